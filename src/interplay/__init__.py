@@ -1,0 +1,55 @@
+"""Interplay: what supervised fine-tuning does to a language model's reasoning, and when to stop.
+
+The public face is lazy: `import interplay` loads neither torch nor transformers; each name is imported on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "InterplayError": "interplay.errors",
+    "Interactions": "interplay.effects",
+    "Row": "interplay.data.rows",
+    "Sample": "interplay.data.rows",
+    "Scores": "interplay.scoring",
+    "Trajectory": "interplay.dynamics",
+    "extract": "interplay.effects",
+    "load_model": "interplay.scoring",
+    "make_sample": "interplay.data.samples",
+    "score": "interplay.scoring",
+    "trajectory": "interplay.dynamics",
+}
+__all__ = [
+    "Interactions",
+    "InterplayError",
+    "Row",
+    "Sample",
+    "Scores",
+    "Trajectory",
+    "__version__",
+    "extract",
+    "load_model",
+    "make_sample",
+    "score",
+    "trajectory",
+]
+
+if TYPE_CHECKING:
+    from interplay.data.rows import Row, Sample
+    from interplay.data.samples import make_sample
+    from interplay.dynamics import Trajectory, trajectory
+    from interplay.effects import Interactions, extract
+    from interplay.errors import InterplayError
+    from interplay.scoring import Scores, load_model, score
+
+
+def __getattr__(name: str):
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'interplay' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

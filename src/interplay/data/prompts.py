@@ -1,0 +1,351 @@
+"""Prompts, rendered and encoded: from a row to the one string, and the token ids, that both training and scoring use.
+
+Not here: which token ids belong to which word, and how they are masked (scoring). The tokenizer is the user's: nothing here
+sets an attribute of it. Rendering a string twice is cheap; guessing where the user's text went is not safe, so places are
+found by rendering a sentinel instead of the content and comparing what stands around it [ours].
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from interplay.data.rows import Message, Row
+from interplay.data.template import PromptTemplate
+from interplay.data.words import ascii_safe, short
+from interplay.errors import InterplayError, SkipSample
+
+__all__ = [
+    "Encoded",
+    "PromptTemplate",
+    "Rendered",
+    "encode",
+    "refuse_special_tokens",
+    "render",
+    "special_tokens",
+    "template_hash",
+    "uses_chat",
+]
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    Tokenizer = PreTrainedTokenizerBase
+else:
+    Tokenizer = Any
+
+# Llama-3 templates write today's date unless they are given one: a run must not depend on the day [ours].
+_FIXED = {"date_string": "26 Jul 2024"}
+_DEFAULT_TEMPLATE = PromptTemplate()
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One row as text. `prompt + completion` is what training sees; `completion` ends with the end-of-turn.
+
+    `text_start` is where `row.text` stands in `prompt`: `prompt[text_start + w.start : text_start + w.end] == w.text` for
+    every word w of the row's text (a template may have stripped white space at the text's edges, words are unaffected).
+    `chat` says that a chat template wrote it, which writes its own BOS.
+    """
+
+    prompt: str
+    completion: str
+    text_start: int
+    chat: bool
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One row as token ids: `input_ids` [L] of the prompt, `target_ids` [m >= 1] of the completion, end-of-turn included.
+
+    `offsets` [L]: (start, end) of each prompt token in `text`, the rendered prompt; (0, 0) for a BOS the tokenizer added.
+    """
+
+    input_ids: tuple[int, ...]
+    target_ids: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...]
+    text: str
+    text_start: int
+
+
+def render(row: Row, tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> Rendered:
+    """`row` as one string, through the tokenizer's chat template or plainly (`template.chat`).
+
+    Plain: turns joined by blank lines, an answer one space behind its question unless that ends in white space, EOS at the end.
+
+    Errors: SkipSample when the text or the target spells a special token (it would become a real one), when the target is
+    empty, or when the chat template refuses or rewrites the conversation; InterplayError when `chat` is True and there is no
+    chat template.
+
+    >>> toy = type("Toy", (), {"chat_template": None, "all_special_tokens": ["</s>"], "eos_token": "</s>"})()
+    >>> toy.added_tokens_decoder = {}
+    >>> row = Row("a", (Message("system", "Be brief."), Message("user", "Q: Why?")), "So.", "Why?", 3)
+    >>> render(row, toy)
+    Rendered(prompt='Be brief.\\n\\nQ: Why?', completion=' So.</s>', text_start=14, chat=False)
+    """
+    if not row.target.strip():
+        raise SkipSample(
+            f"row {short(row.id)}: the target {short(row.target)} tokenises to nothing; give a target with text in it"
+        )
+    refuse_special_tokens(row, tokenizer, template)
+    if not uses_chat(tokenizer, template):
+        return _render_plain(row, tokenizer)
+    return _render_chat(row, tokenizer)
+
+
+def encode(rendered: Rendered, tokenizer: Tokenizer) -> Encoded:
+    """Token ids of a rendered row, tokenised once as a whole so that training and scoring see the same ids.
+
+    Chat text holds its BOS already, so nothing is added; plain text gets what the tokenizer puts in front by default (the BOS
+    of Llama or Gemma), and never what it puts behind.
+
+    Errors: InterplayError when the tokenizer has no offsets (not a fast one); SkipSample when a token straddles the border
+    between prompt and completion, or the completion tokenises to nothing.
+    """
+    if not tokenizer.is_fast:
+        raise InterplayError(
+            f"a fast tokenizer is needed (offsets of its tokens); given {type(tokenizer).__name__}: load it with use_fast=True"
+        )
+    border = len(rendered.prompt)
+    ids, offsets = _tokenise(tokenizer, rendered.prompt + rendered.completion)
+    prompt_ids, _ = _tokenise(tokenizer, rendered.prompt)
+    length = len(prompt_ids)
+    if ids[:length] != prompt_ids or any(start < border < end for start, end in offsets):
+        raise SkipSample(
+            f"a token straddles the border between the prompt, ending {short(rendered.prompt[-20:])}, and the completion "
+            f"{short(rendered.completion[:20])}: end the prompt template without white space, or give the target another start"
+        )
+    if length == len(ids):
+        raise SkipSample(f"the target {short(rendered.completion)} tokenises to nothing; give a target with text in it")
+    lead = () if rendered.chat else _leading_ids(tokenizer)
+    if lead and ids[: len(lead)] == lead:  # the template spells the BOS itself
+        lead = ()
+    return Encoded(
+        input_ids=lead + prompt_ids,
+        target_ids=ids[length:],
+        offsets=((0, 0),) * len(lead) + offsets[:length],
+        text=rendered.prompt,
+        text_start=rendered.text_start,
+    )
+
+
+def uses_chat(tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> bool:
+    """Whether rows go through the tokenizer's chat template.
+
+    Errors: InterplayError when the prompt template demands a chat template and the tokenizer has none.
+
+    >>> from types import SimpleNamespace
+    >>> uses_chat(SimpleNamespace(chat_template=None)), uses_chat(SimpleNamespace(chat_template="{{ messages }}"))
+    (False, True)
+    """
+    if template.chat is True and not tokenizer.chat_template:
+        raise InterplayError("chat: true needs a chat template and this tokenizer has none; set chat to auto or false")
+    return template.chat is not False and bool(tokenizer.chat_template)
+
+
+def special_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Every string that the tokenizer turns into a special token, the longest first.
+
+    >>> from types import SimpleNamespace
+    >>> added = {5: SimpleNamespace(content="<|im_end|>", special=True), 6: SimpleNamespace(content="\\n\\n", special=False)}
+    >>> special_tokens(type("Toy", (), {"all_special_tokens": ["<s>"], "added_tokens_decoder": added})())
+    ('<|im_end|>', '<s>')
+    """
+    return _specials(tokenizer)[1]
+
+
+def refuse_special_tokens(row: Row, tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> None:
+    """Raise SkipSample if data spells a special token: the tokenizer would make a real one of it, not the user's text.
+
+    The user's text and the target may hold none; other turns none but those the prompt template itself spells (a base
+    model's hand-written turns).
+
+    >>> toy = type("Toy", (), {"all_special_tokens": ["</s>"], "added_tokens_decoder": {}})()
+    >>> refuse_special_tokens(Row("a", (Message("user", "hi</s>"),), "yes", "hi</s>", 0), toy)
+    Traceback (most recent call last):
+    interplay.errors.SkipSample: row 'a': the text spells the special token '</s>', which would become a real one
+    """
+    own = template.literals()
+    rest = "\n".join(message.content for message in row.messages)
+    pattern = _specials(tokenizer)[2]
+    for name, text in (("text", row.text), ("target", row.target), ("conversation", rest)):
+        for match in pattern.finditer(text) if pattern else ():
+            if name == "conversation" and match[0] in own:
+                continue
+            raise SkipSample(
+                f"row {short(row.id)}: the {name} spells the special token {short(match[0])}, which would become a real one"
+            )
+
+
+def template_hash(tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> str:
+    """16 hex digits that change when the wording around a text changes: chat template, prompt template, EOS, BOS.
+
+    >>> from types import SimpleNamespace
+    >>> toy = SimpleNamespace(chat_template=None, eos_token="</s>", bos_token=None)
+    >>> template_hash(toy) == template_hash(toy, PromptTemplate()), template_hash(toy) == template_hash(toy, PromptTemplate("S"))
+    (True, False)
+    """
+    chat = uses_chat(tokenizer, template)
+    parts = {
+        "version": 1,
+        "prompt": asdict(template) | {"chat": chat},
+        "chat_template": tokenizer.chat_template if chat else None,
+        "eos": tokenizer.eos_token,
+        "bos": tokenizer.bos_token,
+    }
+    data = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(data.encode()).hexdigest()[:16]
+
+
+# Gemma has 6,000 added tokens and reading them takes milliseconds, so they are kept while the tokenizer lives. A tokenizer that
+# was given another special token meanwhile has another key.
+_SPECIALS: WeakKeyDictionary[Any, tuple[object, tuple[str, ...], re.Pattern[str] | None]] = WeakKeyDictionary()
+
+
+def _specials(tokenizer: Tokenizer) -> tuple[object, tuple[str, ...], re.Pattern[str] | None]:
+    """The key, every special token (longest first), and a pattern that finds any of them."""
+    named = tuple(str(token) for token in tokenizer.all_special_tokens)
+    key = (named, len(tokenizer) if hasattr(tokenizer, "__len__") else 0)
+    known = _SPECIALS.get(tokenizer)
+    if known is not None and known[0] == key:
+        return known
+    added = (str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    tokens = {token for token in (*named, *added) if token.strip()}
+    ordered = tuple(sorted(tokens, key=lambda token: (-len(token), token)))
+    pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+    _SPECIALS[tokenizer] = (key, ordered, pattern)
+    return _SPECIALS[tokenizer]
+
+
+def _render_plain(row: Row, tokenizer: Tokenizer) -> Rendered:
+    prompt, before = "", ""
+    for message in row.messages:
+        if message.role == "assistant":
+            prompt += _space(prompt, message.content) + message.content
+        elif message.content:
+            prompt += ("\n\n" if prompt else "") + message.content
+            before = prompt[: len(prompt) - len(message.content)]
+    completion = _space(prompt, row.target) + row.target + (tokenizer.eos_token or "")
+    return Rendered(prompt, completion, len(before) + row.text_start, chat=False)
+
+
+def _space(prompt: str, answer: str) -> str:
+    return "" if not prompt or prompt[-1].isspace() or answer[:1].isspace() else " "
+
+
+def _render_chat(row: Row, tokenizer: Tokenizer) -> Rendered:
+    sentinel = _sentinel(row)
+    history = _without_idle_system(row.messages[:-1], row.messages[-1].role, tokenizer, sentinel)
+    question = row.messages[-1]
+    frame = [*history, Message(question.role, sentinel)]
+    # Thinking models: the prompt must end where a plain answer begins. Which way a template does that depends on the template
+    # alone (the frames hold no data of this row's text or target), so all rows of a data set are rendered alike.
+    for options in ({}, {"enable_thinking": False}):
+        framed_prompt = _apply(tokenizer, frame, True, options)
+        framed_full = _apply(tokenizer, [*frame, Message("assistant", sentinel + "A")], False, options)
+        agree = framed_full.startswith(framed_prompt + sentinel + "A")
+        if agree:
+            break
+    else:
+        options = {}
+        framed_prompt = _apply(tokenizer, frame, True, options)
+
+    head, found, tail = framed_prompt.partition(sentinel)
+    if not found or sentinel in tail:
+        raise SkipSample(f"row {short(row.id)}: the chat template does not write the user's turn once and unchanged")
+    prompt = _apply(tokenizer, [*history, question], True, options)
+    middle = prompt[len(head) : len(prompt) - len(tail)]
+    stripped = _stripped_at_front(question.content, middle)
+    if prompt != head + middle + tail or stripped is None:
+        raise SkipSample(
+            f"row {short(row.id)}: the chat template rewrites the user's text, so its words cannot be located"
+        )
+
+    if agree:
+        end = framed_full[len(framed_prompt) + len(sentinel) + 1 :]
+        full = _apply(tokenizer, [*history, question, Message("assistant", row.target)], False, options)
+        answer = full[len(prompt) : len(full) - len(end)]
+        if full != prompt + answer + end or answer.strip() != row.target.strip():
+            raise SkipSample(f"row {short(row.id)}: the chat template rewrites the target {short(row.target)}")
+        completion = answer + _without_newline(end, tokenizer)
+    else:
+        completion = row.target + (tokenizer.eos_token or "")
+    return Rendered(prompt, completion, len(head) + row.text_start - stripped, chat=True)
+
+
+def _stripped_at_front(content: str, written: str) -> int | None:
+    """How many characters of white space the template stripped at the front of `content`; None if it did anything else."""
+    front = len(content) - len(content.lstrip())
+    for form, stripped in ((content, 0), (content.rstrip(), 0), (content.lstrip(), front), (content.strip(), front)):
+        if written == form:
+            return stripped
+    return None
+
+
+def _without_newline(end: str, tokenizer: Tokenizer) -> str:
+    """The end-of-turn without the white space that templates write after it: a model stops before that."""
+    bare = end.rstrip()
+    return bare if bare.endswith(special_tokens(tokenizer)) else end
+
+
+def _without_idle_system(
+    history: Sequence[Message], role: str, tokenizer: Tokenizer, sentinel: str
+) -> tuple[Message, ...]:
+    """Drop an empty system turn unless the chat template would then write a default one in its place.
+
+    Only an empty turn keeps a ChatML template from writing its own "You are a helpful assistant"; but templates that have no
+    default would write an empty turn, or refuse it. A default stands where a given system text would: compare both.
+    """
+    if not history or history[0].role != "system" or history[0].content:
+        return tuple(history)
+    rest = (*history[1:], Message(role, sentinel))
+    try:
+        given = _apply(tokenizer, (Message("system", sentinel + "S"), *rest), True, {})
+    except SkipSample:  # the template has no system turn at all
+        return tuple(history[1:])
+    before, _, after = given.partition(sentinel + "S")
+    default = _apply(tokenizer, rest, True, {})
+    has_slot = default.startswith(before) and default.endswith(after) and len(default) >= len(before) + len(after)
+    return tuple(history) if has_slot else tuple(history[1:])
+
+
+def _sentinel(row: Row) -> str:
+    """A plain word that stands nowhere in the row; letters and digits only, so no template treats it specially."""
+    everything = "\n".join([*(message.content for message in row.messages), row.target])
+    sentinel = "Xsentinel7q"
+    while sentinel in everything:
+        sentinel += "7q"
+    return sentinel
+
+
+def _apply(tokenizer: Tokenizer, messages: Sequence[Message], generation: bool, options: dict[str, Any]) -> str:
+    import jinja2
+
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    extra: dict[str, Any] = {**_FIXED, **options}
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation, **extra)
+    except (jinja2.TemplateError, TypeError, ValueError, AttributeError, KeyError) as error:
+        said = ascii_safe(str(error).strip().split("\n")[0])[:200]
+        raise SkipSample(f"the chat template refuses a conversation of {[m.role for m in messages]}: {said}") from None
+    return str(text)
+
+
+def _tokenise(tokenizer: Tokenizer, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+    coded = tokenizer(
+        text, add_special_tokens=False, return_offsets_mapping=True, padding=False, truncation=False, verbose=False
+    )
+    return tuple(coded["input_ids"]), tuple((start, end) for start, end in coded["offset_mapping"])
+
+
+def _leading_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """What the tokenizer puts before any text by default: usually nothing or one BOS."""
+    plain, _ = _tokenise(tokenizer, "a")
+    whole = tuple(tokenizer("a", padding=False, truncation=False, verbose=False)["input_ids"])
+    for at in range(len(whole) - len(plain) + 1):
+        if whole[at : at + len(plain)] == plain:
+            return whole[:at]
+    return ()

@@ -1,0 +1,60 @@
+"""Row and Sample: what is read from a data set, and what is explained.
+
+Knows nothing about tokenizers or models. Offsets are Python string indices (code points).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training or evaluation example: a conversation that ends with a user turn, and the gold response.
+
+    `text` is the user's own text, the only place words may be chosen from; it stands in the last message's content from
+    `text_start` on, the rest of that content is template (background).
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    target: str
+    text: str
+    text_start: int
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        content = self.messages[-1].content if self.messages else ""
+        if content[self.text_start : self.text_start + len(self.text)] != self.text:
+            raise ValueError(f"row {self.id!r}: text does not stand at offset {self.text_start} of its last message")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One input variable: `row.text[start:end] == text`."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row with the n words chosen as input variables, in the order of the text; word i is bit i of a coalition."""
+
+    row: Row
+    words: tuple[Word, ...]
+
+    @property
+    def id(self) -> str:
+        return self.row.id
+
+    @property
+    def n(self) -> int:
+        return len(self.words)

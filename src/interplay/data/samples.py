@@ -1,0 +1,184 @@
+"""Samples: from rows to what is explained, a row with its n words; and which rows of a data set are taken.
+
+Everything here is a function of its arguments: the same rows, count, n and seed give the same samples anywhere, whatever the
+order of the rows was.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from interplay.data.rows import Row, Sample
+from interplay.data.sources import Skipped
+from interplay.data.template import PromptTemplate
+from interplay.data.words import (
+    MIN_CHOSEN,
+    Language,
+    candidate_words,
+    check_n,
+    choose_words,
+    find_words,
+    short,
+    stable_hash,
+)
+from interplay.errors import InterplayError, SkipSample
+
+_DEFAULT_TEMPLATE = PromptTemplate()
+
+
+class Chosen(NamedTuple):
+    """The samples, the rows looked at and left out with reasons, and notes on what fell short of what was asked."""
+
+    samples: tuple[Sample, ...]
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+
+
+def make_sample(
+    row_or_text: Row | str,
+    target: str | None = None,
+    *,
+    words: Sequence[str] | None = None,
+    n: int = 10,
+    seed: int = 0,
+    template: PromptTemplate = _DEFAULT_TEMPLATE,
+    language: Language = "auto",
+    keep_stop_words: bool = False,
+) -> Sample:
+    """A sample from a row, or from a text and the target whose score is explained.
+
+    `words`: the input variables, by name; else `n` are drawn with `seed`. A row keeps its own conversation, `template` is for
+    a text. `target` replaces a row's own.
+
+    Errors: InterplayError for an empty text or target and words that do not stand in the text; SkipSample for a text with too
+    few words to choose from.
+
+    >>> sample = make_sample("I was not happy with it", "sadness", words=["not", "happy"])
+    >>> sample.n, [word.start for word in sample.words], sample.row.target
+    (2, [6, 10], 'sadness')
+    """
+    row = _row(row_or_text, target, template)
+    if words is not None:
+        return Sample(row, find_words(row.text, words))
+    return Sample(row, choose_words(row.text, n, seed, row.id, language, keep_stop_words))
+
+
+def choose_samples(
+    rows: Iterable[Row],
+    count: int,
+    n: int = 10,
+    seed: int = 0,
+    *,
+    language: Language = "auto",
+    keep_stop_words: bool = False,
+    check: Callable[[Sample], object] | None = None,
+) -> Chosen:
+    """`count` samples of `n` words each, in a seeded order, labels taking turns when rows have labels.
+
+    Rows with fewer than n candidate words are taken only when too few have n, the fullest first, and a note says so. No two
+    samples have the same text. `check` may refuse a sample by raising SkipSample (one that this tokenizer cannot encode, say).
+    `skipped` lists the rows that were looked at in vain, not those that were never needed.
+
+    Errors: InterplayError for a count under 1, n outside 2..16, or when no row can be used.
+
+    >>> from interplay.data.rows import Message
+    >>> texts = ["good food bad service", "awful wait", "not good food today", "good food bad service"]
+    >>> rows = [Row(f"r{i}", (Message("user", t),), "x", t, 0, label="ab"[i % 2]) for i, t in enumerate(texts)]
+    >>> chosen = choose_samples(rows, 3, n=4)
+    >>> sorted(sample.n for sample in chosen.samples), [skip.reason for skip in chosen.skipped], chosen.notes[0]
+    ([2, 4, 4], ["the same text as row 'r3'"], '1 of 3 samples has fewer than 4 words')
+    """
+    check_n(n, chosen=True)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InterplayError(f"the number of samples must be 1 or more; given {short(count)}")
+
+    queues: dict[str, deque[Row]] = {}
+    for row in sorted(rows, key=lambda row: stable_hash(seed, row.id)):
+        queues.setdefault(row.label or "", deque()).append(row)
+    labels = sorted(queues, key=lambda label: stable_hash(seed, "label", label))
+    texts: dict[str, str] = {}  # text -> id of the first row that has it
+    samples: list[Sample] = []
+    skipped: list[Skipped] = []
+    short_rows: dict[str, list[tuple[int, Row]]] = {label: [] for label in labels}
+
+    def take(row: Row) -> bool:
+        sample = Sample(row, choose_words(row.text, n, seed, row.id, language, keep_stop_words))
+        try:
+            if check is not None:
+                check(sample)
+        except SkipSample as reason:
+            skipped.append(Skipped(row.id, str(reason)))
+            return False
+        samples.append(sample)
+        return True
+
+    def full(label: str) -> bool:
+        while queues[label]:
+            row = queues[label].popleft()
+            first = texts.setdefault(row.text, row.id)
+            if first != row.id:
+                skipped.append(Skipped(row.id, f"the same text as row {short(first)}"))
+                continue
+            found = len(candidate_words(row.text, language, keep_stop_words))
+            if found >= n and take(row):
+                return True
+            if found < n:
+                short_rows[label].append((found, row))
+        return False
+
+    def fewer(label: str) -> bool:
+        while short_rows[label]:
+            found, row = short_rows[label].pop(0)
+            if found < MIN_CHOSEN:
+                skipped.append(Skipped(row.id, _too_few(found, n)))
+            elif take(row):
+                return True
+        return False
+
+    _take_turns(labels, full, samples, count)
+    with_n = len(samples)
+    if with_n < count:
+        for label in labels:
+            short_rows[label].sort(key=lambda pair: -pair[0])  # stable: equals keep the seeded order
+        _take_turns(labels, fewer, samples, count)
+    skipped += [Skipped(row.id, _too_few(found, n)) for label in labels for found, row in short_rows[label]]
+    if not samples:
+        reason = skipped[0].reason if skipped else "there are no rows"
+        raise InterplayError(f"no row can be used as a sample of {n} words: {reason}")
+    notes = []
+    if fewer_words := len(samples) - with_n:
+        notes.append(
+            f"{fewer_words} of {len(samples)} samples {'has' if fewer_words == 1 else 'have'} fewer than {n} words"
+        )
+    if len(samples) < count:
+        notes.append(f"{count} samples were asked for and {len(samples)} could be found")
+    return Chosen(tuple(samples), tuple(skipped), tuple(notes))
+
+
+def _take_turns(labels: Sequence[str], take: Callable[[str], bool], samples: list[Sample], count: int) -> None:
+    """Let each label in turn add a sample, until there are `count` or no label can."""
+    left = list(labels)
+    while left and len(samples) < count:
+        for label in tuple(left):
+            if len(samples) == count:
+                return
+            if not take(label):
+                left.remove(label)
+
+
+def _too_few(found: int, n: int) -> str:
+    return f"{found} candidate word{'' if found == 1 else 's'} where {n} are asked for"
+
+
+def _row(row_or_text: Row | str, target: str | None, template: PromptTemplate) -> Row:
+    if target is not None and not target.strip():
+        raise InterplayError(f"the target {short(target)} tokenises to nothing; give a target with text in it")
+    if isinstance(row_or_text, Row):
+        row = row_or_text
+        return row if target is None else Row(row.id, row.messages, target, row.text, row.text_start, row.label)
+    if not isinstance(row_or_text, str) or not row_or_text.strip():
+        raise InterplayError(f"a prompt must be text that is not empty; given {short(row_or_text)}")
+    if target is None:
+        raise InterplayError("a text needs a target: the response whose score is explained")
+    messages, start = template.messages_for(row_or_text)
+    return Row("text-" + stable_hash(row_or_text)[:12], messages, target, row_or_text, start)

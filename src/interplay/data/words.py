@@ -1,0 +1,238 @@
+"""Words: which words of a text may be input variables, which n of them are chosen, and where they stand.
+
+Offsets in, offsets out: `text[word.start:word.end] == word.text` always holds, for any Unicode text, and two occurrences of
+the same word are two variables. Knows nothing about tokenizers; which token ids belong to a word is the scoring's business.
+
+Splitting on white space (jieba for Chinese), dropping stop words, punctuation and single characters, and sampling n words
+with a seed of the sample's own are [lineage]; the stop lists, the hash and the limits are [ours].
+"""
+
+import functools
+import hashlib
+import importlib
+import re
+import tempfile
+import unicodedata
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any, Literal
+
+from interplay.data.rows import Word
+from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH
+from interplay.errors import InterplayError, SkipSample
+
+Language = Literal["auto", "en", "zh"]
+
+MAX_WORDS = 16  # 2^16 coalitions is where exact enumeration ends [ours]
+MIN_CHOSEN = 2  # with one word there is nothing that could interact
+
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+# From this share of letters on a text is Chinese: one borrowed character in an English comment must not call for jieba [ours].
+_HAN_SHARE = 0.2
+
+
+def candidate_words(text: str, language: Language = "auto", keep_stop_words: bool = False) -> list[Word]:
+    """The words of `text` that may become input variables, in the order of the text.
+
+    White space splits; punctuation and symbols are stripped at the edges, inner apostrophes and hyphens stay; stop words and
+    single characters are dropped [lineage]. Negation, intensity and contrast are no stop words here [ours]. Chinese text
+    (`language="zh"`, or "auto" when a fifth of the letters are Han characters) is split by jieba.
+
+    Errors: InterplayError when jieba is needed and missing, or `language` is unknown.
+
+    >>> candidate_words("I am not happy -- don't ask!")
+    [Word(text='not', start=5, end=8), Word(text='happy', start=9, end=14), Word(text="don't", start=18, end=23), \
+Word(text='ask', start=24, end=27)]
+    >>> [w.text for w in candidate_words("I am sad", keep_stop_words=True)]
+    ['am', 'sad']
+    """
+    if language not in ("auto", "en", "zh"):
+        raise InterplayError(f"language must be 'auto', 'en' or 'zh'; given {language!r}")
+    chinese = language == "zh" or (language == "auto" and _is_chinese(text))
+    words = []
+    for start, end in _pieces(text, chinese):
+        start, end = _core(text, start, end)
+        if start < end and _carries_meaning(text[start:end], keep_stop_words):
+            words.append(Word(text[start:end], start, end))
+    return words
+
+
+def choose_words(
+    text: str, n: int, seed: int, sample_id: str, language: Language = "auto", keep_stop_words: bool = False
+) -> tuple[Word, ...]:
+    """`n` of the candidate words, drawn with a seed of the sample's own, in the order of the text [lineage].
+
+    The draw ranks every candidate by SHA-256 of (seed, sample id, offset), so it is the same on every machine and Python
+    version, and the choice for a smaller n is part of the choice for a larger one [ours]. With fewer than n candidates all
+    are taken; with fewer than 2 the sample is skipped.
+
+    Errors: InterplayError for n outside 1..16; SkipSample, with the reason, for too few words.
+
+    >>> choose_words("good food", 10, 0, "a")
+    (Word(text='good', start=0, end=4), Word(text='food', start=5, end=9))
+    >>> text = "very good food but awful service today"
+    >>> small, large = (choose_words(text, n, 0, "a") for n in (3, 5))
+    >>> len(small), len(large), set(small) <= set(large)
+    (3, 5, True)
+    """
+    check_n(n, chosen=True)
+    candidates = candidate_words(text, language, keep_stop_words)
+    if len(candidates) < MIN_CHOSEN:
+        found = f"only one, {short(candidates[0].text)}" if candidates else "none"
+        raise SkipSample(
+            f"sample {short(sample_id)}: at least {MIN_CHOSEN} words that are no stop words are needed, found {found}"
+        )
+    ranked = sorted(candidates, key=lambda word: stable_hash(seed, sample_id, word.start))
+    return tuple(sorted(ranked[:n], key=lambda word: word.start))
+
+
+def find_words(text: str, words: Sequence[str]) -> tuple[Word, ...]:
+    """Where the user's own `words` stand in `text`, in the order of the text.
+
+    Each word, in the order given, takes its first occurrence that no earlier one has taken, at word boundaries; an exact
+    match goes before one that differs in case or in the shape of the apostrophe. Name a word twice to take two occurrences.
+
+    Errors: InterplayError naming the words that do not stand in the text, or when there are none or more than 16.
+
+    >>> find_words("not bad, not good", ["good", "not", "not"])
+    (Word(text='not', start=0, end=3), Word(text='not', start=9, end=12), Word(text='good', start=13, end=17))
+    """
+    if isinstance(words, str):
+        raise InterplayError(f"words must be a list of words; given one string {short(words)}: split it first")
+    check_n(len(words))
+    taken: list[Word] = []
+    missing: list[str] = []
+    for word in words:
+        found = next((w for w in _occurrences(text, word) if not any(_overlap(w, t) for t in taken)), None)
+        if found is None:
+            missing.append(word)
+        else:
+            taken.append(found)
+    if missing:
+        names = ", ".join(short(word) for word in missing)
+        raise InterplayError(f"these words do not stand in the prompt (or not as often as they are given): {names}")
+    return tuple(sorted(taken, key=lambda word: word.start))
+
+
+def check_n(n: int, chosen: bool = False) -> None:
+    """Refuse a number of words that cannot be enumerated; a single word only where the user names it (`chosen` False).
+
+    >>> check_n(20)
+    Traceback (most recent call last):
+    interplay.errors.InterplayError: n must be 1..16 words (every one of the 2^n coalitions is scored); given 20
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_WORDS:
+        given = n if isinstance(n, (int, float)) else short(n)
+        raise InterplayError(
+            f"n must be 1..{MAX_WORDS} words (every one of the 2^n coalitions is scored); given {given}"
+        )
+    if chosen and n < MIN_CHOSEN:
+        raise InterplayError(
+            f"n must be {MIN_CHOSEN}..{MAX_WORDS} where words are drawn, as one word interacts with nothing; given {n}: "
+            "name the word to explain it alone"
+        )
+
+
+def stable_hash(*parts: object) -> str:
+    """A key for orders and draws that is the same everywhere, unlike `hash()`: hex SHA-256 of the parts' repr [ours].
+
+    >>> stable_hash(0, "a")[:8]
+    '1484dab3'
+    """
+    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def short(text: object, limit: int = 60) -> str:
+    """`text` quoted on one line and cut, fit for a message whatever it holds.
+
+    >>> short("one\\ntwo"), short("x" * 99, 5)
+    ("'one\\\\ntwo'", "'xxxxx...'")
+    """
+    string = str(text)
+    return ascii_safe(repr(string[:limit] + ("..." if len(string) > limit else "")))
+
+
+def ascii_safe(text: str) -> str:
+    """`text` with control, format and surrogate characters escaped (terminal escapes, right-to-left marks).
+
+    >>> ascii_safe("a\\x1b[31m")
+    'a\\\\x1b[31m'
+    """
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c)[0] == "C" else c for c in text)
+
+
+def _is_chinese(text: str) -> bool:
+    han = len(_HAN.findall(text))
+    return han > 0 and han >= _HAN_SHARE * sum(map(str.isalpha, text))
+
+
+def _pieces(text: str, chinese: bool) -> Iterator[tuple[int, int]]:
+    for match in re.finditer(r"\S+", text):
+        if chinese and _HAN.search(match[0]):
+            for _, start, end in _jieba_tokenizer().tokenize(match[0]):
+                yield match.start() + start, match.start() + end
+        else:
+            yield match.span()
+
+
+def _core(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span without what is neither letter nor digit at its edges; marks that belong to the last letter stay."""
+    while start < end and not text[start].isalnum():
+        start += 1
+    stop = end
+    while start < stop and not text[stop - 1].isalnum():
+        stop -= 1
+    while stop < end and unicodedata.category(text[stop])[0] == "M":
+        stop += 1
+    return start, stop
+
+
+def _carries_meaning(word: str, keep_stop_words: bool) -> bool:
+    if sum(map(str.isalnum, word)) == 1:
+        return word in CHINESE_SINGLES_KEPT
+    return keep_stop_words or not ({word.replace("’", "'").casefold()} & (ENGLISH | CHINESE))
+
+
+def _occurrences(text: str, word: str) -> Iterator[Word]:
+    if not isinstance(word, str) or not word.strip():
+        raise InterplayError(f"a word must hold something else than white space; given {short(word)}")
+    word = word.strip()
+    exact = re.escape(word)
+    loose = re.sub("['’]", "['’]", exact)
+    for pattern, flags in ((exact, 0), (loose, re.IGNORECASE)):
+        for match in re.finditer(f"(?={pattern})", text, flags):
+            found = re.compile(pattern, flags).match(text, match.start())
+            if found and _boundary(text, found.start()) and _boundary(text, found.end()):
+                yield Word(found[0], *found.span())
+
+
+def _boundary(text: str, at: int) -> bool:
+    """Whether a word may begin or end between `text[at - 1]` and `text[at]`; Chinese has no visible boundaries."""
+    if at in (0, len(text)):
+        return True
+    before, after = text[at - 1], text[at]
+    return not (before.isalnum() and after.isalnum()) or bool(_HAN.match(before) or _HAN.match(after))
+
+
+def _overlap(a: Word, b: Word) -> bool:
+    return a.start < b.end and b.start < a.end
+
+
+@functools.cache
+def _jieba_tokenizer() -> Any:
+    jieba = _import_jieba()
+    jieba.setLogLevel(60)  # jieba talks on stderr while it loads
+    tokenizer = jieba.Tokenizer()
+    with (
+        tempfile.TemporaryDirectory() as private
+    ):  # jieba un-marshals a cache from the shared temp folder: give it a fresh one
+        tokenizer.tmp_dir = private
+        tokenizer.initialize()
+    return tokenizer
+
+
+def _import_jieba() -> ModuleType:
+    try:
+        return importlib.import_module("jieba")
+    except ImportError:
+        raise InterplayError('Chinese text needs jieba to split it into words: pip install "interplay[zh]"') from None

@@ -1,0 +1,368 @@
+"""From the effects of every sample at every checkpoint to a Trajectory.
+
+The order of things only: definitions are in `sets` and `measures`, what they are held against in `nulls`, intervals in
+`bootstrap`. Each sample is worked through alone; samples meet in one place, the mean and its interval.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from interplay.dynamics import measures, nulls
+from interplay.dynamics.bootstrap import interval, resample_counts
+from interplay.dynamics.result import MEASURES, PER_SAMPLE, SUMMARY, Trajectory, frame
+from interplay.dynamics.sets import RATIO, READINGS, SETS, Partition, pack, partition, salient
+from interplay.errors import InterplayError
+
+_VALUED = (
+    "all",
+    "preserved",
+    "emerged",
+    "removed",
+)  # the sets whose effects are looked into, beyond count and strength
+
+
+class Key(NamedTuple):
+    """What a curve is of; a curve is a pair of arrays over steps: the value and its null."""
+
+    reading: str
+    measure: str
+    set: str
+    order: int
+
+
+Curves = dict[Key, tuple[np.ndarray, np.ndarray]]
+
+
+class _Sample(NamedTuple):
+    """One sample's input, checked. effects `[T, 2, 2^n]`, scores `[T, 2^n]`, twin and baseline `[2, 2^n]`, sigma `[T]`."""
+
+    id: str
+    n: int
+    effects: np.ndarray
+    scores: np.ndarray
+    twin: np.ndarray | None
+    baseline: np.ndarray | None
+    sigma: np.ndarray | None
+
+
+def trajectory(
+    steps: Sequence[int],
+    effects: Sequence[np.ndarray],
+    scores: Sequence[np.ndarray],
+    sample_ids: Sequence[str],
+    *,
+    reference: int | None = None,
+    rephrased: Sequence[np.ndarray | None] | None = None,
+    baseline: Sequence[np.ndarray | None] | None = None,
+    noise_sigma: Sequence[np.ndarray | None] | None = None,
+    ratio: float = RATIO,
+    draws: int = 200,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Trajectory:
+    """Sets, measures, nulls and intervals of all samples over all checkpoints.
+
+    steps        T optimiser steps, ascending
+    effects      one `[T, 2, 2^n]` a sample (row 0 AND, row 1 OR), log-odds; n may differ between samples
+    scores       one `[T, 2^n]` a sample: v over coalitions, log-odds
+    sample_ids   names, each once; the result does not depend on the order of the samples
+    reference    the step that the sets are relative to, by default the first. Steps before it have the set `all` only
+    rephrased    one `[2, 2^n]` a sample (or None): effects of the reference checkpoint under a rephrased template
+    baseline     one `[2, 2^n]` a sample (or None): effects of the baseline LLM on the same words. One baseline LLM a call:
+                 for several, call once for each and compare the rows of gamma
+    noise_sigma  one `[T]` a sample (or None): standard deviation of the numerical noise of v
+    ratio        tau / largest effect [lineage]
+    draws        random draws a null, per sample; resamples: bootstrap resamples over samples; seed of both
+
+    Raises InterplayError where shapes, steps or ids do not fit together, or a number is not finite.
+
+    >>> import numpy as np
+    >>> e = np.zeros((2, 2, 4)); e[:, 0, 1] = 2.0; e[0, 0, 2] = -1.0; e[1, 0, 3] = 1.0  # {1} leaves, {0, 1} comes
+    >>> v = np.array([[0.0, 2.0, -1.0, 1.0], [0.0, 2.0, 0.0, 3.0]])
+    >>> t = trajectory([0, 10], [e], [v], ["a"])
+    >>> [float(t.get("count", s)["value"][10]) for s in ("all", "preserved", "emerged", "removed")]
+    [2.0, 1.0, 1.0, 1.0]
+    >>> t.get("rho")["value"].round(3).tolist()  # |2 - 1| / 3, then (2 + 1) / 3
+    [0.333, 1.0]
+    """
+    steps, reference = _checked_steps(steps, reference)
+    if draws < 1 or resamples < 1 or not 0 <= ratio < 1:
+        raise InterplayError(
+            f"ratio {ratio}, draws {draws}, resamples {resamples}: expected 0 <= ratio < 1, draws and resamples at least 1"
+        )
+    at = steps.index(reference)
+    samples = _checked(steps, effects, scores, sample_ids, rephrased, baseline, noise_sigma)
+    samples.sort(key=lambda sample: sample.id)
+    top = max(sample.n for sample in samples)
+    curves, sets = [], {}
+    for sample in samples:
+        partitions = {reading: partition(sample.effects, at, reading, ratio) for reading in READINGS}
+        sets[sample.id] = {reading: pack(part) for reading, part in partitions.items()}
+        curves.append(_curves(sample, partitions, steps, at, top, ratio, draws, seed))
+    ids = tuple(sample.id for sample in samples)
+    summary, per_sample = _tables(curves, steps, at, ids, resamples, seed)
+    settings = {"ratio": ratio, "draws": draws, "resamples": resamples, "seed": seed}
+    return Trajectory(steps, reference, ids, frame(summary), frame(per_sample), sets, settings)
+
+
+def _curves(
+    sample: _Sample,
+    partitions: dict[str, Partition],
+    steps: tuple[int, ...],
+    at: int,
+    top: int,
+    ratio: float,
+    draws: int,
+    seed: int,
+) -> Curves:
+    """Every curve of one sample. `top` is the largest n of all samples: above its own n a sample has no effects, so 0."""
+    curves: Curves = {}
+    nan = np.full(len(steps), np.nan)
+    everything = measures.scale(sample.effects, sample.scores)
+    noise = None if sample.sigma is None else measures.noise_floor(sample.sigma, sample.n)
+    baseline_sign = None
+    if sample.baseline is not None:  # its own tau, in every reading: another LLM has another scale
+        baseline_sign = np.where(salient(sample.baseline, ratio), np.sign(sample.baseline), 0).astype(np.int8)
+
+    for reading, part in partitions.items():
+        values = _values(part, sample.effects, sample.effects[at], top)
+        floor = _floor(sample, reading, at, top, ratio)
+        for (measure, name, order), value in values.items():
+            curves[Key(reading, measure, name, order)] = (
+                value,
+                np.full(len(steps), floor.get((measure, name, order), np.nan)),
+            )
+        if reading != "signed":  # there, kept means same sign: the share is 1 by definition
+            agreement = measures.sign_agreement(sample.effects, sample.effects[at], part.kept)
+            agreement_floor = np.full(len(steps), floor.get(("sign_agreement", "kept", 0), np.nan))
+            curves[Key(reading, "sign_agreement", "kept", 0)] = (agreement, agreement_floor)
+        _held_against_draws(curves, sample, reading, part, baseline_sign, steps, at, draws, seed)
+        for measure, value in everything.items():
+            curves[Key(reading, measure, "all", 0)] = (value, nan)
+        if noise is not None:
+            for order in range(top + 1):
+                value = noise[:, order] if order <= sample.n else np.zeros(len(steps))
+                curves[Key(reading, "noise", "all", order)] = (value, nan)
+    return curves
+
+
+def _values(
+    part: Partition, effects: np.ndarray, at_reference: np.ndarray, top: int
+) -> dict[tuple[str, str, int], np.ndarray]:
+    """The measures that are held against the churn floor, by (measure, set, order). Leading axes are kept."""
+    out: dict[tuple[str, str, int], np.ndarray] = {}
+    total = {name: _strength_and_count(name, part, effects, at_reference) for name in SETS}
+    omega_ref = (  # what removed is a share of
+        measures.strength(at_reference, part.removed | part.kept),
+        measures.count(part.removed | part.kept),
+    )
+    for name in SETS:
+        out["strength", name, 0], out["count", name, 0] = total[name]
+        if name != "all":
+            whole = omega_ref if name == "removed" else total["all"]
+            out["strength_share", name, 0] = measures.quotient(total[name][0], whole[0])
+            out["count_share", name, 0] = measures.quotient(total[name][1], whole[1])
+    for name in _VALUED:
+        mask = getattr(part, name)
+        w = _effects_of(name, mask, effects, at_reference)
+        out["mean_order", name, 0] = measures.mean_order(w, mask)
+        for measure, sums in zip(("positive", "negative"), measures.by_order(w, mask), strict=True):
+            out[measure, name, 0] = sums.sum(axis=-1)
+            for order in range(1, top + 1):
+                out[measure, name, order] = sums[..., order] if order < sums.shape[-1] else np.zeros(sums.shape[:-1])
+    return out
+
+
+def _effects_of(name: str, mask: np.ndarray, effects: np.ndarray, at_reference: np.ndarray) -> np.ndarray:
+    """Removed interactions are weighed by their effects at the reference, all others by those at t [paper]."""
+    return np.broadcast_to(at_reference, mask.shape) if name == "removed" else effects
+
+
+def _strength_and_count(
+    name: str, part: Partition, effects: np.ndarray, ref: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    mask = getattr(part, name)
+    return measures.strength(_effects_of(name, mask, effects, ref), mask), measures.count(mask)
+
+
+def _floor(sample: _Sample, reading: str, at: int, top: int, ratio: float) -> dict[tuple[str, str, int], np.ndarray]:
+    """The churn floor: the same measures from the reference to the same checkpoint under a rephrased template [ours]."""
+    if sample.twin is None:
+        return {}
+    both = np.stack([sample.effects[at], sample.twin])
+    part = Partition(*(mask[1] for mask in partition(both, 0, reading, ratio)))
+    floor = _values(part, sample.twin, both[0], top)
+    for measure in ("count", "strength", "count_share", "strength_share"):
+        floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
+    floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, both[0], part.kept)
+    return floor
+
+
+def _held_against_draws(
+    curves: Curves,
+    sample: _Sample,
+    reading: str,
+    part: Partition,
+    baseline_sign: np.ndarray | None,
+    steps: tuple[int, ...],
+    at: int,
+    draws: int,
+    seed: int,
+) -> None:
+    """rho, gamma, net, contribution and sufficiency of each set, with nulls from random draws, put into `curves`."""
+    masks = np.stack([getattr(part, name) for name in _VALUED])  # [4, T, 2, M]
+    w = np.stack([_effects_of(n, m, sample.effects, sample.effects[at]) for n, m in zip(_VALUED, masks, strict=True)])
+    shape = masks.shape[:2]
+    weights = np.where(masks, w, 0.0).reshape(shape[0] * shape[1], -1)
+    size = measures.count(masks)  # [4, T]
+
+    rng = nulls.generator(seed, "signs", sample.id)
+    found = {"rho": (measures.rho(w, masks), nulls.random_signs(weights, draws, rng).reshape(shape))}
+    if baseline_sign is not None:
+        rng = nulls.generator(seed, "words", sample.id)
+        permuted = nulls.permuted_words(weights, baseline_sign, draws, rng, sample.n).reshape(shape)
+        found["gamma"] = (measures.gamma(w, masks, baseline_sign), permuted)
+
+    # Random subsets of the same size, from Omega_t (removed: from Omega_ref). The mean of a random subset's sum needs no
+    # draws: size * mean effect of what it is drawn from.
+    mean = measures.contribution(sample.effects, part.all)  # [T]
+    mean = np.stack([mean, mean, mean, np.full(len(steps), mean[at])])
+    losses = np.full(shape, np.nan)
+    for t in range(len(steps)):
+        pool = sample.effects[t][part.all[t]]
+        ours = [(1, t), (2, t)] if t != at else [(1, t), (2, t), *((3, u) for u in range(len(steps)))]
+        sizes = np.array([size[place] for place in ours])
+        rng = nulls.generator(seed, "subsets", sample.id, steps[t])
+        for place, loss in zip(ours, nulls.random_subset_losses(pool, sizes, draws, rng), strict=True):
+            losses[place] = loss
+    # The empty subset's sum is 0; a subset as large as all there is is no random one: no null for `all`.
+    with_null = np.where(np.array([False, True, True, True])[:, None], 1.0, np.nan)
+    found["net"] = (measures.net(w, masks), with_null * np.where(size > 0, size * mean, 0.0))
+    found["contribution"] = (measures.contribution(w, masks), with_null * np.where(size > 0, mean, np.nan))
+    found["sufficiency"] = (measures.sufficiency(w, masks), losses)
+    for measure, (value, null) in found.items():
+        for i, name in enumerate(_VALUED):
+            curves[Key(reading, measure, name, 0)] = (value[i], null[i])
+
+
+def _tables(
+    curves: list[Curves], steps: tuple[int, ...], at: int, ids: tuple[str, ...], resamples: int, seed: int
+) -> tuple[pa.Table, pa.Table]:
+    """Means and intervals over samples, and the rows behind them. Sorted by reading, measure, set, order, step, sample."""
+    rank = {name: i for names in (READINGS, MEASURES, SETS) for i, name in enumerate(names)}
+    keys = sorted(
+        {key for one in curves for key in one},
+        key=lambda k: (rank[k.reading], rank[k.measure], rank[k.set], k.order),
+    )
+    missing = (np.full(len(steps), np.nan),) * 2
+    stacked = np.array([[one.get(key, missing) for key in keys] for one in curves])  # [S, K, 2, T]
+    shown = np.array([[key.set == "all" or t >= at for t in range(len(steps))] for key in keys])  # [K, T]
+    value, null = stacked[:, :, 0][:, shown], stacked[:, :, 1][:, shown]  # [S, rows]
+    counts = resample_counts(len(ids), resamples, nulls.generator(seed, "bootstrap", len(ids)))
+    ours, theirs = interval(value, counts), interval(null, counts)
+
+    which, when = np.nonzero(shown)
+    key_columns = {
+        "reading": np.array([key.reading for key in keys], object)[which],
+        "step": np.array(steps)[when],
+        "set": np.array([key.set for key in keys], object)[which],
+        "measure": np.array([key.measure for key in keys], object)[which],
+        "order": np.array([key.order for key in keys])[which],
+    }
+    figures = {"value": ours.value, "lo": ours.lo, "hi": ours.hi}
+    figures |= {"null": theirs.value, "null_lo": theirs.lo, "null_hi": theirs.hi, "samples": ours.samples}
+    rows = {name: np.repeat(column, len(ids)) for name, column in key_columns.items()}
+    rows["sample"] = np.tile(np.array(ids, object), len(which))
+    rows |= {"value": value.T.ravel(), "null": null.T.ravel()}
+    return _table(key_columns | figures, SUMMARY), _table(rows, PER_SAMPLE)
+
+
+def _table(columns: dict[str, np.ndarray], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_arrays(
+        [pa.array(columns[f.name], type=f.type, from_pandas=False) for f in schema], schema=schema
+    )
+
+
+def _checked_steps(steps: Sequence[int], reference: int | None) -> tuple[tuple[int, ...], int]:
+    steps = tuple(int(step) for step in steps)
+    if not steps:
+        raise InterplayError("no steps given; expected at least one checkpoint")
+    if any(b <= a for a, b in pairwise(steps)):
+        raise InterplayError(f"steps {list(steps)} are not ascending; sort the checkpoints and drop doubles")
+    if reference is None:
+        reference = steps[0]
+    if reference not in steps:
+        raise InterplayError(f"reference step {reference} is not one of the steps {list(steps)}; choose one of them")
+    return steps, int(reference)
+
+
+def _checked(
+    steps: tuple[int, ...],
+    effects: Sequence[np.ndarray],
+    scores: Sequence[np.ndarray],
+    sample_ids: Sequence[str],
+    rephrased: Sequence[np.ndarray | None] | None,
+    baseline: Sequence[np.ndarray | None] | None,
+    noise_sigma: Sequence[np.ndarray | None] | None,
+) -> list[_Sample]:
+    """Samples with their arrays as float64, or an InterplayError that names the sample and the array."""
+    ids = [str(name) for name in sample_ids]
+    if not ids:
+        raise InterplayError("no samples given; expected at least one")
+    if len(set(ids)) != len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise InterplayError(f"sample id {twice!r} is given twice; every sample needs an id of its own")
+    inputs = {
+        "effects": effects,
+        "scores": scores,
+        "rephrased": rephrased,
+        "baseline": baseline,
+        "noise_sigma": noise_sigma,
+    }
+    given = {name: [None] * len(ids) if arrays is None else list(arrays) for name, arrays in inputs.items()}
+    for name, arrays in given.items():
+        if len(arrays) != len(ids):
+            raise InterplayError(f"{name} has {len(arrays)} samples, expected {len(ids)}, one for each sample id")
+    return [_one(name, len(steps), *arrays) for name, *arrays in zip(ids, *(given[key] for key in inputs), strict=True)]
+
+
+def _one(name: str, checkpoints: int, effects, scores, twin, baseline, sigma) -> _Sample:
+    if effects is None or scores is None:
+        raise InterplayError(f"sample {name!r} has no effects or no scores; both are needed for every sample")
+    size = np.shape(scores)[-1] if np.ndim(scores) else 0
+    n = size.bit_length() - 1
+    if size < 2 or size != 1 << n:
+        raise InterplayError(f"sample {name!r}: scores of shape {np.shape(scores)}, expected [{checkpoints}, 2^n]")
+    expected = {
+        "effects": (effects, (checkpoints, 2, size)),
+        "scores": (scores, (checkpoints, size)),
+        "rephrased": (twin, (2, size)),
+        "baseline": (baseline, (2, size)),
+        "noise_sigma": (sigma, (checkpoints,)),
+    }
+    arrays: list[np.ndarray | None] = []
+    singles = 1 << np.arange(n)
+    for what, (array, shape) in expected.items():
+        if array is None:
+            arrays.append(None)
+            continue
+        array = np.asarray(array, dtype=np.float64)
+        if array.shape != shape:
+            raise InterplayError(f"sample {name!r}: {what} of shape {list(array.shape)}, expected {list(shape)}")
+        if not np.isfinite(array).all():
+            raise InterplayError(
+                f"sample {name!r}: {what} has NaN or infinity; score this sample again or leave it out"
+            )
+        if what in ("effects", "rephrased", "baseline"):
+            if array[..., 1, singles].any():
+                raise InterplayError(
+                    f"sample {name!r}: {what} has OR effects of single words; AND and OR of one word are the same: add them to AND"
+                )
+            array = array.copy()
+            array[..., 0] = 0.0  # order 0 is never an interaction
+        arrays.append(array)
+    return _Sample(name, n, *arrays)  # ty: ignore[invalid-argument-type]

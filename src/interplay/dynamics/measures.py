@@ -1,0 +1,214 @@
+"""What is measured on a set of interactions, or on all effects of one checkpoint. Arrays in, arrays out; no nulls here.
+
+Shapes: effects `w` are `[..., 2, 2^n]` (row 0 AND, row 1 OR), masks broadcast against them, results have the leading axes.
+AND and OR count together in every measure [paper]. Effects are in log-odds (nats). A ratio over an empty set is NaN;
+a sum over an empty set is 0. No normalisation over samples here: each number is one prompt's.
+"""
+
+from math import comb, pi, sqrt
+
+import numpy as np
+
+from interplay.effects.moebius import orders, walsh_energy
+
+_BOTH = (-2, -1)
+
+
+def quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b, NaN where b is 0."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    return np.divide(a, b, out=np.full(np.broadcast_shapes(a.shape, b.shape), np.nan), where=b != 0)
+
+
+def count(mask: np.ndarray) -> np.ndarray:
+    """Number of interactions in the set.
+
+    >>> import numpy as np
+    >>> int(count(np.array([[False, True, True, False], [False, False, False, True]])))
+    3
+    """
+    return mask.sum(axis=_BOTH).astype(np.float64)
+
+
+def strength(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Sum of |I| over the set, log-odds.
+
+    >>> import numpy as np
+    >>> float(strength(np.array([[0, 3.0, -1.0, 5.0], [0, 0, 0, 2.0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 1]]) == 1))
+    6.0
+    """
+    return np.where(mask, np.abs(w), 0.0).sum(axis=_BOTH)
+
+
+def net(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Sum of I over the set, log-odds: over all effects it is v(N) - v(empty) [paper eq 3].
+
+    >>> import numpy as np
+    >>> float(net(np.array([[0, 3.0, -1.0, 5.0], [0, 0, 0, 2.0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 1]]) == 1))
+    4.0
+    """
+    return np.where(mask, w, 0.0).sum(axis=_BOTH)
+
+
+def rho(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Uncancelled ratio |sum I| / sum |I|, 0..1; low means the effects cancel [paper eq 10].
+
+    >>> import numpy as np
+    >>> float(rho(np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 0]]) == 1))  # 2 / 4
+    0.5
+    """
+    return quotient(np.abs(net(w, mask)), strength(w, mask))
+
+
+def contribution(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Mean effect of the set, sum I / size, log-odds [paper].
+
+    >>> import numpy as np
+    >>> float(contribution(np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 0]]) == 1))
+    1.0
+    """
+    return quotient(net(w, mask), count(mask))
+
+
+def loss_of(total: np.ndarray) -> np.ndarray:
+    """-log sigmoid(total), nats, without overflow at either end.
+
+    >>> loss_of(np.array([0.0, -800.0])).round(3).tolist()  # log 2, and the linear tail
+    [0.693, 800.0]
+    """
+    return np.logaddexp(0.0, -np.asarray(total, dtype=np.float64))
+
+
+def sufficiency(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """-log sigmoid(sum I over the set), nats: how well this set alone would predict the target [paper].
+
+    Without v(empty), so that the set is judged alone [paper]. The empty set gives log 2: it says nothing either way.
+
+    >>> import numpy as np
+    >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]])
+    >>> float(sufficiency(e, e < 0).round(4))  # log(1 + exp(1))
+    1.3133
+    """
+    return loss_of(net(w, mask))
+
+
+def gamma(w: np.ndarray, mask: np.ndarray, baseline_sign: np.ndarray) -> np.ndarray:
+    """Generalizability sum |I| G / sum |I|, 0..1: the share of strength that the baseline LLM has too [paper eq 7, 9].
+
+    baseline_sign `[2, 2^n]`: the sign of each effect that is salient in the baseline LLM, 0 elsewhere. G(S) = 1 where the
+    signs agree, in every reading.
+
+    >>> import numpy as np
+    >>> e = np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, 0]])
+    >>> float(gamma(e, e != 0, np.array([[0, 1, 1, 0], [0, 0, 0, 1]])))  # {0} agrees, {1} has the other sign: 3 / 6
+    0.5
+    """
+    same = mask & (np.sign(w) == baseline_sign) & (baseline_sign != 0)
+    return quotient(strength(w, same), strength(w, mask))
+
+
+def by_order(w: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the positive and of the negative effects of the set at each order: two arrays `[..., n + 1]`, log-odds [paper].
+
+    >>> import numpy as np
+    >>> up, down = by_order(np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, -4.0]]), np.array([[0, 1, 1, 1], [0, 0, 0, 1]]) == 1)
+    >>> up.tolist(), down.tolist()
+    ([0.0, 3.0, 2.0], [0.0, -1.0, -4.0])
+    """
+    inside = np.where(mask, w, 0.0)
+    order = orders(w.shape[-1].bit_length() - 1)
+    one_hot = (order[:, None] == np.arange(order[-1] + 1)).astype(np.float64)
+    return np.maximum(inside, 0).sum(axis=-2) @ one_hot, np.minimum(inside, 0).sum(axis=-2) @ one_hot
+
+
+def mean_order(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Mean number of words, weighted by |I| [ours].
+
+    >>> import numpy as np
+    >>> e = np.array([[0, 3.0, 0, -1.0], [0, 0, 0, 0]])
+    >>> float(mean_order(e, e != 0))  # (3 * 1 + 1 * 2) / 4
+    1.25
+    """
+    size = np.where(mask, np.abs(w), 0.0)
+    return quotient((size * orders(w.shape[-1].bit_length() - 1)).sum(axis=_BOTH), size.sum(axis=_BOTH))
+
+
+def sign_agreement(w: np.ndarray, other: np.ndarray, both: np.ndarray) -> np.ndarray:
+    """Share of the interactions in `both` whose sign is the same in w and other; 0.5 is a coin [ours].
+
+    >>> import numpy as np
+    >>> e = np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, 0]])
+    >>> float(sign_agreement(e, np.abs(e), e != 0).round(3))  # two of three
+    0.667
+    """
+    return quotient(count(both & (np.sign(w) == np.sign(other))), count(both))
+
+
+def walsh_high(v: np.ndarray) -> np.ndarray:
+    """Share of the variance of v over coalitions that lies in Walsh degrees above n/2, 0..1 [ours]. v `[..., 2^n]`.
+
+    A witness of high-order structure that needs no split into AND and OR and no solver. NaN where v is constant.
+
+    >>> import numpy as np
+    >>> float(walsh_high(np.array([0.0, 0.0, 0.0, 4.0])).round(4))  # energy 2 at degree 1, 1 at degree 2
+    0.3333
+    """
+    v = np.asarray(v, dtype=np.float64)
+    energy = walsh_energy(v - v[..., :1])  # a shift moves degree 0 only; without it a constant leaves rounding errors
+    n = energy.shape[-1] - 1
+    return quotient(energy[..., n // 2 + 1 :].sum(axis=-1), energy[..., 1:].sum(axis=-1))
+
+
+def spread(v: np.ndarray) -> np.ndarray:
+    """sd(v): standard deviation over the 2^n coalitions, log-odds; exactly 0 for a constant.
+
+    >>> import numpy as np
+    >>> float(spread(np.array([0.0, 0.0, 2.0, 2.0])))
+    1.0
+    """
+    return (np.asarray(v, dtype=np.float64) - v[..., :1]).std(axis=-1)
+
+
+def scale(effects: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
+    """Measures over all effects of a checkpoint, salient or not [ours]. effects `[..., 2, 2^n]`, v `[..., 2^n]`.
+
+    l1                sum |I|, log-odds
+    sd                standard deviation of v over coalitions, log-odds
+    gap               |v(N) - v(empty)|, log-odds
+    l1_per_sd, l1_per_gap
+    cancelled_per_sd  (sum |I| - |sum I|) / sd: strength that cancels, in units of the spread of v
+    walsh_high        see there
+
+    >>> import numpy as np
+    >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]); v = np.array([0.0, 3.0, -1.0, 2.0])
+    >>> {k: round(float(x), 3) for k, x in scale(e, v).items() if k != "walsh_high"}  # sd = sqrt(10 / 4)
+    {'l1': 4.0, 'sd': 1.581, 'gap': 2.0, 'l1_per_sd': 2.53, 'l1_per_gap': 2.0, 'cancelled_per_sd': 1.265}
+    """
+    everything = np.ones(effects.shape[-1], dtype=bool)
+    everything[0] = False  # order 0 is never an interaction
+    l1, total, sd = strength(effects, everything), net(effects, everything), spread(v)
+    gap = np.abs(v[..., -1] - v[..., 0])
+    return {
+        "l1": l1,
+        "sd": sd,
+        "gap": gap,
+        "l1_per_sd": quotient(l1, sd),
+        "l1_per_gap": quotient(l1, gap),
+        "cancelled_per_sd": quotient(l1 - np.abs(total), sd),
+        "walsh_high": walsh_high(v),
+    }
+
+
+def noise_floor(sigma: np.ndarray | float, n: int) -> np.ndarray:
+    """False strength to expect at each order from independent errors of v with standard deviation sigma: `[..., n + 1]`.
+
+    C(n, k) * 2^(k/2) * sigma * sqrt(2/pi): an effect of order k adds 2^k scores with signs, and E|N(0, s)| = s sqrt(2/pi)
+    [ours]. It is the strength that all the error has as AND effects, an upper bound for a sparse split. Entry 0 is the sum
+    over orders 1..n.
+
+    >>> noise_floor(sqrt(pi / 2), 2).round(3).tolist()  # 2 * sqrt(2), 1 * 2
+    [4.828, 2.828, 2.0]
+    """
+    per_order = np.array([0.0] + [comb(n, k) * 2 ** (k / 2) * sqrt(2 / pi) for k in range(1, n + 1)])
+    per_order[0] = per_order[1:].sum()
+    return np.asarray(sigma, dtype=np.float64)[..., None] * per_order

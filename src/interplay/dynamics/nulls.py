@@ -1,0 +1,121 @@
+"""What each measure would be if there were nothing to see: random signs, permuted words, random subsets.
+
+Every figure that claims a change stands beside one of these. The fourth null, the churn floor, is no computation of its
+own: it is the measure itself between the reference checkpoint and the same checkpoint under a rephrased template.
+
+All nulls are seeded by what they belong to (the seed, the sample's id, the step), never by the order in which samples or
+steps are worked through, so a trajectory does not change when a sample or a checkpoint is added. Each returns the mean of
+the measure over its draws.
+"""
+
+import hashlib
+import json
+from itertools import islice, permutations
+from math import factorial
+
+import numpy as np
+
+from interplay.dynamics.measures import loss_of
+
+_CHUNK = 4_000_000  # numbers held at a time
+
+
+def generator(seed: int, *key: str | int) -> np.random.Generator:
+    """A random generator that depends on the seed and the key alone (stable across processes and machines).
+
+    >>> int(generator(0, "a", 1).integers(1000)) == int(generator(0, "a", 1).integers(1000))
+    True
+    >>> int(generator(0, "a", 1).integers(10**9)) == int(generator(0, "a", 2).integers(10**9))
+    False
+    """
+    text = json.dumps([seed, *key], ensure_ascii=True)
+    return np.random.default_rng(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big"))
+
+
+def random_signs(weights: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Mean of rho = |sum s |w|| / sum |w| over random signs s. weights `[C, L]`, 0 outside the set; returns `[C]`.
+
+    Near sqrt(2/pi) * ||w||_2 / ||w||_1 for a large set of like effects, and 1 for a single one. Column j has the same
+    signs in every row, so the nulls of neighbouring checkpoints move together.
+
+    >>> import numpy as np
+    >>> random_signs(np.array([[0.0, -3.0], [0.0, 0.0]]), 10, np.random.default_rng(0))
+    array([ 1., nan])
+    """
+    size = np.abs(weights)
+    used = np.flatnonzero(size.any(axis=0))
+    size, total, length = size[:, used], size.sum(axis=1), weights.shape[1]
+    summed = np.zeros(len(weights))
+    for done in range(0, draws, step := max(1, _CHUNK // length)):
+        signs = rng.integers(0, 2, size=(min(step, draws - done), length), dtype=np.int8)[:, used] * 2.0 - 1.0
+        summed += np.abs(signs @ size.T).sum(axis=0)
+    return np.divide(summed / draws, total, out=np.full(len(weights), np.nan), where=total > 0)
+
+
+def word_permutations(n: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Different permutations of n words other than the identity: all n! - 1 where these are at most `draws`, else a sample.
+
+    >>> word_permutations(3, 10, np.random.default_rng(0)).tolist()
+    [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+    >>> word_permutations(8, 4, np.random.default_rng(0)).shape
+    (4, 8)
+    """
+    if factorial(n) - 1 <= draws:
+        return np.array(list(islice(permutations(range(n)), 1, None)), dtype=np.int64).reshape(-1, n)
+    seen = {tuple(range(n))}
+    found = []
+    while len(found) < draws:
+        new = tuple(rng.permutation(n).tolist())
+        if new not in seen:
+            seen.add(new)
+            found.append(new)
+    return np.array(found, dtype=np.int64)
+
+
+def permuted_words(
+    weights: np.ndarray, baseline_sign: np.ndarray, draws: int, rng: np.random.Generator, n: int
+) -> np.ndarray:
+    """Mean of gamma over permutations of the baseline LLM's word indices. Returns `[C]`, NaN for an empty set.
+
+    weights `[C, 2 * 2^n]` signed effects, 0 outside the set; baseline_sign `[2, 2^n]` as in `measures.gamma`. Orders, signs
+    and kinds stay what they are: only which words are meant is lost. So a gamma that is high because both models have
+    many interactions of an order (two games of pure noise reach 0.2-0.4) is matched by its null.
+
+    >>> import numpy as np
+    >>> w = np.zeros((1, 8)); w[0, 1] = 2.0  # {0}, salient and positive in the baseline too, where {1} is not
+    >>> permuted_words(w, np.array([[0, 1, 0, 0], [0, 0, 0, 0]]), 9, np.random.default_rng(0), 2)  # the one swap
+    array([0.])
+    """
+    total = np.abs(weights).sum(axis=1)
+    perms = word_permutations(n, draws, rng)
+    if len(perms) == 0:
+        return np.full(len(weights), np.nan)
+    used = np.flatnonzero(weights.any(axis=0))
+    up, down = np.maximum(weights[:, used], 0), np.maximum(-weights[:, used], 0)
+    row, column = used >> n, used & ((1 << n) - 1)
+    bits = ((column[:, None] >> np.arange(n)) & 1).astype(np.float64)  # [U, n]
+    summed = np.zeros(len(weights))
+    for done in range(0, len(perms), step := max(1, _CHUNK // max(1, len(used)))):
+        moved = (bits @ np.ldexp(1.0, perms[done : done + step].T)).astype(np.int64)  # [U, draws], exact
+        sign = baseline_sign[row[:, None], moved]
+        summed += (up @ (sign > 0).astype(np.float64) + down @ (sign < 0).astype(np.float64)).sum(axis=1)
+    return np.divide(summed / len(perms), total, out=np.full(len(weights), np.nan), where=total > 0)
+
+
+def random_subset_losses(effects: np.ndarray, sizes: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Mean of -log sigmoid(sum of a random subset) for each size in `sizes`. effects `[m]`: those of the set drawn from.
+
+    The subsets of one draw are nested (the first k of one shuffle), which makes sizes comparable.
+
+    >>> import numpy as np
+    >>> random_subset_losses(np.array([1.0, 1.0, 1.0]), np.array([0, 3]), 5, np.random.default_rng(0)).round(4)
+    array([0.6931, 0.0486])
+    """
+    sizes = np.asarray(sizes, dtype=np.int64)
+    summed = np.zeros(len(sizes))
+    for done in range(0, draws, step := max(1, _CHUNK // max(1, len(effects)))):
+        rows = min(step, draws - done)
+        shuffled = rng.permuted(np.broadcast_to(effects, (rows, len(effects))), axis=1)
+        sums = np.concatenate([np.zeros((rows, 1)), np.cumsum(shuffled, axis=1)], axis=1)
+        summed += loss_of(sums[:, sizes]).sum(axis=0)
+    return summed / draws

@@ -1,0 +1,213 @@
+"""Trajectory: what became of the interactions over the checkpoints, as tidy tables; and how it is kept on disk.
+
+It holds and finds figures; it computes none (see `compute`). The columns and measures are those of
+docs/design/architecture.md. Three parquet files make one trajectory: `trajectory_samples.parquet`,
+`trajectory_sets.parquet` and, written last, `trajectory.parquet`; the same trajectory gives the same bytes.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from interplay.dynamics.sets import READINGS, SETS, Partition, unpack
+from interplay.errors import InterplayError
+
+MEASURES = (
+    "count", "strength", "count_share", "strength_share", "positive", "negative", "mean_order",
+    "rho", "net", "gamma", "contribution", "sufficiency", "sign_agreement",
+    "l1", "sd", "gap", "l1_per_sd", "l1_per_gap", "cancelled_per_sd", "walsh_high", "noise",
+)  # fmt: skip
+_KEY = [
+    ("reading", pa.string()),
+    ("step", pa.int64()),
+    ("set", pa.string()),
+    ("measure", pa.string()),
+    ("order", pa.int64()),
+]
+_FIGURES = ("value", "lo", "hi", "null", "null_lo", "null_hi")
+SUMMARY = pa.schema([*_KEY, *((name, pa.float64()) for name in _FIGURES), ("samples", pa.int64())])
+PER_SAMPLE = pa.schema([*_KEY, ("sample", pa.string()), ("value", pa.float64()), ("null", pa.float64())])
+_SETS = pa.schema(
+    [("sample", pa.string()), ("reading", pa.string()), ("step", pa.int64()), ("kind", pa.int8()),
+     ("coalition", pa.int64()), ("code", pa.uint8())]
+)  # fmt: skip
+_FILES = ("trajectory_samples.parquet", "trajectory_sets.parquet", "trajectory.parquet")  # the last one says: complete
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Sets and measures of interactions over checkpoints, relative to a reference step.
+
+    steps       optimiser steps, ascending
+    reference   the step that preserved, emerged and removed are relative to
+    sample_ids  sorted: nothing here depends on the order in which samples were given
+    summary     one row per reading x step x set x measure x order, means over samples with intervals and nulls
+    per_sample  the same keys, one row a sample
+    sets        sets[sample][reading]: uint8 `[T, 2, 2^n]`, bit j = member of the j-th of `SETS`; see `membership`
+    settings    ratio, draws, resamples, seed as given
+    """
+
+    steps: tuple[int, ...]
+    reference: int
+    sample_ids: tuple[str, ...]
+    summary: pd.DataFrame
+    per_sample: pd.DataFrame
+    sets: Mapping[str, Mapping[str, np.ndarray]]
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+    def get(self, measure: str, set: str = "all", reading: str = "paper", order: int = 0) -> pd.DataFrame:
+        """One curve: value, lo, hi, null, null_lo, null_hi, samples, indexed by step.
+
+        Empty where the measure could not be computed (gamma without a baseline LLM), or is not defined for that set.
+        Raises InterplayError on a name that no trajectory has.
+        """
+        table = self._rows(self.summary, measure, set, reading, order)
+        return table.set_index("step")[[*_FIGURES, "samples"]]
+
+    def samples(self, measure: str, set: str = "all", reading: str = "paper", order: int = 0) -> pd.DataFrame:
+        """The same measure sample by sample: a frame indexed by step, one column a sample."""
+        table = self._rows(self.per_sample, measure, set, reading, order)
+        return table.pivot(index="step", columns="sample", values="value").rename_axis(index="step", columns="sample")
+
+    def membership(self, sample: str, step: int, reading: str = "paper") -> Partition:
+        """Which interactions of one sample belong to which set at one step: six boolean masks `[2, 2^n]`, by name.
+
+        `membership(id, 40).emerged[1, 6]` says whether OR over words 1 and 2 has emerged at step 40.
+        """
+        if sample not in self.sets:
+            raise InterplayError(f"sample {sample!r} is not in this trajectory; it has {_some(self.sample_ids)}")
+        if step not in self.steps:
+            raise InterplayError(f"step {step} is not in this trajectory; it has {_some(self.steps)}")
+        _known("reading", reading, READINGS)
+        return unpack(self.sets[sample][reading][self.steps.index(step)])
+
+    def _rows(self, table: pd.DataFrame, measure: str, set: str, reading: str, order: int) -> pd.DataFrame:
+        _known("measure", measure, MEASURES)
+        _known("set", set, SETS)
+        _known("reading", reading, READINGS)
+        chosen = (table["measure"] == measure) & (table["set"] == set)
+        return table[chosen & (table["reading"] == reading) & (table["order"] == order)]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the three parquet files into `folder` (made if missing), each by temporary file and rename; return it."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        about = {
+            "format": _FORMAT,
+            "steps": self.steps,
+            "reference": self.reference,
+            "samples": {name: self.sets[name][READINGS[0]].shape[-1] for name in self.sample_ids},
+            "settings": dict(sorted(self.settings.items())),
+        }
+        tables = (
+            pa.Table.from_pandas(self.per_sample, PER_SAMPLE, preserve_index=False),
+            _sets_table(self),
+            pa.Table.from_pandas(self.summary, SUMMARY, preserve_index=False),
+        )
+        for name, table in zip(_FILES, tables, strict=True):
+            _write(folder / name, table.replace_schema_metadata({"interplay": json.dumps(about)}))
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Trajectory":
+        """Read what `save` wrote. Raises InterplayError where a file is missing, torn or of another format."""
+        folder = Path(folder)
+        per_sample, sets, summary = (_read(folder / name) for name in _FILES)
+        abouts = {(table.schema.metadata or {}).get(b"interplay") for table in (per_sample, sets, summary)}
+        raw = abouts.pop()
+        if abouts or raw is None:
+            raise InterplayError(f"{folder}: the trajectory files do not belong together; compute the trajectory again")
+        about = json.loads(raw)
+        if about.get("format") != _FORMAT:
+            raise InterplayError(
+                f"{folder}: trajectory format {about.get('format')}, expected {_FORMAT}; compute it again"
+            )
+        steps = tuple(about["steps"])
+        return cls(
+            steps=steps,
+            reference=about["reference"],
+            sample_ids=tuple(sorted(about["samples"])),
+            summary=frame(summary),
+            per_sample=frame(per_sample),
+            sets=_sets_from(sets, steps, about["samples"]),
+            settings=about["settings"],
+        )
+
+
+def frame(table: pa.Table) -> pd.DataFrame:
+    """A pandas frame with plain columns, whether the table comes from memory or from disk."""
+    return table.replace_schema_metadata(None).to_pandas()
+
+
+def _some(names: tuple) -> str:
+    shown = ", ".join(str(name) for name in names[:8])
+    return shown + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+
+
+def _known(what: str, name: str, names: tuple[str, ...]) -> None:
+    if name not in names:
+        raise InterplayError(f"{what} {name!r} is not known; choose one of {', '.join(names)}")
+
+
+def _sets_table(trajectory: Trajectory) -> pa.Table:
+    """Only coalitions that belong to some set: a few hundred of the 2^(n+1) in most samples."""
+    columns: list[list[np.ndarray]] = [[] for _ in _SETS]
+    for sample in trajectory.sample_ids:
+        for reading in READINGS:
+            code = trajectory.sets[sample][reading]
+            at, kind, coalition = np.nonzero(code)
+            where = (
+                np.full(len(at), sample, object),
+                np.full(len(at), reading, object),
+                np.array(trajectory.steps)[at],
+            )
+            for column, values in zip(columns, (*where, kind, coalition, code[at, kind, coalition]), strict=True):
+                column.append(values)
+    arrays = [
+        pa.array(np.concatenate(c) if c else [], type=f.type, from_pandas=False)
+        for c, f in zip(columns, _SETS, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=_SETS)
+
+
+def _sets_from(table: pa.Table, steps: tuple[int, ...], sizes: dict[str, int]) -> dict[str, dict[str, np.ndarray]]:
+    sets = {
+        name: {reading: np.zeros((len(steps), 2, sizes[name]), np.uint8) for reading in READINGS}
+        for name in sorted(sizes)
+    }
+    rows = frame(table)
+    at = np.searchsorted(steps, rows["step"])
+    kind, coalition, code = (rows[name].to_numpy() for name in ("kind", "coalition", "code"))
+    groups: dict[tuple[str, str], np.ndarray] = rows.groupby(["sample", "reading"], sort=False).indices
+    for (sample, reading), ours in groups.items():
+        sets[sample][reading][at[ours], kind[ours], coalition[ours]] = code[ours]
+    return sets
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> pa.Table:
+    if not path.exists():
+        raise InterplayError(f"{path} is missing; a saved trajectory has {', '.join(_FILES)}: compute it again")
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InterplayError(f"{path} cannot be read as parquet; delete it and compute the trajectory again") from error

@@ -1,0 +1,113 @@
+"""Which interactions are salient, and what becomes of them from one checkpoint to the next.
+
+One sample at a time, arrays only: effects `[T, 2, 2^n]` in, boolean masks `[T, 2, 2^n]` out (row 0 AND, row 1 OR; the two
+are never mixed: AND over {0, 1} and OR over {0, 1} are different interactions). It weighs nothing: see `measures`.
+
+Three readings of the same definitions, kept beside each other:
+
+- `paper`      tau = ratio * max |I| at each checkpoint; an interaction is known by its words and its kind alone [paper]
+- `signed`     the same tau, but an interaction is known by its sign too: one that flips has been removed, and another one
+               has emerged in its place [ours]. As masks over coalitions the removed and the salient set may then overlap.
+- `fixed-tau`  as `paper`, with the tau of the reference checkpoint held at every checkpoint [ours]
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+READINGS = ("paper", "signed", "fixed-tau")
+SETS = ("all", "preserved", "emerged", "removed", "kept", "reentered")
+RATIO = 0.05  # tau / max |I| [lineage]
+
+
+class Partition(NamedTuple):
+    """The sets of one sample under one reading, each a boolean array `[T, 2, 2^n]` (named as in `SETS`).
+
+    Before the reference step everything but `all` is empty: the sets are defined from the reference on.
+    """
+
+    all: np.ndarray
+    preserved: np.ndarray
+    emerged: np.ndarray
+    removed: np.ndarray
+    kept: np.ndarray
+    reentered: np.ndarray
+
+
+def salient(effects: np.ndarray, ratio: float = RATIO, tau: np.ndarray | float | None = None) -> np.ndarray:
+    """Omega: |I| > tau, with tau = ratio * max |I| over AND and OR together unless it is given [lineage].
+
+    effects `[..., 2, 2^n]`; tau broadcasts against the leading axes. Order 0 is never an interaction, and is no part of the
+    largest effect either. Where every effect is zero nothing is salient.
+
+    >>> import numpy as np
+    >>> salient(np.array([[9.0, 2.0, -0.1, 1.0], [0.0, 0.0, 0.0, 0.11]]))  # tau = 0.05 * 2 = 0.1, exceeded strictly
+    array([[False,  True, False,  True],
+           [False, False, False,  True]])
+    """
+    size = np.abs(effects)
+    size[..., 0] = 0.0
+    if tau is None:
+        tau = ratio * size.max(axis=(-2, -1))
+    return size > np.asarray(tau)[..., None, None]
+
+
+def partition(effects: np.ndarray, reference: int, reading: str = "paper", ratio: float = RATIO) -> Partition:
+    """The sets of one sample at every checkpoint. effects `[T, 2, 2^n]`, reference = index (not step) of the reference.
+
+    all        Omega_t
+    kept       Omega_ref and Omega_t
+    preserved  P_ref = Omega_ref, P_t = P_{t-1} and Omega_t over the measured checkpoints: it can only shrink [paper]
+    emerged    Omega_t without P_t [paper]: interactions that left and came back count as emerged
+    removed    Omega_ref without Omega_t [paper]
+    reentered  the part of emerged that is kept, i.e. was salient at the reference and at some later checkpoint was not [ours]
+
+    >>> import numpy as np
+    >>> e = np.zeros((3, 2, 4)); e[:, 0, 1] = 1; e[:, 0, 2] = [1, 0, 1]  # {0} stays; {1} leaves and comes back
+    >>> sets = partition(e, 0)
+    >>> sets.preserved[:, 0, 1:3].tolist(), sets.removed[:, 0, 1:3].tolist()
+    ([[True, True], [True, False], [True, False]], [[False, False], [False, True], [False, False]])
+    >>> sets.reentered[:, 0, 1:3].tolist()
+    [[False, False], [False, False], [False, True]]
+    """
+    ref = effects[reference]
+    tau = None
+    if reading == "fixed-tau":
+        tau = ratio * np.abs(ref[:, 1:]).max()
+    omega = salient(effects, ratio, tau)
+    omega_ref = omega[reference]
+    kept = omega & omega_ref
+    if reading == "signed":
+        kept &= np.sign(effects) == np.sign(ref)  # the sign must be that of the reference at every step [ours]
+    preserved = np.zeros_like(omega)
+    preserved[reference:] = np.logical_and.accumulate(kept[reference:], axis=0)
+    emerged = omega & ~preserved
+    removed = omega_ref & ~kept
+    reentered = kept & ~preserved
+    for mask in (kept, emerged, removed, reentered):
+        mask[:reference] = False
+    return Partition(omega, preserved, emerged, removed, kept, reentered)
+
+
+def pack(sets: Partition) -> np.ndarray:
+    """Six masks as one uint8 array: bit j is the j-th name of `SETS`. `unpack` is its inverse.
+
+    >>> import numpy as np
+    >>> yes, no = np.array([True]), np.array([False])
+    >>> pack(Partition(yes, yes, no, no, yes, no))  # 1 + 2 + 16
+    array([19], dtype=uint8)
+    """
+    code = np.zeros(sets.all.shape, dtype=np.uint8)
+    for bit, mask in enumerate(sets):
+        code |= mask.astype(np.uint8) << np.uint8(bit)
+    return code
+
+
+def unpack(code: np.ndarray) -> Partition:
+    """The six masks of a packed array.
+
+    >>> import numpy as np
+    >>> [bool(m) for m in unpack(np.array(19, dtype=np.uint8))]
+    [True, True, False, False, True, False]
+    """
+    return Partition(*((code >> np.uint8(bit)) & np.uint8(1) == 1 for bit in range(len(SETS))))

@@ -1,0 +1,174 @@
+"""Transforms over coalitions: AND (Möbius), OR, Walsh-Hadamard, and the way back to scores.
+
+Pure numpy on the last axis, batched over any leading axes, O(n 2^n). Knows nothing about sparsity, models or words:
+which split into AND and OR is chosen is `sparse.py`'s business.
+
+Axis name: the last axis has length 2^n and its index is a coalition, bit i set = word i kept.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from interplay.errors import InterplayError
+
+Array = NDArray[Any]
+
+
+def word_count(length: int) -> int:
+    """The n of an axis of `length` = 2^n coalitions.
+
+    >>> word_count(8)
+    3
+    """
+    if length < 1 or length & (length - 1):
+        raise InterplayError(f"the last axis has {length} entries; expected 2**n, one per coalition of n words")
+    return length.bit_length() - 1
+
+
+def butterfly(x: Any, step: Callable[[Any, Any], None]) -> Any:
+    """Apply `step(without, with_)`, in place on the two halves of every bit, to the contiguous array or tensor `x`."""
+    for bit in range(x.shape[-1].bit_length() - 1):
+        pairs = x.reshape((*x.shape[:-1], x.shape[-1] >> bit + 1, 2, 1 << bit))  # a view: x is contiguous
+        step(pairs[..., 0, :], pairs[..., 1, :])
+    return x
+
+
+def subtract_subsets(without: Any, with_: Any) -> None:
+    with_ -= without
+
+
+def add_subsets(without: Any, with_: Any) -> None:
+    with_ += without
+
+
+def subtract_supersets(without: Any, with_: Any) -> None:
+    without -= with_
+
+
+def add_supersets(without: Any, with_: Any) -> None:
+    without += with_
+
+
+def _sum_difference(without: Any, with_: Any) -> None:
+    # (x, y) -> (x + y, x - y) without a second buffer; exact on integers
+    without += with_
+    with_ *= -2
+    with_ += without
+
+
+def _copy(values: ArrayLike, name: str) -> Array:
+    x = np.array(values, order="C")  # a copy: the butterflies work in place
+    if x.dtype.kind in "bu":
+        x = x.astype(np.int64)
+    if x.dtype.kind not in "if":
+        raise InterplayError(f"{name} has entries of type {x.dtype}; expected numbers")
+    if x.ndim == 0:
+        raise InterplayError(f"{name} is a single number; expected 2**n entries, one per coalition, on the last axis")
+    word_count(x.shape[-1])
+    return x
+
+
+def moebius(v: ArrayLike) -> Array:
+    """AND effects of a game, all orders: I(S) = sum over T ⊆ S of (-1)^(|S|-|T|) v(T)  [paper eq 2].
+
+    `v` is (..., 2**n); integers stay integers. Order 0 is v(∅).
+
+    >>> moebius([1, 3, 4, 10])        # 3-1 = 2, 4-1 = 3, 10-3-4+1 = 4
+    array([1, 2, 3, 4])
+    """
+    return butterfly(_copy(v, "v"), subtract_subsets)
+
+
+def zeta(effects: ArrayLike) -> Array:
+    """The game of given AND effects, v(T) = sum over S ⊆ T of I(S); inverse of `moebius`.
+
+    >>> zeta([1, 2, 3, 4])            # 1+2 = 3, 1+3 = 4, 1+2+3+4 = 10
+    array([ 1,  3,  4, 10])
+    """
+    return butterfly(_copy(effects, "effects"), add_subsets)
+
+
+def or_moebius(v: ArrayLike) -> Array:
+    """OR effects of a game, all orders: minus the Möbius transform of the reversed array, v(N∖T)  [lineage].
+
+    Order 0 is -v(N), which makes the transform invertible; as an effect it means nothing (`reconstruct` ignores it).
+
+    >>> or_moebius([0, 1, 1, 1])      # "either word": I_or({0,1}) = -(0 - 1 - 1 + 1) = 1
+    array([-1,  0,  0,  1])
+    """
+    x = _copy(v, "v")
+    return -butterfly(np.ascontiguousarray(x[..., ::-1]), subtract_subsets)
+
+
+def or_zeta(effects: ArrayLike) -> Array:
+    """The game of given OR effects, v(T) = -sum over S ⊆ N∖T of I(S), order 0 included; inverse of `or_moebius`.
+
+    >>> or_zeta([-1, 0, 0, 1])
+    array([0, 1, 1, 1])
+    """
+    return -butterfly(_copy(effects, "effects"), add_subsets)[..., ::-1]
+
+
+@functools.lru_cache(maxsize=32)
+def orders(n: int) -> NDArray[np.int64]:
+    """Order |S| of each of the 2**n coalitions: the popcount of its index. Read-only.
+
+    >>> orders(3)
+    array([0, 1, 1, 2, 1, 2, 2, 3])
+    """
+    if n < 0:
+        raise InterplayError(f"n is {n}; expected a number of words, 0 or more")
+    count = np.zeros(1, dtype=np.int64)
+    for _ in range(n):
+        count = np.concatenate([count, count + 1])
+    count.flags.writeable = False
+    return count
+
+
+def reconstruct(and_effects: ArrayLike, or_effects: ArrayLike, v_empty: ArrayLike = 0.0) -> Array:
+    """Scores from effects (universal matching): for every coalition T  [paper eq 2-3]
+
+        v(T) = v(∅) + sum over ∅≠S⊆T of I_and(S) + sum over S∩T≠∅ of I_or(S)
+
+    Effects are (..., 2**n), `v_empty` is (...), result (..., 2**n). Order 0 of both effects is ignored.
+
+    >>> reconstruct([0, 2, 3, 4], [0, 0, 0, 5], 1)     # 1; 1+2+5; 1+3+5; 1+2+3+4+5
+    array([ 1,  8,  9, 15])
+    """
+    a, b = _copy(and_effects, "and_effects"), _copy(or_effects, "or_effects")
+    if a.shape[-1] != b.shape[-1]:
+        raise InterplayError(f"{a.shape[-1]} AND effects and {b.shape[-1]} OR effects; expected the same 2**n of both")
+    a[..., 0] = 0
+    b[..., 0] = 0
+    any_of = b.sum(-1)[..., None] - butterfly(b, add_subsets)[..., ::-1]  # every S, less those inside N∖T
+    return np.asarray(v_empty)[..., None] + butterfly(a, add_subsets) + any_of
+
+
+def walsh(v: ArrayLike) -> Array:
+    """Walsh-Hadamard coefficients w(S) = 2^-n · sum over T of (-1)^|S∩T| v(T): v(T) = sum over S of (-1)^|S∩T| w(S).
+
+    >>> walsh([0.0, 0.0, 0.0, 4.0])   # one AND of two words: 1/4 of 4 everywhere, signs (-1)^|S|
+    array([ 1., -1., -1.,  1.])
+    """
+    x = _copy(v, "v")
+    if x.dtype.kind != "f":
+        x = x.astype(np.float64)
+    return butterfly(x, _sum_difference) / x.shape[-1]
+
+
+def walsh_energy(v: ArrayLike) -> Array:
+    """Energy of v by Walsh degree, (..., n+1): entry d = sum over |S| = d of w(S)^2.
+
+    By Parseval the sum over d is the mean of v^2, and the sum over d ≥ 1 is the variance of v over the coalitions. The
+    share at high degree is a cheap witness of high-order interactions that needs no solver  [ours].
+
+    >>> walsh_energy([0.0, 0.0, 0.0, 4.0])             # one, two and one coefficients of size 1
+    array([1., 2., 1.])
+    """
+    w = walsh(v)
+    order = orders(word_count(w.shape[-1]))
+    return np.stack([(w[..., order == d] ** 2).sum(-1) for d in range(int(order[-1]) + 1)], axis=-1)

@@ -1,0 +1,271 @@
+"""The sparsest split of scores into AND and OR effects, with a certificate: the one linear programme behind `extract`.
+
+    min |c|_1   subject to   |u(T) - (Phi c)(T)| <= delta  for every coalition T                        [ours; solver.md]
+
+u = v - v(∅); Phi has the AND columns of orders 1..n and the OR columns of orders 2..n. Solved by Douglas-Rachford
+splitting with the exact projection of `projection.py`, in two phases: with a small ridge, which makes the answer a unique
+continuous function of the scores, then once more around that answer to certify it for the programme without the ridge.
+Derivation and measurements: docs/design/solver.md. Arrays only: checking what a user gave, and the result he gets, are
+`interactions.py`'s business.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from interplay.effects.moebius import (
+    add_supersets,
+    butterfly,
+    moebius,
+    reconstruct,
+    subtract_subsets,
+    subtract_supersets,
+)
+from interplay.effects.projection import Projection, cached_projection
+
+# Measured over planted, noisy and network games of 7-10 words (docs/design/solver.md); none changes what is computed.
+STEP = 0.5  # prox step, in units of the size-weighted mean size of the start
+RELAXATION = 1.6
+GAMMA = 0.7  # scale of the tolerance block against the effects
+CHECK_EVERY = 25
+OMEGA = 1e-2  # ridge mu = omega |x|_1 / |x|_2^2 at the start: it adds about omega/2 of the objective  [ours]
+ORDER_ONE = 1e-2  # weight of order 1 in the ridge: AND{i} + AND{j} = AND{i,j} + OR{i,j} ties, and must stay the former
+RIDGE_SHARE = 0.1  # the ridge programme is solved to this share of the gap asked for
+SWALLOWED = 1e-12  # scores beyond the tolerance by less than this share are within it, to rounding
+CHUNK, CHUNK_ON_DEVICE = 1 << 15, 1 << 22  # coalitions solved side by side
+
+
+class Split(NamedTuple):
+    """Effects of a batch and their certificate, in the units of v. Arrays [batch, 2^n] or [batch]."""
+
+    and_effects: Any
+    or_effects: Any
+    dual: Any  # lower bound on the objective of every split within the tolerance
+    error_bar: Any  # bound on the Euclidean distance to the optimum of the ridge programme
+    iterations: Any
+
+
+def dual_bound(u: Any, y: Any, delta: Any) -> Any:
+    """Lower bound on the programme's optimum from any multiplier y: (<u, y> - delta |y|_1) / max |Phi' y|, at least 0.
+
+    `u`, `y` are [..., 2^n] with u(∅) = 0, `delta` is [...]. y(∅) is ignored: no effect has a say in v(∅).
+
+    >>> dual_bound([0.0, 0.0, 0.0, 3.0], [0.0, 0.0, 0.0, 1.0], 0.5)    # one AND of 3, tolerance 0.5: at least 2.5
+    array(2.5)
+    """
+    u = np.asarray(u, dtype=np.float64)
+    y = np.array(y, dtype=np.float64, order="C")
+    y[..., 0] = 0.0
+    value = (u * y).sum(-1) - np.asarray(delta) * np.abs(y).sum(-1)
+    y[..., 0] = -y.sum(-1)  # then sum(y) = 0 and the OR columns are minus the AND columns of the complement
+    sup_and = np.abs(butterfly(y.copy(), add_supersets)[..., 1:]).max(-1)
+    sup_or = np.abs(butterfly(np.ascontiguousarray(y[..., ::-1]), add_supersets)[..., 1:]).max(-1)
+    largest = np.maximum(np.maximum(sup_and, sup_or), np.finfo(np.float64).tiny)
+    return np.asarray(np.maximum(value / largest, 0.0))
+
+
+@functools.lru_cache(maxsize=32)
+def _order_one(n: int) -> Any:
+    return 1 << np.arange(n)
+
+
+class _Problem:
+    """A batch in the solver's units (largest |u| beyond the tolerance = 1), on numpy or on a torch device."""
+
+    def __init__(self, u: Any, delta: Any, omega: float, device: str | None) -> None:
+        # u [batch, 2^n], delta [batch]: all positive or all zero
+        self.n = u.shape[-1].bit_length() - 1
+        self.single = _order_one(self.n)
+        self.tolerant = bool(delta[0] > 0)
+        self.projection: Projection = cached_projection(self.n, GAMMA if self.tolerant else None, device)
+        self.exact: Projection = cached_projection(self.n, None, device)
+        self.xp = xp = self.projection.xp
+        shrunk = u - np.clip(u, -delta[:, None], delta[:, None])  # the start: scores as small as the tolerance allows
+        start = np.zeros((u.shape[0], self.projection.k, u.shape[1]))
+        start[:, 0] = butterfly(shrunk.copy(), subtract_subsets) / 2
+        start[:, 1] = butterfly(np.ascontiguousarray(shrunk[:, ::-1]), subtract_subsets) / -2
+        size = np.abs(start[:, :2]).reshape(u.shape[0], -1)
+        step = STEP * (size**2).sum(-1) / size.sum(-1)
+        merged_and, merged_or = self.merge(start[:, 0].copy(), start[:, 1].copy())
+        flat = np.concatenate([merged_and, merged_or], axis=-1)
+        mu = omega * np.abs(flat).sum(-1) / (flat**2).sum(-1)
+        if self.tolerant:
+            start[:, 2] = (u - shrunk) / GAMMA
+        bound = np.zeros_like(start)  # the prox clips to it: soft threshold for effects, box for the correction
+        bound[:, :2] = step[:, None, None]
+        bound[:, 1, self.single] = np.inf  # AND and OR of one word are the same column: keep AND
+        bound[:, :2, 0] = 0.0  # order 0 is free
+        if self.tolerant:
+            bound[:, 2, 1:] = delta[:, None] / GAMMA
+        put = (lambda x: x) if device is None else (lambda x: xp.as_tensor(x, device=device))
+        self.u, self.delta, self.start, self.step = put(u), put(delta), put(start), put(step)
+        weight = np.ones((1, 2, u.shape[1]))
+        weight[:, :, self.single] = ORDER_ONE
+        self.ridge = put(mu[:, None, None] * weight)
+        self.mu, self.bound = put(mu), put(bound)
+        self.moebius_u = put(butterfly(u.copy(), subtract_subsets))
+        self.target = self.projection.target(self.u)
+
+    def merge(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """Order 0 dropped, OR of one word moved into AND; in place. The same scores, and never a larger objective."""
+        a[:, self.single] += b[:, self.single]
+        b[:, self.single] = 0.0
+        a[:, 0] = 0.0
+        b[:, 0] = 0.0
+        return a, b
+
+    def primal(self, rows: Any, x: Any) -> tuple[Any, Any]:
+        """Effects within the tolerance from a projected point x: the correction is clipped, the excess absorbed."""
+        a, b = x[:, 0] + 0.0, x[:, 1] + 0.0  # copies: `merge` works in place
+        if self.tolerant:
+            q = x[:, 2] * GAMMA
+            limit = self.delta[rows][:, None]
+            excess = self.xp.zeros_like(q)
+            excess[:, 0] = q[:, 0]
+            excess[:, 1:] = q[:, 1:] - self.xp.minimum(self.xp.maximum(q[:, 1:], -limit), limit)
+            change = self.exact.step(self.exact.target(excess), self.xp.zeros_like(x[:, :2]))  # least change
+            a, b = a + change[:, 0], b + change[:, 1]
+        return self.merge(a, b)
+
+    def multiplier(self, rows: Any, push: Any) -> tuple[Any, Any, Any, Any]:
+        """Phi'y on AND and on OR columns, <u, y> and |y|_1, from the projection's step (= Phi' y times the prox step)."""
+        scaled = push / self.step[rows][:, None, None]
+        on_and = scaled[:, 0]
+        on_or = scaled[:, 1] - scaled[:, 1, :1]  # y(∅) chosen so that y sums to zero
+        product = (self.moebius_u[rows] * on_and).sum(-1)
+        size = self.xp.abs(scaled[:, 2, 1:]).sum(-1) / GAMMA if self.tolerant else 0.0 * product
+        return on_and, on_or, product, size
+
+
+def _iterate(problem: _Problem, z: Any, rows: Any, shift: Any, check: Any, max_iterations: int) -> Any:
+    """Douglas-Rachford on the samples `rows` from `z`, until `check(rows, push, x, z)` says done; returns iterations.
+
+    min |x|_1 + mu/2 |x - center|^2 over the shell; `shift` = step·mu·center or None. Finished samples leave the batch.
+    """
+    xp, project = problem.xp, problem.projection.step
+    used = np.zeros(len(problem.u), dtype=np.int64)
+    bound, target = problem.bound[rows], problem.target[rows]
+    ridge = problem.ridge if shift is None else problem.mu[:, None, None] + 0.0 * problem.ridge
+    shrink = (1.0 / (1.0 + problem.step[:, None, None] * ridge))[rows]
+    shrink[:, :, 0] = 1.0
+    for iteration in range(1, max_iterations + 1):
+        if shift is None:
+            clipped = xp.clip(z, -bound, bound)
+            x = z - clipped
+        else:
+            moved = z + shift
+            clipped = xp.clip(moved, -bound, bound)
+            x = moved - clipped
+        x[:, :2] *= shrink
+        if problem.tolerant:
+            x[:, 2] = clipped[:, 2]
+        reflected = 2.0 * x - z
+        push = project(target, reflected)
+        if iteration % CHECK_EVERY == 0 or iteration == max_iterations:
+            used[rows] = iteration
+            done = check(rows, push, reflected + push, z)
+            if done.all():
+                break
+            if done.any():
+                keep = np.flatnonzero(~done)
+                rows, z, x, reflected, push = rows[keep], z[keep], x[keep], reflected[keep], push[keep]
+                bound, target, shrink = bound[keep], target[keep], shrink[keep]
+                shift = None if shift is None else shift[keep]
+        z = z + RELAXATION * (reflected + push - x)
+    return used
+
+
+def _as_numpy(x: Any) -> Any:
+    return x if isinstance(x, np.ndarray) else x.cpu().numpy()
+
+
+def _solve_chunk(u: Any, delta: Any, gap: float, max_iterations: int, device: str | None) -> Split:
+    """u [batch, 2^n] scaled so that max|u| - delta is about 1; delta [batch] all zero or all positive."""
+    problem = _Problem(u, delta, min(OMEGA, 10 * gap), device)
+    xp, mu = problem.xp, problem.mu
+    batch = len(u)
+    everyone = np.arange(batch)
+    best_and, best_or = xp.zeros_like(problem.u), xp.zeros_like(problem.u)
+    best_push, best_z = xp.zeros_like(problem.start), problem.start * 1.0
+    objective, ridge_value = np.full(batch, np.inf), np.full(batch, np.inf)
+    ridge_dual, dual = np.full(batch, -np.inf), np.full(batch, -np.inf)
+
+    def measure_dual(rows: Any, push: Any) -> tuple[Any, Any]:
+        on_and, on_or, product, size = problem.multiplier(rows, push)
+        largest = _as_numpy(xp.maximum(xp.amax(xp.abs(on_and[:, 1:]), -1), xp.amax(xp.abs(on_or[:, 1:]), -1)))
+        value = _as_numpy(product - problem.delta[rows] * size)
+        scaled = value / np.maximum(largest, np.finfo(np.float64).tiny)
+        better = np.flatnonzero(scaled > dual[rows])
+        dual[rows[better]] = scaled[better]
+        best_push[rows[better]] = push[better]
+        # conjugate of |c| + mu/2 c^2: the ridge programme's dual needs no scaling
+        over_and = xp.clip(xp.abs(on_and[:, 1:]) - 1.0, 0.0, None)
+        over_or = xp.clip(xp.abs(on_or[:, 1:]) - 1.0, 0.0, None)
+        over_or[:, problem.single - 1] = 0.0  # the same columns as AND of one word
+        ridge = 2.0 * problem.ridge[rows][:, 0, 1:]
+        return value, value - _as_numpy(((over_and * over_and + over_or * over_or) / ridge).sum(-1))
+
+    def check_ridge(rows: Any, push: Any, x: Any, z: Any) -> Any:
+        ridge_dual[rows] = np.maximum(ridge_dual[rows], measure_dual(rows, push)[1])
+        a, b = problem.primal(rows, x)
+        l1 = xp.abs(a).sum(-1) + xp.abs(b).sum(-1)
+        ridge = _as_numpy(l1 + (problem.ridge[rows][:, 0] * (a * a + b * b)).sum(-1) / 2.0)
+        better = np.flatnonzero(ridge < ridge_value[rows])
+        chosen = rows[better]
+        best_and[chosen], best_or[chosen] = a[better], b[better]
+        ridge_value[chosen], objective[chosen] = ridge[better], _as_numpy(l1)[better]
+        best_z[rows] = z
+        return ridge_value[rows] - ridge_dual[rows] <= RIDGE_SHARE * gap * ridge_value[rows]
+
+    def check_dual(rows: Any, push: Any, x: Any, z: Any) -> Any:
+        measure_dual(rows, push)
+        return objective[rows] - dual[rows] <= gap * objective[rows]
+
+    iterations = _iterate(problem, problem.start * 1.0, everyone, None, check_ridge, max_iterations)
+    rows = np.flatnonzero(objective - dual > gap * objective)
+    if len(rows):
+        # Around the answer the ridge costs nothing at the optimum, so its multiplier serves the plain programme too.
+        shift = xp.zeros_like(best_z[rows])
+        weight = (problem.step * mu)[rows][:, None]
+        shift[:, 0], shift[:, 1] = weight * best_and[rows], weight * best_or[rows]
+        iterations += _iterate(problem, best_z[rows], rows, shift, check_dual, max_iterations)
+
+    a, b = _as_numpy(best_and), _as_numpy(best_or)
+    rest = u - reconstruct(a, b)
+    a += moebius(rest - np.clip(rest, -delta[:, None], delta[:, None]))  # what rounding left outside the tolerance
+    y = butterfly(np.ascontiguousarray(_as_numpy(best_push)[:, 0]), subtract_supersets)
+    ridge = (_as_numpy(problem.ridge)[:, 0] * (a * a + b * b) / 2.0 + np.abs(a) + np.abs(b)).sum(-1)
+    error = np.sqrt(2.0 * np.maximum(ridge - ridge_dual, 0.0) / _as_numpy(mu))
+    return Split(a, b, dual_bound(u, y, delta), error, iterations)
+
+
+def solve(u: Any, delta: Any, gap: float, max_iterations: int, device: str | None = None) -> Split:
+    """The sparsest split of each row of u, [batch, 2^n] float64 with u(∅) = 0, within delta, [batch].
+
+    Deterministic, and on the CPU a row's result has the same bytes whatever else is in the batch. Rows that the tolerance
+    swallows whole (max |u| <= delta, constant scores) are all zero. `max_iterations` holds for each of the two phases.
+
+    >>> solve(np.array([[0.0, 1.0, 2.0, 6.0]]), np.zeros(1), 1e-3, 1000).or_effects.round(2) + 0.0
+    array([[0., 0., 0., 0.]])
+    """
+    batch, length = u.shape
+    result = Split(
+        np.zeros_like(u), np.zeros_like(u), np.zeros(batch), np.zeros(batch), np.zeros(batch, dtype=np.int64)
+    )
+    largest = np.abs(u).max(-1, initial=0.0)
+    scale = largest - delta
+    scale[scale <= SWALLOWED * largest] = 0.0
+    size = max(1, (CHUNK if device is None else CHUNK_ON_DEVICE) // length)
+    for chosen in ((scale > 0) & (delta == 0), (scale > 0) & (delta > 0)):
+        index = np.flatnonzero(chosen)
+        for start in range(0, len(index), size):
+            rows = index[start : start + size]
+            unit = scale[rows]
+            part = _solve_chunk(u[rows] / unit[:, None], delta[rows] / unit, gap, max_iterations, device)
+            result.and_effects[rows] = part.and_effects * unit[:, None]
+            result.or_effects[rows] = part.or_effects * unit[:, None]
+            result.dual[rows] = part.dual * unit
+            result.error_bar[rows] = part.error_bar * unit
+            result.iterations[rows] = part.iterations
+    return result

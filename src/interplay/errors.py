@@ -1,0 +1,13 @@
+"""The one exception a user of Interplay has to know.
+
+A message is one line: what was given, what was expected, what to do. The command line prints it on stderr and exits with
+code 2; in Python it is an ordinary exception. A traceback is for our own bugs only.
+"""
+
+
+class InterplayError(Exception):
+    """Something the user gave cannot be used; the message says what to change."""
+
+
+class SkipSample(InterplayError):
+    """One row cannot be used while others can: it is skipped, counted and named in the report."""

@@ -1,0 +1,164 @@
+"""The explorer's data: every probe at every step, encoded compactly, and the tables that stand in for it without a script.
+
+At most `STRONGEST` interactions a unit are carried (present and removed counted apart); totals are kept, so that the page
+can say how many it leaves out. Texts are cut around the chosen words. The drawing itself is explorer.js.
+"""
+
+from typing import Any
+
+from markupsafe import Markup
+
+from interplay.report.payload import Effect, Payload, Probe, ProbeStep, clean
+from interplay.report.scales import StepAxis
+from interplay.report.text import number, percent, plain, short
+
+STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 probes x 8 steps under 2 MB
+LISTED = 8  # interactions per list in the tables shown without a script [ours]
+WORD, STRETCH = 40, 280  # longest word and longest stretch of background text shown, in characters [ours]
+STATE_CODE = {"preserved": "p", "initial": "i", "emerged": "e", "reentered": "r"}
+
+
+def segments(probe: Probe) -> list[tuple[str, int]]:
+    """The text cut into stretches: (text, index of the chosen word or -1). Overlapping words: the earlier one counts.
+
+    >>> probe = {"text": "I am so happy", "words": [{"text": "happy", "start": 8, "end": 13}]}
+    >>> segments(probe)
+    [('I am so ', -1), ('happy', 0)]
+    """
+    out: list[tuple[str, int]] = []
+    at = 0
+    for i, word in sorted(enumerate(probe["words"]), key=lambda pair: pair[1]["start"]):
+        if word["start"] < at or word["start"] == word["end"]:
+            continue
+        if word["start"] > at:
+            out.append((_stretch(probe["text"][at : word["start"]]), -1))
+        out.append((_cut(probe["text"][word["start"] : word["end"]], WORD), i))
+        at = word["end"]
+    if at < len(probe["text"]):
+        out.append((_stretch(probe["text"][at:]), -1))
+    return out
+
+
+def _cut(text: str, most: int) -> str:
+    text = clean(text[: most + 1])
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _stretch(text: str) -> str:
+    if len(text) <= STRETCH:
+        return clean(text)
+    half = STRETCH // 2
+    return f"{clean(text[:half])} … {clean(text[-half:])}"
+
+
+def _strongest(effects: list[Effect]) -> list[Effect]:
+    """Strongest first; ties in a fixed order, so that the page is the same bytes every time."""
+    return sorted(effects, key=lambda e: (-abs(e["effect"]), e["mask"], e["type"]))[:STRONGEST]
+
+
+def _coded(effects: list[Effect]) -> dict[str, Any]:
+    kept = _strongest(effects)
+    return {
+        "n": len(effects),
+        "m": [e["mask"] << 1 | (e["type"] == "or") for e in kept],
+        "e": [_digits(e["effect"]) for e in kept],
+    }
+
+
+def _digits(x: float | None) -> float | None:
+    return None if x is None else float(f"{x:.4g}")
+
+
+def _unit(step: ProbeStep) -> dict[str, Any]:
+    here = _coded(step["interactions"])
+    here["s"] = "".join(STATE_CODE[e.get("state", "initial")] for e in _strongest(step["interactions"]))
+    fields = ("score_full", "score_empty", "gap", "residual", "sigma", "tau")
+    totals = {"new": ("emerged", "reentered"), "still": ("preserved", "initial")}
+    here["total"] = {
+        name: [
+            sum(e.get("state") in states for e in step["interactions"]),
+            _digits(sum(abs(e["effect"]) for e in step["interactions"] if e.get("state") in states)),
+        ]
+        for name, states in totals.items()
+    }
+    here["total"]["gone"] = [len(step["removed"]), _digits(sum(abs(e["effect"]) for e in step["removed"]))]
+    return {"v": [_digits(step[f]) for f in fields], "here": here, "gone": _coded(step["removed"])}
+
+
+def explorer_data(payload: Payload, x: StepAxis) -> dict[str, Any]:
+    """What explorer.js reads: short keys, interactions as (mask * 2 + is_or), effects to four digits."""
+    probes = []
+    for probe in payload["probes"]:
+        units = {step["step"]: _unit(step) for step in probe["steps"]}
+        probes.append(
+            {
+                "id": _cut(probe["id"], 80),
+                "target": plain(probe["target"], 40),
+                "label": None if probe["label"] is None else plain(probe["label"], 40),
+                "text": segments(probe),
+                "words": [plain(w["text"], WORD) or "(blank)" for w in probe["words"]],
+                "units": [units.get(step) for step in payload["steps"]],
+            }
+        )
+    return {
+        "steps": payload["steps"],
+        "at": [round(at, 4) for at in x.at],
+        "reference": payload["reference"],
+        "keep": payload["verdict"]["step"],
+        "most": STRONGEST,
+        "probes": probes,
+    }
+
+
+def explorer_tables(payload: Payload) -> list[dict[str, Any]]:
+    """Reference, recommended and last step of each probe, as tables: the explorer without a script."""
+    keep = payload["verdict"]["step"]
+    wanted = {payload["reference"], payload["steps"][-1], payload["reference"] if keep is None else keep}
+    out = []
+    for probe in payload["probes"]:
+        steps = [_step_table(probe, step, payload["reference"]) for step in probe["steps"] if step["step"] in wanted]
+        out.append(
+            {
+                "id": short(probe["id"], 60),
+                "target": short(probe["target"], 40),
+                "label": None if probe["label"] is None else short(probe["label"], 40),
+                "text": segments(probe),
+                "steps": steps,
+            }
+        )
+    return out
+
+
+def _step_table(probe: Probe, step: ProbeStep, reference: int) -> dict[str, Any]:
+    groups = [
+        (f"new since step {reference}", [e for e in step["interactions"] if e.get("state") in ("emerged", "reentered")]),
+        ("still there", [e for e in step["interactions"] if e.get("state") in ("preserved", "initial")]),
+        (f"removed since step {reference}", step["removed"]),
+    ]
+    body = []
+    for name, effects in groups:
+        for e in _strongest(effects)[:LISTED]:
+            again = " (seen before)" if e.get("state") == "reentered" else ""
+            body.append([name + again, kind(e), names(probe, e), number(e["effect"], signed=True)])
+    return {
+        "step": step["step"],
+        "full": number(step["score_full"], signed=True),
+        "full_p": percent(step["score_full"]),
+        "empty": number(step["score_empty"], signed=True),
+        "empty_p": percent(step["score_empty"]),
+        "counts": [(name, len(effects)) for name, effects in groups],
+        "head": ["list", "type", "words", "effect (log-odds)"],
+        "body": body,
+        "more": sum(max(0, len(effects) - LISTED) for _, effects in groups),
+    }
+
+
+def kind(effect: Effect) -> str:
+    """AND, OR, or "one word", for which the two are the same."""
+    return "one word" if effect["mask"].bit_count() == 1 else effect["type"].upper()
+
+
+def names(probe: Probe, effect: Effect) -> Markup:
+    """The words of an interaction, in order, each isolated: "happy + thanks" (AND), "happy / thanks" (OR)."""
+    members = [short(w["text"], WORD) for i, w in enumerate(probe["words"]) if effect["mask"] >> i & 1]
+    return Markup(" + " if effect["type"] == "and" else " / ").join(members)

@@ -1,0 +1,103 @@
+"""The page: payload in, one HTML file out. Pure text work; the only disk it touches is its own templates and `write`'s file.
+
+The file carries everything: style, script and data. Its Content-Security-Policy lets nothing load and only our own script
+run (by hash), so that even a hole in the escaping could not run anything. jinja2 escapes every string.
+"""
+
+import base64
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from interplay.errors import InterplayError
+from interplay.report import figures, text
+from interplay.report.explorer import explorer_data, explorer_tables
+from interplay.report.payload import Payload, validate
+from interplay.report.rows import Summary
+from interplay.report.scales import step_axis
+
+STYLES = ("base.css", "charts.css", "explorer.css")
+SCRIPTS = ("tips.js", "explorer.js")
+READINGS = {
+    "paper": "As in the paper: a pattern counts when its effect exceeds 5 % of the largest one at that step, whatever its sign.",
+    "signed": "As in the paper, but a pattern whose effect changed sign counts as another pattern.",
+    "fixed-tau": "The threshold of the reference step is held for all steps, so a change of scale alone is seen as such.",
+}
+
+
+def _source(name: str) -> str:
+    return resources.files("interplay.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    env = Environment(
+        autoescape=True,
+        loader=FunctionLoader(_source),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update(short=text.short, plain=text.plain, num=text.number, interval=text.interval)
+    return env
+
+
+def render(payload: Payload | Mapping[str, Any]) -> str:
+    """The whole page as a string; the same payload gives the same bytes.
+
+    Args:
+        payload: see `interplay.report.payload.Payload`; checked first, InterplayError when it is not one.
+    """
+    p = validate(payload)
+    summary = Summary(p)
+    x = step_axis(p["steps"])
+    script = "\n".join(_source(name) for name in SCRIPTS)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return _environment().get_template("page.html.j2").render(
+        p=p,
+        style=Markup("\n".join(_source(name) for name in STYLES)),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+        strip=figures.strip(p, summary),
+        readings=[{**block, "about": READINGS.get(block["name"], "")} for block in figures.readings(p, summary, x)],
+        task=figures.task_row(p, x),
+        scale=figures.scale_row(p, summary, x),
+        prompts=_prompts(p),
+        data=text.island(explorer_data(p, x)) if p["probes"] else "",
+        tables=explorer_tables(p),
+    )
+
+
+def _prompts(p: Payload) -> int:
+    """How many prompts the curves are means over: the largest count any row reports."""
+    return max((row["samples"] or 0 for row in p["summary"]), default=0) or len(p["probes"])
+
+
+def write(payload: Payload | Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
+    """Render and put the page at `path`, all or nothing (temporary file beside it, then renamed). Returns the path."""
+    target = Path(path)
+    page = render(payload)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    except OSError as e:
+        raise InterplayError(f"report: cannot write {target} ({e.strerror}): give another path or free the disk") from e
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as f:
+            f.write(page)
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except OSError as e:
+        Path(name).unlink(missing_ok=True)
+        raise InterplayError(f"report: cannot write {target} ({e.strerror}): give another path or free the disk") from e
+    return target

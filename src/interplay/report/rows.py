@@ -1,0 +1,85 @@
+"""The summary table, looked up: one series for a reading, set, measure and order, over the steps.
+
+Only an index; it neither computes nor draws.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from interplay.report.payload import Payload, SummaryRow, TaskRow
+
+
+class Point(NamedTuple):
+    """One value with its interval and its null; None where not measured."""
+
+    step: int
+    value: float | None
+    lo: float | None = None
+    hi: float | None = None
+    null: float | None = None
+    null_lo: float | None = None
+    null_hi: float | None = None
+    samples: int | None = None
+
+
+class Series(NamedTuple):
+    """Points over the steps, ascending; steps without a row are left out."""
+
+    set: str
+    points: tuple[Point, ...]
+
+    @property
+    def known(self) -> bool:
+        """Whether there is at least one value to draw."""
+        return any(p.value is not None for p in self.points)
+
+    @property
+    def has_null(self) -> bool:
+        """Whether there is at least one null to draw."""
+        return any(p.null is not None for p in self.points)
+
+    def at(self, step: int) -> Point | None:
+        """The point of one step."""
+        return next((p for p in self.points if p.step == step), None)
+
+
+class Summary:
+    """All series of a payload, by (reading, set, measure, order)."""
+
+    def __init__(self, payload: Payload):
+        self.steps: Sequence[int] = payload["steps"]
+        self._rows: dict[tuple[str, str, str, int, int], SummaryRow] = {}
+        readings: dict[str, None] = {}
+        for row in payload["summary"]:
+            readings.setdefault(row["reading"])
+            self._rows[row["reading"], row["set"], row["measure"], row["order"], row["step"]] = row
+        self.readings = list(readings)
+        self.largest_order = max((row["order"] for row in payload["summary"]), default=0)
+
+    def series(self, reading: str, set_: str, measure: str, order: int = 0) -> Series:
+        """One series; empty when the table does not hold it."""
+        found = (self._rows.get((reading, set_, measure, order, step)) for step in self.steps)
+        return Series(set_, tuple(_point(row) for row in found if row))
+
+    def anywhere(self, set_: str, measure: str, order: int = 0) -> Series:
+        """A measure that does not depend on the reading (l1, sd, noise ...): from the first reading that holds it."""
+        for reading in self.readings:
+            series = self.series(reading, set_, measure, order)
+            if series.known:
+                return series
+        return Series(set_, ())
+
+
+def _point(row: SummaryRow) -> Point:
+    return Point(
+        row["step"], row["value"], row["lo"], row["hi"], row["null"], row["null_lo"], row["null_hi"], row["samples"]
+    )
+
+
+def task_series(task: Iterable[TaskRow], key: str) -> Series:
+    """One task metric as a series, with an interval where the rows carry one."""
+    points = (
+        Point(row["step"], row.get(key), row.get(f"{key}_lo"), row.get(f"{key}_hi"))
+        for row in sorted(task, key=lambda r: r["step"])
+    )
+    return Series(key, tuple(p for p in points if p.value is not None))

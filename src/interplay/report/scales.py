@@ -1,0 +1,105 @@
+"""Where things stand on a chart: the axis of steps, shared by every chart, and value axes with round ticks.
+
+Numbers in, positions out; it draws nothing.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+EVEN = 4  # largest spacing over smallest up to which checkpoints are drawn to scale [ours]
+CROWDED = 0.025  # two checkpoints nearer than this share of the axis cannot be told apart [ours]
+
+
+class StepAxis(NamedTuple):
+    """Positions 0..1 of the checkpoints, and what to write under the axis."""
+
+    steps: tuple[int, ...]
+    at: tuple[float, ...]
+    caption: str
+
+    def __getitem__(self, step: int) -> float:  # ty: ignore[invalid-method-override]
+        return self.at[self.steps.index(step)]
+
+    def labels(self, width: float, wanted: Sequence[int], char: float = 7.2, gap: float = 7.0) -> list[int]:
+        """The steps whose labels fit side by side on `width` units; those in `wanted` are placed first."""
+        placed: list[tuple[float, float, int]] = []
+        for step in [*wanted, *(s for s in self.steps if s not in wanted)]:
+            half = len(f"{step}") * char / 2 + gap / 2
+            x = self[step] * width
+            if all(x + half <= lo or x - half >= hi for lo, hi, _ in placed):
+                placed.append((x - half, x + half, step))
+        return sorted(s for _, _, s in placed)
+
+
+def step_axis(steps: Sequence[int]) -> StepAxis:
+    """Even checkpoints are drawn to scale, others on a log scale that starts at zero (linear up to the first step).
+
+    >>> [round(x, 2) for x in step_axis([0, 5, 10, 20, 40, 80]).at]
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    >>> [round(x, 2) for x in step_axis([0, 1000, 1800, 2500, 4000]).at]
+    [0.0, 0.25, 0.45, 0.62, 1.0]
+    """
+    if len(steps) == 1:
+        return StepAxis(tuple(steps), (0.5,), "optimiser step")
+    gaps = [b - a for a, b in zip(steps, steps[1:], strict=False)]
+    if max(gaps) <= EVEN * min(gaps):
+        raw, caption = [float(s) for s in steps], "optimiser step"
+    else:
+        first = next(s for s in steps if s > 0)
+        raw, caption = (
+            [s / first if s <= first else 1 + math.log2(s / first) for s in steps],
+            "optimiser step, log scale",
+        )
+    at = [(x - raw[0]) / (raw[-1] - raw[0]) for x in raw]
+    if min(b - a for a, b in zip(at, at[1:], strict=False)) < min(CROWDED, 0.5 / len(steps)):
+        at, caption = [i / (len(steps) - 1) for i in range(len(steps))], "checkpoints, evenly spaced"
+    return StepAxis(tuple(steps), tuple(at), caption)
+
+
+class ValueAxis(NamedTuple):
+    """A range of values and the round ticks inside it."""
+
+    lo: float
+    hi: float
+    ticks: tuple[float, ...]
+
+    def at(self, value: float) -> float:
+        """Share of the way up, 0..1; values outside are clipped to the edge."""
+        return min(1.0, max(0.0, (value - self.lo) / (self.hi - self.lo)))
+
+
+def value_axis(values: Iterable[float | None], zero: bool = True, about: int = 4) -> ValueAxis:
+    """Round limits around all the values (and zero unless told otherwise).
+
+    >>> value_axis([0.0, 87.2, None])
+    ValueAxis(lo=0.0, hi=100.0, ticks=(0.0, 25.0, 50.0, 75.0, 100.0))
+    >>> value_axis([-0.3, 1.1]).ticks
+    (-0.5, 0.0, 0.5, 1.0, 1.5)
+    >>> value_axis([])
+    ValueAxis(lo=0.0, hi=1.0, ticks=(0.0, 0.5, 1.0))
+    """
+    known = [v for v in values if v is not None]
+    if not known:
+        return ValueAxis(0.0, 1.0, (0.0, 0.5, 1.0))
+    lo, hi = min(known), max(known)
+    if zero:
+        lo, hi = min(0.0, lo), max(0.0, hi)
+    if hi - lo < 1e-12 * max(1.0, abs(hi), abs(lo)):
+        lo, hi = (lo - 0.5, hi + 0.5) if not zero or lo else (0.0, 1.0)
+    unit = 10 ** math.floor(math.log10((hi - lo) / about))
+    step = next(m * unit for m in (1, 2, 2.5, 5, 10) if m * unit * about >= (hi - lo) * 0.999)
+    first, last = math.floor(lo / step + 1e-9), math.ceil(hi / step - 1e-9)
+    ticks = tuple(float(f"{i * step:.12g}") for i in range(first, last + 1))
+    return ValueAxis(ticks[0], ticks[-1], ticks)
+
+
+def tick_label(value: float) -> str:
+    """A tick as short as it can be.
+
+    >>> tick_label(0.25), tick_label(-5.0), tick_label(2500.0), tick_label(40000.0)
+    ('0.25', '\u22125', '2,500', '40k')
+    """
+    size = abs(value)
+    text = f"{size / 1000:g}k" if size >= 1e4 else f"{size:,.6g}"
+    return ("\u2212" if value < 0 else "") + text

@@ -1,0 +1,252 @@
+// The explorer: one prompt at one step. Reads the JSON island, draws with createElementNS and textContent only.
+"use strict";
+(() => {
+  const island = document.getElementById("data");
+  if (!island) return;
+  const data = JSON.parse(island.textContent);
+  const $ = (id) => document.getElementById(id);
+  const SVG = document.querySelector("svg").namespaceURI;
+  const MINUS = "\u2212";
+  const CLASS = { p: "s-preserved", i: "s-preserved", e: "s-emerged", r: "s-emerged", g: "s-removed" };
+  const state = { probe: 0, step: Math.max(0, data.steps.indexOf(data.keep === null ? data.steps[data.steps.length - 1] : data.keep)), open: {} };
+
+  const el = (name, attributes = {}, ...inside) => {
+    const node = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    node.append(...inside);
+    return node;
+  };
+  const draw = (name, attributes = {}, text) => {
+    const node = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, typeof value === "number" ? +value.toFixed(2) : value);
+    if (text !== undefined) node.textContent = text;
+    return node;
+  };
+  const num = (x, signed) => {
+    if (x === null || x === undefined) return "–";
+    const a = Math.abs(x);
+    const s = a === 0 ? "0" : a < 0.0995 ? a.toFixed(3) : a < 9.995 ? a.toFixed(2) : a < 99.95 ? a.toFixed(1) : a.toFixed(0);
+    return (x < 0 ? MINUS : signed && x > 0 ? "+" : "") + s;
+  };
+  const percent = (v) => {
+    if (v === null) return "–";
+    const p = 100 / (1 + Math.exp(-v));
+    return p < 0.1 ? "< 0.1 %" : p > 99.9 ? "> 99.9 %" : (p < 10 || p > 90 ? p.toFixed(1) : p.toFixed(0)) + " %";
+  };
+
+  const probe = () => data.probes[state.probe];
+  const unit = () => probe().units[state.step];
+  const members = (code) => probe().words.map((_, i) => i).filter((i) => (code >> 1) >> i & 1);
+  const decode = (part, states) => part.m.map((code, i) => ({ code, effect: part.e[i], state: states ? states[i] : "g", words: members(code) }));
+  const isOr = (x) => (x.code & 1) === 1;
+  const kind = (x) => x.words.length === 1 ? "one word" : isOr(x) ? "OR" : "AND";
+  const STATES = { p: "still there", i: "there at step " + data.reference, e: "new", r: "new again, was seen before", g: "removed; effect at step " + data.reference };
+  const about = (x) => x.words.map((i) => probe().words[i]).join(isOr(x) ? " / " : " + ") + "\n" + kind(x) + ", " + num(x.effect, true) + " log-odds\n" + STATES[x.state];
+
+  // Lighting up: an interaction lights its words, a word lights its interactions.
+  const light = (test, words) => {
+    const any = test !== null;
+    for (const node of document.querySelectorAll("#explorer [data-code]")) node.classList.toggle("faded", any && !test(+node.dataset.code));
+    for (const node of document.querySelectorAll("#explorer [data-word]")) {
+      const on = words.includes(+node.dataset.word);
+      node.classList.toggle("on", any && on);
+      node.classList.toggle("off", any && !on);
+    }
+  };
+  $("explorer").addEventListener("point", (e) => {
+    const node = e.target;
+    if (!e.detail) return light(null, []);
+    if (node.dataset.code !== undefined) light((c) => c === +node.dataset.code, members(+node.dataset.code));
+  });
+  $("explorer").addEventListener("pointerover", (e) => {
+    const word = e.target.closest("[data-word]");
+    if (word) light((c) => (c >> 1) >> +word.dataset.word & 1, [+word.dataset.word]);
+  });
+  $("explorer").addEventListener("pointerout", (e) => { if (e.target.closest("[data-word]")) light(null, []); });
+
+  const chips = (box, name, labels, key, decorate) => {
+    labels.forEach((label, i) => {
+      const id = name + "-" + i;
+      const input = el("input", { type: "radio", name, id, value: i });
+      input.checked = i === state[key];
+      input.addEventListener("change", () => { state[key] = i; state.open = {}; update(); });
+      const tag = el("label", { for: id }, el("bdi", {}, label));
+      decorate(tag, i);
+      box.append(input, tag);
+    });
+  };
+
+  const sentence = () => {
+    const box = $("ex-text");
+    box.replaceChildren(el("bdi", {}, ...probe().text.map(([text, word]) =>
+      word < 0 ? document.createTextNode(text) : el("bdi", { class: "w", "data-word": word }, text))));
+  };
+
+  const scores = () => {
+    const u = unit(), p = probe(), box = $("ex-score");
+    const target = el("b", {}, "‘", el("bdi", {}, p.target), "’");
+    const gold = p.label !== null ? [" (gold label ", el("bdi", {}, p.label), ")"] : [];
+    if (!u) { box.replaceChildren("Target ", target, ...gold, ". This prompt was not measured at step " + data.steps[state.step] + "."); return; }
+    box.replaceChildren("Score of ", target, ...gold, ": ", el("b", {}, num(u.v[0], true)), " log-odds (" + percent(u.v[0]) + ") with all words, ",
+      el("b", {}, num(u.v[1], true)), " (" + percent(u.v[1]) + ") with all of them masked.");
+  };
+
+  const spark = () => {
+    const W = 380, H = 92, L = 8, R = 76, T = 8, B = 20, n = data.steps.length;
+    const units = probe().units;
+    const all = units.flatMap((u) => u ? [u.v[0], u.v[1]] : []).filter((v) => v !== null);
+    const lo = Math.min(0, ...all), hi = Math.max(0, ...all), span = hi - lo || 1;
+    const px = (i) => L + data.at[i] * (W - L - R), py = (v) => H - B - (v - lo) / span * (H - T - B);
+    const svg = draw("svg", { class: "chart", viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": "Score with all words and with none over the steps" });
+    svg.append(draw("line", { class: "zero", x1: L, x2: W - R, y1: py(0), y2: py(0) }));
+    svg.append(draw("line", { class: "spark-on", x1: px(state.step), x2: px(state.step), y1: T - 4, y2: H - B }));
+    const ends = [];
+    [["s-all", 0, "all words"], ["s-removed", 1, "masked"]].forEach(([css, k, name]) => {
+      const spots = units.map((u, i) => u && u.v[k] !== null ? [px(i), py(u.v[k])] : null).filter(Boolean);
+      if (!spots.length) return;
+      svg.append(draw("path", { class: "curve " + css, d: "M" + spots.map((s) => s.map((v) => v.toFixed(1)).join(" ")).join("L") }));
+      spots.forEach(([x, y]) => svg.append(draw("circle", { class: "mark " + css, cx: x, cy: y, r: 2.6 })));
+      ends.push({ css, name, y: spots[spots.length - 1][1] });
+    });
+    ends.sort((a, b) => a.y - b.y);
+    if (ends.length === 2 && ends[1].y - ends[0].y < 14) { const m = (ends[0].y + ends[1].y) / 2; ends[0].y = m - 7; ends[1].y = m + 7; }
+    for (const e of ends) svg.append(draw("text", { class: "label " + e.css, x: W - R + 8, y: e.y + 4 }, e.name));
+    let right = -99;
+    data.steps.forEach((s, i) => {
+      const half = String(s).length * 3.6 + 3, must = i === state.step;
+      if (must || (px(i) - half > right && Math.abs(px(i) - px(state.step)) > half + String(data.steps[state.step]).length * 3.6 + 3)) {
+        svg.append(draw("text", { class: "tick mid" + (must ? " now" : ""), x: px(i), y: H - 5 }, s));
+        right = px(i) + half;
+      }
+      const pt = draw("g", { class: "pt" }), a = i ? (px(i - 1) + px(i)) / 2 : 0, b = i < n - 1 ? (px(i) + px(i + 1)) / 2 : W - R + 6;
+      pt.append(draw("rect", { class: "hit", x: a, y: 0, width: b - a, height: H }));
+      const u = units[i];
+      Interplay.set(pt, "step " + s + "\n" + (u ? "all words " + num(u.v[0], true) + ", masked " + num(u.v[1], true) + " log-odds" : "not measured"));
+      pt.addEventListener("click", () => { $("ex-step-" + i).checked = true; state.step = i; state.open = {}; update(); });
+      svg.append(pt);
+    });
+    $("ex-spark").replaceChildren(svg);
+    Interplay.adopt($("ex-spark"));
+  };
+
+  const chosen = () => {
+    const u = unit();
+    if (!u) return [];
+    const want = { p: $("ex-still").checked, i: $("ex-still").checked, e: $("ex-new").checked, r: $("ex-new").checked };
+    const here = decode(u.here, u.here.s).filter((x) => want[x.state]);
+    const gone = $("ex-gone").checked ? decode(u.gone) : [];
+    return [...here, ...gone].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
+  };
+
+  const chords = () => {
+    const box = $("ex-chords"), all = chosen(), words = probe().words;
+    const W = Math.max(280, box.clientWidth), ROW = 31, TOP = 112, H = TOP + ROW * words.length + 8, narrow = W < 560;
+    const fit = Math.floor((narrow ? 0.3 : 0.24) * W / 8);
+    const label = (w) => w.length > fit ? w.slice(0, fit - 1) + "…" : w;
+    const middle = Math.max(96, Math.max(...words.map((w) => label(w).length)) * 8 + 30);
+    const most = Math.floor((W - middle - 16) / 13);
+    const shown = all.slice(0, Math.min(+$("ex-k").value, most));
+    $("ex-k-out").textContent = shown.length;
+    $("ex-count").textContent = all.length ? shown.length + " of " + all.length + " are drawn, the strongest." : "";
+    if (!shown.length) { box.replaceChildren(el("p", { class: "nothing" }, unit() ? "Nothing to draw here: no salient interaction of the kinds chosen." : "Not measured at this step.")); return; }
+    const down = shown.filter((x) => x.effect < 0), up = shown.filter((x) => x.effect >= 0);
+    const lane = Math.min(30, (W - middle - 16) / Math.max(8, shown.length));
+    const used = middle + lane * shown.length;
+    let left = (W - used) / 2 + lane * down.length;
+    left = Math.max(narrow ? 84 : 120, Math.min(left, W - middle - (narrow ? 84 : 120)));
+    left = Math.max(left, 4 + lane * down.length); left = Math.min(left, W - 4 - middle - lane * up.length);
+    const right = left + middle, top = Math.abs(shown[0].effect);
+    const svg = draw("svg", { class: "chart", viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": shown.length + " strongest interactions; arrow keys read them one by one" });
+    const a = left - lane * down.length - 4, b = right + lane * up.length + 4;
+    words.forEach((word, i) => {
+      const y = TOP + ROW * (i + 0.5);
+      if (down.length) svg.append(draw("line", { class: "staff", x1: a, x2: left, y1: y, y2: y }));
+      if (up.length) svg.append(draw("line", { class: "staff", x1: right, x2: b, y1: y, y2: y }));
+      svg.append(draw("text", { class: "cword mid", "data-word": i, x: (left + right) / 2, y: y + 5 }, label(word)));
+    });
+    const base = TOP - 12, height = 68;
+    for (const [on, x1, x2] of [[down.length, a, left], [up.length, right, b]]) if (on) svg.append(draw("line", { class: "zero", x1, x2, y1: base, y2: base }));
+    svg.append(draw("text", { class: "tick mid", x: (left + right) / 2, y: base + 4 }, "0"));
+    svg.append(draw("text", { class: "tick mid", x: (left + right) / 2, y: base - height + 4 }, num(top)));
+    svg.append(draw("text", { class: "name mid", x: (left + right) / 2, y: base - height / 2 + 3 }, "log-odds"));
+    svg.append(draw("text", { class: "side end", x: left - 6, y: 13 }, narrow ? "← lowers" : "← lowers the score"));
+    svg.append(draw("text", { class: "side", x: right + 6, y: 13 }, narrow ? "raises →" : "raises the score →"));
+    const chord = (x, cx) => {
+      const share = Math.abs(x.effect) / top, g = draw("g", { class: "pt chord " + CLASS[x.state] + (x.state === "r" ? " again" : ""), "data-code": x.code });
+      const w = Math.min(15, lane * 0.62), h = Math.max(1, share * height);
+      g.append(draw("rect", { class: "hit", x: cx - lane / 2, y: base - height - 6, width: lane, height: H - base + height + 2 }));
+      g.append(draw("rect", { class: "cbar" + (x.effect < 0 ? " neg" : ""), x: cx - w / 2, y: base - h, width: w, height: h, rx: 1 }));
+      const ys = x.words.map((i) => TOP + ROW * (i + 0.5)), r = Math.min(lane * 0.36, 3.2 + 2.6 * share);
+      if (ys.length > 1) {
+        const stem = draw("path", { class: "stem" + (isOr(x) ? " or" : ""), d: `M${cx.toFixed(1)} ${ys[0]}V${ys[ys.length - 1]}` });
+        stem.style.strokeWidth = (1.1 + 2.6 * share).toFixed(2);
+        g.append(stem);
+      }
+      for (const y of ys) g.append(draw("circle", { class: isOr(x) ? "note-or" : "note-and", cx, cy: y, r }));
+      Interplay.set(g, about(x));
+      return g;
+    };
+    down.map((x, i) => chord(x, left - lane * (i + 0.5))).reverse().forEach((g) => svg.append(g));
+    up.forEach((x, i) => svg.append(chord(x, right + lane * (i + 0.5))));
+    box.replaceChildren(svg);
+    Interplay.adopt(box);
+  };
+
+  const FEW = 8;
+  const list = (key, title, css, items, total, none) => {
+    const box = el("div"), top = Math.max(1e-12, ...["here", "gone"].flatMap((k) => unit()[k].e.map(Math.abs)));
+    box.append(el("h3", {}, el("span", { class: "key " + css }, title), el("span", { class: "quiet" }, total[0] + (total[0] ? ", together " + num(total[1]) : ""))));
+    if (!items.length) { box.append(el("p", { class: "nothing" }, none)); return box; }
+    const ul = el("ul", { class: "chart", "aria-label": title + "; arrow keys read them one by one" });
+    for (const x of state.open[key] ? items : items.slice(0, FEW)) {
+      const name = el("span");
+      x.words.forEach((w, i) => { if (i) name.append(el("span", { class: "join" }, isOr(x) ? "OR" : "AND")); name.append(el("bdi", {}, probe().words[w])); });
+      if (x.state === "r") name.append(" ", el("span", { class: "tagged" }, "(seen before)"));
+      const bar = el("i", { class: css + (x.effect < 0 ? " neg" : "") }), wide = 50 * Math.abs(x.effect) / top;
+      bar.style.width = wide.toFixed(1) + "%";
+      bar.style.left = (x.effect < 0 ? 50 - wide : 50).toFixed(1) + "%";
+      const li = el("li", { class: "pt", "data-code": x.code }, name, el("span", { class: "meter" }, bar), el("span", { class: "num" }, num(x.effect, true)));
+      Interplay.set(li, about(x));
+      ul.append(li);
+    }
+    box.append(ul);
+    if (items.length > FEW) {
+      const button = el("button", { type: "button", class: "more", id: "ex-more-" + key }, state.open[key] ? "Show the strongest " + FEW : "Show " + (items.length === total[0] ? "all " + items.length : "the strongest " + items.length + " of " + total[0]));
+      button.addEventListener("click", () => { state.open[key] = !state.open[key]; lists(); $("ex-more-" + key).focus(); });
+      box.append(button);
+    }
+    return box;
+  };
+  const lists = () => {
+    const u = unit(), box = $("ex-lists"), r = data.reference, here = data.steps[state.step] === r;
+    if (!u) return box.replaceChildren();
+    const now = decode(u.here, u.here.s), t = u.here.total;
+    box.replaceChildren(
+      list("new", "New since step " + r, "s-emerged", now.filter((x) => "er".includes(x.state)), t.new, here ? "This is the reference step." : "Nothing new."),
+      list("still", here ? "There at step " + r : "Still there", "s-preserved", now.filter((x) => "pi".includes(x.state)), t.still, "Nothing is left."),
+      list("gone", "Removed since step " + r, "s-removed", decode(u.gone), t.gone, here ? "This is the reference step." : "Nothing was removed."));
+    Interplay.adopt(box);
+  };
+
+  const certificate = () => {
+    const u = unit(), parts = [];
+    if (u) {
+      if (u.v[5] !== null) parts.push("salient above tau = " + num(u.v[5]));
+      if (u.v[2] !== null) parts.push("solved to a gap of " + u.v[2].toPrecision(2));
+      if (u.v[3] !== null) parts.push("worst residual " + u.v[3].toPrecision(2));
+      if (u.v[4] !== null) parts.push("score noise " + u.v[4].toPrecision(2));
+      if (u.here.n > data.most || u.gone.n > data.most) parts.push("only the strongest " + data.most + " of each list are kept in this page");
+    }
+    $("ex-certificate").textContent = parts.length ? "This unit: " + parts.join("; ") + " (log-odds)." : "";
+  };
+
+  const update = () => { sentence(); scores(); spark(); chords(); lists(); certificate(); };
+  chips($("ex-probes"), "ex-probe", data.probes.map((p, i) => (i + 1) + "  " + (p.label || p.target || p.id)), "probe", (tag, i) => { tag.title = data.probes[i].id; });
+  chips($("ex-steps"), "ex-step", data.steps.map(String), "step", (tag, i) => { if (data.steps[i] === data.keep) tag.className = "kept"; });
+  for (const id of ["ex-k", "ex-new", "ex-still", "ex-gone"]) $(id).addEventListener("input", chords);
+  $("explorer").hidden = false;
+  $("ex-tables").open = false;
+  update();
+  let wide = innerWidth;
+  addEventListener("resize", () => { if (innerWidth !== wide) { wide = innerWidth; chords(); } });
+})();

@@ -1,0 +1,125 @@
+"""Words and numbers as the page shows them: digits, signs, intervals, cut strings, the JSON island.
+
+Pure string work. It does not know charts or the payload; escaping for HTML is done by markupsafe and jinja2.
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+from markupsafe import Markup, escape
+
+MINUS = "\u2212"
+# Characters that turn the direction of what follows them: harmless inside <bdi>, not inside an attribute or a tooltip.
+_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def number(x: float | int | None, signed: bool = False) -> str:
+    """About three digits, a true minus sign, no exponent between 1e-3 and 1e6; an en dash for "not measured".
+
+    >>> number(0.04567), number(12.34), number(1234.5), number(-3), number(None)
+    ('0.046', '12.3', '1,234', '\u22123', '–')
+    >>> number(0.5, signed=True), number(1.2e-7)
+    ('+0.50', '1.2e\u22127')
+    """
+    if x is None or not math.isfinite(x):
+        return "–"
+    size = abs(x)
+    if isinstance(x, int) or (size >= 1e6 and size < 1e15 and x == int(x)):
+        text = f"{int(size):,}"
+    elif size == 0:
+        text = "0"
+    elif size < 1e-3 or size >= 1e6:
+        text = f"{size:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("-", MINUS)
+    elif size < 0.0995:
+        text = f"{size:.3f}"
+    elif size < 9.995:
+        text = f"{size:.2f}"
+    elif size < 99.95:
+        text = f"{size:.1f}"
+    else:
+        text = f"{size:,.0f}"
+    if x < 0:
+        return MINUS + text
+    return "+" + text if signed and x > 0 else text
+
+
+def interval(lo: float | None, hi: float | None) -> str:
+    """A 95 % interval in words, or nothing.
+
+    >>> interval(1.0, 2.5), interval(None, 2.5)
+    ('1.00 to 2.50', '')
+    """
+    return "" if lo is None or hi is None else f"{number(lo)} to {number(hi)}"
+
+
+def percent(log_odds: float | None) -> str:
+    """The probability behind a log-odds score.
+
+    >>> percent(0.0), percent(-40.0)
+    ('50 %', '< 0.1 %')
+    """
+    if log_odds is None:
+        return "–"
+    p = 100 / (1 + math.exp(-max(-700.0, min(700.0, log_odds))))
+    if p < 0.1:
+        return "< 0.1 %"
+    if p > 99.9:
+        return "> 99.9 %"
+    return f"{p:.1f} %" if p < 10 or p > 90 else f"{p:.0f} %"
+
+
+def plain(text: str, most: int = 300) -> str:
+    r"""For attributes, tooltips and SVG text: one line, no direction marks, at most `most` characters.
+
+    >>> plain("a\u202eb\nc"), plain("x" * 9, 5)
+    ('ab c', 'xxxx…')
+    """
+    text = " ".join(_BIDI.sub("", text[: 4 * most]).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def short(text: str, most: int = 80) -> Markup:
+    """Untrusted text in the flow of the page: its own direction, cut when very long (the rest in its title).
+
+    >>> short("<b>")
+    Markup('<bdi>&lt;b&gt;</bdi>')
+    >>> short("abcdef", 4)
+    Markup('<bdi title="abcdef">abc…</bdi>')
+    """
+    if len(text) <= most:
+        return Markup("<bdi>{}</bdi>").format(text)
+    return Markup('<bdi title="{}">{}…</bdi>').format(plain(text), text[: most - 1])
+
+
+def island(data: Any) -> Markup:
+    r"""JSON that cannot leave a <script> element.
+
+    >>> island({"a": "</script>&"})
+    Markup('{"a":"\\u003c/script\\u003e\\u0026"}')
+    """
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)
+
+
+def tag(name: str, attributes: dict[str, Any] | None = None, *inside: Any) -> Markup:
+    """One element, everything escaped that is not Markup; attributes that are None are left out; floats get two digits.
+
+    >>> tag("text", {"x": 1.234, "class": None}, "a<b")
+    Markup('<text x="1.23">a&lt;b</text>')
+    """
+    parts = [f"<{name}"]
+    for key, value in (attributes or {}).items():
+        if value is None:
+            continue
+        shown = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else escape(value)
+        parts.append(f' {key}="{shown}"')
+    if not inside and name in {"path", "rect", "line", "circle"}:
+        return Markup("".join(parts) + "/>")
+    parts.append(">")
+    parts.extend(str(escape(x)) for x in inside)
+    parts.append(f"</{name}>")
+    return Markup("".join(parts))

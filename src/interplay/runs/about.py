@@ -1,0 +1,161 @@
+"""What the report says about how a run was made: the rows of its method table, its title, notes and rows left out."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+import interplay
+from interplay.data.prompts import template_hash, uses_chat
+from interplay.runs.inputs import Inputs
+from interplay.runs.measure import Calibration
+from interplay.runs.results import Measured
+from interplay.runs.settings import Settings
+from interplay.runs.stages import Context, States
+
+MAX_SKIPPED_SHOWN = 200
+
+
+def about_run(
+    context: Context,
+    inputs: Inputs,
+    states: States,
+    measured: Measured,
+    delta: Calibration,
+    tokenizer,
+    mask_id: int,
+    baseline_sha256: str | None,
+) -> dict[str, Any]:
+    """The part of the report that no table holds, as JSON-safe values; kept in `report.json`."""
+    settings = context.settings
+    stages = Counter(o.stage for o in context.omitted)
+    notes = list(context.notes)
+    for stage, count in sorted(stages.items()):
+        reasons = [o for o in context.omitted if o.stage == stage]
+        notes.append(
+            f"{count} row{'s' if count > 1 else ''} left out ({stage}); first: {reasons[0].id}: {reasons[0].reason}"
+        )
+    return {
+        "title": settings.name,
+        "subtitle": _subtitle(settings),
+        "version": interplay.__version__,
+        "method": _method(settings, inputs, states, measured, delta, tokenizer, mask_id, baseline_sha256),
+        "notes": notes,
+        "skipped": [{"id": f"{o.stage}: {o.id}", "reason": o.reason} for o in context.omitted[:MAX_SKIPPED_SHOWN]],
+    }
+
+
+def _subtitle(settings: Settings) -> str:
+    t = settings.training
+    if t is None:
+        how = "checkpoints of a finished training"
+    elif t.method == "lora":
+        how = f"LoRA r = {t.rank}, learning rate {t.learning_rate:g}, {t.steps} steps"
+    else:
+        how = f"full fine-tuning, learning rate {t.learning_rate:g}, {t.steps} steps"
+    return f"{settings.model.name} · {settings.data.train or settings.data.probes} · {how}"
+
+
+def _range(values: list[float], digits: str = ".2g") -> str:
+    return f"{np.median(values):{digits}} (median), {max(values):{digits}} (worst)" if values else "not measured"
+
+
+def _method(
+    settings: Settings,
+    inputs: Inputs,
+    states: States,
+    measured: Measured,
+    delta: Calibration,
+    tokenizer,
+    mask_id: int,
+    baseline_sha256: str | None,
+) -> list[dict[str, Any]]:
+    units = [unit for condition in measured.units.values() for unit in condition if unit is not None]
+    headers = [unit.header for unit in units]
+    sizes = sorted({sample.n for sample in inputs.probes})
+    unconverged = sum(not h.converged for h in headers)
+    sigmas = [h.noise_sigma for h in headers if h.noise_sigma is not None]
+    rows: list[tuple[str, Any, str | None]] = [
+        ("Model", settings.model.name, f"weights SHA-256 {states.base.sha256[:16]}"),
+        (
+            "Checkpoints",
+            ", ".join(str(c.step) for c in states.checkpoints),
+            "; ".join(f"{step}: {sha[:10]}" for step, sha in states.hashes.items()),
+        ),
+        (
+            "Reference step",
+            measured.reference,
+            "preserved, emerged and removed are relative to it; the first step in the paper",
+        ),
+        (
+            "Precision",
+            f"{settings.model.dtype} scores, float64 effects",
+            "16-bit rounding looks like noise interactions",
+        ),
+        (
+            "Numerical noise of v",
+            _range(sigmas),
+            "batched with a shared prefix against one plain forward pass at a time, nats",
+        ),
+        (
+            "Probe prompts",
+            f"{len(inputs.probes)}, n = {', '.join(map(str, sizes))} words each",
+            "content words of the user's text, drawn with a per-sample seed; held out from training",
+        ),
+        ("Score v", _score_name(settings), "log p / (1 - p) of the gold response's first tokens"),
+        (
+            "Masked word",
+            f"{tokenizer.convert_ids_to_tokens(mask_id)} (id {mask_id})",
+            "each of its tokens; length and positions stay",
+        ),
+        (
+            "tau",
+            f"{settings.effects.ratio:g} × the largest effect",
+            "an effect above it is salient; per sample and step",
+        ),
+        (
+            "delta",
+            f"{delta.tolerance:.4g}",
+            f"tolerance of the split; mean |v(N) − v(∅)| at step 0 is {delta.mean_gap:.3g}",
+        ),
+        (
+            "Duality gap",
+            _range([h.gap for h in headers]),
+            f"asked: {settings.effects.gap:g}; {unconverged} of {len(units)} units missed it",
+        ),
+        (
+            "Universal matching",
+            _range([h.residual for h in headers]),
+            "worst |v − reconstruction| over all 2^n coalitions, at most delta",
+        ),
+        (
+            "Prompt",
+            "chat template" if uses_chat(tokenizer, inputs.template) else "plain text",
+            f"hash {template_hash(tokenizer, inputs.template)}",
+        ),
+        ("Bootstrap", f"{settings.dynamics.resamples} resamples over probes", "95 % percentile intervals"),
+        ("Nulls", f"{settings.dynamics.draws} draws each", "churn floor, random signs, permuted words, random subsets"),
+        ("Seed", settings.seed, "data, words, training, nulls"),
+        ("Training rows", len(inputs.train), None),
+        (
+            "Eval rows",
+            len(inputs.eval),
+            "loss per response token with end of turn; accuracy = likeliest label, Wilson interval",
+        ),
+    ]
+    if settings.baseline is not None and baseline_sha256 is not None:
+        used = sum(unit is not None for unit in measured.units.get("baseline", []))
+        rows.append(
+            (
+                "Baseline LLM",
+                settings.baseline.name,
+                f"{used} probes, {settings.baseline.few_shot} examples in its prompt; weights {baseline_sha256[:16]}",
+            )
+        )
+    return [{"name": name, "value": value, "note": note} for name, value, note in rows]
+
+
+def _score_name(settings: Settings) -> str:
+    m = settings.scoring.target_tokens
+    what = "the first response token" if m == 1 else f"the first {m} response tokens, teacher-forced"
+    return f"log-odds of {what}{' among the labels' if settings.scoring.among_labels else ''}"

