@@ -1,6 +1,7 @@
 """From a row to one string and its token ids, through chat templates that strip, think, refuse and rewrite."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -57,13 +58,14 @@ def test_template_needs_its_place_once(template):
     "settings",
     [{"chat": "yes"}, {"system": 5}, {"few_shot": [["only one"]]}, {"few_shot": ["ab"]}, {"few_shot": [[1, 2]]}],
 )
-def test_template_of_the_wrong_type(settings):
+def test_template_of_the_wrong_type(settings: Any):
     with pytest.raises(InterplayError):
         PromptTemplate(**settings)
 
 
 def test_template_from_yaml_lists_is_hashable():
-    template = PromptTemplate(few_shot=[["a", "b"]])
+    pairs: Any = [["a", "b"]]
+    template = PromptTemplate(few_shot=pairs)
     assert template.few_shot == (("a", "b"),)
     assert hash(template) == hash(PromptTemplate(few_shot=(("a", "b"),)))
 
@@ -92,7 +94,7 @@ def test_text_is_located_in_every_template(make_tokenizer, name, text):
         rendered = render(row, tokenizer, template)
         check_words(row, rendered)
         if name != "gemma" or text == text.strip() or template is COMMENT:
-            assert rendered.prompt[rendered.text_start :].startswith(row.text)
+            assert rendered.prompt[rendered.text_start :].startswith(row.text.rstrip(" "))
         assert rendered.completion.endswith("<|im_end|>")
 
 
@@ -123,7 +125,14 @@ def test_plain_string(make_tokenizer):
 
 @pytest.mark.parametrize(
     ("template", "target", "completion"),
-    [("{text}\n", "joy", "joy"), ("{text}", " joy", " joy"), ("{text}", "joy", " joy"), ("{text} ", "joy", "joy")],
+    [
+        ("{text}\n", "joy", "joy"),
+        ("{text}", " joy", " joy"),
+        ("{text}", "joy", " joy"),
+        ("{text} ", "joy", " joy"),
+        ("{text}  ", "joy", " joy"),
+        ("{text} ", " joy", " joy"),
+    ],
 )
 def test_plain_space(make_tokenizer, template, target, completion):
     prompt = PromptTemplate(template=template)
@@ -181,7 +190,7 @@ def test_completion_is_what_the_template_writes(make_tokenizer):
 )
 def test_templates_that_cannot_be_used(make_tokenizer, name, said):
     with pytest.raises(SkipSample, match=said):
-        render(row_of("hi"), make_tokenizer(name), COMMENT)
+        render(row_of("hi there"), make_tokenizer(name), COMMENT)
 
 
 def test_the_day_does_not_matter(make_tokenizer):
@@ -286,17 +295,26 @@ def test_bos_is_never_doubled_and_eos_never_in_the_middle(make_tokenizer):
 
 def test_straddling_border_is_skipped(make_tokenizer):
     tokenizer = make_tokenizer("none")
-    template = PromptTemplate(template="{text}\nEmotion: ")  # " sadness" is one token, so the space cannot stay behind
-    with pytest.raises(SkipSample, match=r"straddles the border.*without white space"):
-        encode(render(row_of("hi", "sadness", template), tokenizer, template), tokenizer)
+    with pytest.raises(SkipSample, match=r"straddles the border.*give the prompt template another end"):
+        encode(Rendered("So sad\nEmot", "ion", 0, False), tokenizer)
+
+
+@pytest.mark.parametrize("template", ["{text}\nEmotion: ", "{text}"])
+def test_a_trailing_space_does_not_straddle(make_tokenizer, template):
+    tokenizer, template = make_tokenizer("none"), PromptTemplate(template=template)
+    rendered = render(row_of("hi ", "sadness", template), tokenizer, template)
+    encoded = encode(rendered, tokenizer)
+    assert rendered.prompt + rendered.completion == template.user_turn("hi ") + "sadness<|im_end|>"
+    assert tokenizer.convert_ids_to_tokens(list(encoded.target_ids)) == ["Ġsadness", "<|im_end|>"]
 
 
 def test_slow_tokenizer_is_refused():
     class Slow:
         is_fast = False
 
+    slow: Any = Slow()
     with pytest.raises(InterplayError, match=r"fast tokenizer is needed.*given Slow"):
-        encode(Rendered("a", "b", 0, False), Slow())
+        encode(Rendered("a", "b", 0, False), slow)
 
 
 def test_the_tokenizer_is_left_as_it_was(make_tokenizer):
@@ -312,7 +330,7 @@ def test_the_tokenizer_is_left_as_it_was(make_tokenizer):
 def test_real_llama_tokenizer(real):
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(real("models/stories260K"))
+    tokenizer: Any = AutoTokenizer.from_pretrained(real("models/stories260K"))
     for text in ("Once upon a time there was a not so happy cat", " two  spaces ", "naïve 日本 🙂"):
         row = row_of(text, "sad", PromptTemplate(template="Story: {text}\nMood:"))
         rendered = render(row, tokenizer)

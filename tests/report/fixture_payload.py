@@ -31,7 +31,9 @@ PROMPTS = [
     ("Could anyone explain why the update deleted my saved games and reset every setting?", "confusion"),
     ("Proud of my sister, she finished the marathon despite the rain and a sprained ankle.", "pride"),
 ]
-STOP = set("you so much for the this my i was every they what a to that and how them under why did not its of it she".split())
+STOP = set(
+    "you so much for the this my i was every they what a to that and how them under why did not its of it she".split()
+)
 
 
 def _words(text: str, rng: random.Random) -> list[dict]:
@@ -61,7 +63,7 @@ def _probe(i: int, rng: random.Random) -> dict:
     text, label = PROMPTS[i]
     reference = _draw(rng.randint(60, 88), rng.uniform(18, 30), 3.9, 0.52, set(), rng)
     fate = {key: rng.random() for key in reference}
-    steps, before = [], set()
+    steps = []
     for step in STEPS:
         count, strength = EMERGED[step]
         alive = {k: v for k, v in reference.items() if fate[k] < SURVIVE[step]}
@@ -70,7 +72,7 @@ def _probe(i: int, rng: random.Random) -> dict:
         new = {}
         if count:
             dead = [k for k in reference if k not in alive]
-            again = set(rng.sample(dead, min(len(dead), count // 5)))
+            again = rng.sample(dead, min(len(dead), count // 5))
             new = _draw(round(count * rng.uniform(0.8, 1.2)) - len(again), 1.0, ORDER[step], 0.55, set(reference), rng)
             new |= {k: abs(rng.gauss(0, 1)) * 0.03 * (1 if rng.random() < 0.5 else -1) for k in again}
             size = strength * rng.uniform(0.6, 1.4) / sum(map(abs, new.values()))
@@ -101,7 +103,6 @@ def _probe(i: int, rng: random.Random) -> dict:
                 "removed": sorted(gone, key=lambda x: -abs(x["effect"])),
             }
         )
-        before |= set(new)
     return {
         "id": f"test-{17 + 31 * i}",
         "text": text,
@@ -133,6 +134,7 @@ def _measures(effects: list[tuple[int, float]], rng: random.Random) -> dict:
         out["positive", k] = sum(v for o, v in effects if o == k and v > 0)
         out["negative", k] = sum(v for o, v in effects if o == k and v < 0)
     if values:
+        out["mean_order", 0] = sum(o * abs(v) for o, v in effects) / size
         out["rho", 0] = abs(sum(values)) / size
         out["contribution", 0] = sum(values) / len(values)
         out["sufficiency", 0] = math.log1p(math.exp(-max(-30, min(30, sum(values)))))
@@ -149,6 +151,8 @@ def _null(measure: str, order: int, set_: str, value: float, step: int, rng: ran
         return (1 if measure == "positive" else -1) * 12 * floor * 0.33 * bell
     if measure == "rho":
         return 0.13 if set_ != "preserved" else 0.13 + 0.45 * (1 - SURVIVE[step])
+    if measure == "mean_order":
+        return 3.85
     if measure == "gamma":
         return 0.07 + (0.09 * (1 - SURVIVE[step]) if set_ == "preserved" else 0)
     return {"contribution": 0.02, "sufficiency": 0.9}.get(measure)
@@ -176,10 +180,12 @@ def _summary(probes: list[dict], readings: list[str], gamma: bool, floor: bool, 
                 found = [_measures(_of(p["steps"][s], set_), rng) for p in probes]
                 for key in sorted({k for f in found for k in f}):
                     measure, order = key
-                    if (measure == "gamma" and not gamma) or (set_ in ("kept", "reentered") and measure not in ("count", "strength")):
+                    if (measure == "gamma" and not gamma) or (
+                        set_ in ("kept", "reentered") and measure not in ("count", "strength")
+                    ):
                         continue
                     values = [f[key] * (1 + 0.12 * r * (set_ == "emerged")) for f in found if key in f]
-                    turnover = measure in ("count", "strength", "positive", "negative")
+                    turnover = measure in ("count", "strength", "positive", "negative", "mean_order")
                     null = _null(measure, order, set_, mean(values), step, rng) if floor or not turnover else None
                     if set_ == "all" and turnover:
                         null = None
@@ -204,7 +210,9 @@ def _summary(probes: list[dict], readings: list[str], gamma: bool, floor: bool, 
     return rows
 
 
-def make_payload(gamma: bool = True, floor: bool = True, readings: tuple = ("paper", "signed", "fixed-tau"), probes: int = 8) -> dict:
+def make_payload(
+    gamma: bool = True, floor: bool = True, readings: tuple = ("paper", "signed", "fixed-tau"), probes: int = 8
+) -> dict:
     """The whole payload; `gamma`/`floor` False: no baseline LLM, no rephrased template."""
     rng = random.Random(20260517)
     made = [_probe(i, rng) for i in range(probes)]
@@ -246,8 +254,16 @@ def make_payload(gamma: bool = True, floor: bool = True, readings: tuple = ("pap
         ],
         "probes": made,
         "method": [
-            {"name": "model", "value": "HuggingFaceTB/SmolLM2-135M-Instruct", "note": "sha256 of weights 5af571cbf0744…"},
-            {"name": "training", "value": "LoRA r = 8, lr 3e-4 constant, batch 8, seed 0", "note": "80 steps, 0.8 epochs"},
+            {
+                "name": "model",
+                "value": "HuggingFaceTB/SmolLM2-135M-Instruct",
+                "note": "sha256 of weights 5af571cbf0744…",
+            },
+            {
+                "name": "training",
+                "value": "LoRA r = 8, lr 3e-4 constant, batch 8, seed 0",
+                "note": "80 steps, 0.8 epochs",
+            },
             {"name": "dtype of scoring", "value": "float32", "note": "effects in float64"},
             {"name": "words per prompt, n", "value": 7, "note": "128 masks a prompt"},
             {"name": "tolerance, delta", "value": 0.031, "note": "2 % of the mean score gained, at least 3 sigma"},
@@ -264,6 +280,27 @@ def make_payload(gamma: bool = True, floor: bool = True, readings: tuple = ("pap
         "notes": notes,
         "settings": "model: HuggingFaceTB/SmolLM2-135M-Instruct\ntraining:\n  rank: 8\n  lr: 3.0e-4\nprobes:\n  count: 8\n  words: 7\n",
     }
+
+
+def make_undecided() -> dict:
+    """A run whose prompts cannot tell the checkpoints apart, with the rule's evidence at every step and reference 5."""
+    payload = make_payload(gamma=False, probes=3)
+    payload["reference"] = 5
+    evidence = []
+    for name, base in (("cancelled_per_sd", 14.0), ("above_lowest", 2.0)):
+        for i, step in enumerate(STEPS[2:]):
+            v = base + (2 - i) * (i - 1)
+            evidence.append({"name": f"{name}, step {step}", "value": v, "lo": v - 3, "hi": v + 3.5})
+    evidence += [{"name": "cancelled_per_sd, step 5", "value": 17.0, "lo": 12.0, "hi": 21.0}]
+    payload["verdict"] |= {
+        "basis": "eval-loss",
+        "sentence": "No evidence to choose: the cancelled interaction strength per unit of spread of 3 prompts does not tell "
+        "the 5 checkpoints apart; step 40 is named only because its eval loss is the lowest (provisional rule).",
+        "rule": "earliest-near-lowest-cancelled-strength",
+        "evidence": evidence,
+        "rivals": {"eval_loss": 40, "accuracy": 40, "l1": 40, "last": 80},
+    }
+    return payload
 
 
 NASTY = (

@@ -89,7 +89,8 @@ def choose_form(
     found = list(dict.fromkeys(found))
     if name != "auto" and name not in FORMS:
         raise InterplayError(f"form must be one of auto, goemotions, {', '.join(FORMS)}; given {short(name)}")
-    forms = list(FORMS.values()) if name == "auto" else [FORMS[name], *_VARIANTS.get(name, ())]
+    named = FORMS.values() if name == "auto" else [FORMS[name]]
+    forms = [form for first in named for form in (first, *_VARIANTS.get(first.name, ()))]
     known = {column for form in forms for column in (*form.needs, *form.may)} | {"id"}
     if stray := [column for column in columns if column not in known]:
         raise InterplayError(f"columns must map one of {', '.join(sorted(known))}; given {short(stray[0])}")

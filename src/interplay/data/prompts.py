@@ -74,7 +74,8 @@ class Encoded:
 def render(row: Row, tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> Rendered:
     """`row` as one string, through the tokenizer's chat template or plainly (`template.chat`).
 
-    Plain: turns joined by blank lines, an answer one space behind its question unless that ends in white space, EOS at the end.
+    Plain: turns joined by blank lines, an answer one space behind its question unless that ends in white space, EOS at the end;
+    a prompt's last space goes to the completion, where tokenizers have it.
 
     Errors: SkipSample when the text or the target spells a special token (it would become a real one), when the target is
     empty, or when the chat template refuses or rewrites the conversation; InterplayError when `chat` is True and there is no
@@ -116,7 +117,7 @@ def encode(rendered: Rendered, tokenizer: Tokenizer) -> Encoded:
     if ids[:length] != prompt_ids or any(start < border < end for start, end in offsets):
         raise SkipSample(
             f"a token straddles the border between the prompt, ending {short(rendered.prompt[-20:])}, and the completion "
-            f"{short(rendered.completion[:20])}: end the prompt template without white space, or give the target another start"
+            f"{short(rendered.completion[:20])}: give the prompt template another end, or the target another start"
         )
     if length == len(ids):
         raise SkipSample(f"the target {short(rendered.completion)} tokenises to nothing; give a target with text in it")
@@ -229,6 +230,9 @@ def _render_plain(row: Row, tokenizer: Tokenizer) -> Rendered:
             prompt += ("\n\n" if prompt else "") + message.content
             before = prompt[: len(prompt) - len(message.content)]
     completion = _space(prompt, row.target) + row.target + (tokenizer.eos_token or "")
+    if prompt.endswith(" ") and not row.target[0].isspace():
+        # Tokens begin with their space, so "Answer: " + "joy" would have one across the border. The string stays the same.
+        prompt, completion = prompt[:-1], " " + completion
     return Rendered(prompt, completion, len(before) + row.text_start, chat=False)
 
 

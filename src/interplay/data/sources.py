@@ -248,7 +248,7 @@ def _goemotions(path: Path, template: PromptTemplate, limit: int | None) -> Read
 
 # ---- the hub ------------------------------------------------------------------------------------------------------------
 
-_HUB = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?")
+_HUB = re.compile(r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(?:/(?P<config>\w[\w.-]*))?(?:@(?P<revision>[\w./-]+))?")
 
 
 def _hub(source: str, split: str | None, columns: Mapping[str, str]) -> tuple[Table, tuple[str, ...] | None, str]:

@@ -74,7 +74,7 @@ def trajectory(
     rephrased    one `[2, 2^n]` a sample (or None): effects of the reference checkpoint under a rephrased template
     baseline     one `[2, 2^n]` a sample (or None): effects of the baseline LLM on the same words. One baseline LLM a call:
                  for several, call once for each and compare the rows of gamma
-    noise_sigma  one `[T]` a sample (or None): standard deviation of the numerical noise of v
+    noise_sigma  one `[T]` a sample (or None): standard deviation of the numerical noise of v, NaN where not measured
     ratio        tau / largest effect [lineage]
     draws        random draws a null, per sample; resamples: bootstrap resamples over samples; seed of both
 
@@ -145,7 +145,7 @@ def _curves(
             curves[Key(reading, measure, "all", 0)] = (value, nan)
         if noise is not None:
             for order in range(top + 1):
-                value = noise[:, order] if order <= sample.n else np.zeros(len(steps))
+                value = noise[:, order] if order <= sample.n else 0.0 * noise[:, 0]
                 curves[Key(reading, "noise", "all", order)] = (value, nan)
     return curves
 
@@ -353,7 +353,7 @@ def _one(name: str, checkpoints: int, effects, scores, twin, baseline, sigma) ->
         array = np.asarray(array, dtype=np.float64)
         if array.shape != shape:
             raise InterplayError(f"sample {name!r}: {what} of shape {list(array.shape)}, expected {list(shape)}")
-        if not np.isfinite(array).all():
+        if np.isinf(array).any() or (what != "noise_sigma" and np.isnan(array).any()):
             raise InterplayError(
                 f"sample {name!r}: {what} has NaN or infinity; score this sample again or leave it out"
             )

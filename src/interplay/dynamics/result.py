@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -186,8 +187,8 @@ def _sets_from(table: pa.Table, steps: tuple[int, ...], sizes: dict[str, int]) -
     rows = frame(table)
     at = np.searchsorted(steps, rows["step"])
     kind, coalition, code = (rows[name].to_numpy() for name in ("kind", "coalition", "code"))
-    groups: dict[tuple[str, str], np.ndarray] = rows.groupby(["sample", "reading"], sort=False).indices
-    for (sample, reading), ours in groups.items():
+    for name, ours in rows.groupby(["sample", "reading"], sort=False).indices.items():
+        sample, reading = cast("tuple[str, str]", name)
         sets[sample][reading][at[ours], kind[ours], coalition[ours]] = code[ours]
     return sets
 

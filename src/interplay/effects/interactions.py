@@ -119,7 +119,7 @@ class Interactions:
         `words` is the n words of every sample, or one such list per sample; without it `words` holds word indices.
         `salient_only=False` lists every effect that is not exactly zero.
 
-        >>> extract([0, 2, 3, 10]).to_pandas(["not", "bad"])[["mask", "words", "effect"]].round(3).values.tolist()
+        >>> extract([0, 2, 3, 10]).to_pandas(["not", "bad"])[["mask", "words", "effect"]].round(2).values.tolist()
         [[3, ('not', 'bad'), 5.0], [2, ('bad',), 3.0], [1, ('not',), 2.0]]
         """
         import pandas as pd

@@ -18,6 +18,7 @@ import numpy as np
 
 ZETA = np.array([[1.0, 0.0], [1.0, 1.0]])  # one word: v(∅) = a(∅), v({i}) = a(∅) + a({i})
 MOEBIUS = np.array([[1.0, 0.0], [-1.0, 1.0]])
+DENSE_WORDS = 8  # measured: 7 against 21 µs at n = 8, 31 against 21 at n = 9
 SWAP = np.array([[0.0, 1.0], [1.0, 0.0]])  # one word: complement
 
 
@@ -86,6 +87,11 @@ def schur_weyl(k: int) -> tuple[tuple[Shell, ...], Any]:
     return shells, np.concatenate([spaces[shell.size].reshape(-1, 2**k) for shell in shells])
 
 
+def whole(k: int) -> tuple[tuple[Shell, ...], Any]:
+    """The trivial basis, one shell of everything: for few words one dense product costs less than many small ones."""
+    return (Shell(2**k, 1),), np.eye(2**k)
+
+
 class Block(NamedTuple):
     """One pair of shells in `Projection.solve`: entries start:stop of the permuted array, [copies, size] @ inverse."""
 
@@ -132,7 +138,8 @@ class Projection:
                 squared = np.kron(squared, s**2)
             self.diagonal = put((1.0 / (1.0 + squared)).reshape(self.shape))
         else:
-            (shells_high, basis_high), (shells_low, basis_low) = schur_weyl(high), schur_weyl(low)
+            basis = whole if n <= DENSE_WORDS else schur_weyl
+            (shells_high, basis_high), (shells_low, basis_low) = basis(high), basis(low)
             parts = [(basis_high @ power(ZETA, high), basis_low @ power(ZETA, low))]
             parts += [(-basis_high @ power(SWAP @ ZETA, high), basis_low @ power(SWAP @ ZETA, low))]
             parts += [(gamma * basis_high, basis_low)]
@@ -192,15 +199,20 @@ class Projection:
         if not self.blocks:
             return r * self.diagonal
         batch = r.shape[0]
-        flat = r.reshape(batch, -1)[:, self.permutation]
+        if len(self.blocks) == 1:
+            return self.xp.matmul(r.reshape(batch, 1, -1), self.blocks[0].inverse).reshape(r.shape)
+        flat = self._gather(r.reshape(batch, -1), self.permutation)
         solved = self.xp.empty_like(flat)
         for start, stop, copies, size, inverse in self.blocks:
             part = flat[:, start:stop].reshape(batch, copies, size)
             solved[:, start:stop] = self.xp.matmul(part, inverse).reshape(batch, copies * size)
-        return solved[:, self.back].reshape(r.shape)
+        return self._gather(solved, self.back).reshape(r.shape)
+
+    def _gather(self, x: Any, index: Any) -> Any:
+        return x.take(index, axis=1) if self.xp is np else x.index_select(1, index)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def cached_projection(n: int, gamma: float | None, device: str | None = None) -> Projection:
     """One `Projection` per size and device; at n = 16 it holds about 8 MB."""
     if device is None:

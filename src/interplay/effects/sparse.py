@@ -27,11 +27,12 @@ from interplay.effects.projection import Projection, cached_projection
 # Measured over planted, noisy and network games of 7-10 words (docs/design/solver.md); none changes what is computed.
 STEP = 0.5  # prox step, in units of the size-weighted mean size of the start
 RELAXATION = 1.6
-GAMMA = 0.7  # scale of the tolerance block against the effects
+GAMMA = 7.0  # scale of the tolerance block against the effects, times sqrt(tolerance / size of u), as a power of two
 CHECK_EVERY = 25
 OMEGA = 1e-2  # ridge mu = omega |x|_1 / |x|_2^2 at the start: it adds about omega/2 of the objective  [ours]
 ORDER_ONE = 1e-2  # weight of order 1 in the ridge: AND{i} + AND{j} = AND{i,j} + OR{i,j} ties, and must stay the former
-RIDGE_SHARE = 0.1  # the ridge programme is solved to this share of the gap asked for
+RIDGE_SHARE, RIDGE_SHARE_MOST = 0.1, 0.5  # the ridge programme is solved to this share of the gap asked for, and
+PATIENCE = 1000  # to a share that grows in proportion after this many iterations: wide tolerances converge slowly
 SWALLOWED = 1e-12  # scores beyond the tolerance by less than this share are within it, to rounding
 CHUNK, CHUNK_ON_DEVICE = 1 << 15, 1 << 22  # coalitions solved side by side
 
@@ -73,12 +74,12 @@ def _order_one(n: int) -> Any:
 class _Problem:
     """A batch in the solver's units (largest |u| beyond the tolerance = 1), on numpy or on a torch device."""
 
-    def __init__(self, u: Any, delta: Any, omega: float, device: str | None) -> None:
-        # u [batch, 2^n], delta [batch]: all positive or all zero
+    def __init__(self, u: Any, delta: Any, gamma: float | None, omega: float, device: str | None) -> None:
+        # u [batch, 2^n], delta [batch]: all positive and `gamma` a number, or all zero and `gamma` None
         self.n = u.shape[-1].bit_length() - 1
         self.single = _order_one(self.n)
-        self.tolerant = bool(delta[0] > 0)
-        self.projection: Projection = cached_projection(self.n, GAMMA if self.tolerant else None, device)
+        self.tolerant, self.gamma = gamma is not None, gamma or 1.0
+        self.projection: Projection = cached_projection(self.n, gamma, device)
         self.exact: Projection = cached_projection(self.n, None, device)
         self.xp = xp = self.projection.xp
         shrunk = u - np.clip(u, -delta[:, None], delta[:, None])  # the start: scores as small as the tolerance allows
@@ -91,13 +92,13 @@ class _Problem:
         flat = np.concatenate([merged_and, merged_or], axis=-1)
         mu = omega * np.abs(flat).sum(-1) / (flat**2).sum(-1)
         if self.tolerant:
-            start[:, 2] = (u - shrunk) / GAMMA
+            start[:, 2] = (u - shrunk) / self.gamma
         bound = np.zeros_like(start)  # the prox clips to it: soft threshold for effects, box for the correction
         bound[:, :2] = step[:, None, None]
         bound[:, 1, self.single] = np.inf  # AND and OR of one word are the same column: keep AND
         bound[:, :2, 0] = 0.0  # order 0 is free
         if self.tolerant:
-            bound[:, 2, 1:] = delta[:, None] / GAMMA
+            bound[:, 2, 1:] = delta[:, None] / self.gamma
         put = (lambda x: x) if device is None else (lambda x: xp.as_tensor(x, device=device))
         self.u, self.delta, self.start, self.step = put(u), put(delta), put(start), put(step)
         weight = np.ones((1, 2, u.shape[1]))
@@ -119,7 +120,7 @@ class _Problem:
         """Effects within the tolerance from a projected point x: the correction is clipped, the excess absorbed."""
         a, b = x[:, 0] + 0.0, x[:, 1] + 0.0  # copies: `merge` works in place
         if self.tolerant:
-            q = x[:, 2] * GAMMA
+            q = x[:, 2] * self.gamma
             limit = self.delta[rows][:, None]
             excess = self.xp.zeros_like(q)
             excess[:, 0] = q[:, 0]
@@ -134,12 +135,12 @@ class _Problem:
         on_and = scaled[:, 0]
         on_or = scaled[:, 1] - scaled[:, 1, :1]  # y(∅) chosen so that y sums to zero
         product = (self.moebius_u[rows] * on_and).sum(-1)
-        size = self.xp.abs(scaled[:, 2, 1:]).sum(-1) / GAMMA if self.tolerant else 0.0 * product
+        size = self.xp.abs(scaled[:, 2, 1:]).sum(-1) / self.gamma if self.tolerant else 0.0 * product
         return on_and, on_or, product, size
 
 
 def _iterate(problem: _Problem, z: Any, rows: Any, shift: Any, check: Any, max_iterations: int) -> Any:
-    """Douglas-Rachford on the samples `rows` from `z`, until `check(rows, push, x, z)` says done; returns iterations.
+    """Douglas-Rachford on the samples `rows` from `z`, until `check(iteration, rows, push, x, z)` says done; returns iterations.
 
     min |x|_1 + mu/2 |x - center|^2 over the shell; `shift` = step·mu·center or None. Finished samples leave the batch.
     """
@@ -149,13 +150,14 @@ def _iterate(problem: _Problem, z: Any, rows: Any, shift: Any, check: Any, max_i
     ridge = problem.ridge if shift is None else problem.mu[:, None, None] + 0.0 * problem.ridge
     shrink = (1.0 / (1.0 + problem.step[:, None, None] * ridge))[rows]
     shrink[:, :, 0] = 1.0
+    low = -bound
     for iteration in range(1, max_iterations + 1):
         if shift is None:
-            clipped = xp.clip(z, -bound, bound)
+            clipped = xp.minimum(xp.maximum(z, low), bound)
             x = z - clipped
         else:
             moved = z + shift
-            clipped = xp.clip(moved, -bound, bound)
+            clipped = xp.minimum(xp.maximum(moved, low), bound)
             x = moved - clipped
         x[:, :2] *= shrink
         if problem.tolerant:
@@ -164,13 +166,13 @@ def _iterate(problem: _Problem, z: Any, rows: Any, shift: Any, check: Any, max_i
         push = project(target, reflected)
         if iteration % CHECK_EVERY == 0 or iteration == max_iterations:
             used[rows] = iteration
-            done = check(rows, push, reflected + push, z)
+            done = check(iteration, rows, push, reflected + push, z)
             if done.all():
                 break
             if done.any():
                 keep = np.flatnonzero(~done)
                 rows, z, x, reflected, push = rows[keep], z[keep], x[keep], reflected[keep], push[keep]
-                bound, target, shrink = bound[keep], target[keep], shrink[keep]
+                low, bound, target, shrink = low[keep], bound[keep], target[keep], shrink[keep]
                 shift = None if shift is None else shift[keep]
         z = z + RELAXATION * (reflected + push - x)
     return used
@@ -180,9 +182,9 @@ def _as_numpy(x: Any) -> Any:
     return x if isinstance(x, np.ndarray) else x.cpu().numpy()
 
 
-def _solve_chunk(u: Any, delta: Any, gap: float, max_iterations: int, device: str | None) -> Split:
-    """u [batch, 2^n] scaled so that max|u| - delta is about 1; delta [batch] all zero or all positive."""
-    problem = _Problem(u, delta, min(OMEGA, 10 * gap), device)
+def _solve_chunk(u: Any, delta: Any, gamma: float | None, gap: float, max_iterations: int, device: str | None) -> Split:
+    """u [batch, 2^n] scaled so that max|u| - delta is 1; delta [batch] all zero (gamma None) or all positive."""
+    problem = _Problem(u, delta, gamma, min(OMEGA, 10 * gap), device)
     xp, mu = problem.xp, problem.mu
     batch = len(u)
     everyone = np.arange(batch)
@@ -206,7 +208,7 @@ def _solve_chunk(u: Any, delta: Any, gap: float, max_iterations: int, device: st
         ridge = 2.0 * problem.ridge[rows][:, 0, 1:]
         return value, value - _as_numpy(((over_and * over_and + over_or * over_or) / ridge).sum(-1))
 
-    def check_ridge(rows: Any, push: Any, x: Any, z: Any) -> Any:
+    def check_ridge(iteration: int, rows: Any, push: Any, x: Any, z: Any) -> Any:
         ridge_dual[rows] = np.maximum(ridge_dual[rows], measure_dual(rows, push)[1])
         a, b = problem.primal(rows, x)
         l1 = xp.abs(a).sum(-1) + xp.abs(b).sum(-1)
@@ -216,9 +218,10 @@ def _solve_chunk(u: Any, delta: Any, gap: float, max_iterations: int, device: st
         best_and[chosen], best_or[chosen] = a[better], b[better]
         ridge_value[chosen], objective[chosen] = ridge[better], _as_numpy(l1)[better]
         best_z[rows] = z
-        return ridge_value[rows] - ridge_dual[rows] <= RIDGE_SHARE * gap * ridge_value[rows]
+        share = min(RIDGE_SHARE * max(1.0, iteration / PATIENCE), RIDGE_SHARE_MOST)
+        return ridge_value[rows] - ridge_dual[rows] <= share * gap * ridge_value[rows]
 
-    def check_dual(rows: Any, push: Any, x: Any, z: Any) -> Any:
+    def check_dual(iteration: int, rows: Any, push: Any, x: Any, z: Any) -> Any:
         measure_dual(rows, push)
         return objective[rows] - dual[rows] <= gap * objective[rows]
 
@@ -257,12 +260,17 @@ def solve(u: Any, delta: Any, gap: float, max_iterations: int, device: str | Non
     scale = largest - delta
     scale[scale <= SWALLOWED * largest] = 0.0
     size = max(1, (CHUNK if device is None else CHUNK_ON_DEVICE) // length)
-    for chosen in ((scale > 0) & (delta == 0), (scale > 0) & (delta > 0)):
-        index = np.flatnonzero(chosen)
+    tolerant = (scale > 0) & (delta > 0)
+    level = np.zeros(batch)
+    level[tolerant] = np.clip(np.round(np.log2(GAMMA * np.sqrt(delta[tolerant] / scale[tolerant]))), -4, 8)
+    level[~tolerant] = np.nan
+    groups: list[tuple[float | None, Any]] = [(None, np.flatnonzero((scale > 0) & (delta == 0)))]
+    groups += [(2.0**exponent, np.flatnonzero(level == exponent)) for exponent in np.unique(level[tolerant])]
+    for gamma, index in groups:
         for start in range(0, len(index), size):
             rows = index[start : start + size]
             unit = scale[rows]
-            part = _solve_chunk(u[rows] / unit[:, None], delta[rows] / unit, gap, max_iterations, device)
+            part = _solve_chunk(u[rows] / unit[:, None], delta[rows] / unit, gamma, gap, max_iterations, device)
             result.and_effects[rows] = part.and_effects * unit[:, None]
             result.or_effects[rows] = part.or_effects * unit[:, None]
             result.dual[rows] = part.dual * unit

@@ -1,6 +1,7 @@
 """The report: one offline HTML page from one payload. Knows the payload and nothing else: no models, no run folder."""
 
 from interplay.report.page import render, write
-from interplay.report.payload import Payload, validate
+from interplay.report.payload import validate
+from interplay.report.schema import Payload
 
 __all__ = ["Payload", "render", "validate", "write"]

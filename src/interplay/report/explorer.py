@@ -8,9 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from interplay.report.payload import Effect, Payload, Probe, ProbeStep, clean
+from interplay.report.payload import clean
 from interplay.report.scales import StepAxis
-from interplay.report.text import number, percent, plain, short
+from interplay.report.schema import Effect, Payload, Probe, ProbeStep
+from interplay.report.text import number, percent, plain, short, straight
 
 STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 probes x 8 steps under 2 MB
 LISTED = 8  # interactions per list in the tables shown without a script [ours]
@@ -40,15 +41,15 @@ def segments(probe: Probe) -> list[tuple[str, int]]:
 
 
 def _cut(text: str, most: int) -> str:
-    text = clean(text[: most + 1])
+    text = straight(clean(text[: most + 1]))
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _stretch(text: str) -> str:
     if len(text) <= STRETCH:
-        return clean(text)
+        return straight(clean(text))
     half = STRETCH // 2
-    return f"{clean(text[:half])} … {clean(text[-half:])}"
+    return straight(f"{clean(text[:half])} … {clean(text[-half:])}")
 
 
 def _strongest(effects: list[Effect]) -> list[Effect]:
@@ -85,7 +86,7 @@ def _unit(step: ProbeStep) -> dict[str, Any]:
     return {"v": [_digits(step[f]) for f in fields], "here": here, "gone": _coded(step["removed"])}
 
 
-def explorer_data(payload: Payload, x: StepAxis) -> dict[str, Any]:
+def explorer_data(payload: Payload, x: StepAxis, decided: bool) -> dict[str, Any]:
     """What explorer.js reads: short keys, interactions as (mask * 2 + is_or), effects to four digits."""
     probes = []
     for probe in payload["probes"]:
@@ -105,6 +106,7 @@ def explorer_data(payload: Payload, x: StepAxis) -> dict[str, Any]:
         "at": [round(at, 4) for at in x.at],
         "reference": payload["reference"],
         "keep": payload["verdict"]["step"],
+        "decided": decided,
         "most": STRONGEST,
         "probes": probes,
     }
@@ -131,8 +133,14 @@ def explorer_tables(payload: Payload) -> list[dict[str, Any]]:
 
 def _step_table(probe: Probe, step: ProbeStep, reference: int) -> dict[str, Any]:
     groups = [
-        (f"new since step {reference}", [e for e in step["interactions"] if e.get("state") in ("emerged", "reentered")]),
-        ("still there", [e for e in step["interactions"] if e.get("state") in ("preserved", "initial")]),
+        (
+            f"new since step {reference}",
+            [e for e in step["interactions"] if e.get("state") in ("emerged", "reentered")],
+        ),
+        (
+            f"there at step {step['step']}" if step["step"] <= reference else "still there",
+            [e for e in step["interactions"] if e.get("state") in ("preserved", "initial")],
+        ),
         (f"removed since step {reference}", step["removed"]),
     ]
     body = []

@@ -6,13 +6,11 @@ says what to look for, and holds its own table. Drawing is `panels` and `histogr
 
 from typing import Any, NamedTuple
 
-from markupsafe import Markup
-
 from interplay.report.histograms import histogram_row
-from interplay.report.panels import Line, Panel, draw
-from interplay.report.payload import Payload
+from interplay.report.panels import Line, Panel, draw, flags_of
+from interplay.report.schema import Payload
 from interplay.report.rows import Summary, task_series
-from interplay.report.scales import StepAxis, value_axis
+from interplay.report.scales import StepAxis, log_axis, value_axis
 from interplay.report.text import interval, number
 
 SETS = ("all", "preserved", "emerged", "removed")
@@ -55,6 +53,13 @@ TURNOVER = (
         no_null=NO_FLOOR,
     ),
 )
+ORDER = Measure(
+    "mean_order",
+    "Mean order",
+    "The same in one number: how many words an interaction joins, weighted by strength.",
+    "words",
+    "churn floor",
+)
 QUALITY = (
     Measure(
         "rho",
@@ -91,13 +96,19 @@ USE = (
         "random set",
     ),
 )
-MINOR = {"preserved": ("kept", "any overlap"), "emerged": ("reentered", "re-entered")}
+MINOR = {"preserved": ("kept", "with re-entered"), "emerged": ("reentered", "re-entered")}
 SCALE = (
     ("l1_per_sd", "strength / spread of score", "", "Strength without its scale: l1 over the sd of the scores."),
+    (
+        "cancelled_per_sd",
+        "cancelled / spread of score",
+        "",
+        "Strength that cancels itself out, over the sd of the scores.",
+    ),
     ("sd", "spread of score", "log-odds", "Standard deviation of the score over all masks: the scale itself."),
     ("l1", "total strength", "log-odds", "Sum of all absolute effects, salient or not."),
     ("l1_per_gap", "strength / score gained", "", "Total strength over the score gained from all words."),
-    ("gap", "score gained from words", "log-odds", "Score with all words minus score with none."),
+    ("gap", "score gained", "log-odds", "Score with all words minus score with none."),
     ("walsh_high", "high-degree energy", "share", "Share of the score's variance in high-degree Walsh terms."),
 )
 
@@ -108,14 +119,17 @@ def readings(payload: Payload, summary: Summary, x: StepAxis) -> list[dict[str, 
     out = []
     for reading in summary.readings:
         blocks = {
-            name: [_row(summary, reading, m, x, keep) for m in measures]
+            name: [_row(payload, summary, reading, m, x) for m in measures]
             for name, measures in (("turnover", TURNOVER), ("quality", QUALITY), ("use", USE))
         }
-        out.append({"name": reading, **blocks, "orders": histogram_row(payload, summary, reading, keep)})
+        orders = histogram_row(payload, summary, reading, keep)
+        mean_order = _row(payload, summary, reading, ORDER, x)
+        out.append({"name": reading, **blocks, "orders": orders, "mean_order": mean_order})
     return out
 
 
-def _row(summary: Summary, reading: str, m: Measure, x: StepAxis, keep: int | None) -> dict[str, Any]:
+def _row(payload: Payload, summary: Summary, reading: str, m: Measure, x: StepAxis) -> dict[str, Any]:
+    flags = flags_of(payload)
     panels = []
     for set_ in SETS:
         main = summary.series(reading, set_, m.key)
@@ -132,9 +146,9 @@ def _row(summary: Summary, reading: str, m: Measure, x: StepAxis, keep: int | No
     if not panels:
         note = m.missing or f"{m.title}: not measured in this run."
         return {"title": m.title, "look": m.look, "panels": [], "note": note, "table": None}
-    y = value_axis([v for panel in panels for v in panel.extent()] + ([1.0] if m.unit == "0 to 1" else []))
+    y = value_axis([v for panel in panels for v in panel.extent()], zero=m.key != "mean_order")
     note = m.no_null if not any(panel.null_name for panel in panels) else ""
-    drawn = [{"title": p.title, "css": p.css, "unit": p.unit, "svg": draw(p, x, y, keep)} for p in panels]
+    drawn = [{"title": p.title, "css": p.css, "unit": p.unit, "svg": draw(p, x, y, flags)} for p in panels]
     return {"title": m.title, "look": m.look, "panels": drawn, "note": note, "table": _table(panels, m)}
 
 
@@ -153,87 +167,58 @@ def _table(panels: list[Panel], m: Measure) -> dict[str, Any]:
     return {"caption": m.title, "head": [*head, "prompts"], "body": body, "words": 1}
 
 
-def task_row(payload: Payload, x: StepAxis) -> dict[str, Any]:
-    """Losses and accuracy on the same axis of steps."""
-    keep, task = payload["verdict"]["step"], payload["task"]
-    losses = [
-        Line(task_series(task, key), f"s-{css}", marker, label)
-        for key, css, marker, label in (
-            ("eval_loss", "eval", "circle", "eval"),
-            ("train_loss", "train", "square", "train"),
-        )
-    ]
-    shown = [line for line in losses if line.series.known]
+def task_row(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]:
+    """Losses and accuracy, then the scale of the effects, each on its own value axis and all on the same steps."""
+    drawn = [*_task_panels(payload), *_scale_panels(summary)]
+    flags = flags_of(payload)
     panels = []
-    if shown:
-        panels.append(Panel("loss", shown[0].css, tuple(shown), "nats", "loss"))
+    for panel, say in drawn:
+        y = (log_axis if panel.measure == "loss" else value_axis)(panel.extent())
+        unit = f"{panel.unit}, log scale" if y.log else panel.unit
+        svg = draw(panel, x, y, flags)
+        panels.append({"title": panel.title, "css": panel.css, "unit": unit, "svg": svg, "say": say})
+    body = []
+    for panel, _ in drawn:
+        for line in panel.lines:
+            name = f"{line.label} {panel.title}".strip() + (f" ({panel.unit})" if panel.unit else "")
+            body += [[name, f"{p.step}", number(p.value), interval(p.lo, p.hi) or "–"] for p in line.series.points]
+    table = {
+        "caption": "Task and scale",
+        "head": ["measure", "step", "value", "95 % interval"],
+        "body": body,
+        "words": 1,
+    }
+    note = "" if _task_panels(payload) else "No task metrics were recorded in this run."
+    return {"panels": panels, "table": table if body else None, "note": note}
+
+
+def _task_panels(payload: Payload) -> list[tuple[Panel, str]]:
+    task = payload["task"]
+    losses = tuple(
+        line
+        for line in (
+            Line(task_series(task, "eval_loss"), "s-eval", "circle", "eval"),
+            Line(task_series(task, "train_loss"), "s-train", "square", "train"),
+        )
+        if line.series.known
+    )
+    out = []
+    if losses:
+        say = "Look for eval loss to turn up while train loss still falls."
+        out.append((Panel("loss", losses[0].css, losses, "nats", "loss"), say))
     accuracy = task_series(task, "accuracy")
     if accuracy.known:
-        panels.append(Panel("accuracy", "s-eval", (Line(accuracy, "s-eval"),), "share right", "accuracy"))
-    drawn = []
-    for p in panels:
-        y = value_axis([*p.extent(), *([1.0] if p.title == "accuracy" else [])])
-        drawn.append({"title": p.title, "css": "s-eval", "unit": p.unit, "svg": draw(p, x, y, keep)})
-    keys = [k for k in ("eval_loss", "train_loss", "accuracy") if task_series(task, k).known]
-    body = []
-    for row in sorted(task, key=lambda r: r["step"]):
-        cells = [f"{row['step']}", *(number(row.get(k)) for k in keys)]
-        if "accuracy" in keys:
-            cells.append(interval(row.get("accuracy_lo"), row.get("accuracy_hi")) or "–")
-        body.append(cells)
-    head = ["step", *(k.replace("_", " ") for k in keys), *(["95 % interval"] if "accuracy" in keys else [])]
-    table = {"caption": "Task metrics", "head": head, "body": body, "words": 0} if body else None
-    return {"panels": drawn, "table": table, "note": "" if drawn else "No task metrics were recorded in this run."}
+        line = Line(accuracy, "s-eval")
+        out.append(
+            (Panel("accuracy", "s-eval", (line,), "share right", "accuracy"), "On rows that were not trained on.")
+        )
+    return out
 
 
-def scale_row(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]:
-    """How large everything is, beside how it is made up: over all effects, salient or not."""
-    keep = payload["verdict"]["step"]
-    drawn, body = [], []
+def _scale_panels(summary: Summary) -> list[tuple[Panel, str]]:
+    out = []
     for key, title, unit, say in SCALE:
         series = summary.anywhere("all", key)
-        if not series.known:
-            continue
-        panel = Panel(title, "s-all", (Line(series, "s-all"),), unit, title)
-        y = value_axis(panel.extent())
-        drawn.append({"title": title, "css": "s-all", "unit": unit, "say": say, "svg": draw(panel, x, y, keep)})
-        body += [[title, f"{p.step}", number(p.value), interval(p.lo, p.hi) or "–"] for p in series.points]
-    head = ["measure", "step", "value", "95 % interval"]
-    table = {"caption": "Scale measures", "head": head, "body": body, "words": 1} if body else None
-    return {"panels": drawn, "table": table}
-
-
-def strip(payload: Payload, summary: Summary) -> dict[str, Any]:
-    """The strip of checkpoints under the verdict: bars of what is there and what is gone, and who would pick which."""
-    reading = summary.readings[0] if summary.readings else ""
-    found = {set_: summary.series(reading, set_, "strength") for set_ in ("preserved", "emerged", "removed")}
-
-    def at(set_: str, step: int) -> float:
-        p = found[set_].at(step)
-        return p.value if p and p.value is not None else 0.0
-
-    up = max((at("preserved", s) + at("emerged", s) for s in payload["steps"]), default=0.0)
-    down = max((at("removed", s) for s in payload["steps"]), default=0.0)
-    whole = up + down
-    columns = []
-    for step in payload["steps"]:
-        heights = {set_: 100 * at(set_, step) / whole if whole else 0.0 for set_ in found}
-        said = ", ".join(f"{set_} {number(at(set_, step))}" for set_ in found)
-        columns.append(
-            {
-                "step": step,
-                "bars": {k: Markup(f"{v:.2f}") for k, v in heights.items()},
-                "tip": f"step {step}\nstrength in log-odds: {said}",
-                "reference": step == payload["reference"],
-            }
-        )
-    verdict = payload["verdict"]
-    picks = [(name, step) for name, step in verdict["rivals"].items()]
-    return {
-        "columns": columns,
-        "has_bars": whole > 0,
-        "above": Markup(f"{100 * up / whole if whole else 0:.2f}"),
-        "reading": reading,
-        "keep": verdict["step"],
-        "rivals": picks,
-    }
+        if series.known:
+            out.append((Panel(title, "s-all", (Line(series, "s-all"),), unit, title), say))
+    return out

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from interplay.report.payload import Payload
+from interplay.report.schema import Payload
 from interplay.report.rows import Point, Summary
 from interplay.report.scales import ValueAxis, tick_label, value_axis
 from interplay.report.text import interval, number, tag
@@ -104,7 +104,7 @@ def _cell(bars: list[Bar], y: ValueAxis, set_: str, step: int) -> Markup:
                 inner.append(tag("rect", {**box, "class": f"bar s-{set_}" + ("" if sign > 0 else " neg")}))
             if p.null:
                 d = f"M{x + 0.6:.1f} {py(0.0):.1f}V{py(p.null):.1f}h{slot - 1.2:.1f}V{py(0.0):.1f}"
-                inner.append(tag("path", {"class": "outline", "d": d}))
+                inner += [tag("path", {"class": css, "d": d}) for css in ("casing", "outline")]
         if bar.noise:
             top, bottom = py(bar.noise), py(-bar.noise)
             belt = {"x": x, "y": top, "width": slot, "height": max(0.6, bottom - top), "class": "belt"}
@@ -114,7 +114,7 @@ def _cell(bars: list[Bar], y: ValueAxis, set_: str, step: int) -> Markup:
         if bar.order in shown:
             parts.append(tag("text", {"x": x + slot / 2, "y": HEIGHT - 3, "class": "tick small mid"}, f"{bar.order}"))
     if not known:
-        middle = {"x": (LEFT + WIDTH - RIGHT) / 2, "y": py(0.0) - 6, "class": "name mid"}
+        middle = {"x": (LEFT + WIDTH - RIGHT) / 2, "y": HEIGHT - BOTTOM - 5, "class": "name mid"}
         parts.append(tag("text", middle, "none"))
     box = {"viewBox": f"0 0 {WIDTH:g} {HEIGHT:g}", "role": "img", "aria-label": f"{set_} by order at step {step}"}
     return tag("svg", box, *parts)

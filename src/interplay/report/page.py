@@ -20,9 +20,11 @@ from markupsafe import Markup
 from interplay.errors import InterplayError
 from interplay.report import figures, text
 from interplay.report.explorer import explorer_data, explorer_tables
-from interplay.report.payload import Payload, validate
+from interplay.report.payload import validate
 from interplay.report.rows import Summary
 from interplay.report.scales import step_axis
+from interplay.report.schema import Payload
+from interplay.report.verdict import headline, strip, verdict_part
 
 STYLES = ("base.css", "charts.css", "explorer.css")
 SCRIPTS = ("tips.js", "explorer.js")
@@ -61,18 +63,22 @@ def render(payload: Payload | Mapping[str, Any]) -> str:
     x = step_axis(p["steps"])
     script = "\n".join(_source(name) for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _environment().get_template("page.html.j2").render(
-        p=p,
-        style=Markup("\n".join(_source(name) for name in STYLES)),
-        script=Markup(script),
-        script_hash=f"sha256-{digest}",
-        strip=figures.strip(p, summary),
-        readings=[{**block, "about": READINGS.get(block["name"], "")} for block in figures.readings(p, summary, x)],
-        task=figures.task_row(p, x),
-        scale=figures.scale_row(p, summary, x),
-        prompts=_prompts(p),
-        data=text.island(explorer_data(p, x)) if p["probes"] else "",
-        tables=explorer_tables(p),
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            p=p,
+            style=Markup("\n".join(_source(name) for name in STYLES)),
+            script=Markup(script),
+            script_hash=f"sha256-{digest}",
+            strip=strip(p, summary),
+            verdict=verdict_part(p, x),
+            readings=[{**block, "about": READINGS.get(block["name"], "")} for block in figures.readings(p, summary, x)],
+            task=figures.task_row(p, summary, x),
+            prompts=_prompts(p),
+            data=text.island(explorer_data(p, x, headline(p)[1] is not None)) if p["probes"] else "",
+            tables=explorer_tables(p),
+        )
     )
 
 

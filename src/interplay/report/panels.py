@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from interplay.report.rows import Point, Series
 from interplay.report.scales import StepAxis, ValueAxis, tick_label
+from interplay.report.schema import Payload
 from interplay.report.text import interval, number, plain, tag
 
 WIDTH, HEIGHT = 264.0, 180.0
@@ -73,10 +74,10 @@ class _Frame(NamedTuple):
         return HEIGHT - BOTTOM - self.y.at(value) * (HEIGHT - TOP - BOTTOM)
 
 
-def draw(panel: Panel, x: StepAxis, y: ValueAxis, keep: int | None) -> Markup:
-    """The panel as one <svg>; `keep` is marked by a vertical line."""
+def draw(panel: Panel, x: StepAxis, y: ValueAxis, flags: dict[str, int]) -> Markup:
+    """The panel as one <svg>, with the steps in `flags` marked by a line and a name."""
     f = _Frame(x, y)
-    parts = [_grid(f), _keep(f, keep)]
+    parts = [_grid(f), *(_flag(f, step, name) for name, step in flags.items())]
     if panel.null_name and panel.main.has_null:
         parts.append(_null(f, panel))
     for line in reversed(panel.lines):
@@ -114,14 +115,24 @@ def _grid(f: _Frame) -> Markup:
     return Markup("").join(parts)
 
 
-def _keep(f: _Frame, keep: int | None) -> Markup:
-    if keep is None:
-        return Markup("")
-    px = f.px(keep)
-    line = tag("line", {"x1": px, "x2": px, "y1": TOP - 3, "y2": HEIGHT - BOTTOM, "class": "keep"})
-    half = 2 * CHAR
+def flags_of(payload: Payload) -> dict[str, int]:
+    """The steps every chart marks: the one to keep (or the one named for want of evidence), and a later reference."""
+    verdict, reference = payload["verdict"], payload["reference"]
+    flags = {}
+    if verdict["step"] is not None:
+        flags["keep" if verdict.get("basis") in (None, "rule") else "named"] = verdict["step"]
+    if reference not in (payload["steps"][0], verdict["step"]):
+        flags["ref"] = reference
+    return flags
+
+
+def _flag(f: _Frame, step: int, name: str) -> Markup:
+    px = f.px(step)
+    css = "ref" if name == "ref" else "keep"
+    line = tag("line", {"x1": px, "x2": px, "y1": TOP - 3, "y2": HEIGHT - BOTTOM, "class": css})
+    half = len(name) * CHAR / 2
     at = min(max(px, LEFT + half), WIDTH - half)
-    return line + tag("text", {"x": at, "y": TOP - 6, "class": "keep-name mid"}, "keep")
+    return line + tag("text", {"x": at, "y": TOP - 6, "class": f"{css}-name mid"}, name)
 
 
 def _runs(points: Sequence[Point], ok: Sequence[str]) -> list[list[Point]]:
@@ -198,12 +209,16 @@ def _labels(f: _Frame, panel: Panel) -> list[Markup]:
     out = []
     for text, css, curve in wanted:
         best = None
-        for x, y in curve:
-            for dy in (-6.0, 13.0, -13.0, 20.0):
-                box = _box(text, x, y + dy)
-                cost = abs(dy) / 10 + sum(30.0 for b in taken if _overlap(box, b)) + _crossings(box, curves)
-                if best is None or cost < best[0]:
-                    best = (cost, box)
+        half = len(text) * CHAR / 2
+        middles = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in zip(curve, curve[1:], strict=False)]
+        for x, y in [*curve, *middles]:
+            for dx in (0.0, half, -half):
+                for dy in (-6.0, 13.0, -12.0, 19.0):
+                    box = _box(text, x + dx, y + dy)
+                    cost = abs(dy) / 8 + abs(dx) / 60 + 2 * _crossings(box, curves)
+                    cost += sum(40.0 for b in taken if _overlap(box, b)) + 6.0 * _near(x, y, curve, curves)
+                    if best is None or cost < best[0]:
+                        best = (cost, box)
         if best:
             lo, top, hi, _ = best[1]
             taken.append(best[1])
@@ -220,6 +235,17 @@ def _box(text: str, x: float, y: float) -> tuple[float, float, float, float]:
 
 def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _near(x: float, y: float, own: list[tuple[float, float]], curves: list[list[tuple[float, float]]]) -> int:
+    """How many other curves pass so close to a spot that a label there could be read as theirs."""
+    found = 0
+    for curve in curves:
+        for (x1, y1), (x2, y2) in zip(curve, curve[1:], strict=False):
+            if curve is not own and x1 <= x <= x2 and x1 < x2 and abs(y1 + (y2 - y1) * (x - x1) / (x2 - x1) - y) < 16:
+                found += 1
+                break
+    return found
 
 
 def _crossings(box: tuple[float, float, float, float], curves: list[list[tuple[float, float]]]) -> float:

@@ -1,8 +1,6 @@
-"""What the page is made of: the payload, its schema and its check.
+"""The payload's check: `validate` turns what the pipeline gives into a clean copy, or says in one line what is wrong with it.
 
-The pipeline fills one nested dict from a run folder; `validate` turns it into a clean copy or says in one line what is
-wrong with it. It knows nothing about models, files or pixels, and it computes nothing: every figure on the page arrives
-here measured.
+The schema itself is `interplay.report.schema`. This knows nothing about models, files or pixels, and computes nothing.
 
 Strings are untrusted (words, labels and model names come from data): `validate` replaces control characters and lone
 surrogates, nothing else; escaping belongs to the page. Numbers that are not finite become None ("not measured") where the
@@ -14,137 +12,14 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any
 
 from interplay.errors import InterplayError
+from interplay.report.schema import Payload
 
 MAX_WORDS = 16
+BASES = ("rule", "eval-loss", "last", "only")
 STATES = ("preserved", "emerged", "reentered", "initial")
-
-
-class Evidence(TypedDict):
-    """One figure behind the verdict: its name, value and 95 % interval (None where there is none)."""
-
-    name: str
-    value: float | None
-    lo: float | None
-    hi: float | None
-
-
-class Verdict(TypedDict):
-    """The checkpoint to keep (None: no recommendation), one sentence, the rule's name, and what rivals would pick."""
-
-    step: int | None
-    sentence: str
-    rule: str
-    provisional: bool
-    evidence: list[Evidence]
-    rivals: dict[str, int | None]  # rival rule -> step; None: it never fired
-
-
-class SummaryRow(TypedDict):
-    """One row of the trajectory's summary table (docs/design/architecture.md); NaN arrives as None."""
-
-    reading: str
-    step: int
-    set: str
-    measure: str
-    order: int  # 0 = not by order
-    value: float | None
-    lo: float | None
-    hi: float | None
-    null: float | None
-    null_lo: float | None
-    null_hi: float | None
-    samples: int | None
-
-
-class TaskRow(TypedDict):
-    """Task metrics at one checkpoint; losses in nats per token, accuracy 0..1 (left out for free-form data)."""
-
-    step: int
-    eval_loss: NotRequired[float | None]
-    train_loss: NotRequired[float | None]
-    accuracy: NotRequired[float | None]
-    accuracy_lo: NotRequired[float | None]
-    accuracy_hi: NotRequired[float | None]
-
-
-class Word(TypedDict):
-    """One chosen word and where it stands in the probe's text (character offsets, end exclusive)."""
-
-    text: str
-    start: int
-    end: int
-
-
-class Effect(TypedDict):
-    """One interaction: bit i of `mask` = word i; `effect` in log-odds. `state` only for those present at the step."""
-
-    type: Literal["and", "or"]
-    mask: int
-    effect: float
-    state: NotRequired[Literal["preserved", "emerged", "reentered", "initial"]]
-
-
-class ProbeStep(TypedDict):
-    """One probe at one checkpoint. Scores are log-odds; `gap`: the solver's certificate; `removed`: effects at the reference."""
-
-    step: int
-    score_full: float | None
-    score_empty: float | None
-    gap: float | None
-    residual: float | None
-    sigma: float | None
-    tau: float | None
-    interactions: list[Effect]
-    removed: list[Effect]
-
-
-class Probe(TypedDict):
-    """One probe prompt: its text, target token, gold label (or None), its n chosen words, and what each step holds."""
-
-    id: str
-    text: str
-    target: str
-    label: str | None
-    n: int
-    words: list[Word]
-    steps: list[ProbeStep]
-
-
-class MethodRow(TypedDict):
-    """One line of "how it was measured"."""
-
-    name: str
-    value: str | float | int | None
-    note: NotRequired[str | None]
-
-
-class Skipped(TypedDict):
-    """A row of data that could not be used, and why."""
-
-    id: str
-    reason: str
-
-
-class Payload(TypedDict):
-    """The whole page. `steps` ascending; `reference` is one of them; `created` an ISO date or None (then left out)."""
-
-    title: str
-    subtitle: str
-    version: str
-    created: str | None
-    verdict: Verdict
-    steps: list[int]
-    reference: int
-    summary: list[SummaryRow]
-    task: list[TaskRow]
-    probes: list[Probe]
-    method: list[MethodRow]
-    skipped: list[Skipped]
-    notes: list[str]
-    settings: str
 
 
 # A control character shows as nothing or as a torn page, a lone surrogate cannot be written as UTF-8, and U+2028/9 end a
@@ -252,8 +127,18 @@ def _each(check: Check) -> Check:
     return lambda x, where: _list(x, where, check)
 
 
-def _evidence(x: object, where: str) -> dict[str, Any]:
-    return _fields(x, where, {"name": _string, "value": _number}, {"lo": _number, "hi": _number})
+def _one_of(allowed: tuple[str, ...]) -> Check:
+    def check(x: object, where: str) -> str:
+        if not isinstance(x, str) or x not in allowed:
+            raise _refuse(where, x, f"one of {', '.join(allowed)}")
+        return x
+
+    return check
+
+
+def _evidence(steps: set[int]) -> Check:
+    may = {"lo": _number, "hi": _number, "step": _maybe_step(steps)}
+    return lambda x, where: _fields(x, where, {"name": _string, "value": _number}, may)
 
 
 def _maybe_step(steps: set[int]) -> Check:
@@ -282,7 +167,13 @@ def _verdict(steps: set[int]) -> Check:
         }
 
     need: dict[str, Check] = {"step": _maybe_step(steps), "sentence": _string, "rule": _string, "provisional": _boolean}
-    return lambda x, where: _fields(x, where, need, {"evidence": _each(_evidence), "rivals": rivals})
+    basis = _one_of(BASES)
+    may: dict[str, Check] = {
+        "evidence": _each(_evidence(steps)),
+        "rivals": rivals,
+        "basis": lambda x, where: None if x is None else basis(x, where),
+    }
+    return lambda x, where: _fields(x, where, need, may)
 
 
 def _summary_row(steps: set[int]) -> Check:
@@ -319,17 +210,9 @@ def _effect(n: int, stated: bool) -> Check:
             raise _refuse(where, value, f"a mask from 1 to {(1 << n) - 1} ({n} words)")
         return value
 
-    def one_of(allowed: tuple[str, ...]) -> Check:
-        def check(x: object, where: str) -> str:
-            if not isinstance(x, str) or x not in allowed:
-                raise _refuse(where, x, f"one of {', '.join(allowed)}")
-            return x
-
-        return check
-
-    need: dict[str, Check] = {"type": one_of(("and", "or")), "mask": mask, "effect": _finite}
+    need: dict[str, Check] = {"type": _one_of(("and", "or")), "mask": mask, "effect": _finite}
     if stated:
-        need["state"] = one_of(STATES)
+        need["state"] = _one_of(STATES)
     return lambda x, where: _fields(x, where, need, {}, extra=not stated)
 
 

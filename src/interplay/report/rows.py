@@ -6,7 +6,7 @@ Only an index; it neither computes nor draws.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from interplay.report.payload import Payload, SummaryRow, TaskRow
+from interplay.report.schema import Payload, SummaryRow, TaskRow
 
 
 class Point(NamedTuple):

@@ -58,26 +58,50 @@ def step_axis(steps: Sequence[int]) -> StepAxis:
 
 
 class ValueAxis(NamedTuple):
-    """A range of values and the round ticks inside it."""
+    """A range of values and the round ticks inside it; `log`: positions go by the logarithm."""
 
     lo: float
     hi: float
     ticks: tuple[float, ...]
+    log: bool = False
 
     def at(self, value: float) -> float:
         """Share of the way up, 0..1; values outside are clipped to the edge."""
-        return min(1.0, max(0.0, (value - self.lo) / (self.hi - self.lo)))
+        if self.log:
+            share = math.log(max(value, self.lo) / self.lo) / math.log(self.hi / self.lo)
+        else:
+            share = (value - self.lo) / (self.hi - self.lo)
+        return min(1.0, max(0.0, share))
+
+
+def log_axis(values: Iterable[float | None]) -> ValueAxis:
+    """For positive values that span more than a factor of ten, or else the linear axis of `value_axis`.
+
+    >>> log_axis([0.39, 12.7])
+    ValueAxis(lo=0.2, hi=20.0, ticks=(0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0), log=True)
+    >>> log_axis([1.0, 4.0]).log
+    False
+    """
+    known = [v for v in values if v is not None]
+    if not known or min(known) <= 0 or max(known) < 10 * min(known):
+        return value_axis(known)
+    lo, hi = max(min(known), max(known) * 1e-5), max(known)
+    decades = range(math.floor(math.log10(lo)), math.ceil(math.log10(hi)) + 1)
+    rounds = [float(f"{m}e{d}") for d in decades for m in ((1, 2, 5) if len(decades) < 5 else (1,))]
+    first = max(r for r in [*rounds, 10.0 ** (decades[0] - 1)] if r <= lo)
+    last = min(r for r in rounds if r >= hi)
+    return ValueAxis(first, last, tuple(r for r in rounds if first <= r <= last), True)
 
 
 def value_axis(values: Iterable[float | None], zero: bool = True, about: int = 4) -> ValueAxis:
     """Round limits around all the values (and zero unless told otherwise).
 
     >>> value_axis([0.0, 87.2, None])
-    ValueAxis(lo=0.0, hi=100.0, ticks=(0.0, 25.0, 50.0, 75.0, 100.0))
+    ValueAxis(lo=0.0, hi=100.0, ticks=(0.0, 25.0, 50.0, 75.0, 100.0), log=False)
     >>> value_axis([-0.3, 1.1]).ticks
     (-0.5, 0.0, 0.5, 1.0, 1.5)
     >>> value_axis([])
-    ValueAxis(lo=0.0, hi=1.0, ticks=(0.0, 0.5, 1.0))
+    ValueAxis(lo=0.0, hi=1.0, ticks=(0.0, 0.5, 1.0), log=False)
     """
     known = [v for v in values if v is not None]
     if not known:

@@ -70,6 +70,15 @@ def percent(log_odds: float | None) -> str:
     return f"{p:.1f} %" if p < 10 or p > 90 else f"{p:.0f} %"
 
 
+def straight(text: str) -> str:
+    r"""Without the marks that turn the direction of everything after them (letters keep their own direction).
+
+    >>> straight("a\u202eb")
+    'ab'
+    """
+    return _BIDI.sub("", text)
+
+
 def plain(text: str, most: int = 300) -> str:
     r"""For attributes, tooltips and SVG text: one line, no direction marks, at most `most` characters.
 

@@ -50,8 +50,12 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
 
 def verdict_part(recommendation: dict[str, Any]) -> dict[str, Any]:
     """The recommendation in the page's terms."""
-    keys = ("step", "sentence", "rule", "provisional", "evidence", "rivals")
-    return {key: recommendation[key] for key in keys}
+    evidence = [
+        {"name": f"{e['name']}, step {e['step']}", "value": e["value"], "lo": e["lo"], "hi": e["hi"]}
+        for e in recommendation["evidence"]
+    ]
+    keys = ("step", "sentence", "rule", "provisional", "rivals")
+    return {key: recommendation[key] for key in keys} | {"evidence": evidence}
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from interplay.data.forms import FORM_NAMES
+from interplay.data.sources import FORM_NAMES
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 
@@ -339,3 +339,11 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "")
         elif a != b:
             lines.append(f"{prefix}{key}: {a} -> {b}")
     return lines
+
+
+def default_folder(settings: Settings) -> Path:
+    """`runs/NAME-HASH`: the same settings find their run again, other settings get a folder of their own."""
+    import hashlib
+
+    slug = re.sub(r"[^a-z0-9]+", "-", settings.name.lower()).strip("-")[:40] or "run"
+    return Path("runs") / f"{slug}-{hashlib.sha256(dump_settings(settings).encode()).hexdigest()[:8]}"

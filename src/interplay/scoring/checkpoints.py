@@ -185,8 +185,7 @@ def base_name_note(checkpoint: Checkpoint, base: LoadedModel) -> str | None:
 def _take_off(wrapped) -> None:
     core = wrapped.unload()
     for attribute in ("peft_config", "_hf_peft_config_loaded"):
-        if hasattr(core, attribute):
-            delattr(core, attribute)
+        core.__dict__.pop(attribute, None)
 
 
 def _unwrap_remains(model) -> None:
@@ -197,5 +196,4 @@ def _unwrap_remains(model) -> None:
     for name, layer in reversed(wrapped):
         parent = model.get_submodule(name.rpartition(".")[0])
         setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
-    if hasattr(model, "peft_config"):
-        delattr(model, "peft_config")
+    model.__dict__.pop("peft_config", None)

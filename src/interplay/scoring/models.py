@@ -142,5 +142,7 @@ def load_model(name: str, *, dtype: str = "float32", device: str = "cpu", revisi
             f"{name!r} lacks {len(missing)} weights its config asks for (first: {missing[0]}): the folder is incomplete"
         )
     model.to(device).eval()
+    # What adapters trained on it will call their base: the name the user knows, not a folder of our cache.
+    model.name_or_path = model.config._name_or_path = name
     model.config.use_cache = True
     return LoadedModel(model, load_tokenizer(name, revision=revision), name, hash_tensors(model.state_dict().items()))

@@ -31,7 +31,7 @@
   const percent = (v) => {
     if (v === null) return "–";
     const p = 100 / (1 + Math.exp(-v));
-    return p < 0.1 ? "< 0.1 %" : p > 99.9 ? "> 99.9 %" : (p < 10 || p > 90 ? p.toFixed(1) : p.toFixed(0)) + " %";
+    return p < 0.1 ? "<\u00a00.1\u00a0%" : p > 99.9 ? ">\u00a099.9\u00a0%" : (p < 10 || p > 90 ? p.toFixed(1) : p.toFixed(0)) + "\u00a0%";
   };
 
   const probe = () => data.probes[state.probe];
@@ -40,7 +40,7 @@
   const decode = (part, states) => part.m.map((code, i) => ({ code, effect: part.e[i], state: states ? states[i] : "g", words: members(code) }));
   const isOr = (x) => (x.code & 1) === 1;
   const kind = (x) => x.words.length === 1 ? "one word" : isOr(x) ? "OR" : "AND";
-  const STATES = { p: "still there", i: "there at step " + data.reference, e: "new", r: "new again, was seen before", g: "removed; effect at step " + data.reference };
+  const STATES = { p: "still there", i: "there at this step", e: "new", r: "new again, was seen before", g: "removed; effect at step " + data.reference };
   const about = (x) => x.words.map((i) => probe().words[i]).join(isOr(x) ? " / " : " + ") + "\n" + kind(x) + ", " + num(x.effect, true) + " log-odds\n" + STATES[x.state];
 
   // Lighting up: an interaction lights its words, a word lights its interactions.
@@ -150,7 +150,7 @@
     $("ex-count").textContent = all.length ? shown.length + " of " + all.length + " are drawn, the strongest." : "";
     if (!shown.length) { box.replaceChildren(el("p", { class: "nothing" }, unit() ? "Nothing to draw here: no salient interaction of the kinds chosen." : "Not measured at this step.")); return; }
     const down = shown.filter((x) => x.effect < 0), up = shown.filter((x) => x.effect >= 0);
-    const lane = Math.min(30, (W - middle - 16) / Math.max(8, shown.length));
+    const lane = Math.min(34, (W - middle - 16) / Math.max(8, shown.length));
     const used = middle + lane * shown.length;
     let left = (W - used) / 2 + lane * down.length;
     left = Math.max(narrow ? 84 : 120, Math.min(left, W - middle - (narrow ? 84 : 120)));
@@ -200,7 +200,7 @@
     const ul = el("ul", { class: "chart", "aria-label": title + "; arrow keys read them one by one" });
     for (const x of state.open[key] ? items : items.slice(0, FEW)) {
       const name = el("span");
-      x.words.forEach((w, i) => { if (i) name.append(el("span", { class: "join" }, isOr(x) ? "OR" : "AND")); name.append(el("bdi", {}, probe().words[w])); });
+      x.words.forEach((w, i) => { if (i) name.append(" ", el("span", { class: "join" }, isOr(x) ? "OR" : "AND"), " "); name.append(el("bdi", {}, probe().words[w])); });
       if (x.state === "r") name.append(" ", el("span", { class: "tagged" }, "(seen before)"));
       const bar = el("i", { class: css + (x.effect < 0 ? " neg" : "") }), wide = 50 * Math.abs(x.effect) / top;
       bar.style.width = wide.toFixed(1) + "%";
@@ -218,13 +218,14 @@
     return box;
   };
   const lists = () => {
-    const u = unit(), box = $("ex-lists"), r = data.reference, here = data.steps[state.step] === r;
+    const u = unit(), box = $("ex-lists"), r = data.reference, here = data.steps[state.step] <= r, before = data.steps[state.step] < r;
     if (!u) return box.replaceChildren();
+    const early = before ? "This step is before the reference." : "This is the reference step.";
     const now = decode(u.here, u.here.s), t = u.here.total;
     box.replaceChildren(
-      list("new", "New since step " + r, "s-emerged", now.filter((x) => "er".includes(x.state)), t.new, here ? "This is the reference step." : "Nothing new."),
-      list("still", here ? "There at step " + r : "Still there", "s-preserved", now.filter((x) => "pi".includes(x.state)), t.still, "Nothing is left."),
-      list("gone", "Removed since step " + r, "s-removed", decode(u.gone), t.gone, here ? "This is the reference step." : "Nothing was removed."));
+      list("new", "New since step " + r, "s-emerged", now.filter((x) => "er".includes(x.state)), t.new, here ? early : "Nothing new."),
+      list("still", here ? "There at step " + data.steps[state.step] : "Still there", "s-preserved", now.filter((x) => "pi".includes(x.state)), t.still, "Nothing is left."),
+      list("gone", "Removed since step " + r, "s-removed", decode(u.gone), t.gone, here ? early : "Nothing was removed."));
     Interplay.adopt(box);
   };
 
@@ -242,7 +243,7 @@
 
   const update = () => { sentence(); scores(); spark(); chords(); lists(); certificate(); };
   chips($("ex-probes"), "ex-probe", data.probes.map((p, i) => (i + 1) + "  " + (p.label || p.target || p.id)), "probe", (tag, i) => { tag.title = data.probes[i].id; });
-  chips($("ex-steps"), "ex-step", data.steps.map(String), "step", (tag, i) => { if (data.steps[i] === data.keep) tag.className = "kept"; });
+  chips($("ex-steps"), "ex-step", data.steps.map(String), "step", (tag, i) => { if (data.decided && data.steps[i] === data.keep) tag.className = "kept"; });
   for (const id of ["ex-k", "ex-new", "ex-still", "ex-gone"]) $(id).addEventListener("input", chords);
   $("explorer").hidden = false;
   $("ex-tables").open = false;

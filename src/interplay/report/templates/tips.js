@@ -22,7 +22,10 @@ const Interplay = (() => {
   const show = (pt, x, y) => {
     const text = texts.get(pt);
     if (!text) return hide();
-    tip.textContent = text;
+    const [head, ...rest] = text.split("\n");
+    const strong = document.createElement("strong");
+    strong.textContent = head;
+    tip.replaceChildren(strong, rest.length ? "\n" + rest.join("\n") : "");
     tip.hidden = false;
     if (x === undefined) {
       const box = pt.getBoundingClientRect();

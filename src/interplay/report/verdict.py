@@ -1,0 +1,134 @@
+"""The top of the page: the headline, the evidence behind it, and the strip of checkpoints with who would keep which.
+
+The headline says no more than the rule does: a step that was named for want of evidence is not called the one to keep.
+"""
+
+import re
+from typing import Any
+
+from markupsafe import Markup
+
+from interplay.report.panels import Line, Panel, draw, flags_of
+from interplay.report.rows import Point, Series, Summary
+from interplay.report.scales import StepAxis, value_axis
+from interplay.report.schema import Evidence, Payload
+from interplay.report.text import interval, number
+
+FEW = 5  # figures that fit beside the headline one by one; more are drawn over the steps where they can be [ours]
+NAMES = {
+    "cancelled_per_sd": "cancelled strength per sd",
+    "above_lowest": "distance above the lowest",
+    "eval_loss": "lowest eval loss",
+    "accuracy": "best accuracy",
+    "l1": "smallest total strength",
+    "last": "last checkpoint",
+}
+_AT_STEP = re.compile(r"(.*\S),? step (\d{1,12})", re.DOTALL)
+
+
+def headline(payload: Payload) -> tuple[str, int | None]:
+    """The headline's words and the step that belongs in it.
+
+    >>> headline({"verdict": {"step": 40, "sentence": "Keep step 40: it is the lowest.", "basis": "rule"}})
+    ('Keep step', 40)
+    >>> headline({"verdict": {"step": 80, "sentence": "No evidence to choose: 2 prompts.", "basis": "last"}})
+    ('No evidence to choose', None)
+    """
+    verdict = payload["verdict"]
+    basis = verdict.get("basis")
+    if basis == "only":
+        return "Nothing to compare", None
+    if basis in ("eval-loss", "last") or verdict["sentence"].startswith("No evidence"):
+        return "No evidence to choose", None
+    return ("Keep step", verdict["step"]) if verdict["step"] is not None else ("No checkpoint stands out", None)
+
+
+def verdict_part(payload: Payload, x: StepAxis) -> dict[str, Any]:
+    """Headline, sentence without what the headline already says, and evidence: as figures, or as panels over the steps."""
+    words, step = headline(payload)
+    sentence = payload["verdict"]["sentence"]
+    for said in (f"{words} {step}: ", f"{words}: "):
+        if sentence.startswith(said):
+            sentence = sentence[len(said) :]
+            sentence = sentence[:1].upper() + sentence[1:]
+    evidence = payload["verdict"]["evidence"]
+    placed = [_placed(e) for e in evidence]
+    over_steps = len(evidence) > FEW and all(at in payload["steps"] for _, at, _ in placed)
+    part: dict[str, Any] = {
+        "words": words,
+        "step": step,
+        "sentence": sentence,
+        "figures": [],
+        "panels": [],
+        "table": None,
+    }
+    if over_steps:
+        part["panels"] = _panels(payload, placed, x)
+    else:
+        part["figures"] = [(_figure_name(e), e) for e in evidence[:FEW]]
+    if over_steps or len(evidence) > FEW:
+        body = [[_figure_name(e), number(e["value"]), interval(e["lo"], e["hi"]) or "–"] for e in evidence]
+        part["table"] = {"caption": "Evidence", "head": ["figure", "value", "95 % interval"], "body": body, "words": 1}
+    return part
+
+
+def _placed(e: Evidence) -> tuple[str, int, Evidence]:
+    """Name, step (-1: none) and figure; a step may also stand at the end of the name, as in "l1, step 40"."""
+    if (step := e.get("step")) is not None:
+        return e["name"], step, e
+    found = _AT_STEP.fullmatch(e["name"])
+    return (found[1].rstrip(","), int(found[2]), e) if found else (e["name"], -1, e)
+
+
+def _figure_name(e: Evidence) -> str:
+    name, step, _ = _placed(e)
+    return NAMES.get(name, name) + (f", step {step}" if step >= 0 else "")
+
+
+def _panels(payload: Payload, placed: list[tuple[str, int, Evidence]], x: StepAxis) -> list[dict[str, Any]]:
+    out = []
+    for name in dict.fromkeys(name for name, _, _ in placed):
+        found = {at: e for n, at, e in placed if n == name}
+        points = tuple(Point(at, e["value"], e["lo"], e["hi"]) for at, e in sorted(found.items()))
+        title = NAMES.get(name, name)
+        panel = Panel(title, "s-all", (Line(Series("all", points), "s-all"),), "", title)
+        svg = draw(panel, x, value_axis(panel.extent()), flags_of(payload))
+        out.append({"title": title, "css": "s-all", "unit": "", "svg": svg})
+    return out
+
+
+def strip(payload: Payload, summary: Summary) -> dict[str, Any]:
+    """The strip of checkpoints under the verdict: bars of what is there and what is gone, and who would pick which."""
+    reading = summary.readings[0] if summary.readings else ""
+    found = {set_: summary.series(reading, set_, "strength") for set_ in ("preserved", "emerged", "removed")}
+
+    def at(set_: str, step: int) -> float:
+        p = found[set_].at(step)
+        return p.value if p and p.value is not None else 0.0
+
+    up = max((at("preserved", s) + at("emerged", s) for s in payload["steps"]), default=0.0)
+    down = max((at("removed", s) for s in payload["steps"]), default=0.0)
+    whole = up + down
+    columns = []
+    for step in payload["steps"]:
+        heights = {set_: 100 * at(set_, step) / whole if whole else 0.0 for set_ in found}
+        said = ", ".join(f"{set_} {number(at(set_, step))}" for set_ in found)
+        columns.append(
+            {
+                "step": step,
+                "bars": {k: Markup(f"{v:.2f}") for k, v in heights.items()},
+                "tip": f"step {step}\nstrength in log-odds: {said}",
+                "reference": step == payload["reference"],
+            }
+        )
+    verdict = payload["verdict"]
+    picks = [(NAMES.get(name, name), step) for name, step in verdict["rivals"].items()]
+    return {
+        "columns": columns,
+        "has_bars": whole > 0,
+        "above": Markup(f"{100 * up / whole if whole else 0:.2f}"),
+        "reading": reading,
+        "keep": verdict["step"],
+        "decided": headline(payload)[1] is not None,
+        "rivals": picks,
+    }

@@ -1,0 +1,113 @@
+"""Tiny random models of four architectures with a tokenizer trained here, as ordinary folders; real files when at hand."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never reaches a network
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ARCHITECTURES = ("llama", "qwen2", "gemma3", "qwen3")
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    emotions = " anger disgust fear joy love pride sadness surprise"
+    corpus = ["Sentence: I was not happy with the food at all, but we had to laugh\nEmotion: sadness" + emotions] * 20
+    trainer = trainers.BpeTrainer(
+        vocab_size=384,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(corpus, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        unk_token="<unk>",
+        additional_special_tokens=["<|im_start|>"],
+    )
+    tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def _config(architecture: str, vocabulary: int):
+    from transformers import Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
+
+    common = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.3,  # the usual 0.02 gives scores so flat that every test of them would pass
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    if architecture == "llama":
+        return LlamaConfig(**common, tie_word_embeddings=True)
+    if architecture == "qwen2":
+        return Qwen2Config(**common)
+    if architecture == "qwen3":
+        return Qwen3Config(**common, head_dim=8)
+    # A window shorter than the prompts, so that sliding layers really slide.
+    return Gemma3TextConfig(
+        **common,
+        head_dim=8,
+        query_pre_attn_scalar=8,
+        sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"],
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    """A byte-level BPE tokenizer with <unk> and a ChatML template."""
+    return _tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory, tiny_tokenizer) -> Callable[..., Path]:
+    """`tiny_folder("qwen2")`: a model folder of about 30,000 random parameters; `seed` for another model."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    made: dict[tuple[str, int], Path] = {}
+
+    def make(architecture: str = "llama", seed: int = 0) -> Path:
+        if (architecture, seed) not in made:
+            torch.manual_seed(seed)
+            model = AutoModelForCausalLM.from_config(_config(architecture, len(tiny_tokenizer)))
+            folder = tmp_path_factory.mktemp("models") / f"{architecture}-{seed}"
+            model.save_pretrained(folder)
+            tiny_tokenizer.save_pretrained(folder)
+            made[architecture, seed] = folder
+        return made[architecture, seed]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stories_folder() -> Path:
+    """A real trained Llama of 260 K parameters, where the shared data are at hand."""
+    folder = SHARED / "models" / "stories260K"
+    if not folder.is_dir():
+        pytest.skip("the 260K Llama is not at hand (shared/models/stories260K)")
+    return folder
