@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from games import and_by_definition, co_moebius, or_by_definition, scores_by_definition
+from effect_games import and_by_definition, co_moebius, or_by_definition, scores_by_definition
 from hypothesis import given
 from hypothesis import strategies as st
 

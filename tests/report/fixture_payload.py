@@ -31,9 +31,7 @@ PROMPTS = [
     ("Could anyone explain why the update deleted my saved games and reset every setting?", "confusion"),
     ("Proud of my sister, she finished the marathon despite the rain and a sprained ankle.", "pride"),
 ]
-STOP = set(
-    "you so much for the this my i was every they what a to that and how them under why did not its of it she".split()
-)
+STOP = {"for", "the", "this", "was", "every", "they", "what", "that", "and", "how", "them", "why", "did", "she", "you"}
 
 
 def _words(text: str, rng: random.Random) -> list[dict]:

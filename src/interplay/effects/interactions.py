@@ -4,6 +4,7 @@ The edge of `effects/`: checks what it is given, hands arrays to `sparse.py`, an
 matching, objective, gap) from the effects themselves. Knows nothing about models, words' meaning or checkpoints.
 """
 
+import json
 import math
 import os
 import tempfile
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 MAX_WORDS = 16
 SALIENT_RATIO = 0.05  # [lineage]
 _FORMAT = "interplay.interactions"
-_VERSION = "1"
+_VERSION = 1
 
 
 class Salient(NamedTuple):
@@ -126,7 +127,7 @@ class Interactions:
 
         samples = math.prod(self.shape)
         names = _words_per_sample(words, samples, self.n)
-        effects = self.effects.reshape(samples, 2, -1)
+        effects = self.effects.reshape(samples, 2, 2**self.n)
         if salient_only:
             kept = self.salient(ratio)
             chosen = np.stack([kept.and_, kept.or_], axis=-2).reshape(effects.shape)
@@ -153,7 +154,8 @@ class Interactions:
 
         path = Path(path)
         tensors = {f.name: np.array(getattr(self, f.name), order="C") for f in fields(self) if f.name != "n"}
-        data = save(tensors, metadata={"format": _FORMAT, "version": _VERSION, "n": str(self.n)})
+        # one entry only: safetensors writes its metadata in no fixed order, and the same result should be the same bytes
+        data = save(tensors, metadata={_FORMAT: json.dumps({"version": _VERSION, "n": self.n})})
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -174,12 +176,7 @@ class Interactions:
         path = Path(path)
         try:
             with safe_open(path, framework="np") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
-                    found = f"{metadata.get('format', 'no format')} {metadata.get('version', '')}".strip()
-                    raise InterplayError(
-                        f"{path} holds {found!r}; expected {_FORMAT} {_VERSION}, a file written by Interactions.save"
-                    )
+                n = _word_count(path, (file.metadata() or {}).get(_FORMAT))
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         except FileNotFoundError:
             raise InterplayError(f"{path} does not exist; expected a file written by Interactions.save") from None
@@ -187,7 +184,7 @@ class Interactions:
             raise InterplayError(
                 f"{path} cannot be read as safetensors ({error}); expected a file written by Interactions.save"
             ) from None
-        return cls(**_checked(path, metadata.get("n", ""), tensors))
+        return cls(**_checked(path, n, tensors))
 
     def __len__(self) -> int:
         if not self.shape:
@@ -236,17 +233,30 @@ def _words_per_sample(words: Sequence[Any] | None, samples: int, n: int) -> Sequ
     return words
 
 
-def _checked(path: Path, n: str, tensors: dict[str, Any]) -> dict[str, Any]:
+def _word_count(path: Path, header: str | None) -> int:
+    try:
+        found = json.loads(header or "null")
+        version, n = found["version"], found["n"]
+    except (ValueError, TypeError, KeyError):
+        raise InterplayError(f"{path} is no Interactions file; expected a file written by Interactions.save") from None
+    if version != _VERSION or not (isinstance(n, int) and 1 <= n <= MAX_WORDS):
+        raise InterplayError(
+            f"{path} holds version {_short(version)} with n = {_short(n)}; expected version {_VERSION}, n = 1..{MAX_WORDS}"
+        )
+    return n
+
+
+def _checked(path: Path, n: int, tensors: dict[str, Any]) -> dict[str, Any]:
     names = {f.name for f in fields(Interactions)} - {"n"}
     kinds = {"iterations": "i", "converged": "b"}
-    if not (n.isdecimal() and 1 <= int(n) <= MAX_WORDS) or set(tensors) != names:
+    if set(tensors) != names:
         raise InterplayError(f"{path} is not a complete Interactions file; write it again with Interactions.save")
     leading = tensors["v_empty"].shape
     for name, x in tensors.items():
-        shape = (*leading, 2 ** int(n)) if name.endswith("_effects") else leading
+        shape = (*leading, 2**n) if name.endswith("_effects") else leading
         if x.shape != shape or x.dtype.kind != kinds.get(name, "f"):
             raise InterplayError(f"{path}: {name} is {x.dtype} {list(x.shape)}; expected shape {list(shape)}")
-    return {"n": int(n), **tensors}
+    return {"n": n, **tensors}
 
 
 def _as_float64(scores: Any) -> NDArray[np.float64]:

@@ -30,7 +30,8 @@ RELAXATION = 1.6
 GAMMA = 7.0  # scale of the tolerance block against the effects, times sqrt(tolerance / size of u), as a power of two
 CHECK_EVERY = 25
 OMEGA = 1e-2  # ridge mu = omega |x|_1 / |x|_2^2 at the start: it adds about omega/2 of the objective  [ours]
-ORDER_ONE = 1e-2  # weight of order 1 in the ridge: AND{i} + AND{j} = AND{i,j} + OR{i,j} ties, and must stay the former
+ORDER_COST = 0.5  # orders 2 and up cost 1 + ORDER_COST·omega: AND{i} + AND{j} = AND{i,j} + OR{i,j} ties, and must stay
+ORDER_ONE = 1e-2  # the former; weight of order 1 in the ridge, for the same reason  [ours]
 RIDGE_SHARE, RIDGE_SHARE_MOST = 0.1, 0.5  # the ridge programme is solved to this share of the gap asked for, and
 PATIENCE = 1000  # to a share that grows in proportion after this many iterations: wide tolerances converge slowly
 SWALLOWED = 1e-12  # scores beyond the tolerance by less than this share are within it, to rounding
@@ -95,6 +96,9 @@ class _Problem:
             start[:, 2] = (u - shrunk) / self.gamma
         bound = np.zeros_like(start)  # the prox clips to it: soft threshold for effects, box for the correction
         bound[:, :2] = step[:, None, None]
+        cost = np.full((1, u.shape[1]), 1.0 + ORDER_COST * omega)
+        cost[:, self.single] = 1.0
+        bound[:, :2] *= cost
         bound[:, 1, self.single] = np.inf  # AND and OR of one word are the same column: keep AND
         bound[:, :2, 0] = 0.0  # order 0 is free
         if self.tolerant:
@@ -104,7 +108,7 @@ class _Problem:
         weight = np.ones((1, 2, u.shape[1]))
         weight[:, :, self.single] = ORDER_ONE
         self.ridge = put(mu[:, None, None] * weight)
-        self.mu, self.bound = put(mu), put(bound)
+        self.mu, self.bound, self.cost = put(mu), put(bound), put(cost)
         self.moebius_u = put(butterfly(u.copy(), subtract_subsets))
         self.target = self.projection.target(self.u)
 
@@ -150,6 +154,8 @@ def _iterate(problem: _Problem, z: Any, rows: Any, shift: Any, check: Any, max_i
     ridge = problem.ridge if shift is None else problem.mu[:, None, None] + 0.0 * problem.ridge
     shrink = (1.0 / (1.0 + problem.step[:, None, None] * ridge))[rows]
     shrink[:, :, 0] = 1.0
+    if shift is not None:
+        bound[:, :2, 1:] /= problem.cost[:, None, 1:]
     low = -bound
     for iteration in range(1, max_iterations + 1):
         if shift is None:
@@ -202,8 +208,8 @@ def _solve_chunk(u: Any, delta: Any, gamma: float | None, gap: float, max_iterat
         dual[rows[better]] = scaled[better]
         best_push[rows[better]] = push[better]
         # conjugate of |c| + mu/2 c^2: the ridge programme's dual needs no scaling
-        over_and = xp.clip(xp.abs(on_and[:, 1:]) - 1.0, 0.0, None)
-        over_or = xp.clip(xp.abs(on_or[:, 1:]) - 1.0, 0.0, None)
+        over_and = xp.clip(xp.abs(on_and[:, 1:]) - problem.cost[:, 1:], 0.0, None)
+        over_or = xp.clip(xp.abs(on_or[:, 1:]) - problem.cost[:, 1:], 0.0, None)
         over_or[:, problem.single - 1] = 0.0  # the same columns as AND of one word
         ridge = 2.0 * problem.ridge[rows][:, 0, 1:]
         return value, value - _as_numpy(((over_and * over_and + over_or * over_or) / ridge).sum(-1))
@@ -212,7 +218,8 @@ def _solve_chunk(u: Any, delta: Any, gamma: float | None, gap: float, max_iterat
         ridge_dual[rows] = np.maximum(ridge_dual[rows], measure_dual(rows, push)[1])
         a, b = problem.primal(rows, x)
         l1 = xp.abs(a).sum(-1) + xp.abs(b).sum(-1)
-        ridge = _as_numpy(l1 + (problem.ridge[rows][:, 0] * (a * a + b * b)).sum(-1) / 2.0)
+        costs = (problem.cost * (xp.abs(a) + xp.abs(b))).sum(-1)
+        ridge = _as_numpy(costs + (problem.ridge[rows][:, 0] * (a * a + b * b)).sum(-1) / 2.0)
         better = np.flatnonzero(ridge < ridge_value[rows])
         chosen = rows[better]
         best_and[chosen], best_or[chosen] = a[better], b[better]
@@ -237,8 +244,10 @@ def _solve_chunk(u: Any, delta: Any, gamma: float | None, gap: float, max_iterat
     a, b = _as_numpy(best_and), _as_numpy(best_or)
     rest = u - reconstruct(a, b)
     a += moebius(rest - np.clip(rest, -delta[:, None], delta[:, None]))  # what rounding left outside the tolerance
+    a[:, 0] = 0.0
     y = butterfly(np.ascontiguousarray(_as_numpy(best_push)[:, 0]), subtract_supersets)
-    ridge = (_as_numpy(problem.ridge)[:, 0] * (a * a + b * b) / 2.0 + np.abs(a) + np.abs(b)).sum(-1)
+    ridge = (_as_numpy(problem.ridge)[:, 0] * (a * a + b * b) / 2.0).sum(-1)
+    ridge += (_as_numpy(problem.cost) * (np.abs(a) + np.abs(b))).sum(-1)
     error = np.sqrt(2.0 * np.maximum(ridge - ridge_dual, 0.0) / _as_numpy(mu))
     return Split(a, b, dual_bound(u, y, delta), error, iterations)
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from interplay.report.histograms import histogram_row
 from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.schema import Payload
 from interplay.report.rows import Summary, task_series
 from interplay.report.scales import StepAxis, log_axis, value_axis
+from interplay.report.schema import Payload
 from interplay.report.text import interval, number
 
 SETS = ("all", "preserved", "emerged", "removed")

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from interplay.report.schema import Payload
 from interplay.report.rows import Point, Summary
 from interplay.report.scales import ValueAxis, tick_label, value_axis
+from interplay.report.schema import Payload
 from interplay.report.text import interval, number, tag
 
 WIDTH, HEIGHT = 132.0, 104.0

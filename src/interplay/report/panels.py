@@ -5,6 +5,7 @@ and on paper. Each point carries its figures as a <title>; the page's script tur
 It decides nothing about which measures there are: that is `figures`.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -68,7 +69,7 @@ class _Frame(NamedTuple):
     y: ValueAxis
 
     def px(self, step: int) -> float:
-        return LEFT + 6 + self.x[step] * (WIDTH - LEFT - RIGHT - 12)
+        return LEFT + 6 + self.x.of(step) * (WIDTH - LEFT - RIGHT - 12)
 
     def py(self, value: float) -> float:
         return HEIGHT - BOTTOM - self.y.at(value) * (HEIGHT - TOP - BOTTOM)
@@ -210,7 +211,7 @@ def _labels(f: _Frame, panel: Panel) -> list[Markup]:
     for text, css, curve in wanted:
         best = None
         half = len(text) * CHAR / 2
-        middles = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in zip(curve, curve[1:], strict=False)]
+        middles = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in itertools.pairwise(curve)]
         for x, y in [*curve, *middles]:
             for dx in (0.0, half, -half):
                 for dy in (-6.0, 13.0, -12.0, 19.0):
@@ -241,7 +242,7 @@ def _near(x: float, y: float, own: list[tuple[float, float]], curves: list[list[
     """How many other curves pass so close to a spot that a label there could be read as theirs."""
     found = 0
     for curve in curves:
-        for (x1, y1), (x2, y2) in zip(curve, curve[1:], strict=False):
+        for (x1, y1), (x2, y2) in itertools.pairwise(curve):
             if curve is not own and x1 <= x <= x2 and x1 < x2 and abs(y1 + (y2 - y1) * (x - x1) / (x2 - x1) - y) < 16:
                 found += 1
                 break

@@ -55,9 +55,11 @@ def _maybe_string(x: object, where: str) -> str | None:
 
 
 def _integer(x: object, where: str) -> int:
-    if isinstance(x, bool) or not isinstance(x, (Integral, Real)) or not math.isfinite(x) or x != int(x):
-        raise _refuse(where, x, "an integer")
-    return int(x)
+    if isinstance(x, Integral) and not isinstance(x, bool):
+        return int(x)
+    if isinstance(x, Real) and not isinstance(x, bool) and float(x).is_integer():
+        return int(float(x))
+    raise _refuse(where, x, "an integer")
 
 
 def _number(x: object, where: str) -> float | None:
@@ -96,7 +98,7 @@ Check = Callable[[Any, str], Any]
 
 
 def _fields(
-    x: object, where: str, need: dict[str, Check], may: dict[str, Check], extra: bool = False
+    x: object, where: str, need: Mapping[str, Check], may: Mapping[str, Check], extra: bool = False
 ) -> dict[str, Any]:
     """One mapping, field by field. `may` fields default to what their check makes of None."""
     if not isinstance(x, Mapping):
@@ -306,4 +308,4 @@ def validate(payload: Payload | Mapping[str, Any]) -> Payload:
         if key in seen:
             raise _refuse(f"summary[{i}]", key, "one row for each reading, step, set, measure and order")
         seen.add(key)
-    return out  # ty: ignore[invalid-return-type]
+    return out  # ty: ignore[invalid-explicit-return]

@@ -3,6 +3,7 @@
 Numbers in, positions out; it draws nothing.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -18,7 +19,8 @@ class StepAxis(NamedTuple):
     at: tuple[float, ...]
     caption: str
 
-    def __getitem__(self, step: int) -> float:  # ty: ignore[invalid-method-override]
+    def of(self, step: int) -> float:
+        """Position 0..1 of one checkpoint."""
         return self.at[self.steps.index(step)]
 
     def labels(self, width: float, wanted: Sequence[int], char: float = 7.2, gap: float = 7.0) -> list[int]:
@@ -26,7 +28,7 @@ class StepAxis(NamedTuple):
         placed: list[tuple[float, float, int]] = []
         for step in [*wanted, *(s for s in self.steps if s not in wanted)]:
             half = len(f"{step}") * char / 2 + gap / 2
-            x = self[step] * width
+            x = self.of(step) * width
             if all(x + half <= lo or x - half >= hi for lo, hi, _ in placed):
                 placed.append((x - half, x + half, step))
         return sorted(s for _, _, s in placed)
@@ -42,7 +44,7 @@ def step_axis(steps: Sequence[int]) -> StepAxis:
     """
     if len(steps) == 1:
         return StepAxis(tuple(steps), (0.5,), "optimiser step")
-    gaps = [b - a for a, b in zip(steps, steps[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(steps)]
     if max(gaps) <= EVEN * min(gaps):
         raw, caption = [float(s) for s in steps], "optimiser step"
     else:
@@ -52,7 +54,7 @@ def step_axis(steps: Sequence[int]) -> StepAxis:
             "optimiser step, log scale",
         )
     at = [(x - raw[0]) / (raw[-1] - raw[0]) for x in raw]
-    if min(b - a for a, b in zip(at, at[1:], strict=False)) < min(CROWDED, 0.5 / len(steps)):
+    if min(b - a for a, b in itertools.pairwise(at)) < min(CROWDED, 0.5 / len(steps)):
         at, caption = [i / (len(steps) - 1) for i in range(len(steps))], "checkpoints, evenly spaced"
     return StepAxis(tuple(steps), tuple(at), caption)
 

@@ -53,7 +53,7 @@ def make_trajectory(settings: Settings, measured: Measured) -> Trajectory:
         return None if units is None else [None if u is None else u.effects for u in units]
 
     def sigma(unit: Unit) -> float:
-        return 0.0 if unit.header.noise_sigma is None else unit.header.noise_sigma
+        return float("nan") if unit.header.noise_sigma is None else unit.header.noise_sigma
 
     return trajectory(
         steps=measured.steps,
@@ -107,7 +107,7 @@ def write_results(
     _write_table(
         folder / "task.parquet", pa.Table.from_pandas(task, preserve_index=False).replace_schema_metadata(None)
     )
-    verdict = recommend(track, task)
+    verdict = recommend(track, task, resamples=settings.dynamics.resamples, seed=settings.seed)
     write_json(folder / "recommendation.json", verdict.to_dict())
     write_json(folder / "report.json", about)
     return track, verdict

