@@ -51,7 +51,7 @@ def test_refusals_of_extract(arguments, message):
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True, "many"])
 def test_max_iterations_is_a_count(count):
-    with pytest.raises(InterplayError, match="max_iterations is .*; expected a whole number, 1 or more"):
+    with pytest.raises(InterplayError, match=r"max_iterations is .*; expected a whole number, 1 or more"):
         extract([0, 1], max_iterations=count)
 
 
@@ -126,7 +126,7 @@ def test_salience(many):
     assert not np.stack(one.salient(threshold=top)[:2]).any()  # strictly greater
     assert not np.stack(extract(np.zeros(8)).salient()[:2]).any()
     for ratio in (1.0, -0.1, "5%", np.nan):
-        with pytest.raises(InterplayError, match="ratio is .*; expected a share"):
+        with pytest.raises(InterplayError, match=r"ratio is .*; expected a share"):
             one.salient(ratio)
     with pytest.raises(InterplayError, match="threshold is -1; expected a finite number"):
         one.salient(threshold=-1)

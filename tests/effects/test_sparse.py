@@ -24,7 +24,9 @@ def matches(result, v, slack=1e-12):
     return True
 
 
-@pytest.mark.parametrize(("n", "share"), [(n, d) for n in range(3, 7) for d in (0.0, 0.02, 0.3)] + [(7, 0.02), (8, 0.0)])
+@pytest.mark.parametrize(
+    ("n", "share"), [(n, d) for n in range(3, 7) for d in (0.0, 0.02, 0.3)] + [(7, 0.02), (8, 0.0)]
+)
 def test_objective_agrees_with_the_linear_programme(n, share):
     for v in (network(n, n), planted(n, 3, 2, n, lowest=2, noise=0.1)[0]):
         u = v - v[0]
@@ -43,18 +45,19 @@ def test_objective_agrees_with_the_linear_programme(n, share):
 @settings(max_examples=25, deadline=None)
 def test_any_scores_are_matched_and_certified(n, seed, share, scale):
     v = np.random.default_rng(seed).standard_t(2, size=2**n) * scale
-    result = extract(v, share * np.abs(v - v[0]).max() if share < 0.98 or share > 1 else 0.0)
+    result = extract(v, share * np.abs(v - v[0]).max() if share < 0.9 or share > 1 else 0.0)
     assert matches(result, v)
     assert result.converged
     assert 0 <= result.gap <= GAP
 
 
-@given(st.integers(1, 5), st.integers(0, 2**32 - 1), st.floats(0, 2))
+@given(st.integers(1, 5), st.integers(0, 2**32 - 1), st.floats(0, 0.9))
 @settings(max_examples=25, deadline=None)
-def test_dual_bound_is_the_formula_and_never_above_a_feasible_split(n, seed, delta):
+def test_dual_bound_is_the_formula_and_never_above_a_feasible_split(n, seed, share):
     rng = np.random.default_rng(seed)
     u, y = rng.normal(size=(2, 2**n))
     u[0] = 0
+    delta = share * np.abs(u).max()
     on_columns = dictionary(n)[1:].T @ y[1:]
     expected = max(0.0, (u[1:] @ y[1:] - delta * np.abs(y[1:]).sum()) / np.abs(on_columns).max())
     bound = dual_bound(u, y, delta)
@@ -101,7 +104,7 @@ def test_a_sum_of_words_stays_a_sum_of_words(n):
     kept = result.salient()
     assert orders(n)[kept.and_].tolist() == [1] * n
     assert not kept.or_.any()
-    np.testing.assert_allclose(result.and_effects[1 << np.arange(n)], weights, atol=0.1)
+    np.testing.assert_allclose(result.and_effects[1 << np.arange(n)], weights, atol=0.02)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05])
@@ -137,15 +140,16 @@ def test_planted_orders_of_three_and_more_come_back(n, ands, ors):
 
 
 def test_a_tolerance_names_more_true_interactions_under_noise():
-    v, a, b = planted(8, 10, 6, seed=4, noise=0.05)
+    v, a, b = planted(8, 10, 6, seed=1, noise=0.05)
     truth = np.stack([a, b]) != 0
 
     def precision(delta):
         found = np.stack(extract(v, delta).salient()[:2])
         return (found & truth).sum() / found.sum()
 
-    exact, tolerant = precision(0.0), precision(0.15)  # three standard deviations
-    assert tolerant > exact + 0.2
+    exact, tolerant = precision(0.0), precision(0.1)  # two standard deviations
+    assert exact < 0.3
+    assert tolerant > exact + 0.3
 
 
 def test_effects_move_little_when_scores_move_little():
@@ -182,14 +186,17 @@ def test_torch_gives_the_same_answer(share):
     np.testing.assert_allclose(theirs.effects, ours.effects, atol=1e-6)
 
 
-def test_error_bar_covers_the_distance_to_the_converged_answer():
-    v = network(6, 2)
-    rough, fine = extract(v, 0.02, 1e-3), extract(v, 0.02, 1e-3 * (1 - 1e-12))
-    assert rough.error_bar > 0
-    high = orders(6) >= 2
-    # `solve` with a far smaller ridge share would be the reference; the bar itself must shrink as the gap does
-    tight = extract(v, 0.02, 1e-3, max_iterations=20_000)
-    assert np.linalg.norm((tight.effects - fine.effects)[:, high]) <= rough.error_bar
+@pytest.mark.parametrize("delta", [0.0, 0.03])
+def test_error_bar_covers_the_distance_to_the_converged_answer(delta, monkeypatch):
+    v = np.stack([network(6, 2), planted(6, 4, 3, 0, noise=0.1)[0]])
+    quick = extract(v, delta)
+    monkeypatch.setattr("interplay.effects.sparse.RIDGE_SHARE", 1e-4)
+    monkeypatch.setattr("interplay.effects.sparse.RIDGE_SHARE_MOST", 1e-4)
+    slow = extract(v, delta)
+    distance = np.linalg.norm((quick.effects - slow.effects)[..., orders(6) >= 2], axis=(-1, -2))
+    assert (slow.error_bar < 0.2 * quick.error_bar).all()
+    assert (distance <= quick.error_bar + slow.error_bar).all()
+    assert (distance <= 0.1 * np.abs(slow.effects).max((-1, -2))).all()
 
 
 def test_degenerate_scores():
@@ -223,5 +230,6 @@ def test_running_out_of_iterations_is_said():
     assert result.gap > GAP
     assert result.iterations == 6
     assert matches(result, v)
-    best = extract(v).objective
-    assert result.objective * (1 - result.gap) <= best <= result.objective
+    best = extract(v)
+    assert best.converged  # its first answer is a little off the plain optimum: the second phase has to move its center
+    assert result.objective * (1 - result.gap) <= best.objective <= result.objective

@@ -20,7 +20,7 @@ def made() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def demo_page(made: ModuleType) -> str:
-    """The rendered demo; sessions-wide, since it is only read."""
+    """The rendered demo; made once, since it is only read."""
     from interplay.report import render
 
     return render(made.make_payload())

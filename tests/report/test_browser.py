@@ -181,7 +181,7 @@ def test_dark_colours_have_contrast(visit):
 
 
 def test_on_paper(visit):
-    page = visit("demo")
+    page = visit("bare")
     pdf = page.pdf(format="A4")
     assert pdf.startswith(b"%PDF")
     assert len(pdf) > 50_000

@@ -154,6 +154,7 @@ def test_the_sentence_does_not_repeat_the_headline(made):
     payload["verdict"]["sentence"] = "Keep step 40: it is the lowest."
     page = render(payload)
     assert "<bdi>It is the lowest.</bdi>" in page
+    assert "<bdi>emerged strength at step 80 over step 40</bdi>" in page
 
 
 @pytest.mark.parametrize("step", [None, 0])

@@ -67,8 +67,8 @@ class Interactions:
     converged: NDArray[np.bool_]
     """[...] the gap asked for was reached."""
     error_bar: NDArray[np.float64]
-    """[...] bound on the Euclidean distance of all effects to the one optimum of the ridge programme (design/solver.md);
-    it bounds what stopping early can have changed, and is often far from tight."""
+    """[...] bound on the Euclidean distance of all effects of order >= 2 to the one optimum of the regularised programme
+    (docs/design/solver.md): what stopping early can have changed. Often ten times the true distance, and more."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -309,8 +309,8 @@ def extract(
 
     scores: (..., 2**n) array, list or tensor of log-odds, index = coalition (bit i set: word i kept), 1 <= n <= 16.
     tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed.
-    gap: relative duality gap asked for. The answer is the least-squares choice among near-ties (a ridge of weight
-        min(1e-2, 10·gap), design/solver.md), so it is a unique, continuous function of the scores.
+    gap: relative duality gap asked for. Among near-ties the answer is the one of low order and least squares
+        (docs/design/solver.md), so it is a unique, continuous function of the scores.
     max_iterations: of each of the two phases; where it is hit the result says so and a RuntimeWarning is given.
     device: None solves with numpy on the CPU (a sample's result then has the same bytes whatever else is in the batch);
         "cuda" and the like solve in float64 with torch there, equal within the gap only.

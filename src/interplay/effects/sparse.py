@@ -9,7 +9,6 @@ Derivation and measurements: docs/design/solver.md. Arrays only: checking what a
 `interactions.py`'s business.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,17 +23,21 @@ from interplay.effects.moebius import (
 )
 from interplay.effects.projection import Projection, cached_projection
 
-# Measured over planted, noisy and network games of 7-10 words (docs/design/solver.md); none changes what is computed.
+# What breaks ties, and so is part of the answer  [ours]. The regularised programme is
+#     min sum w_S |c_S| + mu/2 sum r_S c_S^2,    w, r = 1, ORDER_ONE for order 1 and 1 + ORDER_COST·omega, 1 above.
+# AND{i} + AND{j} = AND{i,j} + OR{i,j} costs the same both ways: without w and r a sum of words comes out as pairs.
+OMEGA = 1e-2  # mu = omega |x|_1 / |x|_2^2 at the start: the ridge adds about omega/2 of the objective
+ORDER_COST = 0.5
+ORDER_ONE = 1e-2
+RIDGE_SHARE, RIDGE_SHARE_MOST = 0.1, 0.5  # the regularised programme is solved to this share of the gap asked for,
+PATIENCE = 1000  # and after this many iterations to a share that grows with them: wide tolerances converge slowly
+SWALLOWED = 1e-12  # scores beyond the tolerance by less than this share of them are within it, to rounding
+
+# Speed only: measured over planted, noisy, additive and network games of 7-10 words (docs/design/solver.md).
 STEP = 0.5  # prox step, in units of the size-weighted mean size of the start
 RELAXATION = 1.6
 GAMMA = 7.0  # scale of the tolerance block against the effects, times sqrt(tolerance / size of u), as a power of two
-CHECK_EVERY = 25
-OMEGA = 1e-2  # ridge mu = omega |x|_1 / |x|_2^2 at the start: it adds about omega/2 of the objective  [ours]
-ORDER_COST = 0.5  # orders 2 and up cost 1 + ORDER_COST·omega: AND{i} + AND{j} = AND{i,j} + OR{i,j} ties, and must stay
-ORDER_ONE = 1e-2  # the former; weight of order 1 in the ridge, for the same reason  [ours]
-RIDGE_SHARE, RIDGE_SHARE_MOST = 0.1, 0.5  # the ridge programme is solved to this share of the gap asked for, and
-PATIENCE = 1000  # to a share that grows in proportion after this many iterations: wide tolerances converge slowly
-SWALLOWED = 1e-12  # scores beyond the tolerance by less than this share are within it, to rounding
+CHECK_EVERY, ROUND = 25, 100  # iterations between checks, and between moves of the center in the second phase
 CHUNK, CHUNK_ON_DEVICE = 1 << 15, 1 << 22  # coalitions solved side by side
 
 
@@ -44,7 +47,7 @@ class Split(NamedTuple):
     and_effects: Any
     or_effects: Any
     dual: Any  # lower bound on the objective of every split within the tolerance
-    error_bar: Any  # bound on the Euclidean distance to the optimum of the ridge programme
+    error_bar: Any  # bound on the Euclidean distance, orders 2 and up, to the optimum of the regularised programme
     iterations: Any
 
 
@@ -67,18 +70,13 @@ def dual_bound(u: Any, y: Any, delta: Any) -> Any:
     return np.asarray(np.maximum(value / largest, 0.0))
 
 
-@functools.lru_cache(maxsize=32)
-def _order_one(n: int) -> Any:
-    return 1 << np.arange(n)
-
-
 class _Problem:
     """A batch in the solver's units (largest |u| beyond the tolerance = 1), on numpy or on a torch device."""
 
     def __init__(self, u: Any, delta: Any, gamma: float | None, omega: float, device: str | None) -> None:
         # u [batch, 2^n], delta [batch]: all positive and `gamma` a number, or all zero and `gamma` None
         self.n = u.shape[-1].bit_length() - 1
-        self.single = _order_one(self.n)
+        self.single = 1 << np.arange(self.n)  # the coalitions of one word
         self.tolerant, self.gamma = gamma is not None, gamma or 1.0
         self.projection: Projection = cached_projection(self.n, gamma, device)
         self.exact: Projection = cached_projection(self.n, None, device)
@@ -89,28 +87,41 @@ class _Problem:
         start[:, 1] = butterfly(np.ascontiguousarray(shrunk[:, ::-1]), subtract_subsets) / -2
         size = np.abs(start[:, :2]).reshape(u.shape[0], -1)
         step = STEP * (size**2).sum(-1) / size.sum(-1)
-        merged_and, merged_or = self.merge(start[:, 0].copy(), start[:, 1].copy())
-        flat = np.concatenate([merged_and, merged_or], axis=-1)
-        mu = omega * np.abs(flat).sum(-1) / (flat**2).sum(-1)
+        both = np.concatenate(self.merge(start[:, 0].copy(), start[:, 1].copy()), axis=-1)
+        mu = omega * np.abs(both).sum(-1) / (both**2).sum(-1)
+        box = np.zeros_like(u)
         if self.tolerant:
             start[:, 2] = (u - shrunk) / self.gamma
-        bound = np.zeros_like(start)  # the prox clips to it: soft threshold for effects, box for the correction
-        bound[:, :2] = step[:, None, None]
+            box[:, 1:] = delta[:, None] / self.gamma  # nothing corrects v(∅)
         cost = np.full((1, u.shape[1]), 1.0 + ORDER_COST * omega)
-        cost[:, self.single] = 1.0
-        bound[:, :2] *= cost
-        bound[:, 1, self.single] = np.inf  # AND and OR of one word are the same column: keep AND
-        bound[:, :2, 0] = 0.0  # order 0 is free
-        if self.tolerant:
-            bound[:, 2, 1:] = delta[:, None] / self.gamma
+        weight = np.ones((1, u.shape[1]))
+        cost[:, self.single], weight[:, self.single] = 1.0, ORDER_ONE
         put = (lambda x: x) if device is None else (lambda x: xp.as_tensor(x, device=device))
-        self.u, self.delta, self.start, self.step = put(u), put(delta), put(start), put(step)
-        weight = np.ones((1, 2, u.shape[1]))
-        weight[:, :, self.single] = ORDER_ONE
-        self.ridge = put(mu[:, None, None] * weight)
-        self.mu, self.bound, self.cost = put(mu), put(bound), put(cost)
+        self.u, self.delta, self.start, self.step, self.box = put(u), put(delta), put(start), put(step), put(box)
+        self.mu, self.cost, self.ridge = put(mu), put(cost), put(mu[:, None] * weight)
         self.moebius_u = put(butterfly(u.copy(), subtract_subsets))
         self.target = self.projection.target(self.u)
+
+    def prox(self, rows: Any, center: Any) -> tuple[Any, Any, Any]:
+        """Bounds to clip to [batch, k, 2^n], factor of the effects [batch, 1, 2^n], and shift, of the prox of
+
+        the regularised programme (`center` None), or of |c|_1 + mu/2 |c - center|^2, `center` [batch, 2, 2^n].
+        """
+        step, mu = self.step[rows][:, None], self.mu[rows][:, None]
+        threshold, ridge = (self.cost, self.ridge[rows]) if center is None else (self.cost * 0.0 + 1.0, mu)
+        bound = 0.0 * self.start[rows]
+        bound[:, :2] = (step * threshold)[:, None]
+        bound[:, 1, self.single] = np.inf  # AND and OR of one word are the same column: keep AND
+        bound[:, :2, 0] = 0.0  # order 0 is free
+        factor = 1.0 / (1.0 + step * ridge + 0.0 * bound[:, 0])
+        factor[:, 0] = 1.0
+        shift = None
+        if center is not None:
+            shift = 0.0 * self.start[rows]
+            shift[:, :2] = (step * mu)[:, None] * center
+        if self.tolerant:
+            bound[:, 2] = self.box[rows]
+        return bound, factor[:, None], shift
 
     def merge(self, a: Any, b: Any) -> tuple[Any, Any]:
         """Order 0 dropped, OR of one word moved into AND; in place. The same scores, and never a larger objective."""
@@ -143,29 +154,21 @@ class _Problem:
         return on_and, on_or, product, size
 
 
-def _iterate(problem: _Problem, z: Any, rows: Any, shift: Any, check: Any, max_iterations: int) -> Any:
-    """Douglas-Rachford on the samples `rows` from `z`, until `check(iteration, rows, push, x, z)` says done; returns iterations.
+def _iterate(problem: _Problem, z: Any, rows: Any, center: Any, check: Any, max_iterations: int) -> Any:
+    """Douglas-Rachford on the samples `rows` from `z` until `check(iteration, rows, push, x, z)` says done, per sample.
 
-    min |x|_1 + mu/2 |x - center|^2 over the shell; `shift` = step·mu·center or None. Finished samples leave the batch.
+    Which programme: see `_Problem.prox`. Finished samples leave the batch. Returns iterations, [whole batch].
     """
     xp, project = problem.xp, problem.projection.step
     used = np.zeros(len(problem.u), dtype=np.int64)
-    bound, target = problem.bound[rows], problem.target[rows]
-    ridge = problem.ridge if shift is None else problem.mu[:, None, None] + 0.0 * problem.ridge
-    shrink = (1.0 / (1.0 + problem.step[:, None, None] * ridge))[rows]
-    shrink[:, :, 0] = 1.0
-    if shift is not None:
-        bound[:, :2, 1:] /= problem.cost[:, None, 1:]
-    low = -bound
+    target = problem.target[rows]
+    high, factor, shift = problem.prox(rows, center)
+    low = -high
     for iteration in range(1, max_iterations + 1):
-        if shift is None:
-            clipped = xp.minimum(xp.maximum(z, low), bound)
-            x = z - clipped
-        else:
-            moved = z + shift
-            clipped = xp.minimum(xp.maximum(moved, low), bound)
-            x = moved - clipped
-        x[:, :2] *= shrink
+        moved = z if shift is None else z + shift
+        clipped = xp.minimum(xp.maximum(moved, low), high)
+        x = moved - clipped  # soft threshold
+        x[:, :2] *= factor
         if problem.tolerant:
             x[:, 2] = clipped[:, 2]
         reflected = 2.0 * x - z
@@ -178,7 +181,7 @@ def _iterate(problem: _Problem, z: Any, rows: Any, shift: Any, check: Any, max_i
             if done.any():
                 keep = np.flatnonzero(~done)
                 rows, z, x, reflected, push = rows[keep], z[keep], x[keep], reflected[keep], push[keep]
-                low, bound, target, shrink = low[keep], bound[keep], target[keep], shrink[keep]
+                low, high, target, factor = low[keep], high[keep], target[keep], factor[keep]
                 shift = None if shift is None else shift[keep]
         z = z + RELAXATION * (reflected + push - x)
     return used
@@ -199,7 +202,7 @@ def _solve_chunk(u: Any, delta: Any, gamma: float | None, gap: float, max_iterat
     objective, ridge_value = np.full(batch, np.inf), np.full(batch, np.inf)
     ridge_dual, dual = np.full(batch, -np.inf), np.full(batch, -np.inf)
 
-    def measure_dual(rows: Any, push: Any) -> tuple[Any, Any]:
+    def measure_dual(rows: Any, push: Any) -> Any:
         on_and, on_or, product, size = problem.multiplier(rows, push)
         largest = _as_numpy(xp.maximum(xp.amax(xp.abs(on_and[:, 1:]), -1), xp.amax(xp.abs(on_or[:, 1:]), -1)))
         value = _as_numpy(product - problem.delta[rows] * size)
@@ -207,48 +210,47 @@ def _solve_chunk(u: Any, delta: Any, gamma: float | None, gap: float, max_iterat
         better = np.flatnonzero(scaled > dual[rows])
         dual[rows[better]] = scaled[better]
         best_push[rows[better]] = push[better]
-        # conjugate of |c| + mu/2 c^2: the ridge programme's dual needs no scaling
+        # The conjugate of w|c| + ridge/2 c^2 is finite everywhere: the regularised dual needs no scaling.
         over_and = xp.clip(xp.abs(on_and[:, 1:]) - problem.cost[:, 1:], 0.0, None)
         over_or = xp.clip(xp.abs(on_or[:, 1:]) - problem.cost[:, 1:], 0.0, None)
         over_or[:, problem.single - 1] = 0.0  # the same columns as AND of one word
-        ridge = 2.0 * problem.ridge[rows][:, 0, 1:]
-        return value, value - _as_numpy(((over_and * over_and + over_or * over_or) / ridge).sum(-1))
+        penalty = (over_and * over_and + over_or * over_or) / (2.0 * problem.ridge[rows][:, 1:])
+        return value - _as_numpy(penalty.sum(-1))
 
     def check_ridge(iteration: int, rows: Any, push: Any, x: Any, z: Any) -> Any:
-        ridge_dual[rows] = np.maximum(ridge_dual[rows], measure_dual(rows, push)[1])
+        ridge_dual[rows] = np.maximum(ridge_dual[rows], measure_dual(rows, push))
         a, b = problem.primal(rows, x)
-        l1 = xp.abs(a).sum(-1) + xp.abs(b).sum(-1)
-        costs = (problem.cost * (xp.abs(a) + xp.abs(b))).sum(-1)
-        ridge = _as_numpy(costs + (problem.ridge[rows][:, 0] * (a * a + b * b)).sum(-1) / 2.0)
+        size = xp.abs(a) + xp.abs(b)
+        ridge = _as_numpy((problem.cost * size + problem.ridge[rows] * (a * a + b * b) / 2.0).sum(-1))
         better = np.flatnonzero(ridge < ridge_value[rows])
         chosen = rows[better]
         best_and[chosen], best_or[chosen] = a[better], b[better]
-        ridge_value[chosen], objective[chosen] = ridge[better], _as_numpy(l1)[better]
+        ridge_value[chosen], objective[chosen] = ridge[better], _as_numpy(size.sum(-1))[better]
         best_z[rows] = z
         share = min(RIDGE_SHARE * max(1.0, iteration / PATIENCE), RIDGE_SHARE_MOST)
         return ridge_value[rows] - ridge_dual[rows] <= share * gap * ridge_value[rows]
 
     def check_dual(iteration: int, rows: Any, push: Any, x: Any, z: Any) -> Any:
         measure_dual(rows, push)
+        if iteration == ROUND:
+            center[rows], best_z[rows] = xp.stack(problem.primal(rows, x), 1), z
         return objective[rows] - dual[rows] <= gap * objective[rows]
 
     iterations = _iterate(problem, problem.start * 1.0, everyone, None, check_ridge, max_iterations)
-    rows = np.flatnonzero(objective - dual > gap * objective)
-    if len(rows):
-        # Around the answer the ridge costs nothing at the optimum, so its multiplier serves the plain programme too.
-        shift = xp.zeros_like(best_z[rows])
-        weight = (problem.step * mu)[rows][:, None]
-        shift[:, 0], shift[:, 1] = weight * best_and[rows], weight * best_or[rows]
-        iterations += _iterate(problem, best_z[rows], rows, shift, check_dual, max_iterations)
+    # Around the answer the ridge costs nothing at the optimum, so its multiplier serves the plain programme too. An answer
+    # a little off the plain optimum is not where it ends: move the center along (a proximal point method).
+    center, left = xp.stack([best_and, best_or], 1), max_iterations
+    while left > 0 and len(rows := np.flatnonzero(objective - dual > gap * objective)):
+        iterations += _iterate(problem, best_z[rows], rows, center[rows], check_dual, min(left, ROUND))
+        left -= ROUND
 
     a, b = _as_numpy(best_and), _as_numpy(best_or)
     rest = u - reconstruct(a, b)
     a += moebius(rest - np.clip(rest, -delta[:, None], delta[:, None]))  # what rounding left outside the tolerance
     a[:, 0] = 0.0
     y = butterfly(np.ascontiguousarray(_as_numpy(best_push)[:, 0]), subtract_supersets)
-    ridge = (_as_numpy(problem.ridge)[:, 0] * (a * a + b * b) / 2.0).sum(-1)
-    ridge += (_as_numpy(problem.cost) * (np.abs(a) + np.abs(b))).sum(-1)
-    error = np.sqrt(2.0 * np.maximum(ridge - ridge_dual, 0.0) / _as_numpy(mu))
+    ridge = _as_numpy(problem.ridge) * (a * a + b * b) / 2.0 + _as_numpy(problem.cost) * (np.abs(a) + np.abs(b))
+    error = np.sqrt(2.0 * np.maximum(ridge.sum(-1) - ridge_dual, 0.0) / _as_numpy(mu))
     return Split(a, b, dual_bound(u, y, delta), error, iterations)
 
 

@@ -21,10 +21,10 @@ from interplay.errors import InterplayError
 from interplay.report import figures, text
 from interplay.report.explorer import explorer_data, explorer_tables
 from interplay.report.payload import validate
-from interplay.report.rows import Summary
+from interplay.report.rows import Summary, decided
 from interplay.report.scales import step_axis
 from interplay.report.schema import Payload
-from interplay.report.verdict import headline, strip, verdict_part
+from interplay.report.verdict import strip, verdict_part
 
 STYLES = ("base.css", "charts.css", "explorer.css")
 SCRIPTS = ("tips.js", "explorer.js")
@@ -76,7 +76,7 @@ def render(payload: Payload | Mapping[str, Any]) -> str:
             readings=[{**block, "about": READINGS.get(block["name"], "")} for block in figures.readings(p, summary, x)],
             task=figures.task_row(p, summary, x),
             prompts=_prompts(p),
-            data=text.island(explorer_data(p, x, headline(p)[1] is not None)) if p["probes"] else "",
+            data=text.island(explorer_data(p, x, decided(p))) if p["probes"] else "",
             tables=explorer_tables(p),
         )
     )

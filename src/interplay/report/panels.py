@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from interplay.report.rows import Point, Series
+from interplay.report.rows import Point, Series, decided
 from interplay.report.scales import StepAxis, ValueAxis, tick_label
 from interplay.report.schema import Payload
 from interplay.report.text import interval, number, plain, tag
@@ -121,7 +121,7 @@ def flags_of(payload: Payload) -> dict[str, int]:
     verdict, reference = payload["verdict"], payload["reference"]
     flags = {}
     if verdict["step"] is not None:
-        flags["keep" if verdict.get("basis") in (None, "rule") else "named"] = verdict["step"]
+        flags["keep" if decided(payload) else "named"] = verdict["step"]
     if reference not in (payload["steps"][0], verdict["step"]):
         flags["ref"] = reference
     return flags
@@ -251,12 +251,15 @@ def _near(x: float, y: float, own: list[tuple[float, float]], curves: list[list[
 
 def _crossings(box: tuple[float, float, float, float], curves: list[list[tuple[float, float]]]) -> float:
     """How much of the drawn curves runs under a label: samples of every segment that fall inside its box."""
+    left, top, right, bottom = box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1
     inside = 0
     for curve in curves:
         for (x1, y1), (x2, y2) in zip(curve, curve[1:] or curve, strict=False):
+            if x2 < left or x1 > right or max(y1, y2) < top or min(y1, y2) > bottom:
+                continue
             for k in range(13):
                 x, y = x1 + (x2 - x1) * k / 12, y1 + (y2 - y1) * k / 12
-                inside += box[0] - 2 < x < box[2] + 2 and box[1] - 1 < y < box[3] + 1
+                inside += left < x < right and top < y < bottom
     return float(inside)
 
 

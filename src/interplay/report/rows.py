@@ -9,6 +9,13 @@ from typing import NamedTuple
 from interplay.report.schema import Payload, SummaryRow, TaskRow
 
 
+def decided(payload: Payload) -> bool:
+    """Whether the rule itself chose the step: not where it was named for want of evidence, and not where there is none."""
+    verdict = payload["verdict"]
+    by_rule = verdict.get("basis") in (None, "rule") and not verdict["sentence"].startswith("No evidence")
+    return by_rule and verdict["step"] is not None
+
+
 class Point(NamedTuple):
     """One value with its interval and its null; None where not measured."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import Point, Series, Summary
+from interplay.report.rows import Point, Series, Summary, decided
 from interplay.report.scales import StepAxis, value_axis
 from interplay.report.schema import Evidence, Payload
 from interplay.report.text import interval, number
@@ -23,7 +23,7 @@ NAMES = {
     "l1": "smallest total strength",
     "last": "last checkpoint",
 }
-_AT_STEP = re.compile(r"(.*\S),? step (\d{1,12})", re.DOTALL)
+_AT_STEP = re.compile(r"(.*\S), step (\d{1,12})", re.DOTALL)
 
 
 def headline(payload: Payload) -> tuple[str, int | None]:
@@ -35,12 +35,11 @@ def headline(payload: Payload) -> tuple[str, int | None]:
     ('No evidence to choose', None)
     """
     verdict = payload["verdict"]
-    basis = verdict.get("basis")
-    if basis == "only":
+    if verdict.get("basis") == "only":
         return "Nothing to compare", None
-    if basis in ("eval-loss", "last") or verdict["sentence"].startswith("No evidence"):
-        return "No evidence to choose", None
-    return ("Keep step", verdict["step"]) if verdict["step"] is not None else ("No checkpoint stands out", None)
+    if decided(payload):
+        return "Keep step", verdict["step"]
+    return ("No checkpoint stands out" if verdict["step"] is None else "No evidence to choose"), None
 
 
 def verdict_part(payload: Payload, x: StepAxis) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def _placed(e: Evidence) -> tuple[str, int, Evidence]:
     if (step := e.get("step")) is not None:
         return e["name"], step, e
     found = _AT_STEP.fullmatch(e["name"])
-    return (found[1].rstrip(","), int(found[2]), e) if found else (e["name"], -1, e)
+    return (found[1], int(found[2]), e) if found else (e["name"], -1, e)
 
 
 def _figure_name(e: Evidence) -> str:
@@ -129,6 +128,6 @@ def strip(payload: Payload, summary: Summary) -> dict[str, Any]:
         "above": Markup(f"{100 * up / whole if whole else 0:.2f}"),
         "reading": reading,
         "keep": verdict["step"],
-        "decided": headline(payload)[1] is not None,
+        "decided": decided(payload),
         "rivals": picks,
     }

@@ -1,12 +1,12 @@
 """Settings of a run: one frozen, strict description from YAML, `--set a.b=c` and defaults.
 
-Unknown keys are refused with the nearest known name; duplicate YAML keys too. Every field is read somewhere. Marks in
-brackets say whose constant a default is: [paper], [lineage] or [ours].
+Unknown keys are refused with the nearest known name; what contradicts itself is refused before anything is loaded. Every
+field is read somewhere. Marks in brackets say whose constant a default is: [paper], [lineage] or [ours].
 """
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from interplay.data.sources import FORM_NAMES
 from interplay.data.template import PromptTemplate
+from interplay.data.words import short
 from interplay.errors import InterplayError
+from interplay.runs.reading import override, read_yaml, refuse_odd
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelSettings(_Strict):
@@ -51,6 +53,15 @@ class WordingSettings(_Strict):
     system: str | None = Field(None, description="system message; null leaves it to the chat template")
     template: str = Field("{text}", description="the user message; holds {text} once")
 
+    @field_validator("template")
+    @classmethod
+    def _has_one_place(cls, value: str) -> str:
+        try:
+            PromptTemplate(template=value)
+        except InterplayError as error:
+            raise ValueError(str(error)) from None
+        return value
+
 
 class PromptSettings(WordingSettings):
     """The wording that training and scoring share, and a trivially different one for the churn floor."""
@@ -67,7 +78,7 @@ class ProbeSettings(_Strict):
     """The held-out prompts whose interactions are extracted."""
 
     count: int = Field(12, ge=1)
-    n: int = Field(10, ge=1, le=16, description="words per prompt [lineage: 10]; 2^n forward passes each")
+    n: int = Field(10, ge=2, le=16, description="words per prompt [lineage: 10]; 2^n forward passes each")
 
 
 class TrainingSettings(_Strict):
@@ -79,7 +90,10 @@ class TrainingSettings(_Strict):
     dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout [ours]")
     targets: str = Field("all-linear", description="LoRA target modules [paper: all linear layers]")
     learning_rate: float = Field(1e-4, gt=0, description="[paper]")
-    scheduler: str = Field("cosine", description="learning-rate schedule [paper]")
+    # Those of transformers that need no further arguments and no metric.
+    scheduler: Literal[
+        "cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt", "cosine_with_restarts"
+    ] = Field("cosine", description="learning-rate schedule [paper]")
     warmup_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
     batch_size: int = Field(8, ge=1, description="rows per device and micro-step")
@@ -93,9 +107,16 @@ class CheckpointSettings(_Strict):
     """Which steps are measured, and where checkpoints of another training lie."""
 
     steps: tuple[int, ...] | str | None = Field(
-        "0, 10, 20, 40, ...", description="a list, or a start that '...' goes on doubling to the last step; null: all"
+        "0, 10, 20, 40, ...",
+        description="a list, or a start that '...' goes on doubling to the last step; null (and, where nothing is trained, "
+        "'...'): all that are found",
     )
     folder: str | None = Field(None, description="output folder of a finished training; then nothing is trained")
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _one_step(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class ScoringSettings(_Strict):
@@ -144,7 +165,7 @@ class Settings(_Strict):
     """Everything a run is made of. `training: null` with `checkpoints.folder` only tracks."""
 
     name: str = Field("run", description="title of the report")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32, description="of data, words, training and nulls")
     model: ModelSettings
     data: DataSettings
     prompt: PromptSettings = PromptSettings()
@@ -155,13 +176,6 @@ class Settings(_Strict):
     effects: EffectSettings = EffectSettings()
     baseline: BaselineSettings | None = None
     dynamics: DynamicsSettings = DynamicsSettings()
-
-    @field_validator("checkpoints")
-    @classmethod
-    def _steps_parse(cls, value: CheckpointSettings) -> CheckpointSettings:
-        if isinstance(value.steps, str):
-            parse_steps(value.steps, 1 << 30)
-        return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
@@ -176,6 +190,9 @@ class Settings(_Strict):
         few = self.prompt.few_shot or (self.baseline.few_shot if self.baseline else 0)
         if few and self.data.train is None:
             raise ValueError("few_shot examples are taken from data.train: name it, or set few_shot to 0")
+        schedule, reference = self.schedule(), self.dynamics.reference
+        if schedule is not None and reference is not None and reference not in schedule:
+            raise ValueError(f"dynamics.reference is {reference}, no measured step: choose one of {schedule}")
         return self
 
     def schedule(self) -> list[int] | None:
@@ -186,9 +203,10 @@ class Settings(_Strict):
         [0, 10, 20, 40, 80, 100]
         """
         steps = self.checkpoints.steps
-        if self.training is None:
-            return None if steps is None or isinstance(steps, str) else sorted({0, *steps})
-        return parse_steps("0, 10, 20, 40, ..." if steps is None else steps, self.training.steps)
+        if self.training is not None:
+            return parse_steps("0, 10, 20, 40, ..." if steps is None else steps, self.training.steps)
+        listed, goes_on = ([], True) if steps is None else _listed(steps)
+        return None if goes_on else sorted({0, *listed})
 
     def template(self, few_shot: Iterable[tuple[str, str]] = (), *, rephrased: bool = False) -> PromptTemplate:
         """The prompt template, or the rephrased one."""
@@ -199,48 +217,43 @@ class Settings(_Strict):
 
 
 def parse_steps(steps: str | Iterable[int], last: int) -> list[int]:
-    """Checkpoint steps up to `last`, which is always among them, as is 0.
+    """Checkpoint steps up to `last`, which is always among them, as is 0. Raises ValueError for anything else.
 
     >>> parse_steps("0, 10, 20, 40, ...", 200)
     [0, 10, 20, 40, 80, 160, 200]
     >>> parse_steps([5, 80], 80)
     [0, 5, 80]
     """
+    listed, goes_on = _listed(steps)
+    while goes_on and listed[-1] * 2 < last:
+        listed.append(listed[-1] * 2)
+    beyond = [step for step in listed if step > last]
+    if beyond and not goes_on:  # a start that goes on is a habit, not a claim about this training
+        raise ValueError(f"checkpoints.steps: step {beyond[0]} lies beyond the last training step {last}")
+    return sorted({0, last, *(step for step in listed if step <= last)})
+
+
+def _listed(steps: str | Iterable[int]) -> tuple[list[int], bool]:
+    """The steps that are written out, and whether '...' follows them."""
+    goes_on = False
     if isinstance(steps, str):
         parts = [part.strip() for part in steps.split(",") if part.strip()]
         goes_on = bool(parts) and parts[-1] in ("...", "…")
         numbers = parts[:-1] if goes_on else parts
-        if not numbers or not all(re.fullmatch(r"\d+", part) for part in numbers):
-            raise ValueError(f"steps {steps!r}: give whole numbers with commas, '...' last to go on doubling")
+        if not numbers or not all(re.fullmatch(r"[0-9]{1,12}", part) for part in numbers):
+            raise ValueError(
+                f"checkpoints.steps {short(steps)}: give whole numbers with commas, '...' last to go on doubling"
+            )
         listed = [int(part) for part in numbers]
         if goes_on and listed[-1] == 0:
-            raise ValueError(f"steps {steps!r}: 0 cannot be doubled, name one more step before '...'")
-        while goes_on and listed[-1] * 2 < last:
-            listed.append(listed[-1] * 2)
+            raise ValueError(f"checkpoints.steps {short(steps)}: 0 cannot be doubled, name one more step before '...'")
     else:
         listed = [int(step) for step in steps]
+        if not listed:
+            raise ValueError("checkpoints.steps is empty: name the steps to measure, or leave it out")
     if any(step < 0 for step in listed):
-        raise ValueError(f"steps {listed}: a step cannot be negative")
-    beyond = [step for step in listed if step > last]
-    if beyond and not isinstance(steps, str):
-        raise ValueError(f"checkpoint step {beyond[0]} lies beyond the last training step {last}")
-    return sorted({0, last, *(step for step in listed if step <= last)})
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML that refuses a key written twice, where plain YAML silently keeps the last."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise InterplayError(
-                    f"settings line {key_node.start_mark.line + 1}: key {key!r} stands twice, keep one"
-                )
-            if isinstance(key, str):
-                seen.add(key)
-        return super().construct_mapping(node, deep)
+        raise ValueError(f"checkpoints.steps {listed}: a step cannot be negative")
+    return listed, goes_on
 
 
 def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Settings:
@@ -248,97 +261,96 @@ def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str] = (
 
     Raises InterplayError in one line that names the key, what was given and what is expected.
     """
-    if isinstance(source, Path):
-        try:
-            raw = _UniqueKeys(source.read_text(encoding="utf-8")).get_single_data()
-        except FileNotFoundError:
-            raise InterplayError(f"no settings file at {str(source)!r}: give a YAML file") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            raise InterplayError(
-                f"cannot read settings {str(source)!r}: {' '.join(str(error).split())[:200]}"
-            ) from error
-        if not isinstance(raw, dict):
-            raise InterplayError(f"settings {str(source)!r} hold {type(raw).__name__}, expected a mapping of keys")
-    else:
-        raw = dict(source)
-    for override in overrides:
-        raw = _override(raw, override)
+    raw = read_yaml(source) if isinstance(source, Path) else dict(source)
+    for assignment in overrides:
+        raw = override(raw, assignment)
+    refuse_odd(raw)
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        raise InterplayError(_first_problem(error)) from error
+        raise InterplayError(_problem(error)) from error
 
 
-def _override(raw: dict, override: str) -> dict:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise InterplayError(f"--set {override!r}: write it as section.key=value")
-    try:
-        value = yaml.safe_load(text) if text.strip() else ""
-    except yaml.YAMLError:
-        value = text
-    *parents, leaf = key.strip().split(".")
-    copy = dict(raw)
-    inner = copy
-    for parent in parents:
-        child = inner.get(parent)
-        if child is not None and not isinstance(child, dict):
-            raise InterplayError(f"--set {override!r}: {parent!r} is a value, not a section")
-        inner[parent] = dict(child or {})
-        inner = inner[parent]
-    inner[leaf] = value
-    return copy
+def _section(field: Any) -> type[BaseModel] | None:
+    """The model class of a field that is a section, else None."""
+    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
 
-def _known_names(path: tuple) -> list[str]:
-    """Field names of the section that holds the key at `path`."""
-    model: Any = Settings
-    for part in path[:-1]:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        if field is None:
-            return []
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+def _keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    """Every settings key with its path, sections too."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if (section := _section(field)) is not None:
+            yield from _keys(section, f"{prefix}{name}.")
+
+
+def _located(loc: tuple) -> tuple[list[str], list[str]]:
+    """Where a problem is, as keys without pydantic's own marks; and the names known in the last section on the way."""
+    model: type[BaseModel] | None = Settings
+    path: list[str] = []
+    known: list[str] = []
+    for part in loc:
         if model is None:
-            return []
-    return list(model.model_fields)
+            break
+        known = list(model.model_fields)
+        path.append(str(part))
+        field = model.model_fields.get(str(part))
+        model = _section(field) if field is not None else None
+    return path, known
 
 
-def _first_problem(error: ValidationError) -> str:
+def _nearest(path: list[str], known: list[str]) -> str:
+    """What the user may have meant: a like name in the section, the same name in another, an abbreviation, the nearest."""
+    prefix = "".join(f"{part}." for part in path[:-1])
+    key = path[-1].lower()
+    if near := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
+        return f"did you mean {prefix + near[0]!r}?"
+    if elsewhere := [name for name in _keys() if name.rpartition(".")[2] == key]:
+        return f"did you mean {elsewhere[0]!r}?"
+    letters = ".*".join(map(re.escape, key[:40]))
+    if short_for := [name for name in known if re.match(letters, name)]:
+        return f"did you mean {prefix + min(short_for, key=len)!r}?"
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f"the nearest known is {prefix + near[0]!r}; known here: {', '.join(known)}"
+
+
+_PLAIN = (
+    (r"^Value error, ", ""),
+    (r"^Input should be ", "expected "),
+    (r" or instance of \w+$", ""),
+    (r"a valid dictionary", "a section of keys"),
+    (r"a valid tuple", "a list"),
+    (r", unable to .*$", ""),
+)
+
+
+def _problem(error: ValidationError) -> str:
+    """The first problem in one line; unknown keys go first, since a misspelt key explains what is missing."""
     problems = error.errors()
     first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    where = ".".join(str(part) for part in first["loc"]) or "settings"
+    path, known = _located(first["loc"])
+    where = ".".join(path) or "settings"
     if first["type"] == "extra_forbidden":
-        known = _known_names(first["loc"])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"unknown settings key {where!r}: {hint}"
+        return f"unknown settings key {short(where)}: {_nearest(path, known)}"
     if first["type"] == "missing":
         return f"settings key {where!r} is missing: it must be given"
-    message = first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] == "value_error" else f", given {str(first['input'])[:80]!r}"
-    return f"settings key {where!r}: {message}{given}"
+    said = []
+    for problem in problems:  # a field of several types has one problem for each of them
+        if _located(problem["loc"])[0] == path:
+            message = problem["msg"]
+            for pattern, plain in _PLAIN:
+                message = re.sub(pattern, plain, message)
+            said.append(message)
+    message = " or ".join(dict.fromkeys(said)).replace(" or expected ", " or ")
+    if first["type"] == "value_error":
+        return f"settings: {message}" if where == "settings" else f"settings key {where!r}: {message}"
+    return f"settings key {where!r}: {message}; given {short(first['input'])}"
 
 
 def dump_settings(settings: Settings) -> str:
     """Settings as YAML with every default written out; loading it gives the same settings."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Human-readable differences between two settings mappings.
-
-    >>> difference({"probes": {"n": 7}, "seed": 0}, {"probes": {"n": 8}, "seed": 0})
-    ['probes.n: 7 -> 8']
-    """
-    lines = []
-    for key in sorted(set(old) | set(new)):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            lines += difference(a, b, f"{prefix}{key}.")
-        elif a != b:
-            lines.append(f"{prefix}{key}: {a} -> {b}")
-    return lines
 
 
 def default_folder(settings: Settings) -> Path:

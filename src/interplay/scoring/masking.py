@@ -22,14 +22,14 @@ def mask_token(tokenizer, wanted: str | int | None = None) -> int:
 
     Known values: Llama-2 0 (`<unk>`), Llama-3 128255 (last reserved token), Qwen2.5 151643 (`<|endoftext|>`, its pad).
     """
-    if isinstance(wanted, int):
+    if isinstance(wanted, int) and not isinstance(wanted, bool):
         if not 0 <= wanted < len(tokenizer):
             raise InterplayError(
                 f"mask token id {wanted} is outside the vocabulary of {len(tokenizer)}: give an id in it"
             )
         return wanted
     if wanted is not None:
-        found = tokenizer.convert_tokens_to_ids(wanted)
+        found = tokenizer.convert_tokens_to_ids(wanted) if isinstance(wanted, str) else None
         if found is None or (found == tokenizer.unk_token_id and wanted != tokenizer.unk_token):
             raise InterplayError(
                 f"mask token {wanted!r} is not in the vocabulary: name a token of the tokenizer, or its id"
@@ -79,6 +79,18 @@ def word_tokens(sample: Sample, encoded: "Encoded") -> tuple[tuple[int, ...], ..
     return tuple(spans)
 
 
+def refuse_mask_in_words(input_ids: tuple[int, ...], spans: tuple[tuple[int, ...], ...], mask_id: int) -> None:
+    """Raise SkipSample where a token of a word already is the mask token, so that masking would not change it.
+
+    >>> refuse_mask_in_words((5, 6, 7), ((0,), (2,)), mask_id=7)
+    Traceback (most recent call last):
+    interplay.errors.SkipSample: word 1 already holds the mask token (id 7): masking would not change it
+    """
+    for i, span in enumerate(spans):
+        if any(input_ids[p] == mask_id for p in span):
+            raise SkipSample(f"word {i} already holds the mask token (id {mask_id}): masking would not change it")
+
+
 def masked_ids(input_ids: tuple[int, ...], spans: tuple[tuple[int, ...], ...], mask_id: int) -> np.ndarray:
     """All 2^n masked versions of one prompt: [2^n, L] int64; in row s word i is kept where bit i of s is set.
 
@@ -90,12 +102,11 @@ def masked_ids(input_ids: tuple[int, ...], spans: tuple[tuple[int, ...], ...], m
            [0, 6, 7],
            [5, 6, 7]])
     """
+    refuse_mask_in_words(input_ids, spans, mask_id)
     n = len(spans)
     ids = np.tile(np.asarray(input_ids, dtype=np.int64), (1 << n, 1))
     coalitions = np.arange(1 << n)
     for i, span in enumerate(spans):
-        if any(input_ids[p] == mask_id for p in span):
-            raise SkipSample(f"word {i} already holds the mask token (id {mask_id}): masking would not change it")
         dropped = coalitions[(coalitions >> i) & 1 == 0]
         ids[np.ix_(dropped, span)] = mask_id
     return ids

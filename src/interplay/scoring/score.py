@@ -5,18 +5,20 @@ prepared sample is then scored under as many model states as one likes.
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interplay.data.template import PromptTemplate
 from interplay.data.prompts import encode, render
 from interplay.data.rows import Sample
+from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.forward import score_rows
-from interplay.scoring.masking import mask_token, masked_ids, word_tokens
+from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
+from interplay.scoring.trie import score_trie, supports_trie
 
 if TYPE_CHECKING:
     from interplay.data.rows import Row
@@ -76,6 +78,8 @@ class Scores:
         return np.stack([unit.values for unit in self.units]) if self.units else np.empty((0, 2))
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        if copy is False:  # the protocol of NumPy 2: the array is stacked on demand, so there is nothing to share
+            raise ValueError("scores are one array a sample; an array of all of them is a copy")
         return self.values if dtype is None else self.values.astype(dtype)
 
     def __len__(self) -> int:
@@ -120,13 +124,15 @@ def prepare(
         pool = tuple(sorted(firsts | set(target_ids)))
         if len(pool) < 2:
             raise InterplayError("scoring among labels needs two labels with different first tokens")
+    input_ids, spans, mask_id = tuple(encoded.input_ids), word_tokens(sample, encoded), mask_token(tokenizer, mask)
+    refuse_mask_in_words(input_ids, spans, mask_id)  # here, where the caller skips samples, not amid the scoring
     return Prepared(
         sample=sample,
-        input_ids=tuple(encoded.input_ids),
-        spans=word_tokens(sample, encoded),
+        input_ids=input_ids,
+        spans=spans,
         target_ids=target_ids,
         target=tokenizer.decode(list(target_ids)),
-        mask_id=mask_token(tokenizer, mask),
+        mask_id=mask_id,
         among=pool,
         prompt=encoded.text,
     )
@@ -135,26 +141,48 @@ def prepare(
 def score_prepared(model, prepared: Prepared, *, batch_tokens: int = 4096, noise_coalitions: int = 4) -> UnitScores:
     """Scores of all 2^n coalitions of one prepared sample, and the measured numerical noise of v.
 
-    The noise is the standard deviation between the batched, prefix-sharing evaluation and a plain forward pass of one
-    prompt at a time, on `noise_coalitions` coalitions spread over the range (the full prompt always among them). 0
-    coalitions measure nothing and give NaN.
+    The packed trie is used where the architecture is known to take it, else batches that share the prefix. The noise is the
+    root mean square difference to a plain forward pass of one prompt at a time, on `noise_coalitions` coalitions spread
+    over the range (none and all words kept always among them; 0 measures nothing and gives NaN). The same comparison
+    guards the trie: where it differs by more than rounding can explain, a warning is issued and batches are used.
+
+    Raises InterplayError for scores that are not finite, and for token ids that the model has no embedding of.
     """
+    _same_vocabulary(model, prepared)
     ids = masked_ids(prepared.input_ids, prepared.spans, prepared.mask_id)
     options = {"among": prepared.among, "batch_tokens": batch_tokens}
-    values = score_rows(model, ids, prepared.target_ids, shared=prepared.shared, **options)
+    last = len(ids) - 1
+    picks = np.unique(np.linspace(0, last, min(max(noise_coalitions, 2), last + 1)).round().astype(int))
+    plain = np.array([score_rows(model, ids[p : p + 1], prepared.target_ids, **options)[0] for p in picks])
+    values = None
+    if supports_trie(model):
+        values = score_trie(
+            model,
+            prepared.input_ids,
+            prepared.spans,
+            prepared.mask_id,
+            prepared.target_ids,
+            among=prepared.among,
+            budget=batch_tokens,
+        )
+        worst = np.abs(values[picks] - plain).max()
+        if np.isfinite(plain).all() and not worst <= _allowed(model, plain):
+            warnings.warn(
+                f"the packed trie differs from plain forward passes by {worst:.2g} nats on sample {prepared.sample.id!r}; "
+                "plain batches are used instead, which take longer",
+                stacklevel=2,
+            )
+            values = None
+    if values is None:
+        values = score_rows(model, ids, prepared.target_ids, shared=prepared.shared, **options)
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InterplayError(
             f"sample {prepared.sample.id!r}: the model gives a score of {values[bad]} for coalition {bad}; "
             "check its weights for NaN or infinity, and the dtype"
         )
-    sigma = float("nan")
-    if noise_coalitions:
-        last = len(ids) - 1
-        picks = np.unique(np.linspace(0, last, min(noise_coalitions, last + 1)).round().astype(int))
-        single = [score_rows(model, ids[p : p + 1], prepared.target_ids, **options)[0] for p in picks]
-        # Root mean square rather than sd about the mean: a constant offset between two evaluations is noise as well.
-        sigma = float(np.sqrt(np.mean((np.asarray(single) - values[picks]) ** 2)))
+    # Root mean square rather than sd about the mean: a constant offset between two evaluations is noise as well.
+    sigma = float(np.sqrt(np.mean((plain - values[picks]) ** 2))) if noise_coalitions else float("nan")
     return UnitScores(
         sample_id=prepared.sample.id,
         words=tuple(word.text for word in prepared.sample.words),
@@ -166,6 +194,23 @@ def score_prepared(model, prepared: Prepared, *, batch_tokens: int = 4096, noise
         mask_id=prepared.mask_id,
         prompt_sha256=hashlib.sha256(prepared.prompt.encode()).hexdigest(),
     )
+
+
+def _allowed(model, scores: np.ndarray) -> float:
+    """Largest difference between two evaluations of one prompt that rounding can explain: 2^12 units in the last place."""
+    import torch
+
+    dtype = next(model.parameters()).dtype
+    return 4096 * torch.finfo(dtype).eps * max(1.0, float(np.abs(scores).max()))
+
+
+def _same_vocabulary(model, prepared: Prepared) -> None:
+    size = model.get_input_embeddings().weight.shape[0]
+    highest = max(*prepared.input_ids, *prepared.target_ids, *(prepared.among or ()), prepared.mask_id)
+    if highest >= size:
+        raise InterplayError(
+            f"the tokenizer gives token id {highest}, the model has {size} embeddings: give the tokenizer that belongs to it"
+        )
 
 
 def score(

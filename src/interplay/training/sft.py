@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interplay.data.template import PromptTemplate
 from interplay.data.prompts import encode, render
 from interplay.data.rows import Row
+from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.scoring.models import LoadedModel
 

@@ -5,11 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from interplay.data.template import PromptTemplate
 from interplay.data.prompts import Encoded, encode, render
 from interplay.data.rows import Row
+from interplay.data.template import PromptTemplate
 from interplay.errors import SkipSample
-from interplay.scoring.forward import evaluating
+from interplay.scoring.forward import evaluating, last_logits
+
+# Logits of one forward pass that are held at once, in numbers (256 MB in float32): a response of hundreds of tokens times a
+# vocabulary of 262,144 (Gemma) would not fit otherwise [ours].
+MAX_LOGITS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ def prepare_eval(rows: Sequence[Row], labels: Sequence[str] | None, tokenizer, t
             skipped.append((row.id, f"its label {row.label!r} is not among the labels of the training data"))
             continue
         encoded.append(item)
-        gold.append(labels.index(row.label) if labels and row.label is not None else -1)
+        if labels:
+            gold.append(labels.index(row.label))
     return EvalSet(tuple(encoded), tuple(gold) if labels else None, label_ids, tuple(skipped))
 
 
@@ -68,29 +73,31 @@ def evaluate(
     The accuracy is that of the likeliest label. Where all labels start with different tokens the first token decides;
     otherwise each label's whole token sequence is scored. The interval is Wilson's at 95 %.
     """
-    nll, tokens, hits = 0.0, 0, []
-    firsts = [ids[0] for ids in data.label_ids] if data.label_ids else []
-    by_first_token = bool(firsts) and len(set(firsts)) == len(firsts)
-    order = sorted(range(len(data.encoded)), key=lambda i: len(data.encoded[i].input_ids))
-    done = 0
-    for batch in _batches(order, data, batch_tokens):
-        items = [(data.encoded[i].input_ids, data.encoded[i].target_ids) for i in batch]
-        logprobs = _target_logprobs(model, items)
-        for i, (own, first) in zip(batch, logprobs, strict=True):
+    nll, tokens, hits, done = 0.0, 0, [], 0
+    labels, gold = data.label_ids or (), data.gold or ()
+    firsts = [ids[0] for ids in labels]
+    by_first_token = len(set(firsts)) == len(firsts)
+    items = [(e.input_ids, e.target_ids) for e in data.encoded]
+    budgets = batch_tokens, max(1, MAX_LOGITS // model.get_input_embeddings().weight.shape[0])
+    for batch in _batches(items, *budgets):
+        for i, (own, first) in zip(batch, _target_logprobs(model, [items[i] for i in batch], firsts), strict=True):
             nll -= float(own.sum())
             tokens += len(own)
-            if by_first_token and data.gold is not None:
-                hits.append(int(np.argmax(first[firsts])) == data.gold[i])
-        if data.label_ids and not by_first_token and data.gold is not None:
-            for i in batch:
-                pairs = [(data.encoded[i].input_ids, ids) for ids in data.label_ids]
-                sums = [float(own.sum()) for own, _ in _target_logprobs(model, pairs)]
-                hits.append(int(np.argmax(sums)) == data.gold[i])
+            if labels and by_first_token:
+                hits.append(int(np.argmax(first)) == gold[i])
+        if labels and not by_first_token:
+            pairs = [(items[i][0], ids) for i in batch for ids in labels]
+            sums = np.empty(len(pairs))
+            for part in _batches(pairs, *budgets):
+                scored = _target_logprobs(model, [pairs[k] for k in part], ())
+                sums[part] = [own.sum() for own, _ in scored]
+            likeliest = sums.reshape(len(batch), len(labels)).argmax(axis=1)
+            hits += [int(best) == gold[i] for i, best in zip(batch, likeliest, strict=True)]
         done += len(batch)
         if progress is not None:
-            progress(done, len(order))
+            progress(done, len(items))
     accuracy, low, high = wilson(sum(hits), len(hits)) if hits else (None, None, None)
-    return TaskMetrics(nll / tokens if tokens else float("nan"), accuracy, low, high, len(order))
+    return TaskMetrics(nll / tokens if tokens else float("nan"), accuracy, low, high, len(items))
 
 
 def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float, float]:
@@ -105,20 +112,27 @@ def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float, 
     return share, float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
-def _batches(order: Sequence[int], data: EvalSet, batch_tokens: int) -> list[list[int]]:
-    batches: list[list[int]] = [[]]
-    for i in order:
-        longest = len(data.encoded[i].input_ids) + len(data.encoded[i].target_ids)
-        if batches[-1] and longest * (len(batches[-1]) + 1) > batch_tokens:
+Item = tuple[Sequence[int], Sequence[int]]  # token ids of a prompt and of what follows it
+
+
+def _batches(items: Sequence[Item], batch_tokens: int, most_targets: int) -> list[list[int]]:
+    """Indices of items, shortest first, in batches of at most `batch_tokens` tokens and `most_targets` positions with
+    logits, padding included; an item too large for either stands alone."""
+    batches: list[list[int]] = []
+    length = targets = 0
+    for i in sorted(range(len(items)), key=lambda i: len(items[i][0]) + len(items[i][1])):
+        prompt, target = items[i]
+        length, targets = max(length, len(prompt) + len(target)), max(targets, len(target) + 1)
+        rows = len(batches[-1]) + 1 if batches else 0
+        if not batches or length * rows > batch_tokens or targets * rows > most_targets:
             batches.append([])
+            length, targets = len(prompt) + len(target), len(target) + 1
         batches[-1].append(i)
-    return [batch for batch in batches if batch]
+    return batches
 
 
-def _target_logprobs(
-    model, items: Sequence[tuple[Sequence[int], Sequence[int]]]
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each (prompt, target): log p of each target token, and the log-probabilities [V] of the first position.
+def _target_logprobs(model, items: Sequence[Item], firsts: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each (prompt, target): log p of each target token [m], and of the tokens `firsts` at the first position.
 
     Left padding inside this function only (the tokenizer is not touched), so that all targets end at the last position and
     the head runs on the few positions that matter.
@@ -133,19 +147,13 @@ def _target_logprobs(
     for row, (p, t) in enumerate(items):
         ids[row, longest - len(p) - len(t) :] = torch.tensor([*p, *t])
         mask[row, longest - len(p) - len(t) :] = 1
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
     with evaluating(model):
-        logits = model(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            position_ids=positions.to(device),
-            use_cache=False,
-            logits_to_keep=keep,
-        ).logits[:, -keep:]
-        logprobs = torch.log_softmax(logits.float(), dim=-1).cpu()
+        logits = last_logits(model, ids.to(device), keep, mask=mask.to(device))
     result = []
     for row, (_, t) in enumerate(items):
-        at = torch.arange(keep - 1 - len(t), keep - 1)
-        own = logprobs[row, at, torch.tensor(t)].double().numpy()
-        result.append((own, logprobs[row, at[0]].double().numpy()))
+        # One row at a time: a second array of the size of all logits is what runs out of memory first.
+        used = logits[row, keep - 1 - len(t) : keep - 1]  # [m, V]
+        logprobs = torch.log_softmax(used if used.dtype == torch.float64 else used.float(), dim=-1)
+        own = logprobs[torch.arange(len(t)), torch.tensor(t)].double().cpu().numpy()
+        result.append((own, logprobs[0, list(firsts)].double().cpu().numpy()))
     return result
