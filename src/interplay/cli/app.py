@@ -3,9 +3,12 @@
 Heavy modules are imported inside the verbs, so `interplay --help` needs neither torch nor transformers.
 """
 
+import errno
+import io
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -14,14 +17,15 @@ from interplay.errors import InterplayError
 app = typer.Typer(
     name="interplay",
     help="See what supervised fine-tuning does to a language model's reasoning, and which checkpoint to keep.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 # typer carries a click of its own since 0.20 and used the installed one before: the base of its errors is found either way.
-_USAGE_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 Out = Annotated[
     Path | None,
@@ -139,7 +143,7 @@ def explain(
     template: Annotated[str, typer.Option(help="User message; {text} stands for the prompt.")] = "{text}",
     chat: Annotated[str, typer.Option(help="Use the chat template: auto, true or false.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
-    top: Annotated[int, typer.Option(help="Interactions shown, strongest first.")] = 20,
+    top: Annotated[int, typer.Option(min=1, help="Interactions drawn, strongest first; --json has all.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the choice of words.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
 ) -> None:
@@ -171,13 +175,17 @@ def report(
     ] = None,
 ) -> None:
     """Rebuild the page of a run from its tables."""
+    from interplay.cli.show import printable
     from interplay.report import write
     from interplay.runs.folder import RunFolder
     from interplay.runs.payload import build_payload
 
+    folder = RunFolder(run_folder)
     path = out or run_folder / "report.html"
-    write(build_payload(RunFolder(run_folder)), path)
-    print(path)
+    write(build_payload(folder), path)
+    if out is None and folder.manifest.exists():
+        folder.write_manifest()  # a newer Interplay draws another page
+    print(printable(str(path)))
 
 
 @app.command()
@@ -188,7 +196,7 @@ def recommend(
     """Print which checkpoint of a run to keep, and why (provisional rule)."""
     import json
 
-    from interplay.cli.show import printable
+    from interplay.cli.show import say
     from interplay.runs.files import read_json
     from interplay.runs.folder import RunFolder
 
@@ -196,10 +204,10 @@ def recommend(
     folder.settings()
     verdict = read_json(run_folder / "recommendation.json")
     if as_json:
-        print(json.dumps(verdict, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(verdict, allow_nan=False))
         return
     print(f"step {verdict['step']}")
-    print(printable(verdict["sentence"]))
+    say(verdict["sentence"])
 
 
 def _numbers(text: str | None) -> list[int] | None:
@@ -226,18 +234,36 @@ def main() -> None:
     """Entry point: one line on stderr and exit code 2 for what the user can mend, 130 when interrupted."""
     from interplay.cli.show import printable
 
+    def stop(message: str, code: int = 2) -> NoReturn:
+        print(f"interplay: {printable(message)}", file=sys.stderr)
+        sys.exit(code)
+
+    odd = next((a for a in sys.argv[1:] if any("\ud800" <= c <= "\udfff" for c in a)), None)
+    if odd is not None:
+        stop(f"the argument {odd!a} is not UTF-8 text: give it in UTF-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal gets ? for what it cannot draw, not a traceback
     try:
-        code = app(standalone_mode=False)
+        # Without arguments, the help; as an exit code of ours, since typer calls it an error and has changed its mind before.
+        code = app(["--help"] if len(sys.argv) == 1 else None, standalone_mode=False)
+        sys.stdout.flush()
     except InterplayError as error:
-        print(f"interplay: {printable(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        stop(str(error))
     except _USAGE_ERROR as error:
-        print(f"interplay: {printable(error.format_message())} (see interplay --help)", file=sys.stderr)
-        sys.exit(2)
+        stop(f"{error.format_message()} (see interplay --help)")
     except (KeyboardInterrupt, typer.Abort):
-        print("interplay: stopped; what is finished stays, the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+        stop("stopped; what is finished stays, the same command goes on from there", 130)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of stdout went away, which is its right
+        # The reader of stdout went away, which is its right; what is buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        stop(f"{error.strerror}{f': {error.filename}' if error.filename else ''}; make room or choose another folder")
+    except (RuntimeError, MemoryError) as error:
+        if type(error).__name__ not in ("OutOfMemoryError", "MemoryError"):
+            raise
+        stop("out of memory: lower training.batch_size or scoring.batch_tokens, or take a smaller model")
     sys.exit(code if isinstance(code, int) else 0)

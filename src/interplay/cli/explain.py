@@ -3,10 +3,11 @@
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from interplay.cli.show import printable
+from interplay.cli.show import printable, say
 from interplay.errors import InterplayError
 
 
@@ -58,8 +59,8 @@ def explain_prompt(
     effects = extract(scored.values, tolerance=tolerance)
     frame = effects.to_pandas(words=scored.words)
     interactions = [
-        {"type": str(r.type), "words": list(r.words), "order": int(r.order), "effect": float(r.effect)}
-        for r in frame.itertuples()
+        {"type": str(r["type"]), "words": list(r["words"]), "order": int(r["order"]), "effect": float(r["effect"])}
+        for r in frame.to_dict("records")
     ]
     if as_json:
         payload = {
@@ -72,49 +73,79 @@ def explain_prompt(
             "noise_sigma": scored.noise_sigma,
             "interactions": interactions,
         }
-        print(json.dumps(payload, ensure_ascii=False, allow_nan=False))
+        print(
+            json.dumps(payload, allow_nan=False)
+        )  # escaped to ASCII: a word cannot command the terminal it is read on
         return
-    _draw(scored, interactions, [int(m) for m in frame["mask"]], float(effects.gap), tolerance, top)
+    say(
+        f"log-odds of {scored_name(scored.target, target)}: {full:+.3f} with all {sample.n} words, {empty:+.3f} with none"
+    )
+    shown = f"; the strongest {top}" if top < len(interactions) else ""
+    say(f"{len(interactions)} salient interactions (|effect| > 5 % of the largest){shown}:")
+    print()
+    _draw(scored.words, interactions[:top], [int(m) for m in frame["mask"]][:top])
+    print()
+    say("● AND: all its words must stay   ○ OR: one of its words is enough   █ raises the score   ░ lowers it")
+    say(
+        f"certified duality gap {float(effects.gap):.1e}, tolerance {tolerance:.3g}, {scored.dtype}, "
+        f"noise of v {scored.noise_sigma:.1e} nats"
+    )
 
 
-def _draw(scored, interactions: list[dict[str, Any]], masks: list[int], gap: float, tolerance: float, top: int) -> None:
-    """One row per interaction: dots under its words (AND ●, OR ○) joined by a line, and a bar for its effect."""
+def scored_name(token: str, target: str) -> str:
+    """What is scored, in words: often only the first piece of the target.
+
+    >>> scored_name("s", "sadness"), scored_name(" joy", "joy")
+    ("'s', the first token of 'sadness'", "' joy'")
+    """
+    name = repr(printable(token))
+    return name if token.strip() == target.strip() else f"{name}, the first token of {printable(target)!r}"
+
+
+def _draw(words: Sequence[str], interactions: Sequence[dict[str, Any]], masks: Sequence[int]) -> None:
+    """One row per interaction: dots under its words (AND ●, OR ○) joined by a line, and a bar for its effect.
+
+    Words that do not fit side by side become numbers, with the words listed above.
+    """
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    names = [_clip(printable(word)) for word in scored.words]
-    full, empty = scored.values[-1], scored.values[0]
-    console.print(f"log-odds of {printable(scored.target)!r}: {full:+.3f} with all words, {empty:+.3f} with none")
-    strongest = max((abs(i["effect"]) for i in interactions), default=1.0)
-    console.print(
-        f"{len(interactions)} salient interactions (|effect| > 5 % of the largest); the strongest {min(top, len(interactions))}:"
-    )
-    console.print()
-    console.print(" " * 12 + "".join(name.center(len(name) + 2) for name in names))
-    for row, mask in list(zip(interactions, masks, strict=True))[:top]:
-        dot = "●" if row["type"] == "and" else "○"
+    names = [_clip(printable(word)) for word in words]
+    room = console.width - _LEAD - _SHORTEST_BAR - 2
+    if sum(_columns(name) + 2 for name in names) > room:
+        for i, name in enumerate(names, start=1):
+            console.print(f"{i:>4}  {name}")
+        console.print()
+        names = [str(i) for i in range(1, len(names) + 1)]
+    longest = max(_SHORTEST_BAR, min(20, room - sum(_columns(name) + 2 for name in names) + _SHORTEST_BAR))
+    strongest = max((abs(row["effect"]) for row in interactions), default=1.0)
+    console.print(" " * _LEAD + "".join(f" {name} " for name in names).rstrip())
+    for row, mask in zip(interactions, masks, strict=True):
         line = Text(f"{row['type'].upper():<4}{row['effect']:+7.3f} ")
-        line.append(_dots(names, mask, dot))
-        width = max(1, math.ceil(20 * abs(row["effect"]) / strongest))
-        line.append(
-            "  " + ("█" if row["effect"] > 0 else "░") * width, style="cyan" if row["effect"] > 0 else "magenta"
-        )
+        line.append(_dots(names, mask, "●" if row["type"] == "and" else "○"))
+        width = max(1, math.ceil(longest * abs(row["effect"]) / strongest))
+        up = row["effect"] > 0
+        line.append("  " + ("█" if up else "░") * width, style="cyan" if up else "magenta")
         console.print(line)
-    console.print()
-    console.print(
-        "● AND: all its words must stay   ○ OR: one of its words is enough   █ raises the score   ░ lowers it"
-    )
-    console.print(
-        f"certified duality gap {gap:.1e}, tolerance {tolerance:.3g}, {scored.dtype}, noise of v {scored.noise_sigma:.1e} nats"
-    )
+
+
+_LEAD = 12  # columns of type and effect
+_SHORTEST_BAR = 8
+
+
+def _columns(text: str) -> int:
+    """Width on a terminal: a Chinese character takes two columns."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _clip(word: str, limit: int = 14) -> str:
     return word if len(word) <= limit else word[: limit - 1] + "…"
 
 
-def _dots(names: list[str], mask: int, dot: str) -> str:
+def _dots(names: Sequence[str], mask: int, dot: str) -> str:
     """The dots of one interaction under the words' columns, joined from the first to the last.
 
     >>> _dots(["ab", "cd", "ef"], 0b101, "o")
@@ -123,7 +154,7 @@ def _dots(names: list[str], mask: int, dot: str) -> str:
     cells = []
     members = [i for i in range(len(names)) if mask >> i & 1]
     for i, name in enumerate(names):
-        width = len(name) + 2
+        width = _columns(name) + 2
         middle = (width - 1) // 2
         inside = members[0] < i < members[-1]
         left = "─" if inside or (i in members and i > members[0]) else " "

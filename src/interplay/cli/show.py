@@ -1,10 +1,17 @@
-"""What the terminal shows at the end of a run. Plain text on a pipe, colour on a terminal; data cannot write escapes."""
+"""What the terminal shows at the end of a run. Plain text on a pipe, bold on a terminal; data cannot write escapes."""
 
 import math
-from typing import TYPE_CHECKING
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interplay.runs.pipeline import RunResult
+
+SETS = ("removed", "preserved", "emerged")
+_WIDEST = 100  # characters in a line of prose; longer ones are hard to read
 
 
 def printable(text: str) -> str:
@@ -24,49 +31,74 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
-def show_result(result: "RunResult") -> None:
-    """The table of steps, the verdict and the path of the report, on stdout; notes come first."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def say(text: str, *, bold: bool = False) -> None:
+    """A paragraph on stdout: folded to a terminal's width, one line on a pipe."""
+    text = printable(text)
+    if sys.stdout.isatty():
+        width = min(shutil.get_terminal_size().columns, _WIDEST)
+        text = textwrap.fill(text, width=max(width, 20), break_long_words=False, break_on_hyphens=False)
+    print(_bold(text) if bold else text)
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+
+def _bold(text: str) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if sys.stdout.isatty() else text
+
+
+def show_result(result: "RunResult") -> None:
+    """The table of steps with the churn floor under it, the verdict and the path of the report; notes come first."""
     for note in result.notes:
-        console.print(f"note: {printable(note)}")
+        say(f"note: {note}")
     if result.omitted:
-        console.print(f"note: {result.omitted} rows or probes were left out; the report names them")
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    columns = (
-        "step",
-        "removed",
-        "preserved",
-        "emerged",
-        "strength R/P/E",
-        "rho R/P/E",
-        "rho all",
-        "eval loss",
-        "accuracy",
+        say(f"note: {result.omitted} rows or probes were left out; the report names them")
+    if result.notes or result.omitted:
+        print()
+    lines = table_lines(result.table, result.floor)
+    kept = {str(result.recommendation.step)}
+    for line in lines:
+        print(_bold(line) if line.split(None, 1)[0] in kept else line)
+    print()
+    say(
+        "Per probe prompt, means: number of interactions, their strength (sum of |I|, nats), and rho, the share of it "
+        "that does not cancel."
     )
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in result.table:
-        sets = ("removed", "preserved", "emerged")
-        table.add_row(
-            str(row["step"]),
-            *(number(row[f"{s} count"], 1) for s in sets),
-            " / ".join(number(row[f"{s} strength"], 1) for s in sets),
-            " / ".join(number(row[f"{s} rho"]) for s in sets),
-            number(row["rho"]),
-            number(row["eval_loss"], 3),
-            number(row["accuracy"]),
-            style="bold" if row["step"] == result.recommendation.step else "",
+    if result.floor is not None:
+        say(
+            "floor: what the same sets hold between two wordings of the prompt at the reference step, where nothing was "
+            "learnt. Removed and emerged mean something above it."
         )
-    console.print()
-    console.print("Interactions per probe prompt: counts, strength in nats, uncancelled ratio rho (means over probes)")
-    # A narrow pipe must not fold the table: it is data.
-    Console(highlight=False, markup=False, width=max(console.width, 112)).print(table)
-    console.print()
-    console.print(Text(f"Keep step {result.recommendation.step}", style="bold"))
-    console.print(printable(result.recommendation.sentence))
-    console.print()
-    console.print(f"Report: {result.report}")
+    print()
+    say(result.recommendation.sentence, bold=True)
+    print()
+    print(f"Report: {printable(str(result.report))}")
+
+
+def table_lines(rows: Sequence[Mapping[str, Any]], floor: Mapping[str, Any] | None) -> list[str]:
+    """The table of steps as lines of at most 80 characters, unless a figure needs more room.
+
+    rows     one dict per step: `step`, `SET count|strength|rho` for each set, `rho`, `eval_loss`, `accuracy`
+    floor    `SET count|strength` under the churn null, or None where it was not measured
+    """
+    heads = ["step", *("number", "nats", "rho") * len(SETS), "rho", "loss", "acc."]
+    body = [_cells(row) for row in rows]
+    if floor is not None:
+        body.append(_cells({"step": "floor", **floor}))
+    widths = [max(len(line[i]) for line in [heads, *body]) for i in range(len(heads))]
+    spans = [(1 + 3 * i, 4 + 3 * i) for i in range(len(SETS))]
+    groups = [" " * widths[0]]
+    for (start, stop), name in zip(spans, SETS, strict=True):
+        groups.append(f" {name} ".center(sum(widths[start:stop]) + stop - start - 1, "─"))
+    groups += ["all".rjust(widths[-3]), "eval".rjust(widths[-2]), "".rjust(widths[-1])]
+    lines = [" " + "  ".join(groups).rstrip()]
+    for line in [heads, *body]:
+        cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
+        parts = [cells[0], *(" ".join(cells[start:stop]) for start, stop in spans), *cells[-3:]]
+        lines.append(" " + "  ".join(parts).rstrip())
+    return lines
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    cells = [str(row["step"])]
+    for name in SETS:
+        cells += [number(row.get(f"{name} count"), 1), number(row.get(f"{name} strength"), 1)]
+        cells.append(number(row.get(f"{name} rho")))
+    return [*cells, number(row.get("rho")), number(row.get("eval_loss"), 3), number(row.get("accuracy"))]

@@ -46,8 +46,8 @@ TURNOVER = (
     Measure(
         "strength",
         "How strong they are together",
-        "Look for a fall while old patterns are dropped, a plateau, and then emerged rising again: the late rise is the "
-        "mark of over-fitting.",
+        "Look for a fall while old patterns are dropped, and for emerged rising again late, which has been seen where rows "
+        "were repeated often. Growth of scale alone also raises it: see strength over spread below.",
         "log-odds",
         "churn floor",
         no_null=NO_FLOOR,

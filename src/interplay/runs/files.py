@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from interplay.errors import InterplayError
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Generator[Path]:
     """A temporary path beside `path`; what is written there takes its place when the block ends without an exception.
 
     Raises InterplayError when the folder cannot be written or the disk is full; an older file at `path` then stays.
@@ -64,6 +64,28 @@ def read_json(path: Path) -> Any:
         raise InterplayError(
             f"cannot read {str(path)!r} ({error}): delete it and run the same command again"
         ) from error
+
+
+def keep_json(path: Path, key: str, value: dict[str, Any]) -> None:
+    """Keep a small result under the hash of the question it answers; `kept_json` gives it back."""
+    write_json(path, {"key": key, "sha256": sha256_json(value), "value": value})
+
+
+def kept_json(path: Path, key: str) -> dict[str, Any] | None:
+    """What `keep_json` left, or None when it is absent, damaged, or answers another question."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        whole = kept["key"] == key and kept["sha256"] == sha256_json(kept["value"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return kept["value"] if whole else None
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that a process killed while writing left in a folder."""
+    for path in folder.rglob(".*.tmp"):
+        if path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def sha256_json(value: Any) -> str:

@@ -43,12 +43,17 @@ class Inputs:
     notes: tuple[str, ...]
 
     def fingerprint(self) -> str:
-        """SHA-256 of all texts, targets and chosen words: changes when the data does."""
+        """SHA-256 of all conversations, targets, labels and chosen words: changes when the data does."""
+
+        def parts(row: Row) -> list:
+            return [row.id, [(m.role, m.content) for m in row.messages], row.text_start, row.target, row.label]
+
         return sha256_json(
             {
-                "train": [(r.id, r.text, r.target) for r in self.train],
-                "eval": [(r.id, r.text, r.target) for r in self.eval],
-                "probes": [(s.id, s.row.text, s.row.target, [(w.start, w.end) for w in s.words]) for s in self.probes],
+                "train": [parts(row) for row in self.train],
+                "eval": [parts(row) for row in self.eval],
+                "probes": [[parts(s.row), [(w.start, w.end) for w in s.words]] for s in self.probes],
+                "labels": self.labels,
             }
         )
 
@@ -128,6 +133,8 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         else:
             candidates.append(row)
     probes = _choose(candidates, settings, usable, omitted, notes)
+    if held_out and (seen := sum(row.text.strip() in known for row in held_out.rows)):
+        notes.append(f"{seen} of {len(held_out.rows)} eval rows have a training text, so eval loss flatters.")
 
     baseline_template = None
     if settings.baseline is not None:

@@ -1,6 +1,5 @@
 """Model states x probes -> units on disk. Computes what is missing, trusts what is valid, loads no model without need."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +11,7 @@ import numpy as np
 
 from interplay.effects import extract
 from interplay.errors import InterplayError
-from interplay.runs.files import read_json, sha256_json, write_json
+from interplay.runs.files import keep_json, kept_json, sha256_json
 from interplay.runs.settings import Settings
 from interplay.runs.units import FORMAT, Unit, UnitHeader, load_unit, save_unit, unit_path
 from interplay.scoring.forward import score_rows
@@ -27,7 +26,8 @@ class Condition:
 
     name: str
     step: int
-    weights_sha256: str
+    base_sha256: str
+    weights_sha256: str  # of the checkpoint's own files: an adapter says nothing without its base
     probes: tuple[Prepared | None, ...]  # None where this model's tokenizer cannot serve the probe
     tolerance: float
     open: Callable[[], AbstractContextManager[Any]]
@@ -56,13 +56,13 @@ def calibrate(
     """
     usable = [p for p in probes if p is not None]
     key = sha256_json([FORMAT, sha, [_question(p) for p in usable], settings.effects.tolerance])
-    if file.exists() and (kept := read_json(file)).get("key") == key:
-        return Calibration(kept["tolerance"], kept["mean_gap"], kept["noise_sigma"])
+    if (kept := kept_json(file, key)) is not None:
+        return Calibration(**kept)
     gaps, errors = [], []
     with model_open() as model:
         for p in usable:
             ids = masked_ids(p.input_ids, p.spans, p.mask_id)[[0, -1]]
-            options = {"among": p.among, "batch_tokens": settings.scoring.batch_tokens}
+            options: dict[str, Any] = {"among": p.among, "batch_tokens": settings.scoring.batch_tokens}
             together = score_rows(model, ids, p.target_ids, shared=p.shared, **options)
             apart = [score_rows(model, ids[i : i + 1], p.target_ids, **options)[0] for i in range(2)]
             gaps.append(abs(together[1] - together[0]))
@@ -72,8 +72,9 @@ def calibrate(
     mean_gap, sigma = float(np.mean(gaps)), float(np.sqrt(np.mean(np.square(errors))))
     wanted = settings.effects.tolerance
     tolerance = max(0.02 * mean_gap, 3 * sigma) if wanted == "auto" else float(wanted)
-    write_json(file, {"key": key, "tolerance": tolerance, "mean_gap": mean_gap, "noise_sigma": sigma})
-    return Calibration(tolerance, mean_gap, sigma)
+    found = Calibration(tolerance, mean_gap, sigma)
+    keep_json(file, key, asdict(found))
+    return found
 
 
 def _question(p: Prepared) -> list[Any]:
@@ -92,6 +93,7 @@ def unit_key(condition: Condition, prepared: Prepared, settings: Settings) -> st
     return sha256_json(
         [
             FORMAT,
+            condition.base_sha256,
             condition.weights_sha256,
             _question(prepared),
             settings.model.dtype,
@@ -121,8 +123,8 @@ def measure(folder: Path, condition: Condition, settings: Settings, advance: Cal
             for index in missing:
                 prepared = condition.probes[index]
                 assert prepared is not None
-                units[index] = _compute(model, condition, prepared, settings)
-                save_unit(unit_path(folder, condition.name, index), units[index])
+                units[index] = unit = _compute(model, condition, prepared, settings)
+                save_unit(unit_path(folder, condition.name, index), unit)
                 advance(note=condition.name)
     return units
 
@@ -162,31 +164,26 @@ def _compute(model, condition: Condition, prepared: Prepared, settings: Settings
 def measure_task(
     file: Path,
     data: EvalSet,
-    weights_sha256: str,
+    weights: tuple[str, str],
     step: int,
     open_model: Callable[[], AbstractContextManager[Any]],
     settings: Settings,
     advance: Callable[..., None],
     checkpoints_done: int,
 ) -> dict[str, Any]:
-    """Eval loss and accuracy of one checkpoint, kept in `file`."""
+    """Eval loss and accuracy of one checkpoint, kept in `file`. `weights`: SHA-256 of the base and of the checkpoint."""
     key = sha256_json(
         [
-            weights_sha256,
+            weights,
             settings.model.dtype,
             [(e.input_ids, e.target_ids) for e in data.encoded],
             data.gold,
             data.label_ids,
         ]
     )
-    if file.exists():
-        try:
-            kept = json.loads(file.read_text())
-            if kept.pop("key", None) == key:
-                advance((checkpoints_done + 1) * len(data.encoded))
-                return kept
-        except ValueError:
-            pass
+    if (kept := kept_json(file, key)) is not None:
+        advance((checkpoints_done + 1) * len(data.encoded))
+        return kept
     before = checkpoints_done * len(data.encoded)
     with open_model() as model:
         metrics = evaluate(
@@ -198,5 +195,5 @@ def measure_task(
     result = {"step": step, **asdict(metrics)}
     if not math.isfinite(metrics.eval_loss):
         result["eval_loss"] = None
-    write_json(file, {"key": key, **result})
+    keep_json(file, key, result)
     return result

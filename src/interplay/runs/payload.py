@@ -50,12 +50,8 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
 
 def verdict_part(recommendation: dict[str, Any]) -> dict[str, Any]:
     """The recommendation in the page's terms."""
-    evidence = [
-        {"name": f"{e['name']}, step {e['step']}", "value": e["value"], "lo": e["lo"], "hi": e["hi"]}
-        for e in recommendation["evidence"]
-    ]
-    keys = ("step", "sentence", "rule", "provisional", "rivals")
-    return {key: recommendation[key] for key in keys} | {"evidence": evidence}
+    keys = ("step", "sentence", "rule", "provisional", "basis", "evidence", "rivals")
+    return {key: recommendation[key] for key in keys}
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -79,12 +75,14 @@ def _probe(probe: dict[str, Any], track: Trajectory, units: pd.DataFrame) -> dic
         if step <= track.reference:
             # Nothing is preserved or emerged before there is something to compare with.
             states = {"initial": sets.all}
-        present = [
+        present: list[dict[str, Any]] = [
             {"type": kind, "mask": mask, "effect": effect, "state": state}
             for state, chosen in states.items()
             for kind, mask, effect in _listed(effects, chosen)
         ]
-        removed = [{"type": k, "mask": m, "effect": e} for k, m, e in _listed(before, sets.removed)]
+        removed: list[dict[str, Any]] = [
+            {"type": k, "mask": m, "effect": e} for k, m, e in _listed(before, sets.removed)
+        ]
         steps.append(
             {
                 "step": step,
@@ -94,8 +92,8 @@ def _probe(probe: dict[str, Any], track: Trajectory, units: pd.DataFrame) -> dic
                 "residual": unit["residual"],
                 "sigma": None if pd.isna(unit["noise_sigma"]) else unit["noise_sigma"],
                 "tau": unit["tau"],
-                "interactions": sorted(present, key=lambda i: (-abs(i["effect"]), i["type"], i["mask"])),
-                "removed": sorted(removed, key=lambda i: (-abs(i["effect"]), i["type"], i["mask"])),
+                "interactions": sorted(present, key=_strongest_first),
+                "removed": sorted(removed, key=_strongest_first),
             }
         )
     target = str(reference["target"])
@@ -104,3 +102,7 @@ def _probe(probe: dict[str, Any], track: Trajectory, units: pd.DataFrame) -> dic
 
 def _listed(effects: np.ndarray, chosen: np.ndarray) -> list[tuple[str, int, float]]:
     return [(("and", "or")[row], int(mask), float(effects[row, mask])) for row, mask in np.argwhere(chosen)]
+
+
+def _strongest_first(row: dict[str, Any]) -> tuple[float, str, int]:
+    return -abs(row["effect"]), row["type"], row["mask"]

@@ -13,7 +13,7 @@ from interplay.runs.folder import RunFolder
 from interplay.runs.inputs import read_inputs
 from interplay.runs.payload import build_payload
 from interplay.runs.progress import Progress
-from interplay.runs.results import Measured, summary_table, task_frame, write_results
+from interplay.runs.results import Measured, churn_floor, summary_table, task_frame, write_results
 from interplay.runs.settings import Settings
 from interplay.runs.stages import (
     Context,
@@ -35,12 +35,13 @@ from interplay.verdict import Recommendation
 
 @dataclass(frozen=True)
 class RunResult:
-    """Where the run lies and what it came to: one dict per step for the terminal, the verdict, and notes."""
+    """Where the run lies and what it came to: one dict per step and the churn floor for the terminal, the verdict, notes."""
 
     folder: Path
     report: Path
     recommendation: Recommendation
     table: list[dict[str, Any]]
+    floor: dict[str, float] | None
     notes: tuple[str, ...]
     omitted: int
 
@@ -60,6 +61,8 @@ def _run(context: Context) -> RunResult:
     settings, folder = context.settings, context.folder
     with context.progress.phase("reading data"):
         tokenizer = load_tokenizer(settings.model.name, revision=settings.model.revision)
+        if settings.baseline is not None:  # a misspelt name must not cost a training first
+            load_tokenizer(settings.baseline.name, revision=settings.baseline.revision)
         inputs = read_inputs(settings, usable=lambda s: prepare_one(s, tokenizer, settings, settings.template(), None))
     context.notes += inputs.notes
     context.omitted += inputs.omitted
@@ -69,11 +72,12 @@ def _run(context: Context) -> RunResult:
         train(context, inputs, tokenizer)
     states = find_states(context)
 
-    among = label_rows(inputs, settings)
+    among = label_rows(inputs.probes, inputs.labels, settings)
     probes = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.probes)
     rephrased = None
     if inputs.rephrased is not None and inputs.rephrased_template is not None:
         template = inputs.rephrased_template
+        among = label_rows(inputs.rephrased, inputs.labels, settings)
         rephrased = prepare_probes(context, inputs.rephrased, tokenizer, template, among, "rephrased")
     else:
         context.notes.append(
@@ -96,4 +100,6 @@ def _run(context: Context) -> RunResult:
         write(build_payload(folder), report)
     folder.finish(context.progress.seconds)
     table = summary_table(track, task_frame(folder.path, measured))
-    return RunResult(folder.path, report, verdict, table, tuple(context.notes), len(context.omitted))
+    return RunResult(
+        folder.path, report, verdict, table, churn_floor(track), tuple(context.notes), len(context.omitted)
+    )

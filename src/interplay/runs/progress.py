@@ -6,7 +6,9 @@ All of it goes to stderr: stdout is for results.
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+
+from interplay.data.words import ascii_safe
 
 Advance = Callable[..., None]
 
@@ -30,32 +32,29 @@ class Progress:
         self.seconds: dict[str, float] = {}
 
     def say(self, line: str) -> None:
-        """One line for the user, on stderr."""
+        """One line for the user, on stderr; names of others cannot command the terminal."""
         if not self.quiet:
-            print(line, file=sys.stderr, flush=True)
+            print(ascii_safe(line), file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
-    def phase(self, name: str, total: int | None = None) -> Iterator[Advance]:
+    def phase(self, name: str, total: int | None = None) -> Generator[Advance]:
         """Time a phase. Yields `advance(done=None, note="")`: without `done` it counts one up."""
         start = time.monotonic()
-        try:
-            if self.quiet:
-                yield lambda done=None, note="": None
-            elif sys.stderr.isatty() and total:
-                with self._bar(name, total) as advance:
-                    yield advance
-            else:
-                yield self._lines(name, total, start)
-        finally:
-            spent = time.monotonic() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
-            if total is not None:
-                self.say(f"{name}: done in {_clock(spent)}")
+        if self.quiet:
+            yield lambda done=None, note="": None
+        elif sys.stderr.isatty() and total:
+            with self._bar(name, total) as advance:
+                yield advance
+        else:
+            yield self._lines(name, total, start)
+        spent = time.monotonic() - start  # a phase that failed is not done
+        self.seconds[name] = self.seconds.get(name, 0.0) + spent
+        if total is not None:
+            self.say(f"{name}: done in {_clock(spent)}")
 
     @contextlib.contextmanager
-    def _bar(self, name: str, total: int) -> Iterator[Advance]:
+    def _bar(self, name: str, total: int) -> Generator[Advance]:
         from rich.console import Console
-        from rich.markup import escape
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
@@ -69,13 +68,13 @@ class Progress:
             TextColumn("{task.fields[note]}", markup=False),
         )
         with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(escape(name), total=total, note="")
+            task = bar.add_task(name, total=total, note="")
 
             def advance(done: int | None = None, note: str = "") -> None:
                 if done is None:
-                    bar.update(task, advance=1, note=note)
+                    bar.update(task, advance=1, note=ascii_safe(note))
                 else:
-                    bar.update(task, completed=done, note=note)
+                    bar.update(task, completed=done, note=ascii_safe(note))
 
             yield advance
 

@@ -78,7 +78,7 @@ def refuse_odd(value: Any) -> None:
         elif isinstance(item, str):
             odd = next((c for c in item if c == "\0" or "\ud800" <= c <= "\udfff"), None)
             if odd is not None:
-                raise InterplayError(f"settings hold the character {ascii(odd)} in {short(item)}: remove it")
+                raise InterplayError(f"settings hold the character {odd!a} in {short(item)}: remove it")
 
 
 def override(raw: dict[str, Any], assignment: str) -> dict[str, Any]:

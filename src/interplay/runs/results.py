@@ -120,7 +120,7 @@ def _write_table(path: Path, table: pa.Table) -> None:
 
 def task_frame(folder: Path, measured: Measured) -> pd.DataFrame:
     """Eval loss, accuracy with its interval, and train loss (mean of the steps since the last checkpoint), per step."""
-    rows = {step: {"step": step} for step in measured.steps}
+    rows: dict[int, dict[str, Any]] = {step: {"step": step} for step in measured.steps}
     for entry in measured.task:
         rows[entry["step"]] |= entry
     log = folder / "checkpoints" / "training_log.json"
@@ -151,3 +151,14 @@ def summary_table(track: Trajectory, task: pd.DataFrame) -> list[dict[str, Any]]
             row[measure] = float(by_step[measure][step])
         rows.append(row)
     return rows
+
+
+def churn_floor(track: Trajectory) -> dict[str, float] | None:
+    """Counts and strengths of the sets between the reference and its rewording, for the terminal; None without one."""
+    floor = {}
+    for name in ("removed", "preserved", "emerged"):
+        for measure in ("count", "strength"):
+            null = track.get(measure, name)["null"].dropna()
+            if len(null):
+                floor[f"{name} {measure}"] = float(null.iloc[-1])  # one transition: the same at every step
+    return floor or None

@@ -317,6 +317,7 @@ def _nearest(path: list[str], known: list[str]) -> str:
 
 _PLAIN = (
     (r"^Value error, ", ""),
+    (r"^Input should be (greater|less)", r"expected a number \1"),
     (r"^Input should be ", "expected "),
     (r" or instance of \w+$", ""),
     (r"a valid dictionary", "a section of keys"),

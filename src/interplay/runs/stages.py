@@ -4,15 +4,18 @@ Each leaves its result in the run folder and finds it there the next time.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
+from interplay.data.words import short
 from interplay.errors import InterplayError, SkipSample
+from interplay.runs.files import write_text
 from interplay.runs.folder import RunFolder
 from interplay.runs.inputs import Inputs, Omitted
 from interplay.runs.measure import Calibration, Condition, calibrate, measure, measure_task
@@ -30,7 +33,7 @@ from interplay.scoring.checkpoints import (
 )
 from interplay.scoring.models import LoadedModel, load_model
 from interplay.scoring.score import Prepared, prepare
-from interplay.training.sft import SftPlan, finetune, tokenise
+from interplay.training.sft import RESUME_FILES, SftPlan, finetune, tokenise
 from interplay.training.task_metrics import prepare_eval
 
 OpenModel = Callable[[], AbstractContextManager[Any]]
@@ -79,9 +82,13 @@ def choose_device(wanted: str) -> str:
 def prepare_one(
     sample: Sample, tokenizer, settings: Settings, template: PromptTemplate, among: Sequence[Row] | None
 ) -> Prepared:
-    """A probe tokenised under the run's scoring settings."""
+    """A probe tokenised under the run's scoring settings; SkipSample where it cannot be, or a word cannot be masked."""
     scoring = settings.scoring
-    return prepare(sample, tokenizer, template, mask=scoring.mask, target_tokens=scoring.target_tokens, among=among)
+    ready = prepare(sample, tokenizer, template, mask=scoring.mask, target_tokens=scoring.target_tokens, among=among)
+    for word, span in zip(sample.words, ready.spans, strict=True):
+        if any(ready.input_ids[position] == ready.mask_id for position in span):
+            raise SkipSample(f"word {short(word.text)} holds the mask token (id {ready.mask_id}) already")
+    return ready
 
 
 def prepare_probes(
@@ -98,15 +105,16 @@ def prepare_probes(
     return tuple(prepared)
 
 
-def label_rows(inputs: Inputs, settings: Settings) -> list[Row] | None:
-    """One row per label, whose first target tokens make up the label set, when scores are among labels only."""
+def label_rows(samples: Sequence[Sample], labels: Sequence[str] | None, settings: Settings) -> list[Row] | None:
+    """One row per label in the wording of `samples`, when scores are among labels only.
+
+    The label set is the first token each label has behind this prompt: "sad" and " sad" are different tokens.
+    """
     if not settings.scoring.among_labels:
         return None
-    if not inputs.labels:
+    if not labels:
         raise InterplayError("scoring.among_labels needs text-label data, these rows have no labels: set it to false")
-    rows = (*inputs.train, *inputs.eval, *(sample.row for sample in inputs.probes))
-    by_label = {row.label: row for row in rows}
-    return [by_label[label] for label in inputs.labels if label in by_label]
+    return [replace(samples[0].row, target=label, label=label) for label in labels]
 
 
 def train(context: Context, inputs: Inputs, tokenizer) -> None:
@@ -115,23 +123,42 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
     wanted, schedule = settings.training, settings.schedule()
     assert wanted is not None
     assert schedule is not None
-    examples, skipped = tokenise(inputs.train, tokenizer, inputs.template)
+    examples, skipped = tokenise(inputs.train, tokenizer, inputs.template, wanted.max_length)
     context.omitted += [Omitted("train", *pair) for pair in skipped]
-    if (folder / "training_log.json").exists():
-        return
-    fields = wanted.model_dump() | {"bf16": use_bf16(wanted.bf16, context.device), "seed": settings.seed}
-    plan = SftPlan(**fields, save_at=tuple(step for step in schedule if step))
-    model = settings.model
-    own = load_model(model.name, dtype="float32", device=context.device, revision=model.revision)
-    with context.progress.phase("fine-tuning", plan.steps) as advance:
-        finetune(
-            own,
-            examples,
-            plan,
-            folder,
-            device=context.device,
-            on_step=lambda step, total, loss: advance(step, note=f"loss {loss:.3f}"),
-        )
+    if not (folder / "training_log.json").exists():
+        fields: dict[str, Any] = wanted.model_dump() | {
+            "bf16": use_bf16(wanted.bf16, context.device),
+            "seed": settings.seed,
+        }
+        plan = SftPlan(**fields, save_at=tuple(step for step in schedule if step))
+        model = settings.model
+        own = load_model(model.name, dtype="float32", device=context.device, revision=model.revision)
+        with context.progress.phase("fine-tuning", plan.steps) as advance:
+            finetune(
+                own,
+                examples,
+                plan,
+                folder,
+                device=context.device,
+                on_step=lambda step, total, loss: advance(step, note=f"loss {loss:.3f}"),
+            )
+    _settle(folder)
+
+
+def _settle(folder: Path) -> None:
+    """Bring a whole training to its last form: no pickles for resuming it, and one order of target modules.
+
+    peft writes those in the order of a set, which is another one in every process.
+    """
+    for name in RESUME_FILES:
+        for file in folder.glob(f"checkpoint-*/{name}"):
+            file.unlink()
+    for file in folder.glob("checkpoint-*/adapter_config.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        targets = config.get("target_modules")
+        if isinstance(targets, list) and targets != sorted(targets):
+            config["target_modules"] = sorted(targets)
+            write_text(file, json.dumps(config, indent=2, sort_keys=True))
 
 
 def use_bf16(wanted: bool | str, device: str) -> bool:
@@ -146,27 +173,32 @@ def use_bf16(wanted: bool | str, device: str) -> bool:
 
 
 def find_states(context: Context) -> States:
-    """Load the base, find the checkpoints and hash every one of them."""
+    """Find the checkpoints, load the base, hash every one of them; refuse what does not fit before anything is computed."""
     settings = context.settings
     model = settings.model
     outside = settings.checkpoints.folder
-    with context.progress.phase("loading the model"):
-        base = load_model(model.name, dtype=model.dtype, device=context.device, revision=model.revision)
-        checkpoints = find_checkpoints(Path(outside) if outside else context.folder.checkpoints, settings.schedule())
-        hashes = {c.step: checkpoint_hash(c, base) for c in checkpoints}
-    for earlier, later in find_twins(hashes):
-        context.notes.append(
-            f"Steps {earlier} and {later} have identical weights, so one of them is not what its name says: "
-            "read every change between them as none."
-        )
-        context.progress.say(f"warning: {context.notes[-1]}")
-    context.notes += [note for c in checkpoints if (note := base_name_note(c, base))]
+    checkpoints = find_checkpoints(Path(outside) if outside else context.folder.checkpoints, settings.schedule())
     step = settings.dynamics.reference
     chosen = [c for c in checkpoints if c.step == (checkpoints[0].step if step is None else step)]
     if not chosen:
         raise InterplayError(
             f"dynamics.reference is {step}, no measured step: choose one of {[c.step for c in checkpoints]}"
         )
+    with context.progress.phase("loading the model"):
+        base = load_model(model.name, dtype=model.dtype, device=context.device, revision=model.revision)
+        hashes = {c.step: checkpoint_hash(c, base) for c in checkpoints}
+        for c in checkpoints:
+            if outside and c.kind == "adapter":  # a stranger's adapter is tried on now, not after an hour of scoring
+                with model_at(c, base):
+                    pass
+    context.folder.claim_weights(base.sha256, hashes)
+    for earlier, later in find_twins(hashes):
+        context.notes.append(
+            f"Steps {earlier} and {later} have identical weights, so one of them is not what its name says: "
+            "read every change between them as none."
+        )
+        context.progress.say(f"warning: {context.notes[-1]}")
+    context.notes += list(dict.fromkeys(note for c in checkpoints if (note := base_name_note(c, base))))
     return States(base, tuple(checkpoints), hashes, chosen[0])
 
 
@@ -190,7 +222,8 @@ def extract_units(
     dtype = context.settings.model.dtype
 
     def condition(name: str, c: Checkpoint, which: tuple[Prepared | None, ...]) -> Condition:
-        return Condition(name, c.step, states.hashes[c.step], which, tolerance, states.opener(c, dtype))
+        weights = (states.base.sha256, states.hashes[c.step])
+        return Condition(name, c.step, *weights, which, tolerance, states.opener(c, dtype))
 
     conditions = [condition(step_name(c.step), c, probes) for c in states.checkpoints]
     if rephrased is not None:
@@ -216,9 +249,8 @@ def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[dic
         for done, c in enumerate(states.checkpoints):
             file = context.folder.path / "task" / f"{step_name(c.step)}.json"
             opener = states.opener(c, context.settings.model.dtype)
-            results.append(
-                measure_task(file, data, states.hashes[c.step], c.step, opener, context.settings, advance, done)
-            )
+            weights = (states.base.sha256, states.hashes[c.step])
+            results.append(measure_task(file, data, weights, c.step, opener, context.settings, advance, done))
     return tuple(results)
 
 
@@ -227,15 +259,15 @@ def measure_baseline(context: Context, inputs: Inputs) -> tuple[list[Unit | None
     settings, wanted = context.settings, context.settings.baseline
     if wanted is None:
         context.notes.append(
-            "No baseline LLM was given, so generalizability (gamma) is left out: set baseline.name, "
-            "or run the demo as `make demo BASELINE=1`."
+            "No baseline LLM was given, so generalizability (gamma) is left out: set baseline.name "
+            "(the demo: make demo BASELINE=1, or interplay demo --baseline)."
         )
         return None
     assert inputs.baseline is not None
     assert inputs.baseline_template is not None
     with context.progress.phase("loading the baseline LLM"):
         other = load_model(wanted.name, dtype=settings.model.dtype, device=context.device, revision=wanted.revision)
-        among = label_rows(inputs, settings)
+        among = label_rows(inputs.baseline, inputs.labels, settings)
         probes = prepare_probes(context, inputs.baseline, other.tokenizer, inputs.baseline_template, among, "baseline")
     if not any(probes):
         raise InterplayError(
@@ -246,13 +278,13 @@ def measure_baseline(context: Context, inputs: Inputs) -> tuple[list[Unit | None
         return contextlib.nullcontext(other.model)
 
     delta = calibrate(context.folder.path / "calibration-baseline.json", opener, probes, settings, other.sha256)
-    condition = Condition("baseline", 0, other.sha256, probes, delta.tolerance, opener)
+    condition = Condition("baseline", 0, other.sha256, other.sha256, probes, delta.tolerance, opener)
     with context.progress.phase("baseline LLM", len(probes)) as advance:
         return measure(context.folder.path, condition, settings, advance), other.sha256
 
 
 @contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
+def quiet_libraries() -> Generator[None]:
     """Keep loading bars and deprecation talk of the libraries off the terminal while our own progress is on it."""
     import warnings
 

@@ -31,8 +31,6 @@ _ADAPTER_SETTINGS = (
     "rank_pattern",
     "alpha_pattern",
 )
-# Tensors that peft keeps beside the base. Others (a trained bias, an embedding saved along) it would write into the base.
-_BESIDE_THE_BASE = re.compile(r"\.(lora_[A-Za-z_]+|modules_to_save)(\.|$)")
 
 
 @dataclass(frozen=True)
@@ -205,7 +203,8 @@ def _with_adapter(path: Path, base: LoadedModel):
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError, safe_open
 
-    kind = _adapter_config(path).get("peft_type")
+    config = _adapter_config(path)
+    kind = config.get("peft_type")
     if kind != "LORA":
         raise InterplayError(f"the adapter in {path} is of type {kind!r}: only LoRA adapters can be put on a base")
     try:
@@ -214,7 +213,11 @@ def _with_adapter(path: Path, base: LoadedModel):
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InterplayError(f"cannot read the adapter in {path} ({reason}): save it again") from error
-    if inside := sorted(name for name in stored if not _BESIDE_THE_BASE.search(name)):
+    # Whole modules that were trained along are kept in copies; any other weight (a bias, an embedding saved along) peft
+    # would write into the base.
+    copied = [re.escape(str(module)) for module in config.get("modules_to_save") or ()]
+    beside = re.compile("|".join([r"\.lora_[A-Za-z_]+(\.|$)", *(rf"{module}\." for module in copied)]))
+    if inside := sorted(name for name in stored if not beside.search(name)):
         raise InterplayError(
             f"the adapter in {path} holds weights of the base itself (first: {inside[0]}): merge it into its base and "
             "give the whole model as a checkpoint"

@@ -118,6 +118,9 @@ def load_tokenizer(name: str, *, revision: str | None = None):
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     except Exception as error:  # transformers raises a zoo of types here; all mean the same to the user
         raise _problem(name, local, error) from error
+    # From a folder without tokenizer files transformers makes a tokenizer of nothing but special tokens.
+    if len(tokenizer) < 64 and not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise InterplayError(f"{name!r} has no tokenizer files: put its tokenizer.json beside its weights")
     if not tokenizer.is_fast:
         raise InterplayError(
             f"{name!r} has no fast tokenizer (tokenizer.json), which is needed to find words by offsets"

@@ -155,7 +155,8 @@ def score_prepared(model, prepared: Prepared, *, batch_tokens: int = 4096, noise
     picks = np.unique(np.linspace(0, last, min(max(noise_coalitions, 2), last + 1)).round().astype(int))
     plain = np.array([score_rows(model, ids[p : p + 1], prepared.target_ids, **options)[0] for p in picks])
     values = None
-    if supports_trie(model):
+    # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
+    if supports_trie(model) and list(prepared.spans) == sorted(prepared.spans) and np.isfinite(plain).all():
         values = score_trie(
             model,
             prepared.input_ids,
@@ -166,7 +167,7 @@ def score_prepared(model, prepared: Prepared, *, batch_tokens: int = 4096, noise
             budget=batch_tokens,
         )
         worst = np.abs(values[picks] - plain).max()
-        if np.isfinite(plain).all() and not worst <= _allowed(model, plain):
+        if not worst <= _allowed(model, plain):
             warnings.warn(
                 f"the packed trie differs from plain forward passes by {worst:.2g} nats on sample {prepared.sample.id!r}; "
                 "plain batches are used instead, which take longer",
@@ -231,7 +232,8 @@ def score(
     Args:
         model, tokenizer: a transformers causal LM (a peft model too) and its fast tokenizer; neither is changed.
         samples: from `interplay.make_sample`; n up to 16 words each.
-        template: how the prompt is written; must be the one that training used.
+        template: the one the samples were made with, and training used. A sample holds its conversation already; what is
+            taken from here is whether a chat template writes it, and which special tokens its wording spells on purpose.
         mask: baseline token (text or id) for masked words; default `<unk>`, else pad, else a reserved token [lineage].
         target_tokens: how many tokens of the response are scored, teacher-forced; 1 in the paper.
         progress: called with (samples done, samples in all).

@@ -1,14 +1,20 @@
 """Fine-tune with TRL's SFTTrainer and leave checkpoints at a schedule of steps.
 
 Rows are tokenised by the same code that scoring uses and handed over ready-made, so training and scoring share one prompt
-string by construction. Everything else (optimiser, schedule, LoRA, saving, resuming) is TRL's, peft's and transformers'.
+string by construction. Everything else (optimiser, schedule, LoRA, saving, resuming) is TRL's, peft's and transformers'; what
+they would send over a network is left out.
 """
 
+import contextlib
+import copy
 import json
 import logging
 import math
+import os
+import re
 import shutil
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +25,8 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.scoring.models import LoadedModel
 
-# What a checkpoint needs to be resumed but not to be read: removed once the training is whole. They are pickles.
+# What a checkpoint needs to be resumed but not to be read: removed once a newer one is there and when the training is whole.
+# They are pickles, and for full fine-tuning twice the size of the weights.
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "training_args.bin")
 
 
@@ -45,8 +52,13 @@ class SftPlan:
     save_at: tuple[int, ...]
 
 
-def tokenise(rows: Sequence[Row], tokenizer, template: PromptTemplate) -> tuple[list[dict], list[tuple[str, str]]]:
-    """Rows as `{input_ids, labels}` with the prompt's labels at -100, and (id, reason) of the rows left out."""
+def tokenise(
+    rows: Sequence[Row], tokenizer, template: PromptTemplate, max_length: int | None = None
+) -> tuple[list[dict], list[tuple[str, str]]]:
+    """Rows as `{input_ids, labels}` with the prompt's labels at -100, and (id, reason) of the rows left out.
+
+    With `max_length`, rows whose response would begin behind it are left out with that reason.
+    """
     examples, skipped = [], []
     for row in rows:
         try:
@@ -55,6 +67,9 @@ def tokenise(rows: Sequence[Row], tokenizer, template: PromptTemplate) -> tuple[
             skipped.append((row.id, str(reason)))
             continue
         prompt, target = list(encoded.input_ids), list(encoded.target_ids)
+        if max_length is not None and len(prompt) >= max_length:
+            skipped.append((row.id, f"its prompt of {len(prompt)} tokens leaves none of max_length {max_length}"))
+            continue
         examples.append({"input_ids": prompt + target, "labels": [-100] * len(prompt) + target})
     return examples, skipped
 
@@ -70,33 +85,57 @@ def finetune(
 ) -> list[dict[str, Any]]:
     """Train `base` (its model is changed: hand over one of its own) and write `folder/checkpoint-<step>`.
 
-    A training that was cut off goes on from its last whole checkpoint. Returns the log: one `{step, loss, learning_rate}`
-    per optimiser step, also kept in `folder/training_log.json`, which is written last and marks the training as whole.
+    A training that was cut off goes on from its last whole checkpoint, to the same weights. Returns the log: one `{step,
+    loss, learning_rate}` per optimiser step, also kept in `folder/training_log.json`, which marks the training as whole.
+    The global random state is seeded with `plan.seed`; the tokenizer stays as it is.
 
     Args:
-        examples: from `tokenise`.
+        examples: from `tokenise`. Behind `plan.max_length` tokens they are cut, as TRL does; without a response token left
+            they are left out.
         on_step: called with (step, steps in all, loss).
 
-    Raises InterplayError when a target module does not exist or there is nothing to train on.
+    Raises InterplayError when a target module does not exist, there is nothing to train on, or the loss or the weights are
+    no longer finite.
     """
     done = folder / "training_log.json"
     if done.exists():
+        _remove_resume_files(folder)
         return json.loads(done.read_text())
-    if not examples:
-        raise InterplayError("no training rows are left: every row was skipped, see the reasons above")
+    kept = _cut(examples, plan.max_length)
+    if not kept:
+        why = (
+            f"no response begins within training.max_length {plan.max_length}" if examples else "every row was skipped"
+        )
+        raise InterplayError(f"no training rows are left: {why}; see the reasons in the report, or give other data")
     from datasets import Dataset
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, set_seed
     from trl import SFTConfig, SFTTrainer
 
     class Schedule(TrainerCallback):
-        """Saves at the scheduled steps and reports progress; touches nothing else."""
+        """Saves at the scheduled steps, reports progress, stops at a loss that is not finite; touches nothing else."""
 
         def on_step_end(self, args, state, control, **kwargs):
             control.should_save = state.global_step in plan.save_at
 
+        def on_save(self, args, state, control, **kwargs):
+            _remove_resume_files(folder, but=f"checkpoint-{state.global_step}")
+
         def on_log(self, args, state, control, logs=None, **kwargs):
-            if on_step is not None and logs and "loss" in logs:
+            if not logs or "loss" not in logs:
+                return
+            if not math.isfinite(logs["loss"]):
+                raise _not_finite(f"the training loss is {logs['loss']} at step {state.global_step}")
+            if on_step is not None:
                 on_step(state.global_step, state.max_steps, float(logs["loss"]))
+
+    class OfflineTrainer(SFTTrainer):
+        """Without TRL's usage statistics, which it sends from the constructor, and without its model card."""
+
+        def _send_telemetry(self):
+            pass
+
+        def create_model_card(self, *args, **kwargs):
+            pass
 
     folder.mkdir(parents=True, exist_ok=True)
     config = SFTConfig(
@@ -121,43 +160,59 @@ def finetune(
         disable_tqdm=True,
         gradient_checkpointing=False,
         dataloader_pin_memory=False,
+        dataset_kwargs={"skip_prepare_dataset": True},  # the rows are tokenised and cut already
     )
-    quiet = logging.getLogger("accelerate")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        trainer = SFTTrainer(
-            model=base.model,
-            args=config,
-            train_dataset=Dataset.from_list(list(examples)),
-            processing_class=base.tokenizer,
-            peft_config=_lora(plan, base.name) if plan.method == "lora" else None,
-            callbacks=[Schedule()],
-        )
+    if config.n_gpu > 1:
+        config._n_gpu = 1  # TRL refuses the DataParallel that the Trainer would use on its own for several GPUs
+    # LoRA's matrices are drawn when the trainer wraps the model. TRL seeds before that since 1.0 or so; others seed after it.
+    set_seed(plan.seed)
+    with _quiet():
+        try:
+            trainer = OfflineTrainer(
+                model=base.model,
+                args=config,
+                train_dataset=Dataset.from_list(kept),
+                # A copy: the trainer gives a tokenizer without a padding token one.
+                processing_class=copy.deepcopy(base.tokenizer),
+                peft_config=_lora(plan, base.name) if plan.method == "lora" else None,
+                callbacks=[Schedule()],
+            )
+        except ValueError as error:
+            if plan.method == "lora" and re.search(r"target.modules|lm_head", str(error), re.IGNORECASE):
+                reason = " ".join(str(error).split())[:200]
+                raise InterplayError(
+                    f"training.targets {plan.targets!r} cannot be trained (set it to all-linear): {reason}"
+                ) from error
+            raise
         _mute(trainer)
         trainer.train(resume_from_checkpoint=_last_whole(folder))
-    except ValueError as error:
-        if "arget modules" in str(error):
-            raise InterplayError(f"training.targets {plan.targets!r}: {' '.join(str(error).split())[:200]}") from error
-        raise
-    finally:
-        quiet.setLevel(level)
+    if not all(bool(p.isfinite().all()) for p in trainer.model.parameters() if p.requires_grad):
+        raise _not_finite(f"the weights after step {plan.steps} are not finite")
     log = [
         {"step": entry["step"], "loss": entry["loss"], "learning_rate": entry["learning_rate"]}
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    if any(not math.isfinite(entry["loss"]) for entry in log):
-        raise InterplayError(
-            "the training loss became NaN or infinite: lower training.learning_rate or set training.bf16 to false"
-        )
-    for checkpoint in folder.glob("checkpoint-*"):
-        for name in RESUME_FILES:
-            (checkpoint / name).unlink(missing_ok=True)
     partial = done.with_suffix(".tmp")
     partial.write_text(json.dumps(log, indent=1) + "\n")
     partial.replace(done)
+    # After the log: the other way round a kill in between would leave checkpoints that nothing can be resumed from.
+    _remove_resume_files(folder)
     return log
+
+
+def _cut(examples: Sequence[dict], max_length: int | None) -> list[dict]:
+    """Examples cut to `max_length` tokens, without those that have no response token left.
+
+    >>> _cut([{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}, {"input_ids": [5, 6, 7], "labels": [-100, -100, 7]}], 2)
+    [{'input_ids': [5, 6], 'labels': [-100, 6]}]
+    """
+    cut = [{key: list(example[key][:max_length]) for key in ("input_ids", "labels")} for example in examples]
+    return [example for example in cut if any(label != -100 for label in example["labels"])]
+
+
+def _not_finite(what: str) -> InterplayError:
+    return InterplayError(f"{what}: lower training.learning_rate or set training.bf16 to false")
 
 
 def _lora(plan: SftPlan, base_name: str):
@@ -183,12 +238,46 @@ def _mute(trainer) -> None:
     trainer.remove_callback(ProgressCallback)
 
 
-def _last_whole(folder: Path) -> str | None:
-    """The newest checkpoint that can be resumed from; torn ones are removed."""
-    whole = []
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2])):
-        if all((checkpoint / name).exists() for name in ("trainer_state.json", "optimizer.pt", "rng_state.pth")):
-            whole.append(checkpoint)
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the talk of accelerate, and without the look-up on a hub that peft makes at every save.
+
+    peft asks whether the base's vocabulary grew, by the base's name; ours did not, and that name may be no hub's.
+    """
+    logger = logging.getLogger("accelerate")
+    level, offline = logger.level, os.environ.get("HF_HUB_OFFLINE")
+    logger.setLevel(logging.ERROR)
+    os.environ["HF_HUB_OFFLINE"] = "1"  # peft reads it at the time; huggingface_hub read it when it was imported
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Could not find a config file in")
+            yield
+    finally:
+        logger.setLevel(level)
+        if offline is None:
+            del os.environ["HF_HUB_OFFLINE"]
         else:
+            os.environ["HF_HUB_OFFLINE"] = offline
+
+
+def _remove_resume_files(folder: Path, but: str = "") -> None:
+    for checkpoint in folder.glob("checkpoint-*"):
+        for name in RESUME_FILES if checkpoint.name != but else ():
+            (checkpoint / name).unlink(missing_ok=True)
+
+
+def _last_whole(folder: Path) -> str | None:
+    """The newest checkpoint that can be resumed from; torn ones are removed.
+
+    `trainer_state.json` is written last, so it tells whole from torn; older whole ones have no resume files any more.
+    """
+    newest = None
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2])):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())
+        except (OSError, ValueError):
             shutil.rmtree(checkpoint)
-    return str(whole[-1]) if whole else None
+            continue
+        if (checkpoint / "optimizer.pt").exists() and (checkpoint / "rng_state.pth").exists():
+            newest = checkpoint
+    return str(newest) if newest else None

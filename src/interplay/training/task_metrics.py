@@ -109,7 +109,8 @@ def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float, 
     share = successes / trials
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return share, float(max(0.0, centre - half)), float(min(1.0, centre + half))
+    # At 0 and at 1 an end is the share itself, but for rounding.
+    return share, float(min(share, max(0.0, centre - half))), float(max(share, min(1.0, centre + half)))
 
 
 Item = tuple[Sequence[int], Sequence[int]]  # token ids of a prompt and of what follows it

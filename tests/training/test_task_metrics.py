@@ -1,0 +1,183 @@
+"""Eval loss and accuracy against plain computations, one unpadded row at a time."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interplay.scoring.models import load_model
+from interplay.training import task_metrics
+from interplay.training.task_metrics import EvalSet, evaluate, prepare_eval, wilson
+
+LABELS = ("anger", "joy", "love", "sadness")
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_folder):
+    made = {}
+
+    def load(architecture, dtype="float64"):
+        if (architecture, dtype) not in made:
+            made[architecture, dtype] = load_model(str(tiny_folder(architecture)), dtype=dtype).model
+        return made[architecture, dtype]
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def data(rows, template, tiny_tokenizer) -> EvalSet:
+    return prepare_eval(rows, LABELS, tiny_tokenizer, template)
+
+
+def logprobs(model, prompt, target) -> torch.Tensor:
+    """Log p of each target token [m], teacher-forced; no padding, no batch."""
+    with torch.no_grad():
+        out = model(input_ids=torch.tensor([[*prompt, *target]]), use_cache=False).logits[0]
+    at = torch.arange(len(prompt) - 1, len(prompt) + len(target) - 1)
+    return out.double().log_softmax(-1)[at, torch.tensor(target)]
+
+
+def plain(model, data) -> tuple[float, float]:
+    """Eval loss and the accuracy of the likeliest whole label."""
+    own = torch.cat([logprobs(model, e.input_ids, e.target_ids) for e in data.encoded])
+    hits = []
+    for e, gold in zip(data.encoded, data.gold or (), strict=False):
+        sums = [float(logprobs(model, e.input_ids, ids).sum()) for ids in data.label_ids]
+        hits.append(int(np.argmax(sums)) == gold)
+    return float(-own.mean()), float(np.mean(hits)) if hits else float("nan")
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "qwen3"])
+def test_eval_loss_is_that_of_single_rows_whatever_the_batches(loaded, data, architecture):
+    model = loaded(architecture)
+    expected, _ = plain(model, data)
+    lengths = {len(e.input_ids) for e in data.encoded}
+    assert len(lengths) > 3  # so that batches are padded
+    results = [evaluate(model, data, batch_tokens=b) for b in (1, 150, 100_000)]
+    for result in results:
+        assert result.eval_loss == pytest.approx(expected, rel=1e-9)
+        assert result.rows == len(data.encoded)
+        assert result.accuracy == results[0].accuracy
+    single = loaded(architecture, "float32")
+    assert evaluate(single, data).eval_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_head_never_gives_more_logits_than_allowed(loaded, data, monkeypatch):
+    model = loaded("llama")
+    expected = evaluate(model, data)
+    seen = []
+    hook = model.lm_head.register_forward_hook(lambda m, args, out: seen.append(out.numel()))
+    monkeypatch.setattr(task_metrics, "MAX_LOGITS", 40 * 384)
+    limited = evaluate(model, data)
+    hook.remove()
+    assert len(seen) > 1
+    assert max(seen) <= 40 * model.config.vocab_size
+    assert limited.eval_loss == pytest.approx(expected.eval_loss, rel=1e-12)
+    assert limited.accuracy == expected.accuracy
+
+
+def test_tokens_are_weighted_equally_not_rows(loaded, rows, template, tiny_tokenizer):
+    model = loaded("qwen2")
+    short = replace(rows[0], target="joy", label=None)
+    long = replace(rows[1], target="we had to laugh at all the food", label=None)
+    both = prepare_eval([short, long], None, tiny_tokenizer, template)
+    parts = [prepare_eval([row], None, tiny_tokenizer, template) for row in (short, long)]
+    sizes = [len(p.encoded[0].target_ids) for p in parts]
+    losses = [evaluate(model, p).eval_loss for p in parts]
+    assert sizes[0] != sizes[1]
+    assert evaluate(model, both).eval_loss == pytest.approx(np.average(losses, weights=sizes), rel=1e-9)
+    result = evaluate(model, both)
+    assert (result.accuracy, result.accuracy_lo, result.accuracy_hi) == (None, None, None)
+
+
+def test_accuracy_by_the_first_token_where_first_tokens_differ(loaded, data):
+    firsts = [ids[0] for ids in data.label_ids]
+    assert len(set(firsts)) == len(firsts)
+    model = loaded("gemma3")
+    hits = []
+    for e, gold in zip(data.encoded, data.gold, strict=True):
+        ranked = [float(logprobs(model, e.input_ids, [first])[0]) for first in firsts]
+        hits.append(int(np.argmax(ranked)) == gold)
+    result = evaluate(model, data)
+    assert result.accuracy == np.mean(hits)
+    assert (result.accuracy, result.accuracy_lo, result.accuracy_hi) == wilson(sum(hits), len(hits))
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 300, 100_000])
+def test_accuracy_by_the_whole_label_where_first_tokens_collide(loaded, rows, template, tiny_tokenizer, batch_tokens):
+    colliding = ("joy", "joyless", "just so", "sadness")
+    relabelled = [replace(row, target=colliding[i % 4], label=colliding[i % 4]) for i, row in enumerate(rows)]
+    data = prepare_eval(relabelled, colliding, tiny_tokenizer, template)
+    firsts = [ids[0] for ids in data.label_ids]
+    assert len(set(firsts)) < len(firsts)
+    for architecture in ("llama", "qwen3"):
+        model = loaded(architecture)
+        _, accuracy = plain(model, data)
+        assert evaluate(model, data, batch_tokens=batch_tokens).accuracy == accuracy
+
+
+def test_a_model_that_knows_the_answer_is_right(rows, template, tiny_tokenizer, data, loaded):
+    """Gold in hand: logits that put all weight on the row's own next token give loss 0 and accuracy 1."""
+
+    class Oracle(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.config = inner, inner.config
+
+        def get_input_embeddings(self):
+            return self.inner.get_input_embeddings()
+
+        def forward(self, input_ids, attention_mask=None):
+            following = torch.roll(input_ids, -1, dims=1)
+            logits = torch.nn.functional.one_hot(following, self.config.vocab_size).double() * 1e3
+            return type("Out", (), {"logits": logits})
+
+    result = evaluate(Oracle(loaded("llama")), data)
+    assert result.eval_loss == pytest.approx(0.0, abs=1e-9)
+    assert result.accuracy == 1.0
+
+
+def test_progress_and_an_empty_set(loaded, data):
+    seen = []
+    evaluate(loaded("llama"), data, batch_tokens=150, progress=lambda *a: seen.append(a))
+    assert seen[-1] == (len(data.encoded), len(data.encoded))
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    nothing = evaluate(loaded("llama"), EvalSet((), (), None, ()))
+    assert np.isnan(nothing.eval_loss)
+    assert (nothing.accuracy, nothing.rows) == (None, 0)
+
+
+def test_the_model_keeps_its_mode(loaded, data):
+    model = loaded("qwen2")
+    model.train()
+    evaluate(model, data)
+    assert all(m.training for m in model.modules())
+    model.eval()
+
+
+def test_rows_that_cannot_be_used_are_named(rows, template, tiny_tokenizer):
+    special = replace(rows[0], id="special", target="<|im_end|>")
+    strange = replace(rows[1], id="strange", label="hunger")
+    unlabelled = replace(rows[2], id="unlabelled", label=None)
+    data = prepare_eval([special, strange, unlabelled, rows[3]], LABELS, tiny_tokenizer, template)
+    assert len(data.encoded) == 1
+    assert data.gold == (LABELS.index(rows[3].label),)
+    reasons = dict(data.skipped)
+    assert set(reasons) == {"special", "strange", "unlabelled"}
+    assert "'hunger' is not among the labels" in reasons["strange"]
+    without = prepare_eval([strange, rows[3]], None, tiny_tokenizer, template)
+    assert (len(without.encoded), without.gold, without.label_ids) == (2, None, None)
+
+
+@given(st.integers(0, 40), st.integers(1, 40))
+def test_wilson_solves_its_equation(successes, trials):
+    successes = min(successes, trials)
+    share, low, high = wilson(successes, trials)
+    assert share == successes / trials
+    assert 0 <= low <= share <= high <= 1
+    # The ends are the p at which the observed share lies 1.96 standard errors away.
+    for p in (low, high):
+        assert (share - p) ** 2 == pytest.approx(1.96**2 * p * (1 - p) / trials, abs=1e-9)
