@@ -128,7 +128,9 @@ class ForkServer:
 
     def close(self) -> None:
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
+        self.process.stdout.close()
         self.process.wait(timeout=60)
 
 

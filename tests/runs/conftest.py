@@ -32,7 +32,7 @@ def a_copy(finished, tmp_path):
     return Path(shutil.copytree(finished.folder, tmp_path / "run"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fork_server():
     # Another hash seed than the command's: the order of a set must not reach a file.
     server = ForkServer(PYTHONHASHSEED="2")

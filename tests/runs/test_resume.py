@@ -41,10 +41,9 @@ def test_times_stay_those_of_the_work(finished, a_copy):
 
 @pytest.mark.parametrize("chain", [0, 1, 2])
 def test_killed_at_any_file_it_writes_it_ends_in_the_same_bytes(finished, fork_server, tmp_path, chain):
-    """SIGKILL at seeded file operations, several times over one run; the operations of a whole run number some 270."""
+    """SIGKILL at seeded file operations, several times over one run; a whole run has some 270, the first 60 in training."""
     rng = random.Random(chain)
     out = tmp_path / "run"
-    # Two of the kills fall into the training (the first 120 operations or so), the third where units are written.
     for kill_at in (rng.randrange(5, 60), rng.randrange(20, 60), rng.randrange(40, 90)):
         died_of, _ = fork_server.make(finished.wanted, out, kill_at)
         assert died_of == 9

@@ -171,3 +171,8 @@ def test_a_wheel_in_parts_is_assembled_once_and_never_half(file, tmp_path, cache
 def test_an_unknown_name_has_no_wheel():
     assert ours.wheel_folder("nobody/nothing") is None
     assert ours.wheel_gguf("nobody/nothing") is None
+
+
+def test_a_model_that_ties_its_embeddings_has_no_output_matrix(tmp_path):
+    model = load_model(str(write_gguf(tmp_path / "tied.gguf", leave_out="output.weight"))).model
+    assert torch.equal(model.get_input_embeddings().weight, model.get_output_embeddings().weight)

@@ -105,6 +105,10 @@ def cut_at(step):
     return on_step
 
 
+def cut_now(*args, **kwargs):
+    raise Cut
+
+
 @pytest.mark.parametrize(("method", "accumulation"), [("lora", 1), ("lora", 3), ("full", 1)])
 def test_an_interrupted_training_ends_in_the_same_bits(train, tmp_path, method, accumulation):
     options = {"method": method, "accumulation": accumulation, "steps": 6, "save_at": (2, 4, 6)}
@@ -143,6 +147,18 @@ def test_a_torn_checkpoint_is_dropped(train, tmp_path, damage):
     train(cut, on_step=lambda step, *rest: seen.append(step), **options)
     assert seen == [1, 2, 3, 4]  # nothing whole was left, so from the start
     assert weights(cut, 4) == weights(tmp_path / "whole", 4)
+
+
+def test_cut_off_between_the_last_checkpoint_and_the_log(train, tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.replace", cut_now)
+        with pytest.raises(Cut):
+            train(tmp_path / "cut")
+    (tmp_path / "cut" / "checkpoint-best").mkdir()  # the user's own
+    assert train(tmp_path / "cut", on_step=lambda *a: pytest.fail("trained again")) == whole
+    assert weights(tmp_path / "cut", 3) == weights(tmp_path / "whole", 3)
+    assert (tmp_path / "cut" / "checkpoint-best").exists()
 
 
 def test_a_whole_training_is_not_done_again(train, tmp_path):

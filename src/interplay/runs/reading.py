@@ -84,6 +84,8 @@ def refuse_odd(value: Any) -> None:
 def override(raw: dict[str, Any], assignment: str) -> dict[str, Any]:
     """A copy of `raw` with one `a.b=c` applied; c is read as YAML, so numbers, lists and null are themselves.
 
+    A mapping is one only in braces: a prompt template such as `Text: {text}` stays the text it is.
+
     >>> override({"probes": {"n": 7, "count": 3}}, "probes.n=8")
     {'probes': {'n': 8, 'count': 3}}
     """
@@ -94,6 +96,8 @@ def override(raw: dict[str, Any], assignment: str) -> dict[str, Any]:
     try:
         value = parse_yaml(text) if text.strip() else ""
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        value = text
+    if isinstance(value, dict) and (not text.lstrip().startswith("{") or text.strip() == "{text}"):
         value = text
     *parents, leaf = parts
     copy = dict(raw)

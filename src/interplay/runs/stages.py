@@ -146,19 +146,30 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
 
 
 def _settle(folder: Path) -> None:
-    """Bring a whole training to its last form: no pickles for resuming it, and one order of target modules.
+    """Bring a whole training to its last form, the same bytes whether or not it was interrupted.
 
-    peft writes those in the order of a set, which is another one in every process.
+    Gone are the pickles for resuming it. peft writes target modules in the order of a set, which is another one in every
+    process; TRL counts tokens from the start of its process, not of the training.
     """
     for name in RESUME_FILES:
         for file in folder.glob(f"checkpoint-*/{name}"):
             file.unlink()
     for file in folder.glob("checkpoint-*/adapter_config.json"):
         config = json.loads(file.read_text(encoding="utf-8"))
-        targets = config.get("target_modules")
-        if isinstance(targets, list) and targets != sorted(targets):
-            config["target_modules"] = sorted(targets)
-            write_text(file, json.dumps(config, indent=2, sort_keys=True))
+        _replace_json(file, config, config | {"target_modules": _sorted(config.get("target_modules"))})
+    for file in folder.glob("checkpoint-*/trainer_state.json"):
+        state = json.loads(file.read_text(encoding="utf-8"))
+        log = [{k: v for k, v in entry.items() if k != "num_tokens"} for entry in state.get("log_history", [])]
+        _replace_json(file, state, state | {"log_history": log})
+
+
+def _sorted(targets: Any) -> Any:
+    return sorted(targets) if isinstance(targets, list) else targets
+
+
+def _replace_json(file: Path, old: Any, new: Any) -> None:
+    if new != old:
+        write_text(file, json.dumps(new, indent=2, sort_keys=True) + "\n")
 
 
 def use_bf16(wanted: bool | str, device: str) -> bool:

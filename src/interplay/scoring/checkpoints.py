@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def find_twins(hashes: Mapping[int, str]) -> list[tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32") -> Iterator[Any]:
+def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32") -> Generator[Any]:
     """The model at a checkpoint, in evaluation mode. On leaving, the base is as it was.
 
     Args:
@@ -164,8 +164,8 @@ def _same_shape(model, base: LoadedModel, path: Path) -> None:
         config = m.config.get_text_config()
         return {
             "vocabulary": m.get_input_embeddings().weight.shape[0],
-            "hidden size": config.hidden_size,
-            "number of layers": config.num_hidden_layers,
+            "hidden size": getattr(config, "hidden_size", None),
+            "number of layers": getattr(config, "num_hidden_layers", None),
             "architecture": config.model_type,
         }
 
@@ -178,7 +178,7 @@ def _same_shape(model, base: LoadedModel, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _restored(model) -> Iterator[None]:
+def _restored(model) -> Generator[None]:
     """Put back the tree of modules, their modes, what needs gradients, and the model's attributes, also after an error.
 
     peft replaces layers in place, and a load that fails leaves it half done; its own `unload` knows only what it finished.

@@ -9,7 +9,7 @@ model comes back.
 import contextlib
 import copy
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def evaluating(model) -> Iterator[None]:
+def evaluating(model) -> Generator[None]:
     """Evaluation mode without gradients; the mode of every submodule comes back, also after an exception."""
     import torch
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from interplay.errors import InterplayError
 
@@ -78,8 +79,8 @@ def as_model_folder(gguf: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
-        model, info = AutoModelForCausalLM.from_pretrained(
+        tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,
             dtype=torch.float32,
@@ -89,6 +90,7 @@ def as_model_folder(gguf: Path) -> Path:
     except Exception as error:  # a damaged file fails wherever it is damaged, with any type of error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InterplayError(f"cannot read {gguf} as a GGUF causal LM: {reason}") from error
+    model, info = loaded
     # transformers fills holes with random numbers; once saved as a folder nothing would tell.
     if missing := sorted(info.get("missing_keys") or ()):
         raise InterplayError(f"{gguf} lacks {len(missing)} weights of its model (first: {missing[0]}): get it again")

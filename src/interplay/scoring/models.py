@@ -94,7 +94,7 @@ def _adapter_base(path: Path) -> str:
 
 
 def _problem(name: str, local: bool, error: Exception) -> InterplayError:
-    reason = " ".join(str(error).split())[:240]
+    reason = " ".join(str(error).split())[:240] or type(error).__name__
     if local:
         folder = Path(name).expanduser()
         pickled = sorted(p.name for p in folder.glob("*.bin")) if folder.is_dir() else []
@@ -115,7 +115,7 @@ def load_tokenizer(name: str, *, revision: str | None = None):
 
     source, local = resolve(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     except Exception as error:  # transformers raises a zoo of types here; all mean the same to the user
         raise _problem(name, local, error) from error
     # From a folder without tokenizer files transformers makes a tokenizer of nothing but special tokens.
@@ -152,7 +152,7 @@ def load_weights(name: str, *, dtype: str = "float32", device: str = "cpu", revi
         raise InterplayError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
     source, local = resolve(name)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             revision=revision,
             dtype=getattr(torch, dtype),
@@ -162,6 +162,7 @@ def load_weights(name: str, *, dtype: str = "float32", device: str = "cpu", revi
         )
     except Exception as error:
         raise _problem(name, local, error) from error
+    model, info = loaded
     if getattr(model, "_hf_peft_config_loaded", False):
         raise InterplayError(f"{name!r} is a LoRA adapter, not a model: give its base and the adapter apart")
     missing = sorted(info.get("missing_keys") or ())

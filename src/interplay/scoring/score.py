@@ -8,7 +8,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.forward import score_rows
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
+from interplay.scoring.products import fast_products
 from interplay.scoring.trie import score_trie, supports_trie
 
 if TYPE_CHECKING:
@@ -150,32 +151,33 @@ def score_prepared(model, prepared: Prepared, *, batch_tokens: int = 4096, noise
     """
     _same_vocabulary(model, prepared)
     ids = masked_ids(prepared.input_ids, prepared.spans, prepared.mask_id)
-    options = {"among": prepared.among, "batch_tokens": batch_tokens}
+    options: dict[str, Any] = {"among": prepared.among, "batch_tokens": batch_tokens}
     last = len(ids) - 1
     picks = np.unique(np.linspace(0, last, min(max(noise_coalitions, 2), last + 1)).round().astype(int))
     plain = np.array([score_rows(model, ids[p : p + 1], prepared.target_ids, **options)[0] for p in picks])
     values = None
-    # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
-    if supports_trie(model) and list(prepared.spans) == sorted(prepared.spans) and np.isfinite(plain).all():
-        values = score_trie(
-            model,
-            prepared.input_ids,
-            prepared.spans,
-            prepared.mask_id,
-            prepared.target_ids,
-            among=prepared.among,
-            budget=batch_tokens,
-        )
-        worst = np.abs(values[picks] - plain).max()
-        if not worst <= _allowed(model, plain):
-            warnings.warn(
-                f"the packed trie differs from plain forward passes by {worst:.2g} nats on sample {prepared.sample.id!r}; "
-                "plain batches are used instead, which take longer",
-                stacklevel=2,
+    with fast_products(model):
+        # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
+        if supports_trie(model) and list(prepared.spans) == sorted(prepared.spans) and np.isfinite(plain).all():
+            values = score_trie(
+                model,
+                prepared.input_ids,
+                prepared.spans,
+                prepared.mask_id,
+                prepared.target_ids,
+                among=prepared.among,
+                budget=batch_tokens,
             )
-            values = None
-    if values is None:
-        values = score_rows(model, ids, prepared.target_ids, shared=prepared.shared, **options)
+            worst = np.abs(values[picks] - plain).max()
+            if not worst <= _allowed(model, plain):
+                warnings.warn(
+                    f"the packed trie differs from plain forward passes by {worst:.2g} nats on sample {prepared.sample.id!r}; "
+                    "plain batches are used instead, which take longer",
+                    stacklevel=2,
+                )
+                values = None
+        if values is None:
+            values = score_rows(model, ids, prepared.target_ids, shared=prepared.shared, **options)
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InterplayError(
@@ -198,11 +200,11 @@ def score_prepared(model, prepared: Prepared, *, batch_tokens: int = 4096, noise
 
 
 def _allowed(model, scores: np.ndarray) -> float:
-    """Largest difference between two evaluations of one prompt that rounding can explain: 2^12 units in the last place."""
+    """Largest difference between two evaluations of one prompt that rounding can explain: 2^9 units in the last place."""
     import torch
 
     dtype = next(model.parameters()).dtype
-    return 4096 * torch.finfo(dtype).eps * max(1.0, float(np.abs(scores).max()))
+    return 512 * torch.finfo(dtype).eps * max(1.0, float(np.abs(scores).max()))
 
 
 def _same_vocabulary(model, prepared: Prepared) -> None:

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,37 @@ def finetune(
     if done.exists():
         _remove_resume_files(folder)
         return json.loads(done.read_text())
+    last = _last_whole(folder)
+    state: dict[str, Any] = json.loads((last / "trainer_state.json").read_text()) if last else {"global_step": 0}
+    # Resumed behind its last step, the Trainer would make another one.
+    history = (
+        state["log_history"]
+        if state["global_step"] >= plan.steps
+        else _train(base, examples, plan, folder, last, device, on_step)
+    )
+    log = [
+        {"step": entry["step"], "loss": entry["loss"], "learning_rate": entry["learning_rate"]}
+        for entry in history
+        if "loss" in entry
+    ]
+    partial = done.with_suffix(".tmp")
+    partial.write_text(json.dumps(log, indent=1) + "\n")
+    partial.replace(done)
+    # After the log: the other way round a kill in between would leave checkpoints that nothing can be resumed from.
+    _remove_resume_files(folder)
+    return log
+
+
+def _train(
+    base: LoadedModel,
+    examples: Sequence[dict],
+    plan: SftPlan,
+    folder: Path,
+    last: Path | None,
+    device: str,
+    on_step: Callable[[int, int, float], None] | None,
+) -> list[dict[str, Any]]:
+    """Run TRL's trainer from the checkpoint `last`, or from the start; returns its log history."""
     kept = _cut(examples, plan.max_length)
     if not kept:
         why = (
@@ -112,10 +143,12 @@ def finetune(
     from trl import SFTConfig, SFTTrainer
 
     class Schedule(TrainerCallback):
-        """Saves at the scheduled steps, reports progress, stops at a loss that is not finite; touches nothing else."""
+        """Saves at the scheduled steps, reports progress, stops at what is not finite; touches nothing else."""
 
-        def on_step_end(self, args, state, control, **kwargs):
+        def on_step_end(self, args, state, control, model: Any = None, **kwargs):
             control.should_save = state.global_step in plan.save_at
+            if control.should_save and not all(bool(p.isfinite().all()) for p in model.parameters() if p.requires_grad):
+                raise _not_finite(f"the weights after step {state.global_step} are not finite")
 
         def on_save(self, args, state, control, **kwargs):
             _remove_resume_files(folder, but=f"checkpoint-{state.global_step}")
@@ -185,20 +218,8 @@ def finetune(
                 ) from error
             raise
         _mute(trainer)
-        trainer.train(resume_from_checkpoint=_last_whole(folder))
-    if not all(bool(p.isfinite().all()) for p in trainer.model.parameters() if p.requires_grad):
-        raise _not_finite(f"the weights after step {plan.steps} are not finite")
-    log = [
-        {"step": entry["step"], "loss": entry["loss"], "learning_rate": entry["learning_rate"]}
-        for entry in trainer.state.log_history
-        if "loss" in entry
-    ]
-    partial = done.with_suffix(".tmp")
-    partial.write_text(json.dumps(log, indent=1) + "\n")
-    partial.replace(done)
-    # After the log: the other way round a kill in between would leave checkpoints that nothing can be resumed from.
-    _remove_resume_files(folder)
-    return log
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    return trainer.state.log_history
 
 
 def _cut(examples: Sequence[dict], max_length: int | None) -> list[dict]:
@@ -221,7 +242,7 @@ def _lora(plan: SftPlan, base_name: str):
     targets = plan.targets if plan.targets == "all-linear" else [t.strip() for t in plan.targets.split(",")]
     return LoraConfig(
         r=plan.rank,
-        lora_alpha=plan.alpha,
+        lora_alpha=plan.alpha,  # ty: ignore[invalid-argument-type]  (annotated int, any number works)
         lora_dropout=plan.dropout,
         target_modules=targets,
         bias="none",
@@ -239,7 +260,7 @@ def _mute(trainer) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Without the talk of accelerate, and without the look-up on a hub that peft makes at every save.
 
     peft asks whether the base's vocabulary grew, by the base's name; ours did not, and that name may be no hub's.
@@ -266,13 +287,14 @@ def _remove_resume_files(folder: Path, but: str = "") -> None:
             (checkpoint / name).unlink(missing_ok=True)
 
 
-def _last_whole(folder: Path) -> str | None:
+def _last_whole(folder: Path) -> Path | None:
     """The newest checkpoint that can be resumed from; torn ones are removed.
 
     `trainer_state.json` is written last, so it tells whole from torn; older whole ones have no resume files any more.
     """
     newest = None
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2])):
+    ours = [p for p in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
+    for checkpoint in sorted(ours, key=lambda p: int(p.name.rpartition("-")[2])):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text())
         except (OSError, ValueError):
@@ -280,4 +302,4 @@ def _last_whole(folder: Path) -> str | None:
             continue
         if (checkpoint / "optimizer.pt").exists() and (checkpoint / "rng_state.pth").exists():
             newest = checkpoint
-    return str(newest) if newest else None
+    return newest

@@ -1,0 +1,207 @@
+"""The penalised programme on sampled coalitions, solved exactly on a working set and certified over all columns.
+
+    min over c and a free intercept   1/(2m) |y - b - Phi c|^2 + penalty (sum_S w_S |c_S| + mu/2 |c|^2)
+
+w = 1 for order 1 and 1 + omega/2 above, as in the exact solver (`sparse.py`): AND{i} + AND{j} = AND{i,j} + OR{i,j} cost the
+same without it. mu is tiny: it makes columns that no row tells apart share, and every linear system regular.
+
+Inside the working set the answer is found by an active set method (Lee et al. 2006, feature-sign search): guess the signs,
+solve the linear system, walk towards it as far as the objective falls, drop what hit zero. It ends after finitely many
+steps, at rounding. Then every column is checked in one correlation, and the worst violators join the working set. Knows
+nothing about how the penalty is chosen (`sampled.py`) or what a column means.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interplay.effects.dictionary import Rows
+from interplay.effects.sparse import OMEGA, ORDER_COST
+
+Array = NDArray[np.float64]
+
+RIDGE = 1e-5  # mu, scores in units of their standard deviation [ours]
+DEBIAS = 1e-3  # share of the penalty that stays when a support is refitted: settles ties among its columns [ours]
+BATCH = 64  # columns that may join the working set after one correlation, at least
+ROUNDS = 200  # correlations for one penalty, at most
+STEPS = 20_000  # linear systems for one penalty, at most
+
+
+class Solution(NamedTuple):
+    """One solved penalty: columns with a coefficient, the coefficients (units of y), and the relative gap."""
+
+    index: NDArray[np.int64]
+    value: Array
+    gap: float
+
+
+def weights(orders: NDArray[np.int64]) -> Array:
+    """Cost w of one unit of effect, by order.
+
+    >>> weights(np.array([1, 2, 3]))
+    array([1.   , 1.005, 1.005])
+    """
+    return np.where(orders == 1, 1.0, 1.0 + ORDER_COST * OMEGA)
+
+
+def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> float:
+    """Certified relative gap of c as an answer to: the least sum w|c| that misses y by no more, in root mean square, than c.
+
+    The dual is max <y, z> - |r| |z| s.t. |Phi'z| <= w, sum z = 0, with r the residual of c. z = r / max(|Phi'r| / w) is
+    feasible whatever c is, so no trust in a solver is needed: no coefficients over these columns that fit as well have a
+    cost under (1 - gap) that of c.
+
+    >>> from interplay.effects.dictionary import Dictionary
+    >>> rows = Rows(Dictionary(1, 1), np.array([0, 1], dtype=np.uint64))       # one word, v = 0 and 2
+    >>> y = np.array([0.0, 2.0])
+    >>> dual_gap(rows, y, np.array([0]), np.array([1.0]))                      # shrunk to 1: the cheapest with that misfit
+    0.0
+    """
+    columns = rows.columns(index)
+    r = y - columns @ value
+    r = r - r.mean()
+    w = weights(rows.dictionary.orders)
+    cost = float(w[index] @ np.abs(value))
+    if cost == 0.0:
+        return 0.0
+    largest = float((np.abs(rows.correlate(r)) / w).max())
+    if largest <= 0.0:
+        return 1.0  # a residual without any correlation proves nothing
+    return min(1.0, max(0.0, 1.0 - float((columns @ value) @ r) / largest / cost))
+
+
+def _active_set(H: Array, q: Array, pen: Array, c: Array) -> tuple[Array, bool]:
+    """min 1/2 c'Hc - q'c + pen|c| from the start c, to rounding. H is positive definite."""
+    c = c.copy()
+    batch = len(c)
+    slack = 1e-10 * max(float(pen.max(initial=0.0)), float(np.abs(q).max(initial=0.0)) * 1e-6)
+    consistent = False  # whether c solves the linear system of its own signs
+    for _ in range(STEPS):
+        g = H @ c - q
+        sign = np.sign(c)
+        added = np.empty(0, dtype=np.int64)
+        if consistent:
+            excess = np.where(sign == 0, np.abs(g) - pen, -np.inf)
+            order = np.argsort(-excess, kind="stable")[:batch]
+            added = order[excess[order] > slack]
+            if not len(added):
+                return c, True
+            sign[added] = -np.sign(g[added])
+        active = np.flatnonzero(sign)
+        if not len(active):
+            if consistent:
+                return c, True
+            consistent = True
+            continue
+        s, now = sign[active], c[active]
+        target = np.linalg.solve(H[np.ix_(active, active)], q[active] - pen[active] * s)
+        if (target * s > 0).all():
+            c[:] = 0.0
+            c[active] = target
+            consistent = True
+            batch = len(c)
+            continue
+        # Walk: the objective along the segment is convex, with kinks where a coefficient crosses zero.
+        d = target - now
+        with np.errstate(divide="ignore", invalid="ignore"):
+            kink = np.where((now != 0) & (target * s <= 0), -now / d, np.nan)
+        t = np.unique(np.append(kink[np.isfinite(kink)], 1.0))
+        curve = float(d @ H[np.ix_(active, active)] @ d)
+        slope = float(g[active] @ d)
+        rise = np.abs(now + t[:, None] * d) @ pen[active] - np.abs(now) @ pen[active]
+        change = 0.5 * curve * t * t + slope * t + rise
+        best = int(np.argmin(change))
+        if change[best] >= 0.0 and len(added):
+            if batch == 1:  # no descent left at rounding
+                return c, True
+            batch = max(1, len(added) // 4)
+            continue
+        moved = now + t[best] * d
+        moved[kink == t[best]] = 0.0
+        if change[best] >= 0.0:
+            moved[np.nanargmin(np.where(now != 0, kink, np.nan))] = 0.0  # rounding: leave the face anyway
+        c[active] = moved
+        consistent = False
+    return c, False
+
+
+class Path:
+    """Solutions for falling penalties on one set of rows; each starts from the last. y in units where its sd is about 1."""
+
+    def __init__(self, rows: Rows, y: Array) -> None:
+        self.rows = rows
+        self.y = y - y.mean()
+        self.w = weights(rows.dictionary.orders)
+        m = len(rows)
+        self.correlation = rows.correlate(self.y) / m  # of the current residual with every column, over m
+        self.largest = float((np.abs(self.correlation) / self.w).max(initial=0.0))
+        self.penalty = self.largest  # of the last solution: from here up the answer is zero
+        self.index = np.empty(0, dtype=np.int64)  # the working set, its centred columns, their products
+        self.columns = np.empty((m, 0))
+        self.gram = np.empty((0, 0))
+        self.product = np.empty(0)
+        self.value = np.empty(0)
+
+    def _join(self, index: NDArray[np.int64]) -> None:
+        m = len(self.rows)
+        new = self.rows.columns(index)
+        new -= new.mean(0)
+        across, inside = self.columns.T @ new / m, new.T @ new / m
+        self.gram = np.block([[self.gram, across], [across.T, inside]])
+        self.columns = np.hstack([self.columns, new])
+        self.index = np.concatenate([self.index, index])
+        self.product = np.concatenate([self.product, new.T @ self.y / m])
+        self.value = np.concatenate([self.value, np.zeros(len(index))])
+
+    def solve(self, penalty: float, gap: float) -> Solution:
+        """The programme at this penalty (at most the last one), to the relative gap over all columns."""
+        outside = np.ones(len(self.w), dtype=bool)
+        outside[self.index] = False
+        # sequential strong rule (Tibshirani et al. 2012): what is likely to enter; the correlation below checks it
+        score = np.abs(self.correlation) / self.w
+        likely = np.flatnonzero(outside & (score >= max(2.0 * penalty - self.penalty, 0.5 * penalty)))
+        likely = likely[np.argsort(-score[likely], kind="stable")][: max(BATCH, 2 * np.count_nonzero(self.value))]
+        if len(likely):
+            self._join(np.sort(likely))
+        reached = 1.0
+        for _ in range(ROUNDS):
+            cost = penalty * self.w[self.index]
+            H = self.gram + np.diag(np.full(len(cost), penalty * RIDGE))
+            self.value, _ = _active_set(H, self.product, cost, self.value)
+            fitted = self.columns @ self.value
+            r = self.y - fitted
+            self.correlation = self.rows.correlate(r) / len(self.rows)
+            score = np.abs(self.correlation) / self.w
+            total = float(self.w[self.index] @ np.abs(self.value))
+            worst = float(score.max())
+            reached = 0.0 if total == 0 else 1.0 - float(fitted @ r) / len(self.rows) / worst / total
+            outside[self.index] = False
+            violators = np.flatnonzero(outside & (score > penalty * (1.0 + 0.25 * gap)))
+            if reached <= gap or not len(violators):
+                break
+            first = np.argsort(-score[violators], kind="stable")[: max(BATCH, np.count_nonzero(self.value))]
+            self._join(np.sort(violators[first]))
+        self.penalty = penalty
+        chosen = np.flatnonzero(self.value)
+        return Solution(self.index[chosen], self.value[chosen], max(reached, 0.0))
+
+    def refit(self) -> tuple[NDArray[np.int64], Array]:
+        """Columns and coefficients of the last solution's support without its shrinkage.
+
+        Least squares on the support but for a DEBIAS share of the penalty, which decides among columns that are linear
+        combinations of each other (OR{i,j} = AND{i} + AND{j} - AND{i,j}). A coefficient may not change its sign: one that
+        would is carried by an alias of its neighbours rather than by the scores, and is dropped.
+        """
+        chosen = np.flatnonzero(self.value)
+        value = self.value[chosen]
+        while len(chosen):
+            H = self.gram[np.ix_(chosen, chosen)] + np.diag(np.full(len(chosen), self.penalty * RIDGE * DEBIAS))
+            cost = DEBIAS * self.penalty * self.w[self.index[chosen]]
+            after, _ = _active_set(H, self.product[chosen], cost, value)
+            same = after * value > 0
+            if same.all():
+                value = after
+                break
+            chosen, value = chosen[same], value[same]
+        return self.index[chosen], value

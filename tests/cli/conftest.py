@@ -1,0 +1,37 @@
+"""`call`: the command in this process; `made`: one finished tiny run for all tests of this folder."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tiny_job import run_here, settings, write_settings
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """`call("explain", ...)` runs the command here; gives its exit `code`, `out` and `err`."""
+    from interplay.cli import main
+
+    def run(*arguments: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["interplay", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=stopped.value.code, out=out, err=err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, tiny_folder):
+    root = tmp_path_factory.mktemp("made")
+    wanted = settings(root, tiny_folder("llama"), training={"steps": 2}, checkpoints={"steps": [0, 2]})
+    run_here(wanted, root / "run")
+    return SimpleNamespace(
+        root=root, folder=root / "run", wanted=wanted, config=write_settings(root / "c.yaml", wanted)
+    )
