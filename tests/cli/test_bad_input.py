@@ -55,7 +55,7 @@ EXPLAIN = [
     ({"model": "nowhere"}, "no model at 'nowhere'"),
     ({"model": "./no/where/else"}, "no model at"),
     ({"model": "weights.gguf"}, "gguf"),
-    ({"model": "pickled"}, "cannot load 'pickled'"),
+    ({"model": "pickled"}, "pickled"),
     ({"model": "damaged"}, "cannot load 'damaged'"),
     ({"model": "broken-config"}, "cannot load 'broken-config'"),
     ({"target": ""}, "tokenises to nothing"),
@@ -63,14 +63,14 @@ EXPLAIN = [
     ({"target": "<|im_end|>"}, "special token"),
     ({"prompt": ""}, "a prompt must be text"),
     ({"prompt": "it is"}, "at least 2 words"),
-    ({"prompt": "a <|im_start|> b c d"}, "special token"),
+    ({"prompt": "terrible <|im_start|> service"}, "special token"),
     ({"words": "not,sad"}, "do not stand in the prompt"),
     ({"words": ","}, "n must be 1..16"),
     ({"words": ",".join(["not"] * 17)}, "n must be 1..16"),
     ({"n": "0"}, "n must be 1..16"),
     ({"n": "17"}, "n must be 1..16"),
     ({"n": "-3"}, "n must be 1..16"),
-    ({"n": "few"}, "'few' is not a valid"),
+    ({"n": "few"}, "invalid value for '--n'"),
     ({"dtype": "int8"}, "unknown dtype"),
     ({"chat": "maybe"}, "chat must be"),
     ({"template": "no place"}, "{text} exactly once"),
@@ -92,12 +92,12 @@ def test_explain_with_an_adapter_of_another_base(call, place, made):
     done = call("explain", "--model", "other", "--prompt", PROMPT, "--target", "joy", "--adapter", adapter)
     refused(done, "does not fit the base")
     as_model = call("explain", "--model", adapter, "--prompt", PROMPT, "--target", "joy")
-    refused(as_model, "is a LoRA adapter, not a model")
+    refused(as_model, "LoRA adapter, not a model")
 
 
 RUN = [
     (["model.name=empty"], "is not a model folder"),
-    (["model.name=pickled"], "cannot load"),
+    (["model.name=pickled"], "pickled"),
     (["model.device=cuda:99"], "cannot be used here"),
     (["model.device=toaster"], "cannot be used here"),
     (["baseline.name=nowhere"], "no model at 'nowhere'"),
@@ -105,13 +105,13 @@ RUN = [
     (["data.columns.text=body"], "found the columns"),
     (["data.columns.words=body"], "columns must map one of"),
     (["data.train=nowhere.jsonl"], "no such file"),
-    (["data.train=empty.jsonl"], "holds no rows"),
+    (["data.train=empty.jsonl"], "empty.jsonl: the file"),
     (["data.train=torn.parquet"], "torn.parquet"),
     (["data.eval=emotions:nope"], "emotions has the splits"),
     (["data.train=hub:not a name"], "a hub data set is written"),
     (["data.form=dolly"], "form 'dolly' expects"),
     (["probes.n=17"], "probes.n"),
-    (["probes.m=3"], "did you mean"),
+    (["probes.m=3"], "the nearest known is 'probes.n'"),
     (["training.learning_rat=1"], "did you mean 'training.learning_rate'"),
     (["training.targets=nonsense"], "training.targets"),
     (["training.learning_rate=1e30"], "lower training.learning_rate"),
@@ -193,40 +193,40 @@ def test_disk_full_while_writing_is_one_line(call, place, made, monkeypatch):
     assert not [path for path in (place / "run").rglob("*.tmp")]
 
 
-def test_out_of_memory_is_one_line(call, made, monkeypatch):
-    import interplay.cli.show as show
+@pytest.fixture
+def failing(monkeypatch, made):
+    """`failing(error)`: the next `recommend` meets it."""
+    import interplay.runs.files as files
 
-    class OutOfMemoryError(RuntimeError):
-        pass
+    def fail(error: BaseException) -> list:
+        def refuse(*_):
+            raise error
 
-    def refuse(*_, **__):
-        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        monkeypatch.setattr(files, "read_json", refuse)
+        return ["recommend", made.folder]
 
-    monkeypatch.setattr(show, "say", refuse)
-    refused(call("recommend", made.folder), "out of memory: lower")
+    return fail
 
 
-def test_bugs_of_ours_keep_their_traceback(call, made, monkeypatch):
-    import interplay.cli.app as app
-    import interplay.cli.show as show
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
 
-    def wrong(*_, **__):
-        raise RuntimeError("our own mistake")
 
-    monkeypatch.setattr(show, "say", wrong)
-    monkeypatch.setattr(sys, "argv", ["interplay", "recommend", str(made.folder)])
+def test_out_of_memory_is_one_line(call, failing):
+    refused(call(*failing(OutOfMemoryError("CUDA out of memory. Tried to allocate"))), "out of memory: lower")
+    refused(call(*failing(MemoryError())), "out of memory: lower")
+
+
+def test_bugs_of_ours_keep_their_traceback(failing, monkeypatch):
+    from interplay.cli.app import main
+
+    monkeypatch.setattr(sys, "argv", ["interplay", *map(str, failing(RuntimeError("our own mistake")))])
     with pytest.raises(RuntimeError, match="our own mistake"):
-        app.main()
+        main()
 
 
-def test_interrupted(call, made, monkeypatch):
-    import interplay.cli.show as show
-
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(show, "say", stop)
-    done = call("recommend", made.folder)
+def test_interrupted(call, failing):
+    done = call(*failing(KeyboardInterrupt()))
     assert done.code == 130
     assert done.err == "interplay: stopped; what is finished stays, the same command goes on from there\n"
 

@@ -155,7 +155,7 @@ def test_terminal_table(finished):
     lines = finished.process.stdout.splitlines()
     start = next(i for i, line in enumerate(lines) if "removed" in line and "emerged" in line)
     heads, *rows = lines[start + 1 : start + 7]
-    assert heads.split() == ["step", *("number", "nats", "rho") * 3, "rho", "loss", "acc."]
+    assert heads.split() == ["step", *("count", "nats", "rho") * 3, "rho", "loss", "acc."]
     assert [row.split()[0] for row in rows] == ["0", "1", "2", "4", "floor"]
     assert max(map(len, lines[start : start + 7])) <= 80
     track = Trajectory.load(finished.folder)

@@ -1,5 +1,6 @@
 """Settings: what is read, what is refused and in which words, and that every field is used."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -226,7 +227,7 @@ def test_a_schedule_that_goes_on_doubles_to_the_end(start, last):
     assert steps[-1] == last
     assert steps == sorted(set(steps))
     grown = [s for s in steps if s > max(start[-1], *start)]
-    assert all(b <= 2 * a for a, b in zip(grown, grown[1:], strict=False))
+    assert all(b <= 2 * a for a, b in itertools.pairwise(grown))
 
 
 def test_track_schedule():

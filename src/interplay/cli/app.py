@@ -253,7 +253,9 @@ def main() -> None:
     except _USAGE_ERROR as error:
         stop(f"{error.format_message()} (see interplay --help)")
     except (KeyboardInterrupt, typer.Abort):
-        stop("stopped; what is finished stays, the same command goes on from there", 130)
+        code = 130
+    except SystemExit as stopped:  # 1 is typer's answer to a closed pipe, before it reaches us
+        sys.exit(0 if stopped.code == 1 else stopped.code)
     except BrokenPipeError:
         # The reader of stdout went away, which is its right; what is buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -266,4 +268,6 @@ def main() -> None:
         if type(error).__name__ not in ("OutOfMemoryError", "MemoryError"):
             raise
         stop("out of memory: lower training.batch_size or scoring.batch_tokens, or take a smaller model")
+    if code == 130:
+        stop("stopped; what is finished stays, the same command goes on from there", 130)
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,14 +1,16 @@
 """`interplay explain`: one prompt, one model, its interactions as JSON or as a table with a picture."""
 
+import contextlib
 import json
 import math
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from interplay.cli.show import printable, say
-from interplay.errors import InterplayError
+from interplay.errors import InterplayError, SkipSample
 
 
 def explain_prompt(
@@ -39,10 +41,8 @@ def explain_prompt(
 
     check_n(n)
     wording = PromptTemplate(system=system, template=template, chat=chat)
-    sample = make_sample(prompt, target, words=words, n=n, seed=seed, template=wording)
-    if words is None and sample.n < n:
-        print(f"interplay: only {sample.n} content words in the prompt, not {n}: all of them are used", file=sys.stderr)
-    with quiet_libraries():
+    with quiet_libraries(), _of_the_prompt():
+        sample = make_sample(prompt, target, words=words, n=n, seed=seed, template=wording)
         loaded = load_model(model, dtype=dtype, device=choose_device("auto"))
         prepared = prepare(sample, loaded.tokenizer, wording)
         state = Checkpoint(0, None, "base")
@@ -53,6 +53,8 @@ def explain_prompt(
             state = Checkpoint(1, path, "adapter")
         with model_at(state, loaded) as ready:
             scored = score_prepared(ready, prepared, noise_coalitions=8)
+    if words is None and sample.n < n:
+        print(f"interplay: only {sample.n} content words in the prompt, not {n}: all of them are used", file=sys.stderr)
     full, empty = float(scored.values[-1]), float(scored.values[0])
     # delta as in a run, from this one sample: 0.02 |v(N) - v(empty)| [lineage], at least 3 sigma of noise [ours].
     tolerance = max(0.02 * abs(full - empty), 3 * scored.noise_sigma)
@@ -90,6 +92,15 @@ def explain_prompt(
         f"certified duality gap {float(effects.gap):.1e}, tolerance {tolerance:.3g}, {scored.dtype}, "
         f"noise of v {scored.noise_sigma:.1e} nats"
     )
+
+
+@contextlib.contextmanager
+def _of_the_prompt() -> Generator[None]:
+    """Errors about a row among many say which; here there is but one, and its id is ours."""
+    try:
+        yield
+    except SkipSample as error:
+        raise InterplayError(re.sub(r"^(row|sample) 'text-[0-9a-f]+': ", "", str(error))) from error
 
 
 def scored_name(token: str, target: str) -> str:

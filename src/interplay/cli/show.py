@@ -58,7 +58,7 @@ def show_result(result: "RunResult") -> None:
         print(_bold(line) if line.split(None, 1)[0] in kept else line)
     print()
     say(
-        "Per probe prompt, means: number of interactions, their strength (sum of |I|, nats), and rho, the share of it "
+        "Per probe prompt, means: count of interactions, their strength (sum of |I|, nats), and rho, the share of it "
         "that does not cancel."
     )
     if result.floor is not None:
@@ -78,7 +78,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]], floor: Mapping[str, Any] | No
     rows     one dict per step: `step`, `SET count|strength|rho` for each set, `rho`, `eval_loss`, `accuracy`
     floor    `SET count|strength` under the churn null, or None where it was not measured
     """
-    heads = ["step", *("number", "nats", "rho") * len(SETS), "rho", "loss", "acc."]
+    heads = ["step", *("count", "nats", "rho") * len(SETS), "rho", "loss", "acc."]
     body = [_cells(row) for row in rows]
     if floor is not None:
         body.append(_cells({"step": "floor", **floor}))
@@ -88,11 +88,11 @@ def table_lines(rows: Sequence[Mapping[str, Any]], floor: Mapping[str, Any] | No
     for (start, stop), name in zip(spans, SETS, strict=True):
         groups.append(f" {name} ".center(sum(widths[start:stop]) + stop - start - 1, "─"))
     groups += ["all".rjust(widths[-3]), "eval".rjust(widths[-2]), "".rjust(widths[-1])]
-    lines = [" " + "  ".join(groups).rstrip()]
+    lines = ["  ".join(groups).rstrip()]
     for line in [heads, *body]:
         cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
         parts = [cells[0], *(" ".join(cells[start:stop]) for start, stop in spans), *cells[-3:]]
-        lines.append(" " + "  ".join(parts).rstrip())
+        lines.append("  ".join(parts).rstrip())
     return lines
 
 
@@ -101,4 +101,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     for name in SETS:
         cells += [number(row.get(f"{name} count"), 1), number(row.get(f"{name} strength"), 1)]
         cells.append(number(row.get(f"{name} rho")))
-    return [*cells, number(row.get("rho")), number(row.get("eval_loss"), 3), number(row.get("accuracy"))]
+    loss = row.get("eval_loss")
+    digits = 3 if loss is None or not loss >= 10 else 2
+    return [*cells, number(row.get("rho")), number(loss, digits), number(row.get("accuracy"))]

@@ -1,9 +1,9 @@
 """The penalised programme on sampled coalitions, solved exactly on a working set and certified over all columns.
 
-    min over c and a free intercept   1/(2m) |y - b - Phi c|^2 + penalty (sum_S w_S |c_S| + mu/2 |c|^2)
+    min over c and a free intercept   1/(2m) |y - b - Phi c|^2 + penalty (sum_S w_S |c_S| + mu/2 sum_S r_S c_S^2)
 
-w = 1 for order 1 and 1 + omega/2 above, as in the exact solver (`sparse.py`): AND{i} + AND{j} = AND{i,j} + OR{i,j} cost the
-same without it. mu is tiny: it makes columns that no row tells apart share, and every linear system regular.
+w and r are those of the exact solver (`sparse.py`): 1 and 0.01 for order 1, 1 + omega/2 and 1 above, so ties between AND and
+OR (AND{i} + AND{j} = AND{i,j} + OR{i,j}) are broken the same way. mu is tiny: ties only, and regular linear systems.
 
 Inside the working set the answer is found by an active set method (Lee et al. 2006, feature-sign search): guess the signs,
 solve the linear system, walk towards it as far as the objective falls, drop what hit zero. It ends after finitely many
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interplay.effects.dictionary import Rows
-from interplay.effects.sparse import OMEGA, ORDER_COST
+from interplay.effects.sparse import OMEGA, ORDER_COST, ORDER_ONE
 
 Array = NDArray[np.float64]
 
@@ -43,6 +43,15 @@ def weights(orders: NDArray[np.int64]) -> Array:
     array([1.   , 1.005, 1.005])
     """
     return np.where(orders == 1, 1.0, 1.0 + ORDER_COST * OMEGA)
+
+
+def ridges(orders: NDArray[np.int64]) -> Array:
+    """mu r, by order: what makes one of several answers of equal cost the answer.
+
+    >>> ridges(np.array([1, 2, 3]))
+    array([1.e-07, 1.e-05, 1.e-05])
+    """
+    return np.where(orders == 1, RIDGE * ORDER_ONE, RIDGE)
 
 
 def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> float:
@@ -132,7 +141,7 @@ class Path:
     def __init__(self, rows: Rows, y: Array) -> None:
         self.rows = rows
         self.y = y - y.mean()
-        self.w = weights(rows.dictionary.orders)
+        self.w, self.mu = weights(rows.dictionary.orders), ridges(rows.dictionary.orders)
         m = len(rows)
         self.correlation = rows.correlate(self.y) / m  # of the current residual with every column, over m
         self.largest = float((np.abs(self.correlation) / self.w).max(initial=0.0))
@@ -167,7 +176,7 @@ class Path:
         reached = 1.0
         for _ in range(ROUNDS):
             cost = penalty * self.w[self.index]
-            H = self.gram + np.diag(np.full(len(cost), penalty * RIDGE))
+            H = self.gram + np.diag(penalty * self.mu[self.index])
             self.value, _ = _active_set(H, self.product, cost, self.value)
             fitted = self.columns @ self.value
             r = self.y - fitted
@@ -196,8 +205,9 @@ class Path:
         chosen = np.flatnonzero(self.value)
         value = self.value[chosen]
         while len(chosen):
-            H = self.gram[np.ix_(chosen, chosen)] + np.diag(np.full(len(chosen), self.penalty * RIDGE * DEBIAS))
-            cost = DEBIAS * self.penalty * self.w[self.index[chosen]]
+            penalty = DEBIAS * self.penalty
+            H = self.gram[np.ix_(chosen, chosen)] + np.diag(penalty * self.mu[self.index[chosen]])
+            cost = penalty * self.w[self.index[chosen]]
             after, _ = _active_set(H, self.product[chosen], cost, value)
             same = after * value > 0
             if same.all():

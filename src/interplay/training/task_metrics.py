@@ -10,6 +10,7 @@ from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import SkipSample
 from interplay.scoring.forward import evaluating, last_logits
+from interplay.scoring.products import fast_products
 
 # Logits of one forward pass that are held at once, in numbers (256 MB in float32): a response of hundreds of tokens times a
 # vocabulary of 262,144 (Gemma) would not fit otherwise [ours].
@@ -148,7 +149,7 @@ def _target_logprobs(model, items: Sequence[Item], firsts: Sequence[int]) -> lis
     for row, (p, t) in enumerate(items):
         ids[row, longest - len(p) - len(t) :] = torch.tensor([*p, *t])
         mask[row, longest - len(p) - len(t) :] = 1
-    with evaluating(model):
+    with evaluating(model), fast_products(model):
         logits = last_logits(model, ids.to(device), keep, mask=mask.to(device))
     result = []
     for row, (_, t) in enumerate(items):
