@@ -56,18 +56,26 @@ def _root(
 def demo(
     out: Out = None,
     baseline: Annotated[
-        bool, typer.Option("--baseline", help="Measure generalizability against Gemma-3-270M as well (238 MB).")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--baseline/--no-baseline",
+            help="Measure generalizability against Gemma-3-270M (238 MB); default: where its wheel is installed.",
+        ),
+    ] = None,
     overrides: Set = None,
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune SmolLM2-135M on the embedded emotion data and show what happened inside, in about ten minutes."""
     from interplay.presets import preset_path
+    from interplay.scoring.gguf import wheel_folder
 
+    other = "google/gemma-3-270m"
     extra = list(overrides or [])
+    if baseline is None:
+        baseline = wheel_folder(other) is not None
     if baseline:
         extra = [
-            "baseline.name=google/gemma-3-270m",
+            f"baseline.name={other}",
             'baseline.template="Sentence: {text}\\nEmotion:"',
             "baseline.chat=false",
             *extra,

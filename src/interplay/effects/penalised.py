@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 
 RIDGE = 1e-5  # mu, scores in units of their standard deviation [ours]
 DEBIAS = 1e-3  # share of the penalty that stays when a support is refitted: settles ties among its columns [ours]
+INDEPENDENT = 1e-7  # least eigenvalue of a support's products, against its largest column, to be plain least squares
 BATCH = 64  # columns that may join the working set after one correlation, at least
 ROUNDS = 200  # correlations for one penalty, at most
 STEPS = 20_000  # linear systems for one penalty, at most
@@ -198,20 +199,23 @@ class Path:
     def refit(self) -> tuple[NDArray[np.int64], Array]:
         """Columns and coefficients of the last solution's support without its shrinkage.
 
-        Least squares on the support but for a DEBIAS share of the penalty, which decides among columns that are linear
-        combinations of each other (OR{i,j} = AND{i} + AND{j} - AND{i,j}). A coefficient may not change its sign: one that
+        Least squares where the support's columns are independent. Where they are not (OR{i,j} = AND{i} + AND{j} - AND{i,j}),
+        a DEBIAS share of the penalty stays and settles who carries what. A coefficient may not change its sign: one that
         would is carried by an alias of its neighbours rather than by the scores, and is dropped.
         """
         chosen = np.flatnonzero(self.value)
         value = self.value[chosen]
         while len(chosen):
+            gram, product = self.gram[np.ix_(chosen, chosen)], self.product[chosen]
             penalty = DEBIAS * self.penalty
-            H = self.gram[np.ix_(chosen, chosen)] + np.diag(penalty * self.mu[self.index[chosen]])
-            cost = penalty * self.w[self.index[chosen]]
-            after, _ = _active_set(H, self.product[chosen], cost, value)
+            cost, ridge = penalty * self.w[self.index[chosen]], penalty * self.mu[self.index[chosen]]
+            after, _ = _active_set(gram + np.diag(ridge), product, cost, value)
             same = after * value > 0
             if same.all():
                 value = after
+                if float(np.linalg.eigvalsh(gram)[0]) > INDEPENDENT * float(gram.diagonal().max()):
+                    plain = np.linalg.solve(gram, product)
+                    value = plain if (plain * value > 0).all() else value
                 break
             chosen, value = chosen[same], value[same]
         return self.index[chosen], value

@@ -99,7 +99,7 @@ class TrainingSettings(_Strict):
     batch_size: int = Field(8, ge=1, description="rows per device and micro-step")
     accumulation: int = Field(1, ge=1, description="micro-steps per optimiser step")
     steps: int = Field(ge=1, description="optimiser steps")
-    max_length: int | None = Field(1024, ge=8, description="longer rows are cut by TRL")
+    max_length: int | None = Field(1024, ge=8, description="longer rows are cut")
     bf16: bool | Literal["auto"] = Field("auto", description="bfloat16 autocast; auto: where the hardware has it")
 
 

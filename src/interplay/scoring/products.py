@@ -7,7 +7,7 @@ on one machine give the same bytes.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import cache
 from typing import Any
 
@@ -29,7 +29,7 @@ def _slow_here() -> bool:
 
 
 @contextlib.contextmanager
-def fast_products(model: Any) -> Iterator[bool]:
+def fast_products(model: Any) -> Generator[bool]:
     """Linear layers of a float32 model on an AMD CPU through oneDNN; yields whether that is on. No gradients through it."""
     import torch
 

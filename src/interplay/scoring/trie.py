@@ -12,7 +12,7 @@ fixing the first decisions, which bounds memory.
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import pairwise
@@ -215,7 +215,7 @@ def _attend(q, k, v, seen, scaling, softcap):
 
 
 @contextlib.contextmanager
-def _trie_attention(model) -> Iterator[None]:
+def _trie_attention(model) -> Generator[None]:
     """The model with our attention function; its own comes back, also after an exception."""
     from transformers import AttentionInterface
 
