@@ -26,7 +26,7 @@ $(VENV)/.gemma3: | $(VENV)/.installed
 	@touch $@
 
 demo: setup $(VENV)/.smollm2 $(if $(BASELINE),$(VENV)/.gemma3)
-	$(BIN)/interplay demo $(if $(BASELINE),--baseline,--no-baseline)
+	$(BIN)/interplay demo $(if $(BASELINE),--baseline)
 
 # One thread a worker: two torch threads that fight over two cores are slower than one.
 test: setup
