@@ -19,7 +19,10 @@ from interplay.effects.sampled_result import MAX_WORDS, SampledInteractions, as_
 from interplay.errors import InterplayError
 
 MAX_COALITIONS = 1 << 20
-PENALTIES, SMALLEST = 50, 1e-4  # penalties tried, evenly spaced in the logarithm, down to this share of the largest [ours]
+PENALTIES, SMALLEST = (
+    50,
+    1e-4,
+)  # penalties tried, evenly spaced in the logarithm, down to this share of the largest [ours]
 PATH_GAP = 1e-2  # of the solutions that are only compared; the chosen one is solved to the gap asked for
 PATIENCE = 8  # penalties without a better prediction of the rows left out after which a fold stops
 SAME = 1e-8  # squared errors under this share of the variance are all the same: exact
@@ -55,7 +58,9 @@ def sample_coalitions(n: int, count: int, seed: int = 0, *, order: int = 3) -> M
     levels = 2.0 ** (-1.0 / np.arange(1, order + 1))
     levels = np.concatenate([levels, 1.0 - levels])
     full = (1 << n) - 1
-    if 1 << n <= 8 * count:  # too many of all to wait for new ones: the same law in one go (Efraimidis and Spirakis 2006)
+    if (
+        1 << n <= 8 * count
+    ):  # too many of all to wait for new ones: the same law in one go (Efraimidis and Spirakis 2006)
         every = np.arange(1, full, dtype=np.uint64)
         kept = np.arange(n + 1)[:, None]
         weight = (levels**kept * (1.0 - levels) ** (n - kept)).mean(1)  # of one coalition, by its size
@@ -181,7 +186,19 @@ def extract_sampled(
             f"{len(masks)} coalitions, {len(parts.held)} of them held out, leave {len(parts.fit)} to fit; "
             f"expected {needed} or more for {n} words: score more coalitions"
         )
-    return _fit(masks, v, n, order, asked, parts, float(gap), folds, rng)
+    dictionary = Dictionary(n, order)
+    rows = Rows(dictionary, masks[parts.fit])
+    unit = float(np.abs(v).max()) or 1.0
+    inside = v[parts.fit] / unit
+    center, spread = float(inside.mean()), float(inside.std())
+    if spread > CONSTANT:
+        y = (inside - center) / spread  # the solver's units: scores of mean 0 and standard deviation 1
+        limit = None if asked is None else max(asked / unit / spread, math.sqrt(SAME))
+        chosen = _choose(rows, y, limit, float(gap), folds, rng)
+    else:
+        none = np.empty(0)
+        chosen = _Chosen(np.empty(0, dtype=np.int64), none, none, 0.0, 0.0, 0.0, "constant scores")
+    return _result(masks, v, parts, dictionary, chosen, center * unit, spread * unit, asked, float(gap))
 
 
 def _table(coalitions: Any, scores: Any, n: int) -> tuple[Masks, NDArray[np.float64]]:
@@ -208,64 +225,103 @@ def _table(coalitions: Any, scores: Any, n: int) -> tuple[Masks, NDArray[np.floa
     return masks, v
 
 
-def _fit(
+class _Chosen(NamedTuple):
+    """The fit at the chosen penalty, in the solver's units: ascending columns, both solutions, and how it was chosen."""
+
+    index: NDArray[np.int64]
+    penalised: NDArray[np.float64]
+    refitted: NDArray[np.float64]
+    intercept: float
+    penalty: float
+    gap: float
+    rule: str
+
+
+def _choose(
+    rows: Rows, y: NDArray[np.float64], limit: float | None, gap: float, folds: int, rng: np.random.Generator
+) -> _Chosen:
+    path = Path(rows, y)
+    grid = path.largest * np.geomspace(1.0, SMALLEST, PENALTIES)
+    last, rule = PENALTIES - 1, "smallest penalty"
+    if limit is not None:
+        rule = "tolerance"
+    elif len(y) >= 4 * folds:  # with fewer rows a fold says nothing
+        rule = "cross-validation"
+        last = _cross_validate(rows.dictionary, rows.coalitions, y, grid, folds, rng)
+    index, value, penalty = path.index, path.value, path.largest
+    for i, penalty in enumerate(grid[: last + 1]):
+        if i:
+            path.solve(penalty, gap if limit is not None or i == last else PATH_GAP)
+        if limit is not None or i == last:
+            index, value = path.refit()
+            if limit is not None and (y - rows.columns(index) @ value).std() <= limit:
+                break
+    kept = np.flatnonzero(path.value)
+    kept = kept[np.argsort(path.index[kept])]
+    support, penalised = path.index[kept], path.value[kept]
+    refitted = np.zeros(len(support))
+    refitted[np.searchsorted(support, index)] = value
+    reached = dual_gap(rows, y, support, penalised)
+    return _Chosen(support, penalised, refitted, _intercept(y, rows, index, value), float(penalty), reached, rule)
+
+
+def _result(
     masks: Masks,
     v: NDArray[np.float64],
-    n: int,
-    order: int,
-    asked: float | None,
     parts: _Parts,
+    dictionary: Dictionary,
+    chosen: _Chosen,
+    center: float,
+    scale: float,
+    asked: float | None,
     gap: float,
-    folds: int,
-    rng: np.random.Generator,
 ) -> SampledInteractions:
-    size = float(np.abs(v).max())
-    unit = size or 1.0
-    inside = v[parts.fit] / unit
-    spread = float(inside.std())
-    dictionary = Dictionary(n, order)
-    none = np.empty(0, dtype=np.int64)
-    support, penalised, effects, penalty, reached = none, np.empty(0), np.empty(0), 0.0, 0.0
-    rule = "constant scores"
-    rows = Rows(dictionary, masks[parts.fit])
-    center = float(inside.mean())
-    if spread > CONSTANT:
-        y = (inside - center) / spread  # the solver's units: scores of mean 0 and standard deviation 1
-        path = Path(rows, y)
-        grid = path.largest * np.geomspace(1.0, SMALLEST, PENALTIES)
-        last = PENALTIES - 1
-        rule = "smallest penalty"
-        if asked is not None:
-            rule = "tolerance"
-        elif len(y) >= 4 * folds:
-            rule = "cross-validation"
-            last = _cross_validate(dictionary, masks[parts.fit], y, grid, folds, rng)
-        limit = None if asked is None else max(asked / unit / spread, math.sqrt(SAME))
-        index, value = none, np.empty(0)
-        for i, penalty in enumerate(grid[: last + 1]):
-            final = i == last
-            if i:
-                path.solve(penalty, gap if final or asked is not None else PATH_GAP)
-            if final or limit is not None:
-                index, value = path.refit()
-            if limit is not None and _misfit(y, rows, index, value) <= limit:
-                break
-        chosen = np.flatnonzero(path.value)
-        support, penalised = path.index[chosen], path.value[chosen]
-        effects = np.zeros(len(support))
-        effects[np.searchsorted(np.sort(support), index)] = value
-        penalised = penalised[np.argsort(support)]
-        support = np.sort(support)
-        reached = dual_gap(rows, y, support, penalised)
-    scale = unit * spread
-    intercept = (center + spread * _intercept((inside - center) / spread, rows, support, effects)) * unit if len(
-        support
-    ) else center * unit
-    return _result(
-        masks, v, n, order, asked, parts, gap, dictionary, support, penalised * scale, effects * scale, intercept,
-        float(penalty) * scale, reached, rule,
+    """Back to the units of the scores; what the effects explain, measured from the effects themselves."""
+    index = chosen.index
+    index = index[by_mask := np.lexsort((dictionary.is_or[index], dictionary.masks[index]))]
+    sets, is_or, effects = dictionary.masks[index], dictionary.is_or[index], chosen.refitted[by_mask] * scale
+    v_empty = center + scale * chosen.intercept
+    rest = v - v_empty - evaluate(masks, sets, is_or) @ effects
+    misfit = float(np.sqrt(np.mean(rest[parts.fit] ** 2)))
+    whole = float(v[-1] - v[0])
+    held = v[parts.held]
+    known = len(held) >= 2 and held.std() > CONSTANT * np.abs(v).max()
+    r2 = 1.0 - float(np.sum(rest[parts.held] ** 2) / np.sum((held - held.mean()) ** 2)) if known else math.nan
+    found = SampledInteractions(
+        n=dictionary.n,
+        order=dictionary.order,
+        masks=sets,
+        is_or=is_or,
+        effects=effects,
+        penalised=chosen.penalised[by_mask] * scale,
+        v_empty=v_empty,
+        objective=float(np.abs(effects).sum()),
+        gap=chosen.gap,
+        residual=float(np.abs(rest[parts.fit]).max()),
+        misfit=misfit,
+        tolerance=math.nan if asked is None else asked,
+        converged=chosen.gap <= gap,
+        penalty=chosen.penalty * scale,
+        rule=chosen.rule,
+        columns=len(dictionary),
+        fitted=len(parts.fit),
+        held_out=len(parts.held),
+        r2=r2,
+        gap_share=1.0 - float(rest[-1] - rest[0]) / whole if abs(whole) > CONSTANT * np.abs(v).max() else math.nan,
     )
-
-
-def _misfit(y: NDArray[np.float64], rows: Rows, index: NDArray[np.int64], value: NDArray[np.float64]) -> float:
-    return float((y - rows.columns(index) @ value).std())
+    for wrong, said in (
+        (not found.converged, f"the penalised programme reached gap {found.gap:.2g}, not {gap:g}; raise gap"),
+        (
+            chosen.rule == "tolerance" and misfit > max(found.tolerance, 2 * math.sqrt(SAME) * scale),
+            f"orders up to {found.order} miss the scores by {misfit:.3g} (root mean square), not {found.tolerance:.3g}; "
+            "raise tolerance or order",
+        ),
+        (
+            r2 < UNFAITHFUL,
+            f"the effects explain {max(r2, 0.0):.0%} of the variance of coalitions never fitted: noise, orders above "
+            f"{found.order}, or too few coalitions; do not read them as the model's",
+        ),
+    ):
+        if wrong:
+            warnings.warn(said, RuntimeWarning, stacklevel=3)
+    return found
