@@ -40,11 +40,11 @@ def test_build_sets_c_exactly():
 
 
 def test_a_dip_and_rise_picks_the_dip():
-    got = recommend(build(curve(DIP)), pd.DataFrame({"step": STEPS, "eval_loss": [9, 5, 3, 2.5, 2, 3.0]}))
+    got = recommend(build(curve(DIP)), pd.DataFrame({"step": STEPS, "eval_loss": [9, 2.1, 2.09, 2.08, 2, 2.09]}))
     assert (got.step, got.basis, got.provisional) == (40, "rule", True)
-    assert got.rivals == {"eval_loss": 80, "l1": 40, "last": 160}
+    assert got.rivals == {"eval_loss": 80, "l1": 40, "interactions": 40, "last": 160}
     assert "Keep step 40" in got.sentence
-    assert "distinguishably below every earlier checkpoint" in got.sentence
+    assert "distinguishably below every earlier one" in got.sentence
     assert "eval loss is lowest at step 80 instead" in got.sentence
     assert "provisional" in got.sentence
     assert "\n" not in got.sentence
@@ -67,13 +67,35 @@ def test_a_decrease_picks_the_last_or_the_earliest_that_is_as_good():
     assert got.step == 40
     lowest = [20, 40, 80, 160][int(c[:, 2:].mean(0).argmin())]
     if lowest != 40:
-        assert "earliest checkpoint whose" in got.sentence
+        assert "earliest whose" in got.sentence
         assert f"at step {lowest}" in got.sentence
 
 
 def test_agreeing_eval_loss_is_not_brought_up():
-    got = recommend(build(curve(DIP)), pd.DataFrame({"step": STEPS, "eval_loss": [9, 5, 3, 1, 2, 3.0]}))
+    got = recommend(build(curve(DIP)), pd.DataFrame({"step": STEPS, "eval_loss": [9, 2.1, 2.09, 2, 2.05, 2.1]}))
+    assert got.step == 40
     assert "eval loss" not in got.sentence
+
+
+def test_a_checkpoint_that_has_not_learnt_the_task_is_not_recommended():
+    """The interactions alone would keep step 40, whose eval loss is a quarter above the lowest."""
+    losses = pd.DataFrame({"step": STEPS, "eval_loss": [9, 5, 3, 2.5, 2, 3.0]})
+    got = recommend(build(curve(DIP)), losses)
+    assert (got.step, got.basis, got.provisional) == (80, "rule", True)
+    assert got.rivals["interactions"] == 40
+    assert "no other checkpoint comes within 5% of it; the interactions alone would choose step 40." in got.sentence
+    silent = recommend(build(curve([0.0] * 6)), losses)
+    assert silent.step == 80
+    assert "the interactions alone give no evidence to choose" in silent.sentence
+
+
+def test_interactions_choose_among_checkpoints_of_like_eval_loss():
+    losses = pd.DataFrame({"step": STEPS, "eval_loss": [9, 5, 3, 2.2, 2.05, 2.0]})  # 80 and 160 are within 5 %
+    got = recommend(build(curve(DIP)), losses)
+    assert (got.step, got.basis) == (80, "rule")
+    assert "of the 2 checkpoints within 5% of the lowest eval loss, it has the lowest" in got.sentence
+    assert "eval loss is lowest at step 160 instead" in got.sentence
+    assert {item.step for item in got.evidence} == {80, 160}
 
 
 def test_pure_noise_says_that_there_is_no_evidence():
@@ -89,7 +111,7 @@ def test_pure_noise_says_that_there_is_no_evidence():
 
 
 def test_no_evidence_falls_back_to_eval_loss_and_says_so():
-    got = recommend(build(curve([0.0] * 6)), pd.DataFrame({"step": STEPS, "eval_loss": [9, 5, 3, 2.5, 2, 3.0]}))
+    got = recommend(build(curve([0.0] * 6)), pd.DataFrame({"step": STEPS, "eval_loss": [9, 2.1, 2.1, 2.1, 2, 2.1]}))
     assert (got.step, got.basis) == (80, "eval-loss")
     assert "its eval loss is the lowest" in got.sentence
 

@@ -24,7 +24,9 @@ Array = NDArray[np.float64]
 RIDGE = 1e-5  # mu, scores in units of their standard deviation [ours]
 DEBIAS = 1e-3  # share of the penalty that stays when a support is refitted: settles ties among its columns [ours]
 INDEPENDENT = 1e-7  # least eigenvalue of a support's products, against its largest column, to be plain least squares
+TIE = 1e-4  # columns this near to entering count as tied; more than what mu changes (mu times an effect)
 BATCH = 64  # columns that may join the working set after one correlation, at least
+EXACT = 1e-10  # of the penalty: rounding
 ROUNDS = 200  # correlations for one penalty, at most
 STEPS = 20_000  # linear systems for one penalty, at most
 
@@ -81,33 +83,33 @@ def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> fl
     return min(1.0, max(0.0, 1.0 - float((columns @ value) @ r) / largest / cost))
 
 
-def _active_set(H: Array, q: Array, pen: Array, c: Array) -> tuple[Array, bool]:
-    """min 1/2 c'Hc - q'c + pen|c| from the start c, to rounding. H is positive definite."""
+def _active_set(H: Array, q: Array, pen: Array, c: Array, slack: float = EXACT) -> Array:
+    """min 1/2 c'Hc - q'c + pen|c| from the start c; H is positive definite.
+
+    `slack`: a zero stays zero while its gradient exceeds pen by less than this share.
+    """
     c = c.copy()
     batch = len(c)
-    slack = 1e-10 * max(float(pen.max(initial=0.0)), float(np.abs(q).max(initial=0.0)) * 1e-6)
     consistent = False  # whether c solves the linear system of its own signs
     for _ in range(STEPS):
-        g = H @ c - q
         sign = np.sign(c)
         added = np.empty(0, dtype=np.int64)
         if consistent:
+            g = H @ c - q
             excess = np.where(sign == 0, np.abs(g) - pen, -np.inf)
             order = np.argsort(-excess, kind="stable")[:batch]
-            added = order[excess[order] > slack]
+            added = order[excess[order] > slack * pen[order]]
             if not len(added):
-                return c, True
+                return c
             sign[added] = -np.sign(g[added])
         active = np.flatnonzero(sign)
         if not len(active):
-            if consistent:
-                return c, True
             consistent = True
             continue
-        s, now = sign[active], c[active]
-        target = np.linalg.solve(H[np.ix_(active, active)], q[active] - pen[active] * s)
+        s, now, cost = sign[active], c[active], pen[active]
+        A, b = H[np.ix_(active, active)], q[active]
+        target = np.linalg.solve(A, b - cost * s)
         if (target * s > 0).all():
-            c[:] = 0.0
             c[active] = target
             consistent = True
             batch = len(c)
@@ -117,23 +119,23 @@ def _active_set(H: Array, q: Array, pen: Array, c: Array) -> tuple[Array, bool]:
         with np.errstate(divide="ignore", invalid="ignore"):
             kink = np.where((now != 0) & (target * s <= 0), -now / d, np.nan)
         t = np.unique(np.append(kink[np.isfinite(kink)], 1.0))
-        curve = float(d @ H[np.ix_(active, active)] @ d)
-        slope = float(g[active] @ d)
-        rise = np.abs(now + t[:, None] * d) @ pen[active] - np.abs(now) @ pen[active]
-        change = 0.5 * curve * t * t + slope * t + rise
+        Ad = A @ d
+        slope = float(now @ Ad - b @ d)
+        rise = np.abs(now + t[:, None] * d) @ cost - np.abs(now) @ cost
+        change = 0.5 * float(d @ Ad) * t * t + slope * t + rise
         best = int(np.argmin(change))
         if change[best] >= 0.0 and len(added):
             if batch == 1:  # no descent left at rounding
-                return c, True
+                return c
             batch = max(1, len(added) // 4)
             continue
         moved = now + t[best] * d
         moved[kink == t[best]] = 0.0
-        if change[best] >= 0.0:
-            moved[np.nanargmin(np.where(now != 0, kink, np.nan))] = 0.0  # rounding: leave the face anyway
+        if change[best] >= 0.0:  # rounding: leave the face anyway
+            moved[np.nanargmin(kink)] = 0.0
         c[active] = moved
         consistent = False
-    return c, False
+    return c
 
 
 class Path:
@@ -164,12 +166,23 @@ class Path:
         self.product = np.concatenate([self.product, new.T @ self.y / m])
         self.value = np.concatenate([self.value, np.zeros(len(index))])
 
-    def solve(self, penalty: float, gap: float) -> Solution:
-        """The programme at this penalty (at most the last one), to the relative gap over all columns."""
+    def _leave(self, stay: NDArray[np.bool_]) -> None:
+        # dropping a few columns costs more than carrying them
+        if 4 * stay.sum() < 3 * len(stay):
+            keep = np.flatnonzero(stay)
+            self.gram, self.columns = self.gram[np.ix_(keep, keep)], self.columns[:, keep]
+            self.index, self.product, self.value = self.index[keep], self.product[keep], self.value[keep]
+
+    def solve(self, penalty: float, gap: float, ties: bool = False) -> Solution:
+        """The programme at this penalty (at most the last one), to the relative gap over all columns.
+
+        `ties`: go on until every column that would do as well is in the working set, so that mu chooses among all of them.
+        """
+        score = np.abs(self.correlation) / self.w
+        self._leave((self.value != 0) | (score[self.index] >= 0.5 * penalty))
         outside = np.ones(len(self.w), dtype=bool)
         outside[self.index] = False
         # sequential strong rule (Tibshirani et al. 2012): what is likely to enter; the correlation below checks it
-        score = np.abs(self.correlation) / self.w
         likely = np.flatnonzero(outside & (score >= max(2.0 * penalty - self.penalty, 0.5 * penalty)))
         likely = likely[np.argsort(-score[likely], kind="stable")][: max(BATCH, 2 * np.count_nonzero(self.value))]
         if len(likely):
@@ -178,7 +191,7 @@ class Path:
         for _ in range(ROUNDS):
             cost = penalty * self.w[self.index]
             H = self.gram + np.diag(penalty * self.mu[self.index])
-            self.value, _ = _active_set(H, self.product, cost, self.value)
+            self.value = _active_set(H, self.product, cost, self.value, EXACT if ties else 0.1 * gap)
             fitted = self.columns @ self.value
             r = self.y - fitted
             self.correlation = self.rows.correlate(r) / len(self.rows)
@@ -187,8 +200,9 @@ class Path:
             worst = float(score.max())
             reached = 0.0 if total == 0 else 1.0 - float(fitted @ r) / len(self.rows) / worst / total
             outside[self.index] = False
-            violators = np.flatnonzero(outside & (score > penalty * (1.0 + 0.25 * gap)))
-            if reached <= gap or not len(violators):
+            margin = -TIE if ties else 0.25 * gap
+            violators = np.flatnonzero(outside & (score > penalty * (1.0 + margin)))
+            if (reached <= gap and not ties) or not len(violators):
                 break
             first = np.argsort(-score[violators], kind="stable")[: max(BATCH, np.count_nonzero(self.value))]
             self._join(np.sort(violators[first]))
@@ -209,7 +223,7 @@ class Path:
             gram, product = self.gram[np.ix_(chosen, chosen)], self.product[chosen]
             penalty = DEBIAS * self.penalty
             cost, ridge = penalty * self.w[self.index[chosen]], penalty * self.mu[self.index[chosen]]
-            after, _ = _active_set(gram + np.diag(ridge), product, cost, value)
+            after = _active_set(gram + np.diag(ridge), product, cost, value)
             same = after * value > 0
             if same.all():
                 value = after

@@ -251,7 +251,9 @@ def _choose(
     index, value, penalty = path.index, path.value, path.largest
     for i, penalty in enumerate(grid[: last + 1]):
         if i:
-            path.solve(penalty, gap if limit is not None or i == last else PATH_GAP)
+            path.solve(penalty, gap if limit is not None or i == last else PATH_GAP, ties=limit is not None or i == last)
+            if limit is not None and np.count_nonzero(path.value) > len(y) // 2:
+                break  # more effects than a half of the rows: they would fit any scores
         if limit is not None or i == last:
             index, value = path.refit()
             if limit is not None and (y - rows.columns(index) @ value).std() <= limit:

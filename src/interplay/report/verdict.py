@@ -20,6 +20,7 @@ NAMES = {
     "above_lowest": "distance above the lowest",
     "eval_loss": "lowest eval loss",
     "accuracy": "best accuracy",
+    "interactions": "interactions alone",
     "l1": "smallest total strength",
     "last": "last checkpoint",
 }

@@ -21,7 +21,8 @@ from interplay.dynamics.nulls import generator
 from interplay.dynamics.result import Trajectory
 from interplay.errors import InterplayError
 
-RULE = "earliest-near-lowest-cancelled-strength"
+RULE = "near-lowest-eval-loss-then-cancelled-strength"
+LOSS_SLACK = 0.05  # eval loss up to this share above the lowest counts as close to it [ours, provisional]
 MEASURE = "cancelled_per_sd"
 _NAME = "cancelled interaction strength per unit of spread"
 
@@ -89,11 +90,12 @@ def recommend(
     task          columns `step` and, where measured, `eval_loss`, `accuracy`; NaN is not measured
     minimum_step  earlier checkpoints are no candidates
 
-    1. C of every candidate, mean over the samples where it is defined at all of them.
-    2. Each candidate's distance to the lowest, paired by sample, with intervals that hold for all pairs of candidates at
+    1. Where eval loss is measured, candidates are the checkpoints within 5 % of the lowest; if that leaves one, it is it.
+    2. C of every candidate, mean over the samples where it is defined at all of them.
+    3. Each candidate's distance to the lowest, paired by sample, with intervals that hold for all pairs of candidates at
        once (`simultaneous`), because the lowest was picked by looking.
-    3. All intervals hold 0: no evidence to choose; the lowest eval loss if measured, else the last checkpoint.
-    4. Otherwise the earliest candidate whose interval holds 0.
+    4. All intervals hold 0: no evidence to choose; the lowest eval loss if measured, else the last checkpoint.
+    5. Otherwise the earliest candidate whose interval holds 0.
 
     Raises InterplayError where minimum_step leaves none of the trained checkpoints.
 
@@ -123,12 +125,50 @@ def recommend(
     if len(candidates) == 1:
         sentence = f"Only one trained checkpoint, step {candidates[0]}, was measured: nothing was compared."
         return Recommendation(candidates[0], RULE, "only", sentence, (), rivals)
+    everywhere = _by_interactions(trajectory, candidates, resamples, seed)
+    if everywhere.step is not None:
+        rivals["interactions"] = everywhere.step
+    close = _close_to_lowest_loss(task, candidates)
+    if len(close) == 1:
+        alone = "choose the same" if everywhere.step == close[0] else f"choose step {everywhere.step}"
+        if everywhere.step is None:
+            alone = "give no evidence to choose"
+        sentence = (
+            f"Keep step {close[0]}: its eval loss is the lowest and no other checkpoint comes within "
+            f"{LOSS_SLACK:.0%} of it; the interactions alone {'' if everywhere.step is None else 'would '}{alone}. "
+            "This rule is provisional."
+        )
+        return Recommendation(close[0], RULE, "rule", sentence, everywhere.evidence, rivals)
+    found = everywhere if close == candidates else _by_interactions(trajectory, close, resamples, seed)
+    if found.step is None:
+        return _no_evidence(rivals, close, found.evidence, found.why)
+    among = (
+        f"of the {len(close)} checkpoints within {LOSS_SLACK:.0%} of the lowest eval loss, "
+        if close != candidates
+        else ""
+    )
+    loss = ""
+    if rivals.get("eval_loss", found.step) != found.step:
+        loss = f"; eval loss is lowest at step {rivals['eval_loss']} instead"
+    sentence = f"Keep step {found.step}: {among}{found.why}{loss}. This rule is provisional."
+    return Recommendation(found.step, RULE, "rule", sentence, found.evidence, rivals)
 
+
+class _Found(NamedTuple):
+    """What the interactions say: a step with the reason, or None with the reason why not."""
+
+    step: int | None
+    why: str
+    evidence: tuple[Evidence, ...]
+
+
+def _by_interactions(trajectory: Trajectory, candidates: list[int], resamples: int, seed: int) -> _Found:
+    """The earliest candidate whose C is not distinguishably above the lowest; None where nothing can be told apart."""
     table = trajectory.samples(MEASURE).reindex(candidates)
     compared = [step for step in candidates if table.loc[step].notna().any()]
     c = table.loc[compared].dropna(axis=1).to_numpy().T  # [samples, steps]
     if len(compared) < 2 or len(c) < 2:
-        return _no_evidence(rivals, candidates, (), f"fewer than two prompts measure {_NAME} at the checkpoints")
+        return _Found(None, f"fewer than two prompts measure {_NAME} at the checkpoints", ())
 
     lowest = int(c.mean(axis=0).argmin())  # the earliest of ties
     distance = simultaneous(c, lowest, resamples, generator(seed, "verdict"))
@@ -141,23 +181,27 @@ def recommend(
     value, lo, hi = distance
     near = lo <= 0
     if near.all() and not np.isfinite(distance).all():
-        return _no_evidence(rivals, candidates, evidence, f"{len(c)} prompts are too few to tell checkpoints apart")
+        return _Found(None, f"{len(c)} prompts are too few to tell checkpoints apart", evidence)
     if near.all():
         worst = int(value.argmax())
         why = (
             f"the {_NAME} of {len(c)} prompts does not tell the {len(compared)} checkpoints apart (largest difference "
             f"{_number(value[worst])}, 95 % interval {_number(lo[worst])} to {_number(hi[worst])})"
         )
-        return _no_evidence(rivals, candidates, evidence, why)
+        return _Found(None, why, evidence)
     chosen = int(near.argmax())
-    return Recommendation(
-        compared[chosen],
-        RULE,
-        "rule",
-        _sentence(compared, chosen, lowest, mean[:3], distance, len(c), rivals),
-        evidence,
-        rivals,
-    )
+    return _Found(compared[chosen], _reason(compared, chosen, lowest, mean[:3], distance, len(c)), evidence)
+
+
+def _close_to_lowest_loss(task: pd.DataFrame | None, candidates: list[int]) -> list[int]:
+    """Candidates whose eval loss is at most LOSS_SLACK above the lowest; all of them where eval loss is not measured."""
+    if task is None or "eval_loss" not in task.columns:
+        return candidates
+    of_step = task.drop_duplicates("step", keep="last").set_index("step")["eval_loss"].reindex(candidates)
+    losses = pd.to_numeric(of_step).dropna()
+    if losses.empty:
+        return candidates
+    return [int(step) for step in losses.index[losses <= losses.min() + LOSS_SLACK * abs(losses.min())]]
 
 
 def simultaneous(
@@ -235,31 +279,24 @@ def _no_evidence(
     return Recommendation(step, RULE, basis, sentence, evidence, rivals)
 
 
-def _sentence(
+def _reason(
     compared: list[int],
     chosen: int,
     lowest: int,
     mean: tuple[np.ndarray, ...],
     distance: tuple[np.ndarray, ...],
     prompts: int,
-    rivals: dict[str, int],
 ) -> str:
     value, lo, hi = (_number(x[chosen]) for x in mean)
     own = f"{value}, 95 % interval {lo} to {hi}, {prompts} prompts"
     if chosen == lowest:
-        why = f"it has the lowest {_NAME} ({own})"
-        if chosen > 0:
-            why += ", distinguishably below every earlier checkpoint"
-    else:
-        d, d_lo, d_hi = (_number(x[chosen]) for x in distance)
-        why = (
-            f"it is the earliest checkpoint whose {_NAME} ({own}) is not distinguishably above the lowest, at step "
-            f"{compared[lowest]} (difference {d}, 95 % interval {d_lo} to {d_hi})"
-        )
-    loss = ""
-    if "eval_loss" in rivals and rivals["eval_loss"] != compared[chosen]:
-        loss = f"; eval loss is lowest at step {rivals['eval_loss']} instead"
-    return f"Keep step {compared[chosen]}: {why}{loss}. This rule is provisional."
+        earlier = ", distinguishably below every earlier one" if chosen > 0 else ""
+        return f"it has the lowest {_NAME} ({own}){earlier}"
+    d, d_lo, d_hi = (_number(x[chosen]) for x in distance)
+    return (
+        f"it is the earliest whose {_NAME} ({own}) is not distinguishably above the lowest, at step {compared[lowest]} "
+        f"(difference {d}, 95 % interval {d_lo} to {d_hi})"
+    )
 
 
 def _number(x: float) -> str:
