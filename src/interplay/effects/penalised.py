@@ -22,7 +22,7 @@ from interplay.effects.sparse import OMEGA, ORDER_COST, ORDER_ONE
 Array = NDArray[np.float64]
 
 RIDGE = 1e-5  # mu, scores in units of their standard deviation [ours]
-DEBIAS = 1e-3  # share of the penalty that stays when a support is refitted: settles ties among its columns [ours]
+DEBIAS = 1e-4  # share of the penalty that stays when a support is refitted: settles ties among its columns [ours]
 INDEPENDENT = 1e-7  # least eigenvalue of a support's products, against its largest column, to be plain least squares
 TIE = 1e-4  # columns this near to entering count as tied; more than what mu changes (mu times an effect)
 BATCH = 64  # columns that may join the working set after one correlation, at least

@@ -24,7 +24,8 @@ PENALTIES, SMALLEST = (
     1e-4,
 )  # penalties tried, evenly spaced in the logarithm, down to this share of the largest [ours]
 PATH_GAP = 1e-2  # of the solutions that are only compared; the chosen one is solved to the gap asked for
-PATIENCE = 8  # penalties without a better prediction of the rows left out after which a fold stops
+PATIENCE = 15  # penalties without a better prediction of the rows left out after which a fold stops
+MOST = 0.8  # effects for each fitted row beyond which smaller penalties are not tried: they would fit any scores [ours]
 SAME = 1e-8  # squared errors under this share of the variance are all the same: exact
 CONSTANT = 1e-13  # scores that vary by less than this share of their size are constant, to rounding
 UNFAITHFUL = 0.5  # R2 on coalitions never fitted under which a warning is given [ours]
@@ -109,8 +110,8 @@ def _cross_validate(
         for i, penalty in enumerate(grid):
             if penalty < path.largest:
                 path.solve(penalty, PATH_GAP)
-            if np.count_nonzero(path.value) > len(y_train) // 2:
-                break  # more effects than a half of the rows predicts nothing
+            if np.count_nonzero(path.value) > MOST * len(y_train):
+                break
             index, value = path.refit()
             predicted = _intercept(y_train, train, index, value) + test.columns(index) @ value
             errors[k, i] = np.mean((y_test - predicted) ** 2)
@@ -251,9 +252,11 @@ def _choose(
     index, value, penalty = path.index, path.value, path.largest
     for i, penalty in enumerate(grid[: last + 1]):
         if i:
-            path.solve(penalty, gap if limit is not None or i == last else PATH_GAP, ties=limit is not None or i == last)
-            if limit is not None and np.count_nonzero(path.value) > len(y) // 2:
-                break  # more effects than a half of the rows: they would fit any scores
+            path.solve(
+                penalty, gap if limit is not None or i == last else PATH_GAP, ties=limit is not None or i == last
+            )
+            if limit is not None and np.count_nonzero(path.value) > MOST * len(y):
+                break
         if limit is not None or i == last:
             index, value = path.refit()
             if limit is not None and (y - rows.columns(index) @ value).std() <= limit:
@@ -284,11 +287,12 @@ def _result(
     sets, is_or, effects = dictionary.masks[index], dictionary.is_or[index], chosen.refitted[by_mask] * scale
     v_empty = center + scale * chosen.intercept
     rest = v - v_empty - evaluate(masks, sets, is_or) @ effects
-    misfit = float(np.sqrt(np.mean(rest[parts.fit] ** 2)))
+    largest = float(np.abs(v).max()) or 1.0  # squares of scores in these units neither overflow nor vanish
+    misfit = largest * float(np.sqrt(np.mean((rest[parts.fit] / largest) ** 2)))
     whole = float(v[-1] - v[0])
-    held = v[parts.held]
-    known = len(held) >= 2 and held.std() > CONSTANT * np.abs(v).max()
-    r2 = 1.0 - float(np.sum(rest[parts.held] ** 2) / np.sum((held - held.mean()) ** 2)) if known else math.nan
+    held, missed = v[parts.held] / largest, rest[parts.held] / largest
+    known = len(held) >= 2 and held.std() > CONSTANT
+    r2 = 1.0 - float(np.sum(missed**2) / np.sum((held - held.mean()) ** 2)) if known else math.nan
     found = SampledInteractions(
         n=dictionary.n,
         order=dictionary.order,
@@ -309,7 +313,7 @@ def _result(
         fitted=len(parts.fit),
         held_out=len(parts.held),
         r2=r2,
-        gap_share=1.0 - float(rest[-1] - rest[0]) / whole if abs(whole) > CONSTANT * np.abs(v).max() else math.nan,
+        gap_share=1.0 - float(rest[-1] - rest[0]) / whole if abs(whole) > CONSTANT * largest else math.nan,
     )
     for wrong, said in (
         (not found.converged, f"the penalised programme reached gap {found.gap:.2g}, not {gap:g}; raise gap"),

@@ -95,7 +95,7 @@ def _method(
         (
             "Numerical noise of v",
             _range(sigmas),
-            "batched with a shared prefix against one plain forward pass at a time, nats",
+            "the packed evaluation against one plain forward pass at a time, nats",
         ),
         (
             "Probe prompts",

@@ -21,7 +21,7 @@ from interplay.dynamics.nulls import generator
 from interplay.dynamics.result import Trajectory
 from interplay.errors import InterplayError
 
-RULE = "near-lowest-eval-loss-then-cancelled-strength"
+RULE = "close to the lowest eval loss, then least cancelled strength"
 LOSS_SLACK = 0.05  # eval loss up to this share above the lowest counts as close to it [ours, provisional]
 MEASURE = "cancelled_per_sd"
 _NAME = "cancelled interaction strength per unit of spread"
