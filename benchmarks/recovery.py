@@ -122,7 +122,7 @@ def sampled_rows(seeds: int, count: int = 2000) -> list[dict[str, Any]]:
 def peers(game: Game, noise: float, seed: int, count: int) -> list[tuple[dict[Term, float], dict[str, Any]]]:
     """shapiq's ProxySPEX and SPEX at the same budget, Möbius coefficients; nothing where shapiq is not installed."""
     try:
-        from shapiq.approximator import SPEX, ProxySPEX
+        from shapiq.approximator import SPEX, ProxySPEX  # ty: ignore[import-not-found]
     except ImportError:
         return []
     rng = np.random.default_rng([seed, 2])

@@ -70,11 +70,13 @@ def test_every_column_is_on_and_off_often_enough(n):
     assert on.min() > 0.1
     assert on.max() < 0.9
     assert not np.array_equal(masks, sample_coalitions(n, 1000, 1))
-    high = Dictionary(n, 5)
-    coin = np.unique(np.random.default_rng(0).integers(0, 2**n, 1000, dtype=np.uint64))
-    fives = [evaluate(c, high.masks, high.is_or)[:, high.orders == 5].mean(0) for c in (coin,)]
-    tuned = evaluate(sample_coalitions(n, 1000, order=5), high.masks, high.is_or)[:, high.orders == 5].mean(0)
-    assert tuned.min() > 1.5 * np.mean(fives[0][: len(tuned) // 2])
+
+
+def test_draws_for_high_orders_reach_high_orders():
+    fives = Dictionary(20, 5)
+    fives = fives.masks[(fives.orders == 5) & ~fives.is_or][::50]
+    on = evaluate(sample_coalitions(20, 2000, order=5), fives, np.zeros(len(fives), dtype=bool)).mean(0)
+    assert on.min() > 0.1  # a fair coin for every word: 1/32
 
 
 @pytest.mark.parametrize(
@@ -326,7 +328,7 @@ def test_low_orders_do_not_explain_a_game_of_high_order_and_the_result_says_so()
         found = extract_sampled(coalitions, parity, 20, order=2, tolerance=0.01)
     assert "orders up to 2 miss the scores by" in str(given[0].message)
     assert found.r2 < 0.1
-    assert np.count_nonzero(found.penalised) <= 480  # never one effect a row
+    assert np.count_nonzero(found.penalised) < 480  # never one effect a row
 
 
 def test_pure_noise_has_no_interactions():

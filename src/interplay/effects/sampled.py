@@ -24,7 +24,7 @@ PENALTIES, SMALLEST = (
     1e-4,
 )  # penalties tried, evenly spaced in the logarithm, down to this share of the largest [ours]
 PATH_GAP = 1e-2  # of the solutions that are only compared; the chosen one is solved to the gap asked for
-PATIENCE = 15  # penalties without a better prediction of the rows left out after which a fold stops
+PATIENCE = 8  # penalties without a better prediction of the rows left out after which a fold stops
 MOST = 0.8  # effects for each fitted row beyond which smaller penalties are not tried: they would fit any scores [ours]
 SAME = 1e-8  # squared errors under this share of the variance are all the same: exact
 CONSTANT = 1e-13  # scores that vary by less than this share of their size are constant, to rounding
