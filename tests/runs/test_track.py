@@ -159,3 +159,14 @@ def test_new_checkpoint_of_a_training_that_goes_on_is_added(tmp_path, tiny_folde
     shutil.copytree(adapters / "checkpoint-10", folder / "checkpoint-10")
     assert [row["step"] for row in run_here(wanted, tmp_path / "run").table] == [0, 5, 10]
     assert unit.stat().st_mtime_ns == before
+
+
+def test_a_full_checkpoint_that_is_the_base_is_flagged(tmp_path, tiny_folder):
+    """Suites have served final weights under early names; the base under a later name is the same lie."""
+    folder = tmp_path / "out"
+    shutil.copytree(tiny_folder("qwen2"), folder / "checkpoint-7")
+    shutil.copytree(tiny_folder("qwen2", seed=1), folder / "checkpoint-9")
+    result = run_here(tracking(tmp_path, tiny_folder("qwen2"), folder), tmp_path / "run")
+    flagged = [note for note in result.notes if "identical weights" in note]
+    assert len(flagged) == 1
+    assert "Steps 0 and 7 " in flagged[0]

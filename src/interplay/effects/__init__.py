@@ -11,16 +11,21 @@ from interplay.effects.moebius import (
     walsh_energy,
     zeta,
 )
+from interplay.effects.sampled import extract_sampled, sample_coalitions
+from interplay.effects.sampled_result import SampledInteractions
 
 __all__ = [
     "Interactions",
     "Salient",
+    "SampledInteractions",
     "extract",
+    "extract_sampled",
     "moebius",
     "or_moebius",
     "or_zeta",
     "orders",
     "reconstruct",
+    "sample_coalitions",
     "walsh",
     "walsh_energy",
     "zeta",

@@ -27,6 +27,7 @@ from interplay.scoring.checkpoints import (
     Checkpoint,
     base_name_note,
     checkpoint_hash,
+    comparable_hashes,
     find_checkpoints,
     find_twins,
     model_at,
@@ -203,7 +204,7 @@ def find_states(context: Context) -> States:
                 with model_at(c, base):
                     pass
     context.folder.claim_weights(base.sha256, hashes)
-    for earlier, later in find_twins(hashes):
+    for earlier, later in find_twins(comparable_hashes(checkpoints, hashes, base)):
         context.notes.append(
             f"Steps {earlier} and {later} have identical weights, so one of them is not what its name says: "
             "read every change between them as none."

@@ -12,13 +12,13 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from interplay.errors import InterplayError
-from interplay.scoring.models import LoadedModel, digest_tensors, load_weights
+from interplay.scoring.models import LoadedModel, digest_tensors, load_weights, resolve
 
 # What in an adapter's config changes the function its tensors compute; the rest is bookkeeping.
 _ADAPTER_SETTINGS = (
@@ -117,6 +117,22 @@ def _file_hash(files: list[Path]) -> str:
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InterplayError(f"cannot read {files[0].parent} ({reason}): the file is damaged, save it again") from error
+
+
+def comparable_hashes(
+    checkpoints: Sequence[Checkpoint], hashes: Mapping[int, str], base: LoadedModel
+) -> dict[int, str]:
+    """Hashes in which a full checkpoint that equals the base has the base's.
+
+    The base's own hash is of the loaded model, a full checkpoint's of its file; where the base is a local folder its file is
+    hashed too, so that the two can be held against each other.
+    """
+    found = dict(hashes)
+    source, local = resolve(base.name)
+    files = sorted(Path(source).glob("model*.safetensors")) if local else []
+    if files and any(c.kind == "full" for c in checkpoints):
+        found |= {c.step: _file_hash(files) for c in checkpoints if c.kind == "base"}
+    return found
 
 
 def find_twins(hashes: Mapping[int, str]) -> list[tuple[int, int]]:
