@@ -298,7 +298,7 @@ def test_a_failed_write_leaves_the_old_file(inputs, tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("interplay.dynamics.result.pq.write_table", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InterplayError, match="no space"):
         trajectory(**inputs, seed=1).save(tmp_path)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

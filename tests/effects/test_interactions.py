@@ -187,7 +187,7 @@ def test_a_failed_save_leaves_the_old_file(many, tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InterplayError, match="disk full"):
         many[0].save(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["unit.safetensors"]

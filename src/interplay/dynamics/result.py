@@ -6,7 +6,6 @@ docs/design/architecture.md. Three parquet files make one trajectory: `trajector
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from interplay.atomic import replacing
 from interplay.dynamics.sets import READINGS, SETS, Partition, unpack
 from interplay.errors import InterplayError
 
@@ -194,15 +194,8 @@ def _sets_from(table: pa.Table, steps: tuple[int, ...], sizes: dict[str, int]) -
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _read(path: Path) -> pa.Table:

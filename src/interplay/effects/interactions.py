@@ -7,7 +7,6 @@ matching, objective, gap) from the effects themselves. Knows nothing about model
 import json
 import math
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from interplay.atomic import write_bytes
 from interplay.effects.moebius import orders, reconstruct
 from interplay.effects.sparse import solve
 from interplay.errors import InterplayError
@@ -156,17 +156,7 @@ class Interactions:
         tensors = {f.name: np.array(getattr(self, f.name), order="C") for f in fields(self) if f.name != "n"}
         # one entry only: safetensors writes its metadata in no fixed order, and the same result should be the same bytes
         data = save(tensors, metadata={_FORMAT: json.dumps({"version": _VERSION, "n": self.n})})
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)  # mkstemp makes private files
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_bytes(path, data)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Interactions":

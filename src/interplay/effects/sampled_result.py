@@ -6,7 +6,6 @@ Holds effects, what they were fitted to and how well they predict what they were
 import json
 import math
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from interplay.atomic import write_bytes
 from interplay.effects.dictionary import Masks, evaluate, popcount
 from interplay.effects.interactions import SALIENT_RATIO, Salient, _short, _words_per_sample
 from interplay.errors import InterplayError
@@ -200,17 +200,7 @@ class SampledInteractions:
         path = Path(path)
         tensors = {f.name: np.array(getattr(self, f.name), order="C") for f in fields(self) if f.name != "rule"}
         data = save(tensors, metadata={_FORMAT: json.dumps({"version": _VERSION, "rule": self.rule})})
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)  # mkstemp makes private files
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_bytes(path, data)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "SampledInteractions":

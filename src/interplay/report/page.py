@@ -7,7 +7,6 @@ run (by hash), so that even a hole in the escaping could not run anything. jinja
 import base64
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -17,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from interplay.errors import InterplayError
+from interplay.atomic import write_text
 from interplay.report import figures, text
 from interplay.report.explorer import explorer_data, explorer_tables
 from interplay.report.payload import validate
@@ -90,20 +89,5 @@ def _prompts(p: Payload) -> int:
 def write(payload: Payload | Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     """Render and put the page at `path`, all or nothing (temporary file beside it, then renamed). Returns the path."""
     target = Path(path)
-    page = render(payload)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    except OSError as e:
-        raise InterplayError(f"report: cannot write {target} ({e.strerror}): give another path or free the disk") from e
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as f:
-            f.write(page)
-            f.flush()
-            os.fsync(f.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except OSError as e:
-        Path(name).unlink(missing_ok=True)
-        raise InterplayError(f"report: cannot write {target} ({e.strerror}): give another path or free the disk") from e
+    write_text(target, render(payload))
     return target

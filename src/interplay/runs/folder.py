@@ -23,8 +23,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
+from interplay.atomic import write_text
 from interplay.errors import InterplayError
-from interplay.runs.files import file_hashes, read_json, sweep, write_json, write_text
+from interplay.runs.files import file_hashes, read_json, sweep, write_json
 from interplay.runs.reading import difference, parse_yaml, read_yaml
 from interplay.runs.settings import Settings, dump_settings, load_settings
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from interplay.atomic import replacing
 from interplay.dynamics import Trajectory, trajectory
 from interplay.errors import InterplayError
-from interplay.runs.files import read_json, replacing, write_json
+from interplay.runs.files import read_json, write_json
 from interplay.runs.settings import Settings
 from interplay.runs.units import Unit
 from interplay.verdict import Recommendation, recommend

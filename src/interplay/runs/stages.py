@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from interplay.atomic import write_text
 from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import short
 from interplay.errors import InterplayError, SkipSample
-from interplay.runs.files import write_text
 from interplay.runs.folder import RunFolder
 from interplay.runs.inputs import Inputs, Omitted
 from interplay.runs.measure import Calibration, Condition, calibrate, measure, measure_task

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interplay.runs.files import write_bytes
+from interplay.atomic import write_bytes
 
 FORMAT = "interplay-unit-1"
 
