@@ -38,7 +38,7 @@ check: setup
 	$(BIN)/ty check src
 
 bench: setup $(VENV)/.smollm2
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/bench.py --write docs/benchmarks.md
 
 clean:
 	rm -rf $(VENV) build dist

@@ -3,7 +3,7 @@
 Every figure is measured by this script in one run; what cannot be measured is said. CPU seconds (all threads), medians.
 Plain batches are timed on a part of the coalitions and scaled, since they cost the same each.
 
-    python benchmarks/bench.py [--quick]
+    python benchmarks/bench.py [--quick] [--write docs/benchmarks.md]
 """
 
 import argparse
@@ -11,6 +11,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -115,21 +116,31 @@ def highs(v: np.ndarray) -> float:
     return float(found.fun)
 
 
-def show(title: str, rows: list[dict]) -> None:
-    """A Markdown table on stdout."""
-    print(f"\n{title}\n")
-    print("| " + " | ".join(rows[0]) + " |")
-    print("|" + "---|" * len(rows[0]))
-    for row in rows:
-        print(
-            "| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()) + " |", flush=True
-        )
+def table(title: str, rows: list[dict]) -> list[str]:
+    """A Markdown section; NaN is a figure that was not measured."""
+    cells = [[_cell(v) for v in row.values()] for row in rows]
+    lines = [f"## {title}", "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in cells), ""]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "not measured" if np.isnan(value) else f"{value:.3g}"
+    return str(value)
+
+
+def processor() -> str:
+    """What the machine calls its processor."""
+    import torch
+
+    return str(torch.cpu.get_capabilities().get("cpu_name", "unknown processor"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="n = 8 and one model: under two minutes")
-    quick = parser.parse_args().quick
+    parser.add_argument("--quick", action="store_true", help="n = 8 and one model: about a minute")
+    parser.add_argument("--write", type=Path, help="write the tables to this Markdown file as well")
+    given = parser.parse_args()
     warnings.filterwarnings("ignore")
     import torch
 
@@ -137,25 +148,36 @@ def main() -> None:
     from interplay.scoring.models import load_model
 
     torch.set_num_threads(1)  # CPU seconds of one thread: two that wait for each other would count their waiting
-    n = 8 if quick else 10
-    print(f"one thread, torch {torch.__version__}, CPU seconds")
-    show(
-        "Solving to a certified gap of 1e-3, seconds a sample",
-        [solving_row(m) for m in ((7, 8) if quick else (7, 8, 10, 12))],
-    )
+    highs(np.arange(4.0))  # imports scipy outside the timing
+    n = 8 if given.quick else 10
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `make bench` in one run: one thread of {processor()}, torch {torch.__version__}, CPU seconds. Plain batches",
+        "are timed on 64 of the coalitions, at the better of 16 and 64 rows a batch, and scaled. No GPU rows: not measured.",
+        "",
+    ]
+    sizes = (7, 8) if given.quick else (7, 8, 10, 12)
+    lines += table("Solving to a certified gap of 1e-3, seconds a sample (batch of 8)", [solving_row(m) for m in sizes])
+    print("\n".join(lines), flush=True)
     models = [("llama, random", lambda: random_model("llama"))]
-    if not quick:
+    if not given.quick:
         models.append(("qwen2, random", lambda: random_model("qwen2")))
         models.append(("SmolLM2-135M", lambda: load_model("HuggingFaceTB/SmolLM2-135M-Instruct").model))
-    rows = []
+    rows, missing = [], []
     for name, make in models:
         try:
             model = make()
         except InterplayError as error:
-            print(f"not measured: {name}: {error}")
+            missing.append(f"Not measured: {name}: {error}")
             continue
-        rows += [scoring_row(name, model, length, n) for length in ((60,) if quick else (60, 200))]
-    show(f"Scoring all 2^{n} coalitions of one prompt", rows)
+        for length in (60,) if given.quick else (60, 200):
+            rows.append(scoring_row(name, model, length, n))
+            print(", ".join(f"{k} {_cell(v)}" for k, v in rows[-1].items()), flush=True)
+    scoring = [*table(f"Scoring all 2^{n} coalitions of one prompt, seconds", rows), *missing]
+    print("\n".join(["", *scoring]))
+    if given.write is not None:
+        given.write.write_text("\n".join([*lines, *scoring]).rstrip() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

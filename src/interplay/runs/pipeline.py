@@ -59,10 +59,11 @@ def run(settings: Settings, path: Path, progress: Progress | None = None) -> Run
 
 def _run(context: Context) -> RunResult:
     settings, folder = context.settings, context.folder
-    with context.progress.phase("reading data"):
+    with context.progress.phase("finding the models (a GGUF file is converted once)"):
         tokenizer = load_tokenizer(settings.model.name, revision=settings.model.revision)
         if settings.baseline is not None:  # a misspelt name must not cost a training first
             load_tokenizer(settings.baseline.name, revision=settings.baseline.revision)
+    with context.progress.phase("reading data"):
         inputs = read_inputs(settings, usable=lambda s: prepare_one(s, tokenizer, settings, settings.template(), None))
     context.notes += inputs.notes
     context.omitted += inputs.omitted
