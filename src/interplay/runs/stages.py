@@ -4,14 +4,12 @@ Each leaves its result in the run folder and finds it there the next time.
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from interplay.atomic import write_text
 from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import short
@@ -34,7 +32,7 @@ from interplay.scoring.checkpoints import (
 )
 from interplay.scoring.models import LoadedModel, load_model
 from interplay.scoring.score import Prepared, prepare
-from interplay.training.sft import RESUME_FILES, SftPlan, finetune, tokenise
+from interplay.training.sft import SftPlan, finetune, settle, tokenise
 from interplay.training.task_metrics import prepare_eval
 
 OpenModel = Callable[[], AbstractContextManager[Any]]
@@ -143,34 +141,7 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
                 device=context.device,
                 on_step=lambda step, total, loss: advance(step, note=f"loss {loss:.3f}"),
             )
-    _settle(folder)
-
-
-def _settle(folder: Path) -> None:
-    """Bring a whole training to its last form, the same bytes whether or not it was interrupted.
-
-    Gone are the pickles for resuming it. peft writes target modules in the order of a set, which is another one in every
-    process; TRL counts tokens from the start of its process, not of the training.
-    """
-    for name in RESUME_FILES:
-        for file in folder.glob(f"checkpoint-*/{name}"):
-            file.unlink()
-    for file in folder.glob("checkpoint-*/adapter_config.json"):
-        config = json.loads(file.read_text(encoding="utf-8"))
-        _replace_json(file, config, config | {"target_modules": _sorted(config.get("target_modules"))})
-    for file in folder.glob("checkpoint-*/trainer_state.json"):
-        state = json.loads(file.read_text(encoding="utf-8"))
-        log = [{k: v for k, v in entry.items() if k != "num_tokens"} for entry in state.get("log_history", [])]
-        _replace_json(file, state, state | {"log_history": log})
-
-
-def _sorted(targets: Any) -> Any:
-    return sorted(targets) if isinstance(targets, list) else targets
-
-
-def _replace_json(file: Path, old: Any, new: Any) -> None:
-    if new != old:
-        write_text(file, json.dumps(new, indent=2, sort_keys=True) + "\n")
+    settle(folder)
 
 
 def use_bf16(wanted: bool | str, device: str) -> bool:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interplay.atomic import write_text
 from interplay.data.prompts import encode, render
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
@@ -303,3 +304,30 @@ def _last_whole(folder: Path) -> Path | None:
         if (checkpoint / "optimizer.pt").exists() and (checkpoint / "rng_state.pth").exists():
             newest = checkpoint
     return newest
+
+
+def settle(folder: Path) -> None:
+    """Bring a whole training to its last form, the same bytes whether or not it was interrupted.
+
+    Gone are the pickles for resuming it. peft writes target modules in the order of a set, which is another one in every
+    process; TRL counts tokens from the start of its process, not of the training.
+    """
+    for name in RESUME_FILES:
+        for file in folder.glob(f"checkpoint-*/{name}"):
+            file.unlink()
+    for file in folder.glob("checkpoint-*/adapter_config.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        _replace_json(file, config, config | {"target_modules": _sorted(config.get("target_modules"))})
+    for file in folder.glob("checkpoint-*/trainer_state.json"):
+        state = json.loads(file.read_text(encoding="utf-8"))
+        log = [{k: v for k, v in entry.items() if k != "num_tokens"} for entry in state.get("log_history", [])]
+        _replace_json(file, state, state | {"log_history": log})
+
+
+def _sorted(targets: Any) -> Any:
+    return sorted(targets) if isinstance(targets, list) else targets
+
+
+def _replace_json(file: Path, old: Any, new: Any) -> None:
+    if new != old:
+        write_text(file, json.dumps(new, indent=2, sort_keys=True) + "\n")
