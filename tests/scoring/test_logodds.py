@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interplay.scoring.logodds import log_odds
+from interplay.scoring.logodds import Question, log_odds
 
 logits_2d = st.integers(2, 6).flatmap(
     lambda v: st.lists(st.lists(st.floats(-8, 8), min_size=v, max_size=v), min_size=1, max_size=4)
@@ -31,8 +31,25 @@ def test_among_equals_the_others_taken_away(rows, data):
     size = logits.shape[1]
     pool = data.draw(st.lists(st.integers(0, size - 1), min_size=2, max_size=size, unique=True))
     expected = log_odds(logits[:, pool], [0])
-    assert float(log_odds(logits, pool[:1], among=pool)) == pytest.approx(float(expected), rel=1e-12)
-    assert float(log_odds(logits, pool[:1], among=[*pool, *pool])) == pytest.approx(float(expected), rel=1e-12)
+    for labels in (pool, [*pool, *pool]):
+        asked = Question((pool[0],), tuple((token,) for token in labels))
+        assert float(asked.answer(logits)) == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_labels_of_several_tokens_by_hand():
+    # After the prompt token 0 has p = 1/2, tokens 1 and 2 a quarter each; after (0,) token 1 has 3/4.
+    first, after = [math.log(2), 0.0, 0.0], [math.log(0.5), math.log(3), math.log(0.5)]
+    asked = Question((0, 1), ((0, 1), (0, 2), (1,)))
+    assert asked.prefixes == ((), (0,))
+    logits = torch.tensor([[first, after]], dtype=torch.float64)
+    p, other, third = 0.5 * 0.75, 0.5 * 0.125, 0.25
+    assert float(asked.answer(logits)) == pytest.approx(math.log(p / (other + third)), rel=1e-12)
+
+
+def test_prefixes_hold_all_their_beginnings_and_the_empty_one_first():
+    asked = Question((9, 8, 7), ((9, 8, 7), (9, 8, 6, 5), (4,)))
+    assert asked.prefixes == ((), (9,), (9, 8), (9, 8, 6))
+    assert asked.labels[0] == (9, 8, 7)
 
 
 def test_several_targets_by_hand():
@@ -70,10 +87,15 @@ def test_input_is_not_changed():
     assert torch.equal(logits, before)
 
 
-@pytest.mark.parametrize("among", [[1, 2], [0], [0, 0]])
-def test_among_without_the_target_or_without_another_token(among):
-    with pytest.raises(ValueError, match="must hold the targets"):
-        log_odds(torch.zeros(1, 4), [0], among=among)
+@pytest.mark.parametrize("among", [((1,), (2,)), ((0,),), ((0,), (0,))])
+def test_among_without_the_target_or_without_another_label(among):
+    with pytest.raises(ValueError, match="must hold the target"):
+        Question((0,), among)
+
+
+def test_a_question_without_a_target():
+    with pytest.raises(ValueError, match="at least one target token"):
+        Question(())
 
 
 def test_is_monotone_in_the_target_logit():

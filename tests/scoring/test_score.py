@@ -95,11 +95,17 @@ def test_several_target_tokens_and_among(loaded, sample, template, tiny_tokenize
     assert np.isfinite(score_prepared(model, two).values).all()
     rows = [replace(sample.row, target=label) for label in ("anger", "fear", "sadness")]
     pool = prepare(sample, tiny_tokenizer, template, among=rows)
-    assert pool.target_ids[0] in pool.among
+    assert pool.target_ids in pool.among
     assert len(pool.among) == 3
     assert not np.allclose(score_prepared(model, pool).values, score_prepared(model, two).values)
-    with pytest.raises(InterplayError, match="one target token"):
-        prepare(sample, tiny_tokenizer, template, among=rows, target_tokens=2)
+    whole = prepare(sample, tiny_tokenizer, template, among=rows, target_tokens=99)  # labels to their end-of-text
+    assert {label[-1] for label in whole.among} == {tiny_tokenizer.eos_token_id}
+    values = score_prepared(model, whole).values
+    chances = []  # a softmax over the labels: the probabilities of all of them add up to one
+    for label in whole.among:
+        chances.append(1 / (1 + np.exp(-score_prepared(model, replace(whole, target_ids=label)).values)))
+    np.testing.assert_allclose(np.sum(chances, 0), 1, atol=1e-5)
+    assert not np.allclose(values, score_prepared(model, pool).values)
     with pytest.raises(InterplayError, match="two labels with different first tokens"):
         prepare(sample, tiny_tokenizer, template, among=rows[-1:])
     with pytest.raises(InterplayError, match="at least 1"):
@@ -119,8 +125,8 @@ def test_samples_with_different_numbers_of_words(loaded, template):
 def test_too_many_or_no_words(sample, tiny_tokenizer):
     from dataclasses import replace
 
-    for words in ((), sample.words * 5):
-        with pytest.raises(InterplayError, match=r"needs 1\.\.16 words"):
+    for words in ((), sample.words * 17):
+        with pytest.raises(InterplayError, match=r"needs 1\.\.64 words"):
             prepare(replace(sample, words=words), tiny_tokenizer)
 
 

@@ -9,12 +9,12 @@ model comes back.
 import contextlib
 import copy
 import inspect
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interplay.scoring.logodds import log_odds
+from interplay.scoring.logodds import Question
 
 if TYPE_CHECKING:
     import torch
@@ -93,39 +93,59 @@ def score_rows(
     ids: np.ndarray,
     target_ids: Sequence[int],
     *,
-    among: Sequence[int] | None = None,
+    among: Sequence[Sequence[int]] | None = None,
     shared: int = 0,
     batch_tokens: int = 4096,
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Log-odds of the target after each row of prompt ids.
 
     Args:
         ids: [rows, L] prompt token ids, one length for all (masking keeps length).
         target_ids: the m target tokens; with m > 1 they are teacher-forced behind every row.
+        among: label sequences to score among (`Question`); None: the whole vocabulary. Each label that is not the
+            beginning of another is a pass of its own.
         shared: the first `shared` tokens are equal in all rows and are run once.
         batch_tokens: upper bound of tokens in one forward pass (rows x tokens behind the shared prefix).
+        progress: called with (rows done, in all).
 
     Returns:
         [rows] float64 log-odds in nats.
     """
     import torch
 
+    question = Question(tuple(target_ids), None if among is None else tuple(tuple(label) for label in among))
     rows, length = ids.shape
-    m = len(target_ids)
     shared = max(0, min(shared, length - 1))  # at least one prompt token must produce logits in every row
     device = next(model.parameters()).device
-    forced = np.tile(np.asarray(target_ids[:-1], dtype=np.int64), (rows, 1))
     values = np.empty(rows, dtype=np.float64)
     with evaluating(model):
         cache = _prefix_cache(model, torch.from_numpy(ids[:1, :shared]).to(device)) if shared else None
         past = 0 if cache is None else shared
-        tail = torch.from_numpy(np.concatenate([ids[:, past:], forced], axis=1))
-        step = max(1, batch_tokens // tail.shape[1])
+        tail = torch.from_numpy(np.ascontiguousarray(ids[:, past:]))
+        step = max(1, batch_tokens // (tail.shape[1] + len(question.prefixes[-1])))
         for a in range(0, rows, step):
             batch = tail[a : a + step].to(device)
-            repeated = copy.deepcopy(cache)  # a forward pass appends to it
-            if repeated is not None:
-                repeated.batch_repeat_interleave(batch.shape[0])
-            logits = last_logits(model, batch, m, cache=repeated, past=past)
-            values[a : a + step] = log_odds(logits, target_ids, among).double().cpu().numpy()
+            values[a : a + step] = question.answer(_behind(model, batch, question, cache, past)).double().cpu().numpy()
+            if progress is not None:
+                progress(min(a + step, rows), rows)
     return values
+
+
+def _behind(model, batch: "torch.Tensor", question: Question, cache, past: int) -> "torch.Tensor":
+    """Logits [rows, prefixes, V] behind the rows and each prefix of the question."""
+    import torch
+
+    rows = batch.shape[0]
+    found: dict[tuple[int, ...], torch.Tensor] = {}
+    for prefix in reversed(question.prefixes):  # longest first: one pass answers for all beginnings of a prefix too
+        if prefix in found:
+            continue
+        forced = torch.tensor(prefix, dtype=batch.dtype, device=batch.device).expand(rows, -1)
+        repeated = copy.deepcopy(cache)  # a forward pass appends to it
+        if repeated is not None:
+            repeated.batch_repeat_interleave(rows)
+        logits = last_logits(model, torch.cat([batch, forced], 1), len(prefix) + 1, cache=repeated, past=past)
+        for i in range(len(prefix) + 1):
+            found.setdefault(prefix[:i], logits[:, i])
+    return torch.stack([found[prefix] for prefix in question.prefixes], 1)

@@ -1,13 +1,15 @@
-"""Log-odds of target tokens from logits. Arrays only: knows neither models nor words."""
+"""What is asked of a model after a prompt, and the answer from its logits. Knows neither models nor words."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
 
-def log_odds(logits: "torch.Tensor", target_ids: Sequence[int], among: Sequence[int] | None = None) -> "torch.Tensor":
+def log_odds(logits: "torch.Tensor", target_ids: Sequence[int]) -> "torch.Tensor":
     """v = sum over the m target tokens of log p(y) - log(1 - p(y)), as logit_y - logsumexp(all other logits).
 
     Computed from logits, never through p, which saturates at 1 [paper eq 1; the form is ours].
@@ -15,7 +17,6 @@ def log_odds(logits: "torch.Tensor", target_ids: Sequence[int], among: Sequence[
     Args:
         logits: [..., m, V]; row i predicts target token i. Promoted to float32 if narrower, float64 stays.
         target_ids: the m target token ids.
-        among: score against these token ids only instead of the whole vocabulary; they must hold the targets and one more.
 
     Returns:
         [...] log-odds in nats, in the promoted dtype.
@@ -23,23 +24,80 @@ def log_odds(logits: "torch.Tensor", target_ids: Sequence[int], among: Sequence[
     >>> import torch
     >>> round(float(log_odds(torch.tensor([[2.0, 0.0, 0.0]]), [0])), 4)   # 2 - log(e^0 + e^0)
     1.3069
-    >>> round(float(log_odds(torch.tensor([[2.0, 0.0, 9.0]]), [0], among=[0, 1])), 4)   # 2 - log(e^0)
-    2.0
     >>> round(float(log_odds(torch.tensor([[90.0, 0.0]]), [0])), 4)   # p rounds to 1, the log-odds does not
     90.0
     """
     import torch
 
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
+    logits = _wide(logits)
     targets = torch.as_tensor(list(target_ids), device=logits.device)
-    if among is not None:
-        if not set(target_ids) <= set(among) or len(set(among)) < 2:
-            raise ValueError(f"`among` must hold the targets {list(target_ids)} and another token, given {list(among)}")
-        pool = torch.as_tensor(sorted(set(among)), device=logits.device)
-        logits = logits.index_select(-1, pool)
-        targets = torch.searchsorted(pool, targets)
     index = targets.view(*([1] * (logits.dim() - 2)), -1, 1).expand(*logits.shape[:-1], 1)
     picked = logits.gather(-1, index).squeeze(-1)
     rest = logits.scatter(-1, index, float("-inf")).logsumexp(-1)
     return (picked - rest).sum(-1)
+
+
+@dataclass(frozen=True)
+class Question:
+    """The log-odds of one response: against all else, token by token, or among a set of labels.
+
+    Every response and label is teacher-forced behind the prompt. What the model must be run on is the set of `prefixes`:
+    responses that begin alike share what they share, so a label set costs its own tokens and no prompt again.
+
+    >>> Question((5, 6)).prefixes                                   # predict 5 after the prompt, 6 after 5
+    ((), (5,))
+    >>> Question((5, 6), among=((5, 6), (5, 7), (8,))).prefixes     # 5 is shared; (8,) needs no token of its own
+    ((), (5,))
+    """
+
+    target: tuple[int, ...]
+    among: tuple[tuple[int, ...], ...] | None = None
+    """Label sequences, the target and at least one other; None: the whole vocabulary [paper eq 1]."""
+
+    def __post_init__(self) -> None:
+        if not self.target:
+            raise ValueError("a question needs at least one target token")
+        if self.among is not None and (self.target not in self.among or len(set(self.among)) < 2):
+            raise ValueError(
+                f"`among` must hold the target {self.target} and another label, given {sorted(set(self.among))}"
+            )
+
+    @cached_property
+    def labels(self) -> tuple[tuple[int, ...], ...]:
+        """The sequences scored; the target first."""
+        return (self.target, *sorted(set(self.among or ()) - {self.target}))
+
+    @cached_property
+    def prefixes(self) -> tuple[tuple[int, ...], ...]:
+        """What stands behind the prompt wherever a token is predicted: shorter ones first, the empty one at 0."""
+        found = {label[:i] for label in self.labels for i in range(len(label))}
+        return tuple(sorted(found, key=lambda p: (len(p), p)))
+
+    def answer(self, logits: "torch.Tensor") -> "torch.Tensor":
+        """[...] in nats from logits [..., len(prefixes), V], those behind the prompt and each prefix.
+
+        Among labels: log P(target) - log sum of P over the other labels, P the product over a label's tokens.
+
+        >>> import torch
+        >>> round(float(Question((0,), ((0,), (1,))).answer(torch.tensor([[2.0, 0.0, 9.0]]))), 4)   # 2 - log(e^0)
+        2.0
+        """
+        import torch
+
+        place = {prefix: i for i, prefix in enumerate(self.prefixes)}
+        if self.among is None:
+            return log_odds(logits, self.target)  # the prefixes of one sequence, in its own order
+        logits = _wide(logits)
+        # With one place the normaliser is the same for all labels and cancels: leaving it out saves its rounding.
+        norm = logits.logsumexp(-1) if len(place) > 1 else torch.zeros_like(logits[..., 0])
+        chances = []
+        for label in self.labels:
+            steps = [(place[label[:i]], token) for i, token in enumerate(label)]
+            chances.append(sum(logits[..., at, token] - norm[..., at] for at, token in steps))
+        return chances[0] - torch.stack(chances[1:], -1).logsumexp(-1)
+
+
+def _wide(logits: "torch.Tensor") -> "torch.Tensor":
+    import torch
+
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

@@ -12,6 +12,7 @@ import numpy as np
 
 from interplay.data.rows import Sample
 from interplay.errors import InterplayError, SkipSample
+from interplay.scoring.plan import kept_words
 
 if TYPE_CHECKING:
     from interplay.data.prompts import Encoded
@@ -91,22 +92,29 @@ def refuse_mask_in_words(input_ids: tuple[int, ...], spans: tuple[tuple[int, ...
             raise SkipSample(f"word {i} already holds the mask token (id {mask_id}): masking would not change it")
 
 
-def masked_ids(input_ids: tuple[int, ...], spans: tuple[tuple[int, ...], ...], mask_id: int) -> np.ndarray:
-    """All 2^n masked versions of one prompt: [2^n, L] int64; in row s word i is kept where bit i of s is set.
+def masked_ids(
+    input_ids: tuple[int, ...],
+    spans: tuple[tuple[int, ...], ...],
+    mask_id: int,
+    coalitions: np.ndarray | None = None,
+) -> np.ndarray:
+    """Masked versions of one prompt, [coalitions, L] int64; word i is kept where bit i of the coalition is set.
 
-    Raises SkipSample where masking would change nothing, that is where a token of a word already is the mask token.
+    `coalitions` None: all 2^n, in the order of their numbers. Raises SkipSample where masking would change nothing, that is
+    where a token of a word already is the mask token.
 
     >>> masked_ids((5, 6, 7), ((0,), (2,)), mask_id=0)
     array([[0, 6, 0],
            [5, 6, 0],
            [0, 6, 7],
            [5, 6, 7]])
+    >>> masked_ids((5, 6, 7), ((0,), (2,)), mask_id=0, coalitions=np.array([2]))
+    array([[0, 6, 7]])
     """
     refuse_mask_in_words(input_ids, spans, mask_id)
     n = len(spans)
-    ids = np.tile(np.asarray(input_ids, dtype=np.int64), (1 << n, 1))
-    coalitions = np.arange(1 << n)
+    kept = kept_words(np.arange(1 << n) if coalitions is None else coalitions, n)
+    ids = np.tile(np.asarray(input_ids, dtype=np.int64), (len(kept), 1))
     for i, span in enumerate(spans):
-        dropped = coalitions[(coalitions >> i) & 1 == 0]
-        ids[np.ix_(dropped, span)] = mask_id
+        ids[np.ix_(~kept[:, i], span)] = mask_id
     return ids

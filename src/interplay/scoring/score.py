@@ -18,6 +18,7 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.forward import score_rows
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
+from interplay.scoring.precision import is_narrow, product_float32, wide_residual
 from interplay.scoring.products import fast_products
 from interplay.scoring.trie import score_trie, supports_trie
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from interplay.data.rows import Row
 
 MAX_WORDS = 16  # 2^16 coalitions is where the exact road ends [ours]
+MAX_SAMPLED_WORDS = 64  # a coalition is one uint64
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Prepared:
     target_ids: tuple[int, ...]  # the tokens scored: the first `target_tokens` of the response
     target: str
     mask_id: int
-    among: tuple[int, ...] | None
+    among: tuple[tuple[int, ...], ...] | None  # label sequences to score among, the target one of them
     prompt: str
 
     @property
@@ -48,7 +50,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class UnitScores:
-    """Scores of one sample under one model: `values[s]` is v of coalition s (bit i = word i kept), in nats."""
+    """Scores of one sample under one model: `values[s]` is v of coalition s (bit i = word i kept), in nats.
+
+    Where coalitions were chosen, `coalitions[j]` is the one that `values[j]` belongs to.
+    """
 
     sample_id: str
     words: tuple[str, ...]
@@ -59,6 +64,7 @@ class UnitScores:
     noise_sigma: float
     mask_id: int
     prompt_sha256: str
+    coalitions: np.ndarray | None = None
 
     @property
     def n(self) -> int:
@@ -105,13 +111,15 @@ def prepare(
     """Tokenise a sample: prompt as trained, words by offsets, the first `target_tokens` tokens of the response as target.
 
     Args:
-        among: rows whose targets' first tokens make up the label set to score among (the row's own is added); None scores
-            against the whole vocabulary [paper eq 1]. Only with one target token.
+        among: rows whose responses, cut to `target_tokens` tokens, make up the label set to score among (the row's own is
+            added); None scores against the whole vocabulary [paper eq 1].
 
     Raises SkipSample when this sample cannot be used with this tokenizer, InterplayError when the arguments cannot.
     """
-    if not 1 <= sample.n <= MAX_WORDS:
-        raise InterplayError(f"a sample needs 1..{MAX_WORDS} words, this one has {sample.n}: choose fewer words")
+    if not 1 <= sample.n <= MAX_SAMPLED_WORDS:
+        raise InterplayError(
+            f"a sample needs 1..{MAX_SAMPLED_WORDS} words, this one has {sample.n}: choose fewer words"
+        )
     if target_tokens < 1:
         raise InterplayError(f"target_tokens must be at least 1, given {target_tokens}")
     template = template or PromptTemplate()
@@ -119,12 +127,13 @@ def prepare(
     target_ids = tuple(encoded.target_ids[:target_tokens])
     pool = None
     if among is not None:
-        if target_tokens != 1:
-            raise InterplayError("scoring among labels takes one target token: set target_tokens to 1")
-        firsts = {encode(render(row, tokenizer, template), tokenizer).target_ids[0] for row in among}
-        pool = tuple(sorted(firsts | set(target_ids)))
+        labels = {
+            tuple(encode(render(row, tokenizer, template), tokenizer).target_ids[:target_tokens]) for row in among
+        }
+        pool = tuple(sorted(labels | {target_ids}))
         if len(pool) < 2:
-            raise InterplayError("scoring among labels needs two labels with different first tokens")
+            first = "first tokens" if target_tokens == 1 else f"first {target_tokens} tokens"
+            raise InterplayError(f"scoring among labels needs two labels with different {first}; raise target_tokens")
     input_ids, spans, mask_id = tuple(encoded.input_ids), word_tokens(sample, encoded), mask_token(tokenizer, mask)
     refuse_mask_in_words(input_ids, spans, mask_id)  # here, where the caller skips samples, not amid the scoring
     return Prepared(
@@ -139,49 +148,61 @@ def prepare(
     )
 
 
-def score_prepared(model, prepared: Prepared, *, batch_tokens: int = 4096, noise_coalitions: int = 4) -> UnitScores:
-    """Scores of all 2^n coalitions of one prepared sample, and the measured numerical noise of v.
+def score_prepared(
+    model,
+    prepared: Prepared,
+    *,
+    coalitions: np.ndarray | None = None,
+    batch_tokens: int = 4096,
+    noise_coalitions: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> UnitScores:
+    """Scores of all 2^n coalitions of one prepared sample, or of chosen ones, and the measured numerical noise of v.
 
-    The packed trie is used where the architecture is known to take it, else batches that share the prefix. The noise is the
-    root mean square difference to a plain forward pass of one prompt at a time, on `noise_coalitions` coalitions spread
-    over the range (none and all words kept always among them; 0 measures nothing and gives NaN). The same comparison
-    guards the trie: where it differs by more than rounding can explain, a warning is issued and batches are used.
+    The packed trie is used where the architecture is known to take it, else batches that share the prefix. A 16-bit model
+    is evaluated with a float32 residual stream (`precision.py`). The noise is the root mean square difference to plain
+    float32 forward passes on `noise_coalitions` coalitions spread over the range (0 measures nothing and gives NaN). The
+    same comparison guards the trie: where it differs by more than rounding can explain, a warning is issued and batches are
+    used.
+
+    Args:
+        coalitions: [m] bitmasks, bit i = word i kept; None: all, in the order of their numbers, for 16 words at most.
+        progress: called with (coalitions done, in all).
 
     Raises InterplayError for scores that are not finite, and for token ids that the model has no embedding of.
     """
     _same_vocabulary(model, prepared)
-    ids = masked_ids(prepared.input_ids, prepared.spans, prepared.mask_id)
-    options: dict[str, Any] = {"among": prepared.among, "batch_tokens": batch_tokens}
-    last = len(ids) - 1
+    n = len(prepared.spans)
+    if coalitions is None and n > MAX_WORDS:
+        raise InterplayError(
+            f"{n} words have 2^{n} coalitions, more than can be scored: give `coalitions` from sample_coalitions"
+        )
+    chosen = np.arange(1 << n, dtype=np.uint64) if coalitions is None else np.asarray(coalitions, dtype=np.uint64)
+    last = len(chosen) - 1
     picks = np.unique(np.linspace(0, last, min(max(noise_coalitions, 2), last + 1)).round().astype(int))
-    plain = np.array([score_rows(model, ids[p : p + 1], prepared.target_ids, **options)[0] for p in picks])
-    values = None
-    with fast_products(model):
-        # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
-        if supports_trie(model) and list(prepared.spans) == sorted(prepared.spans) and np.isfinite(plain).all():
-            values = score_trie(
-                model,
-                prepared.input_ids,
-                prepared.spans,
-                prepared.mask_id,
-                prepared.target_ids,
-                among=prepared.among,
-                budget=batch_tokens,
-            )
-            worst = np.abs(values[picks] - plain).max()
-            if not worst <= _allowed(model, plain):
-                warnings.warn(
-                    f"the packed trie differs from plain forward passes by {worst:.2g} nats on sample {prepared.sample.id!r}; "
-                    "plain batches are used instead, which take longer",
-                    stacklevel=2,
-                )
-                values = None
-        if values is None:
-            values = score_rows(model, ids, prepared.target_ids, shared=prepared.shared, **options)
+    rows: dict[str, Any] = {"among": prepared.among, "batch_tokens": batch_tokens}
+    trie: dict[str, Any] = {"among": prepared.among, "budget": batch_tokens}
+    words = (prepared.input_ids, prepared.spans, prepared.mask_id)
+    # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
+    packed = supports_trie(model) and list(prepared.spans) == sorted(prepared.spans)
+    narrow = is_narrow(model)
+    with wide_residual(model, product_float32 if narrow else None):
+        plain = score_rows(model, masked_ids(*words, chosen[picks]), prepared.target_ids, **rows)
+        packed = packed and bool(np.isfinite(plain).all())
+        if packed and narrow:  # the guard compares in float32, where rounding is small
+            few = score_trie(model, *words, prepared.target_ids, coalitions=chosen[picks], **trie)
+            packed = _agrees(few, plain, prepared)
+    with fast_products(model), wide_residual(model):
+        if packed:
+            values = score_trie(model, *words, prepared.target_ids, coalitions=chosen, progress=progress, **trie)
+            packed = narrow or _agrees(values[picks], plain, prepared)
+        if not packed:
+            ids = masked_ids(*words, chosen)
+            values = score_rows(model, ids, prepared.target_ids, shared=prepared.shared, progress=progress, **rows)
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InterplayError(
-            f"sample {prepared.sample.id!r}: the model gives a score of {values[bad]} for coalition {bad}; "
+            f"sample {prepared.sample.id!r}: the model gives a score of {values[bad]} for coalition {chosen[bad]}; "
             "check its weights for NaN or infinity, and the dtype"
         )
     # Root mean square rather than sd about the mean: a constant offset between two evaluations is noise as well.
@@ -196,20 +217,27 @@ def score_prepared(model, prepared: Prepared, *, batch_tokens: int = 4096, noise
         noise_sigma=sigma,
         mask_id=prepared.mask_id,
         prompt_sha256=hashlib.sha256(prepared.prompt.encode()).hexdigest(),
+        coalitions=None if coalitions is None else chosen,
     )
 
 
-def _allowed(model, scores: np.ndarray) -> float:
-    """Largest difference between two evaluations of one prompt that rounding can explain: 2^9 units in the last place."""
-    import torch
-
-    dtype = next(model.parameters()).dtype
-    return 512 * torch.finfo(dtype).eps * max(1.0, float(np.abs(scores).max()))
+def _agrees(values: np.ndarray, plain: np.ndarray, prepared: Prepared) -> bool:
+    """Whether the trie's scores are those of plain passes, up to 2^9 units in the last place of float32; warns if not."""
+    worst = float(np.abs(values - plain).max())
+    if worst <= 512 * np.finfo(np.float32).eps * max(1.0, float(np.abs(plain).max())):
+        return True
+    warnings.warn(
+        f"the packed trie differs from plain forward passes by {worst:.2g} nats on sample {prepared.sample.id!r}; "
+        "plain batches are used instead, which take longer",
+        stacklevel=3,
+    )
+    return False
 
 
 def _same_vocabulary(model, prepared: Prepared) -> None:
     size = model.get_input_embeddings().weight.shape[0]
-    highest = max(*prepared.input_ids, *prepared.target_ids, *(prepared.among or ()), prepared.mask_id)
+    labels = (prepared.target_ids, *(prepared.among or ()))
+    highest = max(*prepared.input_ids, *(token for label in labels for token in label), prepared.mask_id)
     if highest >= size:
         raise InterplayError(
             f"the tokenizer gives token id {highest}, the model has {size} embeddings: give the tokenizer that belongs to it"

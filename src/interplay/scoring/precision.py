@@ -1,0 +1,88 @@
+"""In which precision a 16-bit model is evaluated, without changing it: what is added up stays float32.
+
+A model in bfloat16 or float16 rounds its residual stream at every layer, and that, not the rounding inside the products, is
+most of its noise (docs/benchmarks.md). While `wide_residual` is on, the outputs of embeddings, products and norms are
+float32, so is everything computed from them; a product still takes 16-bit operands, on a GPU at 16-bit speed. With
+`float32` products the weights are widened one at a time: the reference that noise is measured against, at no more memory.
+"""
+
+import contextlib
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+Product = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor | None"], "torch.Tensor"]
+
+
+def is_narrow(model: Any) -> bool:
+    """Whether the weights are 16-bit floats.
+
+    >>> import torch
+    >>> is_narrow(torch.nn.Linear(2, 2)), is_narrow(torch.nn.Linear(2, 2, dtype=torch.bfloat16))
+    (False, True)
+    """
+    import torch
+
+    return next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
+
+
+def product_of_weights(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None") -> "torch.Tensor":
+    """x weight' + bias with operands in the weight's precision, float32 out."""
+    from torch.nn.functional import linear
+
+    out = linear(x.to(weight.dtype), weight).float()
+    return out if bias is None else out + bias.float()
+
+
+def product_float32(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None") -> "torch.Tensor":
+    """x weight' + bias with everything widened to float32."""
+    from torch.nn.functional import linear
+
+    return linear(x.float(), weight.float(), None if bias is None else bias.float())
+
+
+@contextlib.contextmanager
+def wide_residual(model: Any, product: Product | None = None) -> Generator[bool]:
+    """Evaluate a 16-bit model with a float32 residual stream; yields whether that is on (a wide model is left alone).
+
+    Args:
+        product: how a linear layer is computed, `product_of_weights` (default) or `product_float32`. Given one, it serves
+            a float32 model too.
+    """
+    if product is None and not is_narrow(model):
+        yield False
+        return
+    with _mode(product or product_of_weights):
+        yield True
+
+
+def _mode(product: Product):
+    import torch
+    from torch.nn import functional
+    from torch.overrides import TorchFunctionMode
+
+    narrow = (torch.bfloat16, torch.float16)
+    # What mixes a weight with the stream and insists on one dtype, or hands on the weight's.
+    widened = (functional.embedding, functional.layer_norm, functional.rms_norm, torch.addmm, torch.matmul, torch.bmm)
+
+    class WideResidual(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            if func is functional.linear:
+                return product(*_arguments(*args, **kwargs))
+            if func in widened:
+                args = [_widen(a, narrow) for a in args]
+                kwargs = {key: _widen(a, narrow) for key, a in kwargs.items()}
+            return func(*args, **kwargs)
+
+    return WideResidual()
+
+
+def _arguments(input, weight, bias=None):
+    return input, weight, bias
+
+
+def _widen(value: Any, narrow: tuple[Any, ...]) -> Any:
+    return value.float() if getattr(value, "dtype", None) in narrow else value
