@@ -47,6 +47,6 @@ def no_forward(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the model was run although everything was there")
 
-    for name in ("score_prepared", "score_rows", "evaluate"):
+    for name in ("score_prepared", "evaluate"):
         monkeypatch.setattr(f"interplay.runs.measure.{name}", refuse)
     monkeypatch.setattr("interplay.runs.stages.finetune", refuse)

@@ -89,13 +89,14 @@ def _method(
         ),
         (
             "Precision",
-            f"{settings.model.dtype} scores, float64 effects",
+            f"{settings.model.dtype} {'weights, float32 residual stream' if '16' in settings.model.dtype else 'scores'}, "
+            "float64 effects",
             "16-bit rounding looks like noise interactions",
         ),
         (
             "Numerical noise of v",
             _range(sigmas),
-            "the packed evaluation against one plain forward pass at a time, nats",
+            "the packed evaluation against plain float32 forward passes, nats",
         ),
         (
             "Probe prompts",

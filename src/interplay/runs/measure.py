@@ -14,8 +14,7 @@ from interplay.errors import InterplayError
 from interplay.runs.files import keep_json, kept_json, sha256_json
 from interplay.runs.settings import Settings
 from interplay.runs.units import FORMAT, Unit, UnitHeader, load_unit, save_unit, unit_path
-from interplay.scoring.forward import score_rows
-from interplay.scoring.masking import masked_ids
+from interplay.scoring.noise import REFUSED, noise_share, noise_warning
 from interplay.scoring.score import Prepared, score_prepared
 from interplay.training.task_metrics import EvalSet, evaluate
 
@@ -35,11 +34,54 @@ class Condition:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Tolerance delta and what it comes from: mean |v(N) - v(empty)| and the numerical noise of v over the probes."""
+    """Tolerance delta and what it comes from, in nats: means over the probes at one model state."""
 
     tolerance: float
-    mean_gap: float
-    noise_sigma: float
+    mean_gap: float  # |v(N) - v(empty)|
+    noise_sigma: float  # root mean square numerical noise of v
+    spread: float  # standard deviation of v over coalitions
+
+
+SURVEYED = 8  # coalitions a probe from which tolerance and noise are estimated; none and all are two of them [ours]
+
+
+def survey(model, probes: Sequence[Prepared | None], settings: Settings) -> Calibration:
+    """The tolerance for one model, from a few coalitions a probe, evaluated as the units will be.
+
+    delta = 0.02 |v(N) - v(empty)|, mean over samples at step 0, held fixed over steps [lineage], and never under three
+    standard deviations of the measured numerical noise of v [ours].
+    """
+    gaps, squares, spreads = [], [], []
+    for p in probes:
+        if p is None:
+            continue
+        last = (1 << len(p.spans)) - 1
+        few = np.unique(np.linspace(0, last, min(SURVEYED, last + 1)).round().astype(np.uint64))
+        scored = score_prepared(
+            model,
+            p,
+            coalitions=few,
+            batch_tokens=settings.scoring.batch_tokens,
+            noise_coalitions=max(settings.scoring.noise_coalitions, 2),
+        )
+        gaps.append(abs(scored.values[-1] - scored.values[0]))
+        squares.append(scored.noise_sigma**2)
+        spreads.append(np.std(scored.values))
+    mean_gap, sigma = float(np.mean(gaps)), float(np.sqrt(np.mean(squares)))
+    wanted = settings.effects.tolerance
+    tolerance = max(0.02 * mean_gap, 3 * sigma) if wanted == "auto" else float(wanted)
+    return Calibration(tolerance, mean_gap, sigma, float(np.mean(spreads)))
+
+
+def refuse_noise(found: Calibration, settings: Settings, warn: Callable[[str], None]) -> None:
+    """InterplayError where rounding would make the effects meaningless; a warning where it takes a part of them."""
+    dtype = settings.model.dtype
+    said = noise_warning(found.noise_sigma, found.spread, dtype)
+    if said is None:
+        return
+    if noise_share(found.noise_sigma, found.spread) > REFUSED and not settings.scoring.accept_noise:
+        raise InterplayError(f"model.dtype: {said}, or set scoring.accept_noise to true to go on all the same")
+    warn(f"model.dtype: {said}")
 
 
 def calibrate(
@@ -49,32 +91,20 @@ def calibrate(
     settings: Settings,
     sha: str,
 ) -> Calibration:
-    """The tolerance for one model, from two coalitions a probe; kept in `file`.
-
-    delta = 0.02 |v(N) - v(empty)|, mean over samples at step 0, held fixed over steps [lineage], and never under three
-    standard deviations of the measured numerical noise of v [ours].
-    """
+    """`survey` of one model state, kept in `file`."""
     usable = [p for p in probes if p is not None]
-    key = sha256_json([FORMAT, sha, [_question(p) for p in usable], settings.effects.tolerance])
+    key = sha256_json([FORMAT, sha, [_question(p) for p in usable], settings.effects.tolerance, _scoring(settings)])
     if (kept := kept_json(file, key)) is not None:
         return Calibration(**kept)
-    gaps, errors = [], []
     with model_open() as model:
-        for p in usable:
-            ids = masked_ids(p.input_ids, p.spans, p.mask_id)[[0, -1]]
-            options: dict[str, Any] = {"among": p.among, "batch_tokens": settings.scoring.batch_tokens}
-            together = score_rows(model, ids, p.target_ids, shared=p.shared, **options)
-            apart = [score_rows(model, ids[i : i + 1], p.target_ids, **options)[0] for i in range(2)]
-            gaps.append(abs(together[1] - together[0]))
-            errors.extend(np.asarray(apart) - together)
-    if not np.isfinite(gaps).all():
-        raise InterplayError("the model gives NaN or infinite scores at step 0: check its weights and model.dtype")
-    mean_gap, sigma = float(np.mean(gaps)), float(np.sqrt(np.mean(np.square(errors))))
-    wanted = settings.effects.tolerance
-    tolerance = max(0.02 * mean_gap, 3 * sigma) if wanted == "auto" else float(wanted)
-    found = Calibration(tolerance, mean_gap, sigma)
+        found = survey(model, usable, settings)
     keep_json(file, key, asdict(found))
     return found
+
+
+def _scoring(settings: Settings) -> dict[str, Any]:
+    """The scoring settings that scores depend on."""
+    return settings.scoring.model_dump(exclude={"accept_noise"}) | {"dtype": settings.model.dtype}
 
 
 def _question(p: Prepared) -> list[Any]:
@@ -84,7 +114,7 @@ def _question(p: Prepared) -> list[Any]:
         [list(s) for s in p.spans],
         list(p.target_ids),
         p.mask_id,
-        list(p.among or ()),
+        [list(label) for label in p.among or ()],
     ]
 
 
@@ -96,8 +126,7 @@ def unit_key(condition: Condition, prepared: Prepared, settings: Settings) -> st
             condition.base_sha256,
             condition.weights_sha256,
             _question(prepared),
-            settings.model.dtype,
-            settings.scoring.model_dump(),
+            _scoring(settings),
             settings.effects.model_dump(),
             condition.tolerance,
         ]

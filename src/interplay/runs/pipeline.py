@@ -27,6 +27,7 @@ from interplay.runs.stages import (
     prepare_one,
     prepare_probes,
     quiet_libraries,
+    refuse_noise_before_training,
     train,
 )
 from interplay.scoring.models import load_tokenizer
@@ -69,12 +70,12 @@ def _run(context: Context) -> RunResult:
     context.omitted += inputs.omitted
     folder.claim_data(inputs.fingerprint(), inputs.describe())
 
-    if settings.training is not None:
-        train(context, inputs, tokenizer)
-    states = find_states(context)
-
     among = label_rows(inputs.probes, inputs.labels, settings)
     probes = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.probes)
+    if settings.training is not None:
+        refuse_noise_before_training(context, probes)
+        train(context, inputs, tokenizer)
+    states = find_states(context)
     rephrased = None
     if inputs.rephrased is not None and inputs.rephrased_template is not None:
         template = inputs.rephrased_template

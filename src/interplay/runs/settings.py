@@ -124,9 +124,10 @@ class ScoringSettings(_Strict):
 
     mask: str | int | None = Field(None, description="baseline token; null: unk, pad or a reserved one [lineage]")
     target_tokens: int = Field(1, ge=1, description="response tokens scored [paper: 1]")
-    among_labels: bool = Field(False, description="log-odds among the labels' first tokens only")
+    among_labels: bool = Field(False, description="log-odds among the labels only, cut to target_tokens tokens each")
     batch_tokens: int = Field(4096, ge=1, description="tokens per forward pass")
     noise_coalitions: int = Field(4, ge=0, description="coalitions evaluated a second time to measure numerical noise")
+    accept_noise: bool = Field(False, description="go on where 16-bit rounding makes effects meaningless [ours]")
 
 
 class EffectSettings(_Strict):

@@ -16,7 +16,7 @@ from interplay.data.words import short
 from interplay.errors import InterplayError, SkipSample
 from interplay.runs.folder import RunFolder
 from interplay.runs.inputs import Inputs, Omitted
-from interplay.runs.measure import Calibration, Condition, calibrate, measure, measure_task
+from interplay.runs.measure import Calibration, Condition, calibrate, measure, measure_task, refuse_noise, survey
 from interplay.runs.progress import Progress
 from interplay.runs.results import rephrased_name, step_name
 from interplay.runs.settings import Settings
@@ -107,7 +107,7 @@ def prepare_probes(
 def label_rows(samples: Sequence[Sample], labels: Sequence[str] | None, settings: Settings) -> list[Row] | None:
     """One row per label in the wording of `samples`, when scores are among labels only.
 
-    The label set is the first token each label has behind this prompt: "sad" and " sad" are different tokens.
+    A label is what it is behind this prompt, cut to scoring.target_tokens tokens: "sad" and " sad" are different tokens.
     """
     if not settings.scoring.among_labels:
         return None
@@ -191,7 +191,25 @@ def calibrate_model(context: Context, states: States, probes: Sequence[Prepared 
     file = context.folder.path / "calibration.json"
     with context.progress.phase("calibrating"):
         opener = states.opener(first, settings.model.dtype)
-        return calibrate(file, opener, probes, settings, states.hashes[first.step])
+        found = calibrate(file, opener, probes, settings, states.hashes[first.step])
+    refuse_noise(found, settings, lambda line: _note(context, line))
+    return found
+
+
+def refuse_noise_before_training(context: Context, probes: Sequence[Prepared | None]) -> None:
+    """A 16-bit evaluation that means nothing is refused before hours go into training, and leaves nothing behind."""
+    model = context.settings.model
+    if context.settings.training is None or model.dtype not in ("bfloat16", "float16"):
+        return
+    with context.progress.phase("measuring the noise of 16-bit scores"):
+        base = load_model(model.name, dtype=model.dtype, device=context.device, revision=model.revision)
+        found = survey(base.model, probes, context.settings)
+    refuse_noise(found, context.settings, lambda line: None)  # what is only noted is noted with the calibration
+
+
+def _note(context: Context, line: str) -> None:
+    context.notes.append(line)
+    context.progress.say(f"warning: {line}")
 
 
 def extract_units(
@@ -261,6 +279,7 @@ def measure_baseline(context: Context, inputs: Inputs) -> tuple[list[Unit | None
         return contextlib.nullcontext(other.model)
 
     delta = calibrate(context.folder.path / "calibration-baseline.json", opener, probes, settings, other.sha256)
+    refuse_noise(delta, settings, lambda line: _note(context, f"baseline {wanted.name}: {line}"))
     condition = Condition("baseline", 0, other.sha256, other.sha256, probes, delta.tolerance, opener)
     with context.progress.phase("baseline LLM", len(probes)) as advance:
         return measure(context.folder.path, condition, settings, advance), other.sha256

@@ -18,6 +18,7 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.forward import score_rows
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
+from interplay.scoring.noise import noise_warning
 from interplay.scoring.precision import is_narrow, product_float32, wide_residual
 from interplay.scoring.products import fast_products
 from interplay.scoring.trie import score_trie, supports_trie
@@ -269,7 +270,8 @@ def score(
         progress: called with (samples done, samples in all).
 
     Returns:
-        Scores: [samples, 2^n] float64 in nats as an array, one `UnitScores` each with provenance.
+        Scores: [samples, 2^n] float64 in nats as an array, one `UnitScores` each with provenance. Where rounding of a
+        16-bit model takes a good part of what effects there are, a RuntimeWarning says so.
 
     >>> from interplay.scoring.score import Scores, UnitScores
     >>> unit = UnitScores("a", ("not", "good"), "joy", (7,), np.array([0., 1., 2., 0.]), "float32", 1e-6, 0, "")
@@ -280,7 +282,15 @@ def score(
     units = []
     for done, sample in enumerate(chosen):
         prepared = prepare(sample, tokenizer, template, mask=mask, target_tokens=target_tokens, among=among)
-        units.append(score_prepared(model, prepared, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions))
+        unit = score_prepared(model, prepared, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions)
+        units.append(unit)
         if progress is not None:
             progress(done + 1, len(chosen))
+    if units:
+        sigma, spread = (
+            float(np.mean(x)) for x in zip(*((u.noise_sigma, np.std(u.values)) for u in units), strict=True)
+        )
+        said = noise_warning(sigma, spread, units[0].dtype)
+        if said is not None:
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
     return Scores(tuple(units))
