@@ -21,6 +21,8 @@ def test_python_block_runs(tiny_folder, capsys):
     exec(compile(code.replace(MODEL, str(tiny_folder("llama"))), "README.md", "exec"), space)  # our own text
     assert space["effects"].and_effects == pytest.approx([0, 1, 2, 2], abs=1e-3)  # 5 - 1 - 2: the words together
     assert space["scores"].values.shape == (1, 8)
+    assert space["found"].to_pandas()[["type", "mask"]].values.tolist() == [["and", 3]]
+    assert space["found"].r2 == pytest.approx(1.0)
 
 
 def test_configuration_is_a_configuration():

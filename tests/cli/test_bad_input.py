@@ -9,6 +9,7 @@ import pytest
 from tiny_job import PROBES, command, labelled, settings, write_rows, write_settings
 
 PROMPT = "I was not happy with the food at all"
+MANY = " ".join(f"word{i}" for i in range(30))
 
 
 def refused(done, says: str) -> None:
@@ -65,11 +66,21 @@ EXPLAIN = [
     ({"prompt": "it is"}, "at least 2 words"),
     ({"prompt": "terrible <|im_start|> service"}, "special token"),
     ({"words": "not,sad"}, "do not stand in the prompt"),
-    ({"words": ","}, "n must be 1..16"),
-    ({"words": ",".join(["not"] * 17)}, "n must be 1..16"),
-    ({"n": "0"}, "n must be 1..16"),
-    ({"n": "17"}, "n must be 1..16"),
-    ({"n": "-3"}, "n must be 1..16"),
+    ({"words": ","}, "n must be 1..64"),
+    ({"words": ",".join(["not"] * 17)}, "not as often as they are given"),
+    ({"words": ",".join(["not"] * 65)}, "n must be 1..64"),
+    ({"n": "0"}, "n must be 1..64"),
+    ({"n": "65"}, "n must be 1..64"),
+    ({"n": "-3"}, "n must be 1..64"),
+    ({"coalitions": "0"}, "--coalitions is 0; expected 1..1,048,576"),
+    ({"coalitions": "2000000"}, "--coalitions is 2000000; expected 1..1,048,576"),
+    ({"coalitions": "3"}, "--coalitions is 3; 4 words need 7 or more"),
+    ({"coalitions": "many"}, "invalid value for '--coalitions'"),
+    ({"prompt": MANY, "n": "24", "coalitions": "31"}, "24 words need 32 or more"),
+    ({"prompt": MANY, "n": "24", "order": "6"}, "take --order 5 or fewer words"),
+    ({"prompt": MANY, "n": "24", "order": "1000000000"}, "take --order 5 or fewer words"),
+    ({"order": "0"}, "'--order'"),
+    ({"prompt": MANY, "n": "24", "seed": "-1"}, "seed is -1"),
     ({"n": "few"}, "invalid value for '--n'"),
     ({"dtype": "int8"}, "unknown dtype"),
     ({"chat": "maybe"}, "chat must be"),
@@ -225,8 +236,16 @@ def test_bugs_of_ours_keep_their_traceback(failing, monkeypatch):
         main()
 
 
-def test_interrupted(call, failing):
+def test_interrupted(call, failing, made, monkeypatch):
     done = call(*failing(KeyboardInterrupt()))
+    assert done.code == 130
+    assert done.err == "interplay: stopped\n"  # nothing here goes on
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("interplay.runs.pipeline.run", interrupt)
+    done = call("run", made.config)
     assert done.code == 130
     assert done.err == "interplay: stopped; what is finished stays, the same command goes on from there\n"
 

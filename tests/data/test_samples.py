@@ -51,13 +51,23 @@ def test_make_sample_from_row():
         (5, "x", {}, "not empty"),
         ("good food here", None, {}, "needs a target"),
         ("good food here", " ", {}, "tokenises to nothing"),
-        ("good food here", "x", {"n": 20}, r"n must be 1\.\.16 .*given 20"),
+        ("good food here", "x", {"n": 65}, r"n must be 1\.\.64 .*given 65"),
+        ("good food here", "x", {"words": ["good"] * 65}, r"n must be 1\.\.64 .*given 65"),
         ("good food here", "x", {"words": ["bad"]}, "'bad'"),
     ],
 )
 def test_make_sample_refuses(text, target, options, said):
     with pytest.raises(InterplayError, match=said):
         make_sample(text, target, **options)
+
+
+def test_make_sample_of_more_words_than_can_be_enumerated():
+    text = " ".join(f"word{i}" for i in range(70))
+    drawn = make_sample(text, "x", n=64)
+    assert drawn.n == 64
+    named = make_sample(text, "x", words=[word.text for word in drawn.words])
+    assert named.words == drawn.words
+    assert set(make_sample(text, "x", n=10).words) <= set(drawn.words)
 
 
 def test_make_sample_with_too_few_words():
@@ -127,7 +137,7 @@ def test_check_may_refuse():
         ([row_of(1, 1)], 5, 10, "no row can be used.*1 candidate word where 10"),
         ([row_of(1, 12)], 0, 10, "number of samples"),
         ([row_of(1, 12)], 5, 1, r"n must be 2\.\.16"),
-        ([row_of(1, 12)], 5, 17, r"n must be 1\.\.16"),
+        ([row_of(1, 12)], 5, 17, r"n must be 1\.\.16 .*interplay explain"),
     ],
 )
 def test_choose_samples_refuses(rows, count, n, said):

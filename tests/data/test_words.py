@@ -101,10 +101,29 @@ def test_choice_depends_on_seed_and_id_only_and_is_the_same_everywhere():
     assert texts(first) == ["aaa", "bbb", "eee", "kkk", "ooo"]
 
 
-@pytest.mark.parametrize("n", [0, -1, 17, 20, 2.5, True, "10"])
+@pytest.mark.parametrize("n", [0, -1, 17, 20, 65, 2.5, True, "10"])
 def test_n_out_of_range(n):
-    with pytest.raises(InterplayError, match=r"n must be 1\.\.16 .*given"):
+    with pytest.raises(InterplayError, match=r"n must be 1\.\.16 .*given") as error:
         choose_words("good food bad service", n, 0, "a")
+    assert ("interplay explain" in str(error.value)) == (n in (17, 20)), "a hint where another road takes that many"
+
+
+@pytest.mark.parametrize("n", [0, 65, 64.0])
+def test_n_out_of_range_where_more_are_asked_for(n):
+    with pytest.raises(InterplayError, match=r"n must be 1\.\.64 .*given"):
+        choose_words("good food bad service", n, 0, "a", most=64)
+    with pytest.raises(InterplayError, match=r"n must be 1\.\.64 .*given 65$"):
+        find_words("x", ["x"] * 65, most=64)
+    with pytest.raises(InterplayError, match=r"n must be 2\.\.64"):
+        choose_words("good food bad service", 1, 0, "a", most=64)
+
+
+def test_up_to_64_words_where_they_are_asked_for():
+    text = " ".join(f"word{i}" for i in range(70))
+    chosen = choose_words(text, 64, 0, "a", most=64)
+    assert len(set(chosen)) == 64
+    assert set(choose_words(text, 16, 0, "a")) <= set(chosen)
+    assert find_words(text, texts(chosen), most=64) == chosen
 
 
 def test_one_word_only_when_it_is_named():

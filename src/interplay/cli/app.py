@@ -137,7 +137,14 @@ def track(
     _run(settings, list(overrides or []), out, quiet)
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Examples:
+  interplay explain --model Qwen/Qwen2.5-0.5B --prompt "I was not happy with it" --target sadness
+  interplay explain --model out/ --prompt "..." --target joy --words "not,happy,wedding" --json
+  interplay explain --model out/ --prompt "a long text ..." --target joy --n 24 --coalitions 4000 --order 2
+"""
+)
 def explain(
     model: Annotated[str, typer.Option("--model", help="Hub name, local folder or GGUF file.")],
     prompt: Annotated[str, typer.Option("--prompt", help="The user's text; words are chosen from it.")],
@@ -145,17 +152,35 @@ def explain(
     words: Annotated[
         str | None, typer.Option("--words", metavar="A,B,C", help="These words, in the order of the text.")
     ] = None,
-    n: Annotated[int, typer.Option(help="Number of words if none are named, 1 to 16: 2^n forward passes.")] = 8,
+    n: Annotated[
+        int,
+        typer.Option(help="Number of words if none are named, 1 to 64; up to 16 words all 2^n coalitions are scored."),
+    ] = 8,
+    coalitions: Annotated[
+        int | None,
+        typer.Option(
+            help="Score no more than this many coalitions, sampled where there are more; default 2000 beyond 16 words."
+        ),
+    ] = None,
+    order: Annotated[
+        int | None,
+        typer.Option(min=1, help="Words in an interaction at most, where coalitions are sampled; default 3."),
+    ] = None,
     adapter: Annotated[str | None, typer.Option(help="A LoRA adapter folder to put on the model.")] = None,
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
     template: Annotated[str, typer.Option(help="User message; {text} stands for the prompt.")] = "{text}",
     chat: Annotated[str, typer.Option(help="Use the chat template: auto, true or false.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     top: Annotated[int, typer.Option(min=1, help="Interactions drawn, strongest first; --json has all.")] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of words.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of words, and of sampled coalitions.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Explain one prompt under one model: its salient AND-OR interactions, as a table and a small picture."""
+    """Explain one prompt under one model: its salient AND-OR interactions, as a table and a small picture.
+
+    Up to 16 words the split is exact. Beyond, it is fitted to sampled coalitions, and R2 on coalitions that were never fitted
+    says how far to trust it.
+    """
     from interplay.cli.explain import explain_prompt
 
     explain_prompt(
@@ -164,6 +189,8 @@ def explain(
         target=target,
         words=None if words is None else [w.strip() for w in words.split(",") if w.strip()],
         n=n,
+        coalitions=coalitions,
+        order=order,
         adapter=adapter,
         system=system,
         template=template,
@@ -172,6 +199,7 @@ def explain(
         top=top,
         seed=seed,
         as_json=as_json,
+        quiet=quiet,
     )
 
 
@@ -277,5 +305,6 @@ def main() -> None:
             raise
         stop("out of memory: lower training.batch_size or scoring.batch_tokens, or take a smaller model")
     if code == 130:
-        stop("stopped; what is finished stays, the same command goes on from there", 130)
+        goes_on = len(sys.argv) > 1 and sys.argv[1] in ("demo", "run", "track")
+        stop("stopped" + ("; what is finished stays, the same command goes on from there" if goes_on else ""), 130)
     sys.exit(code if isinstance(code, int) else 0)

@@ -13,6 +13,7 @@ from interplay.data.sources import Skipped
 from interplay.data.template import PromptTemplate
 from interplay.data.words import (
     MIN_CHOSEN,
+    MOST_WORDS,
     Language,
     candidate_words,
     check_n,
@@ -47,8 +48,9 @@ def make_sample(
 ) -> Sample:
     """A sample from a row, or from a text and the target whose score is explained.
 
-    `words`: the input variables, by name; else `n` are drawn with `seed`. A row keeps its own conversation, `template` is for
-    a text. `target` replaces a row's own.
+    `words`: the input variables, by name; else `n` are drawn with `seed`; 64 at most, of which up to 16 can be scored on all
+    their coalitions and more on sampled ones. A row keeps its own conversation, `template` is for a text. `target` replaces a
+    row's own.
 
     Errors: InterplayError for an empty text or target and words that do not stand in the text; SkipSample for a text with too
     few words to choose from.
@@ -59,8 +61,8 @@ def make_sample(
     """
     row = _row(row_or_text, target, template)
     if words is not None:
-        return Sample(row, find_words(row.text, words))
-    return Sample(row, choose_words(row.text, n, seed, row.id, language, keep_stop_words))
+        return Sample(row, find_words(row.text, words, most=MOST_WORDS))
+    return Sample(row, choose_words(row.text, n, seed, row.id, language, keep_stop_words, most=MOST_WORDS))
 
 
 def choose_samples(

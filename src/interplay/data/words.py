@@ -24,6 +24,7 @@ from interplay.errors import InterplayError, SkipSample
 Language = Literal["auto", "en", "zh"]
 
 MAX_WORDS = 16  # 2^16 coalitions is where exact enumeration ends [ours]
+MOST_WORDS = 64  # with sampled coalitions, each of them one uint64
 MIN_CHOSEN = 2  # with one word there is nothing that could interact
 
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -58,7 +59,14 @@ Word(text='ask', start=24, end=27)]
 
 
 def choose_words(
-    text: str, n: int, seed: int, sample_id: str, language: Language = "auto", keep_stop_words: bool = False
+    text: str,
+    n: int,
+    seed: int,
+    sample_id: str,
+    language: Language = "auto",
+    keep_stop_words: bool = False,
+    *,
+    most: int = MAX_WORDS,
 ) -> tuple[Word, ...]:
     """`n` of the candidate words, drawn with a seed of the sample's own, in the order of the text [lineage].
 
@@ -66,7 +74,7 @@ def choose_words(
     version, and the choice for a smaller n is part of the choice for a larger one [ours]. With fewer than n candidates all
     are taken; with fewer than 2 the sample is skipped.
 
-    Errors: InterplayError for n outside 1..16; SkipSample, with the reason, for too few words.
+    Errors: InterplayError for n outside 2..`most`; SkipSample, with the reason, for too few words.
 
     >>> choose_words("good food", 10, 0, "a")
     (Word(text='good', start=0, end=4), Word(text='food', start=5, end=9))
@@ -75,7 +83,7 @@ def choose_words(
     >>> len(small), len(large), set(small) <= set(large)
     (3, 5, True)
     """
-    check_n(n, chosen=True)
+    check_n(n, chosen=True, most=most)
     candidates = candidate_words(text, language, keep_stop_words)
     if len(candidates) < MIN_CHOSEN:
         found = f"only one, {short(candidates[0].text)}" if candidates else "none"
@@ -86,20 +94,20 @@ def choose_words(
     return tuple(sorted(ranked[:n], key=lambda word: word.start))
 
 
-def find_words(text: str, words: Sequence[str]) -> tuple[Word, ...]:
+def find_words(text: str, words: Sequence[str], *, most: int = MAX_WORDS) -> tuple[Word, ...]:
     """Where the user's own `words` stand in `text`, in the order of the text.
 
     Each word, in the order given, takes its first occurrence that no earlier one has taken, at word boundaries; an exact
     match goes before one that differs in case or in the shape of the apostrophe. Name a word twice to take two occurrences.
 
-    Errors: InterplayError naming the words that do not stand in the text, or when there are none or more than 16.
+    Errors: InterplayError naming the words that do not stand in the text, or when there are none or more than `most`.
 
     >>> find_words("not bad, not good", ["good", "not", "not"])
     (Word(text='not', start=0, end=3), Word(text='not', start=9, end=12), Word(text='good', start=13, end=17))
     """
     if isinstance(words, str):
         raise InterplayError(f"words must be a list of words; given one string {short(words)}: split it first")
-    check_n(len(words))
+    check_n(len(words), most=most)
     taken: list[Word] = []
     missing: list[str] = []
     for word in words:
@@ -114,21 +122,27 @@ def find_words(text: str, words: Sequence[str]) -> tuple[Word, ...]:
     return tuple(sorted(taken, key=lambda word: word.start))
 
 
-def check_n(n: int, chosen: bool = False) -> None:
-    """Refuse a number of words that cannot be enumerated; a single word only where the user names it (`chosen` False).
+def check_n(n: int, chosen: bool = False, most: int = MAX_WORDS) -> None:
+    """Refuse a number of words outside 1..`most`; a single word only where the user names it (`chosen` False).
 
+    `most` is 16 where every coalition is scored, 64 (`MOST_WORDS`) where some of them are.
+
+    >>> check_n(20, most=MOST_WORDS)
     >>> check_n(20)
     Traceback (most recent call last):
-    interplay.errors.InterplayError: n must be 1..16 words (every one of the 2^n coalitions is scored); given 20
+    interplay.errors.InterplayError: n must be 1..16 words (every one of the 2^n coalitions is scored); given 20: \
+interplay explain samples coalitions of up to 64
     """
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_WORDS:
+    whole = isinstance(n, int) and not isinstance(n, bool)
+    if not whole or not 1 <= n <= most:
         given = n if isinstance(n, (int, float)) else short(n)
-        raise InterplayError(
-            f"n must be 1..{MAX_WORDS} words (every one of the 2^n coalitions is scored); given {given}"
-        )
+        why = "a coalition is 64 bits" if most > MAX_WORDS else "every one of the 2^n coalitions is scored"
+        sampled = whole and most < n <= MOST_WORDS
+        hint = f": interplay explain samples coalitions of up to {MOST_WORDS}" if sampled else ""
+        raise InterplayError(f"n must be 1..{most} words ({why}); given {given}{hint}")
     if chosen and n < MIN_CHOSEN:
         raise InterplayError(
-            f"n must be {MIN_CHOSEN}..{MAX_WORDS} where words are drawn, as one word interacts with nothing; given {n}: "
+            f"n must be {MIN_CHOSEN}..{most} where words are drawn, as one word interacts with nothing; given {n}: "
             "name the word to explain it alone"
         )
 

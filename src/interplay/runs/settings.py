@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from interplay.data.sources import FORM_NAMES
 from interplay.data.template import PromptTemplate
-from interplay.data.words import short
+from interplay.data.words import MAX_WORDS, MOST_WORDS, short
 from interplay.errors import InterplayError
 from interplay.runs.reading import override, read_yaml, refuse_odd
 
@@ -78,7 +78,17 @@ class ProbeSettings(_Strict):
     """The held-out prompts whose interactions are extracted."""
 
     count: int = Field(12, ge=1)
-    n: int = Field(10, ge=2, le=16, description="words per prompt [lineage: 10]; 2^n forward passes each")
+    n: int = Field(10, ge=2, description="words per prompt, 2 to 16 [lineage: 10]; 2^n forward passes each")
+
+    @field_validator("n")
+    @classmethod
+    def _can_be_enumerated(cls, value: int) -> int:
+        if value > MAX_WORDS:
+            raise ValueError(
+                f"{value} is more than {MAX_WORDS} words, whose 2^n coalitions are all scored: choose fewer "
+                f"(interplay explain samples coalitions of up to {MOST_WORDS})"
+            )
+        return value
 
 
 class TrainingSettings(_Strict):
@@ -125,7 +135,9 @@ class ScoringSettings(_Strict):
     mask: str | int | None = Field(None, description="baseline token; null: unk, pad or a reserved one [lineage]")
     target_tokens: int = Field(1, ge=1, description="response tokens scored [paper: 1]")
     among_labels: bool = Field(False, description="log-odds among the labels only, cut to target_tokens tokens each")
-    batch_tokens: int = Field(4096, ge=1, description="tokens per forward pass")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
+    )
     noise_coalitions: int = Field(4, ge=0, description="coalitions evaluated a second time to measure numerical noise")
     accept_noise: bool = Field(False, description="go on where 16-bit rounding makes effects meaningless [ours]")
 

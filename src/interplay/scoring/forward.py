@@ -20,6 +20,23 @@ if TYPE_CHECKING:
     import torch
 
 
+# More tokens a pass are no faster on a CPU, where activations fall out of the cache, and take memory in proportion: at 4,096
+# a pass of SmolLM2-135M takes 440 MB, at 2,048 245 MB (docs/benchmarks.md). For a GPU it is a guess  [ours]
+TOKENS_ON_CPU, TOKENS_ELSEWHERE = 2048, 16384
+
+
+def tokens_per_pass(device: "torch.device", wanted: int | None = None) -> int:
+    """Tokens in one forward pass: as wanted, else what suits the device.
+
+    >>> import torch
+    >>> tokens_per_pass(torch.device("cpu")), tokens_per_pass(torch.device("cpu"), 10)
+    (2048, 10)
+    """
+    if wanted is not None:
+        return wanted
+    return TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ELSEWHERE
+
+
 @contextlib.contextmanager
 def evaluating(model) -> Generator[None]:
     """Evaluation mode without gradients; the mode of every submodule comes back, also after an exception."""
@@ -95,7 +112,7 @@ def score_rows(
     *,
     among: Sequence[Sequence[int]] | None = None,
     shared: int = 0,
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Log-odds of the target after each row of prompt ids.
@@ -106,7 +123,8 @@ def score_rows(
         among: label sequences to score among (`Question`); None: the whole vocabulary. Each label that is not the
             beginning of another is a pass of its own.
         shared: the first `shared` tokens are equal in all rows and are run once.
-        batch_tokens: upper bound of tokens in one forward pass (rows x tokens behind the shared prefix).
+        batch_tokens: upper bound of tokens in one forward pass (rows x tokens behind the shared prefix); None:
+            `tokens_per_pass`.
         progress: called with (rows done, in all).
 
     Returns:
@@ -123,7 +141,7 @@ def score_rows(
         cache = _prefix_cache(model, torch.from_numpy(ids[:1, :shared]).to(device)) if shared else None
         past = 0 if cache is None else shared
         tail = torch.from_numpy(np.ascontiguousarray(ids[:, past:]))
-        step = max(1, batch_tokens // (tail.shape[1] + len(question.prefixes[-1])))
+        step = max(1, tokens_per_pass(device, batch_tokens) // (tail.shape[1] + len(question.prefixes[-1])))
         for a in range(0, rows, step):
             batch = tail[a : a + step].to(device)
             values[a : a + step] = question.answer(_behind(model, batch, question, cache, past)).double().cpu().numpy()

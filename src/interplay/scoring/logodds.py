@@ -93,7 +93,7 @@ class Question:
         chances = []
         for label in self.labels:
             steps = [(place[label[:i]], token) for i, token in enumerate(label)]
-            chances.append(sum(logits[..., at, token] - norm[..., at] for at, token in steps))
+            chances.append(torch.stack([logits[..., at, token] - norm[..., at] for at, token in steps], -1).sum(-1))
         return chances[0] - torch.stack(chances[1:], -1).logsumexp(-1)
 
 

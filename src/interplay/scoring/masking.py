@@ -116,5 +116,5 @@ def masked_ids(
     kept = kept_words(np.arange(1 << n) if coalitions is None else coalitions, n)
     ids = np.tile(np.asarray(input_ids, dtype=np.int64), (len(kept), 1))
     for i, span in enumerate(spans):
-        ids[np.ix_(~kept[:, i], span)] = mask_id
+        ids[np.ix_(~kept[:, i], np.asarray(span))] = mask_id
     return ids

@@ -154,7 +154,7 @@ def score_prepared(
     prepared: Prepared,
     *,
     coalitions: np.ndarray | None = None,
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
     noise_coalitions: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> UnitScores:
@@ -176,7 +176,8 @@ def score_prepared(
     n = len(prepared.spans)
     if coalitions is None and n > MAX_WORDS:
         raise InterplayError(
-            f"{n} words have 2^{n} coalitions, more than can be scored: give `coalitions` from sample_coalitions"
+            f"{n} words have 2^{n} coalitions, more than can be scored: choose fewer words, or score a sample of them with "
+            "interplay.scoring.score_prepared(coalitions=...), as interplay explain does"
         )
     chosen = np.arange(1 << n, dtype=np.uint64) if coalitions is None else np.asarray(coalitions, dtype=np.uint64)
     last = len(chosen) - 1
@@ -254,7 +255,7 @@ def score(
     mask: str | int | None = None,
     target_tokens: int = 1,
     among: "Sequence[Row] | None" = None,
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
     noise_coalitions: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:

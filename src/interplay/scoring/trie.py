@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interplay.scoring.forward import evaluating
+from interplay.scoring.forward import evaluating, tokens_per_pass
 from interplay.scoring.logodds import Question
 from interplay.scoring.plan import Plan, branch_order, cut, kept_words, level_bounds, make_plan
 
@@ -144,7 +144,7 @@ def score_trie(
     *,
     among: Sequence[Sequence[int]] | None = None,
     coalitions: np.ndarray | None = None,
-    budget: int = 4096,
+    budget: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Log-odds of the target under coalitions of words, [coalitions] float64 nats; bit i of a coalition = word i kept.
@@ -153,7 +153,7 @@ def score_trie(
         spans: token positions of each word, words in the order of the prompt.
         among: label sequences to score among (`Question`); None: the whole vocabulary.
         coalitions: [c] bitmasks; None: all 2^n in the order of their numbers.
-        budget: packed tokens per forward pass; larger tries are cut into runs of leaves.
+        budget: packed tokens per forward pass, None: `tokens_per_pass`; larger tries are cut into runs of leaves.
         progress: called with (coalitions done, in all).
     """
     from transformers import DynamicCache
@@ -171,7 +171,7 @@ def score_trie(
     done = 0
     with evaluating(model), _trie_attention(model):
         cache = _prefix_cache(model, input_ids[:prefix], device, DynamicCache)
-        for run in cut(fresh, sizes, budget, leaves):
+        for run in cut(fresh, sizes, tokens_per_pass(device, budget), leaves):
             here = order[run]
             plan = make_plan(input_ids, spans, mask_id, chosen[here], question.prefixes, prefix=prefix)
             values[here] = _score_plan(model, plan, copy.deepcopy(cache), question, device)

@@ -9,7 +9,7 @@ from interplay.data.prompts import Encoded, encode, render
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import SkipSample
-from interplay.scoring.forward import evaluating, last_logits
+from interplay.scoring.forward import evaluating, last_logits, tokens_per_pass
 from interplay.scoring.products import fast_products
 
 # Logits of one forward pass that are held at once, in numbers (256 MB in float32): a response of hundreds of tokens times a
@@ -67,7 +67,7 @@ def prepare_eval(rows: Sequence[Row], labels: Sequence[str] | None, tokenizer, t
 
 
 def evaluate(
-    model, data: EvalSet, *, batch_tokens: int = 4096, progress: Callable[[int, int], None] | None = None
+    model, data: EvalSet, *, batch_tokens: int | None = None, progress: Callable[[int, int], None] | None = None
 ) -> TaskMetrics:
     """Eval loss and label accuracy of a model.
 
@@ -79,7 +79,8 @@ def evaluate(
     firsts = [ids[0] for ids in labels]
     by_first_token = len(set(firsts)) == len(firsts)
     items = [(e.input_ids, e.target_ids) for e in data.encoded]
-    budgets = batch_tokens, max(1, MAX_LOGITS // model.get_input_embeddings().weight.shape[0])
+    device = next(model.parameters()).device
+    budgets = tokens_per_pass(device, batch_tokens), max(1, MAX_LOGITS // model.get_input_embeddings().weight.shape[0])
     for batch in _batches(items, *budgets):
         for i, (own, first) in zip(batch, _target_logprobs(model, [items[i] for i in batch], firsts), strict=True):
             nll -= float(own.sum())
