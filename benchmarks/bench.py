@@ -1,184 +1,207 @@
-"""Speed of the two hot parts on this machine: scoring all coalitions, and solving for the sparsest split.
+"""All benchmarks in one run on this machine: tables on the terminal as they come, and docs/benchmarks.md with --write.
 
-Every figure is measured by this script in one run; what cannot be measured is said. CPU seconds (all threads), medians.
-Plain batches are timed on a part of the coalitions and scaled, since they cost the same each.
+Every figure is measured by this script; nothing on the page is typed in. What cannot be measured here (no GPU, a package or
+model that is not installed) is said in its place. What each part measures stands in its own module; here are only their order,
+the targets, and how a table is drawn.
 
-    python benchmarks/bench.py [--quick] [--write docs/benchmarks.md]
+    python -m benchmarks.bench [--quick] [--only NAME,NAME] [--write docs/benchmarks.md]
 """
 
 import argparse
-import statistics
-import time
+import importlib
+import importlib.metadata
+import math
+import os
+import sys
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
+from benchmarks.goals import GOALS, Outcome, outcome
+from benchmarks.section import Section
+
+Part = Callable[[bool], "Section | list[Section]"]
 
 
-def cpu_seconds(call: Callable[[], object], repeats: int = 3) -> float:
-    """Median CPU seconds of a call."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return statistics.median(times)
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+# name -> (module, function); in the order of the page.
+PARTS: dict[str, tuple[str, str]] = {
+    "scoring": ("scoring_rows", "scoring_rows"),
+    "large": ("scoring_rows", "large_rows"),
+    "captum": ("peers", "captum_rows"),
+    "memory": ("memory", "memory_rows"),
+    "noise": ("noise", "noise_rows"),
+    "gpu": ("gpu", "gpu_rows"),
+    "solve": ("solving", "solve_rows"),
+    "moebius": ("solving", "moebius_rows"),
+    "recovery": ("recovery", "recovery_rows"),
+    "demo": ("demo_shares", "demo_rows"),
+}
 
 
-def random_model(kind: str):
-    """A model of SmolLM2-135M's shape with random weights; Qwen2 has biases and no tied head."""
+def goals_section(outcomes: list[Outcome]) -> Section:
+    """The table asked / reached, computed from the rows below it."""
+    rows = []
+    for goal, reached, met in outcomes:
+        verdict = {True: "yes", False: "no", None: "not measured" if math.isnan(reached) else "in part"}[met]
+        figure = "not measured" if math.isnan(reached) else f"{cell(reached)}{goal.unit}"
+        bound = f"{'>=' if goal.at_least else '<='} {cell(goal.bound)}{goal.unit}"
+        rows.append({"what": goal.what, "asked": bound, "reached (the worst)": figure, "met": verdict})
+    notes = ["In part: what was measured meets the bound, but not all that it is asked of was measured."]
+    return Section("Asked and reached", rows, notes if any(row["met"] == "in part" for row in rows) else [])
+
+
+def cell(value: object) -> str:
+    """A figure with sensible digits; NaN is one that was not measured, and nothing else can stand for it.
+
+    >>> [cell(x) for x in (12345.6, 16.04, 0.5, 0.00012, 0.0, 7, float("nan"), True, "text")]
+    ['12346', '16', '0.5', '0.00012', '0', '7', 'not measured', 'yes', 'text']
+    >>> cell(None)
+    Traceback (most recent call last):
+    TypeError: None is no figure: a part gives NaN for what it did not measure
+    """
+    if value is None:
+        raise TypeError("None is no figure: a part gives NaN for what it did not measure")
+    if isinstance(value, (bool,)):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value.replace("|", "\\|")
+    if isinstance(value, int):
+        return str(value)
+    number = float(value)  # ty: ignore[invalid-argument-type]
+    if math.isnan(number):
+        return "not measured"
+    if math.isinf(number):
+        raise ValueError("an infinite figure was not measured: a part gives NaN for it")
+    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def table(rows: list[dict]) -> list[str]:
+    """Markdown that also reads well on a terminal. A row without a column that others have shows a dash there."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    body = [[cell(row[c]) if c in row else "–" for c in columns] for row in rows]
+    words = [any(isinstance(row.get(c), str) for row in rows) for c in columns]
+    width = [max(3, len(c), *(len(line[i]) for line in body)) for i, c in enumerate(columns)]
+    rule = ["-" * w if left else "-" * (w - 1) + ":" for w, left in zip(width, words, strict=True)]
+    lines = [columns, rule, *body]
+    return [
+        "| " + " | ".join(_pad(t, w, left) for t, w, left in zip(line, width, words, strict=True)) + " |"
+        for line in lines
+    ]
+
+
+def _pad(text: str, width: int, left: bool) -> str:
+    return text.ljust(width) if left else text.rjust(width)
+
+
+def lines_of(section: Section) -> list[str]:
+    """A section of the page: heading, table, notes."""
+    out = [f"## {section.title}", ""]
+    if section.rows:
+        out += [*table(section.rows), ""]
+    return [*out, *section.notes, *([""] if section.notes else [])]
+
+
+def machine(threads: int) -> list[str]:
+    """Processor, memory, GPU and versions, as the system tells them."""
     import torch
-    from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
-    shape = {
-        "vocab_size": 49152,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-    }
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config({"llama": LlamaConfig, "qwen2": Qwen2Config}[kind](**shape)).eval()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if hasattr(os, "sysconf") else math.nan
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    packages = ("torch", "transformers", "numpy", "scipy", "shapiq", "captum")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    room = "memory unknown" if math.isnan(memory) else f"{memory:.0f} GB"
+    return [
+        f"{processor()}, {os.cpu_count()} cores of which {threads} is used (the demo: torch's own number), {room}, {gpu}.",
+        f"Python {sys.version.split()[0]}, {versions}.",
+    ]
 
 
-def prompt(length: int, n: int, vocabulary: int = 40_000):
-    """A random prompt with n words spread over its second two thirds."""
-    rng = np.random.default_rng(0)
-    ids = tuple(int(i) for i in rng.integers(10, vocabulary, length))
-    starts = np.linspace(length // 3, length - 8, n).round().astype(int)
-    return ids, tuple((int(s),) for s in starts)
-
-
-def scoring_row(name: str, model, length: int, n: int) -> dict:
-    """CPU seconds for all 2^n coalitions: plain batches (the better of 16 and 64 rows), shared prefix, trie, trie + oneDNN."""
-    from interplay.scoring.forward import score_rows
-    from interplay.scoring.masking import masked_ids
-    from interplay.scoring.products import fast_products
-    from interplay.scoring.trie import score_trie
-
-    ids, spans = prompt(length, n)
-    rows = masked_ids(ids, spans, 0)
-    part = rows[np.linspace(0, len(rows) - 1, 64).round().astype(int)]
-    scale = len(rows) / len(part)
-    plain = (
-        min(cpu_seconds(lambda b=b: score_rows(model, part, (7,), batch_tokens=b * length), 1) for b in (16, 64))
-        * scale
-    )
-    shared = cpu_seconds(lambda: score_rows(model, part, (7,), shared=spans[0][0]), 1) * scale
-    trie = cpu_seconds(lambda: score_trie(model, ids, spans, 0, (7,)), 1)
-    with fast_products(model) as on:
-        fast = cpu_seconds(lambda: score_trie(model, ids, spans, 0, (7,)), 1)
-        values = score_trie(model, ids, spans, 0, (7,))
-    picks = np.linspace(0, len(rows) - 1, 16).round().astype(int)
-    difference = np.abs(values[picks] - score_rows(model, rows[picks], (7,), batch_tokens=1)).max()
-    return {
-        "model": name,
-        "tokens": length,
-        "n": n,
-        "plain": plain,
-        "shared prefix": shared,
-        "trie": trie,
-        "trie + oneDNN": fast if on else float("nan"),
-        "speed-up": plain / fast,
-        "max difference": difference,
-    }
-
-
-def solving_row(n: int, samples: int = 8) -> dict:
-    """CPU seconds a sample for a certified gap of 1e-3, without and with a tolerance; HiGHS on the same programme to n = 10."""
-    from interplay.effects import extract
-
-    rng = np.random.default_rng(n)
-    scores = np.cumsum(rng.normal(size=(samples, 1 << n)), axis=1) / (1 << (n // 2))
-    row = {"n": n}
-    row["delta 0"] = cpu_seconds(lambda: extract(scores)) / samples
-    delta = 0.02 * np.abs(scores[:, -1] - scores[:, 0]).mean()
-    row["delta 0.02"] = cpu_seconds(lambda: extract(scores, tolerance=delta)) / samples
-    row["HiGHS"] = cpu_seconds(lambda: highs(scores[0]), 1) if n <= 8 else float("nan")
-    result = extract(scores)
-    row["worst gap"] = float(result.gap.max())
-    return row
-
-
-def highs(v: np.ndarray) -> float:
-    """The same linear programme by scipy's HiGHS: min 1'(c+ + c-) with Phi (c+ - c-) = v - v(empty)."""
-    from scipy.optimize import linprog
-
-    size = len(v)
-    s = np.arange(size)
-    conj = (s[:, None] & s[None, 1:]) == s[None, 1:]
-    several = s[np.array([bin(i).count("1") > 1 for i in s])]
-    disj = (s[:, None] & several[None]) != 0
-    phi = np.concatenate([conj, disj], axis=1).astype(float)
-    found = linprog(np.ones(2 * phi.shape[1]), A_eq=np.hstack([phi, -phi])[1:], b_eq=(v - v[0])[1:], method="highs")
-    return float(found.fun)
-
-
-def table(title: str, rows: list[dict]) -> list[str]:
-    """A Markdown section; NaN is a figure that was not measured."""
-    cells = [[_cell(v) for v in row.values()] for row in rows]
-    lines = [f"## {title}", "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in cells), ""]
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "not measured" if np.isnan(value) else f"{value:.3g}"
-    return str(value)
+def version(package: str) -> str:
+    """The installed version, or that it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def processor() -> str:
     """What the machine calls its processor."""
-    import torch
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
+    import platform
 
-    return str(torch.cpu.get_capabilities().get("cpu_name", "unknown processor"))
+    return names[0] if names else platform.processor() or platform.machine() or "unknown processor"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="n = 8 and one model: about a minute")
-    parser.add_argument("--write", type=Path, help="write the tables to this Markdown file as well")
-    given = parser.parse_args()
+def run_part(name: str, quick: bool) -> tuple[list[Section], bool]:
+    """The sections of a part, and whether it ended well: a part that fails loses its own tables, not those of the others."""
+    module, function = PARTS[name]
+    try:
+        part: Part = getattr(importlib.import_module(f"benchmarks.{module}"), function)
+        found = part(quick)
+    except Exception as error:
+        traceback.print_exc()
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return [Section(f"Part {name}", [], [f"Not measured: it failed: {type(error).__name__}: {reason}"])], False
+    return [found] if isinstance(found, Section) else list(found), True
+
+
+def page(head: list[str], outcomes: list[Outcome], sections: Iterable[Section], quick: bool) -> str:
+    """The whole page."""
+    lines = ["# Benchmarks", "", "Written by `make bench` from one run; no figure is typed in.", ""]
+    if quick:
+        lines += ["A quick run: smaller sizes than the targets ask for.", ""]
+    lines += [line for text in head for line in (text, "")]
+    for section in (goals_section(outcomes), *sections):
+        lines += lines_of(section)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def chosen(text: str | None) -> list[str]:
+    """Names of parts from a list with commas; all of them without one."""
+    names = list(PARTS) if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in PARTS]:
+        raise SystemExit(f"no part {unknown[0]!r}: choose from {', '.join(PARTS)}")
+    return names
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print; the exit status is 1 where a part failed (a target that is missed is a result, not a failure)."""
+    parser = argparse.ArgumentParser(description="Measure Interplay on this machine.")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer rivals: about two minutes")
+    parser.add_argument("--only", metavar="NAME,..", help=f"these parts only: {', '.join(PARTS)}")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page to this Markdown file as well")
+    given = parser.parse_args(arguments)
+    names = chosen(given.only)
+    if given.write is not None and given.only is not None:
+        raise SystemExit("--write needs a whole run, so that all figures of the page are from one: leave out --only")
     warnings.filterwarnings("ignore")
     import torch
 
-    from interplay.errors import InterplayError
-    from interplay.scoring.models import load_model
-
     torch.set_num_threads(1)  # CPU seconds of one thread: two that wait for each other would count their waiting
-    highs(np.arange(4.0))  # imports scipy outside the timing
-    n = 8 if given.quick else 10
-    lines = [
-        "# Benchmarks",
-        "",
-        f"Written by `make bench` in one run: one thread of {processor()}, torch {torch.__version__}, CPU seconds. Plain batches",
-        "are timed on 64 of the coalitions, at the better of 16 and 64 rows a batch, and scaled. No GPU rows: not measured.",
-        "",
-    ]
-    sizes = (7, 8) if given.quick else (7, 8, 10, 12)
-    lines += table("Solving to a certified gap of 1e-3, seconds a sample (batch of 8)", [solving_row(m) for m in sizes])
-    print("\n".join(lines), flush=True)
-    models = [("llama, random", lambda: random_model("llama"))]
-    if not given.quick:
-        models.append(("qwen2, random", lambda: random_model("qwen2")))
-        models.append(("SmolLM2-135M", lambda: load_model("HuggingFaceTB/SmolLM2-135M-Instruct").model))
-    rows, missing = [], []
-    for name, make in models:
-        try:
-            model = make()
-        except InterplayError as error:
-            missing.append(f"Not measured: {name}: {error}")
-            continue
-        for length in (60,) if given.quick else (60, 200):
-            rows.append(scoring_row(name, model, length, n))
-            print(", ".join(f"{k} {_cell(v)}" for k, v in rows[-1].items()), flush=True)
-    scoring = [*table(f"Scoring all 2^{n} coalitions of one prompt, seconds", rows), *missing]
-    print("\n".join(["", *scoring]))
+    head = machine(1)
+    print("\n".join(head), "", sep="\n", flush=True)
+    sections: dict[str, list[Section]] = {}
+    well = True
+    for name in names:
+        sections[name], good = run_part(name, given.quick)
+        well &= good
+        for section in sections[name]:
+            print("\n".join(lines_of(section)), flush=True)
+    outcomes = [outcome(goal, sections[goal.part]) for goal in GOALS if goal.part in sections]
+    print("\n".join(lines_of(goals_section(outcomes))), flush=True)
     if given.write is not None:
-        given.write.write_text("\n".join([*lines, *scoring]).rstrip() + "\n", encoding="utf-8")
+        whole = [section for name in names for section in sections[name]]
+        given.write.write_text(page(head, outcomes, whole, given.quick), encoding="utf-8")
+    return 0 if well else 1
 
 
 if __name__ == "__main__":
-    main()
+    os.environ |= dict.fromkeys(THREADS, "1")  # read when numpy is first imported, which no line above has done
+    sys.exit(main())

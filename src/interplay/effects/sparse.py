@@ -36,7 +36,9 @@ SWALLOWED = 1e-12  # scores beyond the tolerance by less than this share of them
 # Speed only: measured over planted, noisy, additive and network games of 7-10 words (docs/design/solver.md).
 STEP = 0.5  # prox step, in units of the size-weighted mean size of the start
 RELAXATION = 1.6
-GAMMA = 7.0  # scale of the tolerance block against the effects, times sqrt(tolerance / size of u), as a power of two
+# Scale of the tolerance block against the effects, times sqrt(tolerance / size of u), as a power of two; beyond GAMMA_WORDS words
+# twice as much for every two words: n = 14 takes half of the iterations so, n = 12 more of them.
+GAMMA, GAMMA_WORDS = 7.0, 12
 CHECK_EVERY, ROUND = 25, 100  # iterations between checks, and between moves of the center in the second phase
 CHUNK, CHUNK_ON_DEVICE = 1 << 15, 1 << 22  # coalitions solved side by side
 
@@ -273,7 +275,8 @@ def solve(u: Any, delta: Any, gap: float, max_iterations: int, device: str | Non
     size = max(1, (CHUNK if device is None else CHUNK_ON_DEVICE) // length)
     tolerant = (scale > 0) & (delta > 0)
     level = np.zeros(batch)
-    level[tolerant] = np.clip(np.round(np.log2(GAMMA * np.sqrt(delta[tolerant] / scale[tolerant]))), -4, 8)
+    base = GAMMA * 2.0 ** (max(0, length.bit_length() - 1 - GAMMA_WORDS) / 2)
+    level[tolerant] = np.clip(np.round(np.log2(base * np.sqrt(delta[tolerant] / scale[tolerant]))), -4, 8)
     level[~tolerant] = np.nan
     groups: list[tuple[float | None, Any]] = [(None, np.flatnonzero((scale > 0) & (delta == 0)))]
     groups += [(2.0**exponent, np.flatnonzero(level == exponent)) for exponent in np.unique(level[tolerant])]

@@ -1,0 +1,28 @@
+"""One section of the benchmark page, and the clock that all of them use. Not the page: that is `bench.py`."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Section(NamedTuple):
+    """A table and what must be said beside it.
+
+    `rows` are dicts of column -> value, the same columns in every row; NaN is a figure that was not measured. Rows are
+    strictly measured: what was timed on a part and scaled is said in a note.
+    """
+
+    title: str
+    rows: list[dict[str, Any]]
+    notes: list[str]
+
+
+def cpu_seconds(call: Callable[[], object], repeats: int = 3) -> float:
+    """Median CPU seconds (all threads of this process) of a call."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return statistics.median(times)

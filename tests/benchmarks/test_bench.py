@@ -1,0 +1,303 @@
+"""The benchmark's own machinery on models of no size: what is drawn, what is decided, and that the measuring code runs."""
+
+import doctest
+import importlib.util
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_job import settings, write_settings
+
+from benchmarks import bench, demo_shares, goals, gpu, memory, peers, scoring_rows
+from benchmarks.goals import GOALS, Goal, outcome
+from benchmarks.scoring_rows import SMALL, Prompt, Subject, prompt
+from benchmarks.section import Section
+
+NAN = float("nan")
+TINY: dict[str, Any] = SMALL | {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return scoring_rows.random_model("llama", TINY)
+
+
+@pytest.mark.parametrize(
+    "module", [bench, demo_shares, goals, memory, scoring_rows], ids=lambda module: module.__name__
+)
+def test_examples(module):
+    failed, tried = doctest.testmod(module)
+    assert tried > 0
+    assert failed == 0
+
+
+def test_a_table_is_aligned_and_says_what_was_not_measured():
+    rows = [{"model": "a", "s": 12345.6}, {"model": "bcde", "s": NAN, "n": 3}]
+    assert bench.table(rows) == [
+        "| model |            s |   n |",
+        "| ----- | -----------: | --: |",
+        "| a     |        12346 |   – |",
+        "| bcde  | not measured |   3 |",
+    ]
+
+
+@pytest.mark.parametrize("value", [None, math.inf, -math.inf])
+def test_no_figure_can_stand_for_a_missing_one(value):
+    with pytest.raises((TypeError, ValueError)):
+        bench.table([{"s": value}])
+
+
+def test_a_bar_in_a_name_does_not_break_the_table():
+    assert bench.cell("a|b") == "a\\|b"
+
+
+GOAL = Goal("speed", "scoring", "ratio", 5, True, {"n": 10, "model": ("a", "b")}, unit=" ×")
+
+
+@pytest.mark.parametrize(
+    ("rows", "reached", "met"),
+    [
+        ([], NAN, None),
+        ([{"n": 8, "model": "a", "ratio": 9.0}], NAN, None),  # another size decides nothing
+        ([{"n": 10, "model": "a", "ratio": 9.0}], 9.0, None),  # b has no row
+        ([{"n": 10, "model": "a", "ratio": 9.0}, {"n": 10, "model": "b", "ratio": NAN}], 9.0, None),
+        ([{"n": 10, "model": "a", "ratio": 9.0}, {"n": 10, "model": "b", "ratio": 5.0}], 5.0, True),
+        ([{"n": 10, "model": "a", "ratio": 9.0}, {"n": 10, "model": "b", "ratio": 4.9}], 4.9, False),
+        ([{"n": 10, "model": "a", "ratio": 4.0}, {"n": 10, "model": "b", "ratio": NAN}], 4.0, False),
+        (
+            [{"n": 10, "model": "a", "seconds": 1.0}, {"n": 10, "model": "b", "seconds": 1.0}],
+            NAN,
+            None,
+        ),  # no such column
+    ],
+)
+def test_a_goal_is_met_only_by_figures_that_are_all_there(rows, reached, met):
+    found = outcome(GOAL, [Section("", rows, [])])
+    assert found.met is met
+    assert found.reached == pytest.approx(reached, nan_ok=True)
+
+
+def test_a_goal_with_an_upper_bound_takes_the_largest_figure():
+    goal = Goal("difference", "scoring", "d", 5e-5, False)
+    assert outcome(goal, [Section("", [{"d": 1e-6}], []), Section("", [{"d": 6e-5}], [])])[1:] == (6e-5, False)
+
+
+def test_a_goal_asks_for_every_combination():
+    goal = Goal("difference", "scoring", "d", 1, False, {"n": (1, 2), "m": ("a", "b")})
+    rows = [{"n": n, "m": m, "d": 0.5} for n, m in ((1, "a"), (2, "b"), (1, "b"), (2, "a"))]
+    assert outcome(goal, [Section("", rows, [])]).met is True
+    assert outcome(goal, [Section("", rows[:3], [])]).met is None
+
+
+def test_without_measurements_the_page_has_no_figure_and_no_yes():
+    outcomes = [outcome(goal, []) for goal in GOALS]
+    rows = bench.goals_section(outcomes).rows
+    assert {row["reached (the worst)"] for row in rows} == {"not measured"}
+    assert {row["met"] for row in rows} == {"not measured"}
+    text = bench.page(["A machine."], outcomes, [Section("GPU", [], ["Not measured: no GPU at hand."])], quick=False)
+    assert "## GPU\n\nNot measured: no GPU at hand." in text
+    assert "| yes" not in text
+
+
+def test_goals_ask_parts_that_exist_for_columns_that_are_measured(model):
+    row, _ = scoring_rows.measure("tiny", model, 24, 4, (16,))
+    assert {goal.part for goal in GOALS} <= set(bench.PARTS)
+    assert {goal.column for goal in GOALS if goal.part == "scoring"} <= set(row)
+
+
+def test_parts_are_chosen_by_name():
+    assert bench.chosen("gpu, memory") == ["gpu", "memory"]
+    assert bench.chosen(None) == list(bench.PARTS)
+    with pytest.raises(SystemExit, match="no part 'speed'"):
+        bench.chosen("speed")
+    with pytest.raises(SystemExit, match="whole run"):
+        bench.main(["--only", "gpu", "--write", "page.md"])
+
+
+def test_a_part_that_fails_says_so_and_spoils_no_other(monkeypatch, capsys):
+    def broken(quick):
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(gpu, "gpu_rows", broken)
+    assert bench.main(["--only", "gpu", "--quick"]) == 1
+    assert "Not measured: it failed: RuntimeError: no such thing" in capsys.readouterr().out
+
+
+def test_the_page_is_written_from_the_parts_that_ran(monkeypatch, tmp_path, capsys):
+    rows = [{"model": "m", "ratio": 2.5}]
+    monkeypatch.setattr(bench, "PARTS", {"gpu": ("gpu", "gpu_rows")})
+    monkeypatch.setattr(gpu, "gpu_rows", lambda quick: [Section("Measured", rows, ["A note."])])
+    assert bench.main(["--write", str(tmp_path / "page.md")]) == 0
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "## Measured\n\n| model | ratio |\n| ----- | ----: |\n| m     |   2.5 |\n\nA note.\n" in text
+    assert "Asked and reached" in text
+    assert "| m     |   2.5 |" in capsys.readouterr().out
+
+
+def test_prompts_have_distinct_tokens_and_words_in_order():
+    asked = prompt(200, 10)
+    assert len(set(asked.ids)) == 200
+    starts = [span[0] for span in asked.spans]
+    assert starts == sorted(set(starts))
+    assert starts[0] == 66
+    assert starts[-1] == 192
+
+
+def test_plain_scores_are_the_log_odds_of_the_target(model):
+    import torch
+
+    ids = np.array([[11, 12, 13], [11, 0, 13]])
+    with torch.no_grad():
+        p = model(torch.from_numpy(ids)).logits[:, -1].double().softmax(-1)[:, scoring_rows.TARGET].numpy()
+    for last_only in (False, True):
+        found = scoring_rows.plain_scores(model, ids, 1, last_only)
+        np.testing.assert_allclose(found, np.log(p) - np.log1p(-p), atol=1e-5)
+
+
+def test_a_scoring_row_is_measured_and_right(model):
+    row, settings = scoring_rows.measure("tiny", model, 24, 5, (8, 16))
+    assert 0 <= row["max difference, nats"] < 5e-5
+    assert row["coalitions compared"] == 32
+    assert row["plain s"] == min(value for value in settings.values() if isinstance(value, float))
+    assert set(settings) == {f"{which} logits, {b} rows" for which in ("all", "last") for b in (8, 16)} | {"best"}
+    assert row["plain / ours"] == pytest.approx(row["plain s"] * row["coalitions a CPU-s"] / 32)
+
+
+def test_a_model_that_is_not_at_hand_is_named():
+    from interplay.errors import InterplayError
+
+    def missing():
+        raise InterplayError("give a local folder")
+
+    notes: list[str] = []
+    assert list(scoring_rows.made([Subject("Big", missing)], notes)) == []
+    assert notes == ["Not measured: Big: give a local folder"]
+
+
+def test_gpu_rows_need_a_gpu(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (section,) = gpu.gpu_rows(quick=True)
+    assert section.rows == []
+    assert "no GPU at hand" in section.notes[0]
+
+
+def test_the_gpu_code_runs_on_a_cpu():
+    import torch
+
+    sizes = gpu.Sizes(n=3, lengths=(20, 24), batches=(4, 8), budgets=(64, 256), part=8, matrix=32)
+    before = torch.get_float32_matmul_precision()
+    subject = Subject("tiny", lambda: scoring_rows.random_model("qwen2", TINY))
+    (section,) = gpu.device_rows("cpu", [subject], sizes, "a CPU", say=lambda text: None)
+    assert torch.get_float32_matmul_precision() == before
+    assert [(row["precision"], row["tokens"]) for row in section.rows] == [
+        (precision.name, length) for precision in gpu.PRECISIONS for length in sizes.lengths
+    ]
+    bench.table(section.rows)
+    for row in section.rows:
+        assert not any(isinstance(value, float) and math.isnan(value) for value in row.values())
+        assert row["sigma, nats"] < (5e-5 if row["precision"] == "float32" else 0.2)
+
+
+def test_useful_operations_by_hand():
+    shape = {
+        "vocab_size": 10,
+        "hidden_size": 4,
+        "intermediate_size": 6,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    model = scoring_rows.random_model("llama", shape | {"num_key_value_heads": 2}, bos_token_id=1, eos_token_id=2)
+    linear = 4 * 4 * 4 + 3 * 4 * 6  # q, k, v, o and the three of the MLP
+    # one word at position 1 of 3 tokens: 1 token, then 2 branches of 2; they look at 1, 2 and 3 tokens
+    expected = 2 * 5 * linear + 2 * 2 * (10 * 4) + 4 * (1 + 2 * (2 + 3)) * 4
+    assert gpu.useful_flops(model, Prompt((3, 4, 5), ((1,),))) == expected
+
+
+def test_the_fastest_setting_wins_and_one_without_room_is_passed_over():
+    import torch
+
+    def call(setting):
+        if setting == 1:
+            raise torch.OutOfMemoryError
+        return setting
+
+    seconds, setting, result = gpu.best_of((1, 2), call, "cpu")
+    assert (setting, result) == (2, 2)
+    assert seconds >= 0
+    seconds, setting, result = gpu.best_of((1,), call, "cpu")
+    assert math.isnan(seconds)
+    assert setting is result is None
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+
+
+@needs_proc
+def test_the_peak_counts_what_a_call_takes_and_frees():
+    taken = 64 << 20
+    found = memory.peak_beyond(lambda: np.ones(taken, dtype=np.uint8).sum())
+    assert 0.9 * taken < found < 1.5 * taken
+    assert memory.peak_beyond(lambda: None) < 0.1 * taken
+
+
+@needs_proc
+def test_memory_is_measured_in_a_child(monkeypatch):
+    found = memory.ask_child("260 K, random", 4, 24)
+    assert found["model"] > 1e6
+    assert 0 < found["peak"] < 400e6
+    assert "missing" in memory.ask_child("no such model", 4, 24)
+    monkeypatch.setattr(memory, "ask_child", lambda *arguments: {"missing": "no weights"})
+    (section,) = memory.memory_rows(quick=True, say=lambda text: None)
+    assert section.rows == []
+    assert section.notes == ["Not measured: Llama, random: no weights"]
+
+
+def test_captum_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (section,) = peers.captum_rows(quick=True)
+    assert section.rows == []
+    assert "captum is not installed" in section.notes[0]
+
+
+def test_captum_scores_the_same_coalitions_as_we_do(model):
+    pytest.importorskip("captum")
+    found = peers.compare("tiny", model, 24, 4, 2)
+    assert found["forward passes timed"] == 2 * 4 + 1
+    assert found["max difference, nats"] < 5e-5
+
+
+def test_shares_of_a_whole_run(tmp_path, tiny_folder, monkeypatch):
+    """What the child does, here: a job of a few seconds, whose shares add up and count the solver once."""
+    from interplay.runs import measure
+
+    monkeypatch.setattr(measure, "extract", measure.extract)  # put back what the child wraps
+    file = write_settings(tmp_path / "settings.yaml", settings(tmp_path, tiny_folder("llama")))
+    found = demo_shares.child(str(file), str(tmp_path / "run"))
+    section = demo_shares.share_section(json.loads(json.dumps(found)), say=lambda text: None)
+    seconds = {row["part"]: row["wall s"] for row in section.rows}
+    assert sum(seconds[name] for name in demo_shares.SHARES) == pytest.approx(seconds["all"])
+    assert min(seconds.values()) > 0
+    assert (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_a_demo_that_cannot_run_is_not_measured(tmp_path):
+    found = demo_shares.run_apart(tmp_path / "none.yaml", tmp_path / "run")
+    section = demo_shares.share_section(found)
+    assert section.rows == []
+    assert "none.yaml" in section.notes[0]
+
+
+def test_a_renamed_phase_is_noticed():
+    with pytest.raises(ValueError, match="no phase"):
+        demo_shares.shares({"training": 5.0}, 0.0, 6.0)
