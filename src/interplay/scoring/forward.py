@@ -39,13 +39,17 @@ def tokens_per_pass(device: "torch.device", wanted: int | None = None) -> int:
 
 @contextlib.contextmanager
 def evaluating(model) -> Generator[None]:
-    """Evaluation mode without gradients; the mode of every submodule comes back, also after an exception."""
+    """Evaluation mode without gradients; the mode of every submodule comes back, also after an exception.
+
+    An autocast of the caller's (a trainer's, say) is suspended: it would round what is scored.
+    """
     import torch
 
+    device = next(model.parameters()).device.type
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(device, enabled=False):
             yield
     finally:
         for module, mode in modes:

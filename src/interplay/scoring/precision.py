@@ -28,6 +28,57 @@ def is_narrow(model: Any) -> bool:
     return next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
 
 
+def is_rounded(model: Any) -> bool:
+    """Whether products take operands of fewer digits than float32: 16-bit weights, or TF32 or bfloat16 switched on in PyTorch."""
+    weight = next(model.parameters())
+    cuda, cpu = _settings()
+    backend = cuda if weight.device.type == "cuda" else cpu
+    return is_narrow(model) or (backend is not None and backend.fp32_precision in ("tf32", "bf16"))
+
+
+def _settings() -> tuple[Any, Any]:
+    """PyTorch's switches of float32 products on CUDA and on the CPU; None where it is too old to have one of each (2.9)."""
+    import torch
+
+    found = (
+        torch.backends.cuda.matmul,
+        torch.backends.mkldnn.matmul if hasattr(torch.backends.mkldnn, "matmul") else None,
+    )
+    return tuple(x if hasattr(x, "fp32_precision") else None for x in found)  # ty: ignore[invalid-return-type]
+
+
+@contextlib.contextmanager
+def exact_products() -> Generator[None]:
+    """Float32 products in all their digits, whatever the user has switched on; his settings come back.
+
+    >>> import torch
+    >>> before = torch.get_float32_matmul_precision()
+    >>> with exact_products():
+    ...     pass
+    >>> torch.get_float32_matmul_precision() == before
+    True
+    """
+    import torch
+
+    backends = [b for b in _settings() if b is not None]
+    if not backends:  # an old PyTorch: one switch for all
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+        return
+    each = [b.fp32_precision for b in backends]
+    try:
+        for b in backends:
+            b.fp32_precision = "ieee"
+        yield
+    finally:
+        for b, setting in zip(backends, each, strict=True):
+            b.fp32_precision = setting
+
+
 def product_of_weights(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None") -> "torch.Tensor":
     """x weight' + bias with operands in the weight's precision, float32 out."""
     from torch.nn.functional import linear

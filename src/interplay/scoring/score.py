@@ -19,7 +19,7 @@ from interplay.errors import InterplayError
 from interplay.scoring.forward import score_rows
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
 from interplay.scoring.noise import noise_warning
-from interplay.scoring.precision import is_narrow, product_float32, wide_residual
+from interplay.scoring.precision import exact_products, is_narrow, is_rounded, product_float32, wide_residual
 from interplay.scoring.products import fast_products
 from interplay.scoring.trie import score_trie, supports_trie
 
@@ -187,17 +187,17 @@ def score_prepared(
     words = (prepared.input_ids, prepared.spans, prepared.mask_id)
     # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
     packed = supports_trie(model) and list(prepared.spans) == sorted(prepared.spans)
-    narrow = is_narrow(model)
-    with wide_residual(model, product_float32 if narrow else None):
+    rounded = is_rounded(model)
+    with exact_products(), wide_residual(model, product_float32 if is_narrow(model) else None):
         plain = score_rows(model, masked_ids(*words, chosen[picks]), prepared.target_ids, **rows)
         packed = packed and bool(np.isfinite(plain).all())
-        if packed and narrow:  # the guard compares in float32, where rounding is small
+        if packed and rounded:  # the guard compares in float32, where rounding is small
             few = score_trie(model, *words, prepared.target_ids, coalitions=chosen[picks], **trie)
             packed = _agrees(few, plain, prepared)
     with fast_products(model), wide_residual(model):
         if packed:
             values = score_trie(model, *words, prepared.target_ids, coalitions=chosen, progress=progress, **trie)
-            packed = narrow or _agrees(values[picks], plain, prepared)
+            packed = rounded or _agrees(values[picks], plain, prepared)
         if not packed:
             ids = masked_ids(*words, chosen)
             values = score_rows(model, ids, prepared.target_ids, shared=prepared.shared, progress=progress, **rows)

@@ -1,0 +1,92 @@
+"""Scores do not depend on what precision a caller has switched on around them, and his settings come back."""
+
+import numpy as np
+import pytest
+import torch
+
+from interplay.data.samples import make_sample
+from interplay.data.template import PromptTemplate
+from interplay.scoring.models import load_model
+from interplay.scoring.precision import exact_products, is_rounded, product_float32, wide_residual
+from interplay.scoring.score import prepare, score, score_prepared
+
+TEMPLATE = PromptTemplate(template="Sentence: {text}\nEmotion:", chat=False)
+
+
+@pytest.fixture
+def prepared(tiny_tokenizer):
+    words = ["not", "happy", "food"]
+    sample = make_sample("I was not happy with the food", "sadness", words=words, template=TEMPLATE)
+    return prepare(sample, tiny_tokenizer, TEMPLATE)
+
+
+@pytest.fixture
+def matmul_precision():
+    """Sets torch's precision of float32 products for one test."""
+    before = torch.get_float32_matmul_precision()
+    yield torch.set_float32_matmul_precision
+    torch.set_float32_matmul_precision(before)
+
+
+def test_an_autocast_around_it_changes_nothing(tiny_folder, prepared):
+    model = load_model(str(tiny_folder("llama"))).model
+    expected = score_prepared(model, prepared)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = score_prepared(model, prepared)
+        assert torch.is_autocast_enabled("cpu")
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert found.noise_sigma == expected.noise_sigma
+
+
+@pytest.mark.parametrize("setting", ["high", "medium"])
+def test_rounded_products_are_seen_and_measured_against_exact_ones(tiny_folder, prepared, matmul_precision, setting):
+    model = load_model(str(tiny_folder("llama"))).model
+    assert not is_rounded(model)
+    expected = score_prepared(model, prepared)
+    matmul_precision(setting)
+    assert is_rounded(model)
+    with exact_products():
+        assert not is_rounded(model)
+    found = score_prepared(model, prepared)
+    assert torch.get_float32_matmul_precision() == setting
+    np.testing.assert_allclose(found.values, expected.values, atol=max(5e-5, 10 * found.noise_sigma))
+
+
+def test_exact_products_come_back_after_an_exception(matmul_precision):
+    matmul_precision("medium")
+    with pytest.raises(KeyError), exact_products():
+        raise KeyError
+    assert torch.get_float32_matmul_precision() == "medium"
+
+
+def test_layers_that_insist_on_one_dtype(tiny_tokenizer):
+    """GPT-2 (layer_norm, addmm) and a model with biases run on a wide residual stream."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    for kind, own in (
+        ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4}),
+        ("phi", {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}),
+    ):
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(kind, vocab_size=len(tiny_tokenizer), **own)
+        model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16).eval()
+        ids = torch.arange(5, 15)[None]
+        with torch.no_grad():
+            wide = model.float()(ids).logits
+            model.to(torch.bfloat16)
+            with wide_residual(model, product_float32):
+                same = model(ids).logits
+            with wide_residual(model):
+                near = model(ids).logits
+        assert same.dtype == near.dtype == torch.float32
+        torch.testing.assert_close(same, wide, atol=1e-5, rtol=0)
+        torch.testing.assert_close(near, wide, atol=0.1, rtol=0)
+
+
+def test_noisy_scores_are_warned_of(tiny_folder, tiny_tokenizer, monkeypatch):
+    model = load_model(str(tiny_folder("llama")), dtype="bfloat16").model
+    sample = make_sample("I was not happy with the food", "sadness", n=3, template=TEMPLATE)
+    monkeypatch.setattr("interplay.scoring.noise.FLAGGED", 1e-9)
+    with pytest.warns(RuntimeWarning, match="bfloat16 scores have a noise of .* use float32"):
+        score(model, tiny_tokenizer, sample, template=TEMPLATE)
