@@ -40,11 +40,9 @@ def _settings() -> tuple[Any, Any]:
     """PyTorch's switches of float32 products on CUDA and on the CPU; None where it is too old to have one of each (2.9)."""
     import torch
 
-    found = (
-        torch.backends.cuda.matmul,
-        torch.backends.mkldnn.matmul if hasattr(torch.backends.mkldnn, "matmul") else None,
-    )
-    return tuple(x if hasattr(x, "fp32_precision") else None for x in found)  # ty: ignore[invalid-return-type]
+    cuda: Any = torch.backends.cuda.matmul
+    cpu: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    return cuda if hasattr(cuda, "fp32_precision") else None, cpu if hasattr(cpu, "fp32_precision") else None
 
 
 @contextlib.contextmanager
