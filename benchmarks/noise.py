@@ -87,7 +87,7 @@ def evaluations(model) -> dict[str, Callable[[Any], np.ndarray]]:
         "bfloat16 products, float32 residual": lambda p: scores(model, p, product_in(torch.bfloat16)),
     }
     for dtype in (torch.float16, torch.bfloat16):
-        # The weights of this model are bfloat16 to begin with, so that a 16-bit copy of them is the same model.
+        # The weights of this model are no 16-bit numbers to begin with: rounding them is a part of what is measured.
         narrow = copy.deepcopy(model).to(dtype)
         found[f"{str(dtype).removeprefix('torch.')}, stock"] = lambda p, m=narrow: scores(m, p)
     return found
@@ -157,6 +157,7 @@ def noise_rows(quick: bool = False) -> Section:
     notes = [
         "float32 is the packed trie, its noise the difference to plain passes on 32 coalitions; the others are compared with it",
         "on all coalitions. Tolerance 0, then delta as in a run: 0.02 |v(N) - v(empty)|, at least 3 sigma.",
+        "16-bit rows round the weights as well, which are float32 here (8-bit ones, widened): a part of their noise that another model may not have.",
     ]
     return Section(title, rows, notes)
 
