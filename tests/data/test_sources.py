@@ -61,7 +61,7 @@ def test_text_label_in_every_container(write, name, wrap, form):
     data = AS_FILES[name].encode()
     path = write(name, data) if wrap == "plain" else write(name, b"\xef\xbb\xbf" + data)
     if wrap == "gz":
-        path = write(name + ".gz", gzip.compress(data))
+        path = write(name + ".gz", gzip.compress(data, mtime=0))
     result = read_rows(path, form, template=PromptTemplate(template="Comment: {text}!"))
     assert [(row.text, row.target, row.label) for row in result.rows] == [
         ("So sad", "grief", "grief"),
@@ -240,7 +240,7 @@ def test_a_bad_row_is_skipped_and_named(write, form, good, bad, reason):
         ("a.csv", b'text,label\n"x,joy\ny,joy\n', "auto", "line 2: a quote is never closed"),
         ("a.csv", b"text,text\nx,y\n", "auto", "two columns have the same name"),
         ("a.jsonl.gz", b"not gzip", "auto", "cannot be read"),
-        ("a.jsonl.gz", gzip.compress(b"x" * 99)[:-9], "auto", "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(b"x" * 99, mtime=0)[:-9], "auto", "cannot be read"),
         ("a.parquet", b"PAR1 nothing", "auto", "cannot be read as parquet"),
         ("a.txt", b"hello", "auto", "expected a file ending in .jsonl"),
         ("a.pkl", pickle.dumps([1]), "auto", "expected a file ending in .jsonl"),
