@@ -12,6 +12,7 @@ from interplay.runs.measure import Calibration
 from interplay.runs.results import Measured
 from interplay.runs.settings import Settings
 from interplay.runs.stages import Context, States
+from interplay.scoring.noise import NARROW
 
 MAX_SKIPPED_SHOWN = 200
 
@@ -89,7 +90,7 @@ def _method(
         ),
         (
             "Precision",
-            f"{settings.model.dtype} {'weights, float32 residual stream' if '16' in settings.model.dtype else 'scores'}, "
+            f"{settings.model.dtype} {'weights, float32 residual stream' if settings.model.dtype in NARROW else 'scores'}, "
             "float64 effects",
             "16-bit rounding looks like noise interactions",
         ),

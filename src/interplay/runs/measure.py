@@ -45,7 +45,7 @@ class Calibration:
 SURVEYED = 8  # coalitions a probe from which tolerance and noise are estimated; none and all are two of them [ours]
 
 
-def survey(model, probes: Sequence[Prepared | None], settings: Settings) -> Calibration:
+def survey(model, probes: Sequence[Prepared], settings: Settings) -> Calibration:
     """The tolerance for one model, from a few coalitions a probe, evaluated as the units will be.
 
     delta = 0.02 |v(N) - v(empty)|, mean over samples at step 0, held fixed over steps [lineage], and never under three
@@ -53,8 +53,6 @@ def survey(model, probes: Sequence[Prepared | None], settings: Settings) -> Cali
     """
     gaps, squares, spreads = [], [], []
     for p in probes:
-        if p is None:
-            continue
         last = (1 << len(p.spans)) - 1
         few = np.unique(np.linspace(0, last, min(SURVEYED, last + 1)).round().astype(np.uint64))
         scored = score_prepared(

@@ -31,6 +31,7 @@ from interplay.scoring.checkpoints import (
     model_at,
 )
 from interplay.scoring.models import LoadedModel, load_model
+from interplay.scoring.noise import NARROW
 from interplay.scoring.score import Prepared, prepare
 from interplay.training.sft import SftPlan, finetune, settle, tokenise
 from interplay.training.task_metrics import prepare_eval
@@ -176,11 +177,11 @@ def find_states(context: Context) -> States:
                     pass
     context.folder.claim_weights(base.sha256, hashes)
     for earlier, later in find_twins(comparable_hashes(checkpoints, hashes, base)):
-        context.notes.append(
+        _note(
+            context,
             f"Steps {earlier} and {later} have identical weights, so one of them is not what its name says: "
-            "read every change between them as none."
+            "read every change between them as none.",
         )
-        context.progress.say(f"warning: {context.notes[-1]}")
     context.notes += list(dict.fromkeys(note for c in checkpoints if (note := base_name_note(c, base))))
     return States(base, tuple(checkpoints), hashes, chosen[0])
 
@@ -196,10 +197,10 @@ def calibrate_model(context: Context, states: States, probes: Sequence[Prepared 
     return found
 
 
-def refuse_noise_before_training(context: Context, probes: Sequence[Prepared | None]) -> None:
+def refuse_noise_before_training(context: Context, probes: Sequence[Prepared]) -> None:
     """A 16-bit evaluation that means nothing is refused before hours go into training, and leaves nothing behind."""
     model = context.settings.model
-    if context.settings.training is None or model.dtype not in ("bfloat16", "float16"):
+    if context.settings.training is None or model.dtype not in NARROW:
         return
     with context.progress.phase("measuring the noise of 16-bit scores"):
         base = load_model(model.name, dtype=model.dtype, device=context.device, revision=model.revision)

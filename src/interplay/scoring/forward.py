@@ -136,7 +136,7 @@ def score_rows(
     """
     import torch
 
-    question = Question(tuple(target_ids), None if among is None else tuple(tuple(label) for label in among))
+    question = Question.of(target_ids, among)
     rows, length = ids.shape
     shared = max(0, min(shared, length - 1))  # at least one prompt token must produce logits in every row
     device = next(model.parameters()).device

@@ -54,6 +54,11 @@ class Question:
     among: tuple[tuple[int, ...], ...] | None = None
     """Label sequences, the target and at least one other; None: the whole vocabulary [paper eq 1]."""
 
+    @classmethod
+    def of(cls, target_ids: Sequence[int], among: Sequence[Sequence[int]] | None) -> "Question":
+        """From any sequences of token ids."""
+        return cls(tuple(target_ids), None if among is None else tuple(tuple(label) for label in among))
+
     def __post_init__(self) -> None:
         if not self.target:
             raise ValueError("a question needs at least one target token")

@@ -9,6 +9,7 @@ import math
 # Gaussian noise of this share of sd(v), put on scores of a real LLM, loses 4 of the 20 strongest effects at n = 8, although
 # the tolerance follows it, and half of them at the second  [ours]
 FLAGGED, REFUSED = 0.02, 0.1
+NARROW = ("bfloat16", "float16")
 
 
 def noise_share(sigma: float, spread: float) -> float:
@@ -31,7 +32,7 @@ def noise_warning(sigma: float, spread: float, dtype: str) -> str | None:
     bfloat16 scores have a noise of 0.1 nats, 20 % of the spread of v: more than half of the strongest effects are rounding; use float32
     """
     share = noise_share(sigma, spread)
-    if dtype not in ("bfloat16", "float16") or not share > FLAGGED:
+    if dtype not in NARROW or not share > FLAGGED:
         return None
     worth = (
         "more than half of the strongest effects are rounding"

@@ -15,6 +15,7 @@ import numpy as np
 from interplay.data.prompts import encode, render
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
+from interplay.data.words import MAX_WORDS, MOST_WORDS
 from interplay.errors import InterplayError
 from interplay.scoring.forward import score_rows
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
@@ -25,9 +26,6 @@ from interplay.scoring.trie import score_trie, supports_trie
 
 if TYPE_CHECKING:
     from interplay.data.rows import Row
-
-MAX_WORDS = 16  # 2^16 coalitions is where the exact road ends [ours]
-MAX_SAMPLED_WORDS = 64  # a coalition is one uint64
 
 
 @dataclass(frozen=True)
@@ -117,10 +115,8 @@ def prepare(
 
     Raises SkipSample when this sample cannot be used with this tokenizer, InterplayError when the arguments cannot.
     """
-    if not 1 <= sample.n <= MAX_SAMPLED_WORDS:
-        raise InterplayError(
-            f"a sample needs 1..{MAX_SAMPLED_WORDS} words, this one has {sample.n}: choose fewer words"
-        )
+    if not 1 <= sample.n <= MOST_WORDS:
+        raise InterplayError(f"a sample needs 1..{MOST_WORDS} words, this one has {sample.n}: choose fewer words")
     if target_tokens < 1:
         raise InterplayError(f"target_tokens must be at least 1, given {target_tokens}")
     template = template or PromptTemplate()

@@ -158,7 +158,7 @@ def score_trie(
     """
     from transformers import DynamicCache
 
-    question = Question(tuple(target_ids), None if among is None else tuple(tuple(label) for label in among))
+    question = Question.of(target_ids, among)
     n, length = len(spans), len(input_ids)
     chosen = np.arange(1 << n, dtype=np.uint64) if coalitions is None else np.asarray(coalitions, dtype=np.uint64)
     prefix = min(spans[0][0], length - 1)
