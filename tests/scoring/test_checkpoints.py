@@ -289,9 +289,12 @@ def test_hashes_of_checkpoints(base, make_adapter, tiny_folder, tmp_path):
     tensors = load_file(tiny_folder("llama") / "model.safetensors")
     assert full == hash_tensors(tensors.items())
     names = sorted(tensors)
-    shards = touch(tmp_path / "shards", "config.json", "model.safetensors.index.json")
-    save_file({n: tensors[n] for n in names[1::2]}, shards / "model-00001-of-00002.safetensors")
-    save_file({n: tensors[n] for n in names[::2]}, shards / "model-00002-of-00002.safetensors")
+    shards = touch(tmp_path / "shards", "config.json")
+    files = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    save_file({n: tensors[n] for n in names[1::2]}, shards / files[0])
+    save_file({n: tensors[n] for n in names[::2]}, shards / files[1])
+    where = {n: files[0] for n in names[1::2]} | {n: files[1] for n in names[::2]}
+    (shards / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
     assert checkpoint_hash(at(shards, "full"), base) == full
 
 

@@ -1,5 +1,8 @@
 """`score` end to end: shapes, provenance, universal matching, errors."""
 
+from dataclasses import replace
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ import interplay
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
-from interplay.scoring.score import Scores, prepare, score, score_prepared
+from interplay.scoring.score import Scores, prepare, score, score_prepared, score_together
 
 
 def universal(effects, values) -> np.ndarray:
@@ -185,3 +188,32 @@ def test_a_row_that_cannot_be_used_is_skipped_not_fatal(loaded, template):
     sample = make_sample("I am <unk> happy", "joy", words=["am", "happy"], template=template)
     with pytest.raises(SkipSample, match="special token"):
         score(base.model, base.tokenizer, sample, template=template)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_questions_asked_together_have_the_answers_of_each_alone(tiny_folder, tiny_tokenizer, monkeypatch, packed):
+    """Against all tokens, among labels of several tokens, two target tokens: one evaluation, the same numbers."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder("llama")).double().eval()
+    sample = make_sample("We had to laugh about the funny old story", "joy", n=4)
+    among = [replace(sample.row, target=label) for label in ("joy", "sadness", "anger")]
+    plain = prepare(sample, tiny_tokenizer)
+    labels = prepare(sample, tiny_tokenizer, among=among, target_tokens=2)
+    longer = prepare(sample, tiny_tokenizer, target_tokens=2)
+    module = import_module("interplay.scoring.score")  # the package has a function of that name
+    monkeypatch.setattr(module, "supports_trie", lambda model: packed)
+    together = score_together(model, (plain, labels, longer))
+    for prepared, unit in zip((plain, labels, longer), together, strict=True):
+        alone = score_prepared(model, prepared)
+        assert np.allclose(unit.values, alone.values, atol=1e-10, rtol=0)
+        assert unit.target_ids == prepared.target_ids
+        assert unit.noise_sigma < 1e-6
+    assert not np.allclose(together[0].values, together[1].values)
+
+
+def test_questions_about_different_words_are_refused(tiny_folder, tiny_tokenizer):
+    text = "We had to laugh about the funny old story"
+    two = [prepare(make_sample(text, "joy", words=words), tiny_tokenizer) for words in (["laugh"], ["funny"])]
+    with pytest.raises(ValueError, match="one choice of words"):
+        score_together(None, two)

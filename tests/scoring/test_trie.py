@@ -15,7 +15,7 @@ from interplay.scoring.masking import masked_ids
 from interplay.scoring.plan import branch_order, kept_words, make_plan, plan_tokens
 from interplay.scoring.precision import product_float32, wide_residual
 from interplay.scoring.score import prepare, score_prepared
-from interplay.scoring.trie import TESTED, score_trie, supports_trie
+from interplay.scoring.trie import TESTED, score_trie, supports_trie, trie_answers
 
 MASK = 3
 ALTERNATING = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8}
@@ -303,7 +303,7 @@ def test_a_wrong_trie_is_noticed(tiny_model, tiny_tokenizer, monkeypatch, dtype)
     right = score_prepared(model, prepared)
     assert (right.noise_sigma < 1e-4) == (dtype == torch.float32)
     module = import_module("interplay.scoring.score")  # the package has a function of that name
-    monkeypatch.setattr(module, "score_trie", lambda *args, **kwargs: score_trie(*args, **kwargs) + 0.5)
+    monkeypatch.setattr(module, "trie_answers", lambda *args, **kwargs: trie_answers(*args, **kwargs) + 0.5)
     with pytest.warns(UserWarning, match="packed trie differs from plain forward passes"):
         again = score_prepared(model, prepared)
     np.testing.assert_allclose(again.values, right.values, atol=max(5e-5, 10 * right.noise_sigma))

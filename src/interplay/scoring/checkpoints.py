@@ -1,4 +1,4 @@
-"""The `checkpoint-*` folders a training left, and the base model at each of them.
+"""The base model at each checkpoint of a training, and hashes of the weights there; `layouts.py` finds the checkpoints.
 
 The base is loaded once; adapters are put on it and taken off again, which leaves it bit-equal: only adapters that touch no
 weight of the base are opened, and the tree of modules is put back as it was found, whatever peft did. Full checkpoints are
@@ -13,12 +13,23 @@ import json
 import re
 import warnings
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from interplay.errors import InterplayError
+from interplay.scoring.layouts import Checkpoint, classify, find_checkpoints, weight_files
 from interplay.scoring.models import LoadedModel, digest_tensors, load_weights, resolve
+
+__all__ = [
+    "Checkpoint",
+    "base_name_note",
+    "checkpoint_hash",
+    "classify",
+    "comparable_hashes",
+    "find_checkpoints",
+    "find_twins",
+    "model_at",
+]
 
 # What in an adapter's config changes the function its tensors compute; the rest is bookkeeping.
 _ADAPTER_SETTINGS = (
@@ -31,62 +42,17 @@ _ADAPTER_SETTINGS = (
     "rank_pattern",
     "alpha_pattern",
 )
+# The same of rarer adapters; hashed where used, so that a plain LoRA's hash is what it was before they were known.
+_RARE_SETTINGS = ("feedforward_modules", "target_parameters", "use_qalora", "use_bdlora")
 
+# The kinds of adapter that are put on a base, and the tensors they have beside it.
+_TENSORS = {"LORA": r"\.lora_[A-Za-z_]+(\.|$)", "IA3": r"\.ia3_l$"}
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """One state of the model: optimiser step, its folder (None: the base itself), and what the folder holds."""
-
-    step: int
-    path: Path | None
-    kind: str  # "base" | "adapter" | "full"
-
-
-def classify(folder: Path) -> str | None:
-    """'adapter', 'full' or None for a folder; pickled weights alone are refused."""
-    if (folder / "adapter_model.safetensors").exists() and (folder / "adapter_config.json").exists():
-        return "adapter"
-    if (folder / "config.json").exists() and (
-        (folder / "model.safetensors").exists() or (folder / "model.safetensors.index.json").exists()
-    ):
-        return "full"
-    pickled = [p.name for pattern in ("adapter_model.bin", "pytorch_model*.bin") for p in folder.glob(pattern)]
-    if pickled:
-        raise InterplayError(
-            f"{folder} holds pickled weights only ({pickled[0]}), which are not opened: save it again as safetensors"
-        )
-    return None
-
-
-def find_checkpoints(folder: Path, steps: list[int] | None = None) -> list[Checkpoint]:
-    """Step 0 (the base) and every `checkpoint-<step>` in `folder`, ascending; only `steps` if given.
-
-    Raises InterplayError when the folder is missing, holds no checkpoint, or lacks a step asked for.
-    """
-    if not folder.is_dir():
-        raise InterplayError(f"no checkpoints folder at {str(folder)!r}: give the output folder of a training run")
-    found = {0: Checkpoint(0, None, "base")}
-    for path in sorted(folder.iterdir()):
-        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
-        if not match or not path.is_dir():
-            continue
-        kind = classify(path)
-        if kind is not None:
-            step = int(match[1])
-            if step in found and found[step].path is not None:
-                raise InterplayError(f"{found[step].path} and {path.name} are both step {step}: remove one of them")
-            found[step] = Checkpoint(step, path, kind)
-    if len(found) == 1:
-        raise InterplayError(
-            f"{str(folder)!r} holds no checkpoint-<step> folder with adapter_model.safetensors or model.safetensors: "
-            "give the output folder of a training run"
-        )
-    if steps is not None:
-        lacking = sorted(set(steps) - set(found))
-        if lacking:
-            raise InterplayError(f"no checkpoint for step {lacking[0]} in {str(folder)!r}: it holds {sorted(found)}")
-        found = {step: found[step] for step in steps}
-    return [found[step] for step in sorted(found)]
+# Ways to start LoRA that leave the base as it is; the others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) take their share out of
+# the base, and peft does so again, in place, whenever such an adapter is put on.
+_STARTS = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
+# Change the layers or the config of the base, or act on some positions only, which a trie of prompts does not know of.
+_FOREIGN = ("layer_replication", "alora_invocation_tokens", "kasa_config", "arrow_config", "megatron_config")
 
 
 def checkpoint_hash(checkpoint: Checkpoint, base: LoadedModel) -> str:
@@ -98,11 +64,22 @@ def checkpoint_hash(checkpoint: Checkpoint, base: LoadedModel) -> str:
     if checkpoint.path is None:
         return base.sha256
     if checkpoint.kind == "full":
-        return _file_hash(sorted(checkpoint.path.glob("model*.safetensors")))
+        files = weight_files(checkpoint.path)
+        if not files:
+            raise InterplayError(
+                f"{checkpoint.path} holds no model.safetensors any more: give it back, or leave the step out"
+            )
+        return _file_hash(files)
     config = _adapter_config(checkpoint.path)
     settings = {key: config.get(key) for key in _ADAPTER_SETTINGS}
+    settings |= {key: _ordered(config[key]) for key in _RARE_SETTINGS if config.get(key)}
     tensors = _file_hash([checkpoint.path / "adapter_model.safetensors"])
     return hashlib.sha256(json.dumps([base.sha256, tensors, settings], sort_keys=True).encode()).hexdigest()
+
+
+def _ordered(setting: Any) -> Any:
+    """Lists sorted: peft writes them in the order of a set, which is another one in every process."""
+    return sorted(setting, key=str) if isinstance(setting, list) else setting
 
 
 def _file_hash(files: list[Path]) -> str:
@@ -129,8 +106,8 @@ def comparable_hashes(
     """
     found = dict(hashes)
     source, local = resolve(base.name)
-    files = sorted(Path(source).glob("model*.safetensors")) if local else []
-    if files and any(c.kind == "full" for c in checkpoints):
+    files = weight_files(Path(source)) if local and any(c.kind == "full" for c in checkpoints) else []
+    if files:
         found |= {c.step: _file_hash(files) for c in checkpoints if c.kind == "base"}
     return found
 
@@ -158,7 +135,7 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
     Args:
         dtype: for full checkpoints; an adapter takes that of the base.
 
-    Raises InterplayError for an adapter or a full model that does not fit the base, and for adapters other than LoRA.
+    Raises InterplayError for an adapter or a full model that does not fit the base, and for adapters other than LoRA, DoRA and IA3.
     """
     if checkpoint.path is None:
         yield base.model
@@ -220,19 +197,13 @@ def _with_adapter(path: Path, base: LoadedModel):
     from safetensors import SafetensorError, safe_open
 
     config = _adapter_config(path)
-    kind = config.get("peft_type")
-    if kind != "LORA":
-        raise InterplayError(f"the adapter in {path} is of type {kind!r}: only LoRA adapters can be put on a base")
+    beside = _beside(path, config)
     try:
         with safe_open(path / "adapter_model.safetensors", framework="pt") as f:
             stored = set(f.keys())
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InterplayError(f"cannot read the adapter in {path} ({reason}): save it again") from error
-    # Whole modules that were trained along are kept in copies; any other weight (a bias, an embedding saved along) peft
-    # would write into the base.
-    copied = [re.escape(str(module)) for module in config.get("modules_to_save") or ()]
-    beside = re.compile("|".join([r"\.lora_[A-Za-z_]+(\.|$)", *(rf"{module}\." for module in copied)]))
     if inside := sorted(name for name in stored if not beside.search(name)):
         raise InterplayError(
             f"the adapter in {path} holds weights of the base itself (first: {inside[0]}): merge it into its base and "
@@ -254,6 +225,31 @@ def _with_adapter(path: Path, base: LoadedModel):
     return wrapped.eval()
 
 
+def _beside(path: Path, config: dict[str, Any]) -> re.Pattern[str]:
+    """The names of an adapter's tensors that lie beside the base; InterplayError for adapters that would change the base.
+
+    Whole modules that were trained along are kept in copies; any other weight (a bias, an embedding saved along) peft would
+    write into the base.
+    """
+    kind, start = config.get("peft_type"), config.get("init_lora_weights")
+    if kind not in _TENSORS:
+        raise InterplayError(
+            f"the adapter in {path} is of type {kind!r}: only LoRA adapters (DoRA among them) and IA3 can be put on a base"
+        )
+    if start not in _STARTS:
+        raise InterplayError(
+            f"the adapter in {path} was started by {start!r}, which changes the base: convert it to plain LoRA (peft: "
+            "path_initial_model_for_weight_conversion), or merge it and give the whole model as a checkpoint"
+        )
+    if odd := [key for key in _FOREIGN if config.get(key)]:
+        raise InterplayError(
+            f"the adapter in {path} uses {odd[0]}, which is more than weights beside a base: merge it into its base and "
+            "give the whole model as a checkpoint"
+        )
+    copied = [re.escape(str(module)) for module in config.get("modules_to_save") or ()]
+    return re.compile("|".join([_TENSORS[kind], *(rf"{module}\." for module in copied)]))
+
+
 def _adapter_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
@@ -270,10 +266,16 @@ def _named_base(path: Path) -> str | None:
 
 
 def base_name_note(checkpoint: Checkpoint, base: LoadedModel) -> str | None:
-    """A sentence when an adapter names another base than the one given; names may rightly differ (hub name, local copy)."""
+    """A sentence when an adapter names another base than the one given; names may rightly differ (hub name, local copy).
+
+    It does not name the checkpoint, so that the checkpoints of one training give one sentence.
+    """
     if checkpoint.kind != "adapter" or checkpoint.path is None:
         return None
     named = _named_base(checkpoint.path)
-    if named and Path(named).name.lower() != Path(base.name).name.lower():
-        return f"adapter {checkpoint.path.name} names its base {named!r}; it was put on {base.name!r}, whose shapes fit"
-    return None
+    if not named or Path(named).name.lower() == Path(base.name).name.lower():
+        return None
+    note = f"the adapter names its base {named!r}; it was put on {base.name!r}, whose shapes fit"
+    if re.search(r"bnb|[48]-?bit|int[48]|gptq|awq|fp8", Path(named).name.lower()):
+        note += ". By its name that base was held in few bits: on another one the adapter is not quite the model that trained"
+    return note

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interplay.scoring.logodds import Question
+from interplay.scoring.logodds import Question, Questions
 
 if TYPE_CHECKING:
     import torch
@@ -134,13 +134,27 @@ def score_rows(
     Returns:
         [rows] float64 log-odds in nats.
     """
+    question = Question.of(target_ids, among)
+    return row_answers(model, ids, question, shared=shared, batch_tokens=batch_tokens, progress=progress)
+
+
+def row_answers(
+    model,
+    ids: np.ndarray,
+    question: Question | Questions,
+    *,
+    shared: int = 0,
+    batch_tokens: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """`score_rows` of any question: [rows], or [rows, questions] of several, float64 nats."""
     import torch
 
-    question = Question.of(target_ids, among)
     rows, length = ids.shape
     shared = max(0, min(shared, length - 1))  # at least one prompt token must produce logits in every row
     device = next(model.parameters()).device
-    values = np.empty(rows, dtype=np.float64)
+    several = (len(question.each),) if isinstance(question, Questions) else ()
+    values = np.empty((rows, *several), dtype=np.float64)
     with evaluating(model):
         cache = _prefix_cache(model, torch.from_numpy(ids[:1, :shared]).to(device)) if shared else None
         past = 0 if cache is None else shared
@@ -154,7 +168,7 @@ def score_rows(
     return values
 
 
-def _behind(model, batch: "torch.Tensor", question: Question, cache, past: int) -> "torch.Tensor":
+def _behind(model, batch: "torch.Tensor", question: Question | Questions, cache, past: int) -> "torch.Tensor":
     """Logits [rows, prefixes, V] behind the rows and each prefix of the question."""
     import torch
 

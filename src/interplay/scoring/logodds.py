@@ -102,6 +102,40 @@ class Question:
         return chances[0] - torch.stack(chances[1:], -1).logsumexp(-1)
 
 
+@dataclass(frozen=True)
+class Questions:
+    """Several questions behind one prompt, answered from the same forward passes: what is shared is run once.
+
+    >>> Questions((Question((5,)), Question((5, 6), among=((5, 6), (5, 7))))).prefixes
+    ((), (5,))
+    """
+
+    each: tuple[Question, ...]
+
+    @cached_property
+    def prefixes(self) -> tuple[tuple[int, ...], ...]:
+        """As of one `Question`, of all of them together."""
+        return tuple(sorted({p for q in self.each for p in q.prefixes}, key=lambda p: (len(p), p)))
+
+    def answer(self, logits: "torch.Tensor") -> "torch.Tensor":
+        """[..., questions] in nats from logits [..., len(prefixes), V].
+
+        >>> import torch
+        >>> both = Questions((Question((0,)), Question((0,), ((0,), (1,)))))
+        >>> [round(float(x), 4) for x in both.answer(torch.tensor([[2.0, 0.0, 0.0]]))]  # 2 - log 2, 2 - log 1
+        [1.3069, 2.0]
+        """
+        import torch
+
+        place = {prefix: i for i, prefix in enumerate(self.prefixes)}
+        answers = []
+        for question in self.each:
+            # Where a question needs every place, as they mostly do, its logits are not copied.
+            own = question.prefixes == self.prefixes
+            answers.append(question.answer(logits if own else logits[..., [place[p] for p in question.prefixes], :]))
+        return torch.stack(answers, -1)
+
+
 def _wide(logits: "torch.Tensor") -> "torch.Tensor":
     import torch
 

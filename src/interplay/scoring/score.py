@@ -8,7 +8,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,12 +17,13 @@ from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import MAX_WORDS, MOST_WORDS
 from interplay.errors import InterplayError
-from interplay.scoring.forward import score_rows
+from interplay.scoring.forward import row_answers
+from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
 from interplay.scoring.noise import noise_warning
 from interplay.scoring.precision import exact_products, is_narrow, is_rounded, product_float32, wide_residual
 from interplay.scoring.products import fast_products
-from interplay.scoring.trie import score_trie, supports_trie
+from interplay.scoring.trie import supports_trie, trie_answers
 
 if TYPE_CHECKING:
     from interplay.data.rows import Row
@@ -168,8 +169,38 @@ def score_prepared(
 
     Raises InterplayError for scores that are not finite, and for token ids that the model has no embedding of.
     """
-    _same_vocabulary(model, prepared)
-    n = len(prepared.spans)
+    (unit,) = score_together(
+        model,
+        (prepared,),
+        coalitions=coalitions,
+        batch_tokens=batch_tokens,
+        noise_coalitions=noise_coalitions,
+        progress=progress,
+    )
+    return unit
+
+
+def score_together(
+    model,
+    several: Sequence[Prepared],
+    *,
+    coalitions: np.ndarray | None = None,
+    batch_tokens: int | None = None,
+    noise_coalitions: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[UnitScores, ...]:
+    """`score_prepared` of several questions about one prompt, such as the target among all tokens and among the labels.
+
+    They must agree in their token ids and words, and cost what one of them costs.
+    """
+    first = several[0]
+    if any((p.input_ids, p.spans, p.mask_id) != (first.input_ids, first.spans, first.mask_id) for p in several):
+        raise ValueError(
+            "questions that are scored together must have one prompt, one choice of words and one mask token"
+        )
+    for prepared in several:
+        _same_vocabulary(model, prepared)
+    n = len(first.spans)
     if coalitions is None and n > MAX_WORDS:
         raise InterplayError(
             f"{n} words have 2^{n} coalitions, more than can be scored: choose fewer words, or score a sample of them with "
@@ -178,25 +209,41 @@ def score_prepared(
     chosen = np.arange(1 << n, dtype=np.uint64) if coalitions is None else np.asarray(coalitions, dtype=np.uint64)
     last = len(chosen) - 1
     picks = np.unique(np.linspace(0, last, min(max(noise_coalitions, 2), last + 1)).round().astype(int))
-    rows: dict[str, Any] = {"among": prepared.among, "batch_tokens": batch_tokens}
-    trie: dict[str, Any] = {"among": prepared.among, "budget": batch_tokens}
-    words = (prepared.input_ids, prepared.spans, prepared.mask_id)
+    asked = Questions(tuple(Question.of(p.target_ids, p.among) for p in several))
+    words = (first.input_ids, first.spans, first.mask_id)
     # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
-    packed = supports_trie(model) and list(prepared.spans) == sorted(prepared.spans)
+    packed = supports_trie(model) and list(first.spans) == sorted(first.spans)
     rounded = is_rounded(model)
     with exact_products(), wide_residual(model, product_float32 if is_narrow(model) else None):
-        plain = score_rows(model, masked_ids(*words, chosen[picks]), prepared.target_ids, **rows)
+        plain = row_answers(model, masked_ids(*words, chosen[picks]), asked, batch_tokens=batch_tokens)
         packed = packed and bool(np.isfinite(plain).all())
         if packed and rounded:  # the guard compares in float32, where rounding is small
-            few = score_trie(model, *words, prepared.target_ids, coalitions=chosen[picks], **trie)
-            packed = _agrees(few, plain, prepared)
+            few = trie_answers(model, *words, asked, coalitions=chosen[picks], budget=batch_tokens)
+            packed = _agrees(few, plain, first)
     with fast_products(model), wide_residual(model):
         if packed:
-            values = score_trie(model, *words, prepared.target_ids, coalitions=chosen, progress=progress, **trie)
-            packed = rounded or _agrees(values[picks], plain, prepared)
+            values = trie_answers(model, *words, asked, coalitions=chosen, budget=batch_tokens, progress=progress)
+            packed = rounded or _agrees(values[picks], plain, first)
         if not packed:
             ids = masked_ids(*words, chosen)
-            values = score_rows(model, ids, prepared.target_ids, shared=prepared.shared, progress=progress, **rows)
+            values = row_answers(model, ids, asked, shared=first.shared, batch_tokens=batch_tokens, progress=progress)
+    return tuple(
+        _unit(p, values[:, i], plain[:, i], picks, chosen, coalitions is None, bool(noise_coalitions), model)
+        for i, p in enumerate(several)
+    )
+
+
+def _unit(
+    prepared: Prepared,
+    values: np.ndarray,
+    plain: np.ndarray,
+    picks: np.ndarray,
+    chosen: np.ndarray,
+    everything: bool,
+    noisy: bool,
+    model,
+) -> UnitScores:
+    """One question's scores [coalitions] with its noise: `plain` [picks] are the same by plain float32 passes."""
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InterplayError(
@@ -204,18 +251,18 @@ def score_prepared(
             "check its weights for NaN or infinity, and the dtype"
         )
     # Root mean square rather than sd about the mean: a constant offset between two evaluations is noise as well.
-    sigma = float(np.sqrt(np.mean((plain - values[picks]) ** 2))) if noise_coalitions else float("nan")
+    sigma = float(np.sqrt(np.mean((plain - values[picks]) ** 2))) if noisy else float("nan")
     return UnitScores(
         sample_id=prepared.sample.id,
         words=tuple(word.text for word in prepared.sample.words),
         target=prepared.target,
         target_ids=prepared.target_ids,
-        values=values,
+        values=np.ascontiguousarray(values),
         dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
         noise_sigma=sigma,
         mask_id=prepared.mask_id,
         prompt_sha256=hashlib.sha256(prepared.prompt.encode()).hexdigest(),
-        coalitions=None if coalitions is None else chosen,
+        coalitions=None if everything else chosen,
     )
 
 

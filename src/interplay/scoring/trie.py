@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from interplay.scoring.forward import evaluating, tokens_per_pass
-from interplay.scoring.logodds import Question
+from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.plan import Plan, branch_order, cut, kept_words, level_bounds, make_plan
 
 if TYPE_CHECKING:
@@ -156,9 +156,26 @@ def score_trie(
         budget: packed tokens per forward pass, None: `tokens_per_pass`; larger tries are cut into runs of leaves.
         progress: called with (coalitions done, in all).
     """
+    question = Question.of(target_ids, among)
+    return trie_answers(
+        model, input_ids, spans, mask_id, question, coalitions=coalitions, budget=budget, progress=progress
+    )
+
+
+def trie_answers(
+    model,
+    input_ids: Sequence[int],
+    spans: Sequence[Sequence[int]],
+    mask_id: int,
+    question: Question | Questions,
+    *,
+    coalitions: np.ndarray | None = None,
+    budget: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """`score_trie` of any question: [coalitions], or [coalitions, questions] of several, float64 nats."""
     from transformers import DynamicCache
 
-    question = Question.of(target_ids, among)
     n, length = len(spans), len(input_ids)
     chosen = np.arange(1 << n, dtype=np.uint64) if coalitions is None else np.asarray(coalitions, dtype=np.uint64)
     prefix = min(spans[0][0], length - 1)
@@ -167,7 +184,7 @@ def score_trie(
     sizes = [b - a for a, b in level_bounds(spans, length, prefix)]
     sizes[-1] += len(question.prefixes) - 1
     leaves = LOGIT_BYTES // (4 * len(question.prefixes) * model.config.get_text_config().vocab_size)
-    values = np.empty(len(chosen), dtype=np.float64)
+    values = np.empty((len(chosen), *_shape(question)), dtype=np.float64)
     done = 0
     with evaluating(model), _trie_attention(model):
         cache = _prefix_cache(model, input_ids[:prefix], device, DynamicCache)
@@ -179,6 +196,10 @@ def score_trie(
             if progress is not None:
                 progress(done, len(chosen))
     return values
+
+
+def _shape(question: Question | Questions) -> tuple[int, ...]:
+    return (len(question.each),) if isinstance(question, Questions) else ()
 
 
 def _prefix_cache(model, ids: Sequence[int], device, cache_class):
@@ -203,7 +224,7 @@ def _prefix_cache(model, ids: Sequence[int], device, cache_class):
     return cache
 
 
-def _score_plan(model, plan: Plan, past, question: Question, device) -> np.ndarray:
+def _score_plan(model, plan: Plan, past, question: Question | Questions, device) -> np.ndarray:
     """The answers of the plan's coalitions by one packed pass; the head runs on the leaves only."""
     import torch
 

@@ -1,0 +1,334 @@
+"""Which folders a fine-tuning left hold its checkpoints, and what its log says: the layouts of Trainer, TRL, LLaMA-Factory, unsloth.
+
+All four write `checkpoint-<step>` into an output folder; most leave the final weights in the output folder itself as well.
+Nothing is loaded here, no model is made: what is in the folders is `checkpoints.py`'s business.
+"""
+
+import contextlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interplay.errors import InterplayError
+
+STATE = "trainer_state.json"
+STATE_BYTES = 1 << 26  # a log of 500,000 entries; more is no log of a fine-tuning  [ours]
+LOOKED_THROUGH = 1000  # folders, when none was found where it should be  [ours]
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One state of the model: optimiser step, its folder (None: the base itself), and what the folder holds."""
+
+    step: int
+    path: Path | None
+    kind: str  # "base" | "adapter" | "full"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The checkpoints of one training in the order of their steps, the base first, and what was left out and why."""
+
+    checkpoints: tuple[Checkpoint, ...]
+    notes: tuple[str, ...]
+
+
+def classify(folder: Path) -> str | None:
+    """'adapter', 'full' or None for a folder; pickled weights alone are refused.
+
+    Where both an adapter and whole weights lie, those are the base or what the two were merged into: the adapter is it.
+    """
+    if (folder / "adapter_model.safetensors").exists() and (folder / "adapter_config.json").exists():
+        return "adapter"
+    if _has_whole(folder):
+        return "full"
+    pickled = [p.name for pattern in ("adapter_model.bin", "pytorch_model*.bin") for p in sorted(folder.glob(pattern))]
+    if pickled:
+        raise InterplayError(
+            f"{folder} holds pickled weights only ({pickled[0]}), which are not opened: save it again as safetensors"
+        )
+    return None
+
+
+def _has_whole(folder: Path) -> bool:
+    names = ("model.safetensors", "model.safetensors.index.json")
+    return (folder / "config.json").exists() and any((folder / name).exists() for name in names)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a whole model that transformers would load: the one, or the shards that the index names.
+
+    Empty where there are none. Raises InterplayError for an index that cannot be read, or names a shard that is not there.
+    """
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").exists():
+        return [folder / "model.safetensors"]
+    if not index.exists():
+        return []
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        inside = all(isinstance(name, str) and Path(name).name == name for name in names)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InterplayError(f"cannot read {index} ({type(error).__name__}): save the checkpoint again") from error
+    if not names or not inside:
+        raise InterplayError(f"{index} names no files beside it in its weight_map: save the checkpoint again")
+    lacking = [name for name in names if not (folder / name).exists()]
+    if lacking:
+        raise InterplayError(
+            f"{folder} lacks {len(lacking)} of the {len(names)} files its index names (first: {lacking[0]}): "
+            "copy it again in full"
+        )
+    return [folder / name for name in names]
+
+
+def find_checkpoints(folder: Path, steps: list[int] | None = None) -> list[Checkpoint]:
+    """The checkpoints of `find_layout`, without its notes."""
+    return list(find_layout(folder, steps).checkpoints)
+
+
+def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
+    """Step 0 (the base), every `checkpoint-<step>` in `folder` and, where its step is known, the final weights beside them.
+
+    The final weights count when `trainer_state.json` gives a step that no checkpoint has; where they are those of a
+    checkpoint, that one stands for them. Only `steps`, if given.
+
+    Raises InterplayError when the folder is missing, holds no checkpoint (naming the folders near it that do), or lacks a
+    step asked for.
+    """
+    if not folder.is_dir():
+        raise InterplayError(f"no checkpoints folder at {str(folder)!r}: give the output folder of a training run")
+    notes: list[str] = []
+    found = _numbered(folder, notes)
+    if not found:
+        found = {(only := _only_root(folder, notes)).step: only}
+    elif final := _final(folder, found, notes):
+        found[final.step] = final
+    found = {0: Checkpoint(0, None, "base")} | found
+    if steps is not None:
+        lacking = sorted(set(steps) - set(found))
+        if lacking:
+            raise InterplayError(
+                f"no checkpoint for step {lacking[0]} in {str(folder)!r}: it holds {sorted(found)}{_aside(notes)}"
+            )
+        found = {step: found[step] for step in steps}
+    return Layout(tuple(found[step] for step in sorted(found)), tuple(notes))
+
+
+def _aside(notes: list[str]) -> str:
+    return f" ({notes[0]})" if notes else ""
+
+
+def step_of(folder: Path) -> int | None:
+    """The step in the name of a checkpoint folder; Trainer's half-written `tmp-checkpoint-<step>` has none.
+
+    >>> step_of(Path("out/checkpoint-060")), step_of(Path("out/tmp-checkpoint-60")), step_of(Path("out/checkpoint-best"))
+    (60, None, None)
+    """
+    match = re.fullmatch(r"checkpoint-([0-9]{1,12})", folder.name)
+    return int(match[1]) if match else None
+
+
+def _numbered(folder: Path, notes: list[str]) -> dict[int, Checkpoint]:
+    """The checkpoints directly inside `folder`, by step."""
+    found: dict[int, Checkpoint] = {}
+    for path in sorted(folder.iterdir()):
+        step = step_of(path)
+        if step is None or not path.is_dir():
+            continue
+        kind = classify(path)
+        if kind is None:
+            notes.append(f"{path.name} was left out: {_why_no_weights(path)}")
+            continue
+        if step in found:
+            raise InterplayError(f"{found[step].path} and {path.name} are both step {step}: remove one of them")
+        if kind == "adapter" and _has_whole(path):
+            notes.append(f"{path.name} holds an adapter and whole weights: the adapter on the base given is measured")
+        found[step] = Checkpoint(step, path, kind)
+    return found
+
+
+def _why_no_weights(path: Path) -> str:
+    inside = sorted(p for p in path.iterdir() if p.is_dir())
+    for p in inside:
+        if (p / "adapter_model.safetensors").exists():
+            return f"its adapter lies deeper, in {p.name}: move the files of that folder up"
+    if any(p.name.startswith("global_step") for p in inside):
+        return "it holds DeepSpeed's shards only: gather them (its zero_to_fp32.py --safe_serialization writes safetensors)"
+    if any(p.name.startswith("pytorch_model_fsdp") for p in inside):
+        return "it holds FSDP's shards only: merge them (accelerate merge-weights writes safetensors)"
+    return "it holds no adapter_model.safetensors and no model.safetensors with their configs"
+
+
+def _only_root(folder: Path, notes: list[str]) -> Checkpoint:
+    """The final weights in a folder without checkpoints, or an error that says which folder to give."""
+    kind = classify(folder)
+    own = folder if folder.name not in ("", "..") else folder.resolve()
+    if kind is not None and step_of(own) is not None:
+        raise InterplayError(
+            f"{str(folder)!r} is one checkpoint, not the folder of a training: give {str(own.parent)!r} "
+            f"and its step ({step_of(own)})"
+        )
+    if kind is not None:
+        step = _global_step(_state(folder))
+        if step is None:
+            raise InterplayError(
+                f"{str(folder)!r} holds {_KIND[kind]}, but nothing says of which step (no checkpoint-<step> folder, no "
+                f"{STATE}): move it into a folder checkpoint-<step> and give the folder around that"
+            )
+        notes.append(f"the only trained weights are the final ones, of step {step}")
+        return Checkpoint(step, folder, kind)
+    near = _near(folder) if not notes else []
+    if len(near) == 1:
+        raise InterplayError(f"{str(folder)!r} holds no checkpoint-<step> folder itself: give {str(near[0])!r}")
+    if near:
+        shown = ", ".join(repr(str(p)) for p in near[:SHOWN]) + (", ..." if len(near) > SHOWN else "")
+        raise InterplayError(f"{str(folder)!r} holds {len(near)} trainings: give one of them ({shown})")
+    raise InterplayError(
+        f"{str(folder)!r} holds no checkpoint-<step> folder with adapter_model.safetensors or model.safetensors"
+        f"{_aside(notes)}: give the output folder of a training run"
+    )
+
+
+_KIND = {"adapter": "an adapter", "full": "a whole model"}
+
+
+def _near(folder: Path) -> list[Path]:
+    """Folders with checkpoints one or two levels below, as hyper-parameter searches and folders of runs have them."""
+    near, left = [], LOOKED_THROUGH
+    level = [folder]
+    for _ in range(2):
+        deeper = []
+        for path in level:
+            for child in _folders(path):
+                left -= 1
+                if left < 0:
+                    return near
+                inside = list(_folders(child))
+                if any(step_of(p) is not None for p in inside):
+                    near.append(child)
+                else:
+                    deeper.append(child)
+        level = deeper
+    return near
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    with contextlib.suppress(OSError):
+        yield from sorted(p for p in path.iterdir() if p.is_dir())
+
+
+def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Checkpoint | None:
+    """The weights in the output folder itself, unless a checkpoint stands for them or their step is not known."""
+    try:
+        kind = classify(folder)
+    except InterplayError:
+        return None  # pickles there do not matter: the checkpoints are what was asked for
+    if kind is None:
+        return None
+    state, last = _state(folder), found[max(found)]
+    step = _global_step(state)
+    if step in found:
+        return None
+    # Trainings that put their best checkpoint back save that one at the end, under the number of the last step.
+    for checkpoint in sorted(found.values(), key=lambda c: -c.step):
+        assert checkpoint.path is not None
+        if checkpoint.kind == kind and same_weights(checkpoint.path, folder, kind):
+            if checkpoint is not last:
+                notes.append(f"the final weights are those of checkpoint-{checkpoint.step}, which was put back")
+            return None
+    left_out = f"the final weights in {folder.name or str(folder)} were left out:"
+    best = _best_step(state)
+    if kind != last.kind:
+        notes.append(f"{left_out} {_KIND[kind]}, where the checkpoints are {_KIND[last.kind]} each")
+    elif step is None:
+        notes.append(f"{left_out} they are those of no checkpoint, and no {STATE} beside them says their step")
+    elif step < last.step:
+        notes.append(f"{left_out} its {STATE} says step {step}, before the last checkpoint ({last.step})")
+    elif best is not None and best != step and best not in found:
+        notes.append(f"{left_out} they may be those of step {step} or of the best one, {best}")
+    else:
+        return Checkpoint(step, folder, kind)
+    return None
+
+
+def same_weights(a: Path, b: Path, kind: str) -> bool:
+    """Whether two folders of one kind hold the same tensors, bit by bit; stops at the first that differs."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with contextlib.ExitStack() as stack:
+            sides: list[dict[str, Any]] = []
+            for folder in (a, b):
+                files = weight_files(folder) if kind == "full" else [folder / "adapter_model.safetensors"]
+                opened = [stack.enter_context(safe_open(file, framework="pt")) for file in files]
+                sides.append({name: f for f in opened for name in f.keys()})  # noqa: SIM118  (safe_open is no mapping)
+            if set(sides[0]) != set(sides[1]):
+                return False
+            for name in sides[0]:
+                x, y = (side[name].get_tensor(name) for side in sides)
+                if x.dtype != y.dtype or x.shape != y.shape:
+                    return False
+                if not torch.equal(x.reshape(-1).view(torch.uint8), y.reshape(-1).view(torch.uint8)):  # NaN is itself
+                    return False
+            return True
+    except (SafetensorError, OSError, InterplayError):
+        return False  # a damaged file is told when it is read
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """`trainer_state.json` of a folder; empty where it is missing, too large, or no such thing."""
+    try:
+        if (folder / STATE).stat().st_size > STATE_BYTES:
+            return {}
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _global_step(state: dict[str, Any]) -> int | None:
+    step = state.get("global_step")
+    return step if isinstance(step, int) and not isinstance(step, bool) and step > 0 else None
+
+
+def _best_step(state: dict[str, Any]) -> int | None:
+    """The step of the best checkpoint; older trainers give its path only."""
+    best, path = state.get("best_global_step"), state.get("best_model_checkpoint")
+    if isinstance(best, int):
+        return best
+    return step_of(Path(path)) if isinstance(path, str) else None
+
+
+def read_training_log(folder: Path) -> list[dict[str, Any]]:
+    """Train loss, learning rate and eval loss by step, as the trainer of an output folder logged them; [] without a log.
+
+    Read from the `trainer_state.json` that reaches furthest, of the output folder or of its newest checkpoint. One dict a
+    step: `step`, `loss` (nats, the mean since the entry before; None at a step that was only evaluated), `learning_rate`
+    (None where not logged), and `eval_loss` where there is one.
+    """
+    places = [folder]
+    if numbered := [(step, p) for p in _folders(folder) if (step := step_of(p)) is not None]:
+        places.append(max(numbered)[1])
+    state = max((_state(place) for place in places), key=lambda state: _global_step(state) or 0)
+    history = state.get("log_history")
+    log: dict[int, dict[str, Any]] = {}
+    for entry in history if isinstance(history, list) else ():
+        step = entry.get("step") if isinstance(entry, dict) else None
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            continue
+        given = {key: x for key in ("loss", "learning_rate", "eval_loss") if (x := _number(entry.get(key))) is not None}
+        if "loss" in given or "eval_loss" in given:  # the last entry of a training is a summary of it
+            log.setdefault(step, {"step": step, "loss": None, "learning_rate": None}).update(given)
+    return [log[step] for step in sorted(log)]
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
