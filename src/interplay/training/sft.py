@@ -1,8 +1,8 @@
 """Fine-tune with TRL's SFTTrainer and leave checkpoints at a schedule of steps.
 
 Rows are tokenised by the same code that scoring uses and handed over ready-made, so training and scoring share one prompt
-string by construction. Everything else (optimiser, schedule, LoRA, saving, resuming) is TRL's, peft's and transformers'; what
-they would send over a network is left out.
+string by construction. Which weights are trained is `methods.py`'s. Everything else (optimiser, schedule, saving, resuming) is
+TRL's, peft's and transformers'; what they would send over a network is left out.
 """
 
 import contextlib
@@ -25,10 +25,13 @@ from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.scoring.models import LoadedModel
+from interplay.training.methods import adapter_config, widen_adapters
 
 # What a checkpoint needs to be resumed but not to be read: removed once a newer one is there and when the training is whole.
 # They are pickles, and for full fine-tuning twice the size of the weights.
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "training_args.bin")
+
+_SETS = ("target_modules", "feedforward_modules", "exclude_modules")  # which peft writes as lists, in no order
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,7 @@ def _train(
     )
     if config.n_gpu > 1:
         config._n_gpu = 1  # TRL refuses the DataParallel that the Trainer would use on its own for several GPUs
+    adapters = adapter_config(plan, base)
     # LoRA's matrices are drawn when the trainer wraps the model. TRL seeds before that since 1.0 or so; others seed after it.
     set_seed(plan.seed)
     with _quiet():
@@ -208,17 +212,18 @@ def _train(
                 train_dataset=Dataset.from_list(kept),
                 # A copy: the trainer gives a tokenizer without a padding token one.
                 processing_class=copy.deepcopy(base.tokenizer),
-                peft_config=_lora(plan, base.name) if plan.method == "lora" else None,
+                peft_config=adapters,
                 callbacks=[Schedule()],
             )
         except ValueError as error:
-            if plan.method == "lora" and re.search(r"target.modules|lm_head", str(error), re.IGNORECASE):
+            if adapters is not None and re.search(r"target.modules|lm_head", str(error), re.IGNORECASE):
                 reason = " ".join(str(error).split())[:200]
                 raise InterplayError(
                     f"training.targets {plan.targets!r} cannot be trained (set it to all-linear): {reason}"
                 ) from error
             raise
         _mute(trainer)
+        widen_adapters(trainer.model)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.state.log_history
 
@@ -235,21 +240,6 @@ def _cut(examples: Sequence[dict], max_length: int | None) -> list[dict]:
 
 def _not_finite(what: str) -> InterplayError:
     return InterplayError(f"{what}: lower training.learning_rate or set training.bf16 to false")
-
-
-def _lora(plan: SftPlan, base_name: str):
-    from peft import LoraConfig
-
-    targets = plan.targets if plan.targets == "all-linear" else [t.strip() for t in plan.targets.split(",")]
-    return LoraConfig(
-        r=plan.rank,
-        lora_alpha=plan.alpha,  # ty: ignore[invalid-argument-type]  (annotated int, any number works)
-        lora_dropout=plan.dropout,
-        target_modules=targets,
-        bias="none",
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=base_name,
-    )
 
 
 def _mute(trainer) -> None:
@@ -317,15 +307,12 @@ def settle(folder: Path) -> None:
             file.unlink()
     for file in folder.glob("checkpoint-*/adapter_config.json"):
         config = json.loads(file.read_text(encoding="utf-8"))
-        _replace_json(file, config, config | {"target_modules": _sorted(config.get("target_modules"))})
+        lists = {key: sorted(config[key]) for key in _SETS if isinstance(config.get(key), list)}
+        _replace_json(file, config, config | lists)
     for file in folder.glob("checkpoint-*/trainer_state.json"):
         state = json.loads(file.read_text(encoding="utf-8"))
         log = [{k: v for k, v in entry.items() if k != "num_tokens"} for entry in state.get("log_history", [])]
         _replace_json(file, state, state | {"log_history": log})
-
-
-def _sorted(targets: Any) -> Any:
-    return sorted(targets) if isinstance(targets, list) else targets
 
 
 def _replace_json(file: Path, old: Any, new: Any) -> None:

@@ -1,4 +1,4 @@
-"""Eval loss and accuracy against plain computations, one unpadded row at a time."""
+"""Eval loss, accuracy and macro-F1 against plain computations, one unpadded row at a time."""
 
 from dataclasses import replace
 
@@ -8,28 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interplay.scoring.models import load_model
-from interplay.training import task_metrics
-from interplay.training.task_metrics import EvalSet, evaluate, prepare_eval, wilson
+from interplay.dynamics.bootstrap import resample_counts
+from interplay.task import passes
+from interplay.task.intervals import macro_f1, macro_f1_of, mean_of, percentile, ratio_of, wilson
+from interplay.task.labels import EvalSet, evaluate, prepare_eval, score_eval
 
 LABELS = ("anger", "joy", "love", "sadness")
-
-
-@pytest.fixture(scope="module")
-def loaded(tiny_folder):
-    made = {}
-
-    def load(architecture, dtype="float64"):
-        if (architecture, dtype) not in made:
-            made[architecture, dtype] = load_model(str(tiny_folder(architecture)), dtype=dtype).model
-        return made[architecture, dtype]
-
-    return load
-
-
-@pytest.fixture(scope="module")
-def data(rows, template, tiny_tokenizer) -> EvalSet:
-    return prepare_eval(rows, LABELS, tiny_tokenizer, template)
 
 
 def logprobs(model, prompt, target) -> torch.Tensor:
@@ -70,7 +54,7 @@ def test_the_head_never_gives_more_logits_than_allowed(loaded, data, monkeypatch
     expected = evaluate(model, data)
     seen = []
     hook = model.lm_head.register_forward_hook(lambda m, args, out: seen.append(out.numel()))
-    monkeypatch.setattr(task_metrics, "MAX_LOGITS", 40 * 384)
+    monkeypatch.setattr(passes, "MAX_LOGITS", 40 * 384)
     limited = evaluate(model, data)
     hook.remove()
     assert len(seen) > 1
@@ -181,3 +165,54 @@ def test_wilson_solves_its_equation(successes, trials):
     # The ends are the p at which the observed share lies 1.96 standard errors away.
     for p in (low, high):
         assert (share - p) ** 2 == pytest.approx(1.96**2 * p * (1 - p) / trials, abs=1e-9)
+
+
+def naive_f1(gold, predicted):
+    """F1 = 2 tp / (2 tp + fp + fn) of each label that occurs on either side; their mean."""
+    found = []
+    for label in {*gold, *predicted}:
+        tp = sum(g == p == label for g, p in zip(gold, predicted, strict=True))
+        wrong = sum((g == label) != (p == label) for g, p in zip(gold, predicted, strict=True))
+        found.append(2 * tp / (2 * tp + wrong))
+    return sum(found) / len(found)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12), st.integers(0, 99))
+def test_macro_f1_is_that_of_its_definition_in_every_resample(pairs, seed):
+    gold, predicted = (np.array(side) for side in zip(*pairs, strict=True))
+    assert macro_f1(gold, predicted) == pytest.approx(naive_f1(gold.tolist(), predicted.tolist()))
+    counts = resample_counts(len(pairs), 3, np.random.default_rng(seed))
+    for one, row in zip(macro_f1_of(gold, predicted, counts), counts.astype(int), strict=True):
+        assert one == pytest.approx(naive_f1(np.repeat(gold, row).tolist(), np.repeat(predicted, row).tolist()))
+
+
+def test_macro_f1_by_hand_and_its_interval(loaded, data):
+    # Four labels; F1 of 0: 2*2/(2*2+1) = 4/5; of 1: 2/(2+1) = 2/3; of 2: never predicted, 0.
+    assert macro_f1([0, 0, 1, 2], [0, 0, 1, 1]) == pytest.approx((1 + 2 / 3 + 0) / 3)
+    result = evaluate(loaded("llama"), data, seed=3)
+    assert result.macro_f1_lo <= result.macro_f1 <= result.macro_f1_hi
+    assert result == evaluate(loaded("llama"), data, seed=3)
+    predicted = score_eval(loaded("llama"), data).predicted
+    assert result.macro_f1 == pytest.approx(naive_f1(list(data.gold), predicted.tolist()))
+
+
+def test_rows_say_what_the_figures_are_made_of(loaded, data):
+    seen = {}
+    model = loaded("qwen2")
+    scores = score_eval(model, data, batch_tokens=150, seen=lambda row, logprobs: seen.update({row: logprobs}))
+    assert sorted(seen) == list(range(len(data.encoded)))
+    for i, e in enumerate(data.encoded):
+        own = logprobs(model, e.input_ids, e.target_ids)
+        assert scores.nll[i] == pytest.approx(-float(own.sum()), rel=1e-9)
+        assert scores.tokens[i] == len(e.target_ids)
+        assert float(seen[i][e.target_ids[0]]) == pytest.approx(float(own[0]), rel=1e-9)
+    assert [row.id for row in data.rows] == [f"r{i}" for i in range(16)]
+
+
+def test_resampled_means_leave_out_what_is_not_known():
+    x = np.array([[1.0, 3.0, np.nan], [2.0, 2.0, 2.0]])
+    counts = np.array([[1, 1, 1], [0, 0, 3], [0, 2, 1]])
+    np.testing.assert_allclose(mean_of(x, counts), [[2.0, 2.0], [np.nan, 2.0], [3.0, 2.0]])
+    np.testing.assert_allclose(ratio_of(x[0], np.array([1.0, 2.0, 5.0]), counts), [4 / 3, np.nan, 1.5])
+    assert np.isnan(percentile(1.0, np.array([1.0, np.nan, np.nan])).lo)
+    assert percentile(1.0, np.array([1.0, 1.0, np.nan])) == (1.0, 1.0, 1.0)

@@ -1,0 +1,100 @@
+"""Rank correlation between two curves over the checkpoints of one trajectory, with a bootstrap interval. Arrays only.
+
+Checkpoints of one training are not independent of each other: two curves that only ever rise agree perfectly. The
+checkpoints are therefore held fixed, and what is resampled are the prompts behind the one curve and the rows behind the
+other. The interval says how far the correlation would move with other prompts and other rows; it says nothing about another
+training, and it is no test of whether the two are related.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from interplay.task.intervals import mean_of, percentile
+
+FEWEST = 3  # checkpoints: with two a rank correlation can only be 1 or -1
+
+
+class Curve(NamedTuple):
+    """A curve over T checkpoints, `value` [T], and the same curve in R resamples of what it is the mean of, `resampled` [R, T];
+    None where it is one number a checkpoint and has nothing to resample. NaN: not measured there."""
+
+    value: np.ndarray
+    resampled: np.ndarray | None = None
+
+
+class Correlation(NamedTuple):
+    """Spearman's rho with a 95 % percentile interval, and over how many checkpoints; NaN where it is not defined."""
+
+    rho: float
+    lo: float
+    hi: float
+    checkpoints: int
+
+
+def curve_of_samples(samples: np.ndarray, counts: np.ndarray) -> Curve:
+    """The mean curve of `samples` [S, T], NaN left out, resampled by `counts` [R, S].
+
+    >>> curve = curve_of_samples(np.array([[0.0, 1.0, 2.0], [0.0, 3.0, np.nan]]), np.array([[2, 0], [1, 1]]))
+    >>> curve.value, curve.resampled
+    (array([0., 2., 2.]), array([[0., 1., 2.],
+           [0., 2., 2.]]))
+    """
+    samples = np.asarray(samples, dtype=np.float64)
+    return Curve(mean_of(samples.T, np.ones((1, len(samples))))[0], mean_of(samples.T, counts))
+
+
+def correlate(a: Curve, b: Curve, *, steps: np.ndarray | None = None, from_step: int | None = None) -> Correlation:
+    """Spearman's rho of two curves over the checkpoints where both are measured, from `from_step` on (None: all).
+
+    Args:
+        a, b: curves over the same T checkpoints, with the same number of resamples where they have any.
+        steps: [T] step of each checkpoint; needed with `from_step`.
+
+    A constant curve, or fewer than 3 checkpoints, has no rank correlation: NaN. A resample in which either curve is
+    constant or has a hole is left out; without half of them there is no interval.
+
+    >>> a = Curve(np.array([1.0, 2.0, 3.0, 4.0]))
+    >>> correlate(a, Curve(np.array([1.0, 3.0, 2.0, 4.0]))).rho  # 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15)
+    0.8
+    >>> correlate(a, Curve(np.array([9.0, 1.0, 2.0, 3.0])), steps=np.array([0, 5, 10, 20]), from_step=5)[0::3]
+    (1.0, 3)
+    """
+    used = np.isfinite(a.value) & np.isfinite(b.value)
+    if from_step is not None:
+        assert steps is not None
+        used &= np.asarray(steps) >= from_step
+    count = int(used.sum())
+    nothing = Correlation(float("nan"), float("nan"), float("nan"), count)
+    if count < FEWEST:
+        return nothing
+    rho = _spearman(a.value[used], b.value[used])
+    if not np.isfinite(rho) or (a.resampled is None and b.resampled is None):
+        return nothing._replace(rho=rho)
+    x, y = (c.value[None, used] if c.resampled is None else c.resampled[:, used] for c in (a, b))
+    return Correlation(*percentile(rho, spearman_rows(x, y)), count)
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a constant curve, which gives NaN
+        return round(float(spearmanr(x, y).statistic), 12)
+
+
+def spearman_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman's rho of each row of x and y, [R, T] each (or one row for all): the Pearson correlation of their ranks, ties
+    sharing theirs. NaN for a row that is constant or holds NaN.
+
+    >>> spearman_rows(np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]), np.array([[3.0, 2.0, 1.0]]))
+    array([-1., nan])
+    """
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(z, axis=1) - (z.shape[1] + 1) / 2 for z in (x, y))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    rho[~(np.isfinite(x).all(1) & np.isfinite(y).all(1))] = np.nan
+    return rho

@@ -1,0 +1,167 @@
+"""What a model departs from: KL divergence to the base model at the first response token, and perplexity of a retention text.
+
+The KL divergence of the task's own prompts is named as what predicts forgetting, in the direction from the base [2509.04259,
+there of whole responses; ours is of their first token, whose distribution the eval loss needs anyway]. It costs no forward
+pass of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from interplay.data.prompts import _leading_ids
+from interplay.errors import InterplayError
+from interplay.task.passes import MAX_LOGITS, Item, batches, budgets, target_logprobs, vocabulary
+
+if TYPE_CHECKING:
+    import torch
+
+# The base's distributions are held during one run: in float32 up to 256 MB, then in float16, and never more than 512 MB; of
+# more rows (1,766 at a vocabulary of 151,936) only the first are compared [ours].
+SINGLE_BYTES, MOST_BYTES = 1 << 28, 1 << 29
+WINDOW = 512  # tokens of a retention window at most [ours]
+CHARACTERS_A_TOKEN = 64  # more of the retention text than this many times its tokens is not read
+
+
+class Divergence(NamedTuple):
+    """KL divergences in nats of each row [rows], NaN where the row is not compared: `forward` is KL(base || model), `reverse`
+    KL(model || base)."""
+
+    forward: np.ndarray
+    reverse: np.ndarray
+
+
+class BaseDistributions:
+    """log p of the base model at the first response token, [rows, V], collected from one pass over the eval rows.
+
+    `collect` is for `labels.score_eval(seen=...)` on the base; `against()` gives one such function for another model.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self._kept: np.ndarray | None = None
+
+    def collect(self, row: int, logprobs: "torch.Tensor") -> None:
+        """Keep a row's distribution [V]."""
+        if self._kept is None:
+            size = logprobs.shape[0]
+            narrow = self.rows * size * 4 > SINGLE_BYTES
+            rows = min(self.rows, max(1, MOST_BYTES // (2 * size))) if narrow else self.rows
+            self._kept = np.empty((rows, size), np.float16 if narrow else np.float32)
+        if row < len(self._kept):
+            lowest = np.finfo(self._kept.dtype).min  # float16 ends at -65,504, and -inf would be no number there
+            self._kept[row] = np.maximum(logprobs.float().cpu().numpy(), lowest)
+
+    def against(self) -> "Comparison":
+        """What compares one other model with these; InterplayError where nothing was collected."""
+        if self._kept is None:
+            raise InterplayError("no distribution of the base model was collected: run it over the eval rows first")
+        return Comparison(self._kept, self.rows)
+
+
+class Comparison:
+    """KL divergences of one model to the base, filled row by row through `seen`."""
+
+    def __init__(self, base: np.ndarray, rows: int) -> None:
+        self._base = base
+        self.found = Divergence(np.full(rows, np.nan), np.full(rows, np.nan))
+
+    def seen(self, row: int, logprobs: "torch.Tensor") -> None:
+        """Compare a row's distribution [V]."""
+        if row >= len(self._base):
+            return
+        own = logprobs.cpu().double().numpy()
+        if len(own) != self._base.shape[1]:
+            raise InterplayError(
+                f"this checkpoint has {len(own)} tokens in its head and step 0 has {self._base.shape[1]}, so there is no KL "
+                "divergence between them: set task.kl to false"
+            )
+        self.found.forward[row], self.found.reverse[row] = divergences(self._base[row], own)
+
+
+def divergences(base: np.ndarray, model: np.ndarray) -> tuple[float, float]:
+    """KL(base || model) and KL(model || base) in nats, from two log-distributions [V]; both are normalised first, so that
+    what rounding took from them is not taken for a difference.
+
+    >>> [round(float(x), 4) for x in divergences(np.log([0.5, 0.5]), np.log([0.25, 0.75]))]  # ln 2 - ln(3)/2, 3/4 ln 3 - ln 2
+    [0.1438, 0.1308]
+    """
+    a, b = _normal(base), _normal(model)
+    return _kl(a, b), _kl(b, a)
+
+
+def _normal(logprobs: np.ndarray) -> np.ndarray:
+    x = np.asarray(logprobs, dtype=np.float64)
+    top = x.max()
+    return x - (top + np.log(np.exp(x - top).sum()))
+
+
+def _kl(a: np.ndarray, b: np.ndarray) -> float:
+    p = np.exp(a)
+    some = p > 0
+    return max(0.0, float((p[some] * (a[some] - b[some])).sum()))  # below zero only by rounding
+
+
+# ---- retention ----------------------------------------------------------------------------------------------------------
+
+
+class Windows(NamedTuple):
+    """Nats summed over the `tokens` [windows] that each window of a text predicts, `nll` [windows]."""
+
+    nll: np.ndarray
+    tokens: np.ndarray
+
+
+def retention_windows(text: str, model, tokenizer, tokens: int) -> tuple[tuple[int, ...], ...]:
+    """The first `tokens` tokens of a text in windows that do not overlap, each behind the tokenizer's own BOS if it has one.
+
+    A window has at most 512 tokens, or as many as the model has positions for, or as fit the budget of logits at once
+    (256 at a vocabulary of 262,144). A last window of one token predicts nothing and is left out.
+
+    Raises InterplayError for a text of fewer than two tokens.
+    """
+    coded = tokenizer(
+        text[: tokens * CHARACTERS_A_TOKEN], add_special_tokens=False, padding=False, truncation=False, verbose=False
+    )
+    ids = tuple(coded["input_ids"])[:tokens]
+    lead = _leading_ids(tokenizer)
+    if ids[: len(lead)] == lead:  # a text that spells it
+        ids = ids[len(lead) :]
+    config = model.config.get_text_config()
+    positions = getattr(config, "max_position_embeddings", None) or WINDOW
+    length = max(2, min(WINDOW, positions, MAX_LOGITS // vocabulary(model)) - len(lead))
+    parts = [lead + ids[a : a + length] for a in range(0, len(ids), length)]
+    windows = tuple(part for part in parts if len(part) >= 2)
+    if not windows:
+        raise InterplayError(f"task.retention holds {len(ids)} tokens, perplexity needs two: give a longer text")
+    return windows
+
+
+def score_windows(
+    model,
+    windows: Sequence[Sequence[int]],
+    *,
+    batch_tokens: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Windows:
+    """Nats of every token of a window but its first, each given those before it in the window."""
+    items: list[Item] = [(w[:1], w[1:]) for w in windows]
+    nll, done = np.zeros(len(items)), 0
+    for batch in batches(items, *budgets(model, batch_tokens)):
+        for i, (own, _) in zip(batch, target_logprobs(model, [items[k] for k in batch]), strict=True):
+            nll[i] = -float(own.sum())
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(items))
+    return Windows(nll, np.array([len(t) for _, t in items]))
+
+
+def perplexity(windows: Windows) -> float:
+    """exp of the mean nats per token.
+
+    >>> round(perplexity(Windows(np.array([2.0, 4.0]), np.array([1, 2]))), 3)  # e^(6/3)
+    7.389
+    """
+    with np.errstate(over="ignore"):
+        return float(np.exp(windows.nll.sum() / windows.tokens.sum()))

@@ -1,0 +1,144 @@
+"""Answers that a model writes freely, and how near they come to the gold ones: exact match and ROUGE-L.
+
+Greedy decoding by transformers' own `generate`: the likeliest token each time, whatever sampling or penalties the model's
+generation config asks for, so that an answer is a function of weights and prompt. No random number is drawn, and model,
+generation config and tokenizer are left as they were found.
+"""
+
+import contextlib
+import re
+import unicodedata
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import cache
+from typing import Any
+
+from interplay.scoring.forward import evaluating, tokens_per_pass
+from interplay.scoring.products import fast_products
+from interplay.task.passes import batches, padded
+
+# Han (with extensions), kana: written without spaces, so a character is what a word is elsewhere.
+_SCRIPTS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
+_WORDS = re.compile(rf"[{_SCRIPTS}]|[^\W_{_SCRIPTS}]+")
+
+
+def stop_ids(model, tokenizer, targets: Iterable[Sequence[int]] = ()) -> tuple[int, ...]:
+    """Tokens that end an answer: EOS of the tokenizer and of the generation config, and special tokens that end the gold
+    responses (a chat template's end of turn, which a base model's EOS is not).
+
+    targets: token ids of gold responses as training has them, end of turn included.
+    """
+    found: set[int] = set()
+    for eos in (tokenizer.eos_token_id, _core(model).generation_config.eos_token_id):
+        found.update([eos] if isinstance(eos, int) else (eos or ()))
+    special = set(tokenizer.all_special_ids)
+    special.update(i for i, token in tokenizer.added_tokens_decoder.items() if token.special)
+    found.update(ids[-1] for ids in targets if ids and ids[-1] in special)
+    return tuple(sorted(int(i) for i in found))
+
+
+def greedy(
+    model,
+    prompts: Sequence[Sequence[int]],
+    *,
+    tokens: int,
+    stop: Sequence[int] = (),
+    batch_tokens: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[int, ...]]:
+    """The likeliest continuation, token by token, of each prompt: at most `tokens` token ids, cut before the first of `stop`.
+
+    Prompts are padded on the left in batches of at most `batch_tokens` tokens, answers included. A model whose top two
+    tokens are as near to each other as rounding may answer otherwise in another batch.
+    """
+    import torch
+
+    core = _core(model)
+    device = next(core.parameters()).device
+    pad = stop[0] if stop else 0
+    answers: list[tuple[int, ...]] = [()] * len(prompts)
+    limit, done = tokens_per_pass(device, batch_tokens), 0
+    for batch in batches([(prompt, (0,) * tokens) for prompt in prompts], limit, 1 << 62):
+        ids, mask = padded([prompts[i] for i in batch], pad)
+        with evaluating(core), fast_products(core), _plain(core, tokens, stop, pad):
+            out: torch.Tensor = core.generate(
+                input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=core.generation_config
+            )
+        for i, row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
+            end = next((at for at, token in enumerate(row) if token in stop), len(row))
+            answers[i] = tuple(row[:end])
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(prompts))
+    return answers
+
+
+def _core(model) -> Any:
+    """The transformers model itself: peft's own `generate` writes attributes into it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@contextlib.contextmanager
+def _plain(core, tokens: int, stop: Sequence[int], pad: int) -> Generator[None]:
+    """Greedy decoding with nothing else: what is not set in a config handed to `generate` comes from the model's own (a
+    repetition penalty, say), so that is put aside meanwhile."""
+    from transformers import GenerationConfig
+
+    own = core.generation_config
+    core.generation_config = GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=tokens,
+        eos_token_id=list(stop) or None,
+        pad_token_id=pad,
+        use_cache=True,
+        disable_compile=True,
+    )
+    try:
+        yield
+    finally:
+        core.generation_config = own
+
+
+def decoded(tokenizer, ids: Sequence[int]) -> str:
+    """Text of an answer's tokens, special tokens left out, without tidying of spaces."""
+    return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def exact_match(answer: str, gold: str) -> bool:
+    """Whether two texts are equal but for case, Unicode compatibility forms and white space (outer: stripped; inner: one
+    space). Punctuation counts.
+
+    >>> exact_match("  Paris,\\n France", "paris, france"), exact_match("Paris.", "Paris")
+    (True, False)
+    """
+    return _normal(answer) == _normal(gold)
+
+
+def _normal(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+class _Words:
+    """Lower-cased words and numbers; each Han or kana character is a word. On ASCII text the library's own default without
+    stemming, which would drop every other script."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return _WORDS.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def rouge_l(answer: str, gold: str) -> float:
+    """F1 of the longest common subsequence of words, by the library rouge-score, without stemming; 0 where either has none.
+
+    >>> round(rouge_l("the cat sat down", "the cat lay down"), 3)  # "the cat down": 3 of 4 words on both sides
+    0.75
+    >>> round(rouge_l("盗窃罪成立", "构成盗窃罪"), 3)  # 3 of 5 characters on both sides
+    0.6
+    """
+    return float(_scorer().score(gold, answer)["rougeL"].fmeasure)
+
+
+@cache
+def _scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"], tokenizer=_Words())

@@ -1,0 +1,78 @@
+"""Rank correlations against scipy and by hand; which resamples make their interval."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from interplay.dynamics.bootstrap import resample_counts
+from interplay.task.correlation import Correlation, Curve, correlate, curve_of_samples, spearman_rows
+
+STEPS = np.array([0, 10, 20, 40, 80])
+
+
+@given(st.integers(0, 10_000), st.integers(3, 8), st.booleans())
+def test_rows_are_correlated_as_scipy_does(seed, checkpoints, ties):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(2, 5, checkpoints))
+    if ties:
+        x, y = x.round(), y.round()
+    got = spearman_rows(x, y)
+    for a, b, rho in zip(x, y, got, strict=True):
+        if len(set(a)) == 1 or len(set(b)) == 1:
+            assert np.isnan(rho)
+        else:
+            assert rho == pytest.approx(spearmanr(a, b).statistic, abs=1e-9)
+
+
+def test_interval_resamples_prompts_and_rows():
+    """Two prompts that go opposite ways: resamples of one alone give 1 or -1, of both give nothing, a flat mean."""
+    samples = np.array([[0.0, 1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0, 0.5]])
+    counts = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]])
+    rising = Curve(np.arange(5.0), np.tile(np.arange(5.0), (4, 1)))
+    got = correlate(curve_of_samples(samples, counts), rising)
+    # Means: 2, 2, 2, 2, 2.25: ranks 2.5 four times, then 5; rho = 1/sqrt(2).
+    assert got.rho == pytest.approx(np.sqrt(0.5))
+    assert (got.lo, got.hi, got.checkpoints) == (-1.0, 1.0, 5)
+    same = correlate(curve_of_samples(samples[:1], np.ones((4, 1))), rising)
+    assert same == Correlation(1.0, 1.0, 1.0, 5)
+
+
+def test_a_curve_of_one_number_a_step_is_not_resampled():
+    rng = np.random.default_rng(0)
+    samples = np.arange(5.0) + rng.normal(0, 2, size=(12, 5))
+    curve = curve_of_samples(samples, resample_counts(12, 500, rng))
+    got = correlate(curve, Curve(np.array([5.0, 3.0, 2.0, 1.0, 0.5])))
+    assert -1 <= got.lo <= got.rho <= got.hi <= 1
+    assert got.lo < got.hi
+    alone = correlate(Curve(curve.value), Curve(np.array([5.0, 3.0, 2.0, 1.0, 0.5])))
+    assert alone.rho == got.rho
+    assert np.isnan([alone.lo, alone.hi]).all()
+
+
+def test_only_checkpoints_from_a_step_on_where_both_are_known():
+    a = Curve(np.array([9.0, 1.0, 2.0, 3.0, 4.0]))
+    b = Curve(np.array([0.0, 1.0, 2.0, 3.0, np.nan]))
+    assert correlate(a, b, steps=STEPS)[0::3] == (pytest.approx(-0.2), 4)
+    assert correlate(a, b, steps=STEPS, from_step=10)[0::3] == (1.0, 3)
+    assert correlate(a, b, steps=STEPS, from_step=20)[3] == 2
+    assert np.isnan(correlate(a, b, steps=STEPS, from_step=20).rho), "two points always agree or disagree"
+
+
+def test_what_never_changes_goes_with_nothing():
+    got = correlate(Curve(np.ones(5), np.ones((10, 5))), Curve(np.arange(5.0), np.tile(np.arange(5.0), (10, 1))))
+    assert np.isnan(got[:3]).all()
+    assert got.checkpoints == 5
+
+
+def test_undefined_resamples_are_left_out_up_to_half():
+    rising = np.tile(np.arange(5.0), (10, 1))
+    holes = rising.copy()
+    holes[:4, 2] = np.nan
+    got = correlate(Curve(np.arange(5.0), rising), Curve(np.arange(5.0), holes))
+    assert got == Correlation(1.0, 1.0, 1.0, 5)
+    holes[:6, 2] = np.nan
+    got = correlate(Curve(np.arange(5.0), rising), Curve(np.arange(5.0), holes))
+    assert got.rho == 1.0
+    assert np.isnan([got.lo, got.hi]).all()
