@@ -1,4 +1,4 @@
-"""`interplay explain`: one prompt, one model, its interactions as JSON or as a table with a picture.
+"""`interplay explain`: one prompt, one model, its interactions as JSON or as a table with a picture; two models: `contrast.py`.
 
 Up to 16 words every coalition is scored and the split is exact. Beyond, or where the user asks for fewer coalitions than there
 are, that many are sampled and a sparse split is fitted to them (docs/design/sampled.md). Which of the two it is, and what is
@@ -11,13 +11,15 @@ import math
 import re
 import sys
 import warnings
-from collections.abc import Generator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interplay.cli.picture import LEGEND, SPELT_LEGEND, draw, spell
 from interplay.cli.show import printable, say
 from interplay.errors import InterplayError, SkipSample
+
+if TYPE_CHECKING:
+    from interplay.cli.named import Loaded
 
 COALITIONS, ORDER = 2000, 3  # where words are sampled and the user says nothing
 HELD_OUT = 0.2  # share of the sampled coalitions that is never fitted, and measures R2
@@ -44,7 +46,9 @@ class Explained(NamedTuple):
 
 def explain_prompt(
     *,
-    model: str,
+    models: list[str],
+    model: str | None,
+    base: str | None,
     prompt: str,
     target: str,
     words: list[str] | None,
@@ -53,69 +57,153 @@ def explain_prompt(
     order: int | None,
     adapter: str | None,
     system: str | None,
-    template: str,
+    template: str | None,
     chat: Any,
+    rephrased: str | None,
     dtype: str,
     top: int,
     seed: int,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Score the coalitions, split them, print."""
+    """Score the coalitions, split them, print: one model, or two side by side (`contrast.py`)."""
+    from interplay.cli.named import asked, find, load, plain, tokenizers
     from interplay.data.samples import make_sample
     from interplay.data.template import PromptTemplate
     from interplay.data.words import MOST_WORDS, check_n
     from interplay.effects import sample_coalitions
     from interplay.runs.progress import Progress
     from interplay.runs.stages import choose_device, quiet_libraries
-    from interplay.scoring.checkpoints import Checkpoint, classify, model_at
-    from interplay.scoring.models import load_model
-    from interplay.scoring.noise import noise_warning
-    from interplay.scoring.score import prepare, score_prepared
+    from interplay.scoring.score import prepare
 
     check_n(n, most=MOST_WORDS)
-    wording = PromptTemplate(system=system, template=template, chat=chat)
-    with quiet_libraries(), _of_the_prompt(), _warnings_as_lines():
-        sample = make_sample(prompt, target, words=words, n=n, seed=seed, template=wording)
+    _check_names(models, model, base, adapter, rephrased)
+    states = [plain(model, adapter)] if model is not None else [find(name, base) for name in models]
+    if adapter is not None and model is None:
+        if states[0].adapter is not None or states[0].asking is not None:
+            raise InterplayError(f"--adapter {adapter!r} is put on a model: {models[0]!r} is none by itself")
+        states = [plain(models[0], adapter)]
+    if base is not None and not any(base in (state.weights, state.tokenizer) for state in states):
+        raise InterplayError(f"--base {base!r} is for adapters and steps of a run: {' and '.join(models)} need none")
+    wordings = [asked(state, states, system=system, template=template, chat=chat) for state in states]
+    remarks = [line for state in states for line in state.notes]
+    if wordings[0].template == PromptTemplate():
+        remarks += [state.hint for state in states if state.hint]
+    remarks += [
+        f"{name} holds a backslash and an n, not a line break: shells write one as $'...\\n...'"
+        for name, text in (("--template", template), ("--rephrased", rephrased))
+        if text is not None and "\\n" in text
+    ]
+    if len(states) == 2:
+        from interplay.cli.contrast import contrast_prompt
+
+        contrast_prompt(
+            states,
+            wordings,
+            remarks,
+            prompt=prompt,
+            target=target,
+            words=words,
+            n=n,
+            coalitions=coalitions,
+            order=order,
+            rephrased=rephrased,
+            dtype=dtype,
+            top=top,
+            seed=seed,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    [asking] = wordings
+    with quiet_libraries(), one_prompt(), warnings_as_lines():
+        sample = make_sample(prompt, target, words=words, n=n, seed=seed, template=asking.template)
         plan = plan_sampling(sample.n, coalitions, order)
         masks = None if plan is None else sample_coalitions(sample.n, plan.count, seed, order=plan.order)
-        loaded = load_model(model, dtype=dtype, device=choose_device("auto"))
-        prepared = prepare(sample, loaded.tokenizer, wording)
-        state = Checkpoint(0, None, "base")
-        if adapter is not None:
-            path = Path(adapter)
-            if not path.is_dir() or classify(path) != "adapter":
-                raise InterplayError(f"--adapter {adapter!r} is no adapter folder: it needs adapter_model.safetensors")
-            state = Checkpoint(1, path, "adapter")
-        with model_at(state, loaded) as ready:
-            if words is None and sample.n < n:
-                _note(f"only {sample.n} content words in the prompt, not {n}: all of them are used")
-            if plan is None and (coalitions is not None or order is not None):
-                _note(
-                    f"all {2**sample.n:,} coalitions are scored and split exactly: --coalitions and --order do nothing"
-                )
-            total = 2**sample.n if masks is None else len(masks)
-            progress = Progress(quiet=quiet or (masks is None and total < _WATCHED))
-            with progress.phase("scoring coalitions", total) as advance:
-                scored = score_prepared(
-                    ready, prepared, coalitions=masks, noise_coalitions=8, progress=lambda done, _: advance(done)
-                )
-        if (noisy := noise_warning(scored.noise_sigma, float(scored.values.std()), scored.dtype)) is not None:
-            _note(noisy)
+        found = tokenizers(states)
+        prepared = prepare(sample, found[0], asking.template, mask=asking.mask, target_tokens=asking.target_tokens)
+        [ready] = load(states, found, dtype=dtype, device=choose_device("auto"))
+        if ready.note:
+            remarks.append(ready.note)
+        say_remarks(remarks, sample.n, n, words, plan, coalitions, order)
+        total = 2**sample.n if masks is None else len(masks)
+        progress = Progress(quiet=quiet or (masks is None and not watched(total)))
+        with progress.phase("scoring coalitions", total) as advance:
+            scored = score_state(ready, prepared, masks, lambda done, _: advance(done))
         if plan is None:
-            explained = _exact(scored)
+            explained = split_exactly(scored)
         else:
             with progress.phase("fitting interactions"):
                 explained = _sampled(scored, masks, plan.order, seed)
-    frame = explained.effects.to_pandas(words=scored.words)
+    interactions, coalition_of = tidy(explained)
+    if as_json:
+        print_json(payload(explained, interactions))
+    else:
+        _print_picture(explained, target, interactions, coalition_of, top)
+
+
+def _check_names(
+    models: list[str], model: str | None, base: str | None, adapter: str | None, rephrased: str | None
+) -> None:
+    """What may stand together on the command line."""
+    if not models and model is None:
+        raise InterplayError("no model is named: give one (hub name, folder, GGUF file, RUN@STEP), or two to compare")
+    if models and model is not None:
+        raise InterplayError(f"--model {model!r} and {models[0]!r} are both the model: give one of the two")
+    if len(models) > 2:
+        raise InterplayError(f"{len(models)} models are named: give one, or two to compare")
+    if len(models) == 2 and adapter is not None:
+        raise InterplayError("--adapter is for one model: of two, give the adapter's folder itself as A or B")
+    if len(models) < 2 and rephrased is not None:
+        raise InterplayError("--rephrased measures the floor of a comparison: name two models")
+    if model is not None and base is not None:
+        raise InterplayError("--base goes with an adapter's folder or RUN@STEP: with --model, give --adapter")
+
+
+def say_remarks(
+    remarks: list[str],
+    found: int,
+    n: int,
+    words: list[str] | None,
+    plan: Sampling | None,
+    coalitions: int | None,
+    order: int | None,
+) -> None:
+    """What the user should know of what was asked for: fewer words, options without effect, how a run scores."""
+    for line in remarks:
+        note(line)
+    if words is None and found < n:
+        note(f"only {found} content words in the prompt, not {n}: all of them are used")
+    if plan is None and (coalitions is not None or order is not None):
+        note(f"all {2**found:,} coalitions are scored and split exactly: --coalitions and --order do nothing")
+
+
+def score_state(ready: "Loaded", prepared: Any, masks: Any, progress: Callable[[int, int], None]) -> Any:
+    """Scores of one prompt at one model state; a note where rounding drowns them."""
+    from interplay.scoring.checkpoints import model_at
+    from interplay.scoring.noise import noise_warning
+    from interplay.scoring.score import score_prepared
+
+    with model_at(ready.checkpoint, ready.base) as model:
+        scored = score_prepared(model, prepared, coalitions=masks, noise_coalitions=8, progress=progress)
+    if (noisy := noise_warning(scored.noise_sigma, float(scored.values.std()), scored.dtype)) is not None:
+        note(noisy)
+    return scored
+
+
+def watched(passes: int) -> bool:
+    """Whether so many forward passes take long enough for their progress to be shown."""
+    return passes >= _WATCHED
+
+
+def tidy(explained: Explained) -> tuple[list[dict[str, Any]], list[int]]:
+    """The salient interactions, strongest first, as in the JSON, and the coalition each is of."""
+    frame = explained.effects.to_pandas(words=explained.scored.words)
     interactions = [
         {"type": str(r["type"]), "words": list(r["words"]), "order": int(r["order"]), "effect": float(r["effect"])}
         for r in frame.to_dict("records")
     ]
-    if as_json:
-        _print_json(explained, interactions)
-    else:
-        _print_picture(explained, target, interactions, [int(m) for m in frame["mask"]], top)
+    return interactions, [int(mask) for mask in frame["mask"]]
 
 
 def plan_sampling(n: int, coalitions: int | None, order: int | None) -> Sampling | None:
@@ -156,7 +244,8 @@ def plan_sampling(n: int, coalitions: int | None, order: int | None) -> Sampling
     return Sampling(count, highest)
 
 
-def _exact(scored: Any) -> Explained:
+def split_exactly(scored: Any) -> Explained:
+    """The exact split of the scores of all coalitions, certified."""
     from interplay.effects import extract
 
     full, empty = float(scored.values[-1]), float(scored.values[0])
@@ -192,9 +281,10 @@ def _or_null(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _print_json(explained: Explained, interactions: list[dict[str, Any]]) -> None:
+def payload(explained: Explained, interactions: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the JSON says of one model; `interactions` from `tidy`."""
     scored = explained.scored
-    payload = {
+    return {
         "words": list(scored.words),
         "target": scored.target,
         "score_full": explained.full,
@@ -205,7 +295,11 @@ def _print_json(explained: Explained, interactions: list[dict[str, Any]]) -> Non
         **explained.extra,
         "interactions": interactions,
     }
-    print(json.dumps(payload, allow_nan=False))  # escaped to ASCII: a word cannot command the terminal it is read on
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One line on stdout, escaped to ASCII: a word cannot command the terminal it is read on."""
+    print(json.dumps(value, allow_nan=False))
 
 
 def _print_picture(
@@ -216,7 +310,7 @@ def _print_picture(
     scored = explained.scored
     n = len(scored.words)
     say(
-        f"log-odds of {scored_name(scored.target, target)}: {explained.full:+.3f} with all {n} words, "
+        f"log-odds of {scored_name(scored.target, target, len(scored.target_ids))}: {explained.full:+.3f} with all {n} words, "
         f"{explained.empty:+.3f} with none"
     )
     if explained.extra:
@@ -232,16 +326,17 @@ def _print_picture(
     say(f"{certified}{scored.dtype}, noise of v {scored.noise_sigma:.1e} nats")
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """A line for the user on stderr, which no word can command."""
     print(f"interplay: {printable(text)}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def _warnings_as_lines() -> Generator[None]:
+def warnings_as_lines() -> Generator[None]:
     """A warning is a line for the user, like every other: not a place in our source, and not on stdout."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        _note(" ".join(str(message).split()))
+        note(" ".join(str(message).split()))
 
     with warnings.catch_warnings():
         warnings.showwarning = show  # ty: ignore[invalid-assignment]
@@ -249,19 +344,31 @@ def _warnings_as_lines() -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _of_the_prompt() -> Generator[None]:
+def one_prompt() -> Generator[None]:
     """Errors about a row among many say which; here there is but one, and its id is ours."""
     try:
         yield
     except SkipSample as error:
-        raise InterplayError(re.sub(r"^(row|sample) 'text-[0-9a-f]+': ", "", str(error))) from error
+        raise InterplayError(reason(error)) from error
 
 
-def scored_name(token: str, target: str) -> str:
+def reason(error: InterplayError) -> str:
+    """Why a prompt cannot be used, without the id that we gave it.
+
+    >>> reason(SkipSample("row 'text-0a1b': it is too long"))
+    'it is too long'
+    """
+    return re.sub(r"^(row|sample) 'text-[0-9a-f]+': ", "", str(error))
+
+
+def scored_name(token: str, target: str, tokens: int = 1) -> str:
     """What is scored, in words: often only the first piece of the target.
 
     >>> scored_name("s", "sadness"), scored_name(" joy", "joy")
     ("'s', the first token of 'sadness'", "' joy'")
+    >>> scored_name("sad", "sadness", 2)
+    "'sad', the first 2 tokens of 'sadness'"
     """
     name = repr(printable(token))
-    return name if token.strip() == target.strip() else f"{name}, the first token of {printable(target)!r}"
+    first = "the first token" if tokens == 1 else f"the first {tokens} tokens"
+    return name if token.strip() == target.strip() else f"{name}, {first} of {printable(target)!r}"

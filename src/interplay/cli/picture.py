@@ -1,16 +1,17 @@
-"""The interactions of one prompt drawn in text: dots under the words, or the words themselves where there are many.
+"""The interactions of one prompt drawn in text: dots under the words, or the words themselves where there are many or two models.
 
 Draws what it is given; it computes no effect and says nothing about how far to trust one.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from interplay.cli.show import printable
 
 LEGEND = "● AND: all its words must stay   ○ OR: one of its words is enough   █ raises the score   ░ lowers it"
 SPELT_LEGEND = "AND, &: all its words must stay   OR, |: one of its words is enough   █ raises the score   ░ lowers it"
+PAIR_LEGEND = f"{SPELT_LEGEND}   no bar: not salient there (at most 5 % of that model's largest effect)"
 
 _LEAD = 12  # columns of type and effect
 _SHORTEST_BAR = 8
@@ -52,21 +53,82 @@ def spell(words: Sequence[str], interactions: Sequence[dict[str, Any]], masks: S
     from rich.text import Text
 
     console = _console()
-    names = numbered([_clip(printable(word), 24) for word in words])
-    for i, line in enumerate(_fold(names, "  ", console.width - 7)):
-        console.print(("words: " if i == 0 else "       ") + line)
-    console.print()
+    names = spell_words(words)
     longest = max(_SHORTEST_BAR, min(_LONGEST_BAR, console.width - 60))  # what words of an interaction need, mostly
     strongest = _strongest(interactions)
     for row, mask in zip(interactions, masks, strict=True):
         bar, style = _bar(row["effect"], strongest, longest)
-        members = [name for i, name in enumerate(names) if mask >> i & 1]
-        folded = _fold(members, " & " if row["type"] == "and" else " | ", console.width - _LEAD - longest - 2)
+        folded = _fold(members(names, mask), joint(row["type"]), console.width - _LEAD - longest - 2)
         for i, part in enumerate(folded):
             line = Text(_lead(row) if i == 0 else " " * _LEAD)
             line.append((bar if i == 0 else "").ljust(longest), style=style)
             line.append("  " + part)
             console.print(line)
+
+
+class Pair(NamedTuple):
+    """One interaction under two models: kind ("and", "or"), coalition, both effects, where it is salient, and a remark."""
+
+    kind: str
+    mask: int
+    effects: tuple[float, float]
+    salient: tuple[bool, bool]
+    remark: str = ""
+
+
+def spell_words(words: Sequence[str]) -> list[str]:
+    """Print all words in the order of the text; gives the names they go by, those that occur several times with a number."""
+    console = _console()
+    names = numbered([_clip(printable(word), 24) for word in words])
+    for i, line in enumerate(_fold(names, "  ", console.width - 7)):
+        console.print(("words: " if i == 0 else "       ") + line)
+    console.print()
+    return names
+
+
+def spell_pairs(names: Sequence[str], pairs: Sequence[Pair], strongest: float) -> None:
+    """One row per interaction: its kind and order, effect and bar under A, the same under B, then its words as in `spell`.
+
+    Bars are as long as their effect is beside `strongest`, on one scale for both models and for every call with it.
+    """
+    from rich.text import Text
+
+    console = _console()
+    longest = max(_SHORTEST_BAR, min(_LONGEST_BAR, (console.width - 64) // 2))
+    lead = 7 + 2 * (longest + 10)
+    head = "".join(f" {name:>4}".ljust(longest + 10) for name in "AB")
+    console.print(" " * 7 + head.rstrip())
+    for pair in pairs:
+        line = Text(f"{pair.kind.upper():<4}{pair.mask.bit_count():>2} ")
+        for effect, salient in zip(pair.effects, pair.salient, strict=True):
+            line.append(f"{round(effect, 3) + 0.0:+7.3f} ")  # no -0.000
+            bar, style = _bar(effect, strongest, longest) if salient else ("", "")
+            line.append(bar, style=style)
+            line.append(" " * (longest - len(bar) + 2))
+        folded = _fold(members(names, pair.mask), joint(pair.kind), console.width - lead)
+        if pair.remark:
+            whole = f"{folded[-1]}  ({pair.remark})"
+            folded[-1:] = [whole] if lead + _columns(whole) <= console.width else [folded[-1], f"({pair.remark})"]
+        for i, part in enumerate(folded):
+            console.print((line if i == 0 else Text(" " * lead)) + part)
+
+
+def members(names: Sequence[str], mask: int) -> list[str]:
+    """The names of the words in a coalition.
+
+    >>> members(["not", "good", "food"], 0b101)
+    ['not', 'food']
+    """
+    return [name for i, name in enumerate(names) if mask >> i & 1]
+
+
+def joint(kind: str) -> str:
+    """What stands between the words of an interaction.
+
+    >>> joint("and"), joint("or")
+    (' & ', ' | ')
+    """
+    return " & " if kind == "and" else " | "
 
 
 def numbered(names: Sequence[str]) -> list[str]:
