@@ -15,15 +15,8 @@ from interplay.dynamics import measures, nulls
 from interplay.dynamics.bootstrap import interval, resample_counts
 from interplay.dynamics.result import MEASURES, PER_SAMPLE, SUMMARY, Trajectory, frame
 from interplay.dynamics.sets import RATIO, READINGS, SETS, Partition, pack, partition, salient
+from interplay.dynamics.values import VALUED, effects_of, set_values
 from interplay.errors import InterplayError
-
-_VALUED = (
-    "all",
-    "preserved",
-    "emerged",
-    "removed",
-)  # the sets whose effects are looked into, beyond count and strength
-
 
 class Key(NamedTuple):
     """What a curve is of; a curve is a pair of arrays over steps: the value and its null."""
@@ -129,7 +122,7 @@ def _curves(
         baseline_sign = np.where(salient(sample.baseline, ratio), np.sign(sample.baseline), 0).astype(np.int8)
 
     for reading, part in partitions.items():
-        values = _values(part, sample.effects, sample.effects[at], top)
+        values = set_values(part, sample.effects, sample.effects[at], top)
         floor = _floor(sample, reading, at, top, ratio)
         for (measure, name, order), value in values.items():
             curves[Key(reading, measure, name, order)] = (
@@ -150,52 +143,13 @@ def _curves(
     return curves
 
 
-def _values(
-    part: Partition, effects: np.ndarray, at_reference: np.ndarray, top: int
-) -> dict[tuple[str, str, int], np.ndarray]:
-    """The measures that are held against the churn floor, by (measure, set, order). Leading axes are kept."""
-    out: dict[tuple[str, str, int], np.ndarray] = {}
-    total = {name: _strength_and_count(name, part, effects, at_reference) for name in SETS}
-    omega_ref = (  # what removed is a share of
-        measures.strength(at_reference, part.removed | part.kept),
-        measures.count(part.removed | part.kept),
-    )
-    for name in SETS:
-        out["strength", name, 0], out["count", name, 0] = total[name]
-        if name != "all":
-            whole = omega_ref if name == "removed" else total["all"]
-            out["strength_share", name, 0] = measures.quotient(total[name][0], whole[0])
-            out["count_share", name, 0] = measures.quotient(total[name][1], whole[1])
-    for name in _VALUED:
-        mask = getattr(part, name)
-        w = _effects_of(name, mask, effects, at_reference)
-        out["mean_order", name, 0] = measures.mean_order(w, mask)
-        for measure, sums in zip(("positive", "negative"), measures.by_order(w, mask), strict=True):
-            out[measure, name, 0] = sums.sum(axis=-1)
-            for order in range(1, top + 1):
-                out[measure, name, order] = sums[..., order] if order < sums.shape[-1] else np.zeros(sums.shape[:-1])
-    return out
-
-
-def _effects_of(name: str, mask: np.ndarray, effects: np.ndarray, at_reference: np.ndarray) -> np.ndarray:
-    """Removed interactions are weighed by their effects at the reference, all others by those at t [paper]."""
-    return np.broadcast_to(at_reference, mask.shape) if name == "removed" else effects
-
-
-def _strength_and_count(
-    name: str, part: Partition, effects: np.ndarray, ref: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    mask = getattr(part, name)
-    return measures.strength(_effects_of(name, mask, effects, ref), mask), measures.count(mask)
-
-
 def _floor(sample: _Sample, reading: str, at: int, top: int, ratio: float) -> dict[tuple[str, str, int], np.ndarray]:
     """The churn floor: the same measures from the reference to the same checkpoint under a rephrased template [ours]."""
     if sample.twin is None:
         return {}
     both = np.stack([sample.effects[at], sample.twin])
     part = Partition(*(mask[1] for mask in partition(both, 0, reading, ratio)))
-    floor = _values(part, sample.twin, both[0], top)
+    floor = set_values(part, sample.twin, both[0], top)
     for measure in ("count", "strength", "count_share", "strength_share"):
         floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
     floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, both[0], part.kept)
@@ -214,8 +168,8 @@ def _held_against_draws(
     seed: int,
 ) -> None:
     """rho, gamma, net, contribution and sufficiency of each set, with nulls from random draws, put into `curves`."""
-    masks = np.stack([getattr(part, name) for name in _VALUED])  # [4, T, 2, M]
-    w = np.stack([_effects_of(n, m, sample.effects, sample.effects[at]) for n, m in zip(_VALUED, masks, strict=True)])
+    masks = np.stack([getattr(part, name) for name in VALUED])  # [4, T, 2, M]
+    w = np.stack([effects_of(n, m, sample.effects, sample.effects[at]) for n, m in zip(VALUED, masks, strict=True)])
     shape = masks.shape[:2]
     weights = np.where(masks, w, 0.0).reshape(shape[0] * shape[1], -1)
     size = measures.count(masks)  # [4, T]
@@ -245,7 +199,7 @@ def _held_against_draws(
     found["contribution"] = (measures.contribution(w, masks), with_null * np.where(size > 0, mean, np.nan))
     found["sufficiency"] = (measures.sufficiency(w, masks), losses)
     for measure, (value, null) in found.items():
-        for i, name in enumerate(_VALUED):
+        for i, name in enumerate(VALUED):
             curves[Key(reading, measure, name, 0)] = (value[i], null[i])
 
 

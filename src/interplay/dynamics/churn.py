@@ -1,0 +1,150 @@
+"""Churn floors: what a change that means nothing "removes" and "emerges", and how many times that floor a training step is.
+
+Two templates, two precisions or two draws of words of ONE checkpoint also differ in their salient interactions [ours,
+method §5.3]. Arrays in, tidy tables out; which variation made the second array is the caller's business. Of two draws of
+words only the interactions among the words they share can be compared: `restrict` cuts both down to them.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from interplay.dynamics.bootstrap import interval, resample_counts
+from interplay.dynamics.nulls import generator
+from interplay.dynamics.sets import RATIO, READINGS, partition
+from interplay.dynamics.values import set_values
+from interplay.errors import InterplayError
+
+SETS = ("removed", "emerged")
+MEASURES = ("count", "strength", "count_share", "strength_share")
+FLOORS = ["reference", "floor", "reading", "set", "measure", "value", "lo", "hi", "samples"]
+MULTIPLES = ["reference", "floor", "reading", "set", "measure", "step", "ratio", "lo", "hi", "samples"]
+
+
+class Twin(NamedTuple):
+    """One sample twice: effects over checkpoints `[T, 2, 2^n]`, and those of the reference under the variation `[2, 2^n]`."""
+
+    effects: np.ndarray
+    twin: np.ndarray
+
+
+class Churn(NamedTuple):
+    """`floors` has one row a reading x set x measure, `multiples` one more axis, the step (columns: FLOORS, MULTIPLES)."""
+
+    floors: pd.DataFrame
+    multiples: pd.DataFrame
+
+
+def restrict(effects: np.ndarray, words: Sequence[int]) -> np.ndarray:
+    """Effects among some of the words: `[..., 2, 2^n]` -> `[..., 2, 2^m]`, bit j of the new index = words[j].
+
+    >>> import numpy as np
+    >>> e = np.arange(16.0).reshape(2, 8)  # three words
+    >>> restrict(e, [0, 2])  # the empty set, {0}, {2}, {0, 2}
+    array([[ 0.,  1.,  4.,  5.],
+           [ 8.,  9., 12., 13.]])
+    """
+    chosen = np.zeros(1 << len(words), dtype=np.int64)
+    for bit, word in enumerate(words):
+        chosen |= (np.arange(len(chosen)) >> bit & 1) << word
+    return effects[..., chosen]
+
+
+def shared_words(first: Sequence[tuple[int, int]], second: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """Places of the words that two draws from one text share, in each; words are known by their offsets in the text.
+
+    >>> shared_words([(0, 3), (5, 9), (12, 14)], [(5, 9), (12, 14), (20, 24)])
+    ([1, 2], [0, 1])
+    """
+    both = [word for word in first if word in set(second)]
+    return [first.index(word) for word in both], [second.index(word) for word in both]
+
+
+def churn(
+    samples: Sequence[Twin | None],
+    steps: Sequence[int],
+    reference: int,
+    floor: str,
+    *,
+    ratio: float = RATIO,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Churn:
+    """The floor of one variation at the reference step, and what every later step is as a multiple of it.
+
+    samples    one `Twin` a sample, or None where the variation could not be measured; n may differ between samples
+    steps      T optimiser steps, ascending; `reference` is one of them
+    floor      name of the variation, for the tables
+
+    A multiple is the mean over samples at a step divided by the mean over the same samples of the floor, so a sample whose
+    floor is 0 needs no special care; its interval resamples both together. 1 = no more than the variation does by itself.
+
+    >>> import numpy as np
+    >>> e = np.zeros((2, 2, 8)); e[:, 0, 1] = 4; e[0, 0, 2] = 1; e[1, 0, 4] = 1; e[1, 0, 3] = 1  # {1} leaves, two come
+    >>> twin = e[0].copy(); twin[0, 5] = 1  # the variation adds one
+    >>> result = churn([Twin(e, twin)], [0, 10], 0, "rephrased")
+    >>> result.multiples.query("reading == 'paper' and measure == 'count' and step == 10")[["set", "ratio"]].values.tolist()
+    [['removed', inf], ['emerged', 2.0]]
+    """
+    steps = [int(step) for step in steps]
+    if reference not in steps:
+        raise InterplayError(f"reference step {reference} is not one of the steps {steps}; choose one of them")
+    at = steps.index(reference)
+    used = [s for s in samples if s is not None]
+    for s in used:
+        if s.effects.shape[1:] != s.twin.shape or len(s.effects) != len(steps):
+            raise InterplayError(
+                f"churn floor {floor!r}: effects of shape {list(s.effects.shape)} and a twin of {list(s.twin.shape)}, "
+                f"expected [{len(steps)}, 2, 2^n] and [2, 2^n]"
+            )
+    keys = [(reading, name, measure) for reading in READINGS for name in SETS for measure in MEASURES]
+    if not used:
+        return Churn(pd.DataFrame(columns=FLOORS), pd.DataFrame(columns=MULTIPLES))
+    found = np.array([_one(s, at, keys, ratio) for s in used])  # [S, K, 1 + T]: the floor, then every step
+    counts = resample_counts(len(used), resamples, generator(seed, "churn", len(used)))
+    floors = interval(found[:, :, 0], counts)
+    rows = [
+        (reference, floor, *key, floors.value[k], floors.lo[k], floors.hi[k], int(floors.samples[k]))
+        for k, key in enumerate(keys)
+    ]
+    multiples = []
+    for k, key in enumerate(keys):
+        for t in range(at + 1, len(steps)):
+            both = found[:, k][:, [0, 1 + t]]
+            both = both[~np.isnan(both).any(axis=1)]
+            figures = _ratio(both, resamples, seed) if len(both) else (np.nan,) * 3
+            multiples.append((reference, floor, *key, steps[t], *figures, len(both)))
+    return Churn(pd.DataFrame(rows, columns=FLOORS), pd.DataFrame(multiples, columns=MULTIPLES))
+
+
+def _one(sample: Twin, at: int, keys: list[tuple[str, str, str]], ratio: float) -> np.ndarray:
+    """`[K, 1 + T]`: each figure between the reference and its twin, then at every checkpoint."""
+    out = []
+    pair = np.stack([sample.effects[at], sample.twin])
+    for reading in READINGS:
+        over = set_values(partition(sample.effects, at, reading, ratio), sample.effects, sample.effects[at], 0)
+        twice = set_values(partition(pair, 0, reading, ratio), pair, pair[0], 0)
+        out += [
+            np.concatenate([[twice[measure, name, 0][1]], over[measure, name, 0]])
+            for own, name, measure in keys
+            if own == reading
+        ]
+    return np.array(out)
+
+
+def _ratio(pairs: np.ndarray, resamples: int, seed: int) -> tuple[float, float, float]:
+    """Mean of the second column over mean of the first, with a paired percentile interval. pairs `[S, 2]`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        floor, value = pairs.mean(axis=0)
+        ratio = float(value / floor) if value or floor else float("nan")
+        if len(pairs) < 2:
+            return ratio, float("nan"), float("nan")
+        means = resample_counts(len(pairs), resamples, generator(seed, "multiple", len(pairs))) @ pairs
+        drawn = means[:, 1] / means[:, 0]
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn):
+        return ratio, float("nan"), float("nan")
+    lo, hi = np.quantile(drawn, [0.025, 0.975])
+    return ratio, float(lo), float(hi)
