@@ -7,7 +7,7 @@ import pytest
 
 from interplay.data.prompts import PromptTemplate
 from interplay.data.rows import Message, Row
-from interplay.data.samples import choose_samples, make_sample
+from interplay.data.samples import choose_samples, make_sample, redraw, row_words
 from interplay.data.sources import read_rows
 from interplay.errors import InterplayError, SkipSample
 
@@ -152,3 +152,79 @@ def test_real_goemotions_gives_balanced_samples(real):
     assert len(chosen.samples) == 56
     for sample in chosen.samples:
         assert all(sample.row.text[word.start : word.end] == word.text for word in sample.words)
+
+
+def naming(i, words, text="not good but very bad today"):
+    return Row(f"r{i}", (Message("user", f"{text} {i}"),), "x", f"{text} {i}", 0, words=words)
+
+
+def test_all_words_may_be_drawn():
+    text = "we are at the lake with him"
+    row = Row("r", (Message("user", text),), "x", text, 0)
+    assert [s.n for s in choose_samples([row], 1, n=7, words="all").samples] == [7]
+    with pytest.raises(InterplayError, match="1 candidate word where 7"):
+        choose_samples([row], 1, n=7)
+    [sample] = choose_samples([row], 1, n=7, words="all", stop_words=frozenset({"the", "him"})).samples
+    assert [word.text for word in sample.words] == ["we", "are", "at", "lake", "with"]
+
+
+def test_given_words_are_those_of_the_row():
+    rows = [
+        naming(0, ("bad", "not", "but")),
+        naming(1, None),
+        naming(2, ("not", "gone")),
+        naming(3, ("good",)),
+        naming(4, ("very bad", "today", "not", "good")),
+    ]
+    chosen = choose_samples(rows, 9, n=3, words="given", stop_words=frozenset({"bad"}))
+    by_id = {sample.id: [word.text for word in sample.words] for sample in chosen.samples}
+    assert by_id["r0"] == ["not", "but", "bad"]
+    assert len(by_id["r4"]) == 3
+    assert set(by_id["r4"]) < {"not", "good", "very bad", "today"}
+    reasons = {skip.id: skip.reason for skip in chosen.skipped}
+    assert "row 'r1': names no words" in reasons["r1"]
+    assert "do not stand in the prompt" in reasons["r2"]
+    assert "'gone'" in reasons["r2"]
+    assert reasons["r3"] == "1 candidate word where 3 are asked for"
+    assert by_id.keys() == {"r0", "r4"}
+
+
+def test_a_kind_of_words_must_be_known():
+    with pytest.raises(InterplayError, match="words must be content, all or given; given 'some'"):
+        choose_samples([row_of(1, 12)], 1, words="some")
+
+
+@pytest.mark.parametrize("spare", [0, 1, 8])
+def test_redraw_gives_other_words_where_there_are_others(spare):
+    rows = [row_of(i, 4 + spare) for i in range(9)]
+    first = choose_samples(rows, 9, n=4, seed=1).samples
+    again = [redraw(sample, 2, 4, 1) for sample in first]
+    assert [a.row for a in again] == [s.row for s in first]
+    assert all(a.n == 4 for a in again)
+    assert all((a.words != s.words) == bool(spare) for a, s in zip(again, first, strict=True))
+    assert [redraw(sample, 2, 4, 1) for sample in first] == again
+    for sample, new in zip(first, again, strict=True):
+        assert list(new.words) == sorted(new.words, key=lambda word: word.start)
+        assert set(new.words) <= set(row_words(sample.row))
+    if spare == 8:
+        assert [redraw(sample, 3, 4, 1) for sample in first] != again
+        assert [redraw(sample, 2, 4, 2) for sample in first] != again
+
+
+def test_redraw_passes_a_check_or_gives_the_sample_back():
+    sample = make_sample(row_of(1, 12), n=4)
+    wanted = row_words(sample.row)[0]
+
+    def check(candidate):
+        if wanted not in candidate.words:
+            raise SkipSample("refused")
+
+    assert wanted in redraw(sample, 2, 4, 0, check=check).words
+
+    def never(candidate):
+        raise SkipSample("refused")
+
+    assert redraw(sample, 2, 4, 0, check=never) == sample
+    assert redraw(sample, 2, 4, 0, words="given") == sample, "a row that names no words"
+    with pytest.raises(InterplayError, match="numbered from 2 on; given '1'"):
+        redraw(sample, 1, 4, 0)

@@ -234,8 +234,10 @@ def test_a_bad_row_is_skipped_and_named(write, form, good, bad, reason):
             "text-label",
             "found the columns 'text'; form 'text-label' expects 'text', 'label'",
         ),
-        ("a.jsonl", b'{"text": "x"}', "goemotions", "needs the label names in emotions.txt"),
-        ("a.jsonl", b'{"text": "x"}', "alpaca", "form must be one of auto, goemotions"),
+        ("a.tsv", b"fine\t3\tx1", "goemotions", "needs the label names in emotions.txt"),
+        ("a.jsonl", b'{"text": "x"}', "goemotions", "form 'goemotions' expects 'text', 'labels' or 'text', 'label'"),
+        ("a.jsonl", b'{"text": "x"}', "alpaca", "form must be one of auto, messages"),
+        ("a.jsonl", b'{"text": "x", "label": "y"}', "unilaw", "expects 'instruction', 'input', 'output'"),
         ("a.jsonl", b'{"text": "x", "label": ""}', "auto", "none of 1 rows can be used; line 1: 'label' is empty"),
         ("a.csv", b'text,label\n"x,joy\ny,joy\n', "auto", "line 2: a quote is never closed"),
         ("a.csv", b"text,text\nx,y\n", "auto", "two columns have the same name"),
@@ -429,8 +431,16 @@ def hub(monkeypatch):
         calls.append((name, config, kwargs))
         if name == "no/net":
             raise ConnectionError("Couldn't reach the hub\nwith a long traceback")
+        joys = ClassLabel(names=["joy", "grief"])
+        if config == "several":
+            data = Data(
+                [{"text": "So sad", "labels": [1]}, {"text": "Yay", "labels": [0]}, {"text": "?", "labels": [0, 1]}]
+            )
+            data.features = {"text": None, "labels": SimpleNamespace(feature=joys)}
+            data.column_names = ("text", "labels", "id")
+            return data
         data = Data([{"text": "So sad", "label": 1}, {"text": "Yay", "label": 0}, {"text": "?", "label": -1}])
-        data.features = {"text": None, "label": ClassLabel(names=["joy", "grief"])}
+        data.features = {"text": None, "label": joys}
         return data
 
     stand_in: Any = ModuleType("datasets")
@@ -454,6 +464,96 @@ def test_hub(hub):
             read_rows(bad)
 
 
+@pytest.mark.parametrize("form", ["auto", "text-labels", "goemotions"])
+def test_hub_lists_of_labels(hub, form):
+    result = read_rows("hub:a/b/several:validation", form)
+    assert hub == [("a/b", "several", {"split": "validation", "revision": None})]
+    assert [(row.text, row.target, row.label) for row in result.rows] == [
+        ("So sad", "grief", "grief"),
+        ("Yay", "joy", "joy"),
+    ]
+    assert result.labels == ("joy", "grief")
+    assert reasons(result) == ["1 rows with more than one label"]
+
+
+def test_hub_splits(hub):
+    read_rows("hub:a/b@v1:test")
+    read_rows("hub:a/b:test", split="test")
+    assert hub == [("a/b", None, {"split": "test", "revision": r}) for r in ("v1", None)]
+    with pytest.raises(InterplayError, match="two splits are given"):
+        read_rows("hub:a/b:test", split="train")
+    with pytest.raises(InterplayError, match="a hub data set is written"):
+        read_rows("hub:a/b:test[:5]")
+
+
+def test_goemotions_ids_and_names_in_any_container(write):
+    rows = [
+        {"text": "x1", "labels": [27], "id": "a"},
+        {"text": "x2", "labels": ["joy"]},
+        {"text": "x3", "labels": [28]},
+    ]
+    rows += [{"text": "x4", "labels": []}, {"text": "x5", "labels": [0, 1]}, {"text": "x6", "labels": 2}]
+    path = write("a.jsonl", rows)
+    result = read_rows(path, "goemotions")
+    assert [(row.id, row.target) for row in result.rows] == [("a", "neutral"), ("a-2", "joy"), ("a-6", "anger")]
+    assert (len(result.labels or ()), (result.labels or ())[0]) == (28, "admiration")
+    assert reasons(result) == [
+        "line 3: label id 28 is none of 0..27",
+        "line 4: 0 labels where one is expected",
+        "1 rows with more than one label",
+    ]
+    assert [row.target for row in read_rows(path).rows] == ["joy"], "an id is an emotion only where that is said"
+    assert [row.target for row in read_rows(write("b.csv", AS_FILES["a.csv"].encode()), "goemotions").rows] == [
+        "grief",
+        "joy",
+    ]
+
+
+UNILAW = [
+    {
+        "instruction": "请回答。",
+        "input": "甲欠乙货款，乙如何主张？",
+        "output": "<think>\n先看合同。\n</think>\n<answer>起诉</answer>",
+    },
+    {"instruction": "张三盗窃后自首，如何处罚？", "input": "", "output": "可以从轻。"},
+    {"instruction": "请回答。", "input": "丙醉驾", "output": "<think>无结尾"},
+]
+
+
+def test_unilaw(write):
+    path = write("law.json", json.dumps(UNILAW, ensure_ascii=False).encode())
+    rows = read_rows(path, "unilaw").rows
+    assert [row.text for row in rows] == ["甲欠乙货款，乙如何主张？", "张三盗窃后自首，如何处罚？", "丙醉驾"]
+    assert rows[0].messages[-1].content == "请回答。\n\n甲欠乙货款，乙如何主张？"
+    assert rows[0].text_start == 6
+    assert [row.target for row in rows] == [row["output"] for row in UNILAW]
+    assert [row.target for row in read_rows(path, "unilaw-answer").rows] == ["起诉", "可以从轻。", "<think>无结尾"]
+    assert read_rows(path).rows[0].text == "请回答。\n\n甲欠乙货款，乙如何主张？", (
+        "by its columns alone it is read as dolly"
+    )
+
+
+def test_rows_may_name_their_words(write):
+    rows = [
+        {"text": "not a good day", "label": "a", "words": ["not", " good "]},
+        {"text": "very bad, no?", "label": "b", "words": '["very bad", "no"]'},
+        {"text": "so so", "label": "a", "words": "so，so"},
+        {"text": "fine", "label": "b", "words": 3},
+        {"text": "fine", "label": "b", "words": [1]},
+        {"text": "fine", "label": "b", "words": ""},
+        {"text": "fine", "label": "b"},
+    ]
+    path = write("a.jsonl", rows)
+    expected = [("not", "good"), ("very bad", "no"), ("so", "so"), None, None, None, None]
+    assert [row.words for row in read_rows(path).rows] == expected
+    named = write("b.jsonl", [{"text": r["text"], "label": r["label"], "spans": r.get("words")} for r in rows])
+    assert [row.words for row in read_rows(named, columns={"words": "spans"}).rows] == expected
+    assert {row.words for row in read_rows(named).rows} == {None}
+    with pytest.raises(InterplayError, match="found the columns"):
+        read_rows(path, columns={"words": "spans"})
+
+
 def test_names():
-    assert FORM_NAMES == ("auto", "goemotions", "messages", "lawbench", "dolly", "prompt-completion", "text-label")
+    known = ("messages", "lawbench", "dolly", "prompt-completion", "text-label", "text-labels")
+    assert ("auto", *known, "goemotions", "unilaw", "unilaw-answer") == FORM_NAMES
     assert [kind_of(p) for p in map(Path, ["a.tar.gz", "a.csv.GZ", "jsonl"])] == ["", ".csv", ""]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interplay.data import words as words_module
-from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH
+from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH, LEGAL, stop_words
 from interplay.data.words import candidate_words, choose_words, find_words, short, stable_hash
 from interplay.errors import InterplayError, SkipSample
 
@@ -83,6 +83,29 @@ def test_negation_intensity_and_contrast_are_kept_and_lists_are_comparable():
 
 def test_stop_words_on_request():
     assert texts(candidate_words("I am the one", keep_stop_words=True)) == ["am", "the", "one"]
+
+
+def test_more_stop_words():
+    drop = stop_words("Food, don't，NOT")
+    assert drop == {"food", "don't", "not"}
+    assert texts(candidate_words("FOOD is not good, I don’t care", stop_words=drop)) == ["good", "care"]
+    assert texts(candidate_words("The food", keep_stop_words=True, stop_words=drop)) == ["The"]
+    assert stop_words(None) == frozenset()
+    assert stop_words("legal") == LEGAL
+    assert stop_words(" legal ,甲方") == LEGAL | {"甲方"}
+    for empty in ("", " , ", "，"):
+        with pytest.raises(InterplayError, match="name no word: give legal"):
+            stop_words(empty)
+
+
+def test_legal_boilerplate_is_kept_out_and_law_stays():
+    pytest.importorskip("jieba")
+    question = "根据我国民法典的规定，承租人擅自转租房屋的，下列关于合同解除的说法正确的是哪项？"
+    found = texts(candidate_words(question, "zh", stop_words=LEGAL))
+    assert {"承租人", "转租", "房屋", "合同", "解除"} <= set(found)
+    assert not LEGAL & set(found)
+    assert {"规定", "说法", "正确"} <= set(texts(candidate_words(question, "zh")))
+    assert not LEGAL & {"违约", "故意", "过失", "盗窃", "合同", "责任", "不得", "没有", "未经"}
 
 
 def test_repeated_words_are_distinct_variables():

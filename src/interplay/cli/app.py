@@ -12,6 +12,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from interplay.cli.compare import compare
+from interplay.cli.export import export
+from interplay.cli.presets import presets
 from interplay.errors import InterplayError
 
 app = typer.Typer(
@@ -85,7 +88,20 @@ def demo(
 
 @app.command()
 def run(
-    config: Annotated[str, typer.Argument(metavar="CONFIG.yaml", help="Settings file, or preset:NAME.")],
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG.yaml", help="Settings file, or preset:NAME (see interplay presets).")
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="DIR", help="The LLM: a local copy, GGUF file or hub name.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="FILE",
+            help="The data: a folder with train, dev and test files, or one file, which is split 80/10/10 %.",
+        ),
+    ] = None,
     overrides: Set = None,
     out: Out = None,
     quiet: Quiet = False,
@@ -97,7 +113,7 @@ def run(
     from interplay.presets import preset_path
 
     path = preset_path(config.removeprefix("preset:")) if config.startswith("preset:") else Path(config)
-    _run(path, list(overrides or []), out, quiet)
+    _run(path, [*_copies(model, data), *(overrides or [])], out, quiet)
 
 
 @app.command()
@@ -118,7 +134,9 @@ def track(
     n: Annotated[int, typer.Option(help="Words per probe prompt, 1 to 16.")] = 8,
     probes: Annotated[int, typer.Option(help="Number of probe prompts.")] = 12,
     steps: Annotated[str | None, typer.Option(help="Only these steps, with commas; default all found.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="Baseline LLM for generalizability.")] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="Baseline LLM for generalizability; may be repeated.")
+    ] = None,
     overrides: Set = None,
     out: Out = None,
     quiet: Quiet = False,
@@ -132,8 +150,8 @@ def track(
         "probes": {"count": probes, "n": n},
         "checkpoints": {"folder": checkpoints, "steps": _numbers(steps)},
     }
-    if baseline is not None:
-        settings["baseline"] = {"name": baseline, "few_shot": 0, "template": template}
+    if baseline:
+        settings["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in baseline]
     _run(settings, list(overrides or []), out, quiet)
 
 
@@ -143,10 +161,23 @@ Examples:
   interplay explain --model Qwen/Qwen2.5-0.5B --prompt "I was not happy with it" --target sadness
   interplay explain --model out/ --prompt "..." --target joy --words "not,happy,wedding" --json
   interplay explain --model out/ --prompt "a long text ..." --target joy --n 24 --coalitions 4000 --order 2
+  interplay explain runs/demo@0 runs/demo@40 --prompt "..." --target joy
+  interplay explain BASE out/checkpoint-40 --prompt "..." --target joy --rephrased "Please answer. {text}"
 """
 )
 def explain(
-    model: Annotated[str, typer.Option("--model", help="Hub name, local folder or GGUF file.")],
+    *,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="A [B]",
+            help="One model, or two to show side by side: hub name, local folder, GGUF file, a folder with an adapter, or "
+            "RUN@STEP, a checkpoint of a run folder.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Hub name, local folder or GGUF file; the same as A.")
+    ] = None,
     prompt: Annotated[str, typer.Option("--prompt", help="The user's text; words are chosen from it.")],
     target: Annotated[str, typer.Option("--target", help="The response whose first token is explained.")],
     words: Annotated[
@@ -166,10 +197,27 @@ def explain(
         int | None,
         typer.Option(min=1, help="Words in an interaction at most, where coalitions are sampled; default 3."),
     ] = None,
-    adapter: Annotated[str | None, typer.Option(help="A LoRA adapter folder to put on the model.")] = None,
-    system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    template: Annotated[str, typer.Option(help="User message; {text} stands for the prompt.")] = "{text}",
-    chat: Annotated[str, typer.Option(help="Use the chat template: auto, true or false.")] = "auto",
+    adapter: Annotated[
+        str | None, typer.Option(help="An adapter folder (LoRA, DoRA, IA3) to put on the model.")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="What an adapter, or RUN@STEP, is put on; default the base it names, or the run's."),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="System message; default the run's where A or B is RUN@STEP.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="User message; {text} stands for the prompt. Default the run's, else {text} alone."),
+    ] = None,
+    chat: Annotated[
+        str | None, typer.Option(help="Use the chat template: auto, true or false; default the run's, else auto.")
+    ] = None,
+    rephrased: Annotated[
+        str | None,
+        typer.Option(help="Of two models, score A in this wording too: the floor that removed and new stand on."),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     top: Annotated[int, typer.Option(min=1, help="Interactions drawn, strongest first; --json has all.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the choice of words, and of sampled coalitions.")] = 0,
@@ -178,13 +226,17 @@ def explain(
 ) -> None:
     """Explain one prompt under one model: its salient AND-OR interactions, as a table and a small picture.
 
+    With two models, what was removed, kept and new from A to B, on the same words and with one tau each.
+
     Up to 16 words the split is exact. Beyond, it is fitted to sampled coalitions, and R2 on coalitions that were never fitted
     says how far to trust it.
     """
     from interplay.cli.explain import explain_prompt
 
     explain_prompt(
+        models=models or [],
         model=model,
+        base=base,
         prompt=prompt,
         target=target,
         words=None if words is None else [w.strip() for w in words.split(",") if w.strip()],
@@ -194,7 +246,8 @@ def explain(
         adapter=adapter,
         system=system,
         template=template,
-        chat={"true": True, "false": False}.get(chat, chat),
+        chat={"true": True, "false": False}.get(chat, chat) if chat else chat,
+        rephrased=rephrased,
         dtype=dtype,
         top=top,
         seed=seed,
@@ -244,6 +297,23 @@ def recommend(
         return
     print(f"step {verdict['step']}")
     say(verdict["sentence"])
+
+
+app.command()(presets)
+app.command()(compare)
+app.command()(export)
+
+
+def _copies(model: str | None, data: str | None) -> list[str]:
+    """The overrides that point a run at local copies of its model and its data."""
+    import json
+
+    from interplay.data.splits import data_settings
+
+    values: dict[str, str | None] = {} if model is None else {"model.name": model}
+    if data is not None:
+        values |= {f"data.{key}": value for key, value in data_settings(data).items()}
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
 
 
 def _numbers(text: str | None) -> list[int] | None:

@@ -4,6 +4,8 @@ Each form names the columns it needs and says where the user's own text stands, 
 Reading files is `tables.py`; which rows of a set are usable is decided here, one record at a time, with a reason.
 """
 
+import contextlib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -58,9 +60,11 @@ def row_from(record: Record, form: Form, located: Mapping[str, str], template: P
 
     >>> form = FORMS["text-label"]
     >>> row_from({"text": "So sad", "label": "grief"}, form, {"text": "text", "label": "label"}, PromptTemplate(), "r1")
-    Row(id='r1', messages=(Message(role='user', content='So sad'),), target='grief', text='So sad', text_start=0, label='grief')
+    Row(id='r1', messages=(Message(role='user', content='So sad'),), target='grief', text='So sad', text_start=0, label='grief', \
+words=None)
     """
     part = form.read(record, located)
+    words = _given_words(record.get(located["words"])) if "words" in located else None
     messages, start = template.messages_for(part.content)
     if part.history is not None:
         # A conversation brings its own history; the template's system turn only fills a gap, its examples stay out.
@@ -72,7 +76,7 @@ def row_from(record: Record, form: Form, located: Mapping[str, str], template: P
         if not part.history and messages[0].role == "system":
             system = messages[:1]
         messages = (*system, *part.history, messages[-1])
-    return Row(row_id, messages, part.target, part.text, start + part.offset, part.label)
+    return Row(row_id, messages, part.target, part.text, start + part.offset, part.label, words)
 
 
 def choose_form(
@@ -88,17 +92,22 @@ def choose_form(
     """
     found = list(dict.fromkeys(found))
     if name != "auto" and name not in FORMS:
-        raise InterplayError(f"form must be one of auto, goemotions, {', '.join(FORMS)}; given {short(name)}")
-    named = FORMS.values() if name == "auto" else [FORMS[name]]
+        raise InterplayError(f"form must be one of auto, {', '.join(FORMS)}; given {short(name)}")
+    named = [FORMS[known] for known in FORMS if known not in _BY_NAME_ONLY] if name == "auto" else [FORMS[name]]
     forms = [form for first in named for form in (first, *_VARIANTS.get(first.name, ()))]
-    known = {column for form in forms for column in (*form.needs, *form.may)} | {"id"}
+    known = {column for form in forms for column in (*form.needs, *form.may)} | _EVERYWHERE
     if stray := [column for column in columns if column not in known]:
         raise InterplayError(f"columns must map one of {', '.join(sorted(known))}; given {short(stray[0])}")
     for form in forms:
-        if not columns.keys() <= {*form.needs, *form.may, "id"}:
+        if not columns.keys() <= {*form.needs, *form.may, *_EVERYWHERE}:
             continue
         located = form.locate(found, columns)
         if located is not None:
+            words = columns.get("words", "words")
+            if words in found and words not in located.values():
+                located["words"] = words
+            elif "words" in columns:
+                break
             return form, located
     seen = ", ".join(short(column, 30) for column in found[:12]) + (", ..." if len(found) > 12 else "")
     wanted = " or ".join(_wanted(form, columns) for form in forms)
@@ -138,9 +147,43 @@ def _clean(value: Any, name: str, optional: bool = False) -> str:
     return value
 
 
+def _given_words(value: Any) -> tuple[str, ...] | None:
+    """The words a row names: a list, a JSON list, or a text with commas; None for anything else."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if isinstance(value, str):
+        value = re.split("[,，]", value)
+    if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
+        return None
+    return tuple(word.strip() for word in value if word.strip()) or None
+
+
 def _text_label(record: Record, at: Mapping[str, str]) -> Content:
     text, label = _string(record, at["text"]), _string(record, at["label"]).strip()
     return Content(None, text, text, 0, label, label)
+
+
+def _text_labels(record: Record, at: Mapping[str, str], names: tuple[str, ...] = ()) -> Content:
+    """A list of labels, of which there must be one; an id stands for one of `names`."""
+    value = record.get(at["labels"])
+    value = value if isinstance(value, (list, tuple)) else [value]
+    if len(value) != 1:
+        raise SkipSample(f"{len(value)} labels where one is expected")
+    label = value[0]
+    if isinstance(label, int) and not isinstance(label, bool):
+        if not 0 <= label < len(names):
+            raise SkipSample(
+                f"label id {label} is none of 0..{len(names) - 1}" if names else f"label id {label} has no name"
+            )
+        label = names[label]
+    label = _clean(label, at["labels"]).strip()
+    text = _string(record, at["text"])
+    return Content(None, text, text, 0, label, label)
+
+
+def _goemotions(record: Record, at: Mapping[str, str]) -> Content:
+    return _text_labels(record, at, GOEMOTIONS)
 
 
 def _prompt_completion(record: Record, at: Mapping[str, str]) -> Content:
@@ -220,7 +263,28 @@ def _lawbench(record: Record, at: Mapping[str, str]) -> Content:
     return Content(None, content, question, len(content) - len(question), _string(record, at["answer"]), None)
 
 
+def _unilaw(record: Record, at: Mapping[str, str]) -> Content:
+    """Where there is an input, it is the question and the instruction is the task's wording, that is background [ours]."""
+    instruction = _string(record, at["instruction"])
+    question = _string(record, at["input"], optional=True)
+    content, text = (f"{instruction}\n\n{question}", question) if question.strip() else (instruction, instruction)
+    return Content(None, content, text, len(content) - len(text), _string(record, at["output"]), None)
+
+
+_THOUGHT = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
+_ANSWER = re.compile(r"\s*<answer>(?P<answer>.*?)(?:</answer>\s*)?", re.DOTALL)
+
+
+def _unilaw_answer(record: Record, at: Mapping[str, str]) -> Content:
+    """Without the chain of thought, whose first token is the same in every row and so says nothing about any [ours]."""
+    whole = _unilaw(record, at)
+    target = _THOUGHT.sub("", whole.target, count=1)
+    answer = _ANSWER.fullmatch(target)
+    return whole._replace(target=_clean(answer["answer"].strip() if answer else target, at["output"]))
+
+
 _ANSWERS = ("response", "output", "answer")
+_ALPACA = {"instruction": ("instruction",), "input": ("input",), "output": ("output",)}
 _DOLLY_PROMPT = Form("dolly", {"prompt": ("prompt",), "answer": ("answer",)}, _dolly_prompt, {})
 
 # In the order "auto" tries them: forms with the most telling columns first.
@@ -239,5 +303,20 @@ FORMS: dict[str, Form] = {
         {},
     ),
     "text-label": Form("text-label", {"text": ("text",), "label": ("label",)}, _text_label, {}),
+    "text-labels": Form("text-labels", {"text": ("text",), "labels": ("labels",)}, _text_labels, {}),
+    "goemotions": Form("goemotions", {"text": ("text",), "labels": ("labels",)}, _goemotions, {}),
+    "unilaw": Form("unilaw", _ALPACA, _unilaw, {}),
+    "unilaw-answer": Form("unilaw-answer", _ALPACA, _unilaw_answer, {}),
 }
-_VARIANTS = {"dolly": (_DOLLY_PROMPT,)}
+_VARIANTS = {"dolly": (_DOLLY_PROMPT,), "goemotions": (FORMS["text-label"],)}
+# Never guessed: an id stands for an emotion only where somebody says so, and Alpaca's columns do not say which law they are on.
+_BY_NAME_ONLY = ("goemotions", "unilaw", "unilaw-answer")
+_EVERYWHERE = frozenset({"id", "words"})  # columns that any form may have beside its own
+
+# The labels of GoEmotions in the order of their ids.
+_EMOTIONS = """
+    admiration amusement anger annoyance approval caring confusion curiosity desire disappointment disapproval disgust
+    embarrassment excitement fear gratitude grief joy love nervousness optimism pride realization relief remorse sadness
+    surprise neutral
+"""
+GOEMOTIONS = tuple(_EMOTIONS.split())

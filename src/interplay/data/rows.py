@@ -19,7 +19,8 @@ class Row:
     """One training or evaluation example: a conversation that ends with a user turn, and the gold response.
 
     `text` is the user's own text, the only place words may be chosen from; it stands in the last message's content from
-    `text_start` on, the rest of that content is template (background).
+    `text_start` on, the rest of that content is template (background). `words`: those that the data set itself names as
+    input variables, None where it names none.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Row:
     text: str
     text_start: int
     label: str | None = None
+    words: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         content = self.messages[-1].content if self.messages else ""

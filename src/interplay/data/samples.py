@@ -6,9 +6,10 @@ order of the rows was.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
-from interplay.data.rows import Row, Sample
+from interplay.data.rows import Row, Sample, Word
 from interplay.data.sources import Skipped
 from interplay.data.template import PromptTemplate
 from interplay.data.words import (
@@ -18,6 +19,7 @@ from interplay.data.words import (
     candidate_words,
     check_n,
     choose_words,
+    draw_words,
     find_words,
     short,
     stable_hash,
@@ -25,6 +27,9 @@ from interplay.data.words import (
 from interplay.errors import InterplayError, SkipSample
 
 _DEFAULT_TEMPLATE = PromptTemplate()
+_ATTEMPTS = 64  # draws tried for one that differs; with one word to spare and n = 16, all fail once in 17^64
+
+WordKind = Literal["content", "all", "given"]
 
 
 class Chosen(NamedTuple):
@@ -71,11 +76,16 @@ def choose_samples(
     n: int = 10,
     seed: int = 0,
     *,
+    words: WordKind = "content",
     language: Language = "auto",
-    keep_stop_words: bool = False,
+    stop_words: frozenset[str] = frozenset(),
     check: Callable[[Sample], object] | None = None,
 ) -> Chosen:
     """`count` samples of `n` words each, in a seeded order, labels taking turns when rows have labels.
+
+    `words`: which may be drawn. content: no stop words [lineage]; all: stop words too; given: those that the row names
+    (`Row.words`), and a row that names none, or words that do not stand in its text, is skipped. `stop_words` are never drawn,
+    but where the row names them.
 
     Rows with fewer than n candidate words are taken only when too few have n, the fullest first, and a note says so. No two
     samples have the same text. `check` may refuse a sample by raising SkipSample (one that this tokenizer cannot encode, say).
@@ -91,6 +101,7 @@ def choose_samples(
     ([2, 4, 4], ["the same text as row 'r3'"], '1 of 3 samples has fewer than 4 words')
     """
     check_n(n, chosen=True)
+    _check_kind(words)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise InterplayError(f"the number of samples must be 1 or more; given {short(count)}")
 
@@ -101,10 +112,10 @@ def choose_samples(
     texts: dict[str, str] = {}  # text -> id of the first row that has it
     samples: list[Sample] = []
     skipped: list[Skipped] = []
-    short_rows: dict[str, list[tuple[int, Row]]] = {label: [] for label in labels}
+    short_rows: dict[str, list[tuple[list[Word], Row]]] = {label: [] for label in labels}
 
-    def take(row: Row) -> bool:
-        sample = Sample(row, choose_words(row.text, n, seed, row.id, language, keep_stop_words))
+    def take(row: Row, candidates: Sequence[Word]) -> bool:
+        sample = Sample(row, draw_words(candidates, n, seed, row.id))
         try:
             if check is not None:
                 check(sample)
@@ -121,19 +132,23 @@ def choose_samples(
             if first != row.id:
                 skipped.append(Skipped(row.id, f"the same text as row {short(first)}"))
                 continue
-            found = len(candidate_words(row.text, language, keep_stop_words))
-            if found >= n and take(row):
+            try:
+                found = row_words(row, words, language, stop_words)
+            except SkipSample as reason:
+                skipped.append(Skipped(row.id, str(reason)))
+                continue
+            if len(found) >= n and take(row, found):
                 return True
-            if found < n:
+            if len(found) < n:
                 short_rows[label].append((found, row))
         return False
 
     def fewer(label: str) -> bool:
         while short_rows[label]:
             found, row = short_rows[label].pop(0)
-            if found < MIN_CHOSEN:
-                skipped.append(Skipped(row.id, _too_few(found, n)))
-            elif take(row):
+            if len(found) < MIN_CHOSEN:
+                skipped.append(Skipped(row.id, _too_few(len(found), n)))
+            elif take(row, found):
                 return True
         return False
 
@@ -141,9 +156,9 @@ def choose_samples(
     with_n = len(samples)
     if with_n < count:
         for label in labels:
-            short_rows[label].sort(key=lambda pair: -pair[0])  # stable: equals keep the seeded order
+            short_rows[label].sort(key=lambda pair: -len(pair[0]))  # stable: equals keep the seeded order
         _take_turns(labels, fewer, samples, count)
-    skipped += [Skipped(row.id, _too_few(found, n)) for label in labels for found, row in short_rows[label]]
+    skipped += [Skipped(row.id, _too_few(len(found), n)) for label in labels for found, row in short_rows[label]]
     if not samples:
         reason = skipped[0].reason if skipped else "there are no rows"
         raise InterplayError(f"no row can be used as a sample of {n} words: {reason}")
@@ -155,6 +170,80 @@ def choose_samples(
     if len(samples) < count:
         notes.append(f"{count} samples were asked for and {len(samples)} could be found")
     return Chosen(tuple(samples), tuple(skipped), tuple(notes))
+
+
+def redraw(
+    sample: Sample,
+    draw: int,
+    n: int,
+    seed: int,
+    *,
+    words: WordKind = "content",
+    language: Language = "auto",
+    stop_words: frozenset[str] = frozenset(),
+    check: Callable[[Sample], object] | None = None,
+) -> Sample:
+    """The same row with another draw of words, `draw` = 2, 3, ...; other words than `sample` has, where the text has others.
+
+    Args:
+        words, language, stop_words: as in `choose_samples`, which drew the first.
+        check: as there. A draw that it refuses is drawn again.
+
+    Where every draw is refused or the text has no other words, `sample` itself comes back.
+
+    >>> sample = make_sample("very good food but awful service today", "bad", n=3)
+    >>> again = redraw(sample, 2, 3, seed=0)
+    >>> again.n, again.words != sample.words, again == redraw(sample, 2, 3, seed=0)
+    (3, True, True)
+    """
+    check_n(n, chosen=True)
+    if isinstance(draw, bool) or not isinstance(draw, int) or draw < 2:
+        raise InterplayError(f"another draw of words is numbered from 2 on; given {short(draw)}")
+    try:
+        candidates = row_words(sample.row, words, language, stop_words)
+    except SkipSample:
+        return sample
+    if len(candidates) <= n and set(candidates) <= set(sample.words):
+        return sample
+    for attempt in range(_ATTEMPTS):
+        again = Sample(sample.row, draw_words(candidates, n, seed, sample.id, "draw", draw, attempt))
+        if again.words == sample.words or again.n < MIN_CHOSEN:
+            continue
+        try:
+            if check is not None:
+                check(again)
+        except SkipSample:
+            continue
+        return again
+    return sample
+
+
+def row_words(
+    row: Row, words: WordKind = "content", language: Language = "auto", stop_words: frozenset[str] = frozenset()
+) -> list[Word]:
+    """The words of a row that may be drawn, in the order of its text; arguments as in `choose_samples`.
+
+    Errors: SkipSample when given words are asked for and the row names none, or some that do not stand in its text.
+
+    >>> from interplay.data.rows import Message
+    >>> row = Row("r", (Message("user", "I am not sad"),), "x", "I am not sad", 0, words=("am", "sad"))
+    >>> [[w.text for w in row_words(row, kind)] for kind in ("content", "all", "given")]
+    [['not', 'sad'], ['am', 'not', 'sad'], ['am', 'sad']]
+    """
+    _check_kind(words)
+    if words != "given":
+        return candidate_words(row.text, language, words == "all", stop_words)
+    if not row.words:
+        raise SkipSample(f"row {short(row.id)}: names no words, expected a list in its column 'words'")
+    try:
+        return list(find_words(row.text, row.words, most=MOST_WORDS))
+    except InterplayError as error:
+        raise SkipSample(f"row {short(row.id)}: {error}") from None
+
+
+def _check_kind(words: str) -> None:
+    if words not in ("content", "all", "given"):
+        raise InterplayError(f"words must be content, all or given; given {short(words)}")
 
 
 def _take_turns(labels: Sequence[str], take: Callable[[str], bool], samples: list[Sample], count: int) -> None:
@@ -177,7 +266,7 @@ def _row(row_or_text: Row | str, target: str | None, template: PromptTemplate) -
         raise InterplayError(f"the target {short(target)} tokenises to nothing; give a target with text in it")
     if isinstance(row_or_text, Row):
         row = row_or_text
-        return row if target is None else Row(row.id, row.messages, target, row.text, row.text_start, row.label)
+        return row if target is None else replace(row, target=target)
     if not isinstance(row_or_text, str) or not row_or_text.strip():
         raise InterplayError(f"a prompt must be text that is not empty; given {short(row_or_text)}")
     if target is None:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from interplay.data.forms import FORMS, choose_form, row_from
+from interplay.data.forms import FORMS, GOEMOTIONS, choose_form, row_from
 from interplay.data.rows import Row
-from interplay.data.tables import SUFFIXES, Broken, Place, Table, kind_of, name_of, read_table, read_text
+from interplay.data.tables import SUFFIXES, Broken, Place, Table, kind_of, name_of, read_table, read_text, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError, SkipSample
 
-FORM_NAMES = ("auto", "goemotions", *FORMS)
+FORM_NAMES = ("auto", *FORMS)
 _DEFAULT_TEMPLATE = PromptTemplate()
 _ID_LIMIT = 200
 
@@ -48,9 +48,9 @@ def read_rows(
     """Rows from `source`, each one's text in the user turn of `template`.
 
     `source`: a path to .jsonl, .json, .csv, .tsv (also .gz) or .parquet; a folder with one such file named after `split`;
-    `emotions` or `emotions:SPLIT` (embedded); `hub:OWNER/NAME[/CONFIG][@REVISION]`.
-    `form`: text-label, prompt-completion, messages, goemotions, dolly, lawbench, or auto, which looks at the columns.
-    `columns` maps a form's column to the name it has here: `{"text": "sentence"}`. `limit`: the first so many good rows.
+    `emotions` or `emotions:SPLIT` (embedded); `hub:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]`.
+    `form`: one of `FORM_NAMES`, or auto, which looks at the columns. `columns` maps a form's column to the name it has here:
+    `{"text": "sentence"}`; any form may have `id` and `words`, the words a row names as input variables. `limit`: the first so many good rows.
 
     A row's id is its own `id` if it has one, else the file's name and its line; ids are made unique with a suffix.
 
@@ -77,9 +77,9 @@ def read_rows(
         path, labels = _emotions(name, split)
     else:
         path = _file(Path(source), split)
-    if form == "goemotions" or (form == "auto" and _looks_like_goemotions(path)):
+    if (form == "goemotions" and kind_of(path) == ".tsv") or (form == "auto" and _looks_like_goemotions(path)):
         return _goemotions(path, template, limit)
-    return _rows(read_table(path), name_of(path), _stem(path), form, columns, template, limit, labels)
+    return _rows(read_table(path), name_of(path), stem_of(path), form, columns, template, limit, labels)
 
 
 def _rows(
@@ -97,6 +97,7 @@ def _rows(
         place, record = broken[0]
         raise InterplayError(f"{source}: none of {len(table.records)} rows can be read; {place}: {record.reason}")
     form, located = choose_form(form_name, table.columns, columns, source)
+    table, many = _one_label(table, located.get("labels"))
     id_column = columns.get("id", "id")
 
     def parts() -> Iterator[tuple[str, Place, Callable[[str], Row]]]:
@@ -110,11 +111,31 @@ def _rows(
         return row_from(record, form, located, template, row_id)
 
     rows, skipped = _collect(parts(), limit)
+    skipped += many_labels(stem, many)
     if not rows:
-        raise InterplayError(f"{source}: none of {len(skipped)} rows can be used; {skipped[0].reason}")
-    if form.name == "text-label" and labels is None:
-        labels = tuple(sorted({row.target for row in rows}))
+        raise InterplayError(f"{source}: none of {len(table.records) + many} rows can be used; {skipped[0].reason}")
+    if form.name in ("text-label", "text-labels", "goemotions") and labels is None:
+        found = {row.target for row in rows}
+        labels = GOEMOTIONS if form.name == "goemotions" and found <= set(GOEMOTIONS) else tuple(sorted(found))
     return ReadResult(rows, skipped, labels)
+
+
+def _one_label(table: Table, column: str | None) -> tuple[Table, int]:
+    """The table without the records whose list of labels is longer than one, and how many those were."""
+    if column is None:
+        return table, 0
+
+    def several(record: dict[str, Any] | Broken) -> bool:
+        value = record.get(column) if isinstance(record, dict) else None
+        return isinstance(value, (list, tuple)) and len(value) > 1
+
+    kept = tuple((place, record) for place, record in table.records if not several(record))
+    return Table(table.columns, kept), len(table.records) - len(kept)
+
+
+def many_labels(stem: str, count: int) -> tuple[Skipped, ...]:
+    """One note for all rows with more than one label: they are the data set's, not the task's."""
+    return (Skipped(stem, f"{count} rows with more than one label"),) if count else ()
 
 
 def _collect(
@@ -154,15 +175,11 @@ def _own_id(value: Any) -> str | None:
     return text if usable else None
 
 
-def _stem(path: Path) -> str:
-    return path.name[: path.name.lower().index(kind_of(path))] if kind_of(path) else path.stem
-
-
 def _file(path: Path, split: str | None) -> Path:
     """The file itself, or in a folder the one named after the split."""
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if kind_of(p) and p.is_file())
-        chosen = [p for p in files if _stem(p) == split]
+        chosen = [p for p in files if stem_of(p) == split]
         if len(chosen) == 1:
             return chosen[0]
         names = ", ".join(name_of(Path(p.name)) for p in files[:12]) or "no data file"
@@ -225,7 +242,7 @@ def _goemotions(path: Path, template: PromptTemplate, limit: int | None) -> Read
                 continue
             own = _own_id(cells[2]) if len(cells) == 3 else None
             yield (
-                own or f"{_stem(path)}-{number}",
+                own or f"{stem_of(path)}-{number}",
                 Place("line", number),
                 lambda row_id, cells=cells: _row(cells, row_id),
             )
@@ -239,8 +256,7 @@ def _goemotions(path: Path, template: PromptTemplate, limit: int | None) -> Read
         return row_from(record, FORMS["text-label"], {"text": "text", "label": "label"}, template, row_id)
 
     rows, skipped = _collect(parts(), limit)
-    if many:
-        skipped = (*skipped, Skipped(_stem(path), f"{many} rows with more than one label"))
+    skipped += many_labels(stem_of(path), many)
     if not rows:
         raise InterplayError(f"{name_of(path)}: none of its rows can be used; {skipped[0].reason}")
     return ReadResult(rows, skipped, labels)
@@ -248,13 +264,21 @@ def _goemotions(path: Path, template: PromptTemplate, limit: int | None) -> Read
 
 # ---- the hub ------------------------------------------------------------------------------------------------------------
 
-_HUB = re.compile(r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(?:/(?P<config>\w[\w.-]*))?(?:@(?P<revision>[\w./-]+))?")
+_HUB = re.compile(
+    r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(?:/(?P<config>\w[\w.-]*))?(?:@(?P<revision>[\w./-]+))?"
+    r"(?::(?P<split>\w[\w.-]*))?"
+)
 
 
 def _hub(source: str, split: str | None, columns: Mapping[str, str]) -> tuple[Table, tuple[str, ...] | None, str]:
     match = _HUB.fullmatch(source)
     if match is None:
-        raise InterplayError(f"a hub data set is written hub:owner/name[/config][@revision]; given {short(source)}")
+        raise InterplayError(
+            f"a hub data set is written hub:owner/name[/config][@revision][:split]; given {short(source)}"
+        )
+    if match["split"] and split and match["split"] != split:
+        raise InterplayError(f"two splits are given: {short(source)} and split {short(split)}; give one")
+    split = match["split"] or split
     import datasets
 
     name = match["name"]
@@ -264,18 +288,26 @@ def _hub(source: str, split: str | None, columns: Mapping[str, str]) -> tuple[Ta
         said = ascii_safe(str(error).strip().split("\n")[0])[:200] or type(error).__name__
         raise InterplayError(f"hub:{name}: cannot be loaded (split {split or 'train'}): {said}") from None
     labels = None
-    classes = {column: tuple(f.names) for column, f in data.features.items() if isinstance(f, datasets.ClassLabel)}
-    label_column = columns.get("label", "label")
-    if label_column in classes:
-        labels = classes[label_column]
+    # A class, or a list of classes, which holds its class feature as `feature`.
+    features = {column: getattr(feature, "feature", feature) for column, feature in data.features.items()}
+    classes = {column: tuple(f.names) for column, f in features.items() if isinstance(f, datasets.ClassLabel)}
+    for label_column in (columns.get("label", "label"), columns.get("labels", "labels")):
+        labels = labels or classes.get(label_column)
     records = []
     for number, record in enumerate(data, start=1):
         record = dict(record)
         for column, names in classes.items():
             value = record.get(column)
-            if isinstance(value, int):  # -1 stands for "no label"
-                record[column] = names[value] if 0 <= value < len(names) else None
+            if isinstance(value, int):
+                record[column] = _class(value, names)
+            elif isinstance(value, list):
+                record[column] = [_class(v, names) for v in value]
         records.append((Place("row", number), record))
     if not records:
         raise InterplayError(f"hub:{name}: the split {split or 'train'} holds no rows")
     return Table(tuple(data.column_names), tuple(records)), labels, f"hub:{name}"
+
+
+def _class(value: Any, names: tuple[str, ...]) -> str | None:
+    """A class by its number; -1 stands for "no label"."""
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

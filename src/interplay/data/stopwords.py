@@ -1,11 +1,15 @@
-"""Words that carry too little meaning to be input variables: two small lists of our own.
+"""Words that carry too little meaning to be input variables: small lists of our own, and how more of them are named.
 
-Data only: `words.py` decides what to do with it. Dropping stop words is [lineage]; which words are dropped is [ours]: function
+Which words are left over is decided in `words.py`. Dropping stop words is [lineage]; which words are dropped is [ours]: function
 words that only hold a sentence together. KEPT on purpose, because interactions are made of them: negation (not, no, never,
 nor, nothing, without, don't, can't, ...), intensity and degree (very, so, too, really, quite, more, most, only, hardly,
 barely, ...) and contrast (but, yet, though, although, however, unless, except). Contractions of a pronoun (I'm, it's, they've) are
 dropped with their pronoun. Compare case-folded, with a straight apostrophe.
 """
+
+import re
+
+from interplay.errors import InterplayError
 
 _ENGLISH = """
     a an the this that these those
@@ -31,8 +35,37 @@ _CHINESE = """
     之间 其他 其它 有关 某些 各种 及其 于是 然后 同时 另外 此外 例如 比如
 """
 
+# What every Chinese legal question says, whatever it is about: how it is put ("which of the following statements is
+# correct"), what an answer looks like, and the frame of citing law. Law's own concepts stay: liability, contract, theft,
+# intent, and above all negation. Dropping such words is [paper] by name only; the list is [ours].
+_LEGAL = """
+    下列 以下 上述 下述 关于 说法 表述 叙述 论述 判断 选项 题目 问题 本题 正确 错误 不正确 准确 恰当 符合 属于 不属于 是否 哪些 哪个 哪项
+    哪一项 哪几项 哪种 哪一 一项 几项 多项 单项 选择 选择题 单选 多选 单选题 多选题 答案 解析 分析 请问 请你 回答 选出 写出 说明 作出
+    根据 依据 依照 按照 规定 有关 相关 法律 法规 法律法规 我国 中国 条款 第一款 第二款 第三款 情形 情况 案例 案件 本案 材料 其中 应当
+    可以 进行 认为 如下 如何 对此 予以 作为 知识 运用 给出 格式
+"""
+
 ENGLISH = frozenset(_ENGLISH.split())
 CHINESE = frozenset(_CHINESE.split())
+LEGAL = frozenset(_LEGAL.split())
 
 # One-character words are dropped except these: Chinese negation and intensity are written with a single character [ours].
 CHINESE_SINGLES_KEPT = frozenset("不没未无非勿莫否很最太更")
+
+
+def stop_words(spec: str | None) -> frozenset[str]:
+    """The words a setting names, beside those that are dropped anyway: None, "legal", "a,b,c", or "legal,a".
+
+    `legal` stands for the list of Chinese legal boilerplate; commas may be full-width ones.
+
+    Errors: InterplayError where something is given that names no word.
+
+    >>> sorted(stop_words("dog, cat")), stop_words(None), "下列" in stop_words("legal,cat")
+    (['cat', 'dog'], frozenset(), True)
+    """
+    if spec is None:
+        return frozenset()
+    named = {part.strip().casefold() for part in re.split("[,，]", spec)} - {""}
+    if not named:
+        raise InterplayError(f"stop words {spec!r} name no word: give legal, words with commas between them, or null")
+    return frozenset(named - {"legal"} | LEGAL if "legal" in named else named)

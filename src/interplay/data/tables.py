@@ -53,6 +53,15 @@ def kind_of(path: Path) -> str:
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
 
 
+def stem_of(path: Path) -> str:
+    """A file's name without the suffixes that say how to read it.
+
+    >>> stem_of(Path("a/train.v2.jsonl.gz")), stem_of(Path("notes.txt"))
+    ('train.v2', 'notes')
+    """
+    return path.name[: path.name.lower().rindex(kind_of(path))] if kind_of(path) else path.stem
+
+
 def read_table(path: Path) -> Table:
     """The records of a file, by its suffix.
 

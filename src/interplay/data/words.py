@@ -32,12 +32,15 @@ _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff
 _HAN_SHARE = 0.2
 
 
-def candidate_words(text: str, language: Language = "auto", keep_stop_words: bool = False) -> list[Word]:
+def candidate_words(
+    text: str, language: Language = "auto", keep_stop_words: bool = False, stop_words: frozenset[str] = frozenset()
+) -> list[Word]:
     """The words of `text` that may become input variables, in the order of the text.
 
     White space splits; punctuation and symbols are stripped at the edges, inner apostrophes and hyphens stay; stop words and
     single characters are dropped [lineage]. Negation, intensity and contrast are no stop words here [ours]. Chinese text
-    (`language="zh"`, or "auto" when a fifth of the letters are Han characters) is split by jieba.
+    (`language="zh"`, or "auto" when a fifth of the letters are Han characters) is split by jieba. `stop_words`: more words
+    that are dropped, case-folded; they are dropped even where `keep_stop_words` keeps the usual ones.
 
     Errors: InterplayError when jieba is needed and missing, or `language` is unknown.
 
@@ -46,6 +49,8 @@ def candidate_words(text: str, language: Language = "auto", keep_stop_words: boo
 Word(text='ask', start=24, end=27)]
     >>> [w.text for w in candidate_words("I am sad", keep_stop_words=True)]
     ['am', 'sad']
+    >>> [w.text for w in candidate_words("No sad song", stop_words=frozenset({"song"}))]
+    ['No', 'sad']
     """
     if language not in ("auto", "en", "zh"):
         raise InterplayError(f"language must be 'auto', 'en' or 'zh'; given {language!r}")
@@ -53,7 +58,7 @@ Word(text='ask', start=24, end=27)]
     words = []
     for start, end in _pieces(text, chinese):
         start, end = _core(text, start, end)
-        if start < end and _carries_meaning(text[start:end], keep_stop_words):
+        if start < end and _carries_meaning(text[start:end], keep_stop_words, stop_words):
             words.append(Word(text[start:end], start, end))
     return words
 
@@ -90,7 +95,17 @@ def choose_words(
         raise SkipSample(
             f"sample {short(sample_id)}: at least {MIN_CHOSEN} words that are no stop words are needed, found {found}"
         )
-    ranked = sorted(candidates, key=lambda word: stable_hash(seed, sample_id, word.start))
+    return draw_words(candidates, n, seed, sample_id)
+
+
+def draw_words(candidates: Sequence[Word], n: int, *key: object) -> tuple[Word, ...]:
+    """`n` of the candidates (all, where there are fewer) in the order of the text, ranked by SHA-256 of (*key, offset) [ours].
+
+    >>> few = (Word("good", 0, 4), Word("food", 5, 9), Word("today", 10, 15))
+    >>> [w.text for w in draw_words(few, 2, 0, "a")], draw_words(few, 5, 0, "a") == few
+    (['good', 'today'], True)
+    """
+    ranked = sorted(candidates, key=lambda word: stable_hash(*key, word.start))
     return tuple(sorted(ranked[:n], key=lambda word: word.start))
 
 
@@ -201,10 +216,13 @@ def _core(text: str, start: int, end: int) -> tuple[int, int]:
     return start, stop
 
 
-def _carries_meaning(word: str, keep_stop_words: bool) -> bool:
+def _carries_meaning(word: str, keep_stop_words: bool, stop_words: frozenset[str]) -> bool:
+    plain = word.replace("’", "'").casefold()
+    if plain in stop_words:
+        return False
     if sum(map(str.isalnum, word)) == 1:
         return word in CHINESE_SINGLES_KEPT
-    return keep_stop_words or not ({word.replace("’", "'").casefold()} & (ENGLISH | CHINESE))
+    return keep_stop_words or not (plain in ENGLISH or plain in CHINESE)
 
 
 def _occurrences(text: str, word: str) -> Iterator[Word]:

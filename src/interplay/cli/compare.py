@@ -1,0 +1,109 @@
+"""`interplay compare`: options into a comparison, its page on disk and a few lines on the terminal. Computes nothing."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from interplay.errors import InterplayError
+
+READINGS = ("paper", "signed", "fixed-tau")
+
+
+def compare(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUN RUN...", help="Finished run folders, two or more.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to write the page; default comparison.html.")
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group",
+            metavar="NAME=RUN,RUN",
+            help="Show these runs as one line, their mean; may be repeated. Runs that differ in nothing but training.seed "
+            "are grouped without it.",
+        ),
+    ] = None,
+    axis: Annotated[str, typer.Option("--axis", help="steps, or epochs where the training rows are known.")] = "steps",
+    reading: Annotated[str, typer.Option("--reading", help="paper, signed or fixed-tau.")] = "paper",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print every table as JSON; the page is then written only with --out.")
+    ] = False,
+) -> None:
+    """Put two or more runs on one page with shared axes: LoRA against full, seeds, models."""
+    for name, given, known in (("--axis", axis, ("steps", "epochs")), ("--reading", reading, READINGS)):
+        if given not in known:
+            raise InterplayError(f"{name} is {given!r}, expected one of {', '.join(known)}")
+    groups = read_groups(group or [])
+    if out is not None and out.is_dir():
+        raise InterplayError(f"--out {str(out)!r} is a folder, expected the name of a page: end it in a file name")
+
+    import json
+
+    from interplay.cli.show import printable
+    from interplay.runs.comparison import compare_runs
+    from interplay.runs.comparison_tables import comparison_payload
+
+    comparison = compare_runs(runs or [], groups, axis)  # ty: ignore[invalid-argument-type]
+    payload = comparison_payload(comparison, reading)
+    page = out or (None if as_json else Path("comparison.html"))
+    if page is not None:
+        from interplay.report.comparison import write
+
+        write(payload, page)
+    if as_json:
+        print(json.dumps(payload, indent=1, allow_nan=False))
+        return
+    _show(payload)
+    print(f"Comparison: {printable(str(page))}")
+
+
+def read_groups(given: list[str]) -> dict[str, list[Path]]:
+    """`NAME=RUN,RUN` as name -> run folders.
+
+    >>> read_groups(["LoRA=runs/a,runs/b"])
+    {'LoRA': [PosixPath('runs/a'), PosixPath('runs/b')]}
+    """
+    groups: dict[str, list[Path]] = {}
+    for text in given:
+        name, equals, members = text.partition("=")
+        paths = [Path(part.strip()) for part in members.split(",") if part.strip()]
+        if not equals or not name.strip() or not paths:
+            raise InterplayError(f"--group {text!r}: write it as NAME=RUN,RUN")
+        if name.strip() in groups:
+            raise InterplayError(f"--group {name.strip()!r} is given twice: name every group once")
+        groups[name.strip()] = paths
+    return groups
+
+
+def _show(payload: dict[str, Any]) -> None:
+    """The runs and where they end, then what was found between them."""
+    from interplay.cli.show import number, printable, say
+
+    for note in payload["notes"]:
+        say(f"note: {note}")
+    rows = [["run", "group", "keep", "eval loss", "accuracy", "cancelled/sd"]]
+    for run in payload["overview"]:
+        kept = f"{run['recommended']}" + ("" if run["basis"] in (None, "rule") else "*")
+        figures = (
+            number(run["last_eval_loss"], 3),
+            number(run["last_accuracy"]),
+            number(run["last_cancelled_per_sd"], 1),
+        )
+        rows.append([printable(run["run"]), printable(run["group"]), kept, *figures])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        print("  ".join(cells).rstrip())
+    if any(run["basis"] not in (None, "rule") for run in payload["overview"]):
+        say("* named for want of evidence")
+    told: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for row in payload["paired"]:
+        found = told.setdefault((row["first"], row["second"]), set())
+        if row["distinguishable"]:
+            found.add((row["measure"], row["set"]))
+    for (first, second), found in told.items():
+        names = ", ".join(m + ("" if s == "all" else f" {s}") for m, s in sorted(found)) or "none"
+        say(f"{second} minus {first}, distinguishable at some checkpoint: {names}")

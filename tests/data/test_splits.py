@@ -1,0 +1,109 @@
+"""One file in three parts, and three files found in a folder."""
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interplay.data.rows import Message, Row
+from interplay.data.splits import data_settings, find_splits, split_rows
+from interplay.errors import InterplayError
+
+
+def rows_of(texts):
+    return [Row(f"r{i}", (Message("user", text),), "x", text, 0) for i, text in enumerate(texts)]
+
+
+TEXTS = st.lists(st.sampled_from([f"text {i}" for i in range(40)]), min_size=3, max_size=80).filter(
+    lambda texts: len(set(texts)) >= 3
+)
+
+
+@given(TEXTS, st.integers(0, 5))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_every_row_is_on_one_side_and_no_text_on_two(texts, seed):
+    rows = rows_of(texts)
+    parts = split_rows(rows, seed)
+    assert sorted(row.id for part in parts for row in part) == sorted(row.id for row in rows)
+    sides = [{row.text for row in part} for part in parts]
+    assert all(sides)
+    assert sum(map(len, sides)) == len(set(texts))
+    for part in parts:
+        assert list(part) == [row for row in rows if row in part], "in the order of the source"
+
+
+def test_shares_and_that_a_file_may_grow():
+    rows = rows_of(f"row {i}" for i in range(3000))
+    parts = split_rows(rows, 0)
+    assert [round(len(part) / 3000, 1) for part in parts] == [0.8, 0.1, 0.1]
+    few = split_rows(rows[:2000], 0)
+    for small, large in zip(few, parts, strict=True):
+        assert set(small) <= set(large)
+    shuffled = rows[:]
+    random.Random(0).shuffle(shuffled)
+    assert [set(part) for part in split_rows(shuffled, 0)] == [set(part) for part in parts]
+    assert split_rows(rows, 1) != parts
+
+
+def test_the_same_text_with_other_space_is_the_same():
+    rows = rows_of(["a b", " a b\n", "c", "d"])
+    [side] = [part for part in split_rows(rows, 0) if rows[0] in part]
+    assert rows[1] in side
+
+
+@pytest.mark.parametrize("texts", [[], ["a"], ["a", "b"], ["a", "a", "b", "b "]])
+def test_too_few_texts(texts):
+    with pytest.raises(
+        InterplayError, match=rf"three different texts at least, found {len({t.strip() for t in texts})}:"
+    ):
+        split_rows(rows_of(texts), 0)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train.tsv", "dev.tsv", "test.tsv", "emotions.txt"], ["train.tsv", "dev.tsv", "test.tsv"]),
+        (["Train.CSV", "Validation.CSV"], ["Train.CSV", "Validation.CSV", "Validation.CSV"]),
+        (["train.jsonl.gz", "test.jsonl"], ["train.jsonl.gz", "test.jsonl", "test.jsonl"]),
+        (
+            [f"{part}-00000-of-00001.parquet" for part in ("test", "train", "validation")],
+            [f"{part}-00000-of-00001.parquet" for part in ("train", "validation", "test")],
+        ),
+        (["go_train.json", "go_valid.json", "go_test.json"], ["go_train.json", "go_valid.json", "go_test.json"]),
+        (["train.json", "train_extra.json", "eval.json"], ["train.json", "eval.json", "eval.json"]),
+        (["train.json", "val.json", "dev.json"], ["train.json", "dev.json", "dev.json"]),
+    ],
+)
+def test_find_splits(tmp_path, names, expected):
+    for name in names:
+        (tmp_path / name).write_text("x")
+    assert [path.name for path in find_splits(tmp_path)] == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([], "no train file in the folder, found no data file"),
+        (["dev.csv", "notes.txt"], "no train file in the folder, found dev.csv: name them"),
+        (["train.csv"], "no file of held-out rows .* found train.csv"),
+        (["constrain.csv", "latest.csv"], "no train file in the folder, found constrain.csv, latest.csv"),
+        (["train-1.csv", "train-2.csv", "test.csv"], "2 files could be train .train-1.csv, train-2.csv"),
+        (["train.csv", "train.json", "test.csv"], "2 files could be train"),
+    ],
+)
+def test_find_splits_refuses_in_one_line(tmp_path, names, said):
+    for name in names:
+        (tmp_path / name).write_text("x")
+    with pytest.raises(InterplayError, match=said) as error:
+        find_splits(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_data_settings(tmp_path: Path):
+    one = tmp_path / "all.csv"
+    one.write_text("text,label\n")
+    assert data_settings(str(one)) == {"file": str(one), "train": None, "eval": None, "probes": None}
+    with pytest.raises(InterplayError, match=r"no data at .*nowhere.*: give a folder"):
+        data_settings(str(tmp_path / "nowhere"))
