@@ -47,6 +47,11 @@ def no_forward(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the model was run although everything was there")
 
-    for name in ("score_prepared", "evaluate"):
-        monkeypatch.setattr(f"interplay.runs.measure.{name}", refuse)
-    monkeypatch.setattr("interplay.runs.stages.finetune", refuse)
+    for name in (
+        "measure.score_prepared",
+        "tasks.score_eval",
+        "tasks.score_windows",
+        "tasks.greedy",
+        "stages.finetune",
+    ):
+        monkeypatch.setattr(f"interplay.runs.{name}", refuse)

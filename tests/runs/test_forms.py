@@ -41,7 +41,7 @@ def no_forward_after(monkeypatch):
         raise AssertionError("computed again")
 
     def now():
-        for name in ("measure.score_prepared", "measure.evaluate", "stages.finetune"):
+        for name in ("measure.score_prepared", "tasks.score_eval", "tasks.greedy", "stages.finetune"):
             monkeypatch.setattr(f"interplay.runs.{name}", refuse)
 
     return now

@@ -7,12 +7,13 @@ import numpy as np
 
 import interplay
 from interplay.data.prompts import template_hash, uses_chat
+from interplay.runs.conditions import Measured, baseline_condition
 from interplay.runs.inputs import Inputs
 from interplay.runs.measure import Calibration
-from interplay.runs.results import Measured
 from interplay.runs.settings import Settings
 from interplay.runs.stages import Context, States
 from interplay.scoring.noise import NARROW
+from interplay.training.methods import method_title
 
 MAX_SKIPPED_SHOWN = 200
 
@@ -25,7 +26,6 @@ def about_run(
     delta: Calibration,
     tokenizer,
     mask_id: int,
-    baseline_sha256: str | None,
 ) -> dict[str, Any]:
     """The part of the report that no table holds, as JSON-safe values; kept in `report.json`."""
     settings = context.settings
@@ -40,7 +40,7 @@ def about_run(
         "title": settings.name,
         "subtitle": _subtitle(settings),
         "version": interplay.__version__,
-        "method": _method(settings, inputs, states, measured, delta, tokenizer, mask_id, baseline_sha256),
+        "method": _method(settings, inputs, states, measured, delta, tokenizer, mask_id),
         "notes": notes,
         "skipped": [{"id": f"{o.stage}: {o.id}", "reason": o.reason} for o in context.omitted[:MAX_SKIPPED_SHOWN]],
     }
@@ -50,11 +50,9 @@ def _subtitle(settings: Settings) -> str:
     t = settings.training
     if t is None:
         how = "checkpoints of a finished training"
-    elif t.method == "lora":
-        how = f"LoRA r = {t.rank}, learning rate {t.learning_rate:g}, {t.steps} steps"
     else:
-        how = f"full fine-tuning, learning rate {t.learning_rate:g}, {t.steps} steps"
-    return f"{settings.model.name} · {settings.data.train or settings.data.probes} · {how}"
+        how = f"{method_title(t.method, t.rank)}, learning rate {t.learning_rate:g}, {t.steps} steps"
+    return f"{settings.model.name} · {settings.data.file or settings.data.train or settings.data.probes} · {how}"
 
 
 def _range(values: list[float], digits: str = ".2g") -> str:
@@ -69,7 +67,6 @@ def _method(
     delta: Calibration,
     tokenizer,
     mask_id: int,
-    baseline_sha256: str | None,
 ) -> list[dict[str, Any]]:
     units = [unit for condition in measured.units.values() for unit in condition if unit is not None]
     headers = [unit.header for unit in units]
@@ -145,13 +142,14 @@ def _method(
             "loss per response token with end of turn; accuracy = likeliest label, Wilson interval",
         ),
     ]
-    if settings.baseline is not None and baseline_sha256 is not None:
-        used = sum(unit is not None for unit in measured.units.get("baseline", []))
+    for index, (wanted, used) in enumerate(zip(settings.baseline, measured.baselines, strict=True)):
+        served = sum(unit is not None for unit in measured.units.get(baseline_condition(index), []))
         rows.append(
             (
                 "Baseline LLM",
-                settings.baseline.name,
-                f"{used} probes, {settings.baseline.few_shot} examples in its prompt; weights {baseline_sha256[:16]}",
+                wanted.name,
+                f"architecture family {used.family}{' as the model itself' if used.same_family else ''}; {served} probes, "
+                f"{wanted.few_shot} examples in its prompt; weights {used.sha256[:16]}",
             )
         )
     return [{"name": name, "value": value, "note": note} for name, value, note in rows]

@@ -8,7 +8,9 @@ checkpoints/        checkpoint-<step> of the training, and its log
 calibration.json    noise and tolerance, from step 0
 units/              one file per sample and condition
 task/               eval loss and accuracy per step
-units.parquet, trajectory.parquet, trajectory_samples.parquet, task.parquet
+units.parquet, trajectory.parquet, trajectory_samples.parquet, trajectory_sets.parquet
+views.parquet, floors.parquet, multiples.parquet, baselines.parquet, controls.json: what it is held against
+task.parquet, correlations.parquet
 recommendation.json, report.json, report.html
 times.json          seconds per phase: with environment.json the only files that may differ between equal runs
 manifest.json       SHA-256 of the results; written last, so its existence means the run is whole
@@ -26,7 +28,7 @@ from typing import Any, TextIO
 from interplay.atomic import write_text
 from interplay.errors import InterplayError
 from interplay.runs.files import file_hashes, read_json, sweep, write_json
-from interplay.runs.reading import difference, parse_yaml, read_yaml
+from interplay.runs.reading import difference, parse_yaml
 from interplay.runs.settings import Settings, dump_settings, load_settings
 
 PACKAGES = ("interplay", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy", "pandas", "pyarrow")
@@ -98,7 +100,8 @@ class RunFolder:
             ) from error
 
     def _refuse_changes(self, settings: Settings) -> None:
-        old = read_yaml(self.path / "settings.yaml")
+        # Through the settings, so that a key that is new since then counts as its default.
+        old = parse_yaml(dump_settings(self.settings()))
         changes = difference(old, parse_yaml(dump_settings(settings)))
         if changes:
             shown = "; ".join(changes[:6]) + (f"; and {len(changes) - 6} more" if len(changes) > 6 else "")

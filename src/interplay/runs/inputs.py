@@ -8,13 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from interplay.data.rows import Row, Sample
-from interplay.data.samples import choose_samples
+from interplay.data.samples import choose_samples, redraw
 from interplay.data.sources import ReadResult, read_rows
+from interplay.data.splits import split_rows
+from interplay.data.stopwords import stop_words
 from interplay.data.template import PromptTemplate
 from interplay.data.words import stable_hash
 from interplay.errors import InterplayError
+from interplay.runs.conditions import baseline_condition
 from interplay.runs.files import sha256_json
-from interplay.runs.settings import BaselineSettings, Settings
+from interplay.runs.settings import BaselineSettings, Settings, WordingSettings
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,28 @@ class Omitted:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """The probes once more, in another wording or with other words; None where a probe has no such variant."""
+
+    name: str
+    samples: tuple[Sample | None, ...]
+    template: PromptTemplate
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """Rows and probes of a run. `rephrased` and `baseline` hold the probes again in another wording, words unchanged."""
+    """Rows and probes of a run, and the probes' variants: other wordings keep the words, `draws` keep the wording."""
 
     train: tuple[Row, ...]
     eval: tuple[Row, ...]
     labels: tuple[str, ...] | None
     probes: tuple[Sample, ...]
-    rephrased: tuple[Sample, ...] | None
-    baseline: tuple[Sample, ...] | None
     template: PromptTemplate
-    rephrased_template: PromptTemplate | None
-    baseline_template: PromptTemplate | None
+    rephrased: Variant | None
+    few_shot: Variant | None
+    format: Variant | None
+    draws: tuple[Variant, ...]
+    baselines: tuple[Variant, ...]
     omitted: tuple[Omitted, ...]
     notes: tuple[str, ...]
 
@@ -109,63 +122,121 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
     Raises InterplayError when a source cannot be read or no probe is left.
     """
     data, omitted, notes = settings.data, [], []
-    plain = settings.template()
+    reader = _Reader(settings)
+    train = reader.rows("train", settings.template(), omitted)
+    template = settings.template(examples(train, settings.prompt.few_shot, settings.seed))
+    if template.few_shot:
+        train = reader.rows("train", template)
+    held_out = reader.rows("eval", template, omitted)
+    source = reader.rows("probes", template, omitted)
 
-    def read(source: str, template: PromptTemplate, stage: str, note: bool = True) -> ReadResult:
-        result = read_rows(source, data.form, columns=data.columns or None, template=template)
-        if note:
-            omitted.extend(Omitted(stage, s.id, s.reason) for s in result.skipped)
-        return result
-
-    trained = read(data.train, plain, "train") if data.train else None
-    template = settings.template(examples(trained.rows, settings.prompt.few_shot, settings.seed) if trained else ())
-    if trained is not None and template.few_shot:
-        trained = read(data.train or "", template, "train", note=False)
-    held_out = read(data.eval, template, "eval") if data.eval else None
-    source = read(data.probes, template, "probes")
-    labels = (trained or held_out or source).labels
-
-    known = {row.text.strip() for row in trained.rows} if trained else set()
+    known = {row.text.strip() for row in train}
     candidates = []
-    for row in source.rows:
+    for row in source:
         if row.text.strip() in known:
             omitted.append(Omitted("probes", row.id, "its text is also a training text, a probe must be held out"))
         else:
             candidates.append(row)
     probes = _choose(candidates, settings, usable, omitted, notes)
-    if held_out and (seen := sum(row.text.strip() in known for row in held_out.rows)):
-        notes.append(f"{seen} of {len(held_out.rows)} eval rows have a training text, so eval loss flatters.")
+    if seen := sum(row.text.strip() in known for row in held_out):
+        notes.append(f"{seen} of {len(held_out)} eval rows have a training text, so eval loss flatters.")
 
-    baseline_template = None
-    if settings.baseline is not None:
-        baseline_template = _baseline_template(settings.baseline, trained.rows if trained else (), settings.seed)
-    other = settings.template(template.few_shot, rephrased=True) if settings.prompt.rephrased else None
+    def reworded(name: str, other: PromptTemplate) -> Variant:
+        rows = {row.id: row for row in reader.rows("probes", other)}
+        return Variant(name, tuple(replace(sample, row=rows[sample.id]) for sample in probes), other)
+
+    def worded(wording: WordingSettings | None, few_shot: int) -> PromptTemplate:
+        shown = examples(train, few_shot, settings.seed) if few_shot else template.few_shot
+        return settings.template(shown, wording=wording)
+
+    prompt, controls = settings.prompt, settings.controls
     return Inputs(
-        train=seeded_choice(trained.rows, data.train_rows, settings.seed, "train") if trained else (),
-        eval=seeded_choice(held_out.rows, data.eval_rows, settings.seed, "eval") if held_out else (),
-        labels=labels,
+        train=seeded_choice(train, data.train_rows, settings.seed, "train"),
+        eval=seeded_choice(held_out, data.eval_rows, settings.seed, "eval"),
+        labels=reader.labels,
         probes=probes,
-        rephrased=_reword(probes, read(data.probes, other, "probes", note=False)) if other else None,
-        baseline=_reword(probes, read(data.probes, baseline_template, "probes", note=False))
-        if baseline_template
-        else None,
         template=template,
-        rephrased_template=other,
-        baseline_template=baseline_template,
+        rephrased=reworded("rephrased", worded(prompt.rephrased, 0)) if prompt.rephrased else None,
+        few_shot=reworded("few-shot", worded(None, controls.few_shot)) if controls.few_shot else None,
+        format=reworded("format", worded(controls.format, 0)) if controls.format else None,
+        draws=tuple(_redrawn(probes, draw, settings, template, usable) for draw in range(2, controls.draws + 1)),
+        baselines=tuple(
+            reworded(baseline_condition(i), _baseline_template(baseline, train, settings.seed))
+            for i, baseline in enumerate(settings.baseline)
+        ),
         omitted=tuple(omitted),
         notes=tuple(notes),
     )
 
 
+class _Reader:
+    """The rows of each stage in any wording, whether three sources are given or one that is split; `labels` once it read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.labels: tuple[str, ...] | None = None
+
+    def rows(self, stage: str, template: PromptTemplate, omitted: list[Omitted] | None = None) -> tuple[Row, ...]:
+        """Rows of "train", "eval" or "probes"; none where no source is given. What is skipped goes to `omitted`."""
+        data = self.settings.data
+        source = data.file or getattr(data, stage)
+        if source is None:
+            return ()
+        result: ReadResult = read_rows(source, data.form, columns=data.columns or None, template=template)
+        # A single file's skipped rows are named once, with the stage that is always read.
+        if omitted is not None and (data.file is None or stage == "probes"):
+            omitted.extend(Omitted("data" if data.file else stage, s.id, s.reason) for s in result.skipped)
+        if self.labels is None:
+            self.labels = result.labels
+        return getattr(split_rows(result.rows, self.settings.seed), stage) if data.file else result.rows
+
+
+def _redrawn(
+    probes: Sequence[Sample],
+    draw: int,
+    settings: Settings,
+    template: PromptTemplate,
+    usable: Callable[[Sample], object],
+) -> Variant:
+    """Another draw of words for every probe; None where its text has no other words than those drawn first."""
+    wanted = settings.probes
+    again = [
+        redraw(
+            sample,
+            draw,
+            wanted.n,
+            settings.seed,
+            words=wanted.words,
+            language=wanted.language,
+            stop_words=stop_words(wanted.stop_words),
+            check=usable,
+        )
+        for sample in probes
+    ]
+    pairs = zip(probes, again, strict=True)
+    return Variant(f"words-{draw}", tuple(new if new.words != old.words else None for old, new in pairs), template)
+
+
 def _choose(
     rows: list[Row], settings: Settings, usable: Callable[[Sample], object], omitted: list[Omitted], notes: list[str]
 ) -> tuple[Sample, ...]:
-    choice = choose_samples(rows, settings.probes.count, settings.probes.n, settings.seed, check=usable)
+    wanted = settings.probes
+    choice = choose_samples(
+        rows,
+        wanted.count,
+        wanted.n,
+        settings.seed,
+        words=wanted.words,
+        language=wanted.language,
+        stop_words=stop_words(wanted.stop_words),
+        check=usable,
+    )
     omitted.extend(Omitted("probes", s.id, s.reason) for s in choice.skipped)
     notes.extend(choice.notes)
     if not choice.samples:
         raise InterplayError(
-            f"data.probes {settings.data.probes!r} gave no usable probe prompt" + _first_reason(omitted)
+            f"data.probes {settings.data.file or settings.data.probes!r} gave no usable probe prompt"
+            + _first_reason(omitted)
         )
     return choice.samples
 
@@ -181,9 +252,3 @@ def _baseline_template(baseline: BaselineSettings, rows: Sequence[Row], seed: in
         chat=baseline.chat,
         few_shot=examples(rows, baseline.few_shot, seed),
     )
-
-
-def _reword(probes: Sequence[Sample], result: ReadResult) -> tuple[Sample, ...]:
-    """The same probes and words in the wording that `result` was read with."""
-    rows = {row.id: row for row in result.rows}
-    return tuple(replace(sample, row=rows[sample.id]) for sample in probes)

@@ -15,8 +15,7 @@ from interplay.runs.files import keep_json, kept_json, sha256_json
 from interplay.runs.settings import Settings
 from interplay.runs.units import FORMAT, Unit, UnitHeader, load_unit, save_unit, unit_path
 from interplay.scoring.noise import REFUSED, noise_share, noise_warning
-from interplay.scoring.score import Prepared, score_prepared
-from interplay.training.task_metrics import EvalSet, evaluate
+from interplay.scoring.score import Prepared, UnitScores, score_prepared, score_together
 
 
 @dataclass(frozen=True)
@@ -133,36 +132,53 @@ def unit_key(condition: Condition, prepared: Prepared, settings: Settings) -> st
 
 def measure(folder: Path, condition: Condition, settings: Settings, advance: Callable[..., None]) -> list[Unit | None]:
     """All units of a condition, from disk where valid. `advance()` is called once a probe."""
-    units: list[Unit | None] = []
-    missing = []
-    for index, prepared in enumerate(condition.probes):
-        unit = None
-        if prepared is not None:
-            unit = load_unit(unit_path(folder, condition.name, index), unit_key(condition, prepared, settings))
-            if unit is None:
-                missing.append(index)
-                units.append(None)
+    return measure_together(folder, (condition,), settings, advance)[condition.name]
+
+
+def measure_together(
+    folder: Path, conditions: Sequence[Condition], settings: Settings, advance: Callable[..., None]
+) -> dict[str, list[Unit | None]]:
+    """All units of several questions to one model state, by condition; a probe's missing ones come from one evaluation.
+
+    The conditions differ in what is asked behind the prompt (and in their tolerance), never in model, prompt or words. A
+    unit's bytes do not depend on which others were missing with it.
+    """
+    first = conditions[0]
+    units: dict[str, list[Unit | None]] = {c.name: [None] * len(c.probes) for c in conditions}
+    missing: dict[int, list[Condition]] = {}
+    for index in range(len(first.probes)):
+        for c in conditions:
+            prepared = c.probes[index]
+            if prepared is None:
                 continue
-        units.append(unit)
-        advance(note=condition.name)
+            unit = load_unit(unit_path(folder, c.name, index), unit_key(c, prepared, settings))
+            units[c.name][index] = unit
+            if unit is None:
+                missing.setdefault(index, []).append(c)
+        if index not in missing:
+            advance(note=first.name)
     if missing:
-        with condition.open() as model:
-            for index in missing:
-                prepared = condition.probes[index]
-                assert prepared is not None
-                units[index] = unit = _compute(model, condition, prepared, settings)
-                save_unit(unit_path(folder, condition.name, index), unit)
-                advance(note=condition.name)
+        with first.open() as model:
+            for index, asked in missing.items():
+                for c, unit in zip(asked, _compute(model, asked, index, settings), strict=True):
+                    units[c.name][index] = unit
+                    save_unit(unit_path(folder, c.name, index), unit)
+                advance(note=first.name)
     return units
 
 
-def _compute(model, condition: Condition, prepared: Prepared, settings: Settings) -> Unit:
-    scored = score_prepared(
+def _compute(model, asked: Sequence[Condition], index: int, settings: Settings) -> list[Unit]:
+    prepared = [p for c in asked if (p := c.probes[index]) is not None]
+    scores = score_together(
         model,
         prepared,
         batch_tokens=settings.scoring.batch_tokens,
         noise_coalitions=settings.scoring.noise_coalitions,
     )
+    return [_solve(c, p, s, settings) for c, p, s in zip(asked, prepared, scores, strict=True)]
+
+
+def _solve(condition: Condition, prepared: Prepared, scored: UnitScores, settings: Settings) -> Unit:
     # One unit at a time, so that its bytes do not depend on which others had to be computed.
     effects = extract(scored.values, tolerance=condition.tolerance, gap=settings.effects.gap)
     header = UnitHeader(
@@ -186,41 +202,3 @@ def _compute(model, condition: Condition, prepared: Prepared, settings: Settings
         converged=bool(effects.converged),
     )
     return Unit(header, scored.values, np.stack([effects.and_effects, effects.or_effects]))
-
-
-def measure_task(
-    file: Path,
-    data: EvalSet,
-    weights: tuple[str, str],
-    step: int,
-    open_model: Callable[[], AbstractContextManager[Any]],
-    settings: Settings,
-    advance: Callable[..., None],
-    checkpoints_done: int,
-) -> dict[str, Any]:
-    """Eval loss and accuracy of one checkpoint, kept in `file`. `weights`: SHA-256 of the base and of the checkpoint."""
-    key = sha256_json(
-        [
-            weights,
-            settings.model.dtype,
-            [(e.input_ids, e.target_ids) for e in data.encoded],
-            data.gold,
-            data.label_ids,
-        ]
-    )
-    if (kept := kept_json(file, key)) is not None:
-        advance((checkpoints_done + 1) * len(data.encoded))
-        return kept
-    before = checkpoints_done * len(data.encoded)
-    with open_model() as model:
-        metrics = evaluate(
-            model,
-            data,
-            batch_tokens=settings.scoring.batch_tokens,
-            progress=lambda done, total: advance(before + done, note=f"step {step}"),
-        )
-    result = {"step": step, **asdict(metrics)}
-    if not math.isfinite(metrics.eval_loss):
-        result["eval_loss"] = None
-    keep_json(file, key, result)
-    return result

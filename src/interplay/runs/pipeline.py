@@ -9,27 +9,24 @@ from typing import Any
 
 from interplay.report import write
 from interplay.runs.about import about_run
+from interplay.runs.conditions import Measured, offsets
+from interplay.runs.extraction import Extraction, label_rows, prepare_one
 from interplay.runs.folder import RunFolder
 from interplay.runs.inputs import read_inputs
 from interplay.runs.payload import build_payload
 from interplay.runs.progress import Progress
-from interplay.runs.results import Measured, churn_floor, summary_table, task_frame, write_results
+from interplay.runs.results import churn_floor, summary_table, write_results
 from interplay.runs.settings import Settings
 from interplay.runs.stages import (
     Context,
-    calibrate_model,
     choose_device,
-    extract_units,
     find_states,
-    label_rows,
-    measure_baseline,
-    measure_tasks,
-    prepare_one,
-    prepare_probes,
     quiet_libraries,
     refuse_noise_before_training,
     train,
 )
+from interplay.runs.task_tables import task_frame
+from interplay.runs.tasks import measure_tasks, read_extra
 from interplay.scoring.models import load_tokenizer
 from interplay.verdict import Recommendation
 
@@ -62,46 +59,44 @@ def _run(context: Context) -> RunResult:
     settings, folder = context.settings, context.folder
     with context.progress.phase("finding the models (a GGUF file is converted once)"):
         tokenizer = load_tokenizer(settings.model.name, revision=settings.model.revision)
-        if settings.baseline is not None:  # a misspelt name must not cost a training first
-            load_tokenizer(settings.baseline.name, revision=settings.baseline.revision)
+        for baseline in settings.baseline:  # a misspelt name must not cost a training first
+            load_tokenizer(baseline.name, revision=baseline.revision)
     with context.progress.phase("reading data"):
         inputs = read_inputs(settings, usable=lambda s: prepare_one(s, tokenizer, settings, settings.template(), None))
+        read_extra(settings, inputs.template)  # a file that is missing must not cost a training first
     context.notes += inputs.notes
     context.omitted += inputs.omitted
     folder.claim_data(inputs.fingerprint(), inputs.describe())
 
-    among = label_rows(inputs.probes, inputs.labels, settings)
-    probes = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.probes)
     if settings.training is not None:
+        among = label_rows(
+            inputs.probes, inputs.labels, settings.scoring.among_labels or settings.controls.labels is True
+        )
+        among = among if settings.scoring.among_labels else None
+        probes = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.probes)
         refuse_noise_before_training(context, probes)
         train(context, inputs, tokenizer)
     states = find_states(context)
-    rephrased = None
-    if inputs.rephrased is not None and inputs.rephrased_template is not None:
-        template = inputs.rephrased_template
-        among = label_rows(inputs.rephrased, inputs.labels, settings)
-        rephrased = prepare_probes(context, inputs.rephrased, tokenizer, template, among, "rephrased")
-    else:
-        context.notes.append(
-            "prompt.rephrased is null, so there is no churn floor: removed and emerged stand without it."
-        )
-    delta = calibrate_model(context, states, probes)
-    units = extract_units(context, states, delta.tolerance, probes, rephrased)
+    extracted = Extraction(context, states, inputs).run()
     task = measure_tasks(context, states, inputs)
-    baseline = measure_baseline(context, inputs)
-    if baseline is not None:
-        units["baseline"] = baseline[0]
 
     with context.progress.phase("trajectory and report"):
-        measured = Measured(tuple(c.step for c in states.checkpoints), states.reference.step, units, task)
-        about = about_run(
-            context, inputs, states, measured, delta, tokenizer, probes[0].mask_id, baseline and baseline[1]
+        measured = Measured(
+            steps=tuple(c.step for c in states.checkpoints),
+            reference=states.reference.step,
+            units=extracted.units,
+            task=task,
+            second_reference=extracted.second_reference,
+            baselines=extracted.baselines,
+            words={1: offsets(inputs.probes)}
+            | {draw: offsets(variant.samples) for draw, variant in enumerate(inputs.draws, start=2)},
         )
+        about = about_run(context, inputs, states, measured, extracted.delta, tokenizer, extracted.mask_id)
         track, verdict = write_results(settings, folder.path, measured, about)
         report = folder.path / "report.html"
         write(build_payload(folder), report)
     folder.finish(context.progress.seconds)
-    table = summary_table(track, task_frame(folder.path, measured))
+    table = summary_table(track, task_frame(folder.path, measured.task, settings))
     return RunResult(
         folder.path, report, verdict, table, churn_floor(track), tuple(context.notes), len(context.omitted)
     )

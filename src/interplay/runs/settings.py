@@ -38,13 +38,29 @@ class ModelSettings(_Strict):
 class DataSettings(_Strict):
     """Rows to train on, to evaluate on, and to choose probe prompts from."""
 
+    file: str | None = Field(
+        None, description="one file for everything: split by a hash of each text into train 80 %, eval and probes 10 %"
+    )
     train: str | None = Field(None, description="file, emotions:SPLIT or hub:owner/name; needed to train")
     eval: str | None = Field(None, description="held-out rows for eval loss and accuracy; null measures neither")
-    probes: str = Field(description="rows the probe prompts are chosen from; must be held out")
+    probes: str | None = Field(None, description="rows the probe prompts are chosen from; must be held out")
     form: Literal[FORM_NAMES] = "auto"  # ty: ignore[invalid-type-form]
     columns: dict[str, str] = Field(default_factory=dict, description="role: column, for example text: comment")
     train_rows: int | None = Field(None, ge=1, description="use at most this many training rows (seeded choice)")
     eval_rows: int | None = Field(200, ge=1, description="use at most this many eval rows (seeded choice)")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "DataSettings":
+        if self.file is not None and (self.train or self.eval or self.probes):
+            raise ValueError("data.file is split into train, eval and probes: remove it, or remove those three")
+        if self.file is None and self.probes is None:
+            raise ValueError("data.probes is missing: name the held-out rows that probe prompts are chosen from")
+        return self
+
+    @property
+    def has_train(self) -> bool:
+        """Whether there are rows to train on, or to take few-shot examples from."""
+        return self.file is not None or self.train is not None
 
 
 class WordingSettings(_Strict):
@@ -79,6 +95,15 @@ class ProbeSettings(_Strict):
 
     count: int = Field(12, ge=1)
     n: int = Field(10, ge=2, description="words per prompt, 2 to 16 [lineage: 10]; 2^n forward passes each")
+    words: Literal["content", "all", "given"] = Field(
+        "content",
+        description="which words may be drawn: content words [lineage], all (stop words too), or those each row gives "
+        "in its column `words`",
+    )
+    language: Literal["auto", "en", "zh"] = Field("auto", description="how words are split; zh needs jieba")
+    stop_words: str | None = Field(
+        None, description="more words that are never drawn: legal, or with commas between them"
+    )
 
     @field_validator("n")
     @classmethod
@@ -94,11 +119,21 @@ class ProbeSettings(_Strict):
 class TrainingSettings(_Strict):
     """Supervised fine-tuning with TRL's SFTTrainer. Rank, rate, schedule and targets are the paper's."""
 
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "full", "dora", "ia3", "qlora"] = Field(
+        "lora", description="LoRA [paper], full fine-tuning, DoRA, IA3, or LoRA on a base held in 4 bits"
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**32,
+        description="of the order of rows, dropout and LoRA's start; null: seed. Data and probes keep seed",
+    )
     rank: int = Field(8, ge=1, description="LoRA rank [paper]")
     alpha: float = Field(16, gt=0, description="LoRA alpha [ours]")
     dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout [ours]")
-    targets: str = Field("all-linear", description="LoRA target modules [paper: all linear layers]")
+    targets: str = Field(
+        "all-linear", description="target modules [paper: all linear layers]; of IA3: keys, values and down projections"
+    )
     learning_rate: float = Field(1e-4, gt=0, description="[paper]")
     # Those of transformers that need no further arguments and no metric.
     scheduler: Literal[
@@ -164,6 +199,49 @@ class BaselineSettings(WordingSettings):
     )
 
 
+class TaskSettings(_Strict):
+    """What happens to the task, and to what the model knew before."""
+
+    ood: str | None = Field(None, description="out-of-domain rows: loss, accuracy and macro-F1 on them")
+    ood_form: Literal[FORM_NAMES] = "auto"  # ty: ignore[invalid-type-form]
+    ood_rows: int | None = Field(200, ge=1)
+    retention: str | None = Field(None, description="a plain text file: perplexity on it shows what is forgotten")
+    retention_tokens: int = Field(4096, ge=16, description="tokens of it that are read")
+    kl: bool = Field(True, description="KL divergence to step 0 at the first response token of the eval prompts")
+    generate_rows: int | None = Field(
+        None,
+        ge=0,
+        description="eval rows answered freely, for exact match and ROUGE-L; null: 32 where rows have no labels, else 0",
+    )
+    generate_tokens: int = Field(64, ge=1, description="tokens of an answer at most")
+
+
+class ControlSettings(_Strict):
+    """What the figures are held against beside the nulls [ours]. Each costs units; see docs/design/controls.md."""
+
+    precision: Literal["float32", "float64", "bfloat16", "float16"] | None = Field(
+        "bfloat16", description="second precision, at the reference: the churn of rounding alone; null leaves it out"
+    )
+    reference: int | Literal["auto"] | None = Field(
+        "auto",
+        description="second reference step; auto: the first where v(N) has made 80 % of its rise, that is after the "
+        "answer's format is learnt; null leaves it out. Costs no units",
+    )
+    draws: int = Field(2, ge=1, le=16, description="draws of words a prompt, the first included")
+    draw_steps: Literal["reference", "all"] = Field("reference", description="where the other draws are measured")
+    labels: Literal["auto"] | bool = Field(
+        "auto",
+        description="log-odds among the label tokens as well, at every step; auto: where rows have labels and one token is "
+        "scored, so that it costs no forward pass",
+    )
+    few_shot: int = Field(
+        0, ge=0, description="step 0 once more with this many training rows as examples in its prompt"
+    )
+    format: WordingSettings | None = Field(
+        None, description="step 0 once more with a wording that states the answer's format"
+    )
+
+
 class DynamicsSettings(_Strict):
     """Nulls and intervals."""
 
@@ -187,8 +265,17 @@ class Settings(_Strict):
     checkpoints: CheckpointSettings = CheckpointSettings()
     scoring: ScoringSettings = ScoringSettings()
     effects: EffectSettings = EffectSettings()
-    baseline: BaselineSettings | None = None
+    task: TaskSettings = TaskSettings()
+    baseline: tuple[BaselineSettings, ...] = Field((), description="one baseline LLM, or a list of them")
+    controls: ControlSettings = ControlSettings()
     dynamics: DynamicsSettings = DynamicsSettings()
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _one_baseline(cls, value: Any) -> Any:
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, (Mapping, BaselineSettings)) else value
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
@@ -198,14 +285,15 @@ class Settings(_Strict):
             )
         if self.training is not None and self.checkpoints.folder is not None:
             raise ValueError("training and checkpoints.folder exclude each other: remove one")
-        if self.training is not None and self.data.train is None:
+        if self.training is not None and not self.data.has_train:
             raise ValueError("training needs data.train: name the rows to train on")
-        few = self.prompt.few_shot or (self.baseline.few_shot if self.baseline else 0)
-        if few and self.data.train is None:
+        few = self.prompt.few_shot or self.controls.few_shot or any(b.few_shot for b in self.baseline)
+        if few and not self.data.has_train:
             raise ValueError("few_shot examples are taken from data.train: name it, or set few_shot to 0")
-        schedule, reference = self.schedule(), self.dynamics.reference
-        if schedule is not None and reference is not None and reference not in schedule:
-            raise ValueError(f"dynamics.reference is {reference}, no measured step: choose one of {schedule}")
+        schedule = self.schedule()
+        for key, step in (("dynamics", self.dynamics.reference), ("controls", self.controls.reference)):
+            if schedule is not None and isinstance(step, int) and step not in schedule:
+                raise ValueError(f"{key}.reference is {step}, no measured step: choose one of {schedule}")
         return self
 
     def schedule(self) -> list[int] | None:
@@ -221,9 +309,11 @@ class Settings(_Strict):
         listed, goes_on = ([], True) if steps is None else _listed(steps)
         return None if goes_on else sorted({0, *listed})
 
-    def template(self, few_shot: Iterable[tuple[str, str]] = (), *, rephrased: bool = False) -> PromptTemplate:
-        """The prompt template, or the rephrased one."""
-        wording = self.prompt.rephrased if rephrased and self.prompt.rephrased else self.prompt
+    def template(
+        self, few_shot: Iterable[tuple[str, str]] = (), *, wording: WordingSettings | None = None
+    ) -> PromptTemplate:
+        """The prompt template, in the run's own wording or another one."""
+        wording = wording or self.prompt
         return PromptTemplate(
             system=wording.system, template=wording.template, chat=self.prompt.chat, few_shot=tuple(few_shot)
         )
@@ -306,6 +396,8 @@ def _located(loc: tuple) -> tuple[list[str], list[str]]:
     for part in loc:
         if model is None:
             break
+        if isinstance(part, int):  # the place in a list of sections, mostly a list of one that was given without its brackets
+            continue
         known = list(model.model_fields)
         path.append(str(part))
         field = model.model_fields.get(str(part))

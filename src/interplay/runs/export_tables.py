@@ -1,0 +1,350 @@
+"""Tables of an export: which there are, what their columns mean, and how they become CSV that a spreadsheet cannot run.
+
+It turns what a run holds into long tidy frames; no figure in them is computed here.
+"""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from interplay.atomic import replacing, write_bytes
+from interplay.dynamics.sets import READINGS, SETS
+from interplay.runs.conditions import step_name
+
+if TYPE_CHECKING:
+    from interplay.runs.export import RunTables
+
+ARRAYS = ("scores", "and_effects", "or_effects")
+KINDS = ("and", "or")
+DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
+
+_SUMMARY = {
+    "reading": "definition of the sets: paper, signed (a flipped sign is another interaction), fixed-tau",
+    "step": "optimiser step of the checkpoint",
+    "set": "all, preserved, emerged, removed, kept (salient now and at the reference), reentered",
+    "measure": "what was measured",
+    "order": "number of words of the interactions, 0: not by order",
+    "value": "mean over prompts",
+    "lo": "lower end of the 95 % interval over prompts (bootstrap)",
+    "hi": "upper end of it",
+    "null": "mean over prompts of the measure under its null",
+    "null_lo": "lower end of the null's interval",
+    "null_hi": "upper end of it",
+    "samples": "prompts on which the measure is defined",
+    "sample": "id of the prompt",
+}
+COLUMNS: dict[str, str] = {
+    **_SUMMARY,
+    "view": "the same trajectory computed another way; controls of the run say what differs",
+    "baseline": "the baseline LLM that gamma is measured against",
+    "reference": "the step that removed and emerged are relative to",
+    "floor": "the change that means nothing: rephrased prompt, precision, or words",
+    "ratio": "value of the checkpoint over the floor's (ratio of means over prompts)",
+    "interaction": "measure of the interactions",
+    "task": "column of the task table",
+    "rho": "Spearman's rank correlation over checkpoints",
+    "checkpoints": "checkpoints it rests on",
+    "condition": "model state and wording: step-000040, step-000000-rephrased, baseline",
+    "sample_id": "id of the prompt",
+    "words": "the interaction's words, or the prompt's chosen words, as a JSON list",
+    "kind": "and: the effect needs all its words; or: any one of them brings it (in units: see condition)",
+    "mask": "the words as bits: bit i set = word i of the prompt",
+    "effect": "effect at this step (log-odds)",
+    "effect_reference": "effect of the same interaction at the reference step (log-odds)",
+    "tau": "salient above this size, at this step",
+    "target": "the response token that is scored",
+    "target_ids": "its token ids",
+    "score_full": "score with all words (log-odds)",
+    "score_empty": "score with none of them (log-odds)",
+    "salient": "salient interactions",
+    "n": "words of the prompt",
+    "objective": "sum of all absolute effects",
+    "gap": "certified relative duality gap of the split",
+    "residual": "largest difference between scores and the logical model",
+    "tolerance": "delta, what that difference may be",
+    "iterations": "of the solver",
+    "converged": "whether the certificate was reached",
+    "noise_sigma": "measured numerical noise of one score",
+    "dtype": "precision of scoring",
+    "mask_id": "token that stands for a masked word",
+    "weights_sha256": "hash of the model's weights",
+    "prompt_sha256": "hash of the prompt",
+    "key": "hash of everything the unit depends on",
+    "text": "the prompt",
+    "label": "its gold label",
+    "scores": "scores of all 2^n coalitions, by mask",
+    "and_effects": "AND effects of all 2^n coalitions, by mask",
+    "or_effects": "OR effects, likewise",
+    "coalition": "the words as bits",
+    "code": "sets as bits: all, preserved, emerged, removed, kept, reentered",
+    "name": "name of the figure, or of the rival rule",
+    "part": "evidence (figures behind the answer), rival (what another rule picks) or answer",
+    "eval_loss": "mean loss on held-out rows (nats)",
+    "train_loss": "mean training loss since the checkpoint before (nats)",
+    "accuracy": "share of held-out rows whose label the model ranks first",
+    "rows": "held-out rows",
+    "macro_f1": "F1, every label counting the same",
+    "exact_match": "share of freely generated answers that equal the gold one",
+    "rouge_l": "ROUGE-L of freely generated answers",
+    "kl_base": "KL divergence from step 0 at the first response token (nats)",
+    "kl_base_reverse": "the same, the other way round",
+    "retention_ppl": "perplexity on plain text",
+    "ood_loss": "loss on out-of-domain rows (nats)",
+    "ood_accuracy": "accuracy on them",
+    "ood_macro_f1": "macro-F1 on them",
+    **{name: f"whether the interaction is in the set {name!r} at this step" for name in SETS},
+}
+PER_SAMPLE = {"value": "the measure on this prompt", "null": "the measure under its null on this prompt"}
+FIGURES = {
+    "evolution-orders": "strength by number of words, positive up and negative down, for each set and checkpoint",
+    "evolution-count": "how many interactions are preserved, emerged, removed, with their churn floor",
+    "evolution-strength": "how strong they are together",
+    "rho": "how little the effects of a set cancel, beside random signs",
+    "gamma": "the share of strength the baseline LLM holds too, beside shuffled words",
+    "sufficiency": "loss when each set alone predicts the target, beside random sets",
+    "contribution": "what one interaction of a set adds, beside random sets",
+    "mean-order": "number of words of an interaction, weighted by strength",
+    "scale": "strength of all effects, spread of the score, and what is free of scale",
+    "task": "every task metric that was measured",
+    "matching": "the score of every coalition against the sum of its interactions (points thinned, the largest difference is not)",
+    "sparsity": "sizes of effects by rank: median over prompts, band from the 10th to the 90th percentile",
+    "churn-multiples": "what is removed and emerges, in units of each churn floor; 1 is the floor",
+    "churn-floors": "the churn floors themselves",
+    "views": "the trajectory computed in other ways; beyond three lines only the first keeps its interval",
+    "gamma-baselines": "gamma against each baseline LLM",
+    "correlations": "rank correlation of interaction measures with task metrics over checkpoints",
+}
+ABOUT = {
+    "trajectory": "every curve: means over prompts with intervals and nulls",
+    "trajectory_samples": "the same, prompt by prompt",
+    "trajectory_sets": "which interaction is in which set; codes, see interactions for words",
+    "units": "one row per prompt and condition: scores and effects with their certificate",
+    "interactions": "one row per interaction that is salient at a step or removed since the reference, under each reading",
+    "probes": "the prompts and their chosen words",
+    "recommendation": "the checkpoint recommended, the figures behind it, and what other rules pick",
+    "task": "the task's metrics at each checkpoint",
+    "views": "the trajectory computed in other ways",
+    "floors": "churn floors at the reference",
+    "multiples": "removed and emerged in units of those floors",
+    "baselines": "gamma against each baseline LLM",
+    "correlations": "interaction measures against task metrics over checkpoints",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """One table: its name, its rows, and where a parquet file of it already lies in the run (copied as it is).
+
+    `arrays`: columns that only parquet holds. `csv`: whether there is a CSV of it at all.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    source: Path | None = None
+    arrays: tuple[str, ...] = ()
+    csv: bool = True
+
+
+def all_tables(run: "RunTables") -> list[Exported]:
+    """Every table of a run, the long tidy ones made from it included."""
+    track = run.trajectory
+
+    def own(name: str, frame: pd.DataFrame, **more: Any) -> Exported:
+        return Exported(name, frame, run.path / f"{name}.parquet", **more)
+
+    sets = pq.read_table(run.path / "trajectory_sets.parquet").replace_schema_metadata(None).to_pandas()
+    return [
+        own("trajectory", track.summary),
+        own("trajectory_samples", track.per_sample),
+        own("trajectory_sets", sets, csv=False),
+        own("units", run.units, arrays=ARRAYS),
+        Exported("interactions", interactions(run)),
+        Exported("probes", probes(run.probes)),
+        Exported("recommendation", recommendation(run.recommendation)),
+        own("task", run.task),
+        *(own(name, frame) for name, frame in run.more.items()),
+    ]
+
+
+def interactions(run: "RunTables") -> pd.DataFrame:
+    """One row per reading x step x prompt x interaction that is in any set there, with its words and its effect."""
+    track = run.trajectory
+    by_step = {step: _effects(run, step) for step in track.steps}
+    before = by_step[track.reference]
+    main = run.units[
+        run.units["condition"] == step_name(track.reference)
+    ]  # other draws of words have units of their own
+    of_probe = main.set_index("sample_id")["words"]
+    frames = []
+    for sample in track.sample_ids:
+        said = [str(word) for word in of_probe[sample]]
+        names = np.array(
+            [
+                json.dumps([w for i, w in enumerate(said) if m >> i & 1], ensure_ascii=False)
+                for m in range(1 << len(said))
+            ]
+        )
+        for reading in READINGS:
+            for step in track.steps:
+                found = track.membership(sample, step, reading)
+                member = np.stack(found)  # [sets, 2, 2^n]
+                kind, mask = np.nonzero(member.any(axis=0))
+                effects, tau = by_step[step][sample]
+                columns: dict[str, Any] = {
+                    "reading": reading,
+                    "step": step,
+                    "sample": sample,
+                    "kind": np.array(KINDS)[kind],
+                    "mask": mask,
+                    "order": np.bitwise_count(mask.astype(np.uint64)).astype(np.int64),
+                    "words": names[mask],
+                    "effect": effects[kind, mask],
+                    "effect_reference": before[sample][0][kind, mask],
+                    "tau": tau,
+                }
+                columns |= {name: member[i][kind, mask] for i, name in enumerate(SETS)}
+                frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _effects(run: "RunTables", step: int) -> dict[str, tuple[np.ndarray, float]]:
+    """Effects `[2, 2^n]` and tau of each prompt at a step."""
+    rows = run.units[run.units["condition"] == step_name(step)]
+    columns = (rows[name] for name in ("sample_id", "and_effects", "or_effects", "tau"))
+    return {sample: (np.stack([a, b]), float(tau)) for sample, a, b, tau in zip(*columns, strict=True)}
+
+
+def probes(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row a prompt: its text, target, label and chosen words."""
+    rows = [
+        {
+            "sample": p["id"],
+            "text": p["text"],
+            "target": p.get("target"),
+            "label": p.get("label"),
+            "words": json.dumps([word["text"] for word in p["words"]], ensure_ascii=False),
+        }
+        for p in found
+    ]
+    return pd.DataFrame(rows, columns=["sample", "text", "target", "label", "words"])
+
+
+def recommendation(verdict: Mapping[str, Any]) -> pd.DataFrame:
+    """The answer, its evidence and the rivals' picks as rows."""
+    rows = [{"part": "answer", "name": verdict.get("basis"), "step": verdict["step"]}]
+    rows += [
+        {"part": "evidence", **{k: e.get(k) for k in ("name", "step", "value", "lo", "hi")}}
+        for e in verdict["evidence"]
+    ]
+    rows += [{"part": "rival", "name": name, "step": step} for name, step in verdict["rivals"].items()]
+    frame = pd.DataFrame(rows).reindex(columns=["part", "name", "step", "value", "lo", "hi"])
+    return frame.astype({"step": "Int64", "value": float, "lo": float, "hi": float})
+
+
+def write_table(table: Exported, folder: Path, kind: str) -> None:
+    """Write one table as `csv` or `parquet`, whole or not at all."""
+    if kind == "csv":
+        if table.csv:
+            write_bytes(folder / f"{table.name}.csv", csv_bytes(table.frame.drop(columns=list(table.arrays))))
+    elif table.source is not None:
+        write_bytes(folder / f"{table.name}.parquet", table.source.read_bytes())
+    else:
+        with replacing(folder / f"{table.name}.parquet") as temporary:
+            frame = pa.Table.from_pandas(table.frame, preserve_index=False).replace_schema_metadata(None)
+            pq.write_table(frame, temporary, compression="zstd")
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    r"""A frame as UTF-8 CSV. Text that a spreadsheet would run gets an apostrophe in front; numbers stay numbers.
+
+    >>> csv_bytes(pd.DataFrame({"word": ["=1+1", "ok", None], "x": [-1.5, 2.0, float("nan")]}))
+    b"word,x\n'=1+1,-1.5\nok,2.0\n,\n"
+    """
+    safe = frame.copy()
+    for column in frame.columns:
+        kind = frame[column].dtype
+        if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind)):
+            safe[column] = [_cell(value) for value in frame[column]]
+    safe.columns = [harmless(str(column)) for column in frame.columns]
+    buffer = io.StringIO()
+    safe.to_csv(buffer, index=False, lineterminator="\n")
+    return buffer.getvalue().encode("utf-8", errors="replace")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (list, tuple, np.ndarray)):
+        value = json.dumps([v.item() if isinstance(v, np.generic) else v for v in value], ensure_ascii=False)
+    return harmless(value) if isinstance(value, str) else value
+
+
+def harmless(text: str) -> str:
+    """Text that no spreadsheet takes for a formula.
+
+    >>> harmless("=HYPERLINK(1)"), harmless("joy")
+    ("'=HYPERLINK(1)", 'joy')
+    """
+    return f"'{text}" if text.startswith(DANGEROUS) else text
+
+
+def readme(
+    name: str, tables: Sequence[Exported], figures: Sequence[str], formats: Sequence[str], kinds: Sequence[str]
+) -> str:
+    """What every file is and what every column of every table means, as Markdown."""
+    title = " ".join("".join(c if c.isalnum() or c in " .,:()+/-" else " " for c in name).split())[:120]
+    lines = [f"# Export of the run {title}".rstrip(), ""]
+    if figures:
+        lines += [
+            f"## Figures ({', '.join(formats)})",
+            "",
+            *(f"- `figures/{figure}`: {FIGURES.get(figure, '')}" for figure in figures),
+            "",
+        ]
+        lines += ["Bands and bars are 95 % intervals over prompts unless it says otherwise.", ""]
+    if tables:
+        lines += [
+            f"## Tables ({', '.join(kinds)})",
+            "",
+            "An empty cell was not measured. In CSV, text that begins with one of `= + - @`, a tab or a carriage return has an "
+            "apostrophe in front, so that a spreadsheet does not run it: strip it when you read the file. Lists are JSON. "
+            "Parquet holds text and lists as they are.",
+            "",
+        ]
+    for table in tables:
+        where = [kind for kind in kinds if kind == "parquet" or table.csv]
+        if not where:
+            continue
+        lines += [
+            f"### {table.name} ({', '.join(where)}, {len(table.frame):,} rows)",
+            "",
+            f"{ABOUT.get(table.name, '')}.",
+            "",
+        ]
+        lines += ["| column | meaning |", "|---|---|"]
+        for column in map(str, table.frame.columns):
+            only = " (parquet only)" if column in table.arrays else ""
+            said = PER_SAMPLE.get(column) if table.name == "trajectory_samples" else None
+            lines.append(f"| `{column}` | {said or meaning(column)}{only} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def meaning(column: str) -> str:
+    """What a column holds; interval ends and unknown columns are said from their names.
+
+    >>> meaning("accuracy_lo")
+    'lower end of the 95 % interval of accuracy'
+    """
+    if column in COLUMNS:
+        return COLUMNS[column]
+    for end, said in (("_lo", "lower"), ("_hi", "upper")):
+        if column.endswith(end):
+            return f"{said} end of the 95 % interval of {column.removesuffix(end)}"
+    return column.replace("_", " ")
