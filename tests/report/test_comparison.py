@@ -1,0 +1,151 @@
+"""The page of a comparison: closed, escaped, the same bytes every time, and readable in a browser with and without a script."""
+
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from synthetic_runs import NASTY, synthetic_run
+
+from interplay.report.comparison import render, write
+from interplay.report.comparison_chart import Curve, Dot, draw, letter, shared_axis, style
+from interplay.report.scales import value_axis
+from interplay.report.text import interval, number
+from interplay.runs.comparison import compare_runs
+from interplay.runs.comparison_tables import comparison_payload
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="module")
+def payloads(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    odd = root / "<img src=x onerror=window.__pwned=1>"
+    runs = [
+        synthetic_run(root / "lora-0", seed=0, noise=1, controls=True),
+        synthetic_run(root / "lora-1", seed=1, noise=2, controls=True),
+        synthetic_run(odd, method="full", seed=0, noise=3, grow=1.5, name=NASTY, basis="eval-loss"),
+    ]
+    return {
+        "study": comparison_payload(compare_runs(runs)),
+        "seeds": comparison_payload(compare_runs(runs[:2], axis="epochs")),
+        "named": comparison_payload(compare_runs([], {NASTY: runs[:1], "b" * 300: runs[1:2]})),
+    }
+
+
+class _Tags(HTMLParser):
+    VOID = ("meta", "br", "input", "img", "path", "rect", "line", "circle")
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.seen, self.ids = [], [], []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append(tag)
+        self.ids += [value for name, value in attributes if name == "id"]
+        assert not [name for name, _ in attributes if name.startswith("on") or name in ("src", "srcset")]
+        assert all((v or "").startswith("#") for n, v in attributes if n == "href")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("name", ["study", "seeds", "named"])
+def test_page_is_whole_and_closed(payloads, name):
+    page = render(payloads[name])
+    tags = _Tags(page)
+    assert len(tags.ids) == len(set(tags.ids))
+    assert tags.seen.count("script") == 1
+    assert "img" not in tags.seen
+    assert "default-src 'none'" in page
+    assert not re.search(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}", page.replace("http://www.w3.org", ""))
+    assert page == render(payloads[name])
+
+
+def test_every_group_has_its_line_in_every_chart(payloads):
+    page = render(payloads["study"])
+    strength = page[page.index("How strong they are together") :].split("</figure>")[0]
+    assert strength.count('class="curve r-0 d-0"') == 3  # one mean for each set
+    assert strength.count('class="curve seed r-0 d-0"') == 6  # and two trainings
+    assert strength.count('class="curve r-1 d-1"') == 3
+    axes = {tuple(re.findall(r'class="tick end">([^<]+)<', chart)) for chart in strength.split("<svg")[1:]}
+    assert len(axes) == 1  # one value axis for the row
+    captions = set(re.findall(r'class="name mid">([^<]+)<', page))
+    assert captions == {"optimiser step"}
+
+
+def test_spread_and_differences_are_said(payloads):
+    page = render(payloads["study"])
+    assert "Another seed, or other prompts?" in page
+    assert "A side with one training only" in page
+    assert "named for want of evidence" in page
+    assert "can be told apart at some checkpoint" in page
+    alone = render(payloads["seeds"])
+    assert "epoch" in alone
+    assert "What differs in their settings" in alone
+    assert "Another seed, or other prompts?" not in render(payloads["named"])
+
+
+def test_figures_of_the_page_are_those_of_the_tables(payloads):
+    page = render(payloads["study"])
+    row = next(r for r in payloads["study"]["overview"] if r["run"] == "lora-0")
+    assert f"{row['last_eval_loss']:.2f}" in page
+    last = [r for r in payloads["study"]["paired"] if r["measure"] == "l1_per_sd"][-1]
+    assert f">{number(last['difference'], signed=True)}<" in page
+    assert f">{interval(last['lo'], last['hi'])}<" in page
+
+
+def test_chart_of_one_point_and_of_many_lines():
+    x = shared_axis([0.0], "optimiser step")
+    one = [Curve(f"run {i}", i, (Dot(0.0, float(i), i - 0.5, i + 0.5, 1.0),)) for i in range(12)]
+    svg = str(draw(one, x, value_axis([0.0, 12.0]), "twelve"))
+    places = [float(y) for y in re.findall(r'<text x="[^"]+" y="([0-9.]+)" class="letter', svg)]
+    assert len(places) == 12
+    assert all(abs(a - b) >= 10.9 for i, a in enumerate(places) for b in places[:i])  # no letter on another
+    assert len({style(i) for i in range(32)}) == 32
+    assert len({letter(i) for i in range(60)}) == 60
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}")
+    with api.sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["study", "named"])
+@pytest.mark.parametrize(("width", "script"), [(375, True), (1280, True), (1280, False)])
+def test_in_a_browser(payloads, browser, tmp_path, name, width, script):
+    said, asked = [], []
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, java_script_enabled=script)
+    page = context.new_page()
+    page.on("console", lambda m: said.append(m.text))
+    page.on("pageerror", lambda e: said.append(str(e)))
+    page.on("request", lambda r: asked.append(r.url))
+    page.goto(write(payloads[name], tmp_path / "page.html").as_uri())
+    assert page.locator("svg.chart").first.is_visible()
+    if script:
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        assert page.evaluate("typeof window.__pwned") == "undefined"
+        page.locator("svg.chart").first.focus()
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#tip").inner_text().startswith("optimiser step 1\nA ")
+    context.close()
+    assert said == []
+    assert len(asked) == 1
