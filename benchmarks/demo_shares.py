@@ -33,7 +33,7 @@ SHARES = ("training", "scoring", "solving", "eval loss and accuracy", "report", 
 def child(settings: str, folder: str) -> dict[str, Any]:
     """In the child: run the settings whole and give wall seconds by share, of all, and the number of threads."""
     start = time.perf_counter()
-    from interplay.runs.settings import load_settings
+    from interplay.runs.loading import load_settings
 
     wanted = load_settings(Path(settings))
     import torch

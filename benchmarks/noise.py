@@ -54,7 +54,7 @@ def prompts(count: int, n: int) -> list[Any]:
     """Probe prompts of the demo, ready to score, n words each."""
     from interplay.presets import preset_path
     from interplay.runs.inputs import read_inputs
-    from interplay.runs.settings import load_settings
+    from interplay.runs.loading import load_settings
     from interplay.runs.stages import prepare_one
     from interplay.scoring.models import load_tokenizer
 

@@ -10,7 +10,7 @@ from interplay.dynamics import trajectory
 from interplay.effects.moebius import reconstruct
 from interplay.runs.conditions import rephrased_name, step_name
 from interplay.runs.files import write_json
-from interplay.runs.settings import dump_settings, load_settings
+from interplay.runs.loading import dump_settings, load_settings
 
 STEPS = (0, 1, 2, 4)
 WORDS = ("=cmd|'/C calc'!A0", "@hot", "joy")

@@ -78,9 +78,9 @@ def write_settings(path: Path, wanted: dict) -> Path:
 
 def run_here(wanted: dict, out: Path, *overrides: str):
     """The run in this process, without progress."""
+    from interplay.runs.loading import load_settings
     from interplay.runs.pipeline import run
     from interplay.runs.progress import Progress
-    from interplay.runs.settings import load_settings
 
     return run(load_settings(wanted, overrides), out, Progress(quiet=True))
 

@@ -291,7 +291,7 @@ def test_words_and_names_never_reach_the_terminal_raw(call, tiny_folder, tmp_pat
 
 def test_few_shot_examples_are_those_of_the_run(made, tmp_path):
     from interplay.cli.named import asked, find
-    from interplay.runs.settings import dump_settings, load_settings
+    from interplay.runs.loading import dump_settings, load_settings
 
     wanted = load_settings({**made.wanted, "prompt": {**made.wanted["prompt"], "few_shot": 2}})
     (tmp_path / "run").mkdir()

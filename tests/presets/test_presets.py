@@ -8,7 +8,8 @@ import pytest
 
 from interplay.cli.app import _copies
 from interplay.presets import preset_names, preset_path
-from interplay.runs.settings import Settings, load_settings
+from interplay.runs.loading import load_settings
+from interplay.runs.settings import Settings
 
 PAIRS = {
     "qwen2.5-3b-goemotions": ("qwen", "goemotions"),

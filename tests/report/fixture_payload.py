@@ -301,6 +301,137 @@ def make_undecided() -> dict:
     return payload
 
 
+VIEWS = (
+    ("reference-20", "sets relative to step 20", "Removed, preserved and emerged since step 20."),
+    ("labels", "log-odds among the labels", "v against the other labels only."),
+    ("few-shot", "step 0 with examples", "Step 0 is the base model shown examples in its prompt."),
+)
+VIEWED = (("removed", "count_share"), ("emerged", "count_share"), ("all", "l1"), ("preserved", "gamma"),
+          ("emerged", "gamma"), ("emerged", "rho"), ("all", "mean_order"))  # fmt: skip
+BASELINES = (("SmolLM2-360M", "llama", True), ("pythia-410m", "gpt-neox", False))
+CURVES = {"accuracy": 0.1, "macro_f1": 0.08, "exact_match": 0.09, "rouge_l": 0.12, "kl_base": 0.2, "retention_ppl": 18.0,
+          "ood_accuracy": 0.07, "ood_macro_f1": 0.06}  # fmt: skip
+
+
+def make_controlled() -> dict:
+    """The same run with every control, all task columns, correlations and fidelity: the shapes of the run folder's tables."""
+    payload = make_payload()
+    rng = random.Random(7)
+    payload["summary"] += [
+        _share(r, s, set_) for r in ("paper", "signed") for s in STEPS for set_ in ("removed", "emerged")
+    ]
+    paper = [r for r in payload["summary"] if r["reading"] == "paper"]
+    payload["views"] = [
+        {"view": name, **row, "value": row["value"] * (0.8 + 0.1 * i)}
+        for i, (name, _, _) in enumerate(VIEWS)
+        for row in paper
+        if (row["set"], row["measure"]) in VIEWED
+    ]
+    payload["baselines"] = [
+        {"baseline": name, **row, "value": min(1.0, row["value"] * (1 + 0.3 * i))}
+        for i, (name, _, _) in enumerate(BASELINES)
+        for row in paper
+        if row["measure"] == "gamma"
+    ]
+    keys = [
+        {"reference": ref, "floor": floor, "reading": "paper", "set": set_, "measure": measure}
+        for ref in (0, 20)
+        for floor in ("rephrased", "precision", "words")
+        for set_ in ("removed", "emerged")
+        for measure in ("count", "strength", "count_share", "strength_share")
+    ]
+    payload["floors"] = [{**key, "value": 20.0, "lo": 15.0, "hi": 26.0, "samples": 8} for key in keys]
+    payload["multiples"] = [
+        {**key, "step": step, "ratio": _multiple(key, step), "lo": 0.5, "hi": 30.0}
+        for key in keys
+        for step in STEPS
+        if step > key["reference"]
+    ]
+    payload["controls"] = {
+        "views": [
+            {"name": n, "title": t, "note": about, "reference": 0, "recommended": 40, "basis": "rule", "samples": 8}
+            for n, t, about in VIEWS
+        ],
+        "baselines": [{"name": n, "family": f, "same_family": same} for n, f, same in BASELINES],
+        "floors": [
+            {"name": "rephrased", "title": "another wording", "note": "one or two words of the template changed"}
+        ],
+        "second_reference": 20,
+        "notes": ["Two baseline LLMs: their spread says little."],
+    }
+    for i, row in enumerate(payload["task"]):
+        row |= {"rows": 200.0, "kl_base_reverse": 0.2 * i, "ood_loss": 9.0 - i}
+        for name, base in CURVES.items():
+            value = base * (1 + i)
+            row |= {name: value, f"{name}_lo": value * 0.8, f"{name}_hi": value * 1.2}
+    payload["correlations"] = [
+        {
+            "interaction": a,
+            "task": b,
+            "span": span,
+            "rho": rho,
+            "lo": rho - w,
+            "hi": min(1.0, rho + w),
+            "checkpoints": 6,
+        }
+        for span in ("all", "after-format")
+        for a, rho in (("l1_per_sd", 0.9), ("emerged strength", -0.75), ("gamma", 0.1))
+        for b, w in (("eval_loss", 0.2), ("accuracy", 0.95))
+    ]
+    payload["fidelity"] = _fidelity(payload["probes"], rng)
+    return payload
+
+
+def _share(reading: str, step: int, set_: str) -> dict:
+    value = 1 - SURVIVE[step] if set_ == "removed" else min(1.0, EMERGED[step][0] / 110)
+    return _row(reading, step, set_, "count_share", 0, [value * 0.95, value, value * 1.02], 0.42)
+
+
+def _multiple(key: dict, step: int) -> float | None:
+    """The precision floor is zero at strength: nothing can be a multiple of it."""
+    if key["floor"] == "precision" and key["measure"] == "strength":
+        return None
+    return {"rephrased": 2.0, "precision": 14.0, "words": 1.5}[key["floor"]] * (1 + step / 80)
+
+
+def _fidelity(probes: list[dict], rng: random.Random) -> dict:
+    ranks = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    figures = {"rms": (0.3, 1.4), "r2": (0.9, -1.0), "rms_all": (0.02, None)}
+    rows = [
+        {
+            "step": s,
+            "measure": m,
+            "value": v,
+            "lo": v * 0.8,
+            "hi": v * 1.1,
+            "null": null,
+            "null_lo": null,
+            "null_hi": null,
+        }
+        for s in STEPS
+        for m, (v, null) in figures.items()
+    ]
+    matching = []
+    for probe in probes:
+        for s in STEPS:
+            score = sorted(rng.gauss(-3, 1) for _ in range(40))
+            matching.append(
+                {
+                    "probe": probe["id"],
+                    "step": s,
+                    "count": 30,
+                    "of": 128,
+                    "rms": rng.uniform(0.1, 0.5),
+                    "score": score,
+                    "salient": [v + rng.gauss(0, 0.3) for v in score],
+                    "all": [v + rng.gauss(0, 0.02) for v in score],
+                }
+            )
+    share = [r**-(0.6) for r in ranks]
+    curves = [{"step": s, "value": share, "lo": [v * 0.8 for v in share], "hi": share} for s in (0, 20, 40, 80)]
+    return {"rows": rows, "ranks": ranks, "ratio": 0.05, "curves": curves, "matching": matching}
+
+
 NASTY = (
     "<img src=x onerror=window.__pwned=1>",
     "</script><script>window.__pwned=2</script>",
@@ -319,7 +450,7 @@ NASTY = (
 
 def make_hostile() -> dict:
     """The same run with every string hostile."""
-    payload = make_payload(probes=8)
+    payload = make_controlled()
     nasty = iter(NASTY * 40)
     for key in ("title", "subtitle", "version", "created", "settings"):
         payload[key] = next(nasty)
@@ -329,9 +460,13 @@ def make_hostile() -> dict:
         e["name"] = next(nasty)
     verdict["rivals"] = {text: payload["steps"][i % 6] for i, text in enumerate(NASTY)}
     renamed = {"paper": NASTY[0], "signed": NASTY[1], "fixed-tau": NASTY[6]}
-    for row in payload["summary"]:
-        row["reading"] = renamed[row["reading"]]
+    for name in ("summary", "views", "baselines", "floors", "multiples"):
+        for row in payload[name]:
+            row["reading"] = renamed[row["reading"]]
+    _rename_controls(payload)
     for i, probe in enumerate(payload["probes"]):
+        for one in payload["fidelity"]["matching"]:
+            one["probe"] = NASTY[i] if one["probe"] == probe["id"] else one["probe"]
         probe["id"], probe["target"], probe["label"] = NASTY[i], NASTY[i + 1], NASTY[i + 2]
         text, words = "", []
         for j in range(probe["n"]):
@@ -344,3 +479,26 @@ def make_hostile() -> dict:
     payload["skipped"] = [{"id": t, "reason": t} for t in NASTY]
     payload["notes"] = list(NASTY)
     return payload
+
+
+def _rename_controls(payload: dict) -> None:
+    """Every name in the tables of controls hostile too, the same name where two tables share it."""
+    swap = {name: NASTY[i % len(NASTY)] for i, name in enumerate([v[0] for v in VIEWS] + [b[0] for b in BASELINES])}
+    floors = {"rephrased": NASTY[0], "precision": NASTY[1], "words": NASTY[6]}
+    for table, key, names in (
+        ("views", "view", swap),
+        ("baselines", "baseline", swap),
+        ("floors", "floor", floors),
+        ("multiples", "floor", floors),
+    ):
+        for row in payload[table]:
+            row[key] = names[row[key]]
+    controls = payload["controls"]
+    for i, view in enumerate(controls["views"]):
+        view |= {"name": swap[view["name"]], "title": NASTY[i + 3], "note": NASTY[i + 5], "basis": NASTY[i]}
+    for i, baseline in enumerate(controls["baselines"]):
+        baseline |= {"name": swap[baseline["name"]], "family": NASTY[i + 4]}
+    controls["floors"] = [{"name": n, "title": n, "note": NASTY[i + 7]} for i, n in enumerate(floors.values())]
+    controls["notes"] = list(NASTY)
+    for i, row in enumerate(payload["correlations"]):
+        row |= {"interaction": NASTY[i % 3], "task": NASTY[3 + i % 2], "span": NASTY[5 + i % 2]}

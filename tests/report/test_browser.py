@@ -26,6 +26,7 @@ def files(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     return {
         "demo": write(made.make_payload(), folder / "demo.html"),
+        "controlled": write(made.make_controlled(), folder / "controlled.html"),
         "hostile": write(made.make_hostile(), folder / "hostile.html"),
         "bare": write(made.make_payload(gamma=False, floor=False, readings=("paper",), probes=1), folder / "bare.html"),
         "undecided": write(made.make_undecided(), folder / "undecided.html"),
@@ -59,7 +60,7 @@ def overflow(page):
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
-@pytest.mark.parametrize("name", ["demo", "hostile", "bare", "undecided"])
+@pytest.mark.parametrize("name", ["demo", "controlled", "hostile", "bare", "undecided"])
 @pytest.mark.parametrize("width", [375, 1280])
 def test_fits_and_runs_nothing_of_the_data(visit, name, width):
     page = visit(name, width)
@@ -125,16 +126,47 @@ def test_a_word_lights_up_its_interactions(visit):
 
 def test_tooltips_by_mouse_and_keys(visit):
     page = visit("demo")
-    chart = page.locator("#turnover .reading.r0 svg.chart").nth(6)
+    chart = page.locator("#turnover .reading.r0 .evo svg.chart").nth(1)
     chart.scroll_into_view_if_needed()
     page.wait_for_timeout(400)
     box = chart.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.5)
     said = page.locator("#tip").inner_text()
     assert "emerged" in said
+    assert "total strength" in said
+    assert "order 4: +" in said
     assert "95 %" in said
     assert "churn floor" in said
     assert page.locator("#turnover svg title").count() == 0  # else the browser shows its own beside ours
+
+
+def test_evolution_is_one_stop_whose_columns_are_read_by_arrow_keys(visit):
+    page = visit("controlled", 375)
+    chart = page.locator("#turnover .reading.r0 .evo svg.chart").first
+    assert chart.locator(".pt").count() == 6  # one a checkpoint
+    page.locator("#turnover .reading.r0 .evo-box").focus()
+    page.keyboard.press("Tab")
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    assert page.locator("#tip").inner_text().startswith("step 80 · preserved")
+    assert page.locator("#turnover .reading.r0 .evo-box").evaluate("box => box.scrollWidth > box.clientWidth")
+
+
+def test_wide_figures_scroll_inside_their_own_box(visit):
+    page = visit("controlled", 375)
+    for box in (".evo-box", ".views-box", ".stack-box"):
+        one = page.locator(box).first
+        assert one.evaluate("box => box.scrollWidth > box.clientWidth && box.clientWidth <= 375")
+    assert overflow(page) <= 0
+
+
+def test_the_explorer_shows_how_well_one_prompt_is_matched(visit):
+    page = visit("controlled")
+    assert page.locator("#ex-fit-chart path.dots").count() == 2
+    before = page.locator("#ex-fit-say").inner_text()
+    page.locator("label[for=ex-probe-3]").click()
+    assert page.locator("#ex-fit-say").inner_text() != before
+    assert visit("demo").locator("#ex-fit").is_hidden()
 
 
 def test_reading_switch_by_mouse_and_keys(visit):
@@ -171,7 +203,7 @@ def test_dark_colours_have_contrast(visit):
                 return 0.2126 * r + 0.7152 * g + 0.0722 * b;
               };
               const paper = light("--paper");
-              return ["--ink", "--muted", "--preserved", "--emerged", "--removed", "--train", "--eval"].map((name) => {
+              return ["--ink", "--muted", "--preserved", "--emerged", "--removed", "--train", "--eval", "--other"].map((name) => {
                 const [a, b] = [paper, light(name)].sort((x, y) => y - x);
                 return [name, (a + 0.05) / (b + 0.05)];
               });
@@ -180,8 +212,9 @@ def test_dark_colours_have_contrast(visit):
         assert [name for name, ratio in ratios if ratio < 4.5] == []
 
 
-def test_on_paper(visit):
-    page = visit("bare")
+@pytest.mark.parametrize("name", ["bare", "controlled"])
+def test_on_paper(visit, name):
+    page = visit(name)
     pdf = page.pdf(format="A4")
     assert pdf.startswith(b"%PDF")
     assert len(pdf) > 50_000

@@ -96,15 +96,16 @@ def test_island_round_trip(made):
 def test_every_chart_has_its_table(demo_page):
     said = re.findall(r"<summary>Table: (.*?)</summary>", demo_page)
     for title in (
-        "How many interactions",
-        "How strong they are together",
-        "Strength by order",
+        "Total strength and number",
+        "Strength by order, log-odds, with 95 % intervals",
+        "The whole, and shares of it",
         "Does another model use them too? (gamma)",
         "Could each set alone give the answer?",
-        "Task and scale",
+        "Everything by step, with 95 % intervals",
+        "Scale of the scores",
     ):
         assert title in said
-    assert said.count("How many interactions") == 3  # one for each reading
+    assert said.count("Total strength and number") == 3  # one for each reading
 
 
 def test_values_in_the_tables_are_the_payload(made, demo_page):
@@ -114,7 +115,7 @@ def test_values_in_the_tables_are_the_payload(made, demo_page):
         for r in payload["summary"]
         if (r["reading"], r["step"], r["set"], r["measure"]) == ("paper", 40, "emerged", "strength")
     )
-    table = demo_page.split("<summary>Table: How strong they are together</summary>")[1].split("</table>")[0]
+    table = demo_page.split("<summary>Table: Total strength and number</summary>")[1].split("</table>")[0]
     assert f">{row['value']:.2f}<" in table
     assert f"{row['lo']:.2f} to {row['hi']:.2f}" in table
 
@@ -129,7 +130,8 @@ def test_gamma_absent_says_why(made):
 def test_no_floor_says_so(made):
     page = render(made.make_payload(floor=False))
     assert "no churn floor is drawn" in page
-    assert "there is no churn floor to draw" in page
+    assert 'class="sw floor"' not in page
+    assert 'class="sw floor"' in render(made.make_payload())
 
 
 def test_one_reading_needs_no_switch(made, demo_page):

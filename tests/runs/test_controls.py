@@ -9,7 +9,7 @@ from tiny_job import TEMPLATE, contents, run_here, settings
 
 from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
-from interplay.runs.settings import load_settings
+from interplay.runs.loading import load_settings
 
 EVERYTHING = {
     "precision": "bfloat16",
@@ -133,7 +133,9 @@ def test_labels_need_labels(tmp_path, tiny_folder):
     wanted = settings(tmp_path, tiny_folder("llama"), controls={"labels": True})
     rows = [{"prompt": f"Say a nice word about number {i} today", "completion": "very nice"} for i in range(8)]
     for name in ("train", "probes"):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r | {"prompt": r["prompt"] + name}) + "\n" for r in rows))
+        (tmp_path / f"{name}.jsonl").write_text(
+            "".join(json.dumps(r | {"prompt": r["prompt"] + name}) + "\n" for r in rows)
+        )
     with pytest.raises(InterplayError, match=r"set scoring\.among_labels and controls\.labels to false"):
         run_here(wanted, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()  # before hours of training
@@ -141,5 +143,7 @@ def test_labels_need_labels(tmp_path, tiny_folder):
 
 def test_second_reference_must_be_measured(tmp_path, tiny_folder):
     wanted = settings(tmp_path, tiny_folder("llama"), controls={"reference": 3})
-    with pytest.raises(InterplayError, match=r"controls\.reference is 3, no measured step: choose one of \[0, 1, 2, 4\]"):
+    with pytest.raises(
+        InterplayError, match=r"controls\.reference is 3, no measured step: choose one of \[0, 1, 2, 4\]"
+    ):
         load_settings(wanted)

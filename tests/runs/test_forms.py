@@ -11,7 +11,7 @@ from interplay.data.prompts import render
 from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
 from interplay.runs.inputs import examples, read_inputs
-from interplay.runs.settings import load_settings
+from interplay.runs.loading import load_settings
 from interplay.runs.units import load_unit
 
 FEWER = {"training": {"steps": 2}, "checkpoints": {"steps": [0, 2]}}

@@ -7,8 +7,8 @@ from tiny_job import run_here, settings
 
 from interplay.errors import InterplayError
 from interplay.runs import stages
+from interplay.runs.loading import load_settings
 from interplay.runs.measure import Calibration, refuse_noise
-from interplay.runs.settings import load_settings
 
 FEWER = {"training": {"steps": 2}, "checkpoints": {"steps": [0, 2]}}
 

@@ -13,7 +13,7 @@ from interplay.errors import InterplayError
 from interplay.runs import measure, pipeline
 from interplay.runs.files import keep_json, kept_json
 from interplay.runs.folder import RunFolder
-from interplay.runs.settings import load_settings
+from interplay.runs.loading import load_settings
 
 
 def modified(folder: Path) -> dict[str, int]:

@@ -13,8 +13,9 @@ from tiny_job import contents
 from interplay.dynamics import Trajectory
 from interplay.effects.moebius import reconstruct
 from interplay.runs.folder import RunFolder
+from interplay.runs.loading import load_settings
 from interplay.runs.payload import build_payload
-from interplay.runs.settings import Settings, load_settings
+from interplay.runs.settings import Settings
 from interplay.runs.units import load_unit
 
 CONDITIONS = ["baseline", "step-000000", "step-000000-rephrased", "step-000001", "step-000002", "step-000004"]

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 import interplay
 from interplay.errors import InterplayError
 from interplay.presets import preset_names, preset_path
+from interplay.runs.loading import default_folder, dump_settings, load_settings
 from interplay.runs.reading import difference, parse_yaml, read_yaml
-from interplay.runs.settings import Settings, default_folder, dump_settings, load_settings, parse_steps
+from interplay.runs.settings import Settings, parse_steps
 
 SMALL = {"model": {"name": "m"}, "data": {"train": "t", "probes": "p"}, "training": {"steps": 100}}
 SOURCE = Path(interplay.__file__).parent

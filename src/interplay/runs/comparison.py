@@ -17,9 +17,10 @@ from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
 from interplay.runs.files import read_json
 from interplay.runs.folder import RunFolder
+from interplay.runs.loading import dump_settings
 from interplay.runs.payload import read_table
 from interplay.runs.reading import difference, parse_yaml
-from interplay.runs.settings import Settings, dump_settings
+from interplay.runs.settings import Settings
 
 Axis = Literal["steps", "epochs"]
 TITLES = ("name",)  # settings that name a run and change nothing that is computed

@@ -28,8 +28,9 @@ from typing import Any, TextIO
 from interplay.atomic import write_text
 from interplay.errors import InterplayError
 from interplay.runs.files import file_hashes, read_json, sweep, write_json
+from interplay.runs.loading import dump_settings, load_settings
 from interplay.runs.reading import difference, parse_yaml
-from interplay.runs.settings import Settings, dump_settings, load_settings
+from interplay.runs.settings import Settings
 
 PACKAGES = ("interplay", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy", "pandas", "pyarrow")
 _NO_RESULT = ("manifest.json", "times.json", "environment.json", ".lock")

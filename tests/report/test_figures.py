@@ -1,0 +1,211 @@
+"""What the larger figures say: evolution, controls, fidelity and task, their tables, and that each vanishes without its data."""
+
+import html
+import re
+
+import pytest
+
+from interplay.errors import InterplayError
+from interplay.report import render, validate
+from interplay.report.evolution import evolution
+from interplay.report.rows import Summary
+from interplay.report.scales import step_axis
+from interplay.report.task import task_part
+
+
+@pytest.fixture(scope="module")
+def payload(made):
+    return made.make_controlled()
+
+
+@pytest.fixture(scope="module")
+def page(payload):
+    return render(payload)
+
+
+def section(page, name):
+    return re.search(rf'<section id="{name}".*?</section>', page, re.DOTALL)[0]
+
+
+def table(page, caption):
+    found = page.split(f"<summary>Table: {caption}</summary>")[1].split("</table>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", found, re.DOTALL)
+    return [
+        [html.unescape(re.sub("<.*?>", "", c)) for c in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row)] for row in rows
+    ]
+
+
+@pytest.mark.parametrize("name", ["views", "baselines", "floors", "multiples", "correlations", "controls", "fidelity"])
+def test_any_control_may_be_missing(payload, name):
+    page = render({key: value for key, value in payload.items() if key != name})
+    assert "<main" in page
+    if name == "fidelity":
+        assert 'id="fidelity"' not in page
+        assert "#fidelity" not in page.split("</nav>")[0]
+
+
+def test_without_controls_there_is_no_empty_frame(demo_page):
+    for name in ("controls", "fidelity"):
+        assert f'id="{name}"' not in demo_page
+        assert f'href="#{name}"' not in demo_page
+    assert 'class="heat"' not in demo_page
+    assert 'class="models"' not in demo_page
+
+
+def test_evolution_has_one_scale_and_one_column_a_checkpoint(payload):
+    p = validate(payload)
+    figure = evolution(p, Summary(p), "paper", 40)
+    assert [s["name"] for s in figure["sectors"]] == ["preserved", "emerged", "removed"]
+    for sector in figure["sectors"]:
+        svg = str(sector["svg"])
+        assert svg.count('class="pt"') == len(p["steps"])
+        assert svg.count('class="kept-col"') == 1
+        assert "churn floor" in svg
+        assert all(f"order {k}:" in svg for k in (2, 3, 4, 5))
+    tall = [float(re.search(r'viewBox="0 0 \S+ (\S+)"', str(s["svg"]))[1]) for s in figure["sectors"]]
+    assert max(tall) < 2.5 * min(tall)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 14, 30])
+def test_evolution_at_any_number_of_checkpoints(made, steps):
+    payload = made.make_payload(probes=1, readings=("paper",))
+    rows = [r for r in payload["summary"] if r["step"] == 40]
+    payload |= {"steps": list(range(0, 10 * steps, 10)), "probes": [], "task": []}
+    payload["summary"] = [{**r, "step": s} for s in payload["steps"] for r in rows]
+    payload["verdict"] |= {"step": 0, "rivals": {}}
+    p = validate(payload)
+    figure = evolution(p, Summary(p), "paper", 0)
+    widths = {float(re.search(r'viewBox="0 0 (\S+) ', str(s["svg"]))[1]) for s in figure["sectors"]}
+    assert len(widths) == 1
+    assert widths.pop() / steps >= 70
+    render(payload)
+
+
+def test_numbers_of_every_set_stand_in_the_table(payload, page):
+    rows = table(page, "Total strength and number")
+    assert {row[0] for row in rows[1:]} == {
+        "all", "preserved", "preserved, with re-entered", "emerged", "emerged, of these re-entered", "removed",
+    }  # fmt: skip
+    given = next(
+        r for r in payload["summary"]
+        if (r["reading"], r["step"], r["set"], r["measure"]) == ("paper", 20, "removed", "count")
+    )  # fmt: skip
+    row = next(r for r in rows if r[:2] == ["removed", "20"])
+    assert f"{given['value']:.1f}" in row
+
+
+def test_multiples_of_every_floor_with_a_line_at_one(page):
+    controls = section(page, "controls")
+    assert controls.count(">floor</text>") == 8  # 4 panels for each of two references
+    assert "Since step 0" in controls
+    assert "Since step 20" in controls
+    rows = table(controls, "Turnover since step 0 as a multiple of each floor")
+    assert {r[1] for r in rows[1:]} == {"another wording", "another precision", "another draw of words"}
+    strength = {r[1] for r in rows if r[0] == "removed, strength"}
+    assert "another precision" not in strength  # its floor is zero: no multiple
+    assert ["removed, number", "another wording", "40", "3.00", "0.50 to 30.0"] in rows
+
+
+def test_every_view_stands_beside_the_main_curve(payload, page):
+    controls = section(page, "controls")
+    body = re.search(r'<table class="views">.*?</table>', controls, re.DOTALL)[0]
+    assert body.count("<tr") == 1 + 1 + 3 + 2  # head, main, three views, two readings
+    for view in payload["controls"]["views"]:
+        assert view["title"] in body
+        assert view["note"] in body
+    assert body.count('class="curve behind"') >= 3 * 6
+    assert body.count('<td class="keeps">40</td>') == 4
+
+
+def test_gamma_against_every_baseline(page):
+    quality = section(page, "quality")
+    assert quality.count("same family") == 1
+    assert 'class="spread' in quality
+    rows = table(quality, r"Does another model use them too? (gamma)")
+    assert any(r[0] == "emerged, pythia-410m" for r in rows)
+    bases = re.search(r'<table class="bases">.*?</table>', page, re.DOTALL)[0]
+    assert bases.count("chance") == 2 * 4
+
+
+def test_fidelity_shows_error_null_and_ranks(page):
+    part = section(page, "fidelity")
+    assert ">random set</text>" in part
+    assert ">tau, 5 %</text>" in part
+    assert [r[1] for r in table(part, "Matching error") if r[0].startswith("R²")] == ["0", "5", "10", "20", "40", "80"]
+    assert part.count('class="dots') == 2 * 4  # salient and all, at four steps
+
+
+def test_one_axis_one_table_for_the_task(payload, page):
+    rows = table(section(page, "task"), "Everything by step, with 95 % intervals")
+    assert rows[0][:4] == ["step", "eval loss", "train loss", "loss, other data"]
+    assert "perplexity, other text" in rows[0]
+    assert rows[0][-1] == "emerged strength"
+    assert [r[0] for r in rows[1:]] == ["0", "5", "10", "20", "40", "80"]
+    assert rows[1][rows[0].index("macro F1")] == "0.080 (0.064 to 0.096)"
+    assert section(page, "task").count("stack-chart") == 1
+
+
+def test_correlations_grey_where_the_interval_holds_zero(page):
+    grids = re.findall(r'<table class="heat">.*?</table>', page, re.DOTALL)
+    assert len(grids) == 2
+    cells = re.findall(r'<td class="(\w+)"[^>]*><b>(.*?)</b>', grids[0])
+    assert cells == [
+        ("plus", "+0.90"), ("weak", "+0.90"), ("minus", "\u22120.75"), ("weak", "\u22120.75"),
+        ("weak", "+0.10"), ("weak", "+0.10"),
+    ]  # fmt: skip
+    assert "over all checkpoints, 6 checkpoints" in page
+    assert "after format learning only" in page
+
+
+def test_task_metrics_that_were_not_measured_have_no_strip(made):
+    p = validate(made.make_payload(probes=1, readings=("paper",)))
+    part = task_part(p, Summary(p), step_axis(p["steps"]))
+    assert "Macro F1" not in str(part["stack"])
+    assert "Accuracy" in str(part["stack"])
+    assert part["correlations"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda p: p["views"][0].pop("view"), "views[0].view is missing"),
+        (lambda p: p["floors"][0].update(reference=3), "floors[0].reference is 3"),
+        (lambda p: p["multiples"][0].update(ratio="much"), "multiples[0].ratio is 'much'"),
+        (
+            lambda p: p["controls"]["baselines"][0].update(same_family="yes"),
+            "controls.baselines[0].same_family is 'yes'",
+        ),
+        (lambda p: p["fidelity"]["matching"][0]["all"].pop(), "fidelity.matching[0].all is '39 numbers', expected 40"),
+        (lambda p: p["fidelity"]["curves"][0]["lo"].pop(), "fidelity.curves[0].lo is '8 numbers', expected 9"),
+        (lambda p: p["correlations"][0].update(interaction=3), "correlations[0].interaction is 3"),
+    ],
+)
+def test_broken_controls_are_refused_in_one_line(made, change, said):
+    payload = made.make_controlled()
+    change(payload)
+    with pytest.raises(InterplayError) as e:
+        validate(payload)
+    assert said in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_a_large_run_stays_under_two_megabytes(payload):
+    """16 prompts at 10 steps with every control."""
+    more = {60: 40, 100: 80, 120: 80, 140: 80}
+    large = {**payload, "steps": sorted([*payload["steps"], *more])}
+    for name in ("summary", "task", "views", "baselines", "multiples"):
+        large[name] = payload[name] + [
+            {**r, "step": n} for n, o in more.items() for r in payload[name] if r["step"] == o
+        ]
+    large["probes"] = [
+        {**p, "id": f"{p['id']}-{k}", "steps": p["steps"] + [{**s, "step": n} for n, o in more.items() for s in p["steps"] if s["step"] == o]}
+        for k in range(2)
+        for p in payload["probes"]
+    ]  # fmt: skip
+    fits = payload["fidelity"]["matching"]
+    fits = fits + [{**m, "step": n} for n, o in more.items() for m in fits if m["step"] == o]
+    large["fidelity"] = {
+        **payload["fidelity"],
+        "matching": [{**m, "probe": f"{m['probe']}-{k}"} for k in range(2) for m in fits],
+    }
+    assert len(render(large).encode()) < 2_000_000

@@ -1,0 +1,155 @@
+"""From a run folder to the payload and its page: an older run without controls, and one with every table."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from interplay.dynamics import trajectory
+from interplay.dynamics.fit import matching
+from interplay.effects.moebius import reconstruct
+from interplay.report import render, validate
+from interplay.runs.conditions import step_name
+from interplay.runs.folder import RunFolder
+from interplay.runs.payload import VIEWED, build_payload
+
+STEPS, IDS, N = (0, 10, 40), ("a", "b", "c", "d"), 4
+TEXT = "one two three four"
+
+
+class Made(RunFolder):
+    """A run folder that nobody computed: its settings are not looked into."""
+
+    def settings(self):
+        return None
+
+
+@pytest.fixture(scope="module")
+def effects():
+    rng = np.random.default_rng(5)
+    made = rng.normal(size=(len(IDS), len(STEPS), 2, 1 << N)) ** 3
+    made[..., 0] = 0.0
+    made[..., 1, 1 << np.arange(N)] = 0.0
+    return made
+
+
+@pytest.fixture(scope="module")
+def plain_run(effects, tmp_path_factory):
+    """What every run has."""
+    folder = tmp_path_factory.mktemp("run")
+    scores = reconstruct(effects[:, :, 0], effects[:, :, 1], np.full(effects.shape[:2], -2.0))
+    track = trajectory(
+        steps=STEPS, effects=list(effects), scores=list(scores), sample_ids=IDS, reference=0,
+        rephrased=[e[0] * 0.7 for e in effects], baseline=[e[0] * np.sign(e[1]) for e in effects], draws=5, resamples=50,
+    )  # fmt: skip
+    track.save(folder)
+    rows = [
+        {"condition": step_name(step), "sample_id": name, "and_effects": effects[i, t, 0], "or_effects": effects[i, t, 1],
+         "scores": scores[i, t], "score_full": scores[i, t, -1], "score_empty": scores[i, t, 0], "gap": 1e-4,
+         "residual": 0.01, "noise_sigma": 1e-6, "tau": 0.1, "target": " yes"}
+        for i, name in enumerate(IDS)
+        for t, step in enumerate(STEPS)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    for name in ("and_effects", "or_effects", "scores"):
+        frame[name] = frame[name].map(list)
+    frame.to_parquet(folder / "units.parquet")
+    pd.DataFrame({"step": STEPS, "eval_loss": [3.0, 2.0, 1.0], "rows": 20.0}).to_parquet(folder / "task.parquet")
+    words = [{"text": w, "start": TEXT.index(w), "end": TEXT.index(w) + len(w)} for w in TEXT.split()]
+    probes = [{"id": name, "text": TEXT, "label": None, "words": words} for name in IDS]
+    about = {"title": "t", "subtitle": "s", "version": "0", "method": [], "notes": [], "skipped": []}
+    verdict = {"step": 10, "sentence": "Keep step 10.", "rule": "r", "provisional": True, "basis": "rule",
+               "evidence": [], "rivals": {"last": 40}}  # fmt: skip
+    for name, value in (("report", about), ("inputs", {"probes": probes}), ("recommendation", verdict)):
+        (folder / f"{name}.json").write_text(json.dumps(value))
+    (folder / "settings.yaml").write_text("seed: 0\n")
+    return folder
+
+
+@pytest.fixture
+def full_run(plain_run):
+    """The same with every control, by the columns of the design note."""
+    summary = pd.read_parquet(plain_run / "trajectory.parquet")
+    keys = [("removed", "count"), ("emerged", "strength")]
+    churn = [(0, "rephrased", reading, s, m) for reading in ("paper", "signed") for s, m in keys]
+    names = ["reference", "floor", "reading", "set", "measure"]
+    tables = {
+        "views": summary.assign(view="labels"),
+        "baselines": summary[(summary["measure"] == "gamma") & (summary["reading"] == "paper")].assign(
+            baseline="other"
+        ),
+        "floors": pd.DataFrame(
+            [(*k, 4.0, 3.0, 5.0, 4) for k in churn], columns=[*names, "value", "lo", "hi", "samples"]
+        ),
+        "multiples": pd.DataFrame(
+            [(*k, step, np.inf if k[3] == "removed" else 2.123456789, 1.0, 3.0) for k in churn for step in (10, 40)],
+            columns=[*names, "step", "ratio", "lo", "hi"],
+        ),
+        "correlations": pd.DataFrame(
+            [("l1", "eval_loss", -1.0, np.nan, np.nan, 3)],
+            columns=["interaction", "task", "rho", "lo", "hi", "checkpoints"],
+        ),
+    }
+    for name, frame in tables.items():
+        frame.to_parquet(plain_run / f"{name}.parquet")
+    view = {"name": "labels", "title": "among labels", "note": "n", "reference": 0, "recommended": 40, "basis": "rule"}
+    controls = {"views": [view], "baselines": [], "floors": [], "notes": []}
+    (plain_run / "controls.json").write_text(json.dumps(controls))
+    yield plain_run
+    for name in (*(f"{name}.parquet" for name in tables), "controls.json"):
+        (plain_run / name).unlink()
+
+
+def test_an_older_run_has_a_page_without_controls(plain_run):
+    payload = build_payload(Made(plain_run))
+    assert not {"views", "floors", "multiples", "baselines", "correlations", "controls"} & set(payload)
+    page = render(payload)
+    assert 'id="controls"' not in page
+    assert 'id="fidelity"' in page
+
+
+def test_fidelity_is_that_of_the_units(plain_run, effects):
+    fidelity = build_payload(Made(plain_run))["fidelity"]
+    rows = {(r["step"], r["measure"]): r for r in fidelity["rows"]}
+    at = effects[:, 1]
+    scores = reconstruct(at[:, 0], at[:, 1], np.full(len(at), -2.0))
+    salient = np.abs(at) > 0.05 * np.abs(at).max(axis=(1, 2), keepdims=True)
+    expected = matching(at, scores, salient)
+    assert rows[10, "rms"]["value"] == pytest.approx(expected.rms.mean(), rel=1e-4)
+    assert rows[10, "r2"]["value"] == pytest.approx(expected.r2.mean(), rel=1e-4)
+    assert rows[10, "rms_all"]["value"] < 1e-6
+    assert rows[10, "rms"]["value"] < rows[10, "rms"]["null"]
+    assert [c["step"] for c in fidelity["curves"]] == [0, 10, 40]
+    assert all(c["value"][0] == 1.0 for c in fidelity["curves"])
+    assert fidelity["ranks"][-1] == 2 << N
+    assert len(fidelity["matching"]) == len(IDS) * len(STEPS)
+    one = next(m for m in fidelity["matching"] if (m["probe"], m["step"]) == ("b", 40))
+    assert one["score"] == sorted(one["score"])
+    np.testing.assert_allclose(one["all"], one["score"], rtol=1e-4)
+
+
+def test_only_what_is_drawn_is_handed_on_and_rounded(full_run):
+    payload = validate(build_payload(Made(full_run)))
+    assert {(r["set"], r["measure"]) for r in payload["views"]} <= set(VIEWED)
+    assert {r["reading"] for r in [*payload["views"], *payload["floors"], *payload["multiples"]]} == {"paper"}
+    assert {r["ratio"] for r in payload["multiples"]} == {None, 2.1235}  # an infinite multiple is none
+    assert payload["correlations"] == [
+        {"interaction": "l1", "task": "eval_loss", "rho": -1.0, "lo": None, "hi": None, "checkpoints": 3, "span": "all"}
+    ]
+    assert payload["task"][0]["rows"] == 20.0
+    page = render(payload)
+    assert "among labels" in page
+    assert "Since step 0" in page
+    assert "removed, number" not in page  # its floor is zero
+
+
+def test_every_control_may_be_missing_alone(full_run):
+    for name in ("views", "floors", "multiples", "baselines", "correlations"):
+        path = full_run / f"{name}.parquet"
+        kept = path.read_bytes()
+        path.unlink()
+        payload = build_payload(Made(full_run))
+        assert name not in payload
+        render(payload)
+        path.write_bytes(kept)
