@@ -24,3 +24,11 @@ def demo_page(made: ModuleType) -> str:
     from interplay.report import render
 
     return render(made.make_payload())
+
+
+@pytest.fixture(scope="session")
+def hostile_page(made: ModuleType) -> str:
+    """The rendered run with every string hostile."""
+    from interplay.report import render
+
+    return render(made.make_hostile())

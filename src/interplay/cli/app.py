@@ -327,7 +327,7 @@ def _numbers(text: str | None) -> list[int] | None:
 
 def _run(source, overrides: list[str], out: Path | None, quiet: bool) -> None:
     from interplay.cli.show import show_result
-    from interplay.runs.settings import default_folder, load_settings
+    from interplay.runs.loading import default_folder, load_settings
 
     settings = load_settings(source, overrides)  # before the heavy imports: a typing error should not cost ten seconds
     from interplay.runs.pipeline import run as run_pipeline

@@ -18,6 +18,7 @@ from interplay.dynamics.sets import RATIO, READINGS, SETS, Partition, pack, part
 from interplay.dynamics.values import VALUED, effects_of, set_values
 from interplay.errors import InterplayError
 
+
 class Key(NamedTuple):
     """What a curve is of; a curve is a pair of arrays over steps: the value and its null."""
 

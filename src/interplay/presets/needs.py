@@ -105,7 +105,7 @@ def needs(preset: str) -> Needs:
 
     Errors: InterplayError for an unknown preset.
     """
-    from interplay.runs.settings import load_settings
+    from interplay.runs.loading import load_settings
 
     settings = load_settings(preset_path(preset))
     wording = _wording(settings)

@@ -8,9 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from interplay.report.payload import clean
+from interplay.report.checks import clean
 from interplay.report.scales import StepAxis
-from interplay.report.schema import Effect, Payload, Probe, ProbeStep
+from interplay.report.schema import Effect, MatchingCurve, Payload, Probe, ProbeStep
 from interplay.report.text import number, percent, plain, short, straight
 
 STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 probes x 8 steps under 2 MB
@@ -86,11 +86,26 @@ def _unit(step: ProbeStep) -> dict[str, Any]:
     return {"v": [_digits(step[f]) for f in fields], "here": here, "gone": _coded(step["removed"])}
 
 
+def _fit(m: MatchingCurve) -> dict[str, Any] | None:
+    """Scores and the logical model's on a scale of 0..999 between the least and the largest: small, and fine enough to draw."""
+    curves = [m["score"], m["salient"], m["all"]]
+    if len(m["score"]) < 2:
+        return None
+    lo, hi = min(map(min, curves)), max(map(max, curves))
+    unit = (hi - lo) or 1.0
+    scaled = [[round(999 * (v - lo) / unit) for v in curve] for curve in curves]
+    return {"lo": _digits(lo), "hi": _digits(hi), "v": scaled, "rms": _digits(m["rms"]), "of": m["of"], "n": m["count"]}
+
+
 def explorer_data(payload: Payload, x: StepAxis, decided: bool) -> dict[str, Any]:
     """What explorer.js reads: short keys, interactions as (mask * 2 + is_or), effects to four digits."""
+    fits = {(m["probe"], m["step"]): _fit(m) for m in (payload.get("fidelity") or {}).get("matching", [])}
     probes = []
     for probe in payload["probes"]:
         units = {step["step"]: _unit(step) for step in probe["steps"]}
+        for step, unit in units.items():
+            if fit := fits.get((probe["id"], step)):
+                unit["f"] = fit
         probes.append(
             {
                 "id": _cut(probe["id"], 80),

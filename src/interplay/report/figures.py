@@ -1,15 +1,16 @@
-"""Which measures the page draws, in which rows, with which words: the editorial part of the charts.
+"""Which measures the page draws under each reading, in which rows, with which words: the editorial part of the charts.
 
 A row is one measure for all four sets on one shared axis, so that a column of the page is always the same set. Each row
-says what to look for, and holds its own table. Drawing is `panels` and `histograms`.
+says what to look for, and holds its own table. The main figure is `evolution`; drawing is `panels`. What does not depend on
+the reading stands in `controls`, `fidelity` and `task`.
 """
 
 from typing import Any, NamedTuple
 
-from interplay.report.histograms import histogram_row
+from interplay.report.evolution import evolution
 from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import Summary, task_series
-from interplay.report.scales import StepAxis, log_axis, value_axis
+from interplay.report.rows import Point, Series, Summary, point_of
+from interplay.report.scales import StepAxis, value_axis
 from interplay.report.schema import Payload
 from interplay.report.text import interval, number
 
@@ -29,30 +30,6 @@ class Measure(NamedTuple):
     no_null: str = ""
 
 
-NO_FLOOR = (
-    "No rephrased template was measured, so no churn floor is drawn: how much of this turnover a mere change of wording "
-    "would cause is not known."
-)
-TURNOVER = (
-    Measure(
-        "count",
-        "How many interactions",
-        "Look for emerged and removed to rise clear of their churn floor, the turnover that a rephrased prompt alone "
-        "causes. Inside the hatched band, turnover is not evidence of learning.",
-        "per prompt",
-        "churn floor",
-        no_null=NO_FLOOR,
-    ),
-    Measure(
-        "strength",
-        "How strong they are together",
-        "Look for a fall while old patterns are dropped, and for emerged rising again late, which has been seen where rows "
-        "were repeated often. Growth of scale alone also raises it: see strength over spread below.",
-        "log-odds",
-        "churn floor",
-        no_null=NO_FLOOR,
-    ),
-)
 ORDER = Measure(
     "mean_order",
     "Mean order",
@@ -96,20 +73,11 @@ USE = (
         "random set",
     ),
 )
-MINOR = {"preserved": ("kept", "with re-entered"), "emerged": ("reentered", "re-entered")}
-SCALE = (
-    ("l1_per_sd", "strength / spread of score", "", "Strength without its scale: l1 over the sd of the scores."),
-    (
-        "cancelled_per_sd",
-        "cancelled / spread of score",
-        "",
-        "Strength that cancels itself out, over the sd of the scores.",
-    ),
-    ("sd", "spread of score", "log-odds", "Standard deviation of the score over all masks: the scale itself."),
-    ("l1", "total strength", "log-odds", "Sum of all absolute effects, salient or not."),
-    ("l1_per_gap", "strength / score gained", "", "Total strength over the score gained from all words."),
-    ("gap", "score gained", "log-odds", "Score with all words minus score with none."),
-    ("walsh_high", "high-degree energy", "share", "Share of the score's variance in high-degree Walsh terms."),
+WHOLE = (
+    ("all", "count", "all, number", "per prompt", ""),
+    ("all", "strength", "all, strength", "log-odds", ""),
+    ("removed", "count_share", "removed share", "of the reference's", "churn floor"),
+    ("emerged", "count_share", "emerged share", "of those there", "churn floor"),
 )
 
 
@@ -117,108 +85,127 @@ def readings(payload: Payload, summary: Summary, x: StepAxis) -> list[dict[str, 
     """Everything that depends on the reading: one block of sections for each."""
     keep = payload["verdict"]["step"]
     out = []
-    for reading in summary.readings:
-        blocks = {
-            name: [_row(payload, summary, reading, m, x) for m in measures]
-            for name, measures in (("turnover", TURNOVER), ("quality", QUALITY), ("use", USE))
-        }
-        orders = histogram_row(payload, summary, reading, keep)
-        mean_order = _row(payload, summary, reading, ORDER, x)
-        out.append({"name": reading, **blocks, "orders": orders, "mean_order": mean_order})
+    for i, reading in enumerate(summary.readings):
+        baselines = _baselines(payload) if i == 0 else []
+        out.append(
+            {
+                "name": reading,
+                "evolution": evolution(payload, summary, reading, keep),
+                "turnover": [_whole(payload, summary, reading, x), _row(payload, summary, reading, ORDER, x)],
+                "quality": [
+                    _row(payload, summary, reading, m, x, baselines if m.key == "gamma" else []) for m in QUALITY
+                ],
+                "use": [_row(payload, summary, reading, m, x) for m in USE],
+            }
+        )
     return out
 
 
-def _row(payload: Payload, summary: Summary, reading: str, m: Measure, x: StepAxis) -> dict[str, Any]:
+class _Baseline(NamedTuple):
+    """gamma against one more baseline LLM, by set."""
+
+    name: str
+    same_family: bool
+    curves: dict[str, Series]
+
+
+def _baselines(payload: Payload) -> list[_Baseline]:
+    """All baseline LLMs in the order given; empty where only one was used, whose curves the summary holds."""
+    found: dict[str, dict[str, dict[int, Point]]] = {}
+    for row in payload["baselines"]:
+        if row["measure"] == "gamma" and row["order"] == 0:
+            found.setdefault(row["baseline"], {}).setdefault(row["set"], {})[row["step"]] = point_of(row)
+    same = {b["name"]: b["same_family"] for b in payload["controls"].get("baselines", [])}
+    curves = {
+        name: {s: Series(name, tuple(p for _, p in sorted(points.items()))) for s, points in sets.items()}
+        for name, sets in found.items()
+    }
+    return [_Baseline(name, same.get(name, False), sets) for name, sets in curves.items()]
+
+
+def _whole(payload: Payload, summary: Summary, reading: str, x: StepAxis) -> dict[str, Any]:
+    """The whole and what is gone or new as a share of it, each on its own axis."""
+    flags = flags_of(payload)
+    panels, body = [], []
+    for set_, key, title, unit, null_name in WHOLE:
+        series = summary.series(reading, set_, key)
+        if not series.known:
+            continue
+        line = Line(series, f"s-{set_}", MARKER[set_])
+        panel = Panel(title, f"s-{set_}", (line,), unit, title, null_name if series.has_null else "")
+        svg = draw(panel, x, value_axis(panel.extent(), zero=True), flags)
+        panels.append({"title": title, "css": panel.css, "unit": unit, "svg": svg})
+        for p in series.points:
+            null = [number(p.null), interval(p.null_lo, p.null_hi) or "–"]
+            body.append(
+                [
+                    f"{title} ({unit})",
+                    f"{p.step}",
+                    number(p.value),
+                    interval(p.lo, p.hi) or "–",
+                    *null,
+                    number(p.samples),
+                ]
+            )
+    head = ["figure", "step", "value", "95 % interval", "churn floor", "its 95 % interval", "prompts"]
+    table = {"caption": "The whole, and shares of it", "head": head, "body": body, "words": 1} if body else None
+    look = "Shares do not grow with the scale of the scores, so they show turnover more fairly than totals do."
+    return {"title": "The whole, and shares of it", "look": look, "panels": panels, "note": "", "table": table}
+
+
+def _row(
+    payload: Payload,
+    summary: Summary,
+    reading: str,
+    m: Measure,
+    x: StepAxis,
+    baselines: list[_Baseline] | None = None,
+) -> dict[str, Any]:
     flags = flags_of(payload)
     panels = []
+    others = (baselines or [])[1:]
     for set_ in SETS:
         main = summary.series(reading, set_, m.key)
         if not main.known:
             continue
         lines = [Line(main, f"s-{set_}", MARKER[set_])]
-        if m.key in ("count", "strength") and set_ in MINOR:
-            minor, label = MINOR[set_]
-            second = summary.series(reading, minor, m.key)
-            if second.known:
-                lines.append(Line(second, f"s-{set_}", label=label, thin=True))
+        more = [(str(i), b.curves[set_]) for i, b in enumerate(others, 2) if set_ in b.curves and b.curves[set_].known]
+        lines += [Line(series, f"s-{set_} faint", label=label, thin=True) for label, series in more]
+        spread = _spread([main, *(series for _, series in more)]) if more else ()
         null = m.null_name if main.has_null else ""
-        panels.append(Panel(set_, f"s-{set_}", tuple(lines), m.unit, m.key, null))
+        panels.append(Panel(set_, f"s-{set_}", tuple(lines), m.unit, m.key, null, spread))
     if not panels:
         note = m.missing or f"{m.title}: not measured in this run."
         return {"title": m.title, "look": m.look, "panels": [], "note": note, "table": None}
     y = value_axis([v for panel in panels for v in panel.extent()], zero=m.key != "mean_order")
-    note = m.no_null if not any(panel.null_name for panel in panels) else ""
     drawn = [{"title": p.title, "css": p.css, "unit": p.unit, "svg": draw(p, x, y, flags)} for p in panels]
-    return {"title": m.title, "look": m.look, "panels": drawn, "note": note, "table": _table(panels, m)}
+    out = {"title": m.title, "look": m.look, "panels": drawn, "note": "", "table": _table(panels, m, baselines or [])}
+    if baselines and len(baselines) > 1:
+        out["models"] = [{"mark": str(i), "name": b.name, "same": b.same_family} for i, b in enumerate(baselines, 1)]
+    return out
 
 
-def _table(panels: list[Panel], m: Measure) -> dict[str, Any]:
+def _spread(series: list[Series]) -> tuple[Point, ...]:
+    """Least and largest value over several lines, step by step."""
+    out = []
+    for step in dict.fromkeys(p.step for s in series for p in s.points):
+        values = [p.value for s in series if (p := s.at(step)) and p.value is not None]
+        if values:
+            out.append(Point(step, None, min(values), max(values)))
+    return tuple(sorted(out))
+
+
+def _table(panels: list[Panel], m: Measure, baselines: list[_Baseline]) -> dict[str, Any]:
     null = m.null_name if any(p.null_name for p in panels) else ""
     head = ["set", "step", f"{m.key} ({m.unit})", "95 % interval"]
     head += [null, "its 95 % interval"] if null else []
     body = []
     for panel in panels:
         for line in panel.lines:
-            name = line.label or panel.title
+            which = baselines[int(line.label) - 1].name if line.label else ""
+            name = f"{panel.title}, {which}" if which else panel.title
             for p in line.series.points:
                 cells = [name, f"{p.step}", number(p.value), interval(p.lo, p.hi) or "–"]
                 cells += [number(p.null), interval(p.null_lo, p.null_hi) or "–"] if null else []
                 body.append([*cells, number(p.samples)])
     return {"caption": m.title, "head": [*head, "prompts"], "body": body, "words": 1}
-
-
-def task_row(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]:
-    """Losses and accuracy, then the scale of the effects, each on its own value axis and all on the same steps."""
-    drawn = [*_task_panels(payload), *_scale_panels(summary)]
-    flags = flags_of(payload)
-    panels = []
-    for panel, say in drawn:
-        y = (log_axis if panel.measure == "loss" else value_axis)(panel.extent())
-        unit = f"{panel.unit}, log scale" if y.log else panel.unit
-        svg = draw(panel, x, y, flags)
-        panels.append({"title": panel.title, "css": panel.css, "unit": unit, "svg": svg, "say": say})
-    body = []
-    for panel, _ in drawn:
-        for line in panel.lines:
-            name = f"{line.label} {panel.title}".strip() + (f" ({panel.unit})" if panel.unit else "")
-            body += [[name, f"{p.step}", number(p.value), interval(p.lo, p.hi) or "–"] for p in line.series.points]
-    table = {
-        "caption": "Task and scale",
-        "head": ["measure", "step", "value", "95 % interval"],
-        "body": body,
-        "words": 1,
-    }
-    note = "" if _task_panels(payload) else "No task metrics were recorded in this run."
-    return {"panels": panels, "table": table if body else None, "note": note}
-
-
-def _task_panels(payload: Payload) -> list[tuple[Panel, str]]:
-    task = payload["task"]
-    losses = tuple(
-        line
-        for line in (
-            Line(task_series(task, "eval_loss"), "s-eval", "circle", "eval"),
-            Line(task_series(task, "train_loss"), "s-train", "square", "train"),
-        )
-        if line.series.known
-    )
-    out = []
-    if losses:
-        say = "Look for eval loss to turn up while train loss still falls."
-        out.append((Panel("loss", losses[0].css, losses, "nats", "loss"), say))
-    accuracy = task_series(task, "accuracy")
-    if accuracy.known:
-        line = Line(accuracy, "s-eval")
-        out.append(
-            (Panel("accuracy", "s-eval", (line,), "share right", "accuracy"), "On rows that were not trained on.")
-        )
-    return out
-
-
-def _scale_panels(summary: Summary) -> list[tuple[Panel, str]]:
-    out = []
-    for key, title, unit, say in SCALE:
-        series = summary.anywhere("all", key)
-        if series.known:
-            out.append((Panel(title, "s-all", (Line(series, "s-all"),), unit, title), say))
-    return out

@@ -18,14 +18,17 @@ from markupsafe import Markup
 
 from interplay.atomic import write_text
 from interplay.report import figures, text
+from interplay.report.controls import controls_part
 from interplay.report.explorer import explorer_data, explorer_tables
+from interplay.report.fidelity import fidelity_part
 from interplay.report.payload import validate
 from interplay.report.rows import Summary, decided
 from interplay.report.scales import step_axis
 from interplay.report.schema import Payload
+from interplay.report.task import task_part
 from interplay.report.verdict import strip, verdict_part
 
-STYLES = ("base.css", "charts.css", "explorer.css")
+STYLES = ("base.css", "charts.css", "figures.css", "explorer.css")
 SCRIPTS = ("tips.js", "explorer.js")
 READINGS = {
     "paper": "As in the paper: a pattern counts when its effect exceeds 5 % of the largest one at that step, whatever its sign.",
@@ -73,7 +76,9 @@ def render(payload: Payload | Mapping[str, Any]) -> str:
             strip=strip(p, summary),
             verdict=verdict_part(p, x),
             readings=[{**block, "about": READINGS.get(block["name"], "")} for block in figures.readings(p, summary, x)],
-            task=figures.task_row(p, summary, x),
+            controls=controls_part(p, summary, x),
+            fidelity=fidelity_part(p, x),
+            task=task_part(p, summary, x),
             prompts=_prompts(p),
             data=text.island(explorer_data(p, x, decided(p))) if p["probes"] else "",
             tables=explorer_tables(p),

@@ -5,12 +5,12 @@ and on paper. Each point carries its figures as a <title>; the page's script tur
 It decides nothing about which measures there are: that is `figures`.
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
 
+from interplay.report.labels import CHAR, Frame, Spot, place
 from interplay.report.rows import Point, Series, decided
 from interplay.report.scales import StepAxis, ValueAxis, tick_label
 from interplay.report.schema import Payload
@@ -18,14 +18,25 @@ from interplay.report.text import interval, number, plain, tag
 
 WIDTH, HEIGHT = 264.0, 180.0
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 12.0, 17.0, 35.0
-CHAR = 6.6  # generous width of a character at the charts' 11 px
 
+# Shapes relative to their middle: where they start, and the rest of the path.
 MARKERS = {
-    "circle": "M-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0-6.4 0z",
-    "diamond": "M0-4.2L4.2 0L0 4.2L-4.2 0z",
-    "square": "M-3-3h6v6h-6z",
-    "dot": "M-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0z",
+    "circle": (-3.2, 0.0, "a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0-6.4 0z"),
+    "diamond": (0.0, -4.2, "l4.2 4.2l-4.2 4.2l-4.2-4.2z"),
+    "square": (-3.0, -3.0, "h6v6h-6z"),
+    "dot": (-2.0, 0.0, "a2 2 0 1 0 4 0a2 2 0 1 0-4 0z"),
 }
+
+
+def markers(spots: Sequence[Spot], marker: str, css: str) -> Markup:
+    """One path for the marks of a line, whatever their number.
+
+    >>> markers([(10.0, 20.0)], "square", "s-all")
+    Markup('<path class="mark s-all" d="M7.0 17.0h6v6h-6z"/>')
+    """
+    dx, dy, shape = MARKERS[marker]
+    d = "".join(f"M{x + dx:.1f} {y + dy:.1f}{shape}" for x, y in spots)
+    return tag("path", {"class": f"mark {css}", "d": d}) if d else Markup("")
 
 
 class Line(NamedTuple):
@@ -39,7 +50,11 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """What one small chart shows. `null_name` is the name of the null drawn for the first line ('' = none)."""
+    """What one small chart shows. `null_name` is the name of the null drawn for the first line ('' = none).
+
+    `spread`: points whose lo and hi are the least and the largest of several lines; `level`: a value to hold all lines
+    against, with its name.
+    """
 
     title: str
     css: str
@@ -47,6 +62,8 @@ class Panel(NamedTuple):
     unit: str
     measure: str
     null_name: str = ""
+    spread: tuple[Point, ...] = ()
+    level: tuple[float, str] | None = None
 
     @property
     def main(self) -> Series:
@@ -55,7 +72,7 @@ class Panel(NamedTuple):
 
     def extent(self) -> list[float | None]:
         """Every value that has to fit on the value axis."""
-        out: list[float | None] = []
+        out: list[float | None] = [] if self.level is None else [self.level[0]]
         for i, line in enumerate(self.lines):
             for p in line.series.points:
                 out += [p.value] if line.thin else [p.value, p.lo, p.hi]
@@ -81,6 +98,11 @@ def draw(panel: Panel, x: StepAxis, y: ValueAxis, flags: dict[str, int]) -> Mark
     parts = [_grid(f), *(_flag(f, step, name) for name, step in flags.items())]
     if panel.null_name and panel.main.has_null:
         parts.append(_null(f, panel))
+    if panel.spread:
+        parts.append(_area(f, panel.spread, "lo", "hi", f"spread {panel.css}"))
+    if panel.level:
+        spot = f.py(panel.level[0])
+        parts.append(tag("line", {"class": "null", "x1": LEFT, "x2": WIDTH - RIGHT, "y1": spot, "y2": spot}))
     for line in reversed(panel.lines):
         if not line.thin:
             parts.append(_band(f, line))
@@ -186,81 +208,43 @@ def _null(f: _Frame, panel: Panel) -> Markup:
 
 
 def _marks(f: _Frame, line: Line) -> Markup:
-    shape = MARKERS["dot" if line.thin else line.marker]
-    parts = []
-    for p in line.series.points:
-        if p.value is not None:
-            at = f"translate({f.px(p.step):.1f} {f.py(p.value):.1f})"
-            parts.append(tag("path", {"class": f"mark {line.css}", "d": shape, "transform": at}))
-    return Markup("").join(parts)
+    spots = [(f.px(p.step), f.py(p.value)) for p in line.series.points if p.value is not None]
+    return markers(spots, "dot" if line.thin else line.marker, line.css)
 
 
 def _labels(f: _Frame, panel: Panel) -> list[Markup]:
-    """Names of the null and of the second lines, each where there is most room around it."""
-    wanted: list[tuple[str, str, list[tuple[float, float]]]] = []
+    """Names of the null, of the level and of the second lines; lines numbered in a legend carry their numeral."""
+    wanted: list[tuple[str, str, list[Spot]]] = []
+    ends: list[tuple[float, Line]] = []
     curves = [[(f.px(p.step), f.py(p.value)) for p in ln.series.points if p.value is not None] for ln in panel.lines]
     for line, curve in zip(panel.lines, curves, strict=True):
-        if line.label and curve:
+        if line.label.isdigit() and curve:
+            ends.append((curve[-1][1], line))
+        elif line.label and curve:
             wanted.append((line.label, f"label {line.css}", curve))
     if panel.null_name and panel.main.has_null:
         null = [(f.px(p.step), f.py(p.null)) for p in panel.main.points if p.null is not None]
         curves.append(null)
         wanted.append((panel.null_name, "label null-name", null))
-    taken: list[tuple[float, float, float, float]] = []
-    out = []
-    for text, css, curve in wanted:
-        best = None
-        half = len(text) * CHAR / 2
-        middles = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in itertools.pairwise(curve)]
-        for x, y in [*curve, *middles]:
-            for dx in (0.0, half, -half):
-                for dy in (-6.0, 13.0, -12.0, 19.0):
-                    box = _box(text, x + dx, y + dy)
-                    cost = abs(dy) / 8 + abs(dx) / 60 + 2 * _crossings(box, curves)
-                    cost += sum(40.0 for b in taken if _overlap(box, b)) + 6.0 * _near(x, y, curve, curves)
-                    if best is None or cost < best[0]:
-                        best = (cost, box)
-        if best:
-            lo, top, hi, _ = best[1]
-            taken.append(best[1])
-            out.append(tag("text", {"x": (lo + hi) / 2, "y": top + 10, "class": f"{css} mid"}, text))
+    if panel.level:
+        line = [(f.px(step), f.py(panel.level[0])) for step in f.x.steps]
+        curves.append(line)
+        wanted.append((panel.level[1], "label null-name", line))
+    inside = Frame(LEFT + 2, WIDTH - 1, TOP, HEIGHT - BOTTOM)
+    boxes = place([(text, curve) for text, _, curve in wanted], curves, inside)
+    return [
+        tag("text", {"x": (box.left + box.right) / 2, "y": box.top + 10, "class": f"{css} mid"}, text)
+        for (text, css, _), box in zip(wanted, boxes, strict=True)
+    ] + _end_marks(ends)
+
+
+def _end_marks(ends: list[tuple[float, Line]]) -> list[Markup]:
+    """Numerals at the right end of lines that are numbered in a legend, pushed apart where they would touch."""
+    out, above = [], 0.0
+    for y, line in sorted(ends, key=lambda end: end[0]):
+        above = max(y + 3.5, above + 9.5)
+        out.append(tag("text", {"x": WIDTH - RIGHT - 1, "y": above, "class": f"label end-mark {line.css}"}, line.label))
     return out
-
-
-def _box(text: str, x: float, y: float) -> tuple[float, float, float, float]:
-    half = len(text) * CHAR / 2
-    x = min(max(x, LEFT + 2 + half), WIDTH - half - 1)
-    y = min(max(y, TOP + 9), HEIGHT - BOTTOM - 3)
-    return (x - half, y - 10, x + half, y + 3)
-
-
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _near(x: float, y: float, own: list[tuple[float, float]], curves: list[list[tuple[float, float]]]) -> int:
-    """How many other curves pass so close to a spot that a label there could be read as theirs."""
-    found = 0
-    for curve in curves:
-        for (x1, y1), (x2, y2) in itertools.pairwise(curve):
-            if curve is not own and x1 <= x <= x2 and x1 < x2 and abs(y1 + (y2 - y1) * (x - x1) / (x2 - x1) - y) < 16:
-                found += 1
-                break
-    return found
-
-
-def _crossings(box: tuple[float, float, float, float], curves: list[list[tuple[float, float]]]) -> float:
-    """How much of the drawn curves runs under a label: samples of every segment that fall inside its box."""
-    left, top, right, bottom = box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1
-    inside = 0
-    for curve in curves:
-        for (x1, y1), (x2, y2) in zip(curve, curve[1:] or curve, strict=False):
-            if x2 < left or x1 > right or max(y1, y2) < top or min(y1, y2) > bottom:
-                continue
-            for k in range(13):
-                x, y = x1 + (x2 - x1) * k / 12, y1 + (y2 - y1) * k / 12
-                inside += left < x < right and top < y < bottom
-    return float(inside)
 
 
 def _points(f: _Frame, panel: Panel) -> Markup:

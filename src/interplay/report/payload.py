@@ -5,142 +5,37 @@ The schema itself is `interplay.report.schema`. This knows nothing about models,
 Strings are untrusted (words, labels and model names come from data): `validate` replaces control characters and lone
 surrogates, nothing else; escaping belongs to the page. Numbers that are not finite become None ("not measured") where the
 schema allows None, and are refused where it does not. Keys the schema does not know are refused, except in rows of tables
-(`summary`, `task`), which may carry more columns.
+(`summary`, `task`, `views` and the like), which may carry more columns. Tables of controls may be missing: an older run,
+or one made without them, has none.
 """
 
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from interplay.errors import InterplayError
-from interplay.report.schema import Payload
+from interplay.report.checks import (
+    Check,
+    boolean,
+    each,
+    fields,
+    finite,
+    integer,
+    maybe_string,
+    number,
+    one_of,
+    refuse,
+    scalar,
+    string,
+)
+from interplay.report.schema import SUMMARY_NUMBERS, TASK_COLUMNS, Payload
 
 MAX_WORDS = 16
 BASES = ("rule", "eval-loss", "last", "only")
 STATES = ("preserved", "emerged", "reentered", "initial")
 
 
-# A control character shows as nothing or as a torn page, a lone surrogate cannot be written as UTF-8, and U+2028/9 end a
-# line in old parsers: the first two become U+FFFD, the last two a space.
-_BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_LINES = re.compile("[\u2028\u2029]|\r\n?")
-
-
-def clean(text: str) -> str:
-    r"""The same string, without characters that no page can show.
-
-    >>> clean("a\x00b\u2028c")
-    'a\ufffdb c'
-    """
-    return _BROKEN.sub("\ufffd", _LINES.sub(lambda m: "\n" if "\r" in m.group() else " ", text))
-
-
-def _refuse(where: str, given: object, expected: str) -> InterplayError:
-    shown = " ".join(repr(given)[:80].split())
-    return InterplayError(
-        f"report payload: {where} is {shown}, expected {expected}: rebuild the report from its run folder"
-    )
-
-
-def _string(x: object, where: str) -> str:
-    if not isinstance(x, str):
-        raise _refuse(where, x, "a string")
-    return clean(x)
-
-
-def _maybe_string(x: object, where: str) -> str | None:
-    return None if x is None else _string(x, where)
-
-
-def _integer(x: object, where: str) -> int:
-    if isinstance(x, Integral) and not isinstance(x, bool):
-        return int(x)
-    if isinstance(x, Real) and not isinstance(x, bool) and float(x).is_integer():
-        return int(float(x))
-    raise _refuse(where, x, "an integer")
-
-
-def _number(x: object, where: str) -> float | None:
-    if x is None:
-        return None
-    if isinstance(x, bool) or not isinstance(x, Real):
-        raise _refuse(where, x, "a number or null")
-    value = float(x)
-    return value if math.isfinite(value) else None
-
-
-def _finite(x: object, where: str) -> float:
-    value = _number(x, where)
-    if value is None:
-        raise _refuse(where, x, "a finite number")
-    return value
-
-
-def _boolean(x: object, where: str) -> bool:
-    if not isinstance(x, bool):
-        raise _refuse(where, x, "true or false")
-    return x
-
-
-def _scalar(x: object, where: str) -> str | float | int | None:
-    if isinstance(x, bool):
-        return "yes" if x else "no"
-    if isinstance(x, str):
-        return clean(x)
-    if isinstance(x, Integral):
-        return int(x)
-    return _number(x, where)
-
-
-Check = Callable[[Any, str], Any]
-
-
-def _fields(
-    x: object, where: str, need: Mapping[str, Check], may: Mapping[str, Check], extra: bool = False
-) -> dict[str, Any]:
-    """One mapping, field by field. `may` fields default to what their check makes of None."""
-    if not isinstance(x, Mapping):
-        raise _refuse(where, x, "a mapping")
-    inside = f"{where}." if where != "the payload" else ""
-    for key in need:
-        if key not in x:
-            raise InterplayError(
-                f"report payload: {inside}{key} is missing, expected it beside {sorted(map(str, x))[:12]}"
-            )
-    unknown = [key for key in x if key not in need and key not in may]
-    if unknown and not extra:
-        raise _refuse(where, unknown[0], f"one of the keys {sorted([*need, *may])}")
-    out = {key: check(x[key], f"{inside}{key}") for key, check in need.items()}
-    out.update({key: check(x.get(key), f"{inside}{key}") for key, check in may.items()})
-    return out
-
-
-def _list(x: object, where: str, check: Check) -> list[Any]:
-    if x is None:
-        return []
-    if isinstance(x, (str, bytes)) or not isinstance(x, Sequence):
-        raise _refuse(where, x, "a list")
-    return [check(item, f"{where}[{i}]") for i, item in enumerate(x)]
-
-
-def _each(check: Check) -> Check:
-    return lambda x, where: _list(x, where, check)
-
-
-def _one_of(allowed: tuple[str, ...]) -> Check:
-    def check(x: object, where: str) -> str:
-        if not isinstance(x, str) or x not in allowed:
-            raise _refuse(where, x, f"one of {', '.join(allowed)}")
-        return x
-
-    return check
-
-
 def _evidence(steps: set[int]) -> Check:
-    may = {"lo": _number, "hi": _number, "step": _maybe_step(steps)}
-    return lambda x, where: _fields(x, where, {"name": _string, "value": _number}, may)
+    may = {"lo": number, "hi": number, "step": _maybe_step(steps)}
+    return lambda x, where: fields(x, where, {"name": string, "value": number}, may)
 
 
 def _maybe_step(steps: set[int]) -> Check:
@@ -149,9 +44,9 @@ def _maybe_step(steps: set[int]) -> Check:
 
 def _step(steps: set[int]) -> Check:
     def check(x: object, where: str) -> int:
-        step = _integer(x, where)
+        step = integer(x, where)
         if step not in steps:
-            raise _refuse(where, step, "one of the payload's steps")
+            raise refuse(where, step, "one of the payload's steps")
         return step
 
     return check
@@ -162,67 +57,136 @@ def _verdict(steps: set[int]) -> Check:
         if x is None:
             return {}
         if not isinstance(x, Mapping):
-            raise _refuse(where, x, "a mapping of rule to step")
+            raise refuse(where, x, "a mapping of rule to step")
         return {
-            _string(name, f"a name in {where}"): _maybe_step(steps)(s, f"{where}[{name!r:.60}]")
-            for name, s in x.items()
+            string(name, f"a name in {where}"): _maybe_step(steps)(s, f"{where}[{name!r:.60}]") for name, s in x.items()
         }
 
-    need: dict[str, Check] = {"step": _maybe_step(steps), "sentence": _string, "rule": _string, "provisional": _boolean}
-    basis = _one_of(BASES)
+    need: dict[str, Check] = {"step": _maybe_step(steps), "sentence": string, "rule": string, "provisional": boolean}
+    basis = one_of(BASES)
     may: dict[str, Check] = {
-        "evidence": _each(_evidence(steps)),
+        "evidence": each(_evidence(steps)),
         "rivals": rivals,
         "basis": lambda x, where: None if x is None else basis(x, where),
     }
-    return lambda x, where: _fields(x, where, need, may)
+    return lambda x, where: fields(x, where, need, may)
 
 
-def _summary_row(steps: set[int]) -> Check:
-    def samples(x: object, where: str) -> int | None:
-        value = _number(x, where)
-        return None if value is None else int(value)
+def _samples(x: object, where: str) -> int | None:
+    value = number(x, where)
+    return None if value is None else int(value)
 
-    def order(x: object, where: str) -> int:
-        value = _integer(x, where)
-        if not 0 <= value <= MAX_WORDS:
-            raise _refuse(where, value, f"an order from 0 to {MAX_WORDS}")
-        return value
 
-    need: dict[str, Check] = {
-        "reading": _string,
-        "step": _step(steps),
-        "set": _string,
-        "measure": _string,
-        "order": order,
-    }
-    may: dict[str, Check] = dict.fromkeys(("value", "lo", "hi", "null", "null_lo", "null_hi"), _number)
-    return lambda x, where: _fields(x, where, need, {**may, "samples": samples}, extra=True)
+def _order(x: object, where: str) -> int:
+    value = integer(x, where)
+    if not 0 <= value <= MAX_WORDS:
+        raise refuse(where, value, f"an order from 0 to {MAX_WORDS}")
+    return value
+
+
+def _row(need: Mapping[str, Check], numbers: Sequence[str]) -> Check:
+    """A row of a table: named columns, numbers or None, `samples` where there is one; more columns are left out."""
+    may: dict[str, Check] = {**dict.fromkeys(numbers, number), "samples": _samples}
+    return lambda x, where: fields(x, where, need, may, extra=True)
+
+
+def _summary_row(steps: set[int], *names: str) -> Check:
+    """A row of the summary; `names` are further text columns (which view, which baseline LLM)."""
+    text = dict.fromkeys((*names, "reading", "set", "measure"), string)
+    return _row({**text, "step": _step(steps), "order": _order}, SUMMARY_NUMBERS)
 
 
 def _task_row(steps: set[int]) -> Check:
-    may = dict.fromkeys(("eval_loss", "train_loss", "accuracy", "accuracy_lo", "accuracy_hi"), _number)
-    return lambda x, where: _fields(x, where, {"step": _step(steps)}, may, extra=True)
+    may = dict.fromkeys(TASK_COLUMNS, number)
+    return lambda x, where: fields(x, where, {"step": _step(steps)}, may, extra=True)
+
+
+def _span(x: object, where: str) -> str:
+    return "all" if x is None else string(x, where)
+
+
+def _correlation(x: object, where: str) -> dict[str, Any]:
+    need: dict[str, Check] = {"interaction": string, "task": string}
+    may: dict[str, Check] = {**dict.fromkeys(("rho", "lo", "hi"), number), "checkpoints": _samples, "span": _span}
+    return fields(x, where, need, may, extra=True)
+
+
+def _controls(steps: set[int]) -> Check:
+    """What controls.json says: names and sentences for views, floors and baseline LLMs."""
+    maybe = _maybe_step(steps)
+    about: dict[str, Check] = {"title": maybe_string, "note": maybe_string}
+    view: dict[str, Check] = {**about, "reference": maybe, "recommended": maybe, "basis": maybe_string}
+    family: dict[str, Check] = {
+        "family": maybe_string,
+        "same_family": lambda x, where: False if x is None else boolean(x, where),
+    }
+    named: dict[str, Check] = {"name": string}
+
+    def rows(may: Mapping[str, Check]) -> Check:
+        return each(lambda x, where: fields(x, where, named, may, extra=True))
+
+    may: dict[str, Check] = {
+        "views": rows(view),
+        "baselines": rows(family),
+        "floors": rows(about),
+        "notes": each(string),
+    }
+    return lambda x, where: fields({} if x is None else x, where, {}, may, extra=True)
+
+
+def _fidelity(steps: set[int]) -> Check:
+    """Matching error and sparsity; lists that belong together must be equally long."""
+
+    def alike(x: dict[str, Any], where: str, names: Sequence[str], length: int) -> dict[str, Any]:
+        for name in names:
+            if len(x[name]) != length:
+                raise refuse(f"{where}.{name}", f"{len(x[name])} numbers", f"{length} of them")
+        return x
+
+    def matching(x: object, where: str) -> dict[str, Any]:
+        curves = ("score", "salient", "all")
+        need: dict[str, Check] = {"probe": string, "step": _step(steps), **dict.fromkeys(curves, each(finite))}
+        may: dict[str, Check] = {"count": _samples, "of": _samples, "rms": number}
+        one = fields(x, where, need, may)
+        return alike(one, where, curves[1:], len(one["score"]))
+
+    def check(x: object, where: str) -> dict[str, Any] | None:
+        if x is None:
+            return None
+        curve: dict[str, Check] = dict.fromkeys(("value", "lo", "hi"), each(number))
+        may: dict[str, Check] = {
+            "rows": each(_row({"step": _step(steps), "measure": string}, SUMMARY_NUMBERS)),
+            "ranks": each(integer),
+            "ratio": number,
+            "curves": each(lambda y, at: fields(y, at, {"step": _step(steps), **curve}, {})),
+            "matching": each(matching),
+        }
+        out = fields(x, where, {}, may)
+        for i, one in enumerate(out["curves"]):
+            alike(one, f"{where}.curves[{i}]", ("value", "lo", "hi"), len(out["ranks"]))
+        return out
+
+    return check
 
 
 def _effect(n: int, stated: bool) -> Check:
     def mask(x: object, where: str) -> int:
-        value = _integer(x, where)
+        value = integer(x, where)
         if not 0 < value < 1 << n:
-            raise _refuse(where, value, f"a mask from 1 to {(1 << n) - 1} ({n} words)")
+            raise refuse(where, value, f"a mask from 1 to {(1 << n) - 1} ({n} words)")
         return value
 
-    need: dict[str, Check] = {"type": _one_of(("and", "or")), "mask": mask, "effect": _finite}
+    need: dict[str, Check] = {"type": one_of(("and", "or")), "mask": mask, "effect": finite}
     if stated:
-        need["state"] = _one_of(STATES)
-    return lambda x, where: _fields(x, where, need, {}, extra=not stated)
+        need["state"] = one_of(STATES)
+    return lambda x, where: fields(x, where, need, {}, extra=not stated)
 
 
 def _word(length: int) -> Check:
     def check(x: object, where: str) -> dict[str, Any]:
-        word = _fields(x, where, {"text": _string, "start": _integer, "end": _integer}, {})
+        word = fields(x, where, {"text": string, "start": integer, "end": integer}, {})
         if not 0 <= word["start"] <= word["end"] <= length:
-            raise _refuse(
+            raise refuse(
                 f"{where}.start, end", (word["start"], word["end"]), f"offsets inside a text of {length} characters"
             )
         return word
@@ -231,34 +195,34 @@ def _word(length: int) -> Check:
 
 
 def _probe(steps: set[int]) -> Check:
-    numbers = dict.fromkeys(("score_full", "score_empty", "gap", "residual", "sigma", "tau"), _number)
+    numbers = dict.fromkeys(("score_full", "score_empty", "gap", "residual", "sigma", "tau"), number)
 
     def check(x: object, where: str) -> dict[str, Any]:
         if not isinstance(x, Mapping):
-            raise _refuse(where, x, "a mapping")
-        n = _integer(x.get("n"), f"{where}.n")
+            raise refuse(where, x, "a mapping")
+        n = integer(x.get("n"), f"{where}.n")
         if not 1 <= n <= MAX_WORDS:
-            raise _refuse(f"{where}.n", n, f"1 to {MAX_WORDS} words")
+            raise refuse(f"{where}.n", n, f"1 to {MAX_WORDS} words")
         length = len(x["text"]) if isinstance(x.get("text"), str) else 0
 
         def one_step(y: object, at: str) -> dict[str, Any]:
-            may: dict[str, Check] = {"interactions": _each(_effect(n, True)), "removed": _each(_effect(n, False))}
-            return _fields(y, at, {"step": _step(steps)}, {**numbers, **may})
+            may: dict[str, Check] = {"interactions": each(_effect(n, True)), "removed": each(_effect(n, False))}
+            return fields(y, at, {"step": _step(steps)}, {**numbers, **may})
 
         need: dict[str, Check] = {
-            "id": _string,
-            "text": lambda t, at: t if isinstance(t, str) else _string(t, at),  # offsets count the raw characters
-            "target": _string,
-            "n": _integer,
-            "words": _each(_word(length)),
-            "steps": _each(one_step),
+            "id": string,
+            "text": lambda t, at: t if isinstance(t, str) else string(t, at),  # offsets count the raw characters
+            "target": string,
+            "n": integer,
+            "words": each(_word(length)),
+            "steps": each(one_step),
         }
-        probe = _fields(x, where, need, {"label": _maybe_string})
+        probe = fields(x, where, need, {"label": maybe_string})
         if len(probe["words"]) != n:
-            raise _refuse(f"{where}.words", f"{len(probe['words'])} words", f"n = {n} of them")
+            raise refuse(f"{where}.words", f"{len(probe['words'])} words", f"n = {n} of them")
         measured = [s["step"] for s in probe["steps"]]
         if len(set(measured)) != len(measured):
-            raise _refuse(f"{where}.steps", measured, "each step once")
+            raise refuse(f"{where}.steps", measured, "each step once")
         return probe
 
     return check
@@ -273,39 +237,51 @@ def validate(payload: Payload | Mapping[str, Any]) -> Payload:
     interplay.errors.InterplayError: report payload: steps is None, expected a list of steps: rebuild the report from its run folder
     """
     if not isinstance(payload, Mapping):
-        raise _refuse("the payload", payload, "a mapping")
+        raise refuse("the payload", payload, "a mapping")
     given = payload.get("steps")
     if isinstance(given, str) or not isinstance(given, Sequence) or not given:
-        raise _refuse("steps", given, "a list of steps")
-    order = [_integer(s, f"steps[{i}]") for i, s in enumerate(given)]
+        raise refuse("steps", given, "a list of steps")
+    order = [integer(s, f"steps[{i}]") for i, s in enumerate(given)]
     if order != sorted(set(order)) or order[0] < 0:
-        raise _refuse("steps", order, "steps from 0 on, ascending, each once")
+        raise refuse("steps", order, "steps from 0 on, ascending, each once")
     steps = set(order)
     need: dict[str, Check] = {
-        "title": _string,
-        "subtitle": _string,
-        "version": _string,
+        "title": string,
+        "subtitle": string,
+        "version": string,
         "verdict": _verdict(steps),
         "steps": lambda x, where: order,
         "reference": _step(steps),
-        "summary": _each(_summary_row(steps)),
+        "summary": each(_summary_row(steps)),
     }
+    churn = ("floor", "reading", "set", "measure")
     may: dict[str, Check] = {
-        "created": _maybe_string,
-        "task": _each(_task_row(steps)),
-        "probes": _each(_probe(steps)),
-        "method": _each(
-            lambda x, where: _fields(x, where, {"name": _string, "value": _scalar}, {"note": _maybe_string}),
+        "created": maybe_string,
+        "task": each(_task_row(steps)),
+        "views": each(_summary_row(steps, "view")),
+        "baselines": each(_summary_row(steps, "baseline")),
+        "floors": each(_row({**dict.fromkeys(churn, string), "reference": _step(steps)}, ("value", "lo", "hi"))),
+        "multiples": each(
+            _row(
+                {**dict.fromkeys(churn, string), "reference": _step(steps), "step": _step(steps)}, ("ratio", "lo", "hi")
+            )
         ),
-        "skipped": _each(lambda x, where: _fields(x, where, {"id": _string, "reason": _string}, {})),
-        "notes": _each(_string),
-        "settings": lambda x, where: _maybe_string(x, where) or "",
+        "correlations": each(_correlation),
+        "controls": _controls(steps),
+        "fidelity": _fidelity(steps),
+        "probes": each(_probe(steps)),
+        "method": each(
+            lambda x, where: fields(x, where, {"name": string, "value": scalar}, {"note": maybe_string}),
+        ),
+        "skipped": each(lambda x, where: fields(x, where, {"id": string, "reason": string}, {})),
+        "notes": each(string),
+        "settings": lambda x, where: maybe_string(x, where) or "",
     }
-    out = _fields(payload, "the payload", need, may)
+    out = fields(payload, "the payload", need, may)
     seen: set[tuple[Any, ...]] = set()
     for i, row in enumerate(out["summary"]):
         key = (row["reading"], row["step"], row["set"], row["measure"], row["order"])
         if key in seen:
-            raise _refuse(f"summary[{i}]", key, "one row for each reading, step, set, measure and order")
+            raise refuse(f"summary[{i}]", key, "one row for each reading, step, set, measure and order")
         seen.add(key)
     return out  # ty: ignore[invalid-explicit-return]

@@ -6,7 +6,7 @@ Only an index; it neither computes nor draws.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from interplay.report.schema import Payload, SummaryRow, TaskRow
+from interplay.report.schema import FidelityRow, Payload, SummaryRow, TaskRow
 
 
 def decided(payload: Payload) -> bool:
@@ -66,7 +66,7 @@ class Summary:
     def series(self, reading: str, set_: str, measure: str, order: int = 0) -> Series:
         """One series; empty when the table does not hold it."""
         found = (self._rows.get((reading, set_, measure, order, step)) for step in self.steps)
-        return Series(set_, tuple(_point(row) for row in found if row))
+        return Series(set_, tuple(point_of(row) for row in found if row))
 
     def anywhere(self, set_: str, measure: str, order: int = 0) -> Series:
         """A measure that does not depend on the reading (l1, sd, noise ...): from the first reading that holds it."""
@@ -77,7 +77,8 @@ class Summary:
         return Series(set_, ())
 
 
-def _point(row: SummaryRow) -> Point:
+def point_of(row: SummaryRow | FidelityRow) -> Point:
+    """The figures of one row of a table."""
     return Point(
         row["step"], row["value"], row["lo"], row["hi"], row["null"], row["null_lo"], row["null_hi"], row["samples"]
     )

@@ -9,7 +9,7 @@ calibration.json    noise and tolerance, from step 0
 units/              one file per sample and condition
 task/               eval loss and accuracy per step
 units.parquet, trajectory.parquet, trajectory_samples.parquet, trajectory_sets.parquet
-views.parquet, floors.parquet, multiples.parquet, baselines.parquet, controls.json: what it is held against
+views.parquet, views_samples.parquet, floors.parquet, multiples.parquet, baselines.parquet, controls.json: what it is held against
 task.parquet, correlations.parquet
 recommendation.json, report.json, report.html
 times.json          seconds per phase: with environment.json the only files that may differ between equal runs

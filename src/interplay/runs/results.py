@@ -63,7 +63,7 @@ def write_results(
     verdict = recommend(track, task, resamples=settings.dynamics.resamples, seed=settings.seed)
     write_json(folder / "recommendation.json", verdict.to_dict())
     controls = make_controls(settings, measured, track, task)
-    for name in ("views", "floors", "multiples", "baselines"):
+    for name in ("views", "views_samples", "floors", "multiples", "baselines"):
         frame = getattr(controls, name)
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         _write_table(folder / f"{name}.parquet", table)

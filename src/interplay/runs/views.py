@@ -37,6 +37,7 @@ class Controls:
     """Everything a run is held against, as the tables that are written (docs/design/architecture.md)."""
 
     views: pd.DataFrame
+    views_samples: pd.DataFrame
     floors: pd.DataFrame
     multiples: pd.DataFrame
     baselines: pd.DataFrame
@@ -118,10 +119,11 @@ def make_controls(settings: Settings, measured: Measured, main: Trajectory, task
         "second_reference": measured.second_reference,
         "notes": notes,
     }
-    shown = [v.trajectory.summary.assign(view=v.name) for v in views]
-    columns = ["view", *main.summary.columns]
     return Controls(
-        views=_together(shown, columns),
+        views=_together([v.trajectory.summary.assign(view=v.name) for v in views], ["view", *main.summary.columns]),
+        views_samples=_together(
+            [v.trajectory.per_sample.assign(view=v.name) for v in views], ["view", *main.per_sample.columns]
+        ),
         floors=_together([c.floors for c in churns], FLOORS),
         multiples=_together([c.multiples for c in churns], MULTIPLES),
         baselines=_together(baselines, ["baseline", *main.summary.columns]),

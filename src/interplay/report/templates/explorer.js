@@ -241,7 +241,33 @@
     $("ex-certificate").textContent = parts.length ? "This unit: " + parts.join("; ") + " (log-odds)." : "";
   };
 
-  const update = () => { sentence(); scores(); spark(); chords(); lists(); certificate(); };
+  // Scores of all coalitions, sorted, and what the interactions alone say of them.
+  const fit = () => {
+    const u = unit(), f = u && u.f;
+    $("ex-fit").hidden = !f;
+    if (!f) return;
+    const W = 560, H = 200, L = 44, R = 10, T = 10, B = 26, n = f.v[0].length;
+    const px = (i) => L + i / (n - 1) * (W - L - R), py = (v) => H - B - v / 999 * (H - T - B), value = (v) => f.lo + v / 999 * (f.hi - f.lo);
+    const svg = draw("svg", { class: "chart", viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": "Scores of all coalitions against the interactions" });
+    for (const v of [0, 333, 666, 999]) {
+      svg.append(draw("line", { class: "grid", x1: L, x2: W - R, y1: py(v), y2: py(v) }));
+      svg.append(draw("text", { class: "tick end", x: L - 6, y: py(v) + 4 }, num(value(v))));
+    }
+    svg.append(draw("text", { class: "name mid", x: (L + W - R) / 2, y: H - 6 }, f.of + " coalitions, lowest score first"));
+    svg.append(draw("path", { class: "curve s-all", d: "M" + f.v[0].map((v, i) => px(i).toFixed(1) + " " + py(v).toFixed(1)).join("L") }));
+    [[1, "s-emerged"], [2, "s-preserved"]].forEach(([k, css]) => svg.append(draw("path", { class: "dots " + css, d: f.v[k].map((v, i) => "M" + px(i).toFixed(1) + " " + py(v).toFixed(1) + "h0").join("") })));
+    f.v[0].forEach((v, i) => {
+      const pt = draw("g", { class: "pt" });
+      pt.append(draw("rect", { class: "hit", x: px(i - 0.5), y: T, width: px(1) - px(0), height: H - T - B }), draw("line", { class: "guide", x1: px(i), x2: px(i), y1: T, y2: H - B }));
+      Interplay.set(pt, "score " + num(value(v), true) + "\nall interactions " + num(value(f.v[2][i]), true) + "\nsalient only " + num(value(f.v[1][i]), true) + " log-odds");
+      svg.append(pt);
+    });
+    $("ex-fit-say").textContent = "The line is the model's score in log-odds, sorted; dots are what the interactions say of the same words. The " + f.n + " salient ones alone are off by " + num(f.rms) + " of the scores' spread.";
+    $("ex-fit-chart").replaceChildren(svg);
+    Interplay.adopt($("ex-fit-chart"));
+  };
+
+  const update = () => { sentence(); scores(); spark(); chords(); lists(); fit(); certificate(); };
   chips($("ex-probes"), "ex-probe", data.probes.map((p, i) => (i + 1) + "  " + (p.label || p.target || p.id)), "probe", (tag, i) => { tag.title = data.probes[i].id; });
   chips($("ex-steps"), "ex-step", data.steps.map(String), "step", (tag, i) => { if (data.decided && data.steps[i] === data.keep) tag.className = "kept"; });
   for (const id of ["ex-k", "ex-new", "ex-still", "ex-gone"]) $(id).addEventListener("input", chords);

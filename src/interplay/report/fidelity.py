@@ -1,0 +1,157 @@
+"""How well interactions stand for the model: matching error over the steps, one prompt's scores, strength by rank.
+
+Editorial part only: which charts, with which words and tables; nothing is computed here. [paper eq 2-3; lineage]
+"""
+
+from typing import Any
+
+from interplay.report.curves import Axes, Curve, draw_curves
+from interplay.report.panels import Line, Panel, draw, flags_of
+from interplay.report.rows import Series, decided, point_of
+from interplay.report.scales import StepAxis, value_axis
+from interplay.report.schema import Fidelity, MatchingCurve, Payload
+from interplay.report.text import interval, number, plain
+
+RANK_TICKS = (1, 10, 100, 1_000, 10_000, 100_000)
+SHADES = ("s-removed", "s-preserved", "s-all", "s-emerged")
+
+
+def fidelity_part(payload: Payload, x: StepAxis) -> dict[str, Any] | None:
+    """Everything of the section; None where nothing of it was measured."""
+    fidelity = payload.get("fidelity")
+    if not fidelity:
+        return None
+    panels, table = _errors(fidelity, payload, x)
+    sparsity = _sparsity(fidelity, payload)
+    typical = _typical(fidelity)
+    matching = [_matching(one, payload) for one in typical]
+    if not (panels or sparsity or matching):
+        return None
+    tables = [t for t in (table, sparsity and sparsity["table"], _matching_table(typical)) if t]
+    return {"panels": panels, "sparsity": sparsity, "matching": matching, "tables": tables}
+
+
+def _typical(fidelity: Fidelity) -> list[MatchingCurve]:
+    """At each step that has a curve by rank, the prompt of median error; the other prompts are in the explorer."""
+    out = []
+    for step in [c["step"] for c in fidelity["curves"]]:
+        known = [m for m in fidelity["matching"] if m["step"] == step and m["rms"] is not None and len(m["score"]) > 1]
+        if known:
+            out.append(sorted(known, key=lambda m: (m["rms"] or 0.0, m["probe"]))[len(known) // 2])
+    return out
+
+
+def _series(fidelity: Fidelity, measure: str) -> Series:
+    rows = sorted((r for r in fidelity["rows"] if r["measure"] == measure), key=lambda r: r["step"])
+    return Series(measure, tuple(point_of(row) for row in rows))
+
+
+def _errors(fidelity: Fidelity, payload: Payload, x: StepAxis) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    rms, every, r2 = (_series(fidelity, name) for name in ("rms", "rms_all", "r2"))
+    flags = flags_of(payload)
+    panels = []
+    if rms.known:
+        lines = [Line(rms, "s-all", label="salient only")]
+        if every.known:
+            lines.append(Line(every, "s-preserved", label="all", thin=True))
+        null = "random set" if rms.has_null else ""
+        panel = Panel("Matching error", "s-all", tuple(lines), "rms / sd of score", "error", null)
+        say = "0 is exact, 1 is no better than the mean score. Random set: as many interactions, drawn blindly."
+        svg = draw(panel, x, value_axis(panel.extent(), zero=True), flags)
+        panels.append({"title": panel.title, "css": "s-all", "unit": panel.unit, "svg": svg, "say": say})
+    if r2.known:
+        panel = Panel("Explained by the salient", "s-all", (Line(r2, "s-all"),), "R²", "R²", level=(0.0, "mean score"))
+        say = "Share of the scores' variance that the salient interactions alone give back."
+        svg = draw(panel, x, value_axis([*panel.extent(), 1.0], zero=True), flags)
+        panels.append({"title": panel.title, "css": "s-all", "unit": panel.unit, "svg": svg, "say": say})
+    body = []
+    for name, series in (
+        ("error, salient only (rms / sd)", rms),
+        ("error, all interactions (rms / sd)", every),
+        ("R², salient only", r2),
+    ):
+        for p in series.points:
+            null = [number(p.null), interval(p.null_lo, p.null_hi) or "–"]
+            body.append([name, f"{p.step}", number(p.value), interval(p.lo, p.hi) or "–", *null, number(p.samples)])
+    head = ["figure", "step", "value", "95 % interval", "random set", "its 95 % interval", "prompts"]
+    return panels, {"caption": "Matching error", "head": head, "body": body, "words": 1} if body else None
+
+
+def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
+    ranks = [float(r) for r in fidelity["ranks"]]
+    found = [c for c in fidelity["curves"] if any(v is not None for v in c["value"])]
+    if len(ranks) < 2 or not found:
+        return None
+    keep = payload["verdict"]["step"] if decided(payload) else None
+    curves = []
+    for i, c in enumerate(found):
+        css = "s-emerged" if c is found[-1] and i else SHADES[min(i, len(SHADES) - 2)]
+        curves.append(Curve(ranks, c["value"], css, f"step {c['step']}", c["lo"], c["hi"]))
+    ratio = fidelity["ratio"]
+    axes = Axes(
+        ranks[0],
+        ranks[-1],
+        [(float(t), f"{t:,}") for t in RANK_TICKS if ranks[0] <= t <= ranks[-1]],
+        "rank of the interaction, log scale",
+        value_axis([0.0, 1.0], zero=True),
+        log_x=True,
+        level=None if ratio is None else (ratio, f"tau, {100 * ratio:g} %"),
+        width=554.0,
+    )
+    tips, body = [], []
+    for k, rank in enumerate(fidelity["ranks"]):
+        lines = [f"rank {rank}"]
+        for c in found:
+            ci = interval(c["lo"][k], c["hi"][k])
+            kept = " (keep)" if c["step"] == keep else ""
+            lines.append(f"step {c['step']}{kept}: {number(c['value'][k])}" + (f" ({ci})" if ci else ""))
+            body.append([f"step {c['step']}", f"{rank}", number(c["value"][k]), ci or "–"])
+        tips.append((float(rank), "\n".join(lines)))
+    head = ["checkpoint", "rank", "share of the strongest", "95 % interval"]
+    return {
+        "svg": draw_curves(curves, axes, tips, "Strength of interactions by rank, as a share of the strongest"),
+        "title": "Strength by rank",
+        "unit": "share of the strongest",
+        "css": "s-all",
+        "say": "The steeper the fall, the fewer interactions carry the score. Above the dashed line an interaction counts as "
+        "salient. Mean over prompts, 95 % interval.",
+        "table": {"caption": "Strength by rank", "head": head, "body": body, "words": 1},
+    }
+
+
+def _matching(one: MatchingCurve, payload: Payload) -> dict[str, Any]:
+    places = [float(i) for i in range(len(one["score"]))]
+    curves = [
+        Curve(places, one["score"], "s-all"),
+        Curve(places, one["salient"], "s-emerged", "", dots=True),
+        Curve(places, one["all"], "s-preserved", "", dots=True),
+    ]
+    y = value_axis([*one["score"], *one["salient"], *one["all"]], zero=False)
+    of = one["of"] or len(places)
+    axes = Axes(0.0, places[-1], [], f"{of:,} coalitions, lowest score first", y)
+    tips = [
+        (
+            places[i],
+            f"score {number(one['score'][i])}\nall interactions {number(one['all'][i])}\n"
+            f"salient only {number(one['salient'][i])} log-odds",
+        )
+        for i in range(0, len(places), 4)
+    ]
+    kept = " · keep" if decided(payload) and one["step"] == payload["verdict"]["step"] else ""
+    return {
+        "title": f"Step {one['step']}{kept}",
+        "css": "s-all",
+        "unit": f"error {number(one['rms'])}",
+        "svg": draw_curves(curves, axes, tips, f"Scores of prompt {plain(one['probe'], 60)} at step {one['step']}"),
+        "say": f"Prompt {plain(one['probe'], 40)}, {number(one['count'])} salient interactions.",
+    }
+
+
+def _matching_table(typical: list[MatchingCurve]) -> dict[str, Any] | None:
+    body = [
+        [one["probe"], f"{one['step']}", number(one["score"][i]), number(one["all"][i]), number(one["salient"][i])]
+        for one in typical
+        for i in range(0, len(one["score"]), 3)
+    ]
+    head = ["prompt", "step", "score (log-odds)", "all interactions", "salient only"]
+    return {"caption": "Scores against the interactions", "head": head, "body": body, "words": 1} if body else None
