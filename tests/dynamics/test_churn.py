@@ -32,9 +32,17 @@ def test_floor_is_the_null_of_the_trajectory():
     effects = [game(rng) for _ in range(5)]
     twins = [game(rng, 1)[0] for _ in range(5)]
     track = trajectory(
-        STEPS, effects, [rng.normal(size=(3, 8)) for _ in range(5)], list("abcde"), rephrased=twins, draws=2, resamples=50
+        STEPS,
+        effects,
+        [rng.normal(size=(3, 8)) for _ in range(5)],
+        list("abcde"),
+        rephrased=twins,
+        draws=2,
+        resamples=50,
     )
-    floors = churn([Twin(e, t) for e, t in zip(effects, twins, strict=True)], STEPS, 0, "rephrased", resamples=50).floors
+    floors = churn(
+        [Twin(e, t) for e, t in zip(effects, twins, strict=True)], STEPS, 0, "rephrased", resamples=50
+    ).floors
     for reading in ("paper", "signed", "fixed-tau"):
         for name in ("removed", "emerged"):
             for measure in ("count", "strength", "count_share", "strength_share"):

@@ -49,6 +49,7 @@ def no_forward(monkeypatch):
 
     for name in (
         "measure.score_prepared",
+        "measure.score_together",
         "tasks.score_eval",
         "tasks.score_windows",
         "tasks.greedy",

@@ -9,7 +9,7 @@ from tiny_job import PROBES, TEMPLATE, TRAIN, contents, labelled, run_here, sett
 
 from interplay.data.prompts import render
 from interplay.dynamics import Trajectory
-from interplay.errors import InterplayError
+from interplay.errors import InterplayError, SkipSample
 from interplay.runs.inputs import examples, read_inputs
 from interplay.runs.loading import load_settings
 from interplay.runs.units import load_unit
@@ -41,7 +41,13 @@ def no_forward_after(monkeypatch):
         raise AssertionError("computed again")
 
     def now():
-        for name in ("measure.score_prepared", "tasks.score_eval", "tasks.greedy", "stages.finetune"):
+        for name in (
+            "measure.score_prepared",
+            "measure.score_together",
+            "tasks.score_eval",
+            "tasks.greedy",
+            "stages.finetune",
+        ):
             monkeypatch.setattr(f"interplay.runs.{name}", refuse)
 
     return now
@@ -71,7 +77,7 @@ def test_forms_without_labels(form, tmp_path, tiny_folder):
     page = (tmp_path / "run" / "report.html").read_text()
     assert "accuracy was not measured" in page
     units = pd.read_parquet(tmp_path / "run" / "units.parquet")
-    assert len(units) == 9  # 3 probes at 2 steps and reworded
+    assert len(units) == 15  # 3 probes at 2 steps; reworded, in other precision and with other words at step 0
 
 
 def test_few_shot_examples_come_from_training_rows_labels_in_turn(tmp_path, tiny_folder, tiny_tokenizer):
@@ -102,7 +108,7 @@ def test_few_shot_run_and_no_rewording(tmp_path, tiny_folder):
     track = Trajectory.load(tmp_path / "run")
     assert track.get("count", "removed")["null"].isna().all()
     assert track.get("rho", "all")["null"].notna().all(), "the other nulls need no rewording"
-    assert {p.name for p in (tmp_path / "run" / "units").iterdir()} == {"step-000000", "step-000002"}
+    assert not list((tmp_path / "run" / "units").glob("*-rephrased"))
     assert (tmp_path / "run" / "report.html").exists()
 
 
@@ -138,7 +144,7 @@ def test_among_labels_needs_labels(tmp_path, tiny_folder):
     write_rows(tmp_path / "train.jsonl", in_form("prompt-completion", TRAIN))
     write_rows(tmp_path / "probes.jsonl", in_form("prompt-completion", PROBES))
     wanted = settings(tmp_path, tiny_folder("llama"), scoring={"among_labels": True}, **FEWER)
-    with pytest.raises(InterplayError, match="among_labels needs text-label data"):
+    with pytest.raises(InterplayError, match="among labels need text-label data"):
         run_here(wanted, tmp_path / "run")
 
 
@@ -213,18 +219,16 @@ def test_fewer_rows_are_a_seeded_choice_in_file_order(tmp_path, tiny_folder):
 
 
 def test_baseline_that_serves_no_probe_is_an_error(tmp_path, tiny_folder, monkeypatch):
-    from interplay.runs import stages
+    from interplay.runs import extraction
 
-    honest = stages.prepare_probes
+    honest = extraction.prepare_one
 
-    def none_for_the_baseline(context, samples, tokenizer, template, among, stage):
-        prepared = honest(context, samples, tokenizer, template, among, stage)
-        if stage != "baseline":
-            return prepared
-        context.omitted.append(stages.Omitted(stage, samples[0].id, "no token of its own"))
-        return tuple(None for _ in prepared)
+    def none_for_the_baseline(sample, tokenizer, settings, template, among):
+        if template.few_shot:  # which only the baseline LLM has here
+            raise SkipSample("no token of its own")
+        return honest(sample, tokenizer, settings, template, among)
 
-    monkeypatch.setattr(stages, "prepare_probes", none_for_the_baseline)
+    monkeypatch.setattr(extraction, "prepare_one", none_for_the_baseline)
     wanted = settings(tmp_path, tiny_folder("llama"), tiny_folder("qwen2"), **FEWER)
     with pytest.raises(InterplayError, match=r"can serve none of the probes \(first: no token of its own"):
         run_here(wanted, tmp_path / "run")

@@ -82,19 +82,17 @@ def test_damaged_files_are_computed_again_and_no_other(finished, a_copy):
 
 def test_nan_scores_never_become_a_unit(finished, tmp_path, monkeypatch):
     """A unit that cannot be scored stops the run; what was finished stays."""
-    wanted = settings(finished.root, Path(finished.wanted["model"]["name"]))
+    wanted = settings(finished.root, Path(finished.wanted["model"]["name"]), controls={"labels": False})
     seen = []
-    honest = measure.score_prepared
+    honest = measure.score_together
 
-    def third_fails(*args, coalitions=None, **kwargs):
-        if coalitions is not None:  # the calibration, which scores a few of each probe
-            return honest(*args, coalitions=coalitions, **kwargs)
+    def third_fails(*args, **kwargs):
         seen.append(1)
         if len(seen) == 3:
             raise InterplayError("sample: the model gives a score of nan")
         return honest(*args, **kwargs)
 
-    monkeypatch.setattr(measure, "score_prepared", third_fails)
+    monkeypatch.setattr(measure, "score_together", third_fails)
     with pytest.raises(InterplayError, match="nan"):
         run_here(wanted, tmp_path / "run")
     assert len(list((tmp_path / "run" / "units").rglob("*.safetensors"))) == 2

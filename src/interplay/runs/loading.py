@@ -77,8 +77,9 @@ def _nearest(path: list[str], known: list[str]) -> str:
     letters = ".*".join(map(re.escape, key[:40]))
     if short_for := [name for name in known if re.match(letters, name)]:
         return f"did you mean {prefix + min(short_for, key=len)!r}?"
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-    return f"the nearest known is {prefix + near[0]!r}; known here: {', '.join(known)}"
+    # Where none is like it, one of its length: probes.m may be meant to be probes.n.
+    near = min(known, key=lambda k: (-difflib.SequenceMatcher(None, key, k).ratio(), abs(len(k) - len(key))))
+    return f"the nearest known is {prefix + near!r}; known here: {', '.join(known)}"
 
 
 _PLAIN = (
