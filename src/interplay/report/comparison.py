@@ -7,24 +7,18 @@ groups: name, runs; settings, overview, curves, means, spread, paired: rows of t
 Strings are untrusted: control characters go here, escaping is jinja2's. It reads no run and computes no figure.
 """
 
-import base64
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from interplay.atomic import write_text
 from interplay.report import text
 from interplay.report.checks import clean
 from interplay.report.comparison_chart import Curve, Dot, draw, extent, letter, sample, shared_axis
 from interplay.report.comparison_text import BY_SET, MAIN, NAMES, SETS, TASK, WHOLE, Drawn, full_name
+from interplay.report.pages import render_page
 from interplay.report.scales import StepAxis, log_axis, value_axis
 
 STYLES = ("base.css", "charts.css", "comparison.css")
@@ -43,28 +37,22 @@ def render(payload: Mapping[str, Any]) -> str:
     p = _cleaned(payload)
     caption = "optimiser step" if p["axis"] == "steps" else "epoch"
     drawing = _Drawing(p, shared_axis([row["x"] for row in p["curves"]] or [0.0], caption))
-    script = "\n".join(_source(name) for name in SCRIPTS)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template("comparison.html.j2")
-        .render(
-            p=p,
-            style=Markup("\n".join(_source(name) for name in STYLES)),
-            script=Markup(script),
-            script_hash=f"sha256-{digest}",
-            heading=_heading(p),
-            legend=_legend(p),
-            several=any(len(group["runs"]) > 1 for group in p["groups"]),
-            overview=_overview(p),
-            settings=_settings(p),
-            turnover=[drawing.by_set(m) for m in BY_SET if m.room == "turnover"],
-            quality=[drawing.by_set(m) for m in BY_SET if m.room == "quality"],
-            scale=drawing.whole(WHOLE, "interactions"),
-            task=drawing.whole(TASK, "task"),
-            spread=_spread(p),
-            paired=_paired(p),
-        )
+    return render_page(
+        "comparison.html.j2",
+        STYLES,
+        SCRIPTS,
+        p=p,
+        heading=_heading(p),
+        legend=_legend(p),
+        several=any(len(group["runs"]) > 1 for group in p["groups"]),
+        overview=_overview(p),
+        settings=_settings(p),
+        turnover=[drawing.by_set(m) for m in BY_SET if m.room == "turnover"],
+        quality=[drawing.by_set(m) for m in BY_SET if m.room == "quality"],
+        scale=drawing.whole(WHOLE, "interactions"),
+        task=drawing.whole(TASK, "task"),
+        spread=_spread(p),
+        paired=_paired(p),
     )
 
 
@@ -73,23 +61,6 @@ def write(payload: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     write_text(target, render(payload))
     return target
-
-
-def _source(name: str) -> str:
-    return resources.files("interplay.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    env = Environment(
-        autoescape=True,
-        loader=FunctionLoader(_source),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters.update(short=text.short, plain=text.plain, num=text.number, interval=text.interval)
-    return env
 
 
 def _cleaned(value: Any) -> Any:

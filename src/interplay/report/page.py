@@ -4,23 +4,17 @@ The file carries everything: style, script and data. Its Content-Security-Policy
 run (by hash), so that even a hole in the escaping could not run anything. jinja2 escapes every string.
 """
 
-import base64
-import hashlib
 import os
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from interplay.atomic import write_text
 from interplay.report import figures, text
 from interplay.report.controls import controls_part
 from interplay.report.explorer import explorer_data, explorer_tables
 from interplay.report.fidelity import fidelity_part
+from interplay.report.pages import render_page
 from interplay.report.payload import validate
 from interplay.report.rows import Summary, decided
 from interplay.report.scales import step_axis
@@ -37,23 +31,6 @@ READINGS = {
 }
 
 
-def _source(name: str) -> str:
-    return resources.files("interplay.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    env = Environment(
-        autoescape=True,
-        loader=FunctionLoader(_source),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters.update(short=text.short, plain=text.plain, num=text.number, interval=text.interval)
-    return env
-
-
 def render(payload: Payload | Mapping[str, Any]) -> str:
     """The whole page as a string; the same payload gives the same bytes.
 
@@ -63,26 +40,20 @@ def render(payload: Payload | Mapping[str, Any]) -> str:
     p = validate(payload)
     summary = Summary(p)
     x = step_axis(p["steps"])
-    script = "\n".join(_source(name) for name in SCRIPTS)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            p=p,
-            style=Markup("\n".join(_source(name) for name in STYLES)),
-            script=Markup(script),
-            script_hash=f"sha256-{digest}",
-            strip=strip(p, summary),
-            verdict=verdict_part(p, x),
-            readings=[{**block, "about": READINGS.get(block["name"], "")} for block in figures.readings(p, summary, x)],
-            controls=controls_part(p, summary, x),
-            fidelity=fidelity_part(p, x),
-            task=task_part(p, summary, x),
-            prompts=_prompts(p),
-            data=text.island(explorer_data(p, x, decided(p))) if p["probes"] else "",
-            tables=explorer_tables(p),
-        )
+    return render_page(
+        "page.html.j2",
+        STYLES,
+        SCRIPTS,
+        p=p,
+        strip=strip(p, summary),
+        verdict=verdict_part(p, x),
+        readings=[{**block, "about": READINGS.get(block["name"], "")} for block in figures.readings(p, summary, x)],
+        controls=controls_part(p, summary, x),
+        fidelity=fidelity_part(p, x),
+        task=task_part(p, summary, x),
+        prompts=_prompts(p),
+        data=text.island(explorer_data(p, x, decided(p))) if p["probes"] else "",
+        tables=explorer_tables(p),
     )
 
 

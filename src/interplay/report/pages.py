@@ -1,0 +1,50 @@
+"""What every page of ours is closed with: escaping templates, inlined style and script, and the hash that alone may run.
+
+One home, because a second one could be left open by mistake.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from interplay.report import text
+
+
+def source(name: str) -> str:
+    """The text of a template, style sheet or script that ships with the report."""
+    return resources.files("interplay.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    env = Environment(
+        autoescape=True,  # select_autoescape() would be off for *.html.j2
+        loader=FunctionLoader(source),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update(short=text.short, plain=text.plain, num=text.number, interval=text.interval)
+    return env
+
+
+def render_page(template: str, styles: Sequence[str], scripts: Sequence[str], **parts: Any) -> str:
+    """One offline page: the template with its parts, every string escaped, and nothing but `scripts` allowed to run."""
+    script = "\n".join(source(name) for name in scripts)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            style=Markup("\n".join(source(name) for name in styles)),
+            script=Markup(script),
+            script_hash=f"sha256-{digest}",
+            **parts,
+        )
+    )
