@@ -234,17 +234,19 @@ class Extraction:
         def opener() -> AbstractContextManager[Any]:
             return contextlib.nullcontext(other.model)
 
-        for name, ready in self._asked_of_baseline(index, other.tokenizer):
-            if not any(ready):
-                raise InterplayError(
-                    f"baseline {wanted.name!r} can serve none of the probes (first: {self.context.omitted[-1].reason})"
-                )
-            file = self.context.folder.path / f"calibration-{name}.json"
-            delta = calibrate(file, opener, ready, settings, other.sha256)
-            refuse_noise(delta, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
-            condition = Condition(name, 0, other.sha256, other.sha256, ready, delta.tolerance, opener)
-            with self.context.progress.phase("baseline LLM", len(ready)) as advance:
-                self._measure([condition], advance)
+        for together in self._asked_of_baseline(index, other.tokenizer):
+            conditions = []
+            for name, ready in together:
+                if not any(ready):
+                    raise InterplayError(
+                        f"baseline {wanted.name!r} can serve none of the probes (first: {self.context.omitted[-1].reason})"
+                    )
+                file = self.context.folder.path / f"calibration-{name}.json"
+                delta = calibrate(file, opener, ready, settings, other.sha256)
+                refuse_noise(delta, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
+                conditions.append(Condition(name, 0, other.sha256, other.sha256, ready, delta.tolerance, opener))
+            with self.context.progress.phase("baseline LLM", len(conditions[0].probes)) as advance:
+                self._measure(conditions, advance)
         family, own = other.model.config.model_type, self.states.base.model.config.model_type
         if family == own:
             note(
@@ -254,22 +256,22 @@ class Extraction:
             )
         return BaselineLLM(wanted.name, family, family == own, other.sha256)
 
-    def _asked_of_baseline(self, index: int, tokenizer) -> list[tuple[str, tuple[Prepared | None, ...]]]:
-        """(condition, probes): the main question; of the first baseline LLM, those of the views as well."""
+    def _asked_of_baseline(self, index: int, tokenizer) -> list[list[tuple[str, tuple[Prepared | None, ...]]]]:
+        """(condition, probes), those of one prompt together: the main question; of the first LLM those of the views as well."""
         variant, settings = self.inputs.baselines[index], self.settings
         among = settings.scoring.among_labels
-        asked = [(variant.name, self._prepared(variant, tokenizer, among))]
+        asked = [[(variant.name, self._prepared(variant, tokenizer, among))]]
         if index:
             return asked
         if (ready := self._label_question(variant.samples, variant.template, tokenizer)) is not None:
-            asked.append((f"{variant.name}-labels", ready))
+            asked[0].append((f"{variant.name}-labels", ready))
         for draw in self.inputs.draws if settings.controls.draw_steps == "all" else ():
             if any(draw.samples):
                 # A word is known by its offsets in the text, so the draw's words stand in any wording of it.
                 pairs = zip(variant.samples, draw.samples, strict=True)
                 name = f"{variant.name}-{draw.name}"
                 drawn = Variant(name, tuple(a and b and replace(a, words=b.words) for a, b in pairs), variant.template)
-                asked.append((name, self._prepared(drawn, tokenizer, among)))
+                asked.append([(name, self._prepared(drawn, tokenizer, among))])
         return asked
 
 
