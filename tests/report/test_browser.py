@@ -222,3 +222,11 @@ def test_on_paper(visit, name):
     page.set_viewport_size({"width": 703, "height": 900})
     assert overflow(page) <= 0
     assert page.locator("nav").is_hidden()
+
+
+def test_the_kept_step_is_as_large_as_the_words_before_it(visit):
+    """A class of the charts once shrank the one number that the page is for."""
+    sizes = visit("demo").evaluate(
+        "['.answer', '.answer .step'].map(q => getComputedStyle(document.querySelector(q)).fontSize)"
+    )
+    assert sizes[0] == sizes[1]
