@@ -176,12 +176,13 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def same_training(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without what two trainings of one kind may differ in: the training's seed, and the run's name.
+    """The settings without what two trainings of one kind may differ in: the training's seed, the run's name, and what was
+    measured beside the main trajectory (controls and task measures change neither).
 
     >>> same_training({"name": "a", "training": {"seed": 1, "steps": 9}})
     {'training': {'steps': 9}}
     """
-    kept = {key: value for key, value in settings.items() if key not in TITLES}
+    kept = {key: value for key, value in settings.items() if key not in (*TITLES, "controls", "task")}
     section, _, leaf = SEED.partition(".")
     if isinstance(kept.get(section), Mapping):
         kept[section] = {key: value for key, value in kept[section].items() if key != leaf}
