@@ -22,6 +22,7 @@ from interplay.runs.payload import read_table
 
 OPTIONAL = {
     "views.parquet": "no other views of the trajectory",
+    "views_samples.parquet": "no other views prompt by prompt",
     "floors.parquet": "no churn floors",
     "multiples.parquet": "no multiples of the churn floor",
     "baselines.parquet": "no table of baseline LLMs",

@@ -132,6 +132,7 @@ ABOUT = {
     "recommendation": "the checkpoint recommended, the figures behind it, and what other rules pick",
     "task": "the task's metrics at each checkpoint",
     "views": "the trajectory computed in other ways",
+    "views_samples": "the same, prompt by prompt",
     "floors": "churn floors at the reference",
     "multiples": "removed and emerged in units of those floors",
     "baselines": "gamma against each baseline LLM",
@@ -330,7 +331,7 @@ def readme(
         lines += ["| column | meaning |", "|---|---|"]
         for column in map(str, table.frame.columns):
             only = " (parquet only)" if column in table.arrays else ""
-            said = PER_SAMPLE.get(column) if table.name == "trajectory_samples" else None
+            said = PER_SAMPLE.get(column) if table.name.endswith("_samples") else None
             lines.append(f"| `{column}` | {said or meaning(column)}{only} |")
         lines.append("")
     return "\n".join(lines)
