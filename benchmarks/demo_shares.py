@@ -24,10 +24,11 @@ PHASES = {  # of the run's own progress -> the share it counts to; what is not n
     "fine-tuning": "training",
     "calibrating": "scoring",
     "extracting interactions": "scoring",  # less the solver
+    "controls": "scoring",  # also less the solver
     "trajectory and report": "report",
-    "eval loss and accuracy": "eval loss and accuracy",
+    "task metrics": "task metrics",
 }
-SHARES = ("training", "scoring", "solving", "eval loss and accuracy", "report", "rest")
+SHARES = ("training", "scoring", "solving", "task metrics", "report", "rest")
 
 
 def child(settings: str, folder: str) -> dict[str, Any]:
@@ -65,8 +66,8 @@ def shares(phases: dict[str, float], solving: float, total: float) -> dict[str, 
 
     >>> phases = dict.fromkeys(PHASES, 1.0) | {"fine-tuning": 5.0, "extracting interactions": 3.0}
     >>> found = shares(phases, solving=0.5, total=13.0)
-    >>> found["training"], found["scoring"], found["solving"], found["rest"]       # 3 + 1 - 0.5; 13 - (5 + 3 + 3)
-    (5.0, 3.5, 0.5, 2.0)
+    >>> found["training"], found["scoring"], found["solving"], found["rest"]    # 3 + 1 + 1 - 0.5; 13 - (5 + 5 + 2)
+    (5.0, 4.5, 0.5, 1.0)
     """
     if lacking := sorted(set(PHASES) - set(phases)):  # renamed, it would silently count to the rest
         raise ValueError(f"the run has no phase {lacking[0]!r}: it has {sorted(phases)}")

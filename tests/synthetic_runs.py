@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from interplay.dynamics import trajectory
+from interplay.dynamics import Trajectory, trajectory
 from interplay.effects.moebius import reconstruct
 from interplay.runs.conditions import rephrased_name, step_name
 from interplay.runs.files import write_json
@@ -136,6 +136,10 @@ def _unit(
 def _controls(folder: Path, summary: pd.DataFrame) -> None:
     view = summary.assign(view="reference-2")
     view[["view", *summary.columns]].to_parquet(folder / "views.parquet", index=False)
+    samples = Trajectory.load(folder).per_sample
+    samples.assign(view="reference-2")[["view", *samples.columns]].to_parquet(
+        folder / "views_samples.parquet", index=False
+    )
     gamma = summary[(summary["measure"] == "gamma") & (summary["reading"] == "paper")]
     both = pd.concat([gamma.assign(baseline="_hidden $x"), gamma.assign(baseline="other")])
     both[["baseline", *summary.columns]].to_parquet(folder / "baselines.parquet", index=False)

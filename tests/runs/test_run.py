@@ -113,7 +113,7 @@ def test_universal_matching_holds_for_every_unit(finished, condition):
         np.testing.assert_allclose(rebuilt, unit.scores[0] + reconstruct(unit.effects[0], unit.effects[1]), atol=1e-9)
         assert unit.header.converged
         assert unit.header.gap <= 1e-3
-        assert unit.header.dtype == "float32"
+        assert unit.header.dtype == ("bfloat16" if condition.endswith("bfloat16") else "float32")
         assert unit.header.noise_sigma is not None
 
 

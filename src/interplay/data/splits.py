@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from interplay.data.rows import Row
 from interplay.data.tables import kind_of, name_of, stem_of
-from interplay.data.words import short, stable_hash
+from interplay.data.words import stable_hash
 from interplay.errors import InterplayError
 
 # 80 % to train on, 10 % to evaluate on, 10 % to choose probe prompts from [ours].
@@ -118,7 +118,7 @@ def data_settings(path: str) -> dict[str, str | None]:
         return {"file": None, "train": str(found.train), "eval": str(found.eval), "probes": str(found.probes)}
     if not place.is_file():
         raise InterplayError(
-            f"no data at {short(path)}: give a folder with train, dev and test files, one file, or hub:owner/name"
+            f"no data at {str(place)!r}: give a folder with train, dev and test files, one file, or hub:owner/name"
         )
     return {"file": str(place), "train": None, "eval": None, "probes": None}
 
