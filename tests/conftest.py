@@ -111,3 +111,28 @@ def stories_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("the 260K Llama is not at hand (shared/models/stories260K)")
     return folder
+
+
+TASK_LABELS = ("anger", "joy", "love", "sadness")
+
+
+@pytest.fixture(scope="session")
+def template():
+    """The wording of the tiny labelled task that training and task metrics share."""
+    from interplay.data.template import PromptTemplate
+
+    return PromptTemplate(system="", template="Sentence: {text}\nEmotion:")
+
+
+@pytest.fixture(scope="session")
+def rows(template):
+    """Sixteen rows of different lengths, four labels."""
+    from interplay.data.rows import Row
+
+    texts = ["we had to laugh", "not happy with the food", "I was happy", "the food at all", "laugh"]
+    made = []
+    for i in range(16):
+        text = f"{texts[i % 5]} {'at all ' * (i % 3)}number {i}"
+        messages, start = template.messages_for(text)
+        made.append(Row(f"r{i}", messages, TASK_LABELS[i % 4], text, start, label=TASK_LABELS[i % 4]))
+    return made

@@ -1,29 +1,6 @@
-"""Rows of a tiny labelled task, and tiny models loaded once."""
+"""Tiny models loaded once."""
 
 import pytest
-
-LABELS = ("anger", "joy", "love", "sadness")
-
-
-@pytest.fixture(scope="session")
-def template():
-    from interplay.data.template import PromptTemplate
-
-    return PromptTemplate(system="", template="Sentence: {text}\nEmotion:")
-
-
-@pytest.fixture(scope="session")
-def rows(template):
-    """Sixteen rows of different lengths, four labels."""
-    from interplay.data.rows import Row
-
-    texts = ["we had to laugh", "not happy with the food", "I was happy", "the food at all", "laugh"]
-    made = []
-    for i in range(16):
-        text = f"{texts[i % 5]} {'at all ' * (i % 3)}number {i}"
-        messages, start = template.messages_for(text)
-        made.append(Row(f"r{i}", messages, LABELS[i % 4], text, start, label=LABELS[i % 4]))
-    return made
 
 
 @pytest.fixture(scope="session")
@@ -46,4 +23,4 @@ def data(rows, template, tiny_tokenizer):
     """The rows as an EvalSet."""
     from interplay.task.labels import prepare_eval
 
-    return prepare_eval(rows, LABELS, tiny_tokenizer, template)
+    return prepare_eval(rows, tuple(sorted({row.label for row in rows})), tiny_tokenizer, template)

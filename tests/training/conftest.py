@@ -1,31 +1,8 @@
-"""Rows of a tiny labelled task, a template, and a plan for training on them."""
+"""Examples of the tiny labelled task, and a plan for training on them."""
 
 from collections.abc import Callable
 
 import pytest
-
-LABELS = ("anger", "joy", "love", "sadness")
-
-
-@pytest.fixture(scope="session")
-def template():
-    from interplay.data.template import PromptTemplate
-
-    return PromptTemplate(system="", template="Sentence: {text}\nEmotion:")
-
-
-@pytest.fixture(scope="session")
-def rows(template):
-    """Sixteen rows of different lengths, four labels."""
-    from interplay.data.rows import Row
-
-    texts = ["we had to laugh", "not happy with the food", "I was happy", "the food at all", "laugh"]
-    made = []
-    for i in range(16):
-        text = f"{texts[i % 5]} {'at all ' * (i % 3)}number {i}"
-        messages, start = template.messages_for(text)
-        made.append(Row(f"r{i}", messages, LABELS[i % 4], text, start, label=LABELS[i % 4]))
-    return made
 
 
 @pytest.fixture(scope="session")
