@@ -177,12 +177,13 @@ def scale(effects: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
     gap               |v(N) - v(empty)|, log-odds
     l1_per_sd, l1_per_gap
     cancelled_per_sd  (sum |I| - |sum I|) / sd: strength that cancels, in units of the spread of v
+    loss              -log sigmoid(v(N)): of the answer behind the whole prompt, nats; of one response token -log p
     walsh_high        see there
 
     >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]); v = np.array([0.0, 3.0, -1.0, 2.0])
-    >>> {k: round(float(x), 3) for k, x in scale(e, v).items() if k != "walsh_high"}  # sd = sqrt(10 / 4)
-    {'l1': 4.0, 'sd': 1.581, 'gap': 2.0, 'l1_per_sd': 2.53, 'l1_per_gap': 2.0, 'cancelled_per_sd': 1.265}
+    >>> {k: round(float(x), 3) for k, x in scale(e, v).items() if k != "walsh_high"}  # sd = sqrt(10 / 4), log(1 + e^-2)
+    {'l1': 4.0, 'sd': 1.581, 'gap': 2.0, 'l1_per_sd': 2.53, 'l1_per_gap': 2.0, 'cancelled_per_sd': 1.265, 'loss': 0.127}
     """
     everything = np.ones(effects.shape[-1], dtype=bool)
     everything[0] = False  # order 0 is never an interaction
@@ -195,6 +196,7 @@ def scale(effects: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
         "l1_per_sd": quotient(l1, sd),
         "l1_per_gap": quotient(l1, gap),
         "cancelled_per_sd": quotient(l1 - np.abs(total), sd),
+        "loss": loss_of(v[..., -1]),
         "walsh_high": walsh_high(v),
     }
 

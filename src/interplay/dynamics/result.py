@@ -23,7 +23,7 @@ from interplay.errors import InterplayError
 MEASURES = (
     "count", "strength", "count_share", "strength_share", "positive", "negative", "mean_order",
     "rho", "net", "gamma", "contribution", "sufficiency", "sign_agreement",
-    "l1", "sd", "gap", "l1_per_sd", "l1_per_gap", "cancelled_per_sd", "walsh_high", "noise",
+    "l1", "sd", "gap", "l1_per_sd", "l1_per_gap", "cancelled_per_sd", "loss", "walsh_high", "noise",
 )  # fmt: skip
 _KEY = [
     ("reading", pa.string()),

@@ -1,0 +1,1 @@
+"""Interplay inside a training with transformers' Trainer or TRL's SFTTrainer."""
