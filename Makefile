@@ -1,10 +1,10 @@
-# make demo | test | check | bench | study | setup        (BASELINE=1 adds the baseline LLM to the demo)
+# make demo | test | check | bench | study | study-stopping | setup        (BASELINE=1 adds the baseline LLM to the demo)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test check bench study clean
+.PHONY: setup demo test check bench study study-stopping clean
 
 setup: $(VENV)/.installed
 
@@ -45,6 +45,14 @@ $(VENV)/.peers: | $(VENV)/.installed
 # The five trainings of docs/study.md; hours. make study DATA=folder with goemotions/ and wikitext2/
 study: setup $(VENV)/.smollm2 $(VENV)/.gemma3
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh studies/goemotions/run.sh "$(DATA)" $(OUT)
+
+# The grid of docs/stopping.md: DATA as above, SIZE=small (20 trainings, hours of two cores) or full (72, for a GPU: DEVICE=cuda).
+# Resumable, and shared by processes that are started together; the tables are written into docs/stopping.md at the end.
+SIZE ?= small
+DEVICE ?= cpu
+study-stopping: setup $(VENV)/.smollm2
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.stopping "$(DATA)" $(or $(OUT),runs/stopping) --size $(SIZE) --device $(DEVICE)
+	$(BIN)/python -m studies.stopping.report $(or $(OUT),runs/stopping) --write docs
 
 bench: setup $(VENV)/.smollm2 $(VENV)/.peers
 	$(BIN)/python -m benchmarks.bench --write docs/benchmarks.md

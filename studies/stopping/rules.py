@@ -122,7 +122,9 @@ def rivals(tuned: Tuned) -> list[Rule]:
     """Every rule without interactions; scalars that the interactions' figures could be replaced by among them."""
     every = 200
     return [
-        Rule("oracle (best on test)", lambda r: Choice(1 + int(r.outcomes["accuracy"][1:].argmax()), len(r.steps) - 1), 0),
+        Rule(
+            "oracle (best on test)", lambda r: Choice(1 + int(r.outcomes["accuracy"][1:].argmax()), len(r.steps) - 1), 0
+        ),
         Rule("eval loss, patience", lambda r: patient(r.eval_loss), every),
         Rule("eval loss, in hindsight", lambda r: hindsight(r.eval_loss), every),
         Rule("eval accuracy, patience", lambda r: patient(-r.eval_accuracy), every),
@@ -180,7 +182,12 @@ def ours() -> list[Rule]:
     return [
         Rule("interaction loss, patience", lambda r: patient(weighted(r, 1.0)), 12, True),
         Rule("interaction loss, in hindsight", lambda r: hindsight(weighted(r, 1.0)), 12, True),
-        Rule("eval loss + interaction loss (sum of logs)", lambda r: hindsight(_log(r.eval_loss) + weighted(r, 1.0)), 212, True),
+        Rule(
+            "eval loss + interaction loss (sum of logs)",
+            lambda r: hindsight(_log(r.eval_loss) + weighted(r, 1.0)),
+            212,
+            True,
+        ),
         Rule("within 5 % of eval loss, interaction loss", lambda r: _near_eval_loss(r, weighted(r, 1.0)), 212, True),
     ]
 
@@ -204,6 +211,20 @@ def ingredients() -> list[Rule]:
             Rule(f"probe loss × {name}", lambda r, f=f: hindsight(_log(probe_loss(r)) + f(r)), 12)
             for name, f in replaced.items()
         ),
-        *(Rule(f"interaction loss, patience {k}", lambda r, k=k: patient(weighted(r, 1.0), k), 12, True) for k in (1, 2, 3)),
+        *(
+            Rule(f"interaction loss, patience {k}", lambda r, k=k: patient(weighted(r, 1.0), k), 12, True)
+            for k in (1, 2, 3)
+        ),
         *(Rule(f"eval loss, patience {k}", lambda r, k=k: patient(r.eval_loss, k), 200) for k in (1, 2)),
     ]
+
+
+def few_rows(record: Record, count: int, draws: int = 100) -> dict[str, float]:
+    """Mean regrets of eval loss in hindsight on `count` of the eval rows, over random draws of rows."""
+    rng = np.random.default_rng(0)
+    total = record.arrays["eval_nll"].shape[1]
+    found: dict[str, float] = {}
+    kept = [hindsight(record.eval_loss_of(rng.permutation(total)[:count])).kept for _ in range(draws)]
+    for name, values in record.outcomes.items():
+        found[name] = float(np.mean([values[1:].max() - values[k] for k in kept]))
+    return found

@@ -95,9 +95,7 @@ def judge(
     loss = np.stack([signals.loss(v) for v in readings.scores], axis=-1)
     pairs = zip(readings.scores, readings.effects, strict=True)
     strength = np.stack([signals.strength_per_spread(v, w) for v, w in pairs], axis=-1)
-    return decide(
-        readings.steps, loss, strength, patience=patience, existing=existing, resamples=resamples, seed=seed
-    )
+    return decide(readings.steps, loss, strength, patience=patience, existing=existing, resamples=resamples, seed=seed)
 
 
 def decide(
@@ -138,12 +136,22 @@ def decide(
     kept = [t for t in trained if existing is None or steps[t] in existing]
     denoised = _denoised(steps, strength, resamples, seed)
     if not kept:
-        why = "no trained checkpoint was measured" if not trained else "none of the measured checkpoints exists any more"
+        why = (
+            "no trained checkpoint was measured" if not trained else "none of the measured checkpoints exists any more"
+        )
         return Judgement(None, False, stop, stop_step, losses, (), (), denoised, why)
     best = kept[int(np.argmin(curve[kept]))]
     values, above, certain = _evidence(steps, loss, strength, kept, best, resamples, seed)
     return Judgement(
-        steps[best], certain, stop, stop_step, losses, values, above, denoised, _why(loss, strength, best, certain, kept)
+        steps[best],
+        certain,
+        stop,
+        stop_step,
+        losses,
+        values,
+        above,
+        denoised,
+        _why(loss, strength, best, certain, kept),
     )
 
 
