@@ -182,12 +182,7 @@ def ours() -> list[Rule]:
     return [
         Rule("interaction loss, patience", lambda r: patient(weighted(r, 1.0)), 12, True),
         Rule("interaction loss, in hindsight", lambda r: hindsight(weighted(r, 1.0)), 12, True),
-        Rule(
-            "eval loss + interaction loss (sum of logs)",
-            lambda r: hindsight(_log(r.eval_loss) + weighted(r, 1.0)),
-            212,
-            True,
-        ),
+        Rule("eval loss × L1/sd(v), in hindsight", lambda r: hindsight(_log(r.eval_loss) + _made(r)), 200, True),
         Rule("within 5 % of eval loss, interaction loss", lambda r: _near_eval_loss(r, weighted(r, 1.0)), 212, True),
     ]
 

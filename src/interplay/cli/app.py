@@ -12,9 +12,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from interplay.cli.card import card
 from interplay.cli.compare import compare
 from interplay.cli.export import export
 from interplay.cli.presets import presets
+from interplay.cli.recommend import recommend
 from interplay.errors import InterplayError
 
 app = typer.Typer(
@@ -277,28 +279,8 @@ def report(
     print(printable(str(path)))
 
 
-@app.command()
-def recommend(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole verdict as JSON.")] = False,
-) -> None:
-    """Print which checkpoint of a run to keep, and why (provisional rule)."""
-    import json
-
-    from interplay.cli.show import say
-    from interplay.runs.files import read_json
-    from interplay.runs.folder import RunFolder
-
-    folder = RunFolder(run_folder)
-    folder.settings()
-    verdict = read_json(run_folder / "recommendation.json")
-    if as_json:
-        print(json.dumps(verdict, allow_nan=False))
-        return
-    print(f"step {verdict['step']}")
-    say(verdict["sentence"])
-
-
+app.command()(recommend)
+app.command()(card)
 app.command()(presets)
 app.command()(compare)
 app.command()(export)
@@ -375,6 +357,8 @@ def main() -> None:
             raise
         stop("out of memory: lower training.batch_size or scoring.batch_tokens, or take a smaller model")
     if code == 130:
-        goes_on = len(sys.argv) > 1 and sys.argv[1] in ("demo", "run", "track")
+        verb = sys.argv[1] if len(sys.argv) > 1 else ""
+        measures = verb == "recommend" and any(a.startswith("--base") for a in sys.argv)
+        goes_on = measures or verb in ("demo", "run", "track")
         stop("stopped" + ("; what is finished stays, the same command goes on from there" if goes_on else ""), 130)
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,14 +1,17 @@
 """What the report says about how a run was made: the rows of its method table, its title, notes and rows left out."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 import interplay
 from interplay.data.prompts import template_hash, uses_chat
+from interplay.data.rows import Sample
+from interplay.data.template import PromptTemplate
 from interplay.runs.conditions import Measured, baseline_condition
-from interplay.runs.inputs import Inputs
+from interplay.runs.inputs import Inputs, Omitted
 from interplay.runs.measure import Calibration
 from interplay.runs.settings import Settings
 from interplay.runs.stages import Context, States
@@ -16,6 +19,7 @@ from interplay.scoring.noise import NARROW
 from interplay.training.methods import method_title
 
 MAX_SKIPPED_SHOWN = 200
+MethodRow = tuple[str, Any, str | None]  # name, value, note
 
 
 def about_run(
@@ -29,20 +33,28 @@ def about_run(
 ) -> dict[str, Any]:
     """The part of the report that no table holds, as JSON-safe values; kept in `report.json`."""
     settings = context.settings
-    stages = Counter(o.stage for o in context.omitted)
-    notes = list(context.notes)
+    method = _method(settings, inputs, states, measured, delta, tokenizer, mask_id)
+    return about(settings.name, _subtitle(settings), method, context.notes, context.omitted)
+
+
+def about(
+    title: str, subtitle: str, method: Sequence[MethodRow], notes: Sequence[str], omitted: Sequence[Omitted]
+) -> dict[str, Any]:
+    """What `report.json` keeps, whoever measured: rows left out are counted among the notes and listed with their reasons."""
+    stages = Counter(o.stage for o in omitted)
+    notes = list(notes)
     for stage, count in sorted(stages.items()):
-        reasons = [o for o in context.omitted if o.stage == stage]
+        reasons = [o for o in omitted if o.stage == stage]
         notes.append(
             f"{count} row{'s' if count > 1 else ''} left out ({stage}); first: {reasons[0].id}: {reasons[0].reason}"
         )
     return {
-        "title": settings.name,
-        "subtitle": _subtitle(settings),
+        "title": title,
+        "subtitle": subtitle,
         "version": interplay.__version__,
-        "method": _method(settings, inputs, states, measured, delta, tokenizer, mask_id),
+        "method": [{"name": name, "value": value, "note": note} for name, value, note in method],
         "notes": notes,
-        "skipped": [{"id": f"{o.stage}: {o.id}", "reason": o.reason} for o in context.omitted[:MAX_SKIPPED_SHOWN]],
+        "skipped": [{"id": f"{o.stage}: {o.id}", "reason": o.reason} for o in omitted[:MAX_SKIPPED_SHOWN]],
     }
 
 
@@ -67,18 +79,66 @@ def _method(
     delta: Calibration,
     tokenizer,
     mask_id: int,
-) -> list[dict[str, Any]]:
+) -> list[MethodRow]:
+    rows = measured_rows(
+        settings,
+        measured,
+        delta,
+        samples=inputs.probes,
+        template=inputs.template,
+        base_sha256=states.base.sha256,
+        hashes=states.hashes,
+        tokenizer=tokenizer,
+        mask_id=mask_id,
+    )
+    rows += [
+        ("Training rows", len(inputs.train), None),
+        (
+            "Eval rows",
+            len(inputs.eval),
+            "loss per response token with end of turn; accuracy = likeliest label, Wilson interval",
+        ),
+    ]
+    for index, (wanted, used) in enumerate(zip(settings.baseline, measured.baselines, strict=True)):
+        served = sum(unit is not None for unit in measured.units.get(baseline_condition(index), []))
+        rows.append(
+            (
+                "Baseline LLM",
+                wanted.name,
+                f"architecture family {used.family}{' as the model itself' if used.same_family else ''}; {served} probes, "
+                f"{wanted.few_shot} examples in its prompt; weights {used.sha256[:16]}",
+            )
+        )
+    return rows
+
+
+def measured_rows(
+    settings: Settings,
+    measured: Measured,
+    delta: Calibration,
+    *,
+    samples: Sequence[Sample],
+    template: PromptTemplate,
+    base_sha256: str,
+    hashes: Mapping[int, str],
+    tokenizer,
+    mask_id: int,
+) -> list[MethodRow]:
+    """How scores and effects were measured, and of what: the rows that a run and a training's callback share.
+
+    hashes: of the weights at each measured step, in the order of the steps.
+    """
     units = [unit for condition in measured.units.values() for unit in condition if unit is not None]
     headers = [unit.header for unit in units]
-    sizes = sorted({sample.n for sample in inputs.probes})
+    sizes = sorted({sample.n for sample in samples})
     unconverged = sum(not h.converged for h in headers)
     sigmas = [h.noise_sigma for h in headers if h.noise_sigma is not None]
-    rows: list[tuple[str, Any, str | None]] = [
-        ("Model", settings.model.name, f"weights SHA-256 {states.base.sha256[:16]}"),
+    return [
+        ("Model", settings.model.name, f"weights SHA-256 {base_sha256[:16]}"),
         (
             "Checkpoints",
-            ", ".join(str(c.step) for c in states.checkpoints),
-            "; ".join(f"{step}: {sha[:10]}" for step, sha in states.hashes.items()),
+            ", ".join(map(str, measured.steps)),
+            "; ".join(f"{step}: {sha[:10]}" for step, sha in hashes.items()),
         ),
         (
             "Reference step",
@@ -98,7 +158,7 @@ def _method(
         ),
         (
             "Probe prompts",
-            f"{len(inputs.probes)}, n = {', '.join(map(str, sizes))} words each",
+            f"{len(samples)}, n = {', '.join(map(str, sizes))} words each",
             "content words of the user's text, drawn with a per-sample seed; held out from training",
         ),
         ("Score v", _score_name(settings), "log p / (1 - p) of the gold response's first tokens"),
@@ -129,30 +189,13 @@ def _method(
         ),
         (
             "Prompt",
-            "chat template" if uses_chat(tokenizer, inputs.template) else "plain text",
-            f"hash {template_hash(tokenizer, inputs.template)}",
+            "chat template" if uses_chat(tokenizer, template) else "plain text",
+            f"hash {template_hash(tokenizer, template)}",
         ),
         ("Bootstrap", f"{settings.dynamics.resamples} resamples over probes", "95 % percentile intervals"),
         ("Nulls", f"{settings.dynamics.draws} draws each", "churn floor, random signs, permuted words, random subsets"),
         ("Seed", settings.seed, "data, words, training, nulls"),
-        ("Training rows", len(inputs.train), None),
-        (
-            "Eval rows",
-            len(inputs.eval),
-            "loss per response token with end of turn; accuracy = likeliest label, Wilson interval",
-        ),
     ]
-    for index, (wanted, used) in enumerate(zip(settings.baseline, measured.baselines, strict=True)):
-        served = sum(unit is not None for unit in measured.units.get(baseline_condition(index), []))
-        rows.append(
-            (
-                "Baseline LLM",
-                wanted.name,
-                f"architecture family {used.family}{' as the model itself' if used.same_family else ''}; {served} probes, "
-                f"{wanted.few_shot} examples in its prompt; weights {used.sha256[:16]}",
-            )
-        )
-    return [{"name": name, "value": value, "note": note} for name, value, note in rows]
 
 
 def _score_name(settings: Settings) -> str:

@@ -1,5 +1,6 @@
 """Units and task metrics -> trajectory, verdict, tables and the report of a run folder."""
 
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from interplay.atomic import replacing
 from interplay.dynamics import Trajectory
 from interplay.runs.conditions import Measured
 from interplay.runs.files import write_json
+from interplay.runs.folder import RunFolder
+from interplay.runs.payload import read_table
 from interplay.runs.settings import Settings
 from interplay.runs.task_tables import correlation_frame, task_frame
 from interplay.runs.views import make_controls, make_trajectory
@@ -45,13 +48,25 @@ def unit_table(measured: Measured, ratio: float) -> pa.Table:
 
 
 def write_results(
-    settings: Settings, folder: Path, measured: Measured, about: dict[str, Any]
+    settings: Settings,
+    folder: Path,
+    measured: Measured,
+    about: dict[str, Any],
+    existing: Collection[int] | None = None,
+    *,
+    task: pd.DataFrame | None = None,
+    decide: Callable[[Trajectory, pd.DataFrame], Recommendation] | None = None,
 ) -> tuple[Trajectory, Recommendation]:
-    """Write every table, the recommendation and what the report needs besides them (`report.json`)."""
+    """Write every table, the recommendation and what the report needs besides them (`report.json`).
+
+    existing: the steps whose weights are on disk, where that is not all of them; no other is recommended.
+    task: one row a step with `task_tables.COLUMNS`, where somebody else measured the task; None: from `measured.task`.
+    decide: what recommends from the trajectory and the task table; None: `verdict.recommend`.
+    """
     track = make_trajectory(settings, measured)
     track.save(folder)
     _write_table(folder / "units.parquet", unit_table(measured, settings.effects.ratio))
-    task = task_frame(folder, measured.task, settings)
+    task = task_frame(folder, measured.task, settings) if task is None else task
     _write_table(
         folder / "task.parquet", pa.Table.from_pandas(task, preserve_index=False).replace_schema_metadata(None)
     )
@@ -60,7 +75,7 @@ def write_results(
         folder / "correlations.parquet",
         pa.Table.from_pandas(correlations, preserve_index=False).replace_schema_metadata(None),
     )
-    verdict = recommend(track, task, resamples=settings.dynamics.resamples, seed=settings.seed)
+    verdict = _verdict(settings, track, task, existing) if decide is None else decide(track, task)
     write_json(folder / "recommendation.json", verdict.to_dict())
     controls = make_controls(settings, measured, track, task)
     for name in ("views", "views_samples", "floors", "multiples", "baselines"):
@@ -70,6 +85,19 @@ def write_results(
     write_json(folder / "controls.json", controls.about)
     write_json(folder / "report.json", about)
     return track, verdict
+
+
+def recommend_among(folder: RunFolder, existing: Collection[int]) -> Recommendation:
+    """The recommendation once more, from the tables of a finished run, among the steps whose weights still exist."""
+    track, task = Trajectory.load(folder.path), read_table(folder, "task.parquet")
+    return _verdict(folder.settings(), track, task, existing)
+
+
+def _verdict(
+    settings: Settings, track: Trajectory, task: pd.DataFrame, existing: Collection[int] | None
+) -> Recommendation:
+    only = {} if existing is None else {"existing": existing}
+    return recommend(track, task, resamples=settings.dynamics.resamples, seed=settings.seed, **only)
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
