@@ -15,7 +15,7 @@ import pandas as pd
 from interplay.atomic import write_text
 from studies.stopping.grid import cells
 from studies.stopping.records import Record, finished, load
-from studies.stopping.rules import Tuned, few_rows, ingredients, ours, rivals, tune, weighted
+from studies.stopping.rules import Tuned, few_probes, few_rows, ingredients, ours, rivals, tune, weighted
 from studies.stopping.table import OUTCOMES, against, rows, summary
 
 RULE = "interaction loss, in hindsight"
@@ -108,9 +108,10 @@ def few_table(records: Sequence[Record]) -> str:
         found = [few_rows(r, count) for r in records]
         values = [f"{np.mean([f[o] for f in found]):.3f}" for o in ("accuracy", "macro_f1", "test_loss")]
         lines.append(f"| eval loss on {count} rows | {' | '.join(values)} |")
-    table = rows(records, [r for r in ours() if r.name == RULE])
-    values = [f"{table[f'regret_{o}'].mean():.3f}" for o in ("accuracy", "macro_f1", "test_loss")]
-    lines.append(f"| **interaction loss on 12 probes** | {' | '.join(values)} |")
+    for count in (4, 6, 8, 12):
+        found = [few_probes(r, count) for r in records]
+        values = [f"{np.mean([f[o] for f in found]):.3f}" for o in ("accuracy", "macro_f1", "test_loss")]
+        lines.append(f"| **interaction loss on {count} probes** | {' | '.join(values)} |")
     return "\n".join(lines)
 
 
@@ -156,7 +157,7 @@ def figure_regrets(found: pd.DataFrame, path: Path) -> None:
     """Mean regret with its interval, a row a rule, for accuracy, macro-F1 and test loss."""
     from matplotlib import pyplot
 
-    from interplay.figures.style import CYCLE, COLOURS, save, styled
+    from interplay.figures.style import COLOURS, CYCLE, save, styled
 
     with styled():
         shown = found[~found["rule"].str.startswith("oracle")].reset_index(drop=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from interplay.verdict import signals
-from studies.stopping.records import Record
+from studies.stopping.records import Record, effects_of
 
 PATIENCE = 3
 
@@ -202,6 +202,7 @@ def ingredients() -> list[Rule]:
         Rule("cancelled/sd(v) (the first rule)", lambda r: hindsight(_cancelled(r)), 0, True),
         Rule("share of strength that adds", lambda r: hindsight(-signals.share(r.effects).mean(1)), 12, True),
         *(Rule(f"probe loss × (L1/sd)^{w:g}", lambda r, w=w: hindsight(weighted(r, w)), 12, True) for w in (0.5, 2.0)),
+        *(Rule(f"interaction loss, n = {n}", lambda r, n=n: hindsight(fewer_words(r, n)), 12, True) for n in (3, 4, 5)),
         *(
             Rule(f"probe loss × {name}", lambda r, f=f: hindsight(_log(probe_loss(r)) + f(r)), 12)
             for name, f in replaced.items()
@@ -214,12 +215,35 @@ def ingredients() -> list[Rule]:
     ]
 
 
+def _mean_regrets(record: Record, kept: list[int]) -> dict[str, float]:
+    return {
+        name: float(np.mean([values[1:].max() - values[k] for k in kept])) for name, values in record.outcomes.items()
+    }
+
+
 def few_rows(record: Record, count: int, draws: int = 100) -> dict[str, float]:
     """Mean regrets of eval loss in hindsight on `count` of the eval rows, over random draws of rows."""
     rng = np.random.default_rng(0)
     total = record.arrays["eval_nll"].shape[1]
-    found: dict[str, float] = {}
-    kept = [hindsight(record.eval_loss_of(rng.permutation(total)[:count])).kept for _ in range(draws)]
-    for name, values in record.outcomes.items():
-        found[name] = float(np.mean([values[1:].max() - values[k] for k in kept]))
-    return found
+    return _mean_regrets(
+        record, [hindsight(record.eval_loss_of(rng.permutation(total)[:count])).kept for _ in range(draws)]
+    )
+
+
+def few_probes(record: Record, count: int, draws: int = 100) -> dict[str, float]:
+    """Mean regrets of the interaction loss in hindsight on `count` of the probes, over random draws of probes."""
+    rng = np.random.default_rng(0)
+    loss = signals.loss(record.scores)
+    made = np.log(signals.strength_per_spread(record.scores, record.effects))
+    kept = []
+    for _ in range(draws):
+        some = rng.permutation(loss.shape[1])[:count]
+        kept.append(hindsight(_log(loss[:, some].mean(1)) + made[:, some].mean(1)).kept)
+    return _mean_regrets(record, kept)
+
+
+def fewer_words(record: Record, n: int) -> np.ndarray:
+    """[T] log interaction loss with n of the probes' words: the others are never masked."""
+    scores = record.scores[..., -(1 << n) :]  # coalitions that hold every word from the n-th on
+    effects = effects_of(scores, record.arrays["noise"])
+    return _log(probe_loss(record)) + np.log(signals.strength_per_spread(scores, effects)).mean(1)

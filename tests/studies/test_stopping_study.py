@@ -49,7 +49,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_every_rule_keeps_a_trained_checkpoint(folder):
+def test_every_rule_keeps_a_trained_checkpoint(folder, monkeypatch):
+    monkeypatch.setattr(rules, "fewer_words", lambda record, n: rules.weighted(record, 1.0))  # these have three words
     records = report.read(folder)
     assert len(records) == 5
     tuned = rules.tune([r for r in records if r.about["part"] == "tuning"])
@@ -140,3 +141,10 @@ def test_record_curves(folder):
     assert record.eval_loss_of(np.arange(40)) == pytest.approx(record.eval_loss)
     few = rules.few_rows(record, 40, draws=3)
     assert few["test_loss"] == 0.0  # all rows: the minimum itself
+    assert rules.few_probes(record, 4, draws=3)["test_loss"] == 0.0
+
+
+def test_fewer_words_leave_the_others_in_place(folder):
+    record = load(folder, finished(folder)[0])
+    assert rules.fewer_words(record, 3) == pytest.approx(rules.weighted(record, 1.0))  # all three words
+    assert np.isfinite(rules.fewer_words(record, 2)).all()

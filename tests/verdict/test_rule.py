@@ -1,4 +1,4 @@
-"""The rule on trajectories whose answer is known. C of each sample and step is set exactly, through the scores' spread."""
+"""`recommend` on trajectories whose answer is known; loss and L1/sd of each sample and step are set exactly."""
 
 import json
 
@@ -9,119 +9,114 @@ import pytest
 from interplay.dynamics import trajectory
 from interplay.errors import InterplayError
 from interplay.verdict import recommend
-from interplay.verdict.rule import simultaneous
+from interplay.verdict.intervals import simultaneous
 
 STEPS = [0, 10, 20, 40, 80, 160]
+DIP = [12.0, 10.0, 8.0, 5.0, 8.0, 12.0]  # L1/sd
+FLAT = [10.0] * 6
 
 
-def build(c, steps=STEPS):
-    """A trajectory whose cancelled_per_sd is c `[samples, T]`: effects +c/2 and -c/2 cancel, scores have sd 1."""
-    c = np.asarray(c, dtype=float)
+def build(strength, steps=STEPS, loss=1.0):
+    """A trajectory of L1/sd `strength` [samples, T] and loss [T] or a number: the scores are 0 but for the whole prompt."""
+    c = np.asarray(strength, dtype=float)
+    v = np.zeros((*c.shape, 4))
+    v[..., 3] = -np.log(np.expm1(np.broadcast_to(loss, c.shape)))  # -log sigmoid of it is the loss
+    v[np.isnan(c)] = 0.0  # a constant score: L1/sd is not defined
     e = np.zeros((*c.shape, 2, 4))
-    e[..., 0, 1], e[..., 0, 2] = c / 2, -c / 2
-    v = np.broadcast_to([1.0, -1.0, 1.0, -1.0], (*c.shape, 4)).copy()
-    v[np.isnan(c)] = 0.0  # a constant score: C is not defined
-    e = np.nan_to_num(e)
+    e[..., 0, 1] = np.nan_to_num(c) * v.std(axis=-1)
     return trajectory(steps, list(e), list(v), [f"s{i:02}" for i in range(len(c))], resamples=50, draws=2)
 
 
-def curve(means, samples=12, noise=0.3, seed=0):
-    """Prompts differ a lot from each other (sd 3), and a little (noise) from checkpoint to checkpoint."""
+def curve(means, samples=12, noise=0.05, seed=0):
+    """Prompts differ by factors, and a little (noise) from checkpoint to checkpoint."""
     rng = np.random.default_rng(seed)
-    return np.asarray(means) + 20 + rng.normal(0, 3, (samples, 1)) + rng.normal(0, noise, (samples, len(means)))
+    return np.asarray(means) * np.exp(rng.normal(0, 0.5, (samples, 1)) + rng.normal(0, noise, (samples, len(means))))
 
 
-DIP = [5.0, 8.0, 4.0, 0.0, 4.0, 9.0]
+def task(losses, **more):
+    return pd.DataFrame({"step": STEPS, "eval_loss": losses, **more})
 
 
-def test_build_sets_c_exactly():
-    c = curve(DIP)
-    assert np.allclose(build(c).samples("cancelled_per_sd").to_numpy().T, c)
+def test_build_sets_what_it_says():
+    t = build(curve(DIP), loss=np.array([4.0, 3, 2, 1, 2, 3]))
+    assert np.allclose(t.samples("l1_per_sd").to_numpy().T, curve(DIP))
+    assert np.allclose(t.samples("loss").to_numpy(), np.array([[4.0, 3, 2, 1, 2, 3]]).T)
 
 
-def test_a_dip_and_rise_picks_the_dip():
-    got = recommend(build(curve(DIP)), pd.DataFrame({"step": STEPS, "eval_loss": [9, 2.1, 2.09, 2.08, 2, 2.09]}))
-    assert (got.step, got.basis, got.provisional) == (40, "rule", True)
-    assert got.rivals == {"eval_loss": 80, "l1": 40, "interactions": 40, "last": 160}
-    assert "Keep step 40" in got.sentence
-    assert "distinguishably below every earlier one" in got.sentence
-    assert "eval loss is lowest at step 80 instead" in got.sentence
-    assert "provisional" in got.sentence
+def test_without_an_eval_set_the_probes_decide():
+    got = recommend(build(curve(FLAT), loss=np.array([4.0, 3, 2, 1, 2, 3])))
+    assert (got.step, got.basis, got.provisional) == (40, "rule", False)
+    assert "12 probe prompts: loss 1.00 nats on them" in got.sentence
+    assert got.rivals | {"strength": 0} == {"interactions": 40, "probe_loss": 40, "strength": 0, "last": 160}
     assert "\n" not in got.sentence
+
+
+def test_a_dip_of_the_strength_moves_the_choice():
+    got = recommend(build(curve(DIP), loss=np.array([4.0, 1.3, 1.2, 1.1, 1.05, 1.0])))
+    assert got.step == 40
+    assert got.rivals["probe_loss"] == 160
     named = {(item.name, item.step): item for item in got.evidence}
     assert len(named) == 10
-    assert named["cancelled_per_sd", 40].value == pytest.approx(curve(DIP)[:, 3].mean())
-    for step in (10, 20, 80, 160):
-        assert named["above_lowest", step].lo > 0
+    assert named["interaction_loss", 40].value == pytest.approx(1.1 * np.exp(np.log(curve(DIP)[:, 3]).mean()))
+    assert all(named["above_lowest", step].lo > 0 for step in (10, 20, 80, 160))
     assert named["above_lowest", 40][2:] == (0, 0, 0)
 
 
-def test_the_reference_is_no_candidate():
-    assert recommend(build(curve([-30.0, 8, 4, 0, 4, 9]))).step == 40
-
-
-def test_a_decrease_picks_the_last_or_the_earliest_that_is_as_good():
-    assert recommend(build(curve([9.0, 8, 6, 4, 2, 0]))).step == 160
-    c = curve([9.0, 8, 6, 0.05, 0.0, 0.0])
-    got = recommend(build(c))
+def test_an_eval_loss_of_more_rows_than_probes_is_the_loss():
+    t = build(curve(DIP), loss=np.array([4.0, 1, 1, 9, 1, 1]))  # by the probes' own loss, step 40 is the worst
+    got = recommend(t, task([9, 2.1, 2.09, 2.05, 2, 2.09], rows=200))
     assert got.step == 40
-    lowest = [20, 40, 80, 160][int(c[:, 2:].mean(0).argmin())]
-    if lowest != 40:
-        assert "earliest whose" in got.sentence
-        assert f"at step {lowest}" in got.sentence
+    assert "eval loss 2.05 nats" in got.sentence
+    assert "eval loss is lowest at step 80 instead" in got.sentence
+    assert recommend(t, task([9, 2.1, 2.09, 2.05, 2, 2.09], rows=12)).step != 40  # as few as the probes: not better
 
 
 def test_agreeing_eval_loss_is_not_brought_up():
-    got = recommend(build(curve(DIP)), pd.DataFrame({"step": STEPS, "eval_loss": [9, 2.1, 2.09, 2, 2.05, 2.1]}))
-    assert got.step == 40
-    assert "eval loss" not in got.sentence
+    assert "instead" not in recommend(build(curve(DIP)), task([9, 2.1, 2.09, 2, 2.05, 2.1])).sentence
 
 
 def test_a_checkpoint_that_has_not_learnt_the_task_is_not_recommended():
-    """The interactions alone would keep step 40, whose eval loss is a quarter above the lowest."""
-    losses = pd.DataFrame({"step": STEPS, "eval_loss": [9, 5, 3, 2.5, 2, 3.0]})
-    got = recommend(build(curve(DIP)), losses)
-    assert (got.step, got.basis, got.provisional) == (80, "rule", True)
-    assert got.rivals["interactions"] == 40
-    assert "no other checkpoint comes within 5% of it; the interactions alone would choose step 40." in got.sentence
-    silent = recommend(build(curve([0.0] * 6)), losses)
-    assert silent.step == 80
-    assert "the interactions alone give no evidence to choose" in silent.sentence
+    got = recommend(build(curve([12, 5, 8, 9, 9, 10])), task([9, 8, 3, 2.5, 2, 3.0]))
+    assert got.step == 80
 
 
-def test_interactions_choose_among_checkpoints_of_like_eval_loss():
-    losses = pd.DataFrame({"step": STEPS, "eval_loss": [9, 5, 3, 2.2, 2.05, 2.0]})  # 80 and 160 are within 5 %
-    got = recommend(build(curve(DIP)), losses)
-    assert (got.step, got.basis) == (80, "rule")
-    assert "of the 2 checkpoints within 5% of the lowest eval loss, it has the lowest" in got.sentence
-    assert "eval loss is lowest at step 160 instead" in got.sentence
-    assert {item.step for item in got.evidence} == {80, 160}
+def test_the_reference_is_no_candidate():
+    assert recommend(build(curve([1.0, 12, 10, 5, 8, 10]))).step == 40
+
+
+def test_only_what_exists_is_named():
+    t = build(curve(DIP))
+    assert recommend(t, existing=[20, 160]).step == 20
+    assert set(recommend(t, existing=[20, 80, 160]).rivals.values()) <= {20, 80, 160}
+    assert recommend(t, existing=[160]).basis == "only"
+    with pytest.raises(InterplayError, match="exists any more"):
+        recommend(t, existing=[])
 
 
 def test_pure_noise_says_that_there_is_no_evidence():
     silent = 0
     for seed in range(40):
-        got = recommend(build(curve([0.0] * 6, noise=1.0, seed=seed)), resamples=300)
+        got = recommend(build(curve(FLAT, noise=0.3, seed=seed)), resamples=300)
         silent += got.basis == "last"
         if got.basis == "last":
             assert got.step == 160
             assert got.sentence.startswith("No evidence to choose")
             assert "eval loss was not measured" in got.sentence
-    assert silent >= 35  # 95 % of 40 is 38; plain paired intervals stay silent in about 16
+    assert silent >= 35  # 95 % of 40 is 38
 
 
 def test_no_evidence_falls_back_to_eval_loss_and_says_so():
-    got = recommend(build(curve([0.0] * 6)), pd.DataFrame({"step": STEPS, "eval_loss": [9, 2.1, 2.1, 2.1, 2, 2.1]}))
+    got = recommend(build(curve(FLAT, noise=0.3)), task([9, 2.02, 2.01, 2.01, 2, 2.01]))
     assert (got.step, got.basis) == (80, "eval-loss")
     assert "its eval loss is the lowest" in got.sentence
 
 
-def test_ties_take_the_earliest():
-    c = np.array([[5.0, 7, 3, 3, 3, 8]]) + np.arange(10)[:, None] * 0.1
-    got = recommend(build(c))
-    assert (got.step, got.basis) == (20, "rule")
-    same = recommend(build(np.full((8, 6), 4.0)))
-    assert same.basis == "last"
+def test_the_end_of_denoising_is_named_with_an_interval():
+    got = recommend(build(curve(DIP)))
+    assert got.denoised == {"step": 40, "lo": 40, "hi": 40}
+    assert "stops falling at step 40 (95 % interval 40 to 40)" in got.sentence
+    assert got.stop_step is None
+    assert recommend(build(curve([9, 5, 8, 8, 8, 8]))).stop_step == 80
 
 
 def test_one_trained_checkpoint_or_none():
@@ -144,28 +139,26 @@ def test_minimum_step():
 def test_too_few_prompts_are_no_evidence(samples):
     got = recommend(build(curve(DIP, samples=samples)))
     assert got.basis == "last"
-    assert "too few" in got.sentence or "fewer than two prompts" in got.sentence
     assert "inf" not in got.sentence
     json.dumps(got.to_dict(), allow_nan=False)
 
 
 def test_nan_samples_and_steps_are_left_out():
     c = curve(DIP)
-    c[0, 4] = np.nan  # one prompt undefined at one step: left out everywhere
+    c[0, 4] = np.nan  # one prompt undefined at one step: left out of the intervals
     c[:, 1] = np.nan  # a step with no prompt: not compared
     got = recommend(build(c))
     assert got.step == 40
     assert {item.step for item in got.evidence} == {20, 40, 80, 160}
-    assert "11 prompts" in got.sentence
     assert recommend(build(np.full((5, 6), np.nan))).basis == "last"
 
 
 def test_task_metrics_may_be_absent_nan_or_for_other_steps():
-    t = build(curve([0.0] * 6))
+    t = build(curve(FLAT, noise=0.3))
     assert recommend(t, pd.DataFrame({"step": STEPS})).basis == "last"
-    assert recommend(t, pd.DataFrame({"step": STEPS, "eval_loss": [np.nan] * 6})).basis == "last"
-    task = pd.DataFrame({"step": [10, 40, 999], "eval_loss": [2.0, np.nan, 1.0], "accuracy": [0.5, 0.5, 0.9]})
-    assert recommend(t, task).rivals == {"eval_loss": 10, "accuracy": 10, "l1": recommend(t).rivals["l1"], "last": 160}
+    assert recommend(t, task([np.nan] * 6)).basis == "last"
+    some = pd.DataFrame({"step": [10, 40, 999], "eval_loss": [2.0, np.nan, 1.0], "accuracy": [0.5, 0.5, 0.9]})
+    assert recommend(t, some).rivals == recommend(t).rivals | {"eval_loss": 10, "accuracy": 10}
     with pytest.raises(InterplayError, match="expected a column 'step'"):
         recommend(t, pd.DataFrame({"loss": [1.0]}))
 
@@ -173,8 +166,9 @@ def test_task_metrics_may_be_absent_nan_or_for_other_steps():
 def test_to_dict_is_json_and_deterministic():
     one, two = (recommend(build(curve(DIP))).to_dict() for _ in range(2))
     assert json.dumps(one, allow_nan=False) == json.dumps(two, allow_nan=False)
-    assert {"step", "rule", "provisional", "sentence", "evidence", "rivals", "basis"} == set(one)
-    assert one["provisional"] is True
+    assert {"step", "rule", "provisional", "sentence", "evidence", "rivals", "basis", "denoised", "stop_step"} == set(
+        one
+    )
 
 
 def test_simultaneous_intervals_rarely_find_a_difference_in_noise():

@@ -17,10 +17,13 @@ from interplay.report.text import interval, number
 FEW = 5  # figures that fit beside the headline one by one; more are drawn over the steps where they can be [ours]
 NAMES = {
     "cancelled_per_sd": "cancelled strength per sd",
-    "above_lowest": "distance above the lowest",
+    "interaction_loss": "interaction loss",
+    "above_lowest": "log distance above the lowest",
     "eval_loss": "lowest eval loss",
     "accuracy": "best accuracy",
-    "interactions": "interactions alone",
+    "interactions": "interaction loss",
+    "probe_loss": "lowest loss on the probes",
+    "strength": "least strength per spread",
     "l1": "smallest total strength",
     "last": "last checkpoint",
 }

@@ -71,7 +71,8 @@ class Judgement:
 
 
 def interaction_loss(loss: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """exp S_t [T] from loss `[T, P]` in nats and L1/sd `[T, P]`; a probe whose score is constant somewhere is left out there.
+    """exp S_t [T] from loss `[T, P]` in nats, or `[T]` of other rows, and L1/sd `[T, P]`; a probe whose score is constant
+    somewhere is left out there.
 
     >>> loss = np.array([[2.0, 4.0], [1.0, 1.0]]); strength = np.array([[10.0, 10.0], [8.0, 2.0]])
     >>> interaction_loss(loss, strength).round(9).tolist()  # 3 nats x 10, 1 nat x sqrt(16)
@@ -79,8 +80,8 @@ def interaction_loss(loss: np.ndarray, strength: np.ndarray) -> np.ndarray:
     """
     some = np.isfinite(strength) & (strength > 0)
     logs = np.log(np.where(some, strength, 1.0)).sum(axis=-1)
-    mean = np.divide(logs, some.sum(axis=-1), out=np.full(loss.shape[:-1], np.nan), where=some.any(axis=-1))
-    return np.maximum(loss.mean(axis=-1), TINY) * np.exp(mean)
+    mean = np.divide(logs, some.sum(axis=-1), out=np.full(len(strength), np.nan), where=some.any(axis=-1))
+    return np.maximum(loss.mean(axis=-1) if loss.ndim == 2 else loss, TINY) * np.exp(mean)
 
 
 def judge(
@@ -108,8 +109,9 @@ def decide(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Judgement:
-    """The rule on loss `[T, P]` in nats and L1/sd `[T, P]` of P probes at T steps.
+    """The rule on loss `[T, P]` in nats and L1/sd `[T, P]` of P probes at T steps; loss `[T]` is that of other held-out rows.
 
+    Intervals are over probes: a loss of other rows is taken as it is.
     Step 0 is read but never kept or waited for. `existing` are the steps that can be kept (None: all); patience counts every
     trained reading all the same.
 
@@ -121,9 +123,9 @@ def decide(
     (20, True, 40, [90, 20, 10, 20, 30])
     """
     loss, strength = np.asarray(loss, dtype=np.float64), np.asarray(strength, dtype=np.float64)
-    if loss.shape != strength.shape or loss.ndim != 2 or len(loss) != len(steps):
+    if strength.ndim != 2 or loss.shape not in (strength.shape, strength.shape[:1]) or len(loss) != len(steps):
         raise InterplayError(
-            f"loss {loss.shape} and strength {strength.shape} of {len(steps)} steps: expected two tables [steps, probes]"
+            f"loss {loss.shape} and strength {strength.shape} of {len(steps)} steps: expected two tables [steps, probes], or a loss [steps]"
         )
     if patience < 1:
         raise InterplayError(f"patience {patience}: expected 1 or more readings without a new low")
@@ -171,6 +173,8 @@ def _evidence(
     """Intervals over probes, by the influence of each probe on S_t (delta method): loss_p / mean loss + log strength_p."""
     some = (np.isfinite(strength[kept]) & (strength[kept] > 0)).all(axis=0)
     curve = interaction_loss(loss, strength)
+    if loss.ndim == 1:
+        loss = np.repeat(loss[:, None], strength.shape[1], axis=1)  # the same for every probe: no influence
     if some.sum() < 2 or len(kept) < 2:
         none = tuple(Point(steps[t], float(curve[t]), float("nan"), float("nan")) for t in kept)
         return none, (), False
@@ -207,14 +211,15 @@ def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: 
 
 
 def _why(loss: np.ndarray, strength: np.ndarray, best: int, certain: bool, kept: list[int]) -> str:
-    probes = loss.shape[1]
+    probes = strength.shape[1]
     if len(kept) == 1:
         return "it is the only trained checkpoint there is"
     if not certain:
         return f"{probes} probe prompts do not tell the {len(kept)} checkpoints apart"
     with np.errstate(divide="ignore", invalid="ignore"):
         made = float(np.exp(np.nanmean(np.log(strength[best]))))
+    which = f"loss {loss[best].mean():.2f} nats on them" if loss.ndim == 2 else f"eval loss {loss[best]:.2f} nats"
     return (
-        f"its interaction loss is the lowest of {len(kept)} checkpoints (loss {loss[best].mean():.2f} nats on {probes} probe "
-        f"prompts, times {made:.1f} units of interaction strength per unit of spread)"
+        f"its interaction loss is the lowest of {len(kept)} checkpoints ({probes} probe prompts: {which}, times {made:.1f} of "
+        "interaction strength per unit of spread)"
     )
