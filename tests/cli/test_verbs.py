@@ -39,7 +39,8 @@ def test_recommend(call, made):
     as_json = call("recommend", made.folder, "--json")
     assert json.loads(as_json.out) == verdict
     assert as_json.out.count("\n") == 1
-    assert {"step", "sentence", "rule", "basis", "provisional", "evidence", "rivals"} == verdict.keys()
+    keys = {"step", "sentence", "rule", "basis", "provisional", "evidence", "rivals", "denoised", "stop_step"}
+    assert keys == verdict.keys()
 
 
 def test_run_again_prints_the_same_and_quiet_is_quiet(call, made):

@@ -75,7 +75,7 @@ SHORT = {
 }
 INTERACTIONS = (
     ("all", "l1_per_sd", "Strength / spread of score", "no unit"),
-    ("all", "cancelled_per_sd", "Cancelled / spread of score", "no unit; what the verdict weighs"),
+    ("all", "cancelled_per_sd", "Cancelled / spread of score", "no unit"),
     ("all", "l1", "Total strength", "log-odds, salient or not"),
     ("emerged", "strength", "Emerged strength", "log-odds per prompt"),
 )

@@ -96,8 +96,7 @@ def recommend_among(folder: RunFolder, existing: Collection[int]) -> Recommendat
 def _verdict(
     settings: Settings, track: Trajectory, task: pd.DataFrame, existing: Collection[int] | None
 ) -> Recommendation:
-    only = {} if existing is None else {"existing": existing}
-    return recommend(track, task, resamples=settings.dynamics.resamples, seed=settings.seed, **only)
+    return recommend(track, task, existing=existing, resamples=settings.dynamics.resamples, seed=settings.seed)
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
