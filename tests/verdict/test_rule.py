@@ -9,7 +9,6 @@ import pytest
 from interplay.dynamics import trajectory
 from interplay.errors import InterplayError
 from interplay.verdict import recommend
-from interplay.verdict.intervals import simultaneous
 
 STEPS = [0, 10, 20, 40, 80, 160]
 DIP = [12.0, 10.0, 8.0, 5.0, 8.0, 12.0]  # L1/sd
@@ -135,9 +134,8 @@ def test_minimum_step():
         recommend(build(curve(DIP)), minimum_step=161)
 
 
-@pytest.mark.parametrize("samples", [1, 2])
-def test_too_few_prompts_are_no_evidence(samples):
-    got = recommend(build(curve(DIP, samples=samples)))
+def test_one_prompt_is_no_evidence():
+    got = recommend(build(curve(DIP, samples=1)))
     assert got.basis == "last"
     assert "inf" not in got.sentence
     json.dumps(got.to_dict(), allow_nan=False)
@@ -169,16 +167,3 @@ def test_to_dict_is_json_and_deterministic():
     assert {"step", "rule", "provisional", "sentence", "evidence", "rivals", "basis", "denoised", "stop_step"} == set(
         one
     )
-
-
-def test_simultaneous_intervals_rarely_find_a_difference_in_noise():
-    rng = np.random.default_rng(0)
-    found = plain = 0
-    for _ in range(200):
-        c = rng.normal(size=(12, 6))
-        lowest = int(c.mean(0).argmin())
-        found += bool((simultaneous(c, lowest, 200, rng)[1] > 0).any())
-        counts = rng.multinomial(12, np.full(12, 1 / 12), size=200) / 12
-        plain += bool((np.quantile(counts @ (c - c[:, [lowest]]), 0.025, axis=0) > 0).any())
-    assert found <= 20  # 5 % of 200 is 10
-    assert plain >= 60  # why plain paired intervals will not do

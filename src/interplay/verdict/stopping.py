@@ -20,7 +20,7 @@ from interplay.dynamics.bootstrap import LEVEL, resample_counts
 from interplay.dynamics.nulls import generator
 from interplay.errors import InterplayError
 from interplay.verdict import signals
-from interplay.verdict.intervals import simultaneous
+from interplay.verdict.intervals import exchanged
 from interplay.verdict.readings import Readings
 
 PATIENCE = 3  # readings [ours; sensitivity in docs/stopping.md]
@@ -170,32 +170,40 @@ def _stopped(curve: np.ndarray, trained: list[int], patience: int) -> int | None
 def _evidence(
     steps: Sequence[int], loss: np.ndarray, strength: np.ndarray, kept: list[int], best: int, resamples: int, seed: int
 ) -> tuple[tuple[Point, ...], tuple[Point, ...], bool]:
-    """Intervals over probes, by the influence of each probe on S_t (delta method): loss_p / mean loss + log strength_p."""
+    """Interaction losses with intervals over resampled probes, log distances to the lowest with `exchanged` intervals."""
     some = (np.isfinite(strength[kept]) & (strength[kept] > 0)).all(axis=0)
     curve = interaction_loss(loss, strength)
-    if loss.ndim == 1:
-        loss = np.repeat(loss[:, None], strength.shape[1], axis=1)  # the same for every probe: no influence
     if some.sum() < 2 or len(kept) < 2:
         none = tuple(Point(steps[t], float(curve[t]), float("nan"), float("nan")) for t in kept)
         return none, (), False
-    own, made = loss[kept][:, some], strength[kept][:, some]
-    influence = (own / np.maximum(own.mean(axis=1, keepdims=True), TINY) + np.log(made)).T  # [probes, candidates]
-    at = kept.index(best)
-    _, lo, hi = simultaneous(influence, at, resamples, generator(seed, "verdict"))
-    half = (hi - lo) / 2
-    s = np.log(curve[kept])
+    made = np.log(strength[kept][:, some])
+    s, at = np.log(curve[kept]), kept.index(best)
+    if loss.ndim == 1:  # of other rows: known, as far as the probes can tell
+        own = np.repeat(loss[kept][:, None], made.shape[1], axis=1)
+        half = exchanged((made,), _mean, at, s - s[at], resamples, generator(seed, "verdict"))
+    else:
+        own = loss[kept][:, some]
+        half = exchanged((own, made), _log_product, at, s - s[at], resamples, generator(seed, "verdict"))
     above = tuple(
         Point(steps[t], float(d), float(d - h), float(d + h)) for t, d, h in zip(kept, s - s[at], half, strict=True)
     )
     counts = resample_counts(int(some.sum()), resamples, generator(seed, "bootstrap", int(some.sum())))
     weights = counts / counts.sum(axis=1, keepdims=True)
-    drawn = np.log(np.maximum(weights @ own.T, TINY)) + weights @ np.log(made).T  # [resamples, candidates]
+    drawn = np.log(np.maximum(weights @ own.T, TINY)) + weights @ made.T  # [resamples, candidates]
     tail = (1 - LEVEL) / 2
     lows, highs = np.exp(np.quantile(drawn, [tail, 1 - tail], axis=0))
     values = tuple(
         Point(steps[t], float(curve[t]), float(a), float(b)) for t, a, b in zip(kept, lows, highs, strict=True)
     )
     return values, above, any(point.lo > 0 for point in above)
+
+
+def _mean(made: np.ndarray) -> np.ndarray:
+    return made.mean(axis=-1)
+
+
+def _log_product(own: np.ndarray, made: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(own.mean(axis=-1), TINY)) + made.mean(axis=-1)
 
 
 def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: int) -> Point | None:
