@@ -1,6 +1,6 @@
 """Units and task metrics -> trajectory, verdict, tables and the report of a run folder."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,11 @@ def write_results(
     existing: Collection[int] | None = None,
     *,
     task: pd.DataFrame | None = None,
-    decide: Callable[[Trajectory, pd.DataFrame], Recommendation] | None = None,
 ) -> tuple[Trajectory, Recommendation]:
     """Write every table, the recommendation and what the report needs besides them (`report.json`).
 
     existing: the steps whose weights are on disk, where that is not all of them; no other is recommended.
     task: one row a step with `task_tables.COLUMNS`, where somebody else measured the task; None: from `measured.task`.
-    decide: what recommends from the trajectory and the task table; None: `verdict.recommend`.
     """
     track = make_trajectory(settings, measured)
     track.save(folder)
@@ -75,7 +73,7 @@ def write_results(
         folder / "correlations.parquet",
         pa.Table.from_pandas(correlations, preserve_index=False).replace_schema_metadata(None),
     )
-    verdict = _verdict(settings, track, task, existing) if decide is None else decide(track, task)
+    verdict = _verdict(settings, track, task, existing)
     write_json(folder / "recommendation.json", verdict.to_dict())
     controls = make_controls(settings, measured, track, task)
     for name in ("views", "views_samples", "floors", "multiples", "baselines"):

@@ -167,13 +167,12 @@ def _eval_losses(task: pd.DataFrame | None, candidates: list[int], probes: int) 
         return None
     if "step" not in task.columns:
         raise InterplayError(f"task metrics have columns {list(task.columns)}; expected a column 'step'")
-    if "eval_loss" not in task.columns:
+    if "eval_loss" not in task.columns or "rows" not in task.columns:
         return None
     of_step = task.drop_duplicates("step", keep="last").set_index("step").reindex(candidates)
     losses = pd.to_numeric(of_step["eval_loss"])
-    rows = pd.to_numeric(of_step["rows"]) if "rows" in of_step.columns else None
-    few = rows is not None and bool((rows <= probes).any())
-    return None if few or losses.isna().any() else losses
+    enough = bool((pd.to_numeric(of_step["rows"]) > probes).all())  # of unknown size is not
+    return losses if enough and bool(losses.notna().all()) else None
 
 
 def _stage(denoised: Point | None) -> dict[str, int] | None:
