@@ -3,28 +3,18 @@
 import copy
 import hashlib
 import random
+import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-TEXTS = [
-    ("I was not happy with the food at all", "sadness"),
-    ("We had to laugh about the funny story", "joy"),
-    ("The angry neighbour shouted at the child", "anger"),
-    ("Nobody expected the sudden bright fireworks", "surprise"),
-    ("Grandmother baked warm bread this morning", "joy"),
-    ("My brother lost his favourite old jacket", "sadness"),
-    ("The team finally won the final match", "joy"),
-    ("Someone stole the bicycle from our garden", "anger"),
-]
-PROBES = [
-    ("The terrible service ruined our whole dinner", "anger"),
-    ("Children played happily near the quiet river", "joy"),
-    ("Our faithful old dog died last winter", "sadness"),
-    ("A stranger returned my lost wallet yesterday", "surprise"),
-]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tiny_job import PROBES
+from tiny_job import TRAIN as TEXTS
 
 
 def pairs(rows) -> list[dict]:
@@ -167,7 +157,6 @@ def scripted(monkeypatch):
 @pytest.fixture
 def saved_steps():
     """`saved_steps(trainer)`: the checkpoints in its output folder, by step."""
-    from pathlib import Path
 
     def read(trainer) -> list[int]:
         return sorted(int(p.name.split("-")[1]) for p in Path(trainer.args.output_dir).glob("checkpoint-*"))
