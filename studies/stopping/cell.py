@@ -202,7 +202,7 @@ class Measures:
         self.found.setdefault(key, []).append(value)
 
 
-def run_cell(cell: Cell, data: Path, out: Path, *, device: str = "cpu") -> Path:
+def run_cell(cell: Cell, data: Path, out: Path, *, device: str = "cpu", model: str = MODEL) -> Path:
     """Train and measure one cell; the result is `out/<name>.npz` with `<name>.json` beside it, written when it is whole."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -212,7 +212,7 @@ def run_cell(cell: Cell, data: Path, out: Path, *, device: str = "cpu") -> Path:
 
     warnings.filterwarnings("ignore")
     os.environ["HF_HUB_OFFLINE"] = "1"
-    base = load_model(MODEL, dtype="float32", device=device)
+    base = load_model(model, dtype="float32", device=device)
     rows = Rows(cell, data, base.tokenizer)
     text = (data / "wikitext2" / "valid.txt").read_text(encoding="utf-8")
     measures = Measures(rows, base, text)
@@ -298,7 +298,7 @@ def run_cell(cell: Cell, data: Path, out: Path, *, device: str = "cpu") -> Path:
         arrays[f"{name}_gold"] = np.array([rows.labels.index(s.row.label) for s in samples])
     about = asdict(cell) | {
         "name": cell.name,
-        "model": MODEL,
+        "model": model,
         "learning_rate": cell.learning_rate,
         "labels": rows.labels,
         "rows": len(examples),
