@@ -37,14 +37,6 @@ def test_the_factors_weigh_alike():
     assert interaction_loss(loss, strength) == pytest.approx([8.0, 8.0])
 
 
-def test_a_loss_of_other_rows_stands_for_that_of_the_probes():
-    strength = table(np.full(6, 10.0))
-    got = decide(STEPS, DIP, strength)
-    assert (got.step, got.certain) == (40, True)
-    assert got.losses == pytest.approx(decide(STEPS, np.repeat(DIP[:, None], 12, 1), strength).losses)
-    assert "eval loss 1.00 nats" in got.why
-
-
 def test_patience_counts_readings_without_a_new_low():
     loss, strength = table(DIP, noise=0.0), np.full((6, 12), 10.0)
     assert decide(STEPS, loss, strength, patience=3).stop_step is None

@@ -22,8 +22,8 @@ _LEFT_OUT = (
     "precision and draw of words), a second reference step, scores among the labels, generalizability. interplay track "
     "measures them."
 )
-_DECIDED = ("rule", "only")  # the other bases name a step for want of evidence
-_FALLBACKS = {"eval-loss": "the lowest eval loss", "last": "the last checkpoint"}
+_DECIDED = ("accuracy", "eval-loss", "rule", "only")  # the other bases name a step for want of evidence
+_FALLBACKS = {"last": "the last checkpoint"}
 _ROWS = "--probes FILE (a dozen or more held-out rows with the answer each: text and label, prompt and completion, or messages)"
 
 
@@ -59,7 +59,7 @@ def recommend(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole verdict as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
-    """Print which checkpoint to keep, and why (provisional rule): of a run, or of any folder of checkpoints.
+    """Print which checkpoint to keep, and why: of a run, or of any folder of checkpoints.
 
     Checkpoints of another training need their base and some held-out rows, no eval set; they are measured first, the same
     command goes on where it was cut off. Only a checkpoint whose weights are on disk is named.

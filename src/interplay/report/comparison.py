@@ -19,6 +19,7 @@ from interplay.report.checks import clean
 from interplay.report.comparison_chart import Curve, Dot, draw, extent, letter, sample, shared_axis
 from interplay.report.comparison_text import BY_SET, MAIN, NAMES, SETS, TASK, WHOLE, Drawn, full_name
 from interplay.report.pages import render_page
+from interplay.report.rows import DECIDED
 from interplay.report.scales import StepAxis, log_axis, value_axis
 
 STYLES = ("base.css", "charts.css", "comparison.css")
@@ -225,14 +226,14 @@ def _overview(p: Mapping[str, Any]) -> dict[str, Any]:
     head = ["run", *(["group"] if several else []), "seed", "keep", "lowest eval loss", "best accuracy", "last step"]
     body = []
     for row in rows:
-        kept = f"{row['recommended']}" + ("" if row["basis"] in (None, "rule") else "*")
+        kept = f"{row['recommended']}" + ("" if row["basis"] in (None, *DECIDED) else "*")
         best = [
             "–" if row[f"best_{key}"] is None else f"{text.number(row[f'best_{key}'])} at {row[f'best_{key}_step']}"
             for key in ("eval_loss", "accuracy")
         ]
         cells = [row["run"], *([row["group"]] if several else []), f"{row['seed']}", kept, *best, f"{row['last_step']}"]
         body.append(cells + [text.number(row[key]) for key in figures])
-    doubtful = any(row["basis"] not in (None, "rule") for row in rows)
+    doubtful = any(row["basis"] not in (None, *DECIDED) for row in rows)
     return {
         "head": head
         + [NAMES.get(key.removeprefix("last_"), key.removeprefix("last_").replace("_", " ")) for key in figures],

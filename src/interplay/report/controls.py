@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import Point, Series, Summary, decided, point_of
+from interplay.report.rows import DECIDED, Point, Series, Summary, decided, point_of
 from interplay.report.scales import StepAxis, log_axis, value_axis
 from interplay.report.schema import MultipleRow, Payload
 from interplay.report.sparks import Spark, draw_spark
@@ -182,7 +182,8 @@ def _views(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | 
             out.append(draw_spark(spark, x, axes[set_, measure], keep, last))
         return out
 
-    kept = _keeps(keep, "rule" if decided(payload) else payload["verdict"].get("basis"))
+    own = payload["verdict"]["rivals"].get("interactions")  # an older run chose by interactions itself
+    kept = _keeps(own or keep, "rule" if own or decided(payload) else payload["verdict"].get("basis"))
     body = [
         {"title": "as in the rest of the page", "note": "", "keeps": kept, "cells": cells(None, False), "main": True}
     ]
@@ -198,7 +199,7 @@ def _views(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | 
 def _keeps(step: int | None, basis: str | None) -> str:
     if step is None:
         return "none"
-    return f"{step}" if basis in (None, "rule") else f"{step} (not by the rule)"
+    return f"{step}" if basis in (None, *DECIDED) else f"{step} (not by the rule)"
 
 
 def _view_table(

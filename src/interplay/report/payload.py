@@ -29,7 +29,7 @@ from interplay.report.checks import (
 from interplay.report.schema import SUMMARY_NUMBERS, TASK_COLUMNS, Payload
 
 MAX_WORDS = 16
-BASES = ("rule", "eval-loss", "last", "only")
+BASES = ("rule", "accuracy", "eval-loss", "last", "only")
 STATES = ("preserved", "emerged", "reentered", "initial")
 
 

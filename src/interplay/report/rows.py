@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 from interplay.report.schema import FidelityRow, Payload, SummaryRow, TaskRow
 
+# What a step may have been chosen by; an older run's `eval-loss` was a way out, and its sentence says so.
+DECIDED = ("rule", "accuracy", "eval-loss")
+
 
 def decided(payload: Payload) -> bool:
-    """Whether the rule itself chose the step: not where it was named for want of evidence, and not where there is none."""
+    """Whether the step was chosen: not where it was named for want of evidence, and not where there is none."""
     verdict = payload["verdict"]
-    by_rule = verdict.get("basis") in (None, "rule") and not verdict["sentence"].startswith("No evidence")
+    by_rule = verdict.get("basis") in (None, *DECIDED) and not verdict["sentence"].startswith("No evidence")
     return by_rule and verdict["step"] is not None
 
 

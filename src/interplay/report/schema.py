@@ -28,14 +28,14 @@ class Evidence(TypedDict):
 class Verdict(TypedDict):
     """The checkpoint to keep (None: no recommendation), one sentence, the rule's name, and what rivals would pick.
 
-    `basis` says what decided: "rule"; "eval-loss" or "last" where there was no evidence to choose; "only" where nothing
+    `basis` says what decided: "accuracy" or "eval-loss" ("rule": an older run); "last" where there was no evidence; "only" where nothing
     was compared. Left out or None: the rule. The headline follows it, so a fallback is never shown as a finding.
     """
 
     step: int | None
     sentence: str
     rule: str
-    basis: NotRequired[Literal["rule", "eval-loss", "last", "only"] | None]
+    basis: NotRequired[Literal["rule", "accuracy", "eval-loss", "last", "only"] | None]
     provisional: bool
     evidence: list[Evidence]
     rivals: dict[str, int | None]  # rival rule -> step; None: it never fired

@@ -36,7 +36,8 @@ _JOINER = "\u2060"
 
 _BASES = {
     "rule": "the rule decided",
-    "eval-loss": "no evidence to choose; the lowest eval loss is named instead",
+    "accuracy": "the highest eval accuracy",
+    "eval-loss": "the lowest eval loss",
     "last": "no evidence to choose; the last checkpoint is named instead",
     "only": "nothing to compare",
 }

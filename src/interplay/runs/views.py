@@ -143,7 +143,9 @@ def _views(settings: Settings, measured: Measured, task: pd.DataFrame) -> list[V
     def add(name: str, title: str, note: str, **how: Any) -> None:
         made = make_trajectory(settings, measured, **how)
         verdict = recommend(made, task, resamples=settings.dynamics.resamples, seed=settings.seed)
-        views.append(View(name, title, note, made, verdict.step, verdict.basis))
+        # What interactions say under this view: eval rows, which decide, are the same under all of them.
+        step = verdict.rivals.get("interactions")
+        views.append(View(name, title, note, made, step or verdict.step, "rule" if step else verdict.basis))
 
     def complete(name: Callable[[int], str]) -> bool:
         """Whether some probe has a unit under every step."""

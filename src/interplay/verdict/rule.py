@@ -1,8 +1,9 @@
-"""Which of a run's checkpoints to keep: the stopping rule on a trajectory, and what its rivals would choose.
+"""Which of a run's checkpoints to keep, and what each rule would choose.
 
-The rule is `stopping.decide`, the same that the callback asks. Where the run has an eval loss of more rows than it has probes,
-that is the loss it weighs; else the loss on the probes. How it does against eval loss, patience, one epoch and others is in
-docs/stopping.md. Sees a Trajectory and a table of task metrics; knows nothing about models, reads and writes nothing.
+The study of docs/stopping.md decides the order: with labelled eval rows the highest eval accuracy, without labels the lowest
+eval loss, without eval rows the last checkpoint. The interaction loss (`stopping.decide`, which the callback asks too) did no
+better there than the loss on the same few prompts, and lost accuracy to all three; so it stands beside the choice, and does not
+make it. Sees a Trajectory and a table of task metrics; knows nothing about models, reads and writes nothing.
 """
 
 import math
@@ -17,7 +18,7 @@ from interplay.dynamics.result import Trajectory
 from interplay.errors import InterplayError
 from interplay.verdict.stopping import Judgement, Point, decide
 
-RULE = "lowest interaction loss: loss times interaction strength per unit of spread"
+RULE = "highest eval accuracy; without labels lowest eval loss; without eval rows the last"
 
 
 class Evidence(NamedTuple):
@@ -36,11 +37,12 @@ class Recommendation:
 
     step         the checkpoint
     rule         name of the rule
-    basis        what decided: `rule`; `eval-loss` or `last` where there is no evidence to choose; `only` where there was
-                 nothing to compare
+    basis        what decided: `accuracy` or `eval-loss` of the eval rows; `last` where there are none, so no evidence to
+                 choose; `only` where there was nothing to compare
     provisional  whether the rule has not been held against its rivals in a study
     sentence     one line of plain English for the user
-    evidence     `interaction_loss` of each candidate, and `above_lowest`, its log distance to the lowest one
+    evidence     `accuracy` or `eval_loss` of each candidate where that decided; its `interaction_loss`, and `above_lowest`,
+                 the log distance of that to the lowest one
     rivals       what other rules choose among the same checkpoints, where their measure is there
     denoised     the end of the denoising stage: {step, lo, hi}; None where it cannot be told
     stop_step    where patience would have stopped the training; None: nowhere
@@ -114,91 +116,117 @@ def recommend(
         raise InterplayError(
             f"minimum_step {minimum_step} leaves no checkpoint to choose from; the last is step {trained[-1]}: set it to that or less"
         )
-    losses = _eval_losses(task, candidates, len(trajectory.samples("loss").columns))
-    rivals = _rivals(trajectory, task, candidates)
+    measured = _measured(task, candidates)
+    judged = _judge(trajectory, candidates, resamples, seed)
+    rivals = _rivals(trajectory, measured, judged, candidates)
     if len(candidates) == 1:
         said = f"Only one trained checkpoint, step {candidates[0]}, was measured: nothing was compared."
         return Recommendation(candidates[0], RULE, "only", said, (), rivals)
-    judged = _judge(trajectory, candidates, losses, resamples, seed)
-    if judged.step is not None:
-        rivals = {"interactions": judged.step} | rivals
-    evidence = tuple(
-        Evidence(name, *point)
-        for name, points in (("interaction_loss", judged.values), ("above_lowest", judged.above_lowest))
-        for point in points
-    )
-    denoised = _stage(judged.denoised)
-    also = (
-        f" Strength per spread stops falling at step {denoised['step']} (95 % interval {denoised['lo']} to {denoised['hi']})."
-        if denoised
-        else ""
-    )
-    if judged.step is None or not judged.certain:
-        step, basis, because = _fallback(rivals, candidates)
-        said = f"No evidence to choose: {judged.why}; step {step} is named only because {because}.{also}"
-        return Recommendation(step, RULE, basis, said, evidence, rivals, denoised=denoised, stop_step=judged.stop_step)
-    other = ""
-    if rivals.get("eval_loss", judged.step) != judged.step:
-        other = f"; eval loss is lowest at step {rivals['eval_loss']} instead"
-    said = f"Keep step {judged.step}: {judged.why}{other}.{also}"
+    step, basis, said = _choose(measured, rivals, judged, candidates)
+    denoised = _stage(judged.denoised if judged else None)
+    if denoised:
+        span = f"95 % interval {denoised['lo']} to {denoised['hi']}"
+        said += f" Interaction strength per unit of spread is lowest at step {denoised['step']} ({span})."
+    evidence = _eval_evidence(measured, basis)
+    for name, points in (("interaction_loss", judged.values), ("above_lowest", judged.above_lowest)) if judged else ():
+        evidence += tuple(Evidence(name, *point) for point in points)
     return Recommendation(
-        judged.step, RULE, "rule", said, evidence, rivals, denoised=denoised, stop_step=judged.stop_step
+        step, RULE, basis, said, evidence, rivals, denoised=denoised, stop_step=judged.stop_step if judged else None
     )
 
 
-def _judge(
-    trajectory: Trajectory, candidates: list[int], eval_losses: pd.Series | None, resamples: int, seed: int
-) -> Judgement:
-    """The rule on the reference and the candidates; on the eval loss where that is given."""
-    steps = [step for step in trajectory.steps if step <= trajectory.reference or step in candidates]
-    strength = trajectory.samples("l1_per_sd").reindex(steps).to_numpy()
-    if eval_losses is None:
-        loss = trajectory.samples("loss").reindex(steps).to_numpy()
-        known = np.isfinite(loss).all(axis=0)
-        loss, strength = loss[:, known], strength[:, known]
-    else:
-        loss = eval_losses.reindex(steps).to_numpy(dtype=float)
-    return decide(steps, loss, strength, existing=candidates, resamples=resamples, seed=seed)
-
-
-def _eval_losses(task: pd.DataFrame | None, candidates: list[int], probes: int) -> pd.Series | None:
-    """Eval loss of the candidates where it is measured at all of them, on more rows than there are probes."""
+def _measured(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
+    """Task metrics of the candidates as numbers, NaN where not measured; a column that is all NaN is left out."""
     if task is None:
-        return None
+        return pd.DataFrame(index=candidates)
     if "step" not in task.columns:
         raise InterplayError(f"task metrics have columns {list(task.columns)}; expected a column 'step'")
-    if "eval_loss" not in task.columns or "rows" not in task.columns:
-        return None
     of_step = task.drop_duplicates("step", keep="last").set_index("step").reindex(candidates)
-    losses = pd.to_numeric(of_step["eval_loss"])
-    enough = bool((pd.to_numeric(of_step["rows"]) > probes).all())  # of unknown size is not
-    return losses if enough and bool(losses.notna().all()) else None
+    return of_step.apply(pd.to_numeric, errors="coerce").dropna(axis=1, how="all")
+
+
+def _judge(trajectory: Trajectory, candidates: list[int], resamples: int, seed: int) -> Judgement | None:
+    """The interaction loss at the reference and the candidates; None for a trajectory that has no losses of its probes."""
+    steps = [step for step in trajectory.steps if step <= trajectory.reference or step in candidates]
+    loss, strength = (trajectory.samples(name).reindex(steps).to_numpy() for name in ("loss", "l1_per_sd"))
+    if loss.shape != strength.shape or not loss.size:
+        return None
+    known = np.isfinite(loss).all(axis=0)
+    if not known.any():
+        return None
+    return decide(steps, loss[:, known], strength[:, known], existing=candidates, resamples=resamples, seed=seed)
+
+
+def _choose(
+    measured: pd.DataFrame, rivals: dict[str, int], judged: Judgement | None, candidates: list[int]
+) -> tuple[int, str, str]:
+    """Step, basis and sentence."""
+    others = {"eval loss": rivals.get("eval_loss"), "the interaction loss": rivals.get("interactions")}
+
+    def elsewhere(step: int, best: str) -> str:
+        found = [f"{name} is {best} at step {at}" for name, at in others.items() if at not in (None, step)]
+        return f"; {' and '.join(found)} instead" if found else ""
+
+    if "accuracy" in rivals:
+        step = rivals["accuracy"]
+        said = f"Keep step {step}: its eval accuracy, {_number(measured['accuracy'][step])}, is the highest of "
+        return step, "accuracy", said + f"{len(candidates)} checkpoints{elsewhere(step, 'lowest')}."
+    if "eval_loss" in rivals:
+        step = rivals["eval_loss"]
+        said = f"Keep step {step}: its eval loss, {_number(measured['eval_loss'][step])} nats, is the lowest of "
+        return step, "eval-loss", said + f"{len(candidates)} checkpoints{elsewhere(step, 'lowest')}."
+    step = candidates[-1]
+    said = f"No evidence to choose: no eval rows were measured, so step {step} is named, the last"
+    if judged is None or judged.step is None:
+        return step, "last", f"{said}."
+    if not judged.certain:
+        return step, "last", f"{said}; the interaction loss does not tell the {len(candidates)} checkpoints apart."
+    same = "which agrees" if judged.step == step else "which has kept a lower test loss but a lower accuracy too"
+    return step, "last", f"{said}; the interaction loss is lowest at step {judged.step}, {same} (docs/stopping.md)."
+
+
+def _eval_evidence(measured: pd.DataFrame, basis: str) -> tuple[Evidence, ...]:
+    """The eval metric that decided at every candidate, with its interval where the table has one."""
+    column = {"accuracy": "accuracy", "eval-loss": "eval_loss"}.get(basis)
+    if column is None:
+        return ()
+    nothing = pd.Series(float("nan"), index=measured.index)
+    lo, hi = (measured.get(f"{column}_{end}", nothing) for end in ("lo", "hi"))
+    return tuple(
+        Evidence(column, int(step), float(value), float(lo[step]), float(hi[step]))
+        for step, value in measured[column].items()
+        if math.isfinite(value)
+    )
 
 
 def _stage(denoised: Point | None) -> dict[str, int] | None:
     return None if denoised is None else {"step": int(denoised.value), "lo": int(denoised.lo), "hi": int(denoised.hi)}
 
 
-def _fallback(rivals: dict[str, int], candidates: list[int]) -> tuple[int, str, str]:
-    """What is named where there is no evidence: step, basis, reason."""
-    if "eval_loss" in rivals:
-        return rivals["eval_loss"], "eval-loss", "its eval loss is the lowest"
-    return candidates[-1], "last", "it is the last, and eval loss was not measured"
-
-
-def _rivals(trajectory: Trajectory, task: pd.DataFrame | None, candidates: list[int]) -> dict[str, int]:
-    """What simpler rules choose among the same checkpoints; the earliest of ties."""
+def _rivals(
+    trajectory: Trajectory, measured: pd.DataFrame, judged: Judgement | None, candidates: list[int]
+) -> dict[str, int]:
+    """What every rule chooses among the same checkpoints; the earliest of ties."""
     rivals: dict[str, int] = {}
-    if task is not None:
-        of_step = task.drop_duplicates("step", keep="last").set_index("step").reindex(candidates)
-        for name, column, best in (("eval_loss", "eval_loss", "idxmin"), ("accuracy", "accuracy", "idxmax")):
-            if column in of_step.columns:
-                measured = pd.to_numeric(of_step[column]).dropna()
-                if len(measured):
-                    rivals[name] = int(getattr(measured, best)())
+    if judged is not None and judged.step is not None:
+        rivals["interactions"] = judged.step
+    for name, best in (("eval_loss", "idxmin"), ("accuracy", "idxmax")):
+        if name in measured.columns:
+            rivals[name] = int(getattr(measured[name].dropna(), best)())
     for name, measure in (("probe_loss", "loss"), ("strength", "l1_per_sd")):
         curve = trajectory.get(measure)["value"].reindex(candidates).dropna()
         if len(curve):
             rivals[name] = int(curve.idxmin())
     rivals["last"] = candidates[-1]
     return rivals
+
+
+def _number(x: float) -> str:
+    """Three significant digits, no exponent for everyday sizes.
+
+    >>> _number(12.345), _number(-0.0), _number(1234.5), _number(0.00012)
+    ('12.3', '0', '1234', '0.00012')
+    """
+    if abs(x) >= 100:
+        return f"{x:.0f}" if abs(x) < 1e6 else f"{x:.3g}"
+    return f"{x + 0.0:.3g}"

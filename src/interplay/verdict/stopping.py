@@ -71,8 +71,7 @@ class Judgement:
 
 
 def interaction_loss(loss: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """exp S_t [T] from loss `[T, P]` in nats, or `[T]` of other rows, and L1/sd `[T, P]`; a probe whose score is constant
-    somewhere is left out there.
+    """exp S_t [T] from loss `[T, P]` in nats and L1/sd `[T, P]`; a probe whose score is constant somewhere is left out there.
 
     >>> loss = np.array([[2.0, 4.0], [1.0, 1.0]]); strength = np.array([[10.0, 10.0], [8.0, 2.0]])
     >>> interaction_loss(loss, strength).round(9).tolist()  # 3 nats x 10, 1 nat x sqrt(16)
@@ -81,7 +80,7 @@ def interaction_loss(loss: np.ndarray, strength: np.ndarray) -> np.ndarray:
     some = np.isfinite(strength) & (strength > 0)
     logs = np.log(np.where(some, strength, 1.0)).sum(axis=-1)
     mean = np.divide(logs, some.sum(axis=-1), out=np.full(len(strength), np.nan), where=some.any(axis=-1))
-    return np.maximum(loss.mean(axis=-1) if loss.ndim == 2 else loss, TINY) * np.exp(mean)
+    return np.maximum(loss.mean(axis=-1), TINY) * np.exp(mean)
 
 
 def judge(
@@ -109,9 +108,8 @@ def decide(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Judgement:
-    """The rule on loss `[T, P]` in nats and L1/sd `[T, P]` of P probes at T steps; loss `[T]` is that of other held-out rows.
+    """The rule on loss `[T, P]` in nats and L1/sd `[T, P]` of P probes at T steps.
 
-    Intervals are over probes: a loss of other rows is taken as it is.
     Step 0 is read but never kept or waited for. `existing` are the steps that can be kept (None: all); patience counts every
     trained reading all the same.
 
@@ -123,9 +121,9 @@ def decide(
     (20, True, 40, [90, 20, 10, 20, 30])
     """
     loss, strength = np.asarray(loss, dtype=np.float64), np.asarray(strength, dtype=np.float64)
-    if strength.ndim != 2 or loss.shape not in (strength.shape, strength.shape[:1]) or len(loss) != len(steps):
+    if loss.shape != strength.shape or loss.ndim != 2 or len(loss) != len(steps):
         raise InterplayError(
-            f"loss {loss.shape} and strength {strength.shape} of {len(steps)} steps: expected two tables [steps, probes], or a loss [steps]"
+            f"loss {loss.shape} and strength {strength.shape} of {len(steps)} steps: expected two tables [steps, probes]"
         )
     if patience < 1:
         raise InterplayError(f"patience {patience}: expected 1 or more readings without a new low")
@@ -178,12 +176,8 @@ def _evidence(
         return none, (), False
     made = np.log(strength[kept][:, some])
     s, at = np.log(curve[kept]), kept.index(best)
-    if loss.ndim == 1:  # of other rows: known, as far as the probes can tell
-        own = np.repeat(loss[kept][:, None], made.shape[1], axis=1)
-        half = exchanged((made,), _mean, at, s - s[at], resamples, generator(seed, "verdict"))
-    else:
-        own = loss[kept][:, some]
-        half = exchanged((own, made), _log_product, at, s - s[at], resamples, generator(seed, "verdict"))
+    own = loss[kept][:, some]
+    half = exchanged((own, made), _log_product, at, s - s[at], resamples, generator(seed, "verdict"))
     above = tuple(
         Point(steps[t], float(d), float(d - h), float(d + h)) for t, d, h in zip(kept, s - s[at], half, strict=True)
     )
@@ -196,10 +190,6 @@ def _evidence(
         Point(steps[t], float(curve[t]), float(a), float(b)) for t, a, b in zip(kept, lows, highs, strict=True)
     )
     return values, above, any(point.lo > 0 for point in above)
-
-
-def _mean(made: np.ndarray) -> np.ndarray:
-    return made.mean(axis=-1)
 
 
 def _log_product(own: np.ndarray, made: np.ndarray) -> np.ndarray:
@@ -226,8 +216,7 @@ def _why(loss: np.ndarray, strength: np.ndarray, best: int, certain: bool, kept:
         return f"{probes} probe prompts do not tell the {len(kept)} checkpoints apart"
     with np.errstate(divide="ignore", invalid="ignore"):
         made = float(np.exp(np.nanmean(np.log(strength[best]))))
-    which = f"loss {loss[best].mean():.2f} nats on them" if loss.ndim == 2 else f"eval loss {loss[best]:.2f} nats"
     return (
-        f"its interaction loss is the lowest of {len(kept)} checkpoints ({probes} probe prompts: {which}, times {made:.1f} of "
-        "interaction strength per unit of spread)"
+        f"its interaction loss is the lowest of {len(kept)} checkpoints ({probes} probe prompts: loss "
+        f"{loss[best].mean():.2f} nats, times {made:.1f} of interaction strength per unit of spread)"
     )
