@@ -217,11 +217,12 @@ def test_what_was_not_measured_has_no_column(tmp_path):
 @pytest.mark.parametrize(
     ("basis", "said"),
     [
-        ("eval-loss", "no evidence to choose; the lowest eval loss"),
+        ("accuracy", "Basis: the highest eval accuracy"),
+        ("eval-loss", "Basis: the lowest eval loss"),
         ("last", "no evidence to choose; the last checkpoint"),
     ],
 )
-def test_no_evidence_is_said(basis, said, tmp_path):
+def test_the_basis_is_said(basis, said, tmp_path):
     assert said in section(RunFolder(synthetic_run(tmp_path / "run", basis=basis)))
 
 

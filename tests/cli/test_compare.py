@@ -26,7 +26,7 @@ def study(tmp_path_factory):
     root = tmp_path_factory.mktemp("study")
     synthetic_run(root / "a", seed=0, noise=1, controls=True)
     synthetic_run(root / "b", seed=1, noise=2)
-    synthetic_run(root / "c", method="full", seed=0, noise=3, grow=2.0, basis="eval-loss", name="full \x1b[31m<script>")
+    synthetic_run(root / "c", method="full", seed=0, noise=3, grow=2.0, basis="last", name="full \x1b[31m<script>")
     return root
 
 

@@ -291,7 +291,7 @@ def make_undecided() -> dict:
             evidence.append({"name": f"{name}, step {step}", "value": v, "lo": v - 3, "hi": v + 3.5})
     evidence += [{"name": "cancelled_per_sd, step 5", "value": 17.0, "lo": 12.0, "hi": 21.0}]
     payload["verdict"] |= {
-        "basis": "eval-loss",
+        "basis": "last",
         "sentence": "No evidence to choose: the cancelled interaction strength per unit of spread of 3 prompts does not tell "
         "the 5 checkpoints apart; step 40 is named only because its eval loss is the lowest (provisional rule).",
         "rule": "earliest-near-lowest-cancelled-strength",

@@ -28,7 +28,7 @@ def payloads(tmp_path_factory):
     runs = [
         synthetic_run(root / "lora-0", seed=0, noise=1, controls=True),
         synthetic_run(root / "lora-1", seed=1, noise=2, controls=True),
-        synthetic_run(odd, method="full", seed=0, noise=3, grow=1.5, name=NASTY, basis="eval-loss"),
+        synthetic_run(odd, method="full", seed=0, noise=3, grow=1.5, name=NASTY, basis="last"),
     ]
     return {
         "study": comparison_payload(compare_runs(runs)),

@@ -32,7 +32,11 @@ def put(payload, path, value):
         (("reference",), 7, "reference is 7, expected one of the payload's steps"),
         (("verdict", "step"), 41, "verdict.step is 41"),
         (("verdict", "provisional"), "yes", "verdict.provisional is 'yes', expected true or false"),
-        (("verdict", "basis"), "luck", "verdict.basis is 'luck', expected one of rule, eval-loss, last, only"),
+        (
+            ("verdict", "basis"),
+            "luck",
+            "verdict.basis is 'luck', expected one of rule, accuracy, eval-loss, last, only",
+        ),
         (("verdict", "rivals"), {"last": 79}, "verdict.rivals['last'] is 79"),
         (("verdict", "evidence"), [{"value": 1.0}], "verdict.evidence[0].name is missing"),
         (("summary", 3, "order"), 17, "summary[3].order is 17, expected an order from 0 to 16"),

@@ -201,7 +201,7 @@ def test_payload_hands_on_the_verdict_with_its_basis(finished):
     payload = build_payload(RunFolder(finished.folder))
     kept = json.loads(finished.files["recommendation.json"])
     assert payload["verdict"] == {k: kept[k] for k in payload["verdict"]}
-    assert payload["verdict"]["basis"] in ("rule", "eval-loss", "last", "only")
+    assert payload["verdict"]["basis"] in ("accuracy", "eval-loss", "last", "only")
     assert [probe["n"] for probe in payload["probes"]] == [3, 3, 3]
     assert b"<html" in finished.files["report.html"][:200]
 

@@ -47,7 +47,7 @@ class InteractionCallback(TrainerCallback):
             every are as given, and two trainings measure the same.
         n: words a probe, 2 to 16, at 2^n prompts each; None: 8, fewer where the limit asks for it.
         probes: how many; None: 16, fewer where the limit asks for it.
-        stop: False only watches: training is never stopped, and checkpoints are kept by the metric only if it is asked for.
+        stop: False only watches (docs/stopping.md says what stopping by it cost): training is never stopped, and checkpoints are kept by the metric only if it is asked for.
         strict: raise what goes wrong with the probes instead of warning and going on without the reading.
         folder: run folder for `interplay report`; default `interplay` in the trainer's output folder.
         template: wording of rows that are bare texts; conversations use the trainer's chat template.

@@ -239,7 +239,7 @@ def _overview(p: Mapping[str, Any]) -> dict[str, Any]:
         + [NAMES.get(key.removeprefix("last_"), key.removeprefix("last_").replace("_", " ")) for key in figures],
         "body": body,
         "words": 2 if several else 1,
-        "note": "* named for want of evidence: the rule could not tell the checkpoints apart." if doubtful else "",
+        "note": "* named for want of evidence." if doubtful else "",
     }
 
 
