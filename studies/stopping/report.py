@@ -164,7 +164,9 @@ def figure_regrets(found: pd.DataFrame, path: Path) -> None:
         figure, axes = pyplot.subplots(1, 3, figsize=(8.2, 0.25 * len(shown) + 0.7), sharey=True, layout="constrained")
         at = np.arange(len(shown))[::-1]
         for axis, outcome in zip(axes, ("accuracy", "macro_f1", "test_loss"), strict=True):
-            colours = [CYCLE[1] if "interaction" in name else COLOURS["all"] for name in shown["rule"]]
+            colours = [
+                CYCLE[1] if "interaction" in name or "L1/sd" in name else COLOURS["all"] for name in shown["rule"]
+            ]
             axis.hlines(at, shown[f"{outcome}_lo"], shown[f"{outcome}_hi"], color=colours, lw=1.2)
             axis.scatter(shown[outcome], at, c=colours, s=14, zorder=3)
             axis.scatter(shown[f"{outcome}_worst"], at, c=colours, s=9, marker="|")
