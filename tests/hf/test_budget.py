@@ -1,5 +1,7 @@
 """The plan under a limit, and the meter that spaces readings out; no clock is read."""
 
+import warnings
+
 import hypothesis.strategies as st
 from hypothesis import given
 
@@ -68,3 +70,14 @@ def test_a_limit_sets_the_plan_in_a_training(sft, quick, monkeypatch, losses, no
     monkeypatch.setattr(callback, "_flush", lambda *_: seen.append((callback._probing.plan, callback._every)))
     trainer.train()
     assert seen[0] == (Plan(4, 4, 8), 8)  # 0.4 s of 8 s: one reading, at the end
+
+
+def test_the_last_step_is_read_however_tight_the_limit(sft, quick, losses):
+    """Else the only other reading, an early one, would be kept as the best."""
+    trainer = sft(callbacks=[quick(max_overhead=1e-6, n=2, probes=2, every=1)], save_strategy="steps", save_steps=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.train()
+    read = losses(trainer)
+    assert {0, 6} <= read.keys()
+    assert len(read) < 7

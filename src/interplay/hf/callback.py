@@ -41,13 +41,14 @@ class InteractionCallback(TrainerCallback):
             are read as well; so is the last.
         patience: stop after so many readings in a row without a new low.
         max_overhead: share of the training time that all readings after the first may take: probes, n and every are chosen
-            once, from timings at the start, to stay under it, and a reading that would exceed it is left out (never one that
-            `metric_for_best_model` asks for). What was spent stands in the logs as `interaction_overhead`, and in seconds,
+            once, from timings at the start, to stay under it, and a reading that would exceed it is left out (never the last, nor
+            one that `metric_for_best_model` asks for). What was spent stands in the logs as `interaction_overhead`, and in seconds,
             first reading and preparations included, as `interaction_seconds`. None: no limit and no timing; probes, n and
             every are as given, and two trainings measure the same.
         n: words a probe, 2 to 16, at 2^n prompts each; None: 8, fewer where the limit asks for it.
         probes: how many; None: 16, fewer where the limit asks for it.
-        stop: False only watches (docs/stopping.md says what stopping by it cost): training is never stopped, and checkpoints are kept by the metric only if it is asked for.
+        stop: False only watches (docs/stopping.md says what stopping by it cost): training is never stopped, and checkpoints
+            are kept by the metric only if it is asked for.
         strict: raise what goes wrong with the probes instead of warning and going on without the reading.
         folder: run folder for `interplay report`; default `interplay` in the trainer's output folder.
         template: wording of rows that are bare texts; conversations use the trainer's chat template.
@@ -147,8 +148,10 @@ class InteractionCallback(TrainerCallback):
         if not self._active:  # added in the middle of a training
             return control
         step, asked = state.global_step, control.should_evaluate and self._ours
-        if step % self._every == 0 or step >= state.max_steps or control.should_save or asked:
-            self._read(args, state, control, model, must=asked)
+        last = step >= state.max_steps
+        if step % self._every == 0 or last or control.should_save or asked:
+            # The last is never left out: an early checkpoint would pass for the best, unrivalled.
+            self._read(args, state, control, model, must=asked or last)
             said = self._said.get(step)
             if said is not None and said.stop and self.stop:
                 control.should_training_stop = True
