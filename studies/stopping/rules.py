@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from interplay.dynamics.measures import net, quotient, spread, strength
 from interplay.verdict import signals
 from studies.stopping.records import Record, effects_of
 
@@ -132,8 +133,8 @@ def rivals(tuned: Tuned) -> list[Rule]:
         Rule("loss on the probe rows, patience", lambda r: patient(probe_loss(r)), 12),
         Rule("loss on the probe rows, in hindsight", lambda r: hindsight(probe_loss(r)), 12),
         Rule("train loss, patience", lambda r: patient(r.train_loss), 0),
-        Rule("sd(v), patience", lambda r: patient(signals.spread(r.scores).mean(1)), 0),
-        Rule("gain / sd(v), in hindsight", lambda r: hindsight(-signals.gain(r.scores).mean(1)), 12),
+        Rule("sd(v), patience", lambda r: patient(spread(r.scores).mean(1)), 0),
+        Rule("gain / sd(v), in hindsight", lambda r: hindsight(-_gain(r.scores).mean(1)), 12),
         Rule("KL to the base", lambda r: kl_stop(r, tuned.kl), 0),
         Rule("gradient change (GradES-like)", lambda r: gradient_stop(r, tuned.gradient), 0),
         Rule("one epoch", epoch, 0),
@@ -146,6 +147,17 @@ def rivals(tuned: Tuned) -> list[Rule]:
 
 def _log(values: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(values, 1e-6))
+
+
+def _share(effects: np.ndarray) -> np.ndarray:
+    """[..., P] sum I / sum |I|: the uncancelled ratio of all effects with its sign, -1..1 [paper eq 10; the sign is ours]."""
+    every = np.ones(effects.shape[-1], dtype=bool)
+    return quotient(net(effects, every), strength(effects, every))
+
+
+def _gain(scores: np.ndarray) -> np.ndarray:
+    """[..., P] (v(N) - v(empty)) / sd(v): the share with its denominator replaced by what needs no interactions."""
+    return quotient(scores[..., -1] - scores[..., 0], spread(scores))
 
 
 def _made(record: Record) -> np.ndarray:
@@ -165,7 +177,7 @@ def _masked_loss(record: Record) -> np.ndarray:
 
 def _cancelled(record: Record) -> np.ndarray:
     """[T] what the first, provisional rule of `recommend` looked at."""
-    w, sd = record.effects, signals.spread(record.scores)
+    w, sd = record.effects, spread(record.scores)
     l1, net = np.abs(w).sum((-2, -1)), np.abs(w.sum((-2, -1)))
     return ((l1 - net) / sd).mean(1)
 
@@ -190,7 +202,7 @@ def ours() -> list[Rule]:
 def ingredients() -> list[Rule]:
     """Each part alone, in other weights, and replaced by a scalar that needs no interactions; all in hindsight."""
     replaced = {
-        "sd(v)": lambda r: _log(signals.spread(r.scores).mean(1)),
+        "sd(v)": lambda r: _log(spread(r.scores).mean(1)),
         "loss over all masked prompts": lambda r: _log(_masked_loss(r)),
         "train loss": lambda r: _log(r.train_loss),
         "KL to the base": lambda r: _log(r.arrays["kl"]),
@@ -200,7 +212,7 @@ def ingredients() -> list[Rule]:
         Rule("probe loss alone", lambda r: hindsight(probe_loss(r)), 12),
         Rule("L1/sd(v) alone", lambda r: hindsight(_made(r)), 0, True),
         Rule("cancelled/sd(v) (the first rule)", lambda r: hindsight(_cancelled(r)), 0, True),
-        Rule("share of strength that adds", lambda r: hindsight(-signals.share(r.effects).mean(1)), 12, True),
+        Rule("share of strength that adds", lambda r: hindsight(-_share(r.effects).mean(1)), 12, True),
         *(Rule(f"probe loss × (L1/sd)^{w:g}", lambda r, w=w: hindsight(weighted(r, w)), 12, True) for w in (0.5, 2.0)),
         *(Rule(f"interaction loss, n = {n}", lambda r, n=n: hindsight(fewer_words(r, n)), 12, True) for n in (3, 4, 5)),
         *(

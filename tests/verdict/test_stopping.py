@@ -159,7 +159,6 @@ def test_whatever_the_curve_the_choice_is_its_lowest(means, patience):
 def test_signals_agree_with_their_definitions():
     v = np.array([0.0, 3.0, -1.0, 2.0])
     w = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]])
-    assert signals.share(w) == pytest.approx(0.5)
-    assert signals.gain(v) == pytest.approx(2.0 / v.std())
+    assert signals.loss(v) == pytest.approx(np.log1p(np.exp(-2.0)))
     assert signals.strength_per_spread(v, w) == pytest.approx(4.0 / v.std())
     assert np.isnan(signals.strength_per_spread(np.zeros(4), w))
