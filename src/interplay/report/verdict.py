@@ -27,6 +27,8 @@ NAMES = {
     "l1": "smallest total strength",
     "last": "last checkpoint",
 }
+# As evidence a metric is a curve, not a rule that picks its best.
+FIGURES = {"accuracy": "eval accuracy", "eval_loss": "eval loss"}
 _AT_STEP = re.compile(r"(.*\S), step (\d{1,12})", re.DOTALL)
 
 
@@ -85,7 +87,7 @@ def _placed(e: Evidence) -> tuple[str, int, Evidence]:
 
 def _figure_name(e: Evidence) -> str:
     name, step, _ = _placed(e)
-    return NAMES.get(name, name) + (f", step {step}" if step >= 0 else "")
+    return (FIGURES.get(name) or NAMES.get(name, name)) + (f", step {step}" if step >= 0 else "")
 
 
 def _panels(payload: Payload, placed: list[tuple[str, int, Evidence]], x: StepAxis) -> list[dict[str, Any]]:
@@ -93,7 +95,7 @@ def _panels(payload: Payload, placed: list[tuple[str, int, Evidence]], x: StepAx
     for name in dict.fromkeys(name for name, _, _ in placed):
         found = {at: e for n, at, e in placed if n == name}
         points = tuple(Point(at, e["value"], e["lo"], e["hi"]) for at, e in sorted(found.items()))
-        title = NAMES.get(name, name)
+        title = FIGURES.get(name) or NAMES.get(name, name)
         panel = Panel(title, "s-all", (Line(Series("all", points), "s-all"),), "", title)
         svg = draw(panel, x, value_axis(panel.extent()), flags_of(payload))
         out.append({"title": title, "css": "s-all", "unit": "", "svg": svg})
