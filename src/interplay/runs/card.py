@@ -16,6 +16,7 @@ import pandas as pd
 import interplay
 from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
+from interplay.report.verdict import NAMES
 from interplay.runs.files import read_json
 from interplay.runs.folder import RunFolder
 from interplay.runs.payload import read_table
@@ -40,15 +41,6 @@ _BASES = {
     "eval-loss": "the lowest eval loss",
     "last": "no evidence to choose; the last checkpoint is named instead",
     "only": "nothing to compare",
-}
-_RIVALS = {
-    "eval_loss": "lowest eval loss",
-    "accuracy": "best accuracy",
-    "interactions": "interaction loss",
-    "probe_loss": "lowest loss on the probes",
-    "strength": "least strength per spread",
-    "l1": "smallest total strength",
-    "last": "last checkpoint",
 }
 
 
@@ -265,7 +257,7 @@ def _recommendation(verdict: dict[str, Any]) -> str:
         lines[-1] += " The rule is provisional."
     rivals: Sequence[tuple[str, Any]] = list((verdict.get("rivals") or {}).items())
     if rivals:
-        told = "; ".join(f"{_RIVALS.get(name) or inert(name, 60)}: step {inert(step, 20)}" for name, step in rivals)
+        told = "; ".join(f"{NAMES.get(name) or inert(name, 60)}: step {inert(step, 20)}" for name, step in rivals)
         lines.append(f"- What each rule would choose: {told}.")
     return f"{lines[0]}\n\n" + "\n".join(lines[1:])
 
