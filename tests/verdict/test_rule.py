@@ -103,6 +103,8 @@ def test_only_what_exists_is_named():
     assert recommend(t, existing=[20, 80]).step == 80
     assert set(recommend(t, existing=[20, 80, 160]).rivals.values()) <= {20, 80, 160}
     assert recommend(t, existing=[160]).basis == "only"
+    stopped = build(curve([9, 5, 8, 8, 8, 8]))
+    assert recommend(stopped, existing=[10, 160]).stop_step == 80  # patience saw those that are gone, too
     with pytest.raises(InterplayError, match="exists any more"):
         recommend(t, existing=[])
 

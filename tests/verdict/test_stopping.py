@@ -106,8 +106,8 @@ def test_no_evidence_says_so():
 def test_the_end_of_denoising_has_an_interval():
     got = decide(STEPS, table(np.full(6, 2.0)), table([30, 20, 10, 8, 9, 30]))
     assert got.denoised is not None
-    assert 20 <= got.denoised.lo <= got.denoised.value <= got.denoised.hi <= 80
-    assert got.denoised.value == 40
+    assert 20 <= got.denoised.lo <= got.denoised.step <= got.denoised.hi <= 80
+    assert got.denoised.step == 40
 
 
 def test_constant_scores_are_left_out_of_the_strength():

@@ -242,15 +242,15 @@ class Probing:
         self.units[step] = [u for u in units if u is not None]
         record.write_kept(self.folder, self.kept)
 
-    def judgement(self, existing: Sequence[int] | None = None) -> Judgement:
-        """What the rule says of all readings so far; `existing`: the steps that can be kept, None: all."""
+    def judgement(self) -> Judgement:
+        """What the rule says of all readings so far."""
         steps = sorted(self.units)
         readings = Readings.of_units(
             steps,
             [[u.scores for u in self.units[step]] for step in steps],
             [[u.effects for u in self.units[step]] for step in steps],
         )
-        return judge(readings, patience=self.wanted.patience, existing=existing, seed=self.wanted.seed)
+        return judge(readings, patience=self.wanted.patience, seed=self.wanted.seed)
 
     def loss(self, judged: Judgement, step: int) -> float:
         """The interaction loss of a measured step."""

@@ -1,4 +1,4 @@
-"""Trajectory in, Recommendation out: which checkpoint to keep, and why. Provisional."""
+"""Trajectory in, Recommendation out: which checkpoint to keep, and why."""
 
 from interplay.verdict.rule import Evidence, Recommendation, recommend
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-LEVEL = 0.95
+from interplay.dynamics.bootstrap import LEVEL
+
 _CHUNK = 2_000_000  # numbers held at once
 
 

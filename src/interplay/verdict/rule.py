@@ -16,7 +16,7 @@ import pandas as pd
 
 from interplay.dynamics.result import Trajectory
 from interplay.errors import InterplayError
-from interplay.verdict.stopping import Judgement, Point, decide
+from interplay.verdict.stopping import Judgement, decide
 
 RULE = "highest eval accuracy; without labels lowest eval loss; without eval rows the last"
 
@@ -123,7 +123,7 @@ def recommend(
         said = f"Only one trained checkpoint, step {candidates[0]}, was measured: nothing was compared."
         return Recommendation(candidates[0], RULE, "only", said, (), rivals)
     step, basis, said = _choose(measured, rivals, judged, candidates)
-    denoised = _stage(judged.denoised if judged else None)
+    denoised = judged.denoised._asdict() if judged and judged.denoised else None
     if denoised:
         span = f"95 % interval {denoised['lo']} to {denoised['hi']}"
         said += f" Interaction strength per unit of spread is lowest at step {denoised['step']} ({span})."
@@ -146,8 +146,8 @@ def _measured(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
 
 
 def _judge(trajectory: Trajectory, candidates: list[int], resamples: int, seed: int) -> Judgement | None:
-    """The interaction loss at the reference and the candidates; None for a trajectory that has no losses of its probes."""
-    steps = [step for step in trajectory.steps if step <= trajectory.reference or step in candidates]
+    """The rule on every reading, of which the candidates can be kept; None for a trajectory without losses of its probes."""
+    steps = list(trajectory.steps)
     loss, strength = (trajectory.samples(name).reindex(steps).to_numpy() for name in ("loss", "l1_per_sd"))
     if loss.shape != strength.shape or not loss.size:
         return None
@@ -197,10 +197,6 @@ def _eval_evidence(measured: pd.DataFrame, basis: str) -> tuple[Evidence, ...]:
         for step, value in measured[column].items()
         if math.isfinite(value)
     )
-
-
-def _stage(denoised: Point | None) -> dict[str, int] | None:
-    return None if denoised is None else {"step": int(denoised.value), "lo": int(denoised.lo), "hi": int(denoised.hi)}
 
 
 def _rivals(

@@ -36,6 +36,14 @@ class Point(NamedTuple):
     hi: float
 
 
+class Stage(NamedTuple):
+    """The step that ends a stage, and the middle 95 % of that step over resampled probes."""
+
+    step: int
+    lo: int
+    hi: int
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What the rule says after the readings so far.
@@ -59,7 +67,7 @@ class Judgement:
     losses: tuple[float, ...]
     values: tuple[Point, ...]
     above_lowest: tuple[Point, ...]
-    denoised: Point | None
+    denoised: Stage | None
     why: str
 
     @property
@@ -196,7 +204,7 @@ def _log_product(own: np.ndarray, made: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(own.mean(axis=-1), TINY)) + made.mean(axis=-1)
 
 
-def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: int) -> Point | None:
+def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: int) -> Stage | None:
     """Where mean log strength per spread is lowest, and the middle 95 % of that step over resampled probes."""
     some = (np.isfinite(strength) & (strength > 0)).all(axis=0)
     if len(steps) < 3 or some.sum() < 2:
@@ -205,7 +213,7 @@ def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: 
     counts = resample_counts(int(some.sum()), resamples, generator(seed, "denoised", int(some.sum())))
     found = np.asarray(steps)[(counts @ logs.T).argmin(axis=1)]
     lo, hi = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
-    return Point(-1, float(steps[int(logs.mean(axis=1).argmin())]), float(lo), float(hi))
+    return Stage(int(steps[int(logs.mean(axis=1).argmin())]), int(lo), int(hi))
 
 
 def _why(loss: np.ndarray, strength: np.ndarray, best: int, certain: bool, kept: list[int]) -> str:
