@@ -1,12 +1,20 @@
 """Writing files so that one that exists is whole: temporary name, fsync, rename. Knows nothing of what is in them."""
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
 from interplay.errors import InterplayError
+
+# What a disk that is full, read-only or gone (a network folder) says; any other error is not the disk's.
+LOST = frozenset(
+    getattr(errno, name)
+    for name in ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTCONN", "ETIMEDOUT", "ENODEV", "EHOSTDOWN", "ENXIO", "EREMOTEIO"]
+    if hasattr(errno, name)  # not every system has all of them
+)
 
 
 @contextlib.contextmanager

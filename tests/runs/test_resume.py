@@ -1,6 +1,5 @@
 """Going on: killed at any point, damaged in any way, or complete, the same command ends in the same bytes."""
 
-import fcntl
 import json
 import random
 import shutil
@@ -13,6 +12,7 @@ from interplay.errors import InterplayError
 from interplay.runs import measure, pipeline
 from interplay.runs.files import keep_json, kept_json
 from interplay.runs.folder import RunFolder
+from interplay.runs.identity import claim_data
 from interplay.runs.loading import load_settings
 
 
@@ -120,14 +120,6 @@ def test_foreign_folder_is_refused_and_left_alone(finished, tmp_path):
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
 
 
-def test_second_process_is_refused(finished, a_copy):
-    with open(a_copy / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InterplayError, match="another process is working on"):
-            run_here(finished.wanted, a_copy)
-    assert contents(a_copy) == finished.files
-
-
 @pytest.mark.parametrize("what", ["a text", "a label", "a turn before the last"])
 def test_changed_data_are_refused(what, tmp_path, tiny_folder):
     """The conversation before the last turn trains as well, so it is data."""
@@ -146,15 +138,22 @@ def test_changed_data_are_refused(what, tmp_path, tiny_folder):
     write_rows(tmp_path / "probes.jsonl", labelled_messages())
     wanted = settings(tmp_path, tiny_folder("llama"), data={"form": "messages"}, prompt={"template": "{text}"})
     out = tmp_path / "run"
-    inputs = pipeline.read_inputs(load_settings(wanted), usable=lambda sample: None)
-    with RunFolder(out).opened(load_settings(wanted)):
-        RunFolder(out).claim_data(inputs.fingerprint(), inputs.describe())
+    (tmp_path / "run").mkdir()
+    claim(wanted, out)
     turn = {"a text": 2, "a label": 3, "a turn before the last": 0}[what]
     rows[5]["messages"][turn]["content"] += " indeed"
     write_rows(tmp_path / "train.jsonl", rows)
-    changed = pipeline.read_inputs(load_settings(wanted), usable=lambda sample: None)
-    with pytest.raises(InterplayError, match="data changed since"):
-        RunFolder(out).claim_data(changed.fingerprint(), changed.describe())
+    with pytest.raises(InterplayError, match=r"data changed since .* \(train: row 6 of 8 \('.*'\) is another\)"):
+        claim(wanted, out)
+
+
+def claim(wanted: dict, out: Path) -> None:
+    """Read the data of a run and hold them against what its folder was made from."""
+    read = load_settings(wanted)
+    inputs = pipeline.read_inputs(read, usable=lambda sample: None)
+    tokenizer = pipeline.load_tokenizer(read.model.name)
+    prepared = [pipeline.prepare_one(s, tokenizer, read, inputs.template, None) for s in inputs.probes]
+    claim_data(out, inputs, prepared)
 
 
 def labelled_messages() -> list[dict]:

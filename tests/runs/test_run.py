@@ -38,7 +38,7 @@ def test_folder_holds_what_a_run_leaves(finished):
     for step in (1, 2, 4):
         assert f"checkpoints/checkpoint-{step}/adapter_model.safetensors" in names
     assert {name for name in names if "/" not in name} == {
-        ".lock",
+        "format.json",
         "calibration.json",
         "calibration-baseline.json",
         "calibration-baseline-labels.json",
@@ -70,7 +70,7 @@ def test_folder_holds_what_a_run_leaves(finished):
 
 def test_manifest_hashes_every_result(finished):
     listed = json.loads(finished.files["manifest.json"])["files"]
-    files = {k: v for k, v in finished.files.items() if k not in ("manifest.json", ".lock")}
+    files = {k: v for k, v in finished.files.items() if k not in ("manifest.json",)}
     assert listed == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
 

@@ -3,7 +3,6 @@
 Heavy modules are imported inside the verbs, so `interplay --help` needs neither torch nor transformers.
 """
 
-import errno
 import io
 import os
 import sys
@@ -15,6 +14,7 @@ import typer
 from interplay.cli.card import card
 from interplay.cli.compare import compare
 from interplay.cli.export import export
+from interplay.cli.merge import merge
 from interplay.cli.presets import presets
 from interplay.cli.recommend import recommend
 from interplay.errors import InterplayError
@@ -30,13 +30,38 @@ app = typer.Typer(
 # typer carries a click of its own since 0.20 and used the installed one before: the base of its errors is found either way.
 _USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Run folder; default runs/NAME-HASH. An unfinished run in it goes on."),
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one setting; may be repeated.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do the I-th of N shares and no more: for job arrays. All N may write to one folder; the last to finish "
+        "finishes the run. Written apart, they are put together by interplay merge.",
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        "-j",
+        min=1,
+        max=256,
+        help="Processes that score, here: one a GPU, or with their part of the cores.",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Score on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one here.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
@@ -68,6 +93,7 @@ def demo(
         ),
     ] = None,
     overrides: Set = None,
+    workers: Workers = 1,
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune SmolLM2-135M on the embedded emotion data and show what happened inside, in about ten minutes."""
@@ -85,7 +111,7 @@ def demo(
             "baseline.chat=false",
             *extra,
         ]
-    _run(preset_path("demo"), extra, out or Path("runs") / ("demo-baseline" if baseline else "demo"), quiet)
+    _run(preset_path("demo"), extra, out or Path("runs") / ("demo-baseline" if baseline else "demo"), quiet, workers)
 
 
 @app.command()
@@ -106,6 +132,9 @@ def run(
     ] = None,
     overrides: Set = None,
     out: Out = None,
+    workers: Workers = 1,
+    shard: Shard = None,
+    ray: Ray = None,
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune any causal LM on any data, extract interactions at every checkpoint, track and report them.
@@ -115,7 +144,7 @@ def run(
     from interplay.presets import preset_path
 
     path = preset_path(config.removeprefix("preset:")) if config.startswith("preset:") else Path(config)
-    _run(path, [*_copies(model, data), *(overrides or [])], out, quiet)
+    _run(path, [*_copies(model, data), *(overrides or [])], out, quiet, workers, shard, ray)
 
 
 @app.command()
@@ -141,6 +170,9 @@ def track(
     ] = None,
     overrides: Set = None,
     out: Out = None,
+    workers: Workers = 1,
+    shard: Shard = None,
+    ray: Ray = None,
     quiet: Quiet = False,
 ) -> None:
     """Analyse the checkpoints another training left: no training, the base is loaded once."""
@@ -154,7 +186,7 @@ def track(
     }
     if baseline:
         settings["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in baseline]
-    _run(settings, list(overrides or []), out, quiet)
+    _run(settings, list(overrides or []), out, quiet, workers, shard, ray)
 
 
 @app.command(
@@ -284,6 +316,7 @@ app.command()(card)
 app.command()(presets)
 app.command()(compare)
 app.command()(export)
+app.command()(merge)
 
 
 def _copies(model: str | None, data: str | None) -> list[str]:
@@ -307,15 +340,34 @@ def _numbers(text: str | None) -> list[int] | None:
         raise InterplayError(f"--steps {text!r}: give whole numbers with commas, for example 0,10,40") from None
 
 
-def _run(source, overrides: list[str], out: Path | None, quiet: bool) -> None:
-    from interplay.cli.show import show_result
+def _run(
+    source: Any,
+    overrides: list[str],
+    out: Path | None,
+    quiet: bool,
+    workers: int = 1,
+    shard: str | None = None,
+    ray: str | None = None,
+) -> None:
+    from interplay.cli.show import show_result, show_unfinished
     from interplay.runs.loading import default_folder, load_settings
+    from interplay.sharing.shares import parse_share
 
     settings = load_settings(source, overrides)  # before the heavy imports: a typing error should not cost ten seconds
+    share = None if shard is None else parse_share(shard)
+    if (workers > 1) + (shard is not None) + (ray is not None) > 1:
+        raise InterplayError("--workers, --shard and --ray are three ways to share the work: give one of them")
+    from interplay.runs.pipeline import RunResult, run_share
     from interplay.runs.pipeline import run as run_pipeline
     from interplay.runs.progress import Progress
 
-    show_result(run_pipeline(settings, out or default_folder(settings), Progress(quiet=quiet)))
+    folder, progress = out or default_folder(settings), Progress(quiet=quiet)
+    if share is None:
+        show_result(run_pipeline(settings, folder, progress, workers=workers, ray=ray))
+    elif isinstance(result := run_share(settings, folder, share, progress), RunResult):
+        show_result(result)
+    else:
+        show_unfinished(result)
 
 
 def main() -> None:
@@ -349,7 +401,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        from interplay.atomic import LOST
+
+        if error.errno not in LOST:
             raise
         stop(f"{error.strerror}{f': {error.filename}' if error.filename else ''}; make room or choose another folder")
     except (RuntimeError, MemoryError) as error:
@@ -359,6 +413,6 @@ def main() -> None:
     if code == 130:
         verb = sys.argv[1] if len(sys.argv) > 1 else ""
         measures = verb == "recommend" and any(a.startswith("--base") for a in sys.argv)
-        goes_on = measures or verb in ("demo", "run", "track")
+        goes_on = measures or verb in ("demo", "run", "track", "merge")
         stop("stopped" + ("; what is finished stays, the same command goes on from there" if goes_on else ""), 130)
     sys.exit(code if isinstance(code, int) else 0)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from interplay.runs.pipeline import RunResult
+    from interplay.runs.pipeline import RunResult, Unfinished
 
 SETS = ("removed", "preserved", "emerged")
 _WIDEST = 100  # characters in a line of prose; longer ones are hard to read
@@ -70,6 +70,15 @@ def show_result(result: "RunResult") -> None:
     say(result.recommendation.sentence, bold=True)
     print()
     print(f"Report: {printable(str(result.report))}")
+
+
+def show_unfinished(left: "Unfinished") -> None:
+    """What a share says that is done before the others are."""
+    say(
+        f"Share {left.share} is done; {left.missing} units or task measurements of other shares are missing. The last share to "
+        "finish writes the report; so does the same command without --shard, or interplay merge for folders written apart."
+    )
+    print(f"Run folder: {printable(str(left.folder))}")
 
 
 def table_lines(rows: Sequence[Mapping[str, Any]], floor: Mapping[str, Any] | None) -> list[str]:

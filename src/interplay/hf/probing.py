@@ -4,7 +4,6 @@
 run folder and asks the rule. It knows a model that is lent and steps that are counted; of trainers it knows nothing.
 """
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -214,7 +213,7 @@ class Probing:
 
     # ---- readings ----------------------------------------------------------------------------------------------------
 
-    def _condition(self, step: int, model: Any = None) -> Condition:
+    def _condition(self, step: int) -> Condition:
         assert self.kept.calibration is not None
         return Condition(
             step_name(step),
@@ -223,7 +222,6 @@ class Probing:
             self.kept.hashes[step],
             self.probes.prepared,
             self.kept.calibration.tolerance,
-            lambda: contextlib.nullcontext(model),
         )
 
     def read(self, model: Any, step: int) -> None:
@@ -235,7 +233,7 @@ class Probing:
                     found = survey(model, self.probes.prepared, self.settings)
                     refuse_noise(found, self.settings, self._note)
                     self.kept.calibration = found
-                units = measure(self.folder, self._condition(step, model), self.settings, lambda *_, **__: None)
+                units = measure(self.folder, model, self._condition(step), self.settings)
             except BaseException:
                 del self.kept.hashes[step]
                 raise

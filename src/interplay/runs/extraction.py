@@ -4,11 +4,8 @@ Every condition is one model state under one question; what is asked of all of t
 computed in `measure`. Names of conditions: docs/design/architecture.md.
 """
 
-import contextlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -16,13 +13,14 @@ from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import short
 from interplay.errors import InterplayError, SkipSample
-from interplay.runs.conditions import BaselineLLM, Units, step_name
+from interplay.runs.conditions import BaselineLLM, Units, rephrased_name, step_name
 from interplay.runs.inputs import Inputs, Omitted, Variant
-from interplay.runs.measure import Calibration, Condition, calibrate, measure_together, refuse_noise
+from interplay.runs.jobs import Batch, Engine, units_of
+from interplay.runs.measure import Calibration, Condition, calibrate, refuse_noise
 from interplay.runs.settings import Settings
 from interplay.runs.stages import Context, States, note
-from interplay.scoring.checkpoints import Checkpoint, model_at
-from interplay.scoring.models import LoadedModel, load_model
+from interplay.runs.states import ModelState, Source
+from interplay.scoring.checkpoints import Checkpoint
 from interplay.scoring.score import Prepared, prepare
 
 RISE = 0.8  # of the rise of v(N), behind which the answer's format counts as learnt [ours]
@@ -31,13 +29,15 @@ RISE = 0.8  # of the rise of v(N), behind which the answer's format counts as le
 @dataclass(frozen=True)
 class Extracted:
     """All units of a run by condition, the second reference step (None: there is none), the baseline LLMs, and under which
-    tolerance and with which token for masked words the main ones were made."""
+    tolerance and with which token for masked words the main ones were made. `missing` names what other shares have not done.
+    """
 
     units: Units
     delta: Calibration
     mask_id: int
     second_reference: int | None
     baselines: tuple[BaselineLLM, ...]
+    missing: tuple[str, ...]
 
 
 def prepare_one(
@@ -70,12 +70,13 @@ def label_rows(samples: Sequence[Sample | None], labels: Sequence[str] | None, w
 class Extraction:
     """The conditions of one run, worked off in the order that later ones need."""
 
-    def __init__(self, context: Context, states: States, inputs: Inputs) -> None:
-        self.context, self.states, self.inputs = context, states, inputs
+    def __init__(self, context: Context, states: States, inputs: Inputs, engine: Engine) -> None:
+        self.context, self.states, self.inputs, self.engine = context, states, inputs, engine
         self.settings = context.settings
         self.units: Units = {}
+        self.missing: list[str] = []  # names of jobs of other shares that are not done
         self.delta: Calibration | None = None
-        self._other: LoadedModel | None = None  # the base in the second precision, while it is needed
+        self._reworded: tuple[Prepared | None, ...] | None = None
 
     def run(self) -> Extracted:
         """Every unit the settings ask for."""
@@ -85,19 +86,23 @@ class Extraction:
         refuse_noise(self.delta, self.settings, lambda line: note(self.context, line))
         checkpoints = self.states.checkpoints
         among = self._among_labels()
-        with self.context.progress.phase("extracting interactions", len(checkpoints) * len(probes)) as advance:
-            for c in checkpoints:
-                asked = [self._condition(step_name(c.step), c, probes)]
-                if among is not None:  # from the same forward passes, so at hardly any cost
-                    asked.append(self._condition(f"{step_name(c.step)}-labels", c, *among))
-                self._measure(asked, advance)
-        second = second_reference(self.settings, self.units, [c.step for c in checkpoints], self.states.reference.step)
-        planned = self._controls(probes, second)
-        if planned:
-            with self.context.progress.phase("controls", len(planned) * len(probes)) as advance:
-                for condition, settings in planned:
-                    self._measure([condition], advance, settings)
-            self._other = None
+        asked = []
+        for c in checkpoints:
+            conditions = [self._condition(step_name(c.step), c, probes)]
+            if among is not None:  # from the same forward passes, so at hardly any cost
+                conditions.append(self._condition(f"{step_name(c.step)}-labels", c, *among))
+            asked.append(Batch(tuple(conditions), self.settings))
+        self._measure("extracting interactions", asked)
+        self._measure("controls", self._controls(probes))
+        # Where it is depends on every checkpoint's units. While other shares lack some of them it cannot be told; whoever
+        # can tell does all that hangs on it, whatever its share.
+        second = None
+        if not self.missing:
+            steps = [c.step for c in checkpoints]
+            second = second_reference(self.settings, self.units, steps, self.states.reference.step)
+        if second is not None and self.inputs.rephrased is not None:
+            self._measure("second reference", [self._rephrased(second)], everything=True)
+        self.context.models.drop_others()
         baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
         if not baselines:
             self.context.notes.append(
@@ -105,37 +110,42 @@ class Extraction:
                 "(the demo: make demo BASELINE=1, or interplay demo --baseline)."
             )
         mask_id = next(p.mask_id for p in probes if p is not None)
-        return Extracted(self.units, self.delta, mask_id, second, baselines)
+        return Extracted(self.units, self.delta, mask_id, second, baselines, tuple(self.missing))
 
     # ---- what is asked -----------------------------------------------------------------------------------------------
 
-    def _controls(
-        self, probes: tuple[Prepared | None, ...], second: int | None
-    ) -> list[tuple[Condition, Settings | None]]:
-        """Conditions beside the checkpoints' own; the settings stand beside those that differ in precision."""
+    def _rephrased(self, step: int) -> Batch:
+        """The probes in the second wording, at a reference step."""
+        assert self.inputs.rephrased is not None
+        [c] = [c for c in self.states.checkpoints if c.step == step]
+        if self._reworded is None:  # once, since a probe that cannot be served is to be named once
+            tokenizer, among = self.states.base.tokenizer, self.settings.scoring.among_labels
+            self._reworded = self._prepared(self.inputs.rephrased, tokenizer, among)
+        return Batch((self._condition(rephrased_name(step), c, self._reworded),), self.settings)
+
+    def _controls(self, probes: tuple[Prepared | None, ...]) -> list[Batch]:
+        """What is asked beside the checkpoints' own conditions; settings differ where the precision does."""
         inputs, settings = self.inputs, self.settings
         tokenizer, among = self.states.base.tokenizer, settings.scoring.among_labels
-        by_step = {c.step: c for c in self.states.checkpoints}
-        references = [by_step[step] for step in (self.states.reference.step, second) if step is not None]
-        planned: list[tuple[Condition, Settings | None]] = []
+        reference = self.states.reference
+        planned: list[Batch] = []
 
         def at(checkpoints: Sequence[Checkpoint], name: str, ready: tuple[Prepared | None, ...]) -> None:
             for c in checkpoints:
-                planned.append((self._condition(f"{step_name(c.step)}-{name}", c, ready), None))
+                planned.append(Batch((self._condition(f"{step_name(c.step)}-{name}", c, ready),), settings))
 
         if inputs.rephrased is not None:
-            at(references, "rephrased", self._prepared(inputs.rephrased, tokenizer, among))
+            planned.append(self._rephrased(reference.step))
         else:
             self.context.notes.append(
                 "prompt.rephrased is null, so there is no churn floor: removed and emerged stand without it."
             )
         if (dtype := second_precision(settings)) is not None:
             other = settings.model_copy(update={"model": settings.model.model_copy(update={"dtype": dtype})})
-            c = references[0]
-            condition = self._condition(f"{step_name(c.step)}-{dtype}", c, probes)
-            planned.append((replace(condition, open=self._in_precision(c, dtype)), other))
+            condition = self._condition(f"{step_name(reference.step)}-{dtype}", reference, probes)
+            planned.append(Batch((replace(condition, state=self.states.at(reference, dtype)),), other))
         for draw in inputs.draws:
-            where = self.states.checkpoints if settings.controls.draw_steps == "all" else references[:1]
+            where = self.states.checkpoints if settings.controls.draw_steps == "all" else (reference,)
             if any(draw.samples):
                 at(where, draw.name, self._prepared(draw, tokenizer, among))
             else:
@@ -191,49 +201,42 @@ class Extraction:
         delta = delta or self.delta
         assert delta is not None
         weights = (self.states.base.sha256, self.states.hashes[c.step])
-        opener = self.states.opener(c, self.settings.model.dtype)
-        return Condition(name, c.step, *weights, probes, delta.tolerance, opener)
-
-    def _in_precision(self, c: Checkpoint, dtype: str):
-        """Opens a checkpoint in another precision; the base is loaded once more for it, when it is needed."""
-
-        @contextlib.contextmanager
-        def opened():
-            with model_at(c, self._base_in(dtype), dtype=dtype) as model:
-                yield model
-
-        return opened
-
-    def _base_in(self, dtype: str) -> LoadedModel:
-        model = self.settings.model
-        if self._other is None:
-            self._other = load_model(model.name, dtype=dtype, device=self.context.device, revision=model.revision)
-        return self._other
+        return Condition(name, c.step, *weights, probes, delta.tolerance, self.states.at(c))
 
     def _calibrate(self, file: str, probes: tuple[Prepared | None, ...]) -> Calibration:
         """Tolerance and noise, at the first checkpoint."""
         first = self.states.checkpoints[0]
-        opener = self.states.opener(first, self.settings.model.dtype)
         with self.context.progress.phase("calibrating"):
-            path = self.context.folder.path / file
-            return calibrate(path, opener, probes, self.settings, self.states.hashes[first.step])
+            return self._calibrated(file, probes, self.states.at(first), self.states.hashes[first.step])
 
-    def _measure(self, conditions: Sequence[Condition], advance, settings: Settings | None = None) -> None:
-        self.units |= measure_together(self.context.folder.path, conditions, settings or self.settings, advance)
+    def _calibrated(self, file: str, probes: tuple[Prepared | None, ...], state: ModelState, sha: str) -> Calibration:
+        """Kept in `file`; of several processes one measures it and the others wait, a few forward passes."""
+        together = self.context.together
+        with together.claims.alone(file.removesuffix(".json"), together.waiting):
+            path = self.context.folder.path / file
+            return calibrate(path, lambda: self.context.models.at(state), probes, self.settings, sha)
+
+    def _measure(self, phase: str, batches: Sequence[Batch], *, everything: bool = False) -> None:
+        """`everything`: whatever share of the run is this process's."""
+        if not batches:
+            return
+        together = self.context.together
+        if everything:
+            together = replace(together, share=None)
+        total = sum(p is not None for batch in batches for p in batch.conditions[0].probes)
+        with self.context.progress.phase(phase, total) as advance:
+            units, missing = units_of(self.context.folder.path, batches, self.engine, together, advance)
+        self.units |= units
+        self.missing += missing
 
     # ---- baseline LLMs -----------------------------------------------------------------------------------------------
 
     def _baseline(self, index: int) -> BaselineLLM:
         """Units of one baseline LLM v' on the same words, with a tolerance from its own scores."""
         wanted, settings = self.settings.baseline[index], self.settings
+        state = ModelState(Source(wanted.name, wanted.revision, settings.model.dtype))
         with self.context.progress.phase("loading the baseline LLM"):
-            other = load_model(
-                wanted.name, dtype=settings.model.dtype, device=self.context.device, revision=wanted.revision
-            )
-
-        def opener() -> AbstractContextManager[Any]:
-            return contextlib.nullcontext(other.model)
-
+            other = self.context.models.base(state.base)
         for together in self._asked_of_baseline(index, other.tokenizer):
             conditions = []
             for name, ready in together:
@@ -241,12 +244,10 @@ class Extraction:
                     raise InterplayError(
                         f"baseline {wanted.name!r} can serve none of the probes (first: {self.context.omitted[-1].reason})"
                     )
-                file = self.context.folder.path / f"calibration-{name}.json"
-                delta = calibrate(file, opener, ready, settings, other.sha256)
+                delta = self._calibrated(f"calibration-{name}.json", ready, state, other.sha256)
                 refuse_noise(delta, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
-                conditions.append(Condition(name, 0, other.sha256, other.sha256, ready, delta.tolerance, opener))
-            with self.context.progress.phase("baseline LLM", len(conditions[0].probes)) as advance:
-                self._measure(conditions, advance)
+                conditions.append(Condition(name, 0, other.sha256, other.sha256, ready, delta.tolerance, state))
+            self._measure("baseline LLM", [Batch(tuple(conditions), settings)])
         family, own = other.model.config.model_type, self.states.base.model.config.model_type
         if family == own:
             note(

@@ -7,6 +7,9 @@ from typing import Any
 
 from interplay.atomic import write_text
 from interplay.errors import InterplayError
+from interplay.runs.guard import plain_files
+
+WORK = ".work"  # the subfolder in which processes tell each other what they work on
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -41,10 +44,19 @@ def kept_json(path: Path, key: str) -> dict[str, Any] | None:
     return kept["value"] if whole else None
 
 
+def result_files(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted, but half-written ones and those of processes at work; links are not followed."""
+    return [
+        path
+        for path in plain_files(folder)
+        if path.relative_to(folder).parts[0] != WORK and not path.name.endswith(".tmp")
+    ]
+
+
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that a process killed while writing left in a folder."""
-    for path in folder.rglob(".*.tmp"):
-        if path.is_file() and not path.is_symlink():
+    """Remove the temporary files that a process killed while writing left; call it when nobody else writes there."""
+    for path in plain_files(folder):
+        if path.name.startswith(".") and path.name.endswith(".tmp") and path.relative_to(folder).parts[0] != WORK:
             path.unlink(missing_ok=True)
 
 
@@ -58,10 +70,10 @@ def sha256_json(value: Any) -> str:
 
 
 def file_hashes(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by relative path; names in `leave_out` and temporary files are passed over."""
+    """SHA-256 of every result file below a folder, by relative path; names in `leave_out` are passed over."""
     hashes = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in leave_out and not path.name.endswith(".tmp"):
+    for path in result_files(folder):
+        if path.name not in leave_out:
             with open(path, "rb") as f:
                 hashes[path.relative_to(folder).as_posix()] = hashlib.file_digest(f, "sha256").hexdigest()
     return hashes

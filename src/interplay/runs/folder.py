@@ -1,8 +1,9 @@
-"""The run folder: what it is for, what is in it, and the refusal to mix two runs in one.
+"""The run folder: what is in it, who works on it, and the refusal to mix two runs in one.
 
 settings.yaml       settings as used, every default written out
+format.json         the format of this folder (`formats.py`)
 environment.json    versions of what computed it
-inputs.json         fingerprint of the data, probes with their words, rows left out
+inputs.json         fingerprints of the data and of the prompts, probes with their words, rows left out
 weights.json        SHA-256 of the base's weights and of each checkpoint's
 checkpoints/        checkpoint-<step> of the training, and its log
 calibration.json    noise and tolerance, from step 0
@@ -15,27 +16,30 @@ recommendation.json, report.json, report.html
 callback.json       of a training that was watched by `interplay.hf`: its plan and the weights' hashes at each reading
 times.json          seconds per phase: with environment.json the only files that may differ between equal runs
 manifest.json       SHA-256 of the results; written last, so its existence means the run is whole
+.work/              who works on what, while anybody does (`interplay.sharing.claims`)
 """
 
 import contextlib
-import fcntl
 import os
 import platform
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from interplay.atomic import write_text
+from interplay.atomic import LOST, write_text
 from interplay.errors import InterplayError
-from interplay.runs.files import file_hashes, read_json, sweep, write_json
+from interplay.runs.files import WORK, file_hashes, read_json, result_files, sweep, write_json
+from interplay.runs.formats import read_format, write_format
+from interplay.runs.guard import refuse_links
 from interplay.runs.loading import dump_settings, load_settings
 from interplay.runs.reading import difference, parse_yaml
 from interplay.runs.settings import Settings
+from interplay.sharing.claims import Claims, Owner
 
 PACKAGES = ("interplay", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy", "pandas", "pyarrow")
-_NO_RESULT = ("manifest.json", "times.json", "environment.json", ".lock")
-_BEFORE_WORK = ("settings.yaml", "environment.json", "inputs.json", ".lock")
+_NO_RESULT = ("manifest.json", "times.json", "environment.json")
+_BEFORE_WORK = ("settings.yaml", "environment.json", "inputs.json", "format.json")
 
 
 class RunFolder:
@@ -55,6 +59,7 @@ class RunFolder:
     def settings(self) -> Settings:
         """The settings the run was made with."""
         file = self.path / "settings.yaml"
+        read_format(self.path)
         if not file.exists():
             raise InterplayError(
                 f"{str(self.path)!r} is no run folder (no settings.yaml): give the folder a run was written to"
@@ -62,44 +67,50 @@ class RunFolder:
         return load_settings(file)
 
     @contextlib.contextmanager
-    def opened(self, settings: Settings) -> Generator[None]:
-        """Claim the folder for these settings; refuses another run's folder, a foreign one, and a second process.
+    def opened(self, settings: Settings, waiting: Callable[[Owner], None] = lambda owner: None) -> Generator[Claims]:
+        """Work on the folder under these settings, beside any other process that does; refuses another run's folder.
 
-        Settings under which nothing was computed yet give way: a mistake mended must not cost a folder.
+        Settings under which nothing was computed yet give way: a mistake mended must not cost a folder. `waiting` is told
+        whom this process waits for.
         """
-        file = self.path / "settings.yaml"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             names = [p.name for p in self.path.iterdir()]
-            if not file.exists() and any(n != ".lock" and not n.endswith(".tmp") for n in names):
+            if "settings.yaml" not in names and any(n != WORK and not n.endswith(".tmp") for n in names):
                 raise InterplayError(f"{str(self.path)!r} is not empty and no run folder: choose another --out")
-            lock = open(self.path / ".lock", "w")  # noqa: SIM115  (held until the block ends)
+            refuse_links(self.path)
+            with Claims(self.path / WORK) as claims:
+                with claims.alone("folder", waiting):
+                    self._take(settings, claims)
+                yield claims
+                if not claims.others():
+                    sweep(self.path)  # of those that died while we worked
         except OSError as error:
+            if error.errno not in LOST:
+                raise
             raise InterplayError(
-                f"cannot write the run folder {str(self.path)!r}: {error.strerror}; choose another with --out"
+                f"cannot write the run folder {str(self.path)!r}: {error.strerror}; make room, mount it again, or choose "
+                "another with --out (what is finished stays)"
             ) from error
-        with lock:
-            self._lock(lock)
-            sweep(self.path)
-            if file.exists() and any(p.is_file() and p.name not in _BEFORE_WORK for p in self.path.rglob("*")):
-                self._refuse_changes(settings)
-            else:
-                write_text(file, dump_settings(settings))
-                (self.path / "inputs.json").unlink(missing_ok=True)
-            write_json(self.path / "environment.json", environment())
-            yield
 
-    def _lock(self, lock: TextIO) -> None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InterplayError(
-                f"another process is working on {str(self.path)!r}: wait for it, or choose another --out"
-            ) from None
-        except OSError as error:
-            raise InterplayError(
-                f"cannot lock the run folder {str(self.path)!r}: {error.strerror}; choose one on a local disk with --out"
-            ) from error
+    def _take(self, settings: Settings, claims: Claims) -> None:
+        file = self.path / "settings.yaml"
+        alone = not claims.others()
+        if alone:
+            claims.forget_dead()
+            sweep(self.path)
+        read_format(self.path)
+        if file.exists() and not (alone and self._is_bare()):
+            self._refuse_changes(settings)
+        else:
+            write_text(file, dump_settings(settings))
+            (self.path / "inputs.json").unlink(missing_ok=True)
+            write_format(self.path)
+        write_json(self.path / "environment.json", environment())
+
+    def _is_bare(self) -> bool:
+        """Whether nothing was computed in it yet."""
+        return all(path.name in _BEFORE_WORK for path in result_files(self.path))
 
     def _refuse_changes(self, settings: Settings) -> None:
         # Through the settings, so that a key that is new since then counts as its default.
@@ -110,24 +121,6 @@ class RunFolder:
             raise InterplayError(
                 f"{str(self.path)!r} holds a run with other settings ({shown}): choose another --out, or delete it"
             )
-
-    def claim_data(self, fingerprint: str, description: dict[str, Any]) -> None:
-        """Keep the fingerprint of the data; refuses to go on when the data changed under the run."""
-        file = self.path / "inputs.json"
-        if file.exists() and read_json(file).get("fingerprint") != fingerprint:
-            raise InterplayError(
-                f"the data changed since the run in {str(self.path)!r} began: choose another --out, or restore the data"
-            )
-        write_json(file, {"fingerprint": fingerprint, **description})
-
-    def claim_weights(self, base: str, checkpoints: dict[int, str]) -> None:
-        """Keep the hashes of all weights; refuses to go on when the base changed, since the checkpoints stand on it."""
-        file = self.path / "weights.json"
-        if file.exists() and read_json(file).get("base") != base:
-            raise InterplayError(
-                f"the model's weights changed since the run in {str(self.path)!r} began: choose another --out, or restore them"
-            )
-        write_json(file, {"base": base, "checkpoints": {str(step): sha for step, sha in checkpoints.items()}})
 
     def finish(self, seconds: dict[str, float]) -> None:
         """Write the times and, last, the manifest. A phase that only found its results keeps the time they took."""

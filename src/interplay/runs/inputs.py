@@ -38,6 +38,11 @@ class Variant:
     template: PromptTemplate
 
 
+def row_parts(row: Row) -> list[Any]:
+    """All of a row that training and scoring depend on, as JSON."""
+    return [row.id, [(m.role, m.content) for m in row.messages], row.text_start, row.target, row.label]
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Rows and probes of a run, and the probes' variants: other wordings keep the words, `draws` keep the wording."""
@@ -57,15 +62,11 @@ class Inputs:
 
     def fingerprint(self) -> str:
         """SHA-256 of all conversations, targets, labels and chosen words: changes when the data does."""
-
-        def parts(row: Row) -> list:
-            return [row.id, [(m.role, m.content) for m in row.messages], row.text_start, row.target, row.label]
-
         return sha256_json(
             {
-                "train": [parts(row) for row in self.train],
-                "eval": [parts(row) for row in self.eval],
-                "probes": [[parts(s.row), [(w.start, w.end) for w in s.words]] for s in self.probes],
+                "train": [row_parts(row) for row in self.train],
+                "eval": [row_parts(row) for row in self.eval],
+                "probes": [[row_parts(s.row), [(w.start, w.end) for w in s.words]] for s in self.probes],
                 "labels": self.labels,
             }
         )

@@ -1,4 +1,7 @@
-"""Model states x probes -> units on disk. Computes what is missing, trusts what is valid, loads no model without need."""
+"""One probe under one model state -> its units: tolerance, the key of the question, scores, effects. Knows no other probe.
+
+Which units a run needs is decided in `extraction`, who computes them in `jobs`.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,6 +16,7 @@ from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.runs.files import keep_json, kept_json, sha256_json
 from interplay.runs.settings import Settings
+from interplay.runs.states import ModelState
 from interplay.runs.units import FORMAT, Unit, UnitHeader, load_unit, save_unit, unit_path
 from interplay.scoring.noise import REFUSED, noise_share, noise_warning
 from interplay.scoring.score import Prepared, UnitScores, score_prepared, score_together
@@ -20,7 +24,7 @@ from interplay.scoring.score import Prepared, UnitScores, score_prepared, score_
 
 @dataclass(frozen=True)
 class Condition:
-    """One model state under one wording; `open` gives the model and is entered only when something must be computed."""
+    """One model state under one wording. Plain data: `state` says which model, and is None where it is at hand already."""
 
     name: str
     step: int
@@ -28,7 +32,7 @@ class Condition:
     weights_sha256: str  # of the checkpoint's own files: an adapter says nothing without its base
     probes: tuple[Prepared | None, ...]  # None where this model's tokenizer cannot serve the probe
     tolerance: float
-    open: Callable[[], AbstractContextManager[Any]]
+    state: ModelState | None = None
 
 
 @dataclass(frozen=True)
@@ -130,52 +134,36 @@ def unit_key(condition: Condition, prepared: Prepared, settings: Settings) -> st
     )
 
 
-def measure(folder: Path, condition: Condition, settings: Settings, advance: Callable[..., None]) -> list[Unit | None]:
-    """All units of a condition, from disk where valid. `advance()` is called once a probe."""
-    return measure_together(folder, (condition,), settings, advance)[condition.name]
+def kept_unit(folder: Path, condition: Condition, index: int, prepared: Prepared, settings: Settings) -> Unit | None:
+    """The valid unit of the index-th probe, `prepared`, on disk."""
+    return load_unit(unit_path(folder, condition.name, index), unit_key(condition, prepared, settings))
 
 
-def measure_together(
-    folder: Path, conditions: Sequence[Condition], settings: Settings, advance: Callable[..., None]
-) -> dict[str, list[Unit | None]]:
-    """All units of several questions to one model state, by condition; a probe's missing ones come from one evaluation.
-
-    The conditions differ in what is asked behind the prompt (and in their tolerance), never in model, prompt or words. A
-    unit's bytes do not depend on which others were missing with it.
-    """
-    first = conditions[0]
-    units: dict[str, list[Unit | None]] = {c.name: [None] * len(c.probes) for c in conditions}
-    missing: dict[int, list[Condition]] = {}
-    for index in range(len(first.probes)):
-        for c in conditions:
-            prepared = c.probes[index]
-            if prepared is None:
-                continue
-            unit = load_unit(unit_path(folder, c.name, index), unit_key(c, prepared, settings))
-            units[c.name][index] = unit
-            if unit is None:
-                missing.setdefault(index, []).append(c)
-        if index not in missing:
-            advance(note=first.name)
-    if missing:
-        with first.open() as model:
-            for index, asked in missing.items():
-                for c, unit in zip(asked, _compute(model, asked, index, settings), strict=True):
-                    units[c.name][index] = unit
-                    save_unit(unit_path(folder, c.name, index), unit)
-                advance(note=first.name)
+def measure(folder: Path, model: Any, condition: Condition, settings: Settings) -> list[Unit | None]:
+    """All units of a condition for a model that is at hand, from disk where valid; None where a probe cannot be served."""
+    units: list[Unit | None] = []
+    for index, prepared in enumerate(condition.probes):
+        unit = None if prepared is None else kept_unit(folder, condition, index, prepared, settings)
+        if unit is None and prepared is not None:
+            [unit] = compute(model, [(condition, prepared)], settings)
+            save_unit(unit_path(folder, condition.name, index), unit)
+        units.append(unit)
     return units
 
 
-def _compute(model, asked: Sequence[Condition], index: int, settings: Settings) -> list[Unit]:
-    prepared = [p for c in asked if (p := c.probes[index]) is not None]
+def compute(model: Any, asked: Sequence[tuple[Condition, Prepared]], settings: Settings) -> list[Unit]:
+    """The units of several questions about one prompt, from one evaluation.
+
+    The conditions differ in what is asked behind the prompt (and in their tolerance), never in model, prompt or words. A
+    unit's bytes do not depend on which others are asked for with it.
+    """
     scores = score_together(
         model,
-        prepared,
+        [prepared for _, prepared in asked],
         batch_tokens=settings.scoring.batch_tokens,
         noise_coalitions=settings.scoring.noise_coalitions,
     )
-    return [_solve(c, p, s, settings) for c, p, s in zip(asked, prepared, scores, strict=True)]
+    return [_solve(c, p, s, settings) for (c, p), s in zip(asked, scores, strict=True)]
 
 
 def _solve(condition: Condition, prepared: Prepared, scored: UnitScores, settings: Settings) -> Unit:

@@ -3,31 +3,45 @@
 The same command goes on where an earlier one was cut off and recomputes nothing that is valid.
 """
 
+import contextlib
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interplay.data.rows import Sample
+from interplay.data.template import PromptTemplate
 from interplay.report import write
 from interplay.runs.about import about_run
 from interplay.runs.conditions import Measured, offsets
-from interplay.runs.extraction import Extraction, label_rows, prepare_one
+from interplay.runs.extraction import Extracted, Extraction, label_rows, prepare_one
 from interplay.runs.folder import RunFolder
-from interplay.runs.inputs import read_inputs
+from interplay.runs.formats import write_format
+from interplay.runs.identity import claim_data
+from interplay.runs.inputs import Inputs, read_inputs
+from interplay.runs.jobs import Engine, Here
 from interplay.runs.payload import build_payload
 from interplay.runs.progress import Progress
 from interplay.runs.results import churn_floor, summary_table, write_results
 from interplay.runs.settings import Settings
 from interplay.runs.stages import (
     Context,
+    States,
     choose_device,
     find_states,
     quiet_libraries,
     refuse_noise_before_training,
     train,
 )
+from interplay.runs.states import Models, Source
 from interplay.runs.task_tables import task_frame
 from interplay.runs.tasks import measure_tasks, read_extra
 from interplay.scoring.models import load_tokenizer
+from interplay.scoring.score import Prepared
+from interplay.sharing.claims import Owner
+from interplay.sharing.jobs import Together
+from interplay.sharing.shares import Share
+from interplay.task.measured import TaskMeasured
 from interplay.verdict import Recommendation
 
 
@@ -44,42 +58,133 @@ class RunResult:
     omitted: int
 
 
-def run(settings: Settings, path: Path, progress: Progress | None = None) -> RunResult:
-    """Make, or finish, the run of `settings` in the folder `path`.
+@dataclass(frozen=True)
+class Unfinished:
+    """A share that is done while others are not: where the run lies, and how many units and task measurements are missing."""
+
+    folder: Path
+    share: Share
+    missing: int
+
+
+def run(
+    settings: Settings, path: Path, progress: Progress | None = None, *, workers: int = 1, ray: str | None = None
+) -> RunResult:
+    """Make, or finish, the run of `settings` in the folder `path`, beside any other process that does the same.
+
+    Args:
+        workers: processes on this machine that score; see `interplay.sharing.workers`.
+        ray: address of a Ray cluster whose actors compute the units; see `interplay.sharing.cluster`.
 
     Raises InterplayError for anything the user can mend; what was finished by then stays and is used again.
     """
-    folder = RunFolder(path)
-    context = Context(settings, folder, progress or Progress(), choose_device(settings.model.device))
-    with folder.opened(settings), quiet_libraries():
+    with _at_work(settings, path, progress or Progress(), None) as context:
+        result = _run(context, workers, ray)
+        assert isinstance(result, RunResult)
+        return result
+
+
+def run_share(settings: Settings, path: Path, share: Share, progress: Progress | None = None) -> RunResult | Unfinished:
+    """One of n shares of a run, without waiting for the others; the last of them to finish finishes the run."""
+    with _at_work(settings, path, progress or Progress(), share) as context:
         return _run(context)
 
 
-def _run(context: Context) -> RunResult:
-    settings, folder = context.settings, context.folder
+def help_run(path: Path, progress: Progress | None = None) -> None:
+    """Work on a run that another process makes, as long as there is something to do. It writes units, no tables."""
+    folder = RunFolder(path)
+    with _at_work(folder.settings(), path, progress or Progress(), None) as context:
+        inputs, _ = _read(context)
+        _measure(context, inputs, Here(context.models))
+
+
+@contextlib.contextmanager
+def _at_work(settings: Settings, path: Path, progress: Progress, share: Share | None) -> Generator[Context]:
+    folder, model = RunFolder(path), settings.model
+    models = Models(choose_device(model.device), Source(model.name, model.revision, model.dtype))
+
+    def waiting(owner: Owner) -> None:
+        progress.say(f"waiting for {owner}, which works on {str(path)!r} too")
+
+    with folder.opened(settings, waiting) as claims, quiet_libraries():
+        yield Context(settings, folder, progress, models, Together(claims, share, waiting))
+
+
+def _run(context: Context, workers: int = 1, ray: str | None = None) -> RunResult | Unfinished:
+    settings, folder, claims = context.settings, context.folder, context.together.claims
+    inputs, tokenizer = _read(context)
+    if settings.training is not None:
+        _refuse_noise(context, inputs, tokenizer)
+        with claims.alone("training", context.together.waiting):
+            train(context, inputs, tokenizer)
+    with contextlib.ExitStack() as stack:
+        engine: Engine = Here(context.models)
+        if ray is not None:
+            from interplay.sharing.cluster import Cluster
+
+            engine = stack.enter_context(Cluster(ray, settings, context.progress.say))
+        elif workers > 1:
+            from interplay.sharing.workers import helpers
+
+            stack.enter_context(helpers(folder.path, workers - 1, context.progress.say))
+        states, extracted, task, missing = _measure(context, inputs, engine)
+    if missing:
+        assert context.together.share is not None
+        return Unfinished(folder.path, context.together.share, missing)
+    with claims.alone("results", context.together.waiting):
+        return _finish(context, inputs, states, extracted, task)
+
+
+def _read(context: Context) -> tuple[Inputs, Any]:
+    """The data and the probes, held against what the folder was made from; and the model's tokenizer."""
+    settings = context.settings
     with context.progress.phase("finding the models (a GGUF file is converted once)"):
         tokenizer = load_tokenizer(settings.model.name, revision=settings.model.revision)
         for baseline in settings.baseline:  # a misspelt name must not cost a training first
             load_tokenizer(baseline.name, revision=baseline.revision)
     with context.progress.phase("reading data"):
-        inputs = read_inputs(settings, usable=lambda s: prepare_one(s, tokenizer, settings, settings.template(), None))
+
+        def ready(sample: Sample, template: PromptTemplate) -> Prepared:
+            return prepare_one(sample, tokenizer, settings, template, None)
+
+        inputs = read_inputs(settings, usable=lambda s: ready(s, settings.template()))
         read_extra(settings, inputs.template)  # a file that is missing must not cost a training first
+        prepared = [ready(s, inputs.template) for s in inputs.probes]
     context.notes += inputs.notes
     context.omitted += inputs.omitted
-    folder.claim_data(inputs.fingerprint(), inputs.describe())
+    with context.together.claims.alone("folder", context.together.waiting):
+        claim_data(context.folder.path, inputs, prepared)
+        write_format(context.folder.path)  # all that a migration adds is there now
+    return inputs, tokenizer
 
-    if settings.training is not None:
-        among = label_rows(
-            inputs.probes, inputs.labels, settings.scoring.among_labels or settings.controls.labels is True
-        )
-        among = among if settings.scoring.among_labels else None
-        probes = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.probes)
-        refuse_noise_before_training(context, probes)
-        train(context, inputs, tokenizer)
+
+def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
+    """Before hours go into training: whether the scores would mean anything in the precision asked for."""
+    settings = context.settings
+    among = label_rows(inputs.probes, inputs.labels, settings.scoring.among_labels or settings.controls.labels is True)
+    among = among if settings.scoring.among_labels else None
+    probes = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.probes)
+    refuse_noise_before_training(context, probes)
+
+
+def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, Extracted, TaskMeasured, int]:
+    """Every unit and every task metric, and how many are other shares' and missing."""
     states = find_states(context)
-    extracted = Extraction(context, states, inputs).run()
-    task = measure_tasks(context, states, inputs)
+    known = len(context.notes), len(context.omitted)
+    # A share looks a second time: of all shares, the last to come to this point then finds everything and finishes the run.
+    for _ in range(1 if context.together.share is None else 2):
+        del context.notes[known[0] :], context.omitted[known[1] :]
+        extracted = Extraction(context, states, inputs, engine).run()
+        task, lacking = measure_tasks(context, states, inputs)
+        missing = len(extracted.missing) + len(lacking)
+        if not missing:
+            break
+    return states, extracted, task, missing
 
+
+def _finish(context: Context, inputs: Inputs, states: States, extracted: Extracted, task: TaskMeasured) -> RunResult:
+    """Tables, verdict and page; the manifest last."""
+    settings, folder = context.settings, context.folder
     with context.progress.phase("trajectory and report"):
         measured = Measured(
             steps=tuple(c.step for c in states.checkpoints),
@@ -91,6 +196,7 @@ def _run(context: Context) -> RunResult:
             words={1: offsets(inputs.probes)}
             | {draw: offsets(variant.samples) for draw, variant in enumerate(inputs.draws, start=2)},
         )
+        tokenizer = states.base.tokenizer
         about = about_run(context, inputs, states, measured, extracted.delta, tokenizer, extracted.mask_id)
         track, verdict = write_results(settings, folder.path, measured, about)
         report = folder.path / "report.html"

@@ -4,18 +4,19 @@ Each leaves its result in the run folder and finds it there the next time.
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from interplay.errors import InterplayError
 from interplay.runs.folder import RunFolder
+from interplay.runs.identity import claim_weights
 from interplay.runs.inputs import Inputs, Omitted
 from interplay.runs.measure import refuse_noise, survey
 from interplay.runs.progress import Progress
 from interplay.runs.settings import Settings
+from interplay.runs.states import Models, ModelState, Source
 from interplay.scoring.checkpoints import (
     Checkpoint,
     base_name_note,
@@ -28,10 +29,9 @@ from interplay.scoring.layouts import find_layout
 from interplay.scoring.models import LoadedModel, load_model
 from interplay.scoring.noise import NARROW
 from interplay.scoring.score import Prepared
+from interplay.sharing.jobs import Together
 from interplay.training.methods import load_for_training, method_notes
 from interplay.training.sft import SftPlan, finetune, settle, tokenise
-
-OpenModel = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass
@@ -41,7 +41,8 @@ class Context:
     settings: Settings
     folder: RunFolder
     progress: Progress
-    device: str
+    models: Models
+    together: Together
     omitted: list[Omitted] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -51,13 +52,14 @@ class States:
     """The checkpoints of a run on their base model, and the SHA-256 of each one's weights."""
 
     base: LoadedModel
+    source: Source
     checkpoints: tuple[Checkpoint, ...]
     hashes: dict[int, str]
     reference: Checkpoint
 
-    def opener(self, checkpoint: Checkpoint, dtype: str) -> OpenModel:
-        """A function that gives the model at a checkpoint, to be entered only when it is needed."""
-        return lambda: model_at(checkpoint, self.base, dtype=dtype)
+    def at(self, checkpoint: Checkpoint, dtype: str | None = None) -> ModelState:
+        """The description of a checkpoint, in another precision where one is given."""
+        return ModelState(self.source if dtype is None else replace(self.source, dtype=dtype), checkpoint)
 
 
 def choose_device(wanted: str) -> str:
@@ -84,13 +86,13 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
     context.omitted += [Omitted("train", *pair) for pair in skipped]
     if not (folder / "training_log.json").exists():
         fields: dict[str, Any] = wanted.model_dump() | {
-            "bf16": use_bf16(wanted.bf16, context.device),
+            "bf16": use_bf16(wanted.bf16, context.models.device),
             "seed": settings.seed if wanted.seed is None else wanted.seed,
         }
         plan = SftPlan(**fields, save_at=tuple(step for step in schedule if step))
         model = settings.model
         own = load_for_training(
-            model.name, wanted.method, device=context.device, revision=model.revision, bf16=plan.bf16
+            model.name, wanted.method, device=context.models.device, revision=model.revision, bf16=plan.bf16
         )
         with context.progress.phase("fine-tuning", plan.steps) as advance:
             finetune(
@@ -98,7 +100,7 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
                 examples,
                 plan,
                 folder,
-                device=context.device,
+                device=context.models.device,
                 on_step=lambda step, total, loss: advance(step, note=f"loss {loss:.3f}"),
             )
     context.notes += method_notes(wanted.method, wanted.weight_decay)
@@ -132,13 +134,14 @@ def find_states(context: Context) -> States:
             f"dynamics.reference is {step}, no measured step: choose one of {[c.step for c in checkpoints]}"
         )
     with context.progress.phase("loading the model"):
-        base = load_model(model.name, dtype=model.dtype, device=context.device, revision=model.revision)
+        source = Source(model.name, model.revision, model.dtype)
+        base = context.models.base(source)
         hashes = {c.step: checkpoint_hash(c, base) for c in checkpoints}
         for c in checkpoints:
             if outside and c.kind == "adapter":  # a stranger's adapter is tried on now, not after an hour of scoring
                 with model_at(c, base):
                     pass
-    context.folder.claim_weights(base.sha256, hashes)
+    claim_weights(context.folder.path, base.sha256, hashes)
     for earlier, later in find_twins(comparable_hashes(checkpoints, hashes, base)):
         note(
             context,
@@ -146,7 +149,7 @@ def find_states(context: Context) -> States:
             "read every change between them as none.",
         )
     context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base))))
-    return States(base, tuple(checkpoints), hashes, chosen[0])
+    return States(base, source, tuple(checkpoints), hashes, chosen[0])
 
 
 def refuse_noise_before_training(context: Context, probes: Sequence[Prepared]) -> None:
@@ -155,7 +158,7 @@ def refuse_noise_before_training(context: Context, probes: Sequence[Prepared]) -
     if context.settings.training is None or model.dtype not in NARROW:
         return
     with context.progress.phase("measuring the noise of 16-bit scores"):
-        base = load_model(model.name, dtype=model.dtype, device=context.device, revision=model.revision)
+        base = load_model(model.name, dtype=model.dtype, device=context.models.device, revision=model.revision)
         found = survey(base.model, probes, context.settings)
     refuse_noise(found, context.settings, lambda line: None)  # what is only noted is noted with the calibration
 

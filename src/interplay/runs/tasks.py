@@ -5,10 +5,10 @@ One file a checkpoint under the hash of all it depends on (`task/step-000040.jso
 them are made in `task_tables`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from interplay.runs.inputs import Inputs, Omitted, seeded_choice
 from interplay.runs.settings import Settings
 from interplay.runs.stages import Context, States, note
 from interplay.scoring.checkpoints import Checkpoint
+from interplay.sharing.jobs import work_off
 from interplay.task.drift import BaseDistributions, Divergence, Windows, retention_windows, score_windows
 from interplay.task.generation import decoded, exact_match, greedy, rouge_l, stop_ids
 from interplay.task.labels import EvalSet, RowScores, prepare_eval, score_eval
@@ -86,8 +87,10 @@ class _Questions:
         return bool(self.eval.encoded or self.ood.encoded or self.windows)
 
 
-def measure_tasks(context: Context, states: States, inputs: Inputs) -> TaskMeasured:
-    """Ask every checkpoint, or find what it said; a checkpoint of which everything is kept is not opened.
+def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[TaskMeasured, tuple[str, ...]]:
+    """Ask every checkpoint, or find what it said; and the names of those that are other shares' and not done.
+
+    A checkpoint of which everything is kept is not opened.
 
     The base's distributions for KL are collected in its own pass over the eval rows. Where that is kept but a later
     checkpoint's answer is not, they are collected anew; during one run they take 512 MB at most.
@@ -95,10 +98,33 @@ def measure_tasks(context: Context, states: States, inputs: Inputs) -> TaskMeasu
     asked = _questions(context, states, inputs, read_extra(context.settings, inputs.template))
     stage = _Stage(context, states, asked)
     if not asked.size:
-        return TaskMeasured(tuple(TaskRows(c.step) for c in states.checkpoints))
-    with context.progress.phase("task metrics", len(states.checkpoints) * asked.size) as advance:
-        rows = tuple(stage.checkpoint(c, advance) for c in states.checkpoints)
-    return TaskMeasured(rows, asked.eval.gold, asked.ood.gold)
+        return TaskMeasured(tuple(TaskRows(c.step) for c in states.checkpoints)), ()
+    jobs = [_Job(f"task-{step_name(c.step)}", c) for c in states.checkpoints]
+    with context.progress.phase("task metrics", len(jobs) * asked.size) as advance:
+        done = 0
+
+        def finished(job: _Job) -> None:
+            nonlocal done
+            done += asked.size
+            advance(done, note=f"step {job.group.step}")
+
+        def results(claimed: Iterator[_Job]) -> Iterator[tuple[_Job, TaskRows]]:
+            for job in claimed:
+                yield job, stage.measure(job.group, lambda part, c: advance(done + part, note=f"step {c.step}"))
+
+        found = work_off(
+            jobs, context.together, kept=lambda job: stage.kept(job.group), results=results, advance=finished
+        )
+    rows = tuple(found.results[job.name] for job in jobs if job.name in found.results)
+    return TaskMeasured(rows, asked.eval.gold, asked.ood.gold), found.missing
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One checkpoint, which is its own group: each is opened once."""
+
+    name: str
+    group: Checkpoint
 
 
 def _questions(context: Context, states: States, inputs: Inputs, extra: Extra) -> _Questions:
@@ -151,16 +177,22 @@ def _first(data: EvalSet, count: int) -> list[tuple[Any, Row]]:
     return list(zip(data.encoded[:count], data.rows[:count], strict=True))
 
 
+class _Place(NamedTuple):
+    file: Path
+    key: str
+    kept: dict[str, Any] | None
+
+
 class _Stage:
-    """The checkpoints of one run, worked off in turn; holds the base's distributions once they are needed."""
+    """What one checkpoint says, kept or asked now; holds the base's distributions once they are needed."""
 
     def __init__(self, context: Context, states: States, asked: _Questions) -> None:
         self.context, self.states, self.asked = context, states, asked
         self.base = states.checkpoints[0]  # step 0
         self.distributions: BaseDistributions | None = None
-        self.done = 0
 
-    def checkpoint(self, c: Checkpoint, advance: Callable[..., None]) -> TaskRows:
+    def _found(self, c: Checkpoint) -> tuple[_Place, _Place]:
+        """Its rows and its answers: where they are kept, under which hash, and what is kept (None: it must be asked)."""
         folder, dtype = self.context.folder.path / "task", self.context.settings.model.dtype
         weights = [FORMAT, self.states.base.sha256, self.states.hashes[c.step], dtype]
         key = sha256_json([*weights, self.states.hashes[self.base.step], self.asked.key])
@@ -168,23 +200,32 @@ class _Stage:
         files = folder / f"{step_name(c.step)}.json", folder / f"answers-{c.step:06d}.json"
         said = kept_json(files[0], key) if self.asked.any_rows else {}
         answers = kept_json(files[1], answers_key) if self.asked.generated else {}
-        before, self.done = self.done, self.done + self.asked.size
+        return _Place(files[0], key, said), _Place(files[1], answers_key, answers)
+
+    def kept(self, c: Checkpoint) -> TaskRows | None:
+        """What a checkpoint said, if all of it is kept."""
+        said, answers = (place.kept for place in self._found(c))
+        return None if said is None or answers is None else _read(c.step, said, answers)
+
+    def measure(self, c: Checkpoint, progress: Callable[[int, Checkpoint], None]) -> TaskRows:
+        """Ask a checkpoint what is not kept of it, and keep it. `progress` is told how much of `asked.size` is done of it."""
+        rows, written = self._found(c)
+        said, answers = rows.kept, written.kept
+        models = self.context.models
         if said is None and self.asked.kl and c is not self.base and self.distributions is None:
-            with self.states.opener(self.base, dtype)() as model:
+            with models.at(self.states.at(self.base)) as model:
                 self._labels(model, lambda done, total: None, base=True)
-        if said is None or answers is None:
-            with self.states.opener(c, dtype)() as model:
 
-                def progress(behind: int) -> Callable[[int, int], None]:
-                    return lambda done, total: advance(before + behind + done, note=f"step {c.step}")
+        def behind(already: int) -> Callable[[int, int], None]:
+            return lambda done, total: progress(already + done, c)
 
-                if said is None:
-                    said = {"step": c.step, **self._rows(model, c is self.base, progress)}
-                    keep_json(files[0], key, said)
-                if answers is None:
-                    answers = self._answers(model, progress(self.asked.size - self.asked.generated))
-                    keep_json(files[1], answers_key, answers)
-        advance(self.done, note=f"step {c.step}")
+        with models.at(self.states.at(c)) as model:
+            if said is None:
+                said = {"step": c.step, **self._rows(model, c is self.base, behind)}
+                keep_json(rows.file, rows.key, said)
+            if answers is None:
+                answers = self._answers(model, behind(self.asked.size - self.asked.generated))
+                keep_json(written.file, written.key, answers)
         return _read(c.step, said, answers)
 
     def _labels(self, model, progress: Callable[[int, int], None], base: bool) -> tuple[RowScores, Divergence | None]:

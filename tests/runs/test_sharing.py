@@ -1,0 +1,228 @@
+"""Several processes on one run: each unit once, and the folder that one process alone would have left, byte for byte."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_job import command, contents, environment, run_here
+
+from interplay.errors import InterplayError
+from interplay.runs.folder import RunFolder
+from interplay.runs.loading import load_settings
+from interplay.runs.merge import merge
+from interplay.runs.pipeline import RunResult, Unfinished, run_share
+from interplay.runs.progress import Progress
+from interplay.sharing.claims import Claims
+from interplay.sharing.shares import Share
+
+SHARER = Path(__file__).with_name("sharer.py")
+
+
+def start(finished, out: Path, *arguments: object, **more: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(SHARER), str(finished.config), str(out), *map(str, arguments)],
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def together(finished, out: Path, *each: tuple[object, ...]) -> list[subprocess.Popen]:
+    """Processes that begin at one moment, when all have everything imported."""
+    gate = out.with_name("go")
+    processes = [start(finished, out, "--until", gate, *arguments) for arguments in each]
+    while len(list(out.parent.glob("go.*"))) < len(processes):
+        assert all(p.poll() is None for p in processes), [p.communicate()[1] for p in processes if p.poll() is not None]
+        time.sleep(0.05)
+    gate.touch()
+    return processes
+
+
+def said(process: subprocess.Popen) -> dict:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+def units(files: dict[str, bytes]) -> list[str]:
+    return sorted(name for name in files if name.startswith("units/"))
+
+
+def share(finished, out: Path, i: int, n: int) -> RunResult | Unfinished:
+    return run_share(load_settings(finished.wanted), out, Share(i, n), Progress(quiet=True))
+
+
+def test_two_processes_on_one_folder_do_each_unit_once(finished, tmp_path):
+    out = tmp_path / "run"
+    both = [said(p) for p in together(finished, out, (), ())]
+    computed = [name for one in both for name in one["computed"]]
+    assert sorted(computed) == units(finished.files)
+    assert all(one["computed"] for one in both)
+    assert contents(out) == finished.files
+
+
+def test_one_of_two_killed_at_work_leaves_nothing_undone(finished, tmp_path):
+    out = tmp_path / "run"
+    dying, living = together(finished, out, ("--die-after", 3), ())
+    computed = said(living)["computed"]
+    dying.communicate()
+    assert dying.returncode == -9
+    assert len(computed) in (
+        len(units(finished.files)) - 3,
+        len(units(finished.files)) - 2,
+    )  # it died before or at a save
+    assert contents(out) == finished.files
+
+
+def test_workers_share_the_run_and_leave_the_same_bytes(finished, tmp_path):
+    process = command("run", finished.config, "--out", "run", "--workers", 2, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert "warning: helper" not in process.stderr
+    assert contents(tmp_path / "run") == finished.files
+
+
+def test_a_helper_that_fails_is_named_and_not_needed(finished, tmp_path, monkeypatch):
+    from interplay.sharing import workers
+
+    monkeypatch.setattr(workers, "helper_environment", lambda *_: {"INTERPLAY_CACHE": "", "PYTHONPATH": "/nowhere"})
+    lines = []
+    with workers.helpers(tmp_path, 1, lines.append):
+        time.sleep(1)
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: helper 1 stopped, its work was done by others: ")
+
+
+def test_helpers_leave_when_the_process_that_started_them_is_killed(finished, tmp_path):
+    """It hangs on a pipe that the kernel closes with that process, which could not say anything."""
+    code = (
+        "import sys, time; from pathlib import Path; from interplay.sharing.workers import helpers\n"
+        "with helpers(Path(sys.argv[1]), 1, print):\n    print('up', flush=True); time.sleep(300)"
+    )
+    run = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    with Claims(run / ".work") as claims, claims.alone("folder"):  # so that the helper waits, for ever
+        parent = subprocess.Popen([sys.executable, "-c", code, str(run)], env=environment(), stdout=subprocess.PIPE)
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"up\n"
+        [child] = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        until = time.monotonic() + 60
+        while len(claims.others()) != 1:  # it has come as far as the folder
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        parent.kill()
+        parent.communicate()
+        while Path(f"/proc/{child}").exists():
+            assert time.monotonic() < until, "the helper outlived its parent"
+            time.sleep(0.05)
+
+
+def test_shares_of_one_folder_need_no_coordinator_and_the_last_finishes(finished, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished.folder / "checkpoints", out / "checkpoints")
+    for name in ("settings.yaml", "inputs.json", "format.json"):
+        shutil.copy(finished.folder / name, out / name)
+    left = [share(finished, out, i, 3) for i in (3, 1)]
+    assert all(isinstance(one, Unfinished) for one in left)
+    assert left[0].missing > left[1].missing > 0
+    assert not (out / "manifest.json").exists()
+    done = share(finished, out, 2, 3)
+    assert isinstance(done, RunResult)
+    assert contents(out) == finished.files
+
+
+def test_a_share_does_its_share_and_no_more(finished, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished.folder, out)
+    shutil.rmtree(out / "units")
+    for i in (1, 2):
+        before = {p for p in (out / "units").rglob("*.safetensors")}
+        share(finished, out, i, 4)
+        new = len({p for p in (out / "units").rglob("*.safetensors")} - before)
+        assert 0 < new <= len(units(finished.files)) / 4 + 8  # each stage is shared out by itself
+
+
+@pytest.fixture
+def parts(finished, tmp_path):
+    """Three folders with a share each, trained in the first and copied before the shares began."""
+    folders = []
+    for i in (1, 2, 3):
+        out = tmp_path / f"part-{i}"
+        shutil.copytree(finished.folder / "checkpoints", out / "checkpoints")
+        for name in ("settings.yaml", "inputs.json", "format.json"):
+            shutil.copy(finished.folder / name, out / name)
+        assert isinstance(share(finished, out, i, 3), Unfinished)
+        folders.append(out)
+    return folders
+
+
+def test_shares_written_apart_are_merged_to_the_same_bytes(finished, parts, tmp_path):
+    damaged = next((parts[0] / "units").rglob("*.safetensors"))
+    damaged.write_bytes(damaged.read_bytes()[:-8])
+    process = command("merge", *parts, "--out", "whole", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert f"{damaged.name} is damaged and was left behind" in process.stderr
+    assert contents(tmp_path / "whole") == finished.files
+
+
+def test_merging_into_one_of_the_parts(finished, parts):
+    _, merged = merge(parts, parts[0])
+    assert (merged.damaged, merged.copied > 10) == ((), True)
+    run_here(finished.wanted, parts[0])
+    assert contents(parts[0]) == finished.files
+
+
+def test_parts_of_other_runs_are_not_merged(finished, parts, tmp_path):
+    whole = tmp_path / "whole"
+
+    def refused(match: str) -> None:
+        with pytest.raises(InterplayError, match=match):
+            merge(parts, whole)
+        assert not list(whole.rglob("*.safetensors"))
+
+    weights = json.loads((parts[1] / "weights.json").read_text())
+    changed = weights | {"checkpoints": weights["checkpoints"] | {"2": "f" * 64}}
+    (parts[1] / "weights.json").write_text(json.dumps(changed))
+    refused(r"weights of step 2 of .*part-2' is not that of .*part-1' .*: train once and copy the checkpoints")
+    (parts[1] / "weights.json").write_text(json.dumps(weights))
+
+    calibration = json.loads((parts[2] / "calibration.json").read_text())
+    other = calibration | {"value": calibration["value"] | {"tolerance": 0.5}}
+    (parts[2] / "calibration.json").write_text(json.dumps(other))
+    refused("tolerance in calibration.json of .*part-3' .*machines of one kind")
+    (parts[2] / "calibration.json").write_text(json.dumps(calibration))
+
+    inputs = json.loads((parts[2] / "inputs.json").read_text())
+    (parts[2] / "inputs.json").write_text(json.dumps(inputs | {"fingerprint": "0" * 64}))
+    refused("data of .*part-3' is not that of .*part-1'")
+
+    text = (parts[2] / "settings.yaml").read_text()
+    (parts[2] / "settings.yaml").write_text(text.replace("seed: 0", "seed: 1", 1))
+    refused(r"part-3' holds another run than .*part-1' \(seed: 0 -> 1\)")
+
+
+def test_a_process_with_other_settings_is_refused_while_another_works(finished, tmp_path):
+    """Also where nothing was computed yet, when settings would give way to a process alone."""
+    out, wanted = tmp_path / "run", load_settings(finished.wanted)
+    with RunFolder(out).opened(wanted):
+        other = wanted.model_copy(update={"seed": 5})
+        with pytest.raises(InterplayError, match=r"other settings \(seed: 0 -> 5\)"), RunFolder(out).opened(other):
+            pass
+        with RunFolder(out).opened(wanted) as claims:
+            assert len(claims.others()) == 1
+    with RunFolder(out).opened(wanted.model_copy(update={"seed": 5})):
+        assert RunFolder(out).settings().seed == 5
+
+
+@pytest.mark.parametrize("given", [("--workers", 2, "--shard", "1/2"), ("--shard", "1/2", "--ray", "local")])
+def test_ways_to_share_exclude_each_other(finished, tmp_path, given):
+    process = command("run", finished.config, *given, cwd=tmp_path)
+    assert process.returncode == 2
+    assert process.stderr == (
+        "interplay: --workers, --shard and --ray are three ways to share the work: give one of them\n"
+    )
+    assert os.listdir(tmp_path) == []
