@@ -1,10 +1,10 @@
-# make demo | test | check | bench | study | study-stopping | setup        (BASELINE=1 adds the baseline LLM to the demo)
+# make demo | test | check | bench | soak | study | study-stopping | setup        (BASELINE=1 adds the baseline LLM to the demo)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test check bench study study-stopping clean
+.PHONY: setup demo test check bench soak study study-stopping clean
 
 setup: $(VENV)/.installed
 
@@ -56,6 +56,16 @@ study-stopping: setup $(VENV)/.smollm2
 
 bench: setup $(VENV)/.smollm2 $(VENV)/.peers
 	$(BIN)/python -m benchmarks.bench --write docs/benchmarks.md
+
+# Kills, disk errors and fuzzing, for as long as wanted: KILLS= and MINUTES=. The tables go into docs/reliability.md.
+$(VENV)/.fuzzer: | $(VENV)/.installed
+	-$(PIP) -c constraints.txt -e '.[soak]'
+	@touch $@
+
+KILLS ?= 120
+MINUTES ?= 10
+soak: setup $(VENV)/.fuzzer
+	OMP_NUM_THREADS=1 $(BIN)/python -m soak --kills $(KILLS) --minutes $(MINUTES) --write docs/reliability.md
 
 clean:
 	rm -rf $(VENV) build dist

@@ -223,6 +223,6 @@ def test_ways_to_share_exclude_each_other(finished, tmp_path, given):
     process = command("run", finished.config, *given, cwd=tmp_path)
     assert process.returncode == 2
     assert process.stderr == (
-        "interplay: --workers, --shard and --ray are three ways to share the work: give one of them\n"
+        "interplay: --shard is one process of many: leave out --workers and --ray, or leave out --shard\n"
     )
     assert os.listdir(tmp_path) == []

@@ -45,13 +45,13 @@ Shard = Annotated[
     ),
 ]
 Workers = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--workers",
         "-j",
         min=1,
         max=256,
-        help="Processes that score, here: one a GPU, or with their part of the cores.",
+        help="Processes that score, each on its GPU or its part of the cores; of --ray, actors.",
     ),
 ]
 Ray = Annotated[
@@ -93,7 +93,7 @@ def demo(
         ),
     ] = None,
     overrides: Set = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune SmolLM2-135M on the embedded emotion data and show what happened inside, in about ten minutes."""
@@ -132,7 +132,7 @@ def run(
     ] = None,
     overrides: Set = None,
     out: Out = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     shard: Shard = None,
     ray: Ray = None,
     quiet: Quiet = False,
@@ -170,7 +170,7 @@ def track(
     ] = None,
     overrides: Set = None,
     out: Out = None,
-    workers: Workers = 1,
+    workers: Workers = None,
     shard: Shard = None,
     ray: Ray = None,
     quiet: Quiet = False,
@@ -345,7 +345,7 @@ def _run(
     overrides: list[str],
     out: Path | None,
     quiet: bool,
-    workers: int = 1,
+    workers: int | None = None,
     shard: str | None = None,
     ray: str | None = None,
 ) -> None:
@@ -355,8 +355,8 @@ def _run(
 
     settings = load_settings(source, overrides)  # before the heavy imports: a typing error should not cost ten seconds
     share = None if shard is None else parse_share(shard)
-    if (workers > 1) + (shard is not None) + (ray is not None) > 1:
-        raise InterplayError("--workers, --shard and --ray are three ways to share the work: give one of them")
+    if shard is not None and (workers is not None or ray is not None):
+        raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
     from interplay.runs.pipeline import RunResult, run_share
     from interplay.runs.pipeline import run as run_pipeline
     from interplay.runs.progress import Progress

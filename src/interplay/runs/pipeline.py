@@ -68,13 +68,18 @@ class Unfinished:
 
 
 def run(
-    settings: Settings, path: Path, progress: Progress | None = None, *, workers: int = 1, ray: str | None = None
+    settings: Settings,
+    path: Path,
+    progress: Progress | None = None,
+    *,
+    workers: int | None = None,
+    ray: str | None = None,
 ) -> RunResult:
     """Make, or finish, the run of `settings` in the folder `path`, beside any other process that does the same.
 
     Args:
-        workers: processes on this machine that score; see `interplay.sharing.workers`.
-        ray: address of a Ray cluster whose actors compute the units; see `interplay.sharing.cluster`.
+        workers: processes on this machine that score, None: one (`interplay.sharing.workers`); with `ray`, actors.
+        ray: address of a Ray cluster whose actors compute the units (`interplay.sharing.cluster`).
 
     Raises InterplayError for anything the user can mend; what was finished by then stays and is used again.
     """
@@ -110,7 +115,7 @@ def _at_work(settings: Settings, path: Path, progress: Progress, share: Share | 
         yield Context(settings, folder, progress, models, Together(claims, share, waiting))
 
 
-def _run(context: Context, workers: int = 1, ray: str | None = None) -> RunResult | Unfinished:
+def _run(context: Context, workers: int | None = None, ray: str | None = None) -> RunResult | Unfinished:
     settings, folder, claims = context.settings, context.folder, context.together.claims
     inputs, tokenizer = _read(context)
     if settings.training is not None:
@@ -122,8 +127,8 @@ def _run(context: Context, workers: int = 1, ray: str | None = None) -> RunResul
         if ray is not None:
             from interplay.sharing.cluster import Cluster
 
-            engine = stack.enter_context(Cluster(ray, settings, context.progress.say))
-        elif workers > 1:
+            engine = stack.enter_context(Cluster(ray, settings, context.progress.say, actors=workers))
+        elif workers is not None and workers > 1:
             from interplay.sharing.workers import helpers
 
             stack.enter_context(helpers(folder.path, workers - 1, context.progress.say))

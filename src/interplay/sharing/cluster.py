@@ -7,6 +7,7 @@ on with what was written.
 """
 
 import contextlib
+import socket
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
 
 RESTARTS = 4  # of an actor that died; each costs it a model load [ours]
 RETRIES = 4  # of a job whose actor died [ours]
+KNOCK = 10.0  # seconds in which a cluster has to answer at all [ours]
 AHEAD = 2  # jobs an actor has at a time, so that it never waits for the next one [ours]
+
+
+def _knock(address: str) -> None:
+    """OSError where nobody answers at HOST:PORT: Ray itself would try for two minutes and then end the process."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
 
 
 class Scorer:
@@ -53,11 +62,11 @@ class Scorer:
 
 
 class Cluster:
-    """An engine of `interplay.runs.jobs`: as many actors as the cluster has room for. A context: on leaving, they are gone.
+    """An engine of `interplay.runs.jobs`: actors that share the cluster's cores and GPUs. A context: on leaving, they are gone.
 
     Args:
         address: as `ray.init` takes it: "auto", "HOST:PORT", "ray://HOST:PORT", or "local" for one on this machine.
-        actors: how many; None: one a GPU, or where there is none, one for each pair of cores [ours].
+        actors: how many; None: one a GPU, or where there is none, one a node, since each holds a model [ours].
     """
 
     def __init__(
@@ -80,6 +89,7 @@ class Cluster:
         ray = self.ray
         if not ray.is_initialized():
             try:
+                _knock(self.address)
                 ray.init(
                     address=self.address,
                     namespace="interplay",
@@ -94,19 +104,19 @@ class Cluster:
                 ) from error
             self._ours = True
         resources = ray.cluster_resources()
+        nodes = sum(bool(node["Alive"]) for node in ray.nodes())
         gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-        threads = 1 if self.count else 2
-        count = self.count or gpus or max(1, cpus // threads)
+        count = self.count or gpus or max(1, nodes)
         model = self.settings.model
         kind = ray.remote(
-            num_cpus=threads if cpus >= threads * count else 0,
-            num_gpus=1 if gpus >= count else 0,
+            num_cpus=cpus // count,  # which is also the threads Ray gives it; 0 where actors must share cores
+            num_gpus=gpus / count if gpus < count else 1,
             max_restarts=RESTARTS,
             max_task_retries=RETRIES,
         )(Scorer)
         main = Source(model.name, model.revision, model.dtype)
         self.actors = [kind.remote(model.device, main) for _ in range(count)]
-        self.say(f"Ray: {count} actors on {len([n for n in ray.nodes() if n['Alive']])} nodes")
+        self.say(f"Ray: {count} actor{'s' if count > 1 else ''} on {nodes} node{'s' if nodes > 1 else ''}")
         return self
 
     def __exit__(

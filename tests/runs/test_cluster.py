@@ -1,0 +1,167 @@
+"""The units on a Ray cluster: the bytes of a run made here, whatever of the cluster, or of the asking process, dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_job import command, contents, environment, run_here
+
+from interplay.errors import InterplayError
+from interplay.runs import jobs as jobs_module
+from interplay.runs import states
+from interplay.runs.loading import load_settings
+from interplay.runs.pipeline import run
+from interplay.runs.progress import Progress
+from interplay.runs.states import Source
+from interplay.sharing.cluster import Cluster, Scorer
+
+ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+SHARER = Path(__file__).with_name("sharer.py")
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A cluster of two cores that outlives whoever connects to it."""
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0"}
+    from ray.cluster_utils import Cluster as Local
+
+    head = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    local = Local(initialize_head=True, head_node_args=head)
+    yield local.address
+    local.shutdown()
+
+
+@pytest.fixture
+def parted():
+    """No connection is left to the next test."""
+    yield
+    ray.shutdown()
+
+
+def actors() -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::Scorer"):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def run_on(address: str, finished, out: Path):
+    return run(load_settings(finished.wanted), out, Progress(quiet=True), ray=address)
+
+
+def test_same_bytes_and_no_actor_is_left(finished, address, tmp_path, parted, monkeypatch):
+    def here(*_):
+        raise AssertionError("a unit was computed by the process that asks")
+
+    monkeypatch.setattr(jobs_module.Here, "results", here)
+    result = run_on(address, finished, tmp_path / "run")
+    assert contents(tmp_path / "run") == finished.files
+    assert result.recommendation.step in (1, 2, 4)
+    until = time.monotonic() + 30
+    while actors():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_killed_actor_is_started_again_and_its_jobs_are_done(finished, address, tmp_path, parted, monkeypatch):
+    saved, killed = [], []
+    save = jobs_module.save_unit
+
+    def counted(path, unit):
+        save(path, unit)
+        saved.append(path)
+        if len(saved) == 4:
+            victim = actors()[0]
+            killed.append(victim.pid)
+            victim.kill()
+
+    monkeypatch.setattr(jobs_module, "save_unit", counted)
+    run_on(address, finished, tmp_path / "run")
+    assert len(killed) == 1
+    assert len(saved) == len(set(saved))
+    assert contents(tmp_path / "run") == finished.files
+
+
+def test_a_killed_driver_goes_on_with_what_was_written(finished, address, tmp_path):
+    out = tmp_path / "run"
+    arguments = [sys.executable, str(SHARER), str(finished.config), str(out), "--ray", address]
+    first = subprocess.run([*arguments, "--die-after", "5"], env=environment(), capture_output=True, check=False)
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    written = {path: path.stat().st_mtime_ns for path in (out / "units").rglob("*.safetensors")}
+    assert len(written) == 5
+    second = subprocess.run(arguments, env=environment(), capture_output=True, check=False)
+    assert second.returncode == 0, second.stderr
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert contents(out) == finished.files
+
+
+def test_what_an_actor_cannot_compute_is_told_in_one_line(finished, address, tmp_path, parted, monkeypatch):
+    """The actor's own error, not a traceback from another machine."""
+    honest = jobs_module.jobs_of
+
+    def astray(batches):
+        made = honest(batches)
+        for job in made:
+            for _, prepared in job.asked:
+                object.__setattr__(prepared, "mask_id", 10**6)  # a token the model has no embedding of
+        return made
+
+    monkeypatch.setattr(jobs_module, "jobs_of", astray)
+    with pytest.raises(InterplayError, match=r"gives token id 1000000, the model has \d+ embeddings"):
+        run_on(address, finished, tmp_path / "run")
+
+
+def test_no_cluster_is_told_in_one_line(finished, tmp_path):
+    process = command(
+        "run", finished.config, "--out", "run", "--ray", "127.0.0.1:1", "-q", cwd=tmp_path, RAY_AUTH_MODE="disabled"
+    )
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
+    assert process.stderr.startswith("interplay: no Ray cluster at '127.0.0.1:1': start one (ray start --head)")
+
+
+def test_without_ray_the_line_names_what_to_install(finished, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InterplayError, match=r"pip install 'interplay\[ray\]'"):
+        Cluster("auto", load_settings(finished.wanted), print)
+
+
+def test_an_actor_loads_a_model_once(finished, tmp_path, monkeypatch):
+    """All checkpoints of the main model on one load of it; and only one other model beside it."""
+    taken = []
+    honest = jobs_module.units_of
+
+    def watched(folder, batches, engine, together, advance):
+        taken.extend(jobs_module.jobs_of(batches))
+        return honest(folder, batches, engine, together, advance)
+
+    from interplay.runs import extraction
+
+    monkeypatch.setattr(extraction, "units_of", watched)
+    run_here(finished.wanted, tmp_path / "run")
+    loads = []
+    load = states.load_model
+
+    def counted(name, **more):
+        loads.append((name, more["dtype"]))
+        return load(name, **more)
+
+    monkeypatch.setattr(states, "load_model", counted)
+    model = finished.wanted["model"]["name"]
+    scorer = Scorer("cpu", Source(model))
+    for job in taken:
+        name, units, problem = scorer.compute(job)
+        assert (name, problem) == (job.name, None)
+        kept = job.kept(tmp_path / "run")
+        assert [u.header for u in units] == [u.header for u in kept]
+    assert len({job.group for job in taken}) == 6  # four steps, the second precision, the baseline
+    assert loads == [(model, "float32"), (model, "bfloat16"), (finished.wanted["baseline"]["name"], "float32")]
