@@ -1,7 +1,7 @@
 """Peak memory of scoring one prompt beyond the model itself, measured in a process of its own.
 
 The process loads the model, touches all its weights, gives free memory back to the system, sets the kernel's high-water mark
-back and scores. Reads /proc, so Linux only; elsewhere it says so.
+back and scores. Reads /proc, so Linux only; elsewhere it says so. With the weights, by ways to place them: `large.py`.
 
     python -m benchmarks.memory SUBJECT N LENGTH        (the child: prints one JSON object)
 """
@@ -47,10 +47,15 @@ def status_bytes(field: str) -> int:
     raise OSError(f"no {field} in {STATUS}")
 
 
+def trim() -> None:
+    """Give memory that is free but still held back to the system; it would hide what a call takes."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def peak_beyond(call: Callable[[], object]) -> int:
     """Bytes by which the resident memory of this process at its highest during `call` was above that before it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)  # freed memory the process still holds would hide what the call takes
+    trim()
     before = status_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # sets VmHWM back to VmRSS
     call()

@@ -7,10 +7,12 @@ follow from their shapes (`interplay.presets.costs`). No figure of the page is t
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import large
 from benchmarks.bench import lines_of, processor
 from benchmarks.scoring_rows import Prompt, made, prompt, subjects, tell, time_trie
 from benchmarks.section import Section
@@ -62,11 +64,11 @@ TAIL = """## How a run is cut up
   with the pass and not with 2^n. A smaller pass takes less and costs the branches that are begun twice.
 - **Solving** needs no accelerator and {n} words take under a tenth of a second (docs/benchmarks.md): nothing beside the scores.
 
-What the package does not do yet: it deals no units out to several processes (a run folder belongs to one at a time), and it
-puts a model on **one** device. A 70B model in float32 does not fit on any single GPU, so the
-rows of several GPUs above say what the arithmetic allows once weights are spread over them (tensor parallelism loses some of
-it to communication, which is in the utilisation only by name). In bfloat16 the weights take {half:.0f} GB, and its rounding is noise:
+A 70B model in float32 does not fit on any single GPU; the rows of several GPUs above say what the arithmetic allows once weights
+are spread over them (tensor parallelism loses some of it to communication, which is in the utilisation only by name, and a
+`device_map` keeps one GPU at work at a time). In bfloat16 the weights take {half:.0f} GB, and its rounding is noise:
 docs/design/scoring.md says what that leaves of an explanation.
+
 """
 
 
@@ -215,8 +217,8 @@ def _run() -> Section:
     return Section("70B: a whole run, assumed", rows, [note])
 
 
-def page(measured: Section | None) -> str:
-    """The page; without `measured`, its arithmetic alone."""
+def page(measured: Section | None, memory: Sequence[Section] = ()) -> str:
+    """The page; without `measured` and `memory`, its arithmetic alone."""
     kv = 2 * LLAMA_70B.layers * LLAMA_70B.kv_heads * LLAMA_70B.head * 4 * PASS_TOKENS
     head = HEAD.format(bf16=H100.bfloat16 / 1e12, fp32=H100.float32 / 1e12, use=UTILISATION)
     tail = TAIL.format(
@@ -232,7 +234,8 @@ def page(measured: Section | None) -> str:
         f"70B: Llama-3.1-70B's shape, {parameters(LLAMA_70B) / GB:.1f} G weights, {linear_weights(LLAMA_70B) / GB:.1f} G of them in "
         "linear layers.\n"
     )
-    return "\n".join([head, model, *("\n".join(lines_of(section)) for section in sections), tail])
+    parts = [head, model, *("\n".join(lines_of(section)) for section in sections), tail + large.TEXT]
+    return "\n".join([*parts, *("\n".join(lines_of(section)) for section in [*memory, large.reckoned_section()])])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -240,7 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--write", type=Path, help="write the page into this file too")
     wanted = parser.parse_args(arguments)
-    text = page(measured_section())
+    text = page(measured_section(), large.large_rows())
     print(text, end="")
     if wanted.write:
         wanted.write.write_text(text, encoding="utf-8")

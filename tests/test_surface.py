@@ -68,7 +68,19 @@ except SystemExit as stop:
 
 
 def test_verbs():
-    assert VERBS == ["card", "compare", "demo", "explain", "export", "presets", "recommend", "report", "run", "track"]
+    assert VERBS == [
+        "card",
+        "compare",
+        "demo",
+        "explain",
+        "export",
+        "merge",
+        "presets",
+        "recommend",
+        "report",
+        "run",
+        "track",
+    ]
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -12,9 +13,46 @@ from interplay.errors import InterplayError
 # What a disk that is full, read-only or gone (a network folder) says; any other error is not the disk's.
 LOST = frozenset(
     getattr(errno, name)
-    for name in ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTCONN", "ETIMEDOUT", "ENODEV", "EHOSTDOWN", "ENXIO", "EREMOTEIO"]
+    for name in [
+        "ENOSPC",
+        "EDQUOT",
+        "EROFS",
+        "EACCES",
+        "EPERM",
+        "EIO",
+        "ESTALE",
+        "ENOTCONN",
+        "ETIMEDOUT",
+        "ENODEV",
+        "EHOSTDOWN",
+        "ENXIO",
+        "EREMOTEIO",
+    ]
     if hasattr(errno, name)  # not every system has all of them
 )
+
+
+def disk_error(error: BaseException) -> str | None:
+    """What the disk said, where an exception is its doing; None where it is not.
+
+    Not every library raises OSError for it. What is written in Rust (safetensors, tokenizers) raises types of its own that end
+    in "(os error 28)"; torch's archive writer (C++) raises a RuntimeError that says where in its file it stood, never why.
+
+    >>> disk_error(OSError(errno.ENOSPC, "No space left on device"))
+    'No space left on device'
+    >>> disk_error(Exception("Error while serializing: I/O error: No space left on device (os error 28)"))
+    'No space left on device'
+    >>> disk_error(RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"))
+    'a file could not be written whole'
+    >>> disk_error(OSError(errno.EISDIR, "Is a directory")), disk_error(ValueError("no"))
+    (None, None)
+    """
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)) if error.errno in LOST else None
+    if found := re.search(r"\(os error (\d+)\)", str(error)):
+        return os.strerror(int(found[1])) if int(found[1]) in LOST else None
+    writer = isinstance(error, RuntimeError) and re.search(r"inline_container|PytorchStreamWriter", str(error))
+    return "a file could not be written whole" if writer else None
 
 
 @contextlib.contextmanager
@@ -40,7 +78,9 @@ def replacing(path: Path) -> Generator[Path]:
         ) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            # A lost folder cannot be tidied either, and that must not hide what was lost; the next run sweeps it.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -229,7 +229,7 @@ def test_out_of_memory_is_one_line(call, failing):
 
 
 def test_bugs_of_ours_keep_their_traceback(failing, monkeypatch):
-    from interplay.cli.app import main
+    from interplay.cli import main
 
     monkeypatch.setattr(sys, "argv", ["interplay", *map(str, failing(RuntimeError("our own mistake")))])
     with pytest.raises(RuntimeError, match="our own mistake"):

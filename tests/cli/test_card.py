@@ -142,7 +142,7 @@ def poison(run, odd: str) -> None:
     inputs = json.loads((run / "inputs.json").read_text())
     (run / "inputs.json").write_text(json.dumps(inputs | {"labels": [odd]}))
     verdict = json.loads((run / "recommendation.json").read_text())
-    verdict |= {"sentence": odd, "basis": odd or "x", "rule": odd, "rivals": {odd or "x": odd}}
+    verdict |= {"sentence": odd, "basis": odd or "x", "rule": odd, "rivals": {odd or "x": 4}}
     (run / "recommendation.json").write_text(json.dumps(verdict))
     (run / "report.json").write_text(json.dumps({"version": odd or "x"}))
 

@@ -17,7 +17,6 @@ from interplay.runs import states
 from interplay.runs.loading import load_settings
 from interplay.runs.pipeline import run
 from interplay.runs.progress import Progress
-from interplay.runs.states import Source
 from interplay.sharing.cluster import Cluster, Scorer
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -157,7 +156,7 @@ def test_an_actor_loads_a_model_once(finished, tmp_path, monkeypatch):
 
     monkeypatch.setattr(states, "load_model", counted)
     model = finished.wanted["model"]["name"]
-    scorer = Scorer("cpu", Source(model))
+    scorer = Scorer(load_settings(finished.wanted))
     for job in taken:
         name, units, problem = scorer.compute(job)
         assert (name, problem) == (job.name, None)

@@ -44,11 +44,11 @@ def adapters(tmp_path_factory, tiny_folder) -> Path:
 
 
 def test_adapters_are_swapped_on_one_base_and_twins_flagged(tmp_path, tiny_folder, adapters, monkeypatch):
-    from interplay.runs import stages
+    from interplay.runs import states
 
     loads = []
-    honest = stages.load_model
-    monkeypatch.setattr(stages, "load_model", lambda *a, **k: loads.append(a) or honest(*a, **k))
+    honest = states.load_model
+    monkeypatch.setattr(states, "load_model", lambda *a, **k: loads.append(a) or honest(*a, **k))
     result = run_here(tracking(tmp_path, tiny_folder("llama"), adapters), tmp_path / "run")
     assert len(loads) == 1, "the base is loaded once"
     assert [row["step"] for row in result.table] == [0, 5, 10, 20]

@@ -26,8 +26,14 @@ from interplay.scoring.score import score_prepared
 
 def touch(folder, *names):
     folder.mkdir(parents=True)
+    shard = "model-00001-of-00001.safetensors"
     for name in names:
-        (folder / name).touch()
+        if name.endswith(".safetensors"):
+            save_file({}, folder / name)
+        else:
+            (folder / name).write_text(json.dumps({"weight_map": {"w": shard}}) if "index" in name else "{}")
+        if "index" in name:
+            save_file({}, folder / shard)
     return folder
 
 

@@ -3,11 +3,8 @@
 Heavy modules are imported inside the verbs, so `interplay --help` needs neither torch nor transformers.
 """
 
-import io
-import os
-import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +14,7 @@ from interplay.cli.export import export
 from interplay.cli.merge import merge
 from interplay.cli.presets import presets
 from interplay.cli.recommend import recommend
+from interplay.cli.report import report
 from interplay.errors import InterplayError
 
 app = typer.Typer(
@@ -26,9 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-# typer carries a click of its own since 0.20 and used the installed one before: the base of its errors is found either way.
-_USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 Out = Annotated[
     Path | None,
@@ -290,27 +285,7 @@ def explain(
     )
 
 
-@app.command()
-def report(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where to write the page; default RUN/report.html.")
-    ] = None,
-) -> None:
-    """Rebuild the page of a run from its tables."""
-    from interplay.cli.show import printable
-    from interplay.report import write
-    from interplay.runs.folder import RunFolder
-    from interplay.runs.payload import build_payload
-
-    folder = RunFolder(run_folder)
-    path = out or run_folder / "report.html"
-    write(build_payload(folder), path)
-    if out is None and folder.manifest.exists():
-        folder.write_manifest()  # a newer Interplay draws another page
-    print(printable(str(path)))
-
-
+app.command()(report)
 app.command()(recommend)
 app.command()(card)
 app.command()(presets)
@@ -368,51 +343,3 @@ def _run(
         show_result(result)
     else:
         show_unfinished(result)
-
-
-def main() -> None:
-    """Entry point: one line on stderr and exit code 2 for what the user can mend, 130 when interrupted."""
-    from interplay.cli.show import printable
-
-    def stop(message: str, code: int = 2) -> NoReturn:
-        print(f"interplay: {printable(message)}", file=sys.stderr)
-        sys.exit(code)
-
-    odd = next((a for a in sys.argv[1:] if any("\ud800" <= c <= "\udfff" for c in a)), None)
-    if odd is not None:
-        stop(f"the argument {odd!a} is not UTF-8 text: give it in UTF-8")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an ASCII terminal gets ? for what it cannot draw, not a traceback
-    try:
-        # Without arguments, the help; as an exit code of ours, since typer calls it an error and has changed its mind before.
-        code = app(["--help"] if len(sys.argv) == 1 else None, standalone_mode=False)
-        sys.stdout.flush()
-    except InterplayError as error:
-        stop(str(error))
-    except _USAGE_ERROR as error:
-        stop(f"{error.format_message()} (see interplay --help)")
-    except (KeyboardInterrupt, typer.Abort):
-        code = 130
-    except SystemExit as stopped:  # 1 is typer's answer to a closed pipe, before it reaches us
-        sys.exit(0 if stopped.code == 1 else stopped.code)
-    except BrokenPipeError:
-        # The reader of stdout went away, which is its right; what is buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        from interplay.atomic import LOST
-
-        if error.errno not in LOST:
-            raise
-        stop(f"{error.strerror}{f': {error.filename}' if error.filename else ''}; make room or choose another folder")
-    except (RuntimeError, MemoryError) as error:
-        if type(error).__name__ not in ("OutOfMemoryError", "MemoryError"):
-            raise
-        stop("out of memory: lower training.batch_size or scoring.batch_tokens, or take a smaller model")
-    if code == 130:
-        verb = sys.argv[1] if len(sys.argv) > 1 else ""
-        measures = verb == "recommend" and any(a.startswith("--base") for a in sys.argv)
-        goes_on = measures or verb in ("demo", "run", "track", "merge")
-        stop("stopped" + ("; what is finished stays, the same command goes on from there" if goes_on else ""), 130)
-    sys.exit(code if isinstance(code, int) else 0)

@@ -69,9 +69,9 @@ def find(name: str, base: str | None = None) -> Named:
     Raises InterplayError when nothing of that name is here and it cannot be a hub name, and when an adapter names no base.
     """
     from interplay.scoring.gguf import wheel_folder
-    from interplay.scoring.models import resolve
+    from interplay.scoring.models import expanded, resolve
 
-    path = Path(name).expanduser()
+    path = expanded(name)
     step = re.fullmatch(r"(.+)@([^/@]*)", name)
     if step and not path.exists():
         return _run_step(name, step[1], step[2], base)
@@ -115,9 +115,9 @@ def _adapter(name: str, path: Path, base: str | None) -> Named:
 def _refuse_missing(model: str, what: str, *, given: bool) -> None:
     """A base that is not here, in words that say whose base it is."""
     from interplay.scoring.gguf import wheel_folder
-    from interplay.scoring.models import resolve
+    from interplay.scoring.models import expanded, resolve
 
-    if Path(model).expanduser().exists() or wheel_folder(model) is not None:
+    if expanded(model).exists() or wheel_folder(model) is not None:
         return
     try:
         resolve(model)
@@ -130,8 +130,9 @@ def _refuse_missing(model: str, what: str, *, given: bool) -> None:
 def _run_step(name: str, folder: str, step: str, base: str | None) -> Named:
     from interplay.runs.folder import RunFolder
     from interplay.scoring.checkpoints import find_checkpoints
+    from interplay.scoring.models import expanded
 
-    run = RunFolder(Path(folder).expanduser())
+    run = RunFolder(expanded(folder))
     settings = run.settings()
     if not re.fullmatch(r"[0-9]{1,12}", step):
         raise InterplayError(f"{name!r} names no step: give a whole number behind @, such as {folder}@0")

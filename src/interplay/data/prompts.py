@@ -332,8 +332,10 @@ def _apply(tokenizer: Tokenizer, messages: Sequence[Message], generation: bool, 
     extra: dict[str, Any] = {**_FIXED, **options}
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation, **extra)
-    except (jinja2.TemplateError, TypeError, ValueError, AttributeError, KeyError) as error:
-        said = ascii_safe(str(error).strip().split("\n")[0])[:200]
+    except (jinja2.TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError,
+            RecursionError, MemoryError, AssertionError) as error:  # fmt: skip
+        # A template is a program, which fails in as many ways as any: it divides by zero, recurses, or doubles a string.
+        said = ascii_safe(str(error).strip().split("\n")[0])[:200] or type(error).__name__
         raise SkipSample(f"the chat template refuses a conversation of {[m.role for m in messages]}: {said}") from None
     return str(text)
 

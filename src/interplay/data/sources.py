@@ -15,6 +15,7 @@ from interplay.data.tables import SUFFIXES, Broken, Place, Table, kind_of, name_
 from interplay.data.template import PromptTemplate
 from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError, SkipSample
+from interplay.secrets import redact
 
 FORM_NAMES = ("auto", *FORMS)
 _DEFAULT_TEMPLATE = PromptTemplate()
@@ -285,7 +286,7 @@ def _hub(source: str, split: str | None, columns: Mapping[str, str]) -> tuple[Ta
     try:
         data = datasets.load_dataset(name, match["config"], split=split or "train", revision=match["revision"])
     except Exception as error:  # the hub's client raises some thirty kinds, and none of them may end in a traceback
-        said = ascii_safe(str(error).strip().split("\n")[0])[:200] or type(error).__name__
+        said = ascii_safe(redact(str(error).strip().split("\n")[0]))[:200] or type(error).__name__
         raise InterplayError(f"hub:{name}: cannot be loaded (split {split or 'train'}): {said}") from None
     labels = None
     # A class, or a list of classes, which holds its class feature as `feature`.

@@ -9,14 +9,20 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from interplay.bounded import read_bytes
 from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+# A data file is read whole, and one that was packed says little about what it unfolds to: gzip makes a GiB of a MiB, and
+# parquet a billion rows of a kilobyte. A data set of 10^6 rows has about half of this. [ours]
+MAX_BYTES = 1 << 30  # of a file, and of what is packed in it
+MAX_ROWS = 5_000_000  # an empty row takes some 300 bytes once it is read
+_BATCH = 1024  # rows of parquet unfolded at once
 _CELL_LIMIT = 16 * 2**20  # characters in one CSV cell; the csv module's own 128 Ki is too little for a document
 
 
@@ -65,7 +71,8 @@ def stem_of(path: Path) -> str:
 def read_table(path: Path) -> Table:
     """The records of a file, by its suffix.
 
-    Errors: InterplayError naming the file for an unknown suffix, an unreadable, undecodable, empty or torn file.
+    Errors: InterplayError naming the file for an unknown suffix, an unreadable, undecodable, empty or torn file, and for one
+    that holds, or unfolds to, more than `MAX_BYTES` or `MAX_ROWS`.
     """
     kind = kind_of(path)
     if kind == ".parquet":
@@ -82,12 +89,15 @@ def read_table(path: Path) -> Table:
 def read_text(path: Path) -> str:
     """A whole text file, UTF-8 with or without BOM, unpacked if it ends in .gz.
 
-    Errors: InterplayError naming the file when it cannot be read, is not UTF-8, or is empty.
+    Errors: InterplayError naming the file when it cannot be read, is not UTF-8, is empty or longer than `MAX_BYTES`.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, MAX_BYTES)
         if path.name.lower().endswith(".gz"):
-            data = gzip.decompress(data)
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+                data = packed.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                raise _too_large(path, f"unfolds to more than {MAX_BYTES} bytes")
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InterplayError(f"{name_of(path)}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
@@ -110,10 +120,22 @@ def name_of(path: Path) -> str:
 def _jsonl(path: Path, text: str) -> Table:
     records: list[tuple[Place, dict[str, Any] | Broken]] = []
     # Only "\n" ends a line: str.splitlines would also cut at U+2028, which JSON strings may hold.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            records.append((Place("line", number), _object(line)))
+    lines = ((number, line) for number, line in enumerate(io.StringIO(text, newline="\n"), start=1) if line.strip())
+    for number, line in _bounded(path, lines):
+        records.append((Place("line", number), _object(line.removesuffix("\n"))))
     return _table(records)
+
+
+def _bounded(path: Path, rows: Iterable[Any]) -> Iterator[Any]:
+    """The rows, until there are too many."""
+    for number, row in enumerate(rows):
+        if number == MAX_ROWS:
+            raise _too_large(path, f"holds more than {MAX_ROWS} rows")
+        yield row
+
+
+def _too_large(path: Path, what: str) -> InterplayError:
+    return InterplayError(f"{name_of(path)}: {what}: keep the rows that are needed in a smaller file")
 
 
 def _object(line: str) -> dict[str, Any] | Broken:
@@ -136,7 +158,7 @@ def _json(path: Path, text: str) -> Table:
     return _table(
         [
             (Place("item", i), v if isinstance(v, dict) else Broken(f"expected an object, found {type(v).__name__}"))
-            for i, v in enumerate(value, start=1)
+            for i, v in enumerate(_bounded(path, value), start=1)
         ]
     )
 
@@ -152,7 +174,7 @@ def _csv(path: Path, text: str) -> Table:
             raise InterplayError(f"{name_of(path)}: line 1: {_said(error)}") from None
         if len(set(header)) < len(header):
             raise InterplayError(f"{name_of(path)}: two columns have the same name in {short(', '.join(header))}")
-        return Table(tuple(header), tuple(_csv_records(path, lines, header)))
+        return Table(tuple(header), tuple(_bounded(path, _csv_records(path, lines, header))))
     finally:
         csv.field_size_limit(limit)
 
@@ -185,17 +207,38 @@ def _csv_records(path: Path, lines: Any, header: list[str]) -> Iterator[tuple[Pl
 
 
 def _parquet(path: Path) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        table = pq.read_table(path, use_threads=False)
-        rows = table.to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as error:
+        columns, rows = _parquet_rows(path)
+    except InterplayError:
+        raise
+    # pyarrow's own errors are of these types, and so is what Python makes of a time zone or a date that it does not know.
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
         raise InterplayError(f"{name_of(path)}: cannot be read as parquet: {_said(error)}") from None
     if not rows:
         raise InterplayError(f"{name_of(path)}: the file holds no rows")
-    return Table(tuple(table.column_names), tuple((Place("row", i), row) for i, row in enumerate(rows, start=1)))
+    return Table(columns, tuple((Place("row", i), row) for i, row in enumerate(rows, start=1)))
+
+
+def _parquet_rows(path: Path) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """Column names and rows, unfolded batch by batch so that no more is in memory than is allowed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # From bytes, not by its path: pyarrow would make columns of folders that are called name=value.
+    with pq.ParquetFile(pa.BufferReader(read_bytes(path, MAX_BYTES))) as file:
+        if file.metadata.num_rows > MAX_ROWS:
+            raise _too_large(path, f"holds more than {MAX_ROWS} rows")
+        columns = tuple(file.schema_arrow.names)
+        if len(set(columns)) < len(columns):
+            raise InterplayError(f"{name_of(path)}: two columns have the same name in {short(', '.join(columns))}")
+        rows: list[dict[str, Any]] = []
+        size = 0
+        for batch in file.iter_batches(_BATCH, use_threads=False):
+            size += batch.nbytes
+            if size > MAX_BYTES or len(rows) + batch.num_rows > MAX_ROWS:
+                raise _too_large(path, f"unfolds to more than {MAX_BYTES} bytes or {MAX_ROWS} rows")
+            rows += batch.to_pylist()
+    return columns, rows
 
 
 def _table(records: list[tuple[Place, dict[str, Any] | Broken]]) -> Table:

@@ -27,6 +27,7 @@ MAX_WORDS = 16  # 2^16 coalitions is where exact enumeration ends [ours]
 MOST_WORDS = 64  # with sampled coalitions, each of them one uint64
 MIN_CHOSEN = 2  # with one word there is nothing that could interact
 
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 # From this share of letters on a text is Chinese: one borrowed character in an English comment must not call for jieba [ours].
 _HAN_SHARE = 0.2
@@ -177,17 +178,20 @@ def short(text: object, limit: int = 60) -> str:
     >>> short("one\\ntwo"), short("x" * 99, 5)
     ("'one\\\\ntwo'", "'xxxxx...'")
     """
-    string = str(text)
+    try:
+        string = str(text)
+    except ValueError:  # Python writes out no number of more than 4300 digits
+        string = f"a {type(text).__name__} of thousands of digits"
     return ascii_safe(repr(string[:limit] + ("..." if len(string) > limit else "")))
 
 
 def ascii_safe(text: str) -> str:
-    """`text` with control, format and surrogate characters escaped (terminal escapes, right-to-left marks).
+    """`text` with control, format and surrogate characters and line separators escaped (terminal escapes, right-to-left marks).
 
     >>> ascii_safe("a\\x1b[31m")
     'a\\\\x1b[31m'
     """
-    return "".join(ascii(c)[1:-1] if unicodedata.category(c)[0] == "C" else c for c in text)
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNSEEN else c for c in text)
 
 
 def _is_chinese(text: str) -> bool:

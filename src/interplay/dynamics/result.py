@@ -41,6 +41,7 @@ _SETS = pa.schema(
 )  # fmt: skip
 _FILES = ("trajectory_samples.parquet", "trajectory_sets.parquet", "trajectory.parquet")  # the last one says: complete
 _FORMAT = 1
+_MOST = 16  # words a sample [lineage]; a file that claims more is damaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,26 +122,49 @@ class Trajectory:
     def load(cls, folder: str | Path) -> "Trajectory":
         """Read what `save` wrote. Raises InterplayError where a file is missing, torn or of another format."""
         folder = Path(folder)
-        per_sample, sets, summary = (_read(folder / name) for name in _FILES)
+        per_sample, sets, summary = (
+            _read(folder / name, schema) for name, schema in zip(_FILES, (PER_SAMPLE, _SETS, SUMMARY), strict=True)
+        )
         abouts = {(table.schema.metadata or {}).get(b"interplay") for table in (per_sample, sets, summary)}
         raw = abouts.pop()
         if abouts or raw is None:
             raise InterplayError(f"{folder}: the trajectory files do not belong together; compute the trajectory again")
-        about = json.loads(raw)
-        if about.get("format") != _FORMAT:
-            raise InterplayError(
-                f"{folder}: trajectory format {about.get('format')}, expected {_FORMAT}; compute it again"
+        try:
+            about = json.loads(raw)
+            if about.get("format") != _FORMAT:
+                raise InterplayError(
+                    f"{folder}: trajectory format {about.get('format')!r:.40}, expected {_FORMAT}; compute it again"
+                )
+            steps, samples = _described(about)
+            return cls(
+                steps=steps,
+                reference=about["reference"],
+                sample_ids=tuple(sorted(samples)),
+                summary=frame(summary),
+                per_sample=frame(per_sample),
+                sets=_sets_from(sets, steps, samples),
+                settings=about["settings"],
             )
-        steps = tuple(about["steps"])
-        return cls(
-            steps=steps,
-            reference=about["reference"],
-            sample_ids=tuple(sorted(about["samples"])),
-            summary=frame(summary),
-            per_sample=frame(per_sample),
-            sets=_sets_from(sets, steps, about["samples"]),
-            settings=about["settings"],
-        )
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            raise InterplayError(
+                f"{folder}: the trajectory files are damaged ({said}); delete them and compute the trajectory again"
+            ) from error
+
+
+def _described(about: dict) -> tuple[tuple[int, ...], dict[str, int]]:
+    """Steps, and coalitions of each sample, as the files say of themselves; ValueError for what `save` never writes.
+
+    Looked at before anything is made of it: a sample of 2^60 coalitions would ask for more memory than there is.
+    """
+    steps, samples, settings = about["steps"], about["samples"], about["settings"]
+    if not all(type(step) is int and 0 <= step < 1 << 62 for step in steps) or sorted(set(steps)) != steps:
+        raise ValueError("steps that do not ascend")
+    if about["reference"] not in steps or not samples or not isinstance(settings, dict):
+        raise ValueError("no reference, samples or settings")
+    if not all(type(size) is int and size.bit_count() == 1 and size <= 1 << _MOST for size in samples.values()):
+        raise ValueError("a sample whose coalitions are no power of two")
+    return tuple(steps), samples
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
@@ -186,6 +210,8 @@ def _sets_from(table: pa.Table, steps: tuple[int, ...], sizes: dict[str, int]) -
     }
     rows = frame(table)
     at = np.searchsorted(steps, rows["step"])
+    if not np.array_equal(np.asarray(steps)[np.minimum(at, len(steps) - 1)], rows["step"]):
+        raise ValueError("sets of a step that is not there")
     kind, coalition, code = (rows[name].to_numpy() for name in ("kind", "coalition", "code"))
     for name, ours in rows.groupby(["sample", "reading"], sort=False).indices.items():
         sample, reading = cast("tuple[str, str]", name)
@@ -198,10 +224,15 @@ def _write(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.exists():
         raise InterplayError(f"{path} is missing; a saved trajectory has {', '.join(_FILES)}: compute it again")
     try:
-        return pq.read_table(path)
+        if not path.is_file():
+            raise OSError("it is no regular file")  # a pipe in its place would be waited for
+        table = pq.read_table(path, partitioning=None)  # no columns out of folders that are called name=value
     except (OSError, pa.ArrowException) as error:
         raise InterplayError(f"{path} cannot be read as parquet; delete it and compute the trajectory again") from error
+    if not table.schema.remove_metadata().equals(schema):
+        raise InterplayError(f"{path} has other columns than a trajectory; delete it and compute the trajectory again")
+    return table

@@ -14,6 +14,7 @@ from typing import Any
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from interplay.data.template import PromptTemplate
+from interplay.data.words import ascii_safe
 from interplay.errors import InterplayError
 from interplay.hf import budget, trackers
 from interplay.hf.live import sharded, undrawn
@@ -21,6 +22,7 @@ from interplay.hf.probes import own_tokenizer
 from interplay.hf.probing import Probing, Training
 from interplay.hf.ranks import Ranks, Said
 from interplay.hf.wanted import Wanted
+from interplay.secrets import redact
 
 METRIC = "eval_interaction_loss"
 TABLE_SECONDS = 1.0  # of writing the tables, about, on a slow processor [ours]
@@ -380,9 +382,10 @@ class InteractionCallback(TrainerCallback):
             return
         self._warned.add(f"{kind} {what}")
         said = str(error).strip().splitlines()
-        line = said[0][:300] if said else "no reason given"
+        line = redact(said[0])[:300] if said else "no reason given"
         name = "" if isinstance(error, InterplayError) else f"{kind}: "
         self._warn(f"{what} ({name}{line}); training goes on, this kind is not told again")
 
     def _warn(self, line: str) -> None:
-        warnings.warn(f"interplay: {line}", UserWarning, stacklevel=3)
+        # A warning is printed as it is, and a line may quote a row, a path or what a hub said.
+        warnings.warn(f"interplay: {ascii_safe(redact(line))}", UserWarning, stacklevel=3)

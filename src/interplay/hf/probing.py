@@ -25,6 +25,7 @@ from interplay.runs.files import sha256_json
 from interplay.runs.measure import Condition, measure, refuse_noise, survey, unit_key
 from interplay.runs.settings import Settings
 from interplay.runs.units import Unit, load_unit, unit_path
+from interplay.scoring.placement import input_device
 from interplay.verdict.readings import Readings
 from interplay.verdict.stopping import Judgement, judge
 
@@ -185,7 +186,7 @@ class Probing:
 
         t = self.training
         length = _mean_length(t.dataset)
-        device = next(model.parameters()).device
+        device = input_device(model)
         rows = torch.tensor((list(ids) * (length // len(ids) + 1))[:length], device=device).expand(t.batch, -1)
         seconds = []
         for _ in range(3):

@@ -6,13 +6,13 @@ knows its readings; nothing is taken from the trainer's own state.
 """
 
 import contextlib
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from interplay.bounded import read_json
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.hf.budget import Plan
@@ -20,6 +20,7 @@ from interplay.hf.probes import ProbeRows, Probes
 from interplay.runs.conditions import Measured, offsets, step_name
 from interplay.runs.files import sweep, write_json
 from interplay.runs.folder import RunFolder, environment
+from interplay.runs.guard import refuse_links
 from interplay.runs.inputs import Inputs, Omitted
 from interplay.runs.loading import dump_settings
 from interplay.runs.measure import Calibration
@@ -52,19 +53,33 @@ class Kept:
 def read_kept(folder: Path) -> Kept | None:
     """What an earlier process left in the folder; None where there is nothing of ours, or it is damaged."""
     try:
-        said = json.loads((folder / OURS).read_text(encoding="utf-8"))
+        said = read_json(folder / OURS)
         if said["format"] != FORMAT:
             return None
-        return Kept(
+        kept = Kept(
             said["request"],
             Plan(**said["plan"]),
             said["base"],
             Calibration(**said["calibration"]) if said["calibration"] else None,
             {int(step): sha for step, sha in said["hashes"].items()},
-            [int(step) for step in said["saved"]],
+            list(said["saved"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
         return None
+    return kept if _as_written(kept) else None
+
+
+def _as_written(kept: Kept) -> bool:
+    """Whether every value is of the type it was written with, so that a damaged file is none rather than a surprise later."""
+    return (
+        all(type(text) is str for text in (kept.request, kept.base, *kept.hashes.values()))
+        and all(type(n) is int and 0 <= n < 1 << 62 for n in (*asdict(kept.plan).values(), *kept.hashes, *kept.saved))
+        and (kept.calibration is None or all(_finite(number) for number in asdict(kept.calibration).values()))
+    )
+
+
+def _finite(number: object) -> bool:
+    return type(number) in (int, float) and abs(number) < float("inf")  # ty: ignore[invalid-argument-type]
 
 
 def write_kept(folder: Path, kept: Kept) -> None:
@@ -87,6 +102,7 @@ def claim(folder: Path, step: int, request: str) -> tuple[Kept | None, str | Non
         raise InterplayError(
             f"cannot write the folder {str(folder)!r}: {error.strerror}; give another folder="
         ) from error
+    refuse_links(folder)  # what is removed below must not be somebody else's
     kept = read_kept(folder)
     if names and OURS not in names:
         raise InterplayError(f"{str(folder)!r} is not empty and was not written by this callback: give another folder=")

@@ -19,6 +19,7 @@ from interplay.errors import InterplayError
 from interplay.report.verdict import NAMES
 from interplay.runs.files import read_json
 from interplay.runs.folder import RunFolder
+from interplay.runs.intact import reading
 from interplay.runs.payload import read_table
 from interplay.runs.settings import Settings
 
@@ -68,6 +69,11 @@ def section(folder: RunFolder) -> str:
     Raises InterplayError where the folder is no run, or its run is not finished.
     """
     settings = folder.settings()
+    with reading(folder.path):
+        return _section(folder, settings)
+
+
+def _section(folder: RunFolder, settings: Settings) -> str:
     inputs = read_json(folder.path / "inputs.json")
     verdict = read_json(folder.path / "recommendation.json")
     track = Trajectory.load(folder.path)

@@ -17,6 +17,7 @@ from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
 from interplay.runs.files import read_json
 from interplay.runs.folder import RunFolder
+from interplay.runs.intact import reading
 from interplay.runs.loading import dump_settings
 from interplay.runs.payload import read_table
 from interplay.runs.reading import difference, parse_yaml
@@ -127,6 +128,12 @@ def read_run(path: Path, name: str | None = None) -> ComparedRun:
     settings = folder.settings()
     if not folder.manifest.exists():
         raise InterplayError(f"{str(path)!r} is an unfinished run: run the same command again to finish it")
+    with reading(path):
+        return _read(folder, settings, name)
+
+
+def _read(folder: RunFolder, settings: Settings, name: str | None) -> ComparedRun:
+    path = folder.path
     inputs = read_json(path / "inputs.json")
     trajectory = Trajectory.load(path)
     measured = set(trajectory.sample_ids)

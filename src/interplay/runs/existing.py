@@ -11,6 +11,7 @@ from typing import Any
 from interplay.errors import InterplayError
 from interplay.runs.files import read_json
 from interplay.runs.folder import RunFolder
+from interplay.runs.intact import reading
 from interplay.scoring.layouts import Checkpoint, find_layout, weight_files
 
 
@@ -65,7 +66,8 @@ def recommend_kept(folder: RunFolder, recorded: dict[str, Any], kept: Kept) -> d
         return recorded
     from interplay.runs.results import recommend_among  # pandas, which an untouched run does not need
 
-    verdict = recommend_among(folder, tuple(kept.paths)).to_dict()
+    with reading(folder.path):
+        verdict = recommend_among(folder, tuple(kept.paths)).to_dict()
     if verdict["step"] is not None and verdict["step"] not in kept.paths:
         raise InterplayError(
             f"of what {str(folder.path)!r} measured only {_listed(sorted(kept.paths))} is on disk, which leaves no trained "
@@ -80,7 +82,8 @@ def _measured(folder: RunFolder) -> list[int]:
         return [int(step) for step in read_json(folder.path / "weights.json")["checkpoints"]]
     from interplay.dynamics import Trajectory
 
-    return list(Trajectory.load(folder.path).steps)
+    with reading(folder.path):
+        return list(Trajectory.load(folder.path).steps)
 
 
 def _listed(steps: list[int]) -> str:

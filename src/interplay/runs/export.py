@@ -18,6 +18,7 @@ from interplay.runs.conditions import step_name
 from interplay.runs.export_tables import all_tables, readme, write_table
 from interplay.runs.files import read_json
 from interplay.runs.folder import RunFolder
+from interplay.runs.intact import reading
 from interplay.runs.payload import read_table
 
 OPTIONAL = {
@@ -84,7 +85,11 @@ def export_run(path: Path, out: Path, formats: Sequence[str], kinds: Sequence[st
 
     Raises InterplayError for a folder that is no finished run, an `out` inside it, and one that cannot be written.
     """
-    run = read_run_tables(path)
+    with reading(path):
+        return _export(read_run_tables(path), path, out, formats, kinds)
+
+
+def _export(run: RunTables, path: Path, out: Path, formats: Sequence[str], kinds: Sequence[str]) -> Done:
     inside = out.resolve()
     if inside == path.resolve() or path.resolve() in inside.parents:
         raise InterplayError(f"--out {str(out)!r} lies in the run folder, which holds the run alone: choose another")

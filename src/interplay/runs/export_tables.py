@@ -5,6 +5,8 @@ It turns what a run holds into long tidy frames; no figure in them is computed h
 
 import io
 import json
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 
 ARRAYS = ("scores", "and_effects", "or_effects")
 KINDS = ("and", "or")
-DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
+DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a formula to a spreadsheet
+# The signs as they are typed in East Asia, which spreadsheets there read as formulas too; and the apostrophe itself, so that
+# taking one off the front of a cell always gives the text back.
+_GUARDED = (*DANGEROUS, "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
 
 _SUMMARY = {
     "reading": "definition of the sets: paper, signed (a flipped sign is another interaction), fixed-tau",
@@ -266,18 +271,22 @@ def write_table(table: Exported, folder: Path, kind: str) -> None:
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     r"""A frame as UTF-8 CSV. Text that a spreadsheet would run gets an apostrophe in front; numbers stay numbers.
 
-    >>> csv_bytes(pd.DataFrame({"word": ["=1+1", "ok", None], "x": [-1.5, 2.0, float("nan")]}))
-    b"word,x\n'=1+1,-1.5\nok,2.0\n,\n"
+    >>> csv_bytes(pd.DataFrame({"word": ["=1+1", "ok", "a\r=1", None], "x": [-1.5, 2.0, 0.0, float("nan")]}))
+    b'word,x\n\'=1+1,-1.5\nok,2.0\n"a\r=1",0.0\n,\n'
     """
     safe = frame.copy()
     for column in frame.columns:
         kind = frame[column].dtype
         if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind)):
-            safe[column] = [_cell(value) for value in frame[column]]
+            # As objects: pandas' own strings are UTF-8 and refuse half of a surrogate pair, which is written as ? below.
+            safe[column] = pd.Series([_cell(value) for value in frame[column]], index=frame.index, dtype=object)
     safe.columns = [harmless(str(column)) for column in frame.columns]
-    buffer = io.StringIO()
-    safe.to_csv(buffer, index=False, lineterminator="\n")
-    return buffer.getvalue().encode("utf-8", errors="replace")
+    buffer = io.StringIO(newline="")
+    # Python quotes a carriage return only where lines end in one, and readers begin a row, so a cell, behind a bare one. So
+    # lines end in both here, and those outside of quotes in a line feed alone afterwards.
+    safe.to_csv(buffer, index=False, lineterminator="\r\n")
+    text = re.sub(r'("[^"]*")|\r\n', lambda found: found[1] or "\n", buffer.getvalue())
+    return text.encode("utf-8", errors="replace")
 
 
 def _cell(value: Any) -> Any:
@@ -287,12 +296,15 @@ def _cell(value: Any) -> Any:
 
 
 def harmless(text: str) -> str:
-    """Text that no spreadsheet takes for a formula.
+    """Text that no spreadsheet takes for a formula; what it has in front is taken off again by `text.removeprefix("'")`.
 
-    >>> harmless("=HYPERLINK(1)"), harmless("joy")
-    ("'=HYPERLINK(1)", 'joy')
+    Spaces and characters without a width before the sign do not help a formula: some programs strip them.
+
+    >>> harmless("=HYPERLINK(1)"), harmless(" =1"), harmless("'tis"), harmless("joy")
+    ("'=HYPERLINK(1)", "' =1", "''tis", 'joy')
     """
-    return f"'{text}" if text.startswith(DANGEROUS) else text
+    seen = next((i for i, c in enumerate(text) if not c.isspace() and unicodedata.category(c)[0] != "C"), len(text))
+    return f"'{text}" if text.startswith(_GUARDED) or text[seen:].startswith(_GUARDED[:-1]) else text
 
 
 def readme(
@@ -313,9 +325,9 @@ def readme(
         lines += [
             f"## Tables ({', '.join(kinds)})",
             "",
-            "An empty cell was not measured. In CSV, text that begins with one of `= + - @`, a tab or a carriage return has an "
-            "apostrophe in front, so that a spreadsheet does not run it: strip it when you read the file. Lists are JSON. "
-            "Parquet holds text and lists as they are.",
+            "An empty cell was not measured. In CSV, text that begins with one of `= + - @`, a tab, a line end or an apostrophe "
+            "has an apostrophe in front, so that a spreadsheet does not run it: take that one off when you read the file. "
+            "Lists are JSON. Parquet holds text and lists as they are.",
             "",
         ]
     for table in tables:
@@ -330,11 +342,21 @@ def readme(
         ]
         lines += ["| column | meaning |", "|---|---|"]
         for column in map(str, table.frame.columns):
+            name = _plain(column)
             only = " (parquet only)" if column in table.arrays else ""
-            said = PER_SAMPLE.get(column) if table.name.endswith("_samples") else None
-            lines.append(f"| `{column}` | {said or meaning(column)}{only} |")
+            said = PER_SAMPLE.get(name) if table.name.endswith("_samples") else None
+            lines.append(f"| `{name}` | {said or meaning(name)}{only} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _plain(column: str) -> str:
+    """A column's name in our Markdown: a run from elsewhere may have columns of any name, ours are words.
+
+    >>> _plain("accuracy_lo"), _plain("a`|<b>[c](x)"), _plain("`|`")
+    ('accuracy_lo', 'a b c x', '(no name)')
+    """
+    return " ".join(re.sub(r"[^\w -]", " ", column).split())[:80] or "(no name)"
 
 
 def meaning(column: str) -> str:

@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from interplay import bounded
 from interplay.atomic import write_text
+from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.runs.guard import plain_files
+from interplay.runs.shapes import json_problem
 
 WORK = ".work"  # the subfolder in which processes tell each other what they work on
 
@@ -20,13 +23,18 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """JSON of a file of a run; InterplayError in one line when it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = bounded.read_json(path)
     except FileNotFoundError:
         raise InterplayError(f"{str(path.parent)!r} has no {path.name}: is it a finished run folder?") from None
     except (OSError, ValueError) as error:
         raise InterplayError(
-            f"cannot read {str(path)!r} ({error}): delete it and run the same command again"
+            f"cannot read {str(path)!r} ({short(error, 200)[1:-1]}): delete it and run the same command again"
         ) from error
+    if (problem := json_problem(path.name, value)) is not None:
+        raise InterplayError(
+            f"{str(path)!r} does not hold what a run writes ({problem}): delete it and run the same command again"
+        )
+    return value
 
 
 def keep_json(path: Path, key: str, value: dict[str, Any]) -> None:
@@ -37,11 +45,12 @@ def keep_json(path: Path, key: str, value: dict[str, Any]) -> None:
 def kept_json(path: Path, key: str) -> dict[str, Any] | None:
     """What `keep_json` left, or None when it is absent, damaged, or answers another question."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        whole = kept["key"] == key and kept["sha256"] == sha256_json(kept["value"])
-    except (OSError, ValueError, KeyError, TypeError):
+        kept = bounded.read_json(path)
+        value = kept["value"]
+        whole = kept["key"] == key and isinstance(value, dict) and kept["sha256"] == sha256_json(value)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return kept["value"] if whole else None
+    return value if whole else None
 
 
 def result_files(folder: Path) -> list[Path]:

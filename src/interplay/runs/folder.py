@@ -27,7 +27,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from interplay.atomic import LOST, write_text
+from interplay.atomic import disk_error, write_text
 from interplay.errors import InterplayError
 from interplay.runs.files import WORK, file_hashes, read_json, result_files, sweep, write_json
 from interplay.runs.formats import read_format, write_format
@@ -59,6 +59,8 @@ class RunFolder:
     def settings(self) -> Settings:
         """The settings the run was made with."""
         file = self.path / "settings.yaml"
+        # Every reader comes by here, and a page, a card or an export must not hold a file of elsewhere.
+        refuse_links(self.path)
         read_format(self.path)
         if not file.exists():
             raise InterplayError(
@@ -76,20 +78,27 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             names = [p.name for p in self.path.iterdir()]
-            if "settings.yaml" not in names and any(n != WORK and not n.endswith(".tmp") for n in names):
-                raise InterplayError(f"{str(self.path)!r} is not empty and no run folder: choose another --out")
-            refuse_links(self.path)
+        except OSError as error:
+            raise InterplayError(
+                f"cannot write the run folder {str(self.path)[:200]!r}: {error.strerror}; choose another with --out"
+            ) from error
+        if "settings.yaml" not in names and any(n != WORK and not n.endswith(".tmp") for n in names):
+            raise InterplayError(f"{str(self.path)!r} is not empty and no run folder: choose another --out")
+        refuse_links(self.path)
+        try:
             with Claims(self.path / WORK) as claims:
                 with claims.alone("folder", waiting):
                     self._take(settings, claims)
                 yield claims
                 if not claims.others():
                     sweep(self.path)  # of those that died while we worked
-        except OSError as error:
-            if error.errno not in LOST:
+        except InterplayError:
+            raise
+        except Exception as error:  # those who write checkpoints raise types of their own for a full disk
+            if (reason := disk_error(error)) is None:
                 raise
             raise InterplayError(
-                f"cannot write the run folder {str(self.path)!r}: {error.strerror}; make room, mount it again, or choose "
+                f"cannot write the run folder {str(self.path)!r}: {reason}; make room, mount it again, or choose "
                 "another with --out (what is finished stays)"
             ) from error
 

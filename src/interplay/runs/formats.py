@@ -7,9 +7,9 @@ What is read from a folder (units, tables, settings) is the same in 1 and 2, so 
 happens when the run is gone on with. Units, kept answers and `callback.json` have format marks of their own.
 """
 
-import json
 from pathlib import Path
 
+from interplay import bounded
 from interplay.errors import InterplayError
 from interplay.runs.files import write_json
 
@@ -21,7 +21,7 @@ def read_format(folder: Path) -> int:
     """The format of a run folder; InterplayError when it is newer than this Interplay, or the file says nothing."""
     file = folder / FILE
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = bounded.read_json(file)
     except FileNotFoundError:
         return 1
     except (OSError, ValueError) as error:

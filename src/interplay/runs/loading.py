@@ -16,6 +16,7 @@ from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.runs.reading import override, read_yaml, refuse_odd
 from interplay.runs.settings import Settings
+from interplay.secrets import refuse_secrets
 
 
 def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Settings:
@@ -27,6 +28,7 @@ def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str] = (
     for assignment in overrides:
         raw = override(raw, assignment)
     refuse_odd(raw)
+    refuse_secrets(raw)
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:

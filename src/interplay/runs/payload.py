@@ -11,14 +11,18 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from interplay.data.words import short
 from interplay.dynamics import Trajectory
 from interplay.dynamics.bootstrap import interval, resample_counts
 from interplay.dynamics.fit import matching, reconstruct, sorted_strength
 from interplay.dynamics.nulls import generator
+from interplay.dynamics.result import frame
 from interplay.errors import InterplayError
 from interplay.runs.conditions import step_name
 from interplay.runs.files import read_json
 from interplay.runs.folder import RunFolder
+from interplay.runs.intact import reading
+from interplay.runs.shapes import table_problem
 
 VIEWED = (("removed", "count_share"), ("emerged", "count_share"), ("all", "l1"), ("preserved", "gamma"),
           ("emerged", "gamma"), ("emerged", "rho"), ("all", "mean_order"))  # fmt: skip
@@ -30,13 +34,25 @@ def read_table(folder: RunFolder, name: str) -> pd.DataFrame:
     """A parquet table of a run; InterplayError when the run has not come that far."""
     path = folder.path / name
     try:
-        return pq.read_table(path).to_pandas()
+        if not path.is_file() and path.exists():
+            raise OSError("it is no regular file")  # a pipe in its place would be waited for
+        table = pq.read_table(path, partitioning=None)  # no columns out of folders that are called name=value
+        problem = table_problem(name, table)
+        found = frame(table)
     except FileNotFoundError:
         raise InterplayError(
             f"{str(folder.path)!r} has no {name}, the run is unfinished: run the same command again"
         ) from None
-    except (OSError, ValueError) as error:
-        raise InterplayError(f"cannot read {str(path)!r} ({error}): run the same command again") from error
+    # pyarrow's own errors are of these types, and so is what pandas makes of a column that it does not know.
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
+        raise InterplayError(
+            f"cannot read {str(path)!r} ({short(error, 160)[1:-1]}): delete it and run the same command again"
+        ) from error
+    if problem is not None:
+        raise InterplayError(
+            f"{str(path)!r} is no table that a run writes ({problem}): delete it and run the same command again"
+        )
+    return found
 
 
 def optional_table(folder: RunFolder, name: str) -> pd.DataFrame | None:
@@ -47,6 +63,11 @@ def optional_table(folder: RunFolder, name: str) -> pd.DataFrame | None:
 def build_payload(folder: RunFolder) -> dict[str, Any]:
     """Everything the page shows, from the files of a run (schema: `interplay.report.payload`)."""
     folder.settings()  # refuses a folder that is no run, in words a user understands
+    with reading(folder.path):
+        return _payload(folder)
+
+
+def _payload(folder: RunFolder) -> dict[str, Any]:
     about = read_json(folder.path / "report.json")
     inputs = read_json(folder.path / "inputs.json")
     track = Trajectory.load(folder.path)

@@ -27,13 +27,12 @@ from interplay.runs.settings import Settings
 from interplay.runs.stages import (
     Context,
     States,
-    choose_device,
     find_states,
+    models_of,
     quiet_libraries,
     refuse_noise_before_training,
     train,
 )
-from interplay.runs.states import Models, Source
 from interplay.runs.task_tables import task_frame
 from interplay.runs.tasks import measure_tasks, read_extra
 from interplay.scoring.models import load_tokenizer
@@ -105,8 +104,8 @@ def help_run(path: Path, progress: Progress | None = None) -> None:
 
 @contextlib.contextmanager
 def _at_work(settings: Settings, path: Path, progress: Progress, share: Share | None) -> Generator[Context]:
-    folder, model = RunFolder(path), settings.model
-    models = Models(choose_device(model.device), Source(model.name, model.revision, model.dtype))
+    folder = RunFolder(path)
+    models = models_of(settings)
 
     def waiting(owner: Owner) -> None:
         progress.say(f"waiting for {owner}, which works on {str(path)!r} too")

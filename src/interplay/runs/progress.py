@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator
 
 from interplay.data.words import ascii_safe
+from interplay.secrets import redact
 
 Advance = Callable[..., None]
 
@@ -34,7 +35,7 @@ class Progress:
     def say(self, line: str) -> None:
         """One line for the user, on stderr; names of others cannot command the terminal."""
         if not self.quiet:
-            print(ascii_safe(line), file=sys.stderr, flush=True)
+            print(ascii_safe(redact(line)), file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
     def phase(self, name: str, total: int | None = None) -> Generator[Advance]:
@@ -72,9 +73,9 @@ class Progress:
 
             def advance(done: int | None = None, note: str = "") -> None:
                 if done is None:
-                    bar.update(task, advance=1, note=ascii_safe(note))
+                    bar.update(task, advance=1, note=ascii_safe(redact(note)))
                 else:
-                    bar.update(task, completed=done, note=ascii_safe(note))
+                    bar.update(task, completed=done, note=ascii_safe(redact(note)))
 
             yield advance
 

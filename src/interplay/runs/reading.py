@@ -10,10 +10,17 @@ from typing import Any
 
 import yaml
 
-from interplay.data.words import short
+from interplay.bounded import read_bytes
+from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError
 
 MAX_VALUES = 10_000  # the longest settings have some 80 values; an alias bomb has 10^9 [ours]
+MAX_BYTES = 1 << 20  # of a settings file; those of a run have 3 KB [ours]
+MAX_DIGITS = 300  # of a whole number; a float64 has no more, and Python refuses to write out 4300 [ours]
+
+# What PyYAML raises for text that is no YAML or no value of the tag it claims: its own error, and, for an empty `!!int`, a
+# `!!bool maybe`, a `!!timestamp x` or a year 0, what its Python stumbles over.
+_UNREADABLE = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -36,15 +43,21 @@ class _UniqueKeys(yaml.SafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; InterplayError in one line for anything else."""
     try:
-        raw = parse_yaml(path.read_text(encoding="utf-8"))
+        raw = parse_yaml(read_bytes(path, MAX_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise InterplayError(f"no settings file at {str(path)!r}: give a YAML file") from None
-    except (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
+    except (OSError, *_UNREADABLE) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else _reason(error)
         raise InterplayError(f"cannot read settings {str(path)!r}: {reason}") from error
     if not isinstance(raw, dict):
         raise InterplayError(f"settings {str(path)!r} hold {type(raw).__name__}, expected a mapping of keys")
     return raw
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, on one line; PyYAML's own are understood without their type."""
+    said = ascii_safe(" ".join(str(error).split()))[:200]
+    return said if isinstance(error, (yaml.YAMLError, OSError, ValueError)) else f"{type(error).__name__} {said}"
 
 
 def parse_yaml(text: str) -> Any:
@@ -59,7 +72,8 @@ def parse_yaml(text: str) -> Any:
 
 
 def refuse_odd(value: Any) -> None:
-    """Refuse what no setting can be: more values than MAX_VALUES (aliases are counted unfolded), NUL, half a surrogate pair.
+    """Refuse what no setting can be: more values than MAX_VALUES (aliases are counted unfolded), NUL, half a surrogate pair,
+    whole numbers of hundreds of digits.
 
     >>> refuse_odd({"name": "a\\0b"})
     Traceback (most recent call last):
@@ -79,6 +93,8 @@ def refuse_odd(value: Any) -> None:
             odd = next((c for c in item if c == "\0" or "\ud800" <= c <= "\udfff"), None)
             if odd is not None:
                 raise InterplayError(f"settings hold the character {odd!a} in {short(item)}: remove it")
+        elif isinstance(item, int) and abs(item) >= 10**MAX_DIGITS:
+            raise InterplayError(f"settings hold a whole number of more than {MAX_DIGITS} digits: give a smaller one")
 
 
 def override(raw: dict[str, Any], assignment: str) -> dict[str, Any]:
@@ -95,7 +111,7 @@ def override(raw: dict[str, Any], assignment: str) -> dict[str, Any]:
         raise InterplayError(f"--set {short(assignment)}: write it as section.key=value")
     try:
         value = parse_yaml(text) if text.strip() else ""
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+    except _UNREADABLE:
         value = text
     if isinstance(value, dict) and (not text.lstrip().startswith("{") or text.strip() == "{text}"):
         value = text

@@ -14,6 +14,7 @@ from interplay.data.sources import FORM_NAMES
 from interplay.data.template import PromptTemplate
 from interplay.data.words import MAX_WORDS, MOST_WORDS, short
 from interplay.errors import InterplayError
+from interplay.scoring.placement import DEVICE_MAPS, SPREAD, Placement
 
 
 class _Strict(BaseModel):
@@ -29,6 +30,25 @@ class ModelSettings(_Strict):
         "float32", description="of scoring; 16-bit rounding looks like noise interactions"
     )
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto takes a GPU when there is one")
+    device_map: Literal[DEVICE_MAPS] | None = Field(  # ty: ignore[invalid-type-form]
+        None,
+        description="for a model larger than a device: auto, balanced, balanced_low_0, sequential spread its layers over GPUs, "
+        "memory and disk; cpu and disk keep them there and fetch one at a time; null: all of it on device",
+    )
+    max_memory: dict[str, str | int] | None = Field(
+        None,
+        description="what each device may hold of the weights under device_map: {'0': 60GiB, cpu: 100GiB}; null: what is free",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "ModelSettings":
+        if self.device_map in SPREAD and self.device != "auto":
+            raise ValueError(f"model.device_map {self.device_map} chooses devices itself: set model.device to auto")
+        try:
+            Placement(device_map=self.device_map, max_memory=self.max_memory)
+        except InterplayError as error:
+            raise ValueError(f"model: {error}") from None
+        return self
 
 
 class DataSettings(_Strict):
@@ -281,6 +301,10 @@ class Settings(_Strict):
             )
         if self.training is not None and self.checkpoints.folder is not None:
             raise ValueError("training and checkpoints.folder exclude each other: remove one")
+        if self.training is not None and self.model.device_map is not None:
+            raise ValueError(
+                "model.device_map is for scoring: train with your own tools and give checkpoints.folder, or remove it"
+            )
         if self.training is not None and not self.data.has_train:
             raise ValueError("training needs data.train: name the rows to train on")
         few = self.prompt.few_shot or self.controls.few_shot or any(b.few_shot for b in self.baseline)

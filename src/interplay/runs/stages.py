@@ -76,6 +76,13 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
+def models_of(settings: Settings) -> Models:
+    """Where the models of a run are loaded, and how."""
+    model = settings.model
+    main = Source(model.name, model.revision, model.dtype)
+    return Models(choose_device(model.device), main, device_map=model.device_map, max_memory=model.max_memory)
+
+
 def train(context: Context, inputs: Inputs, tokenizer) -> None:
     """Fine-tune, unless the run folder holds the whole training already."""
     settings, folder = context.settings, context.folder.checkpoints

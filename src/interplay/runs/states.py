@@ -36,12 +36,13 @@ class Models:
     """Opens model states on one device. A base is loaded when it is first needed.
 
     Args:
+        placement: `device_map` and `max_memory` of `load_model`, for every base.
         main: the model a run is about, kept once it is loaded. Of all others (a baseline LLM, the main one in a second
             precision) one at a time is in memory beside it.
     """
 
-    def __init__(self, device: str, main: Source) -> None:
-        self.device, self.main = device, main
+    def __init__(self, device: str, main: Source, **placement: Any) -> None:
+        self.device, self.main, self.placement = device, main, placement
         self._loaded: dict[Source, LoadedModel] = {}
 
     def base(self, source: Source) -> LoadedModel:
@@ -50,7 +51,7 @@ class Models:
             if source != self.main:
                 self.drop_others()  # before, not after: three at once may be one too many
             self._loaded[source] = load_model(
-                source.name, dtype=source.dtype, device=self.device, revision=source.revision
+                source.name, dtype=source.dtype, device=self.device, revision=source.revision, **self.placement
             )
         return self._loaded[source]
 

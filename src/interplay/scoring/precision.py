@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
+from interplay.scoring.placement import input_device
+
 if TYPE_CHECKING:
     import torch
 
@@ -30,9 +32,8 @@ def is_narrow(model: Any) -> bool:
 
 def is_rounded(model: Any) -> bool:
     """Whether products take operands of fewer digits than float32: 16-bit weights, or TF32 or bfloat16 switched on in PyTorch."""
-    weight = next(model.parameters())
     cuda, cpu = _settings()
-    backend = cuda if weight.device.type == "cuda" else cpu
+    backend = cuda if input_device(model).type == "cuda" else cpu
     return is_narrow(model) or (backend is not None and backend.fp32_precision in ("tf32", "bf16"))
 
 
@@ -92,6 +93,19 @@ def product_float32(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tens
     return linear(x.float(), weight.float(), None if bias is None else bias.float())
 
 
+def dtype_advice(dtype: str) -> str:
+    """What to do about scores that are not finite, by the dtype they were computed in: the end of a one-line message.
+
+    >>> print(dtype_advice("float16"))
+    float16 holds nothing above 65504, which this model's activations or weights exceed: use bfloat16 or float32
+    >>> print(dtype_advice("float32"))
+    check its weights for NaN or infinity, and the dtype
+    """
+    if dtype == "float16":
+        return "float16 holds nothing above 65504, which this model's activations or weights exceed: use bfloat16 or float32"
+    return "check its weights for NaN or infinity, and the dtype"
+
+
 @contextlib.contextmanager
 def wide_residual(model: Any, product: Product | None = None) -> Generator[bool]:
     """Evaluate a 16-bit model with a float32 residual stream; yields whether that is on (a wide model is left alone).
@@ -114,13 +128,15 @@ def _mode(product: Product):
 
     narrow = (torch.bfloat16, torch.float16)
     # What mixes a weight with the stream and insists on one dtype, or hands on the weight's.
-    widened = (functional.embedding, functional.layer_norm, functional.rms_norm, torch.addmm, torch.matmul, torch.bmm)
+    widened = (functional.layer_norm, functional.rms_norm, torch.addmm, torch.matmul, torch.bmm)
 
     class WideResidual(TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):
             kwargs = kwargs or {}
             if func is functional.linear:
                 return product(*_arguments(*args, **kwargs))
+            if func is functional.embedding:  # what is looked up is widened, not the whole table
+                return _widen(func(*args, **kwargs), narrow)
             if func in widened:
                 args = [_widen(a, narrow) for a in args]
                 kwargs = {key: _widen(a, narrow) for key, a in kwargs.items()}

@@ -11,6 +11,8 @@ from collections.abc import Generator
 from functools import cache
 from typing import Any
 
+from interplay.scoring.placement import input_device
+
 
 @cache
 def _slow_here() -> bool:
@@ -33,8 +35,9 @@ def fast_products(model: Any) -> Generator[bool]:
     """Linear layers of a float32 model on an AMD CPU through oneDNN; yields whether that is on. No gradients through it."""
     import torch
 
-    weight = next(model.parameters())
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or not _slow_here():
+    # Where it is computed, not where the first weight lies: an offloaded one is on no device until its layer runs.
+    device, dtype = input_device(model), next(model.parameters()).dtype
+    if device.type != "cpu" or dtype != torch.float32 or not _slow_here():
         yield False
         return
     with _mode():

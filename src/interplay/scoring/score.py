@@ -21,7 +21,14 @@ from interplay.scoring.forward import row_answers
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
 from interplay.scoring.noise import noise_warning
-from interplay.scoring.precision import exact_products, is_narrow, is_rounded, product_float32, wide_residual
+from interplay.scoring.precision import (
+    dtype_advice,
+    exact_products,
+    is_narrow,
+    is_rounded,
+    product_float32,
+    wide_residual,
+)
 from interplay.scoring.products import fast_products
 from interplay.scoring.trie import supports_trie, trie_answers
 
@@ -248,7 +255,7 @@ def _unit(
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InterplayError(
             f"sample {prepared.sample.id!r}: the model gives a score of {values[bad]} for coalition {chosen[bad]}; "
-            "check its weights for NaN or infinity, and the dtype"
+            + dtype_advice(str(next(model.parameters()).dtype).removeprefix("torch."))
         )
     # Root mean square rather than sd about the mean: a constant offset between two evaluations is noise as well.
     sigma = float(np.sqrt(np.mean((plain - values[picks]) ** 2))) if noisy else float("nan")

@@ -9,12 +9,13 @@ import contextlib
 import copy
 from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interplay.scoring.forward import evaluating, tokens_per_pass
 from interplay.scoring.logodds import Question, Questions
+from interplay.scoring.placement import input_device, is_spread
 from interplay.scoring.plan import Plan, branch_order, cut, kept_words, level_bounds, make_plan
 
 if TYPE_CHECKING:
@@ -27,23 +28,30 @@ _current: ContextVar["_Masks | None"] = ContextVar("interplay_trie", default=Non
 
 
 class _Masks:
-    """A plan on a device, with the visibility mask of each level per sliding window."""
+    """A plan on the devices of a model's layers, with the visibility mask of each level per sliding window."""
 
-    def __init__(self, plan: Plan, device: Any) -> None:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._paths: dict[tuple[int, torch.device], torch.Tensor] = {}
+        self._visible: dict[tuple[int, int | None, int, int, torch.device], torch.Tensor] = {}
+
+    def path(self, index: int, device: "torch.device") -> "torch.Tensor":
+        """Positions of each branch's own tokens at a level."""
         import torch
 
-        self.plan = plan
-        self.device = device
-        self.paths = [torch.from_numpy(level.path).to(device) for level in plan.levels]
-        self._visible: dict[tuple[int, int | None, int, int], torch.Tensor] = {}
+        if (index, device) not in self._paths:
+            self._paths[index, device] = torch.from_numpy(self.plan.levels[index].path).to(device)
+        return self._paths[index, device]
 
-    def visible(self, index: int, window: int | None, cached: int, groups: int) -> "torch.Tensor":
+    def visible(
+        self, index: int, window: int | None, cached: int, groups: int, device: "torch.device"
+    ) -> "torch.Tensor":
         """`Plan.visible` for the query heads of one group one after the other: [groups * size, cached + path length]."""
         import torch
 
-        key = (index, window, cached, groups)
+        key = (index, window, cached, groups, device)
         if key not in self._visible:
-            seen = torch.from_numpy(self.plan.visible(index, window, cached)).to(self.device)
+            seen = torch.from_numpy(self.plan.visible(index, window, cached)).to(device)
             self._visible[key] = seen.repeat(groups, 1)
         return self._visible[key]
 
@@ -68,9 +76,10 @@ def _attention(
         # and every kernel of scaled_dot_product_attention may be used (grouped heads have one of their own only).
         q = query[0, :, here].reshape(shared, groups, rows, size, width).permute(2, 0, 1, 3, 4)
         q = q.reshape(rows, shared, groups * size, width)
-        k = _along(key, masks.paths[index], cached)
-        v = _along(value, masks.paths[index], cached)
-        out = _attend(q, k, v, masks.visible(index, sliding_window, cached, groups), scaling, softcap)
+        path = masks.path(index, query.device)
+        k, v = _along(key, path, cached), _along(value, path, cached)
+        seen = masks.visible(index, sliding_window, cached, groups, query.device)
+        out = _attend(q, k, v, seen, scaling, softcap)
         out = out.reshape(rows, shared, groups, size, width).permute(1, 2, 0, 3, 4)
         output[0, :, here] = out.reshape(heads, rows * size, width)
     return output.transpose(1, 2).contiguous(), None
@@ -179,7 +188,7 @@ def trie_answers(
     n, length = len(spans), len(input_ids)
     chosen = np.arange(1 << n, dtype=np.uint64) if coalitions is None else np.asarray(coalitions, dtype=np.uint64)
     prefix = min(spans[0][0], length - 1)
-    device = next(model.parameters()).device
+    device = input_device(model)
     order, fresh = branch_order(kept_words(chosen, n))
     sizes = [b - a for a, b in level_bounds(spans, length, prefix)]
     sizes[-1] += len(question.prefixes) - 1
@@ -210,7 +219,7 @@ def _prefix_cache(model, ids: Sequence[int], device, cache_class):
         return None
     cache = cache_class(config=model.config.get_text_config())
     plan = make_plan(ids, [], 0, np.zeros(1, dtype=np.uint64))
-    token = _current.set(_Masks(plan, device))
+    token = _current.set(_Masks(plan))
     try:
         model(
             input_ids=torch.tensor([list(ids)], device=device),
@@ -228,14 +237,16 @@ def _score_plan(model, plan: Plan, past, question: Question | Questions, device)
     """The answers of the plan's coalitions by one packed pass; the head runs on the leaves only."""
     import torch
 
-    token = _current.set(_Masks(plan, device))
+    leaves = torch.from_numpy(plan.leaves.reshape(-1))
+    token = _current.set(_Masks(plan))
     try:
         logits = model(
             input_ids=torch.from_numpy(plan.ids)[None].to(device),
             position_ids=torch.from_numpy(plan.positions)[None].to(device),
             past_key_values=past,
             use_cache=past is not None,
-            logits_to_keep=torch.from_numpy(plan.leaves.reshape(-1)).to(device),
+            # The head of a model that is spread may be on another device than the ids; a CPU index fits all (`Placement.settle`).
+            logits_to_keep=leaves if is_spread(model) else leaves.to(device),
         ).logits[0]
     finally:
         _current.reset(token)

@@ -35,11 +35,10 @@ def _knock(address: str) -> None:
 class Scorer:
     """What runs in an actor: a place to load models, and the state that is open there."""
 
-    def __init__(self, device: str, main: Any) -> None:
-        from interplay.runs.stages import choose_device
-        from interplay.runs.states import Models
+    def __init__(self, settings: "Settings") -> None:
+        from interplay.runs.stages import models_of
 
-        self.models = Models(choose_device(device), main)
+        self.models = models_of(settings)
         self._open = contextlib.ExitStack()
         self._state: Any = None
         self._model: Any = None
@@ -84,8 +83,6 @@ class Cluster:
     def __enter__(self) -> "Cluster":
         import logging
 
-        from interplay.runs.states import Source
-
         ray = self.ray
         if not ray.is_initialized():
             try:
@@ -107,15 +104,13 @@ class Cluster:
         nodes = sum(bool(node["Alive"]) for node in ray.nodes())
         gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
         count = self.count or gpus or max(1, nodes)
-        model = self.settings.model
         kind = ray.remote(
             num_cpus=cpus // count,  # which is also the threads Ray gives it; 0 where actors must share cores
             num_gpus=gpus / count if gpus < count else 1,
             max_restarts=RESTARTS,
             max_task_retries=RETRIES,
         )(Scorer)
-        main = Source(model.name, model.revision, model.dtype)
-        self.actors = [kind.remote(model.device, main) for _ in range(count)]
+        self.actors = [kind.remote(self.settings) for _ in range(count)]
         self.say(f"Ray: {count} actor{'s' if count > 1 else ''} on {nodes} node{'s' if nodes > 1 else ''}")
         return self
 

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from interplay.scoring.forward import evaluating, tokens_per_pass
+from interplay.scoring.placement import input_device
 from interplay.scoring.products import fast_products
 from interplay.task.passes import batches, padded
 
@@ -53,7 +54,7 @@ def greedy(
     import torch
 
     core = _core(model)
-    device = next(core.parameters()).device
+    device = input_device(core)
     pad = stop[0] if stop else 0
     answers: list[tuple[int, ...]] = [()] * len(prompts)
     limit, done = tokens_per_pass(device, batch_tokens), 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interplay.scoring.forward import evaluating, last_logits, tokens_per_pass
+from interplay.scoring.placement import input_device
 from interplay.scoring.products import fast_products
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def vocabulary(model) -> int:
 
 def budgets(model, batch_tokens: int | None = None) -> tuple[int, int]:
     """Tokens and positions with logits that one forward pass of this model may have."""
-    device = next(model.parameters()).device
+    device = input_device(model)
     return tokens_per_pass(device, batch_tokens), max(1, MAX_LOGITS // vocabulary(model))
 
 
@@ -85,7 +86,7 @@ def target_logprobs(
     """
     import torch
 
-    device = next(model.parameters()).device
+    device = input_device(model)
     keep = max(len(t) for _, t in items) + 1
     ids, mask = padded([[*p, *t] for p, t in items])
     with evaluating(model), fast_products(model):

@@ -104,9 +104,11 @@ def finetune(
     done = folder / "training_log.json"
     if done.exists():
         _remove_resume_files(folder)
-        return json.loads(done.read_text())
+        return json.loads(done.read_text(encoding="utf-8"))
     last = _last_whole(folder)
-    state: dict[str, Any] = json.loads((last / "trainer_state.json").read_text()) if last else {"global_step": 0}
+    state: dict[str, Any] = (
+        json.loads((last / "trainer_state.json").read_text(encoding="utf-8")) if last else {"global_step": 0}
+    )
     # Resumed behind its last step, the Trainer would make another one.
     history = (
         state["log_history"]
@@ -119,7 +121,7 @@ def finetune(
         if "loss" in entry
     ]
     partial = done.with_suffix(".tmp")
-    partial.write_text(json.dumps(log, indent=1) + "\n")
+    partial.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
     partial.replace(done)
     # After the log: the other way round a kill in between would leave checkpoints that nothing can be resumed from.
     _remove_resume_files(folder)
@@ -287,8 +289,8 @@ def _last_whole(folder: Path) -> Path | None:
     ours = [p for p in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
     for checkpoint in sorted(ours, key=lambda p: int(p.name.rpartition("-")[2])):
         try:
-            json.loads((checkpoint / "trainer_state.json").read_text())
-        except (OSError, ValueError):
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # not every OSError: a network folder may be back in a moment
             shutil.rmtree(checkpoint)
             continue
         if (checkpoint / "optimizer.pt").exists() and (checkpoint / "rng_state.pth").exists():

@@ -1,0 +1,126 @@
+"""The soak: `python -m soak [--only kills,faults,fuzz] [--kills 120] [--minutes 10] [--write docs/reliability.md]`.
+
+Half an hour for 120 kills and 300 deaths on two idle cores, and the minutes of fuzzing.
+
+Prints a table for each part; with --write they take their places between `<!-- table NAME -->` and `<!-- end -->` in that page,
+and everything around them stays. It stops at the first folder that differs, keeps it, says where, and exits with 1.
+"""
+
+import argparse
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.bench import machine, table
+from benchmarks.section import Section
+
+PARTS = ("kills", "faults", "fuzz")
+
+
+def text_of(part: Section) -> str:
+    """A table and its notes, as they stand between the markers.
+
+    >>> print(text_of(Section("a title", [{"kills": 120}], ["A note."])))
+    | kills |
+    | ----: |
+    |   120 |
+    <BLANKLINE>
+    A note.
+    """
+    return "\n\n".join(["\n".join(table(part.rows)), *part.notes])
+
+
+def has_workers() -> bool:
+    """Whether this version runs on several processes, so that one of them can be killed."""
+    import typer
+
+    from interplay.cli.app import app
+
+    run = typer.main.get_command(app).commands["run"]  # ty: ignore[unresolved-attribute]
+    return any("--workers" in parameter.opts for parameter in run.params)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the parts, print and write their tables; 0 when everything held."""
+    parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--only", metavar="NAME,..", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--kills", type=int, default=120, help="random kills at least; default 120")
+    parser.add_argument(
+        "--deaths", type=int, default=300, help="at a spread of so many events; default 300, 0: every one"
+    )
+    parser.add_argument("--errors", type=int, default=40, help="events a disk error is tried at, for each; default 40")
+    parser.add_argument("--minutes", type=float, default=10, help="of fuzzing; default 10")
+    parser.add_argument("--seed", type=int, default=0, help="of the random kills")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this page as well")
+    asked = parser.parse_args(arguments)
+    names = asked.only.split(",")
+    if unknown := [name for name in names if name not in PARTS]:
+        parser.error(f"no part {unknown[0]!r}: choose from {', '.join(PARTS)}")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    root = Path(tempfile.mkdtemp(prefix="soak-")).resolve()
+    try:
+        found = _parts(names, asked, root)
+    except Exception as error:
+        from soak.job import Broken
+
+        if not isinstance(error, Broken):
+            raise
+        print(f"BROKEN: {error}", file=sys.stderr)
+        return 1
+    shutil.rmtree(root)
+    if asked.write is not None:
+        _write(asked.write, found)
+    return 0
+
+
+def _parts(names: list[str], asked: argparse.Namespace, root: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    # The command with its sizes, so that a table tells how to make it again though others came from another call.
+    command = (
+        f"python -m soak --only {','.join(names)} --kills {asked.kills} --deaths {asked.deaths} --errors {asked.errors}"
+    )
+    command += f" --minutes {asked.minutes:g} --seed {asked.seed}"
+
+    def show(name: str, make: Callable[[], Section]) -> None:
+        start = time.monotonic()
+        part = make()
+        found[name] = text_of(part) + f"\n\nFrom `{command}`."
+        print(f"\n## {part.title} ({(time.monotonic() - start) / 60:.0f} minutes)\n\n{found[name]}\n", flush=True)
+
+    found["machine"] = "\n\n".join(machine(1))
+    print(found["machine"], flush=True)
+    if {"kills", "faults"} & set(names):
+        from soak import faults, kills
+        from soak.job import job
+
+        with job(root) as made:
+            if "kills" in names:
+                show("kills", lambda: kills.section(made, asked.kills, seed=asked.seed, workers=has_workers()))
+            if "faults" in names:
+                show("deaths", lambda: faults.deaths(made, asked.deaths or None))
+                show("errors", lambda: faults.errors(made, asked.errors))
+    if "fuzz" in names and importlib.util.find_spec("soak.fuzz") is not None:
+        from soak import fuzz
+
+        show("fuzz", lambda: fuzz.section(asked.minutes))
+    return found
+
+
+def _write(page: Path, found: dict[str, str]) -> None:
+    from interplay.atomic import write_text
+    from studies.stopping.report import put
+
+    text = page.read_text(encoding="utf-8")
+    for name, part in found.items():
+        text = put(text, name, part)
+    write_text(page, text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""The entry point: what the verbs raise becomes one line on stderr and an exit code. Which verbs there are is `app.py`'s."""
+
+import errno
+import io
+import os
+import sys
+from typing import Any, NoReturn
+
+import typer
+
+from interplay.cli.app import app
+from interplay.errors import InterplayError
+
+_LONGEST = 2000  # characters of an error: what was given may be a megabyte [ours]
+
+# typer carries a click of its own since 0.20 and used the installed one before: the base of its errors is found either way.
+_USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def main() -> None:
+    """Entry point: one line on stderr and exit code 2 for what the user can mend, 130 when interrupted."""
+    from interplay.cli.show import printable
+    from interplay.secrets import redact
+
+    def stop(message: str, code: int = 2) -> NoReturn:
+        line = printable(redact(message))
+        print(f"interplay: {line[:_LONGEST] + ('…' if len(line) > _LONGEST else '')}", file=sys.stderr)
+        sys.exit(code)
+
+    odd = next((a for a in sys.argv[1:] if any("\ud800" <= c <= "\udfff" for c in a)), None)
+    if odd is not None:
+        stop(f"the argument {odd!a} is not UTF-8 text: give it in UTF-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal gets ? for what it cannot draw, not a traceback
+    try:
+        # Without arguments, the help; as an exit code of ours, since typer calls it an error and has changed its mind before.
+        code = app(["--help"] if len(sys.argv) == 1 else None, standalone_mode=False)
+        sys.stdout.flush()
+    except InterplayError as error:
+        stop(str(error))
+    except _USAGE_ERROR as error:
+        stop(f"{error.format_message()} (see interplay --help)")
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except SystemExit as stopped:  # 1 is typer's answer to a closed pipe, before it reaches us
+        sys.exit(0 if stopped.code == 1 else stopped.code)
+    except BrokenPipeError:
+        # The reader of stdout went away, which is its right; what is buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        from interplay.atomic import LOST
+        from interplay.data.words import short
+
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            stop(f"{error.strerror}: {short(error.filename)}; give another path")
+        if error.errno not in LOST:
+            raise
+        stop(f"{error.strerror}{f': {error.filename}' if error.filename else ''}; make room or choose another folder")
+    except (RuntimeError, MemoryError) as error:
+        if type(error).__name__ not in ("OutOfMemoryError", "MemoryError"):
+            raise
+        stop("out of memory: lower training.batch_size or scoring.batch_tokens, or take a smaller model")
+    if code == 130:
+        verb = sys.argv[1] if len(sys.argv) > 1 else ""
+        measures = verb == "recommend" and any(a.startswith("--base") for a in sys.argv)
+        goes_on = measures or verb in ("demo", "run", "track", "merge")
+        stop("stopped" + ("; what is finished stays, the same command goes on from there" if goes_on else ""), 130)
+    sys.exit(code if isinstance(code, int) else 0)

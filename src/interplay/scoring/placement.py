@@ -1,0 +1,344 @@
+"""Where the weights of a model lie: on one device, spread over several, offloaded to memory or disk, or cut up among processes.
+
+transformers and accelerate do all of it (`device_map`, tensor-parallel plans); this module says what they are asked for, and
+what scoring must know afterwards: on which device ids go in, and what the real bytes of a weight are. It is not about talk
+between processes (`parallel.py`) and loads nothing itself (`models.py`).
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interplay.errors import InterplayError
+
+if TYPE_CHECKING:
+    import torch
+
+SPREAD = (
+    "auto",
+    "balanced",
+    "balanced_low_0",
+    "sequential",
+)  # transformers' own ways to fill devices one after the other
+APART = ("cpu", "disk")  # ours: the decoder layers lie there and visit the device one at a time
+DEVICE_MAPS = (*SPREAD, *APART)
+_SIZE = re.compile(r"[0-9]+(\.[0-9]+)?[KMG]i?B")  # as accelerate reads them, which is slow to import
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a model is laid out.
+
+    device          where all of it goes; of the maps `cpu` and `disk` where it is computed, the others choose by themselves
+    device_map      one of `DEVICE_MAPS`, or None: everything on `device`
+    max_memory      bytes a device may hold ("20GiB" or a number) by GPU number or "cpu"; what fits nowhere stays on disk
+    tensor_parallel cut each layer up among the processes of torchrun
+
+    >>> Placement(device_map="auto", max_memory={"0": "20GiB", "cpu": "60GiB"}).limits()
+    {0: '20GiB', 'cpu': '60GiB'}
+    >>> Placement(device_map="everywhere")
+    Traceback (most recent call last):
+        ...
+    interplay.errors.InterplayError: unknown device_map 'everywhere': choose one of auto, balanced, balanced_low_0, sequential, cpu, disk
+    """
+
+    device: str = "cpu"
+    device_map: str | None = None
+    max_memory: Mapping[Any, str | int] | None = None  # Any: a Mapping of str is none of str | int
+    tensor_parallel: bool = False
+
+    def __post_init__(self) -> None:
+        if self.device_map is not None and self.device_map not in DEVICE_MAPS:
+            raise InterplayError(f"unknown device_map {self.device_map!r}: choose one of {', '.join(DEVICE_MAPS)}")
+        if self.tensor_parallel and self.device_map is not None:
+            raise InterplayError(
+                f"tensor_parallel and device_map {self.device_map!r} exclude each other: tensor_parallel gives each process "
+                "its own device; remove one"
+            )
+        if self.max_memory is not None and self.device_map not in SPREAD:
+            raise InterplayError(f"max_memory is read with device_map {', '.join(SPREAD)} only: set one, or remove it")
+        self.limits()
+
+    @property
+    def alone(self) -> bool:
+        """Whether the whole model lies on one device of this process."""
+        return self.device_map is None and not self.tensor_parallel
+
+    def limits(self) -> dict[str | int, str | int] | None:
+        """`max_memory` as accelerate takes it: GPUs by number. InterplayError for what is no device or no size."""
+        if self.max_memory is None:
+            return None
+        found: dict[str | int, str | int] = {}
+        for key, size in self.max_memory.items():
+            device = int(key) if str(key).isdecimal() else key
+            if not (isinstance(device, int) or device in ("cpu", "mps")):
+                raise InterplayError(f"max_memory names {key!r}: name a GPU by its number, or cpu")
+            if not (isinstance(size, int) or _SIZE.fullmatch(size)):
+                raise InterplayError(f"max_memory {key}: {size!r} is no size: write 20GiB, or bytes")
+            found[device] = size
+        return found
+
+    def options(self, source: str, revision: str | None) -> dict[str, Any]:
+        """What `from_pretrained` is told beside the name, the dtype and what is refused."""
+        if self.tensor_parallel:
+            return _cut_up(source, revision)
+        if self.device_map is None:
+            return {}
+        limits = self.limits()
+        chosen = self.device_map if self.device_map in SPREAD else _layers_apart(source, revision, self)
+        # Weights that transformers converts on loading (experts of a mixture) cannot be read from the model's own files.
+        folder = tempfile.mkdtemp(prefix="interplay-offload-")
+        return {"device_map": chosen, "offload_folder": folder} | ({} if limits is None else {"max_memory": limits})
+
+    def discard(self, options: Mapping[str, Any]) -> None:
+        """Take back what `options` made, when nothing was loaded."""
+        if (folder := options.get("offload_folder")) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def settle(self, model: Any, options: Mapping[str, Any]) -> None:
+        """Put the loaded model where it belongs, if it is not there, and see to what was made for its sake."""
+        if self.device_map is None and not is_cut_up(model):  # torchrun may have started one process only
+            model.to(self.device)
+        if (folder := options.get("offload_folder")) is not None:
+            if os.listdir(folder):
+                weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
+            else:
+                os.rmdir(folder)
+        for hook in _hooks(model):
+            # The hidden states that `logits_to_keep` chooses from may lie on another GPU than the ids. An index on the CPU
+            # fits all of them, unless the hook moves it to the first.
+            skipped = hook.skip_keys or ()
+            hook.skip_keys = {*((skipped,) if isinstance(skipped, str) else skipped), "logits_to_keep"}
+
+
+def _hooks(module: Any) -> list[Any]:
+    """accelerate's hooks on one module that move what goes in."""
+    hook = getattr(module, "_hf_hook", None)
+    return [h for h in getattr(hook, "hooks", (hook,)) if hasattr(h, "execution_device")]
+
+
+def is_spread(model: Any) -> bool:
+    """Whether hooks move tensors between devices while the model runs.
+
+    >>> import torch
+    >>> is_spread(torch.nn.Linear(2, 2))
+    False
+    """
+    core = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return bool(_hooks(core))
+
+
+def input_device(model: Any) -> "torch.device":
+    """The device that token ids go to: that of the embeddings, or where they are computed if their weights are offloaded.
+
+    A module that does not say what its embeddings are is on one device, that of its first weight.
+
+    >>> import torch
+    >>> input_device(torch.nn.Linear(2, 2))
+    device(type='cpu')
+    """
+    import torch
+
+    embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    weight = next(model.parameters()) if embeddings is None else embeddings.weight
+    if weight.is_meta:
+        for hook in _hooks(embeddings):
+            if hook.execution_device is not None:
+                return torch.device(hook.execution_device)
+    return weight.device
+
+
+def whole_tensors(model: Any) -> "Iterator[tuple[str, torch.Tensor]]":
+    """Names and real tensors of a model in the order of the names, one in memory at a time where they are offloaded or cut up.
+
+    Of a model that is cut up among processes, all of them must go through it together.
+    """
+    state = model.state_dict()
+    for name in sorted(state):
+        tensor = state[name]
+        if tensor.is_meta:
+            from transformers.integrations.accelerate import load_offloaded_parameter
+
+            tensor = load_offloaded_parameter(model, name)
+        elif hasattr(tensor, "full_tensor"):  # a DTensor
+            tensor = tensor.full_tensor()
+        yield name, tensor
+
+
+@contextlib.contextmanager
+def without_map(model: Any) -> Generator[None]:
+    """Hide from peft that the model is spread: it would take all hooks off and spread the model anew, in its own way."""
+    found = model.__dict__.pop("hf_device_map", None)
+    try:
+        yield
+    finally:
+        if found is not None:
+            model.hf_device_map = found
+
+
+@contextlib.contextmanager
+def gradients_restored(model: Any) -> Generator[None]:
+    """Put back which weights need gradients, also where a hook has made new parameters of them since.
+
+    Not only for tidiness: PyTorch multiplies by a weight that needs gradients in another way, and rounds differently.
+    """
+    before = [(m, name, p.requires_grad) for m in model.modules() for name, p in m._parameters.items() if p is not None]
+    try:
+        yield
+    finally:
+        for module, name, needed in before:
+            module._parameters[name].requires_grad_(needed)
+
+
+def adapter_joins(wrapped: Any, path: Path) -> None:
+    """Give an adapter its tensors where its base is offloaded: peft puts them on the device of the base's weights, which is none.
+
+    They go to where their layer is computed and stay there. InterplayError for adapters that need the base's weights
+    themselves (DoRA), or a copy of a module of the base, which are not at hand.
+    """
+    empty = {name for name, tensor in wrapped.named_parameters() if tensor.is_meta and ".default" in name}
+    if not empty:
+        return
+    from accelerate.utils import set_module_tensor_to_device
+    from safetensors import safe_open
+
+    with safe_open(path / "adapter_model.safetensors", framework="pt") as stored:
+        kept = set(stored.keys())
+        for layer_name, layer in wrapped.named_modules():
+            if any(getattr(layer, "use_dora", {}).values()):
+                continue
+            for hook in _hooks(getattr(layer, "base_layer", None)):
+                for name in sorted(n for n in empty if n.startswith(f"{layer_name}.")):
+                    key = name.replace(".default", "", 1)
+                    if key in kept:
+                        set_module_tensor_to_device(wrapped, name, hook.execution_device, value=stored.get_tensor(key))
+                        empty.remove(name)
+    if empty:
+        raise InterplayError(
+            f"the adapter in {path} needs weights of the base that are offloaded ({min(empty)}): DoRA and whole modules "
+            "saved along work on a base that fits its devices; merge it and give the whole model as a checkpoint"
+        )
+
+
+def refuse_uncut(model: Any, config: Mapping[str, Any], path: Path) -> None:
+    """InterplayError for adapters that peft cannot cut up along with their base: all but LoRA without DoRA and whole modules.
+
+    They would fail later, or wait for another process for ever.
+    """
+    if not is_cut_up(model):
+        return
+    odd = {
+        str(config.get("peft_type")): config.get("peft_type") != "LORA",
+        "DoRA": config.get("use_dora"),
+        "modules saved along": config.get("modules_to_save"),
+    }
+    if named := [what for what, there in odd.items() if there]:
+        raise InterplayError(
+            f"the adapter in {path} ({named[0]}) cannot be put on a base that is cut up by tensor_parallel: only plain LoRA "
+            "can; use device_map, or merge it and give the whole model as a checkpoint"
+        )
+
+
+def is_cut_up(model: Any) -> bool:
+    """Whether this process holds parts of the weights only (tensor parallelism).
+
+    >>> import torch
+    >>> is_cut_up(torch.nn.Linear(2, 2))
+    False
+    """
+    return any(hasattr(p, "full_tensor") for p in model.parameters())
+
+
+# ---- device maps of our own ------------------------------------------------------------------------------------------
+
+
+def _outline(source: str, revision: str | None) -> Any:
+    """The model without weights: its modules on the meta device, and its config."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def _layers_apart(source: str, revision: str | None, placement: Placement) -> dict[str, str]:
+    assert placement.device_map is not None
+    return layers_apart(_outline(source, revision), placement.device_map, placement.device)
+
+
+def layers_apart(model: Any, layers: str, rest: str) -> dict[str, str]:
+    """A device map: decoder layers in one place, everything else (embeddings, head, last norm) in another.
+
+    The layers are the blocks that the architecture says may not be split; InterplayError where it says nothing.
+    """
+    kinds = set(model._no_split_modules or ())
+    blocks = [name for name, module in model.named_modules() if type(module).__name__ in kinds and name]
+    if not blocks:
+        raise InterplayError(
+            f"{type(model).__name__} does not say what its layers are: use device_map auto with max_memory instead"
+        )
+
+    def inside(name: str) -> bool:
+        return any(name.startswith(f"{block}.") for block in blocks)
+
+    found = {block: layers for block in blocks if not inside(block)}
+    # Tied weights by each of their names, or accelerate misses the second.
+    named = chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
+    for name, _ in named:
+        if not inside(name):
+            owner = name.rpartition(".")[0]
+            holds_blocks = not owner or any(block.startswith(f"{owner}.") for block in blocks)
+            found[name if holds_blocks else owner] = rest
+    return found
+
+
+# ---- tensor parallelism ----------------------------------------------------------------------------------------------
+
+
+def processes() -> int:
+    """How many processes torchrun, or whoever started this one, has started; 0 where nobody did."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_world_size()
+    return int(os.environ.get("WORLD_SIZE") or 0) if "RANK" in os.environ else 0
+
+
+def _cut_up(source: str, revision: str | None) -> dict[str, Any]:
+    """Options for transformers' own tensor-parallel plan; InterplayError where the model or the processes do not allow it."""
+    world = processes()
+    if not world:
+        raise InterplayError(
+            "tensor_parallel needs several processes and there is one: start it with "
+            "torchrun --nproc-per-node 2 -m interplay ..., or use device_map"
+        )
+    try:
+        from transformers.distributed import DistributedConfig
+    except ImportError as error:
+        raise InterplayError(
+            "tensor_parallel needs transformers 5.17 or newer: update it, or use device_map"
+        ) from error
+    from transformers import AutoConfig
+
+    config: Any = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False).get_text_config()
+    if not getattr(config, "base_model_tp_plan", None):
+        raise InterplayError(
+            f"transformers has no tensor-parallel plan for {config.model_type}: use device_map to spread it over devices"
+        )
+    for field in ("num_attention_heads", "num_key_value_heads"):
+        heads = getattr(config, field, None) or 0
+        if heads % world:
+            raise InterplayError(
+                f"{config.model_type} has {heads} {field}, which do not divide by {world} processes: use a number that "
+                "divides them, or device_map"
+            )
+    return {"distributed_config": DistributedConfig(tp_size=world)}

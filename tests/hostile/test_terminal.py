@@ -1,0 +1,207 @@
+"""Every payload through what the verbs print: no control character reaches a terminal but line ends and our own bold."""
+
+import json
+import re
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hostile import PAYLOADS, SHORT, controls, ids
+from poison import TEXTS, hostile_run
+
+from interplay.cli import picture, show
+from interplay.runs.progress import Progress
+
+BOLD = re.compile("\x1b\\[[01]m")
+COLOUR = re.compile("\x1b\\[[0-9;]*m")  # rich's, for bars
+
+
+@pytest.fixture
+def terminal(monkeypatch, capsys):
+    """stdout and stderr say that they are a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(type(stream), "isatty", lambda self: True)
+
+
+def test_the_check_itself():
+    assert controls("a\x1b[31m\x07\x9b\u202e\r") == ["\x1b", "\x07", "\x9b", "\u202e", "\r"]
+
+
+# ---- the end of a run ------------------------------------------------------------------------------------------------
+
+
+def result(text: str) -> SimpleNamespace:
+    return SimpleNamespace(
+        notes=(text, text),
+        omitted=2,
+        table=[{"step": 0, "eval_loss": 1.0}, {"step": 4}],
+        floor=None,
+        recommendation=SimpleNamespace(step=4, sentence=text),
+        report=Path("runs") / text.replace("\0", "") / "report.html",
+    )
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
+def test_the_end_of_a_run(payload, capsys):
+    show.show_result(result(payload.text))
+    assert not controls(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("payload", SHORT, ids=ids)
+def test_the_end_of_a_run_on_a_terminal(payload, capsys, terminal):
+    show.show_result(result(payload.text))
+    said = capsys.readouterr().out
+    assert "\x1b[1m" in said  # it does write to a terminal here
+    assert not controls(BOLD.sub("", said))
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+ROWS = [{"type": "and", "effect": 0.5}, {"type": "or", "effect": -0.25}]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
+def test_pictures_of_words(payload, capsys):
+    words = [payload.text[:2000], "plain", payload.text[:2000]]
+    picture.draw(words, ROWS, [0b101, 0b011])
+    picture.spell(words, ROWS, [0b101, 0b111])
+    names = picture.spell_words(words)
+    picture.spell_pairs(names, [picture.Pair("and", 0b101, (0.5, 0.1), (True, False), "gone")], 0.5)
+    said = capsys.readouterr().out
+    assert not controls(said)
+    assert "AND" in said
+
+
+def test_pictures_on_a_terminal(capsys, terminal):
+    for payload in SHORT:
+        picture.draw([payload.text, "plain"], ROWS, [0b11, 0b10])
+        picture.spell([payload.text, "plain"], ROWS, [0b11, 0b10])
+    assert not controls(COLOUR.sub("", capsys.readouterr().out))
+
+
+# ---- talk while it works ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
+def test_progress(payload, capsys):
+    progress = Progress(every=0.0)
+    progress.say(payload.text)
+    with progress.phase("phase", 2) as advance:
+        advance(note=payload.text)
+        advance(note=payload.text)
+    assert not controls(capsys.readouterr().err)
+
+
+def test_progress_on_a_terminal(capsys, terminal):
+    progress = Progress()
+    with progress.phase("phase", len(SHORT)) as advance:
+        for payload in SHORT:
+            advance(note=payload.text)
+            progress.say(payload.text)
+    said = capsys.readouterr().err
+    ours = re.compile("\x1b\\[[0-9;?]*[A-Za-z]|\r")  # rich moves the cursor; nothing of the data is such a sequence
+    assert not controls(ours.sub("", said))
+    assert not re.search("\x1b[\\]P_^X]|\x07|[\x80-\x9f]", said)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
+def test_warnings_of_the_callback(payload):
+    """A warning is printed as it is; what it quotes may be a row, or an error's text with a path."""
+    from interplay.hf import InteractionCallback
+
+    callback = InteractionCallback([{"prompt": "a b", "completion": " c"}])
+    callback._warned = set()  # as at the beginning of a training
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        callback._complain(RuntimeError(payload.text), "a reading failed")
+    assert len(caught) == 1
+    assert not controls(str(caught[0].message), allowed="")
+
+
+# ---- verbs on names that are not there -------------------------------------------------------------------------------
+
+VERBS = (
+    ("run", "{}"),
+    ("run", "preset:{}"),
+    ("run", "preset:demo", "--set", "{}"),
+    ("run", "preset:demo", "--set", "name={}", "--set", "training.{}=1"),
+    ("run", "preset:demo", "--set", "data.form={}"),
+    ("report", "{}"),
+    ("card", "{}"),
+    ("card", ".", "--append", "{}"),
+    ("recommend", "{}"),
+    ("recommend", ".", "--base", "{}", "--probes", "{}", "--quiet", "--out", "out"),
+    ("compare", "{}", "{}2"),
+    ("compare", ".", ".", "--axis", "{}"),
+    ("compare", "--group", "{}"),
+    ("export", "{}", "--out", "out", "--format", "none"),
+    ("export", ".", "--out", "out", "--format", "{}"),
+    ("explain", "--model", "{}", "--prompt", "not happy", "--target", "joy"),
+    ("explain", "{}", "{}@0", "--prompt", "not happy", "--target", "joy"),
+    ("explain", "{}/x.gguf", "--prompt", "{}", "--target", "{}"),
+    ("track", "--base", "./{}", "--checkpoints", "{}", "--data", "{}", "--quiet", "--out", "out"),
+    ("{}",),
+    ("report", "--{}"),
+)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=[" ".join(verb) for verb in VERBS])
+def test_a_refusal_is_one_plain_line(verb, call, tmp_path, monkeypatch):
+    """Whatever a name is made of, and wherever it stands: exit code 2, one line, nothing written."""
+    monkeypatch.chdir(tmp_path)
+    odd = []
+    reads_models = verb[0] == "track" or "--probes" in verb  # some fifty milliseconds each
+    for payload in SHORT[::3] if reads_models else SHORT:
+        done = call(*(part.format(payload.text) if "{}" in part else part for part in verb))
+        fine = done.code == 2 and done.out == "" and done.err.startswith("interplay: ") and done.err.count("\n") == 1
+        if payload.text in ("--help",) and done.code == 0:
+            continue  # it is the option that it looks like
+        if not fine or controls(done.err) or len(done.err) > 4 * len(payload.text) + 1500:
+            odd.append((payload.name, done.code, done.out[:80], done.err[:300]))
+    assert odd == []
+    assert [path.name for path in tmp_path.iterdir() if path.name != "out"] == []
+
+
+def test_recommend_and_its_reasons(call, tmp_path):
+    folder = hostile_run(tmp_path / "run", tuple("abcdef"))
+    verdict = json.loads((folder / "recommendation.json").read_text(encoding="utf-8"))
+    for step in (1, 2, 4):
+        _adapter(folder / "checkpoints" / f"checkpoint-{step}")
+    for i, text in enumerate(TEXTS):
+        for basis in ("rule", text) if i % 5 == 0 else ("rule",):
+            (folder / "recommendation.json").write_text(
+                json.dumps(verdict | {"sentence": text, "basis": basis, "rule": text}), encoding="utf-8"
+            )
+            done = call("recommend", folder)
+            assert done.code == 0, done.err
+            assert not controls(done.out + done.err)
+            assert "step 2" in done.out
+
+
+def _adapter(folder: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+    save_file({"w": np.zeros(1, np.float32)}, folder / "adapter_model.safetensors")
+
+
+def test_the_bases_that_adapters_name(call, tmp_path, monkeypatch, tiny_folder):
+    """A downloaded adapter says what it stands on; the name goes into what is refused, and is never fetched."""
+    monkeypatch.chdir(tmp_path)
+    odd = []
+    for payload in PAYLOADS:
+        shutil.rmtree(tmp_path / "adapter", ignore_errors=True)
+        _adapter(tmp_path / "adapter")
+        config = {"peft_type": "LORA", "base_model_name_or_path": payload.text}
+        (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+        done = call("explain", "adapter", "--prompt", "not happy with it", "--target", "joy")
+        if done.code != 2 or done.err.count("\n") != 1 or controls(done.err) or len(done.err) > 700:
+            odd.append((payload.name, done.code, done.err[:300]))
+    assert odd == []
