@@ -1,5 +1,6 @@
-"""One section of the benchmark page, and the clock that all of them use. Not the page: that is `bench.py`."""
+"""One section of a page of measurements, its place in a page, and the clock that all use. Not the page: that is `bench.py`."""
 
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -26,3 +27,15 @@ def cpu_seconds(call: Callable[[], object], repeats: int = 3) -> float:
         call()
         times.append(time.process_time() - start)
     return statistics.median(times)
+
+
+def put(text: str, name: str, table: str) -> str:
+    """Replace the table between its markers.
+
+    >>> put("a <!-- table x -->old<!-- end --> b", "x", "new")
+    'a <!-- table x -->\\nnew\\n<!-- end --> b'
+    """
+    pattern = re.compile(rf"(<!-- table {re.escape(name)} -->).*?(<!-- end -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"no place for table {name!r}: write <!-- table {name} --><!-- end --> where it belongs")
+    return pattern.sub(lambda m: f"{m[1]}\n{table}\n{m[2]}", text)

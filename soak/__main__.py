@@ -1,13 +1,12 @@
-"""The soak: `python -m soak [--only kills,faults,fuzz] [--kills 120] [--minutes 10] [--write docs/reliability.md]`.
+"""The soak: `python -m soak [--only sharing,kills,faults,fuzz] [--kills 120] [--minutes 10] [--write docs/reliability.md]`.
 
-Half an hour for 120 kills and 300 deaths on two idle cores, and the minutes of fuzzing.
+An hour or more on two cores: a kill or a disk error costs some four seconds, and so does each of 300 deaths.
 
 Prints a table for each part; with --write they take their places between `<!-- table NAME -->` and `<!-- end -->` in that page,
 and everything around them stays. It stops at the first folder that differs, keeps it, says where, and exits with 1.
 """
 
 import argparse
-import importlib.util
 import os
 import shutil
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 from benchmarks.bench import machine, table
 from benchmarks.section import Section
 
-PARTS = ("kills", "faults", "fuzz")
+PARTS = ("sharing", "kills", "faults", "fuzz")
 
 
 def text_of(part: Section) -> str:
@@ -33,16 +32,6 @@ def text_of(part: Section) -> str:
     A note.
     """
     return "\n\n".join(["\n".join(table(part.rows)), *part.notes])
-
-
-def has_workers() -> bool:
-    """Whether this version runs on several processes, so that one of them can be killed."""
-    import typer
-
-    from interplay.cli.app import app
-
-    run = typer.main.get_command(app).commands["run"]  # ty: ignore[unresolved-attribute]
-    return any("--workers" in parameter.opts for parameter in run.params)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -95,17 +84,22 @@ def _parts(names: list[str], asked: argparse.Namespace, root: Path) -> dict[str,
 
     found["machine"] = "\n\n".join(machine(1))
     print(found["machine"], flush=True)
+    if "sharing" in names:
+        from benchmarks.sharing import manifest_rows, sharing_rows
+
+        show("sharing", lambda: sharing_rows(False))
+        show("manifest", lambda: manifest_rows(False))
     if {"kills", "faults"} & set(names):
         from soak import faults, kills
         from soak.job import job
 
         with job(root) as made:
             if "kills" in names:
-                show("kills", lambda: kills.section(made, asked.kills, seed=asked.seed, workers=has_workers()))
+                show("kills", lambda: kills.section(made, asked.kills, seed=asked.seed, workers=True))
             if "faults" in names:
                 show("deaths", lambda: faults.deaths(made, asked.deaths or None))
                 show("errors", lambda: faults.errors(made, asked.errors))
-    if "fuzz" in names and importlib.util.find_spec("soak.fuzz") is not None:
+    if "fuzz" in names:
         from soak import fuzz
 
         show("fuzz", lambda: fuzz.section(asked.minutes))
@@ -113,8 +107,8 @@ def _parts(names: list[str], asked: argparse.Namespace, root: Path) -> dict[str,
 
 
 def _write(page: Path, found: dict[str, str]) -> None:
+    from benchmarks.section import put
     from interplay.atomic import write_text
-    from studies.stopping.report import put
 
     text = page.read_text(encoding="utf-8")
     for name, part in found.items():

@@ -113,6 +113,7 @@ def stories_folder() -> Path:
     return folder
 
 
+CHROMIUM = Path("/usr/bin/chromium")
 TASK_LABELS = ("anger", "joy", "love", "sadness")
 
 
@@ -136,3 +137,15 @@ def rows(template):
         messages, start = template.messages_for(text)
         made.append(Row(f"r{i}", messages, TASK_LABELS[i % 4], text, start, label=TASK_LABELS[i % 4]))
     return made
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, one for all tests of a process: playwright's simple interface cannot be started twice."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}")
+    with api.sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()

@@ -125,7 +125,7 @@ _PATHS = {
     "device with an ending": "nul.txt",
     "stream": "a.txt:evil",
     "option": "--help",
-    "option with a value": "-o/tmp/x",
+    "option with a value": "-o/etc/x",
     "home": "~/x",
     "home of nobody": "~nobody-is-here/x",
     "variables": "$HOME %PATH% `id` $(id)",

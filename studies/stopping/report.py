@@ -5,13 +5,13 @@ them is written by hand.
 """
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.section import put
 from interplay.atomic import write_text
 from studies.stopping.grid import cells
 from studies.stopping.records import Record, finished, load
@@ -176,18 +176,6 @@ def figure_regrets(found: pd.DataFrame, path: Path) -> None:
         axes[0].set_yticks(at, shown["rule"])
         save(figure, path)
         pyplot.close(figure)
-
-
-def put(text: str, name: str, table: str) -> str:
-    """Replace the table between its markers.
-
-    >>> put("a <!-- table x -->old<!-- end --> b", "x", "new")
-    'a <!-- table x -->\\nnew\\n<!-- end --> b'
-    """
-    pattern = re.compile(rf"(<!-- table {re.escape(name)} -->).*?(<!-- end -->)", re.DOTALL)
-    if not pattern.search(text):
-        raise ValueError(f"no place for table {name!r}: write <!-- table {name} --><!-- end --> where it belongs")
-    return pattern.sub(lambda m: f"{m[1]}\n{table}\n{m[2]}", text)
 
 
 def main() -> None:

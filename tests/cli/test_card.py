@@ -144,7 +144,8 @@ def poison(run, odd: str) -> None:
     verdict = json.loads((run / "recommendation.json").read_text())
     verdict |= {"sentence": odd, "basis": odd or "x", "rule": odd, "rivals": {odd or "x": 4}}
     (run / "recommendation.json").write_text(json.dumps(verdict))
-    (run / "report.json").write_text(json.dumps({"version": odd or "x"}))
+    report = {"title": odd, "subtitle": odd, "version": odd or "x", "method": [], "notes": [odd], "skipped": []}
+    (run / "report.json").write_text(json.dumps(report))
 
 
 # ---- what the section says -------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_credentials_in_addresses_and_headers(text, shown):
 HARMLESS = (
     "http://localhost:8080/x", "https://huggingface.co/Qwen/Qwen2.5-0.5B", "hub:owner/name/config@main:train", "me@host",
     "hf_hub_download", "hf_transfer", "sk-learn", "risk-averse", "5af571cbf0744d9e2b1c" * 2, "owner/name@1234567:train", "<|im_start|>",
-    "Sentence: {text}\nEmotion:", "a:b@c", "https://host:443", "file:///tmp/a:b", "https://host/a?b=c&monkey=banana", "step-000040",
+    "Sentence: {text}\nEmotion:", "a:b@c", "https://host:443", "file:///srv/a:b", "https://host/a?b=c&monkey=banana", "step-000040",
     "runs/demo-1a2b3c4d", "C:\\models\\x", "", "***",
 )  # fmt: skip
 

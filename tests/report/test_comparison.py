@@ -18,8 +18,6 @@ from interplay.report.text import interval, number
 from interplay.runs.comparison import compare_runs
 from interplay.runs.comparison_tables import comparison_payload
 
-CHROMIUM = Path("/usr/bin/chromium")
-
 
 @pytest.fixture(scope="module")
 def payloads(tmp_path_factory):
@@ -115,17 +113,6 @@ def test_chart_of_one_point_and_of_many_lines():
     assert all(abs(a - b) >= 10.9 for i, a in enumerate(places) for b in places[:i])  # no letter on another
     assert len({style(i) for i in range(32)}) == 32
     assert len({letter(i) for i in range(60)}) == 60
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}")
-    with api.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.browser

@@ -48,9 +48,11 @@ def test_adapters_are_swapped_on_one_base_and_twins_flagged(tmp_path, tiny_folde
 
     loads = []
     honest = states.load_model
-    monkeypatch.setattr(states, "load_model", lambda *a, **k: loads.append(a) or honest(*a, **k))
+    monkeypatch.setattr(states, "load_model", lambda *a, **k: loads.append(k["dtype"]) or honest(*a, **k))
     result = run_here(tracking(tmp_path, tiny_folder("llama"), adapters), tmp_path / "run")
-    assert len(loads) == 1, "the base is loaded once"
+    assert loads == ["float32", "bfloat16"], (
+        "the base is loaded once in each precision, whatever the number of adapters"
+    )
     assert [row["step"] for row in result.table] == [0, 5, 10, 20]
     assert any("Steps 10 and 20 have identical weights" in note for note in result.notes)
     units = pd.read_parquet(tmp_path / "run" / "units.parquet").set_index(["condition", "sample_id"])
@@ -170,3 +172,30 @@ def test_a_full_checkpoint_that_is_the_base_is_flagged(tmp_path, tiny_folder):
     flagged = [note for note in result.notes if "identical weights" in note]
     assert len(flagged) == 1
     assert "Steps 0 and 7 " in flagged[0]
+
+
+def test_a_training_that_still_runs_is_followed_and_its_half_written_checkpoint_waits(tmp_path, tiny_folder, adapters):
+    """Tracked while checkpoint-10 is being written, and again when it is there and another one is half."""
+    left = tmp_path / "left"
+    shutil.copytree(adapters / "checkpoint-5", left / "checkpoint-5")
+    whole = adapters / "checkpoint-10" / "adapter_model.safetensors"
+
+    def half(name: str) -> None:
+        shutil.copytree(adapters / "checkpoint-10", left / name, dirs_exist_ok=True)
+        (left / name / whole.name).write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+
+    half("checkpoint-10")
+    wanted = tracking(tmp_path, tiny_folder("llama"), left)
+    first = run_here(wanted, tmp_path / "run")
+    assert [row["step"] for row in first.table] == [0, 5]
+    assert any("checkpoint-10 was left out" in note for note in first.notes)
+    units = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "units").rglob("*.safetensors")}
+
+    shutil.copy(whole, left / "checkpoint-10" / whole.name)
+    half("checkpoint-20")
+    second = run_here(wanted, tmp_path / "run")
+    assert [row["step"] for row in second.table] == [0, 5, 10]
+    assert {path: path.stat().st_mtime_ns for path in units} == units
+    asked = wanted | {"checkpoints": {"folder": str(left), "steps": [0, 20]}}
+    with pytest.raises(InterplayError, match=r"no checkpoint for step 20 .*checkpoint-20 was left out"):
+        run_here(asked, tmp_path / "other")

@@ -20,6 +20,7 @@ from interplay.hf.probes import ProbeRows, Probes
 from interplay.runs.conditions import Measured, offsets, step_name
 from interplay.runs.files import sweep, write_json
 from interplay.runs.folder import RunFolder, environment
+from interplay.runs.formats import read_format, write_format
 from interplay.runs.guard import refuse_links
 from interplay.runs.inputs import Inputs, Omitted
 from interplay.runs.loading import dump_settings
@@ -103,6 +104,7 @@ def claim(folder: Path, step: int, request: str) -> tuple[Kept | None, str | Non
             f"cannot write the folder {str(folder)!r}: {error.strerror}; give another folder="
         ) from error
     refuse_links(folder)  # what is removed below must not be somebody else's
+    read_format(folder)
     kept = read_kept(folder)
     if names and OURS not in names:
         raise InterplayError(f"{str(folder)!r} is not empty and was not written by this callback: give another folder=")
@@ -192,6 +194,7 @@ def open_folder(folder: Path, settings: Settings, inputs: Inputs) -> None:
     from interplay.atomic import write_text
 
     write_text(folder / "settings.yaml", dump_settings(settings))
+    write_format(folder)
     write_json(folder / "environment.json", environment())
     write_json(folder / "inputs.json", {"fingerprint": inputs.fingerprint(), **inputs.describe()})
 
