@@ -7,6 +7,7 @@ on with what was written.
 """
 
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -71,6 +72,7 @@ class Cluster:
     def __init__(
         self, address: str, settings: "Settings", say: Callable[[str], None], *, actors: int | None = None
     ) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster started here reports to nobody
         try:
             import ray
         except ImportError:
