@@ -1,6 +1,8 @@
 """The units on a Ray cluster: the bytes of a run made here, whatever of the cluster, or of the asking process, dies."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +71,19 @@ def test_same_bytes_and_no_actor_is_left(finished, address, tmp_path, parted, mo
     while actors():
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def test_paths_from_here_lead_to_the_same_place_in_an_actor(finished, address, tmp_path, parted, monkeypatch):
+    """Model, data and run folder by relative names, as a user types them; an actor works elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("model", "baseline"):
+        source = finished.wanted["model" if name == "model" else "baseline"]["name"]
+        shutil.copytree(source, tmp_path / name)
+    wanted = json.loads(json.dumps(finished.wanted))
+    wanted["model"]["name"], wanted["baseline"]["name"] = "model", "./baseline"
+    run(load_settings(wanted), Path("run"), Progress(quiet=True), ray=address)
+    units = [name for name in finished.files if name.startswith("units/")]
+    assert {name: contents(tmp_path / "run")[name] for name in units} == {n: finished.files[n] for n in units}
 
 
 def test_a_killed_actor_is_started_again_and_its_jobs_are_done(finished, address, tmp_path, parted, monkeypatch):

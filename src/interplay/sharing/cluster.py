@@ -10,6 +10,8 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,22 @@ def _knock(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
+
+
+def _absolute(name: str) -> str:
+    """A model's name with which another working directory finds the same folder or file; hub names stay as they are."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.exists() else name
+
+
+def _anywhere(job: "Job") -> "Job":
+    """The job with its paths from the root: actors work in folders of their own."""
+    state = job.group
+    checkpoint = state.checkpoint
+    if checkpoint.path is not None:
+        checkpoint = replace(checkpoint, path=checkpoint.path.absolute())
+    moved = replace(state, base=replace(state.base, name=_absolute(state.base.name)), checkpoint=checkpoint)
+    return replace(job, conditions=tuple(replace(c, state=moved) for c in job.conditions))
 
 
 class Scorer:
@@ -112,7 +130,9 @@ class Cluster:
             max_restarts=RESTARTS,
             max_task_retries=RETRIES,
         )(Scorer)
-        self.actors = [kind.remote(self.settings) for _ in range(count)]
+        model = self.settings.model
+        here = self.settings.model_copy(update={"model": model.model_copy(update={"name": _absolute(model.name)})})
+        self.actors = [kind.remote(here) for _ in range(count)]
         self.say(f"Ray: {count} actor{'s' if count > 1 else ''} on {nodes} node{'s' if nodes > 1 else ''}")
         return self
 
@@ -138,7 +158,7 @@ class Cluster:
                     more = False
                 else:
                     actor = free.pop(0)
-                    running[actor.compute.remote(job)] = (job, actor)
+                    running[actor.compute.remote(_anywhere(job))] = (job, actor)
             if not running:
                 break
             [ready], _ = ray.wait(list(running), num_returns=1)
