@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from tiny_job import command, contents, environment, run_here
 
@@ -19,6 +20,7 @@ from interplay.runs.pipeline import RunResult, Unfinished, run_share
 from interplay.runs.progress import Progress
 from interplay.sharing.claims import Claims
 from interplay.sharing.shares import Share
+from interplay.sharing.workers import helpers
 
 SHARER = Path(__file__).with_name("sharer.py")
 
@@ -96,6 +98,16 @@ def test_a_helper_that_fails_is_named_and_not_needed(finished, tmp_path, monkeyp
         time.sleep(1)
     assert len(lines) == 1
     assert lines[0].startswith("warning: helper 1 stopped, its work was done by others: ")
+
+
+def test_a_helper_that_finds_nothing_to_do_leaves_without_a_word(finished, tmp_path):
+    run = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    lines = []
+    with helpers(run, 1, lines.append):
+        [child] = psutil.Process().children()
+        assert child.wait(120) == 0
+    assert lines == []
+    assert contents(run) == finished.files
 
 
 def test_helpers_leave_when_the_process_that_started_them_is_killed(finished, tmp_path):

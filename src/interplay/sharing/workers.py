@@ -111,8 +111,9 @@ def _leave_with_parent() -> None:
     """End when the pipe from the process that started this one is closed, which the kernel does when that process dies."""
 
     def watch() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdin.buffer.read()
+        # Not through sys.stdin, whose lock a thread that still reads would hold when the interpreter ends.
+        with contextlib.suppress(OSError):
+            os.read(0, 1)
         os._exit(0)  # in the middle of anything: what is written is whole, what is not is nobody's
 
     threading.Thread(target=watch, daemon=True).start()
@@ -130,6 +131,8 @@ def main() -> None:
     except InterplayError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # a terminal sends it to all processes; the one that started us says so
+        sys.exit(130)
 
 
 if __name__ == "__main__":
