@@ -1,8 +1,10 @@
 """Tiny random models of four architectures with a tokenizer trained here, as ordinary folders; real files when at hand."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -149,3 +151,19 @@ def browser():
         chromium = p.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """`call("explain", ...)` runs the command here; gives its exit `code`, `out` and `err`."""
+    from interplay.cli import main
+
+    def run(*arguments: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["interplay", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=stopped.value.code, out=out, err=err)
+
+    return run

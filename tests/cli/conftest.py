@@ -1,4 +1,4 @@
-"""`call`: the command in this process; `made`: one finished tiny run for all tests of this folder."""
+"""`made`: one finished tiny run for all tests of this folder."""
 
 import sys
 from pathlib import Path
@@ -9,22 +9,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tiny_job import run_here, settings, write_settings
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """`call("explain", ...)` runs the command here; gives its exit `code`, `out` and `err`."""
-    from interplay.cli import main
-
-    def run(*arguments: object) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["interplay", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(code=stopped.value.code, out=out, err=err)
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 
@@ -35,19 +35,3 @@ def hostile(tmp_path_factory) -> Path:
     from poison import hostile_run
 
     return hostile_run(tmp_path_factory.mktemp("hostile") / "run")
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """`call("report", ...)` runs the command here; gives its exit `code`, `out` and `err`."""
-    from interplay.cli import main
-
-    def run(*arguments: object) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["interplay", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(code=stopped.value.code, out=out, err=err)
-
-    return run
