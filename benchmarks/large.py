@@ -276,7 +276,8 @@ def reckoned_section() -> Section:
 TEXT = """## Large models
 
 A model that is larger than a device can be held in five ways. All of them give the scores of the plain one: offloading bit for bit,
-tensor parallelism to float32 rounding. They are arguments of `load_model`.
+tensor parallelism to float32 rounding. They are arguments of `load_model`, and settings of a run (`model.device_map`, `model.max_memory`,
+`model.tensor_parallel`).
 
 | way | arguments | on each device |
 |---|---|---|
@@ -303,11 +304,16 @@ What is known of each:
 - **LoRA and IA3** go on a base that is offloaded; DoRA and modules saved along need the base's own weights and are refused there, in one
   line. On a base that is cut up only plain LoRA can be put. Hashes are those of the whole weights by every way.
 - **Tensor parallelism** uses the plan that transformers has for the architecture. Attention heads and key-value heads must divide by
-  the number of processes. All processes must score the same things in the same order: the first decides and writes
+  the number of processes, those of baseline LLMs too. A run: `torchrun --nproc-per-node 4 -m interplay track ... --set
+  model.tensor_parallel=true`, or `run` with `checkpoints.folder`. torchrun takes `--n` for an option of its own: write `--set probes.n=10`.
+  All processes go through the same stages; the first alone decides, claims, writes and prints (`interplay.sharing.ranks`), and the
+  folder is one they all see. When one fails or is killed all end, and the same command goes on; above the one line that says why,
+  or below it, torchrun prints a report of its own. Several such runs may share a folder. Not with `--workers`, `--shard`, `--ray`
+  or training. For your own scoring with `load_model` under torchrun, all processes must score the same things in the same order
   (`interplay.scoring.parallel`).
 
 Of this, loading, hashing, scoring, adapters and full checkpoints are tested without a GPU: layers on disk and behind accelerate's hooks in
-memory, and two processes over gloo. **No machine with several GPUs was at hand**: that a model spread over them scores as one on one
+memory, and two processes over gloo, of which whole runs as well (killed half-way and begun again, too). **No machine with several GPUs was at hand**: that a model spread over them scores as one on one
 GPU is read from the code, not run. NCCL was not run either.
 """
 

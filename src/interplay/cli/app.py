@@ -332,12 +332,15 @@ def _run(
     share = None if shard is None else parse_share(shard)
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
-    from interplay.runs.pipeline import RunResult, run_share
+    from interplay.runs.pipeline import RunResult, run_in_step, run_share
     from interplay.runs.pipeline import run as run_pipeline
     from interplay.runs.progress import Progress
 
     folder, progress = out or default_folder(settings), Progress(quiet=quiet)
-    if share is None:
+    if settings.model.tensor_parallel and share is None and workers is None and ray is None:
+        if (result := run_in_step(settings, folder, progress)) is not None:
+            show_result(result)
+    elif share is None:
         show_result(run_pipeline(settings, folder, progress, workers=workers, ray=ray))
     elif isinstance(result := run_share(settings, folder, share, progress), RunResult):
         show_result(result)

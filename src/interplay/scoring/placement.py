@@ -315,6 +315,14 @@ def processes() -> int:
 
 def _cut_up(source: str, revision: str | None) -> dict[str, Any]:
     """Options for transformers' own tensor-parallel plan; InterplayError where the model or the processes do not allow it."""
+    refuse_uncuttable(source, revision)
+    from transformers.distributed import DistributedConfig
+
+    return {"distributed_config": DistributedConfig(tp_size=processes())}
+
+
+def refuse_uncuttable(source: str, revision: str | None = None) -> None:
+    """InterplayError where a model cannot be cut up among the processes there are; its config alone is read."""
     world = processes()
     if not world:
         raise InterplayError(
@@ -322,7 +330,7 @@ def _cut_up(source: str, revision: str | None) -> dict[str, Any]:
             "torchrun --nproc-per-node 2 -m interplay ..., or use device_map"
         )
     try:
-        from transformers.distributed import DistributedConfig
+        from transformers.distributed import DistributedConfig  # noqa: F401
     except ImportError as error:
         raise InterplayError(
             "tensor_parallel needs transformers 5.17 or newer: update it, or use device_map"
@@ -341,4 +349,3 @@ def _cut_up(source: str, revision: str | None) -> dict[str, Any]:
                 f"{config.model_type} has {heads} {field}, which do not divide by {world} processes: use a number that "
                 "divides them, or device_map"
             )
-    return {"distributed_config": DistributedConfig(tp_size=world)}
