@@ -1,4 +1,4 @@
-"""The soak: `python -m soak [--only sharing,kills,faults,fuzz] [--kills 120] [--minutes 10] [--write docs/reliability.md]`.
+"""The soak: `python -m soak [--only sharing,kills,deaths,errors,fuzz] [--kills 120] [--minutes 10] [--write docs/reliability.md]`.
 
 An hour or more on two cores: a kill or a disk error costs some four seconds, and so does each of 300 deaths.
 
@@ -16,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.bench import machine, table
-from benchmarks.section import Section
+from benchmarks.section import Section, put
+from interplay.atomic import write_text
 
-PARTS = ("sharing", "kills", "faults", "fuzz")
+PARTS = ("sharing", "kills", "deaths", "errors", "fuzz")
 
 
 def text_of(part: Section) -> str:
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     root = Path(tempfile.mkdtemp(prefix="soak-")).resolve()
     try:
-        found = _parts(names, asked, root)
+        _parts(names, asked, root)
     except Exception as error:
         from soak.job import Broken
 
@@ -63,13 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"BROKEN: {error}", file=sys.stderr)
         return 1
     shutil.rmtree(root)
-    if asked.write is not None:
-        _write(asked.write, found)
     return 0
 
 
-def _parts(names: list[str], asked: argparse.Namespace, root: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _parts(names: list[str], asked: argparse.Namespace, root: Path) -> None:
     # The command with its sizes, so that a table tells how to make it again though others came from another call.
     command = (
         f"python -m soak --only {','.join(names)} --kills {asked.kills} --deaths {asked.deaths} --errors {asked.errors}"
@@ -79,41 +77,39 @@ def _parts(names: list[str], asked: argparse.Namespace, root: Path) -> dict[str,
     def show(name: str, make: Callable[[], Section]) -> None:
         start = time.monotonic()
         part = make()
-        found[name] = text_of(part) + f"\n\nFrom `{command}`."
-        print(f"\n## {part.title} ({(time.monotonic() - start) / 60:.0f} minutes)\n\n{found[name]}\n", flush=True)
+        text = text_of(part) + f"\n\nFrom `{command}`."
+        print(f"\n## {part.title} ({(time.monotonic() - start) / 60:.0f} minutes)\n\n{text}\n", flush=True)
+        put_into(asked.write, name, text)  # at once: what comes later may break, or be interrupted
 
-    found["machine"] = "\n\n".join(machine(1))
-    print(found["machine"], flush=True)
+    about = "\n\n".join(machine(1))
+    print(about, flush=True)
+    put_into(asked.write, "machine", about)
     if "sharing" in names:
         from benchmarks.sharing import manifest_rows, sharing_rows
 
         show("sharing", lambda: sharing_rows(False))
         show("manifest", lambda: manifest_rows(False))
-    if {"kills", "faults"} & set(names):
+    if {"kills", "deaths", "errors"} & set(names):
         from soak import faults, kills
         from soak.job import job
 
         with job(root) as made:
             if "kills" in names:
                 show("kills", lambda: kills.section(made, asked.kills, seed=asked.seed, workers=True))
-            if "faults" in names:
+            if "deaths" in names:
                 show("deaths", lambda: faults.deaths(made, asked.deaths or None))
+            if "errors" in names:
                 show("errors", lambda: faults.errors(made, asked.errors))
     if "fuzz" in names:
         from soak import fuzz
 
         show("fuzz", lambda: fuzz.section(asked.minutes))
-    return found
 
 
-def _write(page: Path, found: dict[str, str]) -> None:
-    from benchmarks.section import put
-    from interplay.atomic import write_text
-
-    text = page.read_text(encoding="utf-8")
-    for name, part in found.items():
-        text = put(text, name, part)
-    write_text(page, text)
+def put_into(page: Path | None, name: str, text: str) -> None:
+    """Put a table into its place in a page, if there is one to write."""
+    if page is not None:
+        write_text(page, put(page.read_text(encoding="utf-8"), name, text))
 
 
 if __name__ == "__main__":

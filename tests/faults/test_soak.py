@@ -120,4 +120,4 @@ def test_an_unknown_part_is_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--only", "kill"])
     assert stopped.value.code == 2
-    assert "no part 'kill': choose from sharing, kills, faults, fuzz" in capsys.readouterr().err
+    assert "no part 'kill': choose from sharing, kills, deaths, errors, fuzz" in capsys.readouterr().err

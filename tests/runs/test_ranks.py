@@ -138,8 +138,9 @@ def test_killed_processes_cost_no_unit_and_change_no_byte(tracking, whole, tmp_p
     )  # the one that follows: the first may not wait for it for ever
     done = ended(process)
     assert done.code != 0
-    assert len(done.lines) == 1
-    assert "another process of this run has ended without a word" in done.lines[0]
+    # torchrun may end the other one before it has said so.
+    assert [line for line in done.lines if "another process of this run has ended without a word" not in line] == []
+    assert len(done.lines) <= 1
     early = {path: path.stat().st_ino for path in out.glob("units/*/*.safetensors")}
 
     process = start(tracking, out)
