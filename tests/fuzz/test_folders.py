@@ -308,6 +308,17 @@ def test_a_trajectory_that_claims_the_impossible_is_refused(run):
     assert str(run) in refused(lambda: build_payload(RunFolder(run)))
 
 
+@pytest.mark.parametrize("name", ["trajectory.parquet", "trajectory_samples.parquet"])
+def test_a_trajectory_with_a_row_twice_is_refused(run, name):
+    """Found by the fuzzer: one flipped digit makes two rows of one key, which no curve can have."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(run / name)
+    pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), run / name)
+    assert "a key that stands twice" in refused(lambda: read_run(run))
+
+
 def test_units_of_any_shape_are_computed_anew(tmp_path):
     from safetensors.numpy import save
 

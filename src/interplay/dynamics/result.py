@@ -136,6 +136,8 @@ class Trajectory:
                     f"{folder}: trajectory format {about.get('format')!r:.40}, expected {_FORMAT}; compute it again"
                 )
             steps, samples = _described(about)
+            _once(summary, [name for name, _ in _KEY])
+            _once(per_sample, [*(name for name, _ in _KEY), "sample"])
             return cls(
                 steps=steps,
                 reference=about["reference"],
@@ -165,6 +167,12 @@ def _described(about: dict) -> tuple[tuple[int, ...], dict[str, int]]:
     if not all(type(size) is int and size.bit_count() == 1 and size <= 1 << _MOST for size in samples.values()):
         raise ValueError("a sample whose coalitions are no power of two")
     return tuple(steps), samples
+
+
+def _once(table: pa.Table, key: list[str]) -> None:
+    """ValueError where two rows have one key, which of one curve would make two."""
+    if table.group_by(key).aggregate([([], "count_all")]).num_rows != table.num_rows:
+        raise ValueError("a key that stands twice")
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
