@@ -36,7 +36,7 @@ def variables(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef" * 2 + "01234567")
     monkeypatch.setenv("MY_DB_PASSWORD", OPAQUE)
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
-    monkeypatch.setenv("HF_TOKEN_PATH", "/home/me/.cache/huggingface/token")
+    monkeypatch.setenv("HF_TOKEN_PATH", "/srv/me/huggingface/token")
     monkeypatch.setenv("SOME_TOKEN", "short")
 
 
@@ -93,9 +93,9 @@ def test_what_is_no_secret_stays(text, variables):
 
 def test_values_of_secret_variables_are_hidden(variables):
     shown = redact(
-        f"a {OPAQUE} b {'0123456789abcdef' * 2 + '01234567'} c {SENTINEL} false short /home/me/.cache/huggingface/token"
+        f"a {OPAQUE} b {'0123456789abcdef' * 2 + '01234567'} c {SENTINEL} false short /srv/me/huggingface/token"
     )
-    assert shown == "a *** b *** c *** false short /home/me/.cache/huggingface/token"
+    assert shown == "a *** b *** c *** false short /srv/me/huggingface/token"
     assert redact(f"cut {OPAQUE[:20]}... off") == "cut ***... off"
     assert redact(OPAQUE[:11]) == OPAQUE[:11]  # too little of it to know it by
 
