@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import pyarrow as pa
 import pytest
 from tiny_job import PROBES, command, labelled, settings, write_rows, write_settings
 
@@ -214,6 +215,7 @@ def failing(monkeypatch, made):
             raise error
 
         monkeypatch.setattr(files, "read_json", refuse)
+        monkeypatch.setattr("interplay.runs.payload.read_json", refuse)
         return ["recommend", made.folder]
 
     return fail
@@ -226,6 +228,35 @@ class OutOfMemoryError(RuntimeError):
 def test_out_of_memory_is_one_line(call, failing):
     refused(call(*failing(OutOfMemoryError("CUDA out of memory. Tried to allocate"))), "out of memory: lower")
     refused(call(*failing(MemoryError())), "out of memory: lower")
+    _, folder = failing(pa.lib.ArrowMemoryError("malloc failed"))
+    refused(call("report", folder), "out of memory: this run folder does not fit")
+
+
+def test_a_bug_that_is_no_interruption_is_not_called_one(failing, monkeypatch):
+    from interplay.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["interplay", *map(str, failing(EOFError("Ran out of input")))])
+    with pytest.raises(EOFError, match="Ran out of input"):  # typer makes an Abort of it
+        main()
+
+
+def test_a_traceback_sends_no_escapes_and_no_tokens(failing):
+    token = "hf_" + "a" * 34
+    code = (
+        "import sys, interplay.runs.files as files\n"
+        "def refuse(*_): raise RuntimeError('\\x1b]0;owned\\x07 " + token + "')\n"
+        "files.read_json = refuse\n"
+        "from interplay.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, failing(None))], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "RuntimeError" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert token not in done.stderr
 
 
 def test_bugs_of_ours_keep_their_traceback(failing, monkeypatch):

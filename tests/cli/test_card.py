@@ -333,6 +333,12 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(call, made, tmp_pat
         card.write_bytes(content)
         refused(call("card", made.folder, "--append", card), says)
         assert card.read_bytes() == content
+    (tmp_path / ".profile").write_text("export A=1\n")
+    (tmp_path / "link.md").symlink_to(".profile")
+    refused(call("card", made.folder, "--append", tmp_path / "link.md"), "which is no Markdown by its name")
+    assert (tmp_path / ".profile").read_text() == "export A=1\n"
+    (tmp_path / ".profile").unlink()
+    (tmp_path / "link.md").unlink()
     refused(call("card", made.folder, "--append", tmp_path / "none.md"), "cannot read")
     refused(call("card", made.folder, "--append", tmp_path), "cannot read")
     for content in (b"# Mine\n", f"{SECTION}\nand mine\n".encode(), (SECTION * 2).encode()):

@@ -7,9 +7,13 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import interplay.dynamics.result
+import interplay.runs.payload
 from interplay.hf.record import read_kept
 from interplay.runs.comparison import read_run
 from interplay.runs.files import kept_json, read_json, sha256_json, write_json
@@ -190,6 +194,11 @@ def edit(folder, name, change):
         ({"target_modules": 7}, "does not fit the base"),
         ({"rank_pattern": [1]}, "does not fit the base"),
         ({"no_such_setting": {"a": "b\nc"}}, None),
+        ({"r": 10**9}, "its config says '1000000000'"),
+        ({"rank_pattern": {"q_proj": 10**9}}, "its config says '1000000000'"),
+        *(({key: r"(([a-z0-9_.]+)+)+\!"}, "may take for ever") for key in ("target_modules", "exclude_modules")),
+        *(({key: {r"(([a-z0-9_.]+)+)+\!": 2}}, "may take for ever") for key in ("rank_pattern", "alpha_pattern")),
+        ({"target_modules": r".*.*.*.*.*.*.*\!"}, "may take for ever"),
     ],
 )
 def test_adapter_configs_of_the_wrong_type_name_the_step_in_one_line(adapter, base, changes, said):
@@ -264,6 +273,20 @@ def test_a_table_with_other_columns_is_refused_by_name(run, change):
     pd.DataFrame(change).to_parquet(run / "task.parquet")
     said = refused(lambda: read_table(RunFolder(run), "task.parquet"))
     assert "task.parquet' is no table that a run writes" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [("views.parquet", interplay.runs.payload), ("trajectory_sets.parquet", interplay.dynamics.result)],
+)
+@pytest.mark.parametrize(("limit", "most"), [("TABLE_ROWS", 100_000), ("TABLE_BYTES", 1 << 20)])
+def test_a_table_that_unfolds_to_too_much_is_refused(run, monkeypatch, name, reader, limit, most):
+    row = pq.read_table(run / name).slice(0, 1)
+    pq.write_table(pa.concat_tables([row] * 100_001), run / name, compression="zstd")
+    assert (run / name).stat().st_size < 100_000
+    monkeypatch.setattr(reader, limit, most)
+    said = refused(lambda: build_payload(RunFolder(run)))
+    assert name in said
 
 
 def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(run):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -175,6 +176,21 @@ def test_a_parquet_bomb_is_stopped_while_it_unfolds(tmp_path, monkeypatch):
     pq.write_table(pa.table({"text": ["x" * 1000] * 3000, "label": ["y"] * 3000}), tmp_path / "a.parquet")
     assert (tmp_path / "a.parquet").stat().st_size < 20_000
     assert "unfolds to more than" in one_line(lambda: read_rows(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize("shape", ["text", "messages", "numbers"])
+def test_one_long_text_that_every_row_names_is_counted_before_it_is_unfolded(tmp_path, monkeypatch, shape):
+    unfolded = []
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *a, **k: unfolded.append(a) or iter(()))
+    monkeypatch.setattr(interplay.data.tables, "MAX_BYTES", 1 << 24)
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 1024, pa.int32()), pa.array(["happy " * 200_000]))
+    turns = pa.ListArray.from_arrays(pa.array(range(1025), pa.int32()), long)
+    many = pa.ListArray.from_arrays(pa.array([0, 5_000_000], pa.int32()), pa.array(np.zeros(5_000_000)))
+    table = {"text": {"text": long}, "messages": {"messages": turns}, "numbers": {"x": many}}[shape]
+    pq.write_table(pa.table(table), tmp_path / "a.parquet", compression="zstd", dictionary_pagesize_limit=2**31 - 1)
+    assert (tmp_path / "a.parquet").stat().st_size < 10_000
+    assert "unfolds to more than" in one_line(lambda: read_rows(tmp_path / "a.parquet"))
+    assert not unfolded
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv.gz", "a.parquet"])

@@ -1,6 +1,7 @@
 """GGUF files become ordinary folders once, whole or not at all."""
 
 import hashlib
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from interplay.errors import InterplayError
 from interplay.scoring import gguf as ours
@@ -78,13 +81,27 @@ def test_round_trip_and_cache(file, cache, monkeypatch):
     assert loaded.name == str(file)
     assert loaded.tokenizer("ab")["input_ids"][-1] == 5
     (folder,) = (cache / "models").iterdir()
-    assert folder.name == f"tiny-{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    assert folder.name == f"tiny-{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}-2"
     assert not list(folder.glob("*.bin"))
     assert not getattr(loaded.model, "is_quantized", False)
     # The second time, nothing is converted; the folder around the file is a name for it as well.
     monkeypatch.setattr("transformers.AutoModelForCausalLM.save_pretrained", None, raising=False)
     assert ours.as_model_folder(file) == folder
     assert load_model(str(file.parent)).sha256 == loaded.sha256
+
+
+def test_what_lies_beside_a_file_has_no_part_in_it(file, cache, tmp_path):
+    """What is kept under a file's hash must not come from a folder that somebody sent."""
+    clean = load_model(str(file)).tokenizer("ab")["input_ids"]
+    shutil.rmtree(cache)
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    shutil.copy(file, sent / file.name)
+    other = Tokenizer(WordLevel({"<unk>": 0, "a": 1}, unk_token="<unk>"))
+    other.save(str(sent / "tokenizer.json"))
+    (sent / "config.json").write_text('{"model_type": "gpt2"}')
+    ours.as_model_folder(sent / file.name)
+    assert load_model(str(file)).tokenizer("ab")["input_ids"] == clean
 
 
 def test_a_conversion_that_fails_leaves_nothing_behind(file, cache, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -128,7 +129,10 @@ def test_an_interrupted_training_ends_in_the_same_bits(train, tmp_path, method, 
     assert not [p for p in cut.rglob("*") if p.name in RESUME_FILES]
 
 
-@pytest.mark.parametrize("damage", ["missing", "torn", "empty folder"])
+@pytest.mark.parametrize(
+    "damage",
+    ["missing", "torn", "too deep", "empty folder", "empty optimizer", "torn optimizer", "flipped optimizer", "link"],
+)
 def test_a_torn_checkpoint_is_dropped(train, tmp_path, damage):
     options = {"steps": 4, "save_at": (2, 4)}
     train(tmp_path / "whole", **options)
@@ -140,12 +144,28 @@ def test_a_torn_checkpoint_is_dropped(train, tmp_path, damage):
         (last / "trainer_state.json").unlink()
     elif damage == "torn":
         (last / "trainer_state.json").write_text('{"global_step": 2')
+    elif damage == "too deep":
+        (last / "trainer_state.json").write_text("[" * 100_000)
+    elif damage.endswith("optimizer"):
+        data = bytearray((last / "optimizer.pt").read_bytes())
+        with zipfile.ZipFile(last / "optimizer.pt") as archive:
+            largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+        data[largest.header_offset + largest.file_size] ^= (
+            1  # in its bytes, for the header before them is shorter than they
+        )
+        keep = {"empty": 0, "torn": len(data) // 2, "flipped": len(data)}[damage.split()[0]]
+        (last / "optimizer.pt").write_bytes(data[:keep])
+    elif damage == "link":
+        shutil.rmtree(last)
+        (tmp_path / "mine").mkdir()
+        last.symlink_to(tmp_path / "mine")
     else:
         shutil.rmtree(last)
         last.mkdir()
     seen = []
     train(cut, on_step=lambda step, *rest: seen.append(step), **options)
     assert seen == [1, 2, 3, 4]  # nothing whole was left, so from the start
+    assert (damage == "link") == (tmp_path / "mine").exists()
     assert weights(cut, 4) == weights(tmp_path / "whole", 4)
 
 

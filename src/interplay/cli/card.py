@@ -66,6 +66,13 @@ def _replace(path: Path, data: bytes) -> None:
     from interplay.atomic import write_bytes
 
     target = path.resolve()
+    if path.is_symlink() and target.suffix.lower() not in (
+        ".md",
+        ".markdown",
+    ):  # a link in a folder of somebody's may lead to anything
+        raise InterplayError(
+            f"{str(path)!r} leads to {str(target)!r}, which is no Markdown by its name: give that card itself"
+        )
     mode = target.stat().st_mode & 0o7777
     write_bytes(target, data)
     target.chmod(mode)

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import sys
+from types import TracebackType
 from typing import Any, NoReturn
 
 import typer
@@ -27,6 +28,13 @@ def main() -> None:
         print(f"interplay: {line[:_LONGEST] + ('…' if len(line) > _LONGEST else '')}", file=sys.stderr)
         sys.exit(code)
 
+    def traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """As Python's own, but nothing in a library's message reaches the terminal as an escape, nor a token the log."""
+        from traceback import format_exception
+
+        for line in "".join(format_exception(kind, error, trace)).splitlines():
+            print(printable(redact(line)), file=sys.stderr)
+
     odd = next((a for a in sys.argv[1:] if any("\ud800" <= c <= "\udfff" for c in a)), None)
     if odd is not None:
         stop(f"the argument {odd!a} is not UTF-8 text: give it in UTF-8")
@@ -41,7 +49,11 @@ def main() -> None:
         stop(str(error))
     except _USAGE_ERROR as error:
         stop(f"{error.format_message()} (see interplay --help)")
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
+        code = 130
+    except typer.Abort as stopped:
+        if isinstance(stopped.__cause__, EOFError):  # typer takes any EOFError for Ctrl-D at a question; we ask none
+            raise stopped.__cause__ from None
         code = 130
     except SystemExit as stopped:  # 1 is typer's answer to a closed pipe, before it reaches us
         sys.exit(0 if stopped.code == 1 else stopped.code)
@@ -59,9 +71,13 @@ def main() -> None:
             raise
         stop(f"{error.strerror}{f': {error.filename}' if error.filename else ''}; make room or choose another folder")
     except (RuntimeError, MemoryError) as error:
-        if type(error).__name__ not in ("OutOfMemoryError", "MemoryError"):
+        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
             raise
+        if sys.argv[1:2] in (["report"], ["compare"], ["export"], ["card"]):  # which load no model
+            stop("out of memory: this run folder does not fit into it")
         stop("out of memory: lower training.batch_size or scoring.batch_tokens, or take a smaller model")
+    finally:
+        sys.excepthook = traceback  # here, for typer puts in its own when it is called
     if code == 130:
         verb = sys.argv[1] if len(sys.argv) > 1 else ""
         measures = verb == "recommend" and any(a.startswith("--base") for a in sys.argv)

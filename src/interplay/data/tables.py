@@ -5,6 +5,7 @@ columns mean is `forms.py`. A file that cannot be read at all is an InterplayErr
 """
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from interplay.bounded import read_bytes
+from interplay.bounded import check_parquet, read_bytes
 from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError
 
@@ -225,18 +226,21 @@ def _parquet_rows(path: Path) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
     import pyarrow.parquet as pq
 
     # From bytes, not by its path: pyarrow would make columns of folders that are called name=value.
-    with pq.ParquetFile(pa.BufferReader(read_bytes(path, MAX_BYTES))) as file:
-        if file.metadata.num_rows > MAX_ROWS:
-            raise _too_large(path, f"holds more than {MAX_ROWS} rows")
+    reader = pa.BufferReader(read_bytes(path, MAX_BYTES))
+    try:
+        check_parquet(reader, MAX_BYTES, MAX_ROWS)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise _too_large(path, str(error.strerror).removeprefix("it ")) from None
+    with pq.ParquetFile(reader) as file:
         columns = tuple(file.schema_arrow.names)
         if len(set(columns)) < len(columns):
             raise InterplayError(f"{name_of(path)}: two columns have the same name in {short(', '.join(columns))}")
         rows: list[dict[str, Any]] = []
-        size = 0
         for batch in file.iter_batches(_BATCH, use_threads=False):
-            size += batch.nbytes
-            if size > MAX_BYTES or len(rows) + batch.num_rows > MAX_ROWS:
-                raise _too_large(path, f"unfolds to more than {MAX_BYTES} bytes or {MAX_ROWS} rows")
+            if len(rows) + batch.num_rows > MAX_ROWS:  # more than its footer says
+                raise _too_large(path, f"holds more than {MAX_ROWS} rows")
             rows += batch.to_pylist()
     return columns, rows
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from interplay.atomic import replacing
+from interplay.bounded import TABLE_BYTES, TABLE_ROWS, check_parquet
 from interplay.dynamics.sets import READINGS, SETS, Partition, unpack
 from interplay.errors import InterplayError
 
@@ -238,6 +239,7 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         if not path.is_file():
             raise OSError("it is no regular file")  # a pipe in its place would be waited for
+        check_parquet(path, TABLE_BYTES, TABLE_ROWS)
         table = pq.read_table(path, partitioning=None)  # no columns out of folders that are called name=value
     except (OSError, pa.ArrowException) as error:
         raise InterplayError(f"{path} cannot be read as parquet; delete it and compute the trajectory again") from error

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from interplay.bounded import TABLE_BYTES, TABLE_ROWS, check_parquet
 from interplay.data.words import short
 from interplay.dynamics import Trajectory
 from interplay.dynamics.bootstrap import interval, resample_counts
@@ -36,6 +37,7 @@ def read_table(folder: RunFolder, name: str) -> pd.DataFrame:
     try:
         if not path.is_file() and path.exists():
             raise OSError("it is no regular file")  # a pipe in its place would be waited for
+        check_parquet(path, TABLE_BYTES, TABLE_ROWS)
         table = pq.read_table(path, partitioning=None)  # no columns out of folders that are called name=value
         problem = table_problem(name, table)
         found = frame(table)

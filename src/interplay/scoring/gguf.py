@@ -70,7 +70,8 @@ def as_model_folder(gguf: Path) -> Path:
     The conversion is written beside its final name and renamed last, so a folder that exists is whole.
     Raises InterplayError when the `gguf` package is missing or the file cannot be read.
     """
-    folder = cache_root() / "models" / f"{gguf.stem}-{file_sha256(gguf)[:16]}"
+    # The number at the end is of the way it is converted: what an older version left is not taken up.
+    folder = cache_root() / "models" / f"{gguf.stem}-{file_sha256(gguf)[:16]}-2"
     if (folder / "config.json").exists():
         return folder
     if importlib.util.find_spec("gguf") is None:
@@ -79,14 +80,14 @@ def as_model_folder(gguf: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            gguf.parent,
-            gguf_file=gguf.name,
-            dtype=torch.float32,
-            output_loading_info=True,
-            trust_remote_code=False,
-        )
+        # Alone in a folder: transformers takes a tokenizer.json that lies beside the file before the one inside it, and what
+        # is kept under the file's hash would then be somebody's who put a file beside it.
+        with tempfile.TemporaryDirectory() as alone:
+            (Path(alone) / gguf.name).symlink_to(gguf.resolve())
+            tokenizer: Any = AutoTokenizer.from_pretrained(alone, gguf_file=gguf.name, trust_remote_code=False)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                alone, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+            )
     except Exception as error:  # a damaged file fails wherever it is damaged, with any type of error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InterplayError(f"cannot read {gguf} as a GGUF causal LM: {reason}") from error

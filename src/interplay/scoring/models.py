@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from interplay.errors import InterplayError
 from interplay.scoring.gguf import WHEELS, as_model_folder, wheel_gguf
+from interplay.scoring.layouts import weight_files
 from interplay.scoring.placement import Placement, whole_tensors
 from interplay.secrets import redact
 
@@ -111,6 +112,23 @@ def _adapter_base(path: Path) -> str:
     return str(config.get("base_model_name_or_path") or "unknown") if isinstance(config, dict) else "unknown"
 
 
+def _refuse_empty_layers(folder: Path) -> None:
+    """InterplayError where a config asks for more layers than there are tensors: they would all be made before any is missed."""
+    from safetensors import safe_open
+    from transformers import AutoConfig
+
+    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+    layers, files = getattr(config, "num_hidden_layers", None), weight_files(folder)
+    tensors = 0
+    for file in files:
+        with safe_open(file, framework="pt") as stored:
+            tensors += len(stored.keys())
+    if files and isinstance(layers, int) and layers > tensors:
+        raise InterplayError(
+            f"{str(folder)!r} asks for {layers} layers in its config.json and holds {tensors} tensors: the folder is incomplete"
+        )
+
+
 def _problem(name: str, local: bool, error: Exception) -> InterplayError:
     # Before it is cut: half a token has no shape that could be found.
     reason = redact(" ".join(str(error).split()))[:240] or type(error).__name__
@@ -206,6 +224,8 @@ def load_placed(name: str, placement: Placement, *, dtype: str = "float32", revi
     source, local = resolve(name)
     options: dict[str, Any] = {}
     try:
+        if local:
+            _refuse_empty_layers(Path(source))
         options = placement.options(source, revision)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,

@@ -14,6 +14,8 @@ import os
 import re
 import shutil
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,12 +292,34 @@ def _last_whole(folder: Path) -> Path | None:
     for checkpoint in sorted(ours, key=lambda p: int(p.name.rpartition("-")[2])):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):  # not every OSError: a network folder may be back in a moment
-            shutil.rmtree(checkpoint)
+        # Not every OSError: a network folder may be back in a moment.
+        except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+            _remove(checkpoint)
             continue
-        if (checkpoint / "optimizer.pt").exists() and (checkpoint / "rng_state.pth").exists():
-            newest = checkpoint
+        needed = [checkpoint / name for name in ("optimizer.pt", "rng_state.pth")]
+        if all(file.exists() for file in needed):
+            files = [*needed, checkpoint / "scheduler.pt"]
+            if all(_is_whole_archive(file) for file in files if file.exists()):
+                newest = checkpoint
+            else:
+                _remove(checkpoint)
     return newest
+
+
+def _remove(checkpoint: Path) -> None:
+    if checkpoint.is_symlink() or not checkpoint.is_dir():
+        checkpoint.unlink()  # what a link leads to is not ours to remove
+    else:
+        shutil.rmtree(checkpoint)
+
+
+def _is_whole_archive(file: Path) -> bool:
+    """Whether a file of torch.save is whole, by the checksums of the zip archive it is. Nothing in it is unpickled."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError):
+        return False
 
 
 def settle(folder: Path) -> None:
