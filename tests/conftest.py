@@ -10,6 +10,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never reaches a network
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # bytes are compared with those of processes that have one
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3", "qwen3")
 CHATML = (

@@ -89,6 +89,8 @@ def replacing(path: Path) -> Generator[Path]:
             os.fsync(f.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes it private; results are to be shared like any other file
         os.replace(temporary, path)
+    except IsADirectoryError as error:
+        raise InterplayError(f"cannot write {str(path)!r}: a folder lies there; remove it") from error
     except OSError as error:
         raise InterplayError(
             f"cannot write {str(path)!r}: {error.strerror or error}; choose another folder or make room"

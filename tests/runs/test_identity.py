@@ -20,9 +20,14 @@ def movable(tmp_path_factory, tiny_folder):
     """A whole run with a chat template whose model and data are its own, to be changed in copies: (folder, settings)."""
     root = tmp_path_factory.mktemp("movable")
     shutil.copytree(tiny_folder("llama"), root / "model")
+    shutil.copytree(tiny_folder("qwen2"), root / "other")
+    write_rows(root / "ood.jsonl", labelled(PROBES[:2]))
+    (root / "old.txt").write_text("What it knew before, in some words of plain English. " * 8)
     wanted = settings(
         root,
         root / "model",
+        root / "other",
+        task={"ood": str(root / "ood.jsonl"), "retention": str(root / "old.txt"), "retention_tokens": 32},
         prompt={"chat": True, "rephrased": None},
         probes={"count": 2, "n": 2},
         controls={"precision": None, "draws": 1, "labels": False},
@@ -82,6 +87,63 @@ def test_another_tokenizer_with_the_same_words(mine):
 def test_a_changed_base(mine, tiny_folder):
     shutil.copy(tiny_folder("llama", seed=1) / "model.safetensors", mine / "model" / "model.safetensors")
     refused(mine, r"the model's weights changed since .* \(the base: [0-9a-f]{8} -> [0-9a-f]{8}\)")
+
+
+def test_a_changed_config_of_the_base(mine):
+    file = mine / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"rms_norm_eps": 0.1}))
+    refused(mine, r"what the results come from changed since .* \(the base: .* -> .*\): .* restore that config.json")
+
+
+def test_who_wrote_the_config_does_not_matter(mine, no_forward):
+    file = mine / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"transformers_version": "9.9", "_name_or_path": "x"}))
+    again(mine)
+
+
+def test_a_changed_baseline(mine, tiny_folder):
+    shutil.copy(tiny_folder("qwen2", seed=1) / "model.safetensors", mine / "other" / "model.safetensors")
+    refused(mine, r"\(its weights: .* -> .*\): .* restore the baseline")
+
+
+def test_a_changed_tokenizer_of_the_baseline(mine):
+    file = mine / "other" / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    merges = tokenizer["model"]["merges"]
+    del merges[len(merges) // 4 :]
+    file.write_text(json.dumps(tokenizer))
+    refused(mine, r"\(its tokens: .* -> .*\): .* restore the baseline")
+
+
+@pytest.mark.parametrize(("name", "file"), [("task.ood", "ood.jsonl"), ("task.retention", "old.txt")])
+def test_changed_data_of_the_task(mine, name, file):
+    text = (mine / file).read_text()
+    (mine / file).write_text(text.replace("terrible", "horrible").replace("plain", "simple"))
+    refused(mine, rf"\({name}: .* -> .*\): .* restore the file")
+
+
+def test_a_base_that_changes_while_it_trains(tmp_path, tiny_folder, monkeypatch):
+    """No unit is there yet that would know the base: a training must not go on from another model."""
+    shutil.copytree(tiny_folder("llama"), tmp_path / "model")
+    wanted = settings(tmp_path, tmp_path / "model", prompt={"rephrased": None}, probes={"count": 1, "n": 2})
+
+    def cut(handler, args, state, control):
+        if state.global_step == 3:
+            raise KeyboardInterrupt
+        return control
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.trainer_callback.CallbackHandler.on_step_begin", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run_here(wanted, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / "checkpoint-2" / "trainer_state.json").exists()
+    shutil.copy(tiny_folder("llama", seed=1) / "model.safetensors", tmp_path / "model" / "model.safetensors")
+    with pytest.raises(InterplayError, match=r"what the results come from changed .*\(weights: .* -> .*\): .* restore"):
+        run_here(wanted, tmp_path / "run")
+    shutil.copy(tiny_folder("llama") / "model.safetensors", tmp_path / "model" / "model.safetensors")
+    run_here(wanted, tmp_path / "run")
+    run_here(wanted, tmp_path / "whole")
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
 
 
 def test_a_changed_checkpoint(mine):

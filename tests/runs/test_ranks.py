@@ -26,6 +26,24 @@ from interplay.sharing import ranks
 from interplay.sharing.shares import Share
 
 CUT_UP = "model.tensor_parallel=true"
+ALIKE = ("-m", "interplay")
+# Files that a process changes, by Python's own account of what it opens to write, renames, links and makes.
+SPIED = """
+import os, runpy, sys
+said = open(os.environ["SPIED"] + os.environ["RANK"], "w", buffering=1)
+CHANGES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+def heard(event, about):
+    if event == "open" and isinstance(about[0], str) and about[2] & CHANGES or event in ("os.rename", "os.link", "os.mkdir"):
+        said.write(os.fspath(about[1 if event in ("os.rename", "os.link") else 0]) + "\\n")
+sys.addaudithook(heard)
+runpy.run_module("interplay", run_name="__main__")
+"""
+# Each process in a folder of its own: the same command, with relative names, finds other files.
+APART = """
+import os, runpy
+os.chdir(os.path.join(os.environ["APART"], os.environ["RANK"]))
+runpy.run_module("interplay", run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +56,18 @@ def tracking(finished, tiny_folder, tmp_path_factory):
     return SimpleNamespace(root=root, wanted=wanted, config=write_settings(root / "config.yaml", wanted))
 
 
-def start(tracking, out: Path, *overrides: str) -> subprocess.Popen:
-    """torchrun with two processes; they are not in its process group, so that they outlive a SIGKILL of it."""
+def start(tracking, out: Path, *overrides: str, each: tuple[str, ...] = ALIKE, **more: str) -> subprocess.Popen:
+    """torchrun with two processes; they are not in its process group, so that they outlive a SIGKILL of it.
+
+    `each`: what every process runs, `more`: in which environment.
+    """
     parts = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    parts += ["-m", "interplay", "run", str(tracking.config), "--out", str(out)]
+    parts += [*each, "run", str(tracking.config), "--out", str(out)]
     for override in (CUT_UP, *overrides):
         parts += ["--set", override]
     return subprocess.Popen(
         parts,
-        env=environment(CUDA_VISIBLE_DEVICES=""),
+        env=environment(CUDA_VISIBLE_DEVICES="", **more),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -84,10 +105,12 @@ def at_units(process: subprocess.Popen, out: Path, count: int) -> dict[int, int]
 @pytest.fixture(scope="module")
 def whole(tracking):
     """An undisturbed run of two processes."""
-    out = tracking.root / "two"
-    done = ended(start(tracking, out))
+    out, script, spied = tracking.root / "two", tracking.root / "spied.py", tracking.root / "changed-by-"
+    script.write_text(SPIED)
+    done = ended(start(tracking, out, each=(str(script),), SPIED=str(spied)))
     assert done.code == 0, done.err
-    return SimpleNamespace(folder=out, done=done, files=contents(out))
+    changed = [Path(f"{spied}{rank}").read_text().splitlines() for rank in range(2)]
+    return SimpleNamespace(folder=out, done=done, files=contents(out), changed=changed)
 
 
 def test_two_processes_make_the_run_of_one(tracking, whole):
@@ -118,6 +141,14 @@ def test_every_unit_is_whole_and_the_manifest_holds(whole):
     manifest = json.loads(whole.files["manifest.json"])["files"]
     assert manifest == file_hashes(whole.folder, ("manifest.json", "times.json", "environment.json"))
     assert not (whole.folder / ".work").exists()
+
+
+def test_the_process_that_follows_changes_nothing_in_the_folder(whole):
+    """It would write the same bytes, and at the same moment as the first."""
+    first, follows = ([name for name in names if name.startswith(str(whole.folder))] for names in whole.changed)
+    assert {str(unit) for unit in whole.folder.glob("units/*/*.safetensors")} <= set(first)
+    assert follows == []
+    assert whole.changed[1] != []  # it was listened to
 
 
 def test_the_same_command_again_computes_nothing(tracking, whole, tmp_path):
@@ -163,6 +194,27 @@ def test_a_refusal_ends_both_in_one_line(tracking, whole):
     assert len(done.lines) == 1
     assert "holds a run with other settings (seed: 0 -> 5)" in done.lines[0]
     assert contents(whole.folder) == whole.files
+
+
+def test_processes_that_were_given_other_data_are_refused(tracking, tmp_path):
+    """One command, whose relative names lead to other rows in the second process's working directory."""
+    named = Path(tracking.wanted["data"]["probes"]).name
+    for rank in ("0", "1"):
+        (tmp_path / rank).mkdir()
+        rows = Path(tracking.wanted["data"]["probes"]).read_text()
+        (tmp_path / rank / named).write_text(rows if rank == "0" else rows.replace("dinner", "supper"))
+    (tmp_path / "apart.py").write_text(APART)
+    process = start(
+        tracking, tmp_path / "run", f"data.probes={named}", each=(str(tmp_path / "apart.py"),), APART=str(tmp_path)
+    )
+    try:
+        done = ended(process)
+    finally:
+        process.kill()
+    assert done.code != 0
+    assert len(done.lines) == 1
+    assert "process 1 has another data than the first" in done.lines[0]
+    assert not (tmp_path / "run" / "units").exists()
 
 
 # ---- one process -----------------------------------------------------------------------------------------------------

@@ -1,11 +1,14 @@
 """Going on: killed at any point, damaged in any way, or complete, the same command ends in the same bytes."""
 
+import hashlib
 import json
 import random
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import save_file
 from tiny_job import TRAIN, contents, labelled, run_here, settings, write_rows
 
 from interplay.errors import InterplayError
@@ -14,6 +17,7 @@ from interplay.runs.files import keep_json, kept_json
 from interplay.runs.folder import RunFolder
 from interplay.runs.identity import claim_data
 from interplay.runs.loading import load_settings
+from interplay.runs.units import load_unit
 
 
 def modified(folder: Path) -> dict[str, int]:
@@ -29,6 +33,40 @@ def test_same_command_computes_nothing_again(finished, a_copy, no_forward):
     assert len(kept) > 30
     assert [name for name in kept if after[name] != before[name]] == []
     assert [row["step"] for row in result.table] == [0, 1, 2, 4]
+
+
+def test_a_bit_of_a_unit_flipped_anywhere_is_seen(finished, tmp_path):
+    """Its words and its noise stand in the header, and go into the report as its arrays do."""
+    unit = finished.folder / "units" / "step-000000" / "probe-0000.safetensors"
+    whole = load_unit(unit)
+    data = unit.read_bytes()
+    believed = []
+    for at in range(8, len(data)):
+        (tmp_path / "u").write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        if (found := load_unit(tmp_path / "u")) is not None and found.header.key == whole.header.key:
+            believed.append((at, found.header == whole.header))
+    assert [same for _, same in believed if not same] == []
+    assert len(believed) < 10  # blanks between the header and the arrays
+
+
+def test_units_without_a_hash_of_their_header_are_still_read(finished, tmp_path):
+    """Those written before headers were hashed: nothing is computed again for it."""
+    whole = load_unit(finished.folder / "units" / "step-000000" / "probe-0000.safetensors")
+    old = {
+        "format": "interplay-unit-1",
+        "sha256": hashlib.sha256(whole.scores.tobytes() + whole.effects.tobytes()).hexdigest(),
+        "header": asdict(whole.header),
+    }
+    arrays = {"scores": whole.scores, "effects": whole.effects}
+    save_file(arrays, tmp_path / "u", metadata={"interplay": json.dumps(old)})
+    assert load_unit(tmp_path / "u").header == whole.header
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{"])
+def test_times_of_any_shape_cost_no_run(finished, a_copy, text):
+    (a_copy / "times.json").write_text(text)
+    run_here(finished.wanted, a_copy)
+    assert contents(a_copy) == finished.files
 
 
 def test_times_stay_those_of_the_work(finished, a_copy):

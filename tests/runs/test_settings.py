@@ -136,6 +136,13 @@ def test_refusals_name_key_given_and_expected_in_one_line(overrides, says):
     assert "tuple[" not in str(caught.value)
 
 
+def test_gpus_are_named_by_numbers():
+    made = load_settings(
+        {**SMALL, "model": {"name": "m", "device_map": "auto"}}, ["model.max_memory={0: 20GiB, cpu: 8}"]
+    )
+    assert made.model.max_memory == {"0": "20GiB", "cpu": 8}
+
+
 def test_missing_section():
     with pytest.raises(InterplayError, match=r"settings key 'data' is missing"):
         load_settings({"model": {"name": "m"}})

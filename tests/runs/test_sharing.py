@@ -13,6 +13,7 @@ import pytest
 from tiny_job import command, contents, environment, run_here
 
 from interplay.errors import InterplayError
+from interplay.runs import pipeline
 from interplay.runs.folder import RunFolder
 from interplay.runs.loading import load_settings
 from interplay.runs.merge import merge
@@ -164,10 +165,7 @@ def parts(finished, tmp_path):
     """Three folders with a share each, trained in the first and copied before the shares began."""
     folders = []
     for i in (1, 2, 3):
-        out = tmp_path / f"part-{i}"
-        shutil.copytree(finished.folder / "checkpoints", out / "checkpoints")
-        for name in ("settings.yaml", "inputs.json", "format.json"):
-            shutil.copy(finished.folder / name, out / name)
+        out = begun(finished, tmp_path / f"part-{i}")
         assert isinstance(share(finished, out, i, 3), Unfinished)
         folders.append(out)
     return folders
@@ -239,3 +237,59 @@ def test_ways_to_share_exclude_each_other(finished, tmp_path, given):
         "interplay: --shard is one process of many: leave out --workers and --ray, or leave out --shard\n"
     )
     assert os.listdir(tmp_path) == []
+
+
+def begun(finished, out: Path) -> Path:
+    """The finished run as it was before its first unit."""
+    shutil.copytree(finished.folder / "checkpoints", out / "checkpoints")
+    for name in ("settings.yaml", "inputs.json", "format.json"):
+        shutil.copy(finished.folder / name, out / name)
+    return out
+
+
+def test_a_helper_computes_units(finished, tmp_path):
+    run = begun(finished, tmp_path / "run")
+    before = psutil.Process().children()
+    with helpers(run, 1, print):
+        [child] = [process for process in psutil.Process().children() if process not in before]
+        assert child.wait(120) == 0
+    assert units(contents(run)) == units(finished.files)
+
+
+def test_a_helper_that_was_killed_is_named(finished, tmp_path):
+    run, lines = begun(finished, tmp_path / "run"), []
+    before = psutil.Process().children()
+    with helpers(run, 1, lines.append):
+        [child] = [process for process in psutil.Process().children() if process not in before]
+        child.kill()
+        time.sleep(0.2)
+    assert lines == ["warning: helper 1 stopped, its work was done by others: killed by signal 9 (out of memory?)"]
+
+
+def test_a_share_looks_again_at_what_others_did_meanwhile(finished, tmp_path, monkeypatch):
+    out = begun(finished, tmp_path / "run")
+    honest = pipeline.measure_tasks
+
+    def meanwhile(*given):
+        found = honest(*given)
+        for kind in ("units", "task"):
+            shutil.copytree(finished.folder / kind, out / kind, dirs_exist_ok=True)
+        return found
+
+    monkeypatch.setattr(pipeline, "measure_tasks", meanwhile)
+    assert isinstance(share(finished, out, 1, 2), RunResult)
+
+
+def test_the_last_share_does_all_that_hangs_on_every_unit(finished, tmp_path):
+    out, wanted = tmp_path / "run", load_settings(finished.wanted | {"controls": {"reference": 2}})
+    first, last = (run_share(wanted, out, Share(i, 2), Progress(quiet=True)) for i in (1, 2))
+    assert isinstance(first, Unfinished)
+    assert isinstance(last, RunResult)
+    assert len(list((out / "units" / "step-000002-rephrased").iterdir())) == 3
+
+
+def test_a_part_with_json_nested_without_end_is_damaged_and_no_more(finished, parts, tmp_path):
+    deep = next((parts[0] / "task").glob("*.json"))
+    deep.write_text("[" * 200_000)
+    _, merged = merge(parts, tmp_path / "whole")
+    assert merged.damaged == (deep,)

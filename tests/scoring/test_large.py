@@ -204,6 +204,7 @@ def test_a_model_that_does_not_name_its_layers_is_refused():
         ({"device_map": "disk", "max_memory": {"cpu": "1GB"}}, "max_memory is read with device_map auto, balanced"),
         ({"device_map": "auto", "max_memory": {"tpu": "1GB"}}, "max_memory names 'tpu': name a GPU by its number"),
         ({"device_map": "auto", "max_memory": {"0": "much"}}, "max_memory 0: 'much' is no size: write 20GiB"),
+        ({"device_map": "auto", "max_memory": {"cpu": -5}}, "max_memory cpu: -5 is no size: write 20GiB"),
         ({"tensor_parallel": True}, "tensor_parallel needs several processes and there is one"),
     ],
 )
@@ -400,11 +401,6 @@ def test_the_first_process_decides_and_the_others_follow(two):
         assert heard["several"] is True
         assert heard["told"] == [0.25, 2**53 - 1.0]
         assert heard["decided"] is True
-        assert heard["turns"] == [5, 3]
-        assert heard["failed together"] == "a score is not finite"
         assert heard["same"] == ""
         assert heard["other"].startswith("process 1 has another settings than the first")
         assert heard["still in step"] == [7.0]
-    assert first["failed"] == "the disk is full"
-    assert second["failed"] == "the first process of this run has failed: its message says why"
-    assert first["failing"] == second["failing"] == [0, 1]

@@ -46,8 +46,8 @@ def message(call) -> str:
 
 
 def talk(rank: int) -> dict:
-    """What each process hears of numbers, of turns that end well, and of turns in which the first process fails."""
-    from interplay.scoring.parallel import decided, in_parallel, is_first, refuse_difference, told, turns
+    """What each process hears of numbers and decisions, and of differences between the processes."""
+    from interplay.scoring.parallel import decided, in_parallel, is_first, refuse_difference, told
 
     heard = {
         "several": in_parallel(),
@@ -55,27 +55,6 @@ def talk(rank: int) -> dict:
         "told": told([rank + 0.25, 2**53 - 1.0]),
         "decided": decided(rank == 0),
     }
-    with turns([5, 3] if rank == 0 else [9, 9, 9]) as numbers:
-        heard["turns"] = list(numbers)
-    heard["failing"] = []
-
-    def fail() -> None:
-        with turns(range(3)) as numbers:
-            for number in numbers:
-                heard["failing"].append(number)
-                if rank == 0 and number == 1:
-                    raise InterplayError("the disk is full")
-
-    def fail_together() -> None:
-        with turns(range(3)) as numbers:
-            for number in numbers:
-                if number == 1:
-                    raise InterplayError("a score is not finite")
-
-    from interplay.errors import InterplayError
-
-    heard["failed"] = message(fail)
-    heard["failed together"] = message(fail_together)
     heard["same"] = message(lambda: refuse_difference("settings", "a: 1"))
     heard["other"] = message(lambda: refuse_difference("settings", f"a: {rank}"))
     heard["still in step"] = told([7.0 + rank])

@@ -83,6 +83,82 @@ def test_a_killed_process_s_claim_is_taken_over_at_once_and_its_files_are_cleare
     assert not folder.exists()
 
 
+def test_whoever_leaves_clears_no_claim_from_under_a_living_one(tmp_path):
+    """Of four: the first died at work, the second took over, the third only waited and leaves, the fourth comes."""
+    folder = tmp_path / "work"
+    _killed_with_a_claim(folder)
+    with Claims(folder) as second:
+        with Claims(folder):
+            assert second.take("x")
+        with Claims(folder) as fourth:
+            assert not fourth.take("x")
+            assert fourth.owner("x") == second.me
+
+
+def test_two_that_claimed_different_generations_see_each_other(tmp_path):
+    folder = tmp_path / "work"
+    with Claims(folder) as a, Claims(folder) as b:
+        os.link(
+            folder / "workers" / f"{a.me.id}.json", folder / "claims" / "x.1"
+        )  # a follows a dead x.0, cleared since
+        a._held["x"] = folder / "claims" / "x.1"
+        assert not b.take("x")
+        assert b.taken() == {"x"}
+        assert sorted(p.name for p in (folder / "claims").iterdir()) == ["x.1"]
+        a.release("x")
+        assert b.take("x")
+
+
+def test_a_process_learns_that_its_work_was_taken_over(tmp_path):
+    folder = tmp_path / "work"
+    with Claims(folder, lease=0.05) as mine:
+        hung = elsewhere(folder, beat=1e6)
+        with hung:
+            assert hung.take("x")
+            assert hung.lost("x") is None
+            assert not mine.take("x")
+            time.sleep(0.1)
+            assert mine.take("x")
+            assert hung.lost("x") == mine.me
+            assert mine.lost("x") is None or hung.me == mine.lost("x")
+
+
+def test_time_in_which_nobody_looked_is_no_silence(tmp_path, monkeypatch):
+    """When a network folder hangs, it hangs for the one that works as for the one that waits."""
+    folder = tmp_path / "work"
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with Claims(folder, beat=5, lease=60) as mine, elsewhere(folder, beat=1e6) as there:
+        assert there.take("x")
+        assert not mine.take("x")
+        now[0] += 1000
+        assert not mine.take("x")
+        for _ in range(11):  # 5 s of the 60 are counted
+            now[0] += 5
+            assert not mine.take("x")
+        now[0] += 5.1
+        assert mine.take("x")
+
+
+def test_those_that_come_while_the_last_one_leaves_get_in(tmp_path):
+    failed = []
+
+    def come_and_go() -> None:
+        for _ in range(60):
+            try:
+                with Claims(tmp_path / "work") as mine, mine.alone("folder"):
+                    pass
+            except BaseException as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
 def test_of_two_that_find_a_dead_claim_one_gets_it(tmp_path):
     folder = tmp_path / "work"
     _killed_with_a_claim(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from interplay.atomic import write_text
 from interplay.sharing.claims import Claims
 from interplay.sharing.jobs import Together, work_off
 from interplay.sharing.shares import Share
@@ -37,7 +38,7 @@ class Worker:
         for job in jobs:
             time.sleep(self.pause)
             self.did.append(job.name)
-            (self.folder / job.name).write_text(f"did {job.name}")
+            write_text(self.folder / job.name, f"did {job.name}")  # whole or not at all, as a run does: others look on
             yield job, f"did {job.name}"
 
     def work(self, jobs: list[Job]):
@@ -46,7 +47,7 @@ class Worker:
             self.together,
             kept=self.kept,
             results=self.results,
-            advance=lambda job: self.advanced.append(job.name),
+            advance=lambda job, kept: self.advanced.append(job.name),
         )
 
 
@@ -135,5 +136,5 @@ def test_a_job_that_fails_is_given_back(tmp_path):
 
     with Claims(tmp_path / "work") as other:
         with pytest.raises(RuntimeError), Claims(tmp_path / "work") as claims:
-            work_off(JOBS, Together(claims), kept=lambda job: None, results=fails, advance=lambda job: None)
+            work_off(JOBS, Together(claims), kept=lambda job: None, results=fails, advance=lambda job, kept: None)
         assert other.take("job-0")

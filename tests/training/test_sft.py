@@ -131,7 +131,19 @@ def test_an_interrupted_training_ends_in_the_same_bits(train, tmp_path, method, 
 
 @pytest.mark.parametrize(
     "damage",
-    ["missing", "torn", "too deep", "empty folder", "empty optimizer", "torn optimizer", "flipped optimizer", "link"],
+    [
+        "missing",
+        "torn",
+        "too deep",
+        "empty folder",
+        "empty optimizer",
+        "torn optimizer",
+        "flipped optimizer",
+        "link",
+        "torn weights",
+        "no config",
+        "no scheduler",
+    ],
 )
 def test_a_torn_checkpoint_is_dropped(train, tmp_path, damage):
     options = {"steps": 4, "save_at": (2, 4)}
@@ -155,6 +167,13 @@ def test_a_torn_checkpoint_is_dropped(train, tmp_path, damage):
         )
         keep = {"empty": 0, "torn": len(data) // 2, "flipped": len(data)}[damage.split()[0]]
         (last / "optimizer.pt").write_bytes(data[:keep])
+    elif damage == "torn weights":
+        data = (last / "adapter_model.safetensors").read_bytes()
+        (last / "adapter_model.safetensors").write_bytes(data[: len(data) // 2])
+    elif damage == "no config":
+        (last / "adapter_config.json").unlink()
+    elif damage == "no scheduler":
+        (last / "scheduler.pt").unlink()
     elif damage == "link":
         shutil.rmtree(last)
         (tmp_path / "mine").mkdir()

@@ -14,6 +14,8 @@ from interplay.data.template import PromptTemplate
 from interplay.data.words import short
 from interplay.errors import InterplayError, SkipSample
 from interplay.runs.conditions import BaselineLLM, Units, rephrased_name, step_name
+from interplay.runs.files import sha256_json
+from interplay.runs.identity import claim_parts, config_hash
 from interplay.runs.inputs import Inputs, Omitted, Variant
 from interplay.runs.jobs import Batch, Engine, units_of
 from interplay.runs.measure import Calibration, Condition, calibrate, refuse_noise
@@ -21,6 +23,7 @@ from interplay.runs.settings import Settings
 from interplay.runs.stages import Context, States, note
 from interplay.runs.states import ModelState, Source
 from interplay.scoring.checkpoints import Checkpoint
+from interplay.scoring.models import resolve
 from interplay.scoring.score import Prepared, prepare
 
 RISE = 0.8  # of the rise of v(N), behind which the answer's format counts as learnt [ours]
@@ -206,7 +209,7 @@ class Extraction:
     def _calibrate(self, file: str, probes: tuple[Prepared | None, ...]) -> Calibration:
         """Tolerance and noise, at the first checkpoint."""
         first = self.states.checkpoints[0]
-        with self.context.progress.phase("calibrating"):
+        with self.context.progress.phase("calibrating" if file == "calibration.json" else "calibrating among labels"):
             return self._calibrated(file, probes, self.states.at(first), self.states.hashes[first.step])
 
     def _calibrated(self, file: str, probes: tuple[Prepared | None, ...], state: ModelState, sha: str) -> Calibration:
@@ -237,7 +240,16 @@ class Extraction:
         state = ModelState(Source(wanted.name, wanted.revision, settings.model.dtype))
         with self.context.progress.phase("loading the baseline LLM"):
             other = self.context.models.base(state.base)
-        for together in self._asked_of_baseline(index, other.tokenizer):
+        asked = self._asked_of_baseline(index, other.tokenizer)
+        stands_on = {
+            "its weights": other.sha256,
+            "its config": config_hash(resolve(wanted.name)[0], wanted.revision),
+            "its tokens": sha256_json([p and [list(p.input_ids), list(p.target_ids)] for p in asked[0][0][1]]),
+        }
+        claim_parts(
+            self.context.folder.path, f"baseline-{index}", stands_on, f"restore the baseline {short(wanted.name)}"
+        )
+        for together in asked:
             conditions = []
             for name, ready in together:
                 if not any(ready):

@@ -5,6 +5,7 @@ format.json         the format of this folder (`formats.py`)
 environment.json    versions of what computed it
 inputs.json         fingerprints of the data and of the prompts, probes with their words, rows left out
 weights.json        SHA-256 of the base's weights and of each checkpoint's
+identity/           SHA-256 of what else results come from: configs, baseline LLMs, further task data
 checkpoints/        checkpoint-<step> of the training, and its log
 calibration.json    noise and tolerance, from step 0
 units/              one file per sample and condition
@@ -113,13 +114,15 @@ class RunFolder:
             self._refuse_changes(settings)
         else:
             write_text(file, dump_settings(settings))
-            (self.path / "inputs.json").unlink(missing_ok=True)
+            for claimed in (self.path / "inputs.json", *(self.path / "identity").glob("*.json")):
+                claimed.unlink(missing_ok=True)
             write_format(self.path)
         write_json(self.path / "environment.json", environment())
 
     def _is_bare(self) -> bool:
         """Whether nothing was computed in it yet."""
-        return all(path.name in _BEFORE_WORK for path in result_files(self.path))
+        files = (path.relative_to(self.path) for path in result_files(self.path))
+        return all(file.name in _BEFORE_WORK or file.parts[0] == "identity" for file in files)
 
     def _refuse_changes(self, settings: Settings) -> None:
         # Through the settings, so that a key that is new since then counts as its default.
@@ -137,6 +140,7 @@ class RunFolder:
         before: dict[str, float] = {}
         with contextlib.suppress(InterplayError):
             before = read_json(file)
+            before = before if isinstance(before, dict) else {}
         names = sorted({*before, *seconds})
         write_json(file, {name: round(max(before.get(name, 0.0), seconds.get(name, 0.0)), 2) for name in names})
         self.write_manifest()

@@ -16,6 +16,7 @@ from interplay.runs.inputs import Inputs, row_parts
 from interplay.scoring.score import Prepared
 
 EACH = 20_000  # rows of a part of which every one is kept as a short hash, so that a changed one can be named [ours]
+IDENTITY = "identity"  # the folder of `claim_parts`
 _SHOWN = 3  # differences in one message
 
 
@@ -58,6 +59,52 @@ def claim_weights(folder: Path, base: str, checkpoints: Mapping[int, str]) -> No
         if changes := [f"{name}: {old[name][:8]} -> {new[name][:8]}" for name in names if old[name] != new[name]]:
             _refuse(folder, "the model's weights", changes, "restore them")
     write_json(file, {"base": base, "checkpoints": {str(step): sha for step, sha in checkpoints.items()}})
+
+
+def claim_parts(folder: Path, name: str, now: Mapping[str, str], restore: str) -> None:
+    """Keep hashes of what else results come from, in `identity/<name>.json`; InterplayError when one is not what it was.
+
+    A file each, so that processes that come to know different things do not write over each other.
+
+    Args:
+        now: what -> its SHA-256; what was not known before is added.
+        restore: what the user is told to do about a difference.
+    """
+    file = folder / IDENTITY / f"{name}.json"
+    if file.exists():
+        before = read_json(file)
+        if not isinstance(before, dict):
+            raise InterplayError(f"{str(file)!r} holds no hashes: delete it and run the same command again")
+        changes = [
+            f"{what}: {str(before[what])[:8]} -> {sha[:8]}" for what, sha in now.items() if before.get(what, sha) != sha
+        ]
+        if changes:
+            _refuse(folder, "what the results come from", changes, restore)
+    write_json(file, dict(now))
+
+
+def forget_parts(folder: Path, name: str) -> None:
+    """Remove what `claim_parts` kept, once nothing depends on it any more."""
+    (folder / IDENTITY / f"{name}.json").unlink(missing_ok=True)
+
+
+def config_hash(source: Path | str, revision: str | None = None) -> str:
+    """SHA-256 of a model's config.json, of a folder or a hub name: the same weights under another one are another model.
+
+    What tells of the library that wrote it, or of the folder it was read from, does not count.
+    """
+    file = Path(source) / "config.json"
+    if not file.exists():
+        from transformers.utils import cached_file
+
+        found = cached_file(str(source), "config.json", revision=revision, _raise_exceptions_for_missing_entries=False)
+        if found is None:
+            return ""
+        file = Path(found)
+    config = read_json(file)
+    return sha256_json(
+        {key: config[key] for key in config if not key.startswith("_") and key != "transformers_version"}
+    )
 
 
 def _refuse(folder: Path, what: str, changes: Sequence[str], restore: str) -> None:

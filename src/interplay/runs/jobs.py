@@ -110,6 +110,10 @@ def units_of(
 
     def results(claimed: Iterator[Job]) -> Iterator[tuple[Job, list[Unit]]]:
         for job, units in engine.results(job.lacking(folder) for job in claimed):
+            if not (folder / "settings.yaml").exists():  # else it would be made anew, and be no run folder
+                raise InterplayError(
+                    f"the run folder {str(folder)!r} is gone: give the command another --out, or put it back"
+                )
             for (condition, _), unit in zip(job.asked, units, strict=True):
                 save_unit(unit_path(folder, condition.name, job.index), unit)
             kept = whole[job.name].kept(folder)
@@ -125,7 +129,7 @@ def units_of(
         together,
         kept=lambda job: job.kept(folder),
         results=results,
-        advance=lambda job: advance(note=job.conditions[0].name),
+        advance=lambda job, kept: advance(note=job.conditions[0].name, kept=kept),
     )
     units: Units = {c.name: [None] * len(c.probes) for batch in batches for c in batch.conditions}
     for job in jobs:

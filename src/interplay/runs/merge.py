@@ -4,17 +4,18 @@ Folders are the same run when their settings, data, prompts, weights and toleran
 it had not been computed.
 """
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from interplay import bounded
 from interplay.atomic import write_bytes
 from interplay.errors import InterplayError
 from interplay.runs.files import read_json, result_files, sha256_json, write_json
 from interplay.runs.folder import RunFolder
 from interplay.runs.guard import refuse_links
+from interplay.runs.identity import IDENTITY
 from interplay.runs.loading import dump_settings
 from interplay.runs.reading import difference, parse_yaml
 from interplay.runs.settings import Settings
@@ -90,13 +91,19 @@ def _stands_on(folder: Path) -> Iterator[tuple[str, str]]:
         yield "weights of the base", weights["base"]
         for step, sha in weights["checkpoints"].items():
             yield f"weights of step {step}", sha
+    for file in sorted((folder / IDENTITY).glob("*.json")):
+        said = read_json(file)
+        for what, sha in said.items() if isinstance(said, dict) else ():
+            yield f"{what} ({IDENTITY}/{file.name})", str(sha)
     for file in sorted(folder.glob("calibration*.json")):
         yield f"tolerance in {file.name}", sha256_json(read_json(file)["value"])
 
 
 def _copy_first(folders: Sequence[RunFolder], out: Path) -> None:
     """What every part has alike, from the first that has it; the checkpoints from one that holds the whole training."""
-    for name in sorted({f.name for folder in folders for f in folder.path.glob("calibration*.json")} | {"inputs.json"}):
+    patterns = ("inputs.json", "calibration*.json", f"{IDENTITY}/*.json")
+    alike = {f.relative_to(folder.path) for folder in folders for p in patterns for f in folder.path.glob(p)}
+    for name in sorted(alike):
         source = next((folder.path / name for folder in folders if (folder.path / name).exists()), None)
         if source is not None and not (out / name).exists():
             write_bytes(out / name, source.read_bytes())
@@ -147,7 +154,7 @@ def _is_whole(file: Path) -> bool:
     if file.suffix == ".safetensors":
         return load_unit(file) is not None
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = bounded.read_json(file)
         return said["sha256"] == sha256_json(said["value"])
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -18,7 +18,7 @@ from interplay.runs.conditions import Measured, offsets
 from interplay.runs.extraction import Extracted, Extraction, label_rows, prepare_one
 from interplay.runs.folder import RunFolder
 from interplay.runs.formats import write_format
-from interplay.runs.identity import claim_data
+from interplay.runs.identity import claim_data, claim_parts
 from interplay.runs.inputs import Inputs, read_inputs
 from interplay.runs.jobs import Engine, Here
 from interplay.runs.loading import dump_settings
@@ -139,8 +139,13 @@ def _at_work(settings: Settings, path: Path, progress: Progress, share: Share | 
     folder = RunFolder(path)
     models = models_of(settings)
 
+    told = set()
+
     def waiting(owner: Owner) -> None:
-        progress.say(f"waiting for {owner}, which works on {str(path)!r} too")
+        if owner.id not in told:
+            told.add(owner.id)
+            who = "a helper to finish its part" if owner.is_child() else f"{owner}, which works on {str(path)!r} too"
+            progress.say(f"waiting for {who}")
 
     with ranks.claiming(folder.opened(settings, waiting)) as claims, quiet_libraries():
         yield Context(settings, folder, progress, models, Together(claims, share, waiting))
@@ -150,6 +155,10 @@ def _run(context: Context, workers: int | None = None, ray: str | None = None) -
     settings, folder, claims = context.settings, context.folder, context.together.claims
     inputs, tokenizer = _read(context)
     if settings.training is not None:
+        if ray is not None:
+            from interplay.sharing.cluster import refuse_unreachable
+
+            refuse_unreachable(ray)
         _refuse_noise(context, inputs, tokenizer)
         with claims.alone("training", context.together.waiting):
             train(context, inputs, tokenizer)
@@ -186,13 +195,15 @@ def _read(context: Context) -> tuple[Inputs, Any]:
             return prepare_one(sample, tokenizer, settings, template, None)
 
         inputs = read_inputs(settings, usable=lambda s: ready(s, settings.template()))
-        read_extra(settings, inputs.template)  # a file that is missing must not cost a training first
+        extra = read_extra(settings, inputs.template)  # a file that is missing must not cost a training first
         prepared = [ready(s, inputs.template) for s in inputs.probes]
     ranks.same("data", inputs.fingerprint())
     context.notes += inputs.notes
     context.omitted += inputs.omitted
     with context.together.claims.alone("folder", context.together.waiting):
         claim_data(context.folder.path, inputs, prepared)
+        if further := extra.hashes():
+            claim_parts(context.folder.path, "task", further, "restore the file")
         write_format(context.folder.path)  # all that a migration adds is there now
     return inputs, tokenizer
 
@@ -211,7 +222,9 @@ def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, 
     states = find_states(context)
     known = len(context.notes), len(context.omitted)
     # A share looks a second time: of all shares, the last to come to this point then finds everything and finishes the run.
-    for _ in range(1 if context.together.share is None else 2):
+    for look in range(1 if context.together.share is None else 2):
+        if look:
+            context.progress.say("looking once more for what other shares did meanwhile")
         del context.notes[known[0] :], context.omitted[known[1] :]
         extracted = Extraction(context, states, inputs, engine).run()
         task, lacking = measure_tasks(context, states, inputs)

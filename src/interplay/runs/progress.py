@@ -39,10 +39,13 @@ class Progress:
 
     @contextlib.contextmanager
     def phase(self, name: str, total: int | None = None) -> Generator[Advance]:
-        """Time a phase. Yields `advance(done=None, note="")`: without `done` it counts one up."""
+        """Time a phase. Yields `advance(done=None, note="", kept=False)`: without `done` it counts one up.
+
+        kept: that it took no time, and says nothing about the time left.
+        """
         start = time.monotonic()
         if self.quiet:
-            yield lambda done=None, note="": None
+            yield lambda done=None, note="", kept=False: None
         elif sys.stderr.isatty() and total:
             with self._bar(name, total) as advance:
                 yield advance
@@ -71,7 +74,7 @@ class Progress:
         with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(name, total=total, note="")
 
-            def advance(done: int | None = None, note: str = "") -> None:
+            def advance(done: int | None = None, note: str = "", kept: bool = False) -> None:
                 if done is None:
                     bar.update(task, advance=1, note=ascii_safe(redact(note)))
                 else:
@@ -81,16 +84,18 @@ class Progress:
 
     def _lines(self, name: str, total: int | None, start: float) -> Advance:
         self.say(f"{name} ...")
-        state = {"done": 0, "said": start}
+        state = {"done": 0, "kept": 0, "said": start}
 
-        def advance(done: int | None = None, note: str = "") -> None:
+        def advance(done: int | None = None, note: str = "", kept: bool = False) -> None:
             state["done"] = state["done"] + 1 if done is None else done
+            state["kept"] += kept
+            worked = state["done"] - state["kept"]
             now = time.monotonic()
-            if not total or (now - state["said"] < self.every and state["done"] != 1):
+            if not total or not worked or (now - state["said"] < self.every and worked != 1):
                 return
             state["said"] = now
             spent = now - start
-            left = spent / state["done"] * (total - state["done"]) if state["done"] else 0.0
+            left = spent / worked * (total - state["done"])
             tail = f"  {note}" if note else ""
             self.say(f"{name}: {state['done']}/{total}, {_clock(spent)} spent, about {_clock(left)} left{tail}")
 

@@ -43,6 +43,14 @@ class ModelSettings(_Strict):
         False, description="cut each layer up among the processes of torchrun --nproc-per-node 2 -m interplay run ..."
     )
 
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _numbered(cls, value: Any) -> Any:
+        """YAML reads the 0 of {0: 20GiB} as a number."""
+        if not isinstance(value, Mapping):
+            return value
+        return {str(key) if type(key) is int else key: size for key, size in value.items()}
+
     @model_validator(mode="after")
     def _one_place(self) -> "ModelSettings":
         if self.device_map in SPREAD and self.device != "auto":

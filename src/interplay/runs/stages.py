@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.runs.folder import RunFolder
-from interplay.runs.identity import claim_weights
+from interplay.runs.identity import claim_parts, claim_weights, config_hash, forget_parts
 from interplay.runs.inputs import Inputs, Omitted
 from interplay.runs.measure import refuse_noise, survey
 from interplay.runs.progress import Progress
@@ -26,7 +27,7 @@ from interplay.scoring.checkpoints import (
     model_at,
 )
 from interplay.scoring.layouts import find_layout
-from interplay.scoring.models import LoadedModel, load_model
+from interplay.scoring.models import LoadedModel, load_model, resolve
 from interplay.scoring.noise import NARROW
 from interplay.scoring.placement import processes
 from interplay.scoring.score import Prepared
@@ -109,17 +110,30 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
         own = load_for_training(
             model.name, wanted.method, device=context.models.device, revision=model.revision, bf16=plan.bf16
         )
+        # Before it trains: a training that goes on must not go on from another model.
+        trained = {"weights": own.sha256, "config": config_hash(resolve(model.name)[0], model.revision)}
+        claim_parts(context.folder.path, "trained", trained, f"restore {short(model.name)}")
         with context.progress.phase("fine-tuning", plan.steps) as advance:
+
+            def on_step(step: int, total: int, loss: float) -> None:
+                # A process elsewhere that hung for longer than a lease comes back to a folder in which another one trains.
+                if (owner := context.together.claims.lost("training")) is not None:
+                    raise InterplayError(
+                        f"{owner} has taken over the training while this process was silent: run the same command again"
+                    )
+                advance(step, note=f"loss {loss:.3f}")
+
             finetune(
                 own,
                 examples,
                 plan,
                 folder,
                 device=context.models.device,
-                on_step=lambda step, total, loss: advance(step, note=f"loss {loss:.3f}"),
+                on_step=on_step,
             )
     context.notes += method_notes(wanted.method, wanted.weight_decay)
     settle(folder)
+    forget_parts(context.folder.path, "trained")  # from here on weights.json says it
 
 
 def use_bf16(wanted: bool | str, device: str) -> bool:
@@ -158,6 +172,9 @@ def find_states(context: Context) -> States:
                 with model_at(c, base):
                     pass
     claim_weights(context.folder.path, base.sha256, hashes)
+    configs = {"the base": config_hash(resolve(model.name)[0], model.revision)}
+    configs |= {f"step {c.step}": config_hash(c.path) for c in checkpoints if c.kind == "full" and c.path is not None}
+    claim_parts(context.folder.path, "configs", configs, "restore that config.json")
     for earlier, later in find_twins(comparable_hashes(checkpoints, hashes, base)):
         note(
             context,

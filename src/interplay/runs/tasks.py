@@ -20,7 +20,7 @@ from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.runs.conditions import step_name
 from interplay.runs.files import keep_json, kept_json, sha256_json
-from interplay.runs.inputs import Inputs, Omitted, seeded_choice
+from interplay.runs.inputs import Inputs, Omitted, row_parts, seeded_choice
 from interplay.runs.settings import Settings
 from interplay.runs.stages import Context, States, note
 from interplay.scoring.checkpoints import Checkpoint
@@ -46,6 +46,15 @@ class Extra:
     ood_labels: tuple[str, ...] | None
     retention: str | None
     omitted: tuple[Omitted, ...]
+
+    def hashes(self) -> dict[str, str]:
+        """What is there, by the setting that names it."""
+        found = {}
+        if self.ood:
+            found["task.ood"] = sha256_json([row_parts(row) for row in self.ood])
+        if self.retention is not None:
+            found["task.retention"] = sha256_json(self.retention)
+        return found
 
 
 def read_extra(settings: Settings, template: PromptTemplate) -> Extra:
@@ -104,7 +113,7 @@ def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[Tas
     with context.progress.phase("task metrics", len(jobs) * asked.size) as advance:
         done = 0
 
-        def finished(job: _Job) -> None:
+        def finished(job: _Job, kept: bool) -> None:
             nonlocal done
             done += asked.size
             advance(done, note=f"step {job.group.step}")

@@ -1,6 +1,6 @@
 """Unit: one sample under one condition, with its scores, its effects and their certificate, in one file.
 
-A file is used again only if it answers the same question (`key`) and its arrays hash to what its header says; anything
+A file is used again only if it answers the same question (`key`) and its arrays and header hash to what it says; anything
 else is computed anew. Names on disk come from our own counters, never from ids in the data.
 """
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from interplay.atomic import write_bytes
 
-FORMAT = "interplay-unit-1"
+FORMAT = "interplay-unit-1"  # part of every question, so that a unit of another kind answers none
+_HASHED = "interplay-unit-2"  # the same with a SHA-256 of arrays and header; that of "1" is of the arrays alone
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ def unit_path(folder: Path, condition: str, index: int) -> Path:
     return folder / "units" / condition / f"probe-{index:04d}.safetensors"
 
 
-def _digest(scores: np.ndarray, effects: np.ndarray) -> str:
-    return hashlib.sha256(scores.tobytes() + effects.tobytes()).hexdigest()
+def _digest(scores: np.ndarray, effects: np.ndarray, header: object = None) -> str:
+    said = b"" if header is None else json.dumps(header, sort_keys=True, ensure_ascii=True).encode()
+    return hashlib.sha256(scores.tobytes() + effects.tobytes() + said).hexdigest()
 
 
 def save_unit(path: Path, unit: Unit) -> None:
@@ -64,10 +66,11 @@ def save_unit(path: Path, unit: Unit) -> None:
 
     scores = np.ascontiguousarray(unit.scores, dtype=np.float64)
     effects = np.ascontiguousarray(unit.effects, dtype=np.float64)
+    header = asdict(unit.header)
     metadata = {
         # One string, since the order of several metadata keys is not fixed in the format.
         "interplay": json.dumps(
-            {"format": FORMAT, "sha256": _digest(scores, effects), "header": asdict(unit.header)},
+            {"format": _HASHED, "sha256": _digest(scores, effects, header), "header": header},
             sort_keys=True,
             ensure_ascii=True,
         )
@@ -85,7 +88,9 @@ def load_unit(path: Path, key: str | None = None) -> Unit | None:
         with safe_open(path, framework="numpy") as f:
             meta = json.loads((f.metadata() or {}).get("interplay", "{}"))
             scores, effects = f.get_tensor("scores"), f.get_tensor("effects")
-        if meta["format"] != FORMAT or meta["sha256"] != _digest(scores, effects):
+        if meta["format"] not in (FORMAT, _HASHED):
+            return None
+        if meta["sha256"] != _digest(scores, effects, meta["header"] if meta["format"] == _HASHED else None):
             return None
         header = _header(meta["header"])
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError):

@@ -187,7 +187,7 @@ def load_model(
         max_memory: what each device may hold of the weights, `{0: "60GiB", "cpu": "100GiB"}`; devices that are not named hold
             nothing. Leave room for a pass (docs/scale.md).
         tensor_parallel: cut each layer up among the processes of torchrun; all of them must then score the same
-            (`interplay.scoring.parallel`).
+            things in the same order.
 
     Raises:
         InterplayError: nothing there, not a causal LM, missing weights, pickled weights only, an adapter, unknown dtype; a

@@ -6,13 +6,10 @@ others, who would otherwise wait for each other for ever. Numbers only: no objec
 units or files. In a process of its own, or where processes share nothing, everything here is a plain loop.
 """
 
-import contextlib
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 from interplay.errors import InterplayError
-
-_GO, _DONE, _FAILED = 0.0, 1.0, 2.0
 
 
 def in_parallel() -> bool:
@@ -62,59 +59,6 @@ def _device() -> str:
     import torch.distributed as dist
 
     return "cpu" if "gloo" in str(dist.get_backend()) else "cuda"
-
-
-@contextlib.contextmanager
-def turns(chosen: Iterable[int]) -> Generator[Iterator[int]]:
-    """The numbers that the first process draws from `chosen`, in all processes; the others' `chosen` is not looked at.
-
-    All of them must go through to the end. When the first process fails inside the block, the others get an
-    InterplayError at their next number. When another one fails, only whoever started the processes can end the rest
-    (torchrun does).
-
-    >>> with turns(range(3)) as numbers:
-    ...     list(numbers)
-    [0, 1, 2]
-    """
-    if not in_parallel():
-        yield iter(chosen)
-    elif is_first():
-        try:
-            yield _leading(chosen)
-        except BaseException:
-            told([_FAILED, 0])
-            raise
-        told([_DONE, 0])
-    else:
-        heard = _Following()
-        try:
-            yield heard
-        except BaseException:
-            if not heard.ended:
-                told([_FAILED, 0])  # take the first process's last word, so that it does not wait for us
-            raise
-
-
-def _leading(chosen: Iterable[int]) -> Iterator[int]:
-    for number in chosen:
-        told([_GO, number])
-        yield number
-
-
-class _Following(Iterator[int]):
-    """What the first process draws, as it is told."""
-
-    def __init__(self) -> None:
-        self.ended = False
-
-    def __next__(self) -> int:
-        what, number = told([_GO, 0])
-        self.ended = what != _GO
-        if what == _FAILED:
-            raise InterplayError("the first process of this run has failed: its message says why")
-        if what == _DONE:
-            raise StopIteration
-        return int(number)
 
 
 def refuse_difference(what: str, text: str) -> None:

@@ -81,7 +81,7 @@ class Placement:
             device = int(key) if str(key).isdecimal() else key
             if not (isinstance(device, int) or device in ("cpu", "mps")):
                 raise InterplayError(f"max_memory names {key!r}: name a GPU by its number, or cpu")
-            if not (isinstance(size, int) or _SIZE.fullmatch(size)):
+            if not (size > 0 if isinstance(size, int) else _SIZE.fullmatch(size)):
                 raise InterplayError(f"max_memory {key}: {size!r} is no size: write 20GiB, or bytes")
             found[device] = size
         return found

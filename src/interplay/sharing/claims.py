@@ -17,9 +17,11 @@ import time
 import uuid
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 from interplay.atomic import write_bytes
+from interplay.errors import InterplayError
 
 BEAT = 5.0  # seconds between two rises of the counter [ours]
 LEASE = (
@@ -47,6 +49,10 @@ class Owner:
         """Whether it is known to be dead: only a process at the same place can know."""
         return bool(place) and place == self.place and _started(self.pid) != self.started
 
+    def is_child(self) -> bool:
+        """Whether this process started it, and it is still there."""
+        return self.place != "" and self.place == _place() and _stat(self.pid)[1:2] == [str(os.getpid())]
+
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
@@ -60,14 +66,19 @@ def _place() -> str:
         return ""  # not Linux: only the counter tells
 
 
-def _started(pid: int) -> str:
-    """When a process of this place began; empty when there is none."""
+def _stat(pid: int) -> list[str]:
+    """What the kernel says of a process of this place from its state on; nothing where there is none."""
     try:
         said = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""
-    fields = said.rpartition(")")[2].split()  # the name in brackets may hold anything
-    return "" if fields[0] in ("Z", "X") else fields[19]  # a zombie works no more
+        return []
+    return said.rpartition(")")[2].split()  # the name in brackets may hold anything
+
+
+def _started(pid: int) -> str:
+    """When a process of this place began; empty when there is none."""
+    fields = _stat(pid)
+    return "" if not fields or fields[0] in ("Z", "X") else fields[19]  # a zombie works no more
 
 
 class Claims:
@@ -82,7 +93,8 @@ class Claims:
         self.folder, self.lease, self.beat = folder, lease, beat
         pid = os.getpid()
         self.me = Owner(uuid.uuid4().hex, pid, _place(), _started(pid), platform.node()[:64] or "this machine")
-        self._seen: dict[str, tuple[int, float]] = {}  # of every other: its counter, and since when it has that value
+        # Of every other: its counter, for how long we saw it unchanged, and when we last looked.
+        self._seen: dict[str, tuple[int, float, float]] = {}
         self._held: dict[str, Path] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -105,12 +117,19 @@ class Claims:
             self._mine.unlink(missing_ok=True)
             self.forget_dead()
             if not self.others():
-                shutil.rmtree(self.folder)  # whoever comes in this moment makes it anew, see `_link`
+                shutil.rmtree(self.folder)  # whoever comes in this moment makes it anew, see `_arrive` and `_link`
 
     def _arrive(self) -> None:
-        self._workers.mkdir(parents=True, exist_ok=True)
-        self._claims.mkdir(exist_ok=True)
-        write_bytes(self._mine, self._said(0))
+        for left in reversed(range(100)):  # whoever leaves last clears up, perhaps under our feet
+            try:
+                self._workers.mkdir(parents=True, exist_ok=True)
+                self._claims.mkdir(exist_ok=True)
+                write_bytes(self._mine, self._said(0))
+                return
+            except (OSError, InterplayError) as error:
+                # mkdir says that a folder exists which is gone when it looks again.
+                if not left or not isinstance(error.__cause__ or error, FileNotFoundError | FileExistsError):
+                    raise
 
     @property
     def _workers(self) -> Path:
@@ -150,8 +169,15 @@ class Claims:
         return [owner for owner in found if owner is not None and owner.id != self.me.id and not self._dead(owner)]
 
     def forget_dead(self) -> None:
-        """Remove the files and the claims of processes that are known to be dead."""
-        for file in (*self._claims.glob("*"), *self._workers.glob("*.json")):
+        """Remove the files and the claims of processes that are known to be dead.
+
+        Claims only where nobody else is alive: a dead one under a living one of a later generation holds its place, and
+        where it went a third process could claim beside the second.
+        """
+        kinds = (
+            [self._workers.glob("*.json")] if self.others() else [self._claims.glob("*"), self._workers.glob("*.json")]
+        )
+        for file in chain(*kinds):
             owner = self._read(file)
             if owner is not None and owner.id != self.me.id and self._dead(owner):
                 file.unlink(missing_ok=True)
@@ -178,13 +204,15 @@ class Claims:
         return self._silent(owner.id, beats)
 
     def _silent(self, what: str, beats: int) -> bool:
-        """Whether a counter was seen at one value for a lease, by this process's own clock: clocks elsewhere do not matter."""
+        """Whether a counter was seen at one value for a lease, by this process's own clock: clocks elsewhere do not matter.
+
+        Time in which we did not look counts for one beat at most: when a network folder hangs, it hangs for all.
+        """
         now = time.monotonic()
-        before, since = self._seen.get(what, (None, now))
-        if beats != before:
-            since = now
-        self._seen[what] = (beats, since)
-        return now - since > self.lease
+        before, silent, looked = self._seen.get(what, (None, 0.0, now))
+        silent = silent + min(now - looked, self.beat) if beats == before else 0.0
+        self._seen[what] = (beats, silent, now)
+        return silent > self.lease
 
     # ---- claims ------------------------------------------------------------------------------------------------------
 
@@ -198,6 +226,11 @@ class Claims:
         while True:
             path = self._claims / f"{name}.{generation}"
             if self._link(path):
+                # Two may have claimed different generations while a third cleared up. Each looks after it has claimed, so
+                # that one of them at least sees the other.
+                if self._owner(name, path) is not None:
+                    path.unlink(missing_ok=True)
+                    return False
                 self._held[name] = path
                 return True
             if (owner := self._read(path)) is None:
@@ -209,10 +242,20 @@ class Claims:
 
     def owner(self, name: str) -> Owner | None:
         """Who has `name`, if that process may be alive."""
+        return self._owner(name, None)
+
+    def _owner(self, name: str, beside: Path | None) -> Owner | None:
+        """The same by another claim than `beside`."""
         for path in sorted(self._claims.glob(f"{name}.*")):
+            if path == beside or path.name.rpartition(".")[0] != name:
+                continue
             if (owner := self._read(path)) is not None and not self._dead(owner):
                 return owner
         return None
+
+    def lost(self, name: str) -> Owner | None:
+        """Who has taken over what this process holds, because it was silent for a lease; None where nobody has."""
+        return self._owner(name, self._held.get(name))
 
     def taken(self) -> set[str]:
         """The names that processes other than this one have claimed; a glance, some of them may be dead."""
@@ -248,7 +291,9 @@ class Claims:
             return False
         except FileNotFoundError:  # somebody who thought to be the last one cleared up
             self._arrive()
-            return self._copy(path)
+            with contextlib.suppress(FileNotFoundError):  # and again: the next look tries anew
+                return self._copy(path)
+            return False
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise

@@ -50,25 +50,25 @@ def work_off(
     *,
     kept: Callable[[J], R | None],
     results: Callable[[Iterator[J]], Iterator[tuple[J, R]]],
-    advance: Callable[[J], None],
+    advance: Callable[[J, bool], None],
 ) -> Done[R]:
     """Do, or find done, every job, or every one of this process's share.
 
     Args:
         kept: the result of a job as it lies in the folder, None where it is missing or not valid.
         results: computes jobs and writes what they give, in any order; it pulls as many at a time as it can work on.
-        advance: told of every job that is done, whoever did it.
+        advance: told of every job that is done, whoever did it, and whether it was before this call.
     """
     found: dict[str, R] = {}
 
-    def look(job: J) -> bool:
+    def look(job: J, first: bool = False) -> bool:
         if (result := kept(job)) is None:
             return False
         found[job.name] = result
-        advance(job)
+        advance(job, first)
         return True
 
-    open_jobs = [job for job in jobs if not look(job)]
+    open_jobs = [job for job in jobs if not look(job, True)]
     ours = jobs if together.share is None else together.share.of(jobs)
     names = {job.name for job in ours}
     todo = [job for job in open_jobs if job.name in names]
@@ -78,7 +78,7 @@ def work_off(
         for job, result in results(_claimed(todo, together.claims, look, others)):
             together.claims.release(job.name)
             found[job.name] = result
-            advance(job)
+            advance(job, False)
         todo = [job for job in others if not look(job)]
         if todo and len(todo) == len(
             others

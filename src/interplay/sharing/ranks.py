@@ -141,6 +141,9 @@ class ClaimsInStep(Claims):
     def owner(self, name: str) -> Owner | None:
         return None if self.real is None else self.real.owner(name)
 
+    def lost(self, name: str) -> Owner | None:
+        return None if self.real is None else self.real.lost(name)
+
     def others(self) -> list[Owner]:
         return [] if self.real is None else self.real.others()
 

@@ -39,20 +39,26 @@ def helpers(folder: Path, count: int, say: Callable[[str], None]) -> Generator[N
         yield
     finally:
         for number, (process, errors) in enumerate(started, start=1):
-            _end(process)
+            at_work = _end(process)
             errors.seek(0)
-            if process.returncode and (said := errors.read().decode(errors="replace").strip()):
+            said = errors.read().decode(errors="replace").strip()
+            if not said and process.returncode < 0 and not at_work:  # not by us
+                said = f"killed by signal {-process.returncode}" + " (out of memory?)" * (process.returncode == -9)
+            if process.returncode and said:
                 say(f"warning: helper {number} stopped, its work was done by others: {said.splitlines()[-1][:300]}")
             errors.close()
         _set_threads(before)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """A helper that is still at work has its pipe closed, upon which it leaves; one that does not is killed."""
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """A helper that is still at work has its pipe closed, upon which it leaves; one that does not is killed.
+
+    Whether it was at work.
+    """
     assert process.stdin is not None
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(0.5)
-        return
+        return False
     with contextlib.suppress(OSError):
         process.stdin.close()
     try:
@@ -60,6 +66,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    return True
 
 
 def helper_environment(index: int, count: int, environment: dict[str, str] | None = None) -> dict[str, str]:

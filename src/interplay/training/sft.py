@@ -26,12 +26,14 @@ from interplay.data.prompts import encode, render
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
+from interplay.scoring.layouts import classify, find_damage
 from interplay.scoring.models import LoadedModel
 from interplay.training.methods import adapter_config, widen_adapters
 
 # What a checkpoint needs to be resumed but not to be read: removed once a newer one is there and when the training is whole.
 # They are pickles, and for full fine-tuning twice the size of the weights.
-RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "training_args.bin")
+_RESUMED = ("optimizer.pt", "scheduler.pt", "rng_state.pth")  # without any of which it would be another training
+RESUME_FILES = (*_RESUMED, "scaler.pt", "training_args.bin")
 
 _SETS = ("target_modules", "feedforward_modules", "exclude_modules")  # which peft writes as lists, in no order
 
@@ -285,25 +287,33 @@ def _remove_resume_files(folder: Path, but: str = "") -> None:
 def _last_whole(folder: Path) -> Path | None:
     """The newest checkpoint that can be resumed from; torn ones are removed.
 
-    `trainer_state.json` is written last, so it tells whole from torn; older whole ones have no resume files any more.
+    `trainer_state.json` is written last, so it tells whole from torn where no disk failed; the rest is looked through for
+    where one did. Older whole ones have no resume files any more.
     """
     newest = None
     ours = [p for p in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
     for checkpoint in sorted(ours, key=lambda p: int(p.name.rpartition("-")[2])):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        # Not every OSError: a network folder may be back in a moment.
-        except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        needed = [checkpoint / name for name in _RESUMED]
+        resumable = all(file.exists() for file in needed)
+        if _is_torn(checkpoint) or (resumable and not all(map(_is_whole_archive, needed))):
             _remove(checkpoint)
-            continue
-        needed = [checkpoint / name for name in ("optimizer.pt", "rng_state.pth")]
-        if all(file.exists() for file in needed):
-            files = [*needed, checkpoint / "scheduler.pt"]
-            if all(_is_whole_archive(file) for file in files if file.exists()):
-                newest = checkpoint
-            else:
-                _remove(checkpoint)
+        elif resumable:
+            newest = checkpoint
     return newest
+
+
+def _is_torn(checkpoint: Path) -> bool:
+    """Whether its state or its weights are missing or broken off. A disk's own error is raised: it may be back in a moment."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        if (kind := classify(checkpoint)) is None:
+            return True
+        for file in checkpoint.glob("*.safetensors"):
+            with open(file, "rb") as opened:
+                opened.read(1)
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return True
+    return find_damage(checkpoint, kind) is not None
 
 
 def _remove(checkpoint: Path) -> None:
