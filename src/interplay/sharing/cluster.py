@@ -248,9 +248,9 @@ class Cluster:
             except ray.exceptions.RayActorError as error:
                 again += [job, *self._taken_back([actor], running, free)]
                 died.append(job.name)
-                if died.count(job.name) > 1 or len(self.actors) == 1:
+                if died.count(job.name) > 1:
                     raise InterplayError(f"{_DIED}: {_ANEW}") from error
-                continue  # it cannot start again either, which is told then
+                continue  # it does not start again either, which is told then
             except ray.exceptions.RayError as error:
                 reason = " ".join(str(error).split())[-300:]
                 raise InterplayError(f"Ray could not compute {job.name}: {reason}") from error
