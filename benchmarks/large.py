@@ -309,8 +309,7 @@ What is known of each:
   All processes go through the same stages; the first alone decides, claims, writes and prints (`interplay.sharing.ranks`), and the
   folder is one they all see. When one fails or is killed all end, and the same command goes on; above the one line that says why,
   or below it, torchrun prints a report of its own. Several such runs may share a folder. Not with `--workers`, `--shard`, `--ray`
-  or training. For your own scoring with `load_model` under torchrun, all processes must score the same things in the same order
-  (`interplay.scoring.parallel`).
+  or training. For your own scoring with `load_model` under torchrun, all processes must score the same things in the same order.
 
 Of this, loading, hashing, scoring, adapters and full checkpoints are tested without a GPU: layers on disk and behind accelerate's hooks in
 memory, and two processes over gloo, of which whole runs as well (killed half-way and begun again, too). **No machine with several GPUs was at hand**: that a model spread over them scores as one on one

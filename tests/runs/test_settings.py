@@ -137,9 +137,8 @@ def test_refusals_name_key_given_and_expected_in_one_line(overrides, says):
 
 
 def test_gpus_are_named_by_numbers():
-    made = load_settings(
-        {**SMALL, "model": {"name": "m", "device_map": "auto"}}, ["model.max_memory={0: 20GiB, cpu: 8}"]
-    )
+    spread = {**SMALL, "model": {"name": "m", "device_map": "auto"}, "training": None, "checkpoints": {"folder": "c"}}
+    made = load_settings(spread, ["model.max_memory={0: 20GiB, cpu: 8}"])
     assert made.model.max_memory == {"0": "20GiB", "cpu": 8}
 
 

@@ -4,11 +4,13 @@ Also knows the model wheels that carry a GGUF file, so that a hub name works whe
 takes 15-200 s, a safetensors folder one second, hence the cache ($INTERPLAY_CACHE, else $XDG_CACHE_HOME or ~/.cache).
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +81,15 @@ def as_model_folder(gguf: Path) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
-        # Alone in a folder: transformers takes a tokenizer.json that lies beside the file before the one inside it, and what
-        # is kept under the file's hash would then be somebody's who put a file beside it.
-        with tempfile.TemporaryDirectory() as alone:
-            (Path(alone) / gguf.name).symlink_to(gguf.resolve())
+    with _alone(gguf) as alone:
+        try:
             tokenizer: Any = AutoTokenizer.from_pretrained(alone, gguf_file=gguf.name, trust_remote_code=False)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 alone, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
-    except Exception as error:  # a damaged file fails wherever it is damaged, with any type of error
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InterplayError(f"cannot read {gguf} as a GGUF causal LM: {reason}") from error
+        except Exception as error:  # a damaged file fails wherever it is damaged, with any type of error
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InterplayError(f"cannot read {gguf} as a GGUF causal LM: {reason}") from error
     model, info = loaded
     # transformers fills holes with random numbers; once saved as a folder nothing would tell.
     if missing := sorted(info.get("missing_keys") or ()):
@@ -114,3 +113,21 @@ def as_model_folder(gguf: Path) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+@contextlib.contextmanager
+def _alone(gguf: Path) -> Generator[Path]:
+    """A folder with a link to the file and nothing else.
+
+    transformers takes a tokenizer.json that lies beside a file before the one inside it, and what is kept under the file's
+    hash would then be that of whoever put it there.
+    """
+    cache_root().mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{gguf.stem}.", dir=cache_root()))
+    link = folder / gguf.name
+    try:
+        link.symlink_to(gguf.resolve())
+        yield folder
+    finally:
+        link.unlink(missing_ok=True)
+        folder.rmdir()
