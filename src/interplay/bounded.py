@@ -65,22 +65,21 @@ def check_parquet(source: Any, most_bytes: int, most_rows: int) -> None:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(source) as file:
-        footer = file.metadata
-        columns = [
-            footer.row_group(g).column(c) for g in range(footer.num_row_groups) for c in range(footer.num_columns)
-        ]
-        widths = [_width(footer.schema.column(c)) for c in range(footer.num_columns)]
-        size = sum(c.num_values * width for c, width in zip(columns, widths * footer.num_row_groups, strict=True))
-        size = max(size, sum(column.total_uncompressed_size for column in columns))
-        rows = footer.num_rows
-    texts = sorted({column.path_in_schema for column in columns if column.physical_type == "BYTE_ARRAY"})
-    if rows <= most_rows and size <= most_bytes and texts:
+        schema, groups, rows = file.metadata.schema, range(file.num_row_groups), file.metadata.num_rows
+        leaves = [schema.column(c) for c in range(len(schema))]
+    size, texts = 0, sorted({leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"})
+    if rows <= most_rows and leaves:
         with pq.ParquetFile(_again(source), read_dictionary=texts) as file:
-            for group in range(
-                file.num_row_groups
-            ):  # not by batches: each would bring the dictionary of its whole group
-                table = file.read_row_group(group, use_threads=False)
-                size += sum(_unfolded(chunk) for column in table.columns for chunk in column.chunks)
+            for group in groups:
+                # A row of it first: a damaged footer is an error there, and the end of the process below, in C++.
+                next(file.iter_batches(1, row_groups=[group], use_threads=False), None)
+                found = file.metadata.row_group(group)
+                columns = [found.column(c) for c in range(len(leaves))]
+                stored = sum(column.total_uncompressed_size for column in columns)
+                size += max(stored, sum(c.num_values * _width(leaf) for c, leaf in zip(columns, leaves, strict=True)))
+                if size <= most_bytes and texts:  # by groups, not batches: each would bring the dictionary of its group
+                    table = file.read_row_group(group, use_threads=False)
+                    size += sum(_unfolded(chunk) for column in table.columns for chunk in column.chunks)
                 if size > most_bytes:
                     break
     _again(source)

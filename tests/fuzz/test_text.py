@@ -1,9 +1,11 @@
 """Settings, data files and templates that are built to hurt: what came out once stays refused in one line."""
 
+import base64
 import gzip
 import io
 import json
 import os
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -178,10 +180,35 @@ def test_a_parquet_bomb_is_stopped_while_it_unfolds(tmp_path, monkeypatch):
     assert "unfolds to more than" in one_line(lambda: read_rows(tmp_path / "a.parquet"))
 
 
+# A column's histogram of repetition levels is longer than its levels: pyarrow ends the process when it is asked for that column.
+DAMAGED_FOOTER = (
+    "c-oDWzi-n}5XYaNgA>}QY9rp0jXZd%)gdh;G!a59&!KGs=`SPHA7XJFD~&|sV7qaefsv7sk(rU1fr*JffdTOcFflUm&W@9`F+Wbx"
+    "<@~+#=iT|@hzHCpkqlWPg(krS6%fkGB0}h?bx9B@5L)E&GLeX+R?(WsWf|Pc3a`1TVeYXYV8jtB(GtYc<^oSN0xh(Bt!1@SNDI@f"
+    "JQJsI=UPh#ia-+65tQ6c5Q}Ts7*W)^K?){2PRU6yk5iskkSzK3nR9ND93uHuEH8F@e&Ai$LD%iAqNd8LBRy-oy}%g;vs%t`{Jz`s"
+    "omufl=z48`tWd0|N>fKF$tx8kEh|^}1XE03(bs}r)pOUkq7?bOi10oU9}1&~R8k~GN6`N)Flj7;y%*>QLH{D?Z-l?^W}bd4l|C79"
+    "+UpOjf5O)n^}pT5PbY%C73e!b|0U|5#Xs$9p8E4!LZu%w6ze(qHG>pY&NI{8KY9@FQvQzbfQ8Ipj2*Jro-oFR4%=p|!)l#KGkC!+"
+    "1U1GQkud!p-&(UFIsx}661Tve9YlOy@+{)-OzLAZAgs3s_PIHNYa8mTBkt}4VmpEu;e;0(G-X_#9`A*%a%FTH;c7OFQvTO@klWcC"
+    "w0h<Xr+&zWP(NfaYy-OI`Q7nh$xVh~P7WQ<8(9;abyOL(>yJw(_so8)yb1ZO+4GRB^)2t^g%hmX{r<Y;d2Xl;9M9)JYpq<}xVuqO"
+    ";0>63kjvkA_>cMxUPbCC"
+)
+
+
+def test_a_footer_that_ends_the_process_elsewhere_is_an_error_here(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(zlib.decompress(base64.b85decode(DAMAGED_FOOTER)))
+    assert "histogram size mismatch" in one_line(lambda: read_rows(tmp_path / "a.parquet"))
+
+
 @pytest.mark.parametrize("shape", ["text", "messages", "numbers"])
 def test_one_long_text_that_every_row_names_is_counted_before_it_is_unfolded(tmp_path, monkeypatch, shape):
     unfolded = []
-    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *a, **k: unfolded.append(a) or iter(()))
+    honest = pq.ParquetFile.iter_batches
+
+    def batches(file, size, **options):
+        if size > 1:  # one row is read before anything is believed
+            unfolded.append(size)
+        return honest(file, size, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", batches)
     monkeypatch.setattr(interplay.data.tables, "MAX_BYTES", 1 << 24)
     long = pa.DictionaryArray.from_arrays(pa.array([0] * 1024, pa.int32()), pa.array(["happy " * 200_000]))
     turns = pa.ListArray.from_arrays(pa.array(range(1025), pa.int32()), long)
