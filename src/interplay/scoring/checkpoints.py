@@ -26,7 +26,6 @@ from interplay.scoring.placement import (
     adapter_joins,
     gradients_restored,
     input_device,
-    refuse_uncut,
     without_map,
 )
 from interplay.secrets import redact
@@ -153,7 +152,6 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
     if checkpoint.path is None:
         yield base.model
     elif checkpoint.kind == "adapter":
-        refuse_uncut(base.model, _adapter_config(checkpoint.path), checkpoint.path)
         with gradients_restored(base.model), _restored(base.model):
             with without_map(base.model):
                 wrapped = _with_adapter(checkpoint.path, base)
