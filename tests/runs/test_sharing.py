@@ -181,7 +181,8 @@ def copied_together(parts: list[Path], whole: Path) -> Path:
 
 def test_shares_written_apart_and_copied_together_are_finished_by_the_same_command(finished, parts, tmp_path):
     whole = copied_together(parts, tmp_path / "whole")
-    kept = {file: file.stat().st_ino for file in whole.glob("units/*/*.safetensors")}  # whatever is written is a new file
+    # Whatever is written is a new file.
+    kept = {file: file.stat().st_ino for file in whole.glob("units/*/*.safetensors")}
     assert len(kept) > 0.8 * len(units(finished.files))
     damaged = next(iter(kept))
     damaged.write_bytes(damaged.read_bytes()[:-8])

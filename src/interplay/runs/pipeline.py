@@ -11,7 +11,6 @@ from typing import Any
 
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
-from interplay.errors import InterplayError
 from interplay.report import write
 from interplay.runs.about import about_run
 from interplay.runs.conditions import Measured, offsets

@@ -59,11 +59,6 @@ class Placement:
             raise InterplayError(f"max_memory is read with device_map {', '.join(SPREAD)} only: set one, or remove it")
         self.limits()
 
-    @property
-    def alone(self) -> bool:
-        """Whether the whole model lies on one device of this process."""
-        return self.device_map is None
-
     def limits(self) -> dict[str | int, str | int] | None:
         """`max_memory` as accelerate takes it: GPUs by number. InterplayError for what is no device or no size."""
         if self.max_memory is None:
