@@ -27,10 +27,10 @@ NETWORK = {
     "telnetlib",
     "xmlrpc",
 }
-# Where a library of the network may be, and which part of it: the one server, the knock at a Ray cluster whose address the
-# user gave, and quoting, which asks nobody.
+# Where a library of the network may be, and which part of it: the one server, and the knock at a Ray cluster whose address the
+# user gave.
 MAY_IMPORT = {
-    ("cli/serve.py", "socketserver"), ("cli/serve.py", "http.server"), ("secrets.py", "urllib.parse"),
+    ("cli/serve.py", "socketserver"), ("cli/serve.py", "http.server"),
     ("sharing/cluster.py", "socket"),
 }  # fmt: skip
 # Processes of our own: worker processes that run this very command again.

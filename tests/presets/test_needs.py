@@ -1,7 +1,6 @@
 """What a preset needs: arithmetic that can be checked by hand or against a model, and the verb that prints it."""
 
 import json
-import re
 import sys
 from pathlib import Path
 

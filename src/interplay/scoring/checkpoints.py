@@ -29,7 +29,6 @@ from interplay.scoring.placement import (
     refuse_uncut,
     without_map,
 )
-from interplay.secrets import redact
 
 __all__ = [
     "Checkpoint",
@@ -323,7 +322,7 @@ def _adapter_config(path: Path) -> dict[str, Any]:
 
 def _named_base(path: Path) -> str | None:
     named = _adapter_config(path).get("base_model_name_or_path")
-    return redact(named) if isinstance(named, str) else None  # it is told in notes, and an adapter may be anybody's
+    return named if isinstance(named, str) else None
 
 
 def base_name_note(checkpoint: Checkpoint, base: LoadedModel) -> str | None:
