@@ -10,6 +10,7 @@ from interplay.dynamics import Trajectory, trajectory
 from interplay.effects.moebius import reconstruct
 from interplay.runs.conditions import rephrased_name, step_name
 from interplay.runs.files import write_json
+from interplay.runs.formats import write_format
 from interplay.runs.loading import dump_settings, load_settings
 
 STEPS = (0, 1, 2, 4)
@@ -42,6 +43,7 @@ def synthetic_run(
         "checkpoints": {"steps": list(STEPS)},
         "probes": {"n": len(words), "count": probes},
     }
+    write_format(folder)
     (folder / "settings.yaml").write_text(dump_settings(load_settings(raw)), encoding="utf-8")
     n = len(words)
     ids = [f"p{i}" for i in range(probes)]
