@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import interplay
 from interplay.dynamics import Trajectory, trajectory
 from interplay.effects.moebius import reconstruct
 from interplay.runs.conditions import rephrased_name, step_name
@@ -31,7 +32,7 @@ def synthetic_run(
     name: str = "made up",
     controls: bool = False,
     rows: int | None = 40,
-    basis: str = "rule",
+    basis: str = "accuracy",
 ) -> Path:
     """Write a run. `grow` scales the effects of trained steps, `noise` seeds what differs between two runs."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,6 +94,7 @@ def synthetic_run(
         "rivals": {"last": 4},
     }
     write_json(folder / "recommendation.json", verdict)
+    write_json(folder / "report.json", {"version": interplay.__version__})
     if controls:
         _controls(folder, track.summary)
     write_json(folder / "manifest.json", {"files": {}})
