@@ -1,7 +1,6 @@
 """Checkpoints written half, and finished runs of which a file is damaged: left out or refused, in a line that names the file."""
 
 import json
-import os
 import shutil
 
 import numpy as np
@@ -17,7 +16,7 @@ from interplay.runs.folder import RunFolder
 from interplay.runs.intact import changed_file
 from interplay.runs.payload import build_payload
 from interplay.scoring.checkpoints import Checkpoint, checkpoint_hash, model_at
-from interplay.scoring.layouts import find_layout, read_training_log
+from interplay.scoring.layouts import find_layout
 from interplay.scoring.models import LoadedModel, load_model
 from soak.patterns import adapter_folder, callback_file, model_folder, run_folder, training_folder
 from soak.watch import fate
@@ -124,22 +123,6 @@ def test_only_half_written_checkpoints_are_an_error_that_says_so(tmp_path):
     assert "checkpoint-1 was left out: adapter_model.safetensors cannot be read" in refused(
         lambda: find_layout(training)
     )
-
-
-@pytest.mark.parametrize("name", [ADAPTER, "adapter_config.json"])
-def test_pipes_and_devices_in_a_checkpoint_are_not_waited_for(training, name):
-    for step, put in ((1, os.mkfifo), (2, lambda path: path.symlink_to("/dev/zero"))):
-        (training / f"checkpoint-{step}" / name).unlink()
-        put(training / f"checkpoint-{step}" / name)
-    assert [c.step for c in find_layout(training).checkpoints if c.step < 9] == [0, 3, 4]
-
-
-def test_logs_with_numbers_beyond_all_bounds(training):
-    state = '{"global_step": 1%s, "best_global_step": 1%s, "log_history": [{"step": 1%s, "loss": 1}, {"step": 5, "loss": 1%s}]}'
-    (training / "trainer_state.json").write_text(state.replace("%s", "0" * 4000))
-    for step in (1, 2, 3, 4):
-        (training / f"checkpoint-{step}" / "trainer_state.json").unlink(missing_ok=True)
-    assert read_training_log(training) == []
 
 
 # ---- adapters and models put on a base ------------------------------------------------------------------------------------
