@@ -416,10 +416,3 @@ def test_training_log_takes_numbers_only(tmp_path):
     for text in ("[]", "3", '{"log_history": 5}', "\xff\x00", '{"global_step": 1e400}', ""):
         (tmp_path / "trainer_state.json").write_text(text, encoding="latin-1")
         assert read_training_log(tmp_path) == []
-
-
-def test_a_log_beyond_all_bounds_is_not_read(tmp_path, monkeypatch):
-    write(tmp_path, trainer_state={"global_step": 10, "log_history": entries(10)})
-    assert len(read_training_log(tmp_path)) == 1
-    monkeypatch.setattr("interplay.scoring.layouts.STATE_BYTES", 50)
-    assert read_training_log(tmp_path) == []
