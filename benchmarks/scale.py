@@ -1,7 +1,7 @@
 """docs/scale.md: what a 70B model costs per sample and checkpoint, by arithmetic, beside what was measured here.
 
 Tokens are counted with the package's own planner, speed is measured on SmolLM2; operations, bytes and hours of larger models
-follow from their shapes (`interplay.presets.costs`). No figure of the page is typed in.
+follow from their shapes (`benchmarks.operations`, `interplay.presets.costs`). No figure of the page is typed in.
 
     python -m benchmarks.scale [--write docs/scale.md]
 """
@@ -14,25 +14,26 @@ import numpy as np
 
 from benchmarks import large
 from benchmarks.bench import lines_of, processor
+from benchmarks.operations import (
+    H100,
+    SMOLLM2,
+    UTILISATION,
+    benchmark_sizes,
+    plain_tokens,
+    scoring_operations,
+    training_operations,
+    trie_tokens,
+)
 from benchmarks.scoring_rows import Prompt, made, prompt, subjects, tell, time_trie
 from benchmarks.section import Section
 from interplay.presets.costs import (
-    H100,
-    MEASURED,
     PASS_TOKENS,
-    SMOLLM2,
-    UTILISATION,
     Shape,
     adapter_parameters,
-    benchmark_sizes,
     linear_weights,
     parameters,
     pass_bytes,
-    plain_tokens,
-    scoring_operations,
     training_bytes,
-    training_operations,
-    trie_tokens,
 )
 from interplay.scoring.plan import branch_order, kept_words, level_bounds, plan_tokens
 
@@ -108,10 +109,9 @@ def measured_section() -> Section:
                 }
             )
             tell(f"SmolLM2, {length} tokens: {tokens / seconds:.0f} tokens a CPU-second")
-    known = ", ".join(f"{MEASURED[length]} s at {length} tokens" for length in LENGTHS)
     notes.append(
         f"{processor()}, one thread, CPU seconds (wall time would count what else the machine was doing), float32, all "
-        f"2^{WORDS} coalitions of one prompt. `interplay presets` reckons with the figures of docs/benchmarks.md: {known}."
+        f"2^{WORDS} coalitions of one prompt."
     )
     return Section("Measured: SmolLM2-135M, one CPU thread", rows, notes)
 

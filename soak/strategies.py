@@ -32,9 +32,9 @@ YAML_SCALARS = st.sampled_from(
     (
         "!!python/object/apply:os.system ['touch pwned']", "!!python/name:os.system", "!!python/module:os", "!!int ''",
         "!!float ''", "!!bool maybe", "!!timestamp x", "!!binary '*'", "!!set {a, b}", "!!omap [a: 1]", "!!pairs [a: 1]",
-        "!!str 5", "!<tag:yaml.org,2002:int> x", "0x" + "f" * 5000, "1" * 5000, "9:59:59:59" * 90, ".inf", "-.inf", ".nan",
+        "!!str 5", "!<tag:yaml.org,2002:int> x", ".inf", "-.inf", ".nan",
         "0o17", "0b1", "1_000", "1e400", "2020-01-01", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "&a x", "*a",
-        "&a [*a]", "{<<: *a}", "'", '"\\ud800"', '"\\0"', "|", ">", "? x", "- - - x", "~", "yes", "{text}", "%YAML 9.9", "---",
+        "&a [*a]", "{<<: *a}", "'", "|", ">", "? x", "- - - x", "~", "yes", "{text}", "%YAML 9.9", "---",
         "...", "\t", "\u2028", "{a: 1, a: 2}", "[", "}", "#", "\ufeff",
     )
 )  # fmt: skip

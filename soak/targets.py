@@ -20,7 +20,7 @@ from typing import Any
 from unittest import mock
 
 from soak import patterns
-from soak.damage import Choices, damage_folder
+from soak.damage import DAMAGES, Choices, damage_folder
 from soak.watch import enclosed, fate, unwatched
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", "", ".txt")
@@ -356,7 +356,7 @@ def _export(data: bytes, folder: Path) -> None:
 
 
 # Damages that are worth starting from: file, kind of damage, and what it is told. See `damage.damage_folder`.
-_DAMAGES = tuple(bytes([file, kind, 3, 2, 5, 1, 4]) for kind in range(17) for file in (0, 25))
+_DAMAGES = tuple(bytes([file, kind, 3, 2, 5, 1, 4]) for kind in range(len(DAMAGES)) for file in (0, 25))
 _CHATML = b"{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
 
 

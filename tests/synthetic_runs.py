@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import interplay
 from interplay.dynamics import Trajectory, trajectory
 from interplay.effects.moebius import reconstruct
 from interplay.runs.conditions import rephrased_name, step_name
 from interplay.runs.files import write_json
+from interplay.runs.formats import write_format
 from interplay.runs.loading import dump_settings, load_settings
 
 STEPS = (0, 1, 2, 4)
@@ -30,7 +32,7 @@ def synthetic_run(
     name: str = "made up",
     controls: bool = False,
     rows: int | None = 40,
-    basis: str = "rule",
+    basis: str = "accuracy",
 ) -> Path:
     """Write a run. `grow` scales the effects of trained steps, `noise` seeds what differs between two runs."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,6 +44,7 @@ def synthetic_run(
         "checkpoints": {"steps": list(STEPS)},
         "probes": {"n": len(words), "count": probes},
     }
+    write_format(folder)
     (folder / "settings.yaml").write_text(dump_settings(load_settings(raw)), encoding="utf-8")
     n = len(words)
     ids = [f"p{i}" for i in range(probes)]
@@ -91,6 +94,7 @@ def synthetic_run(
         "rivals": {"last": 4},
     }
     write_json(folder / "recommendation.json", verdict)
+    write_json(folder / "report.json", {"version": interplay.__version__})
     if controls:
         _controls(folder, track.summary)
     write_json(folder / "manifest.json", {"files": {}})

@@ -1,30 +1,24 @@
 """Checkpoints written half, and finished runs of which a file is damaged: left out or refused, in a line that names the file."""
 
-import hashlib
 import json
-import os
 import shutil
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import interplay.dynamics.result
-import interplay.runs.payload
 from interplay.hf.record import read_kept
 from interplay.runs.comparison import read_run
-from interplay.runs.files import kept_json, read_json, sha256_json, write_json
+from interplay.runs.files import kept_json, sha256_json, write_json
 from interplay.runs.folder import RunFolder
 from interplay.runs.intact import changed_file
-from interplay.runs.payload import build_payload, read_table
-from interplay.runs.units import load_unit
+from interplay.runs.payload import build_payload
 from interplay.scoring.checkpoints import Checkpoint, checkpoint_hash, model_at
-from interplay.scoring.layouts import find_layout, read_training_log
+from interplay.scoring.layouts import find_layout
 from interplay.scoring.models import LoadedModel, load_model
-from soak.patterns import adapter_folder, callback_file, model_folder, run_folder, training_folder, unit_file
+from soak.patterns import adapter_folder, callback_file, model_folder, run_folder, training_folder
 from soak.watch import fate
 
 
@@ -71,7 +65,6 @@ HALF = {
     "an adapter before its config": (2, remove("adapter_config.json"), "without its adapter_config.json"),
     "a config that breaks off": (2, lambda f: cut(f / "adapter_config.json"), "adapter_config.json cannot be read"),
     "a config that is no object": (2, write("adapter_config.json", "[]"), "not a JSON object"),
-    "a config nested too deeply": (2, write("adapter_config.json", "[" * 100_000), "nested too deeply"),
     "a header of 2^60 bytes": (2, header(1 << 60), ADAPTER),
     "a header of no bytes": (2, header(0), ADAPTER),
     "a whole model that breaks off": (3, lambda f: cut(f / WHOLE, 0.8), WHOLE),
@@ -81,8 +74,6 @@ HALF = {
     "shards before their index": (4, remove(INDEX), f"weights without their {INDEX}"),
     "an index that breaks off": (4, lambda f: cut(f / INDEX), f"{INDEX} (JSONDecodeError)"),
     "a shard that breaks off": (4, lambda f: cut(f / SHARD, 0.8), SHARD),
-    "an index that leads out": (4, write(INDEX, '{"weight_map": {"a": "../../x"}}'), "names no files beside it"),
-    "an index of names that no file has": (4, write(INDEX, json.dumps({"weight_map": {"a": "x" * 5000}})), "lacks 1"),
 }  # fmt: skip
 
 
@@ -134,22 +125,6 @@ def test_only_half_written_checkpoints_are_an_error_that_says_so(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", [ADAPTER, "adapter_config.json"])
-def test_pipes_and_devices_in_a_checkpoint_are_not_waited_for(training, name):
-    for step, put in ((1, os.mkfifo), (2, lambda path: path.symlink_to("/dev/zero"))):
-        (training / f"checkpoint-{step}" / name).unlink()
-        put(training / f"checkpoint-{step}" / name)
-    assert [c.step for c in find_layout(training).checkpoints if c.step < 9] == [0, 3, 4]
-
-
-def test_logs_with_numbers_beyond_all_bounds(training):
-    state = '{"global_step": 1%s, "best_global_step": 1%s, "log_history": [{"step": 1%s, "loss": 1}, {"step": 5, "loss": 1%s}]}'
-    (training / "trainer_state.json").write_text(state.replace("%s", "0" * 4000))
-    for step in (1, 2, 3, 4):
-        (training / f"checkpoint-{step}" / "trainer_state.json").unlink(missing_ok=True)
-    assert read_training_log(training) == []
-
-
 # ---- adapters and models put on a base ------------------------------------------------------------------------------------
 
 
@@ -194,11 +169,7 @@ def edit(folder, name, change):
         ({"target_modules": 7}, "does not fit the base"),
         ({"rank_pattern": [1]}, "does not fit the base"),
         ({"no_such_setting": {"a": "b\nc"}}, None),
-        ({"r": 10**9}, "its config says '1000000000'"),
-        ({"rank_pattern": {"q_proj": 10**9}}, "its config says '1000000000'"),
-        *(({key: r"(([a-z0-9_.]+)+)+\!"}, "may take for ever") for key in ("target_modules", "exclude_modules")),
-        *(({key: {r"(([a-z0-9_.]+)+)+\!": 2}}, "may take for ever") for key in ("rank_pattern", "alpha_pattern")),
-        ({"target_modules": r".*.*.*.*.*.*.*\!"}, "may take for ever"),
+        ({"target_modules": "(q_proj"}, "does not fit the base"),
     ],
 )
 def test_adapter_configs_of_the_wrong_type_name_the_step_in_one_line(adapter, base, changes, said):
@@ -227,13 +198,6 @@ def test_tensors_missing_mismatched_or_of_another_type_name_the_step(adapter, ba
     for change in (lambda t: t.pop("model.norm.weight"), lambda t: t.update({"model.norm.weight": np.zeros(3)})):
         edit(whole, "model.safetensors", change)
         assert "checkpoint-7" in refused(lambda: put_on(whole, base, "full"))
-
-
-def test_an_adapter_that_is_a_pipe_is_not_waited_for(adapter, base):
-    (adapter / ADAPTER).unlink()
-    os.mkfifo(adapter / ADAPTER)
-    assert "is no file" in refused(lambda: put_on(adapter, base))
-    assert "is no file" in refused(lambda: checkpoint_hash(Checkpoint(7, adapter, "adapter"), base))
 
 
 def test_hashing_a_damaged_checkpoint_is_refused(training):
@@ -268,38 +232,9 @@ def test_a_table_that_breaks_off_is_refused_by_name(run, name, keep):
     assert "delete it and run the same command again" in said
 
 
-@pytest.mark.parametrize("change", [{"step": ["a"]}, {"other": [1]}, {"step": [None]}])
-def test_a_table_with_other_columns_is_refused_by_name(run, change):
-    pd.DataFrame(change).to_parquet(run / "task.parquet")
-    said = refused(lambda: read_table(RunFolder(run), "task.parquet"))
-    assert "task.parquet' is no table that a run writes" in said
-
-
-@pytest.mark.parametrize(
-    ("name", "reader"),
-    [("views.parquet", interplay.runs.payload), ("trajectory_sets.parquet", interplay.dynamics.result)],
-)
-@pytest.mark.parametrize(("limit", "most"), [("TABLE_ROWS", 100_000), ("TABLE_BYTES", 1 << 20)])
-def test_a_table_that_unfolds_to_too_much_is_refused(run, monkeypatch, name, reader, limit, most):
-    row = pq.read_table(run / name).slice(0, 1)
-    pq.write_table(pa.concat_tables([row] * 100_001), run / name, compression="zstd")
-    assert (run / name).stat().st_size < 100_000
-    monkeypatch.setattr(reader, limit, most)
-    said = refused(lambda: build_payload(RunFolder(run)))
-    assert name in said
-
-
-def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(run):
-    (run / "task.parquet").unlink()
-    os.mkfifo(run / "task.parquet")
-    assert "no regular file" in refused(lambda: read_table(RunFolder(run), "task.parquet"))
-
-
 @pytest.mark.parametrize("name", ["inputs.json", "recommendation.json", "report.json", "controls.json"])
-@pytest.mark.parametrize("text", ["null", "[]", "5", '"x"', "{", "[" * 100_000, '{"probes": [{}]}', "\x00"])
+@pytest.mark.parametrize("text", ["null", "[]", "5", '"x"', "{", "\x00"])
 def test_json_of_any_shape_is_refused_by_name(run, name, text):
-    if name == "controls.json" and text.startswith('{"probes'):
-        text = '{"views": [{}]}'
     (run / name).write_text(text)
     said = refused(lambda: build_payload(RunFolder(run)))
     assert name in said
@@ -321,7 +256,6 @@ def test_a_run_whose_files_do_not_belong_together_is_refused_and_the_changed_fil
 
 
 def test_a_trajectory_that_claims_the_impossible_is_refused(run):
-    import pyarrow.parquet as pq
 
     for name in ("trajectory.parquet", "trajectory_samples.parquet", "trajectory_sets.parquet"):
         table = pq.read_table(run / name)
@@ -331,55 +265,14 @@ def test_a_trajectory_that_claims_the_impossible_is_refused(run):
     assert str(run) in refused(lambda: build_payload(RunFolder(run)))
 
 
-@pytest.mark.parametrize("name", ["trajectory.parquet", "trajectory_samples.parquet"])
-def test_a_trajectory_with_a_row_twice_is_refused(run, name):
-    """Found by the fuzzer: one flipped digit makes two rows of one key, which no curve can have."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(run / name)
-    pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), run / name)
-    assert "a key that stands twice" in refused(lambda: read_run(run))
-
-
-def test_units_of_any_shape_are_computed_anew(tmp_path):
-    from safetensors.numpy import save
-
-    path = unit_file(tmp_path / "u.safetensors")
-    whole = load_unit(path)
-    assert whole is not None
-    tensors = {"scores": whole.scores, "effects": whole.effects}
-    digest = hashlib.sha256(whole.scores.tobytes() + whole.effects.tobytes()).hexdigest()
-    good = {**whole.header.__dict__, "words": list(whole.header.words), "target_ids": list(whole.header.target_ids)}
-
-    def put(header, **more):
-        meta = {"format": "interplay-unit-1", "sha256": digest, "header": header, **more}
-        path.write_bytes(save(tensors, {"interplay": json.dumps(meta)}))
-        return load_unit(path)
-
-    assert put(good) is not None
-    for odd in ([], None, "x", {}, {**good, "words": 5}, {**good, "words": ["a"]}, {**good, "words": [None, None]},
-                {**good, "step": True}, {**good, "gap": "0"}, {**good, "more": 1}, {**good, "words": ["a"] * 9000}):  # fmt: skip
-        assert put(odd) is None
-    assert put(good, format=[]) is None
-    for text in ("[]", "null", "[" * 100_000, "5"):
-        path.write_bytes(save(tensors, {"interplay": text}))
-        assert load_unit(path) is None
-    path.unlink()
-    os.mkfifo(path)
-    assert load_unit(path) is None
-
-
 def test_kept_results_of_any_shape_are_computed_anew(tmp_path):
     path = tmp_path / "kept.json"
     for value in (None, [], 5, "x"):
         write_json(path, {"key": "k", "sha256": sha256_json(value), "value": value})
         assert kept_json(path, "k") is None
-    for text in ("[" * 100_000, "[]", '{"key": "k"}', '{"key": "k", "sha256": [], "value": {}}'):
+    for text in ("[]", '{"key": "k"}', '{"key": "k", "sha256": [], "value": {}}'):
         path.write_text(text)
         assert kept_json(path, "k") is None
-    path.write_text("[" * 100_000)
-    assert "nested too deeply" in refused(lambda: read_json(path))
 
 
 def test_what_a_callback_kept_is_of_the_types_it_was_written_with(tmp_path):
@@ -387,14 +280,11 @@ def test_what_a_callback_kept_is_of_the_types_it_was_written_with(tmp_path):
     good = json.loads(file.read_text())
     assert read_kept(tmp_path) is not None
     for change in (
-        {"request": 5}, {"base": None}, {"saved": ["2"]}, {"saved": [True]}, {"saved": 5}, {"hashes": {"x": "a"}},
-        {"hashes": {"-1": "a"}}, {"hashes": {"1": 5}}, {"plan": []}, {"plan": {"probes": 1, "n": 1, "every": "1"}},
-        {"calibration": {**good["calibration"], "tolerance": "x"}}, {"calibration": [1]}, {"format": 7},
+        {"request": 5}, {"base": None}, {"saved": ["x"]}, {"saved": 5}, {"hashes": {"x": "a"}}, {"hashes": {"1": 5}},
+        {"plan": []}, {"calibration": {**good["calibration"], "tolerance": "x"}}, {"calibration": [1]},
     ):  # fmt: skip
         file.write_text(json.dumps(good | change))
         assert read_kept(tmp_path) is None, change
-    for text in ("[" * 100_000, "null", '{"format": "interplay-callback-1"}'):
+    for text in ("{", "null", "{}"):
         file.write_text(text)
         assert read_kept(tmp_path) is None
-    file.write_text(json.dumps(good | {"calibration": {**good["calibration"], "tolerance": float("inf")}}))
-    assert read_kept(tmp_path) is None

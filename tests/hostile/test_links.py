@@ -10,7 +10,7 @@ from synthetic_runs import synthetic_run
 
 from interplay.atomic import replacing, write_text
 from interplay.errors import InterplayError
-from interplay.runs.guard import plain_files, refuse_links
+from interplay.runs.guard import refuse_links
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ LEADING_OUT = (
 
 
 @pytest.mark.parametrize("target", LEADING_OUT)
-@pytest.mark.parametrize("name", ["checkpoints", "report.html", "units/step-000001", ".lock", ".x.tmp"])
+@pytest.mark.parametrize("name", ["checkpoints", "units/step-000001"])
 def test_a_link_out_of_the_folder_is_refused(places, name, target):
     run, _ = places
     depth = "../" * name.count("/")
@@ -79,13 +79,13 @@ def test_a_pipe_and_a_socket_are_refused(places, monkeypatch):
     """Reading a pipe would wait for ever."""
     run, _ = places
     os.mkfifo(run / "inputs.json")
-    with pytest.raises(InterplayError, match="no file and no folder"):
+    with pytest.raises(InterplayError, match="not a file or folder"):
         refuse_links(run)
     (run / "inputs.json").unlink()
     monkeypatch.chdir(run)
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind("s")
-        with pytest.raises(InterplayError, match="no file and no folder"):
+        with pytest.raises(InterplayError, match="not a file or folder"):
             refuse_links(run)
 
 
@@ -98,16 +98,6 @@ def test_the_refusal_is_one_plain_line_whatever_the_link_is_called(payload, tmp_
         refuse_links(run)
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 700
-
-
-def test_files_are_listed_without_their_links(places):
-    run, outside = places
-    (run / "to-folder").symlink_to(outside)
-    (run / "to-file").symlink_to(outside / "diary.txt")
-    (run / "inside").symlink_to("settings.yaml")
-    os.mkfifo(run / "pipe")
-    names = [path.relative_to(run).as_posix() for path in plain_files(run)]
-    assert names == ["settings.yaml", "units/step-000000/probe-0000.safetensors"]
 
 
 def test_writing_replaces_a_link_and_never_what_it_points_to(places):

@@ -1,7 +1,6 @@
 """What a preset needs: arithmetic that can be checked by hand or against a model, and the verb that prints it."""
 
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -11,19 +10,7 @@ from typer.testing import CliRunner
 
 from interplay.cli.presets import presets
 from interplay.presets import preset_names
-from interplay.presets.costs import (
-    MEASURED,
-    SMOLLM2,
-    Shape,
-    adapter_parameters,
-    benchmark_sizes,
-    cpu_speed,
-    linear_weights,
-    parameters,
-    plain_tokens,
-    scoring_operations,
-    trie_tokens,
-)
+from interplay.presets.costs import Shape, adapter_parameters, linear_weights, parameters
 from interplay.presets.needs import WEIGHTS, all_needs, needs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +57,8 @@ def test_shapes_have_the_size_their_cards_say(name, billions):
 
 
 def test_operations_by_hand():
+    from benchmarks.operations import scoring_operations
+
     shape = Shape(hidden=4, inner=8, layers=1, heads=2, kv_heads=1, head=2, vocabulary=10)
     # Two levels of one token each: 1 + 2 tokens, 2 leaves; token 1 sees itself, the other two see 2 tokens each.
     assert scoring_operations(shape, [1, 1]) == 2 * 3 * 144 + 2 * 2 * 40 + 4 * (1 + 2 * 2) * 4
@@ -78,6 +67,7 @@ def test_operations_by_hand():
 
 @pytest.mark.parametrize("length", [60, 200])
 def test_the_benchmarks_prompts_are_counted_alike(length):
+    from benchmarks.operations import SMOLLM2, benchmark_sizes, plain_tokens, trie_tokens
     from benchmarks.scale import counted, levels
     from benchmarks.scoring_rows import SHAPE, prompt
 
@@ -86,27 +76,12 @@ def test_the_benchmarks_prompts_are_counted_alike(length):
     assert SMOLLM2[:3] == (SHAPE["hidden_size"], SHAPE["intermediate_size"], SHAPE["num_hidden_layers"])
 
 
-@pytest.mark.parametrize("length", [60, 200])
-def test_the_speed_is_the_one_on_the_benchmarks_page(length):
-    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    [row] = re.findall(
-        rf"^\| SmolLM2-135M +\| +{length} \| +10 \|(.*)\|$", text.split("## Plain batches")[0], re.MULTILINE
-    )
-    seconds = float(row.split("|")[3])  # plain, plain + oneDNN, trie, trie + oneDNN
-    assert MEASURED[length] == pytest.approx(seconds, rel=0.3), "take the new figure into presets/costs.py"
-    assert 1e9 < cpu_speed(length) < 1e12
-
-
 def test_needs_of_every_preset():
     found = {needs.preset: needs for needs in all_needs()}
     assert tuple(found) == preset_names()
     for item in found.values():
         assert 0 < item.memory_alone <= item.memory
-        assert item.tokens < item.plain
-        assert item.gpu_hours < item.cpu_hours
     three, seven = found["qwen2.5-3b-goemotions"], found["qwen2.5-7b-goemotions"]
-    # 12 steps, a rephrased prompt, bfloat16, a second draw of words; two baseline LLMs: 32 prompts each
-    assert three.units == seven.units == 32 * (12 + 3) + 2 * 32
     assert three.memory < seven.memory < 80e9, "a pair fits on one GPU of 80 GB"
     assert seven.gated == ("meta-llama/Meta-Llama-3-8B-Instruct", "google/gemma-3-4b-it")
     assert needs("demo").baselines == ()
@@ -125,7 +100,7 @@ def test_the_verb_lists_every_preset_and_calls_its_figures_estimates():
     lines = said.splitlines()
     assert [line.split()[0] for line in lines[1 : 1 + len(preset_names())]] == list(preset_names())
     assert len({len(line) for line in lines[: 1 + len(preset_names())]}) == 1, "columns are aligned"
-    assert "none was measured on a GPU" in said
+    assert "Estimates for one GPU; none was measured" in said
     assert "licence must be accepted" in said
 
 
@@ -137,7 +112,7 @@ def test_the_verb_as_json():
     assert one["model"] == "meta-llama/Meta-Llama-3-8B-Instruct"
     assert one["data"].startswith("hub:google-research-datasets/go_emotions")
     assert one["memory_training_gb"] > 32
-    assert one["tokens_per_unit_plain"] > 5 * one["tokens_per_unit"]
+    assert not [key for key in one if "hours" in key]
 
 
 def test_the_pages_hold_what_is_computed():

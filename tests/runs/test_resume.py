@@ -1,14 +1,11 @@
 """Going on: killed at any point, damaged in any way, or complete, the same command ends in the same bytes."""
 
-import hashlib
 import json
 import random
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import save_file
 from tiny_job import TRAIN, contents, labelled, run_here, settings, write_rows
 
 from interplay.errors import InterplayError
@@ -47,19 +44,6 @@ def test_a_bit_of_a_unit_flipped_anywhere_is_seen(finished, tmp_path):
             believed.append((at, found.header == whole.header))
     assert [same for _, same in believed if not same] == []
     assert len(believed) < 10  # blanks between the header and the arrays
-
-
-def test_units_without_a_hash_of_their_header_are_still_read(finished, tmp_path):
-    """Those written before headers were hashed: nothing is computed again for it."""
-    whole = load_unit(finished.folder / "units" / "step-000000" / "probe-0000.safetensors")
-    old = {
-        "format": "interplay-unit-1",
-        "sha256": hashlib.sha256(whole.scores.tobytes() + whole.effects.tobytes()).hexdigest(),
-        "header": asdict(whole.header),
-    }
-    arrays = {"scores": whole.scores, "effects": whole.effects}
-    save_file(arrays, tmp_path / "u", metadata={"interplay": json.dumps(old)})
-    assert load_unit(tmp_path / "u").header == whole.header
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "{"])

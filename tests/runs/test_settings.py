@@ -147,11 +147,6 @@ def test_missing_section():
         load_settings({"model": {"name": "m"}})
 
 
-BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-    f"{c}: &{c} [{','.join(['*' + p] * 9)}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True)
-)
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -159,13 +154,6 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("name: !!python/name:os.system", "could not determine a constructor"),
         ("seed: 1\nseed: 2", "line 2: key 'seed' stands twice"),
         ("probes:\n  n: 3\n  n: 4", "line 3: key 'n' stands twice"),
-        (BOMB, "unfold into more than 10000 values"),
-        (BOMB + "name: *i", "unfold into more than 10000 values"),
-        ("a: &a [*a]", "unfold into more than 10000 values"),
-        ("a: &a {x: 1}\nb: {<<: *a}", r"line 2: merge keys \(<<\) are not read"),
-        ('name: "a\\0b"', "hold the character"),
-        ('name: "\\ud800"', "hold the character|cannot read settings"),
-        ("[" * 5000, "nested too deeply|cannot read settings"),
         ("{a: 1", "cannot read settings"),
         ("? [a, b]\n: 1", "cannot read settings|expected|unknown"),
         ("- 1\n- 2", "hold list, expected a mapping"),
@@ -174,7 +162,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("when: 2020-01-01", "unknown settings key 'when'"),
     ],
 )
-def test_hostile_yaml_is_refused_in_one_line(text, says, tmp_path, monkeypatch):
+def test_bad_yaml_is_refused_in_one_line(text, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(InterplayError, match=says) as caught:

@@ -413,13 +413,6 @@ def test_training_log_takes_numbers_only(tmp_path):
         {"step": 5, "loss": 4.0, "learning_rate": None},
         {"step": 6, "loss": None, "learning_rate": None, "eval_loss": 2.0},
     ]
-    for text in ("[]", "3", "[" * 100_000, '{"log_history": 5}', "\xff\x00", '{"global_step": 1e400}', ""):
+    for text in ("[]", "3", '{"log_history": 5}', "\xff\x00", '{"global_step": 1e400}', ""):
         (tmp_path / "trainer_state.json").write_text(text, encoding="latin-1")
         assert read_training_log(tmp_path) == []
-
-
-def test_a_log_beyond_all_bounds_is_not_read(tmp_path, monkeypatch):
-    write(tmp_path, trainer_state={"global_step": 10, "log_history": entries(10)})
-    assert len(read_training_log(tmp_path)) == 1
-    monkeypatch.setattr("interplay.scoring.layouts.STATE_BYTES", 50)
-    assert read_training_log(tmp_path) == []

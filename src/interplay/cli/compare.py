@@ -81,12 +81,13 @@ def read_groups(given: list[str]) -> dict[str, list[Path]]:
 def _show(payload: dict[str, Any]) -> None:
     """The runs and where they end, then what was found between them."""
     from interplay.cli.show import number, printable, say
+    from interplay.report.rows import DECIDED
 
     for note in payload["notes"]:
         say(f"note: {note}")
     rows = [["run", "group", "keep", "eval loss", "accuracy", "cancelled/sd"]]
     for run in payload["overview"]:
-        kept = f"{run['recommended']}" + ("" if run["basis"] in (None, "rule") else "*")
+        kept = f"{run['recommended']}" + ("" if run["basis"] in DECIDED else "*")
         figures = (
             number(run["last_eval_loss"], 3),
             number(run["last_accuracy"]),
@@ -97,7 +98,7 @@ def _show(payload: dict[str, Any]) -> None:
     for row in rows:
         cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
         print("  ".join(cells).rstrip())
-    if any(run["basis"] not in (None, "rule") for run in payload["overview"]):
+    if any(run["basis"] not in DECIDED for run in payload["overview"]):
         say("* named for want of evidence")
     told: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for row in payload["paired"]:

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 def presets(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else on stdout.")] = False,
 ) -> None:
-    """List the shipped presets with the weights, GPU memory and hours that each needs (estimates)."""
-    from interplay.presets.costs import H100, UTILISATION
+    """List the shipped presets with the weights to download and the GPU memory that each needs (estimates)."""
     from interplay.presets.needs import all_needs
 
     found = all_needs()
@@ -21,7 +20,7 @@ def presets(
 
         print(json.dumps([_record(needs) for needs in found], ensure_ascii=False, allow_nan=False))
         return
-    rows = [("preset", "download", "GPU memory", "no baseline", "H100", "CPU"), *map(_cells, found)]
+    rows = [("preset", "download", "GPU memory", "no baseline"), *map(_cells, found)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print(
@@ -30,10 +29,7 @@ def presets(
     gated = sorted({name for needs in found for name in needs.gated})
     print()
     print("interplay run preset:NAME [--model DIR] [--data FILE or FOLDER]")
-    print(
-        f"Estimates; none was measured on a GPU. {H100.name}: operations over {UTILISATION:.0%} of the data sheet's peak, an "
-        "assumption. CPU: one thread of docs/benchmarks.md. Memory is of one GPU; no baseline: with --set baseline=null."
-    )
+    print("Estimates for one GPU; none was measured on one. No baseline: with --set baseline=null.")
     print(f"A licence must be accepted on the hub first for {', '.join(gated)}.")
 
 
@@ -43,8 +39,6 @@ def _cells(needs: "Needs") -> tuple[str, ...]:
         _gigabytes(needs.download),
         _gigabytes(needs.memory),
         _gigabytes(needs.memory_alone),
-        _hours(needs.gpu_hours),
-        _hours(needs.cpu_hours),
     )
 
 
@@ -54,17 +48,6 @@ def _gigabytes(count: float) -> str:
     ('31 GB', '0.3 GB')
     """
     return f"{count / 1e9:.0f} GB" if count >= 9.5e9 else f"{count / 1e9:.1f} GB"
-
-
-def _hours(hours: float) -> str:
-    """
-    >>> _hours(1.66), _hours(222), _hours(0.11), _hours(0.001)
-    ('1.7 h', '222 h', '7 min', '< 1 min')
-    """
-    minutes = hours * 60
-    if minutes < 1:
-        return "< 1 min"
-    return f"{minutes:.0f} min" if minutes < 59.5 else f"{hours:.1f} h" if hours < 9.95 else f"{hours:.0f} h"
 
 
 def _record(needs: "Needs") -> dict[str, Any]:
@@ -79,10 +62,5 @@ def _record(needs: "Needs") -> dict[str, Any]:
         "memory_training_gb": round(needs.memory_training / 1e9, 2),
         "memory_scoring_gb": round(needs.memory_scoring / 1e9, 2),
         "memory_without_baselines_gb": round(needs.memory_alone / 1e9, 2),
-        "units": needs.units,
-        "tokens_per_unit": round(needs.tokens),
-        "tokens_per_unit_plain": round(needs.plain),
-        "h100_hours": round(needs.gpu_hours, 3),
-        "cpu_hours": round(needs.cpu_hours, 3),
         "measured": False,
     }

@@ -5,25 +5,18 @@ columns mean is `forms.py`. A file that cannot be read at all is an InterplayErr
 """
 
 import csv
-import errno
 import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from interplay.bounded import check_parquet, read_bytes
 from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-# A data file is read whole, and one that was packed says little about what it unfolds to: gzip makes a GiB of a MiB, and
-# parquet a billion rows of a kilobyte. A data set of 10^6 rows has about half of this. [ours]
-MAX_BYTES = 1 << 30  # of a file, and of what is packed in it
-MAX_ROWS = 5_000_000  # an empty row takes some 300 bytes once it is read
-_BATCH = 1024  # rows of parquet unfolded at once
 _CELL_LIMIT = 16 * 2**20  # characters in one CSV cell; the csv module's own 128 Ki is too little for a document
 
 
@@ -72,8 +65,7 @@ def stem_of(path: Path) -> str:
 def read_table(path: Path) -> Table:
     """The records of a file, by its suffix.
 
-    Errors: InterplayError naming the file for an unknown suffix, an unreadable, undecodable, empty or torn file, and for one
-    that holds, or unfolds to, more than `MAX_BYTES` or `MAX_ROWS`.
+    Errors: InterplayError naming the file for an unknown suffix, and for an unreadable, undecodable, empty or torn file.
     """
     kind = kind_of(path)
     if kind == ".parquet":
@@ -90,15 +82,12 @@ def read_table(path: Path) -> Table:
 def read_text(path: Path) -> str:
     """A whole text file, UTF-8 with or without BOM, unpacked if it ends in .gz.
 
-    Errors: InterplayError naming the file when it cannot be read, is not UTF-8, is empty or longer than `MAX_BYTES`.
+    Errors: InterplayError naming the file when it cannot be read, is not UTF-8 or is empty.
     """
     try:
-        data = read_bytes(path, MAX_BYTES)
+        data = path.read_bytes()
         if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-                data = packed.read(MAX_BYTES + 1)
-            if len(data) > MAX_BYTES:
-                raise _too_large(path, f"unfolds to more than {MAX_BYTES} bytes")
+            data = gzip.decompress(data)
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InterplayError(f"{name_of(path)}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
@@ -122,21 +111,9 @@ def _jsonl(path: Path, text: str) -> Table:
     records: list[tuple[Place, dict[str, Any] | Broken]] = []
     # Only "\n" ends a line: str.splitlines would also cut at U+2028, which JSON strings may hold.
     lines = ((number, line) for number, line in enumerate(io.StringIO(text, newline="\n"), start=1) if line.strip())
-    for number, line in _bounded(path, lines):
+    for number, line in lines:
         records.append((Place("line", number), _object(line.removesuffix("\n"))))
     return _table(records)
-
-
-def _bounded(path: Path, rows: Iterable[Any]) -> Iterator[Any]:
-    """The rows, until there are too many."""
-    for number, row in enumerate(rows):
-        if number == MAX_ROWS:
-            raise _too_large(path, f"holds more than {MAX_ROWS} rows")
-        yield row
-
-
-def _too_large(path: Path, what: str) -> InterplayError:
-    return InterplayError(f"{name_of(path)}: {what}: keep the rows that are needed in a smaller file")
 
 
 def _object(line: str) -> dict[str, Any] | Broken:
@@ -159,7 +136,7 @@ def _json(path: Path, text: str) -> Table:
     return _table(
         [
             (Place("item", i), v if isinstance(v, dict) else Broken(f"expected an object, found {type(v).__name__}"))
-            for i, v in enumerate(_bounded(path, value), start=1)
+            for i, v in enumerate(value, start=1)
         ]
     )
 
@@ -175,7 +152,7 @@ def _csv(path: Path, text: str) -> Table:
             raise InterplayError(f"{name_of(path)}: line 1: {_said(error)}") from None
         if len(set(header)) < len(header):
             raise InterplayError(f"{name_of(path)}: two columns have the same name in {short(', '.join(header))}")
-        return Table(tuple(header), tuple(_bounded(path, _csv_records(path, lines, header))))
+        return Table(tuple(header), tuple(_csv_records(path, lines, header)))
     finally:
         csv.field_size_limit(limit)
 
@@ -208,41 +185,19 @@ def _csv_records(path: Path, lines: Any, header: list[str]) -> Iterator[tuple[Pl
 
 
 def _parquet(path: Path) -> Table:
+    import pyarrow.parquet as pq
+
     try:
-        columns, rows = _parquet_rows(path)
-    except InterplayError:
-        raise
+        table = pq.read_table(path, partitioning=None)  # no columns from folders that are called name=value
+        columns, rows = tuple(table.column_names), table.to_pylist()
     # pyarrow's own errors are of these types, and so is what Python makes of a time zone or a date that it does not know.
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
         raise InterplayError(f"{name_of(path)}: cannot be read as parquet: {_said(error)}") from None
+    if len(set(columns)) < len(columns):
+        raise InterplayError(f"{name_of(path)}: two columns have the same name in {short(', '.join(columns))}")
     if not rows:
         raise InterplayError(f"{name_of(path)}: the file holds no rows")
     return Table(columns, tuple((Place("row", i), row) for i, row in enumerate(rows, start=1)))
-
-
-def _parquet_rows(path: Path) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
-    """Column names and rows, unfolded batch by batch so that no more is in memory than is allowed."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    # From bytes, not by its path: pyarrow would make columns of folders that are called name=value.
-    reader = pa.BufferReader(read_bytes(path, MAX_BYTES))
-    try:
-        check_parquet(reader, MAX_BYTES, MAX_ROWS)
-    except OSError as error:
-        if error.errno != errno.EFBIG:
-            raise
-        raise _too_large(path, str(error.strerror).removeprefix("it ")) from None
-    with pq.ParquetFile(reader) as file:
-        columns = tuple(file.schema_arrow.names)
-        if len(set(columns)) < len(columns):
-            raise InterplayError(f"{name_of(path)}: two columns have the same name in {short(', '.join(columns))}")
-        rows: list[dict[str, Any]] = []
-        for batch in file.iter_batches(_BATCH, use_threads=False):
-            if len(rows) + batch.num_rows > MAX_ROWS:  # more than its footer says
-                raise _too_large(path, f"holds more than {MAX_ROWS} rows")
-            rows += batch.to_pylist()
-    return columns, rows
 
 
 def _table(records: list[tuple[Place, dict[str, Any] | Broken]]) -> Table:

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from interplay.atomic import replacing
-from interplay.bounded import TABLE_BYTES, TABLE_ROWS, check_parquet
 from interplay.dynamics.sets import READINGS, SETS, Partition, unpack
 from interplay.errors import InterplayError
 
@@ -42,7 +41,6 @@ _SETS = pa.schema(
 )  # fmt: skip
 _FILES = ("trajectory_samples.parquet", "trajectory_sets.parquet", "trajectory.parquet")  # the last one says: complete
 _FORMAT = 1
-_MOST = 16  # words a sample [lineage]; a file that claims more is damaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +134,7 @@ class Trajectory:
                 raise InterplayError(
                     f"{folder}: trajectory format {about.get('format')!r:.40}, expected {_FORMAT}; compute it again"
                 )
-            steps, samples = _described(about)
-            _once(summary, [name for name, _ in _KEY])
-            _once(per_sample, [*(name for name, _ in _KEY), "sample"])
+            steps, samples = tuple(about["steps"]), about["samples"]
             return cls(
                 steps=steps,
                 reference=about["reference"],
@@ -148,32 +144,11 @@ class Trajectory:
                 sets=_sets_from(sets, steps, samples),
                 settings=about["settings"],
             )
-        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             raise InterplayError(
                 f"{folder}: the trajectory files are damaged ({said}); delete them and compute the trajectory again"
             ) from error
-
-
-def _described(about: dict) -> tuple[tuple[int, ...], dict[str, int]]:
-    """Steps, and coalitions of each sample, as the files say of themselves; ValueError for what `save` never writes.
-
-    Looked at before anything is made of it: a sample of 2^60 coalitions would ask for more memory than there is.
-    """
-    steps, samples, settings = about["steps"], about["samples"], about["settings"]
-    if not all(type(step) is int and 0 <= step < 1 << 62 for step in steps) or sorted(set(steps)) != steps:
-        raise ValueError("steps that do not ascend")
-    if about["reference"] not in steps or not samples or not isinstance(settings, dict):
-        raise ValueError("no reference, samples or settings")
-    if not all(type(size) is int and size.bit_count() == 1 and size <= 1 << _MOST for size in samples.values()):
-        raise ValueError("a sample whose coalitions are no power of two")
-    return tuple(steps), samples
-
-
-def _once(table: pa.Table, key: list[str]) -> None:
-    """ValueError where two rows have one key, which of one curve would make two."""
-    if table.group_by(key).aggregate([([], "count_all")]).num_rows != table.num_rows:
-        raise ValueError("a key that stands twice")
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
@@ -237,9 +212,6 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.exists():
         raise InterplayError(f"{path} is missing; a saved trajectory has {', '.join(_FILES)}: compute it again")
     try:
-        if not path.is_file():
-            raise OSError("it is no regular file")  # a pipe in its place would be waited for
-        check_parquet(path, TABLE_BYTES, TABLE_ROWS)
         table = pq.read_table(path, partitioning=None)  # no columns out of folders that are called name=value
     except (OSError, pa.ArrowException) as error:
         raise InterplayError(f"{path} cannot be read as parquet; delete it and compute the trajectory again") from error

@@ -382,7 +382,7 @@ class InteractionCallback(TrainerCallback):
             return
         self._warned.add(f"{kind} {what}")
         said = str(error).strip().splitlines()
-        line = redact(said[0])[:300] if said else "no reason given"
+        line = said[0][:300] if said else "no reason given"
         name = "" if isinstance(error, InterplayError) else f"{kind}: "
         self._warn(f"{what} ({name}{line}); training goes on, this kind is not told again")
 

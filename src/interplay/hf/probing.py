@@ -127,7 +127,7 @@ class Probing:
         rows = [[r.id, [(m.role, m.content) for m in r.messages], r.text_start, r.target] for r in self.found.rows]
         wording = [template_hash(self.tokenizer, self.found.template), self.found.verbatim]
         w = self.wanted
-        return sha256_json([record.FORMAT, base, rows, wording, w.n, w.probes, w.seed, w.target_tokens, w.mask])
+        return sha256_json([base, rows, wording, w.n, w.probes, w.seed, w.target_tokens, w.mask])
 
     def _every(self) -> int:
         asked = self.training.every

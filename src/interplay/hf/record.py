@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from interplay.bounded import read_json
+from pydantic import TypeAdapter, ValidationError
+
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.hf.budget import Plan
@@ -20,7 +21,7 @@ from interplay.hf.probes import ProbeRows, Probes
 from interplay.runs.conditions import Measured, offsets, step_name
 from interplay.runs.files import sweep, write_json
 from interplay.runs.folder import RunFolder, environment
-from interplay.runs.formats import read_format, write_format
+from interplay.runs.formats import check_format, write_format
 from interplay.runs.guard import refuse_links
 from interplay.runs.inputs import Inputs, Omitted
 from interplay.runs.loading import dump_settings
@@ -30,7 +31,6 @@ from interplay.runs.units import Unit
 from interplay.task.measured import TaskMeasured, TaskRows
 
 OURS = "callback.json"
-FORMAT = "interplay-callback-1"
 _STEP = re.compile(r"step-(\d{6,})")
 
 
@@ -54,38 +54,14 @@ class Kept:
 def read_kept(folder: Path) -> Kept | None:
     """What an earlier process left in the folder; None where there is nothing of ours, or it is damaged."""
     try:
-        said = read_json(folder / OURS)
-        if said["format"] != FORMAT:
-            return None
-        kept = Kept(
-            said["request"],
-            Plan(**said["plan"]),
-            said["base"],
-            Calibration(**said["calibration"]) if said["calibration"] else None,
-            {int(step): sha for step, sha in said["hashes"].items()},
-            list(said["saved"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
+        return TypeAdapter(Kept).validate_json((folder / OURS).read_bytes())
+    except (OSError, ValidationError):
         return None
-    return kept if _as_written(kept) else None
-
-
-def _as_written(kept: Kept) -> bool:
-    """Whether every value is of the type it was written with, so that a damaged file is none rather than a surprise later."""
-    return (
-        all(type(text) is str for text in (kept.request, kept.base, *kept.hashes.values()))
-        and all(type(n) is int and 0 <= n < 1 << 62 for n in (*asdict(kept.plan).values(), *kept.hashes, *kept.saved))
-        and (kept.calibration is None or all(_finite(number) for number in asdict(kept.calibration).values()))
-    )
-
-
-def _finite(number: object) -> bool:
-    return type(number) in (int, float) and abs(number) < float("inf")  # ty: ignore[invalid-argument-type]
 
 
 def write_kept(folder: Path, kept: Kept) -> None:
     """Write `callback.json`, and `weights.json` with the checkpoints that were saved."""
-    write_json(folder / OURS, {"format": FORMAT, **asdict(kept)})
+    write_json(folder / OURS, asdict(kept))
     checkpoints = {str(step): kept.hashes[step] for step in kept.saved if step in kept.hashes}
     write_json(folder / "weights.json", {"base": kept.base, "checkpoints": checkpoints})
 
@@ -104,7 +80,8 @@ def claim(folder: Path, step: int, request: str) -> tuple[Kept | None, str | Non
             f"cannot write the folder {str(folder)!r}: {error.strerror}; give another folder="
         ) from error
     refuse_links(folder)  # what is removed below must not be somebody else's
-    read_format(folder)
+    if "settings.yaml" in names:
+        check_format(folder)
     kept = read_kept(folder)
     if names and OURS not in names:
         raise InterplayError(f"{str(folder)!r} is not empty and was not written by this callback: give another folder=")
@@ -193,8 +170,8 @@ def open_folder(folder: Path, settings: Settings, inputs: Inputs) -> None:
     """What a run folder holds before anything is measured."""
     from interplay.atomic import write_text
 
-    write_text(folder / "settings.yaml", dump_settings(settings))
     write_format(folder)
+    write_text(folder / "settings.yaml", dump_settings(settings))
     write_json(folder / "environment.json", environment())
     write_json(folder / "inputs.json", {"fingerprint": inputs.fingerprint(), **inputs.describe()})
 

@@ -182,7 +182,7 @@ def _views(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | 
             out.append(draw_spark(spark, x, axes[set_, measure], keep, last))
         return out
 
-    own = payload["verdict"]["rivals"].get("interactions")  # an older run chose by interactions itself
+    own = payload["verdict"]["rivals"].get("interactions")  # as the views below: what the interactions choose
     kept = _keeps(own or keep, "rule" if own or decided(payload) else payload["verdict"].get("basis"))
     body = [
         {"title": "as in the rest of the page", "note": "", "keeps": kept, "cells": cells(None, False), "main": True}

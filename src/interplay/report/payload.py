@@ -5,8 +5,8 @@ The schema itself is `interplay.report.schema`. This knows nothing about models,
 Strings are untrusted (words, labels and model names come from data): `validate` replaces control characters and lone
 surrogates, nothing else; escaping belongs to the page. Numbers that are not finite become None ("not measured") where the
 schema allows None, and are refused where it does not. Keys the schema does not know are refused, except in rows of tables
-(`summary`, `task`, `views` and the like), which may carry more columns. Tables of controls may be missing: an older run,
-or one made without them, has none.
+(`summary`, `task`, `views` and the like), which may carry more columns. Tables of controls may be missing:
+a run made without them has none.
 """
 
 from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from interplay.report.schema import FidelityRow, Payload, SummaryRow, TaskRow
 
-# What a step may have been chosen by; an older run's `eval-loss` was a way out, and its sentence says so.
+# What a step may have been chosen by (`rule`: by the interactions, under a view).
 DECIDED = ("rule", "accuracy", "eval-loss")
 
 

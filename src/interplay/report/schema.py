@@ -28,8 +28,8 @@ class Evidence(TypedDict):
 class Verdict(TypedDict):
     """The checkpoint to keep (None: no recommendation), one sentence, the rule's name, and what rivals would pick.
 
-    `basis` says what decided: "accuracy" or "eval-loss" ("rule": an older run); "last" where there was no evidence; "only" where nothing
-    was compared. Left out or None: the rule. The headline follows it, so a fallback is never shown as a finding.
+    `basis` says what decided: "accuracy", "eval-loss" or "rule"; "last" where there was no evidence; "only" where nothing was compared.
+    Left out or None: the rule. The headline follows it, so a fallback is never shown as a finding.
     """
 
     step: int | None

@@ -37,7 +37,6 @@ _BARE = re.compile(r"(?<=:)(?=//)|(?<=@)|(?<=www)(?=\.)", re.IGNORECASE)
 _JOINER = "\u2060"
 
 _BASES = {
-    "rule": "the rule decided",
     "accuracy": "the highest eval accuracy",
     "eval-loss": "the lowest eval loss",
     "last": "no evidence to choose; the last checkpoint is named instead",
@@ -161,7 +160,7 @@ def _gap(written: str, line_end: str) -> str:
 def _facts(settings: Settings, inputs: dict[str, Any], track: Trajectory) -> str:
     sizes = sorted({len(probe["words"]) for probe in inputs["probes"]})
     counted = len(track.sample_ids)
-    labels = inputs.get("labels") or []
+    labels = inputs["labels"] or []
     rows = [
         ("Model", inert(public_name(settings.model.name))),
         ("Method", inert(_method(settings))),
@@ -269,10 +268,8 @@ def _recommendation(verdict: dict[str, Any]) -> str:
 
 
 def _versions(folder: RunFolder) -> str:
-    """The version that wrote this, and the one that measured the run as far as its files say."""
-    own, measured = interplay.__version__, None
-    if (folder.path / "report.json").exists():
-        measured = read_json(folder.path / "report.json").get("version")
+    """The version that wrote this, and the one that measured the run."""
+    own, measured = interplay.__version__, read_json(folder.path / "report.json")["version"]
     if measured == own:
         return f"Measured and written by Interplay {inert(own)}."
-    return f"Measured by Interplay {inert(measured or 'of an unknown version')}, written by Interplay {inert(own)}."
+    return f"Measured by Interplay {inert(measured)}, written by Interplay {inert(own)}."

@@ -148,7 +148,7 @@ def _read(folder: RunFolder, settings: Settings, name: str | None) -> ComparedRu
         title=settings.name,
         settings=parse_yaml(dump_settings(settings)),
         seed=_seed(settings),
-        epoch_steps=_epoch_steps(settings, inputs.get("rows", {}).get("train")),
+        epoch_steps=_epoch_steps(settings, inputs["rows"]["train"]),
         trajectory=trajectory,
         task=read_table(folder, "task.parquet"),
         recommendation=read_json(path / "recommendation.json"),

@@ -284,7 +284,7 @@ def comparison_payload(comparison: Comparison, reading: str = "paper") -> dict[s
                 "seed": run.seed,
                 "recommended": run.recommendation["step"],
                 "recommended_x": run.x(run.recommendation["step"], comparison.axis),
-                "basis": run.recommendation.get("basis"),
+                "basis": run.recommendation["basis"],
             }
             for run in comparison.runs
         ],

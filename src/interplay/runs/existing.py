@@ -62,11 +62,11 @@ def recommend_kept(folder: RunFolder, recorded: dict[str, Any], kept: Kept) -> d
 
     Raises InterplayError where no checkpoint is left that the rule may name.
     """
-    if not kept.gone and recorded["step"] in (None, *kept.paths):
-        return recorded
-    from interplay.runs.results import recommend_among  # pandas, which an untouched run does not need
-
     with reading(folder.path):
+        if not kept.gone and recorded["step"] in (None, *kept.paths):
+            return recorded
+        from interplay.runs.results import recommend_among  # pandas, which an untouched run does not need
+
         verdict = recommend_among(folder, tuple(kept.paths)).to_dict()
     if verdict["step"] is not None and verdict["step"] not in kept.paths:
         raise InterplayError(
@@ -77,13 +77,9 @@ def recommend_kept(folder: RunFolder, recorded: dict[str, Any], kept: Kept) -> d
 
 
 def _measured(folder: RunFolder) -> list[int]:
-    """The steps whose weights the run hashed; those of its trajectory where it kept no hashes."""
-    if (folder.path / "weights.json").exists():
-        return [int(step) for step in read_json(folder.path / "weights.json")["checkpoints"]]
-    from interplay.dynamics import Trajectory
-
+    """The steps whose weights the run hashed."""
     with reading(folder.path):
-        return list(Trajectory.load(folder.path).steps)
+        return [int(step) for step in read_json(folder.path / "weights.json")["checkpoints"]]
 
 
 def _listed(steps: list[int]) -> str:

@@ -2,15 +2,13 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from interplay import bounded
 from interplay.atomic import write_text
 from interplay.data.words import short
 from interplay.errors import InterplayError
-from interplay.runs.guard import plain_files
-from interplay.runs.shapes import json_problem
 
 WORK = ".work"  # the subfolder in which processes tell each other what they work on
 
@@ -20,20 +18,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """JSON of a file of a run; InterplayError in one line when it is missing or damaged."""
+def read_json(path: Path, kind: type = dict) -> Any:
+    """JSON of a file of a run, an object or the `kind` that it holds; InterplayError when it is missing or damaged."""
     try:
-        value = bounded.read_json(path)
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InterplayError(f"{str(path.parent)!r} has no {path.name}: is it a finished run folder?") from None
     except (OSError, ValueError) as error:
         raise InterplayError(
             f"cannot read {str(path)!r} ({short(error, 200)[1:-1]}): delete it and run the same command again"
         ) from error
-    if (problem := json_problem(path.name, value)) is not None:
-        raise InterplayError(
-            f"{str(path)!r} does not hold what a run writes ({problem}): delete it and run the same command again"
-        )
+    if not isinstance(value, kind):
+        raise InterplayError(f"{str(path)!r} does not hold what a run writes: delete it and run the same command again")
     return value
 
 
@@ -45,26 +41,30 @@ def keep_json(path: Path, key: str, value: dict[str, Any]) -> None:
 def kept_json(path: Path, key: str) -> dict[str, Any] | None:
     """What `keep_json` left, or None when it is absent, damaged, or answers another question."""
     try:
-        kept = bounded.read_json(path)
+        kept = json.loads(path.read_text(encoding="utf-8"))
         value = kept["value"]
         whole = kept["key"] == key and isinstance(value, dict) and kept["sha256"] == sha256_json(value)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return value if whole else None
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted; links are neither listed nor entered. What goes away meanwhile is passed over."""
+    found = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
 def result_files(folder: Path) -> list[Path]:
     """Every file below a folder, sorted, but half-written ones and those of processes at work; links are not followed."""
     return [
-        path
-        for path in plain_files(folder)
-        if path.relative_to(folder).parts[0] != WORK and not path.name.endswith(".tmp")
+        path for path in _files(folder) if path.relative_to(folder).parts[0] != WORK and not path.name.endswith(".tmp")
     ]
 
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files that a process killed while writing left; call it when nobody else writes there."""
-    for path in plain_files(folder):
+    for path in _files(folder):
         if path.name.startswith(".") and path.name.endswith(".tmp") and path.relative_to(folder).parts[0] != WORK:
             path.unlink(missing_ok=True)
 

@@ -31,7 +31,7 @@ from typing import Any
 from interplay.atomic import disk_error, write_text
 from interplay.errors import InterplayError
 from interplay.runs.files import WORK, file_hashes, read_json, result_files, sweep, write_json
-from interplay.runs.formats import read_format, write_format
+from interplay.runs.formats import FILE, check_format, write_format
 from interplay.runs.guard import refuse_links
 from interplay.runs.loading import dump_settings, load_settings
 from interplay.runs.reading import difference, parse_yaml
@@ -60,13 +60,12 @@ class RunFolder:
     def settings(self) -> Settings:
         """The settings the run was made with."""
         file = self.path / "settings.yaml"
-        # Every reader comes by here, and a page, a card or an export must not hold a file of elsewhere.
         refuse_links(self.path)
-        read_format(self.path)
         if not file.exists():
             raise InterplayError(
                 f"{str(self.path)!r} is no run folder (no settings.yaml): give the folder a run was written to"
             )
+        check_format(self.path)
         return load_settings(file)
 
     @contextlib.contextmanager
@@ -83,7 +82,7 @@ class RunFolder:
             raise InterplayError(
                 f"cannot write the run folder {str(self.path)[:200]!r}: {error.strerror}; choose another with --out"
             ) from error
-        if "settings.yaml" not in names and any(n != WORK and not n.endswith(".tmp") for n in names):
+        if not {"settings.yaml", FILE} & {*names} and any(n != WORK and not n.endswith(".tmp") for n in names):
             raise InterplayError(f"{str(self.path)!r} is not empty and no run folder: choose another --out")
         refuse_links(self.path)
         try:
@@ -109,14 +108,15 @@ class RunFolder:
         if alone:
             claims.forget_dead()
             sweep(self.path)
-        read_format(self.path)
+        if file.exists():
+            check_format(self.path)
         if file.exists() and not (alone and self._is_bare()):
             self._refuse_changes(settings)
         else:
+            write_format(self.path)
             write_text(file, dump_settings(settings))
             for claimed in (self.path / "inputs.json", *(self.path / "identity").glob("*.json")):
                 claimed.unlink(missing_ok=True)
-            write_format(self.path)
         write_json(self.path / "environment.json", environment())
 
     def _is_bare(self) -> bool:
@@ -125,7 +125,6 @@ class RunFolder:
         return all(file.name in _BEFORE_WORK or file.parts[0] == "identity" for file in files)
 
     def _refuse_changes(self, settings: Settings) -> None:
-        # Through the settings, so that a key that is new since then counts as its default.
         old = parse_yaml(dump_settings(self.settings()))
         changes = difference(old, parse_yaml(dump_settings(settings)))
         if changes:

@@ -38,9 +38,9 @@ def claim_data(folder: Path, inputs: Inputs, prepared: Sequence[Prepared]) -> No
     }
     if file.exists():
         before = read_json(file)
-        if before.get("fingerprint") != now["fingerprint"]:
+        if before["fingerprint"] != now["fingerprint"]:
             _refuse(folder, "the data", data_differences(before, now, inputs), "restore the data")
-        if "prompt" in before and (changes := prompt_differences(before["prompt"], now["prompt"])):
+        if changes := prompt_differences(before["prompt"], now["prompt"]):
             _refuse(folder, "the prompt", changes, "restore the tokenizer and its chat template")
     write_json(file, now)
 
@@ -73,8 +73,6 @@ def claim_parts(folder: Path, name: str, now: Mapping[str, str], restore: str) -
     file = folder / IDENTITY / f"{name}.json"
     if file.exists():
         before = read_json(file)
-        if not isinstance(before, dict):
-            raise InterplayError(f"{str(file)!r} holds no hashes: delete it and run the same command again")
         changes = [
             f"{what}: {str(before[what])[:8]} -> {sha[:8]}" for what, sha in now.items() if before.get(what, sha) != sha
         ]
@@ -124,16 +122,16 @@ def data_differences(before: Mapping[str, Any], now: Mapping[str, Any], inputs: 
     """How the rows differ from those of `inputs.json`, in words: counts, labels, probes, the first row that is another."""
     found = []
     for part, rows in (("train", inputs.train), ("eval", inputs.eval)):
-        old, new = before.get("rows", {}).get(part), len(rows)
+        old, new = before["rows"][part], len(rows)
         if old != new:
             found.append(f"{part}: {old} rows -> {new}")
-        elif (a := before.get("parts", {}).get(part)) and a["sha256"] != (b := now["parts"][part])["sha256"]:
+        elif (a := before["parts"][part])["sha256"] != (b := now["parts"][part])["sha256"]:
             which = _first_other(a["each"] or "", b["each"] or "")
             found.append(f"{part}: row {which + 1} of {new} ({short(rows[which].text)}) is another" if which is not None
                          else f"{part}: other rows")  # fmt: skip
-    if before.get("labels") != now["labels"]:
-        found.append(f"labels: {_listed(before.get('labels'))} -> {_listed(now['labels'])}")
-    old_probes, new_probes = before.get("probes", []), now["probes"]
+    if before["labels"] != now["labels"]:
+        found.append(f"labels: {_listed(before['labels'])} -> {_listed(now['labels'])}")
+    old_probes, new_probes = before["probes"], now["probes"]
     if len(old_probes) != len(new_probes):
         found.append(f"probes: {len(old_probes)} -> {len(new_probes)}")
     for i, (a, b) in enumerate(zip(old_probes, new_probes, strict=False), start=1):

@@ -1,15 +1,15 @@
 """A finished run whose files do not belong together, told in one line that names the file where that can be known.
 
-`files.read_json` and `payload.read_table` refuse a file that is not of its shape. What is left are files of the right shape
-with the wrong content: a flipped bit that changes a sample's name, a table of another run. Such a thing shows wherever two
-files are put together, as any type of error, so it is caught around all of that. Nothing here is asked while all is well.
+`files.read_json` and `payload.read_table` refuse a file that breaks off. What is left are files with the wrong content: a
+flipped bit, a table of another run. Such a thing shows wherever a value is looked up or two files are put together, as any type
+of error, so it is caught around all of that. Nothing here is asked while all is well.
 """
 
 import contextlib
+import json
 from collections.abc import Generator
 from pathlib import Path
 
-from interplay import bounded
 from interplay.data.words import short
 from interplay.errors import InterplayError
 
@@ -49,7 +49,7 @@ def changed_file(folder: Path) -> str | None:
     import hashlib
 
     try:
-        listed = bounded.read_json(folder / "manifest.json")["files"]
+        listed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
         for name in sorted(name for name in listed if "/" not in name and name.endswith((".parquet", ".json"))):
             file = folder / name
             if not file.is_file():

@@ -1,6 +1,6 @@
 """Settings from YAML and `a.b=c` overrides, back to YAML, and what is wrong with them in one line.
 
-What the settings are stands in `settings`; how YAML is read, and read as hostile, in `reading`.
+What the settings are stands in `settings`; how YAML is read, in `reading`.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from interplay.data.words import short
 from interplay.errors import InterplayError
-from interplay.runs.reading import override, read_yaml, refuse_odd
+from interplay.runs.reading import override, read_yaml
 from interplay.runs.settings import Settings
 from interplay.secrets import refuse_secrets
 
@@ -27,7 +27,6 @@ def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str] = (
     raw = read_yaml(source) if isinstance(source, Path) else dict(source)
     for assignment in overrides:
         raw = override(raw, assignment)
-    refuse_odd(raw)
     refuse_secrets(raw)
     try:
         return Settings.model_validate(raw)

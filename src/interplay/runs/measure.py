@@ -17,7 +17,7 @@ from interplay.errors import InterplayError
 from interplay.runs.files import keep_json, kept_json, sha256_json
 from interplay.runs.settings import Settings
 from interplay.runs.states import ModelState
-from interplay.runs.units import FORMAT, Unit, UnitHeader, load_unit, save_unit, unit_path
+from interplay.runs.units import Unit, UnitHeader, load_unit, save_unit, unit_path
 from interplay.scoring.noise import REFUSED, noise_share, noise_warning
 from interplay.scoring.score import Prepared, UnitScores, score_prepared, score_together
 
@@ -94,7 +94,7 @@ def calibrate(
 ) -> Calibration:
     """`survey` of one model state, kept in `file`."""
     usable = [p for p in probes if p is not None]
-    key = sha256_json([FORMAT, sha, [_question(p) for p in usable], settings.effects.tolerance, _scoring(settings)])
+    key = sha256_json([sha, [_question(p) for p in usable], settings.effects.tolerance, _scoring(settings)])
     if (kept := kept_json(file, key)) is not None:
         return Calibration(**kept)
     with model_open() as model:
@@ -123,7 +123,6 @@ def unit_key(condition: Condition, prepared: Prepared, settings: Settings) -> st
     """Hash of everything that a unit's content depends on."""
     return sha256_json(
         [
-            FORMAT,
             condition.base_sha256,
             condition.weights_sha256,
             _question(prepared),

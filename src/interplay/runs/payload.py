@@ -1,6 +1,6 @@
 """A finished run folder -> the payload of its page. Reads files only, so that the page can be rebuilt at any time.
 
-Tables of controls (views, floors, baselines, correlations) may be missing: an older run has none. Only rows that the page
+Tables of controls (views, floors, baselines, correlations) are missing where the settings ask for none. Only rows that the page
 draws are handed on, rounded to five significant digits.
 """
 
@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from interplay.bounded import TABLE_BYTES, TABLE_ROWS, check_parquet
 from interplay.data.words import short
 from interplay.dynamics import Trajectory
 from interplay.dynamics.bootstrap import interval, resample_counts
@@ -23,7 +22,6 @@ from interplay.runs.conditions import step_name
 from interplay.runs.files import read_json
 from interplay.runs.folder import RunFolder
 from interplay.runs.intact import reading
-from interplay.runs.shapes import table_problem
 
 VIEWED = (("removed", "count_share"), ("emerged", "count_share"), ("all", "l1"), ("preserved", "gamma"),
           ("emerged", "gamma"), ("emerged", "rho"), ("all", "mean_order"))  # fmt: skip
@@ -35,12 +33,7 @@ def read_table(folder: RunFolder, name: str) -> pd.DataFrame:
     """A parquet table of a run; InterplayError when the run has not come that far."""
     path = folder.path / name
     try:
-        if not path.is_file() and path.exists():
-            raise OSError("it is no regular file")  # a pipe in its place would be waited for
-        check_parquet(path, TABLE_BYTES, TABLE_ROWS)
-        table = pq.read_table(path, partitioning=None)  # no columns out of folders that are called name=value
-        problem = table_problem(name, table)
-        found = frame(table)
+        return frame(pq.read_table(path, partitioning=None))  # no columns from folders that are called name=value
     except FileNotFoundError:
         raise InterplayError(
             f"{str(folder.path)!r} has no {name}, the run is unfinished: run the same command again"
@@ -50,11 +43,6 @@ def read_table(folder: RunFolder, name: str) -> pd.DataFrame:
         raise InterplayError(
             f"cannot read {str(path)!r} ({short(error, 160)[1:-1]}): delete it and run the same command again"
         ) from error
-    if problem is not None:
-        raise InterplayError(
-            f"{str(path)!r} is no table that a run writes ({problem}): delete it and run the same command again"
-        )
-    return found
 
 
 def optional_table(folder: RunFolder, name: str) -> pd.DataFrame | None:

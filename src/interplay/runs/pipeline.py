@@ -16,7 +16,6 @@ from interplay.runs.about import about_run
 from interplay.runs.conditions import Measured, offsets
 from interplay.runs.extraction import Extracted, Extraction, label_rows, prepare_one
 from interplay.runs.folder import RunFolder
-from interplay.runs.formats import write_format
 from interplay.runs.identity import claim_data, claim_parts
 from interplay.runs.inputs import Inputs, read_inputs
 from interplay.runs.jobs import Engine, Here
@@ -169,7 +168,6 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         claim_data(context.folder.path, inputs, prepared)
         if further := extra.hashes():
             claim_parts(context.folder.path, "task", further, "restore the file")
-        write_format(context.folder.path)  # all that a migration adds is there now
     return inputs, tokenizer
 
 

@@ -76,9 +76,9 @@ class Progress:
 
             def advance(done: int | None = None, note: str = "", kept: bool = False) -> None:
                 if done is None:
-                    bar.update(task, advance=1, note=ascii_safe(redact(note)))
+                    bar.update(task, advance=1, note=ascii_safe(note))
                 else:
-                    bar.update(task, completed=done, note=ascii_safe(redact(note)))
+                    bar.update(task, completed=done, note=ascii_safe(note))
 
             yield advance
 

@@ -132,7 +132,7 @@ def _trials(task: TaskMeasured, name: str) -> int:
 def _train_loss(folder: Path, steps: list[int], settings: Settings) -> np.ndarray:
     """From our own log, or from what another training's trainer left beside its checkpoints."""
     log, outside = folder / "checkpoints" / "training_log.json", settings.checkpoints.folder
-    ours = read_json(log) if log.exists() else []
+    ours = read_json(log, list) if log.exists() else []
     entries = read_training_log(Path(outside)) if outside is not None else ours
     losses = {entry["step"]: entry["loss"] for entry in entries if entry["loss"] is not None}
     found, before = [], 0

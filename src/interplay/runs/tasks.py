@@ -30,7 +30,6 @@ from interplay.task.generation import decoded, exact_match, greedy, rouge_l, sto
 from interplay.task.labels import EvalSet, RowScores, prepare_eval, score_eval
 from interplay.task.measured import TaskMeasured, TaskRows
 
-FORMAT = "interplay-task-2"
 FREE_ROWS = 32  # rows answered freely where the data has no labels and nothing else is asked for [ours]
 KEPT_PROMPT, KEPT_ANSWER = 200, 2000  # characters of a prompt's end and of an answer that are kept
 
@@ -203,7 +202,7 @@ class _Stage:
     def _found(self, c: Checkpoint) -> tuple[_Place, _Place]:
         """Its rows and its answers: where they are kept, under which hash, and what is kept (None: it must be asked)."""
         folder, dtype = self.context.folder.path / "task", self.context.settings.model.dtype
-        weights = [FORMAT, self.states.base.sha256, self.states.hashes[c.step], dtype]
+        weights = [self.states.base.sha256, self.states.hashes[c.step], dtype]
         key = sha256_json([*weights, self.states.hashes[self.base.step], self.asked.key])
         answers_key = sha256_json([*weights, self.asked.answers_key])
         files = folder / f"{step_name(c.step)}.json", folder / f"answers-{c.step:06d}.json"

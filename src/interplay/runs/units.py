@@ -13,9 +13,6 @@ import numpy as np
 
 from interplay.atomic import write_bytes
 
-FORMAT = "interplay-unit-1"  # part of every question, so that a unit of another kind answers none
-_HASHED = "interplay-unit-2"  # the same with a SHA-256 of arrays and header; that of "1" is of the arrays alone
-
 
 @dataclass(frozen=True)
 class UnitHeader:
@@ -55,8 +52,8 @@ def unit_path(folder: Path, condition: str, index: int) -> Path:
     return folder / "units" / condition / f"probe-{index:04d}.safetensors"
 
 
-def _digest(scores: np.ndarray, effects: np.ndarray, header: object = None) -> str:
-    said = b"" if header is None else json.dumps(header, sort_keys=True, ensure_ascii=True).encode()
+def _digest(scores: np.ndarray, effects: np.ndarray, header: object) -> str:
+    said = json.dumps(header, sort_keys=True, ensure_ascii=True).encode()
     return hashlib.sha256(scores.tobytes() + effects.tobytes() + said).hexdigest()
 
 
@@ -70,7 +67,7 @@ def save_unit(path: Path, unit: Unit) -> None:
     metadata = {
         # One string, since the order of several metadata keys is not fixed in the format.
         "interplay": json.dumps(
-            {"format": _HASHED, "sha256": _digest(scores, effects, header), "header": header},
+            {"sha256": _digest(scores, effects, header), "header": header},
             sort_keys=True,
             ensure_ascii=True,
         )
@@ -79,50 +76,19 @@ def save_unit(path: Path, unit: Unit) -> None:
 
 
 def load_unit(path: Path, key: str | None = None) -> Unit | None:
-    """The unit in a file, or None when it is absent, damaged, of another format, or answers another question than `key`."""
+    """The unit in a file, or None when it is absent, damaged, or answers another question than `key`."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        if not path.is_file():  # a pipe in its place would be waited for
-            return None
         with safe_open(path, framework="numpy") as f:
             meta = json.loads((f.metadata() or {}).get("interplay", "{}"))
             scores, effects = f.get_tensor("scores"), f.get_tensor("effects")
-        if meta["format"] not in (FORMAT, _HASHED):
+        fields = meta["header"]
+        if meta["sha256"] != _digest(scores, effects, fields):
             return None
-        if meta["sha256"] != _digest(scores, effects, meta["header"] if meta["format"] == _HASHED else None):
-            return None
-        header = _header(meta["header"])
-    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
-    if header is None or not _fits(header, scores, effects):
+        header = UnitHeader(**fields | {"words": tuple(fields["words"]), "target_ids": tuple(fields["target_ids"])})
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError):
         return None
     if key is not None and header.key != key:
         return None
     return Unit(header, scores, effects)
-
-
-def _header(given: object) -> UnitHeader | None:
-    """The header of a file, or None where a field is missing, unknown, or of another type than it was written with."""
-    fields = dict(given)  # ty: ignore[no-matching-overload]  # raises what load_unit expects for anything but an object
-    fields |= {"words": tuple(fields["words"]), "target_ids": tuple(fields["target_ids"])}
-    header = UnitHeader(**fields)
-    numbers = (header.tolerance, header.objective, header.gap, header.residual)
-    whole = (header.step, header.mask_id, header.iterations, *header.target_ids)
-    names = (header.key, header.condition, header.sample_id, header.target, header.dtype, header.weights_sha256,
-             header.prompt_sha256, *header.words)  # fmt: skip
-    fine = (
-        all(type(name) is str for name in names)
-        and all(type(number) is int for number in whole)  # no booleans
-        and all(type(number) in (int, float) for number in numbers)
-        and type(header.noise_sigma) in (int, float, type(None))
-        and type(header.converged) is bool
-    )
-    return header if fine else None
-
-
-def _fits(header: UnitHeader, scores: np.ndarray, effects: np.ndarray) -> bool:
-    """Whether the arrays are those of so many words."""
-    size = 1 << len(header.words) if len(header.words) < 63 else 0
-    shapes = scores.shape == (size,) and effects.shape == (2, size)
-    return shapes and scores.dtype == effects.dtype == np.float64

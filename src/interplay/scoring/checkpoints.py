@@ -16,13 +16,11 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from interplay.bounded import read_json
 from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.scoring.layouts import Checkpoint, classify, find_checkpoints, weight_files
 from interplay.scoring.models import LoadedModel, digest_tensors, load_placed, resolve
 from interplay.scoring.placement import Placement, adapter_joins, gradients_restored, input_device, without_map
-from interplay.secrets import redact
 
 __all__ = [
     "Checkpoint",
@@ -91,8 +89,6 @@ def _file_hash(files: list[Path]) -> str:
     from safetensors import SafetensorError, safe_open
 
     try:
-        if odd := [file for file in files if not file.is_file()]:  # a pipe in its place would be waited for
-            raise OSError(f"{odd[0].name} is no file")
         with contextlib.ExitStack() as stack:
             opened = [stack.enter_context(safe_open(file, framework="pt")) for file in files]
             where = {name: f for f in opened for name in f.keys()}  # noqa: SIM118  (safe_open is no mapping)
@@ -211,11 +207,8 @@ def _with_adapter(path: Path, base: LoadedModel):
     config = _adapter_config(path)
     beside = _beside(path, config)
     try:
-        if not (path / "adapter_model.safetensors").is_file():  # a pipe in its place would be waited for
-            raise OSError("adapter_model.safetensors is no file")
         with safe_open(path / "adapter_model.safetensors", framework="pt") as f:
             stored = set(f.keys())
-            ranks = [f.get_slice(name).get_shape()[0] for name in stored if ".lora_" in name and "_A" in name]
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InterplayError(f"cannot read the adapter in {path} ({reason}): save it again") from error
@@ -223,12 +216,6 @@ def _with_adapter(path: Path, base: LoadedModel):
         raise InterplayError(
             f"the adapter in {path} holds weights of the base itself (first: {inside[0]}): merge it into its base and "
             "give the whole model as a checkpoint"
-        )
-    # peft makes the matrices that the config asks for before it looks at the file. [ours: 1024]
-    asked = [config.get("r"), *_table(config, "rank_pattern").values()] if ranks else []
-    if odd := [rank for rank in asked if isinstance(rank, int) and rank > max(1024, *ranks)]:
-        raise InterplayError(
-            f"the adapter in {path} has matrices of rank {max(ranks)} at most, its config says {short(odd[0])}: save it again"
         )
     wrong = f"the adapter in {path} does not fit the base {base.name!r}"
     advice = f"give the base it was trained on ({_named_base(path) or 'not recorded'})"
@@ -267,10 +254,6 @@ def _beside(path: Path, config: dict[str, Any]) -> re.Pattern[str]:
             f"the adapter in {path} uses {odd[0]}, which is more than weights beside a base: merge it into its base and "
             "give the whole model as a checkpoint"
         )
-    if (odd := _endless(config)) is not None:
-        raise InterplayError(
-            f"the adapter in {path} names its modules by the pattern {short(odd)}, which may take for ever to match: list them"
-        )
     modules = config.get("modules_to_save") or []
     if not isinstance(modules, list) or not all(isinstance(module, str) and module for module in modules):
         raise InterplayError(
@@ -280,29 +263,9 @@ def _beside(path: Path, config: dict[str, Any]) -> re.Pattern[str]:
     return re.compile("|".join([_TENSORS[kind], *(rf"{module}\." for module in copied)]))
 
 
-def _endless(config: dict[str, Any]) -> str | None:
-    """The first pattern of an adapter's config that backtracking may not finish: peft matches each with every module's name.
-
-    A guess from outside [ours]: a repeated group, or more than six repetitions, as no published adapter has them.
-    """
-    found = [config.get(key) for key in ("target_modules", "exclude_modules", "layers_pattern", "feedforward_modules")]
-    lists = [item for value in found if isinstance(value, list) for item in value]
-    for pattern in [*found, *lists, *_table(config, "rank_pattern"), *_table(config, "alpha_pattern")]:
-        if isinstance(pattern, str) and (
-            len(pattern) > 10_000 or re.search(r"\)\s*[*+{]", pattern) or len(re.findall(r"(?<!\\)[*+{]", pattern)) > 6
-        ):
-            return pattern
-    return None
-
-
-def _table(config: dict[str, Any], key: str) -> dict[str, Any]:
-    value = config.get(key)
-    return value if isinstance(value, dict) else {}
-
-
 def _adapter_config(path: Path) -> dict[str, Any]:
     try:
-        config = read_json(path / "adapter_config.json")
+        config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = short(" ".join(str(error).split()), 160)[1:-1]
         raise InterplayError(
@@ -315,7 +278,7 @@ def _adapter_config(path: Path) -> dict[str, Any]:
 
 def _named_base(path: Path) -> str | None:
     named = _adapter_config(path).get("base_model_name_or_path")
-    return redact(named) if isinstance(named, str) else None  # it is told in notes, and an adapter may be anybody's
+    return named if isinstance(named, str) else None
 
 
 def base_name_note(checkpoint: Checkpoint, base: LoadedModel) -> str | None:

@@ -79,9 +79,6 @@ def resolve(name: str) -> tuple[str, bool]:
             )
         return str(as_model_folder(path)), True
     if path.is_dir():
-        # A pipe or device in the place of a file would be waited for, or read for ever, in native code.
-        if odd := sorted(p.name for p in path.iterdir() if not p.is_file() and not p.is_dir()):
-            raise InterplayError(f"{name!r} holds {odd[0]!r}, which is no file: put the file itself there")
         # First, since transformers would put it on a model beside it, or load the base it names from a hub, and not tell.
         if (path / "adapter_config.json").exists():
             base = _adapter_base(path)
