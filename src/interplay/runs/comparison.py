@@ -22,6 +22,7 @@ from interplay.runs.loading import dump_settings
 from interplay.runs.payload import read_table
 from interplay.runs.reading import difference, parse_yaml
 from interplay.runs.settings import Settings
+from interplay.task.metrics import METRICS
 
 Axis = Literal["steps", "epochs"]
 TITLES = ("name",)  # settings that name a run and change nothing that is computed
@@ -288,15 +289,11 @@ def overview(comparison: Comparison) -> pd.DataFrame:
             "recommended": run.recommendation["step"],
             "basis": run.recommendation.get("basis"),
         }
-        for key, best in (("eval_loss", "min"), ("accuracy", "max")):
-            known = run.task.dropna(subset=[key]) if key in run.task else run.task.iloc[:0]
-            at = (
-                None
-                if known.empty
-                else known.loc[known[key] == getattr(known[key], best)()].sort_values("step").iloc[0]
-            )
-            row |= {f"best_{key}_step": None if at is None else int(at["step"])}
-            row |= {f"best_{key}": None if at is None else float(at[key])}
+        by_step = run.task.sort_values("step", kind="stable").set_index("step")
+        for key in ("eval_loss", "accuracy"):
+            known = by_step[key].dropna() if key in by_step else by_step.iloc[:0]
+            at = METRICS[key].best(known) if len(known) else None
+            row |= {f"best_{key}_step": at, f"best_{key}": None if at is None else float(known.loc[[at]].iloc[0])}
         for key in ("eval_loss", "accuracy", "macro_f1", "kl_base", "retention_ppl", "ood_accuracy"):
             row[f"last_{key}"] = _last(run.task, key, last)
         for measure, name in (
