@@ -6,7 +6,7 @@ docs/design/architecture.md. Three parquet files make one trajectory: `trajector
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -17,14 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from interplay.atomic import replacing
+from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import READINGS, SETS, Partition, unpack
 from interplay.errors import InterplayError
 
-MEASURES = (
-    "count", "strength", "count_share", "strength_share", "positive", "negative", "mean_order",
-    "rho", "net", "gamma", "contribution", "sufficiency", "sign_agreement",
-    "l1", "sd", "gap", "l1_per_sd", "l1_per_gap", "cancelled_per_sd", "loss", "walsh_high", "noise",
-)  # fmt: skip
 _KEY = [
     ("reading", pa.string()),
     ("step", pa.int64()),
@@ -161,7 +157,7 @@ def _some(names: tuple) -> str:
     return shown + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
 
 
-def _known(what: str, name: str, names: tuple[str, ...]) -> None:
+def _known(what: str, name: str, names: Collection[str]) -> None:
     if name not in names:
         raise InterplayError(f"{what} {name!r} is not known; choose one of {', '.join(names)}")
 

@@ -12,26 +12,24 @@ import numpy as np
 import pandas as pd
 
 from interplay import __version__
-from interplay.dynamics.bootstrap import LEVEL
-from interplay.dynamics.nulls import generator
+from interplay.dynamics.sets import MAIN_SETS
+from interplay.dynamics.stats import generator, paired_interval
 from interplay.runs.comparison import ComparedRun, Comparison, Group, overview, setting_table, shared_probes
+from interplay.task.metrics import METRICS
 
-SETS = ("preserved", "emerged", "removed")
 BY_SET = ("count", "strength", "rho", "gamma", "mean_order", "sufficiency")
 WHOLE = ("l1_per_sd", "cancelled_per_sd", "walsh_high", "rho", "mean_order")
-TASK = (
-    "eval_loss", "train_loss", "accuracy", "macro_f1", "exact_match", "rouge_l", "kl_base", "retention_ppl",
-    "ood_loss", "ood_accuracy", "ood_macro_f1",
-)  # fmt: skip
+SHOWN = {(m, s) for m in BY_SET for s in MAIN_SETS} | {(m, "all") for m in WHOLE}
 # What paired differences are made of: the figures a choice between two trainings would be argued with [ours].
 MAIN = (
-    *(("strength", name) for name in SETS),
-    *(("rho", name) for name in ("preserved", "emerged")),
-    *(("gamma", name) for name in ("preserved", "emerged")),
-    ("l1_per_sd", "all"), ("cancelled_per_sd", "all"), ("walsh_high", "all"), ("mean_order", "all"),
-)  # fmt: skip
-FIGURES = ("value", "lo", "hi", "null", "null_lo", "null_hi")
+    *(("strength", name) for name in MAIN_SETS),
+    *((measure, name) for measure in ("rho", "gamma") for name in ("preserved", "emerged")),
+    *((measure, "all") for measure in ("l1_per_sd", "cancelled_per_sd", "walsh_high", "mean_order")),
+)
+FIGURES = ["value", "lo", "hi", "null", "null_lo", "null_hi"]
 CURVES = ["run", "group", "kind", "measure", "set", "step", "x", *FIGURES, "samples"]
+MEANS = [*(c for c in CURVES if c not in ("run", "samples")), "sd", "lowest", "highest", "runs"]
+SPREAD = ["group", "kind", "measure", "set", "step", "value", "lowest", "highest", "sd", "half_width", "ratio", "runs"]
 PAIRED = [
     "first",
     "second",
@@ -45,7 +43,6 @@ PAIRED = [
     "distinguishable",
     "seeds_apart",
 ]
-FEWEST = 6  # prompts: with fewer, 2^-(S-1) signs are more than 5 %, so no sign-flip interval can exclude zero [ours]
 ROUNDING = 1e-9  # relative: one base model measured twice is the same model
 ALL_PAIRS = 4  # groups up to which every pair is compared; beyond, each against the first [ours]
 
@@ -63,30 +60,22 @@ def curves(comparison: Comparison, reading: str = "paper") -> pd.DataFrame:
 
 
 def _of_run(run: ComparedRun, comparison: Comparison, reading: str) -> pd.DataFrame:
-    wanted = {(m, s) for m in BY_SET for s in SETS} | {(m, "all") for m in WHOLE}
-    rows: list[dict[str, Any]] = []
     table = run.trajectory.summary
     table = table[(table["reading"] == reading) & (table["order"] == 0)]
-    for row in table.to_dict("records"):
-        if (row["measure"], row["set"]) in wanted:
-            rows.append(
-                {"kind": "interactions", **{key: row[key] for key in ("measure", "set", "step", *FIGURES, "samples")}}
-            )
+    table = table[pd.MultiIndex.from_frame(table[["measure", "set"]]).isin(SHOWN)]
+    frames = [table.assign(kind="interactions")]
     if run.multiples is not None:
         m = run.multiples
         m = m[(m["reading"] == reading) & (m["floor"] == "rephrased") & (m["reference"] == run.trajectory.reference)]
-        for row in m[m["measure"].isin(["count", "strength"])].to_dict("records"):
-            rows.append(
-                {"kind": "multiples", **{key: row[key] for key in ("measure", "set", "step", "lo", "hi")}}
-                | {"value": row["ratio"], "null": 1.0, "samples": row.get("samples", np.nan)}
-            )
-    for key in (key for key in TASK if key in run.task):
-        for row in run.task.dropna(subset=[key]).to_dict("records"):
-            ends = {end: row.get(f"{key}_{end}", np.nan) for end in ("lo", "hi")}
-            rows.append({"kind": "task", "measure": key, "set": "all", "step": row["step"], "value": row[key], **ends})
-    frame = pd.DataFrame(rows).reindex(columns=["kind", "measure", "set", "step", *FIGURES, "samples"])
-    frame["run"] = run.name
-    frame["x"] = [run.x(int(step), comparison.axis) for step in frame["step"]]
+        m = m[m["measure"].isin(["count", "strength"])]
+        frames.append(m.assign(kind="multiples", value=m["ratio"], null=1.0))
+    for key in (key for key in METRICS if key in run.task):
+        ends = {end: run.task[name] for end in ("lo", "hi") if (name := f"{key}_{end}") in run.task}
+        frame = pd.DataFrame({"step": run.task["step"], "value": run.task[key], **ends})
+        frames.append(frame.assign(kind="task", measure=key, set="all"))
+    columns = ["kind", "measure", "set", "step", *FIGURES, "samples"]
+    frame = pd.concat([f.reindex(columns=columns).astype({c: float for c in [*FIGURES, "samples"]}) for f in frames])
+    frame = frame.assign(run=run.name, x=[run.x(int(step), comparison.axis) for step in frame["step"]])
     return frame.dropna(subset=["value"]).sort_values(["kind", "measure", "set", "step"], kind="stable")
 
 
@@ -105,9 +94,8 @@ def group_curves(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
             for x, rows in curve.groupby("x", sort=True):
                 if len(rows) == wanted:
                     at = {"group": group.name, **named, "step": int(rows["step"].iloc[0]), "x": x}
-                    out.append({**at, **rows[list(FIGURES)].mean(skipna=False).to_dict(), **_spread_of(rows["value"])})
-    columns = [c for c in CURVES if c not in ("run", "samples")]
-    return pd.DataFrame(out, columns=[*columns, "sd", "lowest", "highest", "runs"])
+                    out.append({**at, **rows[FIGURES].mean(skipna=False).to_dict(), **_spread_of(rows["value"])})
+    return pd.DataFrame(out, columns=MEANS)
 
 
 def _spread_of(values: pd.Series) -> dict[str, float]:
@@ -123,29 +111,15 @@ def seed_spread(means: pd.DataFrame) -> pd.DataFrame:
     `half_width` is half of the mean interval over prompts, `ratio` = (highest - lowest) / 2 over it. Over 1, another training
     moved the figure further than other prompts of the same kind would.
     """
-    columns = [
-        "group",
-        "kind",
-        "measure",
-        "set",
-        "step",
-        "value",
-        "lowest",
-        "highest",
-        "sd",
-        "half_width",
-        "ratio",
-        "runs",
-    ]
     if means.empty:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=SPREAD)
     means = means[means["runs"] > 1]
     last = means.loc[means.groupby(["group", "kind", "measure", "set"], sort=False)["x"].idxmax()].copy()
     last["half_width"] = (last["hi"] - last["lo"]) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = (last["highest"] - last["lowest"]) / 2 / last["half_width"]
     last["ratio"] = ratio.where(np.isfinite(ratio))
-    return last[columns].reset_index(drop=True)
+    return last[SPREAD].reset_index(drop=True)
 
 
 class _Side(NamedTuple):
@@ -219,54 +193,6 @@ def _apart(a: np.ndarray, b: np.ndarray) -> list[bool | None]:
     weight = both / np.maximum(both.sum(axis=0), 1)
     first, second = (np.nansum(side * weight, axis=1) for side in (a, b))
     return [bool(x) for x in (first.min(axis=0) > second.max(axis=0)) | (second.min(axis=0) > first.max(axis=0))]
-
-
-class Paired(NamedTuple):
-    """Mean difference of each column with its interval, and the number of prompts it rests on; each `[steps]`."""
-
-    value: np.ndarray
-    lo: np.ndarray
-    hi: np.ndarray
-    samples: np.ndarray
-
-
-def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, level: float = LEVEL) -> Paired:
-    """Mean over prompts of each column of d `[prompts, steps]`, NaN skipped, with intervals good for all columns at once.
-
-    A wild bootstrap over prompts, as in the verdict: rows of the centred table change sign as a whole, the largest
-    studentised mean over the columns is kept, and its `level` quantile scales every interval [ours]. Percentile intervals
-    of a dozen prompts are too narrow, and a curve has many checkpoints to be wrong at. Columns of fewer than six prompts
-    get no interval (NaN).
-
-    >>> import numpy as np
-    >>> d = np.array([[1.0, 0.5], [1.2, -0.4], [0.9, 0.1], [1.1, -0.2], [0.8, 0.3], [1.0, -0.3], [1.05, 0.1], [0.95, -0.1]])
-    >>> got = paired_interval(d, 2000, np.random.default_rng(0))
-    >>> got.value.round(9).tolist()[0], bool(got.lo[0] > 0), bool(got.lo[1] < 0 < got.hi[1])
-    (1.0, True, True)
-    """
-    defined = ~np.isnan(d)
-    samples = defined.sum(axis=0)
-    value = np.where(defined, d, 0.0).sum(axis=0) / np.where(samples, samples, np.nan)
-    enough = samples >= FEWEST
-    lo, hi = np.full(d.shape[1], np.nan), np.full(d.shape[1], np.nan)
-    if not enough.any():
-        return Paired(value, lo, hi, samples)
-    centred = np.where(defined, d - value, 0.0)[:, enough]
-    counts = samples[enough].astype(float)
-    squares = (centred**2).sum(axis=0)
-    error = np.sqrt(squares / (counts * (counts - 1)))
-    signs = rng.choice([-1.0, 1.0], size=(resamples, len(d)))
-    means = signs @ centred / counts
-    # The variance of a flipped column: its squares do not change, its mean does.
-    variance = (squares - counts * means**2) / (counts * (counts - 1))
-    moving = error > 1e-12 * max(1e-300, float(np.nanmax(np.abs(d))))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.abs(means) / np.sqrt(np.maximum(variance, 0.0))
-    t = np.nan_to_num(t[:, moving], nan=0.0, posinf=np.inf)
-    scale = float(np.quantile(t.max(axis=1), level, method="higher")) if moving.any() else 0.0
-    half = np.where(moving, error * (scale if np.isfinite(scale) else np.nan), 0.0)
-    lo[enough], hi[enough] = value[enough] - half, value[enough] + half
-    return Paired(value, lo, hi, samples)
 
 
 def comparison_payload(comparison: Comparison, reading: str = "paper") -> dict[str, Any]:

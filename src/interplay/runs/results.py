@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing
 from interplay.dynamics import Trajectory
-from interplay.runs.conditions import Measured
+from interplay.dynamics.fidelity import Fitted, fidelity
+from interplay.runs.conditions import Measured, step_name
 from interplay.runs.files import write_json
 from interplay.runs.folder import RunFolder
 from interplay.runs.payload import read_table
@@ -47,6 +48,18 @@ def unit_table(measured: Measured, ratio: float) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
+def fidelity_frame(track: Trajectory, measured: Measured) -> pd.DataFrame:
+    """How well the interactions stand for the model at every step (`dynamics.fidelity`)."""
+    samples = {}
+    for step in track.steps:
+        units = {unit.header.sample_id: unit for unit in measured.units[step_name(step)] if unit is not None}
+        samples[step] = [
+            Fitted(units[name].effects, units[name].scores, track.membership(name, step).all)
+            for name in track.sample_ids
+        ]
+    return fidelity(samples, resamples=int(track.settings["resamples"]), seed=int(track.settings["seed"]))
+
+
 def write_results(
     settings: Settings,
     folder: Path,
@@ -73,6 +86,8 @@ def write_results(
         folder / "correlations.parquet",
         pa.Table.from_pandas(correlations, preserve_index=False).replace_schema_metadata(None),
     )
+    fidelity = pa.Table.from_pandas(fidelity_frame(track, measured), preserve_index=False)
+    _write_table(folder / "fidelity.parquet", fidelity.replace_schema_metadata(None))
     verdict = _verdict(settings, track, task, existing)
     write_json(folder / "recommendation.json", verdict.to_dict())
     controls = make_controls(settings, measured, track, task)
