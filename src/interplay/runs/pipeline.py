@@ -24,6 +24,7 @@ from interplay.runs.jobs import Engine, Here
 from interplay.runs.loading import dump_settings
 from interplay.runs.payload import build_payload
 from interplay.runs.progress import Progress
+from interplay.runs.requirements import refuse_missing
 from interplay.runs.results import churn_floor, summary_table, write_results
 from interplay.runs.settings import Settings
 from interplay.runs.stages import (
@@ -36,7 +37,7 @@ from interplay.runs.stages import (
     train,
 )
 from interplay.runs.task_tables import task_frame
-from interplay.runs.tasks import measure_tasks, read_extra
+from interplay.runs.tasks import answered_rows, measure_tasks, read_extra
 from interplay.scoring.models import load_tokenizer, resolve
 from interplay.scoring.placement import processes, refuse_uncuttable
 from interplay.scoring.score import Prepared
@@ -44,6 +45,7 @@ from interplay.sharing import ranks
 from interplay.sharing.claims import Owner
 from interplay.sharing.jobs import Together
 from interplay.sharing.shares import Share
+from interplay.task.generation import require_rouge
 from interplay.task.measured import TaskMeasured
 from interplay.verdict import Recommendation
 
@@ -136,6 +138,7 @@ def help_run(path: Path, progress: Progress | None = None) -> None:
 
 @contextlib.contextmanager
 def _at_work(settings: Settings, path: Path, progress: Progress, share: Share | None) -> Generator[Context]:
+    refuse_missing(settings, path)
     folder = RunFolder(path)
     models = models_of(settings)
 
@@ -188,7 +191,7 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         for baseline in settings.baseline:  # a misspelt name must not cost a training first
             load_tokenizer(baseline.name, revision=baseline.revision)
             if context.models.cut_up:
-                refuse_uncuttable(resolve(baseline.name)[0], baseline.revision)
+                refuse_uncuttable(resolve(baseline.name, baseline.revision)[0], baseline.revision)
     with context.progress.phase("reading data"):
 
         def ready(sample: Sample, template: PromptTemplate) -> Prepared:
@@ -196,6 +199,8 @@ def _read(context: Context) -> tuple[Inputs, Any]:
 
         inputs = read_inputs(settings, usable=lambda s: ready(s, settings.template()))
         extra = read_extra(settings, inputs.template)  # a file that is missing must not cost a training first
+        if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
+            require_rouge()
         prepared = [ready(s, inputs.template) for s in inputs.probes]
     ranks.same("data", inputs.fingerprint())
     context.notes += inputs.notes
