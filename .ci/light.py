@@ -6,6 +6,11 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
 import interplay
 
 folder, root = Path(sys.argv[1]), Path(sys.argv[2])
@@ -15,12 +20,9 @@ extras = ("trl", "datasets", "sklearn", "scipy", "rouge_score", "matplotlib", "g
 assert not [name for name in extras if find_spec(name)], "the environment is not bare"
 
 found = interplay.extract([0.0, 1.0, 2.0, 5.0])
-assert abs(float(found.and_effects.sum() + found.or_effects.sum()) - 5.0) < 1e-9, "the effects add up to v(N) - v(empty)"
-
-import torch
-from peft import LoraConfig, get_peft_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+assert abs(float(found.and_effects.sum() + found.or_effects.sum()) - 5.0) < 1e-9, (
+    "the effects add up to v(N) - v(empty)"
+)
 
 backend = Tokenizer(models.BPE())
 backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,7 +1,7 @@
 """Optional packages: which extra of Interplay brings each, and the one line that says so where one is missing."""
 
+import importlib.util
 from collections.abc import Collection
-from importlib.util import find_spec
 
 from interplay.errors import InterplayError
 
@@ -24,7 +24,7 @@ def missing(*packages: str) -> list[str]:
     >>> missing("json", "no_such_package")
     ['no_such_package']
     """
-    return [package for package in packages if find_spec(package) is None]
+    return [package for package in packages if importlib.util.find_spec(package) is None]
 
 
 def install_command(packages: Collection[str]) -> str:
