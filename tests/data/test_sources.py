@@ -444,6 +444,7 @@ def hub(monkeypatch):
         return data
 
     stand_in: Any = ModuleType("datasets")
+    stand_in.__spec__, stand_in.disable_progress_bars = object(), lambda: None
     stand_in.ClassLabel, stand_in.load_dataset = ClassLabel, load_dataset
     monkeypatch.setitem(sys.modules, "datasets", stand_in)
     return calls

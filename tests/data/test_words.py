@@ -208,7 +208,7 @@ def test_a_megabyte_is_no_problem():
 def test_chinese_without_jieba_names_the_pip_line(monkeypatch):
     words_module._jieba_tokenizer.cache_clear()
     monkeypatch.setitem(sys.modules, "jieba", None)
-    with pytest.raises(InterplayError, match=r'pip install "interplay\[zh\]"'):
+    with pytest.raises(InterplayError, match=r"pip install 'interplay\[zh\]'"):
         candidate_words("张某犯罪后自首")
     # one borrowed character does not make an English comment Chinese
     assert texts(candidate_words("the 龍 tattoo looks awful")) == ["tattoo", "looks", "awful"]
@@ -251,7 +251,7 @@ def test_nothing_else_of_jieba_is_used(monkeypatch):
         def initialize(self):
             seen.append(self.tmp_dir)
 
-    stand_in = SimpleNamespace(setLogLevel=lambda level: None, Tokenizer=Tokenizer)
+    stand_in = SimpleNamespace(__spec__=object(), setLogLevel=lambda level: None, Tokenizer=Tokenizer)
     monkeypatch.setitem(sys.modules, "jieba", stand_in)
     words_module._jieba_tokenizer.cache_clear()
     words_module._jieba_tokenizer()

@@ -147,7 +147,7 @@ def test_missing_weights_are_refused(tmp_path, cache):
 def test_without_the_gguf_package(file, monkeypatch):
     find = ours.importlib.util.find_spec
     monkeypatch.setattr(ours.importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name))
-    with pytest.raises(InterplayError, match="pip install gguf"):
+    with pytest.raises(InterplayError, match=r"pip install 'interplay\[gguf\]'"):
         load_model(str(file))
 
 

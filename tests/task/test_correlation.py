@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from interplay.dynamics.stats import resample_counts
-from interplay.task.correlation import Correlation, Curve, correlate, curve_of_samples, spearman_rows
+from interplay.task.correlation import Correlation, Curve, correlate, curve_of_samples, ranks, spearman_rows
 
 STEPS = np.array([0, 10, 20, 40, 80])
 
@@ -18,12 +18,14 @@ def test_rows_are_correlated_as_scipy_does(seed, checkpoints, ties):
     x, y = rng.normal(size=(2, 5, checkpoints))
     if ties:
         x, y = x.round(), y.round()
+    assert np.array_equal(ranks(x), rankdata(x, axis=1))
     got = spearman_rows(x, y)
     for a, b, rho in zip(x, y, got, strict=True):
         if len(set(a)) == 1 or len(set(b)) == 1:
             assert np.isnan(rho)
         else:
             assert rho == pytest.approx(spearmanr(a, b).statistic, abs=1e-9)
+            assert correlate(Curve(a), Curve(b)).rho == round(float(spearmanr(a, b).statistic), 12)
 
 
 def test_interval_resamples_prompts_and_rows():

@@ -203,7 +203,7 @@ def test_others_train_in_float32(tiny_folder, method):
 def test_qlora_without_bitsandbytes(tiny_folder, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "bitsandbytes" else find(name))
-    with pytest.raises(InterplayError, match=r"pip install bitsandbytes") as error:
+    with pytest.raises(InterplayError, match=r"pip install 'interplay\[qlora\]'") as error:
         load_for_training(str(tiny_folder("llama")), "qlora")
     assert "\n" not in str(error.value)
 

@@ -213,7 +213,7 @@ def load(states: Sequence[Named], tokenizer_of: Sequence, *, dtype: str, device:
     bases: dict[tuple[str, str | None], LoadedModel] = {}
     loaded = []
     for state, tokenizer in zip(states, tokenizer_of, strict=True):
-        source, local = resolve(state.weights)
+        source, local = resolve(state.weights, state.revision)
         key = (str(Path(source).resolve()), None) if local else (source, state.revision)
         if key not in bases:
             model = load_weights(state.weights, dtype=dtype, device=device, revision=state.revision)

@@ -15,6 +15,7 @@ from interplay.data.tables import SUFFIXES, Broken, Place, Table, kind_of, name_
 from interplay.data.template import PromptTemplate
 from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError, SkipSample
+from interplay.extras import require
 from interplay.secrets import redact
 
 FORM_NAMES = ("auto", *FORMS)
@@ -280,9 +281,11 @@ def _hub(source: str, split: str | None, columns: Mapping[str, str]) -> tuple[Ta
     if match["split"] and split and match["split"] != split:
         raise InterplayError(f"two splits are given: {short(source)} and split {short(split)}; give one")
     split = match["split"] or split
+    require("datasets", what=f"a data set from the hub ({short(source)})", otherwise="give a file")
     import datasets
 
     name = match["name"]
+    datasets.disable_progress_bars()
     try:
         data = datasets.load_dataset(name, match["config"], split=split or "train", revision=match["revision"])
     except Exception as error:  # the hub's client raises some thirty kinds, and none of them may end in a traceback

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from interplay.data.rows import Word
 from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH
 from interplay.errors import InterplayError, SkipSample
+from interplay.extras import require
 from interplay.limits import EXACT_WORDS as MAX_WORDS
 from interplay.limits import SAMPLED_WORDS as MOST_WORDS
 
@@ -268,7 +269,5 @@ def _jieba_tokenizer() -> Any:
 
 
 def _import_jieba() -> ModuleType:
-    try:
-        return importlib.import_module("jieba")
-    except ImportError:
-        raise InterplayError('Chinese text needs jieba to split it into words: pip install "interplay[zh]"') from None
+    require("jieba", what="splitting Chinese text into words")
+    return importlib.import_module("jieba")

@@ -5,12 +5,9 @@ no change to matplotlib's settings outlives a call. It knows tables, not run fol
 Needs the extra `interplay[figures]`; `require` says so in one line.
 """
 
-from interplay.errors import InterplayError
+from interplay import extras
 
 
 def require() -> None:
     """Raise InterplayError where matplotlib is not installed."""
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise InterplayError("figures need matplotlib, which is not installed: pip install 'interplay[figures]'")
+    extras.require("matplotlib", what="a figure")

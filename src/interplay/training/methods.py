@@ -4,10 +4,10 @@ LoRA [paper], full fine-tuning, DoRA (LoRA with a trained length of every row of
 value and hidden feed-forward unit) and QLoRA (LoRA beside a base held in four bits). The training itself is `sft.py`'s.
 """
 
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from interplay.errors import InterplayError
+from interplay.extras import require
 from interplay.scoring.models import LoadedModel, hash_tensors, load_model, load_tokenizer, resolve
 
 if TYPE_CHECKING:
@@ -153,15 +153,12 @@ def load_for_training(
     """
     if method != "qlora":
         return load_model(name, dtype="float32", device=device, revision=revision)
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise InterplayError(
-            "training.method qlora needs bitsandbytes, which is not here: pip install bitsandbytes, or set it to lora"
-        )
+    require("bitsandbytes", what="training.method qlora", otherwise="set it to lora")
     import torch
     from peft import prepare_model_for_kbit_training
     from transformers import AutoModelForCausalLM
 
-    source, _ = resolve(name)
+    source, _ = resolve(name, revision)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,

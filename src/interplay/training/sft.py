@@ -26,6 +26,7 @@ from interplay.data.prompts import encode, render
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
+from interplay.extras import require
 from interplay.scoring.layouts import classify, find_damage
 from interplay.scoring.models import LoadedModel
 from interplay.training.methods import adapter_config, widen_adapters
@@ -148,6 +149,7 @@ def _train(
             f"no response begins within training.max_length {plan.max_length}" if examples else "every row was skipped"
         )
         raise InterplayError(f"no training rows are left: {why}; see the reasons in the report, or give other data")
+    require("trl", "datasets", what="fine-tuning")
     from datasets import Dataset
     from transformers import TrainerCallback, set_seed
     from trl import SFTConfig, SFTTrainer

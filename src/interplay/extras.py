@@ -1,0 +1,51 @@
+"""Optional packages: which extra of Interplay brings each, and the one line that says so where one is missing."""
+
+import importlib.util
+from collections.abc import Collection
+
+from interplay.errors import InterplayError
+
+# import name -> extra; the extras stand in pyproject.toml
+EXTRAS = {
+    "trl": "train",
+    "datasets": "train",
+    "rouge_score": "answers",
+    "matplotlib": "figures",
+    "gguf": "gguf",
+    "jieba": "zh",
+    "bitsandbytes": "qlora",
+    "ray": "ray",
+}
+
+
+def missing(*packages: str) -> list[str]:
+    """Those of the packages, by import name, that are not installed.
+
+    >>> missing("json", "no_such_package")
+    ['no_such_package']
+    """
+    return [package for package in packages if importlib.util.find_spec(package) is None]
+
+
+def install_command(packages: Collection[str]) -> str:
+    """The pip command that installs the extras of these packages.
+
+    >>> install_command(["trl", "datasets", "gguf"])
+    "pip install 'interplay[gguf,train]'"
+    """
+    return f"pip install 'interplay[{','.join(sorted({EXTRAS[package] for package in packages}))}]'"
+
+
+def require(*packages: str, what: str, otherwise: str = "") -> None:
+    """Raise InterplayError unless all the packages are installed.
+
+    Args:
+        packages: import names, keys of `EXTRAS`.
+        what: what needs them, the subject of the message.
+        otherwise: what the user can do instead.
+    """
+    if absent := missing(*packages):
+        names = " and ".join(absent)
+        raise InterplayError(
+            f"{what} needs {names}, not installed here: {install_command(absent)}{f', or {otherwise}' if otherwise else ''}"
+        )
