@@ -39,7 +39,7 @@ def answer(call):
 def counted(monkeypatch):
     """Names of what was loaded, and one entry for every scoring, in their order."""
     seen: list[str] = []
-    models, score = import_module("interplay.scoring.models"), import_module("interplay.scoring.score")
+    models, score = import_module("interplay.scoring.models"), import_module("interplay.scoring.scores")
     load, scored = models.load_weights, score.score_prepared
 
     def loading(name, **options):
@@ -247,7 +247,7 @@ def test_no_floor_is_no_number(call, tiny_folder, monkeypatch):
     """A wording that changes nothing cannot be a unit."""
     from dataclasses import replace
 
-    module = import_module("interplay.scoring.score")
+    module = import_module("interplay.scoring.scores")
     honest, first = module.score_prepared, []
 
     def same(model, prepared, **options):

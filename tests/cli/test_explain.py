@@ -163,7 +163,7 @@ def test_flat_scores_are_answered_too(call, tiny_folder, monkeypatch):
     """A prompt whose words change nothing has no interactions, and that is an answer, not a crash."""
     from dataclasses import replace
 
-    module = import_module("interplay.scoring.score")  # the attribute of that name is the function
+    module = import_module("interplay.scoring.scores")
 
     honest = module.score_prepared
 

@@ -33,7 +33,7 @@ def explain(call, tiny_folder):
 @pytest.fixture
 def scores_become(monkeypatch):
     """`scores_become(f)`: from now on the model's scores of the coalitions are f(coalitions, honest scores)."""
-    module = import_module("interplay.scoring.score")  # the attribute of that name is the function
+    module = import_module("interplay.scoring.scores")
     honest = module.score_prepared
 
     def change(function):

@@ -22,7 +22,7 @@ from interplay.scoring.placement import (
     whole_tensors,
 )
 from interplay.scoring.precision import dtype_advice
-from interplay.scoring.score import score_prepared
+from interplay.scoring.scores import score_prepared
 
 HERE = Path(__file__).resolve().parent
 WAYS = [

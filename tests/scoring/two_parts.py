@@ -21,7 +21,7 @@ def free_port() -> int:
 def prepared_for(tokenizer):
     from interplay.data.samples import make_sample
     from interplay.data.template import PromptTemplate
-    from interplay.scoring.score import prepare
+    from interplay.scoring.scores import prepare
 
     template = PromptTemplate(system="", template="Sentence: {text}\nEmotion:")
     sample = make_sample("I was not happy with the food", "sadness", words=["not", "happy", "food"], template=template)
@@ -29,7 +29,7 @@ def prepared_for(tokenizer):
 
 
 def scored(model, tokenizer) -> list:
-    from interplay.scoring.score import score_prepared
+    from interplay.scoring.scores import score_prepared
 
     unit = score_prepared(model, prepared_for(tokenizer))
     return [unit.values.tolist(), unit.noise_sigma]
@@ -95,7 +95,7 @@ def main() -> None:
     from torch.distributed.tensor import DTensor  # noqa: F401
     from transformers import LlamaForCausalLM, Qwen2ForCausalLM  # noqa: F401
 
-    import interplay.scoring.score  # noqa: F401
+    import interplay.scoring.scores  # noqa: F401
 
     out, port = Path(sys.argv[1]), free_port()
     children = []

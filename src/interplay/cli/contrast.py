@@ -143,7 +143,7 @@ def contrast_prompt(
     from interplay.data.samples import make_sample
     from interplay.runs.progress import Progress
     from interplay.runs.stages import choose_device, quiet_libraries
-    from interplay.scoring.score import prepare
+    from interplay.scoring.scores import prepare
 
     names = [state.name for state in states]
     # One more wording of A, behind the two sides.

@@ -74,7 +74,7 @@ def explain_prompt(
     from interplay.effects import sample_coalitions
     from interplay.runs.progress import Progress
     from interplay.runs.stages import choose_device, quiet_libraries
-    from interplay.scoring.score import prepare
+    from interplay.scoring.scores import prepare
 
     check_n(n, most=MOST_WORDS)
     _check_names(models, model, base, adapter, rephrased)
@@ -182,7 +182,7 @@ def score_state(ready: "Loaded", prepared: Any, masks: Any, progress: Callable[[
     """Scores of one prompt at one model state; a note where rounding drowns them."""
     from interplay.scoring.checkpoints import model_at
     from interplay.scoring.noise import noise_warning
-    from interplay.scoring.score import score_prepared
+    from interplay.scoring.scores import score_prepared
 
     with model_at(ready.checkpoint, ready.base) as model:
         scored = score_prepared(model, prepared, coalitions=masks, noise_coalitions=8, progress=progress)

@@ -166,7 +166,7 @@ class Probing:
 
     def _costs(self, model: Any, n: int) -> Costs:
         """Seconds of one probe, of what a reading costs besides, and, from a forward pass, of a training step."""
-        from interplay.scoring.score import score_prepared
+        from interplay.scoring.scores import score_prepared
 
         (prepared,) = self._choose(1, n).prepared
         score_prepared(model, prepared, coalitions=np.array([0, 1]))  # the first passes of a process are slow

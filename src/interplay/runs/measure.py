@@ -19,7 +19,7 @@ from interplay.runs.settings import Settings
 from interplay.runs.states import ModelState
 from interplay.runs.units import FORMAT, Unit, UnitHeader, load_unit, save_unit, unit_path
 from interplay.scoring.noise import REFUSED, noise_share, noise_warning
-from interplay.scoring.score import Prepared, UnitScores, score_prepared, score_together
+from interplay.scoring.scores import Prepared, UnitScores, score_prepared, score_together
 from interplay.sharing.ranks import agreed
 
 

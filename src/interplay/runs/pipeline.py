@@ -39,7 +39,7 @@ from interplay.runs.task_tables import task_frame
 from interplay.runs.tasks import measure_tasks, read_extra
 from interplay.scoring.models import load_tokenizer, resolve
 from interplay.scoring.placement import processes, refuse_uncuttable
-from interplay.scoring.score import Prepared
+from interplay.scoring.scores import Prepared
 from interplay.sharing import ranks
 from interplay.sharing.claims import Owner
 from interplay.sharing.jobs import Together

@@ -1,7 +1,7 @@
 """Sample x model -> scores of all coalitions. The only part besides data/ that knows tokenizers, and models at all."""
 
 from interplay.scoring.models import LoadedModel, load_model, load_tokenizer
-from interplay.scoring.score import Prepared, Scores, UnitScores, prepare, score, score_prepared
+from interplay.scoring.scores import Prepared, Scores, UnitScores, prepare, score, score_prepared
 
 __all__ = [
     "LoadedModel",

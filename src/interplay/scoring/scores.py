@@ -324,7 +324,7 @@ def score(
         Scores: [samples, 2^n] float64 in nats as an array, one `UnitScores` each with provenance. Where rounding of a
         16-bit model takes a good part of what effects there are, a RuntimeWarning says so.
 
-    >>> from interplay.scoring.score import Scores, UnitScores
+    >>> from interplay.scoring.scores import Scores, UnitScores
     >>> unit = UnitScores("a", ("not", "good"), "joy", (7,), np.array([0., 1., 2., 0.]), "float32", 1e-6, 0, "")
     >>> np.asarray(Scores((unit, unit))).shape      # what interplay.extract takes
     (2, 4)
