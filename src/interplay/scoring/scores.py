@@ -77,6 +77,11 @@ class UnitScores:
     def n(self) -> int:
         return len(self.words)
 
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        if self.coalitions is not None:
+            raise InterplayError("these are scores of chosen coalitions: take .coalitions and .values")
+        return np.array(self.values, dtype=dtype, copy=copy)
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -95,6 +100,11 @@ class Scores:
         if copy is False:  # the protocol of NumPy 2: the array is stacked on demand, so there is nothing to share
             raise ValueError("scores are one array a sample; an array of all of them is a copy")
         return self.values if dtype is None else self.values.astype(dtype)
+
+    @property
+    def noise_sigma(self) -> np.ndarray:
+        """[samples] measured numerical noise of v, in nats; NaN where it was not measured."""
+        return np.array([unit.noise_sigma for unit in self.units])
 
     def __len__(self) -> int:
         return len(self.units)
