@@ -22,6 +22,7 @@ _WHERE = {
     "load_model": "interplay.scoring",
     "make_sample": "interplay.data.samples",
     "score": "interplay.scoring",
+    "score_answers": "interplay.scoring",
     "trajectory": "interplay.dynamics",
 }
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "load_model",
     "make_sample",
     "score",
+    "score_answers",
     "trajectory",
 ]
 
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from interplay.errors import InterplayError
     from interplay.explanation.explain import explain
     from interplay.explanation.result import Change, Explanation
-    from interplay.scoring import Scores, load_model, score
+    from interplay.scoring import Scores, load_model, score, score_answers
 
 
 def __getattr__(name: str):

@@ -103,8 +103,8 @@ def test_explain_with_an_adapter_of_another_base(call, place, made):
     adapter = made.folder / "checkpoints" / "checkpoint-2"
     done = call("explain", "--model", "other", "--prompt", PROMPT, "--target", "joy", "--adapter", adapter)
     refused(done, "does not fit the base")
-    as_model = call("explain", "--model", adapter, "--prompt", PROMPT, "--target", "joy")
-    refused(as_model, "LoRA adapter, not a model")
+    beside = call("explain", "--model", adapter, "--prompt", PROMPT, "--target", "joy", "--base", "other")
+    refused(beside, "does not fit the base")
 
 
 RUN = [

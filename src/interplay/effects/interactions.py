@@ -332,7 +332,8 @@ def extract(
     >>> extract([0, 0, 0, 2.0]).tolerance.item()
     0.04
     """
-    noise = getattr(scores, "noise_sigma", 0.0)
+    known = [getattr(x, "noise_sigma", 0.0) for x in (scores if isinstance(scores, (list, tuple)) else [])]
+    noise = known if any(known) else getattr(scores, "noise_sigma", 0.0)
     v = _as_float64(scores)
     if v.ndim == 0:
         raise InterplayError("scores are a single number; expected an array (..., 2**n), one score per coalition")

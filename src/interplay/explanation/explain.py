@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 COALITIONS, ORDER = 2000, 3  # where words are sampled and the user says nothing
 HELD_OUT = 0.2  # share of the sampled coalitions that is never fitted, and measures R2
-NOISE_COALITIONS = 8  # on which the noise of v is measured
 _WATCHED = 1 << 12  # coalitions from which on scoring them all takes long enough to be watched
 
 
@@ -160,7 +159,7 @@ def explain(
                         ready,
                         prepared[i],
                         coalitions=masks,
-                        noise_coalitions=NOISE_COALITIONS,
+                        noise_coalitions=scores.NOISE_COALITIONS,
                         progress=lambda done, _, i=i: advance(i * each + done),
                     )
                 if (noisy := noise_warning(unit.noise_sigma, float(unit.values.std()), unit.dtype)) is not None:

@@ -132,7 +132,7 @@ def explanation_text(found: "Explanation", terminal: bool = False) -> str:
     """One model: what is scored, the strongest interactions as a picture, and how far to trust them."""
     paper, salient = Paper(terminal), found.salient
     paper.say(
-        f"log-odds of {scored_name(found)}: {found.score_full:+.3f} with all {found.n} words, "
+        f"log-odds of {_scored(found)}: {found.score_full:+.3f} with all {found.n} words, "
         f"{found.score_empty:+.3f} with none"
     )
     if found.sampled:
@@ -155,7 +155,7 @@ def change_text(change: "Change", terminal: bool = False) -> str:
     paper, sides = Paper(terminal), (change.before, change.after)
     for letter, side in zip("AB", sides, strict=True):
         paper.say(f"{letter}: {side.model}")
-    paper.say(f"v: log-odds of {scored_name(change.before)}")
+    paper.say(f"v: log-odds of {_scored(change.before)}")
     paper.say()
     paper.lines.append(" " * 30 + f"{'A':>10}{'B':>10}")
     paper.lines += [f"{label:<30}" + "".join(f"{cell:>10}" for cell in cells) for label, *cells in _figures(sides)]
@@ -184,12 +184,21 @@ def change_text(change: "Change", terminal: bool = False) -> str:
     return "\n".join(paper.lines)
 
 
-def scored_name(found: "Explanation") -> str:
-    """What is scored, in words: often only the first piece of the target."""
-    name, tokens = repr(printable(found.target_scored)), len(found.scores.target_ids)
+def scored_name(token: str, target: str, tokens: int = 1) -> str:
+    """What is scored, in words: often only the first piece of the target.
+
+    >>> scored_name("s", "sadness"), scored_name(" joy", "joy")
+    ("'s', the first token of 'sadness'", "' joy'")
+    >>> scored_name("sad", "sadness", 2)
+    "'sad', the first 2 tokens of 'sadness'"
+    """
+    name = repr(printable(token))
     first = "the first token" if tokens == 1 else f"the first {tokens} tokens"
-    whole = found.target_scored.strip() == found.target.strip()
-    return name if whole else f"{name}, {first} of {printable(found.target)!r}"
+    return name if token.strip() == target.strip() else f"{name}, {first} of {printable(target)!r}"
+
+
+def _scored(found: "Explanation") -> str:
+    return scored_name(found.target_scored, found.target, len(found.scores.target_ids))
 
 
 def _figures(sides: "Sequence[Explanation]") -> list[tuple[str, ...]]:

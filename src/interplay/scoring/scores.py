@@ -7,7 +7,7 @@ prepared sample is then scored under as many model states as one likes.
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from interplay.data.prompts import encode, render
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
-from interplay.data.words import MAX_WORDS, MOST_WORDS
+from interplay.data.words import MAX_WORDS, MOST_WORDS, short
 from interplay.errors import InterplayError
 from interplay.scoring.forward import row_answers
 from interplay.scoring.logodds import Question, Questions
@@ -34,6 +34,9 @@ from interplay.scoring.trie import supports_trie, trie_answers
 
 if TYPE_CHECKING:
     from interplay.data.rows import Row
+
+
+NOISE_COALITIONS = 8  # on which the noise of v is measured, unless the caller says otherwise [ours]
 
 
 @dataclass(frozen=True)
@@ -316,7 +319,7 @@ def score(
     target_tokens: int = 1,
     among: "Sequence[Row] | None" = None,
     batch_tokens: int | None = None,
-    noise_coalitions: int = 4,
+    noise_coalitions: int = NOISE_COALITIONS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score every coalition of words of every sample under a causal LM.
@@ -347,11 +350,69 @@ def score(
         units.append(unit)
         if progress is not None:
             progress(done + 1, len(chosen))
-    if units:
-        sigma, spread = (
-            float(np.mean(x)) for x in zip(*((u.noise_sigma, np.std(u.values)) for u in units), strict=True)
-        )
-        said = noise_warning(sigma, spread, units[0].dtype)
-        if said is not None:
-            warnings.warn(said, RuntimeWarning, stacklevel=2)
+    _warn_of_noise(units)
     return Scores(tuple(units))
+
+
+def score_answers(
+    model,
+    tokenizer,
+    samples: Sample | Sequence[Sample],
+    answers: Sequence[str],
+    *,
+    template: PromptTemplate | None = None,
+    mask: str | int | None = None,
+    target_tokens: int = 1,
+    batch_tokens: int | None = None,
+    noise_coalitions: int = NOISE_COALITIONS,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Scores]:
+    """Scores of several answers to the same prompts, from the same forward passes: about the price of `score` with one.
+
+    Args:
+        answers: responses that are scored in the place of each sample's own; the rest as in `score`.
+
+    Returns:
+        For each answer, in the order given, its `Scores`: what `score` gives when the answer is the target of every sample.
+
+    Raises:
+        InterplayError: for no answers or one that is given twice; SkipSample for one that cannot stand behind a prompt.
+
+    >>> from interplay import load_model, make_sample                                 # doctest: +SKIP
+    >>> lm = load_model("Qwen/Qwen2.5-0.5B")                                          # doctest: +SKIP
+    >>> sample = make_sample("I was not happy with it", "joy", n=3)                   # doctest: +SKIP
+    >>> found = score_answers(lm.model, lm.tokenizer, sample, ["joy", "sadness"])     # doctest: +SKIP
+    >>> found["sadness"].values.shape                                                 # doctest: +SKIP
+    (1, 8)
+    """
+    if isinstance(answers, str) or not answers or len(set(answers)) < len(answers):
+        raise InterplayError(f"answers are {short(answers)}; expected a list of different texts, one or more")
+    chosen = [samples] if isinstance(samples, Sample) else list(samples)
+    units: dict[str, list[UnitScores]] = {answer: [] for answer in answers}
+    for done, sample in enumerate(chosen):
+        asked = [
+            prepare(
+                replace(sample, row=replace(sample.row, target=answer)),
+                tokenizer,
+                template,
+                mask=mask,
+                target_tokens=target_tokens,
+            )
+            for answer in answers
+        ]
+        found = score_together(model, asked, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions)
+        for answer, unit in zip(answers, found, strict=True):
+            units[answer].append(unit)
+        if progress is not None:
+            progress(done + 1, len(chosen))
+    for scored in units.values():
+        _warn_of_noise(scored)
+    return {answer: Scores(tuple(scored)) for answer, scored in units.items()}
+
+
+def _warn_of_noise(units: Sequence[UnitScores]) -> None:
+    if not units:
+        return
+    sigma, spread = (float(np.mean(x)) for x in zip(*((u.noise_sigma, np.std(u.values)) for u in units), strict=True))
+    if (said := noise_warning(sigma, spread, units[0].dtype)) is not None:
+        warnings.warn(said, RuntimeWarning, stacklevel=3)
