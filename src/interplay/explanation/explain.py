@@ -17,7 +17,7 @@ from interplay import effects
 from interplay.data.prompts import uses_chat
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
-from interplay.data.words import MAX_WORDS, MOST_WORDS, check_n
+from interplay.data.words import check_n
 from interplay.effects.dictionary import MAX_COLUMNS, column_count
 from interplay.effects.sampled import MAX_COALITIONS
 from interplay.errors import InterplayError, SkipSample
@@ -32,6 +32,7 @@ from interplay.explanation.names import (
     wording_of,
 )
 from interplay.explanation.result import Change, Explanation
+from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.runs.progress import Progress
 from interplay.runs.stages import choose_device, quiet_libraries
 from interplay.scoring import scores
@@ -107,7 +108,7 @@ def explain(
     """
     models = model if isinstance(model, list) else [model]
     _check(models, adapter, rephrased)
-    check_n(n, most=MOST_WORDS)
+    check_n(n, most=SAMPLED_WORDS)
     states = [find_model(m, base) for m in models]
     if adapter is not None:
         states = [put_on(states[0], adapter)]
@@ -129,7 +130,7 @@ def explain(
             plan = plan_sampling(count, coalitions, order)
             if plan is not None and len(states) == 2:
                 raise InterplayError(
-                    f"two models are compared on all coalitions of up to {MAX_WORDS} words, not on sampled ones ({count} "
+                    f"two models are compared on all coalitions of up to {EXACT_WORDS} words, not on sampled ones ({count} "
                     f"words{'' if coalitions is None else f', coalitions {coalitions}'}): take fewer words"
                 )
             found = tokenizers(states)
@@ -212,7 +213,7 @@ def plan_sampling(n: int, coalitions: int | None, order: int | None) -> Sampling
         raise InterplayError(
             f"coalitions is {given}; expected 1..{MAX_COALITIONS:,} forward passes, such as {COALITIONS}"
         )
-    if n <= MAX_WORDS and (coalitions is None or given >= 2**n):
+    if n <= EXACT_WORDS and (coalitions is None or given >= 2**n):
         return None
     count, highest = min(given, 2**n), min(ORDER if order is None else order, n)
     least = next(m for m in range(n + 2, 2 * n + 6) if m - round(HELD_OUT * m) >= n + 2)

@@ -16,9 +16,9 @@ import numpy as np
 
 from interplay import __version__
 from interplay.dynamics import measures
+from interplay.dynamics.contrast import ContrastSets, PairedInteraction, contrast
 from interplay.effects import Interactions, SampledInteractions, moebius
 from interplay.errors import InterplayError
-from interplay.explanation.changes import Changed, Changes, Total, changes
 from interplay.explanation.text import change_text, explanation_text, joint, members
 from interplay.scoring.scores import UnitScores
 
@@ -260,14 +260,15 @@ class Change:
     drawn: int = 20
 
     @cached_property
-    def changes(self) -> Changes:
-        """The sets and their sums, from A to B."""
-        return changes(_table(self.before), _table(self.after))
+    def sets(self) -> ContrastSets:
+        """What became of the salient interactions from A to B, with their sums."""
+        floor = None if self.reworded is None else _table(self.reworded)
+        return contrast(_table(self.before), _table(self.after), floor=floor)
 
-    @cached_property
-    def floor(self) -> Changes | None:
+    @property
+    def floor(self) -> ContrastSets | None:
         """The same between the two wordings of A, where nothing was learnt; None if it was not asked for."""
-        return None if self.reworded is None else changes(_table(self.before), _table(self.reworded))
+        return self.sets.floor
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -275,43 +276,27 @@ class Change:
         return self.before.words
 
     @property
-    def removed(self) -> tuple[Changed, ...]:
+    def removed(self) -> tuple[PairedInteraction, ...]:
         """Salient in A alone, strongest first."""
-        return self.changes.removed
+        return self.sets.removed
 
     @property
-    def kept(self) -> tuple[Changed, ...]:
+    def kept(self) -> tuple[PairedInteraction, ...]:
         """Salient in both, strongest first; the sign may flip."""
-        return self.changes.kept
+        return self.sets.kept
 
     @property
-    def new(self) -> tuple[Changed, ...]:
+    def new(self) -> tuple[PairedInteraction, ...]:
         """Salient in B alone, strongest first."""
-        return self.changes.new
+        return self.sets.new
 
     @property
-    def salient(self) -> tuple[Changed, ...]:
+    def salient(self) -> tuple[PairedInteraction, ...]:
         """All of them, strongest first."""
         both = (*self.kept, *self.removed, *self.new)
         return tuple(sorted(both, key=lambda c: -max(abs(c.before), abs(c.after))))
 
-    @property
-    def multiples(self) -> dict[str, dict[str, float | None]]:
-        """How many times the floor `removed` and `new` are: in number, and in share of strength. None: there is no floor."""
-        pairs: Iterable[tuple[str, Total, Total]] = ()
-        if self.floor is not None:
-            pairs = (("removed", self.changes.gone, self.floor.gone), ("new", self.changes.come, self.floor.come))
-        return {
-            name: {
-                "count": found.count / floor.count if floor.count else None,
-                "strength_share": None
-                if found.strength_share is None or not floor.strength_share
-                else found.strength_share / floor.strength_share,
-            }
-            for name, found, floor in pairs
-        }
-
-    def top(self, k: int) -> tuple[Changed, ...]:
+    def top(self, k: int) -> tuple[PairedInteraction, ...]:
         """The k strongest of all sets."""
         return self.salient[:k]
 
@@ -336,7 +321,7 @@ class Change:
     def to_dict(self) -> dict[str, Any]:
         """The object of `interplay explain A B --json`."""
 
-        def rows(chosen: Sequence[Changed], *, kept: bool = False) -> list[dict[str, Any]]:
+        def rows(chosen: Sequence[PairedInteraction], *, kept: bool = False) -> list[dict[str, Any]]:
             return [
                 {"type": c.kind, "words": members(self.words, c.mask), "order": c.mask.bit_count()}
                 | {"before": c.before, "after": c.after}
@@ -346,9 +331,9 @@ class Change:
 
         floor = self.floor and {
             "template": self.rephrased,
-            "removed": self.floor.gone._asdict(),
-            "new": self.floor.come._asdict(),
-            "multiples": self.multiples,
+            "removed": self.floor.removed_total._asdict(),
+            "new": self.floor.new_total._asdict(),
+            "multiples": self.sets.multiples(),
         }
         return {
             "before": self.before.to_dict(),
@@ -388,7 +373,7 @@ class Change:
     def _repr_html_(self) -> str:
         from interplay.report.explanation import explanation_html
 
-        def part(title: str, side: Explanation, chosen: Sequence[Changed], at: str) -> str:
+        def part(title: str, side: Explanation, chosen: Sequence[PairedInteraction], at: str) -> str:
             effects = (Effect(c.kind, tuple(members(self.words, c.mask)), getattr(c, at), c.mask) for c in chosen)
             return explanation_html(self.words, _rows(effects), title=title, note=side._note())
 

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from interplay.data.words import MAX_WORDS, printable
+from interplay.data.words import printable
+from interplay.limits import EXACT_WORDS
 
 if TYPE_CHECKING:
     from interplay.explanation.result import Change, Explanation
@@ -140,7 +141,7 @@ def explanation_text(found: "Explanation", terminal: bool = False) -> str:
     shown = f"; the strongest {found.drawn}" if found.drawn < len(salient) else ""
     paper.say(f"{len(salient)} salient interactions (|effect| > 5 % of the largest){shown}:")
     paper.say()
-    spelt = found.n > MAX_WORDS
+    spelt = found.n > EXACT_WORDS
     rows = [Row(effect.type, effect.mask, (effect.effect,)) for effect in salient[: found.drawn]]
     (paper.spell if spelt else paper.draw)(found.words, rows)
     paper.say()
@@ -216,14 +217,14 @@ def _figures(sides: "Sequence[Explanation]") -> list[tuple[str, ...]]:
 
 def _sentence(names: Sequence[str], change: "Change") -> str:
     """What happened, in words."""
-    found = change.changes
+    found = change.sets
     flips = sum(c.flipped for c in found.kept)
     turned = f" ({flips} with {'its' if flips == 1 else 'their'} sign flipped)" if flips else ""
     lines = [
-        f"From A to B, {found.gone.count} of {found.of[0]} salient interactions {_be(found.gone.count, 'were')} removed "
-        f"({_percent(found.gone.strength_share)} of the strength), {len(found.kept)} kept{turned}, and "
-        f"{found.come.count} of B's {found.of[1]} {_be(found.come.count, 'are')} new "
-        f"({_percent(found.come.strength_share)} of the strength)."
+        f"From A to B, {found.removed_total.count} of {found.salient[0]} salient interactions {_be(found.removed_total.count, 'were')} removed "
+        f"({_percent(found.removed_total.strength_share)} of the strength), {len(found.kept)} kept{turned}, and "
+        f"{found.new_total.count} of B's {found.salient[1]} {_be(found.new_total.count, 'are')} new "
+        f"({_percent(found.new_total.strength_share)} of the strength)."
     ]
     for what, chosen in (("new", found.new), ("removed", found.removed)):
         if chosen:
@@ -238,17 +239,18 @@ def _sentence(names: Sequence[str], change: "Change") -> str:
 def _floor_sentence(change: "Change") -> str:
     """What a second wording of A alone changes, and how many times that the change from A to B is."""
     floor: Any = change.floor
+    multiples = change.sets.multiples()
 
     def times(name: str, count: int) -> str:
-        many, share = change.multiples[name].values()
+        many, share = multiples[name].values()
         if many is None or share is None:
             return "not comparable, as that is none" if count else "none, as there"
         return f"{many:.2f} times that in number, {share:.2f} times in share of strength"
 
-    gone, come = floor.gone, floor.come
+    gone, come = floor.removed_total, floor.new_total
     return (
-        f"Between the two wordings of A, where nothing was learnt, {gone.count} of {floor.of[0]} {_be(gone.count, 'were')} "
-        f"removed ({_percent(gone.strength_share)} of the strength) and {come.count} of {floor.of[1]} "
+        f"Between the two wordings of A, where nothing was learnt, {gone.count} of {floor.salient[0]} {_be(gone.count, 'were')} "
+        f"removed ({_percent(gone.strength_share)} of the strength) and {come.count} of {floor.salient[1]} "
         f"{_be(come.count, 'are')} new ({_percent(come.strength_share)}). From A to B, removed is "
         f"{times('removed', len(change.removed))}; new is {times('new', len(change.new))}."
     )
