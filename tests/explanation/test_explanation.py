@@ -1,6 +1,7 @@
 """`interplay.explain`: the command's answer as an object, to the last digit, and what the object gives."""
 
 import json
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import interplay
+from interplay.effects import dividends
 from interplay.errors import InterplayError
 from interplay.explanation.result import Change, Explanation
 
@@ -210,16 +212,29 @@ def test_plot(found, change, sampled, models):
     dollars.plot().figure.canvas.draw()
 
 
-def test_shapiq_values_add_up_to_the_scores(found, sampled):
-    pytest.importorskip("shapiq")
+def test_dividends_add_up_to_the_scores(found, sampled):
     for one, coalitions in ((found, range(16)), (sampled, sampled.scores.coalitions[::10])):
-        values = one.to_shapiq()
-        assert values.n_players == one.n
+        values = dividends(one.interactions)
         explained = one.interactions.scores() if one is found else one.interactions.scores(coalitions)
         for mask, expected in zip(coalitions, explained, strict=True):
             kept = {i for i in range(one.n) if int(mask) >> i & 1}
-            total = sum(v for members, v in values.dict_values.items() if set(members) <= kept)
+            total = sum(value for members, value in values.items() if set(members) <= kept)
             assert total == pytest.approx(expected, abs=1e-9)
+
+
+def test_shapiq_has_the_dividends(found, sampled):
+    pytest.importorskip("shapiq")
+    for one in (found, sampled):
+        values = one.to_shapiq()
+        assert values.dict_values == dividends(one.interactions)
+        assert (values.n_players, values.index) == (one.n, "Moebius")
+        assert values.baseline_value == float(one.interactions.v_empty)
+
+
+def test_without_shapiq_one_line_says_so(found, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shapiq", None)
+    with pytest.raises(InterplayError, match="pip install shapiq"):
+        found.to_shapiq()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Effects: from scores over coalitions to certified AND-OR interactions. Arrays only; importing it loads no torch."""
 
+from interplay.effects.dividends import dividends
 from interplay.effects.interactions import Interactions, Salient, default_tolerance, extract
 from interplay.effects.moebius import (
     moebius,
@@ -19,6 +20,7 @@ __all__ = [
     "Salient",
     "SampledInteractions",
     "default_tolerance",
+    "dividends",
     "extract",
     "extract_sampled",
     "moebius",

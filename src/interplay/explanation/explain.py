@@ -57,7 +57,7 @@ class Sampling(NamedTuple):
 
 
 def explain(
-    model: "Model | list[Model]",
+    model: "Model | Sequence[Model]",
     prompt: str,
     target: str,
     *,
@@ -173,8 +173,12 @@ def explain(
             # above the highest order is far more than its noise or 2 % of v(N) - v(empty), and would be fitted with effects
             # that predict nothing [ours].
             with shown.phase("fitting interactions"):
-                fit = {"order": plan.order, "tolerance": None, "holdout": HELD_OUT, "seed": seed}
-                splits = [effects.extract_sampled(masks, unit.values, count, **fit) for unit in scored]
+                splits = [
+                    effects.extract_sampled(
+                        masks, unit.values, count, order=plan.order, tolerance=None, holdout=HELD_OUT, seed=seed
+                    )
+                    for unit in scored
+                ]
     for warning in caught:
         warnings.warn(warning.message, warning.category, stacklevel=2)
         notes.append(" ".join(str(warning.message).split()))

@@ -4,7 +4,6 @@ Both print as the command does, and give a table, JSON, a figure, a drawing for 
 was measured and compute no effect.
 """
 
-import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 from interplay import __version__
 from interplay.dynamics import measures
 from interplay.dynamics.contrast import ContrastSets, PairedInteraction, contrast
-from interplay.effects import Interactions, SampledInteractions, moebius
+from interplay.effects import Interactions, SampledInteractions, dividends
 from interplay.errors import InterplayError
 from interplay.explanation.text import change_text, explanation_text, joint, members
 from interplay.scoring.scores import UnitScores
@@ -25,8 +24,6 @@ from interplay.scoring.scores import UnitScores
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
-
-UP, DOWN = "#0f8496", "#c8641e"  # colours of the page: raises the score, lowers it
 
 
 class Effect(NamedTuple):
@@ -124,11 +121,8 @@ class Explanation:
     @property
     def rho(self) -> float:
         """The share of the salient interactions' strength that does not cancel; NaN where there are none."""
-        if isinstance(self.interactions, SampledInteractions):
-            kept = self.interactions.salient()
-            return float(measures.rho(self.interactions.effects, kept.and_ | kept.or_))
-        kept = self.interactions.salient()
-        return float(measures.rho(self.interactions.effects, np.stack([kept.and_, kept.or_])))
+        effects = np.array([[e.effect for e in self.salient]])
+        return float(measures.rho(effects, effects != 0))
 
     @property
     def statement(self) -> str:
@@ -185,34 +179,31 @@ class Explanation:
 
     def plot(self, ax: "Axes | None" = None, *, top: int | None = None) -> "Axes":
         """The strongest interactions as bars, by matplotlib (`pip install 'interplay[figures]'`); draws into `ax` if given."""
+        from interplay.figures.effects import effect_bars
+
         chosen = self.top(self.drawn if top is None else top)
-        return _bars(ax, [_label(e.type, e.words) for e in chosen], [(self.model, [e.effect for e in chosen])])
+        labels = [joint(e.type).join(e.words) for e in chosen]
+        return effect_bars(ax, labels, [(self.model, [e.effect for e in chosen])])
 
     def to_shapiq(self) -> Any:
         """The explained scores as `shapiq.InteractionValues`: their Moebius transform, as shapiq knows ANDs alone.
 
-        Each OR is written as the ANDs it equals, so that the values add up to the same scores; the empty set holds v(empty).
+        Each OR is written as the ANDs it equals (`interplay.effects.dividends`), so the values add up to the same scores.
 
         Raises InterplayError where shapiq is not installed.
         """
         try:
-            from shapiq import InteractionValues
+            from shapiq import InteractionValues  # ty: ignore[import-not-found]
         except ImportError as error:
             raise InterplayError("shapiq is not installed: pip install shapiq") from error
-        found, values = self.interactions, {(): float(self.interactions.v_empty)}
-        if isinstance(found, SampledInteractions):
-            for mask, is_or, effect in zip(found.masks.tolist(), found.is_or, found.effects.tolist(), strict=True):
-                _add_ands(values, tuple(members(range(self.n), mask)), effect, either=bool(is_or))
-        else:
-            for mask, value in enumerate(moebius(found.scores())):
-                values[tuple(members(range(self.n), mask))] = float(value)
+        values = dividends(self.interactions)
         return InteractionValues(
             values,
             index="Moebius",
             min_order=0,
             max_order=max(map(len, values)),
             n_players=self.n,
-            baseline_value=float(found.v_empty),
+            baseline_value=values[()],
             estimated=self.sampled,
             estimation_budget=len(self.scores.values) if self.sampled else None,
         )
@@ -350,10 +341,12 @@ class Change:
 
     def plot(self, ax: "Axes | None" = None, *, top: int | None = None) -> "Axes":
         """The strongest interactions of both models as pairs of bars; as `Explanation.plot`."""
+        from interplay.figures.effects import effect_bars
+
         chosen = self.top(self.drawn if top is None else top)
-        labels = [_label(c.kind, members(self.words, c.mask)) for c in chosen]
+        labels = [joint(c.kind).join(members(self.words, c.mask)) for c in chosen]
         sides = [(self.before.model, [c.before for c in chosen]), (self.after.model, [c.after for c in chosen])]
-        return _bars(ax, labels, sides)
+        return effect_bars(ax, labels, sides)
 
     def to_shapiq(self) -> tuple[Any, Any]:
         """`Explanation.to_shapiq` of both models."""
@@ -403,51 +396,3 @@ def _table(found: Explanation) -> np.ndarray:
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _label(kind: str, words: Sequence[str]) -> str:
-    from interplay.figures.style import name
-
-    return joint(kind).join(name(word, 24) for word in words)
-
-
-def _bars(ax: "Axes | None", labels: Sequence[str], sides: Sequence[tuple[str, Sequence[float]]]) -> "Axes":
-    """Horizontal bars, the first label on top; one bar for each side."""
-    from interplay.figures import require
-    from interplay.figures.style import name
-
-    require()
-    if ax is None:
-        from matplotlib import pyplot
-
-        _, ax = pyplot.subplots(figsize=(6.4, 1.2 + 0.28 * len(sides) * max(len(labels), 1)), layout="constrained")
-    thick = 0.8 / len(sides)
-    for i, (model, effects) in enumerate(sides):
-        places = [row + (i - (len(sides) - 1) / 2) * thick for row in range(len(effects))]
-        colours = [UP if effect > 0 else DOWN for effect in effects]
-        ax.barh(places, effects, thick, color=colours, alpha=1.0 if i == len(sides) - 1 else 0.45, label=name(model))
-    ax.set_yticks(range(len(labels)), labels)
-    ax.invert_yaxis()
-    ax.axvline(0, color="#69727e", linewidth=0.8)
-    ax.set_xlabel("effect on the log-odds (nats)")
-    if len(sides) > 1:
-        ax.legend()
-    for text in [*ax.get_yticklabels(), *(ax.get_legend().get_texts() if ax.get_legend() else ())]:
-        text.set_parse_math(False)  # a dollar sign in a word is a dollar sign
-    return ax
-
-
-def _add_ands(values: dict[tuple[int, ...], float], chosen: tuple[int, ...], effect: float, *, either: bool) -> None:
-    """Add an effect to Moebius values; an OR of S is the sum over its subsets T of (-1)^(|T| + 1) ANDs of T.
-
-    >>> values = {}
-    >>> _add_ands(values, (0, 1), 2.0, either=True)
-    >>> values
-    {(0,): 2.0, (1,): 2.0, (0, 1): -2.0}
-    """
-    parts = [chosen]
-    if either:
-        parts = [part for size in range(1, len(chosen) + 1) for part in itertools.combinations(chosen, size)]
-    for part in parts:
-        sign = -1.0 if either and len(part) % 2 == 0 else 1.0
-        values[part] = values.get(part, 0.0) + sign * effect
