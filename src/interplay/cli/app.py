@@ -12,7 +12,6 @@ from interplay.cli.card import card
 from interplay.cli.compare import compare
 from interplay.cli.explain import EXAMPLES, explain
 from interplay.cli.export import export
-from interplay.cli.merge import merge
 from interplay.cli.presets import presets
 from interplay.cli.recommend import recommend
 from interplay.cli.report import report
@@ -37,7 +36,7 @@ Shard = Annotated[
         "--shard",
         metavar="I/N",
         help="Do the I-th of N shares and no more: for job arrays. All N may write to one folder; the last to finish "
-        "finishes the run. Written apart, they are put together by interplay merge.",
+        "finishes the run. Shares written to folders apart: copy these together and run the same command once more.",
     ),
 ]
 Workers = Annotated[
@@ -192,7 +191,6 @@ app.command()(card)
 app.command()(presets)
 app.command()(compare)
 app.command()(export)
-app.command()(merge)
 
 
 def _copies(model: str | None, data: str | None) -> list[str]:
@@ -233,15 +231,12 @@ def _run(
     share = None if shard is None else parse_share(shard)
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
-    from interplay.runs.pipeline import RunResult, run_in_step, run_share
+    from interplay.runs.pipeline import RunResult, run_share
     from interplay.runs.pipeline import run as run_pipeline
     from interplay.runs.progress import Progress
 
     folder, progress = out or default_folder(settings), Progress(quiet=quiet)
-    if settings.model.tensor_parallel and share is None and workers is None and ray is None:
-        if (result := run_in_step(settings, folder, progress)) is not None:
-            show_result(result)
-    elif share is None:
+    if share is None:
         show_result(run_pipeline(settings, folder, progress, workers=workers, ray=ray))
     elif isinstance(result := run_share(settings, folder, share, progress), RunResult):
         show_result(result)
