@@ -6,9 +6,9 @@ prepared sample is then scored under as many model states as one likes.
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -343,15 +343,10 @@ def score(
     (2, 4)
     """
     chosen = [samples] if isinstance(samples, Sample) else list(samples)
-    units = []
-    for done, sample in enumerate(chosen):
-        prepared = prepare(sample, tokenizer, template, mask=mask, target_tokens=target_tokens, among=among)
-        unit = score_prepared(model, prepared, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions)
-        units.append(unit)
-        if progress is not None:
-            progress(done + 1, len(chosen))
-    _warn_of_noise(units)
-    return Scores(tuple(units))
+    options: dict[str, Any] = {"template": template, "mask": mask, "target_tokens": target_tokens, "among": among}
+    asked = ((prepare(sample, tokenizer, **options),) for sample in chosen)
+    [units] = _score_all(model, asked, len(chosen), 1, batch_tokens, noise_coalitions, progress)
+    return units
 
 
 def score_answers(
@@ -388,31 +383,33 @@ def score_answers(
     if isinstance(answers, str) or not answers or len(set(answers)) < len(answers):
         raise InterplayError(f"answers are {short(answers)}; expected a list of different texts, one or more")
     chosen = [samples] if isinstance(samples, Sample) else list(samples)
-    units: dict[str, list[UnitScores]] = {answer: [] for answer in answers}
-    for done, sample in enumerate(chosen):
-        asked = [
-            prepare(
-                replace(sample, row=replace(sample.row, target=answer)),
-                tokenizer,
-                template,
-                mask=mask,
-                target_tokens=target_tokens,
-            )
-            for answer in answers
-        ]
-        found = score_together(model, asked, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions)
-        for answer, unit in zip(answers, found, strict=True):
-            units[answer].append(unit)
+    options: dict[str, Any] = {"template": template, "mask": mask, "target_tokens": target_tokens}
+    asked = (
+        tuple(prepare(replace(s, row=replace(s.row, target=answer)), tokenizer, **options) for answer in answers)
+        for s in chosen
+    )
+    scored = _score_all(model, asked, len(chosen), len(answers), batch_tokens, noise_coalitions, progress)
+    return dict(zip(answers, scored, strict=True))
+
+
+def _score_all(
+    model,
+    asked: Iterable[tuple[Prepared, ...]],
+    samples: int,
+    answers: int,
+    batch_tokens: int | None,
+    noise_coalitions: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[Scores]:
+    """The scores of each answer, of samples that come one by one with all their answers; warns of those that are noisy."""
+    units: list[tuple[UnitScores, ...]] = []
+    for prepared in asked:
+        units.append(score_together(model, prepared, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions))
         if progress is not None:
-            progress(done + 1, len(chosen))
-    for scored in units.values():
-        _warn_of_noise(scored)
-    return {answer: Scores(tuple(scored)) for answer, scored in units.items()}
-
-
-def _warn_of_noise(units: Sequence[UnitScores]) -> None:
-    if not units:
-        return
-    sigma, spread = (float(np.mean(x)) for x in zip(*((u.noise_sigma, np.std(u.values)) for u in units), strict=True))
-    if (said := noise_warning(sigma, spread, units[0].dtype)) is not None:
-        warnings.warn(said, RuntimeWarning, stacklevel=3)
+            progress(len(units), samples)
+    scored = [Scores(tuple(unit[i] for unit in units)) for i in range(answers)]
+    for found in scored if units else ():
+        sigma, spread = float(found.noise_sigma.mean()), float(np.mean([np.std(unit.values) for unit in found]))
+        if (said := noise_warning(sigma, spread, found[0].dtype)) is not None:
+            warnings.warn(said, RuntimeWarning, stacklevel=3)
+    return scored
