@@ -77,7 +77,7 @@ def child_way(name: str, way: Way, n: int, length: int) -> dict[str, float]:
 
     import interplay.scoring.trie  # noqa: F401
     from interplay.scoring.models import load_weights
-    from interplay.scoring.score import score_prepared
+    from interplay.scoring.scores import score_prepared
 
     torch.set_num_threads(1)
     score_prepared(
@@ -117,7 +117,7 @@ def child_way(name: str, way: Way, n: int, length: int) -> dict[str, float]:
 def question(length: int, n: int, vocabulary: int = VOCABULARY) -> Any:
     """A benchmark prompt as scoring takes it."""
     from interplay.data.rows import Message, Row, Sample, Word
-    from interplay.scoring.score import Prepared
+    from interplay.scoring.scores import Prepared
 
     asked = prompt(length, n, vocabulary)
     row = Row("row", (Message("user", "w" * n),), "", "w" * n, 0)

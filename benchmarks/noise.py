@@ -103,13 +103,13 @@ def compare(values: np.ndarray, reference: np.ndarray, sigma: float) -> dict[str
     """One evaluation of one prompt against the reference: L1 optima and how many of the strongest effects are kept.
 
     `sigma`: noise of `values`. Both are split once with tolerance 0 and once as a run would, with
-    delta = max(0.02 |v(N) - v(empty)|, 3 sigma).
+    the default tolerance.
     """
-    from interplay.effects import extract
+    from interplay.effects import default_tolerance, extract
 
-    usual = 0.02 * abs(reference[-1] - reference[0])
-    exact, found = extract(reference), extract(values)
-    exact_within, found_within = extract(reference, tolerance=usual), extract(values, tolerance=max(usual, 3 * sigma))
+    total = reference[-1] - reference[0]
+    exact, found = extract(reference, 0.0), extract(values, 0.0)
+    exact_within, found_within = extract(reference), extract(values, default_tolerance(total, sigma))
     return {
         "noise of v (nats)": sigma,
         "noise / sd(v)": sigma / float(np.std(reference)),

@@ -70,13 +70,13 @@ def _size_rows(n: int, quick: bool) -> tuple[list[dict[str, Any]], list[str]]:
     v = games(n, 2)
     notes: list[str] = []
     rivals_of = _Rows(n, v)
-    extract(v[0])  # the projection is made once for each n
+    extract(v[0], 0.0)  # the projection is made once for each n
     repeats = 3 if n <= 12 else 1
     rivals_of.ours(ONE, repeats, 0.0)
     if n <= 14:
         many = games(n, BATCH)
         split: list[Any] = []
-        seconds = cpu_seconds(lambda: split.append(extract(many)), repeats) / BATCH
+        seconds = cpu_seconds(lambda: split.append(extract(many, 0.0)), repeats) / BATCH
         rivals_of.batch(seconds, split[-1])
     if n <= 10:
         from scipy.optimize import linprog

@@ -182,11 +182,10 @@ def test_the_core_sees_arrays_only(room):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(SOURCE).as_posix())
-def test_every_module_says_what_it_is_and_stays_readable(path):
+def test_every_module_says_what_it_is(path):
     text = path.read_text(encoding="utf-8")
     if text.strip():
         assert ast.get_docstring(ast.parse(text)), f"{path} opens without a docstring"
-    assert text.count("\n") <= 400, f"{path} has grown beyond one subject"
 
 
 def tracked() -> list[Path]:

@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _WHERE = {
+    "Change": "interplay.explanation.result",
+    "Explanation": "interplay.explanation.result",
     "InterplayError": "interplay.errors",
     "Interactions": "interplay.effects",
     "Row": "interplay.data.rows",
     "Sample": "interplay.data.rows",
     "Scores": "interplay.scoring",
     "Trajectory": "interplay.dynamics",
+    "explain": "interplay.explanation.explain",
     "extract": "interplay.effects",
     "load_model": "interplay.scoring",
     "make_sample": "interplay.data.samples",
     "score": "interplay.scoring",
+    "score_answers": "interplay.scoring",
     "trajectory": "interplay.dynamics",
 }
 __all__ = [
+    "Change",
+    "Explanation",
     "Interactions",
     "InterplayError",
     "Row",
@@ -29,10 +35,12 @@ __all__ = [
     "Scores",
     "Trajectory",
     "__version__",
+    "explain",
     "extract",
     "load_model",
     "make_sample",
     "score",
+    "score_answers",
     "trajectory",
 ]
 
@@ -42,7 +50,9 @@ if TYPE_CHECKING:
     from interplay.dynamics import Trajectory, trajectory
     from interplay.effects import Interactions, extract
     from interplay.errors import InterplayError
-    from interplay.scoring import Scores, load_model, score
+    from interplay.explanation.explain import explain
+    from interplay.explanation.result import Change, Explanation
+    from interplay.scoring import Scores, load_model, score, score_answers
 
 
 def __getattr__(name: str):

@@ -32,7 +32,7 @@ from interplay.data.words import stable_hash
 from interplay.hf.live import lent
 from interplay.runs.inputs import seeded_choice
 from interplay.scoring.models import LoadedModel, load_model
-from interplay.scoring.score import Prepared, prepare, score_together
+from interplay.scoring.scores import Prepared, prepare, score_together
 from interplay.task.drift import BaseDistributions, retention_windows, score_windows
 from interplay.task.passes import batches, budgets, target_logprobs
 from interplay.training.sft import tokenise

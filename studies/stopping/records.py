@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from interplay.effects import extract
+from interplay.effects import default_tolerance, extract
 from interplay.task.intervals import macro_f1
 from interplay.verdict.readings import Readings
 
@@ -101,7 +101,7 @@ def _gold(scores: np.ndarray, gold: np.ndarray) -> np.ndarray:
 def effects_of(scores: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """[T, P, 2, 2^n]; tolerance as in a run: 0.02 |v(N) - v(empty)| at step 0, at least three sigma of noise."""
     gap = np.abs(scores[0, :, -1] - scores[0, :, 0]).mean()
-    delta = max(0.02 * gap, 3 * float(noise[0]))
+    delta = float(default_tolerance(gap, noise[0]))
     found = np.zeros((*scores.shape[:2], 2, scores.shape[-1]))
     for t in range(len(scores)):
         for p in range(scores.shape[1]):

@@ -73,13 +73,13 @@ EXPLAIN = [
     ({"n": "0"}, "n must be 1..64"),
     ({"n": "65"}, "n must be 1..64"),
     ({"n": "-3"}, "n must be 1..64"),
-    ({"coalitions": "0"}, "--coalitions is 0; expected 1..1,048,576"),
-    ({"coalitions": "2000000"}, "--coalitions is 2000000; expected 1..1,048,576"),
-    ({"coalitions": "3"}, "--coalitions is 3; 4 words need 7 or more"),
+    ({"coalitions": "0"}, "coalitions is 0; expected 1..1,048,576"),
+    ({"coalitions": "2000000"}, "coalitions is 2000000; expected 1..1,048,576"),
+    ({"coalitions": "3"}, "coalitions is 3; 4 words need 7 or more"),
     ({"coalitions": "many"}, "invalid value for '--coalitions'"),
     ({"prompt": MANY, "n": "24", "coalitions": "31"}, "24 words need 32 or more"),
-    ({"prompt": MANY, "n": "24", "order": "6"}, "take --order 5 or fewer words"),
-    ({"prompt": MANY, "n": "24", "order": "1000000000"}, "take --order 5 or fewer words"),
+    ({"prompt": MANY, "n": "24", "order": "6"}, "take order 5 or fewer words"),
+    ({"prompt": MANY, "n": "24", "order": "1000000000"}, "take order 5 or fewer words"),
     ({"order": "0"}, "'--order'"),
     ({"prompt": MANY, "n": "24", "seed": "-1"}, "seed is -1"),
     ({"n": "few"}, "invalid value for '--n'"),
@@ -103,8 +103,8 @@ def test_explain_with_an_adapter_of_another_base(call, place, made):
     adapter = made.folder / "checkpoints" / "checkpoint-2"
     done = call("explain", "--model", "other", "--prompt", PROMPT, "--target", "joy", "--adapter", adapter)
     refused(done, "does not fit the base")
-    as_model = call("explain", "--model", adapter, "--prompt", PROMPT, "--target", "joy")
-    refused(as_model, "LoRA adapter, not a model")
+    beside = call("explain", "--model", adapter, "--prompt", PROMPT, "--target", "joy", "--base", "other")
+    refused(beside, "does not fit the base")
 
 
 RUN = [

@@ -8,8 +8,22 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+import interplay
+
 PROMPT = "I was not happy with the food at all, but we had to laugh"
-KEYS = ["words", "target", "score_full", "score_empty", "gap", "dtype", "noise_sigma", "interactions"]
+KEYS = [
+    "version",
+    "model",
+    "prompt",
+    "words",
+    "mask",
+    "target",
+    "target_scored",
+    "score_full",
+    "score_empty",
+    "tolerance",
+]
+KEYS += ["duality_gap", "dtype", "noise_sigma", "interactions"]
 
 
 @pytest.fixture
@@ -21,8 +35,8 @@ def extracted(monkeypatch):
     honest = interplay.effects.extract
 
     def keep(scores, **options):
-        seen.append((np.asarray(scores), options, honest(scores, **options)))
-        return seen[-1][2]
+        seen.append((np.asarray(scores), honest(scores, **options)))
+        return seen[-1][1]
 
     monkeypatch.setattr(interplay.effects, "extract", keep)
     return seen
@@ -39,8 +53,11 @@ def test_json_has_exactly_these_keys_and_nothing_else_is_on_stdout(call, tiny_fo
     assert [PROMPT.index(word) for word in answer["words"]] == sorted(PROMPT.index(word) for word in answer["words"])
     assert answer["dtype"] == "float32"
     assert 0 <= answer["noise_sigma"] < 1e-4
-    assert 0 <= answer["gap"] <= 1e-3
-    [(scores, options, effects)] = extracted
+    assert 0 <= answer["duality_gap"] <= 1e-3
+    [(scores, effects)] = extracted
+    assert answer["tolerance"] == float(effects.tolerance) == 0.02 * abs(scores[-1] - scores[0])
+    assert (answer["version"], answer["model"]) == (interplay.__version__, str(tiny_folder("llama")))
+    assert (answer["prompt"], answer["mask"], answer["target"]) == (PROMPT, "<unk>", "joy")
     assert answer["score_full"] == scores[-1]
     assert answer["score_empty"] == scores[0]
     shown = answer["interactions"]
@@ -54,7 +71,7 @@ def test_json_has_exactly_these_keys_and_nothing_else_is_on_stdout(call, tiny_fo
     # All effects together are v(N) - v(empty), up to the tolerance; shown are the salient ones, each other is below 5 %.
     gap = answer["score_full"] - answer["score_empty"]
     together = effects.and_effects.sum() + effects.or_effects.sum()
-    assert together == pytest.approx(gap, abs=options["tolerance"] + 1e-9)
+    assert together == pytest.approx(gap, abs=answer["tolerance"] + 1e-9)
     hidden = together - sum(row["effect"] for row in shown)
     others = int(((effects.and_effects != 0).sum() + (effects.or_effects != 0).sum()) - len(shown))
     assert abs(hidden) <= others * 0.05 * max(sizes) + 1e-9
@@ -76,10 +93,12 @@ def test_words_are_those_named_and_two_words_can_be_checked_by_hand(call, tiny_f
     )
     answer = json.loads(done.out)
     assert answer["words"] == ["not", "happy"]
-    [(v, options, _)] = extracted
+    [(v, effects)] = extracted
     effect = {(row["type"], tuple(row["words"])): row["effect"] for row in answer["interactions"]}
     of_not = effect.get(("and", ("not",)), 0.0) + effect.get(("or", ("not", "happy")), 0.0)
-    assert of_not == pytest.approx(v[1] - v[0], abs=2 * options["tolerance"] + 0.05 * max(map(abs, effect.values())))
+    assert of_not == pytest.approx(
+        v[1] - v[0], abs=2 * float(effects.tolerance) + 0.05 * max(map(abs, effect.values()))
+    )
 
 
 def test_one_named_word_and_fewer_words_than_asked(call, tiny_folder):
@@ -107,7 +126,7 @@ def test_same_call_gives_the_same_bytes_and_another_seed_other_words(call, tiny_
 def test_text_says_what_is_scored_and_draws_every_interaction(call, tiny_folder):
     base = ("explain", "--model", tiny_folder("llama"), "--prompt", PROMPT, "--target", "sadness", "--chat", "true")
     answer = json.loads(call(*base, "--n", "4", "--json").out)
-    token = answer["target"]
+    token = answer["target_scored"]
     assert token != "sadness"
     assert "sadness".startswith(token.strip())
     out = call(*base, "--n", "4").out
@@ -163,7 +182,7 @@ def test_flat_scores_are_answered_too(call, tiny_folder, monkeypatch):
     """A prompt whose words change nothing has no interactions, and that is an answer, not a crash."""
     from dataclasses import replace
 
-    module = import_module("interplay.scoring.score")  # the attribute of that name is the function
+    module = import_module("interplay.scoring.scores")
 
     honest = module.score_prepared
 
@@ -177,5 +196,5 @@ def test_flat_scores_are_answered_too(call, tiny_folder, monkeypatch):
     assert done.code == 0, done.err
     answer = json.loads(done.out)
     assert answer["interactions"] == []
-    assert math.isfinite(answer["gap"])
+    assert math.isfinite(answer["duality_gap"])
     assert "0 salient interactions" in call(*base).out

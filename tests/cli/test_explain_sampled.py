@@ -10,16 +10,28 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from interplay.cli.explain import Sampling, plan_sampling
-from interplay.cli.picture import spell
 from interplay.effects import sample_coalitions
+from interplay.explanation.explain import Sampling, plan_sampling
+from interplay.explanation.text import Paper, Row
 
 LONG = (
     "Nobody told me the wedding had been moved to Sunday, so I drove four hours through heavy rain, found an empty church, "
     "and sat crying in the cold car until my sister finally called and laughed about the silly mistake"
 )
 NAMED = "Nobody,told,wedding,moved,Sunday,drove,four,hours,through,heavy,rain,found,empty,church,sat,crying,cold,car"
-KEYS = ["words", "target", "score_full", "score_empty", "gap", "dtype", "noise_sigma"]
+KEYS = [
+    "version",
+    "model",
+    "prompt",
+    "words",
+    "mask",
+    "target",
+    "target_scored",
+    "score_full",
+    "score_empty",
+    "tolerance",
+]
+KEYS += ["duality_gap", "dtype", "noise_sigma"]
 SAMPLED = ["sampled", "r2", "gap_share", "fitted", "held_out", "order", "columns"]
 
 
@@ -33,7 +45,7 @@ def explain(call, tiny_folder):
 @pytest.fixture
 def scores_become(monkeypatch):
     """`scores_become(f)`: from now on the model's scores of the coalitions are f(coalitions, honest scores)."""
-    module = import_module("interplay.scoring.score")  # the attribute of that name is the function
+    module = import_module("interplay.scoring.scores")
     honest = module.score_prepared
 
     def change(function):
@@ -77,7 +89,8 @@ def test_json_of_twenty_words(explain, fitted):
     assert answer["score_empty"] == scores[masks == 0][0]
     assert answer["score_full"] == scores[masks == 2**20 - 1][0]
     assert [answer[key] for key in SAMPLED] == [True, effects.r2, effects.gap_share, 240, 60, 2, 20 + 2 * 190]
-    assert answer["gap"] == effects.gap
+    assert answer["duality_gap"] == effects.gap
+    assert answer["tolerance"] is None
     shown = answer["interactions"]
     salient = effects.salient()
     assert len(shown) == salient.and_.sum() + salient.or_.sum() > 3
@@ -146,11 +159,11 @@ def test_rows_fit_the_terminal(explain, monkeypatch, columns):
     assert 3 < len(kinds) <= 20
 
 
-def test_words_of_an_interaction_go_on_under_the_first(monkeypatch, capsys):
+def test_words_of_an_interaction_go_on_under_the_first(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    row = {"type": "and", "words": [], "order": 3, "effect": -1.0}
-    spell(["not", "extraordinary", "not", "高兴" * 5], [row], [0b1110])
-    lines = capsys.readouterr().out.splitlines()
+    paper = Paper()
+    paper.spell(["not", "extraordinary", "not", "高兴" * 5], [Row("and", 0b1110, (-1.0,))])
+    lines = paper.lines
     assert lines[:3] == ["words: not#1  extraordinary  not#2", "       高兴高兴高兴高兴高兴", ""]
     assert lines[3:] == [
         "AND  -1.000 ░░░░░░░░  extraordinary &",
@@ -187,9 +200,7 @@ def test_fewer_coalitions_than_there_are_are_sampled_up_to_16_words_too(explain,
 def test_options_without_effect_are_said(explain, fitted, options):
     done = explain("--n", 8, *options, "--json")
     assert done.code == 0
-    assert (
-        done.err == "interplay: all 256 coalitions are scored and split exactly: --coalitions and --order do nothing\n"
-    )
+    assert done.err == "interplay: all 256 coalitions are scored and split exactly: coalitions and order do nothing\n"
     assert fitted == []
     assert list(json.loads(done.out)) == [*KEYS, "interactions"]
 
@@ -212,7 +223,7 @@ def test_flat_scores_have_no_r2(explain, scores_become):
     answer = json.loads(done.out)
     assert answer["interactions"] == []
     assert answer["r2"] is answer["gap_share"] is None
-    assert math.isfinite(answer["gap"])
+    assert math.isfinite(answer["duality_gap"])
     out = explain("--n", 20, "--coalitions", 100).out
     assert "R2 unknown" in out
     assert "0 salient interactions" in out
@@ -231,7 +242,7 @@ def test_warnings_of_the_scoring_are_lines(explain, scores_become):
 
 
 def test_progress_is_on_stderr_where_it_takes_long_and_quiet_is_quiet(explain, monkeypatch):
-    module = import_module("interplay.cli.explain")
+    module = import_module("interplay.explanation.explain")
     assert module._WATCHED == 2**12
     monkeypatch.setattr(module, "_WATCHED", 2**5)
     for options, said in (

@@ -7,8 +7,8 @@ import shutil
 import pytest
 from tiny_job import PROBES, TEMPLATE, contents, labelled, write_rows
 
-from interplay.cli.explain import scored_name
 from interplay.cli.show import SETS, printable, table_lines
+from interplay.explanation.text import scored_name
 
 
 def test_report_rebuilds_the_same_page(call, made, tmp_path):

@@ -58,14 +58,14 @@ def test_max_iterations_is_a_count(count):
 def test_kinds_of_arrays_give_the_same_answer():
     torch = pytest.importorskip("torch")
     v = np.round(network(4, 0) * 8) / 8  # exact in bfloat16
-    expected = extract(v).effects
+    expected = extract(v, 0.0).effects
     for given in (
         v.tolist(),
         v.astype(np.float32),
         torch.tensor(v, dtype=torch.bfloat16, requires_grad=True),
         np.asfortranarray(np.stack([v, v]))[0],
     ):
-        assert np.array_equal(extract(given).effects, expected)
+        assert np.array_equal(extract(given, 0.0).effects, expected)
     assert np.array_equal(extract([0, 1, 1, 3]).effects, extract([0.0, 1.0, 1.0, 3.0]).effects)
     assert np.array_equal(extract(v, torch.tensor(0.25)).effects, extract(v, 0.25).effects)
     before = v.copy()
@@ -151,10 +151,10 @@ def test_table(many):
 
 def test_table_names_the_words():
     v, _, _ = planted(3, 1, 0, seed=0)
-    one = extract(v)
+    one = extract(v, 0.0)
     assert one.to_pandas(["this", "is", "bad"])["words"].tolist() == [("this", "is", "bad")]
     assert one.to_pandas()["words"].tolist() == [(0, 1, 2)]
-    two = extract([v, v])
+    two = extract([v, v], 0.0)
     assert two.to_pandas([["a", "b", "c"], ["x", "y", "z"]])["words"].tolist() == [("a", "b", "c"), ("x", "y", "z")]
     assert len(extract(np.zeros((0, 8))).to_pandas()) == 0
     with pytest.raises(InterplayError, match="2 words were given for scores of n = 3 words; expected 3"):
@@ -235,10 +235,10 @@ def test_load_refuses_other_files(many, tmp_path):
 def test_repr_is_one_useful_line(many):
     assert repr(many).startswith("Interactions(2x3 samples, n=4, salient ")
     assert "converged" in repr(many)
-    assert repr(extract([0, 0, 0, 2.0])).startswith("Interactions(n=2, salient 1 AND + 0 OR, objective 2, gap <= ")
+    assert repr(extract([0, 0, 0, 2.0], 0.0)).startswith("Interactions(n=2, salient 1 AND + 0 OR, objective 2, gap <= ")
     assert repr(many[:0]) == "Interactions(0x3 samples, n=4)"
     with pytest.warns(RuntimeWarning):
-        assert "1 not converged" in repr(extract(network(7, 0), max_iterations=1))
+        assert "1 not converged" in repr(extract(network(7, 0), 0.0, max_iterations=1))
 
 
 def test_public_names():

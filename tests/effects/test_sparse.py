@@ -86,7 +86,7 @@ def game(n, terms):
 )
 def test_known_games(terms):
     v, a, b = game(4, terms)
-    result = extract(v)
+    result = extract(v, 0.0)
     assert matches(result, v)
     np.testing.assert_allclose(result.and_effects, a, atol=5e-3)
     np.testing.assert_allclose(result.or_effects, b, atol=5e-3)
@@ -100,7 +100,7 @@ def test_a_sum_of_words_stays_a_sum_of_words(n):
     # 2 + 3 is also AND + OR of the pair, at the same cost: the tie must go to the single words
     weights = np.random.default_rng(n).uniform(0.5, 1.5, n)
     v = ((np.arange(2**n)[:, None] >> np.arange(n)) & 1) @ weights
-    result = extract(v)
+    result = extract(v, 0.0)
     kept = result.salient()
     assert orders(n)[kept.and_].tolist() == [1] * n
     assert not kept.or_.any()
@@ -132,7 +132,7 @@ def test_scaling_and_shifting_the_scores_scales_the_effects():
 @pytest.mark.parametrize(("n", "ands", "ors"), [(6, 5, 4), (8, 10, 8), (10, 20, 15)])
 def test_planted_orders_of_three_and_more_come_back(n, ands, ors):
     v, a, b = planted(n, ands, ors, seed=n)
-    result = extract(v)
+    result = extract(v, 0.0)
     kept = result.salient()
     assert np.array_equal(kept.and_, a != 0)
     assert np.array_equal(kept.or_, b != 0)
@@ -155,7 +155,7 @@ def test_a_tolerance_names_more_true_interactions_under_noise():
 def test_effects_move_little_when_scores_move_little():
     v = network(7, 5)
     nudge = 1e-6 * np.random.default_rng(0).standard_normal(v.shape)
-    before, after = extract(v), extract(v + nudge)
+    before, after = extract(v, 0.0), extract(v + nudge, 0.0)
     assert np.abs(before.effects - after.effects).max() < 2e-3 * np.abs(before.effects).max()
 
 
@@ -200,14 +200,14 @@ def test_error_bar_covers_the_distance_to_the_converged_answer(delta, monkeypatc
 
 
 def test_degenerate_scores():
-    constant = extract(np.full((2, 8), 3.0))
+    constant = extract(np.full((2, 8), 3.0), 0.0)
     assert (constant.effects == 0).all()
     assert (constant.gap == 0).all()
     assert constant.converged.all()
     swallowed = extract([0.0, 1.0, -2.0, 1.5], 2.0)
     assert (swallowed.effects == 0).all()
     assert swallowed.residual == 2.0
-    one = extract([1.0, 4.0])
+    one = extract([1.0, 4.0], 0.0)
     assert one.and_effects.tolist() == [0.0, 3.0]
     np.testing.assert_allclose(extract([1.0, 4.0], 0.5).and_effects, [0.0, 2.5])
     assert extract(np.zeros((0, 16))).effects.shape == (0, 2, 16)
@@ -224,12 +224,12 @@ def test_any_scale(scale):
 def test_running_out_of_iterations_is_said():
     v = network(8, 1)
     with pytest.warns(RuntimeWarning, match="1 of 1 samples did not reach gap 0.001 in 3 iterations") as caught:
-        result = extract(v, max_iterations=3)
+        result = extract(v, 0.0, max_iterations=3)
     assert "\n" not in str(caught[0].message)
     assert not result.converged
     assert result.gap > GAP
     assert result.iterations == 6
     assert matches(result, v)
-    best = extract(v)
+    best = extract(v, 0.0)
     assert best.converged  # its first answer is a little off the plain optimum: the second phase has to move its center
     assert result.objective * (1 - result.gap) <= best.objective <= result.objective

@@ -12,11 +12,12 @@ import pytest
 from hostile import PAYLOADS, SHORT, controls, ids
 from poison import TEXTS, hostile_run
 
-from interplay.cli import picture, show
+from interplay.cli import show
+from interplay.explanation.text import Paper, Row
 from interplay.runs.progress import Progress
 
 BOLD = re.compile("\x1b\\[[01]m")
-COLOUR = re.compile("\x1b\\[[0-9;]*m")  # rich's, for bars
+COLOUR = re.compile("\x1b\\[[0-9;]*m")  # of bars
 
 
 @pytest.fixture
@@ -62,26 +63,30 @@ def test_the_end_of_a_run_on_a_terminal(payload, capsys, terminal):
 
 # ---- pictures --------------------------------------------------------------------------------------------------------
 
-ROWS = [{"type": "and", "effect": 0.5}, {"type": "or", "effect": -0.25}]
+ROWS = [Row("and", 0b11, (0.5,)), Row("or", 0b10, (-0.25,))]
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
-def test_pictures_of_words(payload, capsys):
+def test_pictures_of_words(payload):
     words = [payload.text[:2000], "plain", payload.text[:2000]]
-    picture.draw(words, ROWS, [0b101, 0b011])
-    picture.spell(words, ROWS, [0b101, 0b111])
-    names = picture.spell_words(words)
-    picture.spell_pairs(names, [picture.Pair("and", 0b101, (0.5, 0.1), (True, False), "gone")], 0.5)
-    said = capsys.readouterr().out
-    assert not controls(said)
-    assert "AND" in said
+    paper = Paper()
+    paper.draw(words, ROWS)
+    paper.spell(words, ROWS)
+    paper.spell_pairs(paper.list_words(words), [Row("and", 0b101, (0.5, 0.1), (True, False), "gone")], 0.5)
+    paper.say(payload.text)
+    assert not any(controls(line) for line in paper.lines)
+    assert any(line.startswith("AND") for line in paper.lines)
 
 
-def test_pictures_on_a_terminal(capsys, terminal):
+def test_pictures_on_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     for payload in SHORT:
-        picture.draw([payload.text, "plain"], ROWS, [0b11, 0b10])
-        picture.spell([payload.text, "plain"], ROWS, [0b11, 0b10])
-    assert not controls(COLOUR.sub("", capsys.readouterr().out))
+        paper = Paper(terminal=True)
+        paper.draw([payload.text, "plain"], ROWS)
+        paper.spell([payload.text, "plain"], ROWS)
+        assert any("\x1b[36m" in line for line in paper.lines)
+        assert not any(controls(COLOUR.sub("", line)) for line in paper.lines)
 
 
 # ---- talk while it works ---------------------------------------------------------------------------------------------

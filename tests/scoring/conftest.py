@@ -40,7 +40,7 @@ def sample(template):
 
 @pytest.fixture(scope="session")
 def prepared(sample, template, tiny_tokenizer):
-    from interplay.scoring.score import prepare
+    from interplay.scoring.scores import prepare
 
     return prepare(sample, tiny_tokenizer, template)
 

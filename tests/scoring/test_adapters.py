@@ -14,7 +14,7 @@ from interplay.scoring.forward import score_rows
 from interplay.scoring.masking import masked_ids
 from interplay.scoring.models import hash_tensors, load_model
 from interplay.scoring.precision import product_float32, wide_residual
-from interplay.scoring.score import score_prepared
+from interplay.scoring.scores import score_prepared
 from interplay.scoring.trie import score_trie, supports_trie
 
 IA3 = {"target_modules": ["k_proj", "v_proj", "down_proj"], "feedforward_modules": ["down_proj"]}

@@ -21,7 +21,7 @@ from interplay.scoring.checkpoints import (
     model_at,
 )
 from interplay.scoring.models import hash_tensors, load_model
-from interplay.scoring.score import score_prepared
+from interplay.scoring.scores import score_prepared
 
 
 def touch(folder, *names):

@@ -78,7 +78,7 @@ def test_window_of_gemma_changes_scores(tiny_folder, prepared, masked):
 def test_trained_model(stories_folder):
     from interplay.data.samples import make_sample
     from interplay.scoring.models import load_model
-    from interplay.scoring.score import prepare, score_prepared
+    from interplay.scoring.scores import prepare, score_prepared
 
     loaded = load_model(str(stories_folder))
     sample = make_sample("Once upon a time there was a little girl named", "Lily", words=["time", "little", "girl"])

@@ -12,7 +12,7 @@ from interplay.scoring.checkpoints import Checkpoint, model_at
 from interplay.scoring.models import digest_tensors, load_model, load_weights
 from interplay.scoring.placement import Placement, input_device, is_spread, layers_apart, whole_tensors
 from interplay.scoring.precision import dtype_advice
-from interplay.scoring.score import score_prepared
+from interplay.scoring.scores import score_prepared
 
 WAYS = [
     {"device_map": "auto"},

@@ -11,7 +11,7 @@ from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.scoring.masking import mask_token, masked_ids, word_tokens
-from interplay.scoring.score import prepare
+from interplay.scoring.scores import prepare
 
 words_of_texts = st.lists(
     st.sampled_from(["happy", "not", "naïve", "don't", "食べ物", "x2", "😀fine", "co-op", "the", "Laugh", "été", "ℵ"]),

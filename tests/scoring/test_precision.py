@@ -8,7 +8,7 @@ from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.scoring.models import load_model
 from interplay.scoring.precision import exact_products, is_rounded, product_float32, wide_residual
-from interplay.scoring.score import prepare, score, score_prepared
+from interplay.scoring.scores import prepare, score, score_prepared
 
 TEMPLATE = PromptTemplate(template="Sentence: {text}\nEmotion:", chat=False)
 

@@ -11,7 +11,7 @@ import interplay
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
-from interplay.scoring.score import Scores, prepare, score, score_prepared, score_together
+from interplay.scoring.scores import Scores, prepare, score, score_prepared, score_together
 
 
 def universal(effects, values) -> np.ndarray:
@@ -201,7 +201,7 @@ def test_questions_asked_together_have_the_answers_of_each_alone(tiny_folder, ti
     plain = prepare(sample, tiny_tokenizer)
     labels = prepare(sample, tiny_tokenizer, among=among, target_tokens=2)
     longer = prepare(sample, tiny_tokenizer, target_tokens=2)
-    module = import_module("interplay.scoring.score")  # the package has a function of that name
+    module = import_module("interplay.scoring.scores")
     monkeypatch.setattr(module, "supports_trie", lambda model: packed)
     together = score_together(model, (plain, labels, longer))
     for prepared, unit in zip((plain, labels, longer), together, strict=True):

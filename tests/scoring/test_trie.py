@@ -14,7 +14,7 @@ from interplay.scoring.forward import score_rows
 from interplay.scoring.masking import masked_ids
 from interplay.scoring.plan import branch_order, kept_words, make_plan, plan_tokens
 from interplay.scoring.precision import product_float32, wide_residual
-from interplay.scoring.score import prepare, score_prepared
+from interplay.scoring.scores import prepare, score_prepared
 from interplay.scoring.trie import TESTED, score_trie, supports_trie, trie_answers
 
 MASK = 3
@@ -302,7 +302,7 @@ def test_a_wrong_trie_is_noticed(tiny_model, tiny_tokenizer, monkeypatch, dtype)
     prepared = prepare(sample, tiny_tokenizer, template)
     right = score_prepared(model, prepared)
     assert (right.noise_sigma < 1e-4) == (dtype == torch.float32)
-    module = import_module("interplay.scoring.score")  # the package has a function of that name
+    module = import_module("interplay.scoring.scores")
     monkeypatch.setattr(module, "trie_answers", lambda *args, **kwargs: trie_answers(*args, **kwargs) + 0.5)
     with pytest.warns(UserWarning, match="packed trie differs from plain forward passes"):
         again = score_prepared(model, prepared)

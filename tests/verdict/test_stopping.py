@@ -125,7 +125,7 @@ def test_judge_is_decide_on_scores_and_effects():
     scores = [rng.normal(size=(3, 8)) for _ in range(3)]
     effects = []
     for v in scores:
-        parts = [extract(x) for x in v]
+        parts = [extract(x, 0.0) for x in v]
         effects.append(np.stack([np.stack([p.and_effects, p.or_effects]) for p in parts]))
     readings = Readings((0, 5, 10), tuple(scores), tuple(effects))
     loss = np.stack([np.log1p(np.exp(-v[:, -1])) for v in scores], axis=1)

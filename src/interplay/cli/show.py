@@ -7,20 +7,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from interplay.data.words import printable
+
 if TYPE_CHECKING:
     from interplay.runs.pipeline import RunResult, Unfinished
 
 SETS = ("removed", "preserved", "emerged")
 _WIDEST = 100  # characters in a line of prose; longer ones are hard to read
-
-
-def printable(text: str) -> str:
-    r"""Text without control characters, so that no word of a data set can command the terminal.
-
-    >>> printable("a\x1b[31mb\nc")
-    'a�[31mb c'
-    """
-    return "".join(c if c.isprintable() else (" " if c in "\n\t\r" else "\ufffd") for c in text)
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -186,6 +186,15 @@ def short(text: object, limit: int = 60) -> str:
     return ascii_safe(repr(string[:limit] + ("..." if len(string) > limit else "")))
 
 
+def printable(text: str) -> str:
+    r"""Text without control characters, so that no word of a data set can command the terminal.
+
+    >>> printable("a\x1b[31mb\nc")
+    'a�[31mb c'
+    """
+    return "".join(c if c.isprintable() else (" " if c in "\n\t\r" else "\ufffd") for c in text)
+
+
 def ascii_safe(text: str) -> str:
     """`text` with control, format and surrogate characters and line separators escaped (terminal escapes, right-to-left marks).
 

@@ -1,6 +1,7 @@
 """Effects: from scores over coalitions to certified AND-OR interactions. Arrays only; importing it loads no torch."""
 
-from interplay.effects.interactions import Interactions, Salient, extract
+from interplay.effects.dividends import dividends
+from interplay.effects.interactions import Interactions, Salient, default_tolerance, extract
 from interplay.effects.moebius import (
     moebius,
     or_moebius,
@@ -18,6 +19,8 @@ __all__ = [
     "Interactions",
     "Salient",
     "SampledInteractions",
+    "default_tolerance",
+    "dividends",
     "extract",
     "extract_sampled",
     "moebius",

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas
 
 SALIENT_RATIO = 0.05  # [lineage]
+TOLERANCE_SHARE, TOLERANCE_SIGMAS = 0.02, 3  # of |v(N) - v(empty)| [lineage], and of the noise of v [ours]
 _FORMAT = "interplay.interactions"
 _VERSION = 1
 
@@ -83,7 +84,7 @@ class Interactions:
     def scores(self) -> NDArray[np.float64]:
         """The scores these effects explain, [..., 2^n]: within `residual` of those given.
 
-        >>> extract([0, 0, 0, 1.5]).scores().round(9) + 0.0
+        >>> extract([0, 0, 0, 1.5], tolerance=0).scores().round(9) + 0.0
         array([0. , 0. , 0. , 1.5])
         """
         return reconstruct(self.and_effects, self.or_effects, self.v_empty)
@@ -91,7 +92,7 @@ class Interactions:
     def salient(self, ratio: float = SALIENT_RATIO, threshold: ArrayLike | None = None) -> Salient:
         """Effects with |I(S)| > tau, tau = ratio · largest |I| of the sample [lineage], or `threshold` [...] itself.
 
-        >>> kept = extract([0, 2, 3, 10]).salient(ratio=0.5)      # effects 2, 3, 5; tau = 2.5
+        >>> kept = extract([0, 2, 3, 10], tolerance=0).salient(ratio=0.5)      # effects 2, 3, 5; tau = 2.5
         >>> kept.and_ | kept.or_
         array([False, False,  True,  True])
         """
@@ -120,7 +121,8 @@ class Interactions:
         `words` is the n words of every sample, or one such list per sample; without it `words` holds word indices.
         `salient_only=False` lists every effect that is not exactly zero.
 
-        >>> extract([0, 2, 3, 10]).to_pandas(["not", "bad"])[["mask", "words", "effect"]].round(2).values.tolist()
+        >>> exact = extract([0, 2, 3, 10], tolerance=0)
+        >>> exact.to_pandas(["not", "bad"])[["mask", "words", "effect"]].round(2).values.tolist()
         [[3, ('not', 'bad'), 5.0], [2, ('bad',), 3.0], [1, ('not',), 2.0]]
         """
         import pandas as pd
@@ -287,9 +289,22 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def default_tolerance(total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
+    """How far each score may be missed unless the user says otherwise: the one default of `extract`, `explain` and a run.
+
+    2 % of |v(N) - v(empty)| [lineage], and at least 3 standard deviations of the noise of v where it was measured (not NaN)
+    [ours]. Arrays are taken element by element; units are those of the scores.
+
+    >>> default_tolerance(-5.0), default_tolerance(5.0, 0.1).round(3), default_tolerance(5.0, math.nan)
+    (np.float64(0.1), np.float64(0.3), np.float64(0.1))
+    """
+    size = np.abs(np.asarray(total_effect, dtype=np.float64))
+    return np.fmax(TOLERANCE_SHARE * size, TOLERANCE_SIGMAS * np.asarray(noise_sigma, dtype=np.float64))
+
+
 def extract(
     scores: Any,
-    tolerance: ArrayLike = 0.0,
+    tolerance: ArrayLike | Literal["auto"] = "auto",
     gap: float = 1e-3,
     *,
     max_iterations: int = 20_000,
@@ -297,21 +312,28 @@ def extract(
 ) -> Interactions:
     """The sparsest AND-OR explanation of scores, certified: min sum of |effects| that match them within the tolerance.
 
-    scores: (..., 2**n) array, list or tensor of log-odds, index = coalition (bit i set: word i kept), 1 <= n <= 16.
-    tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed.
+    scores: (..., 2**n) array, list or tensor of log-odds, index = coalition (bit i set: word i kept), 1 <= n <= 16; or
+        `Scores` of `interplay.score`, or one sample of it.
+    tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed. "auto" is what
+        `interplay explain` and a run use (`default_tolerance`): 2 % of |v(N) - v(empty)| of the sample, at least 3 standard
+        deviations of the noise of v, which `Scores` know and plain numbers do not. 0 asks for the exact split.
     gap: relative duality gap asked for. Among near-ties the answer is the one of low order and least squares
         (docs/design/solver.md), so it is a unique, continuous function of the scores.
     max_iterations: of each of the two phases; where it is hit the result says so and a RuntimeWarning is given.
     device: None solves with numpy on the CPU (a sample's result then has the same bytes whatever else is in the batch);
         "cuda" and the like solve in float64 with torch there, equal within the gap only.
 
-    >>> game = extract([0, 0, 0, 0, 0, 0, 0, 2.0])        # all three words are needed: one AND of order 3
+    >>> game = extract([0, 0, 0, 0, 0, 0, 0, 2.0], tolerance=0)        # all three words are needed: one AND of order 3
     >>> game.and_effects.round(3) + 0.0
     array([0., 0., 0., 0., 0., 0., 0., 2.])
-    >>> either = extract([0, 1, 1, 1, 1, 1, 1, 1])        # any one of three words is enough: one OR, not seven ANDs
+    >>> either = extract([0, 1, 1, 1, 1, 1, 1, 1], tolerance=0)        # any one of three words: one OR, not seven ANDs
     >>> float(either.or_effects[7].round(3)), float(either.objective.round(3))
     (1.0, 1.0)
+    >>> extract([0, 0, 0, 2.0]).tolerance.item()
+    0.04
     """
+    known = [getattr(x, "noise_sigma", 0.0) for x in (scores if isinstance(scores, (list, tuple)) else [])]
+    noise = known if any(known) else getattr(scores, "noise_sigma", 0.0)
     v = _as_float64(scores)
     if v.ndim == 0:
         raise InterplayError("scores are a single number; expected an array (..., 2**n), one score per coalition")
@@ -326,6 +348,8 @@ def extract(
             "compute them as logit_y - logsumexp(other logits)"
         )
     leading = v.shape[:-1]
+    if isinstance(tolerance, str) and tolerance == "auto":
+        tolerance = default_tolerance(v[..., -1] - v[..., 0], noise)
     delta = _per_sample(tolerance, leading, "tolerance")
     if not (isinstance(gap, (int, float, np.number)) and 0 < gap < 1):
         raise InterplayError(f"gap is {_short(gap)}; expected a relative duality gap between 0 and 1, such as 1e-3")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,33 +28,6 @@ _VERSION = 1
 _RULES = ("cross-validation", "tolerance", "smallest penalty", "constant scores")
 _ARRAYS = {"masks": "u", "is_or": "b", "effects": "f", "penalised": "f"}
 _COUNTS = ("n", "order", "columns", "fitted", "held_out")
-
-
-@runtime_checkable
-class Explanation(Protocol):
-    """What `Interactions` (exact, up to 16 words) and `SampledInteractions` (sampled, up to 64) have in common.
-
-    Numbers are 0-dimensional arrays or floats; `float()` takes both. `salient().and_.sum()` counts salient ANDs of both.
-    """
-
-    n: int
-    v_empty: Any
-    objective: Any
-    gap: Any
-    residual: Any
-    tolerance: Any
-    converged: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def salient(self, ratio: float = SALIENT_RATIO, threshold: ArrayLike | None = None) -> Salient: ...
-
-    def to_pandas(
-        self, words: Sequence[Any] | None = None, salient_only: bool = True, ratio: float = SALIENT_RATIO
-    ) -> "pandas.DataFrame": ...
-
-    def save(self, path: str | os.PathLike[str]) -> None: ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -20,7 +20,7 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.hf.wanted import is_dataset
 from interplay.scoring.masking import mask_token, refuse_mask_in_words, word_tokens
-from interplay.scoring.score import Prepared, prepare
+from interplay.scoring.scores import Prepared, prepare
 
 MOST_ROWS = 10_000  # of a data set that are looked through for probes [ours]
 

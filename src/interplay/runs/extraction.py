@@ -24,7 +24,7 @@ from interplay.runs.stages import Context, States, note
 from interplay.runs.states import ModelState, Source
 from interplay.scoring.checkpoints import Checkpoint
 from interplay.scoring.models import resolve
-from interplay.scoring.score import Prepared, prepare
+from interplay.scoring.scores import Prepared, prepare
 
 RISE = 0.8  # of the rise of v(N), behind which the answer's format counts as learnt [ours]
 

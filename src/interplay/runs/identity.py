@@ -13,7 +13,7 @@ from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.runs.files import read_json, sha256_json, write_json
 from interplay.runs.inputs import Inputs, row_parts
-from interplay.scoring.score import Prepared
+from interplay.scoring.scores import Prepared
 
 EACH = 20_000  # rows of a part of which every one is kept as a short hash, so that a changed one can be named [ours]
 IDENTITY = "identity"  # the folder of `claim_parts`

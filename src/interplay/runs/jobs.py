@@ -16,7 +16,7 @@ from interplay.runs.measure import Condition, compute, kept_unit
 from interplay.runs.settings import Settings
 from interplay.runs.states import Models, ModelState
 from interplay.runs.units import Unit, save_unit, unit_path
-from interplay.scoring.score import Prepared
+from interplay.scoring.scores import Prepared
 from interplay.sharing.jobs import Together, work_off
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from interplay.effects import extract
+from interplay.effects import default_tolerance, extract
 from interplay.errors import InterplayError
 from interplay.runs.files import keep_json, kept_json, sha256_json
 from interplay.runs.settings import Settings
 from interplay.runs.states import ModelState
 from interplay.runs.units import Unit, UnitHeader, load_unit, save_unit, unit_path
 from interplay.scoring.noise import REFUSED, noise_share, noise_warning
-from interplay.scoring.score import Prepared, UnitScores, score_prepared, score_together
+from interplay.scoring.scores import Prepared, UnitScores, score_prepared, score_together
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def survey(model, probes: Sequence[Prepared], settings: Settings) -> Calibration
         spreads.append(np.std(scored.values))
     mean_gap, sigma = float(np.mean(gaps)), float(np.sqrt(np.mean(squares)))
     wanted = settings.effects.tolerance
-    tolerance = max(0.02 * mean_gap, 3 * sigma) if wanted == "auto" else float(wanted)
+    tolerance = float(default_tolerance(mean_gap, sigma)) if wanted == "auto" else float(wanted)
     return Calibration(tolerance, mean_gap, sigma, float(np.mean(spreads)))
 
 

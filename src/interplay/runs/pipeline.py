@@ -36,7 +36,7 @@ from interplay.runs.stages import (
 from interplay.runs.task_tables import task_frame
 from interplay.runs.tasks import answered_rows, measure_tasks, read_extra
 from interplay.scoring.models import load_tokenizer
-from interplay.scoring.score import Prepared
+from interplay.scoring.scores import Prepared
 from interplay.sharing.claims import Owner
 from interplay.sharing.jobs import Together
 from interplay.sharing.shares import Share

@@ -29,7 +29,7 @@ from interplay.scoring.checkpoints import (
 from interplay.scoring.layouts import find_layout
 from interplay.scoring.models import LoadedModel, load_model, resolve
 from interplay.scoring.noise import NARROW
-from interplay.scoring.score import Prepared
+from interplay.scoring.scores import Prepared
 from interplay.sharing.jobs import Together
 from interplay.training.methods import load_for_training, method_notes
 from interplay.training.sft import SftPlan, finetune, settle, tokenise

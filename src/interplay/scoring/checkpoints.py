@@ -13,6 +13,7 @@ import json
 import re
 import warnings
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,7 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
         yield base.model
     elif checkpoint.kind == "adapter":
         with gradients_restored(base.model), _restored(base.model):
-            with without_map(base.model):
-                wrapped = _with_adapter(checkpoint.path, base)
-            adapter_joins(wrapped, checkpoint.path)
-            yield wrapped
+            yield _adapted(checkpoint.path, base)
     else:
         placement = base.placement
         if placement is None or placement.device_map is None:  # where the base is now, whoever has moved it since
@@ -158,6 +156,20 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
         finally:
             del model
             gc.collect()
+
+
+def put_adapter(path: Path, base: LoadedModel) -> LoadedModel:
+    """The base with an adapter on it for good; errors as in `model_at`. Its hash is of both; the base's own model is changed."""
+    both = f"{base.sha256} {checkpoint_hash(Checkpoint(1, path, 'adapter'), base)}"
+    digest = hashlib.sha256(both.encode()).hexdigest()
+    return replace(base, model=_adapted(path, base), name=str(path), sha256=digest)
+
+
+def _adapted(path: Path, base: LoadedModel):
+    with without_map(base.model):
+        wrapped = _with_adapter(path, base)
+    adapter_joins(wrapped, path)
+    return wrapped
 
 
 def _same_shape(model, base: LoadedModel, path: Path) -> None:

@@ -6,16 +6,16 @@ prepared sample is then scored under as many model states as one likes.
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from interplay.data.prompts import encode, render
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
-from interplay.data.words import MAX_WORDS, MOST_WORDS
+from interplay.data.words import MAX_WORDS, MOST_WORDS, short
 from interplay.errors import InterplayError
 from interplay.scoring.forward import row_answers
 from interplay.scoring.logodds import Question, Questions
@@ -34,6 +34,9 @@ from interplay.scoring.trie import supports_trie, trie_answers
 
 if TYPE_CHECKING:
     from interplay.data.rows import Row
+
+
+NOISE_COALITIONS = 8  # on which the noise of v is measured, unless the caller says otherwise [ours]
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,11 @@ class UnitScores:
     def n(self) -> int:
         return len(self.words)
 
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        if self.coalitions is not None:
+            raise InterplayError("these are scores of chosen coalitions: take .coalitions and .values")
+        return np.array(self.values, dtype=dtype, copy=copy)
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -95,6 +103,11 @@ class Scores:
         if copy is False:  # the protocol of NumPy 2: the array is stacked on demand, so there is nothing to share
             raise ValueError("scores are one array a sample; an array of all of them is a copy")
         return self.values if dtype is None else self.values.astype(dtype)
+
+    @property
+    def noise_sigma(self) -> np.ndarray:
+        """[samples] measured numerical noise of v, in nats; NaN where it was not measured."""
+        return np.array([unit.noise_sigma for unit in self.units])
 
     def __len__(self) -> int:
         return len(self.units)
@@ -306,7 +319,7 @@ def score(
     target_tokens: int = 1,
     among: "Sequence[Row] | None" = None,
     batch_tokens: int | None = None,
-    noise_coalitions: int = 4,
+    noise_coalitions: int = NOISE_COALITIONS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score every coalition of words of every sample under a causal LM.
@@ -324,24 +337,79 @@ def score(
         Scores: [samples, 2^n] float64 in nats as an array, one `UnitScores` each with provenance. Where rounding of a
         16-bit model takes a good part of what effects there are, a RuntimeWarning says so.
 
-    >>> from interplay.scoring.score import Scores, UnitScores
+    >>> from interplay.scoring.scores import Scores, UnitScores
     >>> unit = UnitScores("a", ("not", "good"), "joy", (7,), np.array([0., 1., 2., 0.]), "float32", 1e-6, 0, "")
     >>> np.asarray(Scores((unit, unit))).shape      # what interplay.extract takes
     (2, 4)
     """
     chosen = [samples] if isinstance(samples, Sample) else list(samples)
-    units = []
-    for done, sample in enumerate(chosen):
-        prepared = prepare(sample, tokenizer, template, mask=mask, target_tokens=target_tokens, among=among)
-        unit = score_prepared(model, prepared, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions)
-        units.append(unit)
+    options: dict[str, Any] = {"template": template, "mask": mask, "target_tokens": target_tokens, "among": among}
+    asked = ((prepare(sample, tokenizer, **options),) for sample in chosen)
+    [units] = _score_all(model, asked, len(chosen), 1, batch_tokens, noise_coalitions, progress)
+    return units
+
+
+def score_answers(
+    model,
+    tokenizer,
+    samples: Sample | Sequence[Sample],
+    answers: Sequence[str],
+    *,
+    template: PromptTemplate | None = None,
+    mask: str | int | None = None,
+    target_tokens: int = 1,
+    batch_tokens: int | None = None,
+    noise_coalitions: int = NOISE_COALITIONS,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Scores]:
+    """Scores of several answers to the same prompts, from the same forward passes: about the price of `score` with one.
+
+    Args:
+        answers: responses that are scored in the place of each sample's own; the rest as in `score`.
+
+    Returns:
+        For each answer, in the order given, its `Scores`: what `score` gives when the answer is the target of every sample.
+
+    Raises:
+        InterplayError: for no answers or one that is given twice; SkipSample for one that cannot stand behind a prompt.
+
+    >>> from interplay import load_model, make_sample                                 # doctest: +SKIP
+    >>> lm = load_model("Qwen/Qwen2.5-0.5B")                                          # doctest: +SKIP
+    >>> sample = make_sample("I was not happy with it", "joy", n=3)                   # doctest: +SKIP
+    >>> found = score_answers(lm.model, lm.tokenizer, sample, ["joy", "sadness"])     # doctest: +SKIP
+    >>> found["sadness"].values.shape                                                 # doctest: +SKIP
+    (1, 8)
+    """
+    if isinstance(answers, str) or not answers or len(set(answers)) < len(answers):
+        raise InterplayError(f"answers are {short(answers)}; expected a list of different texts, one or more")
+    chosen = [samples] if isinstance(samples, Sample) else list(samples)
+    options: dict[str, Any] = {"template": template, "mask": mask, "target_tokens": target_tokens}
+    asked = (
+        tuple(prepare(replace(s, row=replace(s.row, target=answer)), tokenizer, **options) for answer in answers)
+        for s in chosen
+    )
+    scored = _score_all(model, asked, len(chosen), len(answers), batch_tokens, noise_coalitions, progress)
+    return dict(zip(answers, scored, strict=True))
+
+
+def _score_all(
+    model,
+    asked: Iterable[tuple[Prepared, ...]],
+    samples: int,
+    answers: int,
+    batch_tokens: int | None,
+    noise_coalitions: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[Scores]:
+    """The scores of each answer, of samples that come one by one with all their answers; warns of those that are noisy."""
+    units: list[tuple[UnitScores, ...]] = []
+    for prepared in asked:
+        units.append(score_together(model, prepared, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions))
         if progress is not None:
-            progress(done + 1, len(chosen))
-    if units:
-        sigma, spread = (
-            float(np.mean(x)) for x in zip(*((u.noise_sigma, np.std(u.values)) for u in units), strict=True)
-        )
-        said = noise_warning(sigma, spread, units[0].dtype)
-        if said is not None:
-            warnings.warn(said, RuntimeWarning, stacklevel=2)
-    return Scores(tuple(units))
+            progress(len(units), samples)
+    scored = [Scores(tuple(unit[i] for unit in units)) for i in range(answers)]
+    for found in scored if units else ():
+        sigma, spread = float(found.noise_sigma.mean()), float(np.mean([np.std(unit.values) for unit in found]))
+        if (said := noise_warning(sigma, spread, found[0].dtype)) is not None:
+            warnings.warn(said, RuntimeWarning, stacklevel=3)
+    return scored

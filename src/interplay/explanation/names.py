@@ -1,15 +1,16 @@
-"""What a name on the command line stands for: a model, an adapter on its base, or a step of a run, and how each is asked.
+"""What `explain` can be given as a model: a name, an adapter on its base, a step of a run, or a model that is loaded.
 
 Looks at folders and settings only, so that a misspelt name is found before anything is loaded; `load` then loads each base
-once, whatever stands on it. It scores nothing.
+once, however many states stand on it. It scores nothing.
 """
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interplay.data.template import PromptTemplate
 from interplay.data.words import short
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from interplay.scoring.models import LoadedModel
 
 
-class Asking(NamedTuple):
-    """The wording of a prompt, the token that masks a word, and how many tokens of the response are scored."""
+class Wording(NamedTuple):
+    """How a prompt is asked: its template, the token that masks a word, and how many tokens of the response are scored."""
 
     template: PromptTemplate
     mask: str | int | None = None
@@ -29,7 +30,7 @@ class Asking(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedModel:
     """A model state by name: whose weights and tokenizer are loaded, the adapter put on them, and how its run asks it."""
 
     name: str
@@ -37,12 +38,13 @@ class Named:
     tokenizer: str
     revision: str | None = None
     adapter: Path | None = None
-    asking: Asking | None = None  # None: no run says how
+    wording: Wording | None = None  # None: no run says how
     notes: tuple[str, ...] = ()
     hint: str | None = None  # where nothing says how it is asked
+    given: "LoadedModel | None" = None  # it is loaded already
 
 
-class Loaded(NamedTuple):
+class ReadyModel(NamedTuple):
     """A state ready for `interplay.scoring.checkpoints.model_at(checkpoint, base)`, the SHA-256 of its weights, and a note."""
 
     base: "LoadedModel"
@@ -51,23 +53,43 @@ class Loaded(NamedTuple):
     note: str | None
 
 
-def plain(name: str, adapter: str | None = None) -> Named:
-    """A model as `load_model` takes it, with an adapter folder to put on it."""
-    if adapter is None:
-        return Named(name, name, name)
-    path = Path(adapter)
-    if not path.is_dir() or _kind(path) != "adapter":
-        raise InterplayError(f"--adapter {adapter!r} is no adapter folder: it needs adapter_model.safetensors")
-    return Named(adapter, name, name, adapter=path)
+def find_model(model: Any, base: str | None = None) -> NamedModel:
+    """The model state that the user means.
 
+    model: RUN@STEP, a folder with an adapter, a name as `load_model` takes it, a `LoadedModel`, or a pair of a model and its
+        tokenizer.
+    base: what an adapter, or a step of a run, is put on instead of the model its config, or the run, names.
 
-def find(name: str, base: str | None = None) -> Named:
-    """What a name stands for: RUN@STEP, a folder with an adapter, or a model as `load_model` takes it.
-
-    `base` is what an adapter, or a step of a run, is put on instead of the model its config, or the run, names.
-
-    Raises InterplayError when nothing of that name is here and it cannot be a hub name, and when an adapter names no base.
+    Raises InterplayError when nothing of that name is here and it cannot be a hub name, when an adapter names no base, and for
+    anything that is not a model.
     """
+    from interplay.scoring.models import LoadedModel
+
+    if isinstance(model, str | os.PathLike):
+        return _find_name(os.fspath(model), base)
+    if isinstance(model, tuple) and len(model) == 2 and hasattr(model[0], "state_dict") and hasattr(model[1], "decode"):
+        name = str(getattr(model[0], "name_or_path", "") or type(model[0]).__name__)
+        model = LoadedModel(*model, name, "")  # its hash takes a while and is taken where it is needed
+    if not isinstance(model, LoadedModel):
+        raise InterplayError(
+            f"{type(model).__name__} is not a model: give a name, a folder, what load_model returns, a pair (model, tokenizer), "
+            "or a list of two of these"
+        )
+    return NamedModel(model.name, model.name, model.name, given=model)
+
+
+def put_on(state: NamedModel, adapter: str | os.PathLike[str]) -> NamedModel:
+    """The same model with an adapter folder on it."""
+    if state.adapter is not None or state.wording is not None:
+        raise InterplayError(
+            f"adapter {str(adapter)!r} goes on a plain model: {state.name!r} is an adapter or a step of a run"
+        )
+    if not Path(adapter).is_dir() or _kind(Path(adapter)) != "adapter":
+        raise InterplayError(f"adapter {str(adapter)!r} is no adapter folder: it needs adapter_model.safetensors")
+    return replace(state, name=str(adapter), adapter=Path(adapter))
+
+
+def _find_name(name: str, base: str | None) -> NamedModel:
     from interplay.scoring.gguf import wheel_folder
     from interplay.scoring.models import expanded, resolve
 
@@ -83,7 +105,7 @@ def find(name: str, base: str | None = None) -> Named:
         resolve(name)  # at once, while what is there may have to be converted first
     # Trainers save whole checkpoints without a tokenizer: the base's is theirs.
     bare = base is not None and (path / "config.json").exists() and not (path / "tokenizer.json").exists()
-    return Named(name, name, base if bare and base else name)
+    return NamedModel(name, name, base if bare and base else name)
 
 
 def _kind(path: Path) -> str | None:
@@ -92,7 +114,7 @@ def _kind(path: Path) -> str | None:
     return classify(path)
 
 
-def _adapter(name: str, path: Path, base: str | None) -> Named:
+def _adapter(name: str, path: Path, base: str | None) -> NamedModel:
     if _kind(path) != "adapter":
         raise InterplayError(f"{name!r} is no whole adapter folder: it needs adapter_model.safetensors; save it again")
     try:
@@ -102,14 +124,14 @@ def _adapter(name: str, path: Path, base: str | None) -> Named:
     named = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     found = base or named
     if not found or not isinstance(found, str):
-        raise InterplayError(f"the adapter in {name!r} does not name its base: give it with --base")
+        raise InterplayError(f"the adapter in {name!r} does not name its base: give it as base")
     _refuse_missing(found, f"the adapter in {name!r} stands on {short(found)}", given=base is not None)
     hint = None
     run = path.resolve().parent.parent
     if path.resolve().parent.name == "checkpoints" and (run / "settings.yaml").exists():
         step = path.resolve().name.removeprefix("checkpoint-")
         hint = f"{name} is a step of a run and is asked plainly: {run.name}@{step}, by the path of the run, asks as the run does"
-    return Named(name, found, found, adapter=path, hint=hint)
+    return NamedModel(name, found, found, adapter=path, hint=hint)
 
 
 def _refuse_missing(model: str, what: str, *, given: bool) -> None:
@@ -124,10 +146,10 @@ def _refuse_missing(model: str, what: str, *, given: bool) -> None:
     except InterplayError as error:
         if given:
             raise
-        raise InterplayError(f"{what}, which is not here: give the base with --base") from error
+        raise InterplayError(f"{what}, which is not here: give it as base") from error
 
 
-def _run_step(name: str, folder: str, step: str, base: str | None) -> Named:
+def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel:
     from interplay.runs.folder import RunFolder
     from interplay.scoring.checkpoints import find_checkpoints
     from interplay.scoring.models import expanded
@@ -151,13 +173,13 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> Named:
     if settings.scoring.among_labels:
         notes = (f"{name}: the run scores among its labels, explain against the whole vocabulary",)
     scoring = settings.scoring
-    return Named(
+    return NamedModel(
         name,
         str(path) if full else model,
         model,
         revision=settings.model.revision if base is None else None,
         adapter=None if full else path,
-        asking=Asking(_run_template(settings), scoring.mask, scoring.target_tokens),
+        wording=Wording(_run_template(settings), scoring.mask, scoring.target_tokens),
         notes=notes,
     )
 
@@ -172,37 +194,42 @@ def _run_template(settings) -> PromptTemplate:
     return PromptTemplate(system=prompt.system, template=prompt.template, chat=prompt.chat, few_shot=shown)
 
 
-def asked(
-    named: Named, others: Sequence[Named] = (), *, system: str | None, template: str | None, chat: bool | str | None
-) -> Asking:
+def wording_of(
+    named: NamedModel,
+    others: Sequence[NamedModel] = (),
+    *,
+    system: str | None,
+    template: str | None,
+    chat: bool | str | None,
+) -> Wording:
     """How a state is asked: as its run does, else as another one's run does, else plainly; options that are given win.
 
-    >>> run = Named("r@4", "m", "m", asking=Asking(PromptTemplate(template="Q: {text}", chat=False), target_tokens=2))
-    >>> asked(Named("m", "m", "m"), [run], system="Be brief.", template=None, chat=None)[0]
+    >>> run = NamedModel("r@4", "m", "m", wording=Wording(PromptTemplate(template="Q: {text}", chat=False), target_tokens=2))
+    >>> wording_of(NamedModel("m", "m", "m"), [run], system="Be brief.", template=None, chat=None)[0]
     PromptTemplate(system='Be brief.', template='Q: {text}', chat=False, few_shot=())
     """
-    own = named.asking or next((other.asking for other in others if other.asking is not None), None)
-    own = own or Asking(PromptTemplate())
+    own = named.wording or next((other.wording for other in others if other.wording is not None), None)
+    own = own or Wording(PromptTemplate())
     given = {
         key: value for key, value in {"system": system, "template": template, "chat": chat}.items() if value is not None
     }
     # A mask token is of one vocabulary: another model takes its own.
-    mask = own.mask if named.asking is not None else None
+    mask = own.mask if named.wording is not None else None
     return own._replace(template=replace(own.template, **given), mask=mask)
 
 
-def tokenizers(states: Sequence[Named]) -> list:
+def tokenizers(states: Sequence[NamedModel]) -> list:
     """The tokenizer of each state, in the same order; states on one base share it."""
     from interplay.scoring.models import load_tokenizer
 
     found = {}
     for state in states:
-        if (state.tokenizer, state.revision) not in found:
+        if state.given is None and (state.tokenizer, state.revision) not in found:
             found[state.tokenizer, state.revision] = load_tokenizer(state.tokenizer, revision=state.revision)
-    return [found[state.tokenizer, state.revision] for state in states]
+    return [state.given.tokenizer if state.given else found[state.tokenizer, state.revision] for state in states]
 
 
-def load(states: Sequence[Named], tokenizer_of: Sequence, *, dtype: str, device: str) -> list[Loaded]:
+def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, device: str) -> list[ReadyModel]:
     """Load every base once, however often it is named, and try each adapter on.
 
     Raises InterplayError for weights that cannot be loaded and adapters that do not fit, before anything is scored.
@@ -213,8 +240,14 @@ def load(states: Sequence[Named], tokenizer_of: Sequence, *, dtype: str, device:
     bases: dict[tuple[str, str | None], LoadedModel] = {}
     loaded = []
     for state, tokenizer in zip(states, tokenizer_of, strict=True):
-        source, local = resolve(state.weights, state.revision)
-        key = (str(Path(source).resolve()), None) if local else (source, state.revision)
+        if state.given is not None:
+            key = (str(id(state.given.model)), None)
+            bases[key] = state.given
+            if len(states) > 1 and not state.given.sha256:
+                bases[key] = replace(state.given, sha256=hash_tensors(state.given.model.state_dict().items()))
+        else:
+            source, local = resolve(state.weights, state.revision)
+            key = (str(Path(source).resolve()), None) if local else (source, state.revision)
         if key not in bases:
             model = load_weights(state.weights, dtype=dtype, device=device, revision=state.revision)
             digest = hash_tensors(model.state_dict().items())
@@ -225,5 +258,5 @@ def load(states: Sequence[Named], tokenizer_of: Sequence, *, dtype: str, device:
             with model_at(checkpoint, bases[key]):
                 pass
         digest, remark = checkpoint_hash(checkpoint, bases[key]), base_name_note(checkpoint, bases[key])
-        loaded.append(Loaded(bases[key], checkpoint, digest, remark))
+        loaded.append(ReadyModel(bases[key], checkpoint, digest, remark))
     return loaded

@@ -1,0 +1,306 @@
+"""`interplay.explain`: one prompt under one model, or under two side by side.
+
+Up to 16 words every coalition is scored and the split is exact. Beyond, or where the user asks for fewer coalitions than there
+are, that many are sampled and a sparse split is fitted to them (docs/design/sampled.md). Everything that can be refused is
+refused before a model is loaded.
+"""
+
+import contextlib
+import os
+import re
+import warnings
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from interplay import effects
+from interplay.data.prompts import uses_chat
+from interplay.data.samples import make_sample
+from interplay.data.template import PromptTemplate
+from interplay.data.words import check_n
+from interplay.effects.dictionary import MAX_COLUMNS, column_count
+from interplay.effects.sampled import MAX_COALITIONS
+from interplay.errors import InterplayError, SkipSample
+from interplay.explanation.names import (
+    NamedModel,
+    ReadyModel,
+    Wording,
+    find_model,
+    load,
+    put_on,
+    tokenizers,
+    wording_of,
+)
+from interplay.explanation.result import Change, Explanation
+from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
+from interplay.runs.progress import Progress
+from interplay.runs.stages import choose_device, quiet_libraries
+from interplay.scoring import scores
+from interplay.scoring.checkpoints import model_at
+from interplay.scoring.noise import noise_warning
+
+if TYPE_CHECKING:
+    from interplay.scoring.models import LoadedModel
+
+    Model = str | os.PathLike[str] | LoadedModel | tuple[Any, Any]
+
+COALITIONS, ORDER = 2000, 3  # where words are sampled and the user says nothing
+HELD_OUT = 0.2  # share of the sampled coalitions that is never fitted, and measures R2
+_WATCHED = 1 << 12  # coalitions from which on scoring them all takes long enough to be watched
+
+
+class Sampling(NamedTuple):
+    """How many coalitions are drawn, and up to which order effects are fitted to them."""
+
+    count: int
+    order: int
+
+
+def explain(
+    model: "Model | Sequence[Model]",
+    prompt: str,
+    target: str,
+    *,
+    words: Sequence[str] | None = None,
+    n: int = 8,
+    coalitions: int | None = None,
+    order: int | None = None,
+    adapter: str | os.PathLike[str] | None = None,
+    base: str | None = None,
+    system: str | None = None,
+    template: str | None = None,
+    chat: bool | str | None = None,
+    rephrased: str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    top: int = 20,
+    seed: int = 0,
+    progress: bool = False,
+) -> Explanation | Change:
+    """Explain one prompt under one model: its AND-OR interactions. `interplay explain` is this function, printed.
+
+    Args:
+        model: a hub name, a folder, a GGUF file, a folder with an adapter, RUN@STEP (a checkpoint of a run folder), a
+            `LoadedModel`, or a pair (model, tokenizer) of transformers. A list of two of these compares them.
+        prompt: the user's text; words are chosen from it.
+        target: the response whose first token is explained.
+        words: these words, named in any order; else `n` are drawn with `seed`, 1 to 64.
+        coalitions: score no more than this many, sampled where there are more (default: all up to 16 words, 2000 beyond).
+        order: words in an interaction at most, where coalitions are sampled (default 3).
+        adapter: a folder with an adapter (LoRA, DoRA, IA3) to put on the model.
+        base: what an adapter's folder, or RUN@STEP, is put on instead of the base it names.
+        system, template, chat: the wording around the prompt; `{text}` in the template stands for it. Default: the run's where a
+            model is RUN@STEP, else the text alone, through the chat template where there is one.
+        rephrased: of two models, score A in this wording too: the floor that removed and new stand on.
+        dtype, device: of models that are loaded here.
+        top: interactions that `print` draws.
+        progress: show progress on stderr where it takes long.
+
+    Returns:
+        `Explanation`, or `Change` for two models. Effects are in nats of log-odds. The tolerance of an exact split is that of
+        `interplay.effects.default_tolerance`. Warnings of the scoring are given as Python warnings and kept in `.notes`.
+
+    Raises:
+        InterplayError: for anything wrong in the arguments, and for models that cannot be loaded.
+
+    >>> found = explain("Qwen/Qwen2.5-0.5B", "I was not happy with it", "sadness")  # doctest: +SKIP
+    >>> print(found)                                                                # doctest: +SKIP
+    """
+    models = model if isinstance(model, list) else [model]
+    _check(models, adapter, rephrased)
+    check_n(n, most=SAMPLED_WORDS)
+    states = [find_model(m, base) for m in models]
+    if adapter is not None:
+        states = [put_on(states[0], adapter)]
+    if base is not None and not any(base in (state.weights, state.tokenizer) for state in states):
+        raise InterplayError(f"base {base!r} is for adapters and steps of a run: {_named(states)} need none")
+    wordings = [wording_of(state, states, system=system, template=template, chat=chat) for state in states]
+    asked = list(enumerate(wordings))
+    if rephrased is not None:
+        other = wordings[0]._replace(template=replace(wordings[0].template, template=rephrased))
+        if other == wordings[0]:
+            raise InterplayError(f"rephrased {rephrased!r} is the wording A is asked in already: give another one")
+        asked.append((0, other))
+    notes = _remarks(states, wordings, template=template, rephrased=rephrased)
+    with quiet_libraries(), warnings.catch_warnings(record=True) as caught:
+        try:
+            # Which words are drawn depends on the text and the seed alone, not on the wording around it or the tokenizer.
+            samples = [make_sample(prompt, target, words=words, n=n, seed=seed, template=w.template) for _, w in asked]
+            count = samples[0].n
+            plan = plan_sampling(count, coalitions, order)
+            if plan is not None and len(states) == 2:
+                raise InterplayError(
+                    f"two models are compared on all coalitions of up to {EXACT_WORDS} words, not on sampled ones ({count} "
+                    f"words{'' if coalitions is None else f', coalitions {coalitions}'}): take fewer words"
+                )
+            found = tokenizers(states)
+            prepared = []
+            for (side, w), sample in zip(asked, samples, strict=True):
+                with _naming(states[side], len(states)):
+                    tokens = w.target_tokens
+                    prepared.append(scores.prepare(sample, found[side], w.template, mask=w.mask, target_tokens=tokens))
+        except SkipSample as error:
+            raise InterplayError(_reason(error)) from error
+        loaded = load(states, found, dtype=dtype, device=choose_device(device))
+        notes += [ready.note for ready in loaded if ready.note]
+        if len(states) == 2:
+            notes += _differences(wordings, loaded, prepared)
+        if words is None and count < n:
+            notes.append(f"only {count} content words in the prompt, not {n}: all of them are used")
+        if plan is None and (coalitions is not None or order is not None):
+            notes.append(f"all {2**count:,} coalitions are scored and split exactly: coalitions and order do nothing")
+        masks = None if plan is None else effects.sample_coalitions(count, plan.count, seed, order=plan.order)
+        each = 2**count if masks is None else len(masks)
+        shown = Progress(quiet=not progress or (masks is None and len(asked) * each < _WATCHED))
+        scored = []
+        with shown.phase("scoring coalitions", len(asked) * each) as advance:
+            for i, (side, _) in enumerate(asked):
+                with model_at(loaded[side].checkpoint, loaded[side].base) as ready:
+                    unit = scores.score_prepared(
+                        ready,
+                        prepared[i],
+                        coalitions=masks,
+                        noise_coalitions=scores.NOISE_COALITIONS,
+                        progress=lambda done, _, i=i: advance(i * each + done),
+                    )
+                if (noisy := noise_warning(unit.noise_sigma, float(unit.values.std()), unit.dtype)) is not None:
+                    warnings.warn(noisy, RuntimeWarning, stacklevel=2)
+                scored.append(unit)
+        if plan is None:
+            splits = [effects.extract(unit) for unit in scored]
+        else:
+            # The penalty comes from cross-validation, not from the tolerance of an exact split: what a language model does
+            # above the highest order is far more than its noise or 2 % of v(N) - v(empty), and would be fitted with effects
+            # that predict nothing [ours].
+            with shown.phase("fitting interactions"):
+                splits = [
+                    effects.extract_sampled(
+                        masks, unit.values, count, order=plan.order, tolerance=None, holdout=HELD_OUT, seed=seed
+                    )
+                    for unit in scored
+                ]
+    for warning in caught:
+        warnings.warn(warning.message, warning.category, stacklevel=2)
+        notes.append(" ".join(str(warning.message).split()))
+    explained = [
+        Explanation(
+            prompt=prompt,
+            target=target,
+            model=states[side].name,
+            mask=str(found[side].convert_ids_to_tokens(unit.mask_id)),
+            scores=unit,
+            interactions=split,
+            notes=tuple(notes),
+            drawn=top,
+        )
+        for (side, _), unit, split in zip(asked, scored, splits, strict=True)
+    ]
+    if len(states) == 1:
+        return explained[0]
+    reworded = explained[2] if rephrased is not None else None
+    return Change(explained[0], explained[1], rephrased, reworded, tuple(notes), top)
+
+
+def plan_sampling(n: int, coalitions: int | None, order: int | None) -> Sampling | None:
+    """What is sampled for n words; None where every coalition is scored. None for what the user left open.
+
+    Up to 16 words all 2^n are scored unless fewer are asked for; `coalitions` is never exceeded. Refuses, before any model
+    is loaded, what could not be fitted after all were scored.
+
+    >>> plan_sampling(8, None, None), plan_sampling(8, 2000, 2), plan_sampling(24, None, None)
+    (None, None, Sampling(count=2000, order=3))
+    >>> plan_sampling(16, 1000, 2)
+    Sampling(count=1000, order=2)
+    """
+    given = COALITIONS if coalitions is None else coalitions
+    if not 1 <= given <= MAX_COALITIONS:
+        raise InterplayError(
+            f"coalitions is {given}; expected 1..{MAX_COALITIONS:,} forward passes, such as {COALITIONS}"
+        )
+    if n <= EXACT_WORDS and (coalitions is None or given >= 2**n):
+        return None
+    count, highest = min(given, 2**n), min(ORDER if order is None else order, n)
+    least = next(m for m in range(n + 2, 2 * n + 6) if m - round(HELD_OUT * m) >= n + 2)
+    if count < least:
+        raise InterplayError(
+            f"coalitions is {given}; {n} words need {min(least, 2**n)} or more to be fitted at all, and some {COALITIONS} to be "
+            "fitted well"
+        )
+    if column_count(n, highest) > MAX_COLUMNS:
+        fits = max(d for d in range(1, highest) if column_count(n, d) <= MAX_COLUMNS)
+        raise InterplayError(
+            f"order {highest} of {n} words makes {column_count(n, highest):,} columns, over {MAX_COLUMNS:,}: "
+            f"take order {fits} or fewer words"
+        )
+    return Sampling(count, highest)
+
+
+def _check(models: Sequence[Any], adapter: Any, rephrased: str | None) -> None:
+    """What may stand together."""
+    if not models:
+        raise InterplayError("no model is named: give one (hub name, folder, GGUF file, RUN@STEP), or two to compare")
+    if len(models) > 2:
+        raise InterplayError(f"{len(models)} models are named: give one, or two to compare")
+    if len(models) == 2 and adapter is not None:
+        raise InterplayError("adapter is for one model: of two, give the adapter's folder itself as A or B")
+    if len(models) == 1 and rephrased is not None:
+        raise InterplayError("rephrased measures the floor of a comparison: name two models")
+
+
+def _named(states: Sequence[NamedModel]) -> str:
+    return " and ".join(state.name for state in states)
+
+
+def _remarks(states: Sequence[NamedModel], wordings: Sequence[Wording], **texts: str | None) -> list[str]:
+    """How the models are asked, where the reader might expect otherwise."""
+    lines = [line for state in states for line in state.notes]
+    if wordings[0].template == PromptTemplate():
+        lines += [state.hint for state in states if state.hint]
+    return lines + [
+        f"{name} holds a backslash and an n, not a line break: shells write one as $'...\\n...'"
+        for name, text in texts.items()
+        if text is not None and "\\n" in text
+    ]
+
+
+def _differences(
+    wordings: Sequence[Wording], loaded: Sequence[ReadyModel], prepared: Sequence[scores.Prepared]
+) -> list[str]:
+    """What else differs between A and B, or does not, and the reader should know."""
+    lines = []
+    if loaded[0].sha256 == loaded[1].sha256:
+        lines.append("A and B have identical weights: no difference between them was learnt")
+    if wordings[0].template != wordings[1].template:
+        lines.append(
+            "A and B are asked in different wordings, each as its run does: give template, system or chat to ask both alike"
+        )
+    elif len({uses_chat(ready.base.tokenizer, w.template) for ready, w in zip(loaded, wordings, strict=True)}) > 1:
+        lines.append(
+            "one of A and B is asked through a chat template, the other has none: set chat to false to ask both alike"
+        )
+    if prepared[0].target.strip() != prepared[1].target.strip():
+        lines.append(
+            f"A and B are scored on different tokens of the target, {prepared[0].target!r} and {prepared[1].target!r}: "
+            "their tokenizers cut it differently"
+        )
+    return lines
+
+
+@contextlib.contextmanager
+def _naming(state: NamedModel, among: int) -> Generator[None]:
+    """Of two models, an error says whose it is: what one tokenizer cannot serve, another may."""
+    try:
+        yield
+    except InterplayError as error:
+        if among == 1:
+            raise
+        raise InterplayError(f"{state.name}: {_reason(error)}") from error
+
+
+def _reason(error: InterplayError) -> str:
+    """Why a prompt cannot be used, without the id that we gave it.
+
+    >>> _reason(SkipSample("row 'text-0a1b': it is too long"))
+    'it is too long'
+    """
+    return re.sub(r"^(row|sample) 'text-[0-9a-f]+': ", "", str(error))

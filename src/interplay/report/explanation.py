@@ -1,0 +1,148 @@
+"""The interactions of one prompt as a fragment of HTML for notebooks: a drawing like the explorer's, and its table.
+
+It stands alone: static SVG, its own style under one class, no script, every string escaped. It computes nothing.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from interplay.report.checks import clean
+from interplay.report.scales import tick_label
+from interplay.report.text import number, plain, short, tag
+
+DRAWN, LISTED = 24, 200  # interactions in the drawing and in the table [ours]
+LANE, LINE, TOP, BAR = 26.0, 30.0, 104.0, 66.0  # width of an interaction, height of a word, room above, longest bar
+_STYLE = """.interplay-x { font: 14px/1.5 system-ui, sans-serif; overflow-wrap: anywhere }
+.interplay-x svg { display: block; max-width: 100%; height: auto; margin: 6px 0 }
+.interplay-x svg text { font: 13px system-ui, sans-serif; fill: currentColor }
+.interplay-x svg .small { font-size: 11px; opacity: .75 }
+.interplay-x svg .mid { text-anchor: middle } .interplay-x svg .end { text-anchor: end }
+.interplay-x .up { color: #0f8496 } .interplay-x .down { color: #c8641e }
+.interplay-x svg .fill { fill: currentColor } .interplay-x svg .open { fill: none; stroke: currentColor; stroke-width: 1.8 }
+.interplay-x svg .stem { stroke: currentColor; stroke-width: 2 } .interplay-x svg .or { stroke-dasharray: 2.5 3.5 }
+.interplay-x svg .staff { stroke: currentColor; opacity: .2 }
+.interplay-x table { border-collapse: collapse; margin-top: 6px }
+.interplay-x th, .interplay-x td { text-align: left; padding: 2px 14px 2px 0 }
+.interplay-x td.num { text-align: right; font-variant-numeric: tabular-nums }
+.interplay-x .quiet { opacity: .75 }"""
+
+
+def explanation_html(
+    words: Sequence[str], rows: Sequence[Mapping[str, Any]], *, title: str = "", note: str = ""
+) -> str:
+    """A fragment of HTML with the drawing of some interactions and a table of them, strongest first.
+
+    Args:
+        words: the words of the prompt that were masked, in the order of the text.
+        rows: interactions: `type` ("and" or "or"), `words` (their words, in the order of the text), `order` (their number)
+            and `effect` in log-odds. `mask` (bit i = word i) may stand there too: it tells apart words that occur twice.
+        title, note: said above and below; untrusted like every other string.
+
+    >>> html = explanation_html(["not", "<b>"], [{"type": "and", "words": ["not", "<b>"], "order": 2, "effect": -1.5}])
+    >>> "<script" in html, "<b>" in html, "&lt;b&gt;" in html, "\u22121.50" in html
+    (False, False, True, True)
+    """
+    ranked = sorted(rows, key=lambda row: -abs(row["effect"]))
+    shown = [clean(word) for word in words]
+    parts = [tag("style", None, Markup(_STYLE))]
+    if title:
+        parts.append(tag("p", None, tag("strong", None, short(clean(title), 300))))
+    if ranked:
+        legend = "● AND: all of its words must be there. ○ OR: one of its words is enough."
+        parts += [_drawing(shown, ranked[:DRAWN]), tag("p", {"class": "quiet"}, legend), _table(ranked)]
+    else:
+        parts.append(tag("p", {"class": "quiet"}, "No salient interaction."))
+    if note:
+        parts.append(tag("p", {"class": "quiet"}, short(clean(note), 1200)))
+    return str(tag("div", {"class": "interplay-x"}, *parts))
+
+
+def _members(words: Sequence[str], row: Mapping[str, Any]) -> list[int]:
+    """Places of an interaction's words; a word that occurs twice is taken where it comes next.
+
+    >>> _members(["not", "good", "not"], {"words": ["good", "not"]})
+    [1, 2]
+    """
+    if "mask" in row:
+        return [i for i in range(len(words)) if int(row["mask"]) >> i & 1]
+    found: list[int] = []
+    for word in row["words"]:
+        places = [i for i, other in enumerate(words) if other == clean(word) and i not in found]
+        found += [next((i for i in places if not found or i > found[-1]), places[0])] if places else []
+    return sorted(found)
+
+
+def _drawing(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """Words down the middle; each interaction is a bar over dots at its words, to the left where it lowers the score."""
+    names = [plain(word, 20) or "(blank)" for word in words]
+    down, up = ([row for row in rows if (row["effect"] < 0) is negative] for negative in (True, False))
+    middle = max(96.0, 8.0 * max(map(len, names), default=0) + 24)
+    left = max(130.0, 8 + LANE * len(down))
+    right = left + middle
+    width, tall = right + max(130.0, 8 + LANE * len(up)), TOP + LINE * len(names) + 6
+    most = max(abs(row["effect"]) for row in rows) or 1.0
+    base = TOP - 12
+
+    def at(i: int) -> float:
+        return TOP + LINE * (i + 0.5)
+
+    parts = []
+    for side, a, b in ((down, left - LANE * len(down), left), (up, right, right + LANE * len(up))):
+        if side:
+            staff = [
+                {"class": "staff", "x1": a, "x2": b, "y1": y, "y2": y} for y in (base, *map(at, range(len(names))))
+            ]
+            parts += [tag("line", line) for line in staff]
+    centre = (left + right) / 2
+    for i, name in enumerate(names):
+        parts.append(tag("text", {"class": "mid", "x": centre, "y": at(i) + 5}, name))
+    for y, said in ((base + 4, "0"), (base - BAR + 4, number(most)), (base - BAR / 2 + 4, "log-odds")):
+        parts.append(tag("text", {"class": "mid small", "x": centre, "y": y}, said))
+    parts.append(tag("text", {"class": "end small", "x": left - 4, "y": 12.0}, "← lowers the score"))
+    parts.append(tag("text", {"class": "small", "x": right + 4, "y": 12.0}, "raises the score →"))
+    for side, start, step in ((down, left, -LANE), (up, right, LANE)):
+        for k, row in enumerate(side):
+            parts.append(_chord(row, [at(i) for i in _members(words, row)], start + step * (k + 0.5), base, most))
+    said = f"{len(rows)} strongest interactions by effect on the score; the table below lists them"
+    box = {"viewBox": f"0 0 {width:g} {tall:g}", "width": f"{width:g}", "height": f"{tall:g}", "role": "img"}
+    return tag("svg", {**box, "aria-label": said}, *parts)
+
+
+def _chord(row: Mapping[str, Any], ys: Sequence[float], x: float, base: float, most: float) -> Markup:
+    share = abs(row["effect"]) / most
+    either, high, r = row["type"] == "or", max(1.0, share * BAR), 3.6 + 2.4 * share
+    parts = [tag("title", None, _said(row))]
+    parts.append(tag("rect", {"class": "fill", "x": x - 6, "y": base - high, "width": 12.0, "height": high}))
+    for a, b in itertools.pairwise(ys):
+        stem = {"class": "stem or" if either else "stem", "x1": x, "x2": x, "y1": a + r, "y2": b - r}
+        parts.append(tag("line", stem))
+    dots = "open" if either else "fill"
+    parts += [tag("circle", {"class": dots, "cx": x, "cy": y, "r": r}) for y in ys]
+    return tag("g", {"class": "down" if row["effect"] < 0 else "up"}, *parts)
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    return "one word" if int(row["order"]) == 1 else str(row["type"]).upper()
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    joint = " / " if row["type"] == "or" else " + "
+    words = joint.join(plain(clean(word), 40) for word in row["words"])
+    return f"{words}\n{_kind(row)}, {number(float(row['effect']), signed=True)} log-odds"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    head = tag("tr", None, *(tag("th", {"scope": "col"}, name) for name in ("words", "type", "effect (log-odds)")))
+    body = []
+    for row in rows[:LISTED]:
+        joint = Markup(" / " if row["type"] == "or" else " + ")
+        words = joint.join(short(clean(word), 40) for word in row["words"])
+        effect = tag("td", {"class": "num"}, number(float(row["effect"]), signed=True))
+        body.append(tag("tr", None, tag("td", None, words), tag("td", None, _kind(row)), effect))
+    whole = f"{tick_label(len(rows))} interaction" + ("" if len(rows) == 1 else "s")
+    cut = "" if len(rows) <= LISTED else f", the strongest {LISTED}"
+    table = tag("table", None, tag("thead", None, head), tag("tbody", None, *body))
+    return tag("details", {"open": "" if len(rows) <= 12 else None}, tag("summary", None, whole + cut), table)
