@@ -12,27 +12,41 @@ _WHERE = {
     "InterplayError": "interplay.errors",
     "Interactions": "interplay.effects",
     "Row": "interplay.data.rows",
+    "Run": "interplay.runfolder",
     "Sample": "interplay.data.rows",
     "Scores": "interplay.scoring",
     "Trajectory": "interplay.dynamics",
+    "card": "interplay.verbs",
+    "compare": "interplay.verbs",
+    "export": "interplay.verbs",
     "extract": "interplay.effects",
     "load_model": "interplay.scoring",
     "make_sample": "interplay.data.samples",
+    "recommend": "interplay.verbs",
+    "run": "interplay.verbs",
     "score": "interplay.scoring",
+    "track": "interplay.verbs",
     "trajectory": "interplay.dynamics",
 }
 __all__ = [
     "Interactions",
     "InterplayError",
     "Row",
+    "Run",
     "Sample",
     "Scores",
     "Trajectory",
     "__version__",
+    "card",
+    "compare",
+    "export",
     "extract",
     "load_model",
     "make_sample",
+    "recommend",
+    "run",
     "score",
+    "track",
     "trajectory",
 ]
 
@@ -42,7 +56,9 @@ if TYPE_CHECKING:
     from interplay.dynamics import Trajectory, trajectory
     from interplay.effects import Interactions, extract
     from interplay.errors import InterplayError
+    from interplay.runfolder import Run
     from interplay.scoring import Scores, load_model, score
+    from interplay.verbs import card, compare, export, recommend, run, track
 
 
 def __getattr__(name: str):

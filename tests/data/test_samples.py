@@ -37,7 +37,7 @@ def test_make_sample_from_text():
 
 def test_make_sample_from_row():
     row = row_of(1, 12)
-    assert make_sample(row).n == 10
+    assert make_sample(row).n == 8
     assert make_sample(row, n=4, seed=3) == make_sample(row, n=4, seed=3)
     assert make_sample(row, "y").row.target == "y"
     assert make_sample(row).row is row

@@ -1,13 +1,11 @@
-"""`interplay compare`: options into a comparison, its page on disk and a few lines on the terminal. Computes nothing."""
+"""`interplay compare`: options into a comparison, its page on disk and a few lines on the terminal. Options only."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from interplay.errors import InterplayError
-
-READINGS = ("paper", "signed", "fixed-tau")
 
 
 def compare(
@@ -33,30 +31,28 @@ def compare(
     ] = False,
 ) -> None:
     """Put two or more runs on one page with shared axes: LoRA against full, seeds, models."""
-    for name, given, known in (("--axis", axis, ("steps", "epochs")), ("--reading", reading, READINGS)):
-        if given not in known:
-            raise InterplayError(f"{name} is {given!r}, expected one of {', '.join(known)}")
     groups = read_groups(group or [])
     if out is not None and out.is_dir():
         raise InterplayError(f"--out {str(out)!r} is a folder, expected the name of a page: end it in a file name")
 
     import json
 
-    from interplay.cli.show import printable
-    from interplay.runs.comparison import compare_runs
-    from interplay.runs.comparison_tables import comparison_payload
+    from interplay import verbs
+    from interplay.cli.show import printable, say
 
-    comparison = compare_runs(runs or [], groups, axis)  # ty: ignore[invalid-argument-type]
-    payload = comparison_payload(comparison, reading)
+    found = verbs.compare(runs or [], groups=groups, axis=axis, reading=reading)
     page = out or (None if as_json else Path("comparison.html"))
     if page is not None:
-        from interplay.report.comparison import write
-
-        write(payload, page)
+        found.report(page)
     if as_json:
-        print(json.dumps(payload, indent=1, allow_nan=False))
+        print(json.dumps(found.payload, indent=1, allow_nan=False))
         return
-    _show(payload)
+    for note in found.notes:
+        say(f"note: {note}")
+    for line in found.table():
+        print(printable(line))
+    for line in found.findings():
+        say(line)
     print(f"Comparison: {printable(str(page))}")
 
 
@@ -76,34 +72,3 @@ def read_groups(given: list[str]) -> dict[str, list[Path]]:
             raise InterplayError(f"--group {name.strip()!r} is given twice: name every group once")
         groups[name.strip()] = paths
     return groups
-
-
-def _show(payload: dict[str, Any]) -> None:
-    """The runs and where they end, then what was found between them."""
-    from interplay.cli.show import number, printable, say
-
-    for note in payload["notes"]:
-        say(f"note: {note}")
-    rows = [["run", "group", "keep", "eval loss", "accuracy", "cancelled/sd"]]
-    for run in payload["overview"]:
-        kept = f"{run['recommended']}" + ("" if run["basis"] in (None, "rule") else "*")
-        figures = (
-            number(run["last_eval_loss"], 3),
-            number(run["last_accuracy"]),
-            number(run["last_cancelled_per_sd"], 1),
-        )
-        rows.append([printable(run["run"]), printable(run["group"]), kept, *figures])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
-        print("  ".join(cells).rstrip())
-    if any(run["basis"] not in (None, "rule") for run in payload["overview"]):
-        say("* named for want of evidence")
-    told: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    for row in payload["paired"]:
-        found = told.setdefault((row["first"], row["second"]), set())
-        if row["distinguishable"]:
-            found.add((row["measure"], row["set"]))
-    for (first, second), found in told.items():
-        names = ", ".join(m + ("" if s == "all" else f" {s}") for m, s in sorted(found)) or "none"
-        say(f"{second} minus {first}, distinguishable at some checkpoint: {names}")

@@ -23,7 +23,7 @@ def merge(
 
     Needed only where shares could not write to one folder. Damaged units are left behind and computed again.
     """
-    from interplay.cli.show import printable, say, show_result
+    from interplay.cli.show import printable, say, show_run
     from interplay.runs.merge import merge as merge_folders
     from interplay.runs.progress import Progress
 
@@ -36,6 +36,7 @@ def merge(
         say(f"Merged into {out}. To finish the run: interplay merge {out} --out {out}")
         print(printable(str(out)))
         return
+    from interplay.runfolder import Run
     from interplay.runs.pipeline import run
 
-    show_result(run(settings, out, progress))
+    show_run(Run(run(settings, out, progress).folder))

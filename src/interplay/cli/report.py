@@ -22,22 +22,19 @@ def report(
 ) -> None:
     """Rebuild the page of a run from its tables."""
     from interplay.cli.show import printable
-    from interplay.report import render, write
-    from interplay.runs.folder import RunFolder
-    from interplay.runs.payload import build_payload
 
     if serve and out is not None:
         raise InterplayError("--out and --serve exclude each other: give one of them")
     if port is not None and not serve:
         raise InterplayError("--port is for --serve: give both, or neither")
-    folder = RunFolder(run_folder)
     if serve:
         from interplay.cli import serve as server
+        from interplay.report import render
+        from interplay.runs.folder import RunFolder
+        from interplay.runs.payload import build_payload
 
-        server.serve_page(render(build_payload(folder)), port or 0)
+        server.serve_page(render(build_payload(RunFolder(run_folder))), port or 0)
         return
-    path = out or run_folder / "report.html"
-    write(build_payload(folder), path)
-    if out is None and folder.manifest.exists():
-        folder.write_manifest()  # a newer Interplay draws another page
-    print(printable(str(path)))
+    from interplay.runfolder import Run
+
+    print(printable(str(Run(run_folder).report(out))))

@@ -14,8 +14,6 @@ from interplay.atomic import replacing
 from interplay.dynamics import Trajectory
 from interplay.runs.conditions import Measured
 from interplay.runs.files import write_json
-from interplay.runs.folder import RunFolder
-from interplay.runs.payload import read_table
 from interplay.runs.settings import Settings
 from interplay.runs.task_tables import correlation_frame, task_frame
 from interplay.runs.views import make_controls, make_trajectory
@@ -85,12 +83,6 @@ def write_results(
     return track, verdict
 
 
-def recommend_among(folder: RunFolder, existing: Collection[int]) -> Recommendation:
-    """The recommendation once more, from the tables of a finished run, among the steps whose weights still exist."""
-    track, task = Trajectory.load(folder.path), read_table(folder, "task.parquet")
-    return _verdict(folder.settings(), track, task, existing)
-
-
 def _verdict(
     settings: Settings, track: Trajectory, task: pd.DataFrame, existing: Collection[int] | None
 ) -> Recommendation:
@@ -100,32 +92,3 @@ def _verdict(
 def _write_table(path: Path, table: pa.Table) -> None:
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
-
-
-def summary_table(track: Trajectory, task: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the terminal shows: one dict per step."""
-    rows = []
-    by_step = task.set_index("step")
-    for step in track.steps:
-        row: dict[str, Any] = {"step": step}
-        for name in ("removed", "preserved", "emerged"):
-            for measure in ("count", "strength", "rho"):
-                curve = track.get(measure, name)
-                row[f"{name} {measure}"] = float(curve["value"][step]) if step in curve.index else float("nan")
-        rho = track.get("rho", "all")
-        row["rho"] = float(rho["value"][step]) if step in rho.index else float("nan")
-        for measure in ("eval_loss", "accuracy"):
-            row[measure] = float(by_step[measure][step])
-        rows.append(row)
-    return rows
-
-
-def churn_floor(track: Trajectory) -> dict[str, float] | None:
-    """Counts and strengths of the sets between the reference and its rewording, for the terminal; None without one."""
-    floor = {}
-    for name in ("removed", "preserved", "emerged"):
-        for measure in ("count", "strength"):
-            null = track.get(measure, name)["null"].dropna()
-            if len(null):
-                floor[f"{name} {measure}"] = float(null.iloc[-1])  # one transition: the same at every step
-    return floor or None
