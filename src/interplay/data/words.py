@@ -23,10 +23,10 @@ from interplay.errors import InterplayError, SkipSample
 
 Language = Literal["auto", "en", "zh"]
 
-WORDS_PER_PROMPT = 8  # unless somebody asks for another number; the paper's presets ask for 10 [ours]
 MAX_WORDS = 16  # 2^16 coalitions is where exact enumeration ends [ours]
 MOST_WORDS = 64  # with sampled coalitions, each of them one uint64
 MIN_CHOSEN = 2  # with one word there is nothing that could interact
+WORDS_PER_PROMPT = 8  # the default everywhere [ours]; the paper's presets ask for 10
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")

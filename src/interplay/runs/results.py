@@ -73,12 +73,11 @@ def write_results(
     )
     verdict = _verdict(settings, track, task, existing)
     write_json(folder / "recommendation.json", verdict.to_dict())
-    controls = make_controls(settings, measured, track, task)
-    for name in ("views", "views_samples", "floors", "multiples", "baselines"):
-        frame = getattr(controls, name)
+    controls, said = make_controls(settings, measured, track, task)
+    for name, frame in controls.items():
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         _write_table(folder / f"{name}.parquet", table)
-    write_json(folder / "controls.json", controls.about)
+    write_json(folder / "controls.json", said)
     write_json(folder / "report.json", about)
     return track, verdict
 
