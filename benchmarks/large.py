@@ -38,19 +38,17 @@ COPIES = 4  # of a pass's logits at the same time: themselves, without the targe
 
 
 class Way(NamedTuple):
-    """A way to hold a model: `dtype` and `device_map` of `load_weights`, and in how many processes it is cut up."""
+    """A way to hold a model: `dtype` and `device_map` of `load_weights`."""
 
     name: str
     dtype: str
     device_map: str | None
-    processes: int = 1
 
 
 WAYS = (
     Way("float32", "float32", None),
     Way("float16, float32 residual", "float16", None),
     Way("float32, layers on disk", "float32", "disk"),
-    Way("float32, tensor parallel, 3 processes", "float32", None, 3),
 )
 
 
@@ -87,7 +85,7 @@ def child_way(name: str, way: Way, n: int, length: int) -> dict[str, float]:
     trim()
     empty = status_bytes("VmRSS")
     prepared = question(length, n)
-    model = load_weights(name, dtype=way.dtype, device_map=way.device_map, tensor_parallel=way.processes > 1)
+    model = load_weights(name, dtype=way.dtype, device_map=way.device_map)
     score_prepared(
         model, prepared, coalitions=np.arange(2, dtype=np.uint64)
     )  # mapped weights count once they are touched
@@ -129,9 +127,9 @@ def question(length: int, n: int, vocabulary: int = VOCABULARY) -> Any:
 def expected_bytes(way: Way, found: dict[str, float], n: int, length: int) -> float:
     """What the formula of docs/scale.md says the peak is: the weights that are there, and one pass."""
     tokens, leaves = leaves_of(n, length)
-    weights = found["weights"] / way.processes
+    weights = found["weights"]
     if way.device_map == "disk":
-        weights = found["weights"] - (found["layers"] - 1) * found["layer"]
+        weights -= (found["layers"] - 1) * found["layer"]
     passing = tokens * found["token"] + COPIES * 4.0 * leaves * found["vocabulary"]
     return weights + max(passing, found["head"] if way.dtype == "float16" else 0.0)
 
@@ -164,21 +162,16 @@ def large_rows(say: Callable[[str], None] = tell) -> list[Section]:
             say(f"{label}, {way.name}: peak {found['peak'] / MB:.0f} MB, formula {expected / MB:.0f} MB")
     notes.append(
         f"Resident memory of a process of its own beyond the libraries, all 2^{n} coalitions of a prompt of {length} tokens in passes "
-        f"of {TOKENS:,} tokens, noise measured as in a run. Of several processes, the one that takes the most: on a CPU its part of "
-        "a layer is a view of the mapped file, whose pages count in every process and can be given up at any time. Layers on "
-        "disk are read the same way."
+        f"of {TOKENS:,} tokens, noise measured as in a run. Layers on disk are views of the mapped file, whose pages count and can "
+        "be given up at any time."
     )
     return [Section(title, rows, notes)]
 
 
 def ask_way(index: int, name: str, n: int, length: int) -> dict[str, Any]:
     """What the child of a way measured, or {"missing": the reason}."""
-    way = WAYS[index]
-    start = [sys.executable, "-m"]
-    if way.processes > 1:
-        start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(way.processes), "-m"]
     done = subprocess.run(
-        [*start, "benchmarks.large", "--way", str(index), name, str(n), str(length)],
+        [sys.executable, "-m", "benchmarks.large", "--way", str(index), name, str(n), str(length)],
         capture_output=True,
         text=True,
         check=False,
@@ -189,7 +182,7 @@ def ask_way(index: int, name: str, n: int, length: int) -> dict[str, Any]:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         own = [line for line in said if line.startswith("interplay: ")]
         return {"missing": (own or said or [f"status {done.returncode}"])[-1].removeprefix("interplay: ")}
-    return max(found, key=lambda one: one["peak"])
+    return found[-1]
 
 
 # ---- reckoned --------------------------------------------------------------------------------------------------------
@@ -201,7 +194,6 @@ SHAPES = {
     "14B (Qwen2.5-14B)": Shape(5120, 13824, 48, 40, 8, 128, 152_064),
     "70B (Llama-3.1-70B)": Shape(8192, 28672, 80, 64, 8, 128, 128_256),
 }
-PARTS = 4  # processes of the tensor-parallel column: the key-value heads of all of them divide by it
 
 
 def pass_peak(shape: Shape, tokens: int, leaves: int) -> float:
@@ -241,7 +233,6 @@ def reckoned(shape: Shape) -> dict[str, float]:
         "gpus float16": devices(2 * weights, half, 2 * layer),
         "apart": 4 * (weights - (shape.layers - 1) * layer) + beyond,
         "beside": 4 * shape.layers * layer,
-        "cut up": 4 * weights / PARTS + beyond,
         "pass": beyond,
     }
 
@@ -251,7 +242,6 @@ def reckoned_section() -> Section:
     rows = []
     for name, shape in SHAPES.items():
         found = reckoned(shape)
-        assert shape.kv_heads % PARTS == 0
         rows.append(
             {
                 "model": name,
@@ -260,7 +250,6 @@ def reckoned_section() -> Section:
                 "one GPU, float16, GB": found["float16"] / GB,
                 "device_map, float32, GPUs of 80 GB": int(found["gpus float32"]),
                 "device_map, float16, GPUs of 80 GB": int(found["gpus float16"]),
-                f"tensor parallel over {PARTS}, float32, GB each": found["cut up"] / GB,
                 "layers elsewhere, float32, GB on the GPU": found["apart"] / GB,
                 "and GB in memory or on disk": found["beside"] / GB,
             }
@@ -275,9 +264,8 @@ def reckoned_section() -> Section:
 
 TEXT = """## Large models
 
-A model that is larger than a device can be held in five ways. All of them give the scores of the plain one: offloading bit for bit,
-tensor parallelism to float32 rounding. They are arguments of `load_model`, and settings of a run (`model.device_map`, `model.max_memory`,
-`model.tensor_parallel`).
+A model that is larger than a device can be held in four ways. Offloading gives the scores of the plain one bit for bit. They are
+arguments of `load_model`, and settings of a run (`model.dtype`, `model.device_map`, `model.max_memory`).
 
 | way | arguments | on each device |
 |---|---|---|
@@ -285,7 +273,6 @@ tensor parallelism to float32 rounding. They are arguments of `load_model`, and 
 | float16 weights and products, float32 residual stream | `dtype="float16"` | 2 P + max(pass, 4 V H): measuring the noise widens one weight at a time, the head last |
 | layers spread over k GPUs | `device_map="auto"` or `"balanced"`, `"sequential"`, with `max_memory` | 4 P / k + pass, and a layer more where they do not divide |
 | layers in memory or on disk | `device_map="cpu"`, `"disk"`, or `auto` where GPUs are full | embeddings, head and one layer + pass; the rest there |
-| each layer cut up among k processes | `tensor_parallel=True` under torchrun | 4 P / k + pass |
 
 P weights, V vocabulary, H hidden size, I inner size. pass = 4 T (2 x layers x key-value heads x head size + 4 H + 3 I) + 16 V x leaves, for
 T tokens of which `leaves` end a coalition: keys and values of all layers, one layer's activations, and the logits four times. It does not
@@ -302,18 +289,10 @@ What is known of each:
 - **disk**: layers are read from the model's own files on every pass, so a pass costs a reading of the whole model. Experts of a mixture are
   written to a temporary folder first, which goes with the model.
 - **LoRA and IA3** go on a base that is offloaded; DoRA and modules saved along need the base's own weights and are refused there, in one
-  line. On a base that is cut up only plain LoRA can be put. Hashes are those of the whole weights by every way.
-- **Tensor parallelism** uses the plan that transformers has for the architecture. Attention heads and key-value heads must divide by
-  the number of processes, those of baseline LLMs too. A run: `torchrun --nproc-per-node 4 -m interplay track ... --set
-  model.tensor_parallel=true`, or `run` with `checkpoints.folder`. torchrun takes `--n` for an option of its own: write `--set probes.n=10`.
-  All processes go through the same stages; the first alone decides, claims, writes and prints (`interplay.sharing.ranks`), and the
-  folder is one they all see. When one fails or is killed all end, and the same command goes on; above the one line that says why,
-  or below it, torchrun prints a report of its own. Several such runs may share a folder. Not with `--workers`, `--shard`, `--ray`
-  or training. For your own scoring with `load_model` under torchrun, all processes must score the same things in the same order.
+  line. Hashes are those of the whole weights by every way.
 
 Of this, loading, hashing, scoring, adapters and full checkpoints are tested without a GPU: layers on disk and behind accelerate's hooks in
-memory, and two processes over gloo, of which whole runs as well (killed half-way and begun again, too). **No machine with several GPUs was at hand**: that a model spread over them scores as one on one
-GPU is read from the code, not run. NCCL was not run either.
+memory. **No machine with several GPUs was at hand**: that a model spread over them scores as one on one GPU is read from the code, not run.
 """
 
 

@@ -65,8 +65,7 @@ TAIL = """## How a run is cut up
 - **Solving** needs no accelerator and {n} words take under a tenth of a second (docs/benchmarks.md): nothing beside the scores.
 
 A 70B model in float32 does not fit on any single GPU; the rows of several GPUs above say what the arithmetic allows once weights
-are spread over them (tensor parallelism loses some of it to communication, which is in the utilisation only by name, and a
-`device_map` keeps one GPU at work at a time). In bfloat16 the weights take {half:.0f} GB, and its rounding is noise:
+are spread over them (a `device_map` keeps one GPU at work at a time). In bfloat16 the weights take {half:.0f} GB, and its rounding is noise:
 docs/design/scoring.md says what that leaves of an explanation.
 
 """

@@ -74,7 +74,6 @@ def test_verbs():
         "demo",
         "explain",
         "export",
-        "merge",
         "presets",
         "recommend",
         "report",

@@ -55,29 +55,12 @@ def disk_error(error: BaseException) -> str | None:
     return "a file could not be written whole" if writer else None
 
 
-_left: set[Path] = set()
-
-
-@contextlib.contextmanager
-def left_to_another(folder: Path) -> Generator[None]:
-    """Within the block nothing below `folder` is written by this process: another one writes the same there."""
-    _left.add(folder)
-    try:
-        yield
-    finally:
-        _left.discard(folder)
-
-
 @contextlib.contextmanager
 def replacing(path: Path) -> Generator[Path]:
     """A temporary path beside `path`; what is written there takes its place when the block ends without an exception.
 
     Raises InterplayError when the folder cannot be written or the disk is full; an older file at `path` then stays.
     """
-    if any(path.is_relative_to(folder) for folder in _left):
-        with tempfile.TemporaryDirectory() as elsewhere:
-            yield Path(elsewhere) / path.name
-        return
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,18 @@ def test_report_rebuilds_the_same_page(call, made, tmp_path):
     assert contents(made.folder) == before
 
 
+def test_report_opens_the_written_page(call, made, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or tmp_path.joinpath("page.html").exists())
+    done = call("report", made.folder, "--out", tmp_path / "page.html", "--open")
+    assert (done.code, done.err) == (0, "")
+    assert opened == [(tmp_path / "page.html").resolve().as_uri()]
+    monkeypatch.setattr("webbrowser.open", lambda url: False)
+    none = call("report", made.folder, "--open")
+    assert none.code == 2
+    assert "no browser could be opened: open " in none.err
+
+
 def test_report_restores_a_lost_page_and_its_hash(call, made, tmp_path):
     run = shutil.copytree(made.folder, tmp_path / "run")
     (run / "report.html").write_text("an older version's page")

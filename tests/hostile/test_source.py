@@ -27,12 +27,9 @@ NETWORK = {
     "telnetlib",
     "xmlrpc",
 }
-# Where a library of the network may be, and which part of it: the one server, the knock at a Ray cluster whose address the
-# user gave, and quoting, which asks nobody.
-MAY_IMPORT = {
-    ("cli/serve.py", "socketserver"), ("cli/serve.py", "http.server"), ("secrets.py", "urllib.parse"),
-    ("sharing/cluster.py", "socket"),
-}  # fmt: skip
+# Where a library of the network may be, and which part of it: the knock at a Ray cluster whose address the user gave, and
+# quoting, which asks nobody.
+MAY_IMPORT = {("secrets.py", "urllib.parse"), ("sharing/cluster.py", "socket")}
 # Processes of our own: worker processes that run this very command again.
 MAY_START = {"sharing/workers.py"}
 CODE = {"eval", "exec", "compile", "__import__", "execfile"}

@@ -1,10 +1,7 @@
-"""Models larger than a device: spread, offloaded or cut up, they give the scores, the hash and the errors of a plain load."""
+"""Models larger than a device: spread or offloaded, they give the scores, the hash and the errors of a plain load."""
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +10,10 @@ import torch
 from interplay.errors import InterplayError
 from interplay.scoring.checkpoints import Checkpoint, model_at
 from interplay.scoring.models import digest_tensors, load_model, load_weights
-from interplay.scoring.placement import (
-    Placement,
-    input_device,
-    is_cut_up,
-    is_spread,
-    layers_apart,
-    whole_tensors,
-)
+from interplay.scoring.placement import Placement, input_device, is_spread, layers_apart, whole_tensors
 from interplay.scoring.precision import dtype_advice
 from interplay.scoring.score import score_prepared
 
-HERE = Path(__file__).resolve().parent
 WAYS = [
     {"device_map": "auto"},
     {"device_map": "cpu"},
@@ -199,54 +188,23 @@ def test_a_model_that_does_not_name_its_layers_is_refused():
     ("given", "said"),
     [
         ({"device_map": "cuda:0"}, "unknown device_map 'cuda:0': choose one of auto, balanced"),
-        ({"device_map": "auto", "tensor_parallel": True}, "tensor_parallel and device_map 'auto' exclude each other"),
         ({"max_memory": {"cpu": "1GB"}}, "max_memory is read with device_map auto, balanced"),
         ({"device_map": "disk", "max_memory": {"cpu": "1GB"}}, "max_memory is read with device_map auto, balanced"),
         ({"device_map": "auto", "max_memory": {"tpu": "1GB"}}, "max_memory names 'tpu': name a GPU by its number"),
         ({"device_map": "auto", "max_memory": {"0": "much"}}, "max_memory 0: 'much' is no size: write 20GiB"),
         ({"device_map": "auto", "max_memory": {"cpu": -5}}, "max_memory cpu: -5 is no size: write 20GiB"),
-        ({"tensor_parallel": True}, "tensor_parallel needs several processes and there is one"),
     ],
 )
-def test_placements_that_cannot_be_are_refused_in_one_line(tiny_folder, monkeypatch, given, said):
-    monkeypatch.delenv("RANK", raising=False)
+def test_placements_that_cannot_be_are_refused_in_one_line(tiny_folder, given, said):
     with pytest.raises(InterplayError) as caught:
         load_model(str(tiny_folder("llama")), **given)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("world", "config", "said"),
-    [
-        ("3", {}, r"llama has 4 num_attention_heads, which do not divide by 3 processes"),
-        ("4", {}, r"llama has 2 num_key_value_heads, which do not divide by 4 processes"),
-        ("2", {"model_type": "gpt2"}, r"transformers has no tensor-parallel plan for gpt2"),
-    ],
-)
-def test_models_that_cannot_be_cut_up_are_refused(tiny_folder, tmp_path, monkeypatch, world, config, said):
-    folder = tiny_folder("llama")
-    (tmp_path / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | config))
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", world)
-    with pytest.raises(InterplayError, match=said):
-        load_weights(str(tmp_path), tensor_parallel=True)
-    assert not torch.distributed.is_initialized()
-
-
-def test_one_process_of_torchrun_loads_the_whole_model(tiny_folder, loaded, prepared, monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    found = load_model(str(tiny_folder("llama")), tensor_parallel=True)
-    assert found.sha256 == loaded("llama").sha256
-    assert not is_cut_up(found.model)
-    loses_nothing(score_prepared(found.model, prepared), score_prepared(loaded("llama").model, prepared))
-
-
 def test_a_placement_is_kept_with_what_was_loaded(tiny_folder):
     found = load_model(str(tiny_folder("llama")), device_map="auto", max_memory={"cpu": "1GB"})
     assert found.placement == Placement("cpu", "auto", {"cpu": "1GB"})
-    assert not is_cut_up(found.model)
 
 
 # ---- float16 -----------------------------------------------------------------------------------------------------------
@@ -313,94 +271,3 @@ def test_a_lookup_widens_what_it_finds_and_not_the_table():
         found = table(torch.tensor([[3, 999]]))
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, table.weight[[3, 999]].float()[None], rtol=0, atol=0)
-
-
-# ---- tensor parallelism ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def two(tiny_folder, tmp_path_factory):
-    """What each of two processes saw, and the adapter they put on."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    out = tmp_path_factory.mktemp("two")
-    for name, more in (("adapter", {}), ("dora", {"use_dora": True})):
-        torch.manual_seed(3)
-        model = AutoModelForCausalLM.from_pretrained(tiny_folder("llama"))
-        config = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM", **more)
-        wrapped = get_peft_model(model, config)
-        for parameter in wrapped.parameters():
-            if parameter.requires_grad:
-                parameter.data = torch.randn(parameter.shape) * 0.3
-        wrapped.save_pretrained(out / name)
-    environment = os.environ | {
-        "PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "",
-    }  # fmt: skip
-    folders = [*(tiny_folder(kind) for kind in ("llama", "qwen2", "gemma3")), out / "adapter", out / "dora"]
-    done = subprocess.run(
-        [sys.executable, str(HERE / "two_parts.py"), str(out), *map(str, folders)],
-        env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return out, [json.loads((out / f"rank-{rank}.json").read_text()) for rank in range(2)]
-
-
-def alone(loaded, kind, dtype="float32"):
-    sys.path.insert(0, str(HERE))
-    try:
-        import two_parts
-    finally:
-        sys.path.remove(str(HERE))
-    model = loaded(kind, dtype)
-    return model, two_parts.prepared_for(model.tokenizer)
-
-
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma3"])
-def test_two_processes_score_as_one(two, loaded, kind):
-    model, prepared = alone(loaded, kind)
-    expected = score_prepared(model.model, prepared)
-    for found in two[1]:
-        sha256, values, sigma = found[kind]
-        assert sha256 == model.sha256
-        np.testing.assert_allclose(values, expected.values, rtol=0, atol=2e-5)
-        assert 0 < sigma < 2e-5
-        assert found["part"] == [16, 32]  # half of the query heads
-    assert two[1][0][kind] == two[1][1][kind]
-
-
-def test_two_processes_score_16_bit_weights_as_one(two, loaded):
-    model, prepared = alone(loaded, "llama", "float16")
-    expected = score_prepared(model.model, prepared)
-    sha256, values, sigma = two[1][0]["float16"]
-    assert sha256 == model.sha256
-    np.testing.assert_allclose(values, expected.values, rtol=0, atol=10 * expected.noise_sigma)
-    assert sigma == pytest.approx(expected.noise_sigma, rel=1)
-
-
-def test_an_adapter_is_cut_up_with_its_base_and_comes_off_again(two, loaded):
-    out, ranks = two
-    model, prepared = alone(loaded, "llama")
-    with model_at(Checkpoint(1, out / "adapter", "adapter"), model) as wrapped:
-        expected = score_prepared(wrapped, prepared)
-    for found in ranks:
-        np.testing.assert_allclose(found["adapter"][0], expected.values, rtol=0, atol=5e-5)
-        assert found["after"] == found["full"] == found["llama"][1:]
-    assert np.abs(expected.values - np.array(ranks[0]["after"][0])).max() > 0.1
-
-
-def test_an_adapter_that_cannot_be_cut_up_is_refused_in_all_processes(two):
-    for found in two[1]:
-        assert "(DoRA) cannot be put on a base that is cut up by tensor_parallel: only plain LoRA can" in found["dora"]
-
-
-def test_the_first_process_decides_and_the_others_follow(two):
-    first, second = (found["talk"] for found in two[1])
-    assert [first["first"], second["first"]] == [True, False]
-    for heard in (first, second):
-        assert heard["several"] is True
-        assert heard["told"] == [0.25, 2**53 - 1.0]
-        assert heard["decided"] is True
-        assert heard["same"] == ""
-        assert heard["other"].startswith("process 1 has another settings than the first")
-        assert heard["still in step"] == [7.0]

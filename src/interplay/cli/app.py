@@ -12,7 +12,6 @@ from interplay import verbs
 from interplay.cli.card import card
 from interplay.cli.compare import compare
 from interplay.cli.export import export
-from interplay.cli.merge import merge
 from interplay.cli.presets import presets
 from interplay.cli.recommend import recommend
 from interplay.cli.report import report
@@ -38,7 +37,7 @@ Shard = Annotated[
         "--shard",
         metavar="I/N",
         help="Do the I-th of N shares and no more: for job arrays. All N may write to one folder; the last to finish "
-        "finishes the run. Written apart, they are put together by interplay merge.",
+        "finishes the run. Shares written to folders apart: copy these together and run the same command once more.",
     ),
 ]
 Workers = Annotated[
@@ -300,7 +299,6 @@ app.command()(card)
 app.command()(presets)
 app.command()(compare)
 app.command()(export)
-app.command()(merge)
 
 
 def _numbers(text: str | None) -> list[int] | None:

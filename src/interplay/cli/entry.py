@@ -81,6 +81,6 @@ def main() -> None:
     if code == 130:
         verb = sys.argv[1] if len(sys.argv) > 1 else ""
         measures = verb == "recommend" and any(a.startswith("--base") for a in sys.argv)
-        goes_on = measures or verb in ("demo", "run", "track", "merge")
+        goes_on = measures or verb in ("demo", "run", "track")
         stop("stopped" + ("; what is finished stays, the same command goes on from there" if goes_on else ""), 130)
     sys.exit(code if isinstance(code, int) else 0)

@@ -66,6 +66,7 @@ def show_unfinished(left: "Unfinished") -> None:
     """What a share says that is done before the others are."""
     say(
         f"Share {left.share} is done; {left.missing} units or task measurements of other shares are missing. The last share to "
-        "finish writes the report; so does the same command without --shard, or interplay merge for folders written apart."
+        "finish writes the report, and so does the same command without --shard. Shares written to folders apart: copy these "
+        "together first."
     )
     print(f"Run folder: {printable(str(left.folder))}")

@@ -20,7 +20,6 @@ from interplay.runs.states import ModelState
 from interplay.runs.units import FORMAT, Unit, UnitHeader, load_unit, save_unit, unit_path
 from interplay.scoring.noise import REFUSED, noise_share, noise_warning
 from interplay.scoring.score import Prepared, UnitScores, score_prepared, score_together
-from interplay.sharing.ranks import agreed
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def calibrate(
     """`survey` of one model state, kept in `file`."""
     usable = [p for p in probes if p is not None]
     key = sha256_json([FORMAT, sha, [_question(p) for p in usable], settings.effects.tolerance, _scoring(settings)])
-    if (kept := agreed(lambda: kept_json(file, key))) is not None:
+    if (kept := kept_json(file, key)) is not None:
         return Calibration(**kept)
     with model_open() as model:
         found = survey(model, usable, settings)
@@ -138,7 +137,7 @@ def unit_key(condition: Condition, prepared: Prepared, settings: Settings) -> st
 def kept_unit(folder: Path, condition: Condition, index: int, prepared: Prepared, settings: Settings) -> Unit | None:
     """The valid unit of the index-th probe, `prepared`, on disk."""
     path, key = unit_path(folder, condition.name, index), unit_key(condition, prepared, settings)
-    return agreed(lambda: load_unit(path, key))
+    return load_unit(path, key)
 
 
 def measure(folder: Path, model: Any, condition: Condition, settings: Settings) -> list[Unit | None]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
-from interplay.errors import InterplayError
 from interplay.report import write
 from interplay.runs.about import about_run
 from interplay.runs.conditions import Measured, offsets
@@ -21,7 +20,6 @@ from interplay.runs.formats import write_format
 from interplay.runs.identity import claim_data, claim_parts
 from interplay.runs.inputs import Inputs, read_inputs
 from interplay.runs.jobs import Engine, Here
-from interplay.runs.loading import dump_settings
 from interplay.runs.payload import build_payload
 from interplay.runs.progress import Progress
 from interplay.runs.results import write_results
@@ -38,10 +36,8 @@ from interplay.runs.stages import (
 from interplay.runs.summary import Summary, summarise
 from interplay.runs.task_tables import task_frame
 from interplay.runs.tasks import measure_tasks, read_extra
-from interplay.scoring.models import load_tokenizer, resolve
-from interplay.scoring.placement import processes, refuse_uncuttable
+from interplay.scoring.models import load_tokenizer
 from interplay.scoring.score import Prepared
-from interplay.sharing import ranks
 from interplay.sharing.claims import Owner
 from interplay.sharing.jobs import Together
 from interplay.sharing.shares import Share
@@ -86,44 +82,16 @@ def run(
 
     Raises InterplayError for anything the user can mend; what was finished by then stays and is used again.
     """
-    _refuse_parts(settings)
     with _at_work(settings, path, progress or Progress(), None) as context:
         result = _run(context, workers, ray)
         assert isinstance(result, RunResult)
         return result
 
 
-def run_in_step(settings: Settings, path: Path, progress: Progress | None = None) -> RunResult | None:
-    """`run` in each process of torchrun, which hold one model between them; None in those that follow the first.
-
-    Errors as of `run`, raised in one process; the others leave by SystemExit without a word (`interplay.sharing.ranks`).
-    """
-    with ranks.in_step(path, dump_settings(settings)):
-        progress = Progress(quiet=True) if ranks.follows() else progress or Progress()
-        if processes() < 2:
-            progress.say("warning: model.tensor_parallel without torchrun: this process holds the whole model")
-        with _at_work(settings, path, progress, None) as context:
-            result = _run(context)
-            assert not isinstance(result, Unfinished)
-            return result
-
-
 def run_share(settings: Settings, path: Path, share: Share, progress: Progress | None = None) -> RunResult | Unfinished:
     """One of n shares of a run, without waiting for the others; the last of them to finish finishes the run."""
-    _refuse_parts(settings)
     with _at_work(settings, path, progress or Progress(), share) as context:
-        result = _run(context)
-        assert result is not None
-        return result
-
-
-def _refuse_parts(settings: Settings) -> None:
-    """A process that knows nothing of the others would wait for them in its first pass."""
-    if settings.model.tensor_parallel and processes() > 0:
-        raise InterplayError(
-            "model.tensor_parallel under torchrun is for interplay run and track, without --workers, --shard and --ray: "
-            "leave them out, or set it to false"
-        )
+        return _run(context)
 
 
 def help_run(path: Path, progress: Progress | None = None) -> None:
@@ -147,11 +115,11 @@ def _at_work(settings: Settings, path: Path, progress: Progress, share: Share | 
             who = "a helper to finish its part" if owner.is_child() else f"{owner}, which works on {str(path)!r} too"
             progress.say(f"waiting for {who}")
 
-    with ranks.claiming(folder.opened(settings, waiting)) as claims, quiet_libraries():
+    with folder.opened(settings, waiting) as claims, quiet_libraries():
         yield Context(settings, folder, progress, models, Together(claims, share, waiting))
 
 
-def _run(context: Context, workers: int | None = None, ray: str | None = None) -> RunResult | Unfinished | None:
+def _run(context: Context, workers: int | None = None, ray: str | None = None) -> RunResult | Unfinished:
     settings, folder, claims = context.settings, context.folder, context.together.claims
     inputs, tokenizer = _read(context)
     if settings.training is not None:
@@ -177,7 +145,7 @@ def _run(context: Context, workers: int | None = None, ray: str | None = None) -
         assert context.together.share is not None
         return Unfinished(folder.path, context.together.share, missing)
     with claims.alone("results", context.together.waiting):
-        return None if ranks.follows() else _finish(context, inputs, states, extracted, task)
+        return _finish(context, inputs, states, extracted, task)
 
 
 def _read(context: Context) -> tuple[Inputs, Any]:
@@ -187,8 +155,6 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         tokenizer = load_tokenizer(settings.model.name, revision=settings.model.revision)
         for baseline in settings.baseline:  # a misspelt name must not cost a training first
             load_tokenizer(baseline.name, revision=baseline.revision)
-            if context.models.cut_up:
-                refuse_uncuttable(resolve(baseline.name)[0], baseline.revision)
     with context.progress.phase("reading data"):
 
         def ready(sample: Sample, template: PromptTemplate) -> Prepared:
@@ -197,7 +163,6 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         inputs = read_inputs(settings, usable=lambda s: ready(s, settings.template()))
         extra = read_extra(settings, inputs.template)  # a file that is missing must not cost a training first
         prepared = [ready(s, inputs.template) for s in inputs.probes]
-    ranks.same("data", inputs.fingerprint())
     context.notes += inputs.notes
     context.omitted += inputs.omitted
     with context.together.claims.alone("folder", context.together.waiting):

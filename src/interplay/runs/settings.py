@@ -39,9 +39,6 @@ class ModelSettings(_Strict):
         None,
         description="what each device may hold of the weights under device_map: {'0': 60GiB, cpu: 100GiB}; null: what is free",
     )
-    tensor_parallel: bool = Field(
-        False, description="cut each layer up among the processes of torchrun --nproc-per-node 2 -m interplay run ..."
-    )
 
     @field_validator("max_memory", mode="before")
     @classmethod
@@ -56,11 +53,9 @@ class ModelSettings(_Strict):
         if self.device_map in SPREAD and self.device != "auto":
             raise ValueError(f"model.device_map {self.device_map} chooses devices itself: set model.device to auto")
         try:
-            Placement(device_map=self.device_map, max_memory=self.max_memory, tensor_parallel=self.tensor_parallel)
+            Placement(device_map=self.device_map, max_memory=self.max_memory)
         except InterplayError as error:
             raise ValueError(f"model: {error}") from None
-        if self.tensor_parallel and self.device != "auto":
-            raise ValueError("model.tensor_parallel gives each process its own device: set model.device to auto")
         return self
 
 
@@ -319,10 +314,6 @@ class Settings(_Strict):
         if self.training is not None and self.model.device_map is not None:
             raise ValueError(
                 "model.device_map is for scoring: train with your own tools and give checkpoints.folder, or remove it"
-            )
-        if self.training is not None and self.model.tensor_parallel:
-            raise ValueError(
-                "model.tensor_parallel is for scoring: train with your own tools and give checkpoints.folder, or remove it"
             )
         if self.training is not None and not self.data.has_train:
             raise ValueError("training needs data.train: name the rows to train on")

@@ -29,9 +29,7 @@ from interplay.scoring.checkpoints import (
 from interplay.scoring.layouts import find_layout
 from interplay.scoring.models import LoadedModel, load_model, resolve
 from interplay.scoring.noise import NARROW
-from interplay.scoring.placement import processes
 from interplay.scoring.score import Prepared
-from interplay.sharing import ranks
 from interplay.sharing.jobs import Together
 from interplay.training.methods import load_for_training, method_notes
 from interplay.training.sft import SftPlan, finetune, settle, tokenise
@@ -83,13 +81,7 @@ def models_of(settings: Settings) -> Models:
     """Where the models of a run are loaded, and how."""
     model = settings.model
     main = Source(model.name, model.revision, model.dtype)
-    return Models(
-        choose_device(model.device),
-        main,
-        device_map=model.device_map,
-        max_memory=model.max_memory,
-        tensor_parallel=model.tensor_parallel and processes() > 0,
-    )
+    return Models(choose_device(model.device), main, device_map=model.device_map, max_memory=model.max_memory)
 
 
 def train(context: Context, inputs: Inputs, tokenizer) -> None:
@@ -154,7 +146,6 @@ def find_states(context: Context) -> States:
     outside = settings.checkpoints.folder
     layout = find_layout(Path(outside) if outside else context.folder.checkpoints, settings.schedule())
     checkpoints = layout.checkpoints
-    ranks.same("folder of checkpoints", str([(c.step, c.kind) for c in checkpoints]))
     for line in layout.notes if outside else ():
         note(context, line)
     step = settings.dynamics.reference

@@ -36,7 +36,7 @@ class Models:
     """Opens model states on one device. A base is loaded when it is first needed.
 
     Args:
-        placement: `device_map`, `max_memory` and `tensor_parallel` of `load_model`, for every base.
+        placement: `device_map` and `max_memory` of `load_model`, for every base.
         main: the model a run is about, kept once it is loaded. Of all others (a baseline LLM, the main one in a second
             precision) one at a time is in memory beside it.
     """
@@ -44,11 +44,6 @@ class Models:
     def __init__(self, device: str, main: Source, **placement: Any) -> None:
         self.device, self.main, self.placement = device, main, placement
         self._loaded: dict[Source, LoadedModel] = {}
-
-    @property
-    def cut_up(self) -> bool:
-        """Whether every model is cut up among the processes of torchrun."""
-        return bool(self.placement.get("tensor_parallel"))
 
     def base(self, source: Source) -> LoadedModel:
         """The whole model of a source."""

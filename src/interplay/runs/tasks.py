@@ -25,7 +25,6 @@ from interplay.runs.settings import Settings
 from interplay.runs.stages import Context, States, note
 from interplay.scoring.checkpoints import Checkpoint
 from interplay.sharing.jobs import work_off
-from interplay.sharing.ranks import agreed
 from interplay.task.drift import BaseDistributions, Divergence, Windows, retention_windows, score_windows
 from interplay.task.generation import decoded, exact_match, greedy, rouge_l, stop_ids
 from interplay.task.labels import EvalSet, RowScores, prepare_eval, score_eval
@@ -208,8 +207,8 @@ class _Stage:
         key = sha256_json([*weights, self.states.hashes[self.base.step], self.asked.key])
         answers_key = sha256_json([*weights, self.asked.answers_key])
         files = folder / f"{step_name(c.step)}.json", folder / f"answers-{c.step:06d}.json"
-        said = agreed(lambda: kept_json(files[0], key)) if self.asked.any_rows else {}
-        answers = agreed(lambda: kept_json(files[1], answers_key)) if self.asked.generated else {}
+        said = kept_json(files[0], key) if self.asked.any_rows else {}
+        answers = kept_json(files[1], answers_key) if self.asked.generated else {}
         return _Place(files[0], key, said), _Place(files[1], answers_key, answers)
 
     def kept(self, c: Checkpoint) -> TaskRows | None:

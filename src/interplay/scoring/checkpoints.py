@@ -21,14 +21,7 @@ from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.scoring.layouts import Checkpoint, classify, find_checkpoints, weight_files
 from interplay.scoring.models import LoadedModel, digest_tensors, load_placed, resolve
-from interplay.scoring.placement import (
-    Placement,
-    adapter_joins,
-    gradients_restored,
-    input_device,
-    refuse_uncut,
-    without_map,
-)
+from interplay.scoring.placement import Placement, adapter_joins, gradients_restored, input_device, without_map
 from interplay.secrets import redact
 
 __all__ = [
@@ -153,7 +146,6 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
     if checkpoint.path is None:
         yield base.model
     elif checkpoint.kind == "adapter":
-        refuse_uncut(base.model, _adapter_config(checkpoint.path), checkpoint.path)
         with gradients_restored(base.model), _restored(base.model):
             with without_map(base.model):
                 wrapped = _with_adapter(checkpoint.path, base)
@@ -161,7 +153,7 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
             yield wrapped
     else:
         placement = base.placement
-        if placement is None or placement.alone:  # where the base is now, whoever has moved it since
+        if placement is None or placement.device_map is None:  # where the base is now, whoever has moved it since
             placement = Placement(str(input_device(base.model)))
         model = load_placed(str(checkpoint.path), placement, dtype=dtype)
         _same_shape(model, base, checkpoint.path)

@@ -173,7 +173,6 @@ def load_model(
     revision: str | None = None,
     device_map: str | None = None,
     max_memory: Mapping[str | int, str | int] | None = None,
-    tensor_parallel: bool = False,
 ) -> LoadedModel:
     """Load a causal LM and its tokenizer for scoring.
 
@@ -186,14 +185,12 @@ def load_model(
             GPUs, then memory, then disk (transformers' own); cpu and disk keep the layers there and fetch one at a time.
         max_memory: what each device may hold of the weights, `{0: "60GiB", "cpu": "100GiB"}`; devices that are not named hold
             nothing. Leave room for a pass (docs/scale.md).
-        tensor_parallel: cut each layer up among the processes of torchrun; all of them must then score the same
-            things in the same order.
 
     Raises:
         InterplayError: nothing there, not a causal LM, missing weights, pickled weights only, an adapter, unknown dtype; a
             placement that contradicts itself or that the model has no plan for.
     """
-    placement = Placement(device, device_map, max_memory, tensor_parallel)
+    placement = Placement(device, device_map, max_memory)
     model = load_placed(name, placement, dtype=dtype, revision=revision)
     tokenizer = load_tokenizer(name, revision=revision)
     return LoadedModel(model, tokenizer, name, digest_tensors(whole_tensors(model)), placement)
@@ -207,10 +204,9 @@ def load_weights(
     revision: str | None = None,
     device_map: str | None = None,
     max_memory: Mapping[str | int, str | int] | None = None,
-    tensor_parallel: bool = False,
 ) -> Any:
     """The model alone, in evaluation mode; arguments and errors as in `load_model`."""
-    placement = Placement(device, device_map, max_memory, tensor_parallel)
+    placement = Placement(device, device_map, max_memory)
     return load_placed(name, placement, dtype=dtype, revision=revision)
 
 

@@ -1,8 +1,7 @@
-"""Where the weights of a model lie: on one device, spread over several, offloaded to memory or disk, or cut up among processes.
+"""Where the weights of a model lie: on one device, spread over several, or offloaded to memory or disk.
 
-transformers and accelerate do all of it (`device_map`, tensor-parallel plans); this module says what they are asked for, and
-what scoring must know afterwards: on which device ids go in, and what the real bytes of a weight are. It is not about talk
-between processes (`parallel.py`) and loads nothing itself (`models.py`).
+transformers and accelerate do all of it (`device_map`); this module says what they are asked for, and what scoring must know
+afterwards: on which device ids go in, and what the real bytes of a weight are. It loads nothing itself (`models.py`).
 """
 
 import contextlib
@@ -37,10 +36,9 @@ _SIZE = re.compile(r"[0-9]+(\.[0-9]+)?[KMG]i?B")  # as accelerate reads them, wh
 class Placement:
     """How a model is laid out.
 
-    device          where all of it goes; of the maps `cpu` and `disk` where it is computed, the others choose by themselves
-    device_map      one of `DEVICE_MAPS`, or None: everything on `device`
-    max_memory      bytes a device may hold ("20GiB" or a number) by GPU number or "cpu"; what fits nowhere stays on disk
-    tensor_parallel cut each layer up among the processes of torchrun
+    device      where all of it goes; of the maps `cpu` and `disk` where it is computed, the others choose by themselves
+    device_map  one of `DEVICE_MAPS`, or None: everything on `device`
+    max_memory  bytes a device may hold ("20GiB" or a number) by GPU number or "cpu"; what fits nowhere stays on disk
 
     >>> Placement(device_map="auto", max_memory={"0": "20GiB", "cpu": "60GiB"}).limits()
     {0: '20GiB', 'cpu': '60GiB'}
@@ -53,24 +51,13 @@ class Placement:
     device: str = "cpu"
     device_map: str | None = None
     max_memory: Mapping[Any, str | int] | None = None  # Any: a Mapping of str is none of str | int
-    tensor_parallel: bool = False
 
     def __post_init__(self) -> None:
         if self.device_map is not None and self.device_map not in DEVICE_MAPS:
             raise InterplayError(f"unknown device_map {self.device_map!r}: choose one of {', '.join(DEVICE_MAPS)}")
-        if self.tensor_parallel and self.device_map is not None:
-            raise InterplayError(
-                f"tensor_parallel and device_map {self.device_map!r} exclude each other: tensor_parallel gives each process "
-                "its own device; remove one"
-            )
         if self.max_memory is not None and self.device_map not in SPREAD:
             raise InterplayError(f"max_memory is read with device_map {', '.join(SPREAD)} only: set one, or remove it")
         self.limits()
-
-    @property
-    def alone(self) -> bool:
-        """Whether the whole model lies on one device of this process."""
-        return self.device_map is None and not self.tensor_parallel
 
     def limits(self) -> dict[str | int, str | int] | None:
         """`max_memory` as accelerate takes it: GPUs by number. InterplayError for what is no device or no size."""
@@ -88,8 +75,6 @@ class Placement:
 
     def options(self, source: str, revision: str | None) -> dict[str, Any]:
         """What `from_pretrained` is told beside the name, the dtype and what is refused."""
-        if self.tensor_parallel:
-            return _cut_up(source, revision)
         if self.device_map is None:
             return {}
         limits = self.limits()
@@ -105,7 +90,7 @@ class Placement:
 
     def settle(self, model: Any, options: Mapping[str, Any]) -> None:
         """Put the loaded model where it belongs, if it is not there, and see to what was made for its sake."""
-        if self.device_map is None and not is_cut_up(model):  # torchrun may have started one process only
+        if self.device_map is None:
             model.to(self.device)
         if (folder := options.get("offload_folder")) is not None:
             if os.listdir(folder):
@@ -157,10 +142,7 @@ def input_device(model: Any) -> "torch.device":
 
 
 def whole_tensors(model: Any) -> "Iterator[tuple[str, torch.Tensor]]":
-    """Names and real tensors of a model in the order of the names, one in memory at a time where they are offloaded or cut up.
-
-    Of a model that is cut up among processes, all of them must go through it together.
-    """
+    """Names and real tensors of a model in the order of the names, one in memory at a time where they are offloaded."""
     state = model.state_dict()
     for name in sorted(state):
         tensor = state[name]
@@ -168,8 +150,6 @@ def whole_tensors(model: Any) -> "Iterator[tuple[str, torch.Tensor]]":
             from transformers.integrations.accelerate import load_offloaded_parameter
 
             tensor = load_offloaded_parameter(model, name)
-        elif hasattr(tensor, "full_tensor"):  # a DTensor
-            tensor = tensor.full_tensor()
         yield name, tensor
 
 
@@ -228,35 +208,6 @@ def adapter_joins(wrapped: Any, path: Path) -> None:
         )
 
 
-def refuse_uncut(model: Any, config: Mapping[str, Any], path: Path) -> None:
-    """InterplayError for adapters that peft cannot cut up along with their base: all but LoRA without DoRA and whole modules.
-
-    They would fail later, or wait for another process for ever.
-    """
-    if not is_cut_up(model):
-        return
-    odd = {
-        str(config.get("peft_type")): config.get("peft_type") != "LORA",
-        "DoRA": config.get("use_dora"),
-        "modules saved along": config.get("modules_to_save"),
-    }
-    if named := [what for what, there in odd.items() if there]:
-        raise InterplayError(
-            f"the adapter in {path} ({named[0]}) cannot be put on a base that is cut up by tensor_parallel: only plain LoRA "
-            "can; use device_map, or merge it and give the whole model as a checkpoint"
-        )
-
-
-def is_cut_up(model: Any) -> bool:
-    """Whether this process holds parts of the weights only (tensor parallelism).
-
-    >>> import torch
-    >>> is_cut_up(torch.nn.Linear(2, 2))
-    False
-    """
-    return any(hasattr(p, "full_tensor") for p in model.parameters())
-
-
 # ---- device maps of our own ------------------------------------------------------------------------------------------
 
 
@@ -299,53 +250,3 @@ def layers_apart(model: Any, layers: str, rest: str) -> dict[str, str]:
             holds_blocks = not owner or any(block.startswith(f"{owner}.") for block in blocks)
             found[name if holds_blocks else owner] = rest
     return found
-
-
-# ---- tensor parallelism ----------------------------------------------------------------------------------------------
-
-
-def processes() -> int:
-    """How many processes torchrun, or whoever started this one, has started; 0 where nobody did."""
-    import torch.distributed as dist
-
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_world_size()
-    return int(os.environ.get("WORLD_SIZE") or 0) if "RANK" in os.environ else 0
-
-
-def _cut_up(source: str, revision: str | None) -> dict[str, Any]:
-    """Options for transformers' own tensor-parallel plan; InterplayError where the model or the processes do not allow it."""
-    refuse_uncuttable(source, revision)
-    from transformers.distributed import DistributedConfig
-
-    return {"distributed_config": DistributedConfig(tp_size=processes())}
-
-
-def refuse_uncuttable(source: str, revision: str | None = None) -> None:
-    """InterplayError where a model cannot be cut up among the processes there are; its config alone is read."""
-    world = processes()
-    if not world:
-        raise InterplayError(
-            "tensor_parallel needs several processes and there is one: start it with "
-            "torchrun --nproc-per-node 2 -m interplay ..., or use device_map"
-        )
-    try:
-        from transformers.distributed import DistributedConfig  # noqa: F401
-    except ImportError as error:
-        raise InterplayError(
-            "tensor_parallel needs transformers 5.17 or newer: update it, or use device_map"
-        ) from error
-    from transformers import AutoConfig
-
-    config: Any = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False).get_text_config()
-    if not getattr(config, "base_model_tp_plan", None):
-        raise InterplayError(
-            f"transformers has no tensor-parallel plan for {config.model_type}: use device_map to spread it over devices"
-        )
-    for field in ("num_attention_heads", "num_key_value_heads"):
-        heads = getattr(config, field, None) or 0
-        if heads % world:
-            raise InterplayError(
-                f"{config.model_type} has {heads} {field}, which do not divide by {world} processes: use a number that "
-                "divides them, or device_map"
-            )

@@ -3,6 +3,5 @@
 claims    files that say which process works on what, and how a dead one is told from a slow one
 shares    `--shard i/n`: which of a list of jobs is whose
 workers   `--workers k`: more processes on this machine
-ranks     `torchrun` and `model.tensor_parallel`: processes that hold one model between them
 cluster   `--ray ADDRESS`: actors on a Ray cluster
 """
