@@ -313,14 +313,9 @@ def _report(data: bytes, folder: Path) -> None:
 
 def _recommend(data: bytes, folder: Path) -> None:
     from interplay.cli.recommend import answer_lines
-    from interplay.runs.existing import kept_checkpoints, recommend_kept
-    from interplay.runs.files import read_json
-    from interplay.runs.folder import RunFolder
+    from interplay.runfolder import Run
 
-    run = RunFolder(damaged("run", data, folder))
-    run.settings()
-    recorded = read_json(run.path / "recommendation.json")
-    answer_lines(recommend_kept(run, recorded, kept_checkpoints(run)))
+    answer_lines(Run(damaged("run", data, folder)).recommendation.to_dict())
 
 
 def _compare(data: bytes, folder: Path) -> None:
@@ -335,9 +330,9 @@ def _compare(data: bytes, folder: Path) -> None:
 
 def _card(data: bytes, folder: Path) -> None:
     from interplay.runs.card import insert, section
-    from interplay.runs.folder import RunFolder
+    from interplay.runs.reader import RunReader
 
-    text = section(RunFolder(damaged("run", data, folder)))
+    text = section(RunReader(damaged("run", data, folder)))
     assert insert(b"# Mine\n", text).startswith(b"# Mine\n")
 
 
@@ -351,8 +346,9 @@ def _card_text(data: bytes, folder: Path) -> None:
 
 def _export(data: bytes, folder: Path) -> None:
     from interplay.runs.export import export_run
+    from interplay.runs.reader import RunReader
 
-    export_run(damaged("run", data, folder), folder / "out", (), ("csv",))
+    export_run(RunReader(damaged("run", data, folder)), folder / "out", (), ("csv",))
 
 
 # Damages that are worth starting from: file, kind of damage, and what it is told. See `damage.damage_folder`.

@@ -98,6 +98,8 @@ def synthetic_run(
         "provisional": True,
         "evidence": [{"name": "cancelled_per_sd", "step": 2, "value": 1.0, "lo": 0.5, "hi": 1.5}],
         "rivals": {"last": 4},
+        "denoised": None,
+        "stop_step": None,
     }
     write_json(folder / "recommendation.json", verdict)
     write_json(folder / "report.json", {"version": interplay.__version__})

@@ -14,15 +14,22 @@ _WHERE = {
     "InterplayError": "interplay.errors",
     "Interactions": "interplay.effects",
     "Row": "interplay.data.rows",
+    "Run": "interplay.runfolder",
     "Sample": "interplay.data.rows",
     "Scores": "interplay.scoring",
     "Trajectory": "interplay.dynamics",
     "explain": "interplay.explanation.explain",
+    "card": "interplay.verbs",
+    "compare": "interplay.verbs",
+    "export": "interplay.verbs",
     "extract": "interplay.effects",
     "load_model": "interplay.scoring",
     "make_sample": "interplay.data.samples",
+    "recommend": "interplay.verbs",
+    "run": "interplay.verbs",
     "score": "interplay.scoring",
     "score_answers": "interplay.scoring",
+    "track": "interplay.verbs",
     "trajectory": "interplay.dynamics",
 }
 __all__ = [
@@ -31,16 +38,23 @@ __all__ = [
     "Interactions",
     "InterplayError",
     "Row",
+    "Run",
     "Sample",
     "Scores",
     "Trajectory",
     "__version__",
     "explain",
+    "card",
+    "compare",
+    "export",
     "extract",
     "load_model",
     "make_sample",
+    "recommend",
+    "run",
     "score",
     "score_answers",
+    "track",
     "trajectory",
 ]
 
@@ -53,6 +67,8 @@ if TYPE_CHECKING:
     from interplay.explanation.explain import explain
     from interplay.explanation.result import Change, Explanation
     from interplay.scoring import Scores, load_model, score, score_answers
+    from interplay.runfolder import Run
+    from interplay.verbs import card, compare, export, recommend, run, track
 
 
 def __getattr__(name: str):

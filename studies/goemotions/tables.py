@@ -3,19 +3,16 @@
 Every claim is a difference between a figure and its null, probe by probe, with a 95 % percentile bootstrap over probes.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from interplay import Run
+
 RUNS = ("lora-s0", "lora-s1", "full-s0", "full-s1", "lora-distinct")
 RESAMPLES = 4000
-
-
-def read(folder: Path, name: str) -> pd.DataFrame:
-    return pd.read_parquet(folder / f"{name}.parquet")
 
 
 def number(x: float, digits: int = 3) -> str:
@@ -32,9 +29,9 @@ def curve(frame: pd.DataFrame, measure: str, name: str = "all", reading: str = "
     return chosen[chosen["reading"] == reading].set_index("step")
 
 
-def course(folder: Path) -> str:
+def course(run: Run) -> str:
     """One row a checkpoint: the task, and the interactions of the main reading."""
-    track, task = read(folder, "trajectory"), read(folder, "task").set_index("step")
+    track, task = run.table("trajectory"), run.table("task").set_index("step")
     rows = []
     for step, t in task.iterrows():
 
@@ -88,15 +85,15 @@ def against_null(samples: pd.DataFrame, measure: str, name: str, step: int) -> t
     return float(chosen["value"].mean()), float(difference.mean()), float(lo), float(hi), len(difference)
 
 
-def claims(folder: Path) -> str:
+def claims(run: Run) -> str:
     """rho, gamma, sufficiency of preserved, removed and emerged against their nulls, early and at the end, from both references."""
-    about = json.loads((folder / "controls.json").read_text())
+    about = run.json("controls.json")
     second = about["second_reference"]
-    main = read(folder, "trajectory_samples")
+    main = run.table("trajectory_samples")
     steps = sorted(main["step"].unique())
     sources = [("0", main, [second, steps[-1]])]
     if second is not None:
-        views = read(folder, "views_samples")
+        views = run.table("views_samples")
         later = [s for s in steps if s > second]
         sources.append((str(second), views[views["view"] == f"reference-{second}"], [later[0], steps[-1]]))
     rows = []
@@ -118,9 +115,9 @@ def claims(folder: Path) -> str:
     return table(["reference", "step", "set", "rho", "gamma", "sufficiency (nats)"], rows)
 
 
-def multiples(folder: Path) -> str:
+def multiples(run: Run) -> str:
     """Removed and emerged as multiples of each churn floor."""
-    frame = read(folder, "multiples")
+    frame = run.table("multiples")
     frame = frame[(frame["reading"] == "paper") & (frame["measure"].isin(["count_share", "strength_share"]))]
     rows = []
     for (reference, floor), part in frame.groupby(["reference", "floor"], sort=False):
@@ -136,11 +133,11 @@ def multiples(folder: Path) -> str:
     return table(head, rows)
 
 
-def views(folder: Path) -> str:
+def views(run: Run) -> str:
     """The key figures at the last step under every view."""
-    about = json.loads((folder / "controls.json").read_text())
-    main, others = read(folder, "trajectory"), read(folder, "views")
-    verdict = json.loads((folder / "recommendation.json").read_text())
+    about = run.json("controls.json")
+    main, others = run.table("trajectory"), run.table("views")
+    verdict = run.recorded
     last = main["step"].max()
     rows = []
     listed = [("main", main, verdict["step"])]
@@ -179,8 +176,8 @@ def views(folder: Path) -> str:
     return table(head, rows)
 
 
-def correlations(folder: Path) -> str:
-    frame = read(folder, "correlations")
+def correlations(run: Run) -> str:
+    frame = run.table("correlations")
     measures = ["l1", "l1_per_sd", "cancelled_per_sd", "walsh_high", "mean_order all", "rho all", "emerged strength"]
     tasks = ["eval_loss", "accuracy", "macro_f1", "ood_accuracy", "kl_base", "retention_ppl"]
     rows = []
@@ -204,16 +201,16 @@ def correlations(folder: Path) -> str:
 
 def main(root: Path) -> None:
     for name in RUNS:
-        folder = root / name
-        if not (folder / "manifest.json").exists():
+        run = Run(root / name)
+        if not run.finished:
             print(f"({name}: not finished)\n")
             continue
-        print(f"### {name}\n\n{course(folder)}\n")
-        print(f"{claims(folder)}\n")
-        print(f"{multiples(folder)}\n")
-        print(f"{views(folder)}\n")
-        print(f"{correlations(folder)}\n")
-        baselines = read(folder, "baselines")
+        print(f"### {name}\n\n{course(run)}\n")
+        print(f"{claims(run)}\n")
+        print(f"{multiples(run)}\n")
+        print(f"{views(run)}\n")
+        print(f"{correlations(run)}\n")
+        baselines = run.table("baselines")
         rows = []
         for baseline, part in baselines.groupby("baseline", sort=False):
             for which in ("preserved", "removed", "emerged"):

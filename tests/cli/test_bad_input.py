@@ -215,7 +215,7 @@ def failing(monkeypatch, made):
             raise error
 
         monkeypatch.setattr(files, "read_json", refuse)
-        monkeypatch.setattr("interplay.runs.payload.read_json", refuse)
+        monkeypatch.setattr("interplay.runs.reader.read_json", refuse)
         return ["recommend", made.folder]
 
     return fail

@@ -15,7 +15,7 @@ from synthetic_runs import NASTY, synthetic_run
 import interplay
 from interplay.errors import InterplayError
 from interplay.runs.card import BEGIN, END, inert, insert, section
-from interplay.runs.folder import RunFolder
+from interplay.runs.reader import RunReader
 
 ODD = (
     "a|b | c",
@@ -120,10 +120,10 @@ def test_long_strings_are_cut():
 
 @pytest.mark.parametrize("odd", ODD)
 def test_a_hostile_run_has_the_section_of_a_plain_one(odd, tmp_path):
-    plain = section(RunFolder(synthetic_run(tmp_path / "plain")))
+    plain = section(RunReader(synthetic_run(tmp_path / "plain")))
     run = synthetic_run(tmp_path / "run", words=(odd.replace("\ud800", ""), NASTY, "joy"))
     poison(run, odd)
-    hostile = section(RunFolder(run))
+    hostile = section(RunReader(run))
     assert shape(hostile) == shape(plain)
     page = Page(hostile)
     assert page.tags == []
@@ -153,7 +153,7 @@ def poison(run, odd: str) -> None:
 
 def test_the_section_says_what_the_run_is(tmp_path):
     run = synthetic_run(tmp_path / "run", method="dora")
-    text = section(RunFolder(run))
+    text = section(RunReader(run))
     for said in (
         "- **Model:** tiny",
         "- **Method:** DoRA r = 8, learning rate 0.0001, 4 steps of 2 rows",
@@ -177,7 +177,7 @@ def test_the_table_is_that_of_the_trajectory(tmp_path):
     from interplay.dynamics import Trajectory
 
     run = synthetic_run(tmp_path / "run")
-    head, _, *body = rows(section(RunFolder(run)))
+    head, _, *body = rows(section(RunReader(run)))
     assert head == [
         "step", "eval loss", "accuracy", "removed (floor)", "preserved (floor)", "emerged (floor)", "rho (null)", "L1/sd"
     ]  # fmt: skip
@@ -207,7 +207,7 @@ def test_what_was_not_measured_has_no_column(tmp_path):
     )
     effects = np.random.default_rng(0).normal(size=(2, 2, 4)) * [[1, 1, 1, 1], [0, 0, 0, 1]]
     trajectory([0, 4], [effects], [np.ones((2, 4))], ["a"], draws=5, resamples=5).save(run)
-    text = section(RunFolder(run))
+    text = section(RunReader(run))
     head, _, *body = rows(text)
     assert head == ["step", "removed", "preserved", "emerged", "rho (null)", "L1/sd"]
     assert body[0][-1] == "–", "scores that do not vary have no spread to measure by"
@@ -224,7 +224,7 @@ def test_what_was_not_measured_has_no_column(tmp_path):
     ],
 )
 def test_the_basis_is_said(basis, said, tmp_path):
-    assert said in section(RunFolder(synthetic_run(tmp_path / "run", basis=basis)))
+    assert said in section(RunReader(synthetic_run(tmp_path / "run", basis=basis)))
 
 
 def test_no_path_of_this_machine(tmp_path, call, made):

@@ -9,7 +9,7 @@ from synthetic_runs import STEPS, synthetic_run
 from tiny_job import PROBES, TEMPLATE, labelled, write_rows
 
 from interplay.cli.recommend import answer_lines
-from interplay.runs.folder import RunFolder
+from interplay.runs.reader import RunReader
 
 
 def refused(done, says: str) -> None:
@@ -236,7 +236,7 @@ def test_interrupted_it_says_that_it_goes_on(place, call, tiny_folder, monkeypat
 
 def test_kept_checkpoints_of_a_sharded_model(run):
     """One shard missing is a checkpoint missing."""
-    from interplay.runs.existing import kept_checkpoints
+    from interplay.runs.saved import saved_checkpoints
 
     whole = run / "checkpoints" / "checkpoint-4"
     shutil.rmtree(whole)
@@ -247,7 +247,7 @@ def test_kept_checkpoints_of_a_sharded_model(run):
     (whole / "model.safetensors.index.json").write_text(json.dumps(index))
     for name in names:
         shutil.copy(run / "checkpoints" / "checkpoint-1" / "adapter_model.safetensors", whole / name)
-    assert kept_checkpoints(RunFolder(run)).gone == ()
+    assert saved_checkpoints(RunReader(run)).gone == ()
     (whole / names[1]).unlink()
-    kept = kept_checkpoints(RunFolder(run))
+    kept = saved_checkpoints(RunReader(run))
     assert (kept.gone, sorted(kept.paths)) == ((4,), [1, 2])

@@ -7,8 +7,14 @@ import shutil
 import pytest
 from tiny_job import PROBES, TEMPLATE, contents, labelled, write_rows
 
+<<<<<<< HEAD
 from interplay.cli.show import SETS, printable, table_lines
 from interplay.explanation.text import scored_name
+=======
+from interplay.cli.explain import scored_name
+from interplay.cli.show import printable
+from interplay.runs.summary import SETS, Summary
+>>>>>>> runobj
 
 
 def test_report_rebuilds_the_same_page(call, made, tmp_path):
@@ -96,7 +102,7 @@ def row(step, scale=1.0, **more):
 
 def test_table_fits_80_columns_at_the_size_of_the_paper():
     rows = [row(0, 0.0), row(1000, 95.4, eval_loss=1.234, accuracy=0.5), row(12000, 64.1, eval_loss=12.5, accuracy=1.0)]
-    lines = table_lines(rows, {f"{s} {m}": 123.4 for s in SETS for m in ("count", "strength")})
+    lines = Summary(rows, {f"{s} {m}": 123.4 for s in SETS for m in ("count", "strength")}).lines()
     assert max(map(len, lines)) <= 80
     assert len({len(line) for line in lines[1:]}) == 1, "columns are aligned"
     assert lines[-1].split()[0] == "floor"
@@ -104,7 +110,7 @@ def test_table_fits_80_columns_at_the_size_of_the_paper():
 
 
 def test_table_without_floor_or_metrics():
-    lines = table_lines([row(0), row(5, eval_loss=float("nan"), accuracy=None)], None)
+    lines = Summary([row(0), row(5, eval_loss=float("nan"), accuracy=None)], None).lines()
     assert len(lines) == 4
     assert lines[-1].split()[-2:] == ["–", "–"]
 

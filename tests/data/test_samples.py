@@ -37,7 +37,7 @@ def test_make_sample_from_text():
 
 def test_make_sample_from_row():
     row = row_of(1, 12)
-    assert make_sample(row).n == 10
+    assert make_sample(row).n == 8
     assert make_sample(row, n=4, seed=3) == make_sample(row, n=4, seed=3)
     assert make_sample(row, "y").row.target == "y"
     assert make_sample(row).row is row
@@ -96,15 +96,15 @@ def test_labels_take_turns():
 
 def test_rows_with_enough_words_come_first():
     rows = [row_of(i, 12) for i in range(3)] + [row_of(i, 9) for i in range(3, 6)] + [row_of(i, 5) for i in range(6, 9)]
-    assert [sample.n for sample in choose_samples(rows, 3).samples] == [10, 10, 10]
-    chosen = choose_samples(rows, 5)
+    assert [sample.n for sample in choose_samples(rows, 3, n=10).samples] == [10, 10, 10]
+    chosen = choose_samples(rows, 5, n=10)
     # the number in the text is one digit, so no word: 12, 9 or 5 candidates
     assert [sample.n for sample in chosen.samples] == [10, 10, 10, 9, 9]
     assert chosen.notes == ("2 of 5 samples have fewer than 10 words",)
     assert sorted(skip.reason for skip in chosen.skipped) == ["5 candidate words where 10 are asked for"] * 3 + [
         "9 candidate words where 10 are asked for"
     ]
-    chosen = choose_samples(rows, 20)
+    chosen = choose_samples(rows, 20, n=10)
     assert len(chosen.samples) == 9
     assert chosen.notes[1] == "20 samples were asked for and 9 could be found"
 

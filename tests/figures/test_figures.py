@@ -16,10 +16,11 @@ from synthetic_runs import STEPS, synthetic_run
 
 from interplay.errors import InterplayError
 from interplay.figures import curves, require
-from interplay.figures.catalogue import Tables, figures_of
+from interplay.figures.catalogue import figures_of
 from interplay.figures.style import panels, save, steps_axis, styled
-from interplay.runs.export import _figures, read_run_tables
+from interplay.runs.export import draw_figures, figure_tables
 from interplay.runs.export_tables import FIGURES
+from interplay.runs.reader import RunReader
 
 PLAIN = {
     "evolution-orders", "evolution-count", "evolution-strength", "rho", "gamma", "sufficiency", "contribution", "mean-order",
@@ -30,14 +31,14 @@ WITH_CONTROLS = PLAIN | {"churn-multiples", "churn-floors", "views", "gamma-base
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return read_run_tables(synthetic_run(tmp_path_factory.mktemp("run") / "run", controls=True))
+    return RunReader(synthetic_run(tmp_path_factory.mktemp("run") / "run", controls=True))
 
 
 @pytest.fixture(scope="module")
 def written(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
     before = dict(matplotlib.rcParams)
-    names, absent = _figures(run, folder, ("svg",))
+    names, absent = draw_figures(run, folder, ("svg",))
     assert dict(matplotlib.rcParams) == before
     return folder, names, absent
 
@@ -47,15 +48,9 @@ def test_every_figure_is_there(written, tmp_path):
     assert set(names) == WITH_CONTROLS == set(FIGURES)  # the README of an export says what each is
     assert absent == []
     assert {path.name for path in folder.iterdir()} == {f"{name}.svg" for name in WITH_CONTROLS}
-    bare = read_run_tables(synthetic_run(tmp_path / "bare"))
-    tables = _tables(bare)
+    bare = RunReader(synthetic_run(tmp_path / "bare"))
+    tables = figure_tables(bare)
     assert {name for name, _ in figures_of(tables)} == PLAIN
-
-
-def _tables(run, **more):
-    track = run.trajectory
-    units = run.units[~run.units["condition"].str.contains("rephrased")]
-    return Tables(track.steps, track.reference, run.ratio, track.summary, units, run.task, run.more, **more)
 
 
 def test_text_is_text_and_nothing_is_dated(written):
@@ -116,7 +111,7 @@ def test_what_is_drawn_is_what_the_table_holds(run):
 
 
 def test_matching_quotes_the_largest_difference(run):
-    found = dict(figures_of(_tables(run)))
+    found = dict(figures_of(figure_tables(run)))
     with styled():
         figure = found["matching"]()
     said = figure.axes[0].texts[0].get_text()

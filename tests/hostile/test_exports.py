@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from synthetic_runs import synthetic_run
 
 from interplay.runs.export import export_run
 from interplay.runs.export_tables import Exported, csv_bytes, harmless, readme
-from interplay.runs.folder import RunFolder
+from interplay.runs.reader import RunReader
 
 FORMULA = re.compile("[\\s\u200b-\u200d\u2060\ufeff]*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
 
@@ -26,7 +27,7 @@ FORMULA = re.compile("[\\s\u200b-\u200d\u2060\ufeff]*[=+\\-@\uff1d\uff0b\uff0d\u
 @pytest.fixture(scope="module")
 def exported(hostile, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("exported") / "out"
-    export_run(hostile, out, (), ("csv", "parquet"))
+    export_run(RunReader(hostile), out, (), ("csv", "parquet"))
     return out
 
 
@@ -94,7 +95,7 @@ def test_parquet_holds_text_as_it_is(exported):
 
 def test_an_export_has_no_file_named_by_data(exported, hostile, tmp_path):
     plain = synthetic_run(tmp_path / "plain", probes=3, controls=True)
-    export_run(plain, tmp_path / "out", (), ("csv", "parquet"))
+    export_run(RunReader(plain), tmp_path / "out", (), ("csv", "parquet"))
     names = sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*"))
     assert sorted(path.relative_to(exported) for path in exported.rglob("*")) == names
 
@@ -109,21 +110,11 @@ def test_figures_of_a_hostile_run(hostile, tmp_path):
     from interplay.runs.export_tables import FIGURES
 
     def tables(folder, baselines):
-        from interplay.runs.export import read_run_tables
+        from interplay.runs.export import figure_tables
 
-        run = read_run_tables(folder)
+        run = figure_tables(RunReader(folder))
         more = {"baselines": baselines, "views": run.more["views"]}
-        return catalogue.Tables(
-            run.trajectory.steps,
-            0,
-            run.ratio,
-            run.trajectory.summary,
-            run.units.iloc[:0],
-            run.task,
-            more,
-            run.titles,
-            2,
-        )
+        return replace(run, units=run.units.iloc[:0], more=more)
 
     every = pd.read_parquet(hostile / "baselines.parquet")
     for i in range(0, len(TEXTS), 21):
@@ -182,7 +173,7 @@ def card_of(folder: Path, text: str) -> str:
     verdict = json.loads((folder / "recommendation.json").read_text(encoding="utf-8"))
     verdict |= {"sentence": text, "rule": text, "basis": text}
     (folder / "recommendation.json").write_text(json.dumps(verdict), encoding="utf-8")
-    return section(RunFolder(folder))
+    return section(RunReader(folder))
 
 
 def test_the_card_keeps_its_shape(few, tmp_path):
@@ -199,7 +190,7 @@ def test_the_card_keeps_its_shape(few, tmp_path):
 def test_the_card_of_a_hostile_run(hostile):
     from interplay.runs.card import LABELS, section
 
-    card = section(RunFolder(hostile))
+    card = section(RunReader(hostile))
     assert not controls(card.replace("\u2060", ""))
     assert f"and {len(TEXTS) - LABELS} more" in card
     assert rendered(card).links == []

@@ -85,9 +85,10 @@ def test_its_files_hold_no_terminal_escape_that_a_reader_of_text_would_run(made)
 
 
 def test_what_it_says_at_its_end(made, capsys):
-    from interplay.cli.show import show_result
+    from interplay.cli.show import show_run
+    from interplay.runfolder import Run
 
-    show_result(made.result)
+    show_run(Run(made.folder))
     assert not controls(capsys.readouterr().out)
 
 

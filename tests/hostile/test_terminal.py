@@ -15,6 +15,7 @@ from poison import TEXTS, hostile_run
 from interplay.cli import show
 from interplay.explanation.text import Paper, Row
 from interplay.runs.progress import Progress
+from interplay.runs.summary import Summary
 
 BOLD = re.compile("\x1b\\[[01]m")
 COLOUR = re.compile("\x1b\\[[0-9;]*m")  # of bars
@@ -38,24 +39,22 @@ def test_the_check_itself():
 
 def result(text: str) -> SimpleNamespace:
     return SimpleNamespace(
-        notes=(text, text),
-        omitted=2,
-        table=[{"step": 0, "eval_loss": 1.0}, {"step": 4}],
-        floor=None,
-        recommendation=SimpleNamespace(step=4, sentence=text),
-        report=Path("runs") / text.replace("\0", "") / "report.html",
+        notes=[text, text],
+        summary=lambda: Summary([{"step": 0, "eval_loss": 1.0}, {"step": 4}], None),
+        recorded={"step": 4, "sentence": text},
+        path=Path("runs") / text.replace("\0", ""),
     )
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
 def test_the_end_of_a_run(payload, capsys):
-    show.show_result(result(payload.text))
+    show.show_run(result(payload.text))
     assert not controls(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("payload", SHORT, ids=ids)
 def test_the_end_of_a_run_on_a_terminal(payload, capsys, terminal):
-    show.show_result(result(payload.text))
+    show.show_run(result(payload.text))
     said = capsys.readouterr().out
     assert "\x1b[1m" in said  # it does write to a terminal here
     assert not controls(BOLD.sub("", said))

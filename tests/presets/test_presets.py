@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from interplay.cli.app import _copies
 from interplay.presets import preset_names, preset_path
 from interplay.runs.loading import load_settings
 from interplay.runs.settings import Settings
+from interplay.verbs import copies
 
 PAIRS = {
     "qwen2.5-3b-goemotions": ("qwen", "goemotions"),
@@ -48,8 +48,8 @@ def small(preset: str, in_style, data_of) -> Settings:
     style, data = PAIRS[preset]
     whole = load_settings(preset_path(preset)).model_dump(mode="json")
     others = [b | {"name": str(in_style(style_of(b["name"])))} for b in whole["baseline"]]
-    copies = _copies(str(in_style(style)), str(data_of(data)))
-    return load_settings(preset_path(preset), [*copies, *SMALL, f"baseline={json.dumps(others, ensure_ascii=False)}"])
+    local = copies(str(in_style(style)), str(data_of(data)))
+    return load_settings(preset_path(preset), [*local, *SMALL, f"baseline={json.dumps(others, ensure_ascii=False)}"])
 
 
 @pytest.mark.parametrize("preset", PAIRS)
@@ -161,15 +161,15 @@ def test_baselines_by_option():
 def test_copies_of_model_and_data(tmp_path: Path, data_of):
     rows = tmp_path / "rows 🙂.jsonl"
     rows.write_text("{}\n", encoding="utf-8")
-    settings = load_settings(preset_path("qwen2.5-3b-goemotions"), _copies("my/model", str(rows)))
+    settings = load_settings(preset_path("qwen2.5-3b-goemotions"), copies("my/model", str(rows)))
     assert settings.model.name == "my/model"
     assert (settings.data.file, settings.data.train, settings.data.probes) == (str(rows), None, None)
     folder = data_of("goemotions")
-    settings = load_settings(preset_path("gemma-3-4b-dolly"), _copies(None, str(folder)))
+    settings = load_settings(preset_path("gemma-3-4b-dolly"), copies(None, str(folder)))
     assert settings.model.name == "google/gemma-3-4b-it"
     assert settings.data.file is None
     assert settings.data.eval == str(folder / "dev.tsv")
-    assert _copies(None, None) == []
+    assert copies(None, None) == []
 
 
 def run_command(monkeypatch, capsys, *arguments):

@@ -19,13 +19,6 @@ STEPS, IDS, N = (0, 10, 40), ("a", "b", "c", "d"), 4
 TEXT = "one two three four"
 
 
-class Made(RunFolder):
-    """A run folder that nobody computed: its settings are not looked into."""
-
-    def settings(self):
-        return None
-
-
 @pytest.fixture(scope="module")
 def effects():
     rng = np.random.default_rng(5)
@@ -69,7 +62,7 @@ def plain_run(effects, tmp_path_factory):
                "evidence": [], "rivals": {"last": 40}}  # fmt: skip
     for name, value in (("report", about), ("inputs", {"probes": probes}), ("recommendation", verdict)):
         (folder / f"{name}.json").write_text(json.dumps(value))
-    (folder / "settings.yaml").write_text("seed: 0\n")
+    (folder / "settings.yaml").write_text("model: {name: m}\ndata: {train: t, probes: p}\ntraining: {steps: 40}\n")
     return folder
 
 
@@ -108,7 +101,7 @@ def full_run(plain_run):
 
 
 def test_an_older_run_has_a_page_without_controls(plain_run):
-    payload = build_payload(Made(plain_run))
+    payload = build_payload(RunFolder(plain_run))
     assert not {"views", "floors", "multiples", "baselines", "correlations", "controls"} & set(payload)
     page = render(payload)
     assert 'id="controls"' not in page
@@ -116,8 +109,13 @@ def test_an_older_run_has_a_page_without_controls(plain_run):
 
 
 def test_fidelity_is_that_of_the_units(plain_run, effects):
+<<<<<<< HEAD
     found = build_payload(Made(plain_run))["fidelity"]
     rows = {(r["step"], r["measure"]): r for r in found["rows"]}
+=======
+    fidelity = build_payload(RunFolder(plain_run))["fidelity"]
+    rows = {(r["step"], r["measure"]): r for r in fidelity["rows"]}
+>>>>>>> runobj
     at = effects[:, 1]
     scores = reconstruct(at[:, 0], at[:, 1], np.full(len(at), -2.0))
     salient = np.abs(at) > 0.05 * np.abs(at).max(axis=(1, 2), keepdims=True)
@@ -136,7 +134,7 @@ def test_fidelity_is_that_of_the_units(plain_run, effects):
 
 
 def test_only_what_is_drawn_is_handed_on_and_rounded(full_run):
-    payload = validate(build_payload(Made(full_run)))
+    payload = validate(build_payload(RunFolder(full_run)))
     assert {(r["set"], r["measure"]) for r in payload["views"]} <= set(VIEWED)
     assert {r["reading"] for r in [*payload["views"], *payload["floors"], *payload["multiples"]]} == {"paper"}
     assert {r["ratio"] for r in payload["multiples"]} == {None, 2.1235}  # an infinite multiple is none
@@ -155,7 +153,7 @@ def test_every_control_may_be_missing_alone(full_run):
         path = full_run / f"{name}.parquet"
         kept = path.read_bytes()
         path.unlink()
-        payload = build_payload(Made(full_run))
+        payload = build_payload(RunFolder(full_run))
         assert name not in payload
         render(payload)
         path.write_bytes(kept)

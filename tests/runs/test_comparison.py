@@ -26,8 +26,9 @@ from interplay.runs.comparison_tables import (
     paired_differences,
     seed_spread,
 )
-from interplay.runs.export import export_run, read_run_tables
+from interplay.runs.export import export_run
 from interplay.runs.export_tables import COLUMNS, DANGEROUS, all_tables, csv_bytes, interactions
+from interplay.runs.reader import RunReader
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +249,7 @@ def test_payload_is_plain_and_the_same_every_time(four):
 
 
 def test_export_tables_hold_what_the_run_holds(study, tmp_path):
-    done = export_run(study / "lora-1", tmp_path / "out", (), ("csv", "parquet"))
+    done = export_run(RunReader(study / "lora-1"), tmp_path / "out", (), ("csv", "parquet"))
     assert done.missing == ()
     files = {path.name for path in (tmp_path / "out" / "tables").iterdir()}
     for name in ("trajectory", "trajectory_samples", "units", "interactions", "task", "views", "floors", "baselines"):
@@ -256,19 +257,19 @@ def test_export_tables_hold_what_the_run_holds(study, tmp_path):
     assert "trajectory_sets.parquet" in files
     assert (tmp_path / "out/tables/task.parquet").read_bytes() == (study / "lora-1/task.parquet").read_bytes()
     read = pd.read_csv(tmp_path / "out/tables/trajectory.csv")
-    whole = read_run_tables(study / "lora-1").trajectory.summary
+    whole = RunReader(study / "lora-1").trajectory.summary
     np.testing.assert_array_equal(read["value"], whole["value"])  # every digit survives
     assert "scores" not in pd.read_csv(tmp_path / "out/tables/units.csv").columns
 
 
 def test_export_names_what_is_absent(study, tmp_path):
-    done = export_run(study / "lora-0", tmp_path / "out", (), ("csv",))
+    done = export_run(RunReader(study / "lora-0"), tmp_path / "out", (), ("csv",))
     assert len(done.missing) == 6
     assert done.missing[0] == "views.parquet: no other views of the trajectory, left out"
 
 
 def test_interactions_are_those_of_the_sets(study):
-    run = read_run_tables(study / "lora-0")
+    run = RunReader(study / "lora-0")
     table = interactions(run)
     for step in STEPS:
         sets = run.trajectory.membership("p3", step)
@@ -285,16 +286,16 @@ def test_interactions_are_those_of_the_sets(study):
 
 
 def test_every_column_is_explained(study, tmp_path):
-    export_run(study / "lora-1", tmp_path / "out", (), ("csv", "parquet"))
+    export_run(RunReader(study / "lora-1"), tmp_path / "out", (), ("csv", "parquet"))
     said = (tmp_path / "out" / "README.md").read_text()
-    for table in all_tables(read_run_tables(study / "lora-1")):
+    for table in all_tables(RunReader(study / "lora-1")):
         for column in map(str, table.frame.columns):
             assert f"| `{column}` |" in said
             assert column in COLUMNS or column.endswith(("_lo", "_hi"))
 
 
 def test_no_text_cell_is_a_formula(study, tmp_path):
-    export_run(study / "lora-1", tmp_path / "out", (), ("csv",))
+    export_run(RunReader(study / "lora-1"), tmp_path / "out", (), ("csv",))
     for path in (tmp_path / "out" / "tables").glob("*.csv"):
         frame = pd.read_csv(path, keep_default_na=False)
         for column in frame.select_dtypes(exclude=["number", "bool"]):
@@ -325,12 +326,12 @@ def test_csv_guards_text_and_keeps_it(texts):
 def test_export_refuses_the_run_folder_itself(study):
     for out in (study / "lora-0", study / "lora-0" / "export"):
         with refused("lies in the run folder"):
-            export_run(study / "lora-0", out, (), ("csv",))
+            export_run(RunReader(study / "lora-0"), out, (), ("csv",))
 
 
 def test_export_is_the_same_every_time(study, tmp_path):
     for name in ("a", "b"):
-        export_run(study / "lora-1", tmp_path / name, (), ("csv", "parquet"))
+        export_run(RunReader(study / "lora-1"), tmp_path / name, (), ("csv", "parquet"))
     for path in (tmp_path / "a").rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
 
@@ -347,7 +348,7 @@ def test_a_real_run_is_compared_and_exported(finished, tmp_path):
     payload = comparison_payload(found)
     assert payload["paired_prompts"] == 3
     assert payload["spread"]
-    done = export_run(finished.folder, tmp_path / "out", (), ("csv", "parquet"))
+    done = export_run(RunReader(finished.folder), tmp_path / "out", (), ("csv", "parquet"))
     assert done.tables >= 8
     rows = pq.read_table(tmp_path / "out/tables/interactions.parquet").num_rows
     sets = pq.read_table(finished.folder / "trajectory_sets.parquet").num_rows

@@ -103,7 +103,7 @@ def test_few_shot_run_and_no_rewording(tmp_path, tiny_folder):
     wanted = settings(tmp_path, tiny_folder("llama"), **FEWER)
     wanted["prompt"] |= {"few_shot": 1, "rephrased": None}
     result = run_here(wanted, tmp_path / "run")
-    assert result.floor is None
+    assert result.summary.floor is None
     assert any("no churn floor" in note for note in result.notes)
     track = Trajectory.load(tmp_path / "run")
     assert track.get("count", "removed")["null"].isna().all()

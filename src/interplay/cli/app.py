@@ -1,4 +1,4 @@
-"""The verbs. Each one turns its options into settings, calls the library and prints; nothing is computed here.
+"""The verbs. Each one turns its options into a call of `interplay.verbs` and prints what comes back.
 
 Heavy modules are imported inside the verbs, so `interplay --help` needs neither torch nor transformers.
 """
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from interplay import verbs
 from interplay.cli.card import card
 from interplay.cli.compare import compare
 from interplay.cli.explain import EXAMPLES, explain
@@ -15,6 +16,7 @@ from interplay.cli.export import export
 from interplay.cli.presets import presets
 from interplay.cli.recommend import recommend
 from interplay.cli.report import report
+from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
 
 app = typer.Typer(
@@ -92,7 +94,6 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune SmolLM2-135M on the embedded emotion data and show what happened inside, in about ten minutes."""
-    from interplay.presets import preset_path
     from interplay.scoring.gguf import wheel_folder
 
     other = "google/gemma-3-270m"
@@ -106,7 +107,8 @@ def demo(
             "baseline.chat=false",
             *extra,
         ]
-    _run(preset_path("demo"), extra, out or Path("runs") / ("demo-baseline" if baseline else "demo"), quiet, workers)
+    folder = out or Path("runs") / ("demo-baseline" if baseline else "demo")
+    _show(verbs.run("preset:demo", settings=extra, out=folder, workers=workers, quiet=quiet))
 
 
 @app.command()
@@ -136,10 +138,8 @@ def run(
 
     The same command run again continues and recomputes nothing that is valid.
     """
-    from interplay.presets import preset_path
-
-    path = preset_path(config.removeprefix("preset:")) if config.startswith("preset:") else Path(config)
-    _run(path, [*_copies(model, data), *(overrides or [])], out, quiet, workers, shard, ray)
+    sharing = {"workers": workers, "shard": shard, "ray": ray}
+    _show(verbs.run(config, model=model, data=data, settings=overrides or [], out=out, **sharing, quiet=quiet))
 
 
 @app.command()
@@ -157,8 +157,8 @@ def track(
         str, typer.Option(help="User message that training used; {text} stands for the text.")
     ] = "{text}",
     chat: Annotated[str, typer.Option(help="Use the chat template: auto, true or false.")] = "auto",
-    n: Annotated[int, typer.Option(help="Words per probe prompt, 1 to 16.")] = 8,
-    probes: Annotated[int, typer.Option(help="Number of probe prompts.")] = 12,
+    n: Annotated[int, typer.Option(help="Words per probe prompt, 2 to 16.")] = WORDS_PER_PROMPT,
+    probes: Annotated[int, typer.Option(help="Number of probe prompts.")] = verbs.PROMPTS,
     steps: Annotated[str | None, typer.Option(help="Only these steps, with commas; default all found.")] = None,
     baseline: Annotated[
         list[str] | None, typer.Option(help="Baseline LLM for generalizability; may be repeated.")
@@ -171,17 +171,26 @@ def track(
     quiet: Quiet = False,
 ) -> None:
     """Analyse the checkpoints another training left: no training, the base is loaded once."""
-    settings = {
-        "name": f"{Path(checkpoints).name} on {Path(base).name}",
-        "model": {"name": base},
-        "data": {"probes": data, "eval": data, "form": form},
-        "prompt": {"system": system, "template": template, "chat": {"true": True, "false": False}.get(chat, chat)},
-        "probes": {"count": probes, "n": n},
-        "checkpoints": {"folder": checkpoints, "steps": _numbers(steps)},
-    }
-    if baseline:
-        settings["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in baseline]
-    _run(settings, list(overrides or []), out, quiet, workers, shard, ray)
+    made = verbs.track(
+        base,
+        checkpoints,
+        data,
+        form=form,
+        system=system,
+        template=template,
+        chat=chat,  # ty: ignore[invalid-argument-type]
+        n=n,
+        num_prompts=probes,
+        steps=_numbers(steps),
+        baseline=baseline or [],
+        settings=overrides or [],
+        out=out,
+        workers=workers,
+        shard=shard,
+        ray=ray,
+        quiet=quiet,
+    )
+    _show(made)
 
 
 app.command(epilog=EXAMPLES)(explain)
@@ -193,18 +202,6 @@ app.command()(compare)
 app.command()(export)
 
 
-def _copies(model: str | None, data: str | None) -> list[str]:
-    """The overrides that point a run at local copies of its model and its data."""
-    import json
-
-    from interplay.data.splits import data_settings
-
-    values: dict[str, str | None] = {} if model is None else {"model.name": model}
-    if data is not None:
-        values |= {f"data.{key}": value for key, value in data_settings(data).items()}
-    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
-
-
 def _numbers(text: str | None) -> list[int] | None:
     if text is None:
         return None
@@ -214,31 +211,12 @@ def _numbers(text: str | None) -> list[int] | None:
         raise InterplayError(f"--steps {text!r}: give whole numbers with commas, for example 0,10,40") from None
 
 
-def _run(
-    source: Any,
-    overrides: list[str],
-    out: Path | None,
-    quiet: bool,
-    workers: int | None = None,
-    shard: str | None = None,
-    ray: str | None = None,
-) -> None:
-    from interplay.cli.show import show_result, show_unfinished
-    from interplay.runs.loading import default_folder, load_settings
-    from interplay.sharing.shares import parse_share
+def _show(made: Any) -> None:
+    """What a finished run came to, or what a share leaves to the others."""
+    from interplay.cli.show import show_run, show_unfinished
+    from interplay.runfolder import Run
 
-    settings = load_settings(source, overrides)  # before the heavy imports: a typing error should not cost ten seconds
-    share = None if shard is None else parse_share(shard)
-    if shard is not None and (workers is not None or ray is not None):
-        raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
-    from interplay.runs.pipeline import RunResult, run_share
-    from interplay.runs.pipeline import run as run_pipeline
-    from interplay.runs.progress import Progress
-
-    folder, progress = out or default_folder(settings), Progress(quiet=quiet)
-    if share is None:
-        show_result(run_pipeline(settings, folder, progress, workers=workers, ray=ray))
-    elif isinstance(result := run_share(settings, folder, share, progress), RunResult):
-        show_result(result)
+    if isinstance(made, Run):
+        show_run(made)
     else:
-        show_unfinished(result)
+        show_unfinished(made)

@@ -1,13 +1,11 @@
-"""`interplay compare`: options into a comparison, its page on disk and a few lines on the terminal. Computes nothing."""
+"""`interplay compare`: options into a comparison, its page on disk and a few lines on the terminal. Options only."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from interplay.errors import InterplayError
-
-READINGS = ("paper", "signed", "fixed-tau")
 
 
 def compare(
@@ -33,30 +31,28 @@ def compare(
     ] = False,
 ) -> None:
     """Put two or more runs on one page with shared axes: LoRA against full, seeds, models."""
-    for name, given, known in (("--axis", axis, ("steps", "epochs")), ("--reading", reading, READINGS)):
-        if given not in known:
-            raise InterplayError(f"{name} is {given!r}, expected one of {', '.join(known)}")
     groups = read_groups(group or [])
     if out is not None and out.is_dir():
         raise InterplayError(f"--out {str(out)!r} is a folder, expected the name of a page: end it in a file name")
 
     import json
 
-    from interplay.cli.show import printable
-    from interplay.runs.comparison import compare_runs
-    from interplay.runs.comparison_tables import comparison_payload
+    from interplay import verbs
+    from interplay.cli.show import printable, say
 
-    comparison = compare_runs(runs or [], groups, axis)  # ty: ignore[invalid-argument-type]
-    payload = comparison_payload(comparison, reading)
+    found = verbs.compare(runs or [], groups=groups, axis=axis, reading=reading)
     page = out or (None if as_json else Path("comparison.html"))
     if page is not None:
-        from interplay.report.comparison import write
-
-        write(payload, page)
+        found.report(page)
     if as_json:
-        print(json.dumps(payload, indent=1, allow_nan=False))
+        print(json.dumps(found.payload, indent=1, allow_nan=False))
         return
-    _show(payload)
+    for note in found.notes:
+        say(f"note: {note}")
+    for line in found.table():
+        print(printable(line))
+    for line in found.findings():
+        say(line)
     print(f"Comparison: {printable(str(page))}")
 
 
@@ -76,6 +72,7 @@ def read_groups(given: list[str]) -> dict[str, list[Path]]:
             raise InterplayError(f"--group {name.strip()!r} is given twice: name every group once")
         groups[name.strip()] = paths
     return groups
+<<<<<<< HEAD
 
 
 def _show(payload: dict[str, Any]) -> None:
@@ -108,3 +105,5 @@ def _show(payload: dict[str, Any]) -> None:
     for (first, second), found in told.items():
         names = ", ".join(m + ("" if s == "all" else f" {s}") for m, s in sorted(found)) or "none"
         say(f"{second} minus {first}, distinguishable at some checkpoint: {names}")
+=======
+>>>>>>> runobj

@@ -17,15 +17,9 @@ def report(
 ) -> None:
     """Rebuild the page of a run from its tables."""
     from interplay.cli.show import printable
-    from interplay.report import write
-    from interplay.runs.folder import RunFolder
-    from interplay.runs.payload import build_payload
+    from interplay.runfolder import Run
 
-    folder = RunFolder(run_folder)
-    path = out or run_folder / "report.html"
-    write(build_payload(folder), path)
-    if out is None and folder.manifest.exists():
-        folder.write_manifest()  # a newer Interplay draws another page
+    path = Run(run_folder).report(out)
     print(printable(str(path)))
     if open_page:
         import webbrowser

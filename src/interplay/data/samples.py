@@ -15,6 +15,7 @@ from interplay.data.template import PromptTemplate
 from interplay.data.words import (
     MIN_CHOSEN,
     MOST_WORDS,
+    WORDS_PER_PROMPT,
     Language,
     candidate_words,
     check_n,
@@ -45,7 +46,7 @@ def make_sample(
     target: str | None = None,
     *,
     words: Sequence[str] | None = None,
-    n: int = 10,
+    n: int = WORDS_PER_PROMPT,
     seed: int = 0,
     template: PromptTemplate = _DEFAULT_TEMPLATE,
     language: Language = "auto",
@@ -73,7 +74,7 @@ def make_sample(
 def choose_samples(
     rows: Iterable[Row],
     count: int,
-    n: int = 10,
+    n: int = WORDS_PER_PROMPT,
     seed: int = 0,
     *,
     words: WordKind = "content",

@@ -27,6 +27,7 @@ from interplay.limits import SAMPLED_WORDS as MOST_WORDS
 Language = Literal["auto", "en", "zh"]
 
 MIN_CHOSEN = 2  # with one word there is nothing that could interact
+WORDS_PER_PROMPT = 8  # the default everywhere [ours]; the paper's presets ask for 10
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")

@@ -10,7 +10,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-MOST_PROBES, MOST_WORDS = 16, 8  # where nothing else is asked for; 2^8 coalitions a probe [ours]
+from interplay.data.words import WORDS_PER_PROMPT
+
+MOST_PROBES = 16  # where nothing else is asked for [ours]
 LEAST_PROBES, LEAST_WORDS = 4, 4  # what a budget may come down to before readings are spaced out instead [ours]
 
 
@@ -83,7 +85,7 @@ def choose(
     counts = [most]
     while probes is None and counts[-1] // 2 >= LEAST_PROBES:
         counts.append(counts[-1] // 2)
-    words = range(LEAST_WORDS, MOST_WORDS + 1) if n is None else (n,)
+    words = range(LEAST_WORDS, WORDS_PER_PROMPT + 1) if n is None else (n,)
     pairs = sorted(((p, w) for p in counts for w in words), key=lambda x: (-costs.reading(*x), -x[0]))
     allowed = max_overhead * steps * costs.step
     interval = every

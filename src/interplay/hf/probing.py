@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from interplay.data.prompts import template_hash
+from interplay.data.words import WORDS_PER_PROMPT
 from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.hf import record
-from interplay.hf.budget import LEAST_PROBES, MOST_PROBES, MOST_WORDS, Costs, Meter, Plan, choose
+from interplay.hf.budget import LEAST_PROBES, MOST_PROBES, Costs, Meter, Plan, choose
 from interplay.hf.live import lent, weights_sha256
 from interplay.hf.probes import Probes, choose_probes, read_probes
 from interplay.hf.wanted import Wanted
@@ -147,7 +148,7 @@ class Probing:
     def _plan(self, model: Any) -> Plan:
         wanted, training = self.wanted, self.training
         available = min(len(self.found.rows), MOST_PROBES if wanted.probes is None else wanted.probes)
-        n = MOST_WORDS if wanted.n is None else wanted.n
+        n = WORDS_PER_PROMPT if wanted.n is None else wanted.n
         if wanted.max_overhead is None:
             return Plan(available, n, wanted.every)
         costs = self._costs(model, n)

@@ -33,8 +33,25 @@ def about_run(
 ) -> dict[str, Any]:
     """The part of the report that no table holds, as JSON-safe values; kept in `report.json`."""
     settings = context.settings
-    method = _method(settings, inputs, states, measured, delta, tokenizer, mask_id)
-    return about(settings.name, _subtitle(settings), method, context.notes, context.omitted)
+    rows = measured_rows(
+        settings,
+        measured,
+        delta,
+        samples=inputs.probes,
+        template=inputs.template,
+        base_sha256=states.base.sha256,
+        hashes=states.hashes,
+        tokenizer=tokenizer,
+        mask_id=mask_id,
+    )
+    said = "loss per response token with end of turn; accuracy = likeliest label, Wilson interval"
+    rows += [("Training rows", len(inputs.train), None), ("Eval rows", len(inputs.eval), said)]
+    for index, (wanted, used) in enumerate(zip(settings.baseline, measured.baselines, strict=True)):
+        served = sum(unit is not None for unit in measured.units.get(baseline_condition(index), []))
+        family = f"{used.family}{' as the model itself' if used.same_family else ''}"
+        said = f"architecture family {family}; {served} probes, {wanted.few_shot} examples in its prompt; weights {used.sha256[:16]}"
+        rows.append(("Baseline LLM", wanted.name, said))
+    return about(settings.name, _subtitle(settings), rows, context.notes, context.omitted)
 
 
 def about(
@@ -69,47 +86,6 @@ def _subtitle(settings: Settings) -> str:
 
 def _range(values: list[float], digits: str = ".2g") -> str:
     return f"{np.median(values):{digits}} (median), {max(values):{digits}} (worst)" if values else "not measured"
-
-
-def _method(
-    settings: Settings,
-    inputs: Inputs,
-    states: States,
-    measured: Measured,
-    delta: Calibration,
-    tokenizer,
-    mask_id: int,
-) -> list[MethodRow]:
-    rows = measured_rows(
-        settings,
-        measured,
-        delta,
-        samples=inputs.probes,
-        template=inputs.template,
-        base_sha256=states.base.sha256,
-        hashes=states.hashes,
-        tokenizer=tokenizer,
-        mask_id=mask_id,
-    )
-    rows += [
-        ("Training rows", len(inputs.train), None),
-        (
-            "Eval rows",
-            len(inputs.eval),
-            "loss per response token with end of turn; accuracy = likeliest label, Wilson interval",
-        ),
-    ]
-    for index, (wanted, used) in enumerate(zip(settings.baseline, measured.baselines, strict=True)):
-        served = sum(unit is not None for unit in measured.units.get(baseline_condition(index), []))
-        rows.append(
-            (
-                "Baseline LLM",
-                wanted.name,
-                f"architecture family {used.family}{' as the model itself' if used.same_family else ''}; {served} probes, "
-                f"{wanted.few_shot} examples in its prompt; weights {used.sha256[:16]}",
-            )
-        )
-    return rows
 
 
 def measured_rows(

@@ -8,20 +8,19 @@ every other byte of it stays (`insert`).
 import codecs
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import interplay
+from interplay.atomic import write_bytes
 from interplay.dynamics import Trajectory
 from interplay.dynamics.sets import TABLE_SETS
 from interplay.errors import InterplayError
 from interplay.report.verdict import NAMES
-from interplay.runs.files import read_json
-from interplay.runs.folder import RunFolder
-from interplay.runs.intact import reading
-from interplay.runs.payload import read_table
+from interplay.runs.reader import RunReader
 from interplay.runs.settings import Settings
 from interplay.task.metrics import METRICS
 
@@ -63,34 +62,64 @@ def inert(text: object, longest: int = LONGEST) -> str:
     return "".join(c if c in _PLAIN or not c.isascii() else f"&#{ord(c)};" for c in line)
 
 
-def section(folder: RunFolder) -> str:
+def section(run: RunReader) -> str:
     """The section for a finished run, comments of ours around it, ending in a newline.
 
-    Raises InterplayError where the folder is no run, or its run is not finished.
+    Raises InterplayError where the folder is not a run, or its run is not finished.
     """
-    settings = folder.settings()
-    with reading(folder.path):
-        return _section(folder, settings)
+    with run.intact():
+        parts = [
+            BEGIN,
+            "## Training dynamics",
+            "Measured with Interplay: the model's score of each answer, split exactly into AND-OR interactions between the words "
+            "of the prompt, followed over the checkpoints of the fine-tuning.",
+            _facts(run.settings, run.inputs, run.trajectory),
+            _table(run.trajectory, run.task),
+            _meaning(run.trajectory),
+            _recommendation(run.recorded),
+            _versions(run.json("report.json").get("version") if run.has("report.json") else None),
+            END,
+        ]
+        return "\n\n".join(parts) + "\n"
 
 
-def _section(folder: RunFolder, settings: Settings) -> str:
-    inputs = read_json(folder.path / "inputs.json")
-    verdict = read_json(folder.path / "recommendation.json")
-    track = Trajectory.load(folder.path)
-    task = read_table(folder, "task.parquet")
-    parts = [
-        BEGIN,
-        "## Training dynamics",
-        "Measured with Interplay: the model's score of each answer, split exactly into AND-OR interactions between the words "
-        "of the prompt, followed over the checkpoints of the fine-tuning.",
-        _facts(settings, inputs, track),
-        _table(track, task),
-        _meaning(track),
-        _recommendation(verdict),
-        _versions(folder),
-        END,
-    ]
-    return "\n\n".join(parts) + "\n"
+def write_section(path: Path, text: str) -> None:
+    """Write a section into a file for it alone. Raises InterplayError where the file holds anything else."""
+    if path.exists() and not is_section(_read(path)):
+        raise InterplayError(
+            f"{str(path)!r} exists and is not a section of ours: give it to --append, or another --out"
+        )
+    write_bytes(path, text.encode("utf-8"))
+
+
+def append_section(path: Path, text: str) -> str:
+    """Put a section into a card that exists; says what was done: unchanged, section replaced or section added.
+
+    The file is written whole or not at all; a link stays one, and who may read the card stays so.
+    """
+    before = _read(path)
+    after = insert(before, text, repr(str(path)))
+    if after == before:
+        return "unchanged"
+    target = path.resolve()
+    # A link in a folder of somebody's may lead to anything.
+    if path.is_symlink() and target.suffix.lower() not in (".md", ".markdown"):
+        raise InterplayError(
+            f"{str(path)!r} leads to {str(target)!r}, which is no Markdown by its name: give that card itself"
+        )
+    mode = target.stat().st_mode & 0o7777
+    write_bytes(target, after)
+    target.chmod(mode)
+    return "section replaced" if BEGIN.encode() in before else "section added"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InterplayError(
+            f"cannot read {str(path)!r} ({error.strerror}): give a card that exists, or write the section with --out"
+        ) from error
 
 
 def insert(card: bytes, text: str, name: str = "the card") -> bytes:
@@ -158,7 +187,7 @@ def _gap(written: str, line_end: str) -> str:
 # ---- the parts of the section ----------------------------------------------------------------------------------------
 
 
-def _facts(settings: Settings, inputs: dict[str, Any], track: Trajectory) -> str:
+def _facts(settings: Settings, inputs: Mapping[str, Any], track: Trajectory) -> str:
     sizes = sorted({len(probe["words"]) for probe in inputs["probes"]})
     counted = len(track.sample_ids)
     labels = inputs["labels"] or []
@@ -256,7 +285,7 @@ def _meaning(track: Trajectory) -> str:
     return f"{first} {said}the null of rho is that of the same interactions with random signs."
 
 
-def _recommendation(verdict: dict[str, Any]) -> str:
+def _recommendation(verdict: Mapping[str, Any]) -> str:
     basis = _BASES.get(verdict["basis"]) or inert(verdict["basis"])
     lines = [f"**Which checkpoint to keep:** {inert(verdict['sentence'], 2000)}", f"- Basis: {basis}."]
     if verdict.get("provisional"):
@@ -268,9 +297,15 @@ def _recommendation(verdict: dict[str, Any]) -> str:
     return f"{lines[0]}\n\n" + "\n".join(lines[1:])
 
 
+<<<<<<< HEAD
 def _versions(folder: RunFolder) -> str:
     """The version that wrote this, and the one that measured the run."""
     own, measured = interplay.__version__, read_json(folder.path / "report.json")["version"]
+=======
+def _versions(measured: str | None) -> str:
+    """The version that wrote this, and the one that measured the run as far as its files say."""
+    own = interplay.__version__
+>>>>>>> runobj
     if measured == own:
         return f"Measured and written by Interplay {inert(own)}."
     return f"Measured by Interplay {inert(measured)}, written by Interplay {inert(own)}."

@@ -15,10 +15,14 @@ import pandas as pd
 from interplay.data.words import short
 from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
+<<<<<<< HEAD
 from interplay.runs.files import read_json
 from interplay.runs.folder import RunFolder
 from interplay.runs.intact import reading
 from interplay.runs.payload import read_table
+=======
+from interplay.runs.reader import RunReader
+>>>>>>> runobj
 from interplay.runs.reading import difference
 from interplay.runs.settings import Settings
 from interplay.task.metrics import METRICS
@@ -124,18 +128,14 @@ def compare_runs(
 
 def read_run(path: Path, name: str | None = None) -> ComparedRun:
     """One finished run folder; InterplayError in one line for anything else."""
-    folder = RunFolder(path)
-    settings = folder.settings()
-    if not folder.manifest.exists():
-        raise InterplayError(f"{str(path)!r} is an unfinished run: run the same command again to finish it")
-    with reading(path):
-        return _read(folder, settings, name)
+    run = RunReader(path)
+    run.require_finished()
+    with run.intact():
+        return _compared(run, name)
 
 
-def _read(folder: RunFolder, settings: Settings, name: str | None) -> ComparedRun:
-    path = folder.path
-    inputs = read_json(path / "inputs.json")
-    trajectory = Trajectory.load(path)
+def _compared(run: RunReader, name: str | None) -> ComparedRun:
+    path, settings, inputs, trajectory = run.path, run.settings, run.inputs, run.trajectory
     measured = set(trajectory.sample_ids)
     texts = {
         p["id"]: (p["text"], tuple(word["text"] for word in p["words"]))
@@ -150,10 +150,10 @@ def _read(folder: RunFolder, settings: Settings, name: str | None) -> ComparedRu
         seed=_seed(settings),
         epoch_steps=_epoch_steps(settings, inputs["rows"]["train"]),
         trajectory=trajectory,
-        task=read_table(folder, "task.parquet"),
-        recommendation=read_json(path / "recommendation.json"),
+        task=run.task,
+        recommendation=run.recorded,
         probes=texts,
-        multiples=read_table(folder, "multiples.parquet") if (path / "multiples.parquet").exists() else None,
+        multiples=run.optional_table("multiples"),
         baselines=tuple(baseline.name for baseline in settings.baseline),
     )
 

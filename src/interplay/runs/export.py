@@ -5,22 +5,18 @@ DIR/tables/NAME.csv, .parquet  the run's own tables, and long tidy ones made fro
 DIR/README.md
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from interplay.atomic import write_text
-from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
 from interplay.runs.conditions import step_name
-from interplay.runs.export_tables import all_tables, readme, write_table
-from interplay.runs.files import read_json
-from interplay.runs.folder import RunFolder
-from interplay.runs.intact import reading
-from interplay.runs.payload import read_table
+from interplay.runs.export_tables import OPTIONAL, all_tables, optional_tables, readme, write_table
+from interplay.runs.reader import RunReader
 
+<<<<<<< HEAD
 OPTIONAL = {
     "views.parquet": "no other views of the trajectory",
     "views_samples.parquet": "no other views prompt by prompt",
@@ -30,10 +26,17 @@ OPTIONAL = {
     "correlations.parquet": "no correlations with the task",
     "fidelity.parquet": "no matching error",
 }
+=======
+if TYPE_CHECKING:
+    from interplay.figures.catalogue import Tables
+
+FORMATS = ("svg", "pdf", "png")
+TABLES = ("csv", "parquet")
+>>>>>>> runobj
 
 
 @dataclass(frozen=True)
-class Done:
+class ExportResult:
     """How much was written, and what the run did not have, one sentence each."""
 
     figures: int
@@ -41,89 +44,81 @@ class Done:
     missing: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class RunTables:
-    """Everything of a run that is exported; `more` holds the optional tables by file name without its suffix."""
+def export_run(run: RunReader, out: Path, format: str | Sequence[str], tables: str | Sequence[str]) -> ExportResult:
+    """Write the figures in these formats, the tables in those, and the README. Files of the same names are replaced, whole.
 
-    name: str
-    path: Path
-    trajectory: Trajectory
-    units: pd.DataFrame
-    task: pd.DataFrame
-    recommendation: Mapping
-    probes: Sequence[Mapping]
-    ratio: float
-    more: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    titles: Mapping[str, str] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-
-
-def read_run_tables(path: Path) -> RunTables:
-    """All tables of a finished run; InterplayError in one line where it is none."""
-    folder = RunFolder(path)
-    settings = folder.settings()
-    if not folder.manifest.exists():
-        raise InterplayError(f"{str(path)!r} is an unfinished run: run the same command again to finish it")
-    found = {Path(name).stem: read_table(folder, name) for name in OPTIONAL if (path / name).exists()}
-    controls = read_json(path / "controls.json") if (path / "controls.json").exists() else {}
-    return RunTables(
-        name=settings.name,
-        path=path,
-        trajectory=Trajectory.load(path),
-        units=read_table(folder, "units.parquet"),
-        task=read_table(folder, "task.parquet"),
-        recommendation=read_json(path / "recommendation.json"),
-        probes=read_json(path / "inputs.json")["probes"],
-        ratio=settings.effects.ratio,
-        more=found,
-        titles={view["name"]: view["title"] for view in controls.get("views", [])},
-        missing=tuple(f"{name}: {why}, left out" for name, why in OPTIONAL.items() if Path(name).stem not in found),
-    )
-
-
-def export_run(path: Path, out: Path, formats: Sequence[str], kinds: Sequence[str]) -> Done:
-    """Write the figures in `formats`, the tables in `kinds`, and the README. Files of the same names are replaced, whole.
-
-    Raises InterplayError for a folder that is no finished run, an `out` inside it, and one that cannot be written.
+    Raises InterplayError for a format that is not known, a folder that is not a finished run, an `out` inside it, and one that
+    cannot be written.
     """
-    with reading(path):
-        return _export(read_run_tables(path), path, out, formats, kinds)
+    formats, kinds = chosen(format, FORMATS, "--format"), chosen(tables, TABLES, "--tables")
+    if not formats and not kinds:
+        raise InterplayError("--format none and --tables none leave nothing to export: drop one of them")
+    if formats:
+        from interplay.figures import require
+
+        require()
+    run.require_finished()
+    with run.intact():
+        return _export(run, out, formats, kinds)
 
 
-def _export(run: RunTables, path: Path, out: Path, formats: Sequence[str], kinds: Sequence[str]) -> Done:
-    inside = out.resolve()
-    if inside == path.resolve() or path.resolve() in inside.parents:
+def chosen(given: str | Sequence[str], known: tuple[str, ...], option: str) -> tuple[str, ...]:
+    """Names, in a sequence or with commas, each among the known ones; `none` is none of them.
+
+    >>> chosen("pdf, svg", ("svg", "pdf"), "--format"), chosen("none", ("svg",), "--format"), chosen(["svg"], ("svg",), "--format")
+    (('pdf', 'svg'), (), ('svg',))
+    """
+    names = [part.strip().lower() for part in (given.split(",") if isinstance(given, str) else given) if part.strip()]
+    if names in ([], ["none"]):
+        return ()
+    wrong = next((name for name in names if name not in known), None)
+    if wrong is not None:
+        raise InterplayError(f"{option} has {wrong!r}, expected {', '.join(known)} or none")
+    return tuple(dict.fromkeys(names))
+
+
+def _export(run: RunReader, out: Path, formats: Sequence[str], kinds: Sequence[str]) -> ExportResult:
+    inside, path = out.resolve(), run.path.resolve()
+    if inside == path or path in inside.parents:
         raise InterplayError(f"--out {str(out)!r} lies in the run folder, which holds the run alone: choose another")
-    missing = list(run.missing)
+    missing = [f"{name}.parquet: {why}, left out" for name, why in OPTIONAL.items() if not run.has(f"{name}.parquet")]
     tables = all_tables(run) if kinds else []
     for table in tables:
         for kind in kinds:
             write_table(table, out / "tables", kind)
-    figures, absent = _figures(run, out / "figures", formats) if formats else ([], [])
+    figures, absent = draw_figures(run, out / "figures", formats) if formats else ([], [])
     missing += [f"figure {name}: its measure is not in this run, left out" for name in absent]
-    write_text(out / "README.md", readme(run.name, tables, figures, formats, kinds))
-    return Done(len(figures), len(tables), tuple(missing))
+    write_text(out / "README.md", readme(run.settings.name, tables, figures, formats, kinds))
+    return ExportResult(len(figures), len(tables), tuple(missing))
 
 
-def _figures(run: RunTables, folder: Path, formats: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names of the figures written, and of those whose measure is absent."""
-    from interplay.figures.catalogue import Tables, figures_of
-    from interplay.figures.style import save, styled
+def figure_tables(run: RunReader) -> "Tables":
+    """What the figures of a run are drawn from."""
+    from interplay.figures.catalogue import Tables
 
     track = run.trajectory
     main = {step_name(step): step for step in track.steps}
     units = run.units[run.units["condition"].isin(list(main))]
-    tables = Tables(
+    controls = run.json("controls.json") if run.has("controls.json") else {}
+    return Tables(
         steps=track.steps,
         reference=track.reference,
-        ratio=run.ratio,
+        ratio=run.settings.effects.ratio,
         summary=track.summary,
         units=units.assign(step=units["condition"].map(main)),
         task=run.task,
-        more=run.more,
-        titles=run.titles,
-        kept=run.recommendation["step"],
+        more=optional_tables(run),
+        titles={view["name"]: view["title"] for view in controls.get("views", [])},
+        kept=run.recorded["step"],
     )
+
+
+def draw_figures(run: RunReader, folder: Path, formats: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of the figures written, and of those whose measure is absent."""
+    from interplay.figures.catalogue import figures_of
+    from interplay.figures.style import save, styled
+
+    tables = figure_tables(run)
     written, absent = [], []
     with styled():
         for name, make in figures_of(tables):

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,14 +19,25 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing, write_bytes
 from interplay.dynamics.sets import READINGS, SETS
+<<<<<<< HEAD
 from interplay.runs.conditions import step_name
 from interplay.task.metrics import METRICS
 
 if TYPE_CHECKING:
     from interplay.runs.export import RunTables
+=======
+from interplay.runs.reader import RunReader
+>>>>>>> runobj
 
 ARRAYS = ("scores", "and_effects", "or_effects")
-KINDS = ("and", "or")
+OPTIONAL = {  # tables that not every run has, and what a run without them lacks
+    "views": "no other views of the trajectory",
+    "views_samples": "no other views prompt by prompt",
+    "floors": "no churn floors",
+    "multiples": "no multiples of the churn floor",
+    "baselines": "no table of baseline LLMs",
+    "correlations": "no correlations with the task",
+}
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a formula to a spreadsheet
 # The signs as they are typed in East Asia, which spreadsheets there read as formulas too; and the apostrophe itself, so that
 # taking one off the front of a cell always gives the text back.
@@ -151,73 +162,40 @@ class Exported:
     csv: bool = True
 
 
-def all_tables(run: "RunTables") -> list[Exported]:
+def all_tables(run: RunReader) -> list[Exported]:
     """Every table of a run, the long tidy ones made from it included."""
     track = run.trajectory
 
     def own(name: str, frame: pd.DataFrame, **more: Any) -> Exported:
         return Exported(name, frame, run.path / f"{name}.parquet", **more)
 
-    sets = pq.read_table(run.path / "trajectory_sets.parquet").replace_schema_metadata(None).to_pandas()
     return [
         own("trajectory", track.summary),
         own("trajectory_samples", track.per_sample),
-        own("trajectory_sets", sets, csv=False),
+        own("trajectory_sets", run.table("trajectory_sets"), csv=False),
         own("units", run.units, arrays=ARRAYS),
         Exported("interactions", interactions(run)),
-        Exported("probes", probes(run.probes)),
-        Exported("recommendation", recommendation(run.recommendation)),
+        Exported("probes", probes(run.inputs["probes"])),
+        Exported("recommendation", recommendation(run.recorded)),
         own("task", run.task),
-        *(own(name, frame) for name, frame in run.more.items()),
+        *(own(name, frame) for name, frame in optional_tables(run).items()),
     ]
 
 
-def interactions(run: "RunTables") -> pd.DataFrame:
+def interactions(run: RunReader) -> pd.DataFrame:
     """One row per reading x step x prompt x interaction that is in any set there, with its words and its effect."""
     track = run.trajectory
-    by_step = {step: _effects(run, step) for step in track.steps}
-    before = by_step[track.reference]
-    main = run.units[
-        run.units["condition"] == step_name(track.reference)
-    ]  # other draws of words have units of their own
-    of_probe = main.set_index("sample_id")["words"]
-    frames = []
-    for sample in track.sample_ids:
-        said = [str(word) for word in of_probe[sample]]
-        names = np.array(
-            [
-                json.dumps([w for i, w in enumerate(said) if m >> i & 1], ensure_ascii=False)
-                for m in range(1 << len(said))
-            ]
-        )
-        for reading in READINGS:
-            for step in track.steps:
-                found = track.membership(sample, step, reading)
-                member = np.stack(found)  # [sets, 2, 2^n]
-                kind, mask = np.nonzero(member.any(axis=0))
-                effects, tau = by_step[step][sample]
-                columns: dict[str, Any] = {
-                    "reading": reading,
-                    "step": step,
-                    "sample": sample,
-                    "kind": np.array(KINDS)[kind],
-                    "mask": mask,
-                    "order": np.bitwise_count(mask.astype(np.uint64)).astype(np.int64),
-                    "words": names[mask],
-                    "effect": effects[kind, mask],
-                    "effect_reference": before[sample][0][kind, mask],
-                    "tau": tau,
-                }
-                columns |= {name: member[i][kind, mask] for i, name in enumerate(SETS)}
-                frames.append(pd.DataFrame(columns))
-    return pd.concat(frames, ignore_index=True)
+    frames = [
+        run.listed(sample, step, reading) for sample in track.sample_ids for reading in READINGS for step in track.steps
+    ]
+    every = pd.concat(frames, ignore_index=True)
+    return every.assign(words=[json.dumps(words, ensure_ascii=False) for words in every["words"]])
 
 
-def _effects(run: "RunTables", step: int) -> dict[str, tuple[np.ndarray, float]]:
-    """Effects `[2, 2^n]` and tau of each prompt at a step."""
-    rows = run.units[run.units["condition"] == step_name(step)]
-    columns = (rows[name] for name in ("sample_id", "and_effects", "or_effects", "tau"))
-    return {sample: (np.stack([a, b]), float(tau)) for sample, a, b, tau in zip(*columns, strict=True)}
+def optional_tables(run: RunReader) -> dict[str, pd.DataFrame]:
+    """The tables of the run that not every run has, by name."""
+    found = ((name, run.optional_table(name)) for name in OPTIONAL)
+    return {name: table for name, table in found if table is not None}
 
 
 def probes(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -19,8 +19,8 @@ from interplay.runs.settings import Settings
 from interplay.secrets import refuse_secrets
 
 
-def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Settings:
-    """Settings from a YAML file (or a mapping) and `a.b=c` overrides, whose values are read as YAML.
+def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str | tuple[str, Any]] = ()) -> Settings:
+    """Settings from a YAML file (or a mapping) and overrides: `a.b=c`, whose values are read as YAML, or `("a.b", c)`.
 
     Raises InterplayError in one line that names the key, what was given and what is expected.
     """

@@ -5,27 +5,38 @@ draws are handed on, rounded to five significant digits.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
+<<<<<<< HEAD
 from interplay.data.words import short
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fit import matching, reconstruct
 from interplay.dynamics.result import frame
 from interplay.errors import InterplayError
+=======
+from interplay.dynamics import Trajectory
+from interplay.dynamics.bootstrap import interval, resample_counts
+from interplay.dynamics.fit import matching, reconstruct, sorted_strength
+from interplay.dynamics.nulls import generator
+>>>>>>> runobj
 from interplay.runs.conditions import step_name
-from interplay.runs.files import read_json
 from interplay.runs.folder import RunFolder
+<<<<<<< HEAD
 from interplay.runs.intact import reading
+=======
+from interplay.runs.reader import RunReader
+>>>>>>> runobj
 
 VIEWED = (("removed", "count_share"), ("emerged", "count_share"), ("all", "l1"), ("preserved", "gamma"),
           ("emerged", "gamma"), ("emerged", "rho"), ("all", "mean_order"))  # fmt: skip
 SHOWN_POINTS = 40  # coalitions drawn of one prompt's scores [ours]
 
 
+<<<<<<< HEAD
 def read_table(folder: RunFolder, name: str) -> pd.DataFrame:
     """A parquet table of a run; InterplayError when the run has not come that far."""
     path = folder.path / name
@@ -47,20 +58,18 @@ def optional_table(folder: RunFolder, name: str) -> pd.DataFrame | None:
     return read_table(folder, name) if (folder.path / name).exists() else None
 
 
+=======
+>>>>>>> runobj
 def build_payload(folder: RunFolder) -> dict[str, Any]:
     """Everything the page shows, from the files of a run (schema: `interplay.report.payload`)."""
-    folder.settings()  # refuses a folder that is no run, in words a user understands
-    with reading(folder.path):
-        return _payload(folder)
+    run = RunReader(folder.path)
+    with run.intact():
+        return _payload(run)
 
 
-def _payload(folder: RunFolder) -> dict[str, Any]:
-    about = read_json(folder.path / "report.json")
-    inputs = read_json(folder.path / "inputs.json")
-    track = Trajectory.load(folder.path)
-    task = read_table(folder, "task.parquet")
-    units = read_table(folder, "units.parquet")
-    verdict = verdict_part(read_json(folder.path / "recommendation.json"))
+def _payload(run: RunReader) -> dict[str, Any]:
+    about, inputs, track, units = run.json("report.json"), run.inputs, run.trajectory, run.units
+    verdict = verdict_part(run.recorded)
     return {
         **{key: about[key] for key in ("title", "subtitle", "version", "method", "notes", "skipped")},
         "created": None,
@@ -68,15 +77,21 @@ def _payload(folder: RunFolder) -> dict[str, Any]:
         "steps": list(track.steps),
         "reference": track.reference,
         "summary": _records(track.summary),
+<<<<<<< HEAD
         "task": _records(task),
         **_controls(folder),
         "fidelity": _fidelity(folder, track, units, verdict["step"]),
+=======
+        "task": _records(run.task),
+        **_controls(run),
+        "fidelity": _fidelity(track, units, verdict["step"]),
+>>>>>>> runobj
         "probes": [_probe(probe, track, units) for probe in inputs["probes"]],
-        "settings": (folder.path / "settings.yaml").read_text(encoding="utf-8"),
+        "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
     }
 
 
-def verdict_part(recommendation: dict[str, Any]) -> dict[str, Any]:
+def verdict_part(recommendation: Mapping[str, Any]) -> dict[str, Any]:
     """The recommendation in the page's terms."""
     keys = ("step", "sentence", "rule", "provisional", "basis", "evidence", "rivals")
     return {key: recommendation[key] for key in keys}
@@ -97,11 +112,11 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{k: plain(v) for k, v in row.items()} for row in frame.to_dict("records")]
 
 
-def _controls(folder: RunFolder) -> dict[str, Any]:
+def _controls(run: RunReader) -> dict[str, Any]:
     """The tables beside the main trajectory, cut down to what is drawn."""
     out: dict[str, Any] = {}
     for name in ("views", "baselines", "floors", "multiples", "correlations"):
-        frame = optional_table(folder, f"{name}.parquet")
+        frame = run.optional_table(name)
         if frame is None:
             continue
         if "reading" in frame:
@@ -110,8 +125,7 @@ def _controls(folder: RunFolder) -> dict[str, Any]:
             pairs = pd.MultiIndex.from_frame(frame[["set", "measure"]])
             frame = frame[pairs.isin(VIEWED) & (frame["order"] == 0)]
         out[name] = _records(frame)
-    path = folder.path / "controls.json"
-    return {**out, "controls": read_json(path)} if path.exists() else out
+    return {**out, "controls": run.json("controls.json")} if run.has("controls.json") else out
 
 
 def _fidelity(folder: RunFolder, track: Trajectory, units: pd.DataFrame, named: int | None) -> dict[str, Any]:

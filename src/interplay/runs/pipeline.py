@@ -21,8 +21,12 @@ from interplay.runs.inputs import Inputs, read_inputs
 from interplay.runs.jobs import Engine, Here
 from interplay.runs.payload import build_payload
 from interplay.runs.progress import Progress
+<<<<<<< HEAD
 from interplay.runs.requirements import refuse_missing
 from interplay.runs.results import churn_floor, summary_table, write_results
+=======
+from interplay.runs.results import write_results
+>>>>>>> runobj
 from interplay.runs.settings import Settings
 from interplay.runs.stages import (
     Context,
@@ -33,6 +37,7 @@ from interplay.runs.stages import (
     refuse_noise_before_training,
     train,
 )
+from interplay.runs.summary import Summary, summarise
 from interplay.runs.task_tables import task_frame
 from interplay.runs.tasks import answered_rows, measure_tasks, read_extra
 from interplay.scoring.models import load_tokenizer
@@ -47,13 +52,12 @@ from interplay.verdict import Recommendation
 
 @dataclass(frozen=True)
 class RunResult:
-    """Where the run lies and what it came to: one dict per step and the churn floor for the terminal, the verdict, notes."""
+    """Where the run lies and what it came to: the terminal's table, the recommendation, notes."""
 
     folder: Path
     report: Path
     recommendation: Recommendation
-    table: list[dict[str, Any]]
-    floor: dict[str, float] | None
+    summary: Summary
     notes: tuple[str, ...]
     omitted: int
 
@@ -222,7 +226,5 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
         report = folder.path / "report.html"
         write(build_payload(folder), report)
     folder.finish(context.progress.seconds)
-    table = summary_table(track, task_frame(folder.path, measured.task, settings))
-    return RunResult(
-        folder.path, report, verdict, table, churn_floor(track), tuple(context.notes), len(context.omitted)
-    )
+    table = summarise(track, task_frame(folder.path, measured.task, settings))
+    return RunResult(folder.path, report, verdict, table, tuple(context.notes), len(context.omitted))

@@ -57,24 +57,24 @@ def parse_yaml(text: str) -> Any:
     return _UniqueKeys(text).get_single_data()
 
 
-def override(raw: dict[str, Any], assignment: str) -> dict[str, Any]:
-    """A copy of `raw` with one `a.b=c` applied; c is read as YAML, so numbers, lists and null are themselves.
+def override(raw: dict[str, Any], assignment: str | tuple[str, Any]) -> dict[str, Any]:
+    """A copy of `raw` with one setting replaced: `a.b=c`, or the pair `("a.b", c)` of Python.
 
-    A mapping is one only in braces: a prompt template such as `Text: {text}` stays the text it is.
+    As text, c is read as YAML, so numbers, lists and null are themselves. A mapping is one only in braces: a prompt template
+    such as `Text: {text}` stays the text it is.
 
-    >>> override({"probes": {"n": 7, "count": 3}}, "probes.n=8")
-    {'probes': {'n': 8, 'count': 3}}
+    >>> override({"probes": {"n": 7, "count": 3}}, "probes.n=8") == override({"probes": {"n": 7, "count": 3}}, ("probes.n", 8))
+    True
     """
-    key, equals, text = assignment.partition("=")
+    if isinstance(assignment, str):
+        key, equals, text = assignment.partition("=")
+        value = _value(text)
+    else:
+        key, value = assignment
+        equals = "="
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
         raise InterplayError(f"--set {short(assignment)}: write it as section.key=value")
-    try:
-        value = parse_yaml(text) if text.strip() else ""
-    except _UNREADABLE:
-        value = text
-    if isinstance(value, dict) and (not text.lstrip().startswith("{") or text.strip() == "{text}"):
-        value = text
     *parents, leaf = parts
     copy = dict(raw)
     inner = copy
@@ -86,6 +86,17 @@ def override(raw: dict[str, Any], assignment: str) -> dict[str, Any]:
         inner = inner[parent]
     inner[leaf] = value
     return copy
+
+
+def _value(text: str) -> Any:
+    """What stands behind `a.b=`."""
+    try:
+        value = parse_yaml(text) if text.strip() else ""
+    except _UNREADABLE:
+        return text
+    if isinstance(value, dict) and (not text.lstrip().startswith("{") or text.strip() == "{text}"):
+        return text
+    return value
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

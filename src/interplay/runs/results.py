@@ -15,8 +15,6 @@ from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity
 from interplay.runs.conditions import Measured, step_name
 from interplay.runs.files import write_json
-from interplay.runs.folder import RunFolder
-from interplay.runs.payload import read_table
 from interplay.runs.settings import Settings
 from interplay.runs.task_tables import correlation_frame, task_frame
 from interplay.runs.views import make_controls, make_trajectory
@@ -90,20 +88,13 @@ def write_results(
     _write_table(folder / "fidelity.parquet", fidelity.replace_schema_metadata(None))
     verdict = _verdict(settings, track, task, existing)
     write_json(folder / "recommendation.json", verdict.to_dict())
-    controls = make_controls(settings, measured, track, task)
-    for name in ("views", "views_samples", "floors", "multiples", "baselines"):
-        frame = getattr(controls, name)
+    controls, said = make_controls(settings, measured, track, task)
+    for name, frame in controls.items():
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         _write_table(folder / f"{name}.parquet", table)
-    write_json(folder / "controls.json", controls.about)
+    write_json(folder / "controls.json", said)
     write_json(folder / "report.json", about)
     return track, verdict
-
-
-def recommend_among(folder: RunFolder, existing: Collection[int]) -> Recommendation:
-    """The recommendation once more, from the tables of a finished run, among the steps whose weights still exist."""
-    track, task = Trajectory.load(folder.path), read_table(folder, "task.parquet")
-    return _verdict(folder.settings(), track, task, existing)
 
 
 def _verdict(
@@ -115,32 +106,3 @@ def _verdict(
 def _write_table(path: Path, table: pa.Table) -> None:
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
-
-
-def summary_table(track: Trajectory, task: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the terminal shows: one dict per step."""
-    rows = []
-    by_step = task.set_index("step")
-    for step in track.steps:
-        row: dict[str, Any] = {"step": step}
-        for name in ("removed", "preserved", "emerged"):
-            for measure in ("count", "strength", "rho"):
-                curve = track.get(measure, name)
-                row[f"{name} {measure}"] = float(curve["value"][step]) if step in curve.index else float("nan")
-        rho = track.get("rho", "all")
-        row["rho"] = float(rho["value"][step]) if step in rho.index else float("nan")
-        for measure in ("eval_loss", "accuracy"):
-            row[measure] = float(by_step[measure][step])
-        rows.append(row)
-    return rows
-
-
-def churn_floor(track: Trajectory) -> dict[str, float] | None:
-    """Counts and strengths of the sets between the reference and its rewording, for the terminal; None without one."""
-    floor = {}
-    for name in ("removed", "preserved", "emerged"):
-        for measure in ("count", "strength"):
-            null = track.get(measure, name)["null"].dropna()
-            if len(null):
-                floor[f"{name} {measure}"] = float(null.iloc[-1])  # one transition: the same at every step
-    return floor or None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from interplay.data.sources import FORM_NAMES
 from interplay.data.template import PromptTemplate
-from interplay.data.words import MAX_WORDS, MOST_WORDS, short
+from interplay.data.words import MAX_WORDS, MOST_WORDS, WORDS_PER_PROMPT, short
 from interplay.errors import InterplayError
 from interplay.scoring.placement import DEVICE_MAPS, SPREAD, Placement
 
@@ -118,7 +118,9 @@ class ProbeSettings(_Strict):
     """The held-out prompts whose interactions are extracted."""
 
     count: int = Field(12, ge=1)
-    n: int = Field(10, ge=2, description="words per prompt, 2 to 16 [lineage: 10]; 2^n forward passes each")
+    n: int = Field(
+        WORDS_PER_PROMPT, ge=2, description="words per prompt, 2 to 16 [lineage: 10]; 2^n forward passes each"
+    )
     words: Literal["content", "all", "given"] = Field(
         "content",
         description="which words may be drawn: content words [lineage], all (stop words too), or those each row gives "

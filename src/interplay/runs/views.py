@@ -32,18 +32,6 @@ class View:
     basis: str | None
 
 
-@dataclass(frozen=True)
-class Controls:
-    """Everything a run is held against, as the tables that are written (docs/design/architecture.md)."""
-
-    views: pd.DataFrame
-    views_samples: pd.DataFrame
-    floors: pd.DataFrame
-    multiples: pd.DataFrame
-    baselines: pd.DataFrame
-    about: dict[str, Any]
-
-
 def make_trajectory(
     settings: Settings,
     measured: Measured,
@@ -93,11 +81,12 @@ def make_trajectory(
     )
 
 
-def make_controls(settings: Settings, measured: Measured, main: Trajectory, task: pd.DataFrame) -> Controls:
-    """Every view, floor and baseline LLM that was measured."""
+def make_controls(
+    settings: Settings, measured: Measured, main: Trajectory, task: pd.DataFrame
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """Every view, floor and baseline LLM that was measured: the tables by name, and what `controls.json` says of them."""
     views = _views(settings, measured, task)
     churns, floor_notes = _floors(settings, measured)
-    baselines = _baselines(settings, measured, main)
     notes = []
     if len(measured.baselines) == 1:
         notes.append("One baseline LLM: how far gamma depends on the choice of it is not known; give two or more.")
@@ -119,16 +108,16 @@ def make_controls(settings: Settings, measured: Measured, main: Trajectory, task
         "second_reference": measured.second_reference,
         "notes": notes,
     }
-    return Controls(
-        views=_together([v.trajectory.summary.assign(view=v.name) for v in views], ["view", *main.summary.columns]),
-        views_samples=_together(
-            [v.trajectory.per_sample.assign(view=v.name) for v in views], ["view", *main.per_sample.columns]
-        ),
-        floors=_together([c.floors for c in churns], FLOORS),
-        multiples=_together([c.multiples for c in churns], MULTIPLES),
-        baselines=_together(baselines, ["baseline", *main.summary.columns]),
-        about=about,
-    )
+    summaries = [v.trajectory.summary.assign(view=v.name) for v in views]
+    per_sample = [v.trajectory.per_sample.assign(view=v.name) for v in views]
+    tables = {
+        "views": _together(summaries, ["view", *main.summary.columns]),
+        "views_samples": _together(per_sample, ["view", *main.per_sample.columns]),
+        "floors": _together([c.floors for c in churns], FLOORS),
+        "multiples": _together([c.multiples for c in churns], MULTIPLES),
+        "baselines": _together(_baselines(settings, measured, main), ["baseline", *main.summary.columns]),
+    }
+    return tables, about
 
 
 def _together(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:

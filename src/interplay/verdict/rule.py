@@ -7,7 +7,7 @@ make it. Sees a Trajectory and a table of task metrics; knows nothing about mode
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -57,6 +57,26 @@ class Recommendation:
     provisional: bool = False
     denoised: dict[str, int] | None = None
     stop_step: int | None = None
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return self.sentence
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Recommendation":
+        """What `to_dict` gave; keys that this version does not know are left out.
+
+        >>> kept = Recommendation(4, "r", "last", "Keep step 4.", (Evidence("loss", 4, 1.0, float("nan"), 2.0),), {"last": 4})
+        >>> Recommendation.from_dict(kept.to_dict()).to_dict() == kept.to_dict()
+        True
+        """
+        evidence = tuple(
+            Evidence(row["name"], row["step"], *(math.nan if row[k] is None else row[k] for k in ("value", "lo", "hi")))
+            for row in values["evidence"]
+        )
+        known = {key: values[key] for key in ("step", "rule", "sentence", "rivals", "provisional")}
+        more = {key: values.get(key) for key in ("denoised", "stop_step")}
+        return cls(**known, **more, basis=values.get("basis") or "", evidence=evidence)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: NaN becomes None."""

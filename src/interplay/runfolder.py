@@ -1,0 +1,148 @@
+"""`Run`: a run folder in Python. What was measured as tables, the recommendation, and the page, export and card made from it."""
+
+import html
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from interplay.errors import InterplayError
+from interplay.runs.reader import RunReader
+from interplay.runs.saved import SavedCheckpoints, recommend_saved, saved_checkpoints
+from interplay.runs.summary import Summary, summarise
+from interplay.verdict import Recommendation
+
+if TYPE_CHECKING:
+    from interplay.runs.export import ExportResult
+
+
+class Run(RunReader):
+    """A run folder, as `interplay run`, `track` or the callback wrote it. Everything is read when it is first asked for.
+
+    >>> run = Run("runs/demo")
+    >>> run.path.name
+    'demo'
+
+    `str(run.summary())` is the table that the command printed; `run.recommendation.step` the checkpoint to keep;
+    `run.trajectory.get("strength", "emerged")` one curve; `run.interactions(prompt=3, step=40)` one prompt at one step;
+    `run.table("task")` any table by its name; `run.settings.effects.ratio` a setting.
+
+    Raises InterplayError in one line, when something is first read, for a folder that is not a run, a run that has not come
+    that far, and a file that is damaged.
+    """
+
+    def summary(self) -> Summary:
+        """The table that `interplay run` prints: printable, with `.rows`, `.floor` and `.to_pandas()`."""
+        with self.intact():
+            return summarise(self.trajectory, self.task)
+
+    @cached_property
+    def recommendation(self) -> Recommendation:
+        """Which checkpoint to keep, and why, among those that are still on disk; `str` of it is the sentence.
+
+        Raises InterplayError where none of them is left; `recorded` is then what the run said when it was finished.
+        """
+        return recommend_saved(self, self.checkpoints)
+
+    @cached_property
+    def checkpoints(self) -> SavedCheckpoints:
+        """The trained checkpoints: `.steps`, `.paths` of those on disk, `.gone`, and `.hashes` of their weights."""
+        return saved_checkpoints(self)
+
+    @cached_property
+    def prompts(self) -> pd.DataFrame:
+        """The held-out prompts, one row each: id, text, target, label, and the chosen words as a tuple."""
+        with self.intact():
+            rows = [
+                (p["id"], p["text"], p.get("target"), p.get("label"), tuple(word["text"] for word in p["words"]))
+                for p in self.inputs["probes"]
+            ]
+            return pd.DataFrame(rows, columns=["id", "text", "target", "label", "words"])
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the run must know: its warnings, and how many rows were left out and why."""
+        return list(self.json("report.json")["notes"])
+
+    def interactions(self, prompt: int | str, step: int, reading: str = "paper") -> pd.DataFrame:
+        """The interactions of one prompt that are in any set at one step, strongest first.
+
+        Args:
+            prompt: position in `prompts`, or the prompt's id.
+            step: a measured step.
+            reading: definition of the sets: paper, signed or fixed-tau.
+
+        Returns one row each: kind (and, or), words (a tuple), mask, order, effect and effect_reference (log-odds), tau, and one
+        boolean for each of all, preserved, emerged, removed, kept, reentered.
+
+        Raises InterplayError for a prompt or a step that was not measured.
+        """
+        with self.intact():
+            found = self.listed(self._prompt_id(prompt), step, reading)
+            strongest = found.sort_values("effect", key=abs, ascending=False, kind="stable", ignore_index=True)
+            first = ["kind", "words", "effect", "effect_reference"]
+            return strongest[[*first, *(c for c in strongest if c not in (*first, "reading", "step", "sample"))]]
+
+    def _prompt_id(self, prompt: int | str) -> str:
+        if isinstance(prompt, str):
+            return prompt
+        if not 0 <= prompt < len(self.prompts):
+            raise InterplayError(f"prompt {prompt} is not there: the run has prompts 0 to {len(self.prompts) - 1}")
+        return self.prompts["id"][prompt]
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write the page of the run again, into the run folder or to `path`; returns where it is."""
+        from interplay.report import write
+        from interplay.runs.folder import RunFolder
+        from interplay.runs.payload import build_payload
+
+        folder = RunFolder(self.path)
+        page = self.path / "report.html" if path is None else Path(path)
+        write(build_payload(folder), page)
+        if path is None and folder.manifest.exists():
+            folder.write_manifest()  # a newer Interplay draws another page
+        return page
+
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        format: str | Sequence[str] = ("svg", "pdf"),
+        tables: str | Sequence[str] = ("csv", "parquet"),
+    ) -> "ExportResult":
+        """Write every figure and table of the run into a folder, with a README that says what each column is.
+
+        Args:
+            folder: outside the run folder; files of the same names in it are replaced.
+            format: formats of the figures: svg, pdf, png; "none" for no figures. Figures need `interplay[figures]`.
+            tables: formats of the tables: csv, parquet; "none" for no tables.
+        """
+        from interplay.runs.export import export_run
+
+        return export_run(self, Path(folder), format, tables)
+
+    def card(self, append: str | Path | None = None) -> str:
+        """The run as a "Training dynamics" section of a model card, in Markdown.
+
+        append: a card, such as README.md, to put the section into: in the place of an earlier one or at the end. All else in
+        it stays.
+        """
+        from interplay.runs.card import append_section, section
+
+        text = section(self)
+        if append is not None:
+            append_section(Path(append), text)
+        return text
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """Its name, its table and the recommendation, for a notebook."""
+        if not self.finished:
+            return f"<p>{html.escape(repr(self))}: not finished</p>"
+        said: Mapping = self.recorded
+        table = self.summary()._repr_html_()
+        return f"<p><b>{html.escape(self.settings.name)}</b></p>{table}<p>{html.escape(str(said['sentence']))}</p>"

@@ -1,0 +1,103 @@
+"""The table of a run: one row a checkpoint, and under it the churn floor. What the terminal shows and `Run.summary()` gives."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from interplay.dynamics import Trajectory
+
+SETS = ("removed", "preserved", "emerged")
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """Means over the prompts at each checkpoint; `str` of it is the terminal's table.
+
+    rows     one dict per step: `step`, `SET count|strength|rho` for each set, `rho`, `eval_loss`, `accuracy`; NaN where
+             something was not measured
+    floor    `SET count|strength` between the reference step and its rewording, or None where no rewording was measured
+    """
+
+    rows: list[dict[str, Any]]
+    floor: Mapping[str, float] | None
+
+    def lines(self) -> list[str]:
+        """The table as lines of at most 80 characters, unless a figure needs more room."""
+        heads = ["step", *("count", "nats", "rho") * len(SETS), "rho", "loss", "acc."]
+        body = [_cells(row) for row in self.rows]
+        if self.floor is not None:
+            body.append(_cells({"step": "floor", **self.floor}))
+        widths = [max(len(line[i]) for line in [heads, *body]) for i in range(len(heads))]
+        spans = [(1 + 3 * i, 4 + 3 * i) for i in range(len(SETS))]
+        groups = [" " * widths[0]]
+        for (start, stop), name in zip(spans, SETS, strict=True):
+            groups.append(f" {name} ".center(sum(widths[start:stop]) + stop - start - 1, "─"))
+        groups += ["all".rjust(widths[-3]), "eval".rjust(widths[-2]), "".rjust(widths[-1])]
+        lines = ["  ".join(groups).rstrip()]
+        for line in [heads, *body]:
+            cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
+            parts = [cells[0], *(" ".join(cells[start:stop]) for start, stop in spans), *cells[-3:]]
+            lines.append("  ".join(parts).rstrip())
+        return lines
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The rows as a frame indexed by step, the floor left out."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows).set_index("step")
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.to_pandas().to_html(float_format=number, na_rep="–", border=0)
+
+
+def summarise(track: "Trajectory", task: "pd.DataFrame") -> Summary:
+    """The table of a trajectory and its task metrics (columns `step`, `eval_loss`, `accuracy`)."""
+    rows = []
+    by_step = task.set_index("step")
+    for step in track.steps:
+        row: dict[str, Any] = {"step": step}
+        for name in SETS:
+            for measure in ("count", "strength", "rho"):
+                row[f"{name} {measure}"] = _at(track.get(measure, name), step)
+        row["rho"] = _at(track.get("rho", "all"), step)
+        for measure in ("eval_loss", "accuracy"):
+            row[measure] = float(by_step[measure][step])
+        rows.append(row)
+    floor = {}
+    for name in SETS:
+        for measure in ("count", "strength"):
+            null = track.get(measure, name)["null"].dropna()
+            if len(null):
+                floor[f"{name} {measure}"] = float(null.iloc[-1])  # one transition: the same at every step
+    return Summary(rows, floor or None)
+
+
+def _at(curve: "pd.DataFrame", step: int) -> float:
+    return float(curve["value"][step]) if step in curve.index else math.nan
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """
+    >>> number(3.14159), number(float("nan")), number(None)
+    ('3.14', '–', '–')
+    """
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    cells = [str(row["step"])]
+    for name in SETS:
+        cells += [number(row.get(f"{name} count"), 1), number(row.get(f"{name} strength"), 1)]
+        cells.append(number(row.get(f"{name} rho")))
+    loss = row.get("eval_loss")
+    digits = 3 if loss is None or not loss >= 10 else 2
+    return [*cells, number(row.get("rho")), number(loss, digits), number(row.get("accuracy"))]
