@@ -43,9 +43,9 @@ __all__ = [
     "Scores",
     "Trajectory",
     "__version__",
-    "explain",
     "card",
     "compare",
+    "explain",
     "export",
     "extract",
     "load_model",
@@ -66,8 +66,8 @@ if TYPE_CHECKING:
     from interplay.errors import InterplayError
     from interplay.explanation.explain import explain
     from interplay.explanation.result import Change, Explanation
-    from interplay.scoring import Scores, load_model, score, score_answers
     from interplay.runfolder import Run
+    from interplay.scoring import Scores, load_model, score, score_answers
     from interplay.verbs import card, compare, export, recommend, run, track
 
 

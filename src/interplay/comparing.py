@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interplay.errors import InterplayError
+from interplay.report.rows import DECIDED
 from interplay.runs.summary import number
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class RunComparison:
         """The runs and where they end, as lines."""
         rows = [["run", "group", "keep", "eval loss", "accuracy", "cancelled/sd"]]
         for run in self.payload["overview"]:
-            kept = f"{run['recommended']}" + ("" if run["basis"] in (None, "rule") else "*")
+            kept = f"{run['recommended']}" + ("" if run["basis"] in DECIDED else "*")
             rows.append(
                 [
                     run["run"],
@@ -69,7 +70,7 @@ class RunComparison:
     def findings(self) -> list[str]:
         """Which measures tell two groups apart at some checkpoint, a sentence a pair; and what a star in the table means."""
         lines = []
-        if any(run["basis"] not in (None, "rule") for run in self.payload["overview"]):
+        if any(run["basis"] not in DECIDED for run in self.payload["overview"]):
             lines.append("* named for want of evidence")
         told: dict[tuple[str, str], set[tuple[str, str]]] = {}
         for row in self.payload["paired"]:

@@ -7,14 +7,9 @@ import shutil
 import pytest
 from tiny_job import PROBES, TEMPLATE, contents, labelled, write_rows
 
-<<<<<<< HEAD
-from interplay.cli.show import SETS, printable, table_lines
-from interplay.explanation.text import scored_name
-=======
-from interplay.cli.explain import scored_name
 from interplay.cli.show import printable
+from interplay.explanation.text import scored_name
 from interplay.runs.summary import SETS, Summary
->>>>>>> runobj
 
 
 def test_report_rebuilds_the_same_page(call, made, tmp_path):

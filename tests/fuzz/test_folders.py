@@ -9,23 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
-<<<<<<< HEAD
-=======
-import interplay.dynamics.result
-import interplay.runs.reader
->>>>>>> runobj
 from interplay.hf.record import read_kept
 from interplay.runs.comparison import read_run
 from interplay.runs.files import kept_json, sha256_json, write_json
 from interplay.runs.folder import RunFolder
-<<<<<<< HEAD
-from interplay.runs.intact import changed_file
 from interplay.runs.payload import build_payload
-=======
-from interplay.runs.payload import build_payload
-from interplay.runs.reader import changed_file, read_table
-from interplay.runs.units import load_unit
->>>>>>> runobj
+from interplay.runs.reader import changed_file
 from interplay.scoring.checkpoints import Checkpoint, checkpoint_hash, model_at
 from interplay.scoring.layouts import find_layout
 from interplay.scoring.models import LoadedModel, load_model
@@ -243,36 +232,6 @@ def test_a_table_that_breaks_off_is_refused_by_name(run, name, keep):
     assert "delete it and run the same command again" in said
 
 
-<<<<<<< HEAD
-=======
-@pytest.mark.parametrize("change", [{"step": ["a"]}, {"other": [1]}, {"step": [None]}])
-def test_a_table_with_other_columns_is_refused_by_name(run, change):
-    pd.DataFrame(change).to_parquet(run / "task.parquet")
-    said = refused(lambda: read_table(run, "task.parquet"))
-    assert "task.parquet' is no table that a run writes" in said
-
-
-@pytest.mark.parametrize(
-    ("name", "reader"),
-    [("views.parquet", interplay.runs.reader), ("trajectory_sets.parquet", interplay.dynamics.result)],
-)
-@pytest.mark.parametrize(("limit", "most"), [("TABLE_ROWS", 100_000), ("TABLE_BYTES", 1 << 20)])
-def test_a_table_that_unfolds_to_too_much_is_refused(run, monkeypatch, name, reader, limit, most):
-    row = pq.read_table(run / name).slice(0, 1)
-    pq.write_table(pa.concat_tables([row] * 100_001), run / name, compression="zstd")
-    assert (run / name).stat().st_size < 100_000
-    monkeypatch.setattr(reader, limit, most)
-    said = refused(lambda: build_payload(RunFolder(run)))
-    assert name in said
-
-
-def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(run):
-    (run / "task.parquet").unlink()
-    os.mkfifo(run / "task.parquet")
-    assert "no regular file" in refused(lambda: read_table(run, "task.parquet"))
-
-
->>>>>>> runobj
 @pytest.mark.parametrize("name", ["inputs.json", "recommendation.json", "report.json", "controls.json"])
 @pytest.mark.parametrize("text", ["null", "[]", "5", '"x"', "{", "\x00"])
 def test_json_of_any_shape_is_refused_by_name(run, name, text):

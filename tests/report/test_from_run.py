@@ -109,13 +109,8 @@ def test_an_older_run_has_a_page_without_controls(plain_run):
 
 
 def test_fidelity_is_that_of_the_units(plain_run, effects):
-<<<<<<< HEAD
-    found = build_payload(Made(plain_run))["fidelity"]
+    found = build_payload(RunFolder(plain_run))["fidelity"]
     rows = {(r["step"], r["measure"]): r for r in found["rows"]}
-=======
-    fidelity = build_payload(RunFolder(plain_run))["fidelity"]
-    rows = {(r["step"], r["measure"]): r for r in fidelity["rows"]}
->>>>>>> runobj
     at = effects[:, 1]
     scores = reconstruct(at[:, 0], at[:, 1], np.full(len(at), -2.0))
     salient = np.abs(at) > 0.05 * np.abs(at).max(axis=(1, 2), keepdims=True)

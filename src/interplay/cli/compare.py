@@ -72,38 +72,3 @@ def read_groups(given: list[str]) -> dict[str, list[Path]]:
             raise InterplayError(f"--group {name.strip()!r} is given twice: name every group once")
         groups[name.strip()] = paths
     return groups
-<<<<<<< HEAD
-
-
-def _show(payload: dict[str, Any]) -> None:
-    """The runs and where they end, then what was found between them."""
-    from interplay.cli.show import number, printable, say
-    from interplay.report.rows import DECIDED
-
-    for note in payload["notes"]:
-        say(f"note: {note}")
-    rows = [["run", "group", "keep", "eval loss", "accuracy", "cancelled/sd"]]
-    for run in payload["overview"]:
-        kept = f"{run['recommended']}" + ("" if run["basis"] in DECIDED else "*")
-        figures = (
-            number(run["last_eval_loss"], 3),
-            number(run["last_accuracy"]),
-            number(run["last_cancelled_per_sd"], 1),
-        )
-        rows.append([printable(run["run"]), printable(run["group"]), kept, *figures])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
-        print("  ".join(cells).rstrip())
-    if any(run["basis"] not in DECIDED for run in payload["overview"]):
-        say("* named for want of evidence")
-    told: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    for row in payload["paired"]:
-        found = told.setdefault((row["first"], row["second"]), set())
-        if row["distinguishable"]:
-            found.add((row["measure"], row["set"]))
-    for (first, second), found in told.items():
-        names = ", ".join(m + ("" if s == "all" else f" {s}") for m, s in sorted(found)) or "none"
-        say(f"{second} minus {first}, distinguishable at some checkpoint: {names}")
-=======
->>>>>>> runobj

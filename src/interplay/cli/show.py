@@ -5,33 +5,14 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from interplay.runs.summary import number as number
-
 from interplay.data.words import printable
+from interplay.runs.summary import number as number
 
 if TYPE_CHECKING:
     from interplay.runfolder import Run
     from interplay.runs.pipeline import Unfinished
 
 _WIDEST = 100  # characters in a line of prose; longer ones are hard to read
-
-
-<<<<<<< HEAD
-def number(value: float | None, digits: int = 2) -> str:
-    """
-    >>> number(3.14159), number(float("nan")), number(None)
-    ('3.14', '–', '–')
-    """
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-=======
-def printable(text: str) -> str:
-    r"""Text without control characters, so that no word of a data set can command the terminal.
-
-    >>> printable("a\x1b[31mb\nc")
-    'a�[31mb c'
-    """
-    return "".join(c if c.isprintable() else (" " if c in "\n\t\r" else "\ufffd") for c in text)
->>>>>>> runobj
 
 
 def say(text: str, *, bold: bool = False) -> None:

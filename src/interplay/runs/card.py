@@ -297,15 +297,9 @@ def _recommendation(verdict: Mapping[str, Any]) -> str:
     return f"{lines[0]}\n\n" + "\n".join(lines[1:])
 
 
-<<<<<<< HEAD
-def _versions(folder: RunFolder) -> str:
-    """The version that wrote this, and the one that measured the run."""
-    own, measured = interplay.__version__, read_json(folder.path / "report.json")["version"]
-=======
 def _versions(measured: str | None) -> str:
     """The version that wrote this, and the one that measured the run as far as its files say."""
     own = interplay.__version__
->>>>>>> runobj
     if measured == own:
         return f"Measured and written by Interplay {inert(own)}."
     return f"Measured by Interplay {inert(measured)}, written by Interplay {inert(own)}."

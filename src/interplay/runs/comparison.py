@@ -15,14 +15,7 @@ import pandas as pd
 from interplay.data.words import short
 from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
-<<<<<<< HEAD
-from interplay.runs.files import read_json
-from interplay.runs.folder import RunFolder
-from interplay.runs.intact import reading
-from interplay.runs.payload import read_table
-=======
 from interplay.runs.reader import RunReader
->>>>>>> runobj
 from interplay.runs.reading import difference
 from interplay.runs.settings import Settings
 from interplay.task.metrics import METRICS

@@ -16,23 +16,11 @@ from interplay.runs.conditions import step_name
 from interplay.runs.export_tables import OPTIONAL, all_tables, optional_tables, readme, write_table
 from interplay.runs.reader import RunReader
 
-<<<<<<< HEAD
-OPTIONAL = {
-    "views.parquet": "no other views of the trajectory",
-    "views_samples.parquet": "no other views prompt by prompt",
-    "floors.parquet": "no churn floors",
-    "multiples.parquet": "no multiples of the churn floor",
-    "baselines.parquet": "no table of baseline LLMs",
-    "correlations.parquet": "no correlations with the task",
-    "fidelity.parquet": "no matching error",
-}
-=======
 if TYPE_CHECKING:
     from interplay.figures.catalogue import Tables
 
 FORMATS = ("svg", "pdf", "png")
 TABLES = ("csv", "parquet")
->>>>>>> runobj
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,8 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing, write_bytes
 from interplay.dynamics.sets import READINGS, SETS
-<<<<<<< HEAD
-from interplay.runs.conditions import step_name
-from interplay.task.metrics import METRICS
-
-if TYPE_CHECKING:
-    from interplay.runs.export import RunTables
-=======
 from interplay.runs.reader import RunReader
->>>>>>> runobj
+from interplay.task.metrics import METRICS
 
 ARRAYS = ("scores", "and_effects", "or_effects")
 OPTIONAL = {  # tables that not every run has, and what a run without them lacks
@@ -37,6 +30,7 @@ OPTIONAL = {  # tables that not every run has, and what a run without them lacks
     "multiples": "no multiples of the churn floor",
     "baselines": "no table of baseline LLMs",
     "correlations": "no correlations with the task",
+    "fidelity": "no matching error",
 }
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a formula to a spreadsheet
 # The signs as they are typed in East Asia, which spreadsheets there read as formulas too; and the apostrophe itself, so that

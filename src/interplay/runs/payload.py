@@ -11,55 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-<<<<<<< HEAD
-from interplay.data.words import short
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fit import matching, reconstruct
-from interplay.dynamics.result import frame
-from interplay.errors import InterplayError
-=======
-from interplay.dynamics import Trajectory
-from interplay.dynamics.bootstrap import interval, resample_counts
-from interplay.dynamics.fit import matching, reconstruct, sorted_strength
-from interplay.dynamics.nulls import generator
->>>>>>> runobj
 from interplay.runs.conditions import step_name
 from interplay.runs.folder import RunFolder
-<<<<<<< HEAD
-from interplay.runs.intact import reading
-=======
 from interplay.runs.reader import RunReader
->>>>>>> runobj
 
 VIEWED = (("removed", "count_share"), ("emerged", "count_share"), ("all", "l1"), ("preserved", "gamma"),
           ("emerged", "gamma"), ("emerged", "rho"), ("all", "mean_order"))  # fmt: skip
 SHOWN_POINTS = 40  # coalitions drawn of one prompt's scores [ours]
 
 
-<<<<<<< HEAD
-def read_table(folder: RunFolder, name: str) -> pd.DataFrame:
-    """A parquet table of a run; InterplayError when the run has not come that far."""
-    path = folder.path / name
-    try:
-        return frame(pq.read_table(path, partitioning=None))  # no columns from folders that are called name=value
-    except FileNotFoundError:
-        raise InterplayError(
-            f"{str(folder.path)!r} has no {name}, the run is unfinished: run the same command again"
-        ) from None
-    # pyarrow's own errors are of these types, and so is what pandas makes of a column that it does not know.
-    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
-        raise InterplayError(
-            f"cannot read {str(path)!r} ({short(error, 160)[1:-1]}): delete it and run the same command again"
-        ) from error
-
-
-def optional_table(folder: RunFolder, name: str) -> pd.DataFrame | None:
-    """A table of controls, or None where the run has none."""
-    return read_table(folder, name) if (folder.path / name).exists() else None
-
-
-=======
->>>>>>> runobj
 def build_payload(folder: RunFolder) -> dict[str, Any]:
     """Everything the page shows, from the files of a run (schema: `interplay.report.payload`)."""
     run = RunReader(folder.path)
@@ -77,15 +39,9 @@ def _payload(run: RunReader) -> dict[str, Any]:
         "steps": list(track.steps),
         "reference": track.reference,
         "summary": _records(track.summary),
-<<<<<<< HEAD
-        "task": _records(task),
-        **_controls(folder),
-        "fidelity": _fidelity(folder, track, units, verdict["step"]),
-=======
         "task": _records(run.task),
         **_controls(run),
-        "fidelity": _fidelity(track, units, verdict["step"]),
->>>>>>> runobj
+        "fidelity": _fidelity(run, track, units, verdict["step"]),
         "probes": [_probe(probe, track, units) for probe in inputs["probes"]],
         "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
     }
@@ -128,9 +84,9 @@ def _controls(run: RunReader) -> dict[str, Any]:
     return {**out, "controls": run.json("controls.json")} if run.has("controls.json") else out
 
 
-def _fidelity(folder: RunFolder, track: Trajectory, units: pd.DataFrame, named: int | None) -> dict[str, Any]:
+def _fidelity(run: RunReader, track: Trajectory, units: pd.DataFrame, named: int | None) -> dict[str, Any]:
     """Matching error at every step, strength by rank and each prompt's scores at a few (`dynamics.fidelity`)."""
-    table = read_table(folder, "fidelity.parquet")
+    table = run.table("fidelity")
     wanted = {track.steps[0], track.steps[len(track.steps) // 2], named, track.steps[-1]}
     by_rank = {step: rows for step, rows in table[table["rank"] > 0].groupby("step") if step in wanted}
     by_unit = units.set_index(["condition", "sample_id"])[["and_effects", "or_effects", "scores"]]

@@ -21,12 +21,8 @@ from interplay.runs.inputs import Inputs, read_inputs
 from interplay.runs.jobs import Engine, Here
 from interplay.runs.payload import build_payload
 from interplay.runs.progress import Progress
-<<<<<<< HEAD
 from interplay.runs.requirements import refuse_missing
-from interplay.runs.results import churn_floor, summary_table, write_results
-=======
 from interplay.runs.results import write_results
->>>>>>> runobj
 from interplay.runs.settings import Settings
 from interplay.runs.stages import (
     Context,
