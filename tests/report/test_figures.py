@@ -168,15 +168,21 @@ def test_task_metrics_that_were_not_measured_have_no_strip(made):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda p: p["views"][0].pop("view"), "views[0].view is missing"),
+        (lambda p: p["views"][0].pop("view"), "views[0]: expected a row with the columns view"),
         (lambda p: p["floors"][0].update(reference=3), "floors[0].reference is 3"),
         (lambda p: p["multiples"][0].update(ratio="much"), "multiples[0].ratio is 'much'"),
         (
             lambda p: p["controls"]["baselines"][0].update(same_family="yes"),
             "controls.baselines[0].same_family is 'yes'",
         ),
-        (lambda p: p["fidelity"]["matching"][0]["all"].pop(), "fidelity.matching[0].all is '39 numbers', expected 40"),
-        (lambda p: p["fidelity"]["curves"][0]["lo"].pop(), "fidelity.curves[0].lo is '8 numbers', expected 9"),
+        (
+            lambda p: p["fidelity"]["matching"][0]["all"].pop(),
+            "fidelity.matching[0]: expected equally many numbers, given {'score': 40, 'salient': 40, 'all': 39}",
+        ),
+        (
+            lambda p: p["fidelity"]["curves"][0]["lo"].pop(),
+            "fidelity.curves[0]: expected equally many numbers, given {'value': 9, 'lo': 8, 'hi': 9}",
+        ),
         (lambda p: p["correlations"][0].update(interaction=3), "correlations[0].interaction is 3"),
     ],
 )

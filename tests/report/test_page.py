@@ -14,8 +14,8 @@ import pytest
 from interplay.errors import InterplayError
 from interplay.report import render, write
 from interplay.report.explorer import STRONGEST, explorer_data, segments
-from interplay.report.payload import validate
 from interplay.report.scales import step_axis
+from interplay.report.schema import validate
 from interplay.report.verdict import headline
 
 

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from interplay.atomic import write_text
 from interplay.report import text
-from interplay.report.checks import clean
 from interplay.report.comparison_chart import Curve, Dot, draw, extent, letter, sample, shared_axis
 from interplay.report.comparison_text import BY_SET, MAIN, NAMES, SETS, TASK, WHOLE, Drawn, full_name
 from interplay.report.pages import render_page
 from interplay.report.rows import DECIDED
 from interplay.report.scales import StepAxis, log_axis, value_axis
+from interplay.report.text import clean
 
 STYLES = ("base.css", "charts.css", "comparison.css")
 SCRIPTS = ("tips.js",)

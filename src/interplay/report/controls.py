@@ -9,7 +9,7 @@ from typing import Any
 from interplay.report.panels import Line, Panel, draw, flags_of
 from interplay.report.rows import DECIDED, Point, Series, Summary, decided, point_of
 from interplay.report.scales import StepAxis, log_axis, value_axis
-from interplay.report.schema import MultipleRow, Payload
+from interplay.report.schema import Payload, Row
 from interplay.report.sparks import Spark, draw_spark
 from interplay.report.text import interval, number
 
@@ -105,7 +105,7 @@ def _multiples(payload: Payload, x: StepAxis) -> list[dict[str, Any]]:
     return out
 
 
-def _ratio(rows: Iterable[MultipleRow]) -> Series:
+def _ratio(rows: Iterable[Row]) -> Series:
     ordered = sorted(rows, key=lambda r: r["step"])
     return Series(
         "ratio", tuple(Point(r["step"], r["ratio"], r["lo"], r["hi"]) for r in ordered if r["ratio"] is not None)

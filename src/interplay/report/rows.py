@@ -6,7 +6,7 @@ Only an index; it neither computes nor draws.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from interplay.report.schema import FidelityRow, Payload, SummaryRow, TaskRow
+from interplay.report.schema import Payload, Row, TaskRow
 
 # What a step may have been chosen by; an older run's `eval-loss` was a way out, and its sentence says so.
 DECIDED = ("rule", "accuracy", "eval-loss")
@@ -58,7 +58,7 @@ class Summary:
 
     def __init__(self, payload: Payload):
         self.steps: Sequence[int] = payload["steps"]
-        self._rows: dict[tuple[str, str, str, int, int], SummaryRow] = {}
+        self._rows: dict[tuple[str, str, str, int, int], Row] = {}
         readings: dict[str, None] = {}
         for row in payload["summary"]:
             readings.setdefault(row["reading"])
@@ -80,7 +80,7 @@ class Summary:
         return Series(set_, ())
 
 
-def point_of(row: SummaryRow | FidelityRow) -> Point:
+def point_of(row: Row) -> Point:
     """The figures of one row of a table."""
     return Point(
         row["step"], row["value"], row["lo"], row["hi"], row["null"], row["null_lo"], row["null_hi"], row["samples"]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from interplay.report.panels import Line, Panel, draw, flags_of
 from interplay.report.rows import Series, Summary, task_series
 from interplay.report.scales import StepAxis, log_axis, value_axis
-from interplay.report.schema import CorrelationRow, Payload
+from interplay.report.schema import Payload, Row
 from interplay.report.stack import Strip, draw_stack
 from interplay.report.text import interval, number
 
@@ -173,12 +173,14 @@ def _scale(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]:
     return {"panels": panels, "table": table}
 
 
-def _correlations(rows: list[CorrelationRow]) -> list[dict[str, Any]]:
+def _correlations(rows: list[Row]) -> list[dict[str, Any]]:
     """One grid a span: interaction measures down, task columns across; weak = the interval holds 0."""
     grids = []
-    for span in dict.fromkeys(row["span"] for row in rows):
+    for span in dict.fromkeys(row["span"] or "all" for row in rows):
         ours = {
-            (row["interaction"], row["task"]): row for row in rows if row["span"] == span and row["rho"] is not None
+            (row["interaction"], row["task"]): row
+            for row in rows
+            if (row["span"] or "all") == span and row["rho"] is not None
         }
         across = [key for key in SHORT if any(task == key for _, task in ours)]
         across += [task for task in dict.fromkeys(task for _, task in ours) if task not in across]
@@ -203,7 +205,7 @@ def _name(interaction: str) -> str:
     return f"{set_} {shown}" if set_ else shown
 
 
-def _cell(row: CorrelationRow | None) -> dict[str, Any]:
+def _cell(row: Row | None) -> dict[str, Any]:
     if row is None or row["rho"] is None:
         return {"value": "–", "ci": "", "css": "none", "share": Markup("0")}
     lo, hi = row["lo"], row["hi"]
