@@ -202,8 +202,8 @@ def flag(f: Frame, step: int, name: str, top: float, bottom: float, most: float)
 def apart(wanted: Iterable[float], gap: float, most: float) -> list[float]:
     """Ascending heights moved so that neighbours keep their distance and none lies below `most`.
 
-    >>> apart([1.0, 2.0, 30.0], 10.0, 30.0)
-    [-1.0, 9.0, 28.0]
+    >>> apart([20.0, 25.0, 30.0], 10.0, 30.0)
+    [10.0, 20.0, 30.0]
     """
     at: list[float] = []
     for y in wanted:
@@ -395,7 +395,14 @@ def _stack_tip(strips: Sequence[Strip], step: int) -> str:
 
 
 def draw_spark(
-    own: Series, behind: Series | None, css: str, title: str, x: StepAxis, y: ValueAxis, keep: int | None, labelled: bool
+    own: Series,
+    behind: Series | None,
+    css: str,
+    title: str,
+    x: StepAxis,
+    y: ValueAxis,
+    keep: int | None,
+    labelled: bool,
 ) -> Markup:
     """One series over the curve of the main trajectory, which lies `behind`; `labelled`: with first and last step."""
     f = Frame(x, y, 26.0, 117.0, 6.0, 60.0, 3.0)
@@ -405,7 +412,7 @@ def draw_spark(
     if len(own.points) > 1:
         parts.append(area(f, own.points, "lo", "hi", f"band {css}"))
     said = [title]
-    for series, name, line in ((behind, "main: ", "behind"), (own, "", css)):
+    for series, line in ((behind, "behind"), (own, css)):
         spots = f.spots(series.points) if series else []
         if len(spots) == 1:
             parts.append(tag("circle", {"class": f"dot {line}", "cx": spots[0][0], "cy": spots[0][1], "r": 2.0}))
@@ -417,7 +424,9 @@ def draw_spark(
     if labelled:
         for step, at, end in ((x.steps[0], f.left, ""), (x.steps[-1], f.right, " end")):
             parts.append(tag("text", {"x": at, "y": 73.0, "class": f"tick small{end}"}, f"{step}"))
-    parts.append(point("\n".join(said), tag("rect", {"class": "hit", "x": 0.0, "y": 0.0, "width": 122.0, "height": 66.0})))
+    parts.append(
+        point("\n".join(said), tag("rect", {"class": "hit", "x": 0.0, "y": 0.0, "width": 122.0, "height": 66.0}))
+    )
     return svg(122.0, 77.0 if labelled else 66.0, title, parts, "spark")
 
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 from interplay.atomic import write_text
 from interplay.report import text
-from interplay.report.comparison_chart import Curve, Dot, draw, extent, letter, sample, shared_axis
+from interplay.report.chart import Curve, draw_runs, extent, letter, sample
 from interplay.report.comparison_text import BY_SET, MAIN, NAMES, SETS, TASK, WHOLE, Drawn, full_name
 from interplay.report.pages import render_page
-from interplay.report.rows import DECIDED
-from interplay.report.scales import StepAxis, log_axis, value_axis
+from interplay.report.rows import DECIDED, Point
+from interplay.report.scales import StepAxis, log_axis, step_axis, value_axis
 from interplay.report.text import clean
 
 STYLES = ("base.css", "charts.css", "comparison.css")
@@ -36,8 +36,8 @@ class _Key(NamedTuple):
 def render(payload: Mapping[str, Any]) -> str:
     """The whole page as a string; the same payload gives the same bytes."""
     p = _cleaned(payload)
-    caption = "optimiser step" if p["axis"] == "steps" else "epoch"
-    drawing = _Drawing(p, shared_axis([row["x"] for row in p["curves"]] or [0.0], caption))
+    named = ("epoch", "epochs") if p["axis"] == "epochs" else ()
+    drawing = _Drawing(p, step_axis(sorted({row["x"] for row in p["curves"]}) or [0.0], *named))
     return render_page(
         "comparison.html.j2",
         STYLES,
@@ -104,12 +104,12 @@ class _Drawing:
         self.p = p
         self.x = x
         self.kept = {run["name"]: run["recommended_x"] for run in p["runs"]}
-        self.dots: dict[tuple[_Key, str], list[Dot]] = defaultdict(list)
-        self.means: dict[tuple[_Key, str], list[Dot]] = defaultdict(list)
+        self.dots: dict[tuple[_Key, str], list[Point]] = defaultdict(list)
+        self.means: dict[tuple[_Key, str], list[Point]] = defaultdict(list)
         for rows, found, owner in ((p["curves"], self.dots, "run"), (p["means"], self.means, "group")):
             for row in sorted(rows, key=lambda r: r["x"]):
                 key = _Key(row["kind"], row["measure"], row["set"])
-                found[key, row[owner]].append(Dot(row["x"], row["value"], row["lo"], row["hi"], row["null"]))
+                found[key, row[owner]].append(Point(row["x"], row["value"], row["lo"], row["hi"], row["null"]))
 
     def curves(self, key: _Key) -> list[Curve]:
         """One curve a group that has the measure; a group of one is its run."""
@@ -148,7 +148,7 @@ class _Drawing:
             {
                 "title": name,
                 "unit": m.unit,
-                "svg": draw(found[name], self.x, y, f"{m.title}, {name}", m.null),
+                "svg": draw_runs(found[name], self.x, y, f"{m.title}, {name}", m.null),
                 "say": "",
             }
             if name in found
@@ -174,7 +174,7 @@ class _Drawing:
             if not curves:
                 continue
             y = (log_axis if m.log else value_axis)(extent(curves), **({} if m.log else {"zero": m.zero}))
-            svg = draw(curves, self.x, y, m.title, m.null)
+            svg = draw_runs(curves, self.x, y, m.title, m.null)
             say = " ".join(part for part in (m.look, self.missing(curves)) if part)
             panels.append(
                 {
@@ -193,7 +193,7 @@ class _Drawing:
         for key in keys:
             for run in self.p["runs"]:
                 for dot in self.dots.get((key, run["name"]), ()):
-                    cells = [run["name"], full_name(key.measure, key.set), f"{dot.x:.4g}", text.number(dot.value)]
+                    cells = [run["name"], full_name(key.measure, key.set), f"{dot.step:.4g}", text.number(dot.value)]
                     body.append([*cells, text.interval(dot.lo, dot.hi) or "–", text.number(dot.null)])
         head = [
             "run",

@@ -6,11 +6,10 @@ Editorial part: which figures, in which order, with which words. A run made with
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import DECIDED, Point, Series, Summary, decided, point_of
+from interplay.report.chart import Line, Panel, draw, draw_spark
+from interplay.report.rows import DECIDED, Point, Series, Summary, decided, flags_of, point_of
 from interplay.report.scales import StepAxis, log_axis, value_axis
 from interplay.report.schema import Payload, Row
-from interplay.report.sparks import Spark, draw_spark
 from interplay.report.text import interval, number
 
 Figure = tuple[str, str, str, str]  # set, measure, title, unit
@@ -178,8 +177,8 @@ def _views(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | 
             if own is None or not own.known:
                 out.append("")
                 continue
-            spark = Spark(own, None if series is None else main[set_, measure], f"s-{set_}", title)
-            out.append(draw_spark(spark, x, axes[set_, measure], keep, last))
+            behind = None if series is None else main[set_, measure]
+            out.append(draw_spark(own, behind, f"s-{set_}", title, x, axes[set_, measure], keep, last))
         return out
 
     own = payload["verdict"]["rivals"].get("interactions")  # an older run chose by interactions itself

@@ -145,7 +145,7 @@ def _sector(
 
 
 def _place(axis: ValueAxis, top: float, bottom: float) -> Callable[[float], float]:
-    return lambda value: bottom - axis.at(value) * (bottom - top)
+    return lambda value: bottom - axis.of(value) * (bottom - top)
 
 
 def _head(columns: _Columns, i: int, kept: bool, height: float) -> Markup:

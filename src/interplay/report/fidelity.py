@@ -5,10 +5,9 @@ Editorial part only: which charts, with which words and tables; nothing is compu
 
 from typing import Any
 
-from interplay.report.curves import Axes, Curve, draw_curves
-from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import Series, decided, point_of
-from interplay.report.scales import StepAxis, value_axis
+from interplay.report.chart import Line, Panel, draw
+from interplay.report.rows import Point, Series, decided, flags_of, point_of
+from interplay.report.scales import NumberAxis, StepAxis, value_axis
 from interplay.report.schema import Fidelity, MatchingCurve, Payload
 from interplay.report.text import interval, number, plain
 
@@ -83,21 +82,14 @@ def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
     if len(ranks) < 2 or not found:
         return None
     keep = payload["verdict"]["step"] if decided(payload) else None
-    curves = []
+    drawn = []
     for i, c in enumerate(found):
         css = "s-emerged" if c is found[-1] and i else SHADES[min(i, len(SHADES) - 2)]
-        curves.append(Curve(ranks, c["value"], css, f"step {c['step']}", c["lo"], c["hi"]))
+        points = (Point(*at) for at in zip(ranks, c["value"], c["lo"], c["hi"], strict=True))
+        drawn.append(Line(Series("all", tuple(points)), css, "", f"step {c['step']}"))
     ratio = fidelity["ratio"]
-    axes = Axes(
-        ranks[0],
-        ranks[-1],
-        [(float(t), f"{t:,}") for t in RANK_TICKS if ranks[0] <= t <= ranks[-1]],
-        "rank of the interaction, log scale",
-        value_axis([0.0, 1.0], zero=True),
-        log_x=True,
-        level=None if ratio is None else (ratio, f"tau, {100 * ratio:g} %"),
-        width=554.0,
-    )
+    ticks = tuple(float(t) for t in RANK_TICKS if ranks[0] <= t <= ranks[-1])
+    axis = NumberAxis((ranks[0], ranks[-1]), ticks, "rank of the interaction, log scale", log=True)
     tips, body = [], []
     for k, rank in enumerate(fidelity["ranks"]):
         lines = [f"rank {rank}"]
@@ -108,8 +100,11 @@ def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
             body.append([f"step {c['step']}", f"{rank}", number(c["value"][k]), ci or "–"])
         tips.append((float(rank), "\n".join(lines)))
     head = ["checkpoint", "rank", "share of the strongest", "95 % interval"]
+    said = "Strength of interactions by rank, as a share of the strongest"
+    level = None if ratio is None else (ratio, f"tau, {100 * ratio:g} %")
+    panel = Panel("", "s-all", tuple(drawn), "", "", "", (), level, tips, said, 554.0)
     return {
-        "svg": draw_curves(curves, axes, tips, "Strength of interactions by rank, as a share of the strongest"),
+        "svg": draw(panel, axis, value_axis([0.0, 1.0])),
         "title": "Strength by rank",
         "unit": "share of the strongest",
         "css": "s-all",
@@ -121,14 +116,16 @@ def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
 
 def _matching(one: MatchingCurve, payload: Payload) -> dict[str, Any]:
     places = [float(i) for i in range(len(one["score"]))]
-    curves = [
-        Curve(places, one["score"], "s-all"),
-        Curve(places, one["salient"], "s-emerged", "", dots=True),
-        Curve(places, one["all"], "s-preserved", "", dots=True),
-    ]
+    lines = tuple(
+        Line(Series(name, tuple(map(Point, places, one[name]))), css, marker)
+        for name, css, marker in (
+            ("all", "s-preserved", "dots"),
+            ("salient", "s-emerged", "dots"),
+            ("score", "s-all", ""),
+        )
+    )
     y = value_axis([*one["score"], *one["salient"], *one["all"]], zero=False)
-    of = one["of"] or len(places)
-    axes = Axes(0.0, places[-1], [], f"{of:,} coalitions, lowest score first", y)
+    axis = NumberAxis((0.0, places[-1]), (), f"{one['of'] or len(places):,} coalitions, lowest score first")
     tips = [
         (
             places[i],
@@ -137,12 +134,13 @@ def _matching(one: MatchingCurve, payload: Payload) -> dict[str, Any]:
         )
         for i in range(0, len(places), 4)
     ]
+    said = f"Scores of prompt {plain(one['probe'], 60)} at step {one['step']}"
     kept = " · keep" if decided(payload) and one["step"] == payload["verdict"]["step"] else ""
     return {
         "title": f"Step {one['step']}{kept}",
         "css": "s-all",
         "unit": f"error {number(one['rms'])}",
-        "svg": draw_curves(curves, axes, tips, f"Scores of prompt {plain(one['probe'], 60)} at step {one['step']}"),
+        "svg": draw(Panel("", "s-all", lines, "", "", tips=tips, said=said), axis, y),
         "say": f"Prompt {plain(one['probe'], 40)}, {number(one['count'])} salient interactions.",
     }
 

@@ -7,9 +7,9 @@ the reading stands in `controls`, `fidelity` and `task`.
 
 from typing import Any, NamedTuple
 
+from interplay.report.chart import Line, Panel, draw
 from interplay.report.evolution import evolution
-from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import Point, Series, Summary, point_of
+from interplay.report.rows import Point, Series, Summary, flags_of, point_of
 from interplay.report.scales import StepAxis, value_axis
 from interplay.report.schema import Payload
 from interplay.report.text import interval, number

@@ -22,7 +22,7 @@ def decided(payload: Payload) -> bool:
 class Point(NamedTuple):
     """One value with its interval and its null; None where not measured."""
 
-    step: int
+    step: float
     value: float | None
     lo: float | None = None
     hi: float | None = None
@@ -48,7 +48,7 @@ class Series(NamedTuple):
         """Whether there is at least one null to draw."""
         return any(p.null is not None for p in self.points)
 
-    def at(self, step: int) -> Point | None:
+    def at(self, step: float) -> Point | None:
         """The point of one step."""
         return next((p for p in self.points if p.step == step), None)
 
@@ -94,3 +94,14 @@ def task_series(task: Iterable[TaskRow], key: str) -> Series:
         for row in sorted(task, key=lambda r: r["step"])
     )
     return Series(key, tuple(p for p in points if p.value is not None))
+
+
+def flags_of(payload: Payload) -> dict[str, int]:
+    """The steps every chart marks: the one to keep (or the one named for want of evidence), and a later reference."""
+    verdict, reference = payload["verdict"], payload["reference"]
+    flags = {}
+    if verdict["step"] is not None:
+        flags["keep" if decided(payload) else "named"] = verdict["step"]
+    if reference not in (payload["steps"][0], verdict["step"]):
+        flags["ref"] = reference
+    return flags

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import Series, Summary, task_series
+from interplay.report.chart import Line, Panel, Strip, draw, draw_stack
+from interplay.report.rows import Series, Summary, flags_of, task_series
 from interplay.report.scales import StepAxis, log_axis, value_axis
 from interplay.report.schema import Payload, Row
-from interplay.report.stack import Strip, draw_stack
 from interplay.report.text import interval, number
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import Point, Series, Summary, decided
+from interplay.report.chart import Line, Panel, draw
+from interplay.report.rows import Point, Series, Summary, decided, flags_of
 from interplay.report.scales import StepAxis, value_axis
 from interplay.report.schema import Evidence, Payload
 from interplay.report.text import interval, number
