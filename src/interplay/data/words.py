@@ -20,11 +20,11 @@ from typing import Any, Literal
 from interplay.data.rows import Word
 from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH
 from interplay.errors import InterplayError, SkipSample
+from interplay.limits import EXACT_WORDS as MAX_WORDS
+from interplay.limits import SAMPLED_WORDS as MOST_WORDS
 
 Language = Literal["auto", "en", "zh"]
 
-MAX_WORDS = 16  # 2^16 coalitions is where exact enumeration ends [ours]
-MOST_WORDS = 64  # with sampled coalitions, each of them one uint64
 MIN_CHOSEN = 2  # with one word there is nothing that could interact
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given

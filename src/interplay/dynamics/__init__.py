@@ -1,7 +1,8 @@
 """Interactions over checkpoints: which are preserved, which emerge, which are removed, and what stands against each figure."""
 
 from interplay.dynamics.compute import trajectory
-from interplay.dynamics.result import MEASURES, Trajectory
+from interplay.dynamics.measures import MEASURES
+from interplay.dynamics.result import Trajectory
 from interplay.dynamics.sets import READINGS, SETS, Partition
 
 __all__ = ["MEASURES", "READINGS", "SETS", "Partition", "Trajectory", "trajectory"]

@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 
 from interplay.dynamics.bootstrap import interval, resample_counts
+from interplay.dynamics.measures import CHURN_MEASURES
 from interplay.dynamics.nulls import generator
-from interplay.dynamics.sets import RATIO, READINGS, partition
+from interplay.dynamics.sets import CHURN_SETS, RATIO, READINGS, partition
 from interplay.dynamics.values import set_values
 from interplay.errors import InterplayError
 
-SETS = ("removed", "emerged")
-MEASURES = ("count", "strength", "count_share", "strength_share")
 FLOORS = ["reference", "floor", "reading", "set", "measure", "value", "lo", "hi", "samples"]
 MULTIPLES = ["reference", "floor", "reading", "set", "measure", "step", "ratio", "lo", "hi", "samples"]
 
@@ -99,7 +98,7 @@ def churn(
                 f"churn floor {floor!r}: effects of shape {list(s.effects.shape)} and a twin of {list(s.twin.shape)}, "
                 f"expected [{len(steps)}, 2, 2^n] and [2, 2^n]"
             )
-    keys = [(reading, name, measure) for reading in READINGS for name in SETS for measure in MEASURES]
+    keys = [(reading, name, measure) for reading in READINGS for name in CHURN_SETS for measure in CHURN_MEASURES]
     if not used:
         return Churn(pd.DataFrame(columns=FLOORS), pd.DataFrame(columns=MULTIPLES))
     found = np.array([_one(s, at, keys, ratio) for s in used])  # [S, K, 1 + T]: the floor, then every step

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from interplay.dynamics import measures, nulls
 from interplay.dynamics.bootstrap import interval, resample_counts
-from interplay.dynamics.result import MEASURES, PER_SAMPLE, SUMMARY, Trajectory, frame
-from interplay.dynamics.sets import RATIO, READINGS, SETS, Partition, pack, partition, salient
-from interplay.dynamics.values import VALUED, effects_of, set_values
+from interplay.dynamics.result import PER_SAMPLE, SUMMARY, Trajectory, frame
+from interplay.dynamics.sets import RATIO, READINGS, SETS, VALUED, Partition, pack, partition, salient
+from interplay.dynamics.values import effects_of, set_values
 from interplay.errors import InterplayError
 
 
@@ -151,7 +151,7 @@ def _floor(sample: _Sample, reading: str, at: int, top: int, ratio: float) -> di
     both = np.stack([sample.effects[at], sample.twin])
     part = Partition(*(mask[1] for mask in partition(both, 0, reading, ratio)))
     floor = set_values(part, sample.twin, both[0], top)
-    for measure in ("count", "strength", "count_share", "strength_share"):
+    for measure in measures.CHURN_MEASURES:
         floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
     floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, both[0], part.kept)
     return floor
@@ -208,7 +208,7 @@ def _tables(
     curves: list[Curves], steps: tuple[int, ...], at: int, ids: tuple[str, ...], resamples: int, seed: int
 ) -> tuple[pa.Table, pa.Table]:
     """Means and intervals over samples, and the rows behind them. Sorted by reading, measure, set, order, step, sample."""
-    rank = {name: i for names in (READINGS, MEASURES, SETS) for i, name in enumerate(names)}
+    rank = {name: i for names in (READINGS, measures.MEASURES, SETS) for i, name in enumerate(names)}
     keys = sorted(
         {key for one in curves for key in one},
         key=lambda k: (rank[k.reading], rank[k.measure], rank[k.set], k.order),

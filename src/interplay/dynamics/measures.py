@@ -1,17 +1,90 @@
 """What is measured on a set of interactions, or on all effects of one checkpoint. Arrays in, arrays out; no nulls here.
 
+`MEASURES` is the registry: one row a measure with its title, unit, null, formula and direction. Every table, page, figure
+and card takes its words from there, so a new measure is one row here and the function that computes it.
+
+>>> MEASURES["rho"].title, MEASURES["rho"].null, MEASURES["rho"].sets
+('rho', 'random signs', ('all', 'preserved', 'emerged', 'removed'))
+>>> MEASURES["strength"].label
+'strength (log-odds)'
+>>> [key for key, m in MEASURES.items() if m.better == "low"]
+['sufficiency', 'loss', 'noise']
+
 Shapes: effects `w` are `[..., 2, 2^n]` (row 0 AND, row 1 OR), masks broadcast against them, results have the leading axes.
 AND and OR count together in every measure [paper]. Effects are in log-odds (nats). A ratio over an empty set is NaN;
 a sum over an empty set is 0. No normalisation over samples here: each number is one prompt's.
 """
 
 from math import comb, pi, sqrt
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from interplay.dynamics.sets import SETS, VALUED
 from interplay.effects.moebius import orders, walsh_energy
 
 _BOTH = (-2, -1)
+
+
+class Measure(NamedTuple):
+    """One row of the registry.
+
+    key       name in the tables (column `measure`)
+    title     name in pictures and tables that people read
+    unit      unit, "" for a plain ratio
+    formula   how it is computed; I is an effect, sums run over the set
+    null      name of what it is compared with, "" for none
+    better    "high" or "low" where one end is good in itself; None where it only describes
+    sets      the sets it is defined on, names of `SETS`
+    by_order  whether it also has one row for each number of words (column `order`; 0 is all orders)
+    """
+
+    key: str
+    title: str
+    unit: str
+    formula: str
+    null: str = ""
+    better: Literal["high", "low"] | None = None
+    sets: tuple[str, ...] = ("all",)
+    by_order: bool = False
+
+    @property
+    def label(self) -> str:
+        """Title with its unit, for an axis."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+_FLOOR, _SIGNS, _WORDS, _RANDOM = "churn floor", "random signs", "words shuffled", "random set"
+_PARTS = SETS[1:]
+# In the order of the tables.
+MEASURES: dict[str, Measure] = {
+    row.key: row
+    for row in (
+        Measure("count", "number", "interactions per prompt", "size of the set", _FLOOR, sets=SETS),
+        Measure("strength", "strength", "log-odds", "sum |I|", _FLOOR, sets=SETS),
+        Measure("count_share", "share of number", "", "size / size of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
+        Measure("strength_share", "share of strength", "", "sum |I| / that of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
+        Measure("positive", "positive effects", "log-odds", "sum of I > 0", _FLOOR, sets=VALUED, by_order=True),
+        Measure("negative", "negative effects", "log-odds", "sum of I < 0", _FLOOR, sets=VALUED, by_order=True),
+        Measure("mean_order", "mean order", "words", "sum |I| order / sum |I|", _FLOOR, sets=VALUED),
+        Measure("rho", "rho", "", "|sum I| / sum |I|", _SIGNS, sets=VALUED),
+        Measure("net", "net effect", "log-odds", "sum I", _RANDOM, sets=VALUED),
+        Measure("gamma", "gamma", "", "sum |I| of those the baseline LLM has with the same sign / sum |I|", _WORDS, "high", VALUED),
+        Measure("contribution", "mean contribution", "log-odds", "sum I / size of the set", _RANDOM, sets=VALUED),
+        Measure("sufficiency", "loss from this set alone", "nats", "-log sigmoid(sum I)", _RANDOM, "low", VALUED),
+        Measure("sign_agreement", "share with the reference's sign", "", "same sign as at the reference / size", _FLOOR, sets=("kept",)),
+        Measure("l1", "total strength", "log-odds", "sum |I| over all effects, salient or not"),
+        Measure("sd", "spread of score", "log-odds", "standard deviation of v over all coalitions"),
+        Measure("gap", "score gained", "log-odds", "|v(N) - v(empty)|"),
+        Measure("l1_per_sd", "strength / spread of score", "", "l1 / sd"),
+        Measure("l1_per_gap", "strength / score gained", "", "l1 / gap"),
+        Measure("cancelled_per_sd", "cancelled / spread of score", "", "(sum |I| - |sum I|) / sd"),
+        Measure("loss", "loss on the prompt", "nats", "-log sigmoid(v(N))", better="low"),
+        Measure("walsh_high", "high-degree energy", "share", "share of the variance of v in Walsh degrees above n/2"),
+        Measure("noise", "false strength from noise", "log-odds", "C(n, k) 2^(k/2) sigma sqrt(2/pi)", better="low", by_order=True),
+    )
+}  # fmt: skip
+CHURN_MEASURES = ("count", "strength", "count_share", "strength_share")  # what churn floors are given in
 
 
 def quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ docs/design/architecture.md. Three parquet files make one trajectory: `trajector
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -18,14 +18,11 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing
 from interplay.bounded import TABLE_BYTES, TABLE_ROWS, check_parquet
+from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import READINGS, SETS, Partition, unpack
 from interplay.errors import InterplayError
+from interplay.limits import EXACT_WORDS
 
-MEASURES = (
-    "count", "strength", "count_share", "strength_share", "positive", "negative", "mean_order",
-    "rho", "net", "gamma", "contribution", "sufficiency", "sign_agreement",
-    "l1", "sd", "gap", "l1_per_sd", "l1_per_gap", "cancelled_per_sd", "loss", "walsh_high", "noise",
-)  # fmt: skip
 _KEY = [
     ("reading", pa.string()),
     ("step", pa.int64()),
@@ -42,7 +39,6 @@ _SETS = pa.schema(
 )  # fmt: skip
 _FILES = ("trajectory_samples.parquet", "trajectory_sets.parquet", "trajectory.parquet")  # the last one says: complete
 _FORMAT = 1
-_MOST = 16  # words a sample [lineage]; a file that claims more is damaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +161,7 @@ def _described(about: dict) -> tuple[tuple[int, ...], dict[str, int]]:
         raise ValueError("steps that do not ascend")
     if about["reference"] not in steps or not samples or not isinstance(settings, dict):
         raise ValueError("no reference, samples or settings")
-    if not all(type(size) is int and size.bit_count() == 1 and size <= 1 << _MOST for size in samples.values()):
+    if not all(type(size) is int and size.bit_count() == 1 and size <= 1 << EXACT_WORDS for size in samples.values()):
         raise ValueError("a sample whose coalitions are no power of two")
     return tuple(steps), samples
 
@@ -186,7 +182,7 @@ def _some(names: tuple) -> str:
     return shown + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
 
 
-def _known(what: str, name: str, names: tuple[str, ...]) -> None:
+def _known(what: str, name: str, names: Collection[str]) -> None:
     if name not in names:
         raise InterplayError(f"{what} {name!r} is not known; choose one of {', '.join(names)}")
 

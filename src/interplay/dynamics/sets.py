@@ -17,6 +17,14 @@ import numpy as np
 
 READINGS = ("paper", "signed", "fixed-tau")
 SETS = ("all", "preserved", "emerged", "removed", "kept", "reentered")
+MAIN_SETS = ("preserved", "emerged", "removed")  # what pictures and comparisons show, in this order
+TABLE_SETS = (
+    "removed",
+    "preserved",
+    "emerged",
+)  # the columns of the terminal's table and the model card, in this order
+CHURN_SETS = ("removed", "emerged")  # what a change that means nothing also makes: the sets that have floors
+VALUED = ("all", *MAIN_SETS)  # sets whose effects are looked into, beyond count and strength
 RATIO = 0.05  # tau / max |I| [lineage]
 
 

@@ -7,10 +7,7 @@ figure and what it is held against are always the same quantity.
 import numpy as np
 
 from interplay.dynamics import measures
-from interplay.dynamics.sets import SETS, Partition
-
-# The sets whose effects are looked into, beyond count and strength.
-VALUED = ("all", "preserved", "emerged", "removed")
+from interplay.dynamics.sets import SETS, VALUED, Partition
 
 
 def set_values(

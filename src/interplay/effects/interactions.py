@@ -20,11 +20,11 @@ from interplay.atomic import write_bytes
 from interplay.effects.moebius import orders, reconstruct
 from interplay.effects.sparse import solve
 from interplay.errors import InterplayError
+from interplay.limits import EXACT_WORDS
 
 if TYPE_CHECKING:
     import pandas
 
-MAX_WORDS = 16
 SALIENT_RATIO = 0.05  # [lineage]
 _FORMAT = "interplay.interactions"
 _VERSION = 1
@@ -229,9 +229,9 @@ def _word_count(path: Path, header: str | None) -> int:
         version, n = found["version"], found["n"]
     except (ValueError, TypeError, KeyError):
         raise InterplayError(f"{path} is no Interactions file; expected a file written by Interactions.save") from None
-    if version != _VERSION or not (isinstance(n, int) and 1 <= n <= MAX_WORDS):
+    if version != _VERSION or not (isinstance(n, int) and 1 <= n <= EXACT_WORDS):
         raise InterplayError(
-            f"{path} holds version {_short(version)} with n = {_short(n)}; expected version {_VERSION}, n = 1..{MAX_WORDS}"
+            f"{path} holds version {_short(version)} with n = {_short(n)}; expected version {_VERSION}, n = 1..{EXACT_WORDS}"
         )
     return n
 
@@ -316,9 +316,9 @@ def extract(
     if v.ndim == 0:
         raise InterplayError("scores are a single number; expected an array (..., 2**n), one score per coalition")
     n = v.shape[-1].bit_length() - 1
-    if v.shape[-1] != 1 << max(n, 0) or not 1 <= n <= MAX_WORDS:
+    if v.shape[-1] != 1 << max(n, 0) or not 1 <= n <= EXACT_WORDS:
         raise InterplayError(
-            f"scores have {v.shape[-1]} entries on the last axis; expected 2**n for n = 1..{MAX_WORDS} words"
+            f"scores have {v.shape[-1]} entries on the last axis; expected 2**n for n = 1..{EXACT_WORDS} words"
         )
     if not np.isfinite(v).all():
         raise InterplayError(

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from interplay.effects.dictionary import MAX_COLUMNS, Dictionary, Masks, Rows, column_count, evaluate, popcount
 from interplay.effects.interactions import _as_float64, _short
 from interplay.effects.penalised import Path, dual_gap
-from interplay.effects.sampled_result import MAX_WORDS, SampledInteractions, as_masks, number
+from interplay.effects.sampled_result import SampledInteractions, as_masks, number
 from interplay.errors import InterplayError
+from interplay.limits import SAMPLED_WORDS
 
 MAX_COALITIONS = 1 << 20
 PENALTIES, SMALLEST = (
@@ -50,7 +51,7 @@ def sample_coalitions(n: int, count: int, seed: int = 0, *, order: int = 3) -> M
     >>> sample_coalitions(2, 100).tolist(), len(sample_coalitions(24, 500))
     ([0, 1, 2, 3], 500)
     """
-    n = _whole(n, "n", 1, MAX_WORDS)
+    n = _whole(n, "n", 1, SAMPLED_WORDS)
     count = _whole(count, "count", 2, MAX_COALITIONS)
     order = min(_whole(order, "order", 1), n)
     rng = np.random.default_rng(_whole(seed, "seed", 0))
@@ -163,7 +164,7 @@ def extract_sampled(
     >>> round(found.r2, 6), found.held_out, round(found.v_empty, 6)
     (1.0, 60, 1.0)
     """
-    n = _whole(n, "n", 1, MAX_WORDS)
+    n = _whole(n, "n", 1, SAMPLED_WORDS)
     order = min(_whole(order, "order", 1), n)
     folds = _whole(folds, "folds", 2)
     seed = _whole(seed, "seed", 0)

@@ -18,11 +18,11 @@ from interplay.atomic import write_bytes
 from interplay.effects.dictionary import Masks, evaluate, popcount
 from interplay.effects.interactions import SALIENT_RATIO, Salient, _short, _words_per_sample
 from interplay.errors import InterplayError
+from interplay.limits import SAMPLED_WORDS
 
 if TYPE_CHECKING:
     import pandas
 
-MAX_WORDS = 64  # a coalition is one uint64
 _FORMAT = "interplay.sampled-interactions"
 _VERSION = 1
 _RULES = ("cross-validation", "tolerance", "smallest penalty", "constant scores")
@@ -168,7 +168,7 @@ class SampledInteractions:
         columns = {
             "sample": np.zeros(len(chosen), dtype=np.int64),
             "type": np.array(["and", "or"], dtype=object)[self.is_or[chosen].astype(int)],
-            "mask": masks.astype(np.int64) if self.n < MAX_WORDS else masks,
+            "mask": masks.astype(np.int64) if self.n < SAMPLED_WORDS else masks,
             "order": popcount(masks),
             "words": pd.Series(members, dtype=object),
             "effect": self.effects[chosen],
@@ -256,7 +256,7 @@ def as_masks(coalitions: Any, n: int, name: str) -> Masks:
     if coalitions.ndim != 1 or (coalitions.dtype.kind not in "iu" and coalitions.size):
         raise InterplayError(f"{name} are {coalitions.dtype} {list(coalitions.shape)}; {expected}")
     out = coalitions < 0
-    if n < MAX_WORDS:
+    if n < SAMPLED_WORDS:
         out = out | (coalitions.astype(np.uint64) >> np.uint64(n) != 0)
     if out.any():
         raise InterplayError(f"{name} hold {int(coalitions[out][0])}; {expected}")
@@ -287,11 +287,11 @@ def _checked(path: Path, tensors: dict[str, Any]) -> dict[str, Any]:
             raise InterplayError(f"{path}: {name} is {x.dtype} {list(x.shape)}; expected shape {list(shape)}")
         values[name] = x if name in _ARRAYS else x.item()
     n, order, masks, is_or = values["n"], values["order"], values["masks"], values["is_or"]
-    if not (1 <= n <= MAX_WORDS and 1 <= order <= n) or min(values[name] for name in _COUNTS) < 0:
+    if not (1 <= n <= SAMPLED_WORDS and 1 <= order <= n) or min(values[name] for name in _COUNTS) < 0:
         raise broken
     size = popcount(masks)
     same = np.unique(np.stack([masks, is_or.astype(np.uint64)]), axis=1).shape[1] != len(masks)
-    large = (n < MAX_WORDS) and bool((masks >> np.uint64(n)).any())
+    large = (n < SAMPLED_WORDS) and bool((masks >> np.uint64(n)).any())
     if same or large or (size < 1 + is_or).any() or (size > order).any():
         raise InterplayError(f"{path} holds effects that are no AND or OR of 1..{order} of {n} words; write it again")
     if not (np.isfinite(values["effects"]).all() and np.isfinite(values["penalised"]).all()):

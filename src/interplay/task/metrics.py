@@ -1,0 +1,88 @@
+"""The registry of task metrics: one row a metric, in the order of the columns of `task.parquet`.
+
+Tables, page, figures, comparison, card and callback take names, units and directions from here. A new metric is one row,
+and the rows it is computed from (`runs/task_tables.py`).
+
+>>> METRICS["accuracy"].label, METRICS["accuracy"].better, METRICS["accuracy"].interval
+('accuracy', 'high', 'wilson')
+>>> METRICS["eval_loss"].label
+'eval loss (nats)'
+>>> [key for key, m in METRICS.items() if m.logged]  # what a Trainer's evaluation can bring
+['eval_loss', 'accuracy', 'macro_f1']
+>>> COLUMNS[:8]
+('step', 'eval_loss', 'train_loss', 'accuracy', 'accuracy_lo', 'accuracy_hi', 'rows', 'macro_f1')
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+
+class Metric(NamedTuple):
+    """One row of the registry.
+
+    key       column of `task.parquet`; with an interval also `KEY_lo` and `KEY_hi`
+    title     name in pictures and tables that people read
+    unit      unit; "" for shares and scores from 0 to 1
+    meaning   what it is, for the notes of an export
+    better    which end is good
+    interval  "wilson" for a share of rows, "bootstrap" over rows, None for a metric without an interval
+    log       whether its axis is logarithmic
+    logged    key of a Trainer's evaluation log that holds it, None for none
+    """
+
+    key: str
+    title: str
+    unit: str
+    meaning: str
+    better: Literal["high", "low"]
+    interval: Literal["wilson", "bootstrap"] | None = None
+    log: bool = False
+    logged: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Title with its unit, for an axis."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    def best(self, values: pd.Series) -> int:
+        """Index of the best value, the first of ties; NaN is left out.
+
+        >>> METRICS["accuracy"].best(pd.Series([0.5, 0.7, 0.7, np.nan], index=[10, 20, 30, 40]))
+        20
+        """
+        known = values.dropna()
+        return int(known.idxmax() if self.better == "high" else known.idxmin())
+
+
+METRICS: dict[str, Metric] = {
+    row.key: row
+    for row in (
+        Metric("eval_loss", "eval loss", "nats", "mean loss on held-out rows (nats)", "low", log=True, logged="eval_loss"),
+        Metric("train_loss", "train loss", "nats", "mean training loss since the checkpoint before (nats)", "low", log=True),
+        Metric("accuracy", "accuracy", "", "share of held-out rows whose label the model ranks first", "high", "wilson",
+               logged="eval_accuracy"),
+        Metric("macro_f1", "macro-F1", "", "F1, every label counting the same", "high", "bootstrap", logged="eval_macro_f1"),
+        Metric("exact_match", "exact match", "", "share of freely generated answers that equal the gold one", "high", "wilson"),
+        Metric("rouge_l", "ROUGE-L", "", "ROUGE-L of freely generated answers", "high", "bootstrap"),
+        Metric("kl_base", "KL to step 0", "nats", "KL divergence from step 0 at the first response token (nats)", "low",
+               "bootstrap"),
+        Metric("kl_base_reverse", "reverse KL to step 0", "nats", "the same, the other way round", "low"),
+        Metric("retention_ppl", "retention perplexity", "", "perplexity on plain text", "low", "bootstrap", log=True),
+        Metric("ood_loss", "out-of-domain loss", "nats", "loss on out-of-domain rows (nats)", "low", log=True),
+        Metric("ood_accuracy", "out-of-domain accuracy", "", "accuracy on them", "high", "wilson"),
+        Metric("ood_macro_f1", "out-of-domain macro-F1", "", "macro-F1 on them", "high", "bootstrap"),
+    )
+}  # fmt: skip
+
+
+def _columns() -> tuple[str, ...]:
+    columns = ["step"]
+    for key, metric in METRICS.items():
+        columns += [key, f"{key}_lo", f"{key}_hi"] if metric.interval else [key]
+        columns += ["rows"] if key == "accuracy" else []  # the number of rows it is a share of
+    return tuple(columns)
+
+
+COLUMNS = _columns()  # of `task.parquet`
