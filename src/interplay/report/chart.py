@@ -275,6 +275,13 @@ def draw(panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[st
     return svg(panel.width, 180.0, said, parts)
 
 
+def cell(
+    panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[str, int] | None = None, **more: Any
+) -> dict[str, Any]:
+    """The panel drawn, with what stands around it; `more`: what is said under it, or another unit."""
+    return {"title": panel.title, "css": panel.css, "unit": panel.unit, "svg": draw(panel, x, y, flags), **more}
+
+
 def _names(f: Frame, panel: Panel) -> list[Markup]:
     """Names of the null, of the level and of the lines; lines numbered in a legend carry their numeral at the end."""
     wanted: list[tuple[str, str, list[Spot]]] = []

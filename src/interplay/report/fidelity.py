@@ -5,11 +5,11 @@ Editorial part only: which charts, with which words and tables; nothing is compu
 
 from typing import Any
 
-from interplay.report.chart import Line, Panel, draw
-from interplay.report.rows import Point, Series, decided, flags_of, point_of
+from interplay.report.chart import Line, Panel, cell, draw
+from interplay.report.rows import Point, Series, cells, decided, flags_of, point_of
 from interplay.report.scales import NumberAxis, StepAxis, value_axis
 from interplay.report.schema import Fidelity, MatchingCurve, Payload
-from interplay.report.text import interval, number, plain
+from interplay.report.text import interval, number, plain, table
 
 RANK_TICKS = (1, 10, 100, 1_000, 10_000, 100_000)
 SHADES = ("s-removed", "s-preserved", "s-all", "s-emerged")
@@ -20,13 +20,13 @@ def fidelity_part(payload: Payload, x: StepAxis) -> dict[str, Any] | None:
     fidelity = payload.get("fidelity")
     if not fidelity:
         return None
-    panels, table = _errors(fidelity, payload, x)
+    panels, errors = _errors(fidelity, payload, x)
     sparsity = _sparsity(fidelity, payload)
     typical = _typical(fidelity)
     matching = [_matching(one, payload) for one in typical]
     if not (panels or sparsity or matching):
         return None
-    tables = [t for t in (table, sparsity and sparsity["table"], _matching_table(typical)) if t]
+    tables = [t for t in (errors, sparsity and sparsity["table"], _matching_table(typical)) if t]
     return {"panels": panels, "sparsity": sparsity, "matching": matching, "tables": tables}
 
 
@@ -47,33 +47,24 @@ def _series(fidelity: Fidelity, measure: str) -> Series:
 
 def _errors(fidelity: Fidelity, payload: Payload, x: StepAxis) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     rms, every, r2 = (_series(fidelity, name) for name in ("rms", "rms_all", "r2"))
-    flags = flags_of(payload)
     panels = []
     if rms.known:
         lines = [Line(rms, "s-all", label="salient only")]
-        if every.known:
-            lines.append(Line(every, "s-preserved", label="all", thin=True))
+        lines += [Line(every, "s-preserved", label="all", thin=True)] if every.known else []
         null = "random set" if rms.has_null else ""
         panel = Panel("Matching error", "s-all", tuple(lines), "rms / sd of score", "error", null)
         say = "0 is exact, 1 is no better than the mean score. Random set: as many interactions, drawn blindly."
-        svg = draw(panel, x, value_axis(panel.extent(), zero=True), flags)
-        panels.append({"title": panel.title, "css": "s-all", "unit": panel.unit, "svg": svg, "say": say})
+        panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload), say=say))
     if r2.known:
         panel = Panel("Explained by the salient", "s-all", (Line(r2, "s-all"),), "R²", "R²", level=(0.0, "mean score"))
         say = "Share of the scores' variance that the salient interactions alone give back."
-        svg = draw(panel, x, value_axis([*panel.extent(), 1.0], zero=True), flags)
-        panels.append({"title": panel.title, "css": "s-all", "unit": panel.unit, "svg": svg, "say": say})
-    body = []
-    for name, series in (
-        ("error, salient only (rms / sd)", rms),
-        ("error, all interactions (rms / sd)", every),
-        ("R², salient only", r2),
-    ):
-        for p in series.points:
-            null = [number(p.null), interval(p.null_lo, p.null_hi) or "–"]
-            body.append([name, f"{p.step}", number(p.value), interval(p.lo, p.hi) or "–", *null, number(p.samples)])
+        panels.append(cell(panel, x, value_axis([*panel.extent(), 1.0]), flags_of(payload), say=say))
+    names = {"error, salient only (rms / sd)": rms, "error, all interactions (rms / sd)": every, "R², salient only": r2}
+    body = [
+        [name, f"{p.step}", *cells(p, True), number(p.samples)] for name, series in names.items() for p in series.points
+    ]
     head = ["figure", "step", "value", "95 % interval", "random set", "its 95 % interval", "prompts"]
-    return panels, {"caption": "Matching error", "head": head, "body": body, "words": 1} if body else None
+    return panels, table("Matching error", head, body)
 
 
 def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
@@ -110,7 +101,7 @@ def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
         "css": "s-all",
         "say": "The steeper the fall, the fewer interactions carry the score. Above the dashed line an interaction counts as "
         "salient. Mean over prompts, 95 % interval.",
-        "table": {"caption": "Strength by rank", "head": head, "body": body, "words": 1},
+        "table": table("Strength by rank", head, body),
     }
 
 
@@ -152,4 +143,4 @@ def _matching_table(typical: list[MatchingCurve]) -> dict[str, Any] | None:
         for i in range(0, len(one["score"]), 3)
     ]
     head = ["prompt", "step", "score (log-odds)", "all interactions", "salient only"]
-    return {"caption": "Scores against the interactions", "head": head, "body": body, "words": 1} if body else None
+    return table("Scores against the interactions", head, body)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from interplay.report.schema import Payload, Row, TaskRow
+from interplay.report.text import interval, number
 
 # What a step may have been chosen by; an older run's `eval-loss` was a way out, and its sentence says so.
 DECIDED = ("rule", "accuracy", "eval-loss")
@@ -85,6 +86,27 @@ def point_of(row: Row) -> Point:
     return Point(
         row["step"], row["value"], row["lo"], row["hi"], row["null"], row["null_lo"], row["null_hi"], row["samples"]
     )
+
+
+def cells(p: Point | None, null: bool = False) -> list[str]:
+    """Value and interval as a table shows them, with those of the null where asked for; en dashes for what is not known.
+
+    >>> cells(Point(0, 1.0, 0.5, 1.5), null=True), cells(None)
+    (['1.00', '0.50 to 1.50', '–', '–'], ['–', '–'])
+    """
+    p = p or Point(0, None)
+    out = [number(p.value), interval(p.lo, p.hi) or "–"]
+    return [*out, number(p.null), interval(p.null_lo, p.null_hi) or "–"] if null else out
+
+
+def brief(p: Point | None) -> str:
+    """Value with its interval in brackets.
+
+    >>> brief(Point(0, 1.0, 0.5, 1.5)), brief(None)
+    ('1.00 (0.50 to 1.50)', '–')
+    """
+    ci = interval(p.lo, p.hi) if p else ""
+    return number(p.value if p else None) + (f" ({ci})" if ci else "")
 
 
 def task_series(task: Iterable[TaskRow], key: str) -> Series:

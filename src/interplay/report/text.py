@@ -6,6 +6,7 @@ Pure string work. It does not know charts or the payload; escaping for HTML is d
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -74,6 +75,11 @@ def interval(lo: float | None, hi: float | None) -> str:
     ('1.00 to 2.50', '')
     """
     return "" if lo is None or hi is None else f"{number(lo)} to {number(hi)}"
+
+
+def table(caption: str, head: Sequence[str], body: Sequence[Sequence[Any]], words: int = 1) -> dict[str, Any] | None:
+    """A table behind a fold, the first `words` columns being text; None where it would be empty."""
+    return {"caption": caption, "head": head, "body": body, "words": words} if body else None
 
 
 def percent(log_odds: float | None) -> str:
