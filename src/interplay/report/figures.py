@@ -1,7 +1,7 @@
 """Which measures the page draws under each reading, in which rows, with which words: the editorial part of the charts.
 
 A row is one measure for all four sets on one shared axis, so that a column of the page is always the same set. Each row
-says what to look for, and holds its own table. The main figure is `evolution`; drawing is `panels`. What does not depend on
+says what to look for, and holds its own table. The main figure is `evolution`; drawing is `chart`. What does not depend on
 the reading stands in `controls`, `fidelity` and `task`.
 """
 

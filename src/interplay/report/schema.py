@@ -23,16 +23,9 @@ from pydantic import (
 from typing_extensions import TypedDict, is_typeddict  # pydantic's wish for Python before 3.12
 
 from interplay.errors import InterplayError
+from interplay.limits import EXACT_WORDS
 from interplay.report.text import clean, finite
-
-MAX_WORDS = 16
-BOUNDED = (  # those that come with an interval where rows were resampled
-    "accuracy", "macro_f1", "exact_match", "rouge_l", "kl_base", "retention_ppl", "ood_accuracy", "ood_macro_f1",
-)  # fmt: skip
-TASK_COLUMNS = (
-    "eval_loss", "train_loss", "rows", "kl_base_reverse", "ood_loss",
-    *(f"{name}{end}" for name in BOUNDED for end in ("", "_lo", "_hi")),
-)  # fmt: skip
+from interplay.task.metrics import COLUMNS
 
 
 def _number(x: object) -> float | None:
@@ -54,8 +47,8 @@ def _integer(x: object) -> int:
 
 
 def _order(x: object) -> int:
-    if not 0 <= (order := _integer(x)) <= MAX_WORDS:
-        raise ValueError(f"expected an order from 0 to {MAX_WORDS}")
+    if not 0 <= (order := _integer(x)) <= EXACT_WORDS:
+        raise ValueError(f"expected an order from 0 to {EXACT_WORDS}")
     return order
 
 
@@ -82,7 +75,7 @@ def _cell(x: object) -> str | float | int | None:
 def _task_row(x: object, info: ValidationInfo) -> dict[str, Any]:
     if not isinstance(x, Mapping):
         raise ValueError("expected a row of the task's table")
-    return {"step": _step(x.get("step"), info), **{key: _number(x.get(key)) for key in TASK_COLUMNS}}
+    return {**{key: _number(x.get(key)) for key in COLUMNS}, "step": _step(x.get("step"), info)}
 
 
 Text = Annotated[str, BeforeValidator(lambda x: clean(x) if isinstance(x, str) else x)]
@@ -92,7 +85,7 @@ Integer = Annotated[int, PlainValidator(_integer)]
 Count = Annotated[int | None, PlainValidator(_count)]
 Step = Annotated[int, PlainValidator(_step)]
 MaybeStep = Annotated[int | None, PlainValidator(_maybe_step)]
-# Task metrics at one checkpoint, by the names of `TASK_COLUMNS`; None where not measured. Losses and KL in nats per token.
+# Task metrics at one checkpoint, by the names of `COLUMNS`; None where not measured. Losses and KL in nats per token.
 TaskRow = Annotated[dict[str, Any], PlainValidator(_task_row)]
 
 
@@ -290,8 +283,8 @@ class Probe(TypedDict):
 def _consistent(probe: Probe) -> Probe:
     """Words lie inside the text, masks inside the words, and each step is there once."""
     n, steps = probe["n"], [unit["step"] for unit in probe["steps"]]
-    if not 1 <= n <= MAX_WORDS or len(probe["words"]) != n:
-        raise ValueError(f"expected n from 1 to {MAX_WORDS} and as many words, given {n} and {len(probe['words'])}")
+    if not 1 <= n <= EXACT_WORDS or len(probe["words"]) != n:
+        raise ValueError(f"expected n from 1 to {EXACT_WORDS} and as many words, given {n} and {len(probe['words'])}")
     if not all(0 <= word["start"] <= word["end"] <= len(probe["text"]) for word in probe["words"]):
         raise ValueError(f"expected words with offsets inside a text of {len(probe['text'])} characters")
     if len(set(steps)) < len(steps):
