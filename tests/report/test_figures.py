@@ -137,11 +137,11 @@ def test_fidelity_shows_error_null_and_ranks(page):
 
 def test_one_axis_one_table_for_the_task(payload, page):
     rows = table(section(page, "task"), "Everything by step, with 95 % intervals")
-    assert rows[0][:4] == ["step", "eval loss", "train loss", "loss, other data"]
-    assert "perplexity, other text" in rows[0]
+    assert rows[0][:4] == ["step", "eval loss", "train loss", "out-of-domain loss"]
+    assert "retention perplexity" in rows[0]
     assert rows[0][-1] == "emerged strength"
     assert [r[0] for r in rows[1:]] == ["0", "5", "10", "20", "40", "80"]
-    assert rows[1][rows[0].index("macro F1")] == "0.080 (0.064 to 0.096)"
+    assert rows[1][rows[0].index("macro-F1")] == "0.080 (0.064 to 0.096)"
     assert section(page, "task").count("stack-chart") == 1
 
 
