@@ -18,10 +18,10 @@ from interplay.errors import InterplayError
 from interplay.runs.files import read_json
 from interplay.runs.folder import RunFolder
 from interplay.runs.intact import reading
-from interplay.runs.loading import dump_settings
 from interplay.runs.payload import read_table
-from interplay.runs.reading import difference, parse_yaml
+from interplay.runs.reading import difference
 from interplay.runs.settings import Settings
+from interplay.task.metrics import METRICS
 
 Axis = Literal["steps", "epochs"]
 TITLES = ("name",)  # settings that name a run and change nothing that is computed
@@ -146,7 +146,7 @@ def _read(folder: RunFolder, settings: Settings, name: str | None) -> ComparedRu
         name=name or path.resolve().name,
         path=path,
         title=settings.name,
-        settings=parse_yaml(dump_settings(settings)),
+        settings=settings.model_dump(mode="json"),
         seed=_seed(settings),
         epoch_steps=_epoch_steps(settings, inputs.get("rows", {}).get("train")),
         trajectory=trajectory,
@@ -288,20 +288,15 @@ def overview(comparison: Comparison) -> pd.DataFrame:
             "recommended": run.recommendation["step"],
             "basis": run.recommendation.get("basis"),
         }
-        for key, best in (("eval_loss", "min"), ("accuracy", "max")):
+        for key in ("eval_loss", "accuracy"):
             known = run.task.dropna(subset=[key]) if key in run.task else run.task.iloc[:0]
-            at = (
-                None
-                if known.empty
-                else known.loc[known[key] == getattr(known[key], best)()].sort_values("step").iloc[0]
-            )
-            row |= {f"best_{key}_step": None if at is None else int(at["step"])}
-            row |= {f"best_{key}": None if at is None else float(at[key])}
+            known = known.sort_values("step").set_index("step")[key] if len(known) else pd.Series(dtype=float)
+            best = None if known.empty else METRICS[key].best(known)
+            row |= {f"best_{key}_step": best, f"best_{key}": None if best is None else float(known[best])}
         for key in ("eval_loss", "accuracy", "macro_f1", "kl_base", "retention_ppl", "ood_accuracy"):
             row[f"last_{key}"] = _last(run.task, key, last)
         for measure, name in (
-            ("cancelled_per_sd", "all"),
-            ("rho", "all"),
+            *((m, "all") for m in ("cancelled_per_sd", "rho")),
             ("strength", "emerged"),
             ("strength", "removed"),
         ):

@@ -14,24 +14,23 @@ import pandas as pd
 from interplay import __version__
 from interplay.dynamics.bootstrap import LEVEL
 from interplay.dynamics.nulls import generator
+from interplay.dynamics.sets import MAIN_SETS
 from interplay.runs.comparison import ComparedRun, Comparison, Group, overview, setting_table, shared_probes
+from interplay.task.metrics import METRICS
 
-SETS = ("preserved", "emerged", "removed")
 BY_SET = ("count", "strength", "rho", "gamma", "mean_order", "sufficiency")
 WHOLE = ("l1_per_sd", "cancelled_per_sd", "walsh_high", "rho", "mean_order")
-TASK = (
-    "eval_loss", "train_loss", "accuracy", "macro_f1", "exact_match", "rouge_l", "kl_base", "retention_ppl",
-    "ood_loss", "ood_accuracy", "ood_macro_f1",
-)  # fmt: skip
+SHOWN = {(m, s) for m in BY_SET for s in MAIN_SETS} | {(m, "all") for m in WHOLE}
 # What paired differences are made of: the figures a choice between two trainings would be argued with [ours].
 MAIN = (
-    *(("strength", name) for name in SETS),
-    *(("rho", name) for name in ("preserved", "emerged")),
-    *(("gamma", name) for name in ("preserved", "emerged")),
-    ("l1_per_sd", "all"), ("cancelled_per_sd", "all"), ("walsh_high", "all"), ("mean_order", "all"),
-)  # fmt: skip
-FIGURES = ("value", "lo", "hi", "null", "null_lo", "null_hi")
+    *(("strength", name) for name in MAIN_SETS),
+    *((measure, name) for measure in ("rho", "gamma") for name in ("preserved", "emerged")),
+    *((measure, "all") for measure in ("l1_per_sd", "cancelled_per_sd", "walsh_high", "mean_order")),
+)
+FIGURES = ["value", "lo", "hi", "null", "null_lo", "null_hi"]
 CURVES = ["run", "group", "kind", "measure", "set", "step", "x", *FIGURES, "samples"]
+MEANS = [*(c for c in CURVES if c not in ("run", "samples")), "sd", "lowest", "highest", "runs"]
+SPREAD = ["group", "kind", "measure", "set", "step", "value", "lowest", "highest", "sd", "half_width", "ratio", "runs"]
 PAIRED = [
     "first",
     "second",
@@ -63,30 +62,22 @@ def curves(comparison: Comparison, reading: str = "paper") -> pd.DataFrame:
 
 
 def _of_run(run: ComparedRun, comparison: Comparison, reading: str) -> pd.DataFrame:
-    wanted = {(m, s) for m in BY_SET for s in SETS} | {(m, "all") for m in WHOLE}
-    rows: list[dict[str, Any]] = []
     table = run.trajectory.summary
     table = table[(table["reading"] == reading) & (table["order"] == 0)]
-    for row in table.to_dict("records"):
-        if (row["measure"], row["set"]) in wanted:
-            rows.append(
-                {"kind": "interactions", **{key: row[key] for key in ("measure", "set", "step", *FIGURES, "samples")}}
-            )
+    table = table[pd.MultiIndex.from_frame(table[["measure", "set"]]).isin(SHOWN)]
+    frames = [table.assign(kind="interactions")]
     if run.multiples is not None:
         m = run.multiples
         m = m[(m["reading"] == reading) & (m["floor"] == "rephrased") & (m["reference"] == run.trajectory.reference)]
-        for row in m[m["measure"].isin(["count", "strength"])].to_dict("records"):
-            rows.append(
-                {"kind": "multiples", **{key: row[key] for key in ("measure", "set", "step", "lo", "hi")}}
-                | {"value": row["ratio"], "null": 1.0, "samples": row.get("samples", np.nan)}
-            )
-    for key in (key for key in TASK if key in run.task):
-        for row in run.task.dropna(subset=[key]).to_dict("records"):
-            ends = {end: row.get(f"{key}_{end}", np.nan) for end in ("lo", "hi")}
-            rows.append({"kind": "task", "measure": key, "set": "all", "step": row["step"], "value": row[key], **ends})
-    frame = pd.DataFrame(rows).reindex(columns=["kind", "measure", "set", "step", *FIGURES, "samples"])
-    frame["run"] = run.name
-    frame["x"] = [run.x(int(step), comparison.axis) for step in frame["step"]]
+        m = m[m["measure"].isin(["count", "strength"])]
+        frames.append(m.assign(kind="multiples", value=m["ratio"], null=1.0))
+    for key in (key for key in METRICS if key in run.task):
+        ends = {end: run.task[name] for end in ("lo", "hi") if (name := f"{key}_{end}") in run.task}
+        frame = pd.DataFrame({"step": run.task["step"], "value": run.task[key], **ends})
+        frames.append(frame.assign(kind="task", measure=key, set="all"))
+    columns = ["kind", "measure", "set", "step", *FIGURES, "samples"]
+    frame = pd.concat([f.reindex(columns=columns).astype({c: float for c in [*FIGURES, "samples"]}) for f in frames])
+    frame = frame.assign(run=run.name, x=[run.x(int(step), comparison.axis) for step in frame["step"]])
     return frame.dropna(subset=["value"]).sort_values(["kind", "measure", "set", "step"], kind="stable")
 
 
@@ -105,9 +96,8 @@ def group_curves(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
             for x, rows in curve.groupby("x", sort=True):
                 if len(rows) == wanted:
                     at = {"group": group.name, **named, "step": int(rows["step"].iloc[0]), "x": x}
-                    out.append({**at, **rows[list(FIGURES)].mean(skipna=False).to_dict(), **_spread_of(rows["value"])})
-    columns = [c for c in CURVES if c not in ("run", "samples")]
-    return pd.DataFrame(out, columns=[*columns, "sd", "lowest", "highest", "runs"])
+                    out.append({**at, **rows[FIGURES].mean(skipna=False).to_dict(), **_spread_of(rows["value"])})
+    return pd.DataFrame(out, columns=MEANS)
 
 
 def _spread_of(values: pd.Series) -> dict[str, float]:
@@ -123,29 +113,15 @@ def seed_spread(means: pd.DataFrame) -> pd.DataFrame:
     `half_width` is half of the mean interval over prompts, `ratio` = (highest - lowest) / 2 over it. Over 1, another training
     moved the figure further than other prompts of the same kind would.
     """
-    columns = [
-        "group",
-        "kind",
-        "measure",
-        "set",
-        "step",
-        "value",
-        "lowest",
-        "highest",
-        "sd",
-        "half_width",
-        "ratio",
-        "runs",
-    ]
     if means.empty:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=SPREAD)
     means = means[means["runs"] > 1]
     last = means.loc[means.groupby(["group", "kind", "measure", "set"], sort=False)["x"].idxmax()].copy()
     last["half_width"] = (last["hi"] - last["lo"]) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = (last["highest"] - last["lowest"]) / 2 / last["half_width"]
     last["ratio"] = ratio.where(np.isfinite(ratio))
-    return last[columns].reset_index(drop=True)
+    return last[SPREAD].reset_index(drop=True)
 
 
 class _Side(NamedTuple):
