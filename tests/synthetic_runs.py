@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from interplay.dynamics import Trajectory, trajectory
+from interplay.dynamics.fidelity import Fitted, fidelity
 from interplay.effects.moebius import reconstruct
 from interplay.runs.conditions import rephrased_name, step_name
 from interplay.runs.files import write_json
@@ -65,6 +66,11 @@ def synthetic_run(
     ]
     units += [_unit(ids[i], rephrased_name(0), 0, words, other[i][0], floor[i][0]) for i in range(probes)]
     pd.DataFrame(units).to_parquet(folder / "units.parquet", index=False)
+    fitted = {
+        step: [Fitted(e[t], v[t], track.membership(i, step).all) for i, e, v in zip(ids, effects, scores, strict=True)]
+        for t, step in enumerate(STEPS)
+    }
+    fidelity(fitted, resamples=50).to_parquet(folder / "fidelity.parquet", index=False)
     k = np.arange(len(STEPS))
     task = pd.DataFrame(
         {"step": STEPS, "eval_loss": 2.0 - 0.4 * k + 0.01 * noise, "train_loss": [np.nan, 1.5, 1.2, 1.0]}

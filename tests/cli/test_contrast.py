@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tiny_job import TEMPLATE
 
-from interplay.cli.contrast import changes
+from interplay.dynamics.contrast import contrast
 
 PROMPT = "I was not happy with the food at all, but we had to laugh"
 ASK = ("--prompt", PROMPT, "--target", "joy", "--n", "4")
@@ -399,29 +399,29 @@ EFFECTS = arrays(np.float64, (2, 8), elements=st.sampled_from([0.0, 0.0, 0.02, -
 def test_sets_share_out_what_is_salient(a, b, scale):
     from interplay.dynamics.sets import salient
 
-    found = changes(a, b)
-    assert found.of == (int(salient(a).sum()), int(salient(b).sum()))
-    assert len(found.removed) + len(found.kept) == found.of[0]
-    assert len(found.new) + len(found.kept) == found.of[1]
-    assert (found.gone.count, found.come.count) == (len(found.removed), len(found.new))
-    assert found.gone.strength == pytest.approx(sum(abs(c.before) for c in found.removed))
-    assert found.come.strength == pytest.approx(sum(abs(c.after) for c in found.new))
-    for share in (found.gone.strength_share, found.gone.count_share, found.come.strength_share):
+    found = contrast(a, b)
+    assert found.salient == (int(salient(a).sum()), int(salient(b).sum()))
+    assert len(found.removed) + len(found.kept) == found.salient[0]
+    assert len(found.new) + len(found.kept) == found.salient[1]
+    assert (found.removed_total.count, found.new_total.count) == (len(found.removed), len(found.new))
+    assert found.removed_total.strength == pytest.approx(sum(abs(c.before) for c in found.removed))
+    assert found.new_total.strength == pytest.approx(sum(abs(c.after) for c in found.new))
+    for share in (found.removed_total.strength_share, found.removed_total.count_share, found.new_total.strength_share):
         assert share is None or 0 <= share <= 1
     assert all(c.salient == (True, False) for c in found.removed)
     assert all(c.salient == (False, True) for c in found.new)
     # Each model has its own tau: one whose scores merely grew has lost nothing.
-    grown = changes(a, b * scale)
+    grown = contrast(a, b * scale)
     assert [c[:3] for c in grown.removed] == [c[:3] for c in found.removed]
     assert {c[:2] for c in grown.new} == {c[:2] for c in found.new}
     assert sum(c.flipped for c in grown.kept) == sum(c.flipped for c in found.kept)
-    back = changes(b, a)
+    back = contrast(b, a)
     assert {c[:2] for c in back.removed} == {c[:2] for c in found.new}
 
 
 def test_every_sign_that_flips_is_counted():
     a = np.array([[0.0, 3, -2, 1], [0, 0, 0, 0.5]])
-    found = changes(a, -a)
+    found = contrast(a, -a)
     assert (len(found.kept), found.removed, found.new) == (4, (), ())
     assert all(c.flipped for c in found.kept)
-    assert not any(c.flipped for c in changes(a, a).kept)
+    assert not any(c.flipped for c in contrast(a, a).kept)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from synthetic_runs import PROBES, STEPS, WORDS, synthetic_run
 
-from interplay.dynamics.nulls import generator
+from interplay.dynamics.stats import generator, paired_interval
 from interplay.errors import InterplayError
 from interplay.runs.comparison import compare_runs, overview, same_training, setting_table
 from interplay.runs.comparison_tables import (
@@ -24,7 +24,6 @@ from interplay.runs.comparison_tables import (
     curves,
     group_curves,
     paired_differences,
-    paired_interval,
     seed_spread,
 )
 from interplay.runs.export import export_run, read_run_tables

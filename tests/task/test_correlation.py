@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from interplay.dynamics.bootstrap import resample_counts
+from interplay.dynamics.stats import resample_counts
 from interplay.task.correlation import Correlation, Curve, correlate, curve_of_samples, spearman_rows
 
 STEPS = np.array([0, 10, 20, 40, 80])

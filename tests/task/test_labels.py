@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interplay.dynamics.bootstrap import resample_counts
+from interplay.dynamics.stats import mean_of, percentile, ratio_of, resample_counts, wilson
 from interplay.task import passes
-from interplay.task.intervals import macro_f1, macro_f1_of, mean_of, percentile, ratio_of, wilson
+from interplay.task.intervals import macro_f1, macro_f1_of
 from interplay.task.labels import EvalSet, evaluate, prepare_eval, score_eval
 
 LABELS = ("anger", "joy", "love", "sadness")

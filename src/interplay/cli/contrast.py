@@ -1,13 +1,13 @@
 """`interplay explain A B`: one prompt under two models or checkpoints, and what was removed, kept and new between them.
 
 The same words in both, each with its own tau (5 % of its own largest effect), so that a model whose scores merely grew has
-lost nothing. The sets are those of `dynamics.sets`, A the reference; nothing is computed here beyond their sums. Whether a
-difference means anything is the churn floor's business: A under a second wording (`--rephrased`).
+lost nothing. The sets come from `dynamics.contrast`; nothing is computed here. Whether a difference means anything is told by
+the churn floor: A under a second wording (`--rephrased`).
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -30,95 +30,13 @@ from interplay.cli.named import Asking, Loaded, Named, load, tokenizers
 from interplay.cli.picture import PAIR_LEGEND, Pair, joint, members, spell_pairs, spell_words
 from interplay.cli.show import number, say
 from interplay.dynamics import measures
-from interplay.dynamics.sets import partition
+from interplay.dynamics.contrast import ContrastSets, PairedInteraction, SetTotal, contrast
 from interplay.errors import InterplayError
 
 CAVEAT = (
     "Between two wordings of one model a third to two thirds of the salient interactions change by themselves; "
     '--rephrased "Please answer. {text}" measures that for A.'
 )
-
-
-class Change(NamedTuple):
-    """One interaction under both models: its kind ("and", "or"), its coalition, its two effects in nats."""
-
-    kind: str
-    mask: int
-    before: float
-    after: float
-    salient: tuple[bool, bool]
-
-    @property
-    def flipped(self) -> bool:
-        """Salient in both, with another sign."""
-        return all(self.salient) and self.before * self.after < 0
-
-
-class Total(NamedTuple):
-    """A set in figures: how many, their strength (sum of |I|, nats), and both as shares of the salient ones of their model."""
-
-    count: int
-    strength: float
-    count_share: float | None
-    strength_share: float | None
-
-
-class Changes(NamedTuple):
-    """What became of the salient interactions from A to B, strongest first; `of` counts those of A and of B."""
-
-    removed: tuple[Change, ...]
-    kept: tuple[Change, ...]
-    new: tuple[Change, ...]
-    of: tuple[int, int]
-    gone: Total
-    come: Total
-
-
-def changes(before: np.ndarray, after: np.ndarray) -> Changes:
-    """The sets between two models, from their effects `[2, 2^n]` each (row 0 AND, row 1 OR).
-
-    Removed ones are weighed at A, new ones at B; kept ones are known by their words and kind alone, their sign may flip [paper].
-
-    >>> a, b = np.zeros((2, 2, 4))
-    >>> a[0, 1:], b[0, 1:] = [2, 1, 0], [-2, 0, 4]  # {0} turns round, {1} leaves, {0, 1} comes
-    >>> found = changes(a, b)
-    >>> [(c.mask, c.flipped) for c in found.kept], [c.mask for c in found.removed], [c.mask for c in found.new]
-    ([(1, True)], [2], [3])
-    >>> found.gone.count_share, found.gone.strength_share  # 1 of 2, 1 of 3 nats
-    (0.5, 0.3333333333333333)
-    """
-    both = np.stack([before, after])
-    sets = partition(both, 0)
-
-    def chosen(mask: np.ndarray, size: np.ndarray) -> tuple[Change, ...]:
-        kinds, masks = np.nonzero(mask)
-        rank = np.argsort(-size[kinds, masks], kind="stable")
-        return tuple(
-            Change(
-                ("and", "or")[kind],
-                int(s),
-                float(before[kind, s]),
-                float(after[kind, s]),
-                (bool(sets.all[0, kind, s]), bool(sets.all[1, kind, s])),
-            )
-            for kind, s in zip(kinds[rank], masks[rank], strict=True)
-        )
-
-    def total(mask: np.ndarray, side: int) -> Total:
-        figures = [float(f(mask)) for f in (measures.count, lambda m: measures.strength(both[side], m))]
-        whole = [float(f(sets.all[side])) for f in (measures.count, lambda m: measures.strength(both[side], m))]
-        shares = [part / all_ if all_ else None for part, all_ in zip(figures, whole, strict=True)]
-        return Total(int(figures[0]), figures[1], *shares)
-
-    size = np.abs(both)
-    return Changes(
-        chosen(sets.removed[1], size[0]),
-        chosen(sets.kept[1], size.max(axis=0)),
-        chosen(sets.emerged[1], size[1]),
-        (int(sets.all[0].sum()), int(sets.all[1].sum())),
-        total(sets.removed[1], 0),
-        total(sets.emerged[1], 1),
-    )
 
 
 def contrast_prompt(
@@ -180,12 +98,11 @@ def contrast_prompt(
                 scored = score_state(loaded[side], prepared[i], None, lambda done, _, i=i: advance(i * 2**count + done))
                 explained.append(split_exactly(scored))
     effects = [e.effects.effects for e in explained]
-    found_changes = changes(effects[0], effects[1])
-    floor = changes(effects[0], effects[2]) if rephrased is not None else None
+    sets = contrast(effects[0], effects[1], floor=effects[2] if rephrased is not None else None)
     if as_json:
-        print_json(_payload(explained, found_changes, floor, rephrased))
+        print_json(_payload(explained, sets, rephrased))
     else:
-        _print(names, target, explained, found_changes, floor, top)
+        _print(names, target, explained, sets, top)
 
 
 def _differences(wordings: Sequence[Asking], loaded: Sequence[Loaded], prepared: Sequence[Any]) -> list[str]:
@@ -212,12 +129,10 @@ def _differences(wordings: Sequence[Asking], loaded: Sequence[Loaded], prepared:
     return lines
 
 
-def _payload(
-    explained: Sequence[Explained], found: Changes, floor: Changes | None, rephrased: str | None
-) -> dict[str, Any]:
+def _payload(explained: Sequence[Explained], found: ContrastSets, rephrased: str | None) -> dict[str, Any]:
     words = explained[0].scored.words
 
-    def rows(chosen: Sequence[Change], *, kept: bool = False) -> list[dict[str, Any]]:
+    def rows(chosen: Sequence[PairedInteraction], *, kept: bool = False) -> list[dict[str, Any]]:
         return [
             {
                 "type": change.kind,
@@ -237,39 +152,21 @@ def _payload(
         "kept": rows(found.kept, kept=True),
         "new": rows(found.new),
         "floor": None
-        if floor is None
+        if (floor := found.floor) is None
         else {
             "template": rephrased,
-            "removed": floor.gone._asdict(),
-            "new": floor.come._asdict(),
-            "multiples": {
-                "removed": _multiples(found.gone, floor.gone),
-                "new": _multiples(found.come, floor.come),
-            },
+            "removed": floor.removed_total._asdict(),
+            "new": floor.new_total._asdict(),
+            "multiples": found.multiples(),
         },
     }
-
-
-def _multiples(found: Total, floor: Total) -> dict[str, float | None]:
-    """How many times the floor: in number, and in the share of strength, which is free of the scale of v. None: no floor.
-
-    >>> _multiples(Total(3, 6.0, 0.5, 0.6), Total(2, 1.0, 0.2, 0.0))
-    {'count': 1.5, 'strength_share': None}
-    """
-    share = (
-        found.strength_share / floor.strength_share
-        if found.strength_share is not None and floor.strength_share
-        else None
-    )
-    return {"count": found.count / floor.count if floor.count else None, "strength_share": share}
 
 
 def _print(
     names: Sequence[str],
     target: str,
     explained: Sequence[Explained],
-    found: Changes,
-    floor: Changes | None,
+    found: ContrastSets,
     top: int,
 ) -> None:
     a, b = explained[:2]
@@ -292,7 +189,7 @@ def _print(
             spell_pairs(words, pairs, strongest)
         print()
     say(_sentence(words, found))
-    say(CAVEAT if floor is None else _floor_sentence(found, floor))
+    say(CAVEAT if found.floor is None else _floor_sentence(found, found.floor))
     print()
     say(PAIR_LEGEND)
     sides = (
@@ -343,15 +240,15 @@ def _be(count: int, many: str) -> str:
     return many if count != 1 else {"were": "was", "are": "is"}[many]
 
 
-def _sentence(words: Sequence[str], found: Changes) -> str:
+def _sentence(words: Sequence[str], found: ContrastSets) -> str:
     """What happened, in words."""
     flips = sum(c.flipped for c in found.kept)
     turned = f" ({flips} with {'its' if flips == 1 else 'their'} sign flipped)" if flips else ""
     lines = [
-        f"From A to B, {found.gone.count} of {found.of[0]} salient interactions {_be(found.gone.count, 'were')} removed "
-        f"({_percent(found.gone.strength_share)} of the strength), {len(found.kept)} kept{turned}, and "
-        f"{found.come.count} of B's {found.of[1]} {_be(found.come.count, 'are')} new "
-        f"({_percent(found.come.strength_share)} of the strength)."
+        f"From A to B, {found.removed_total.count} of {found.salient[0]} salient interactions {_be(found.removed_total.count, 'were')} removed "
+        f"({_percent(found.removed_total.strength_share)} of the strength), {len(found.kept)} kept{turned}, and "
+        f"{found.new_total.count} of B's {found.salient[1]} {_be(found.new_total.count, 'are')} new "
+        f"({_percent(found.new_total.strength_share)} of the strength)."
     ]
     for what, chosen, side in (("new", found.new, 3), ("removed", found.removed, 2)):
         if chosen:
@@ -362,19 +259,21 @@ def _sentence(words: Sequence[str], found: Changes) -> str:
     return " ".join(lines)
 
 
-def _floor_sentence(found: Changes, floor: Changes) -> str:
+def _floor_sentence(found: ContrastSets, floor: ContrastSets) -> str:
     """What a second wording of A alone changes, and how many times that the change from A to B is."""
 
-    def times(own: Total, other: Total) -> str:
-        count, share = _multiples(own, other).values()
+    multiples = found.multiples()
+
+    def times(name: str, own: SetTotal) -> str:
+        count, share = multiples[name].values()
         if count is None or share is None:
             return "beyond counting in that, which is none" if own.count else "none, as there"
         return f"{count:.2f} times that in number, {share:.2f} times in share of strength"
 
-    gone, come = floor.gone, floor.come
+    gone, come = floor.removed_total, floor.new_total
     return (
-        f"Between the two wordings of A, where nothing was learnt, {gone.count} of {floor.of[0]} {_be(gone.count, 'were')} "
-        f"removed ({_percent(gone.strength_share)} of the strength) and {come.count} of {floor.of[1]} "
+        f"Between the two wordings of A, where nothing was learnt, {gone.count} of {floor.salient[0]} {_be(gone.count, 'were')} "
+        f"removed ({_percent(gone.strength_share)} of the strength) and {come.count} of {floor.salient[1]} "
         f"{_be(come.count, 'are')} new ({_percent(come.strength_share)}). From A to B, removed is "
-        f"{times(found.gone, gone)}; new is {times(found.come, come)}."
+        f"{times('removed', found.removed_total)}; new is {times('new', found.new_total)}."
     )

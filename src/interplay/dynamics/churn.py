@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from interplay.dynamics.bootstrap import interval, resample_counts
 from interplay.dynamics.measures import CHURN_MEASURES
-from interplay.dynamics.nulls import generator
 from interplay.dynamics.sets import CHURN_SETS, RATIO, READINGS, partition
+from interplay.dynamics.stats import generator, interval, ratio_of_means, resample_counts
 from interplay.dynamics.values import set_values
 from interplay.errors import InterplayError
 
@@ -113,7 +112,9 @@ def churn(
         for t in range(at + 1, len(steps)):
             both = found[:, k][:, [0, 1 + t]]
             both = both[~np.isnan(both).any(axis=1)]
-            figures = _ratio(both, resamples, seed) if len(both) else (np.nan,) * 3
+            figures = (
+                ratio_of_means(both, resamples, generator(seed, "multiple", len(both))) if len(both) else (np.nan,) * 3
+            )
             multiples.append((reference, floor, *key, steps[t], *figures, len(both)))
     return Churn(pd.DataFrame(rows, columns=FLOORS), pd.DataFrame(multiples, columns=MULTIPLES))
 
@@ -131,19 +132,3 @@ def _one(sample: Twin, at: int, keys: list[tuple[str, str, str]], ratio: float) 
             if own == reading
         ]
     return np.array(out)
-
-
-def _ratio(pairs: np.ndarray, resamples: int, seed: int) -> tuple[float, float, float]:
-    """Mean of the second column over mean of the first, with a paired percentile interval. pairs `[S, 2]`."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        floor, value = pairs.mean(axis=0)
-        ratio = float(value / floor) if value or floor else float("nan")
-        if len(pairs) < 2:
-            return ratio, float("nan"), float("nan")
-        means = resample_counts(len(pairs), resamples, generator(seed, "multiple", len(pairs))) @ pairs
-        drawn = means[:, 1] / means[:, 0]
-    drawn = drawn[np.isfinite(drawn)]
-    if not len(drawn):
-        return ratio, float("nan"), float("nan")
-    lo, hi = np.quantile(drawn, [0.025, 0.975])
-    return ratio, float(lo), float(hi)

@@ -1,7 +1,7 @@
 """From the effects of every sample at every checkpoint to a Trajectory.
 
 The order of things only: definitions are in `sets` and `measures`, what they are held against in `nulls`, intervals in
-`bootstrap`. Each sample is worked through alone; samples meet in one place, the mean and its interval.
+`stats`. Each sample is worked through alone; samples meet in one place, the mean and its interval.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from interplay.dynamics import measures, nulls
-from interplay.dynamics.bootstrap import interval, resample_counts
 from interplay.dynamics.result import PER_SAMPLE, SUMMARY, Trajectory, frame
 from interplay.dynamics.sets import RATIO, READINGS, SETS, VALUED, Partition, pack, partition, salient
+from interplay.dynamics.stats import generator, interval, resample_counts
 from interplay.dynamics.values import effects_of, set_values
 from interplay.errors import InterplayError
 
@@ -175,10 +175,10 @@ def _held_against_draws(
     weights = np.where(masks, w, 0.0).reshape(shape[0] * shape[1], -1)
     size = measures.count(masks)  # [4, T]
 
-    rng = nulls.generator(seed, "signs", sample.id)
+    rng = generator(seed, "signs", sample.id)
     found = {"rho": (measures.rho(w, masks), nulls.random_signs(weights, draws, rng).reshape(shape))}
     if baseline_sign is not None:
-        rng = nulls.generator(seed, "words", sample.id)
+        rng = generator(seed, "words", sample.id)
         permuted = nulls.permuted_words(weights, baseline_sign, draws, rng, sample.n).reshape(shape)
         found["gamma"] = (measures.gamma(w, masks, baseline_sign), permuted)
 
@@ -191,7 +191,7 @@ def _held_against_draws(
         pool = sample.effects[t][part.all[t]]
         ours = [(1, t), (2, t)] if t != at else [(1, t), (2, t), *((3, u) for u in range(len(steps)))]
         sizes = np.array([size[place] for place in ours])
-        rng = nulls.generator(seed, "subsets", sample.id, steps[t])
+        rng = generator(seed, "subsets", sample.id, steps[t])
         for place, loss in zip(ours, nulls.random_subset_losses(pool, sizes, draws, rng), strict=True):
             losses[place] = loss
     # The empty subset's sum is 0; a subset as large as all there is is no random one: no null for `all`.
@@ -217,7 +217,7 @@ def _tables(
     stacked = np.array([[one.get(key, missing) for key in keys] for one in curves])  # [S, K, 2, T]
     shown = np.array([[key.set == "all" or t >= at for t in range(len(steps))] for key in keys])  # [K, T]
     value, null = stacked[:, :, 0][:, shown], stacked[:, :, 1][:, shown]  # [S, rows]
-    counts = resample_counts(len(ids), resamples, nulls.generator(seed, "bootstrap", len(ids)))
+    counts = resample_counts(len(ids), resamples, generator(seed, "bootstrap", len(ids)))
     ours, theirs = interval(value, counts), interval(null, counts)
 
     which, when = np.nonzero(shown)

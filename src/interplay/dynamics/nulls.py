@@ -8,8 +8,6 @@ steps are worked through, so a trajectory does not change when a sample or a che
 the measure over its draws.
 """
 
-import hashlib
-import json
 from itertools import islice, permutations
 from math import factorial
 
@@ -18,18 +16,6 @@ import numpy as np
 from interplay.dynamics.measures import loss_of
 
 _CHUNK = 4_000_000  # numbers held at a time
-
-
-def generator(seed: int, *key: str | int) -> np.random.Generator:
-    """A random generator that depends on the seed and the key alone (stable across processes and machines).
-
-    >>> int(generator(0, "a", 1).integers(1000)) == int(generator(0, "a", 1).integers(1000))
-    True
-    >>> int(generator(0, "a", 1).integers(10**9)) == int(generator(0, "a", 2).integers(10**9))
-    False
-    """
-    text = json.dumps([seed, *key], ensure_ascii=True)
-    return np.random.default_rng(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big"))
 
 
 def random_signs(weights: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:

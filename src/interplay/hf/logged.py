@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from interplay.runs.task_tables import COLUMNS
-
-_LOGGED = {"eval_loss": "eval_loss", "accuracy": "eval_accuracy", "macro_f1": "eval_macro_f1"}
+from interplay.task.metrics import COLUMNS, METRICS
 
 
 def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd.DataFrame:
@@ -20,7 +18,7 @@ def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd
     [[0.0, nan, nan], [10.0, 2.0, 2.5]]
     """
     columns: dict[str, Any] = {"step": np.array(steps, dtype=np.int64)}
-    for column, key in _LOGGED.items():
+    for column, key in ((m.key, m.logged) for m in METRICS.values() if m.logged is not None):
         at = {entry["step"]: x for entry in history if (x := _number(entry.get(key))) is not None and "step" in entry}
         columns[column] = np.array([at.get(step, math.nan) for step in steps])
     losses, before = [], 0

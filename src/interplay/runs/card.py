@@ -15,6 +15,7 @@ import pandas as pd
 
 import interplay
 from interplay.dynamics import Trajectory
+from interplay.dynamics.sets import TABLE_SETS
 from interplay.errors import InterplayError
 from interplay.report.verdict import NAMES
 from interplay.runs.files import read_json
@@ -22,10 +23,10 @@ from interplay.runs.folder import RunFolder
 from interplay.runs.intact import reading
 from interplay.runs.payload import read_table
 from interplay.runs.settings import Settings
+from interplay.task.metrics import METRICS
 
 BEGIN = "<!-- interplay: training dynamics begin -->"
 END = "<!-- interplay: training dynamics end -->"
-SETS = ("removed", "preserved", "emerged")
 LONGEST = 300  # characters of one string out of data; no name needs more, a card is no place for the rest [ours]
 LABELS = 12  # labels named one by one
 
@@ -205,11 +206,11 @@ def _table(track: Trajectory, task: pd.DataFrame) -> str:
     """One row a step: what the task measured, the strength of each set beside its floor, rho beside its null, L1/sd."""
     by_step = task.drop_duplicates("step", keep="last").set_index("step")
     columns: list[tuple[str, list[str]]] = [("step", [str(step) for step in track.steps])]
-    for title, name, digits in (("eval loss", "eval_loss", 3), ("accuracy", "accuracy", 2)):
+    for name, digits in (("eval_loss", 3), ("accuracy", 2)):
         if name in by_step and by_step[name].notna().any():
             measured = by_step[name].reindex(track.steps)
-            columns.append((title, [_figure(value, digits) for value in measured]))
-    for name in SETS:
+            columns.append((METRICS[name].title, [_figure(value, digits) for value in measured]))
+    for name in TABLE_SETS:
         columns.append(_beside(track, name, "strength", name, "floor", 1))
     columns.append(_beside(track, "rho", "rho", "all", "null", 2))
     l1 = track.get("l1_per_sd")["value"].reindex(track.steps)

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from interplay import __version__
-from interplay.dynamics.bootstrap import LEVEL
-from interplay.dynamics.nulls import generator
 from interplay.dynamics.sets import MAIN_SETS
+from interplay.dynamics.stats import generator, paired_interval
 from interplay.runs.comparison import ComparedRun, Comparison, Group, overview, setting_table, shared_probes
 from interplay.task.metrics import METRICS
 
@@ -44,7 +43,6 @@ PAIRED = [
     "distinguishable",
     "seeds_apart",
 ]
-FEWEST = 6  # prompts: with fewer, 2^-(S-1) signs are more than 5 %, so no sign-flip interval can exclude zero [ours]
 ROUNDING = 1e-9  # relative: one base model measured twice is the same model
 ALL_PAIRS = 4  # groups up to which every pair is compared; beyond, each against the first [ours]
 
@@ -195,54 +193,6 @@ def _apart(a: np.ndarray, b: np.ndarray) -> list[bool | None]:
     weight = both / np.maximum(both.sum(axis=0), 1)
     first, second = (np.nansum(side * weight, axis=1) for side in (a, b))
     return [bool(x) for x in (first.min(axis=0) > second.max(axis=0)) | (second.min(axis=0) > first.max(axis=0))]
-
-
-class Paired(NamedTuple):
-    """Mean difference of each column with its interval, and the number of prompts it rests on; each `[steps]`."""
-
-    value: np.ndarray
-    lo: np.ndarray
-    hi: np.ndarray
-    samples: np.ndarray
-
-
-def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, level: float = LEVEL) -> Paired:
-    """Mean over prompts of each column of d `[prompts, steps]`, NaN skipped, with intervals good for all columns at once.
-
-    A wild bootstrap over prompts, as in the verdict: rows of the centred table change sign as a whole, the largest
-    studentised mean over the columns is kept, and its `level` quantile scales every interval [ours]. Percentile intervals
-    of a dozen prompts are too narrow, and a curve has many checkpoints to be wrong at. Columns of fewer than six prompts
-    get no interval (NaN).
-
-    >>> import numpy as np
-    >>> d = np.array([[1.0, 0.5], [1.2, -0.4], [0.9, 0.1], [1.1, -0.2], [0.8, 0.3], [1.0, -0.3], [1.05, 0.1], [0.95, -0.1]])
-    >>> got = paired_interval(d, 2000, np.random.default_rng(0))
-    >>> got.value.round(9).tolist()[0], bool(got.lo[0] > 0), bool(got.lo[1] < 0 < got.hi[1])
-    (1.0, True, True)
-    """
-    defined = ~np.isnan(d)
-    samples = defined.sum(axis=0)
-    value = np.where(defined, d, 0.0).sum(axis=0) / np.where(samples, samples, np.nan)
-    enough = samples >= FEWEST
-    lo, hi = np.full(d.shape[1], np.nan), np.full(d.shape[1], np.nan)
-    if not enough.any():
-        return Paired(value, lo, hi, samples)
-    centred = np.where(defined, d - value, 0.0)[:, enough]
-    counts = samples[enough].astype(float)
-    squares = (centred**2).sum(axis=0)
-    error = np.sqrt(squares / (counts * (counts - 1)))
-    signs = rng.choice([-1.0, 1.0], size=(resamples, len(d)))
-    means = signs @ centred / counts
-    # The variance of a flipped column: its squares do not change, its mean does.
-    variance = (squares - counts * means**2) / (counts * (counts - 1))
-    moving = error > 1e-12 * max(1e-300, float(np.nanmax(np.abs(d))))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.abs(means) / np.sqrt(np.maximum(variance, 0.0))
-    t = np.nan_to_num(t[:, moving], nan=0.0, posinf=np.inf)
-    scale = float(np.quantile(t.max(axis=1), level, method="higher")) if moving.any() else 0.0
-    half = np.where(moving, error * (scale if np.isfinite(scale) else np.nan), 0.0)
-    lo[enough], hi[enough] = value[enough] - half, value[enough] + half
-    return Paired(value, lo, hi, samples)
 
 
 def comparison_payload(comparison: Comparison, reading: str = "paper") -> dict[str, Any]:

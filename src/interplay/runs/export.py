@@ -28,6 +28,7 @@ OPTIONAL = {
     "multiples.parquet": "no multiples of the churn floor",
     "baselines.parquet": "no table of baseline LLMs",
     "correlations.parquet": "no correlations with the task",
+    "fidelity.parquet": "no matching error",
 }
 
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from interplay.atomic import replacing, write_bytes
 from interplay.dynamics.sets import READINGS, SETS
 from interplay.runs.conditions import step_name
+from interplay.task.metrics import METRICS
 
 if TYPE_CHECKING:
     from interplay.runs.export import RunTables
@@ -54,6 +55,7 @@ COLUMNS: dict[str, str] = {
     "floor": "the change that means nothing: rephrased prompt, precision, or words",
     "ratio": "value of the checkpoint over the floor's (ratio of means over prompts)",
     "interaction": "measure of the interactions",
+    "rank": "place of the interaction by strength, 1: strongest; 0: the row is a matching error",
     "task": "column of the task table",
     "rho": "Spearman's rank correlation over checkpoints",
     "checkpoints": "checkpoints it rests on",
@@ -89,22 +91,11 @@ COLUMNS: dict[str, str] = {
     "and_effects": "AND effects of all 2^n coalitions, by mask",
     "or_effects": "OR effects, likewise",
     "coalition": "the words as bits",
-    "code": "sets as bits: all, preserved, emerged, removed, kept, reentered",
+    "code": f"sets as bits: {', '.join(SETS)}",
     "name": "name of the figure, or of the rival rule",
     "part": "evidence (figures behind the answer), rival (what another rule picks) or answer",
-    "eval_loss": "mean loss on held-out rows (nats)",
-    "train_loss": "mean training loss since the checkpoint before (nats)",
-    "accuracy": "share of held-out rows whose label the model ranks first",
     "rows": "held-out rows",
-    "macro_f1": "F1, every label counting the same",
-    "exact_match": "share of freely generated answers that equal the gold one",
-    "rouge_l": "ROUGE-L of freely generated answers",
-    "kl_base": "KL divergence from step 0 at the first response token (nats)",
-    "kl_base_reverse": "the same, the other way round",
-    "retention_ppl": "perplexity on plain text",
-    "ood_loss": "loss on out-of-domain rows (nats)",
-    "ood_accuracy": "accuracy on them",
-    "ood_macro_f1": "macro-F1 on them",
+    **{key: metric.meaning for key, metric in METRICS.items()},
     **{name: f"whether the interaction is in the set {name!r} at this step" for name in SETS},
 }
 PER_SAMPLE = {"value": "the measure on this prompt", "null": "the measure under its null on this prompt"}
@@ -142,6 +133,7 @@ ABOUT = {
     "multiples": "removed and emerged in units of those floors",
     "baselines": "gamma against each baseline LLM",
     "correlations": "interaction measures against task metrics over checkpoints",
+    "fidelity": "matching error of the salient and of all interactions, and strength by rank (rank 0: no rank)",
 }
 
 

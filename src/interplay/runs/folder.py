@@ -12,7 +12,7 @@ units/              one file per sample and condition
 task/               eval loss and accuracy per step
 units.parquet, trajectory.parquet, trajectory_samples.parquet, trajectory_sets.parquet
 views.parquet, views_samples.parquet, floors.parquet, multiples.parquet, baselines.parquet, controls.json: what it is held against
-task.parquet, correlations.parquet
+task.parquet, correlations.parquet, fidelity.parquet
 recommendation.json, report.json, report.html
 callback.json       of a training that was watched by `interplay.hf`: its plan and the weights' hashes at each reading
 times.json          seconds per phase: with environment.json the only files that may differ between equal runs

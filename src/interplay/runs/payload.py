@@ -14,9 +14,7 @@ import pyarrow.parquet as pq
 from interplay.bounded import TABLE_BYTES, TABLE_ROWS, check_parquet
 from interplay.data.words import short
 from interplay.dynamics import Trajectory
-from interplay.dynamics.bootstrap import interval, resample_counts
-from interplay.dynamics.fit import matching, reconstruct, sorted_strength
-from interplay.dynamics.nulls import generator
+from interplay.dynamics.fit import matching, reconstruct
 from interplay.dynamics.result import frame
 from interplay.errors import InterplayError
 from interplay.runs.conditions import step_name
@@ -28,7 +26,6 @@ from interplay.runs.shapes import table_problem
 VIEWED = (("removed", "count_share"), ("emerged", "count_share"), ("all", "l1"), ("preserved", "gamma"),
           ("emerged", "gamma"), ("emerged", "rho"), ("all", "mean_order"))  # fmt: skip
 SHOWN_POINTS = 40  # coalitions drawn of one prompt's scores [ours]
-RANDOM_SETS = 10  # draws of the matching error's null, per prompt and step [ours]
 
 
 def read_table(folder: RunFolder, name: str) -> pd.DataFrame:
@@ -85,7 +82,7 @@ def _payload(folder: RunFolder) -> dict[str, Any]:
         "summary": _records(track.summary),
         "task": _records(task),
         **_controls(folder),
-        "fidelity": _fidelity(track, units, verdict["step"]),
+        "fidelity": _fidelity(folder, track, units, verdict["step"]),
         "probes": [_probe(probe, track, units) for probe in inputs["probes"]],
         "settings": (folder.path / "settings.yaml").read_text(encoding="utf-8"),
     }
@@ -129,48 +126,25 @@ def _controls(folder: RunFolder) -> dict[str, Any]:
     return {**out, "controls": read_json(path)} if path.exists() else out
 
 
-def _fidelity(track: Trajectory, units: pd.DataFrame, named: int | None) -> dict[str, Any]:
-    """Matching error at every step, strength by rank and one prompt's scores at a few (`dynamics.fit`)."""
-    resamples, seed = int(track.settings.get("resamples", 1000)), int(track.settings.get("seed", 0))
-    by_unit = units.set_index(["condition", "sample_id"])[["and_effects", "or_effects", "scores"]]
-    found: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}  # step -> effects, scores, salient
-    for step in track.steps:
-        rows = [by_unit.loc[(step_name(step), sample)] for sample in track.sample_ids]
-        found[step] = [
-            (np.stack([row["and_effects"], row["or_effects"]]), row["scores"], track.membership(sample, step).all)
-            for sample, row in zip(track.sample_ids, rows, strict=True)
-        ]
-    counts = resample_counts(len(track.sample_ids), resamples, generator(seed, "fidelity", len(track.sample_ids)))
-    rows, errors = [], {}
-    for step, samples in found.items():
-        salient = [matching(e, v, m) for e, v, m in samples]
-        nulls = [_random_sets(*one, seed, f"{step}-{i}") for i, one in enumerate(samples)]
-        errors[step] = [float(one.rms) for one in salient]
-        every = [matching(e, v) for e, v, _ in samples]
-        for measure, values, null in (
-            ("rms", [x.rms for x in salient], [x[0] for x in nulls]),
-            ("r2", [x.r2 for x in salient], [x[1] for x in nulls]),
-            ("rms_all", [x.rms for x in every], [math.nan] * len(every)),
-        ):
-            i = interval(np.column_stack([np.array(values, float), np.array(null, float)]), counts)
-            figures = zip(("value", "lo", "hi", "null", "null_lo", "null_hi"), np.stack(i[:3]).T.ravel(), strict=True)
-            rows.append({"step": step, "measure": measure, **dict(figures), "samples": int(i.samples[0])})
+def _fidelity(folder: RunFolder, track: Trajectory, units: pd.DataFrame, named: int | None) -> dict[str, Any]:
+    """Matching error at every step, strength by rank and each prompt's scores at a few (`dynamics.fidelity`)."""
+    table = read_table(folder, "fidelity.parquet")
     wanted = {track.steps[0], track.steps[len(track.steps) // 2], named, track.steps[-1]}
-    chosen = [step for step in track.steps if step in wanted]
-    ranks = _ranks(max(e.size for e, _, _ in found[track.steps[0]]))
-    curves = []
-    for step in chosen:
-        i = interval(np.stack([sorted_strength(e, ranks) for e, _, _ in found[step]]), counts)
-        curves.append({"step": step, **{k: _finite(v) for k, v in zip(("value", "lo", "hi"), i[:3], strict=True)}})
+    by_rank = {step: rows for step, rows in table[table["rank"] > 0].groupby("step") if step in wanted}
+    by_unit = units.set_index(["condition", "sample_id"])[["and_effects", "or_effects", "scores"]]
     return {
-        "rows": _records(pd.DataFrame(rows)),
-        "ranks": [int(r) for r in ranks],
+        "rows": _records(table[table["rank"] == 0].drop(columns="rank")),
+        "ranks": [int(r) for r in by_rank[track.steps[0]]["rank"]],
         "ratio": track.settings.get("ratio"),
-        "curves": curves,
-        "matching": [
-            _matching(sample, step, *found[step][i], errors[step][i])
+        "curves": [
+            {"step": step, **{end: _finite(by_rank[step][end].to_numpy()) for end in ("value", "lo", "hi")}}
             for step in track.steps
-            for i, sample in enumerate(track.sample_ids)
+            if step in by_rank
+        ],
+        "matching": [
+            _matching(sample, step, by_unit.loc[(step_name(step), sample)], track.membership(sample, step).all)
+            for step in track.steps
+            for sample in track.sample_ids
         ],
     }
 
@@ -179,30 +153,10 @@ def _finite(values: np.ndarray) -> list[float | None]:
     return [_digits(float(v)) if math.isfinite(v) else None for v in values]
 
 
-def _ranks(most: int) -> np.ndarray:
-    """About 40 ranks from 1 to `most`, evenly on a log axis."""
-    return np.unique(np.geomspace(1, most, 40).round().astype(np.int64))
-
-
-def _random_sets(effects: np.ndarray, scores: np.ndarray, salient: np.ndarray, seed: int, key: str) -> np.ndarray:
-    """Null of rms and r2: as many interactions as are salient, drawn among all that are not zero. `[2]`."""
-    rng = generator(seed, "fidelity", key)
-    present = np.flatnonzero(effects)
-    size = min(int(salient.sum()), len(present))
-    masks = np.zeros((RANDOM_SETS, effects.size), dtype=bool)
-    for mask in masks:
-        mask[rng.choice(present, size=size, replace=False)] = True
-    shape = (RANDOM_SETS, *effects.shape)
-    drawn = matching(
-        np.broadcast_to(effects, shape), np.broadcast_to(scores, (RANDOM_SETS, len(scores))), masks.reshape(shape)
-    )
-    return np.array([drawn.rms.mean(), drawn.r2.mean()])
-
-
-def _matching(
-    sample: str, step: int, effects: np.ndarray, scores: np.ndarray, salient: np.ndarray, error: float
-) -> dict[str, Any]:
+def _matching(sample: str, step: int, unit: pd.Series, salient: np.ndarray) -> dict[str, Any]:
     """Scores of one prompt in ascending order, and what the logical model says of the same coalitions."""
+    effects, scores = np.stack([unit["and_effects"], unit["or_effects"]]), unit["scores"]
+    error = float(matching(effects, scores, salient).rms)
     order = np.argsort(scores, kind="stable")
     shown = order[np.unique(np.linspace(0, len(order) - 1, SHOWN_POINTS).round().astype(np.int64))]
     model = {"salient": reconstruct(effects, scores[0], salient), "all": reconstruct(effects, scores[0])}

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing
 from interplay.dynamics import Trajectory
-from interplay.runs.conditions import Measured
+from interplay.dynamics.fidelity import Fitted, fidelity
+from interplay.dynamics.sets import TABLE_SETS
+from interplay.runs.conditions import Measured, step_name
 from interplay.runs.files import write_json
 from interplay.runs.folder import RunFolder
 from interplay.runs.payload import read_table
@@ -47,6 +49,18 @@ def unit_table(measured: Measured, ratio: float) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
+def fidelity_frame(track: Trajectory, measured: Measured) -> pd.DataFrame:
+    """How well the interactions stand for the model at every step (`dynamics.fidelity`)."""
+    samples = {}
+    for step in track.steps:
+        units = {unit.header.sample_id: unit for unit in measured.units[step_name(step)] if unit is not None}
+        samples[step] = [
+            Fitted(units[name].effects, units[name].scores, track.membership(name, step).all)
+            for name in track.sample_ids
+        ]
+    return fidelity(samples, resamples=int(track.settings["resamples"]), seed=int(track.settings["seed"]))
+
+
 def write_results(
     settings: Settings,
     folder: Path,
@@ -73,6 +87,8 @@ def write_results(
         folder / "correlations.parquet",
         pa.Table.from_pandas(correlations, preserve_index=False).replace_schema_metadata(None),
     )
+    fidelity = pa.Table.from_pandas(fidelity_frame(track, measured), preserve_index=False)
+    _write_table(folder / "fidelity.parquet", fidelity.replace_schema_metadata(None))
     verdict = _verdict(settings, track, task, existing)
     write_json(folder / "recommendation.json", verdict.to_dict())
     controls = make_controls(settings, measured, track, task)
@@ -108,7 +124,7 @@ def summary_table(track: Trajectory, task: pd.DataFrame) -> list[dict[str, Any]]
     by_step = task.set_index("step")
     for step in track.steps:
         row: dict[str, Any] = {"step": step}
-        for name in ("removed", "preserved", "emerged"):
+        for name in TABLE_SETS:
             for measure in ("count", "strength", "rho"):
                 curve = track.get(measure, name)
                 row[f"{name} {measure}"] = float(curve["value"][step]) if step in curve.index else float("nan")
@@ -123,7 +139,7 @@ def summary_table(track: Trajectory, task: pd.DataFrame) -> list[dict[str, Any]]
 def churn_floor(track: Trajectory) -> dict[str, float] | None:
     """Counts and strengths of the sets between the reference and its rewording, for the terminal; None without one."""
     floor = {}
-    for name in ("removed", "preserved", "emerged"):
+    for name in TABLE_SETS:
         for measure in ("count", "strength"):
             null = track.get(measure, name)["null"].dropna()
             if len(null):

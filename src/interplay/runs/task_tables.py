@@ -12,31 +12,23 @@ import numpy as np
 import pandas as pd
 
 from interplay.dynamics import Trajectory
-from interplay.dynamics.bootstrap import resample_counts
+from interplay.dynamics.stats import mean_of, percentile, ratio_of, resample_counts, resampled, wilson
 from interplay.runs.files import read_json
 from interplay.runs.settings import Settings
 from interplay.scoring.layouts import read_training_log
 from interplay.task.correlation import Curve, correlate, curve_of_samples
-from interplay.task.intervals import macro_f1, macro_f1_of, mean_of, percentile, ratio_of, wilson
+from interplay.task.intervals import macro_f1, macro_f1_of
 from interplay.task.labels import RowScores
 from interplay.task.measured import TaskMeasured, TaskRows
+from interplay.task.metrics import COLUMNS, METRICS
 
-COLUMNS = (
-    "step", "eval_loss", "train_loss", "accuracy", "accuracy_lo", "accuracy_hi", "rows",
-    "macro_f1", "macro_f1_lo", "macro_f1_hi", "exact_match", "exact_match_lo", "exact_match_hi",
-    "rouge_l", "rouge_l_lo", "rouge_l_hi", "kl_base", "kl_base_lo", "kl_base_hi", "kl_base_reverse",
-    "retention_ppl", "retention_ppl_lo", "retention_ppl_hi", "ood_loss", "ood_accuracy", "ood_accuracy_lo",
-    "ood_accuracy_hi", "ood_macro_f1", "ood_macro_f1_lo", "ood_macro_f1_hi",
-)  # fmt: skip
 CORRELATIONS = ("interaction", "task", "span", "rho", "lo", "hi", "checkpoints")
-_SHARES = ("accuracy", "exact_match", "ood_accuracy")
 # Interaction measures that task measures are held beside: (measure, set) of the trajectory's paper reading.
 INTERACTIONS = (
     ("l1", "all"), ("sd", "all"), ("l1_per_sd", "all"), ("cancelled_per_sd", "all"), ("walsh_high", "all"),
     ("mean_order", "all"), ("rho", "all"), ("gamma", "all"), ("gamma", "preserved"), ("gamma", "emerged"),
     ("count", "all"), ("strength", "preserved"), ("strength", "emerged"),
 )  # fmt: skip
-_BLOCK = 4_000_000  # drawn rows held at a time
 
 
 def task_curves(task: TaskMeasured, resamples: int, seed: int) -> dict[str, Curve]:
@@ -47,7 +39,7 @@ def task_curves(task: TaskMeasured, resamples: int, seed: int) -> dict[str, Curv
     curves: dict[str, Curve] = {}
 
     def add(name: str, rows: int, stream: int, curve: Callable[[np.ndarray], np.ndarray], value: np.ndarray) -> None:
-        curves[name] = Curve(value, _resampled(curve, rows, resamples, np.random.default_rng([seed, stream])))
+        curves[name] = Curve(value, resampled(curve, rows, resamples, np.random.default_rng([seed, stream])))
 
     def likelihoods(part: Callable[[TaskRows], RowScores | None], gold: tuple | None, prefix: str, stream: int) -> None:
         found = [scores for c in task.checkpoints if (scores := part(c)) is not None]
@@ -91,15 +83,6 @@ def task_curves(task: TaskMeasured, resamples: int, seed: int) -> dict[str, Curv
     return curves
 
 
-def _resampled(
-    curve: Callable[[np.ndarray], np.ndarray], rows: int, resamples: int, rng: np.random.Generator
-) -> np.ndarray:
-    """`curve` of counts [r, rows] for all resamples, [R, T], in blocks that fit in memory."""
-    block = max(1, _BLOCK // max(rows, 1))
-    sizes = [min(block, resamples - a) for a in range(0, resamples, block)]
-    return np.concatenate([curve(resample_counts(rows, size, rng)) for size in sizes])
-
-
 def task_frame(folder: Path, task: TaskMeasured, settings: Settings) -> pd.DataFrame:
     """One row a step with every column of `task.parquet` (`COLUMNS`), NaN where not measured.
 
@@ -111,9 +94,9 @@ def task_frame(folder: Path, task: TaskMeasured, settings: Settings) -> pd.DataF
         columns["rows"] = np.array([len(c.labels.nll) for c in task.checkpoints if c.labels is not None])
     for name, curve in task_curves(task, settings.dynamics.resamples, settings.seed).items():
         columns[name] = np.where(np.isfinite(curve.value), curve.value, np.nan)
-        if f"{name}_lo" not in COLUMNS or curve.resampled is None:
+        if METRICS[name].interval is None or curve.resampled is None:
             continue
-        if name in _SHARES:
+        if METRICS[name].interval == "wilson":
             trials = _trials(task, name)
             ends = [wilson(round(share * trials), trials) for share in curve.value]
         else:

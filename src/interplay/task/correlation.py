@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from interplay.task.intervals import mean_of, percentile
+from interplay.dynamics.stats import mean_of, percentile
 
 FEWEST = 3  # checkpoints: with two a rank correlation can only be 1 or -1
 

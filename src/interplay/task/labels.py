@@ -9,9 +9,9 @@ import numpy as np
 from interplay.data.prompts import Encoded, encode, render
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
-from interplay.dynamics.bootstrap import resample_counts
+from interplay.dynamics.stats import Figure, percentile, resample_counts, wilson
 from interplay.errors import SkipSample
-from interplay.task.intervals import Figure, macro_f1, macro_f1_of, percentile, wilson
+from interplay.task.intervals import macro_f1, macro_f1_of
 from interplay.task.passes import batches, budgets, target_logprobs
 
 if TYPE_CHECKING:

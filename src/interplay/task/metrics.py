@@ -15,7 +15,6 @@ and the rows it is computed from (`runs/task_tables.py`).
 
 from typing import Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 
@@ -49,7 +48,7 @@ class Metric(NamedTuple):
     def best(self, values: pd.Series) -> int:
         """Index of the best value, the first of ties; NaN is left out.
 
-        >>> METRICS["accuracy"].best(pd.Series([0.5, 0.7, 0.7, np.nan], index=[10, 20, 30, 40]))
+        >>> METRICS["accuracy"].best(pd.Series([0.5, 0.7, 0.7, float("nan")], index=[10, 20, 30, 40]))
         20
         """
         known = values.dropna()

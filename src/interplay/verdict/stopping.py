@@ -16,11 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from interplay.dynamics.bootstrap import LEVEL, resample_counts
-from interplay.dynamics.nulls import generator
+from interplay.dynamics.stats import LEVEL, exchanged, generator, resample_counts
 from interplay.errors import InterplayError
 from interplay.verdict import signals
-from interplay.verdict.intervals import exchanged
 from interplay.verdict.readings import Readings
 
 PATIENCE = 3  # readings [ours; sensitivity in docs/stopping.md]

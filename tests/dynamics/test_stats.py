@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from interplay.dynamics import bootstrap
-from interplay.dynamics.bootstrap import interval, resample_counts
+from interplay.dynamics import stats
+from interplay.dynamics.stats import interval, resample_counts
 
 
 def counts(samples, resamples=1000):
@@ -46,5 +46,5 @@ def test_covers_the_mean_about_as_often_as_it_says():
 def test_chunks_change_nothing(monkeypatch):
     x = np.random.default_rng(2).normal(size=(5, 50))
     whole = interval(x, counts(5, 100))
-    monkeypatch.setattr(bootstrap, "_CHUNK", 700)
+    monkeypatch.setattr(stats, "_CHUNK", 700)
     assert np.allclose(np.array(interval(x, counts(5, 100))), np.array(whole))

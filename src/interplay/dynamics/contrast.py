@@ -1,0 +1,139 @@
+"""Two models on one prompt: which interactions were removed, kept and new between them. Arrays in, sets out.
+
+The same words in both, each model with its own tau (a share of its own largest effect), so a model whose scores merely grew
+has lost nothing. The sets are those of `sets.partition`, the first model the reference. Whether a difference means anything
+is told by the churn floor: the first model under a second wording.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from interplay.dynamics import measures
+from interplay.dynamics.sets import RATIO, partition
+
+
+class PairedInteraction(NamedTuple):
+    """One interaction under both models: its kind ("and", "or"), its coalition, its two effects (log-odds), and in which of
+    the two models it is salient."""
+
+    kind: str
+    mask: int
+    before: float
+    after: float
+    salient: tuple[bool, bool]
+
+    @property
+    def flipped(self) -> bool:
+        """Salient in both, with another sign."""
+        return all(self.salient) and self.before * self.after < 0
+
+
+class SetTotal(NamedTuple):
+    """A set in figures: how many, their strength (sum of |I|, log-odds), and both as shares of the salient interactions of
+    their model; None where that model has none."""
+
+    count: int
+    strength: float
+    count_share: float | None
+    strength_share: float | None
+
+
+class ContrastSets(NamedTuple):
+    """What became of the salient interactions from model A to model B, strongest first.
+
+    removed, kept, new   the interactions. Removed ones are ordered by their effect in A, new ones in B, kept ones by the
+                         larger of both
+    salient              number of salient interactions in A and in B
+    removed_total        of `removed`, weighed in A
+    new_total            of `new`, weighed in B
+    floor                the same sets between two wordings of A, where nothing was learnt; None if not measured
+    """
+
+    removed: tuple[PairedInteraction, ...]
+    kept: tuple[PairedInteraction, ...]
+    new: tuple[PairedInteraction, ...]
+    salient: tuple[int, int]
+    removed_total: SetTotal
+    new_total: SetTotal
+    floor: "ContrastSets | None" = None
+
+    def multiples(self) -> dict[str, dict[str, float | None]]:
+        """How many times the floor `removed` and `new` are: in number, and in share of strength, which does not depend on
+        the scale of v. None where there is no floor, or it is 0."""
+        floor = self.floor
+        return {
+            "removed": _multiples(self.removed_total, None if floor is None else floor.removed_total),
+            "new": _multiples(self.new_total, None if floor is None else floor.new_total),
+        }
+
+
+def contrast(
+    before: np.ndarray, after: np.ndarray, ratio: float = RATIO, floor: np.ndarray | None = None
+) -> ContrastSets:
+    """The sets between two models, from their effects `[2, 2^n]` each (row 0 AND, row 1 OR), log-odds.
+
+    An interaction is known by its words and kind alone: the sign of a kept one may flip [paper].
+
+    ratio   tau / largest effect, of each model
+    floor   effects of the first model under a second wording, `[2, 2^n]`: gives `ContrastSets.floor`
+
+    >>> a, b = np.zeros((2, 2, 4))
+    >>> a[0, 1:], b[0, 1:] = [2, 1, 0], [-2, 0, 4]  # {0} changes its sign, {1} leaves, {0, 1} comes
+    >>> found = contrast(a, b)
+    >>> [(c.mask, c.flipped) for c in found.kept], [c.mask for c in found.removed], [c.mask for c in found.new]
+    ([(1, True)], [2], [3])
+    >>> found.removed_total.count_share, found.removed_total.strength_share  # 1 of 2, 1 of 3
+    (0.5, 0.3333333333333333)
+    >>> reworded = np.zeros((2, 4)); reworded[0, 1:] = [3, 0, 0]  # {1} also leaves between two wordings of A
+    >>> contrast(a, b, floor=reworded).multiples()["removed"]
+    {'count': 1.0, 'strength_share': 1.0}
+    """
+    both = np.stack([before, after])
+    sets = partition(both, 0, ratio=ratio)
+
+    def chosen(mask: np.ndarray, size: np.ndarray) -> tuple[PairedInteraction, ...]:
+        kinds, masks = np.nonzero(mask)
+        rank = np.argsort(-size[kinds, masks], kind="stable")
+        return tuple(
+            PairedInteraction(
+                ("and", "or")[kind],
+                int(s),
+                float(before[kind, s]),
+                float(after[kind, s]),
+                (bool(sets.all[0, kind, s]), bool(sets.all[1, kind, s])),
+            )
+            for kind, s in zip(kinds[rank], masks[rank], strict=True)
+        )
+
+    def total(mask: np.ndarray, side: int) -> SetTotal:
+        figures, whole = (
+            (float(measures.count(m)), float(measures.strength(both[side], m))) for m in (mask, sets.all[side])
+        )
+        shares = [part / all_ if all_ else None for part, all_ in zip(figures, whole, strict=True)]
+        return SetTotal(int(figures[0]), figures[1], *shares)
+
+    size = np.abs(both)
+    return ContrastSets(
+        removed=chosen(sets.removed[1], size[0]),
+        kept=chosen(sets.kept[1], size.max(axis=0)),
+        new=chosen(sets.emerged[1], size[1]),
+        salient=(int(sets.all[0].sum()), int(sets.all[1].sum())),
+        removed_total=total(sets.removed[1], 0),
+        new_total=total(sets.emerged[1], 1),
+        floor=None if floor is None else contrast(before, floor, ratio),
+    )
+
+
+def _multiples(found: SetTotal, floor: SetTotal | None) -> dict[str, float | None]:
+    """
+    >>> _multiples(SetTotal(3, 6.0, 0.5, 0.6), SetTotal(2, 1.0, 0.2, 0.0))
+    {'count': 1.5, 'strength_share': None}
+    """
+    if floor is None:
+        return {"count": None, "strength_share": None}
+    known = found.strength_share is not None and floor.strength_share
+    return {
+        "count": found.count / floor.count if floor.count else None,
+        "strength_share": found.strength_share / floor.strength_share if known else None,
+    }

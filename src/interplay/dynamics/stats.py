@@ -1,0 +1,301 @@
+"""Every random draw over samples and every interval: percentile bootstraps, Wilson's interval, sign flips, permutations.
+
+What is resampled are samples (prompts, or rows of a data set), never the interactions within one: interactions of one prompt
+are not independent, prompts are. An interval says how far a figure would move with other samples of the same kind; it says
+nothing about another training seed. Arrays only. Random sets and signs, which figures are compared with, are in `nulls`.
+
+Which function for what:
+
+- `interval`        mean over samples of thousands of columns at once, NaN skipped
+- `percentile`      any figure, from its resamples (`resampled`, `mean_of`, `ratio_of`)
+- `ratio_of_means`  one mean over another, samples paired
+- `wilson`          a share of rows
+- `paired_interval` mean differences, intervals good for all columns at once
+- `exchanged`       which checkpoints differ from the lowest one, which was picked by looking
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+LEVEL = 0.95
+_CHUNK = 4_000_000  # numbers held at a time
+FEWEST = 6  # prompts: with fewer, 2^-(S-1) signs are more than 5 %, so no sign-flip interval can exclude zero [ours]
+_PERMUTED = 2_000_000  # numbers permuted at a time; sets the order of draws
+
+
+def generator(seed: int, *key: str | int) -> np.random.Generator:
+    """A random generator that depends on the seed and the key alone (stable across processes and machines).
+
+    >>> int(generator(0, "a", 1).integers(1000)) == int(generator(0, "a", 1).integers(1000))
+    True
+    >>> int(generator(0, "a", 1).integers(10**9)) == int(generator(0, "a", 2).integers(10**9))
+    False
+    """
+    text = json.dumps([seed, *key], ensure_ascii=True)
+    return np.random.default_rng(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big"))
+
+
+class Interval(NamedTuple):
+    """A mean over samples with its interval; `samples` is the number of samples that are not NaN. Each `[K]`."""
+
+    value: np.ndarray
+    lo: np.ndarray
+    hi: np.ndarray
+    samples: np.ndarray
+
+
+def resample_counts(samples: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each sample is drawn in each resample: `[resamples, samples]`, every row sums to `samples`.
+
+    >>> import numpy as np
+    >>> resample_counts(3, 4, np.random.default_rng(0)).sum(axis=1)
+    array([3., 3., 3., 3.])
+    """
+    drawn = rng.integers(0, samples, size=(resamples, samples))
+    flat = drawn + samples * np.arange(resamples)[:, None]
+    return np.bincount(flat.ravel(), minlength=resamples * samples).reshape(resamples, samples).astype(np.float64)
+
+
+def interval(x: np.ndarray, counts: np.ndarray, level: float = LEVEL) -> Interval:
+    """Mean over samples (axis 0) and its percentile bootstrap interval, NaN skipped.
+
+    x `[S, K]`, counts `[R, S]` from `resample_counts`. A column with fewer than two defined samples has no interval (NaN):
+    one prompt says nothing about others. A resample that happens to draw only undefined samples is left out.
+
+    >>> import numpy as np
+    >>> counts = resample_counts(3, 200, np.random.default_rng(0))
+    >>> got = interval(np.array([[1.0, 0.1], [2.0, 0.1], [np.nan, 0.1]]), counts)
+    >>> got.value, got.samples
+    (array([1.5, 0.1]), array([2, 3]))
+    >>> got.lo, got.hi  # of {1, 2} the extreme resamples are all-1 and all-2; a constant has no width
+    (array([1. , 0.1]), array([2. , 0.1]))
+    """
+    x = np.asarray(x, dtype=np.float64)
+    defined = ~np.isnan(x)
+    samples = defined.sum(axis=0)
+    # Deviations from the first defined sample, so that a constant gives exactly itself whatever the rounding of the sums.
+    first = x[defined.argmax(axis=0), np.arange(x.shape[1])]
+    deviation = np.where(defined, x - first, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = first + deviation.sum(axis=0) / samples
+    lo, hi = np.full(x.shape[1], np.nan), np.full(x.shape[1], np.nan)
+    columns = np.flatnonzero(samples >= 2)
+    step = max(1, _CHUNK // len(counts))
+    for start in range(0, len(columns), step):
+        part = columns[start : start + step]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = (counts @ deviation[:, part]) / (counts @ defined[:, part].astype(np.float64))
+        means.sort(axis=0)  # NaN last
+        usable = (~np.isnan(means)).sum(axis=0)
+        tail = (1 - level) / 2
+        lo[part] = first[part] + _sorted_quantile(means, usable, tail)
+        hi[part] = first[part] + _sorted_quantile(means, usable, 1 - tail)
+    return Interval(value, lo, hi, samples)
+
+
+def _sorted_quantile(means: np.ndarray, usable: np.ndarray, q: float) -> np.ndarray:
+    """The q-quantile (linear) of the first `usable[k]` numbers of each sorted column k."""
+    position = q * (usable - 1)
+    below = np.floor(position).astype(np.int64)
+    above = np.minimum(below + 1, usable - 1)
+    columns = np.arange(means.shape[1])
+    low, high = means[below, columns], means[above, columns]
+    return low + (position - below) * (high - low)
+
+
+def resampled(
+    curve: Callable[[np.ndarray], np.ndarray], rows: int, resamples: int, rng: np.random.Generator
+) -> np.ndarray:
+    """`curve` of counts [r, rows] for all resamples, [R, T], in blocks that fit in memory."""
+    block = max(1, _CHUNK // max(rows, 1))
+    sizes = [min(block, resamples - a) for a in range(0, resamples, block)]
+    return np.concatenate([curve(resample_counts(rows, size, rng)) for size in sizes])
+
+
+class Figure(NamedTuple):
+    """A value with the ends of its 95 % interval; NaN where there is none."""
+
+    value: float
+    lo: float
+    hi: float
+
+
+def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float, float]:
+    """Share and its Wilson interval.
+
+    >>> [round(x, 3) for x in wilson(8, 10)]
+    [0.8, 0.49, 0.943]
+    """
+    share = successes / trials
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    # At 0 and at 1 an end is the share itself, but for rounding.
+    return share, float(min(share, max(0.0, centre - half))), float(max(share, min(1.0, centre + half)))
+
+
+def percentile(value: float, resampled: np.ndarray, level: float = LEVEL) -> Figure:
+    """A value with the percentile interval of its resamples [R]. No ends where under half of the resamples are finite.
+
+    >>> [round(x, 3) for x in percentile(20.0, np.arange(41))]  # 0, 1, ..., 40: 2.5 % lie below 1
+    [20.0, 1.0, 39.0]
+    """
+    finite = resampled[np.isfinite(resampled)]
+    if len(finite) < max(1, len(resampled) / 2):
+        return Figure(float(value), float("nan"), float("nan"))
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return Figure(float(value), float(low), float(high))
+
+
+def mean_of(x: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean of x [..., rows] in each resample, [R, ...]; NaN rows are left out, a resample of only those gives NaN.
+
+    counts: [R, rows], how often each row is drawn (`resample_counts`).
+
+    >>> mean_of(np.array([1.0, 2.0, np.nan]), np.array([[1, 1, 1], [0, 3, 0], [0, 0, 3]]))
+    array([1.5, 2. , nan])
+    """
+    x = np.asarray(x, dtype=np.float64)
+    return ratio_of(x, np.ones_like(x), counts)
+
+
+def ratio_of(over: np.ndarray, under: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Sum of `over` by sum of `under`, both [..., rows], in each resample: [R, ...]. Rows where either is NaN are left out.
+
+    >>> ratio_of(np.array([3.0, 1.0]), np.array([2.0, 1.0]), np.array([[1, 1], [2, 0]]))  # 4/3 and 6/4
+    array([1.33333333, 1.5       ])
+    """
+    over, under = np.asarray(over, dtype=np.float64), np.asarray(under, dtype=np.float64)
+    known = np.isfinite(over) & np.isfinite(under)
+    a, b = np.where(known, over, 0.0), np.where(known, under, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.tensordot(counts, a, (1, -1)) / np.tensordot(counts, b, (1, -1)))
+
+
+def ratio_of_means(pairs: np.ndarray, resamples: int, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Mean of the second column over mean of the first, with a paired percentile interval. pairs `[S, 2]`.
+
+    One pair has no interval, and neither have means that are never finite: NaN.
+
+    >>> ratio_of_means(np.array([[1.0, 2.0], [2.0, 4.0]]), 100, np.random.default_rng(0))  # twice the first in every pair
+    (2.0, 2.0, 2.0)
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        floor, value = pairs.mean(axis=0)
+        ratio = float(value / floor) if value or floor else float("nan")
+        if len(pairs) < 2:
+            return ratio, float("nan"), float("nan")
+        means = resample_counts(len(pairs), resamples, rng) @ pairs
+        drawn = means[:, 1] / means[:, 0]
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn):
+        return ratio, float("nan"), float("nan")
+    lo, hi = np.quantile(drawn, [0.025, 0.975])
+    return ratio, float(lo), float(hi)
+
+
+class Paired(NamedTuple):
+    """Mean difference of each column with its interval, and the number of prompts it rests on; each `[steps]`."""
+
+    value: np.ndarray
+    lo: np.ndarray
+    hi: np.ndarray
+    samples: np.ndarray
+
+
+def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, level: float = LEVEL) -> Paired:
+    """Mean over prompts of each column of d `[prompts, steps]`, NaN skipped, with intervals good for all columns at once.
+
+    A wild bootstrap over prompts, as in the verdict: rows of the centred table change sign as a whole, the largest
+    studentised mean over the columns is kept, and its `level` quantile scales every interval [ours]. Percentile intervals
+    of a dozen prompts are too narrow, and a curve has many checkpoints to be wrong at. Columns of fewer than six prompts
+    get no interval (NaN).
+
+    >>> import numpy as np
+    >>> d = np.array([[1.0, 0.5], [1.2, -0.4], [0.9, 0.1], [1.1, -0.2], [0.8, 0.3], [1.0, -0.3], [1.05, 0.1], [0.95, -0.1]])
+    >>> got = paired_interval(d, 2000, np.random.default_rng(0))
+    >>> got.value.round(9).tolist()[0], bool(got.lo[0] > 0), bool(got.lo[1] < 0 < got.hi[1])
+    (1.0, True, True)
+    """
+    defined = ~np.isnan(d)
+    samples = defined.sum(axis=0)
+    value = np.where(defined, d, 0.0).sum(axis=0) / np.where(samples, samples, np.nan)
+    enough = samples >= FEWEST
+    lo, hi = np.full(d.shape[1], np.nan), np.full(d.shape[1], np.nan)
+    if not enough.any():
+        return Paired(value, lo, hi, samples)
+    centred = np.where(defined, d - value, 0.0)[:, enough]
+    counts = samples[enough].astype(float)
+    squares = (centred**2).sum(axis=0)
+    error = np.sqrt(squares / (counts * (counts - 1)))
+    signs = rng.choice([-1.0, 1.0], size=(resamples, len(d)))
+    means = signs @ centred / counts
+    # The variance of a flipped column: its squares do not change, its mean does.
+    variance = (squares - counts * means**2) / (counts * (counts - 1))
+    moving = error > 1e-12 * max(1e-300, float(np.nanmax(np.abs(d))))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.abs(means) / np.sqrt(np.maximum(variance, 0.0))
+    t = np.nan_to_num(t[:, moving], nan=0.0, posinf=np.inf)
+    scale = float(np.quantile(t.max(axis=1), level, method="higher")) if moving.any() else 0.0
+    half = np.where(moving, error * (scale if np.isfinite(scale) else np.nan), 0.0)
+    lo[enough], hi[enough] = value[enough] - half, value[enough] + half
+    return Paired(value, lo, hi, samples)
+
+
+def exchanged(
+    tables: tuple[np.ndarray, ...],
+    statistic: Callable[..., np.ndarray],
+    lowest: int,
+    distance: np.ndarray,
+    resamples: int,
+    rng: np.random.Generator,
+    level: float = LEVEL,
+) -> np.ndarray:
+    """Half-widths [T]: a checkpoint further than this above the lowest differs from it, at `level` for all of them at once.
+
+    Were the checkpoints alike, each probe's values could be handed round among them. So they are, probe by probe, and the
+    `level` quantile of the range of the statistic over checkpoints is the threshold (Tukey's, by permutation; exact, however
+    few or skewed the probes). Then step-down: what lies beyond is set aside and the rest is asked again, so that one checkpoint
+    that is far off does not hide the differences between the others [ours].
+
+    tables     one or more `[T, P]`, permuted together: rows are checkpoints, columns probes
+    statistic  of tables `[..., T, P]`, gives `[..., T]`
+    distance   [T], observed, above that of `lowest`
+
+    >>> c = np.array([[0.0, 1, 2, 3, 4, 5], [0.1, 0.9, 2.1, 2.9, 4.1, 4.9], [9.0, 9, 9, 9, 9, 9]])
+    >>> d = c.mean(axis=1) - c[0].mean()
+    >>> half = exchanged((c,), lambda x: x.mean(axis=-1), 0, d, 500, np.random.default_rng(0))
+    >>> (d > half).tolist()
+    [False, False, True]
+    """
+    half = np.zeros(len(distance))
+    left = np.arange(len(distance))
+    while len(left) > 1:
+        some = tuple(table[left] for table in tables)
+        threshold = np.quantile(_ranges(some, statistic, resamples, rng), level, method="higher")
+        half[left] = threshold
+        far = left[distance[left] > threshold + 1e-12]
+        far = far[far != lowest]
+        if not len(far):
+            break
+        left = np.setdiff1d(left, far)
+    half[lowest] = 0.0
+    return half
+
+
+def _ranges(
+    tables: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], resamples: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Largest minus smallest statistic over checkpoints, [resamples], each probe's values in random order."""
+    steps, probes = tables[0].shape
+    found = np.empty(resamples)
+    chunk = max(1, _PERMUTED // (steps * probes))
+    for done in range(0, resamples, chunk):
+        rows = min(chunk, resamples - done)
+        order = rng.random((rows, steps, probes)).argsort(axis=1)
+        values = statistic(*(np.take_along_axis(np.broadcast_to(t, order.shape), order, axis=1) for t in tables))
+        found[done : done + rows] = values.max(axis=1) - values.min(axis=1)
+    return found
