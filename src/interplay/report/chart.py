@@ -388,7 +388,7 @@ def _strip(strip: Strip, f: Frame) -> Markup:
     return Markup("").join(parts)
 
 
-def _stack_tip(strips: Sequence[Strip], step: int) -> str:
+def _stack_tip(strips: Sequence[Strip], step: float) -> str:
     lines = []
     for strip in strips:
         for line in strip.lines:

@@ -43,7 +43,7 @@ def _finite(x: object) -> float:
 def _integer(x: object) -> int:
     if isinstance(x, bool) or not isinstance(x, Real) or not float(x).is_integer():
         raise ValueError("expected an integer")
-    return int(x)
+    return int(float(x))
 
 
 def _order(x: object) -> int:
@@ -251,7 +251,7 @@ class Effect(TypedDict):
     type: Literal["and", "or"]
     mask: Integer
     effect: Finite
-    state: NotRequired[Literal["preserved", "emerged", "reentered", "initial"] | None]
+    state: NotRequired[Literal["preserved", "emerged", "reentered", "initial"]]
 
 
 class ProbeStep(TypedDict):
