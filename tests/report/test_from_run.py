@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from interplay.dynamics import trajectory
+from interplay.dynamics.fidelity import Fitted, fidelity
 from interplay.dynamics.fit import matching
 from interplay.effects.moebius import reconstruct
 from interplay.report import render, validate
@@ -55,6 +56,11 @@ def plain_run(effects, tmp_path_factory):
     for name in ("and_effects", "or_effects", "scores"):
         frame[name] = frame[name].map(list)
     frame.to_parquet(folder / "units.parquet")
+    fitted = {
+        step: [Fitted(e[t], v[t], track.membership(i, step).all) for i, e, v in zip(IDS, effects, scores, strict=True)]
+        for t, step in enumerate(STEPS)
+    }
+    fidelity(fitted, resamples=50).to_parquet(folder / "fidelity.parquet", index=False)
     pd.DataFrame({"step": STEPS, "eval_loss": [3.0, 2.0, 1.0], "rows": 20.0}).to_parquet(folder / "task.parquet")
     words = [{"text": w, "start": TEXT.index(w), "end": TEXT.index(w) + len(w)} for w in TEXT.split()]
     probes = [{"id": name, "text": TEXT, "label": None, "words": words} for name in IDS]
@@ -110,8 +116,8 @@ def test_an_older_run_has_a_page_without_controls(plain_run):
 
 
 def test_fidelity_is_that_of_the_units(plain_run, effects):
-    fidelity = build_payload(Made(plain_run))["fidelity"]
-    rows = {(r["step"], r["measure"]): r for r in fidelity["rows"]}
+    found = build_payload(Made(plain_run))["fidelity"]
+    rows = {(r["step"], r["measure"]): r for r in found["rows"]}
     at = effects[:, 1]
     scores = reconstruct(at[:, 0], at[:, 1], np.full(len(at), -2.0))
     salient = np.abs(at) > 0.05 * np.abs(at).max(axis=(1, 2), keepdims=True)
@@ -120,11 +126,11 @@ def test_fidelity_is_that_of_the_units(plain_run, effects):
     assert rows[10, "r2"]["value"] == pytest.approx(expected.r2.mean(), rel=1e-4)
     assert rows[10, "rms_all"]["value"] < 1e-6
     assert rows[10, "rms"]["value"] < rows[10, "rms"]["null"]
-    assert [c["step"] for c in fidelity["curves"]] == [0, 10, 40]
-    assert all(c["value"][0] == 1.0 for c in fidelity["curves"])
-    assert fidelity["ranks"][-1] == 2 << N
-    assert len(fidelity["matching"]) == len(IDS) * len(STEPS)
-    one = next(m for m in fidelity["matching"] if (m["probe"], m["step"]) == ("b", 40))
+    assert [c["step"] for c in found["curves"]] == [0, 10, 40]
+    assert all(c["value"][0] == 1.0 for c in found["curves"])
+    assert found["ranks"][-1] == 2 << N
+    assert len(found["matching"]) == len(IDS) * len(STEPS)
+    one = next(m for m in found["matching"] if (m["probe"], m["step"]) == ("b", 40))
     assert one["score"] == sorted(one["score"])
     np.testing.assert_allclose(one["all"], one["score"], rtol=1e-4)
 

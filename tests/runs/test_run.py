@@ -46,6 +46,7 @@ def test_folder_holds_what_a_run_leaves(finished):
         "baselines.parquet",
         "controls.json",
         "correlations.parquet",
+        "fidelity.parquet",
         "floors.parquet",
         "multiples.parquet",
         "views.parquet",

@@ -7,11 +7,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from interplay.dynamics.sets import TABLE_SETS
-
 if TYPE_CHECKING:
     from interplay.runs.pipeline import RunResult, Unfinished
 
+SETS = ("removed", "preserved", "emerged")
 _WIDEST = 100  # characters in a line of prose; longer ones are hard to read
 
 
@@ -88,14 +87,14 @@ def table_lines(rows: Sequence[Mapping[str, Any]], floor: Mapping[str, Any] | No
     rows     one dict per step: `step`, `SET count|strength|rho` for each set, `rho`, `eval_loss`, `accuracy`
     floor    `SET count|strength` under the churn null, or None where it was not measured
     """
-    heads = ["step", *("count", "nats", "rho") * len(TABLE_SETS), "rho", "loss", "acc."]
+    heads = ["step", *("count", "nats", "rho") * len(SETS), "rho", "loss", "acc."]
     body = [_cells(row) for row in rows]
     if floor is not None:
         body.append(_cells({"step": "floor", **floor}))
     widths = [max(len(line[i]) for line in [heads, *body]) for i in range(len(heads))]
-    spans = [(1 + 3 * i, 4 + 3 * i) for i in range(len(TABLE_SETS))]
+    spans = [(1 + 3 * i, 4 + 3 * i) for i in range(len(SETS))]
     groups = [" " * widths[0]]
-    for (start, stop), name in zip(spans, TABLE_SETS, strict=True):
+    for (start, stop), name in zip(spans, SETS, strict=True):
         groups.append(f" {name} ".center(sum(widths[start:stop]) + stop - start - 1, "─"))
     groups += ["all".rjust(widths[-3]), "eval".rjust(widths[-2]), "".rjust(widths[-1])]
     lines = ["  ".join(groups).rstrip()]
@@ -108,7 +107,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]], floor: Mapping[str, Any] | No
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     cells = [str(row["step"])]
-    for name in TABLE_SETS:
+    for name in SETS:
         cells += [number(row.get(f"{name} count"), 1), number(row.get(f"{name} strength"), 1)]
         cells.append(number(row.get(f"{name} rho")))
     loss = row.get("eval_loss")

@@ -119,7 +119,7 @@ def _curves(
     everything = measures.scale(sample.effects, sample.scores)
     noise = None if sample.sigma is None else measures.noise_floor(sample.sigma, sample.n)
     baseline_sign = None
-    if sample.baseline is not None:  # its own tau, in every reading: another LLM has another scale
+    if sample.baseline is not None:  # its own tau, in every definition: another LLM has another scale
         baseline_sign = np.where(salient(sample.baseline, ratio), np.sign(sample.baseline), 0).astype(np.int8)
 
     for reading, part in partitions.items():

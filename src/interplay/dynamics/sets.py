@@ -3,7 +3,7 @@
 One sample at a time, arrays only: effects `[T, 2, 2^n]` in, boolean masks `[T, 2, 2^n]` out (row 0 AND, row 1 OR; the two
 are never mixed: AND over {0, 1} and OR over {0, 1} are different interactions). It weighs nothing: see `measures`.
 
-Three readings of the same definitions, kept beside each other:
+Three definitions of the sets, computed side by side (the column `reading` names them):
 
 - `paper`      tau = ratio * max |I| at each checkpoint; an interaction is known by its words and its kind alone [paper]
 - `signed`     the same tau, but an interaction is known by its sign too: one that flips has been removed, and another one
@@ -29,7 +29,7 @@ RATIO = 0.05  # tau / max |I| [lineage]
 
 
 class Partition(NamedTuple):
-    """The sets of one sample under one reading, each a boolean array `[T, 2, 2^n]` (named as in `SETS`).
+    """The sets of one sample under one definition, each a boolean array `[T, 2, 2^n]` (named as in `SETS`).
 
     Before the reference step everything but `all` is empty: the sets are defined from the reference on.
     """

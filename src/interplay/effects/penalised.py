@@ -153,7 +153,7 @@ def _refined(columns: Array, y: Array, pull: Array, ridge: Array) -> Array:
     scaled = np.vstack(
         [np.column_stack([columns, y]) / np.sqrt(len(y)), np.eye(k, k + 1) * np.append(np.sqrt(ridge), 0)]
     )
-    upper = np.linalg.qr(scaled, mode="r")
+    upper = np.asarray(np.linalg.qr(scaled, mode="r"))
     factor = upper[:k, :k]
     return np.linalg.solve(factor, upper[:k, k] - np.linalg.solve(factor.T, pull))
 

@@ -288,11 +288,11 @@ def overview(comparison: Comparison) -> pd.DataFrame:
             "recommended": run.recommendation["step"],
             "basis": run.recommendation.get("basis"),
         }
-        by_step = run.task.sort_values("step", kind="stable").set_index("step")
         for key in ("eval_loss", "accuracy"):
-            known = by_step[key].dropna() if key in by_step else by_step.iloc[:0]
-            at = METRICS[key].best(known) if len(known) else None
-            row |= {f"best_{key}_step": at, f"best_{key}": None if at is None else float(known.loc[[at]].iloc[0])}
+            known = run.task.dropna(subset=[key]) if key in run.task else run.task.iloc[:0]
+            known = known.sort_values("step").set_index("step")[key] if len(known) else pd.Series(dtype=float)
+            best = None if known.empty else METRICS[key].best(known)
+            row |= {f"best_{key}_step": best, f"best_{key}": None if best is None else float(known[best])}
         for key in ("eval_loss", "accuracy", "macro_f1", "kl_base", "retention_ppl", "ood_accuracy"):
             row[f"last_{key}"] = _last(run.task, key, last)
         for measure, name in (

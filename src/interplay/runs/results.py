@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from interplay.atomic import replacing
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity
-from interplay.dynamics.sets import TABLE_SETS
 from interplay.runs.conditions import Measured, step_name
 from interplay.runs.files import write_json
 from interplay.runs.folder import RunFolder
@@ -124,7 +123,7 @@ def summary_table(track: Trajectory, task: pd.DataFrame) -> list[dict[str, Any]]
     by_step = task.set_index("step")
     for step in track.steps:
         row: dict[str, Any] = {"step": step}
-        for name in TABLE_SETS:
+        for name in ("removed", "preserved", "emerged"):
             for measure in ("count", "strength", "rho"):
                 curve = track.get(measure, name)
                 row[f"{name} {measure}"] = float(curve["value"][step]) if step in curve.index else float("nan")
@@ -139,7 +138,7 @@ def summary_table(track: Trajectory, task: pd.DataFrame) -> list[dict[str, Any]]
 def churn_floor(track: Trajectory) -> dict[str, float] | None:
     """Counts and strengths of the sets between the reference and its rewording, for the terminal; None without one."""
     floor = {}
-    for name in TABLE_SETS:
+    for name in ("removed", "preserved", "emerged"):
         for measure in ("count", "strength"):
             null = track.get(measure, name)["null"].dropna()
             if len(null):

@@ -91,7 +91,6 @@ _TABLES: Mapping[str, Mapping[str, str]] = {
         "condition": "s", "sample_id": "s", "step": "i", "words": "S", "target": "s",
         "tau": "f", "scores": "F", "and_effects": "F", "or_effects": "F",
     },
-    "fidelity.parquet": {"step": "i", "measure": "s", "rank": "i", "value": "f", "lo": "f", "hi": "f", "null": "f"},
     "views.parquet": {"view": "s", **_CURVE},
     "views_samples.parquet": {"view": "s", **_KEY, "step": "i", "order": "i", "sample": "s", "value": "f", "null": "f"},
     "baselines.parquet": {"baseline": "s", **_CURVE},

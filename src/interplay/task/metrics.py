@@ -52,7 +52,8 @@ class Metric(NamedTuple):
         20
         """
         known = values.dropna()
-        return int(known.idxmax() if self.better == "high" else known.idxmin())
+        at = known.to_numpy()
+        return int(known.index[at.argmax() if self.better == "high" else at.argmin()])
 
 
 METRICS: dict[str, Metric] = {
