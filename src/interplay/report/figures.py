@@ -119,7 +119,7 @@ def _whole(payload: Payload, summary: Summary, reading: str, x: StepAxis) -> dic
         series = summary.series(reading, set_, key)
         if not series.known:
             continue
-        null = MEASURES[key].null if series.has_null else ""
+        null = MEASURES[key].null if series.has_null and set_ != "all" else ""  # a floor says nothing of the whole
         panel = Panel(title, f"s-{set_}", (Line(series, f"s-{set_}", MARKER[set_]),), unit, title, null)
         panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload)))
         body += [[f"{title} ({unit})", f"{p.step}", *cells(p, True), number(p.samples)] for p in series.points]
