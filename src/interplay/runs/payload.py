@@ -60,7 +60,7 @@ def optional_table(folder: RunFolder, name: str) -> pd.DataFrame | None:
 
 
 def build_payload(folder: RunFolder) -> dict[str, Any]:
-    """Everything the page shows, from the files of a run (schema: `interplay.report.payload`)."""
+    """Everything the page shows, from the files of a run (schema: `interplay.report.schema`)."""
     folder.settings()  # refuses a folder that is no run, in words a user understands
     with reading(folder.path):
         return _payload(folder)
