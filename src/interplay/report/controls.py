@@ -144,7 +144,7 @@ def _views(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | 
             out.append(draw_spark(curves[key], behind, f"s-{set_}", title, x, axes[key], keep, last))
         return out
 
-    own = rivals.get("interactions")  # an older run chose by interactions itself
+    own = rivals.get("interactions")  # as the views below: what the interactions choose
     kept = _keeps(own or keep, "rule" if own or decided(payload) else payload["verdict"]["basis"])
     first = {
         "title": "as in the rest of the page",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from interplay.report.schema import Payload, Row, TaskRow
 from interplay.report.text import interval, number
 
-# What a step may have been chosen by; an older run's `eval-loss` was a way out, and its sentence says so.
+# What a step may have been chosen by (`rule`: by the interactions, under a view).
 DECIDED = ("rule", "accuracy", "eval-loss")
 
 
