@@ -11,9 +11,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from synthetic_runs import NASTY, synthetic_run
 
+from interplay.report.chart import Curve, draw_runs, letter, style
 from interplay.report.comparison import render, write
-from interplay.report.comparison_chart import Curve, Dot, draw, letter, shared_axis, style
-from interplay.report.scales import value_axis
+from interplay.report.rows import Point
+from interplay.report.scales import step_axis, value_axis
 from interplay.report.text import interval, number
 from interplay.runs.comparison import compare_runs
 from interplay.runs.comparison_tables import comparison_payload
@@ -105,9 +106,9 @@ def test_figures_of_the_page_are_those_of_the_tables(payloads):
 
 
 def test_chart_of_one_point_and_of_many_lines():
-    x = shared_axis([0.0], "optimiser step")
-    one = [Curve(f"run {i}", i, (Dot(0.0, float(i), i - 0.5, i + 0.5, 1.0),)) for i in range(12)]
-    svg = str(draw(one, x, value_axis([0.0, 12.0]), "twelve"))
+    x = step_axis([0.0])
+    one = [Curve(f"run {i}", i, (Point(0.0, float(i), i - 0.5, i + 0.5, 1.0),)) for i in range(12)]
+    svg = str(draw_runs(one, x, value_axis([0.0, 12.0]), "twelve"))
     places = [float(y) for y in re.findall(r'<text x="[^"]+" y="([0-9.]+)" class="letter', svg)]
     assert len(places) == 12
     assert all(abs(a - b) >= 10.9 for i, a in enumerate(places) for b in places[:i])  # no letter on another

@@ -6,54 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from interplay.dynamics.measures import MEASURES
+from interplay.dynamics.sets import MAIN_SETS
 from interplay.figures.style import COLOURS, CYCLE, DASHES, MARKERS, MUTED, name, panels, steps_axis
+from interplay.task.metrics import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SETS = ("preserved", "emerged", "removed")
-NULLS = {
-    "count": "churn floor",
-    "strength": "churn floor",
-    "mean_order": "churn floor",
-    "rho": "random signs",
-    "gamma": "words shuffled",
-    "sufficiency": "random set",
-    "contribution": "random set",
-}
-UNITS = {
-    "count": "interactions per prompt",
-    "strength": "strength (log-odds)",
-    "rho": "rho",
-    "gamma": "gamma",
-    "sufficiency": "loss from this set alone (nats)",
-    "contribution": "mean contribution (log-odds)",
-    "mean_order": "mean order (words)",
-    "sign_agreement": "share with the reference's sign",
-}
-SCALE = (
-    ("l1", "total strength (log-odds)"),
-    ("sd", "spread of score (log-odds)"),
-    ("gap", "score gained (log-odds)"),
-    ("l1_per_sd", "strength / spread of score"),
-    ("cancelled_per_sd", "cancelled / spread of score"),
-    ("walsh_high", "high-degree energy (share)"),
-)
-TASK = (
-    ("eval_loss", "eval loss (nats)"),
-    ("train_loss", "train loss (nats)"),
-    ("accuracy", "accuracy"),
-    ("macro_f1", "macro-F1"),
-    ("exact_match", "exact match"),
-    ("rouge_l", "ROUGE-L"),
-    ("kl_base", "KL to step 0 (nats)"),
-    ("kl_base_reverse", "reverse KL to step 0 (nats)"),
-    ("retention_ppl", "retention perplexity"),
-    ("ood_loss", "out-of-domain loss (nats)"),
-    ("ood_accuracy", "out-of-domain accuracy"),
-    ("ood_macro_f1", "out-of-domain macro-F1"),
-)
+SCALE = ("l1", "sd", "gap", "l1_per_sd", "cancelled_per_sd", "walsh_high")
 
 
 class Look(NamedTuple):
@@ -94,37 +56,38 @@ def _null_legend(axis: "Axes", text: str) -> None:
 
 def by_set(summary: pd.DataFrame, measure: str) -> "Figure | None":
     """One measure for preserved, emerged and removed side by side on one value axis, with its null."""
-    found = {s: rows for s in SETS if len(rows := pick(summary, measure, s))}
+    found = {s: rows for s in MAIN_SETS if len(rows := pick(summary, measure, s))}
     if not found:
         return None
+    measured = MEASURES[measure]
     figure, axes = panels(len(found), sharey=True)
     steps = sorted(set(summary["step"]))
     for axis, (set_, rows) in zip(axes, found.items(), strict=True):
-        curve(axis, rows, Look(COLOURS[set_], MARKERS[set_]), NULLS.get(measure))
+        curve(axis, rows, Look(COLOURS[set_], MARKERS[set_]), measured.null)
         axis.set_title(set_, color=COLOURS[set_])
         steps_axis(axis, steps)
     if measure not in ("mean_order", "contribution"):
         axes[0].set_ylim(bottom=0)  # shared, and last: it stops the axis from growing
-    axes[0].set_ylabel(UNITS.get(measure, measure))
-    if (null := NULLS.get(measure)) and any(rows["null"].notna().any() for rows in found.values()):
+    axes[0].set_ylabel(measured.label)
+    if (null := measured.null) and any(rows["null"].notna().any() for rows in found.values()):
         _null_legend(axes[-1], null)
     return figure
 
 
 def scale(summary: pd.DataFrame) -> "Figure | None":
     """All effects, salient or not: strength, spread, and what is free of scale."""
-    found = [(label, pick(summary, key, "all")) for key, label in SCALE]
+    found = [(MEASURES[key].label, pick(summary, key, "all")) for key in SCALE]
     return _grid([(label, rows, COLOURS["all"]) for label, rows in found if len(rows)])
 
 
 def task(table: pd.DataFrame) -> "Figure | None":
     """Every task metric that was measured."""
     found = []
-    for key, label in TASK:
+    for key, metric in METRICS.items():
         if key in table and table[key].notna().any():
             ends = {end: table.get(f"{key}_{end}", pd.Series(np.nan, index=table.index)) for end in ("lo", "hi")}
             rows = pd.DataFrame({"step": table["step"], "value": table[key], **ends}).dropna(subset=["value"])
-            found.append((label, rows.sort_values("step"), "#3c4b8a"))
+            found.append((metric.label, rows.sort_values("step"), "#3c4b8a"))
     return _grid(found)
 
 
@@ -181,14 +144,14 @@ def views(main: pd.DataFrame, table: pd.DataFrame, titles: dict[str, str]) -> "F
     """The main trajectory beside the same trajectory computed in other ways."""
     tables = [("as in the paper", main)]
     tables += [(titles.get(str(view), str(view)), rows) for view, rows in table.groupby("view", sort=False)]
-    wanted = [("count", s) for s in SETS] + [("strength", s) for s in SETS] + [("rho", s) for s in SETS]
+    wanted = [("count", s) for s in MAIN_SETS] + [("strength", s) for s in MAIN_SETS] + [("rho", s) for s in MAIN_SETS]
     return lines(tables, [(f"{m}, {s}", _finder(m, s)) for m, s in wanted])
 
 
 def baselines(table: pd.DataFrame) -> "Figure | None":
     """gamma against every baseline LLM."""
     tables = [(str(label), rows) for label, rows in table.groupby("baseline", sort=False)]
-    return lines(tables, [(f"gamma, {s}", _finder("gamma", s)) for s in SETS])
+    return lines(tables, [(f"gamma, {s}", _finder("gamma", s)) for s in MAIN_SETS])
 
 
 def _finder(measure: str, set_: str) -> Callable[[pd.DataFrame], pd.DataFrame]:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from interplay.dynamics.sets import MAIN_SETS
 from interplay.effects.moebius import reconstruct
-from interplay.figures.curves import SETS, TASK
 from interplay.figures.style import COLOURS, CYCLE, MARKERS, MUTED, PANEL, name, panels
+from interplay.task.metrics import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ MOST_POINTS = 600  # of a scatter's panel: every k-th coalition, so that a vecto
 def evolution(summary: pd.DataFrame, steps: Sequence[int]) -> "Figure | None":
     """Strength by order, positive up and negative down, for each set (rows) and checkpoint (columns) [paper]."""
     orders = sorted(o for o in set(summary["order"]) if o > 0)
-    shown = [s for s in SETS if len(summary[(summary["set"] == s) & (summary["measure"] == "positive")])]
+    shown = [s for s in MAIN_SETS if len(summary[(summary["set"] == s) & (summary["measure"] == "positive")])]
     if not orders or not shown:
         return None
     from matplotlib.figure import Figure
@@ -154,7 +155,6 @@ def correlations(table: pd.DataFrame) -> "Figure | None":
         return None
     rows = list(dict.fromkeys(table["interaction"]))
     metrics = list(dict.fromkeys(table["task"]))
-    titles = {key: label.partition(" (")[0] for key, label in TASK}
     columns = min(4, len(metrics))
     figure, axes = panels(columns, -(-len(metrics) // columns), sharey=True, sharex=True)
     lines = -(-len(metrics) // columns)
@@ -164,7 +164,7 @@ def correlations(table: pd.DataFrame) -> "Figure | None":
         y = [rows.index(which) for which in here["interaction"]]
         axis.axvline(0, color=MUTED, linewidth=0.7)
         _dots(axis, here["rho"], y, here["lo"], here["hi"], COLOURS["all"], "o", None)
-        axis.set_title(titles.get(metric) or name(str(metric).replace("_", " "), 40))
+        axis.set_title(METRICS[metric].title if metric in METRICS else name(str(metric).replace("_", " "), 40))
         axis.set_xlim(-1.05, 1.05)
         axis.grid(True, axis="x")
         axis.grid(False, axis="y")

@@ -3,24 +3,21 @@
 Editorial part: which figures, in which order, with which words. A run made without controls has none of this.
 """
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import DECIDED, Point, Series, Summary, decided, point_of
+from interplay.dynamics.sets import CHURN_SETS
+from interplay.report.chart import Line, Panel, cell, draw_spark
+from interplay.report.rows import DECIDED, Point, Series, Summary, brief, cells, decided, flags_of, point_of
 from interplay.report.scales import StepAxis, log_axis, value_axis
-from interplay.report.schema import MultipleRow, Payload
-from interplay.report.sparks import Spark, draw_spark
-from interplay.report.text import interval, number
+from interplay.report.schema import Payload
+from interplay.report.text import interval, number, table
 
-Figure = tuple[str, str, str, str]  # set, measure, title, unit
 Curves = dict[tuple[str, str], Series]
 
 FLOOR_STYLE = (("s-all", "circle"), ("s-eval", "square"), ("s-other", "diamond"), ("s-train", "circle"))
 FLOOR_NAMES = {"rephrased": "another wording", "precision": "another precision", "words": "another draw of words"}
 FLOOR_LABEL = {"rephrased": "wording", "precision": "precision", "words": "words"}
-TURNOVER = (("count", "number"), ("strength", "strength"))
-FIGURES = (
+FIGURES = (  # set, measure, title, unit
     ("removed", "count_share", "removed", "share of number"),
     ("emerged", "count_share", "emerged", "share of number"),
     ("all", "l1", "total strength", "log-odds"),
@@ -42,157 +39,131 @@ def controls_part(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, 
         "floors": _floors(payload),
         "views": _views(payload, summary, x),
         "baselines": _baseline_table(payload),
-        "notes": payload["controls"].get("notes", []),
+        "notes": payload["controls"]["notes"],
     }
     return part if any(part[name] for name in ("multiples", "floors", "views", "baselines")) else None
 
 
 def _floor_words(payload: Payload) -> dict[str, tuple[str, str]]:
-    said = {f["name"]: (f["title"] or f["name"], f["note"] or "") for f in payload["controls"].get("floors", [])}
+    said = {f["name"]: (f["title"] or f["name"], f["note"] or "") for f in payload["controls"]["floors"]}
     names = dict.fromkeys(row["floor"] for row in [*payload["floors"], *payload["multiples"]])
     return {name: said.get(name, (FLOOR_NAMES.get(name, name), "")) for name in names}
 
 
 def _multiples(payload: Payload, x: StepAxis) -> list[dict[str, Any]]:
     """One row of panels a reference step: removed and emerged, number and strength, over every floor."""
-    floors = list(_floor_words(payload))
-    style = {name: FLOOR_STYLE[i % len(FLOOR_STYLE)] for i, name in enumerate(floors)}
+    words = _floor_words(payload)
+    flags = {name: step for name, step in flags_of(payload).items() if name != "ref"}
     out = []
     for reference in sorted({row["reference"] for row in payload["multiples"]}):
         rows = [row for row in payload["multiples"] if row["reference"] == reference]
-        reading = rows[0]["reading"]
-        panels = []
-        for measure, name in TURNOVER:
-            for set_ in ("removed", "emerged"):
-                lines = []
-                for floor in floors:
-                    series = _ratio(
-                        [
-                            r
-                            for r in rows
-                            if (r["floor"], r["reading"], r["set"], r["measure"]) == (floor, reading, set_, measure)
-                        ]
-                    )
-                    if series.known:
-                        css, marker = style[floor]
-                        lines.append(Line(series, css, marker, FLOOR_LABEL.get(floor, floor[:14])))
+        found: dict[tuple[str, str, str], list[Point]] = {}
+        for row in sorted(rows, key=lambda r: r["step"]):
+            if row["reading"] == rows[0]["reading"] and row["ratio"] is not None:
+                point = Point(row["step"], row["ratio"], row["lo"], row["hi"])
+                found.setdefault((row["measure"], row["set"], row["floor"]), []).append(point)
+        panels, body = [], []
+        for measure, name in (("count", "number"), ("strength", "strength")):
+            for set_ in CHURN_SETS:
+                lines, title = [], f"{set_}, {name}"
+                for i, floor in enumerate(words):
+                    if points := found.get((measure, set_, floor)):
+                        css, marker = FLOOR_STYLE[i % len(FLOOR_STYLE)]
+                        label = FLOOR_LABEL.get(floor, floor[:14])
+                        lines.append(Line(Series("ratio", tuple(points)), css, marker, label))
+                        body += [[title, words[floor][0], f"{p.step}", *cells(p)] for p in points]
                 if lines:
-                    title = f"{set_}, {name}"
                     panels.append(Panel(title, f"s-{set_}", tuple(lines), "× floor", "ratio", level=(1.0, "floor")))
         if not panels:
             continue
         y = log_axis([v for panel in panels for v in panel.extent() if v is None or v > 0])
-        flags = {k: v for k, v in flags_of(payload).items() if k != "ref"}
-        unit = "× floor" + (", log" if y.log else "")
-        drawn = [{"title": p.title, "css": p.css, "unit": unit, "svg": draw(p, x, y, flags)} for p in panels]
-        head = ["figure", "floor", "step", "multiple", "95 % interval"]
-        words = _floor_words(payload)
-        label = {FLOOR_LABEL.get(f, f[:14]): words[f][0] for f in floors}
-        body = [
-            [panel.title, label[line.label], f"{p.step}", number(p.value), interval(p.lo, p.hi) or "–"]
-            for panel in panels
-            for line in panel.lines
-            for p in line.series.points
-        ]
+        drawn = [cell(p, x, y, flags) | ({"unit": "× floor, log"} if y.log else {}) for p in panels]
         caption = f"Turnover since step {reference} as a multiple of each floor"
-        out.append(
-            {
-                "reference": reference,
-                "panels": drawn,
-                "table": {"caption": caption, "head": head, "body": body, "words": 2},
-            }
-        )
+        head = ["figure", "floor", "step", "multiple", "95 % interval"]
+        out.append({"reference": reference, "panels": drawn, "table": table(caption, head, body, 2)})
     return out
-
-
-def _ratio(rows: Iterable[MultipleRow]) -> Series:
-    ordered = sorted(rows, key=lambda r: r["step"])
-    return Series(
-        "ratio", tuple(Point(r["step"], r["ratio"], r["lo"], r["hi"]) for r in ordered if r["ratio"] is not None)
-    )
 
 
 def _floors(payload: Payload) -> dict[str, Any] | None:
     """The legend of the floors, with what each is at its reference."""
-    if not payload["floors"] and not payload["multiples"]:
+    words = _floor_words(payload)
+    if not words:
         return None
-    names = list(_floor_words(payload))
     legend = [
         {"css": FLOOR_STYLE[i % len(FLOOR_STYLE)][0], "title": title, "note": note}
-        for i, (title, note) in enumerate(_floor_words(payload)[name] for name in names)
+        for i, (title, note) in enumerate(words.values())
     ]
-    rows = [r for r in payload["floors"] if r["reading"] == payload["floors"][0]["reading"]]
-    words = _floor_words(payload)
     body = [
         [words[r["floor"]][0], f"{r['reference']}", r["set"], r["measure"].replace("_", " "), number(r["value"]),
          interval(r["lo"], r["hi"]) or "–", number(r["samples"])]
-        for r in rows
+        for r in payload["floors"] if r["reading"] == payload["floors"][0]["reading"]
     ]  # fmt: skip
     head = ["floor", "at step", "set", "measure", "value", "95 % interval", "prompts"]
-    return {
-        "legend": legend,
-        "table": {"caption": "The floors themselves", "head": head, "body": body, "words": 1} if body else None,
-    }
+    return {"legend": legend, "table": table("The floors themselves", head, body)}
 
 
 def _views(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
     """Rows of small charts: each view over the main curves, with what it says and which checkpoint it would keep."""
     reading = summary.readings[0] if summary.readings else ""
-    main = {(s, m): summary.series(reading, s, m) for s, m, _, _ in FIGURES}
-    rows: list[tuple[dict[str, Any], Curves]] = []
-    about = {v["name"]: v for v in payload["controls"].get("views", [])}
-    for name in dict.fromkeys([row["view"] for row in payload["views"]]):
-        found: dict[tuple[str, str], dict[int, Point]] = {}
-        for row in payload["views"]:
-            if row["view"] == name and row["order"] == 0 and row["reading"] == reading:
-                found.setdefault((row["set"], row["measure"]), {})[row["step"]] = point_of(row)
-        series = {key: Series(name, tuple(p for _, p in sorted(points.items()))) for key, points in found.items()}
-        said = about.get(name)
-        info = {
-            "title": (said and said["title"]) or name,
-            "note": (said and said["note"]) or "",
-            "keeps": _keeps(said["recommended"], said["basis"]) if said else "–",
-        }
-        rows.append((info, series))
-    if not rows:
+    found: dict[str, dict[tuple[str, str], list[Point]]] = {}
+    for row in sorted(payload["views"], key=lambda r: r["step"]):
+        curves = found.setdefault(row["view"], {})
+        if row["order"] == 0 and row["reading"] == reading:
+            curves.setdefault((row["set"], row["measure"]), []).append(point_of(row))
+    if not found:
         return None
+    keys = [(set_, measure) for set_, measure, _, _ in FIGURES]
+    main = {key: summary.series(reading, *key) for key in keys}
+    rows: list[tuple[dict[str, str], Curves]] = []
+    about = {view["name"]: view for view in payload["controls"]["views"]}
+    for name in dict.fromkeys(row["view"] for row in payload["views"]):
+        said = about.get(name)
+        title, note = ((said["title"] or name), (said["note"] or "")) if said else (name, "")
+        keeps = _keeps(said["recommended"], said["basis"]) if said else "–"
+        curves = {key: Series(name, tuple(points)) for key, points in found[name].items()}
+        rows.append(({"title": title, "note": note, "keeps": keeps}, curves))
     for other in summary.readings[1:]:
-        found_ = {(s, m): summary.series(other, s, m) for s, m, _, _ in FIGURES if m != "l1"}
-        rows.append(({"title": f"reading: {other}", "note": READING_NOTES.get(other, ""), "keeps": ""}, found_))
-    figures = [
-        f
-        for f in FIGURES
-        if main[f[0], f[1]].known or any((r.get((f[0], f[1])) or main[f[0], f[1]]).known for _, r in rows)
-    ]
+        info = {"title": f"reading: {other}", "note": READING_NOTES.get(other, ""), "keeps": ""}
+        rows.append((info, {key: summary.series(other, *key) for key in keys if key[1] != "l1"}))
+    figures = [f for f in FIGURES if any(c[f[:2]].known for c in (main, *(r for _, r in rows)) if f[:2] in c)]
     axes = {}
-    for set_, measure, _, _ in figures:
-        every = [main[set_, measure], *(r[set_, measure] for _, r in rows if (set_, measure) in r)]
-        values = [v for series in every for p in series.points for v in (p.value,)]
-        axes[set_, measure] = value_axis(values, about=3, zero=measure != "mean_order")
-    keep = payload["verdict"]["step"]
+    for key in (f[:2] for f in figures):
+        every = [main[key], *(curves[key] for _, curves in rows if key in curves)]
+        values = [p.value for series in every for p in series.points]
+        axes[key] = value_axis(values, about=3, zero=key[1] != "mean_order")
+    keep, rivals = payload["verdict"]["step"], payload["verdict"]["rivals"]
 
-    def cells(series: Curves | None, last: bool) -> list[Any]:
+    def sparks(curves: Curves, last: bool) -> list[Any]:
         out = []
         for set_, measure, title, _ in figures:
-            own = main[set_, measure] if series is None else series.get((set_, measure))
-            if own is None or not own.known:
+            key = set_, measure
+            if key not in curves or not curves[key].known:
                 out.append("")
                 continue
-            spark = Spark(own, None if series is None else main[set_, measure], f"s-{set_}", title)
-            out.append(draw_spark(spark, x, axes[set_, measure], keep, last))
+            behind = None if curves is main else main[key]
+            out.append(draw_spark(curves[key], behind, f"s-{set_}", title, x, axes[key], keep, last))
         return out
 
-    own = payload["verdict"]["rivals"].get("interactions")  # as the views below: what the interactions choose
-    kept = _keeps(own or keep, "rule" if own or decided(payload) else payload["verdict"].get("basis"))
-    body = [
-        {"title": "as in the rest of the page", "note": "", "keeps": kept, "cells": cells(None, False), "main": True}
-    ]
-    for i, (info, series) in enumerate(rows):
-        body.append({**info, "cells": cells(series, i == len(rows) - 1), "main": False})
+    own = rivals.get("interactions")  # as the views below: what the interactions choose
+    kept = _keeps(own or keep, "rule" if own or decided(payload) else payload["verdict"]["basis"])
+    first = {
+        "title": "as in the rest of the page",
+        "note": "",
+        "keeps": kept,
+        "cells": sparks(main, False),
+        "main": True,
+    }
+    body = []
+    for set_, measure, title, unit in figures:
+        for name, curves in [("main", main), *((info["title"], curves) for info, curves in rows)]:
+            series = curves.get((set_, measure))
+            if series is not None and series.known:
+                body.append([name, f"{title} ({unit})", *(_with_null(series.at(step)) for step in payload["steps"])])
+    head = ["view", "figure", *(f"step {step}" for step in payload["steps"])]
     return {
         "head": [(f"s-{s}", title, unit) for s, _, title, unit in figures],
-        "rows": body,
-        "table": _view_table(payload["steps"], figures, main, rows),
+        "rows": [first, *({**info, "cells": sparks(c, c is rows[-1][1]), "main": False} for info, c in rows)],
+        "table": table("Every view, with 95 % intervals", head, body, 2),
     }
 
 
@@ -202,66 +173,29 @@ def _keeps(step: int | None, basis: str | None) -> str:
     return f"{step}" if basis in (None, *DECIDED) else f"{step} (not by the rule)"
 
 
-def _view_table(
-    steps: Sequence[int], figures: Sequence[Figure], main: Curves, rows: Sequence[tuple[Any, Curves]]
-) -> Any:
-    """Steps across, and the null where the figure has one."""
-
-    def cell(p: Point | None) -> str:
-        if p is None or p.value is None:
-            return "–"
-        ci = interval(p.lo, p.hi)
-        null = f"; null {number(p.null)}" if p.null is not None else ""
-        return number(p.value) + (f" ({ci})" if ci else "") + null
-
-    body = []
-    for set_, measure, title, unit in figures:
-        for name, series in [
-            ("main", main.get((set_, measure))),
-            *((i["title"], r.get((set_, measure))) for i, r in rows),
-        ]:
-            if series is not None and series.known:
-                body.append([name, f"{title} ({unit})", *(cell(series.at(step)) for step in steps)])
-    head = ["view", "figure", *(f"step {step}" for step in steps)]
-    return {"caption": "Every view, with 95 % intervals", "head": head, "body": body, "words": 2}
+def _with_null(p: Point | None) -> str:
+    return brief(p) + (f"; null {number(p.null)}" if p and p.value is not None and p.null is not None else "")
 
 
 def _baseline_table(payload: Payload) -> dict[str, Any] | None:
     """gamma of preserved and emerged against each baseline LLM, at the named and the last checkpoint."""
-    about = payload["controls"].get("baselines", [])
-    names = list(dict.fromkeys([*(b["name"] for b in about), *(row["baseline"] for row in payload["baselines"])]))
+    said = {b["name"]: b for b in payload["controls"]["baselines"]}
+    rows = [row for row in payload["baselines"] if row["order"] == 0 and row["measure"] == "gamma"]
+    found = {(row["baseline"], row["set"], row["step"]): point_of(row) for row in rows}
+    names = dict.fromkeys([*said, *(row["baseline"] for row in payload["baselines"])])
     if not names:
         return None
-    said = {b["name"]: b for b in about}
     keep, last = payload["verdict"]["step"], payload["steps"][-1]
-    wanted = [
-        (s, step) for step in dict.fromkeys([last if keep is None else keep, last]) for s in ("preserved", "emerged")
-    ]
-    found = {
-        (r["baseline"], r["set"], r["step"]): point_of(r)
-        for r in payload["baselines"]
-        if r["order"] == 0 and r["measure"] == "gamma"
-    }
+    steps = dict.fromkeys([last if keep is None else keep, last])
+    wanted = [(set_, step) for step in steps for set_ in ("preserved", "emerged")]
     body = []
     for name in names:
-        cells = []
-        for set_, step in wanted:
-            p = found.get((name, set_, step))
-            ci = interval(p.lo, p.hi) if p else ""
-            cells.append(
-                {
-                    "value": number(p.value if p else None),
-                    "ci": ci,
-                    "null": number(p.null) if p and p.null is not None else "",
-                }
-            )
-        one = said.get(name)
-        body.append(
-            {
-                "name": name,
-                "family": (one and one["family"]) or "–",
-                "same": bool(one and one["same_family"]),
-                "cells": cells,
-            }
-        )
+        points = [found.get((name, *at)) or Point(0, None) for at in wanted]
+        gammas = [
+            {"value": number(p.value), "ci": interval(p.lo, p.hi), "null": "" if p.null is None else number(p.null)}
+            for p in points
+        ]
+        about = said.get(name, {})
+        family, same = about.get("family") or "–", about.get("same_family", False)
+        body.append({"name": name, "family": family, "same": same, "cells": gammas})
     return {"head": [f"{set_}, step {step}" for set_, step in wanted], "body": body}

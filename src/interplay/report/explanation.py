@@ -9,9 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from interplay.report.checks import clean
 from interplay.report.scales import tick_label
-from interplay.report.text import number, plain, short, tag
+from interplay.report.text import clean, number, plain, short, tag
 
 DRAWN, LISTED = 24, 200  # interactions in the drawing and in the table [ours]
 LANE, LINE, TOP, BAR = 26.0, 30.0, 104.0, 66.0  # width of an interaction, height of a word, room above, longest bar

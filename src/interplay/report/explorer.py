@@ -8,10 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from interplay.report.checks import clean
 from interplay.report.scales import StepAxis
 from interplay.report.schema import Effect, MatchingCurve, Payload, Probe, ProbeStep
-from interplay.report.text import number, percent, plain, short, straight
+from interplay.report.text import clean, number, percent, plain, short, straight
 
 STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 probes x 8 steps under 2 MB
 LISTED = 8  # interactions per list in the tables shown without a script [ours]

@@ -5,12 +5,11 @@ Editorial part only: which charts, with which words and tables; nothing is compu
 
 from typing import Any
 
-from interplay.report.curves import Axes, Curve, draw_curves
-from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import Series, decided, point_of
-from interplay.report.scales import StepAxis, value_axis
+from interplay.report.chart import Line, Panel, cell, draw
+from interplay.report.rows import Point, Series, cells, decided, flags_of, point_of
+from interplay.report.scales import NumberAxis, StepAxis, value_axis
 from interplay.report.schema import Fidelity, MatchingCurve, Payload
-from interplay.report.text import interval, number, plain
+from interplay.report.text import interval, number, plain, table
 
 RANK_TICKS = (1, 10, 100, 1_000, 10_000, 100_000)
 SHADES = ("s-removed", "s-preserved", "s-all", "s-emerged")
@@ -21,13 +20,13 @@ def fidelity_part(payload: Payload, x: StepAxis) -> dict[str, Any] | None:
     fidelity = payload.get("fidelity")
     if not fidelity:
         return None
-    panels, table = _errors(fidelity, payload, x)
+    panels, errors = _errors(fidelity, payload, x)
     sparsity = _sparsity(fidelity, payload)
     typical = _typical(fidelity)
     matching = [_matching(one, payload) for one in typical]
     if not (panels or sparsity or matching):
         return None
-    tables = [t for t in (table, sparsity and sparsity["table"], _matching_table(typical)) if t]
+    tables = [t for t in (errors, sparsity and sparsity["table"], _matching_table(typical)) if t]
     return {"panels": panels, "sparsity": sparsity, "matching": matching, "tables": tables}
 
 
@@ -48,33 +47,24 @@ def _series(fidelity: Fidelity, measure: str) -> Series:
 
 def _errors(fidelity: Fidelity, payload: Payload, x: StepAxis) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     rms, every, r2 = (_series(fidelity, name) for name in ("rms", "rms_all", "r2"))
-    flags = flags_of(payload)
     panels = []
     if rms.known:
         lines = [Line(rms, "s-all", label="salient only")]
-        if every.known:
-            lines.append(Line(every, "s-preserved", label="all", thin=True))
+        lines += [Line(every, "s-preserved", label="all", thin=True)] if every.known else []
         null = "random set" if rms.has_null else ""
         panel = Panel("Matching error", "s-all", tuple(lines), "rms / sd of score", "error", null)
         say = "0 is exact, 1 is no better than the mean score. Random set: as many interactions, drawn blindly."
-        svg = draw(panel, x, value_axis(panel.extent(), zero=True), flags)
-        panels.append({"title": panel.title, "css": "s-all", "unit": panel.unit, "svg": svg, "say": say})
+        panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload), say=say))
     if r2.known:
         panel = Panel("Explained by the salient", "s-all", (Line(r2, "s-all"),), "R²", "R²", level=(0.0, "mean score"))
         say = "Share of the scores' variance that the salient interactions alone give back."
-        svg = draw(panel, x, value_axis([*panel.extent(), 1.0], zero=True), flags)
-        panels.append({"title": panel.title, "css": "s-all", "unit": panel.unit, "svg": svg, "say": say})
-    body = []
-    for name, series in (
-        ("error, salient only (rms / sd)", rms),
-        ("error, all interactions (rms / sd)", every),
-        ("R², salient only", r2),
-    ):
-        for p in series.points:
-            null = [number(p.null), interval(p.null_lo, p.null_hi) or "–"]
-            body.append([name, f"{p.step}", number(p.value), interval(p.lo, p.hi) or "–", *null, number(p.samples)])
+        panels.append(cell(panel, x, value_axis([*panel.extent(), 1.0]), flags_of(payload), say=say))
+    names = {"error, salient only (rms / sd)": rms, "error, all interactions (rms / sd)": every, "R², salient only": r2}
+    body = [
+        [name, f"{p.step}", *cells(p, True), number(p.samples)] for name, series in names.items() for p in series.points
+    ]
     head = ["figure", "step", "value", "95 % interval", "random set", "its 95 % interval", "prompts"]
-    return panels, {"caption": "Matching error", "head": head, "body": body, "words": 1} if body else None
+    return panels, table("Matching error", head, body)
 
 
 def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
@@ -83,21 +73,14 @@ def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
     if len(ranks) < 2 or not found:
         return None
     keep = payload["verdict"]["step"] if decided(payload) else None
-    curves = []
+    drawn = []
     for i, c in enumerate(found):
         css = "s-emerged" if c is found[-1] and i else SHADES[min(i, len(SHADES) - 2)]
-        curves.append(Curve(ranks, c["value"], css, f"step {c['step']}", c["lo"], c["hi"]))
+        points = (Point(*at) for at in zip(ranks, c["value"], c["lo"], c["hi"], strict=True))
+        drawn.append(Line(Series("all", tuple(points)), css, "", f"step {c['step']}"))
     ratio = fidelity["ratio"]
-    axes = Axes(
-        ranks[0],
-        ranks[-1],
-        [(float(t), f"{t:,}") for t in RANK_TICKS if ranks[0] <= t <= ranks[-1]],
-        "rank of the interaction, log scale",
-        value_axis([0.0, 1.0], zero=True),
-        log_x=True,
-        level=None if ratio is None else (ratio, f"tau, {100 * ratio:g} %"),
-        width=554.0,
-    )
+    ticks = tuple(float(t) for t in RANK_TICKS if ranks[0] <= t <= ranks[-1])
+    axis = NumberAxis((ranks[0], ranks[-1]), ticks, "rank of the interaction, log scale", log=True)
     tips, body = [], []
     for k, rank in enumerate(fidelity["ranks"]):
         lines = [f"rank {rank}"]
@@ -108,27 +91,32 @@ def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
             body.append([f"step {c['step']}", f"{rank}", number(c["value"][k]), ci or "–"])
         tips.append((float(rank), "\n".join(lines)))
     head = ["checkpoint", "rank", "share of the strongest", "95 % interval"]
+    said = "Strength of interactions by rank, as a share of the strongest"
+    level = None if ratio is None else (ratio, f"tau, {100 * ratio:g} %")
+    panel = Panel("", "s-all", tuple(drawn), "", "", "", (), level, tips, said, 554.0)
     return {
-        "svg": draw_curves(curves, axes, tips, "Strength of interactions by rank, as a share of the strongest"),
+        "svg": draw(panel, axis, value_axis([0.0, 1.0])),
         "title": "Strength by rank",
         "unit": "share of the strongest",
         "css": "s-all",
         "say": "The steeper the fall, the fewer interactions carry the score. Above the dashed line an interaction counts as "
         "salient. Mean over prompts, 95 % interval.",
-        "table": {"caption": "Strength by rank", "head": head, "body": body, "words": 1},
+        "table": table("Strength by rank", head, body),
     }
 
 
 def _matching(one: MatchingCurve, payload: Payload) -> dict[str, Any]:
     places = [float(i) for i in range(len(one["score"]))]
-    curves = [
-        Curve(places, one["score"], "s-all"),
-        Curve(places, one["salient"], "s-emerged", "", dots=True),
-        Curve(places, one["all"], "s-preserved", "", dots=True),
-    ]
+    lines = tuple(
+        Line(Series(name, tuple(map(Point, places, one[name]))), css, marker)
+        for name, css, marker in (
+            ("all", "s-preserved", "dots"),
+            ("salient", "s-emerged", "dots"),
+            ("score", "s-all", ""),
+        )
+    )
     y = value_axis([*one["score"], *one["salient"], *one["all"]], zero=False)
-    of = one["of"] or len(places)
-    axes = Axes(0.0, places[-1], [], f"{of:,} coalitions, lowest score first", y)
+    axis = NumberAxis((0.0, places[-1]), (), f"{one['of'] or len(places):,} coalitions, lowest score first")
     tips = [
         (
             places[i],
@@ -137,12 +125,13 @@ def _matching(one: MatchingCurve, payload: Payload) -> dict[str, Any]:
         )
         for i in range(0, len(places), 4)
     ]
+    said = f"Scores of prompt {plain(one['probe'], 60)} at step {one['step']}"
     kept = " · keep" if decided(payload) and one["step"] == payload["verdict"]["step"] else ""
     return {
         "title": f"Step {one['step']}{kept}",
         "css": "s-all",
         "unit": f"error {number(one['rms'])}",
-        "svg": draw_curves(curves, axes, tips, f"Scores of prompt {plain(one['probe'], 60)} at step {one['step']}"),
+        "svg": draw(Panel("", "s-all", lines, "", "", tips=tips, said=said), axis, y),
         "say": f"Prompt {plain(one['probe'], 40)}, {number(one['count'])} salient interactions.",
     }
 
@@ -154,4 +143,4 @@ def _matching_table(typical: list[MatchingCurve]) -> dict[str, Any] | None:
         for i in range(0, len(one["score"]), 3)
     ]
     head = ["prompt", "step", "score (log-odds)", "all interactions", "salient only"]
-    return {"caption": "Scores against the interactions", "head": head, "body": body, "words": 1} if body else None
+    return table("Scores against the interactions", head, body)

@@ -1,83 +1,72 @@
 """Which measures the page draws under each reading, in which rows, with which words: the editorial part of the charts.
 
 A row is one measure for all four sets on one shared axis, so that a column of the page is always the same set. Each row
-says what to look for, and holds its own table. The main figure is `evolution`; drawing is `panels`. What does not depend on
+says what to look for, and holds its own table. The main figure is `evolution`; drawing is `chart`. What does not depend on
 the reading stands in `controls`, `fidelity` and `task`.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from interplay.dynamics.measures import MEASURES
+from interplay.dynamics.sets import VALUED as SETS
+from interplay.report.chart import Line, Panel, cell
 from interplay.report.evolution import evolution
-from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import Point, Series, Summary, point_of
+from interplay.report.rows import Point, Series, Summary, cells, flags_of, point_of
 from interplay.report.scales import StepAxis, value_axis
 from interplay.report.schema import Payload
-from interplay.report.text import interval, number
+from interplay.report.text import number, table
 
-SETS = ("all", "preserved", "emerged", "removed")
 MARKER = {"all": "circle", "preserved": "circle", "emerged": "diamond", "removed": "square"}
 
 
-class Measure(NamedTuple):
-    """One row of charts: the table's measure, its words on the page, and what its null is called."""
+class Shown(NamedTuple):
+    """One row of charts: a measure, its heading, and what to look for in it."""
 
     key: str
     title: str
     look: str
-    unit: str
-    null_name: str
     missing: str = ""
-    no_null: str = ""
 
 
-ORDER = Measure(
+ORDER = Shown(
     "mean_order",
     "Mean order",
     "The same in one number: how many words an interaction joins, weighted by strength.",
-    "words",
-    "churn floor",
 )
 QUALITY = (
-    Measure(
+    Shown(
         "rho",
         "Do they pull together? (rho)",
         "1: all effects point one way. Near the dashed null: they cancel like random signs, so the set says little. Small "
         "sets score high by chance; read the distance from the null, not the height.",
-        "0 to 1",
-        "random signs",
     ),
-    Measure(
+    Shown(
         "gamma",
         "Does another model use them too? (gamma)",
         "The share of strength that a baseline LLM of another family also holds, with the same sign. Above the dashed "
         "null, shared patterns; on it, chance agreement.",
-        "0 to 1",
-        "words shuffled",
-        missing="Generalizability (gamma) is not shown: it needs a baseline LLM of another family, and this run had none.",
+        "Generalizability (gamma) is not shown: it needs a baseline LLM of another family, and this run had none.",
     ),
 )
 USE = (
-    Measure(
+    Shown(
         "sufficiency",
         "Could each set alone give the answer?",
         "Loss when the target is predicted from this set alone. Lower is better; below the dashed line, better than a "
         "random set of the same size; ln 2 = 0.69 is a coin toss.",
-        "nats",
-        "random set",
     ),
-    Measure(
+    Shown(
         "contribution",
         "What one interaction adds on average",
         "Above zero, the set supports the target; near zero, it adds strength without direction.",
-        "log-odds",
-        "random set",
     ),
 )
 WHOLE = (
-    ("all", "count", "all, number", "per prompt", ""),
-    ("all", "strength", "all, strength", "log-odds", ""),
-    ("removed", "count_share", "removed share", "of the reference's", "churn floor"),
-    ("emerged", "count_share", "emerged share", "of those there", "churn floor"),
+    ("all", "count", "all, number", "per prompt"),
+    ("all", "strength", "all, strength", "log-odds"),
+    ("removed", "count_share", "removed share", "of the reference's"),
+    ("emerged", "count_share", "emerged share", "of those there"),
 )
 
 
@@ -93,7 +82,7 @@ def readings(payload: Payload, summary: Summary, x: StepAxis) -> list[dict[str, 
                 "evolution": evolution(payload, summary, reading, keep),
                 "turnover": [_whole(payload, summary, reading, x), _row(payload, summary, reading, ORDER, x)],
                 "quality": [
-                    _row(payload, summary, reading, m, x, baselines if m.key == "gamma" else []) for m in QUALITY
+                    _row(payload, summary, reading, m, x, baselines if m.key == "gamma" else ()) for m in QUALITY
                 ],
                 "use": [_row(payload, summary, reading, m, x) for m in USE],
             }
@@ -115,7 +104,7 @@ def _baselines(payload: Payload) -> list[_Baseline]:
     for row in payload["baselines"]:
         if row["measure"] == "gamma" and row["order"] == 0:
             found.setdefault(row["baseline"], {}).setdefault(row["set"], {})[row["step"]] = point_of(row)
-    same = {b["name"]: b["same_family"] for b in payload["controls"].get("baselines", [])}
+    same = {b["name"]: b["same_family"] for b in payload["controls"]["baselines"]}
     curves = {
         name: {s: Series(name, tuple(p for _, p in sorted(points.items()))) for s, points in sets.items()}
         for name, sets in found.items()
@@ -125,62 +114,44 @@ def _baselines(payload: Payload) -> list[_Baseline]:
 
 def _whole(payload: Payload, summary: Summary, reading: str, x: StepAxis) -> dict[str, Any]:
     """The whole and what is gone or new as a share of it, each on its own axis."""
-    flags = flags_of(payload)
     panels, body = [], []
-    for set_, key, title, unit, null_name in WHOLE:
+    for set_, key, title, unit in WHOLE:
         series = summary.series(reading, set_, key)
         if not series.known:
             continue
-        line = Line(series, f"s-{set_}", MARKER[set_])
-        panel = Panel(title, f"s-{set_}", (line,), unit, title, null_name if series.has_null else "")
-        svg = draw(panel, x, value_axis(panel.extent(), zero=True), flags)
-        panels.append({"title": title, "css": panel.css, "unit": unit, "svg": svg})
-        for p in series.points:
-            null = [number(p.null), interval(p.null_lo, p.null_hi) or "–"]
-            body.append(
-                [
-                    f"{title} ({unit})",
-                    f"{p.step}",
-                    number(p.value),
-                    interval(p.lo, p.hi) or "–",
-                    *null,
-                    number(p.samples),
-                ]
-            )
+        null = MEASURES[key].null if series.has_null and set_ != "all" else ""  # a floor says nothing of the whole
+        panel = Panel(title, f"s-{set_}", (Line(series, f"s-{set_}", MARKER[set_]),), unit, title, null)
+        panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload)))
+        body += [[f"{title} ({unit})", f"{p.step}", *cells(p, True), number(p.samples)] for p in series.points]
     head = ["figure", "step", "value", "95 % interval", "churn floor", "its 95 % interval", "prompts"]
-    table = {"caption": "The whole, and shares of it", "head": head, "body": body, "words": 1} if body else None
+    title = "The whole, and shares of it"
     look = "Shares do not grow with the scale of the scores, so they show turnover more fairly than totals do."
-    return {"title": "The whole, and shares of it", "look": look, "panels": panels, "note": "", "table": table}
+    return {"title": title, "look": look, "panels": panels, "note": "", "table": table(title, head, body)}
 
 
 def _row(
-    payload: Payload,
-    summary: Summary,
-    reading: str,
-    m: Measure,
-    x: StepAxis,
-    baselines: list[_Baseline] | None = None,
+    payload: Payload, summary: Summary, reading: str, m: Shown, x: StepAxis, baselines: Sequence[_Baseline] = ()
 ) -> dict[str, Any]:
-    flags = flags_of(payload)
-    panels = []
-    others = (baselines or [])[1:]
+    """One measure for all sets; gamma against further baseline LLMs as thin lines, numbered in a legend."""
+    panels, others, of = [], baselines[1:], MEASURES[m.key]
+    unit = of.unit or "0 to 1"
     for set_ in SETS:
         main = summary.series(reading, set_, m.key)
         if not main.known:
             continue
-        lines = [Line(main, f"s-{set_}", MARKER[set_])]
         more = [(str(i), b.curves[set_]) for i, b in enumerate(others, 2) if set_ in b.curves and b.curves[set_].known]
+        lines = [Line(main, f"s-{set_}", MARKER[set_])]
         lines += [Line(series, f"s-{set_} faint", label=label, thin=True) for label, series in more]
         spread = _spread([main, *(series for _, series in more)]) if more else ()
-        null = m.null_name if main.has_null else ""
-        panels.append(Panel(set_, f"s-{set_}", tuple(lines), m.unit, m.key, null, spread))
+        null = of.null if main.has_null else ""
+        panels.append(Panel(set_, f"s-{set_}", tuple(lines), unit, m.key, null, spread))
+    out: dict[str, Any] = {"title": m.title, "look": m.look, "panels": [], "note": "", "table": None}
     if not panels:
-        note = m.missing or f"{m.title}: not measured in this run."
-        return {"title": m.title, "look": m.look, "panels": [], "note": note, "table": None}
+        return {**out, "note": m.missing or f"{m.title}: not measured in this run."}
     y = value_axis([v for panel in panels for v in panel.extent()], zero=m.key != "mean_order")
-    drawn = [{"title": p.title, "css": p.css, "unit": p.unit, "svg": draw(p, x, y, flags)} for p in panels]
-    out = {"title": m.title, "look": m.look, "panels": drawn, "note": "", "table": _table(panels, m, baselines or [])}
-    if baselines and len(baselines) > 1:
+    out["panels"] = [cell(p, x, y, flags_of(payload)) for p in panels]
+    out["table"] = _table(panels, m, baselines)
+    if len(baselines) > 1:
         out["models"] = [{"mark": str(i), "name": b.name, "same": b.same_family} for i, b in enumerate(baselines, 1)]
     return out
 
@@ -195,17 +166,13 @@ def _spread(series: list[Series]) -> tuple[Point, ...]:
     return tuple(sorted(out))
 
 
-def _table(panels: list[Panel], m: Measure, baselines: list[_Baseline]) -> dict[str, Any]:
-    null = m.null_name if any(p.null_name for p in panels) else ""
-    head = ["set", "step", f"{m.key} ({m.unit})", "95 % interval"]
+def _table(panels: list[Panel], m: Shown, baselines: Sequence[_Baseline]) -> dict[str, Any] | None:
+    null = next((p.null_name for p in panels if p.null_name), "")
+    head = ["set", "step", f"{m.key} ({panels[0].unit})", "95 % interval"]
     head += [null, "its 95 % interval"] if null else []
     body = []
     for panel in panels:
         for line in panel.lines:
-            which = baselines[int(line.label) - 1].name if line.label else ""
-            name = f"{panel.title}, {which}" if which else panel.title
-            for p in line.series.points:
-                cells = [name, f"{p.step}", number(p.value), interval(p.lo, p.hi) or "–"]
-                cells += [number(p.null), interval(p.null_lo, p.null_hi) or "–"] if null else []
-                body.append([*cells, number(p.samples)])
-    return {"caption": m.title, "head": [*head, "prompts"], "body": body, "words": 1}
+            name = f"{panel.title}, {baselines[int(line.label) - 1].name}" if line.label else panel.title
+            body += [[name, f"{p.step}", *cells(p, bool(null)), number(p.samples)] for p in line.series.points]
+    return table(m.title, [*head, "prompts"], body)

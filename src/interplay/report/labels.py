@@ -12,13 +12,7 @@ CHAR = 6.6  # generous width of a character at the charts' 11 px
 Spot = tuple[float, float]
 
 
-class Frame(NamedTuple):
-    """The drawing area inside which a label has to stay."""
-
-    left: float
-    right: float
-    top: float
-    bottom: float
+Frame = tuple[float, float, float, float]  # left, right, top, bottom of the area inside which a label has to stay
 
 
 class Box(NamedTuple):
@@ -33,7 +27,7 @@ class Box(NamedTuple):
 def place(wanted: Sequence[tuple[str, Sequence[Spot]]], curves: Sequence[Sequence[Spot]], frame: Frame) -> list[Box]:
     """One box for each wanted (text, its own curve), in order: near the curve, off all curves, off each other.
 
-    >>> place([("ab", [(50.0, 50.0)])], [[(50.0, 50.0)]], Frame(0.0, 100.0, 0.0, 100.0))  # 13.2 wide, 6 above its curve
+    >>> place([("ab", [(50.0, 50.0)])], [[(50.0, 50.0)]], (0.0, 100.0, 0.0, 100.0))  # 13.2 wide, 6 above its curve
     [Box(left=43.4, top=34.0, right=56.6, bottom=47.0)]
     """
     taken: list[Box] = []
@@ -49,13 +43,14 @@ def place(wanted: Sequence[tuple[str, Sequence[Spot]]], curves: Sequence[Sequenc
                     cost += sum(40.0 for other in taken if _overlap(box, other)) + 6.0 * _near(x, y, curve, curves)
                     if best is None or cost < best[0]:
                         best = (cost, box)
-        taken.append(best[1] if best else _box(half, frame.left, frame.top, frame))
+        taken.append(best[1] if best else _box(half, frame[0], frame[2], frame))
     return taken
 
 
 def _box(half: float, x: float, y: float, frame: Frame) -> Box:
-    x = min(max(x, frame.left + half), frame.right - half)
-    y = min(max(y, frame.top + 9), frame.bottom - 3)
+    left, right, top, bottom = frame
+    x = min(max(x, left + half), right - half)
+    y = min(max(y, top + 9), bottom - 3)
     return Box(x - half, y - 10, x + half, y + 3)
 
 

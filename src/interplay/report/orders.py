@@ -6,8 +6,8 @@ Nothing is summed here; the figures arrive measured.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from interplay.report.rows import Point, Summary
-from interplay.report.text import interval, number
+from interplay.report.rows import Point, Summary, brief, cells
+from interplay.report.text import number, table
 
 ROWS = (("strength", "total strength", "log-odds"), ("count", "number", "per prompt"))
 
@@ -50,7 +50,7 @@ def present(cell: list[Bar]) -> bool:
     return any(p is not None and p.value for bar in cell for p in (bar.positive, bar.negative))
 
 
-def curve_table(summary: Summary, reading: str) -> dict[str, Any]:
+def curve_table(summary: Summary, reading: str) -> dict[str, Any] | None:
     """Strength and number of every set, the whole and the returned ones included."""
     head = ["set", "step"]
     for _, name, unit in ROWS:
@@ -65,31 +65,23 @@ def curve_table(summary: Summary, reading: str) -> dict[str, Any]:
                 continue
             row = [names.get(s, s), f"{step}"]
             for p in points:
-                row += [number(p.value), interval(p.lo, p.hi) or "–"] if p else ["–", "–"]
-                row += [number(p.null), interval(p.null_lo, p.null_hi) or "–"] if p else ["–", "–"]
+                row += cells(p, null=True)
             body.append([*row, number(max((p.samples or 0 for p in points if p), default=0))])
-    return {"caption": "Total strength and number", "head": [*head, "prompts"], "body": body, "words": 1}
+    return table("Total strength and number", [*head, "prompts"], body)
 
 
-def order_table(bars: dict[str, list[list[Bar]]], steps: Sequence[int], floor: bool) -> dict[str, Any]:
+def order_table(bars: dict[str, list[list[Bar]]], steps: Sequence[int], floor: bool) -> dict[str, Any] | None:
     """Steps across; the floor of one transition is the same at every step."""
     body = []
-    for set_, cells in bars.items():
-        for k, order in enumerate(bar.order for bar in cells[0]):
+    for set_, columns in bars.items():
+        for k, order in enumerate(bar.order for bar in columns[0]):
             for sign in ("positive", "negative"):
-                points = [getattr(cell[k], sign) for cell in cells]
+                points = [getattr(cell[k], sign) for cell in columns]
                 if not any(p is not None and p.value for p in points):
                     continue
                 row = [set_, f"{order}", sign]
                 if floor:
                     row.append(number(next((p.null for p in points if p is not None and p.null is not None), None)))
-                body.append(row + [_with_interval(p) for p in points])
+                body.append(row + [brief(p) if p and p.value else number(p.value if p else None) for p in points])
     head = ["set", "order", "sign", *(["churn floor"] if floor else []), *(f"step {step}" for step in steps)]
-    return {"caption": "Strength by order, log-odds, with 95 % intervals", "head": head, "body": body, "words": 1}
-
-
-def _with_interval(p: Point | None) -> str:
-    if p is None:
-        return "–"
-    ci = interval(p.lo, p.hi)
-    return number(p.value) + (f" ({ci})" if ci and p.value else "")
+    return table("Strength by order, log-odds, with 95 % intervals", head, body)

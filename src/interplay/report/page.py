@@ -15,10 +15,9 @@ from interplay.report.controls import controls_part
 from interplay.report.explorer import explorer_data, explorer_tables
 from interplay.report.fidelity import fidelity_part
 from interplay.report.pages import render_page
-from interplay.report.payload import validate
 from interplay.report.rows import Summary, decided
 from interplay.report.scales import step_axis
-from interplay.report.schema import Payload
+from interplay.report.schema import Payload, validate
 from interplay.report.task import task_part
 from interplay.report.verdict import strip, verdict_part
 
@@ -35,7 +34,7 @@ def render(payload: Payload | Mapping[str, Any]) -> str:
     """The whole page as a string; the same payload gives the same bytes.
 
     Args:
-        payload: see `interplay.report.payload.Payload`; checked first, InterplayError when it is not one.
+        payload: see `interplay.report.schema.Payload`; checked first, InterplayError when it is not one.
     """
     p = validate(payload)
     summary = Summary(p)

@@ -6,7 +6,8 @@ Only an index; it neither computes nor draws.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from interplay.report.schema import FidelityRow, Payload, SummaryRow, TaskRow
+from interplay.report.schema import Payload, Row, TaskRow
+from interplay.report.text import interval, number
 
 # What a step may have been chosen by (`rule`: by the interactions, under a view).
 DECIDED = ("rule", "accuracy", "eval-loss")
@@ -22,7 +23,7 @@ def decided(payload: Payload) -> bool:
 class Point(NamedTuple):
     """One value with its interval and its null; None where not measured."""
 
-    step: int
+    step: float
     value: float | None
     lo: float | None = None
     hi: float | None = None
@@ -48,7 +49,7 @@ class Series(NamedTuple):
         """Whether there is at least one null to draw."""
         return any(p.null is not None for p in self.points)
 
-    def at(self, step: int) -> Point | None:
+    def at(self, step: float) -> Point | None:
         """The point of one step."""
         return next((p for p in self.points if p.step == step), None)
 
@@ -58,7 +59,7 @@ class Summary:
 
     def __init__(self, payload: Payload):
         self.steps: Sequence[int] = payload["steps"]
-        self._rows: dict[tuple[str, str, str, int, int], SummaryRow] = {}
+        self._rows: dict[tuple[str, str, str, int, int], Row] = {}
         readings: dict[str, None] = {}
         for row in payload["summary"]:
             readings.setdefault(row["reading"])
@@ -80,11 +81,32 @@ class Summary:
         return Series(set_, ())
 
 
-def point_of(row: SummaryRow | FidelityRow) -> Point:
+def point_of(row: Row) -> Point:
     """The figures of one row of a table."""
     return Point(
         row["step"], row["value"], row["lo"], row["hi"], row["null"], row["null_lo"], row["null_hi"], row["samples"]
     )
+
+
+def cells(p: Point | None, null: bool = False) -> list[str]:
+    """Value and interval as a table shows them, with those of the null where asked for; en dashes for what is not known.
+
+    >>> cells(Point(0, 1.0, 0.5, 1.5), null=True), cells(None)
+    (['1.00', '0.50 to 1.50', '–', '–'], ['–', '–'])
+    """
+    p = p or Point(0, None)
+    out = [number(p.value), interval(p.lo, p.hi) or "–"]
+    return [*out, number(p.null), interval(p.null_lo, p.null_hi) or "–"] if null else out
+
+
+def brief(p: Point | None) -> str:
+    """Value with its interval in brackets.
+
+    >>> brief(Point(0, 1.0, 0.5, 1.5)), brief(None)
+    ('1.00 (0.50 to 1.50)', '–')
+    """
+    ci = interval(p.lo, p.hi) if p else ""
+    return number(p.value if p else None) + (f" ({ci})" if ci else "")
 
 
 def task_series(task: Iterable[TaskRow], key: str) -> Series:
@@ -94,3 +116,14 @@ def task_series(task: Iterable[TaskRow], key: str) -> Series:
         for row in sorted(task, key=lambda r: r["step"])
     )
     return Series(key, tuple(p for p in points if p.value is not None))
+
+
+def flags_of(payload: Payload) -> dict[str, int]:
+    """The steps every chart marks: the one to keep (or the one named for want of evidence), and a later reference."""
+    verdict, reference = payload["verdict"], payload["reference"]
+    flags = {}
+    if verdict["step"] is not None:
+        flags["keep" if decided(payload) else "named"] = verdict["step"]
+    if reference not in (payload["steps"][0], verdict["step"]):
+        flags["ref"] = reference
+    return flags

@@ -15,26 +15,57 @@ CROWDED = 0.025  # two checkpoints nearer than this share of the axis cannot be 
 class StepAxis(NamedTuple):
     """Positions 0..1 of the checkpoints, and what to write under the axis."""
 
-    steps: tuple[int, ...]
+    steps: tuple[float, ...]
     at: tuple[float, ...]
     caption: str
 
-    def of(self, step: int) -> float:
+    def of(self, step: float) -> float:
         """Position 0..1 of one checkpoint."""
         return self.at[self.steps.index(step)]
 
-    def labels(self, width: float, wanted: Sequence[int], char: float = 7.2, gap: float = 7.0) -> list[int]:
-        """The steps whose labels fit side by side on `width` units; those in `wanted` are placed first."""
-        placed: list[tuple[float, float, int]] = []
-        for step in [*wanted, *(s for s in self.steps if s not in wanted)]:
-            half = len(f"{step}") * char / 2 + gap / 2
+    def labels(self, width: float) -> list[float]:
+        """The steps whose labels fit side by side on `width` units, the first and the last before the others."""
+        placed: list[tuple[float, float, float]] = []
+        for step in dict.fromkeys([*self.ends, *self.steps]):
+            half = len(self.text(step)) * 3.6 + 3.5
             x = self.of(step) * width
             if all(x + half <= lo or x - half >= hi for lo, hi, _ in placed):
                 placed.append((x - half, x + half, step))
         return sorted(s for _, _, s in placed)
 
+    def text(self, step: float) -> str:
+        """What is written under a step."""
+        return f"{step:.0f}" if step == int(step) else f"{step:.4g}"
 
-def step_axis(steps: Sequence[int]) -> StepAxis:
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The first and the last step."""
+        return self.steps[0], self.steps[-1]
+
+
+class NumberAxis(NamedTuple):
+    """An axis of numbers that are no steps, with ticks at `steps`; `log`: positions go by the logarithm."""
+
+    ends: tuple[float, float]
+    steps: tuple[float, ...]
+    caption: str
+    log: bool = False
+
+    def of(self, x: float) -> float:
+        """Position 0..1 of a number."""
+        a, b, v = (math.log(t) for t in (*self.ends, x)) if self.log else (*self.ends, x)
+        return (v - a) / (b - a or 1.0)
+
+    def labels(self, width: float) -> list[float]:
+        """All ticks have a label."""
+        return list(self.steps)
+
+    def text(self, x: float) -> str:
+        """What is written under a tick."""
+        return f"{x:,.0f}"
+
+
+def step_axis(steps: Sequence[float], unit: str = "optimiser step", many: str = "checkpoints") -> StepAxis:
     """Even checkpoints are drawn to scale, others on a log scale that starts at zero (linear up to the first step).
 
     >>> [round(x, 2) for x in step_axis([0, 5, 10, 20, 40, 80]).at]
@@ -43,19 +74,17 @@ def step_axis(steps: Sequence[int]) -> StepAxis:
     [0.0, 0.25, 0.45, 0.62, 1.0]
     """
     if len(steps) == 1:
-        return StepAxis(tuple(steps), (0.5,), "optimiser step")
+        return StepAxis(tuple(steps), (0.5,), unit)
     gaps = [b - a for a, b in itertools.pairwise(steps)]
     if max(gaps) <= EVEN * min(gaps):
-        raw, caption = [float(s) for s in steps], "optimiser step"
+        raw, caption = [float(s) for s in steps], unit
     else:
         first = next(s for s in steps if s > 0)
-        raw, caption = (
-            [s / first if s <= first else 1 + math.log2(s / first) for s in steps],
-            "optimiser step, log scale",
-        )
+        raw = [s / first if s <= first else 1 + math.log2(s / first) for s in steps]
+        caption = f"{unit}, log scale"
     at = [(x - raw[0]) / (raw[-1] - raw[0]) for x in raw]
     if min(b - a for a, b in itertools.pairwise(at)) < min(CROWDED, 0.5 / len(steps)):
-        at, caption = [i / (len(steps) - 1) for i in range(len(steps))], "checkpoints, evenly spaced"
+        at, caption = [i / (len(steps) - 1) for i in range(len(steps))], f"{many}, evenly spaced"
     return StepAxis(tuple(steps), tuple(at), caption)
 
 
@@ -67,7 +96,7 @@ class ValueAxis(NamedTuple):
     ticks: tuple[float, ...]
     log: bool = False
 
-    def at(self, value: float) -> float:
+    def of(self, value: float) -> float:
         """Share of the way up, 0..1; values outside are clipped to the edge."""
         if self.log:
             share = math.log(max(value, self.lo) / self.lo) / math.log(self.hi / self.lo)

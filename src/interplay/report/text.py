@@ -6,6 +6,7 @@ Pure string work. It does not know charts or the payload; escaping for HTML is d
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -13,6 +14,28 @@ from markupsafe import Markup, escape
 MINUS = "\u2212"
 # Characters that turn the direction of what follows them: harmless inside <bdi>, not inside an attribute or a tooltip.
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# A control character shows as nothing or as a torn page, a lone surrogate cannot be written as UTF-8, and U+2028/9 end a
+# line in old parsers: the first two become U+FFFD, the last two a space.
+_BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_LINES = re.compile("[\u2028\u2029]|\r\n?")
+
+
+def clean(text: str) -> str:
+    r"""The same string, without characters that no page can show.
+
+    >>> clean("a\x00b\u2028c")
+    'a\ufffdb c'
+    """
+    return _BROKEN.sub("\ufffd", _LINES.sub(lambda m: "\n" if "\r" in m.group() else " ", text))
+
+
+def finite(x: Any) -> float | None:
+    """The number as a float; None where there is none, or one that is not finite.
+
+    >>> finite(1), finite(float("nan")), finite(None)
+    (1.0, None, None)
+    """
+    return float(x) if x is not None and math.isfinite(x) else None
 
 
 def number(x: float | int | None, signed: bool = False) -> str:
@@ -52,6 +75,11 @@ def interval(lo: float | None, hi: float | None) -> str:
     ('1.00 to 2.50', '')
     """
     return "" if lo is None or hi is None else f"{number(lo)} to {number(hi)}"
+
+
+def table(caption: str, head: Sequence[str], body: Sequence[Sequence[Any]], words: int = 1) -> dict[str, Any] | None:
+    """A table behind a fold, the first `words` columns being text; None where it would be empty."""
+    return {"caption": caption, "head": head, "body": body, "words": words} if body else None
 
 
 def percent(log_odds: float | None) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from interplay.report.panels import Line, Panel, draw, flags_of
-from interplay.report.rows import Point, Series, Summary, decided
+from interplay.report.chart import Line, Panel, cell
+from interplay.report.rows import Point, Series, Summary, decided, flags_of
 from interplay.report.scales import StepAxis, value_axis
 from interplay.report.schema import Evidence, Payload
-from interplay.report.text import interval, number
+from interplay.report.text import interval, number, table
 
 FEW = 5  # figures that fit beside the headline one by one; more are drawn over the steps where they can be [ours]
 NAMES = {
@@ -73,7 +73,7 @@ def verdict_part(payload: Payload, x: StepAxis) -> dict[str, Any]:
         part["figures"] = [(_figure_name(e), e) for e in evidence[:FEW]]
     if over_steps or len(evidence) > FEW:
         body = [[_figure_name(e), number(e["value"]), interval(e["lo"], e["hi"]) or "–"] for e in evidence]
-        part["table"] = {"caption": "Evidence", "head": ["figure", "value", "95 % interval"], "body": body, "words": 1}
+        part["table"] = table("Evidence", ["figure", "value", "95 % interval"], body)
     return part
 
 
@@ -97,8 +97,7 @@ def _panels(payload: Payload, placed: list[tuple[str, int, Evidence]], x: StepAx
         points = tuple(Point(at, e["value"], e["lo"], e["hi"]) for at, e in sorted(found.items()))
         title = FIGURES.get(name) or NAMES.get(name, name)
         panel = Panel(title, "s-all", (Line(Series("all", points), "s-all"),), "", title)
-        svg = draw(panel, x, value_axis(panel.extent()), flags_of(payload))
-        out.append({"title": title, "css": "s-all", "unit": "", "svg": svg})
+        out.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload)))
     return out
 
 

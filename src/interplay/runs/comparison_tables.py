@@ -31,18 +31,8 @@ CURVES = ["run", "group", "kind", "measure", "set", "step", "x", *FIGURES, "samp
 MEANS = [*(c for c in CURVES if c not in ("run", "samples")), "sd", "lowest", "highest", "runs"]
 SPREAD = ["group", "kind", "measure", "set", "step", "value", "lowest", "highest", "sd", "half_width", "ratio", "runs"]
 PAIRED = [
-    "first",
-    "second",
-    "measure",
-    "set",
-    "step",
-    "difference",
-    "lo",
-    "hi",
-    "prompts",
-    "distinguishable",
-    "seeds_apart",
-]
+    "first", "second", "measure", "set", "step", "difference", "lo", "hi", "prompts", "distinguishable", "seeds_apart",
+]  # fmt: skip
 ROUNDING = 1e-9  # relative: one base model measured twice is the same model
 ALL_PAIRS = 4  # groups up to which every pair is compared; beyond, each against the first [ours]
 

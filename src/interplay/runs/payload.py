@@ -23,7 +23,7 @@ SHOWN_POINTS = 40  # coalitions drawn of one prompt's scores [ours]
 
 
 def build_payload(folder: RunFolder) -> dict[str, Any]:
-    """Everything the page shows, from the files of a run (schema: `interplay.report.payload`)."""
+    """Everything the page shows, from the files of a run (schema: `interplay.report.schema`)."""
     run = RunReader(folder.path)
     with run.intact():
         return _payload(run)
