@@ -57,7 +57,8 @@ study-stopping: setup $(VENV)/.smollm2
 bench: setup $(VENV)/.smollm2 $(VENV)/.peers
 	$(BIN)/python -m benchmarks.bench --write docs/benchmarks.md
 
-# Kills, disk errors and fuzzing, for as long as wanted: KILLS= and MINUTES=. The tables go into docs/reliability.md.
+# The tests that `make test` leaves out (every case of every matrix, the long runs), then kills, disk errors and fuzzing for as long as
+# wanted: KILLS= and MINUTES=. The tables go into docs/reliability.md.
 $(VENV)/.fuzzer: | $(VENV)/.installed
 	-$(PIP) -c constraints.txt -e '.[soak]'
 	@touch $@
@@ -65,6 +66,7 @@ $(VENV)/.fuzzer: | $(VENV)/.installed
 KILLS ?= 120
 MINUTES ?= 10
 soak: setup $(VENV)/.fuzzer
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m soak
 	OMP_NUM_THREADS=1 $(BIN)/python -m soak --kills $(KILLS) --minutes $(MINUTES) --write docs/reliability.md
 
 clean:

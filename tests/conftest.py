@@ -16,6 +16,32 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # bytes are compared with those o
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
 
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark `soak` on the cases of a matrix that `make test` leaves out.
+
+    A test marked `matrix(3)` runs three of its cases in `make test`, spread over all of them; one marked `matrix("llama", "gemma")`
+    runs those whose name holds one of these texts. All the others run in `make soak`.
+    """
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("matrix"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for group in cases.values():
+        (wanted, *names) = group[0].get_closest_marker("matrix").args
+        if isinstance(wanted, int):
+            last = len(group) - 1
+            kept = {round(i * last / max(1, wanted - 1)) for i in range(wanted)}
+        else:
+            kept = {i for i, item in enumerate(group) if any(n in item.name.partition("[")[2] for n in (wanted, *names))}
+            assert kept, f"no case of {group[0].nodeid} is in make test"
+        for i, item in enumerate(group):
+            if i not in kept:
+                item.add_marker("soak")
+
+
 ARCHITECTURES = ("llama", "qwen2", "gemma3", "qwen3")
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

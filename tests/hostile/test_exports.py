@@ -41,6 +41,7 @@ def cells(data: bytes) -> list[list[str]]:
 # ---- CSV and parquet -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix(12)
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
 def test_a_cell_is_no_formula_and_gives_its_text_back(payload):
     text = payload.text.encode("utf-8", "replace").decode()  # half of a surrogate pair is no UTF-8
@@ -62,6 +63,7 @@ def test_any_text_stays_in_its_cell(texts):
     assert not [row for row in written for cell in row if FORMULA.match(cell)]
 
 
+@pytest.mark.matrix(6)
 @pytest.mark.parametrize("payload", SHORT, ids=ids)
 def test_a_column_may_have_any_name(payload):
     written = cells(csv_bytes(pd.DataFrame([[1.0, 2.0]], columns=[payload.text, "x"])))
@@ -206,6 +208,7 @@ def test_the_card_of_a_hostile_run(hostile):
     assert not set(rendered(card).tags) & {"script", "img", "a", "svg", "iframe", "form", "base", "meta", "style", "h1"}
 
 
+@pytest.mark.matrix(12)
 @pytest.mark.parametrize("payload", SETTABLE, ids=ids)
 def test_the_readme_of_an_export_keeps_its_shape(payload):
     def page(text: str) -> Page:
@@ -278,6 +281,7 @@ def test_compare_as_json_and_its_names(few, call, tmp_path, monkeypatch):
 # ---- names on disk ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix(6)
 @pytest.mark.parametrize("payload", SETTABLE, ids=ids)
 def test_the_default_folder_of_a_run_is_one_plain_name(payload):
     from interplay.runs.loading import default_folder, load_settings

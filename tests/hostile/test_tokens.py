@@ -120,6 +120,7 @@ def test_hiding_twice_is_hiding_once_and_finds_what_it_hides(text):
 # ---- settings --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix(8)
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
 @pytest.mark.parametrize("key", ["model.name", "name", "prompt.system", "data.probes", "data.columns"])
 def test_settings_that_hold_one_are_refused_without_repeating_it(key, secret):
