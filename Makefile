@@ -66,7 +66,7 @@ $(VENV)/.fuzzer: | $(VENV)/.installed
 KILLS ?= 120
 MINUTES ?= 10
 soak: setup $(VENV)/.fuzzer
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m soak
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "soak or hypothesis" --hypothesis-profile long
 	OMP_NUM_THREADS=1 $(BIN)/python -m soak --kills $(KILLS) --minutes $(MINUTES) --write docs/reliability.md
 
 clean:

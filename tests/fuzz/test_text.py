@@ -26,7 +26,7 @@ from soak.strategies import SCALARS, VALUES, YAML_SCALARS, as_yaml, records, yam
 from soak.targets import SMALL, read_data, target
 from soak.watch import fate
 
-FEW = settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+FEW = settings(derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 COLUMNS = tuple(sorted({key for rows in ROWS.values() for row in rows for key in row}))
 
 
