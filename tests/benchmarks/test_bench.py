@@ -251,6 +251,7 @@ def test_the_peak_counts_what_a_call_takes_and_frees():
     assert memory.peak_beyond(lambda: None) < 0.1 * taken
 
 
+@pytest.mark.soak
 @needs_proc
 def test_memory_is_measured_in_a_child(monkeypatch):
     found = memory.ask_child("260 K, random", 4, 24)
@@ -277,6 +278,7 @@ def test_captum_scores_the_same_coalitions_as_we_do(model):
     assert found["max difference, nats"] < 5e-5
 
 
+@pytest.mark.soak
 def test_shares_of_a_whole_run(tmp_path, tiny_folder, monkeypatch):
     """What the child does, here: a job of a few seconds, whose shares add up and count the solver once."""
     from interplay.runs import measure

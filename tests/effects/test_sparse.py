@@ -173,6 +173,7 @@ def test_same_bytes_alone_and_in_any_batch(n, share):
             assert other.iterations == alone.iterations
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize("share", [0.0, 0.03])
 def test_torch_gives_the_same_answer(share):
     pytest.importorskip("torch")

@@ -132,6 +132,7 @@ ODD_COLUMNS = {
 }
 
 
+@pytest.mark.matrix(12)
 @pytest.mark.parametrize("kind", ODD_COLUMNS)
 @pytest.mark.parametrize("column", ["text", "label", "id", "words"])
 def test_parquet_columns_of_any_type_are_skipped_or_refused(tmp_path, kind, column):

@@ -121,6 +121,7 @@ def test_base_is_itself(base, prepared):
         assert model is base.model
 
 
+@pytest.mark.matrix("llama", "gemma3")
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "qwen3"])
 def test_adapters_come_and_go(tiny_folder, make_adapter, prepared, tmp_path, architecture):
     base = load_model(str(tiny_folder(architecture)))
