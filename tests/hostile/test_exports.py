@@ -101,7 +101,9 @@ def test_an_export_has_no_file_named_by_data(exported, hostile, tmp_path):
     assert sorted(path.relative_to(exported) for path in exported.rglob("*")) == names
 
 
-def test_figures_of_a_hostile_run(hostile, tmp_path):
+@pytest.mark.matrix("some")
+@pytest.mark.parametrize("texts", [TEXTS[::6], TEXTS], ids=["some", "all"])
+def test_figures_of_a_hostile_run(texts, hostile, tmp_path):
     """Names of baseline LLMs and views stand in legends: text in the file, and the files are named by us."""
     pytest.importorskip("matplotlib")
     from xml.etree import ElementTree
@@ -128,8 +130,8 @@ def test_figures_of_a_hostile_run(hostile, tmp_path):
         )
 
     every = pd.read_parquet(hostile / "baselines.parquet")
-    for i in range(0, len(TEXTS), 21):
-        some = every[every["baseline"].isin(TEXTS[i : i + 21])]
+    for i in range(0, len(texts), 21):
+        some = every[every["baseline"].isin(texts[i : i + 21])]
         made = dict(catalogue.figures_of(tables(hostile, some)))
         with styled():
             for name in ("gamma-baselines",) if i else ("gamma-baselines", "views"):
@@ -187,10 +189,12 @@ def card_of(folder: Path, text: str) -> str:
     return section(RunFolder(folder))
 
 
-def test_the_card_keeps_its_shape(few, tmp_path):
+@pytest.mark.matrix("some")
+@pytest.mark.parametrize("payloads", [SHORT[::12], SHORT[::2]], ids=["some", "many"])
+def test_the_card_keeps_its_shape(payloads, few, tmp_path):
     shutil.copytree(few, tmp_path / "run")
     plain = rendered(card_of(tmp_path / "run", "plain"))
-    for payload in SHORT[::2]:  # `inert` has had every text there is in tests/cli/test_card.py; here are its places
+    for payload in payloads:  # `inert` has had every text there is in tests/cli/test_card.py; here are its places
         card = card_of(tmp_path / "run", payload.text)
         assert not controls(card.replace("\u2060", "")), payload.name
         assert card.count("<!--") == 2, payload.name
