@@ -30,7 +30,7 @@ demo: setup $(VENV)/.smollm2 $(if $(BASELINE),$(VENV)/.gemma3)
 
 # One thread a worker: two torch threads that fight over two cores are slower than one.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
@@ -66,7 +66,7 @@ $(VENV)/.fuzzer: | $(VENV)/.installed
 KILLS ?= 120
 MINUTES ?= 10
 soak: setup $(VENV)/.fuzzer
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "soak or hypothesis" --hypothesis-profile long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "soak or hypothesis" --hypothesis-profile long
 	OMP_NUM_THREADS=1 $(BIN)/python -m soak --kills $(KILLS) --minutes $(MINUTES) --write docs/reliability.md
 
 clean:

@@ -262,10 +262,12 @@ def _empty_safetensors(path: Path) -> None:
     save_file({"w": np.zeros(1, np.float32)}, path)
 
 
-def test_compare_as_json_and_its_names(few, call, tmp_path, monkeypatch):
+@pytest.mark.matrix("some")
+@pytest.mark.parametrize("every", [13, 3], ids=["some", "more"])
+def test_compare_as_json_and_its_names(every, few, call, tmp_path, monkeypatch):
     """Runs go by the names of their folders, groups by what the user wrote."""
     names = [payload.text for payload in FILE_NAMES if "=" not in payload.text and "," not in payload.text]
-    names = [name for name in names if name == name.strip()][:40:3]
+    names = [name for name in names if name == name.strip()][:40:every]
     for name in names:
         shutil.copytree(few, tmp_path / "runs" / name)
     monkeypatch.chdir(tmp_path / "runs")

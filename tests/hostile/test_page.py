@@ -144,7 +144,7 @@ FITTING = [payload for payload in PAYLOADS if len(payload.text) < 1000]
 CHUNKS = [FITTING[i : i + 11] for i in range(0, len(FITTING), 11)]
 
 
-@pytest.mark.matrix(2)
+@pytest.mark.matrix(1)
 @pytest.mark.browser
 @pytest.mark.parametrize("chunk", CHUNKS, ids=[chunk[0].name for chunk in CHUNKS])
 def test_every_payload_in_every_string_of_the_report(chunk, plain, tab, tmp_path):
@@ -169,7 +169,7 @@ def test_report_in_use(chunk, plain, tab, tmp_path):
     assert seen == shape(2)
 
 
-@pytest.mark.matrix(2)
+@pytest.mark.matrix(1)
 @pytest.mark.browser
 @pytest.mark.parametrize("chunk", CHUNKS, ids=[chunk[0].name for chunk in CHUNKS])
 def test_comparison_in_use(chunk, compared, tab, tmp_path):
