@@ -10,8 +10,8 @@ from hostile import SHORT, controls
 from test_page import LOOK, ODD_ELEMENTS, Watched
 from tiny_job import contents, labelled, run_here, settings, write_rows
 
-# Every third payload: each is a prompt to be scored, and the kinds stand in groups.
-ROWS = SHORT[::3]
+# Every eighth payload: each is a prompt to be scored, and the kinds stand in groups.
+ROWS = SHORT[::8]
 ODD_NAME = "<img src=x onerror=window.__hit=1> \u202e\x1b[31m =1+1 '\"`$(id)"
 NAME = "</script><script>window.__hit=1</script>{{7*7}} \x1b]0;owned\x07\u2028\u202e =1+1"
 

@@ -186,6 +186,7 @@ def other_base(tiny_folder, folder, **changes):
     return folder
 
 
+@pytest.mark.matrix(3)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -256,6 +257,7 @@ def test_damaged_and_foreign_adapters(base, make_adapter, tmp_path):
     refused(folder, base, "of type 'PREFIX_TUNING': only LoRA adapters")
 
 
+@pytest.mark.matrix(3)
 @pytest.mark.parametrize(
     "options",
     [
