@@ -35,7 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(wanted[0], int):
             kept = {round(i * (len(group) - 1) / max(1, wanted[0] - 1)) for i in range(wanted[0])}
         else:
-            kept = {i for i, item in enumerate(group) if any(name in item.name.partition("[")[2] for name in wanted)}
+            kept = {
+                i for i, item in enumerate(group) if any(name in item.name.partition("[")[2] for name in wanted)
+            } or {0}
         for i, item in enumerate(group):
             if i not in kept:
                 item.add_marker("soak")
