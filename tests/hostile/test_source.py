@@ -256,7 +256,9 @@ OPEN_SCRIPT = re.compile(
 
 def test_no_template_opens_the_page():
     for path in TEMPLATES:
-        assert (OPEN_SCRIPT if path.suffix == ".js" else OPEN_MARKUP).findall(path.read_text(encoding="utf-8")) == [], path
+        assert (OPEN_SCRIPT if path.suffix == ".js" else OPEN_MARKUP).findall(path.read_text(encoding="utf-8")) == [], (
+            path
+        )
 
 
 def test_a_planted_template_fault_is_found():

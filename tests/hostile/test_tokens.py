@@ -1,6 +1,5 @@
 """Access tokens and passwords reach no log, no settings and no report: what finds them, what refuses them, and a run that has one."""
 
-
 import pytest
 from hostile import PAYLOADS
 from hypothesis import given
