@@ -259,7 +259,6 @@ def run(whole, tmp_path):
 TABLES = ("task.parquet", "units.parquet", "views.parquet", "multiples.parquet")
 
 
-@pytest.mark.matrix(3)
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("keep", [0, 0.5, 0.97])
 def test_a_table_that_breaks_off_is_refused_by_name(run, name, keep):
@@ -276,7 +275,6 @@ def test_a_table_with_other_columns_is_refused_by_name(run, change):
     assert "task.parquet' is no table that a run writes" in said
 
 
-@pytest.mark.matrix(1)
 @pytest.mark.parametrize(
     ("name", "reader"),
     [("views.parquet", interplay.runs.payload), ("trajectory_sets.parquet", interplay.dynamics.result)],
@@ -297,7 +295,6 @@ def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(run):
     assert "no regular file" in refused(lambda: read_table(RunFolder(run), "task.parquet"))
 
 
-@pytest.mark.matrix(8)
 @pytest.mark.parametrize("name", ["inputs.json", "recommendation.json", "report.json", "controls.json"])
 @pytest.mark.parametrize("text", ["null", "[]", "5", '"x"', "{", "[" * 100_000, '{"probes": [{}]}', "\x00"])
 def test_json_of_any_shape_is_refused_by_name(run, name, text):

@@ -37,7 +37,6 @@ LEADING_OUT = (
 )
 
 
-@pytest.mark.matrix(8)
 @pytest.mark.parametrize("target", LEADING_OUT)
 @pytest.mark.parametrize("name", ["checkpoints", "report.html", "units/step-000001", ".lock", ".x.tmp"])
 def test_a_link_out_of_the_folder_is_refused(places, name, target):
@@ -90,7 +89,6 @@ def test_a_pipe_and_a_socket_are_refused(places, monkeypatch):
             refuse_links(run)
 
 
-@pytest.mark.matrix(8)
 @pytest.mark.parametrize("payload", FILE_NAMES, ids=ids)
 def test_the_refusal_is_one_plain_line_whatever_the_link_is_called(payload, tmp_path):
     run = tmp_path / "run"
@@ -141,7 +139,6 @@ def test_a_write_that_fails_leaves_the_link_and_its_target(places):
 # ---- the verbs that read a run, and the callback that keeps one ------------------------------------------------------
 
 
-@pytest.mark.matrix(4)
 @pytest.mark.parametrize("verb", [["report"], ["card"], ["recommend"], ["export", "--out", "out", "--format", "none"]])
 @pytest.mark.parametrize("name", ["units.parquet", "recommendation.json", "units"])
 def test_a_run_with_a_link_out_is_not_read_either(verb, name, call, tmp_path, monkeypatch):

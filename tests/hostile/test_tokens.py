@@ -1,10 +1,14 @@
 """Access tokens and passwords reach no log, no settings and no report: what finds them, what refuses them, and a run that has one."""
 
+from pathlib import Path
+
 import pytest
 from hostile import PAYLOADS
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_job import PROBES, command, labelled, settings, write_rows, write_settings
 
+import interplay
 from interplay.errors import InterplayError
 from interplay.runs.loading import load_settings
 from interplay.secrets import found_secret, redact, refuse_secrets
@@ -116,7 +120,6 @@ def test_hiding_twice_is_hiding_once_and_finds_what_it_hides(text):
 # ---- settings --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.matrix(8)
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
 @pytest.mark.parametrize("key", ["model.name", "name", "prompt.system", "data.probes", "data.columns"])
 def test_settings_that_hold_one_are_refused_without_repeating_it(key, secret):
@@ -193,3 +196,39 @@ def holds_secret(text: str) -> bool:
     """Whether any piece of eight characters of a secret stands in a text; of the shaped one behind its shape."""
     pieces = {s[i : i + 8] for s in (SENTINEL[3:], OPAQUE) for i in range(len(s) - 7)}
     return any(piece in text for piece in pieces)
+
+
+# ---- a run with a token in its environment ---------------------------------------------------------------------------
+
+
+def test_no_byte_of_a_run_and_of_what_it_prints_holds_a_token(tmp_path, tiny_folder):
+    write_rows(
+        tmp_path / "train.jsonl", labelled([("plain words stand here", "joy"), ("other words stand there", "anger")])
+    )
+    write_rows(tmp_path / "probes.jsonl", labelled(PROBES))
+    wanted = settings(
+        tmp_path, tiny_folder("llama"), training={"steps": 1}, checkpoints={"steps": [0, 1]}, probes={"count": 2}
+    )
+    config = write_settings(tmp_path / "c.yaml", wanted)
+    secret = {
+        "PYTHONPATH": str(Path(interplay.__file__).parents[1]),
+        "HF_TOKEN": SENTINEL,
+        "HUGGING_FACE_HUB_TOKEN": SENTINEL,
+        "WANDB_API_KEY": OPAQUE,
+        "OPENAI_API_KEY": OPAQUE,
+    }
+    done = command("run", config, "--out", tmp_path / "run", cwd=tmp_path, **secret)
+    assert done.returncode == 0, done.stderr
+    failed = command(
+        "explain", "--model", "owner/name", "--prompt", "not happy", "--target", "joy", cwd=tmp_path, **secret
+    )
+    assert failed.returncode == 2
+    refused = command("run", config, "--set", f"model.name=owner/{SENTINEL}", cwd=tmp_path, **secret)
+    assert refused.returncode == 2
+    for process in (done, failed, refused):
+        assert not holds_secret(process.stdout + process.stderr)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        assert SENTINEL.encode() not in path.read_bytes(), path
+        assert OPAQUE.encode() not in path.read_bytes(), path

@@ -28,7 +28,7 @@ from interplay.runs.comparison_tables import (
     seed_spread,
 )
 from interplay.runs.export import export_run, read_run_tables
-from interplay.runs.export_tables import COLUMNS, all_tables, interactions
+from interplay.runs.export_tables import COLUMNS, DANGEROUS, all_tables, csv_bytes, interactions
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +291,35 @@ def test_every_column_is_explained(study, tmp_path):
         for column in map(str, table.frame.columns):
             assert f"| `{column}` |" in said
             assert column in COLUMNS or column.endswith(("_lo", "_hi"))
+
+
+def test_no_text_cell_is_a_formula(study, tmp_path):
+    export_run(study / "lora-1", tmp_path / "out", (), ("csv",))
+    for path in (tmp_path / "out" / "tables").glob("*.csv"):
+        frame = pd.read_csv(path, keep_default_na=False)
+        for column in frame.select_dtypes(exclude=["number", "bool"]):
+            values = [str(value) for value in frame[column]]
+            assert not [v for v in values if v.startswith(DANGEROUS) and not _is_number(v)], (path.name, column)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@given(st.lists(st.text(max_size=8), min_size=1, max_size=6))
+def test_csv_guards_text_and_keeps_it(texts):
+    frame = pd.DataFrame({"text": texts, "number": [-1.0] * len(texts)})
+    data = csv_bytes(frame)
+    lines = data.decode("utf-8")
+    assert lines.startswith("text,number\n")
+    for text in texts:
+        if text.startswith(DANGEROUS):
+            assert "'" + text.encode("utf-8", "replace").decode().replace('"', '""') in lines
+    assert "'-1.0" not in lines
 
 
 def test_export_refuses_the_run_folder_itself(study):
