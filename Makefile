@@ -30,7 +30,7 @@ demo: setup $(VENV)/.smollm2 $(if $(BASELINE),$(VENV)/.gemma3)
 
 # One thread a worker: two torch threads that fight over two cores are slower than one.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 # The fits once more with the kernels of other processors (names of OpenBLAS), whose rounding differs. About 15 s of CPU in all.
 CORES ?= SkylakeX Prescott
@@ -69,7 +69,8 @@ study-stopping: setup $(VENV)/.smollm2
 bench: setup $(VENV)/.smollm2 $(VENV)/.peers
 	$(BIN)/python -m benchmarks.bench --write docs/benchmarks.md
 
-# Kills, disk errors and fuzzing, for as long as wanted: KILLS= and MINUTES=. The tables go into docs/reliability.md.
+# The tests that `make test` leaves out (every case of every matrix, the long runs), then kills, disk errors and fuzzing for as long as
+# wanted: KILLS= and MINUTES=. The tables go into docs/reliability.md.
 $(VENV)/.fuzzer: | $(VENV)/.installed
 	-$(PIP) -c constraints.txt -e '.[soak]'
 	@touch $@
@@ -77,6 +78,7 @@ $(VENV)/.fuzzer: | $(VENV)/.installed
 KILLS ?= 120
 MINUTES ?= 10
 soak: setup $(VENV)/.fuzzer
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "soak or hypothesis" --hypothesis-profile long
 	OMP_NUM_THREADS=1 $(BIN)/python -m soak --kills $(KILLS) --minutes $(MINUTES) --write docs/reliability.md
 
 clean:

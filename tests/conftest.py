@@ -13,8 +13,35 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never reaches a network
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # bytes are compared with those of processes that have one
 
-settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
-settings.load_profile("untimed")
+# No deadline: a busy machine is no failure. `make soak` asks for the second profile.
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("long", deadline=None, max_examples=500)
+settings.load_profile("quick")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark `soak` on the cases of a matrix that `make test` leaves out.
+
+    A test marked `matrix(3)` runs three of its cases in `make test`, spread over all of them; one marked `matrix("llama", "gemma")`
+    runs those whose name holds one of these texts. All the others run in `make soak`.
+    """
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("matrix"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for group in cases.values():
+        wanted = group[0].get_closest_marker("matrix").args
+        if isinstance(wanted[0], int):
+            kept = {round(i * (len(group) - 1) / max(1, wanted[0] - 1)) for i in range(wanted[0])}
+        else:
+            kept = {
+                i for i, item in enumerate(group) if any(name in item.name.partition("[")[2] for name in wanted)
+            } or {0}
+        for i, item in enumerate(group):
+            if i not in kept:
+                item.add_marker("soak")
+
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3", "qwen3")
 CHATML = (

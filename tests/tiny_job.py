@@ -1,12 +1,7 @@
-"""A whole run small enough for a test: rows, settings, and ways to start it (in this process, as a command, forked to be killed).
-
-Run as a script it is a fork server for the kill tests: it imports everything once, then makes each run in a fork of its own,
-killed with SIGKILL at the k-th thing it does to a file of the run.
-"""
+"""A whole run small enough for a test: rows, settings, and ways to start it (in this process, or as a command)."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -104,89 +99,3 @@ def contents(folder: Path, leave_out: tuple[str, ...] = ("times.json", "environm
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in leave_out
     }
-
-
-class ForkServer:
-    """Runs in forks of a process that has everything imported; `make` gives the signal it died of (0: none) and its file events."""
-
-    def __init__(self, **more: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment(**more),
-            text=True,
-        )
-
-    def make(self, wanted: dict, out: Path, kill_at: int = -1) -> tuple[int, int]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([wanted, str(out), kill_at]) + "\n")
-        self.process.stdin.flush()
-        died_of, events = json.loads(self.process.stdout.readline())
-        return died_of, events
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait(timeout=60)
-
-
-_COUNTED = ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
-
-
-def _run_and_die(wanted: dict, out: str, kill_at: int, report: int) -> None:
-    """In the fork: make the run; SIGKILL at the kill_at-th file event below `out`; else report how many there were."""
-    events = 0
-
-    def hook(event: str, arguments: tuple) -> None:
-        nonlocal events
-        if event == "open":
-            path, mode, flags = arguments
-            counted = bool(set(mode or "") & set("wax+")) or bool((flags or 0) & (os.O_WRONLY | os.O_RDWR))
-        elif event in _COUNTED:
-            path, counted = arguments[0], True
-        else:
-            return
-        if counted and isinstance(path, (str, os.PathLike)) and os.fspath(path).startswith(out):
-            if events == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            events += 1
-
-    sys.addaudithook(hook)
-    run_here(wanted, Path(out))
-    os.write(report, json.dumps(events).encode())
-
-
-def _serve() -> None:
-    import datasets  # noqa: F401
-    import peft  # noqa: F401
-    import trl  # noqa: F401
-
-    import interplay.runs.pipeline  # noqa: F401
-
-    for line in sys.stdin:
-        wanted, out, kill_at = json.loads(line)
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                os.close(reading)
-                sys.stdout = sys.stderr
-                _run_and_die(wanted, out, kill_at, writing)
-                code = 0
-            finally:
-                os._exit(code)
-        os.close(writing)
-        with os.fdopen(reading) as pipe:
-            said = pipe.read()
-        _, status = os.waitpid(child, 0)
-        died_of = os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status)
-        print(json.dumps([died_of, int(said or -1)]), flush=True)
-
-
-if __name__ == "__main__":
-    _serve()

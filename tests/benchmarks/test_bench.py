@@ -1,7 +1,6 @@
 """The benchmark's own machinery on models of no size: what is drawn, what is decided, and that the measuring code runs."""
 
 import doctest
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -13,7 +12,7 @@ from tiny_job import settings, write_settings
 
 from benchmarks import bench, demo_shares, goals, gpu, memory, peers, scoring_rows
 from benchmarks.goals import GOALS, Goal, outcome
-from benchmarks.scoring_rows import SMALL, Prompt, Subject, prompt
+from benchmarks.scoring_rows import SMALL, Prompt, Subject
 from benchmarks.section import Section
 
 NAN = float("nan")
@@ -50,16 +49,6 @@ def test_a_table_is_aligned_and_says_what_was_not_measured():
     ]
 
 
-@pytest.mark.parametrize("value", [None, math.inf, -math.inf])
-def test_no_figure_can_stand_for_a_missing_one(value):
-    with pytest.raises((TypeError, ValueError)):
-        bench.table([{"s": value}])
-
-
-def test_a_bar_in_a_name_does_not_break_the_table():
-    assert bench.cell("a|b") == "a\\|b"
-
-
 GOAL = Goal("speed", "scoring", "ratio", 5, True, {"n": 10, "model": ("a", "b")}, unit=" ×")
 
 
@@ -86,11 +75,6 @@ def test_a_goal_is_met_only_by_figures_that_are_all_there(rows, reached, met):
     assert found.reached == pytest.approx(reached, nan_ok=True)
 
 
-def test_a_goal_with_an_upper_bound_takes_the_largest_figure():
-    goal = Goal("difference", "scoring", "d", 5e-5, False)
-    assert outcome(goal, [Section("", [{"d": 1e-6}], []), Section("", [{"d": 6e-5}], [])])[1:] == (6e-5, False)
-
-
 def test_a_goal_asks_for_every_combination():
     goal = Goal("difference", "scoring", "d", 1, False, {"n": (1, 2), "m": ("a", "b")})
     rows = [{"n": n, "m": m, "d": 0.5} for n, m in ((1, "a"), (2, "b"), (1, "b"), (2, "a"))]
@@ -106,21 +90,6 @@ def test_without_measurements_the_page_has_no_figure_and_no_yes():
     text = bench.page(["A machine."], outcomes, [Section("GPU", [], ["Not measured: no GPU at hand."])], quick=False)
     assert "## GPU\n\nNot measured: no GPU at hand." in text
     assert "| yes" not in text
-
-
-def test_goals_ask_parts_that_exist_for_columns_that_are_measured(model):
-    row, _ = scoring_rows.measure("tiny", model, 24, 4, (16,))
-    assert {goal.part for goal in GOALS} <= set(bench.PARTS)
-    assert {goal.column for goal in GOALS if goal.part == "scoring"} <= set(row)
-
-
-def test_parts_are_chosen_by_name():
-    assert bench.chosen("gpu, memory") == ["gpu", "memory"]
-    assert bench.chosen(None) == list(bench.PARTS)
-    with pytest.raises(SystemExit, match="no part 'speed'"):
-        bench.chosen("speed")
-    with pytest.raises(SystemExit, match="whole run"):
-        bench.main(["--only", "gpu", "--write", "page.md"])
 
 
 def test_a_part_that_fails_says_so_and_spoils_no_other(monkeypatch, capsys):
@@ -143,15 +112,6 @@ def test_the_page_is_written_from_the_parts_that_ran(monkeypatch, tmp_path, caps
     assert "| m     |   2.5 |" in capsys.readouterr().out
 
 
-def test_prompts_have_distinct_tokens_and_words_in_order():
-    asked = prompt(200, 10)
-    assert len(set(asked.ids)) == 200
-    starts = [span[0] for span in asked.spans]
-    assert starts == sorted(set(starts))
-    assert starts[0] == 66
-    assert starts[-1] == 192
-
-
 def test_plain_scores_are_the_log_odds_of_the_target(model):
     import torch
 
@@ -170,17 +130,6 @@ def test_a_scoring_row_is_measured_and_right(model):
     assert row["plain s"] == min(value for value in settings.values() if isinstance(value, float))
     assert set(settings) == {f"{which} logits, {b} rows" for which in ("all", "last") for b in (8, 16)} | {"best"}
     assert row["plain / ours"] == pytest.approx(row["plain s"] * row["coalitions a CPU-s"] / 32)
-
-
-def test_a_model_that_is_not_at_hand_is_named():
-    from interplay.errors import InterplayError
-
-    def missing():
-        raise InterplayError("give a local folder")
-
-    notes: list[str] = []
-    assert list(scoring_rows.made([Subject("Big", missing)], notes)) == []
-    assert notes == ["Not measured: Big: give a local folder"]
 
 
 def test_gpu_rows_need_a_gpu(monkeypatch):
@@ -251,6 +200,7 @@ def test_the_peak_counts_what_a_call_takes_and_frees():
     assert memory.peak_beyond(lambda: None) < 0.1 * taken
 
 
+@pytest.mark.soak
 @needs_proc
 def test_memory_is_measured_in_a_child(monkeypatch):
     found = memory.ask_child("260 K, random", 4, 24)
@@ -263,13 +213,6 @@ def test_memory_is_measured_in_a_child(monkeypatch):
     assert section.notes == ["Not measured: Llama, random: no weights"]
 
 
-def test_captum_is_named_where_it_is_missing(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    (section,) = peers.captum_rows(quick=True)
-    assert section.rows == []
-    assert "captum is not installed" in section.notes[0]
-
-
 def test_captum_scores_the_same_coalitions_as_we_do(model):
     pytest.importorskip("captum")
     found = peers.compare("tiny", model, 24, 4, 2)
@@ -277,6 +220,7 @@ def test_captum_scores_the_same_coalitions_as_we_do(model):
     assert found["max difference, nats"] < 5e-5
 
 
+@pytest.mark.soak
 def test_shares_of_a_whole_run(tmp_path, tiny_folder, monkeypatch):
     """What the child does, here: a job of a few seconds, whose shares add up and count the solver once."""
     from interplay.runs import measure
@@ -296,8 +240,3 @@ def test_a_demo_that_cannot_run_is_not_measured(tmp_path):
     section = demo_shares.share_section(found)
     assert section.rows == []
     assert "none.yaml" in section.notes[0]
-
-
-def test_a_renamed_phase_is_noticed():
-    with pytest.raises(ValueError, match="no phase"):
-        demo_shares.shares({"training": 5.0}, 0.0, 6.0)

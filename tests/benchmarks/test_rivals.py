@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import recovery, rivals
-from benchmarks.recovery import Game, exact_rows, measure, planted, terms_of
+from benchmarks.recovery import exact_rows, measure, planted
 from benchmarks.solving import games
 from interplay.effects import extract, moebius, reconstruct
 
@@ -29,11 +29,6 @@ def test_highs_is_the_same_programme(scores, kind, share):
         assert theirs.objective < rivals.highs(v).objective - 1e-3
 
 
-def test_formulations_of_highs_agree(scores):
-    for v in scores:
-        assert rivals.highs_stated(v) == pytest.approx(rivals.highs(v).objective, abs=1e-7)
-
-
 def test_dense_matrices_are_the_transforms(scores):
     v = scores[0] - scores[0][0]
     and_matrix, or_matrix = (m.double().numpy() for m in rivals.dense_matrices(16))
@@ -53,13 +48,6 @@ def test_fast_sgd_takes_the_steps_of_dense_sgd(n, tolerance):
     assert moved > 0.05
     for one, other in zip(dense, fast, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4 * moved)
-
-
-def test_a_run_cut_short_keeps_the_schedule():
-    v = games(4, 2)[1]
-    whole, part = (rivals.sgd_fast(v, 1e-3, steps=20, run=run) for run in (None, 20))
-    np.testing.assert_array_equal(whole.and_effects, part.and_effects)
-    assert rivals.rates(1e-3, 5)[[0, 4]] == pytest.approx([1e-3, 1e-4])
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.05])
@@ -97,17 +85,6 @@ def test_measure_of_the_planted_effects_themselves_is_perfect():
     )
     assert (row["recall"], row["recall_and"], row["precision"], row["named"]) == (1.0, 1.0, 1.0, 8)
     assert row["l1_of_planted"] == pytest.approx(1.0)
-
-
-def test_measure_of_nothing_is_zero():
-    game = Game(2, np.array([3], dtype=np.uint64), np.array([False]), np.array([1.0]))
-    row = measure(game, {})
-    assert (row["recall"], row["precision"], row["named"]) == (0.0, 0.0, 0)
-
-
-def test_terms_of_names_and_and_or_apart():
-    assert terms_of(np.array([0.0, 2.0]), np.array([0.0, 0.0])) == {(1, False): 2.0}
-    assert terms_of(np.array([0.0, 0.0]), np.array([0.0, -1.0])) == {(1, True): -1.0}
 
 
 def test_exact_rows_tell_solvers_apart():

@@ -118,6 +118,7 @@ def test_long_strings_are_cut():
     assert inert("&" * 301) == "&#38;" * 300 + "…"
 
 
+@pytest.mark.matrix(3)
 @pytest.mark.parametrize("odd", ODD)
 def test_a_hostile_run_has_the_section_of_a_plain_one(odd, tmp_path):
     plain = section(RunReader(synthetic_run(tmp_path / "plain")))

@@ -147,6 +147,7 @@ def test_same_call_gives_the_same_bytes_and_another_seed_other_coalitions(explai
     assert fitted[0][0].tolist() != fitted[2][0].tolist()
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_rows_fit_the_terminal(explain, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))

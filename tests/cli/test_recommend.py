@@ -59,6 +59,7 @@ def lose(path: Path, how: str) -> None:
         (path / "adapter_model.safetensors").write_bytes((path / "adapter_model.safetensors").read_bytes()[:-8])
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.parametrize("how", ["folder", "weights", "torn"])
 @pytest.mark.parametrize("gone", [(2,), (2, 4), (1, 2)])
 def test_a_lost_checkpoint_is_never_named(how, gone, run, call):

@@ -22,7 +22,7 @@ TEXTS = st.lists(st.sampled_from([f"text {i}" for i in range(40)]), min_size=3, 
 
 
 @given(TEXTS, st.integers(0, 5))
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(derandomize=True)
 def test_every_row_is_on_one_side_and_no_text_on_two(texts, seed):
     rows = rows_of(texts)
     parts = split_rows(rows, seed)

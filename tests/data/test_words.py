@@ -27,7 +27,7 @@ def texts(words):
 
 
 @given(st.one_of(MESSY, st.text(max_size=80)))
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(derandomize=True)
 def test_offsets_trace_back_and_never_overlap(text):
     end = 0
     for word in candidate_words(text, language="en"):
@@ -39,7 +39,7 @@ def test_offsets_trace_back_and_never_overlap(text):
 
 
 @given(MESSY, st.integers(2, 16), st.integers(0, 3))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(derandomize=True)
 def test_chosen_words_are_candidates_in_order_and_nested(text, n, seed):
     candidates = candidate_words(text)
     if len(candidates) < 2:

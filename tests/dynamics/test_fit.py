@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from interplay.dynamics.fit import matching, reconstruct, sorted_strength
@@ -25,7 +25,6 @@ def by_hand(effects, v_empty, mask):
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 4))
-@settings(max_examples=25, deadline=None)
 def test_only_the_chosen_interactions_speak(seed, n):
     rng = np.random.default_rng(seed)
     effects, mask = rng.normal(size=(2, 1 << n)), rng.random((2, 1 << n)) < 0.5
@@ -33,7 +32,6 @@ def test_only_the_chosen_interactions_speak(seed, n):
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
 def test_all_of_them_match_exactly_and_none_explains_nothing_but_the_offset(seed):
     rng = np.random.default_rng(seed)
     effects = rng.normal(size=(3, 2, 16))

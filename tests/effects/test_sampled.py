@@ -68,6 +68,7 @@ def test_refusals_of_sample_coalitions(arguments, message):
 # --- planted games ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.parametrize(
     ("noise", "tolerance", "games"), [(0.0, None, 1), (0.02, None, 1), (0.0, 0.0, 6), (0.02, 0.02, 6)]
 )

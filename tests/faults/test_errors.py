@@ -38,12 +38,15 @@ EXTRACTION = [
 ]
 
 
-@pytest.mark.parametrize("part", ["training", "extraction"])
+FEW = [*TRAINING[1:13:4], *EXTRACTION[1:12:4]]
+
+
+@pytest.mark.matrix("few")
+@pytest.mark.parametrize("part", ["few", "training", "extraction"])
 def test_disk_errors_are_one_line_and_cost_nothing_that_was_whole(run, undisturbed, trained, part):
-    faults = TRAINING
+    faults = {"few": FEW, "training": TRAINING, "extraction": EXTRACTION}[part]
     if part == "extraction":
         run.start_from(trained)
-        faults = EXTRACTION
     wrong, units = [], {}
     for call, path, how in faults:
         ended = run(call=call, path=path, how=how, at=1)

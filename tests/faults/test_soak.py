@@ -13,6 +13,8 @@ from soak.job import Broken, Job, phase, units_of
 from soak.kills import CLOCK, EVENT, Kill, rows
 from studies.stopping.report import put
 
+pytestmark = pytest.mark.soak
+
 
 @pytest.fixture
 def judge(undisturbed, tmp_path):

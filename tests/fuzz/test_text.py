@@ -19,7 +19,7 @@ from soak.strategies import SCALARS, VALUES, YAML_SCALARS, as_yaml, records, yam
 from soak.targets import SMALL, read_data, target
 from soak.watch import fate
 
-FEW = settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+FEW = settings(derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 COLUMNS = tuple(sorted({key for rows in ROWS.values() for row in rows for key in row}))
 
 
@@ -109,6 +109,7 @@ ODD_COLUMNS = {
 }
 
 
+@pytest.mark.matrix(12)
 @pytest.mark.parametrize("kind", ODD_COLUMNS)
 @pytest.mark.parametrize("column", ["text", "label", "id", "words"])
 def test_parquet_columns_of_any_type_are_skipped_or_refused(tmp_path, kind, column):

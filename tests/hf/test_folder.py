@@ -1,8 +1,6 @@
 """The run folder of a watched training: a report and a recommendation for free."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,6 @@ from interplay.hf.record import read_kept
 from interplay.runs.folder import RunFolder
 from interplay.runs.payload import build_payload
 from interplay.runs.units import load_unit
-
-SRC = Path(__file__).resolve().parents[2] / "src"
 
 
 @pytest.fixture
@@ -23,17 +19,7 @@ def watched(sft, quick, outcome):
     return trainer, Path(trainer.args.output_dir) / "interplay"
 
 
-def interplay(*arguments, cwd):
-    import os
-
-    environment = os.environ | {"PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "interplay", *map(str, arguments)],
-        env=environment, cwd=cwd, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-def test_folder(watched, losses, tmp_path):
+def test_folder(watched, losses, tmp_path, call):
     trainer, folder = watched
     payload = build_payload(RunFolder(folder))
     assert payload["steps"] == [0, 2, 4, 6]
@@ -57,12 +43,12 @@ def test_folder(watched, losses, tmp_path):
     assert set(weights) == {"2", "4", "6"}
     assert len(set(weights.values())) == 3
 
-    done = interplay("report", folder, "--out", tmp_path / "again.html", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = call("report", folder, "--out", tmp_path / "again.html")
+    assert done.code == 0, done.err
     assert (tmp_path / "again.html").read_bytes() == (folder / "report.html").read_bytes()
-    done = interplay("recommend", folder, "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["step"] == payload["verdict"]["step"]
+    done = call("recommend", folder, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["step"] == payload["verdict"]["step"]
 
 
 def test_units_answer_for_the_weights_they_were_made_with(watched):

@@ -27,6 +27,7 @@ def holds(trainer, step: int) -> bool:
     return all(torch.equal(t, now[name.replace(".weight", ".default.weight")]) for name, t in kept.items())
 
 
+@pytest.mark.matrix("steps")
 @pytest.mark.parametrize("strategy", ["steps", "best"])
 def test_the_best_model_is_loaded_at_the_end(sft, quick, scripted, losses, saved_steps, strategy):
     scripted(VALLEY)
@@ -100,6 +101,7 @@ def test_another_metric_is_left_alone(sft, quick, scripted):
     assert trainer.state.best_metric == min(m["eval_loss"] for m in seen)
 
 
+@pytest.mark.matrix("best", "epoch")
 @pytest.mark.parametrize(
     ("arguments", "left"),
     [

@@ -24,6 +24,7 @@ class Recorder(TrainerCallback):
         logs["spoilt"] = "a tracker may write into its own"
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize("evaluate", [False, True])
 def test_a_tracker_behind_and_one_before(sft, quick, losses, evaluate):
     before, behind = Recorder(), Recorder()

@@ -42,6 +42,7 @@ def cells(data: bytes) -> list[list[str]]:
 # ---- CSV and parquet -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix(12)
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
 def test_a_cell_is_no_formula_and_gives_its_text_back(payload):
     text = payload.text.encode("utf-8", "replace").decode()  # half of a surrogate pair is no UTF-8
@@ -63,6 +64,7 @@ def test_any_text_stays_in_its_cell(texts):
     assert not [row for row in written for cell in row if FORMULA.match(cell)]
 
 
+@pytest.mark.matrix(6)
 @pytest.mark.parametrize("payload", SHORT, ids=ids)
 def test_a_column_may_have_any_name(payload):
     written = cells(csv_bytes(pd.DataFrame([[1.0, 2.0]], columns=[payload.text, "x"])))
@@ -100,7 +102,9 @@ def test_an_export_has_no_file_named_by_data(exported, hostile, tmp_path):
     assert sorted(path.relative_to(exported) for path in exported.rglob("*")) == names
 
 
-def test_figures_of_a_hostile_run(hostile, tmp_path):
+@pytest.mark.matrix("some")
+@pytest.mark.parametrize("texts", [TEXTS[::6], TEXTS], ids=["some", "all"])
+def test_figures_of_a_hostile_run(texts, hostile, tmp_path):
     """Names of baseline LLMs and views stand in legends: text in the file, and the files are named by us."""
     pytest.importorskip("matplotlib")
     from xml.etree import ElementTree
@@ -117,8 +121,8 @@ def test_figures_of_a_hostile_run(hostile, tmp_path):
         return replace(run, units=run.units.iloc[:0], more=more)
 
     every = pd.read_parquet(hostile / "baselines.parquet")
-    for i in range(0, len(TEXTS), 21):
-        some = every[every["baseline"].isin(TEXTS[i : i + 21])]
+    for i in range(0, len(texts), 21):
+        some = every[every["baseline"].isin(texts[i : i + 21])]
         made = dict(catalogue.figures_of(tables(hostile, some)))
         with styled():
             for name in ("gamma-baselines",) if i else ("gamma-baselines", "views"):
@@ -176,10 +180,12 @@ def card_of(folder: Path, text: str) -> str:
     return section(RunReader(folder))
 
 
-def test_the_card_keeps_its_shape(few, tmp_path):
+@pytest.mark.matrix("some")
+@pytest.mark.parametrize("payloads", [SHORT[::12], SHORT[::2]], ids=["some", "many"])
+def test_the_card_keeps_its_shape(payloads, few, tmp_path):
     shutil.copytree(few, tmp_path / "run")
     plain = rendered(card_of(tmp_path / "run", "plain"))
-    for payload in SHORT[::2]:  # `inert` has had every text there is in tests/cli/test_card.py; here are its places
+    for payload in payloads:  # `inert` has had every text there is in tests/cli/test_card.py; here are its places
         card = card_of(tmp_path / "run", payload.text)
         assert not controls(card.replace("\u2060", "")), payload.name
         assert card.count("<!--") == 2, payload.name
@@ -197,6 +203,7 @@ def test_the_card_of_a_hostile_run(hostile):
     assert not set(rendered(card).tags) & {"script", "img", "a", "svg", "iframe", "form", "base", "meta", "style", "h1"}
 
 
+@pytest.mark.matrix(12)
 @pytest.mark.parametrize("payload", SETTABLE, ids=ids)
 def test_the_readme_of_an_export_keeps_its_shape(payload):
     def page(text: str) -> Page:
@@ -246,10 +253,12 @@ def _empty_safetensors(path: Path) -> None:
     save_file({"w": np.zeros(1, np.float32)}, path)
 
 
-def test_compare_as_json_and_its_names(few, call, tmp_path, monkeypatch):
+@pytest.mark.matrix("some")
+@pytest.mark.parametrize("every", [13, 3], ids=["some", "more"])
+def test_compare_as_json_and_its_names(every, few, call, tmp_path, monkeypatch):
     """Runs go by the names of their folders, groups by what the user wrote."""
     names = [payload.text for payload in FILE_NAMES if "=" not in payload.text and "," not in payload.text]
-    names = [name for name in names if name == name.strip()][:40:3]
+    names = [name for name in names if name == name.strip()][:40:every]
     for name in names:
         shutil.copytree(few, tmp_path / "runs" / name)
     monkeypatch.chdir(tmp_path / "runs")
@@ -269,6 +278,7 @@ def test_compare_as_json_and_its_names(few, call, tmp_path, monkeypatch):
 # ---- names on disk ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix(6)
 @pytest.mark.parametrize("payload", SETTABLE, ids=ids)
 def test_the_default_folder_of_a_run_is_one_plain_name(payload):
     from interplay.runs.loading import default_folder, load_settings

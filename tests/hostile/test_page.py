@@ -144,6 +144,7 @@ FITTING = [payload for payload in PAYLOADS if len(payload.text) < 1000]
 CHUNKS = [FITTING[i : i + 11] for i in range(0, len(FITTING), 11)]
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.browser
 @pytest.mark.parametrize("chunk", CHUNKS, ids=[chunk[0].name for chunk in CHUNKS])
 def test_every_payload_in_every_string_of_the_report(chunk, plain, tab, tmp_path):
@@ -156,6 +157,7 @@ def test_every_payload_in_every_string_of_the_report(chunk, plain, tab, tmp_path
         assert tab.look(file, exercise=False) == shape(2), payload.name
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.browser
 @pytest.mark.parametrize("chunk", CHUNKS, ids=[chunk[0].name for chunk in CHUNKS])
 def test_report_in_use(chunk, plain, tab, tmp_path):
@@ -167,6 +169,7 @@ def test_report_in_use(chunk, plain, tab, tmp_path):
     assert seen == shape(2)
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.browser
 @pytest.mark.parametrize("chunk", CHUNKS, ids=[chunk[0].name for chunk in CHUNKS])
 def test_comparison_in_use(chunk, compared, tab, tmp_path):
@@ -194,6 +197,7 @@ def test_report_of_a_run_folder_whose_every_string_is_hostile(hostile, tab, call
     assert "{{7*7}}" in shown
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.browser
 @pytest.mark.parametrize("payload", [p for p in PAYLOADS if len(p.text) >= 1000], ids=ids)
 def test_a_megabyte_is_cut(payload, plain, tab, tmp_path):

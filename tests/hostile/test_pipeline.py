@@ -10,9 +10,10 @@ from hostile import SHORT, controls
 from test_page import LOOK, ODD_ELEMENTS, Watched
 from tiny_job import contents, labelled, run_here, settings, write_rows
 
-# Every third payload: each is a prompt to be scored, and the kinds stand in groups.
-ROWS = SHORT[::3]
+# Every eighth payload: each is a prompt to be scored, and the kinds stand in groups.
+ROWS = SHORT[::8]
 ODD_NAME = "<img src=x onerror=window.__hit=1> \u202e\x1b[31m =1+1 '\"`$(id)"
+TOKEN = "hf_" + "aBcDeFgHiJ" * 3
 NAME = "</script><script>window.__hit=1</script>{{7*7}} \x1b]0;owned\x07\u2028\u202e =1+1"
 
 
@@ -38,7 +39,10 @@ def made(tmp_path_factory, tiny_folder):
         inside, model, training={"steps": 1}, checkpoints={"steps": [0, 1]}, probes={"count": len(ROWS), "n": 2},
         controls={"precision": None, "draws": 1},
     ) | {"name": NAME}  # fmt: skip
-    result = run(load_settings(wanted), inside / "run", Progress(quiet=True))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY"):
+            patch.setenv(name, TOKEN)
+        result = run(load_settings(wanted), inside / "run", Progress(quiet=True))
     return SimpleNamespace(root=root, inside=inside, folder=inside / "run", rows=probes, wanted=wanted, result=result)
 
 
@@ -82,6 +86,10 @@ def test_its_files_hold_no_terminal_escape_that_a_reader_of_text_would_run(made)
     for name, data in contents(made.folder, leave_out=()).items():
         if name.endswith((".yaml", ".html", ".md")) or (name.endswith(".json") and "checkpoints/" not in name):
             assert not re.search("[\x00-\x08\x0b-\x1f\x7f]", data.decode("utf-8")), name
+
+
+def test_no_byte_of_it_holds_a_token_of_the_environment(made):
+    assert [name for name, data in contents(made.folder, leave_out=()).items() if TOKEN.encode() in data] == []
 
 
 def test_what_it_says_at_its_end(made, capsys):

@@ -46,12 +46,14 @@ def result(text: str) -> SimpleNamespace:
     )
 
 
+@pytest.mark.matrix(12)
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
 def test_the_end_of_a_run(payload, capsys):
     show.show_run(result(payload.text))
     assert not controls(capsys.readouterr().out)
 
 
+@pytest.mark.matrix(6)
 @pytest.mark.parametrize("payload", SHORT, ids=ids)
 def test_the_end_of_a_run_on_a_terminal(payload, capsys, terminal):
     show.show_run(result(payload.text))
@@ -65,6 +67,7 @@ def test_the_end_of_a_run_on_a_terminal(payload, capsys, terminal):
 ROWS = [Row("and", 0b11, (0.5,)), Row("or", 0b10, (-0.25,))]
 
 
+@pytest.mark.matrix(6)
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
 def test_pictures_of_words(payload):
     words = [payload.text[:2000], "plain", payload.text[:2000]]
@@ -91,6 +94,7 @@ def test_pictures_on_a_terminal(monkeypatch):
 # ---- talk while it works ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix(6)
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
 def test_progress(payload, capsys):
     progress = Progress(every=0.0)
@@ -113,6 +117,7 @@ def test_progress_on_a_terminal(capsys, terminal):
     assert not re.search("\x1b[\\]P_^X]|\x07|[\x80-\x9f]", said)
 
 
+@pytest.mark.matrix(6)
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
 def test_warnings_of_the_callback(payload):
     """A warning is printed as it is; what it quotes may be a row, or an error's text with a path."""
@@ -154,13 +159,15 @@ VERBS = (
 )
 
 
+@pytest.mark.matrix("some")
+@pytest.mark.parametrize("payloads", [SHORT[::9], SHORT], ids=["some", "all"])
 @pytest.mark.parametrize("verb", VERBS, ids=[" ".join(verb) for verb in VERBS])
-def test_a_refusal_is_one_plain_line(verb, call, tmp_path, monkeypatch):
+def test_a_refusal_is_one_plain_line(verb, payloads, call, tmp_path, monkeypatch):
     """Whatever a name is made of, and wherever it stands: exit code 2, one line, nothing written."""
     monkeypatch.chdir(tmp_path)
     odd = []
     reads_models = verb[0] == "track" or "--probes" in verb  # some fifty milliseconds each
-    for payload in SHORT[::3] if reads_models else SHORT:
+    for payload in payloads[::3] if reads_models else payloads:
         done = call(*(part.format(payload.text) if "{}" in part else part for part in verb))
         fine = done.code == 2 and done.out == "" and done.err.startswith("interplay: ") and done.err.count("\n") == 1
         if payload.text in ("--help",) and done.code == 0:
@@ -171,12 +178,14 @@ def test_a_refusal_is_one_plain_line(verb, call, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir() if path.name != "out"] == []
 
 
-def test_recommend_and_its_reasons(call, tmp_path):
+@pytest.mark.matrix("some")
+@pytest.mark.parametrize("texts", [TEXTS[::9], TEXTS], ids=["some", "all"])
+def test_recommend_and_its_reasons(texts, call, tmp_path):
     folder = hostile_run(tmp_path / "run", tuple("abcdef"))
     verdict = json.loads((folder / "recommendation.json").read_text(encoding="utf-8"))
     for step in (1, 2, 4):
         _adapter(folder / "checkpoints" / f"checkpoint-{step}")
-    for i, text in enumerate(TEXTS):
+    for i, text in enumerate(texts):
         for basis in ("rule", text) if i % 5 == 0 else ("rule",):
             (folder / "recommendation.json").write_text(
                 json.dumps(verdict | {"sentence": text, "basis": basis, "rule": text}), encoding="utf-8"
@@ -196,11 +205,13 @@ def _adapter(folder: Path) -> None:
     save_file({"w": np.zeros(1, np.float32)}, folder / "adapter_model.safetensors")
 
 
-def test_the_bases_that_adapters_name(call, tmp_path, monkeypatch, tiny_folder):
+@pytest.mark.matrix("some")
+@pytest.mark.parametrize("payloads", [PAYLOADS[::9], PAYLOADS], ids=["some", "all"])
+def test_the_bases_that_adapters_name(payloads, call, tmp_path, monkeypatch, tiny_folder):
     """A downloaded adapter says what it stands on; the name goes into what is refused, and is never fetched."""
     monkeypatch.chdir(tmp_path)
     odd = []
-    for payload in PAYLOADS:
+    for payload in payloads:
         shutil.rmtree(tmp_path / "adapter", ignore_errors=True)
         _adapter(tmp_path / "adapter")
         config = {"peft_type": "LORA", "base_model_name_or_path": payload.text}

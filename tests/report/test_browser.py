@@ -46,6 +46,7 @@ def overflow(page):
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
+@pytest.mark.matrix("375-hostile", "1280-demo", "375-bare", "1280-controlled")
 @pytest.mark.parametrize("name", ["demo", "controlled", "hostile", "bare", "undecided"])
 @pytest.mark.parametrize("width", [375, 1280])
 def test_fits_and_runs_nothing_of_the_data(visit, name, width):

@@ -1,4 +1,4 @@
-"""The tiny runs of `tiny_job` that the tests of this folder share: one made by the command, and a fork server."""
+"""The tiny runs of `tiny_job` that the tests of this folder share: one made by the command."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tiny_job import ForkServer, command, contents, settings, write_settings
+from tiny_job import command, contents, settings, write_settings
 
 
 @pytest.fixture(scope="session")
@@ -30,14 +30,6 @@ def a_copy(finished, tmp_path):
     import shutil
 
     return Path(shutil.copytree(finished.folder, tmp_path / "run"))
-
-
-@pytest.fixture(scope="session")
-def fork_server():
-    # Another hash seed than the command's: the order of a set must not reach a file.
-    server = ForkServer(PYTHONHASHSEED="2")
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_job import command, contents, environment, run_here
+from tiny_job import contents, environment, run_here
 
 from interplay.errors import InterplayError
 from interplay.runs import jobs as jobs_module
@@ -93,6 +93,7 @@ def test_same_bytes_and_no_actor_is_left(finished, address, tmp_path, parted, mo
         time.sleep(0.1)
 
 
+@pytest.mark.soak
 def test_paths_from_here_lead_to_the_same_place_in_an_actor(finished, address, tmp_path, parted, monkeypatch):
     """Model, data and run folder by relative names, as a user types them; an actor works elsewhere."""
     monkeypatch.chdir(tmp_path)
@@ -125,6 +126,7 @@ def test_a_killed_actor_is_started_again_and_its_jobs_are_done(finished, address
     assert contents(tmp_path / "run") == finished.files
 
 
+@pytest.mark.soak
 def test_a_killed_driver_goes_on_with_what_was_written(finished, address, tmp_path):
     out = tmp_path / "run"
     arguments = [sys.executable, str(SHARER), str(finished.config), str(out), "--ray", address]
@@ -138,6 +140,7 @@ def test_a_killed_driver_goes_on_with_what_was_written(finished, address, tmp_pa
     assert contents(out) == finished.files
 
 
+@pytest.mark.soak
 def test_what_an_actor_cannot_compute_is_told_in_one_line(finished, address, tmp_path, parted, monkeypatch):
     """The actor's own error, not a traceback from another machine."""
     honest = jobs_module.jobs_of
@@ -154,13 +157,13 @@ def test_what_an_actor_cannot_compute_is_told_in_one_line(finished, address, tmp
         run_on(address, finished, tmp_path / "run")
 
 
-def test_no_cluster_is_told_in_one_line(finished, tmp_path):
-    process = command(
-        "run", finished.config, "--out", "run", "--ray", "127.0.0.1:1", "-q", cwd=tmp_path, RAY_AUTH_MODE="disabled"
-    )
-    assert process.returncode == 2
-    assert process.stderr.count("\n") == 1
-    assert process.stderr.startswith("interplay: no Ray cluster at '127.0.0.1:1': start one (ray start --head)")
+def test_no_cluster_is_told_in_one_line(finished, call, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.chdir(tmp_path)
+    done = call("run", finished.config, "--out", "run", "--ray", "127.0.0.1:1", "-q")
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("interplay: no Ray cluster at '127.0.0.1:1': start one (ray start --head)")
     assert not (tmp_path / "run" / "checkpoints").exists()  # told before the training
 
 
@@ -178,6 +181,7 @@ def test_without_ray_no_training_begins(finished, tmp_path, monkeypatch, where):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.soak
 def test_nodes_that_are_not_alike_all_get_their_actor(finished, parted):
     """Of 1 and 3 cores, half of all of them each is more than the first has: its actor would wait for ever."""
     from ray.cluster_utils import Cluster as Local
@@ -196,6 +200,7 @@ def test_nodes_that_are_not_alike_all_get_their_actor(finished, parted):
         local.shutdown()
 
 
+@pytest.mark.soak
 def test_a_cluster_with_no_room_is_waited_for_and_named(finished, address, tmp_path, parted, monkeypatch):
     out = trained(finished, tmp_path / "run")
     monkeypatch.setattr(cluster_module, "ROOM", 0.5)
@@ -216,6 +221,7 @@ def test_a_cluster_with_no_room_is_waited_for_and_named(finished, address, tmp_p
     assert contents(out) == finished.files
 
 
+@pytest.mark.soak
 def test_a_run_goes_on_without_an_actor_that_cannot_be_made(finished, address, tmp_path, parted, monkeypatch):
     mark = str(tmp_path / "first")
 
@@ -237,6 +243,7 @@ def test_a_run_goes_on_without_an_actor_that_cannot_be_made(finished, address, t
     assert "\n" not in line
 
 
+@pytest.mark.soak
 def test_a_node_that_vanishes_costs_nothing(finished, tmp_path, parted, monkeypatch):
     """There is no room on the other for the actor that was on it, whose jobs Ray gives up before it knows of the death."""
     from ray.cluster_utils import Cluster as Local

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -228,7 +228,6 @@ def test_interval_of_noise_rarely_excludes_zero():
     assert wrong <= 27  # 9 %: five standard errors over 5 % would be 34
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(6, 20), st.integers(1, 5), st.floats(-1e3, 1e3), st.integers(0, 99))
 def test_interval_moves_with_what_is_added(prompts, steps, shift, seed):
     d = np.random.default_rng(seed).normal(size=(prompts, steps))

@@ -1,7 +1,6 @@
 """Going on: killed at any point, damaged in any way, or complete, the same command ends in the same bytes."""
 
 import json
-import random
 import shutil
 from pathlib import Path
 
@@ -59,21 +58,6 @@ def test_times_stay_those_of_the_work(finished, a_copy):
     (a_copy / "times.json").write_text(json.dumps(times))
     run_here(finished.wanted, a_copy)
     assert json.loads((a_copy / "times.json").read_text())["fine-tuning"] == 3600.0
-
-
-@pytest.mark.parametrize("chain", [0, 1, 2])
-def test_killed_at_any_file_it_writes_it_ends_in_the_same_bytes(finished, fork_server, tmp_path, chain):
-    """SIGKILL at seeded file operations, several times over one run; a whole run has some 270, the first 60 in training."""
-    rng = random.Random(chain)
-    out = tmp_path / "run"
-    for kill_at in (rng.randrange(5, 60), rng.randrange(20, 60), rng.randrange(40, 90)):
-        died_of, _ = fork_server.make(finished.wanted, out, kill_at)
-        assert died_of == 9
-        assert not (out / "manifest.json").exists()
-    died_of, events = fork_server.make(finished.wanted, out)
-    assert died_of == 0
-    assert events > 0
-    assert contents(out) == finished.files
 
 
 def test_damaged_files_are_computed_again_and_no_other(finished, a_copy):

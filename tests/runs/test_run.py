@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from tiny_job import contents
 
 from interplay.dynamics import Trajectory
 from interplay.effects.moebius import reconstruct
@@ -205,11 +204,3 @@ def test_payload_hands_on_the_verdict_with_its_basis(finished):
     assert payload["verdict"]["basis"] in ("accuracy", "eval-loss", "last", "only")
     assert [probe["n"] for probe in payload["probes"]] == [3, 3, 3]
     assert b"<html" in finished.files["report.html"][:200]
-
-
-def test_another_process_gives_the_same_bytes(finished, fork_server, tmp_path):
-    """Another process, another hash seed, another folder."""
-    assert fork_server.make(finished.wanted, tmp_path / "again")[0] == 0
-    again = contents(tmp_path / "again")
-    assert again.keys() == finished.files.keys()
-    assert [name for name in again if again[name] != finished.files[name]] == []

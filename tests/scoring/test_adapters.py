@@ -74,6 +74,7 @@ def refused(folder: Path, base, match: str) -> None:
     assert state(base) == before
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 @pytest.mark.parametrize("method", ["dora", "ia3"])
 def test_the_trie_agrees_with_plain_passes(tiny_folder, adapter, prepared, tmp_path, architecture, method):
@@ -164,6 +165,7 @@ def test_hashes_tell_what_changes_the_function(tiny_folder, adapter, tmp_path):
     assert len(set(hashes.values())) == len(hashes)
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora", "loftq", "corda", "lora_ga"])
 def test_starts_that_take_their_share_from_the_base(tiny_folder, adapter, tmp_path, start):
     """peft would change the base in place when it puts such an adapter on."""
@@ -173,6 +175,7 @@ def test_starts_that_take_their_share_from_the_base(tiny_folder, adapter, tmp_pa
     )
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.parametrize("start", [True, False, "gaussian", "orthogonal"])
 def test_starts_that_leave_the_base_alone(tiny_folder, adapter, tmp_path, start):
     base = load_model(str(tiny_folder("llama")))

@@ -121,6 +121,7 @@ def test_base_is_itself(base, prepared):
         assert model is base.model
 
 
+@pytest.mark.matrix("llama", "gemma3")
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "qwen3"])
 def test_adapters_come_and_go(tiny_folder, make_adapter, prepared, tmp_path, architecture):
     base = load_model(str(tiny_folder(architecture)))
@@ -185,6 +186,7 @@ def other_base(tiny_folder, folder, **changes):
     return folder
 
 
+@pytest.mark.matrix(3)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -255,6 +257,7 @@ def test_damaged_and_foreign_adapters(base, make_adapter, tmp_path):
     refused(folder, base, "of type 'PREFIX_TUNING': only LoRA adapters")
 
 
+@pytest.mark.matrix(3)
 @pytest.mark.parametrize(
     "options",
     [

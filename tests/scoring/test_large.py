@@ -36,6 +36,7 @@ def loses_nothing(unit, expected) -> None:
     assert unit.dtype == expected.dtype
 
 
+@pytest.mark.matrix(3)
 @pytest.mark.parametrize(
     "way", WAYS, ids=lambda way: "-".join(map(str, [way["device_map"], *way.get("max_memory", ())]))
 )
@@ -54,6 +55,7 @@ def test_scores_and_hash_are_those_of_a_plain_load(tiny_folder, loaded, prepared
     assert offload_folders() == []  # weights are read from the model's own files
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_a_dtype_holds_on_disk(tiny_folder, loaded, prepared, dtype):
     plain = loaded("llama", dtype)
@@ -114,6 +116,7 @@ def test_a_failed_load_leaves_no_folder(tmp_path, offload_folders):
     assert offload_folders() == []
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize("way", [WAYS[0], WAYS[2], WAYS[3]], ids=["auto", "disk", "all on disk"])
 def test_adapters_and_full_checkpoints_on_a_spread_base(tiny_folder, loaded, prepared, make_adapter, tmp_path, way):
     adapter = Checkpoint(1, make_adapter(tmp_path / "a", target_modules=["q_proj", "o_proj", "down_proj"]), "adapter")
@@ -228,6 +231,7 @@ def overflowing_folder(request, tiny_folder, tmp_path):
     return str(tmp_path / "large")
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.parametrize("device_map", [None, "disk"])
 def test_float16_that_overflows_is_an_error_in_one_line(overflowing_folder, prepared, device_map):
     for dtype in ("float32", "bfloat16"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from interplay.data.prompts import Encoded, encode, render
@@ -21,7 +21,6 @@ words_of_texts = st.lists(
 between = st.sampled_from([" ", "  ", ", ", " - ", "\n", "! "])
 
 
-@settings(max_examples=60, deadline=None)
 @given(words_of_texts, between, st.randoms(use_true_random=False))
 def test_every_masked_id_differs_and_nothing_else_does(tiny_tokenizer, words, gap, random):
     text = gap.join(words)

@@ -91,6 +91,7 @@ def plainly(model, ids, spans, targets, **options):
     return np.array([score_rows(model, row[None], targets, **options)[0] for row in masked_ids(ids, spans, MASK)])
 
 
+@pytest.mark.matrix("llama", "gemma2", "gpt2", "mixtral", "qwen3")
 @pytest.mark.parametrize("architecture", sorted(TESTED))
 def test_equals_plain_forward_passes(tiny_model, architecture):
     narrow = architecture in EXPERTS_ONLY_NARROW

@@ -22,6 +22,7 @@ def naive(model, prompt, tokens, stop=()):
     return tuple(ids[len(prompt) :])
 
 
+@pytest.mark.matrix("1-llama", "200-gemma3")
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "qwen3"])
 @pytest.mark.parametrize("batch_tokens", [1, 200])
 def test_answers_are_those_of_an_argmax_loop(loaded, data, architecture, batch_tokens):

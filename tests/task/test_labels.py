@@ -35,6 +35,7 @@ def plain(model, data) -> tuple[float, float]:
     return float(-own.mean()), float(np.mean(hits)) if hits else float("nan")
 
 
+@pytest.mark.matrix("llama", "gemma3")
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "qwen3"])
 def test_eval_loss_is_that_of_single_rows_whatever_the_batches(loaded, data, architecture):
     model = loaded(architecture)

@@ -8,6 +8,7 @@ from interplay.task.generation import greedy
 from interplay.task.labels import loss, score_eval
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_figures_in_16_bits_are_near_those_in_32(loaded, data, tiny_tokenizer, dtype):
     found = {}

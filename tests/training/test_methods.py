@@ -77,6 +77,7 @@ class Cut(Exception):
     pass
 
 
+@pytest.mark.matrix("ia3", "qlora")
 @pytest.mark.parametrize("method", ["dora", "ia3", "qlora"])
 def test_an_interrupted_training_ends_in_the_same_bits(train, tmp_path, method):
     if method == "qlora":
@@ -153,6 +154,7 @@ def test_ia3_where_nobody_knows(plan):
     assert adapter_config(plan(method="ia3", targets="qkv_proj"), base).feedforward_modules == set()
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize("method", ["dora", "ia3"])
 def test_layers_that_are_not_there(train, tmp_path, method):
     with pytest.raises(InterplayError, match=r"training\.targets 'nowhere_proj' cannot be trained") as error:
@@ -193,6 +195,7 @@ def test_what_a_reader_must_know():
     assert [m for m in METHODS if any("Weight decay" in note for note in method_notes(m, 0.1))] == ["dora", "ia3"]
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.parametrize("method", ["lora", "dora", "ia3", "full"])
 def test_others_train_in_float32(tiny_folder, method):
     base = load_for_training(str(tiny_folder("llama")), method, bf16=True)

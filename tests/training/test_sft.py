@@ -33,6 +33,7 @@ def weights(folder, step, method="lora") -> str:
     return hash_tensors(load_file(folder / f"checkpoint-{step}" / WEIGHTS[method]).items())
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "qwen3"])
 def test_lora_leaves_the_scheduled_checkpoints(train, tiny_folder, tmp_path, architecture):
     seen = []
@@ -110,6 +111,7 @@ def cut_now(*args, **kwargs):
     raise Cut
 
 
+@pytest.mark.matrix("lora-3", "full")
 @pytest.mark.parametrize(("method", "accumulation"), [("lora", 1), ("lora", 3), ("full", 1)])
 def test_an_interrupted_training_ends_in_the_same_bits(train, tmp_path, method, accumulation):
     options = {"method": method, "accumulation": accumulation, "steps": 6, "save_at": (2, 4, 6)}
@@ -129,6 +131,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(train, tmp_path, method, 
     assert not [p for p in cut.rglob("*") if p.name in RESUME_FILES]
 
 
+@pytest.mark.matrix("missing", "flipped optimizer", "link", "torn weights")
 @pytest.mark.parametrize(
     "damage",
     [

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from interplay.effects import extract
@@ -147,7 +147,6 @@ def test_shapes_are_refused_in_one_line():
 
 
 @given(st.lists(st.floats(0.01, 50), min_size=3, max_size=7), st.integers(1, 5))
-@settings(deadline=None, max_examples=40)
 def test_whatever_the_curve_the_choice_is_its_lowest(means, patience):
     steps = list(range(0, 10 * len(means), 10))
     loss = np.asarray(means)[:, None] * np.ones((1, 3))
