@@ -34,14 +34,14 @@ SHARES = ("training", "scoring", "solving", "task metrics", "report", "rest")
 def child(settings: str, folder: str) -> dict[str, Any]:
     """In the child: run the settings whole and give wall seconds by share, of all, and the number of threads."""
     start = time.perf_counter()
-    from interplay.runs.loading import load_settings
+    from interplay.config.loading import load_settings
 
     wanted = load_settings(Path(settings))
     import torch
 
-    from interplay.runs import measure
-    from interplay.runs.pipeline import run
-    from interplay.runs.progress import Progress
+    from interplay.pipeline import measure
+    from interplay.pipeline.pipeline import run
+    from interplay.pipeline.progress import Progress
 
     solving = 0.0
     solver = measure.extract

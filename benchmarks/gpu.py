@@ -93,7 +93,7 @@ def gpu_models(device: str, quick: bool) -> list[Subject]:
         return make
 
     def real() -> Any:
-        from interplay.scoring.models import load_weights
+        from interplay.models.loading import load_weights
 
         return load_weights(SMOLLM2, device=device)
 

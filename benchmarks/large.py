@@ -76,7 +76,7 @@ def child_way(name: str, way: Way, n: int, length: int) -> dict[str, float]:
     from transformers import AutoModelForCausalLM  # noqa: F401  (so that its memory is not the model's)
 
     import interplay.scoring.trie  # noqa: F401
-    from interplay.scoring.models import load_weights
+    from interplay.models.loading import load_weights
     from interplay.scoring.scores import score_prepared
 
     torch.set_num_threads(1)

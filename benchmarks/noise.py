@@ -52,11 +52,11 @@ def product_in(dtype) -> Callable[..., Any]:
 
 def prompts(count: int, n: int) -> list[Any]:
     """Probe prompts of the demo, ready to score, n words each."""
+    from interplay.config.loading import load_settings
+    from interplay.models.loading import load_tokenizer
+    from interplay.pipeline.inputs import read_inputs
+    from interplay.pipeline.stages import prepare_one
     from interplay.presets import preset_path
-    from interplay.runs.inputs import read_inputs
-    from interplay.runs.loading import load_settings
-    from interplay.runs.stages import prepare_one
-    from interplay.scoring.models import load_tokenizer
 
     settings = load_settings(preset_path("demo"), [f"probes.n={n}", f"probes.count={count}"])
     tokenizer = load_tokenizer(NAME)
@@ -128,9 +128,9 @@ def noise_rows(quick: bool = False) -> Section:
     """One row an evaluation, means over prompts."""
     import torch
 
+    from interplay.models.loading import load_model
     from interplay.scoring.forward import score_rows
     from interplay.scoring.masking import masked_ids
-    from interplay.scoring.models import load_model
 
     n, count = (7, 2) if quick else (10, 3)
     title = f"Noise: SmolLM2-135M, {count} prompts of {n} words, means"
@@ -164,7 +164,7 @@ def noise_rows(quick: bool = False) -> Section:
 
 def injected(count: int = 4, n: int = 8) -> list[dict[str, float]]:
     """Gaussian noise of a known size put on real scores: from which share of sd(v) on effects are lost."""
-    from interplay.scoring.models import load_model
+    from interplay.models.loading import load_model
 
     evaluate = evaluations(load_model(NAME).model)["float32"]
     references = [evaluate(p) for p in prompts(count, n)]

@@ -81,7 +81,7 @@ def random_model(kind: str, shape: dict[str, Any] = SHAPE, **more: Any) -> Any:
 
 def smollm2() -> Any:
     """SmolLM2-135M-Instruct itself, in float32."""
-    from interplay.scoring.models import load_weights
+    from interplay.models.loading import load_weights
 
     return load_weights(SMOLLM2)
 

@@ -117,7 +117,7 @@ def manifest_rows(quick: bool) -> Section:
 
 def _many_units(folder: Path, size: int) -> None:
     """A folder of `size` units that differ in their numbers; without the fsync that a run gives each."""
-    from interplay.runs.units import Unit, UnitHeader, save_unit, unit_path
+    from interplay.store.units import Unit, UnitHeader, save_unit, unit_path
 
     header = UnitHeader(
         key="0" * 64, condition="step-000000", step=0, sample_id="a", words=("a", "b", "c", "d"), target="joy",
@@ -135,9 +135,9 @@ def _many_units(folder: Path, size: int) -> None:
 
 
 def _measure(folder: Path) -> dict[str, float]:
-    from interplay.runs.files import result_files
-    from interplay.runs.folder import RunFolder
-    from interplay.runs.units import load_unit
+    from interplay.store.files import result_files
+    from interplay.store.folder import RunFolder
+    from interplay.store.units import load_unit
 
     load_unit(next(folder.rglob("*.safetensors")))  # what is imported on the way is not counted
 

@@ -38,7 +38,14 @@ def kind_of(field: Any) -> str:
     text = re.sub(r"\w+\.", "", str(field.annotation).replace("<class '", "").replace("'>", ""))
     values = re.findall(r"Literal\[([^\]]*)\]", text)
     text = re.sub(r"Literal\[[^\]]*\]", "", text)
-    plain = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false", "NoneType": "null", "None": "null"}
+    plain = {
+        "int": "whole number",
+        "float": "number",
+        "str": "text",
+        "bool": "true or false",
+        "NoneType": "null",
+        "None": "null",
+    }
     words = [plain.get(part.strip(), part.strip()) for part in text.split("|")]
     limits = [f"{name} {limit}" for name, attribute in ((">", "gt"), ("≥", "ge"), ("<", "lt"), ("≤", "le"))
               for meta in field.metadata if (limit := getattr(meta, attribute, None)) is not None]  # fmt: skip
@@ -96,10 +103,21 @@ def cli_page() -> str:
             if parameter.param_type_name == "argument":
                 names = f"`{parameter.make_metavar(typer.Context(verb))}`"
             default = parameter.default
-            default = "required" if parameter.required else "" if default is None or callable(default) else f"`{shown(default)}`"
+            default = (
+                "required"
+                if parameter.required
+                else ""
+                if default is None or callable(default)
+                else f"`{shown(default)}`"
+            )
             lines.append(f"| {names} | {default} | {cell(getattr(parameter, 'help', '') or '')} |")
         if verb.epilog:
-            lines += ["", "```sh", *(line.strip() for line in verb.epilog.replace("\b", "").strip().splitlines()[1:]), "```"]
+            lines += [
+                "",
+                "```sh",
+                *(line.strip() for line in verb.epilog.replace("\b", "").strip().splitlines()[1:]),
+                "```",
+            ]
     return "\n".join(lines) + "\n"
 
 

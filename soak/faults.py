@@ -18,7 +18,7 @@ from after import complaint
 from shim import Event
 
 from benchmarks.section import Section
-from interplay.runs.files import WORK
+from interplay.store.files import WORK
 from soak.job import Broken, Job, units_of
 
 ERRORS = ("ENOSPC", "ENOSPC+", "EDQUOT+", "EROFS+", "EIO", "EIO+", "ESTALE+")  # with a plus: from there on

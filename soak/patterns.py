@@ -189,7 +189,7 @@ def run_folder(folder: Path) -> Path:
 
 def unit_file(path: Path) -> Path:
     """One unit as a run keeps it."""
-    from interplay.runs.units import Unit, UnitHeader, save_unit
+    from interplay.store.units import Unit, UnitHeader, save_unit
 
     header = UnitHeader(
         key="k", condition="step-000000", step=0, sample_id="a", words=("bad", "food"), target=" joy", target_ids=(7,),
@@ -202,9 +202,9 @@ def unit_file(path: Path) -> Path:
 
 def callback_file(path: Path) -> Path:
     """`callback.json` of a training that was watched."""
-    from interplay.hf.budget import Plan
-    from interplay.hf.record import Kept, write_kept
-    from interplay.runs.measure import Calibration
+    from interplay.callback.budget import Plan
+    from interplay.callback.record import Kept, write_kept
+    from interplay.pipeline.measure import Calibration
 
     plan = Plan(**{name: 1 for name in Plan.__dataclass_fields__})
     calibration = Calibration(**{name: 0.5 for name in Calibration.__dataclass_fields__})

@@ -84,8 +84,8 @@ def damaged(kind: str, data: bytes, folder: Path) -> Path:
 
 
 def _settings(data: bytes, folder: Path) -> None:
-    from interplay.runs.loading import default_folder, dump_settings, load_settings
-    from interplay.runs.reading import difference, parse_yaml
+    from interplay.config.loading import default_folder, dump_settings, load_settings
+    from interplay.config.yaml import difference, parse_yaml
 
     (folder / "s.yaml").write_bytes(data)
     settings = load_settings(folder / "s.yaml")
@@ -96,7 +96,7 @@ def _settings(data: bytes, folder: Path) -> None:
 
 
 def _assignment(data: bytes, folder: Path) -> None:
-    from interplay.runs.loading import load_settings
+    from interplay.config.loading import load_settings
 
     load_settings(SMALL, [data.decode("utf-8", "surrogateescape")])
 
@@ -202,9 +202,9 @@ def _data_seeds() -> Iterator[bytes]:
 
 def _checkpoints(data: bytes, folder: Path) -> None:
     from interplay.errors import InterplayError
-    from interplay.scoring.checkpoints import base_name_note, checkpoint_hash
-    from interplay.scoring.layouts import find_layout, read_training_log
-    from interplay.scoring.models import LoadedModel
+    from interplay.models.checkpoints import base_name_note, checkpoint_hash
+    from interplay.models.layouts import find_layout, read_training_log
+    from interplay.models.loading import LoadedModel
 
     training = damaged("training", data, folder)
     base = LoadedModel(None, None, "another", "0" * 64)
@@ -222,7 +222,7 @@ def _checkpoints(data: bytes, folder: Path) -> None:
 
 @functools.cache
 def _base() -> Any:
-    from interplay.scoring.models import load_model
+    from interplay.models.loading import load_model
 
     with unwatched():
         return load_model(str(pattern("model")))
@@ -231,8 +231,8 @@ def _base() -> Any:
 def _adapter(data: bytes, folder: Path) -> None:
     import torch
 
-    from interplay.scoring.checkpoints import Checkpoint, model_at
-    from interplay.scoring.models import hash_tensors
+    from interplay.models.checkpoints import Checkpoint, model_at
+    from interplay.models.loading import hash_tensors
 
     base = _base()
     copy = damaged("adapter", data, folder)
@@ -244,20 +244,20 @@ def _adapter(data: bytes, folder: Path) -> None:
 
 
 def _model(data: bytes, folder: Path) -> None:
-    from interplay.scoring.models import load_model
+    from interplay.models.loading import load_model
 
     _base()
     load_model(str(damaged("model", data, folder)))
 
 
 def _tokenizer(data: bytes, folder: Path) -> None:
-    from interplay.scoring.models import load_tokenizer
+    from interplay.models.loading import load_tokenizer
 
     load_tokenizer(str(damaged("model", data, folder)))
 
 
 def _gguf(data: bytes, folder: Path) -> None:
-    from interplay.scoring.gguf import as_model_folder
+    from interplay.models.gguf import as_model_folder
 
     _base()  # what transformers imports late makes folders of its own
     copy = damaged("gguf", data, folder)
@@ -270,7 +270,7 @@ def _gguf(data: bytes, folder: Path) -> None:
 
 
 def _unit(data: bytes, folder: Path) -> None:
-    from interplay.runs.units import load_unit
+    from interplay.store.units import load_unit
 
     unit = load_unit(damaged("unit", data, folder) / "unit")
     if unit is not None:
@@ -281,7 +281,7 @@ def _unit(data: bytes, folder: Path) -> None:
 
 
 def _kept_json(data: bytes, folder: Path) -> None:
-    from interplay.runs.files import keep_json, kept_json, read_json
+    from interplay.store.files import keep_json, kept_json, read_json
 
     path = folder / "calibration.json"
     keep_json(path, "key", {"tolerance": 0.1, "rows": [1, 2]})
@@ -291,7 +291,7 @@ def _kept_json(data: bytes, folder: Path) -> None:
 
 
 def _callback(data: bytes, folder: Path) -> None:
-    from interplay.hf.record import read_kept, write_kept
+    from interplay.callback.record import read_kept, write_kept
 
     copy = damaged("callback", data, folder)
     kept = read_kept(copy)
@@ -304,9 +304,9 @@ def _callback(data: bytes, folder: Path) -> None:
 
 
 def _report(data: bytes, folder: Path) -> None:
+    from interplay.analysis.payload import build_payload
     from interplay.report import write
-    from interplay.runs.folder import RunFolder
-    from interplay.runs.payload import build_payload
+    from interplay.store.folder import RunFolder
 
     write(build_payload(RunFolder(damaged("run", data, folder))), folder / "report.html")
 
@@ -319,9 +319,9 @@ def _recommend(data: bytes, folder: Path) -> None:
 
 
 def _compare(data: bytes, folder: Path) -> None:
+    from interplay.comparison.comparison import compare_runs
+    from interplay.comparison.tables import comparison_payload
     from interplay.report.comparison import write
-    from interplay.runs.comparison import compare_runs
-    from interplay.runs.comparison_tables import comparison_payload
 
     payload = comparison_payload(compare_runs([damaged("run", data, folder), pattern("run")]), "paper")
     json.dumps(payload, allow_nan=False)
@@ -329,15 +329,15 @@ def _compare(data: bytes, folder: Path) -> None:
 
 
 def _card(data: bytes, folder: Path) -> None:
-    from interplay.runs.card import insert, section
-    from interplay.runs.reader import RunReader
+    from interplay.exports.card import insert, section
+    from interplay.store.reader import RunReader
 
     text = section(RunReader(damaged("run", data, folder)))
     assert insert(b"# Mine\n", text).startswith(b"# Mine\n")
 
 
 def _card_text(data: bytes, folder: Path) -> None:
-    from interplay.runs.card import BEGIN, END, insert
+    from interplay.exports.card import BEGIN, END, insert
 
     text = f"{BEGIN}\nnew\n{END}\n"
     once = insert(data, text)
@@ -345,8 +345,8 @@ def _card_text(data: bytes, folder: Path) -> None:
 
 
 def _export(data: bytes, folder: Path) -> None:
-    from interplay.runs.export import export_run
-    from interplay.runs.reader import RunReader
+    from interplay.exports.export import export_run
+    from interplay.store.reader import RunReader
 
     export_run(RunReader(damaged("run", data, folder)), folder / "out", (), ("csv",))
 

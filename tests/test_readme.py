@@ -26,7 +26,7 @@ def test_python_block_runs(tiny_folder, capsys):
 
 
 def test_configuration_is_a_configuration():
-    from interplay.runs.settings import Settings
+    from interplay.config.settings import Settings
 
     (text,) = blocks("yaml")
     settings = Settings.model_validate(yaml.safe_load(text))

@@ -165,8 +165,8 @@ def test_defaults_are_the_same(verb, command):
 
 
 def test_words_per_prompt_have_one_default():
+    from interplay.config.settings import ProbeSettings
     from interplay.data.samples import choose_samples
-    from interplay.runs.settings import ProbeSettings
 
     asked = [verbs.track, verbs.recommend, interplay.make_sample, choose_samples, commands.explain]
     assert {inspect.signature(one).parameters["n"].default for one in asked} == {ProbeSettings().n} == {8}

@@ -73,9 +73,9 @@ def write_settings(path: Path, wanted: dict) -> Path:
 
 def run_here(wanted: dict, out: Path, *overrides: str):
     """The run in this process, without progress."""
-    from interplay.runs.loading import load_settings
-    from interplay.runs.pipeline import run
-    from interplay.runs.progress import Progress
+    from interplay.config.loading import load_settings
+    from interplay.pipeline.pipeline import run
+    from interplay.pipeline.progress import Progress
 
     return run(load_settings(wanted, overrides), out, Progress(quiet=True))
 

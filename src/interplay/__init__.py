@@ -23,7 +23,7 @@ _WHERE = {
     "compare": "interplay.verbs",
     "export": "interplay.verbs",
     "extract": "interplay.effects",
-    "load_model": "interplay.scoring",
+    "load_model": "interplay.models",
     "make_sample": "interplay.data.samples",
     "recommend": "interplay.verbs",
     "run": "interplay.verbs",
@@ -66,8 +66,9 @@ if TYPE_CHECKING:
     from interplay.errors import InterplayError
     from interplay.explanation.explain import explain
     from interplay.explanation.result import Change, Explanation
+    from interplay.models import load_model
     from interplay.runfolder import Run
-    from interplay.scoring import Scores, load_model, score, score_answers
+    from interplay.scoring import Scores, score, score_answers
     from interplay.verbs import card, compare, export, recommend, run, track
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from interplay.analysis.saved import SavedCheckpoints, recommend_saved, saved_checkpoints
+from interplay.analysis.summary import Summary, summarise
 from interplay.errors import InterplayError
-from interplay.runs.reader import RunReader
-from interplay.runs.saved import SavedCheckpoints, recommend_saved, saved_checkpoints
-from interplay.runs.summary import Summary, summarise
-from interplay.verdict import Recommendation
+from interplay.recommendation import Recommendation
+from interplay.store.reader import RunReader
 
 if TYPE_CHECKING:
-    from interplay.runs.export import ExportResult
+    from interplay.exports.export import ExportResult
 
 
 class Run(RunReader):
@@ -94,9 +94,9 @@ class Run(RunReader):
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the page of the run again, into the run folder or to `path`; returns where it is."""
+        from interplay.analysis.payload import build_payload
         from interplay.report import write
-        from interplay.runs.folder import RunFolder
-        from interplay.runs.payload import build_payload
+        from interplay.store.folder import RunFolder
 
         folder = RunFolder(self.path)
         page = self.path / "report.html" if path is None else Path(path)
@@ -119,7 +119,7 @@ class Run(RunReader):
             format: formats of the figures: svg, pdf, png; "none" for no figures. Figures need `interplay[figures]`.
             tables: formats of the tables: csv, parquet; "none" for no tables.
         """
-        from interplay.runs.export import export_run
+        from interplay.exports.export import export_run
 
         return export_run(self, Path(folder), format, tables)
 
@@ -129,7 +129,7 @@ class Run(RunReader):
         append: a card, such as README.md, to put the section into: in the place of an earlier one or at the end. All else in
         it stays.
         """
-        from interplay.runs.card import append_section, section
+        from interplay.exports.card import append_section, section
 
         text = section(self)
         if append is not None:

@@ -13,12 +13,12 @@ from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
 
 if TYPE_CHECKING:
-    from interplay.comparing import RunComparison
+    from interplay.comparison.result import RunComparison
+    from interplay.config.settings import Settings
+    from interplay.exports.export import ExportResult
+    from interplay.pipeline.pipeline import Unfinished
+    from interplay.recommendation import Recommendation
     from interplay.runfolder import Run
-    from interplay.runs.export import ExportResult
-    from interplay.runs.pipeline import Unfinished
-    from interplay.runs.settings import Settings
-    from interplay.verdict import Recommendation
 
 Place = str | os.PathLike[str]
 Chat = Literal["auto", "true", "false"] | bool
@@ -233,7 +233,7 @@ def compare(
 
     Returns a comparison: `str` of it is the command's table, `.report("compare.html")` writes the page.
     """
-    from interplay.comparing import compare_folders
+    from interplay.comparison.result import compare_folders
 
     named = {name: [_folder(one) for one in members] for name, members in (groups or {}).items()}
     return compare_folders([_folder(one) for one in runs], named, axis, reading)
@@ -282,17 +282,17 @@ def _make(
     ray: str | None = None,
 ) -> "Run | Unfinished":
     """Make or finish the run of these settings."""
-    from interplay.runs.loading import default_folder, load_settings
-    from interplay.sharing.shares import parse_share
+    from interplay.config.loading import default_folder, load_settings
+    from interplay.pipeline.shards import parse_share
 
     checked: Settings = load_settings(source, overrides)
     share = None if shard is None else parse_share(shard)
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
+    from interplay.pipeline.pipeline import Unfinished, run_share
+    from interplay.pipeline.pipeline import run as run_pipeline
+    from interplay.pipeline.progress import Progress
     from interplay.runfolder import Run
-    from interplay.runs.pipeline import Unfinished, run_share
-    from interplay.runs.pipeline import run as run_pipeline
-    from interplay.runs.progress import Progress
 
     folder, progress = default_folder(checked) if out is None else Path(out), Progress(quiet=quiet)
     if share is None:
@@ -309,7 +309,7 @@ def _what_to_give(path: Path, base: str | None, prompts: Place | None) -> str:
             f"{str(path)!r} is no run folder (no settings.yaml) and holds no checkpoints: give a folder that a run or a "
             "training was written to"
         )
-    from interplay.scoring.layouts import find_layout
+    from interplay.models.layouts import find_layout
 
     try:
         steps = [c.step for c in find_layout(path).checkpoints if c.path is not None]

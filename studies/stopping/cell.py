@@ -23,15 +23,15 @@ from typing import Any
 
 import numpy as np
 
+from interplay.callback.live import lent
 from interplay.data.prompts import encode, render
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import choose_samples
 from interplay.data.sources import read_rows
 from interplay.data.template import PromptTemplate
 from interplay.data.words import stable_hash
-from interplay.hf.live import lent
-from interplay.runs.inputs import seeded_choice
-from interplay.scoring.models import LoadedModel, load_model
+from interplay.models.loading import LoadedModel, load_model
+from interplay.pipeline.inputs import seeded_choice
 from interplay.scoring.scores import Prepared, prepare, score_together
 from interplay.task.drift import BaseDistributions, retention_windows, score_windows
 from interplay.task.passes import batches, budgets, target_logprobs

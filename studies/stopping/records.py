@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from interplay.effects import default_tolerance, extract
+from interplay.recommendation.measurements import Readings
 from interplay.task.intervals import macro_f1
-from interplay.verdict.readings import Readings
 
 
 @dataclass(frozen=True, eq=False)

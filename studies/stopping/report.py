@@ -119,7 +119,7 @@ def figure_curves(records: Sequence[Record], path: Path) -> None:
     """Small multiples: interaction loss, eval loss and test accuracy over the steps of each cell."""
     from matplotlib import pyplot
 
-    from interplay.figures.style import CYCLE, MUTED, save, styled
+    from interplay.exports.figures.style import CYCLE, MUTED, save, styled
 
     with styled():
         columns = 4
@@ -157,7 +157,7 @@ def figure_regrets(found: pd.DataFrame, path: Path) -> None:
     """Mean regret with its interval, a row a rule, for accuracy, macro-F1 and test loss."""
     from matplotlib import pyplot
 
-    from interplay.figures.style import COLOURS, CYCLE, save, styled
+    from interplay.exports.figures.style import COLOURS, CYCLE, save, styled
 
     with styled():
         shown = found[~found["rule"].str.startswith("oracle")].reset_index(drop=True)

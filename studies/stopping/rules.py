@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from interplay.dynamics.measures import net, quotient, spread, strength
-from interplay.verdict import signals
+from interplay.recommendation import signals
 from studies.stopping.records import Record, effects_of
 
 PATIENCE = 3

@@ -223,7 +223,7 @@ def test_captum_scores_the_same_coalitions_as_we_do(model):
 @pytest.mark.soak
 def test_shares_of_a_whole_run(tmp_path, tiny_folder, monkeypatch):
     """What the child does, here: a job of a few seconds, whose shares add up and count the solver once."""
-    from interplay.runs import measure
+    from interplay.pipeline import measure
 
     monkeypatch.setattr(measure, "extract", measure.extract)  # put back what the child wraps
     file = write_settings(tmp_path / "settings.yaml", settings(tmp_path, tiny_folder("llama")))

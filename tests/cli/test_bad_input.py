@@ -208,14 +208,14 @@ def test_disk_full_while_writing_is_one_line(call, place, made, monkeypatch):
 @pytest.fixture
 def failing(monkeypatch, made):
     """`failing(error)`: the next `recommend` meets it."""
-    import interplay.runs.files as files
+    import interplay.store.files as files
 
     def fail(error: BaseException) -> list:
         def refuse(*_):
             raise error
 
         monkeypatch.setattr(files, "read_json", refuse)
-        monkeypatch.setattr("interplay.runs.reader.read_json", refuse)
+        monkeypatch.setattr("interplay.store.reader.read_json", refuse)
         return ["recommend", made.folder]
 
     return fail
@@ -243,7 +243,7 @@ def test_a_bug_that_is_no_interruption_is_not_called_one(failing, monkeypatch):
 def test_a_traceback_sends_no_escapes_and_no_tokens(failing):
     token = "hf_" + "a" * 34
     code = (
-        "import sys, interplay.runs.files as files\n"
+        "import sys, interplay.store.files as files\n"
         "def refuse(*_): raise RuntimeError('\\x1b]0;owned\\x07 " + token + "')\n"
         "files.read_json = refuse\n"
         "from interplay.cli import main\n"
@@ -275,7 +275,7 @@ def test_interrupted(call, failing, made, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("interplay.runs.pipeline.run", interrupt)
+    monkeypatch.setattr("interplay.pipeline.pipeline.run", interrupt)
     done = call("run", made.config)
     assert done.code == 130
     assert done.err == "interplay: stopped; what is finished stays, the same command goes on from there\n"

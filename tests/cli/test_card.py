@@ -14,8 +14,8 @@ from synthetic_runs import NASTY, synthetic_run
 
 import interplay
 from interplay.errors import InterplayError
-from interplay.runs.card import BEGIN, END, inert, insert, section
-from interplay.runs.reader import RunReader
+from interplay.exports.card import BEGIN, END, inert, insert, section
+from interplay.store.reader import RunReader
 
 ODD = (
     "a|b | c",

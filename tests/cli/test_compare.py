@@ -117,7 +117,7 @@ def test_export_of_tables(study, here):
 
 def test_export_of_figures(study, here, monkeypatch):
     pytest.importorskip("matplotlib")
-    from interplay.figures import catalogue
+    from interplay.exports.figures import catalogue
 
     every = catalogue.figures_of
     monkeypatch.setattr(

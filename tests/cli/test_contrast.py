@@ -39,7 +39,7 @@ def answer(call):
 def counted(monkeypatch):
     """Names of what was loaded, and one entry for every scoring, in their order."""
     seen: list[str] = []
-    models, score = import_module("interplay.scoring.models"), import_module("interplay.scoring.scores")
+    models, score = import_module("interplay.models.loading"), import_module("interplay.scoring.scores")
     load, scored = models.load_weights, score.score_prepared
 
     def loading(name, **options):
@@ -296,8 +296,8 @@ def test_words_and_names_never_reach_the_terminal_raw(call, tiny_folder, tmp_pat
 
 
 def test_few_shot_examples_are_those_of_the_run(made, tmp_path):
+    from interplay.config.loading import dump_settings, load_settings
     from interplay.explanation.names import find_model, wording_of
-    from interplay.runs.loading import dump_settings, load_settings
 
     wanted = load_settings({**made.wanted, "prompt": {**made.wanted["prompt"], "few_shot": 2}})
     (tmp_path / "run").mkdir()

@@ -9,7 +9,7 @@ from synthetic_runs import STEPS, synthetic_run
 from tiny_job import PROBES, TEMPLATE, labelled, write_rows
 
 from interplay.cli.recommend import answer_lines
-from interplay.runs.reader import RunReader
+from interplay.store.reader import RunReader
 
 
 def refused(done, says: str) -> None:
@@ -229,7 +229,7 @@ def test_interrupted_it_says_that_it_goes_on(place, call, tiny_folder, monkeypat
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("interplay.runs.pipeline.run", interrupt)
+    monkeypatch.setattr("interplay.pipeline.pipeline.run", interrupt)
     done = call(*measuring(tiny_folder))
     assert (done.code, done.out) == (130, "")
     assert "the same command goes on from there" in done.err
@@ -237,7 +237,7 @@ def test_interrupted_it_says_that_it_goes_on(place, call, tiny_folder, monkeypat
 
 def test_kept_checkpoints_of_a_sharded_model(run):
     """One shard missing is a checkpoint missing."""
-    from interplay.runs.saved import saved_checkpoints
+    from interplay.analysis.saved import saved_checkpoints
 
     whole = run / "checkpoints" / "checkpoint-4"
     shutil.rmtree(whole)

@@ -7,9 +7,9 @@ import shutil
 import pytest
 from tiny_job import PROBES, TEMPLATE, contents, labelled, write_rows
 
+from interplay.analysis.summary import SETS, Summary
 from interplay.cli.show import printable
 from interplay.explanation.text import scored_name
-from interplay.runs.summary import SETS, Summary
 
 
 def test_report_rebuilds_the_same_page(call, made, tmp_path):

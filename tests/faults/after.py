@@ -4,7 +4,7 @@ from pathlib import Path
 
 from shim import Ended
 
-from interplay.runs.units import load_unit
+from interplay.store.units import load_unit
 
 ADVICE = ("make room", "choose another", "run the same command", "restore", "delete", "give another")
 

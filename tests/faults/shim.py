@@ -212,7 +212,7 @@ def _serve() -> None:
     import trl  # noqa: F401
 
     import interplay.cli.show
-    import interplay.runs.pipeline  # noqa: F401
+    import interplay.pipeline.pipeline  # noqa: F401
 
     gc.freeze()  # a fork that never touches what was imported does not copy it
     for line in sys.stdin:

@@ -7,7 +7,7 @@ import pytest
 from after import complaint
 from shim import Ended
 
-from interplay.runs.units import load_unit, save_unit
+from interplay.store.units import load_unit, save_unit
 from soak.faults import aims, spread
 from soak.job import Broken, Job, phase, units_of
 from soak.kills import CLOCK, EVENT, Kill, rows

@@ -9,15 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from interplay.hf.record import read_kept
-from interplay.runs.comparison import read_run
-from interplay.runs.files import kept_json, sha256_json, write_json
-from interplay.runs.folder import RunFolder
-from interplay.runs.payload import build_payload
-from interplay.runs.reader import changed_file
-from interplay.scoring.checkpoints import Checkpoint, checkpoint_hash, model_at
-from interplay.scoring.layouts import find_layout
-from interplay.scoring.models import LoadedModel, load_model
+from interplay.analysis.payload import build_payload
+from interplay.callback.record import read_kept
+from interplay.comparison.comparison import read_run
+from interplay.models.checkpoints import Checkpoint, checkpoint_hash, model_at
+from interplay.models.layouts import find_layout
+from interplay.models.loading import LoadedModel, load_model
+from interplay.store.files import kept_json, sha256_json, write_json
+from interplay.store.folder import RunFolder
+from interplay.store.reader import changed_file
 from soak.patterns import adapter_folder, callback_file, model_folder, run_folder, training_folder
 from soak.watch import fate
 

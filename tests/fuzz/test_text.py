@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from interplay.config.loading import load_settings
+from interplay.config.settings import Settings
+from interplay.config.yaml import override
 from interplay.data.sources import FORM_NAMES, read_rows
-from interplay.runs.loading import load_settings
-from interplay.runs.reading import override
-from interplay.runs.settings import Settings
 from soak.patterns import ROWS
 from soak.strategies import SCALARS, VALUES, YAML_SCALARS, as_yaml, records, yaml_texts
 from soak.targets import SMALL, read_data, target

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from poison import TEXTS, hostile_run
 from synthetic_runs import synthetic_run
 
-from interplay.runs.export import export_run
-from interplay.runs.export_tables import Exported, csv_bytes, harmless, readme
-from interplay.runs.reader import RunReader
+from interplay.exports.export import export_run
+from interplay.exports.tables import Exported, csv_bytes, harmless, readme
+from interplay.store.reader import RunReader
 
 FORMULA = re.compile("[\\s\u200b-\u200d\u2060\ufeff]*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
 
@@ -109,12 +109,12 @@ def test_figures_of_a_hostile_run(texts, hostile, tmp_path):
     pytest.importorskip("matplotlib")
     from xml.etree import ElementTree
 
-    from interplay.figures import catalogue
-    from interplay.figures.style import save, styled
-    from interplay.runs.export_tables import FIGURES
+    from interplay.exports.figures import catalogue
+    from interplay.exports.figures.style import save, styled
+    from interplay.exports.tables import FIGURES
 
     def tables(folder, baselines):
-        from interplay.runs.export import figure_tables
+        from interplay.exports.export import figure_tables
 
         run = figure_tables(RunReader(folder))
         more = {"baselines": baselines, "views": run.more["views"]}
@@ -168,8 +168,8 @@ def few(tmp_path_factory):
 
 def card_of(folder: Path, text: str) -> str:
     """The card of a run with `text` for its model, and for the words and the basis of its verdict."""
-    from interplay.runs.card import section
-    from interplay.runs.loading import dump_settings, load_settings
+    from interplay.config.loading import dump_settings, load_settings
+    from interplay.exports.card import section
 
     old = load_settings(folder / "settings.yaml")
     new = old.model_copy(update={"name": text, "model": old.model.model_copy(update={"name": text})})
@@ -194,7 +194,7 @@ def test_the_card_keeps_its_shape(payloads, few, tmp_path):
 
 
 def test_the_card_of_a_hostile_run(hostile):
-    from interplay.runs.card import LABELS, section
+    from interplay.exports.card import LABELS, section
 
     card = section(RunReader(hostile))
     assert not controls(card.replace("\u2060", ""))
@@ -281,7 +281,7 @@ def test_compare_as_json_and_its_names(every, few, call, tmp_path, monkeypatch):
 @pytest.mark.matrix(6)
 @pytest.mark.parametrize("payload", SETTABLE, ids=ids)
 def test_the_default_folder_of_a_run_is_one_plain_name(payload):
-    from interplay.runs.loading import default_folder, load_settings
+    from interplay.config.loading import default_folder, load_settings
 
     raw = {"model": {"name": "m"}, "data": {"train": "t", "probes": "p"}, "training": {"steps": 1}}
     folder = default_folder(load_settings(raw | {"name": payload.text}))

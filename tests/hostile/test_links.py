@@ -10,7 +10,7 @@ from synthetic_runs import synthetic_run
 
 from interplay.atomic import replacing, write_text
 from interplay.errors import InterplayError
-from interplay.runs.guard import refuse_links
+from interplay.store.guard import refuse_links
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_a_run_with_a_link_out_is_not_read_either(verb, name, call, tmp_path, mo
 
 
 def test_the_callback_removes_nothing_behind_a_link(tmp_path):
-    from interplay.hf.record import OURS, claim
+    from interplay.callback.record import OURS, claim
 
     outside = tmp_path / "outside"
     (outside / "step-000002").mkdir(parents=True)

@@ -90,8 +90,8 @@ def plain(fixture_payload):
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     """The payload of a comparison with every part in it: a group of two seeds and a run of its own."""
-    from interplay.runs.comparison import compare_runs
-    from interplay.runs.comparison_tables import comparison_payload
+    from interplay.comparison.comparison import compare_runs
+    from interplay.comparison.tables import comparison_payload
 
     root = tmp_path_factory.mktemp("compared")
     runs = [synthetic_run(root / "a", seed=0, noise=1, controls=True), synthetic_run(root / "b", seed=1, noise=2)]
@@ -230,8 +230,8 @@ def test_a_browser_that_ran_a_script_would_be_noticed(tab, tmp_path):
 
 
 def test_the_same_hostile_run_gives_the_same_page(tmp_path):
-    from interplay.runs.folder import RunFolder
-    from interplay.runs.payload import build_payload
+    from interplay.analysis.payload import build_payload
+    from interplay.store.folder import RunFolder
 
     folder = hostile_run(tmp_path / "run", ("<b>", "</script>", "\u202ex", "=1", "../../x", "#", "{{7*7}}"))
     assert render(build_payload(RunFolder(folder))) == render(build_payload(RunFolder(folder)))

@@ -20,9 +20,9 @@ NAME = "</script><script>window.__hit=1</script>{{7*7}} \x1b]0;owned\x07\u2028\u
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, tiny_folder):
     """One run, made as the command makes it, in a folder that holds nothing else."""
-    from interplay.runs.loading import load_settings
-    from interplay.runs.pipeline import run
-    from interplay.runs.progress import Progress
+    from interplay.config.loading import load_settings
+    from interplay.pipeline.pipeline import run
+    from interplay.pipeline.progress import Progress
 
     root = tmp_path_factory.mktemp("pipeline")
     inside = root / ODD_NAME

@@ -12,10 +12,10 @@ import pytest
 from hostile import PAYLOADS, SHORT, controls, ids
 from poison import TEXTS, hostile_run
 
+from interplay.analysis.summary import Summary
 from interplay.cli import show
 from interplay.explanation.text import Paper, Row
-from interplay.runs.progress import Progress
-from interplay.runs.summary import Summary
+from interplay.pipeline.progress import Progress
 
 BOLD = re.compile("\x1b\\[[01]m")
 COLOUR = re.compile("\x1b\\[[0-9;]*m")  # of bars
@@ -121,7 +121,7 @@ def test_progress_on_a_terminal(capsys, terminal):
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
 def test_warnings_of_the_callback(payload):
     """A warning is printed as it is; what it quotes may be a row, or an error's text with a path."""
-    from interplay.hf import InteractionCallback
+    from interplay.callback import InteractionCallback
 
     callback = InteractionCallback([{"prompt": "a b", "completion": " c"}])
     callback._warned = set()  # as at the beginning of a training

@@ -2,8 +2,8 @@
 
 import pytest
 
+from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
-from interplay.runs.loading import load_settings
 from interplay.secrets import redact, refuse_secrets
 
 # Not real ones: shapes alone, put together so that no scanner takes this file for a leak.
@@ -122,8 +122,8 @@ def test_what_the_hub_says_is_told_without_them(said, call, monkeypatch, tmp_pat
 def test_progress_and_warnings_hide_them(capsys):
     import warnings
 
-    from interplay.hf import InteractionCallback
-    from interplay.runs.progress import Progress
+    from interplay.callback import InteractionCallback
+    from interplay.pipeline.progress import Progress
 
     progress = Progress(every=0.0)
     progress.say(TOLD)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from interplay.config.loading import load_settings
+from interplay.config.settings import Settings
 from interplay.presets import preset_names, preset_path
-from interplay.runs.loading import load_settings
-from interplay.runs.settings import Settings
 from interplay.verbs import copies
 
 PAIRS = {
@@ -54,8 +54,8 @@ def small(preset: str, in_style, data_of) -> Settings:
 
 @pytest.mark.parametrize("preset", PAIRS)
 def test_a_pair_runs_whole(preset, in_style, data_of, tmp_path):
-    from interplay.runs.pipeline import run
-    from interplay.runs.progress import Progress
+    from interplay.pipeline.pipeline import run
+    from interplay.pipeline.progress import Progress
 
     if "unilaw" in preset:
         pytest.importorskip("jieba")
@@ -95,8 +95,8 @@ def test_every_style_goes_through_the_trie(style, in_style):
     from interplay.data.prompts import encode, render
     from interplay.data.samples import make_sample
     from interplay.data.template import PromptTemplate
+    from interplay.models.loading import load_model
     from interplay.scoring.masking import masked_ids
-    from interplay.scoring.models import load_model
     from interplay.scoring.trie import score_trie, supports_trie
 
     loaded = load_model(str(in_style(style)))

@@ -11,13 +11,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from synthetic_runs import NASTY, synthetic_run
 
+from interplay.comparison.comparison import compare_runs
+from interplay.comparison.tables import comparison_payload
 from interplay.report.chart import Curve, draw_runs, letter, style
 from interplay.report.comparison import render, write
 from interplay.report.rows import Point
 from interplay.report.scales import step_axis, value_axis
 from interplay.report.text import interval, number
-from interplay.runs.comparison import compare_runs
-from interplay.runs.comparison_tables import comparison_payload
 
 
 @pytest.fixture(scope="module")

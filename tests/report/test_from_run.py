@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from interplay.analysis.payload import VIEWED, build_payload
 from interplay.dynamics import trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity
 from interplay.dynamics.fit import matching
 from interplay.effects.moebius import reconstruct
 from interplay.report import render, validate
-from interplay.runs.conditions import step_name
-from interplay.runs.folder import RunFolder
-from interplay.runs.payload import VIEWED, build_payload
+from interplay.store.conditions import step_name
+from interplay.store.folder import RunFolder
 
 STEPS, IDS, N = (0, 10, 40), ("a", "b", "c", "d"), 4
 TEXT = "one two three four"

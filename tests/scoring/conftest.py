@@ -12,7 +12,7 @@ WORDS = ["not", "happy", "cold", "food"]
 @pytest.fixture(scope="session")
 def loaded(tiny_folder) -> Callable:
     """`loaded("gemma3", "float64")`: a LoadedModel, made once a session; a test leaves it as it found it."""
-    from interplay.scoring.models import load_model
+    from interplay.models.loading import load_model
 
     made = {}
 

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interplay.errors import InterplayError
-from interplay.scoring.checkpoints import Checkpoint, checkpoint_hash, model_at
+from interplay.models.checkpoints import Checkpoint, checkpoint_hash, model_at
+from interplay.models.loading import hash_tensors, load_model
 from interplay.scoring.forward import score_rows
 from interplay.scoring.masking import masked_ids
-from interplay.scoring.models import hash_tensors, load_model
 from interplay.scoring.precision import product_float32, wide_residual
 from interplay.scoring.scores import score_prepared
 from interplay.scoring.trie import score_trie, supports_trie

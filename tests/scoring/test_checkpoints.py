@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interplay.errors import InterplayError
-from interplay.scoring.checkpoints import (
+from interplay.models.checkpoints import (
     Checkpoint,
     base_name_note,
     checkpoint_hash,
@@ -20,7 +20,7 @@ from interplay.scoring.checkpoints import (
     find_twins,
     model_at,
 )
-from interplay.scoring.models import hash_tensors, load_model
+from interplay.models.loading import hash_tensors, load_model
 from interplay.scoring.scores import score_prepared
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from interplay.models.loading import hash_tensors
 from interplay.scoring.forward import score_rows
 from interplay.scoring.masking import masked_ids
-from interplay.scoring.models import hash_tensors
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3", "qwen3")
 
@@ -78,7 +78,7 @@ def test_window_of_gemma_changes_scores(tiny_folder, prepared, masked):
 
 def test_trained_model(stories_folder):
     from interplay.data.samples import make_sample
-    from interplay.scoring.models import load_model
+    from interplay.models.loading import load_model
     from interplay.scoring.scores import prepare, score_prepared
 
     loaded = load_model(str(stories_folder))

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from interplay.errors import InterplayError
-from interplay.scoring import gguf as ours
-from interplay.scoring.models import load_model
+from interplay.models import gguf as ours
+from interplay.models.loading import load_model
 
 gguf = pytest.importorskip("gguf")
 

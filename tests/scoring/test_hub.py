@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import constants
 
 from interplay.errors import InterplayError
-from interplay.scoring import hub
-from interplay.scoring.models import load_model, resolve
+from interplay.models import hub
+from interplay.models.loading import load_model, resolve
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from interplay.errors import InterplayError
-from interplay.scoring.checkpoints import Checkpoint, model_at
-from interplay.scoring.models import digest_tensors, load_model, load_weights
-from interplay.scoring.placement import Placement, input_device, is_spread, layers_apart, whole_tensors
+from interplay.models.checkpoints import Checkpoint, model_at
+from interplay.models.loading import digest_tensors, load_model, load_weights
+from interplay.models.placement import Placement, input_device, is_spread, layers_apart, whole_tensors
 from interplay.scoring.precision import dtype_advice
 from interplay.scoring.scores import score_prepared
 

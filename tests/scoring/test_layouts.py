@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interplay.errors import InterplayError
-from interplay.scoring.checkpoints import Checkpoint, base_name_note, checkpoint_hash, model_at
-from interplay.scoring.layouts import (
+from interplay.models.checkpoints import Checkpoint, base_name_note, checkpoint_hash, model_at
+from interplay.models.layouts import (
     classify,
     find_checkpoints,
     find_layout,
@@ -17,7 +17,7 @@ from interplay.scoring.layouts import (
     same_weights,
     weight_files,
 )
-from interplay.scoring.models import LoadedModel, load_model
+from interplay.models.loading import LoadedModel, load_model
 
 
 @pytest.fixture(scope="session")

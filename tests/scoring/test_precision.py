@@ -6,7 +6,7 @@ import torch
 
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
-from interplay.scoring.models import load_model
+from interplay.models.loading import load_model
 from interplay.scoring.precision import exact_products, is_rounded, product_float32, wide_residual
 from interplay.scoring.scores import prepare, score, score_prepared
 

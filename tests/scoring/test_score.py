@@ -140,7 +140,7 @@ def one_line(error) -> str:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite(tiny_folder, sample, template, value):
-    from interplay.scoring.models import load_model
+    from interplay.models.loading import load_model
 
     base = load_model(str(tiny_folder("qwen2")))
     base.model.model.norm.weight.data[0] = value

@@ -6,7 +6,7 @@ import pytest
 @pytest.fixture(scope="session")
 def loaded(tiny_folder):
     """`loaded("qwen2", "float32")`: a tiny model, the same object each time."""
-    from interplay.scoring.models import load_model
+    from interplay.models.loading import load_model
 
     made = {}
 

@@ -62,7 +62,7 @@ def test_the_models_own_habits_and_the_random_state_are_left_alone(loaded, data)
 def test_an_adapter_answers_and_keeps_its_attributes(tiny_folder, data):
     from peft import LoraConfig, get_peft_model
 
-    from interplay.scoring.models import load_model
+    from interplay.models.loading import load_model
 
     base = load_model(str(tiny_folder("llama")), dtype="float64").model
     wrapped = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))

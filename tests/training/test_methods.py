@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from interplay.errors import InterplayError
-from interplay.scoring.checkpoints import checkpoint_hash, find_checkpoints, model_at
-from interplay.scoring.models import LoadedModel, hash_tensors, load_model
+from interplay.models.checkpoints import checkpoint_hash, find_checkpoints, model_at
+from interplay.models.loading import LoadedModel, hash_tensors, load_model
 from interplay.training.methods import (
     METHODS,
     adapter_config,
@@ -177,7 +177,7 @@ def test_configs_take_the_plan_as_it_is(plan):
 def test_every_method_of_the_settings_is_here():
     from typing import get_args
 
-    from interplay.runs.settings import TrainingSettings
+    from interplay.config.settings import TrainingSettings
 
     assert set(METHODS) == set(get_args(TrainingSettings.model_fields["method"].annotation))
     assert [method_title(m, 4) for m in METHODS] == [

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from interplay.errors import InterplayError, SkipSample
-from interplay.scoring.checkpoints import checkpoint_hash, find_checkpoints, model_at
-from interplay.scoring.models import hash_tensors, load_model
+from interplay.models.checkpoints import checkpoint_hash, find_checkpoints, model_at
+from interplay.models.loading import hash_tensors, load_model
 from interplay.training.sft import RESUME_FILES, finetune, tokenise
 
 WEIGHTS = {"lora": "adapter_model.safetensors", "full": "model.safetensors"}

@@ -94,7 +94,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune SmolLM2-135M on the embedded emotion data and show what happened inside, in about ten minutes."""
-    from interplay.scoring.gguf import wheel_folder
+    from interplay.models.gguf import wheel_folder
 
     other = "google/gemma-3-270m"
     extra = list(overrides or [])

@@ -30,7 +30,7 @@ def card(
 
     from interplay import verbs
     from interplay.cli.show import printable
-    from interplay.runs.card import append_section, write_section
+    from interplay.exports.card import append_section, write_section
 
     text = verbs.card(run_folder)
     if out is not None:

@@ -5,12 +5,12 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+from interplay.analysis.summary import number as number
 from interplay.data.words import printable
-from interplay.runs.summary import number as number
 
 if TYPE_CHECKING:
+    from interplay.pipeline.pipeline import Unfinished
     from interplay.runfolder import Run
-    from interplay.runs.pipeline import Unfinished
 
 _WIDEST = 100  # characters in a line of prose; longer ones are hard to read
 

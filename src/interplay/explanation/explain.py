@@ -33,14 +33,14 @@ from interplay.explanation.names import (
 )
 from interplay.explanation.result import Change, Explanation
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
-from interplay.runs.progress import Progress
-from interplay.runs.stages import choose_device, quiet_libraries
+from interplay.models.checkpoints import model_at
+from interplay.pipeline.progress import Progress
+from interplay.pipeline.stages import choose_device, quiet_libraries
 from interplay.scoring import scores
-from interplay.scoring.checkpoints import model_at
 from interplay.scoring.noise import noise_warning
 
 if TYPE_CHECKING:
-    from interplay.scoring.models import LoadedModel
+    from interplay.models.loading import LoadedModel
 
     Model = str | os.PathLike[str] | LoadedModel | tuple[Any, Any]
 

@@ -17,8 +17,8 @@ from interplay.data.words import short
 from interplay.errors import InterplayError
 
 if TYPE_CHECKING:
-    from interplay.scoring.checkpoints import Checkpoint
-    from interplay.scoring.models import LoadedModel
+    from interplay.models.checkpoints import Checkpoint
+    from interplay.models.loading import LoadedModel
 
 
 class Wording(NamedTuple):
@@ -45,7 +45,7 @@ class NamedModel:
 
 
 class ReadyModel(NamedTuple):
-    """A state ready for `interplay.scoring.checkpoints.model_at(checkpoint, base)`, the SHA-256 of its weights, and a note."""
+    """A state ready for `interplay.models.checkpoints.model_at(checkpoint, base)`, the SHA-256 of its weights, and a note."""
 
     base: "LoadedModel"
     checkpoint: "Checkpoint"
@@ -63,7 +63,7 @@ def find_model(model: Any, base: str | None = None) -> NamedModel:
     Raises InterplayError when nothing of that name is here and it cannot be a hub name, when an adapter names no base, and for
     anything that is not a model.
     """
-    from interplay.scoring.models import LoadedModel
+    from interplay.models.loading import LoadedModel
 
     if isinstance(model, str | os.PathLike):
         return _find_name(os.fspath(model), base)
@@ -90,8 +90,8 @@ def put_on(state: NamedModel, adapter: str | os.PathLike[str]) -> NamedModel:
 
 
 def _find_name(name: str, base: str | None) -> NamedModel:
-    from interplay.scoring.gguf import wheel_folder
-    from interplay.scoring.models import expanded, resolve
+    from interplay.models.gguf import wheel_folder
+    from interplay.models.loading import expanded, resolve
 
     path = expanded(name)
     step = re.fullmatch(r"(.+)@([^/@]*)", name)
@@ -109,7 +109,7 @@ def _find_name(name: str, base: str | None) -> NamedModel:
 
 
 def _kind(path: Path) -> str | None:
-    from interplay.scoring.checkpoints import classify
+    from interplay.models.checkpoints import classify
 
     return classify(path)
 
@@ -136,8 +136,8 @@ def _adapter(name: str, path: Path, base: str | None) -> NamedModel:
 
 def _refuse_missing(model: str, what: str, *, given: bool) -> None:
     """A base that is not here, in words that say whose base it is."""
-    from interplay.scoring.gguf import wheel_folder
-    from interplay.scoring.models import expanded, resolve
+    from interplay.models.gguf import wheel_folder
+    from interplay.models.loading import expanded, resolve
 
     if expanded(model).exists() or wheel_folder(model) is not None:
         return
@@ -150,9 +150,9 @@ def _refuse_missing(model: str, what: str, *, given: bool) -> None:
 
 
 def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel:
-    from interplay.runs.folder import RunFolder
-    from interplay.scoring.checkpoints import find_checkpoints
-    from interplay.scoring.models import expanded
+    from interplay.models.checkpoints import find_checkpoints
+    from interplay.models.loading import expanded
+    from interplay.store.folder import RunFolder
 
     run = RunFolder(expanded(folder))
     settings = run.settings()
@@ -188,7 +188,7 @@ def _run_template(settings) -> PromptTemplate:
     prompt = settings.prompt
     shown: tuple[tuple[str, str], ...] = ()
     if prompt.few_shot:
-        from interplay.runs.inputs import read_inputs
+        from interplay.pipeline.inputs import read_inputs
 
         shown = read_inputs(settings, usable=lambda sample: None).template.few_shot
     return PromptTemplate(system=prompt.system, template=prompt.template, chat=prompt.chat, few_shot=shown)
@@ -220,7 +220,7 @@ def wording_of(
 
 def tokenizers(states: Sequence[NamedModel]) -> list:
     """The tokenizer of each state, in the same order; states on one base share it."""
-    from interplay.scoring.models import load_tokenizer
+    from interplay.models.loading import load_tokenizer
 
     found = {}
     for state in states:
@@ -234,8 +234,8 @@ def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, de
 
     Raises InterplayError for weights that cannot be loaded and adapters that do not fit, before anything is scored.
     """
-    from interplay.scoring.checkpoints import Checkpoint, base_name_note, checkpoint_hash, model_at
-    from interplay.scoring.models import LoadedModel, hash_tensors, load_weights, resolve
+    from interplay.models.checkpoints import Checkpoint, base_name_note, checkpoint_hash, model_at
+    from interplay.models.loading import LoadedModel, hash_tensors, load_weights, resolve
 
     bases: dict[tuple[str, str | None], LoadedModel] = {}
     loaded = []

@@ -179,7 +179,7 @@ class Explanation:
 
     def plot(self, ax: "Axes | None" = None, *, top: int | None = None) -> "Axes":
         """The strongest interactions as bars, by matplotlib (`pip install 'interplay[figures]'`); draws into `ax` if given."""
-        from interplay.figures.effects import effect_bars
+        from interplay.exports.figures.effects import effect_bars
 
         chosen = self.top(self.drawn if top is None else top)
         labels = [joint(e.type).join(e.words) for e in chosen]
@@ -341,7 +341,7 @@ class Change:
 
     def plot(self, ax: "Axes | None" = None, *, top: int | None = None) -> "Axes":
         """The strongest interactions of both models as pairs of bars; as `Explanation.plot`."""
-        from interplay.figures.effects import effect_bars
+        from interplay.exports.figures.effects import effect_bars
 
         chosen = self.top(self.drawn if top is None else top)
         labels = [joint(c.kind).join(members(self.words, c.mask)) for c in chosen]

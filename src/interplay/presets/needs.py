@@ -9,7 +9,7 @@ from interplay.presets import preset_names, preset_path
 from interplay.presets.costs import PASS_TOKENS, Shape, parameters, pass_bytes, training_bytes
 
 if TYPE_CHECKING:
-    from interplay.runs.settings import Settings
+    from interplay.config.settings import Settings
 
 WIDTHS = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 
@@ -71,7 +71,7 @@ def needs(preset: str) -> Needs:
     >>> round(needs("demo").download / 1e9, 2)
     0.27
     """
-    from interplay.runs.loading import load_settings
+    from interplay.config.loading import load_settings
 
     settings = load_settings(preset_path(preset))
     base = WEIGHTS[settings.model.name]

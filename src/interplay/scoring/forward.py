@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from interplay.models.placement import input_device
 from interplay.scoring.logodds import Question, Questions
-from interplay.scoring.placement import input_device
 
 if TYPE_CHECKING:
     import torch

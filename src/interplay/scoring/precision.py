@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from interplay.scoring.placement import input_device
+from interplay.models.placement import input_device
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from functools import cache
 from typing import Any
 
-from interplay.scoring.placement import input_device
+from interplay.models.placement import input_device
 
 
 @cache

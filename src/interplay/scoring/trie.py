@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from interplay.models.placement import input_device, is_spread
 from interplay.scoring.forward import evaluating, tokens_per_pass
 from interplay.scoring.logodds import Question, Questions
-from interplay.scoring.placement import input_device, is_spread
 from interplay.scoring.plan import Plan, branch_order, cut, kept_words, level_bounds, make_plan
 
 if TYPE_CHECKING:

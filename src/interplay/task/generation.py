@@ -13,8 +13,8 @@ from functools import cache
 from typing import Any
 
 from interplay.extras import require
+from interplay.models.placement import input_device
 from interplay.scoring.forward import evaluating, tokens_per_pass
-from interplay.scoring.placement import input_device
 from interplay.scoring.products import fast_products
 from interplay.task.passes import batches, padded
 

@@ -1,7 +1,7 @@
 """The registry of task metrics: one row a metric, in the order of the columns of `task.parquet`.
 
 Tables, page, figures, comparison, card and callback take names, units and directions from here. A new metric is one row,
-and the rows it is computed from (`runs/task_tables.py`).
+and the rows it is computed from (`analysis/task_tables.py`).
 
 >>> METRICS["accuracy"].label, METRICS["accuracy"].better, METRICS["accuracy"].interval
 ('accuracy', 'high', 'wilson')

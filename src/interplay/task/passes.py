@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from interplay.models.placement import input_device
 from interplay.scoring.forward import evaluating, last_logits, tokens_per_pass
-from interplay.scoring.placement import input_device
 from interplay.scoring.products import fast_products
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from interplay.errors import InterplayError
 from interplay.extras import require
-from interplay.scoring.models import LoadedModel, hash_tensors, load_model, load_tokenizer, resolve
+from interplay.models.loading import LoadedModel, hash_tensors, load_model, load_tokenizer, resolve
 
 if TYPE_CHECKING:
     from interplay.training.sft import SftPlan

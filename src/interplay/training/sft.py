@@ -27,8 +27,8 @@ from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.extras import require
-from interplay.scoring.layouts import classify, find_damage
-from interplay.scoring.models import LoadedModel
+from interplay.models.layouts import classify, find_damage
+from interplay.models.loading import LoadedModel
 from interplay.training.methods import adapter_config, widen_adapters
 
 # What a checkpoint needs to be resumed but not to be read: removed once a newer one is there and when the training is whole.

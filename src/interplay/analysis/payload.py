@@ -1,0 +1,175 @@
+"""A finished run folder -> the payload of its page. Reads files only, so that the page can be rebuilt at any time.
+
+Tables of controls (views, floors, baselines, correlations) are missing where the settings ask for none. Only rows that the page
+draws are handed on, rounded to five significant digits.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from interplay.dynamics import Trajectory
+from interplay.dynamics.fit import matching, reconstruct
+from interplay.store.conditions import step_name
+from interplay.store.folder import RunFolder
+from interplay.store.reader import RunReader
+
+VIEWED = (("removed", "count_share"), ("emerged", "count_share"), ("all", "l1"), ("preserved", "gamma"),
+          ("emerged", "gamma"), ("emerged", "rho"), ("all", "mean_order"))  # fmt: skip
+SHOWN_POINTS = 40  # coalitions drawn of one prompt's scores [ours]
+
+
+def build_payload(folder: RunFolder) -> dict[str, Any]:
+    """Everything the page shows, from the files of a run (schema: `interplay.report.schema`)."""
+    run = RunReader(folder.path)
+    with run.intact():
+        return _payload(run)
+
+
+def _payload(run: RunReader) -> dict[str, Any]:
+    about, inputs, track, units = run.json("report.json"), run.inputs, run.trajectory, run.units
+    verdict = verdict_part(run.recorded)
+    return {
+        **{key: about[key] for key in ("title", "subtitle", "version", "method", "notes", "skipped")},
+        "created": None,
+        "verdict": verdict,
+        "steps": list(track.steps),
+        "reference": track.reference,
+        "summary": _records(track.summary),
+        "task": _records(run.task),
+        **_controls(run),
+        "fidelity": _fidelity(run, track, units, verdict["step"]),
+        "probes": [_probe(probe, track, units) for probe in inputs["probes"]],
+        "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
+    }
+
+
+def verdict_part(recommendation: Mapping[str, Any]) -> dict[str, Any]:
+    """The recommendation in the page's terms."""
+    keys = ("step", "sentence", "rule", "provisional", "basis", "evidence", "rivals")
+    return {key: recommendation[key] for key in keys}
+
+
+def _digits(x: float) -> float:
+    return float(f"{x:.5g}")
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dicts, rounded, with NaN and infinities as None."""
+
+    def plain(v: Any) -> Any:
+        if not isinstance(v, float):
+            return v
+        return _digits(v) if math.isfinite(v) else None
+
+    return [{k: plain(v) for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def _controls(run: RunReader) -> dict[str, Any]:
+    """The tables beside the main trajectory, cut down to what is drawn."""
+    out: dict[str, Any] = {}
+    for name in ("views", "baselines", "floors", "multiples", "correlations"):
+        frame = run.optional_table(name)
+        if frame is None:
+            continue
+        if "reading" in frame:
+            frame = frame[frame["reading"] == "paper"]
+        if name == "views":
+            pairs = pd.MultiIndex.from_frame(frame[["set", "measure"]])
+            frame = frame[pairs.isin(VIEWED) & (frame["order"] == 0)]
+        out[name] = _records(frame)
+    return {**out, "controls": run.json("controls.json")} if run.has("controls.json") else out
+
+
+def _fidelity(run: RunReader, track: Trajectory, units: pd.DataFrame, named: int | None) -> dict[str, Any]:
+    """Matching error at every step, strength by rank and each prompt's scores at a few (`dynamics.fidelity`)."""
+    table = run.table("fidelity")
+    wanted = {track.steps[0], track.steps[len(track.steps) // 2], named, track.steps[-1]}
+    by_rank = {step: rows for step, rows in table[table["rank"] > 0].groupby("step") if step in wanted}
+    by_unit = units.set_index(["condition", "sample_id"])[["and_effects", "or_effects", "scores"]]
+    return {
+        "rows": _records(table[table["rank"] == 0].drop(columns="rank")),
+        "ranks": [int(r) for r in by_rank[track.steps[0]]["rank"]],
+        "ratio": track.settings.get("ratio"),
+        "curves": [
+            {"step": step, **{end: _finite(by_rank[step][end].to_numpy()) for end in ("value", "lo", "hi")}}
+            for step in track.steps
+            if step in by_rank
+        ],
+        "matching": [
+            _matching(sample, step, by_unit.loc[(step_name(step), sample)], track.membership(sample, step).all)
+            for step in track.steps
+            for sample in track.sample_ids
+        ],
+    }
+
+
+def _finite(values: np.ndarray) -> list[float | None]:
+    return [_digits(float(v)) if math.isfinite(v) else None for v in values]
+
+
+def _matching(sample: str, step: int, unit: pd.Series, salient: np.ndarray) -> dict[str, Any]:
+    """Scores of one prompt in ascending order, and what the logical model says of the same coalitions."""
+    effects, scores = np.stack([unit["and_effects"], unit["or_effects"]]), unit["scores"]
+    error = float(matching(effects, scores, salient).rms)
+    order = np.argsort(scores, kind="stable")
+    shown = order[np.unique(np.linspace(0, len(order) - 1, SHOWN_POINTS).round().astype(np.int64))]
+    model = {"salient": reconstruct(effects, scores[0], salient), "all": reconstruct(effects, scores[0])}
+    return {
+        "probe": sample,
+        "step": step,
+        "count": int(salient.sum()),
+        "of": len(scores),
+        "rms": _digits(error) if math.isfinite(error) else None,
+        "score": _finite(scores[shown]),
+        **{name: _finite(values[shown]) for name, values in model.items()},
+    }
+
+
+def _probe(probe: dict[str, Any], track: Trajectory, units: pd.DataFrame) -> dict[str, Any]:
+    of_probe = units[units["sample_id"] == probe["id"]].set_index("condition")
+    reference = of_probe.loc[step_name(track.reference)]
+    before = np.stack([reference["and_effects"], reference["or_effects"]])
+    steps = []
+    for step in track.steps:
+        unit = of_probe.loc[step_name(step)]
+        sets = track.membership(probe["id"], step)
+        effects = np.stack([unit["and_effects"], unit["or_effects"]])
+        states = {"preserved": sets.preserved, "reentered": sets.reentered, "emerged": sets.emerged & ~sets.reentered}
+        if step <= track.reference:
+            # Nothing is preserved or emerged before there is something to compare with.
+            states = {"initial": sets.all}
+        present: list[dict[str, Any]] = [
+            {"type": kind, "mask": mask, "effect": effect, "state": state}
+            for state, chosen in states.items()
+            for kind, mask, effect in _listed(effects, chosen)
+        ]
+        removed: list[dict[str, Any]] = [
+            {"type": k, "mask": m, "effect": e} for k, m, e in _listed(before, sets.removed)
+        ]
+        steps.append(
+            {
+                "step": step,
+                "score_full": unit["score_full"],
+                "score_empty": unit["score_empty"],
+                "gap": unit["gap"],
+                "residual": unit["residual"],
+                "sigma": None if pd.isna(unit["noise_sigma"]) else unit["noise_sigma"],
+                "tau": unit["tau"],
+                "interactions": sorted(present, key=_strongest_first),
+                "removed": sorted(removed, key=_strongest_first),
+            }
+        )
+    target = str(reference["target"])
+    return {**probe, "target": target, "n": len(probe["words"]), "steps": steps}
+
+
+def _listed(effects: np.ndarray, chosen: np.ndarray) -> list[tuple[str, int, float]]:
+    return [(("and", "or")[row], int(mask), float(effects[row, mask])) for row, mask in np.argwhere(chosen)]
+
+
+def _strongest_first(row: dict[str, Any]) -> tuple[float, str, int]:
+    return -abs(row["effect"]), row["type"], row["mask"]

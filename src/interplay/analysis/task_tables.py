@@ -1,0 +1,163 @@
+"""Task metrics row by row -> one row a step (`task.parquet`), and what rises and falls with the interactions
+(`correlations.parquet`).
+
+Every figure is made from rows at hand, so an interval costs no forward pass: Wilson's for shares (accuracy, exact match), a
+percentile bootstrap over rows for the others.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from interplay.config.settings import Settings
+from interplay.dynamics import Trajectory
+from interplay.dynamics.stats import mean_of, percentile, ratio_of, resample_counts, resampled, wilson
+from interplay.models.layouts import read_training_log
+from interplay.store.files import read_json
+from interplay.task.correlation import Curve, correlate, curve_of_samples
+from interplay.task.intervals import macro_f1, macro_f1_of
+from interplay.task.labels import RowScores
+from interplay.task.measured import TaskMeasured, TaskRows
+from interplay.task.metrics import COLUMNS, METRICS
+
+CORRELATIONS = ("interaction", "task", "span", "rho", "lo", "hi", "checkpoints")
+# Interaction measures that task measures are held beside: (measure, set) of the trajectory's paper reading.
+INTERACTIONS = (
+    ("l1", "all"), ("sd", "all"), ("l1_per_sd", "all"), ("cancelled_per_sd", "all"), ("walsh_high", "all"),
+    ("mean_order", "all"), ("rho", "all"), ("gamma", "all"), ("gamma", "preserved"), ("gamma", "emerged"),
+    ("count", "all"), ("strength", "preserved"), ("strength", "emerged"),
+)  # fmt: skip
+
+
+def task_curves(task: TaskMeasured, resamples: int, seed: int) -> dict[str, Curve]:
+    """Each task measure as a curve over the checkpoints, [T], with its bootstrap over rows [R, T]; only what was measured.
+
+    All measures of the same rows share their resamples, so that two of them can be compared.
+    """
+    curves: dict[str, Curve] = {}
+
+    def add(name: str, rows: int, stream: int, curve: Callable[[np.ndarray], np.ndarray], value: np.ndarray) -> None:
+        curves[name] = Curve(value, resampled(curve, rows, resamples, np.random.default_rng([seed, stream])))
+
+    def likelihoods(part: Callable[[TaskRows], RowScores | None], gold: tuple | None, prefix: str, stream: int) -> None:
+        found = [scores for c in task.checkpoints if (scores := part(c)) is not None]
+        if not found:
+            return
+        nll, tokens = np.stack([s.nll for s in found]), np.stack([s.tokens for s in found])
+        rows = nll.shape[1]
+        # A row that is no number makes the loss none: leaving it out would flatter.
+        loss = "ood_loss" if prefix else "eval_loss"
+        add(loss, rows, stream, lambda counts: ratio_of(nll, tokens, counts), nll.sum(1) / tokens.sum(1))
+        if gold is None:
+            return
+        known, said = np.array(gold), np.stack([s.predicted for s in found])  # ty: ignore[no-matching-overload]
+        hit = (said == known).astype(np.float64)
+        add(f"{prefix}accuracy", rows, stream, lambda counts: mean_of(hit, counts), hit.mean(1))
+        add(
+            f"{prefix}macro_f1",
+            rows,
+            stream,
+            lambda counts: np.stack([macro_f1_of(known, at, counts) for at in said], axis=1),
+            np.array([macro_f1(known, at) for at in said]),
+        )
+
+    def means(name: str, part: Callable[[TaskRows], np.ndarray | None], stream: int) -> None:
+        found = [rows for c in task.checkpoints if (rows := part(c)) is not None]
+        if found:
+            x = np.stack(found)
+            add(name, x.shape[1], stream, lambda counts: mean_of(x, counts), mean_of(x, np.ones((1, x.shape[1])))[0])
+
+    likelihoods(lambda c: c.labels, task.gold, "", 0)
+    means("exact_match", lambda c: c.exact, 1)
+    means("rouge_l", lambda c: c.rouge, 1)
+    means("kl_base", lambda c: c.kl and c.kl.forward, 0)
+    means("kl_base_reverse", lambda c: c.kl and c.kl.reverse, 0)
+    if windows := [c.retention for c in task.checkpoints if c.retention is not None]:
+        nll, tokens = np.stack([w.nll for w in windows]), np.stack([w.tokens for w in windows])
+        with np.errstate(over="ignore"):
+            value = np.exp(nll.sum(1) / tokens.sum(1))
+            add("retention_ppl", nll.shape[1], 2, lambda counts: np.exp(ratio_of(nll, tokens, counts)), value)
+    likelihoods(lambda c: c.ood, task.ood_gold, "ood_", 3)
+    return curves
+
+
+def task_frame(folder: Path, task: TaskMeasured, settings: Settings) -> pd.DataFrame:
+    """One row a step with every column of `task.parquet` (`COLUMNS`), NaN where not measured.
+
+    train_loss is the mean of the steps since the last checkpoint, from the training's log in the run folder.
+    """
+    steps = [c.step for c in task.checkpoints]
+    columns: dict[str, np.ndarray] = {"step": np.array(steps), "train_loss": _train_loss(folder, steps, settings)}
+    if any(c.labels is not None for c in task.checkpoints):
+        columns["rows"] = np.array([len(c.labels.nll) for c in task.checkpoints if c.labels is not None])
+    for name, curve in task_curves(task, settings.dynamics.resamples, settings.seed).items():
+        columns[name] = np.where(np.isfinite(curve.value), curve.value, np.nan)
+        if METRICS[name].interval is None or curve.resampled is None:
+            continue
+        if METRICS[name].interval == "wilson":
+            trials = _trials(task, name)
+            ends = [wilson(round(share * trials), trials) for share in curve.value]
+        else:
+            ends = [percentile(value, curve.resampled[:, t]) for t, value in enumerate(curve.value)]
+        columns[f"{name}_lo"], columns[f"{name}_hi"] = (np.array([e[k] for e in ends]) for k in (1, 2))
+    frame = pd.DataFrame(columns).reindex(columns=list(COLUMNS))
+    return frame.astype(dict.fromkeys(COLUMNS[1:], "float64"))
+
+
+def _trials(task: TaskMeasured, name: str) -> int:
+    first = task.checkpoints[0]
+    rows = {"accuracy": first.labels, "ood_accuracy": first.ood}.get(name)
+    return len(rows.nll) if rows is not None else len(first.exact)  # ty: ignore[invalid-argument-type]
+
+
+def _train_loss(folder: Path, steps: list[int], settings: Settings) -> np.ndarray:
+    """From our own log, or from what another training's trainer left beside its checkpoints."""
+    log, outside = folder / "checkpoints" / "training_log.json", settings.checkpoints.folder
+    ours = read_json(log, list) if log.exists() else []
+    entries = read_training_log(Path(outside)) if outside is not None else ours
+    losses = {entry["step"]: entry["loss"] for entry in entries if entry["loss"] is not None}
+    found, before = [], 0
+    for step in steps:
+        since = [loss for s, loss in losses.items() if before < s <= step]
+        found.append(float(np.mean(since)) if since else float("nan"))
+        before = step
+    return np.array(found)
+
+
+def correlation_frame(
+    track: Trajectory, task: TaskMeasured, frame: pd.DataFrame, from_step: int | None, settings: Settings
+) -> pd.DataFrame:
+    """Spearman's rho of every interaction measure with every task measure over the checkpoints (`task.correlation`).
+
+    Args:
+        frame: of `task_frame`, for the train loss.
+        from_step: the controls' second reference; adds the same correlations over the checkpoints from there on
+            (`span` "after-format"), where learning the answer's format no longer moves both. None: only "all".
+
+    Columns `CORRELATIONS`; `interaction` is named "l1_per_sd" or, of a set, "emerged strength".
+    """
+    resamples, seed = settings.dynamics.resamples, settings.seed
+    steps = np.array(track.steps)
+    tasks = task_curves(task, resamples, seed)
+    order = [c.step for c in task.checkpoints]
+    at = [order.index(step) for step in track.steps]
+    tasks = {name: Curve(c.value[at], None if c.resampled is None else c.resampled[:, at]) for name, c in tasks.items()}
+    if (train := frame.set_index("step")["train_loss"].reindex(steps)).notna().any():
+        tasks["train_loss"] = Curve(train.to_numpy())
+    counts = resample_counts(len(track.sample_ids), resamples, np.random.default_rng([seed, 9]))
+    spans = [("all", None)] + ([("after-format", from_step)] if from_step is not None else [])
+    rows = []
+    for measure, name in INTERACTIONS:
+        samples = track.samples(measure, name).reindex(index=steps, columns=list(track.sample_ids))
+        if samples.notna().to_numpy().sum() == 0:
+            continue
+        curve = curve_of_samples(samples.to_numpy().T, counts)
+        shown = measure if name == "all" else f"{name} {measure}"
+        for column, other in tasks.items():
+            for span, first in spans:
+                found = correlate(curve, other, steps=steps, from_step=first)
+                rows.append((shown, column, span, *found))
+    made = pd.DataFrame(rows, columns=list(CORRELATIONS))
+    return made.astype({"rho": "float64", "lo": "float64", "hi": "float64", "checkpoints": "int64"})

@@ -1,0 +1,1 @@
+"""Several runs side by side: tables with intervals, and the comparison page's payload."""

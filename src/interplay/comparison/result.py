@@ -1,0 +1,102 @@
+"""`RunComparison`: finished runs side by side, in Python. Its table, its tables as plain values, and its page."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interplay.analysis.summary import number
+from interplay.errors import InterplayError
+from interplay.report.rows import DECIDED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+READINGS = ("paper", "signed", "fixed-tau")
+
+
+class RunComparison:
+    """Two or more runs, compared; `str` of it is what the command prints.
+
+    payload    every table as plain values, what `interplay compare --json` prints
+    """
+
+    def __init__(self, payload: Mapping[str, Any]) -> None:
+        self.payload = payload
+
+    @property
+    def notes(self) -> list[str]:
+        """What makes the comparison weaker than it looks, in sentences."""
+        return list(self.payload["notes"])
+
+    @cached_property
+    def overview(self) -> "pd.DataFrame":
+        """One row a run: its group, the checkpoint recommended, the best by eval loss and by accuracy, and its last figures."""
+        import pandas as pd
+
+        return pd.DataFrame(self.payload["overview"])
+
+    def report(self, path: str | Path = "comparison.html") -> Path:
+        """Write the page; returns where it is."""
+        from interplay.report.comparison import write
+
+        write(self.payload, Path(path))
+        return Path(path)
+
+    def table(self) -> list[str]:
+        """The runs and where they end, as lines."""
+        rows = [["run", "group", "keep", "eval loss", "accuracy", "cancelled/sd"]]
+        for run in self.payload["overview"]:
+            kept = f"{run['recommended']}" + ("" if run["basis"] in DECIDED else "*")
+            rows.append(
+                [
+                    run["run"],
+                    run["group"],
+                    kept,
+                    number(run["last_eval_loss"], 3),
+                    number(run["last_accuracy"]),
+                    number(run["last_cancelled_per_sd"], 1),
+                ]
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = []
+        for row in rows:
+            cells = [
+                cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            ]
+            lines.append("  ".join(cells).rstrip())
+        return lines
+
+    def findings(self) -> list[str]:
+        """Which measures tell two groups apart at some checkpoint, a sentence a pair; and what a star in the table means."""
+        lines = []
+        if any(run["basis"] not in DECIDED for run in self.payload["overview"]):
+            lines.append("* named for want of evidence")
+        told: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        for row in self.payload["paired"]:
+            found = told.setdefault((row["first"], row["second"]), set())
+            if row["distinguishable"]:
+                found.add((row["measure"], row["set"]))
+        for (first, second), found in told.items():
+            names = ", ".join(m + ("" if s == "all" else f" {s}") for m, s in sorted(found)) or "none"
+            lines.append(f"{second} minus {first}, distinguishable at some checkpoint: {names}")
+        return lines
+
+    def __str__(self) -> str:
+        return "\n".join([*(f"note: {note}" for note in self.notes), *self.table(), *self.findings()])
+
+    __repr__ = __str__
+
+
+def compare_folders(
+    paths: Sequence[Path], groups: Mapping[str, Sequence[Path]], axis: str, reading: str
+) -> RunComparison:
+    """Compare the runs in these folders; see `interplay.compare`."""
+    for name, given, known in (("--axis", axis, ("steps", "epochs")), ("--reading", reading, READINGS)):
+        if given not in known:
+            raise InterplayError(f"{name} is {given!r}, expected one of {', '.join(known)}")
+    from interplay.comparison.comparison import compare_runs
+    from interplay.comparison.tables import comparison_payload
+
+    comparison = compare_runs(paths, groups, axis)  # ty: ignore[invalid-argument-type]
+    return RunComparison(comparison_payload(comparison, reading))

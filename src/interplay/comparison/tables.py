@@ -1,0 +1,230 @@
+"""The figures of a comparison as tidy tables: curves on one axis, means over seeds, spread between them, paired differences.
+
+Two different uncertainties are kept apart. The bootstrap over prompts says how far a figure would move with other prompts of
+the same kind; it says nothing about another training. The spread between seeds says that, from as few trainings as there are.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+
+from interplay import __version__
+from interplay.comparison.comparison import ComparedRun, Comparison, Group, overview, setting_table, shared_probes
+from interplay.dynamics.sets import MAIN_SETS
+from interplay.dynamics.stats import generator, paired_interval
+from interplay.task.metrics import METRICS
+
+BY_SET = ("count", "strength", "rho", "gamma", "mean_order", "sufficiency")
+WHOLE = ("l1_per_sd", "cancelled_per_sd", "walsh_high", "rho", "mean_order")
+SHOWN = {(m, s) for m in BY_SET for s in MAIN_SETS} | {(m, "all") for m in WHOLE}
+# What paired differences are made of: the figures a choice between two trainings would be argued with [ours].
+MAIN = (
+    *(("strength", name) for name in MAIN_SETS),
+    *((measure, name) for measure in ("rho", "gamma") for name in ("preserved", "emerged")),
+    *((measure, "all") for measure in ("l1_per_sd", "cancelled_per_sd", "walsh_high", "mean_order")),
+)
+FIGURES = ["value", "lo", "hi", "null", "null_lo", "null_hi"]
+CURVES = ["run", "group", "kind", "measure", "set", "step", "x", *FIGURES, "samples"]
+MEANS = [*(c for c in CURVES if c not in ("run", "samples")), "sd", "lowest", "highest", "runs"]
+SPREAD = ["group", "kind", "measure", "set", "step", "value", "lowest", "highest", "sd", "half_width", "ratio", "runs"]
+PAIRED = [
+    "first", "second", "measure", "set", "step", "difference", "lo", "hi", "prompts", "distinguishable", "seeds_apart",
+]  # fmt: skip
+ROUNDING = 1e-9  # relative: one base model measured twice is the same model
+ALL_PAIRS = 4  # groups up to which every pair is compared; beyond, each against the first [ours]
+
+
+def curves(comparison: Comparison, reading: str = "paper") -> pd.DataFrame:
+    """Every curve of every run: one row a run x measure x set x step, with where it stands on the axis.
+
+    `kind` is `interactions`, `multiples` (measures `count` and `strength`, in churn floors of a rephrased prompt) or `task`.
+    """
+    frames = [_of_run(run, comparison, reading) for run in comparison.runs]
+    out = pd.concat(frames, ignore_index=True)
+    group = {name: group.name for group in comparison.groups for name in group.runs}
+    out["group"] = out["run"].map(group)
+    return out[CURVES]
+
+
+def _of_run(run: ComparedRun, comparison: Comparison, reading: str) -> pd.DataFrame:
+    table = run.trajectory.summary
+    table = table[(table["reading"] == reading) & (table["order"] == 0)]
+    table = table[pd.MultiIndex.from_frame(table[["measure", "set"]]).isin(SHOWN)]
+    frames = [table.assign(kind="interactions")]
+    if run.multiples is not None:
+        m = run.multiples
+        m = m[(m["reading"] == reading) & (m["floor"] == "rephrased") & (m["reference"] == run.trajectory.reference)]
+        m = m[m["measure"].isin(["count", "strength"])]
+        frames.append(m.assign(kind="multiples", value=m["ratio"], null=1.0))
+    for key in (key for key in METRICS if key in run.task):
+        ends = {end: run.task[name] for end in ("lo", "hi") if (name := f"{key}_{end}") in run.task}
+        frame = pd.DataFrame({"step": run.task["step"], "value": run.task[key], **ends})
+        frames.append(frame.assign(kind="task", measure=key, set="all"))
+    columns = ["kind", "measure", "set", "step", *FIGURES, "samples"]
+    frame = pd.concat([f.reindex(columns=columns).astype({c: float for c in [*FIGURES, "samples"]}) for f in frames])
+    frame = frame.assign(run=run.name, x=[run.x(int(step), comparison.axis) for step in frame["step"]])
+    return frame.dropna(subset=["value"]).sort_values(["kind", "measure", "set", "step"], kind="stable")
+
+
+def group_curves(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
+    """Means over the runs of each group that has several, where all of them that have the measure were measured.
+
+    Columns of `curves` without `run`, and `sd` (between the runs), `lowest`, `highest`, `runs`. `lo` and `hi` are the means of
+    the runs' own intervals over prompts, not an interval of the mean over trainings: two or three seeds cannot give one.
+    """
+    out = []
+    for group in (group for group in comparison.groups if len(group.runs) > 1):
+        ours = table[table["run"].isin(group.runs)]
+        for key, curve in ours.groupby(["kind", "measure", "set"], sort=True):
+            named = dict(zip(("kind", "measure", "set"), cast("tuple[str, str, str]", key), strict=True))
+            wanted = curve["run"].nunique()
+            for x, rows in curve.groupby("x", sort=True):
+                if len(rows) == wanted:
+                    at = {"group": group.name, **named, "step": int(rows["step"].iloc[0]), "x": x}
+                    out.append({**at, **rows[FIGURES].mean(skipna=False).to_dict(), **_spread_of(rows["value"])})
+    return pd.DataFrame(out, columns=MEANS)
+
+
+def _spread_of(values: pd.Series) -> dict[str, float]:
+    lowest, highest = float(values.min()), float(values.max())
+    same = highest - lowest <= ROUNDING * max(abs(lowest), abs(highest))
+    sd = np.nan if len(values) < 2 else 0.0 if same else float(values.std(ddof=1))
+    return {"sd": sd, "lowest": lowest, "highest": highest, "runs": len(values)}
+
+
+def seed_spread(means: pd.DataFrame) -> pd.DataFrame:
+    """At the last shared checkpoint of each group: spread between its runs beside the interval over prompts.
+
+    `half_width` is half of the mean interval over prompts, `ratio` = (highest - lowest) / 2 over it. Over 1, another training
+    moved the figure further than other prompts of the same kind would.
+    """
+    if means.empty:
+        return pd.DataFrame(columns=SPREAD)
+    means = means[means["runs"] > 1]
+    last = means.loc[means.groupby(["group", "kind", "measure", "set"], sort=False)["x"].idxmax()].copy()
+    last["half_width"] = (last["hi"] - last["lo"]) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (last["highest"] - last["lowest"]) / 2 / last["half_width"]
+    last["ratio"] = ratio.where(np.isfinite(ratio))
+    return last[SPREAD].reset_index(drop=True)
+
+
+class _Side(NamedTuple):
+    """One side of a paired difference: a group's runs, or one run where there is but one group."""
+
+    name: str
+    runs: tuple[ComparedRun, ...]
+
+
+def sides(comparison: Comparison) -> list[tuple[_Side, _Side]]:
+    """Which pairs are compared: groups, or the runs of the only group; all pairs if few, else each against the first."""
+    groups: Sequence[Group] = comparison.groups
+    if len(groups) == 1:
+        groups = [Group(run.name, (run.name,)) for run in comparison.runs]
+    found = [_Side(group.name, tuple(comparison.run(name) for name in group.runs)) for group in groups]
+    if len(found) <= ALL_PAIRS:
+        return list(itertools.combinations(found, 2))
+    return [(found[0], other) for other in found[1:]]
+
+
+def paired_differences(
+    comparison: Comparison, reading: str = "paper", resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Second minus first, prompt by prompt, at the checkpoints both were measured at (columns: PAIRED).
+
+    A side of several runs enters with its mean over them. Prompts are those that every run of both sides measured with the
+    same words; none are shared, no rows. `distinguishable`: the interval excludes zero, and it holds for all checkpoints of
+    its curve at once (`paired_interval`). `seeds_apart`: every run of one side lies above every run of the other; None
+    unless both sides have several runs.
+    """
+    out = []
+    for first, second in sides(comparison):
+        runs = [*first.runs, *second.runs]
+        prompts = shared_probes(*runs)
+        steps = sorted(set.intersection(*(set(run.trajectory.steps) for run in runs)))
+        if not prompts or not steps:
+            continue
+        for measure, name in MAIN:
+            a, b = (_values(side, measure, name, reading, steps, prompts) for side in (first, second))
+            d = b.mean(axis=0) - a.mean(axis=0)  # NaN where any run of a side has none
+            d[np.abs(d) <= ROUNDING * np.maximum(np.abs(a).max(axis=0), np.abs(b).max(axis=0))] = 0.0
+            kept = [i for i in range(len(steps)) if not np.isnan(d[:, i]).all()]
+            if not kept:
+                continue
+            rng = generator(seed, "paired", first.name, second.name, measure, name, reading)
+            got = paired_interval(d[:, kept], resamples, rng)
+            apart = _apart(a[:, :, kept], b[:, :, kept])
+            for j, i in enumerate(kept):
+                lo, hi = float(got.lo[j]), float(got.hi[j])
+                out.append(
+                    (first.name, second.name, measure, name, steps[i], float(got.value[j]), lo, hi, int(got.samples[j]),
+                     bool(lo > 0 or hi < 0), apart[j])
+                )  # fmt: skip
+    return pd.DataFrame(out, columns=PAIRED).astype({"seeds_apart": "object"})
+
+
+def _values(side: _Side, measure: str, name: str, reading: str, steps: list[int], prompts: list[str]) -> np.ndarray:
+    """Value of each run, prompt and step: `[runs, prompts, steps]`, NaN where not defined."""
+    frames = [
+        run.trajectory.samples(measure, name, reading).reindex(index=steps, columns=prompts).to_numpy(float).T
+        for run in side.runs
+    ]
+    return np.stack(frames)
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> list[bool | None]:
+    """Whether the runs' means of one side all lie above those of the other, per step."""
+    if len(a) < 2 or len(b) < 2:
+        return [None] * a.shape[-1]
+    both = ~np.isnan(a).any(axis=0) & ~np.isnan(b).any(axis=0)
+    weight = both / np.maximum(both.sum(axis=0), 1)
+    first, second = (np.nansum(side * weight, axis=1) for side in (a, b))
+    return [bool(x) for x in (first.min(axis=0) > second.max(axis=0)) | (second.min(axis=0) > first.max(axis=0))]
+
+
+def comparison_payload(comparison: Comparison, reading: str = "paper") -> dict[str, Any]:
+    """Everything the page shows and `--json` prints, as plain values (schema: `interplay.report.comparison`)."""
+    table = curves(comparison, reading)
+    means = group_curves(comparison, table)
+    return {
+        "version": __version__,
+        "reading": reading,
+        "axis": comparison.axis,
+        "runs": [
+            {
+                "name": run.name,
+                "title": run.title,
+                "seed": run.seed,
+                "recommended": run.recommendation["step"],
+                "recommended_x": run.x(run.recommendation["step"], comparison.axis),
+                "basis": run.recommendation["basis"],
+            }
+            for run in comparison.runs
+        ],
+        "groups": [{"name": group.name, "runs": list(group.runs), "given": group.given} for group in comparison.groups],
+        "settings": records(setting_table(comparison.runs)),
+        "overview": records(overview(comparison)),
+        "curves": records(table),
+        "means": records(means),
+        "spread": records(seed_spread(means)),
+        "paired": records(paired_differences(comparison, reading)),
+        "paired_prompts": len(shared_probes(*comparison.runs)),
+        "notes": list(comparison.notes),
+    }
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values: numpy's numbers become Python's, NaN and infinities None.
+
+    >>> records(pd.DataFrame({"a": [1.5, float("nan")], "b": ["x", "y"]}))
+    [{'a': 1.5, 'b': 'x'}, {'a': None, 'b': 'y'}]
+    """
+
+    def plain(value: Any) -> Any:
+        value = value.item() if isinstance(value, np.generic) else value
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+
+    return [{str(key): plain(value) for key, value in row.items()} for row in frame.to_dict("records")]

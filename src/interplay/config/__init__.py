@@ -1,0 +1,1 @@
+"""Settings of a run, from YAML and overrides, checked before anything is loaded."""

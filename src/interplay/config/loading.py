@@ -1,0 +1,130 @@
+"""Settings from YAML and `a.b=c` overrides, back to YAML, and what is wrong with them in one line.
+
+What the settings are stands in `settings`; how YAML is read, in `reading`.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from interplay.config.settings import Settings
+from interplay.config.yaml import override, read_yaml
+from interplay.data.words import short
+from interplay.errors import InterplayError
+from interplay.secrets import refuse_secrets
+
+
+def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str | tuple[str, Any]] = ()) -> Settings:
+    """Settings from a YAML file (or a mapping) and overrides: `a.b=c`, whose values are read as YAML, or `("a.b", c)`.
+
+    Raises InterplayError in one line that names the key, what was given and what is expected.
+    """
+    raw = read_yaml(source) if isinstance(source, Path) else dict(source)
+    for assignment in overrides:
+        raw = override(raw, assignment)
+    refuse_secrets(raw)
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise InterplayError(_problem(error)) from error
+
+
+def _section(field: Any) -> type[BaseModel] | None:
+    """The model class of a field that is a section, else None."""
+    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def _keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    """Every settings key with its path, sections too."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if (section := _section(field)) is not None:
+            yield from _keys(section, f"{prefix}{name}.")
+
+
+def _located(loc: tuple) -> tuple[list[str], list[str]]:
+    """Where a problem is, as keys without pydantic's own marks; and the names known in the last section on the way."""
+    model: type[BaseModel] | None = Settings
+    path: list[str] = []
+    known: list[str] = []
+    for part in loc:
+        if model is None:
+            break
+        if isinstance(
+            part, int
+        ):  # the place in a list of sections, mostly a list of one that was given without its brackets
+            continue
+        known = list(model.model_fields)
+        path.append(str(part))
+        field = model.model_fields.get(str(part))
+        model = _section(field) if field is not None else None
+    return path, known
+
+
+def _nearest(path: list[str], known: list[str]) -> str:
+    """What the user may have meant: a like name in the section, the same name in another, an abbreviation, the nearest."""
+    prefix = "".join(f"{part}." for part in path[:-1])
+    key = path[-1].lower()
+    if near := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
+        return f"did you mean {prefix + near[0]!r}?"
+    if elsewhere := [name for name in _keys() if name.rpartition(".")[2] == key]:
+        return f"did you mean {elsewhere[0]!r}?"
+    letters = ".*".join(map(re.escape, key[:40]))
+    if short_for := [name for name in known if re.match(letters, name)]:
+        return f"did you mean {prefix + min(short_for, key=len)!r}?"
+    # Where none is like it, one of its length: probes.m may be meant to be probes.n.
+    near = min(known, key=lambda k: (-difflib.SequenceMatcher(None, key, k).ratio(), abs(len(k) - len(key))))
+    return f"the nearest known is {prefix + near!r}; known here: {', '.join(known)}"
+
+
+_PLAIN = (
+    (r"^Value error, ", ""),
+    (r"^Input should be (greater|less)", r"expected a number \1"),
+    (r"^Input should be ", "expected "),
+    (r" or instance of \w+$", ""),
+    (r"a valid dictionary", "a section of keys"),
+    (r"a valid tuple", "a list"),
+    (r", unable to .*$", ""),
+)
+
+
+def _problem(error: ValidationError) -> str:
+    """The first problem in one line; unknown keys go first, since a misspelt key explains what is missing."""
+    problems = error.errors()
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    path, known = _located(first["loc"])
+    where = ".".join(path) or "settings"
+    if first["type"] == "extra_forbidden":
+        return f"unknown settings key {short(where)}: {_nearest(path, known)}"
+    if first["type"] == "missing":
+        return f"settings key {where!r} is missing: it must be given"
+    said = []
+    for problem in problems:  # a field of several types has one problem for each of them
+        if _located(problem["loc"])[0] == path:
+            message = problem["msg"]
+            for pattern, plain in _PLAIN:
+                message = re.sub(pattern, plain, message)
+            said.append(message)
+    message = " or ".join(dict.fromkeys(said)).replace(" or expected ", " or ")
+    if first["type"] == "value_error":
+        return f"settings: {message}" if where == "settings" else f"settings key {where!r}: {message}"
+    return f"settings key {where!r}: {message}; given {short(first['input'])}"
+
+
+def dump_settings(settings: Settings) -> str:
+    """Settings as YAML with every default written out; loading it gives the same settings."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def default_folder(settings: Settings) -> Path:
+    """`runs/NAME-HASH`: the same settings find their run again, other settings get a folder of their own."""
+    import hashlib
+
+    slug = re.sub(r"[^a-z0-9]+", "-", settings.name.lower()).strip("-")[:40] or "run"
+    return Path("runs") / f"{slug}-{hashlib.sha256(dump_settings(settings).encode()).hexdigest()[:8]}"

@@ -1,0 +1,389 @@
+"""Settings of a run: one frozen, strict description from YAML, `--set a.b=c` and defaults.
+
+Unknown keys are refused with the nearest known name; what contradicts itself is refused before anything is loaded. Every
+field is read somewhere. Marks in brackets say whose constant a default is: [paper], [lineage] or [ours].
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from interplay.data.sources import FORM_NAMES
+from interplay.data.template import PromptTemplate
+from interplay.data.words import MAX_WORDS, MOST_WORDS, WORDS_PER_PROMPT, short
+from interplay.errors import InterplayError
+from interplay.models.placement import DEVICE_MAPS, SPREAD, Placement
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelSettings(_Strict):
+    """The LLM that is fine-tuned, or whose checkpoints are tracked."""
+
+    name: str = Field(description="hub name, local folder or GGUF file")
+    revision: str | None = Field(None, description="hub revision")
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] = Field(
+        "float32", description="of scoring; 16-bit rounding looks like noise interactions"
+    )
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto takes a GPU when there is one")
+    device_map: Literal[DEVICE_MAPS] | None = Field(  # ty: ignore[invalid-type-form]
+        None,
+        description="for a model larger than a device: auto, balanced, balanced_low_0, sequential spread its layers over GPUs, "
+        "memory and disk; cpu and disk keep them there and fetch one at a time; null: all of it on device",
+    )
+    max_memory: dict[str, str | int] | None = Field(
+        None,
+        description="what each device may hold of the weights under device_map: {'0': 60GiB, cpu: 100GiB}; null: what is free",
+    )
+
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _numbered(cls, value: Any) -> Any:
+        """YAML reads the 0 of {0: 20GiB} as a number."""
+        if not isinstance(value, Mapping):
+            return value
+        return {str(key) if type(key) is int else key: size for key, size in value.items()}
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "ModelSettings":
+        if self.device_map in SPREAD and self.device != "auto":
+            raise ValueError(f"model.device_map {self.device_map} chooses devices itself: set model.device to auto")
+        try:
+            Placement(device_map=self.device_map, max_memory=self.max_memory)
+        except InterplayError as error:
+            raise ValueError(f"model: {error}") from None
+        return self
+
+
+class DataSettings(_Strict):
+    """Rows to train on, to evaluate on, and to choose probe prompts from."""
+
+    file: str | None = Field(
+        None, description="one file for everything: split by a hash of each text into train 80 %, eval and probes 10 %"
+    )
+    train: str | None = Field(None, description="file, emotions:SPLIT or hub:owner/name; needed to train")
+    eval: str | None = Field(None, description="held-out rows for eval loss and accuracy; null measures neither")
+    probes: str | None = Field(None, description="rows the probe prompts are chosen from; must be held out")
+    form: Literal[FORM_NAMES] = "auto"  # ty: ignore[invalid-type-form]
+    columns: dict[str, str] = Field(default_factory=dict, description="role: column, for example text: comment")
+    train_rows: int | None = Field(None, ge=1, description="use at most this many training rows (seeded choice)")
+    eval_rows: int | None = Field(200, ge=1, description="use at most this many eval rows (seeded choice)")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "DataSettings":
+        if self.file is not None and (self.train or self.eval or self.probes):
+            raise ValueError("data.file is split into train, eval and probes: remove it, or remove those three")
+        if self.file is None and self.probes is None:
+            raise ValueError("data.probes is missing: name the held-out rows that probe prompts are chosen from")
+        return self
+
+    @property
+    def has_train(self) -> bool:
+        """Whether there are rows to train on, or to take few-shot examples from."""
+        return self.file is not None or self.train is not None
+
+
+class WordingSettings(_Strict):
+    """How a prompt is worded: the text goes where {text} stands."""
+
+    system: str | None = Field(None, description="system message; null leaves it to the chat template")
+    template: str = Field("{text}", description="the user message; holds {text} once")
+
+    @field_validator("template")
+    @classmethod
+    def _has_one_place(cls, value: str) -> str:
+        try:
+            PromptTemplate(template=value)
+        except InterplayError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+
+class PromptSettings(WordingSettings):
+    """The wording that training and scoring share, and a trivially different one for the churn floor."""
+
+    chat: Literal["auto"] | bool = Field("auto", description="use the tokenizer's chat template: auto = if it has one")
+    few_shot: int = Field(0, ge=0, description="training rows put before the prompt as examples")
+    rephrased: WordingSettings | None = Field(
+        default_factory=lambda: WordingSettings(template="Please answer.\n{text}"),
+        description="second wording at the reference step: the churn floor; null leaves the floor out",
+    )
+
+
+class ProbeSettings(_Strict):
+    """The held-out prompts whose interactions are extracted."""
+
+    count: int = Field(12, ge=1)
+    n: int = Field(
+        WORDS_PER_PROMPT, ge=2, description="words per prompt, 2 to 16 [lineage: 10]; 2^n forward passes each"
+    )
+    words: Literal["content", "all", "given"] = Field(
+        "content",
+        description="which words may be drawn: content words [lineage], all (stop words too), or those each row gives "
+        "in its column `words`",
+    )
+    language: Literal["auto", "en", "zh"] = Field("auto", description="how words are split; zh needs jieba")
+    stop_words: str | None = Field(
+        None, description="more words that are never drawn: legal, or with commas between them"
+    )
+
+    @field_validator("n")
+    @classmethod
+    def _can_be_enumerated(cls, value: int) -> int:
+        if value > MAX_WORDS:
+            raise ValueError(
+                f"{value} is more than {MAX_WORDS} words, whose 2^n coalitions are all scored: choose fewer "
+                f"(interplay explain samples coalitions of up to {MOST_WORDS})"
+            )
+        return value
+
+
+class TrainingSettings(_Strict):
+    """Supervised fine-tuning with TRL's SFTTrainer. Rank, rate, schedule and targets are the paper's."""
+
+    method: Literal["lora", "full", "dora", "ia3", "qlora"] = Field(
+        "lora", description="LoRA [paper], full fine-tuning, DoRA, IA3, or LoRA on a base held in 4 bits"
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**32,
+        description="of the order of rows, dropout and LoRA's start; null: seed. Data and probes keep seed",
+    )
+    rank: int = Field(8, ge=1, description="LoRA rank [paper]")
+    alpha: float = Field(16, gt=0, description="LoRA alpha [ours]")
+    dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout [ours]")
+    targets: str = Field(
+        "all-linear", description="target modules [paper: all linear layers]; of IA3: keys, values and down projections"
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="[paper]")
+    # Those of transformers that need no further arguments and no metric.
+    scheduler: Literal[
+        "cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt", "cosine_with_restarts"
+    ] = Field("cosine", description="learning-rate schedule [paper]")
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    batch_size: int = Field(8, ge=1, description="rows per device and micro-step")
+    accumulation: int = Field(1, ge=1, description="micro-steps per optimiser step")
+    steps: int = Field(ge=1, description="optimiser steps")
+    max_length: int | None = Field(1024, ge=8, description="longer rows are cut")
+    bf16: bool | Literal["auto"] = Field("auto", description="bfloat16 autocast; auto: where the hardware has it")
+
+
+class CheckpointSettings(_Strict):
+    """Which steps are measured, and where checkpoints of another training lie."""
+
+    steps: tuple[int, ...] | str | None = Field(
+        "0, 10, 20, 40, ...",
+        description="a list, or a start that '...' goes on doubling to the last step; null (and, where nothing is trained, "
+        "'...'): all that are found",
+    )
+    folder: str | None = Field(None, description="output folder of a finished training; then nothing is trained")
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _one_step(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class ScoringSettings(_Strict):
+    """How v is evaluated."""
+
+    mask: str | int | None = Field(None, description="baseline token; null: unk, pad or a reserved one [lineage]")
+    target_tokens: int = Field(1, ge=1, description="response tokens scored [paper: 1]")
+    among_labels: bool = Field(False, description="log-odds among the labels only, cut to target_tokens tokens each")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
+    )
+    noise_coalitions: int = Field(4, ge=0, description="coalitions evaluated a second time to measure numerical noise")
+    accept_noise: bool = Field(False, description="go on where 16-bit rounding makes effects meaningless [ours]")
+
+
+class EffectSettings(_Strict):
+    """The sparse AND-OR split."""
+
+    gap: float = Field(1e-3, gt=0, description="certified relative duality gap [ours]")
+    tolerance: float | Literal["auto"] = Field(
+        "auto",
+        description="delta; auto: 0.02 |v(N) - v(empty)|, mean at step 0 [lineage], at least 3 sigma of noise [ours]",
+    )
+    ratio: float = Field(0.05, gt=0, lt=1, description="tau as a share of the largest effect [lineage]")
+
+
+class BaselineSettings(WordingSettings):
+    """The baseline LLM v' that generalizability is measured against; best of another architecture family."""
+
+    name: str
+    revision: str | None = None
+    chat: Literal["auto"] | bool = "auto"
+    few_shot: int = Field(
+        6, ge=0, description="training rows as examples, so that a base model knows the format [ours]"
+    )
+
+
+class TaskSettings(_Strict):
+    """What happens to the task, and to what the model knew before."""
+
+    ood: str | None = Field(None, description="out-of-domain rows: loss, accuracy and macro-F1 on them")
+    ood_form: Literal[FORM_NAMES] = "auto"  # ty: ignore[invalid-type-form]
+    ood_rows: int | None = Field(200, ge=1)
+    retention: str | None = Field(None, description="a plain text file: perplexity on it shows what is forgotten")
+    retention_tokens: int = Field(4096, ge=16, description="tokens of it that are read")
+    kl: bool = Field(True, description="KL divergence to step 0 at the first response token of the eval prompts")
+    generate_rows: int | None = Field(
+        None,
+        ge=0,
+        description="eval rows answered freely, for exact match and ROUGE-L; null: 32 where rows have no labels, else 0",
+    )
+    generate_tokens: int = Field(64, ge=1, description="tokens of an answer at most")
+
+
+class ControlSettings(_Strict):
+    """What the figures are held against beside the nulls [ours]. Each costs units; see docs/design/controls.md."""
+
+    precision: Literal["float32", "float64", "bfloat16", "float16"] | None = Field(
+        "bfloat16", description="second precision, at the reference: the churn of rounding alone; null leaves it out"
+    )
+    reference: int | Literal["auto"] | None = Field(
+        "auto",
+        description="second reference step; auto: the first where v(N) has made 80 % of its rise, that is after the "
+        "answer's format is learnt; null leaves it out. Costs no units",
+    )
+    draws: int = Field(2, ge=1, le=16, description="draws of words a prompt, the first included")
+    draw_steps: Literal["reference", "all"] = Field("reference", description="where the other draws are measured")
+    labels: Literal["auto"] | bool = Field(
+        "auto",
+        description="log-odds among the label tokens as well, at every step; auto: where rows have labels and one token is "
+        "scored, so that it costs no forward pass",
+    )
+    few_shot: int = Field(
+        0, ge=0, description="step 0 once more with this many training rows as examples in its prompt"
+    )
+    format: WordingSettings | None = Field(
+        None, description="step 0 once more with a wording that states the answer's format"
+    )
+
+
+class DynamicsSettings(_Strict):
+    """Nulls and intervals."""
+
+    reference: int | None = Field(
+        None, ge=0, description="reference step of removed / preserved / emerged; null: the first [paper]"
+    )
+    draws: int = Field(200, ge=1, description="draws per null")
+    resamples: int = Field(1000, ge=1, description="bootstrap resamples over samples")
+
+
+class Settings(_Strict):
+    """Everything a run is made of. `training: null` with `checkpoints.folder` only tracks."""
+
+    name: str = Field("run", description="title of the report")
+    seed: int = Field(0, ge=0, lt=2**32, description="of data, words, training and nulls")
+    model: ModelSettings
+    data: DataSettings
+    prompt: PromptSettings = PromptSettings()
+    probes: ProbeSettings = ProbeSettings()
+    training: TrainingSettings | None = None
+    checkpoints: CheckpointSettings = CheckpointSettings()
+    scoring: ScoringSettings = ScoringSettings()
+    effects: EffectSettings = EffectSettings()
+    task: TaskSettings = TaskSettings()
+    baseline: tuple[BaselineSettings, ...] = Field((), description="one baseline LLM, or a list of them")
+    controls: ControlSettings = ControlSettings()
+    dynamics: DynamicsSettings = DynamicsSettings()
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _one_baseline(cls, value: Any) -> Any:
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, (Mapping, BaselineSettings)) else value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Settings":
+        if self.training is None and self.checkpoints.folder is None:
+            raise ValueError(
+                "nothing to do: set training (to fine-tune) or checkpoints.folder (to track a finished training)"
+            )
+        if self.training is not None and self.checkpoints.folder is not None:
+            raise ValueError("training and checkpoints.folder exclude each other: remove one")
+        if self.training is not None and self.model.device_map is not None:
+            raise ValueError(
+                "model.device_map is for scoring: train with your own tools and give checkpoints.folder, or remove it"
+            )
+        if self.training is not None and not self.data.has_train:
+            raise ValueError("training needs data.train: name the rows to train on")
+        few = self.prompt.few_shot or self.controls.few_shot or any(b.few_shot for b in self.baseline)
+        if few and not self.data.has_train:
+            raise ValueError("few_shot examples are taken from data.train: name it, or set few_shot to 0")
+        schedule = self.schedule()
+        for key, step in (("dynamics", self.dynamics.reference), ("controls", self.controls.reference)):
+            if schedule is not None and isinstance(step, int) and step not in schedule:
+                raise ValueError(f"{key}.reference is {step}, no measured step: choose one of {schedule}")
+        return self
+
+    def schedule(self) -> list[int] | None:
+        """The steps to measure, or None for every checkpoint found.
+
+        >>> data = {"model": {"name": "m"}, "data": {"train": "t", "probes": "p"}, "training": {"steps": 100}}
+        >>> Settings(**data).schedule()
+        [0, 10, 20, 40, 80, 100]
+        """
+        steps = self.checkpoints.steps
+        if self.training is not None:
+            return parse_steps("0, 10, 20, 40, ..." if steps is None else steps, self.training.steps)
+        listed, goes_on = ([], True) if steps is None else _listed(steps)
+        return None if goes_on else sorted({0, *listed})
+
+    def template(
+        self, few_shot: Iterable[tuple[str, str]] = (), *, wording: WordingSettings | None = None
+    ) -> PromptTemplate:
+        """The prompt template, in the run's own wording or another one."""
+        wording = wording or self.prompt
+        return PromptTemplate(
+            system=wording.system, template=wording.template, chat=self.prompt.chat, few_shot=tuple(few_shot)
+        )
+
+
+def parse_steps(steps: str | Iterable[int], last: int) -> list[int]:
+    """Checkpoint steps up to `last`, which is always among them, as is 0. Raises ValueError for anything else.
+
+    >>> parse_steps("0, 10, 20, 40, ...", 200)
+    [0, 10, 20, 40, 80, 160, 200]
+    >>> parse_steps([5, 80], 80)
+    [0, 5, 80]
+    """
+    listed, goes_on = _listed(steps)
+    while goes_on and listed[-1] * 2 < last:
+        listed.append(listed[-1] * 2)
+    beyond = [step for step in listed if step > last]
+    if beyond and not goes_on:  # a start that goes on is a habit, not a claim about this training
+        raise ValueError(f"checkpoints.steps: step {beyond[0]} lies beyond the last training step {last}")
+    return sorted({0, last, *(step for step in listed if step <= last)})
+
+
+def _listed(steps: str | Iterable[int]) -> tuple[list[int], bool]:
+    """The steps that are written out, and whether '...' follows them."""
+    goes_on = False
+    if isinstance(steps, str):
+        parts = [part.strip() for part in steps.split(",") if part.strip()]
+        goes_on = bool(parts) and parts[-1] in ("...", "…")
+        numbers = parts[:-1] if goes_on else parts
+        if not numbers or not all(re.fullmatch(r"[0-9]{1,12}", part) for part in numbers):
+            raise ValueError(
+                f"checkpoints.steps {short(steps)}: give whole numbers with commas, '...' last to go on doubling"
+            )
+        listed = [int(part) for part in numbers]
+        if goes_on and listed[-1] == 0:
+            raise ValueError(f"checkpoints.steps {short(steps)}: 0 cannot be doubled, name one more step before '...'")
+    else:
+        listed = [int(step) for step in steps]
+        if not listed:
+            raise ValueError("checkpoints.steps is empty: name the steps to measure, or leave it out")
+    if any(step < 0 for step in listed):
+        raise ValueError(f"checkpoints.steps {listed}: a step cannot be negative")
+    return listed, goes_on

@@ -1,0 +1,1 @@
+"""What leaves a run: a model card section, tables, and figures for papers."""

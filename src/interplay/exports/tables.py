@@ -1,0 +1,337 @@
+"""Tables of an export: which there are, what their columns mean, and how they become CSV that a spreadsheet cannot run.
+
+It turns what a run holds into long tidy frames; no figure in them is computed here.
+"""
+
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from interplay.atomic import replacing, write_bytes
+from interplay.dynamics.sets import READINGS, SETS
+from interplay.store.reader import RunReader
+from interplay.task.metrics import METRICS
+
+ARRAYS = ("scores", "and_effects", "or_effects")
+OPTIONAL = {  # tables that not every run has, and what a run without them lacks
+    "views": "no other views of the trajectory",
+    "views_samples": "no other views prompt by prompt",
+    "floors": "no churn floors",
+    "multiples": "no multiples of the churn floor",
+    "baselines": "no table of baseline LLMs",
+    "correlations": "no correlations with the task",
+    "fidelity": "no matching error",
+}
+DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a formula to a spreadsheet
+# The signs as they are typed in East Asia, which spreadsheets there read as formulas too; and the apostrophe itself, so that
+# taking one off the front of a cell always gives the text back.
+_GUARDED = (*DANGEROUS, "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
+
+_SUMMARY = {
+    "reading": "definition of the sets: paper, signed (a flipped sign is another interaction), fixed-tau",
+    "step": "optimiser step of the checkpoint",
+    "set": "all, preserved, emerged, removed, kept (salient now and at the reference), reentered",
+    "measure": "what was measured",
+    "order": "number of words of the interactions, 0: not by order",
+    "value": "mean over prompts",
+    "lo": "lower end of the 95 % interval over prompts (bootstrap)",
+    "hi": "upper end of it",
+    "null": "mean over prompts of the measure under its null",
+    "null_lo": "lower end of the null's interval",
+    "null_hi": "upper end of it",
+    "samples": "prompts on which the measure is defined",
+    "sample": "id of the prompt",
+}
+COLUMNS: dict[str, str] = {
+    **_SUMMARY,
+    "view": "the same trajectory computed another way; controls of the run say what differs",
+    "baseline": "the baseline LLM that gamma is measured against",
+    "reference": "the step that removed and emerged are relative to",
+    "floor": "the change that means nothing: rephrased prompt, precision, or words",
+    "ratio": "value of the checkpoint over the floor's (ratio of means over prompts)",
+    "interaction": "measure of the interactions",
+    "rank": "place of the interaction by strength, 1: strongest; 0: the row is a matching error",
+    "task": "column of the task table",
+    "rho": "Spearman's rank correlation over checkpoints",
+    "checkpoints": "checkpoints it rests on",
+    "condition": "model state and wording: step-000040, step-000000-rephrased, baseline",
+    "sample_id": "id of the prompt",
+    "words": "the interaction's words, or the prompt's chosen words, as a JSON list",
+    "kind": "and: the effect needs all its words; or: any one of them brings it (in units: see condition)",
+    "mask": "the words as bits: bit i set = word i of the prompt",
+    "effect": "effect at this step (log-odds)",
+    "effect_reference": "effect of the same interaction at the reference step (log-odds)",
+    "tau": "salient above this size, at this step",
+    "target": "the response token that is scored",
+    "target_ids": "its token ids",
+    "score_full": "score with all words (log-odds)",
+    "score_empty": "score with none of them (log-odds)",
+    "salient": "salient interactions",
+    "n": "words of the prompt",
+    "objective": "sum of all absolute effects",
+    "gap": "certified relative duality gap of the split",
+    "residual": "largest difference between scores and the logical model",
+    "tolerance": "delta, what that difference may be",
+    "iterations": "of the solver",
+    "converged": "whether the certificate was reached",
+    "noise_sigma": "measured numerical noise of one score",
+    "dtype": "precision of scoring",
+    "mask_id": "token that stands for a masked word",
+    "weights_sha256": "hash of the model's weights",
+    "prompt_sha256": "hash of the prompt",
+    "key": "hash of everything the unit depends on",
+    "text": "the prompt",
+    "label": "its gold label",
+    "scores": "scores of all 2^n coalitions, by mask",
+    "and_effects": "AND effects of all 2^n coalitions, by mask",
+    "or_effects": "OR effects, likewise",
+    "coalition": "the words as bits",
+    "code": f"sets as bits: {', '.join(SETS)}",
+    "name": "name of the figure, or of the rival rule",
+    "part": "evidence (figures behind the answer), rival (what another rule picks) or answer",
+    "rows": "held-out rows",
+    **{key: metric.meaning for key, metric in METRICS.items()},
+    **{name: f"whether the interaction is in the set {name!r} at this step" for name in SETS},
+}
+PER_SAMPLE = {"value": "the measure on this prompt", "null": "the measure under its null on this prompt"}
+FIGURES = {
+    "evolution-orders": "strength by number of words, positive up and negative down, for each set and checkpoint",
+    "evolution-count": "how many interactions are preserved, emerged, removed, with their churn floor",
+    "evolution-strength": "how strong they are together",
+    "rho": "how little the effects of a set cancel, beside random signs",
+    "gamma": "the share of strength the baseline LLM holds too, beside shuffled words",
+    "sufficiency": "loss when each set alone predicts the target, beside random sets",
+    "contribution": "what one interaction of a set adds, beside random sets",
+    "mean-order": "number of words of an interaction, weighted by strength",
+    "scale": "strength of all effects, spread of the score, and what is free of scale",
+    "task": "every task metric that was measured",
+    "matching": "the score of every coalition against the sum of its interactions (points thinned, the largest difference is not)",
+    "sparsity": "sizes of effects by rank: median over prompts, band from the 10th to the 90th percentile",
+    "churn-multiples": "what is removed and emerges, in units of each churn floor; 1 is the floor",
+    "churn-floors": "the churn floors themselves",
+    "views": "the trajectory computed in other ways; beyond three lines only the first keeps its interval",
+    "gamma-baselines": "gamma against each baseline LLM",
+    "correlations": "rank correlation of interaction measures with task metrics over checkpoints",
+}
+ABOUT = {
+    "trajectory": "every curve: means over prompts with intervals and nulls",
+    "trajectory_samples": "the same, prompt by prompt",
+    "trajectory_sets": "which interaction is in which set; codes, see interactions for words",
+    "units": "one row per prompt and condition: scores and effects with their certificate",
+    "interactions": "one row per interaction that is salient at a step or removed since the reference, under each reading",
+    "probes": "the prompts and their chosen words",
+    "recommendation": "the checkpoint recommended, the figures behind it, and what other rules pick",
+    "task": "the task's metrics at each checkpoint",
+    "views": "the trajectory computed in other ways",
+    "views_samples": "the same, prompt by prompt",
+    "floors": "churn floors at the reference",
+    "multiples": "removed and emerged in units of those floors",
+    "baselines": "gamma against each baseline LLM",
+    "correlations": "interaction measures against task metrics over checkpoints",
+    "fidelity": "matching error of the salient and of all interactions, and strength by rank (rank 0: no rank)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """One table: its name, its rows, and where a parquet file of it already lies in the run (copied as it is).
+
+    `arrays`: columns that only parquet holds. `csv`: whether there is a CSV of it at all.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    source: Path | None = None
+    arrays: tuple[str, ...] = ()
+    csv: bool = True
+
+
+def all_tables(run: RunReader) -> list[Exported]:
+    """Every table of a run, the long tidy ones made from it included."""
+    track = run.trajectory
+
+    def own(name: str, frame: pd.DataFrame, **more: Any) -> Exported:
+        return Exported(name, frame, run.path / f"{name}.parquet", **more)
+
+    return [
+        own("trajectory", track.summary),
+        own("trajectory_samples", track.per_sample),
+        own("trajectory_sets", run.table("trajectory_sets"), csv=False),
+        own("units", run.units, arrays=ARRAYS),
+        Exported("interactions", interactions(run)),
+        Exported("probes", probes(run.inputs["probes"])),
+        Exported("recommendation", recommendation(run.recorded)),
+        own("task", run.task),
+        *(own(name, frame) for name, frame in optional_tables(run).items()),
+    ]
+
+
+def interactions(run: RunReader) -> pd.DataFrame:
+    """One row per reading x step x prompt x interaction that is in any set there, with its words and its effect."""
+    track = run.trajectory
+    frames = [
+        run.listed(sample, step, reading) for sample in track.sample_ids for reading in READINGS for step in track.steps
+    ]
+    every = pd.concat(frames, ignore_index=True)
+    return every.assign(words=[json.dumps(words, ensure_ascii=False) for words in every["words"]])
+
+
+def optional_tables(run: RunReader) -> dict[str, pd.DataFrame]:
+    """The tables of the run that not every run has, by name."""
+    found = ((name, run.optional_table(name)) for name in OPTIONAL)
+    return {name: table for name, table in found if table is not None}
+
+
+def probes(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row a prompt: its text, target, label and chosen words."""
+    rows = [
+        {
+            "sample": p["id"],
+            "text": p["text"],
+            "target": p.get("target"),
+            "label": p.get("label"),
+            "words": json.dumps([word["text"] for word in p["words"]], ensure_ascii=False),
+        }
+        for p in found
+    ]
+    return pd.DataFrame(rows, columns=["sample", "text", "target", "label", "words"])
+
+
+def recommendation(verdict: Mapping[str, Any]) -> pd.DataFrame:
+    """The answer, its evidence and the rivals' picks as rows."""
+    rows = [{"part": "answer", "name": verdict.get("basis"), "step": verdict["step"]}]
+    rows += [
+        {"part": "evidence", **{k: e.get(k) for k in ("name", "step", "value", "lo", "hi")}}
+        for e in verdict["evidence"]
+    ]
+    rows += [{"part": "rival", "name": name, "step": step} for name, step in verdict["rivals"].items()]
+    frame = pd.DataFrame(rows).reindex(columns=["part", "name", "step", "value", "lo", "hi"])
+    return frame.astype({"step": "Int64", "value": float, "lo": float, "hi": float})
+
+
+def write_table(table: Exported, folder: Path, kind: str) -> None:
+    """Write one table as `csv` or `parquet`, whole or not at all."""
+    if kind == "csv":
+        if table.csv:
+            write_bytes(folder / f"{table.name}.csv", csv_bytes(table.frame.drop(columns=list(table.arrays))))
+    elif table.source is not None:
+        write_bytes(folder / f"{table.name}.parquet", table.source.read_bytes())
+    else:
+        with replacing(folder / f"{table.name}.parquet") as temporary:
+            frame = pa.Table.from_pandas(table.frame, preserve_index=False).replace_schema_metadata(None)
+            pq.write_table(frame, temporary, compression="zstd")
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    r"""A frame as UTF-8 CSV. Text that a spreadsheet would run gets an apostrophe in front; numbers stay numbers.
+
+    >>> csv_bytes(pd.DataFrame({"word": ["=1+1", "ok", "a\r=1", None], "x": [-1.5, 2.0, 0.0, float("nan")]}))
+    b'word,x\n\'=1+1,-1.5\nok,2.0\n"a\r=1",0.0\n,\n'
+    """
+    safe = frame.copy()
+    for column in frame.columns:
+        kind = frame[column].dtype
+        if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind)):
+            # As objects: pandas' own strings are UTF-8 and refuse half of a surrogate pair, which is written as ? below.
+            safe[column] = pd.Series([_cell(value) for value in frame[column]], index=frame.index, dtype=object)
+    safe.columns = [harmless(str(column)) for column in frame.columns]
+    buffer = io.StringIO(newline="")
+    # Python quotes a carriage return only where lines end in one, and readers begin a row, so a cell, behind a bare one. So
+    # lines end in both here, and those outside of quotes in a line feed alone afterwards.
+    safe.to_csv(buffer, index=False, lineterminator="\r\n")
+    text = re.sub(r'("[^"]*")|\r\n', lambda found: found[1] or "\n", buffer.getvalue())
+    return text.encode("utf-8", errors="replace")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (list, tuple, np.ndarray)):
+        value = json.dumps([v.item() if isinstance(v, np.generic) else v for v in value], ensure_ascii=False)
+    return harmless(value) if isinstance(value, str) else value
+
+
+def harmless(text: str) -> str:
+    """Text that no spreadsheet takes for a formula; what it has in front is taken off again by `text.removeprefix("'")`.
+
+    Spaces and characters without a width before the sign do not help a formula: some programs strip them.
+
+    >>> harmless("=HYPERLINK(1)"), harmless(" =1"), harmless("'tis"), harmless("joy")
+    ("'=HYPERLINK(1)", "' =1", "''tis", 'joy')
+    """
+    seen = next((i for i, c in enumerate(text) if not c.isspace() and unicodedata.category(c)[0] != "C"), len(text))
+    return f"'{text}" if text.startswith(_GUARDED) or text[seen:].startswith(_GUARDED[:-1]) else text
+
+
+def readme(
+    name: str, tables: Sequence[Exported], figures: Sequence[str], formats: Sequence[str], kinds: Sequence[str]
+) -> str:
+    """What every file is and what every column of every table means, as Markdown."""
+    title = " ".join("".join(c if c.isalnum() or c in " .,:()+/-" else " " for c in name).split())[:120]
+    lines = [f"# Export of the run {title}".rstrip(), ""]
+    if figures:
+        lines += [
+            f"## Figures ({', '.join(formats)})",
+            "",
+            *(f"- `figures/{figure}`: {FIGURES.get(figure, '')}" for figure in figures),
+            "",
+        ]
+        lines += ["Bands and bars are 95 % intervals over prompts unless it says otherwise.", ""]
+    if tables:
+        lines += [
+            f"## Tables ({', '.join(kinds)})",
+            "",
+            "An empty cell was not measured. In CSV, text that begins with one of `= + - @`, a tab, a line end or an apostrophe "
+            "has an apostrophe in front, so that a spreadsheet does not run it: take that one off when you read the file. "
+            "Lists are JSON. Parquet holds text and lists as they are.",
+            "",
+        ]
+    for table in tables:
+        where = [kind for kind in kinds if kind == "parquet" or table.csv]
+        if not where:
+            continue
+        lines += [
+            f"### {table.name} ({', '.join(where)}, {len(table.frame):,} rows)",
+            "",
+            f"{ABOUT.get(table.name, '')}.",
+            "",
+        ]
+        lines += ["| column | meaning |", "|---|---|"]
+        for column in map(str, table.frame.columns):
+            name = _plain(column)
+            only = " (parquet only)" if column in table.arrays else ""
+            said = PER_SAMPLE.get(name) if table.name.endswith("_samples") else None
+            lines.append(f"| `{name}` | {said or meaning(name)}{only} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _plain(column: str) -> str:
+    """A column's name in our Markdown: a run from elsewhere may have columns of any name, ours are words.
+
+    >>> _plain("accuracy_lo"), _plain("a`|<b>[c](x)"), _plain("`|`")
+    ('accuracy_lo', 'a b c x', '(no name)')
+    """
+    return " ".join(re.sub(r"[^\w -]", " ", column).split())[:80] or "(no name)"
+
+
+def meaning(column: str) -> str:
+    """What a column holds; interval ends and unknown columns are said from their names.
+
+    >>> meaning("accuracy_lo")
+    'lower end of the 95 % interval of accuracy'
+    """
+    if column in COLUMNS:
+        return COLUMNS[column]
+    for end, said in (("_lo", "lower"), ("_hi", "upper")):
+        if column.endswith(end):
+            return f"{said} end of the 95 % interval of {column.removesuffix(end)}"
+    return column.replace("_", " ")

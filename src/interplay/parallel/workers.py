@@ -1,0 +1,146 @@
+"""`--workers k`: more processes on this machine that work on the same run folder, each with its part of cores or its own GPU.
+
+They are ordinary processes that take work by claims, as a second `interplay run` on the folder would; all this module knows
+is how to start them, what each may use, and that none outlives the one that started it.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import IO
+
+PATIENCE = 10.0  # seconds a helper has to leave by itself when all work is done [ours]
+
+
+@contextlib.contextmanager
+def helpers(folder: Path, count: int, say: Callable[[str], None]) -> Generator[None]:
+    """`count` processes that help with the run in `folder` for the length of the block.
+
+    One that fails is told in a line, and its work is taken over: the run needs none of them.
+    """
+    before = _threads_here(count + 1)
+    started: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
+    try:
+        for i in range(1, count + 1):
+            errors = tempfile.TemporaryFile()  # noqa: SIM115  (read when the process has ended)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "interplay.parallel.workers", str(folder)],
+                stdin=subprocess.PIPE,  # closed when this process ends, however it ends
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=os.environ | helper_environment(i, count + 1),
+            )
+            started.append((process, errors))
+        yield
+    finally:
+        for number, (process, errors) in enumerate(started, start=1):
+            at_work = _end(process)
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip()
+            if not said and process.returncode < 0 and not at_work:  # not by us
+                said = f"killed by signal {-process.returncode}" + " (out of memory?)" * (process.returncode == -9)
+            if process.returncode and said:
+                say(f"warning: helper {number} stopped, its work was done by others: {said.splitlines()[-1][:300]}")
+            errors.close()
+        _set_threads(before)
+
+
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """A helper that is still at work has its pipe closed, upon which it leaves; one that does not is killed.
+
+    Whether it was at work.
+    """
+    assert process.stdin is not None
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(0.5)
+        return False
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return True
+
+
+def helper_environment(index: int, count: int, environment: dict[str, str] | None = None) -> dict[str, str]:
+    """What the index-th of `count` processes may use: its part of the cores, and of several GPUs one of its own.
+
+    Process 0, the one that starts the others, has the first GPU. With fewer GPUs than processes they share them in turn.
+
+    >>> helper_environment(3, 4, {"CUDA_VISIBLE_DEVICES": "4,6", "OMP_NUM_THREADS": "2"})
+    {'CUDA_VISIBLE_DEVICES': '6'}
+    """
+    given = dict(os.environ) if environment is None else environment
+    wanted = {}
+    if "OMP_NUM_THREADS" not in given:  # else every process has as many as the user said
+        wanted["OMP_NUM_THREADS"] = str(max(1, cores() // count))
+    visible = [name for name in given.get("CUDA_VISIBLE_DEVICES", _gpus()).split(",") if name.strip()]
+    if visible:
+        wanted["CUDA_VISIBLE_DEVICES"] = visible[index % len(visible)].strip()
+    return wanted
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus() -> str:
+    import torch
+
+    return ",".join(map(str, range(torch.cuda.device_count())))
+
+
+def _threads_here(count: int) -> int:
+    """This process, too, takes its part of the cores; what it had is given back at the end."""
+    import torch
+
+    before = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        _set_threads(max(1, cores() // count))
+    return before
+
+
+def _set_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def _leave_with_parent() -> None:
+    """End when the pipe from the process that started this one is closed, which the kernel does when that process dies."""
+
+    def watch() -> None:
+        # Not through sys.stdin, whose lock a thread that still reads would hold when the interpreter ends.
+        with contextlib.suppress(OSError):
+            os.read(0, 1)
+        os._exit(0)  # in the middle of anything: what is written is whole, what is not is nobody's
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> None:
+    """A helper: `python -m interplay.parallel.workers FOLDER`."""
+    from interplay.errors import InterplayError
+    from interplay.pipeline.pipeline import help_run
+    from interplay.pipeline.progress import Progress
+
+    _leave_with_parent()
+    try:
+        help_run(Path(sys.argv[1]), Progress(quiet=True))
+    except InterplayError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:  # a terminal sends it to all processes; the one that started us says so
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Make or finish a run: inputs, training, checkpoints, units, task metrics."""

@@ -1,0 +1,316 @@
+"""Which units a run needs, and getting them: the checkpoints, the controls at the references, the baseline LLMs.
+
+Every condition is one model state under one question; what is asked of all of them is decided here, how one of them is
+computed in `measure`. Names of conditions: docs/design/architecture.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from interplay.config.settings import Settings
+from interplay.data.rows import Row, Sample
+from interplay.data.template import PromptTemplate
+from interplay.data.words import short
+from interplay.errors import InterplayError, SkipSample
+from interplay.models.checkpoints import Checkpoint
+from interplay.models.loading import resolve
+from interplay.pipeline.identity import claim_parts, config_hash
+from interplay.pipeline.inputs import Inputs, Omitted, Variant
+from interplay.pipeline.jobs import Batch, Engine, units_of
+from interplay.pipeline.measure import Calibration, Condition, calibrate, refuse_noise
+from interplay.pipeline.stages import Context, States, note
+from interplay.pipeline.states import ModelState, Source
+from interplay.scoring.scores import Prepared, prepare
+from interplay.store.conditions import BaselineLLM, Units, rephrased_name, step_name
+from interplay.store.files import sha256_json
+
+RISE = 0.8  # of the rise of v(N), behind which the answer's format counts as learnt [ours]
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """All units of a run by condition, the second reference step (None: there is none), the baseline LLMs, and under which
+    tolerance and with which token for masked words the main ones were made. `missing` names what other shares have not done.
+    """
+
+    units: Units
+    delta: Calibration
+    mask_id: int
+    second_reference: int | None
+    baselines: tuple[BaselineLLM, ...]
+    missing: tuple[str, ...]
+
+
+def prepare_one(
+    sample: Sample, tokenizer, settings: Settings, template: PromptTemplate, among: Sequence[Row] | None
+) -> Prepared:
+    """A probe tokenised under the run's scoring settings; SkipSample where it cannot be, or a word cannot be masked."""
+    scoring = settings.scoring
+    ready = prepare(sample, tokenizer, template, mask=scoring.mask, target_tokens=scoring.target_tokens, among=among)
+    for word, span in zip(sample.words, ready.spans, strict=True):
+        if any(ready.input_ids[position] == ready.mask_id for position in span):
+            raise SkipSample(f"word {short(word.text)} holds the mask token (id {ready.mask_id}) already")
+    return ready
+
+
+def label_rows(samples: Sequence[Sample | None], labels: Sequence[str] | None, wanted: bool) -> list[Row] | None:
+    """One row per label in the wording of `samples`, when scores are `wanted` among labels only.
+
+    A label is what it is behind this prompt, cut to scoring.target_tokens tokens: "sad" and " sad" are different tokens.
+    """
+    if not wanted:
+        return None
+    if not labels:
+        raise InterplayError(
+            "scores among labels need text-label data, these rows have none: set scoring.among_labels and controls.labels to false"
+        )
+    row = next(sample.row for sample in samples if sample is not None)
+    return [replace(row, target=label, label=label) for label in labels]
+
+
+class Extraction:
+    """The conditions of one run, worked off in the order that later ones need."""
+
+    def __init__(self, context: Context, states: States, inputs: Inputs, engine: Engine) -> None:
+        self.context, self.states, self.inputs, self.engine = context, states, inputs, engine
+        self.settings = context.settings
+        self.units: Units = {}
+        self.missing: list[str] = []  # names of jobs of other shares that are not done
+        self.delta: Calibration | None = None
+        self._reworded: tuple[Prepared | None, ...] | None = None
+
+    def run(self) -> Extracted:
+        """Every unit the settings ask for."""
+        main = Variant("", self.inputs.probes, self.inputs.template)
+        probes = self._prepared(main, self.states.base.tokenizer, self.settings.scoring.among_labels)
+        self.delta = self._calibrate("calibration.json", probes)
+        refuse_noise(self.delta, self.settings, lambda line: note(self.context, line))
+        checkpoints = self.states.checkpoints
+        among = self._among_labels()
+        asked = []
+        for c in checkpoints:
+            conditions = [self._condition(step_name(c.step), c, probes)]
+            if among is not None:  # from the same forward passes, so at hardly any cost
+                conditions.append(self._condition(f"{step_name(c.step)}-labels", c, *among))
+            asked.append(Batch(tuple(conditions), self.settings))
+        self._measure("extracting interactions", asked)
+        self._measure("controls", self._controls(probes))
+        # Where it is depends on every checkpoint's units. While other shares lack some of them it cannot be told; whoever
+        # can tell does all that hangs on it, whatever its share.
+        second = None
+        if not self.missing:
+            steps = [c.step for c in checkpoints]
+            second = second_reference(self.settings, self.units, steps, self.states.reference.step)
+        if second is not None and self.inputs.rephrased is not None:
+            self._measure("second reference", [self._rephrased(second)], everything=True)
+        self.context.models.drop_others()
+        baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
+        if not baselines:
+            self.context.notes.append(
+                "No baseline LLM was given, so generalizability (gamma) is left out: set baseline.name "
+                "(the demo: make demo BASELINE=1, or interplay demo --baseline)."
+            )
+        mask_id = next(p.mask_id for p in probes if p is not None)
+        return Extracted(self.units, self.delta, mask_id, second, baselines, tuple(self.missing))
+
+    # ---- what is asked -----------------------------------------------------------------------------------------------
+
+    def _rephrased(self, step: int) -> Batch:
+        """The probes in the second wording, at a reference step."""
+        assert self.inputs.rephrased is not None
+        [c] = [c for c in self.states.checkpoints if c.step == step]
+        if self._reworded is None:  # once, since a probe that cannot be served is to be named once
+            tokenizer, among = self.states.base.tokenizer, self.settings.scoring.among_labels
+            self._reworded = self._prepared(self.inputs.rephrased, tokenizer, among)
+        return Batch((self._condition(rephrased_name(step), c, self._reworded),), self.settings)
+
+    def _controls(self, probes: tuple[Prepared | None, ...]) -> list[Batch]:
+        """What is asked beside the checkpoints' own conditions; settings differ where the precision does."""
+        inputs, settings = self.inputs, self.settings
+        tokenizer, among = self.states.base.tokenizer, settings.scoring.among_labels
+        reference = self.states.reference
+        planned: list[Batch] = []
+
+        def at(checkpoints: Sequence[Checkpoint], name: str, ready: tuple[Prepared | None, ...]) -> None:
+            for c in checkpoints:
+                planned.append(Batch((self._condition(f"{step_name(c.step)}-{name}", c, ready),), settings))
+
+        if inputs.rephrased is not None:
+            planned.append(self._rephrased(reference.step))
+        else:
+            self.context.notes.append(
+                "prompt.rephrased is null, so there is no churn floor: removed and emerged stand without it."
+            )
+        if (dtype := second_precision(settings)) is not None:
+            other = settings.model_copy(update={"model": settings.model.model_copy(update={"dtype": dtype})})
+            condition = self._condition(f"{step_name(reference.step)}-{dtype}", reference, probes)
+            planned.append(Batch((replace(condition, state=self.states.at(reference, dtype)),), other))
+        for draw in inputs.draws:
+            where = self.states.checkpoints if settings.controls.draw_steps == "all" else (reference,)
+            if any(draw.samples):
+                at(where, draw.name, self._prepared(draw, tokenizer, among))
+            else:
+                self.context.notes.append(f"No probe has words left for another draw ({draw.name}): it is left out.")
+        for variant in (inputs.few_shot, inputs.format):
+            if variant is not None:
+                at(self.states.checkpoints[:1], variant.name, self._prepared(variant, tokenizer, among))
+        return planned
+
+    def _among_labels(self) -> tuple[tuple[Prepared | None, ...], Calibration] | None:
+        """The probes asked among the labels as well, with a tolerance from those scores; None where that is not wanted."""
+        ready = self._label_question(self.inputs.probes, self.inputs.template, self.states.base.tokenizer)
+        return None if ready is None else (ready, self._calibrate("calibration-labels.json", ready))
+
+    def _label_question(
+        self, samples: tuple[Sample | None, ...], template: PromptTemplate, tokenizer
+    ) -> tuple[Prepared | None, ...] | None:
+        """`auto` asks where it costs nothing: rows have labels, one token is scored, and labels differ in it."""
+        wanted, scoring = self.settings.controls.labels, self.settings.scoring
+        if scoring.among_labels or not wanted:
+            return None
+        if wanted == "auto" and (not self.inputs.labels or scoring.target_tokens > 1):
+            return None
+        try:
+            return self._prepared(Variant("labels", samples, template), tokenizer, True)
+        except InterplayError as error:
+            if wanted == "auto":
+                self.context.notes.append(f"Scores among the labels were left out: {error}")
+                return None
+            raise
+
+    def _prepared(self, variant: Variant, tokenizer, among: bool) -> tuple[Prepared | None, ...]:
+        """The probes of a variant for a tokenizer; None, with the reason noted, where one cannot be served."""
+        rows = label_rows(variant.samples, self.inputs.labels, among)
+        prepared: list[Prepared | None] = []
+        for sample in variant.samples:
+            if sample is None:
+                prepared.append(None)
+                continue
+            try:
+                ready = prepare_one(sample, tokenizer, self.settings, variant.template, rows)
+            except SkipSample as reason:
+                self.context.omitted.append(Omitted(variant.name or "probes", sample.id, str(reason)))
+                ready = None
+            prepared.append(ready)
+        return tuple(prepared)
+
+    # ---- of whom -----------------------------------------------------------------------------------------------------
+
+    def _condition(
+        self, name: str, c: Checkpoint, probes: tuple[Prepared | None, ...], delta: Calibration | None = None
+    ) -> Condition:
+        delta = delta or self.delta
+        assert delta is not None
+        weights = (self.states.base.sha256, self.states.hashes[c.step])
+        return Condition(name, c.step, *weights, probes, delta.tolerance, self.states.at(c))
+
+    def _calibrate(self, file: str, probes: tuple[Prepared | None, ...]) -> Calibration:
+        """Tolerance and noise, at the first checkpoint."""
+        first = self.states.checkpoints[0]
+        with self.context.progress.phase("calibrating" if file == "calibration.json" else "calibrating among labels"):
+            return self._calibrated(file, probes, self.states.at(first), self.states.hashes[first.step])
+
+    def _calibrated(self, file: str, probes: tuple[Prepared | None, ...], state: ModelState, sha: str) -> Calibration:
+        """Kept in `file`; of several processes one measures it and the others wait, a few forward passes."""
+        together = self.context.together
+        with together.claims.alone(file.removesuffix(".json"), together.waiting):
+            path = self.context.folder.path / file
+            return calibrate(path, lambda: self.context.models.at(state), probes, self.settings, sha)
+
+    def _measure(self, phase: str, batches: Sequence[Batch], *, everything: bool = False) -> None:
+        """`everything`: whatever share of the run is this process's."""
+        if not batches:
+            return
+        together = self.context.together
+        if everything:
+            together = replace(together, share=None)
+        total = sum(p is not None for batch in batches for p in batch.conditions[0].probes)
+        with self.context.progress.phase(phase, total) as advance:
+            units, missing = units_of(self.context.folder.path, batches, self.engine, together, advance)
+        self.units |= units
+        self.missing += missing
+
+    # ---- baseline LLMs -----------------------------------------------------------------------------------------------
+
+    def _baseline(self, index: int) -> BaselineLLM:
+        """Units of one baseline LLM v' on the same words, with a tolerance from its own scores."""
+        wanted, settings = self.settings.baseline[index], self.settings
+        state = ModelState(Source(wanted.name, wanted.revision, settings.model.dtype))
+        with self.context.progress.phase("loading the baseline LLM"):
+            other = self.context.models.base(state.base)
+        asked = self._asked_of_baseline(index, other.tokenizer)
+        stands_on = {
+            "its weights": other.sha256,
+            "its config": config_hash(resolve(wanted.name, wanted.revision)[0], wanted.revision),
+            "its tokens": sha256_json([p and [list(p.input_ids), list(p.target_ids)] for p in asked[0][0][1]]),
+        }
+        claim_parts(
+            self.context.folder.path, f"baseline-{index}", stands_on, f"restore the baseline {short(wanted.name)}"
+        )
+        for together in asked:
+            conditions = []
+            for name, ready in together:
+                if not any(ready):
+                    raise InterplayError(
+                        f"baseline {wanted.name!r} can serve none of the probes (first: {self.context.omitted[-1].reason})"
+                    )
+                delta = self._calibrated(f"calibration-{name}.json", ready, state, other.sha256)
+                refuse_noise(delta, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
+                conditions.append(Condition(name, 0, other.sha256, other.sha256, ready, delta.tolerance, state))
+            self._measure("baseline LLM", [Batch(tuple(conditions), settings)])
+        family, own = other.model.config.model_type, self.states.base.model.config.model_type
+        if family == own:
+            note(
+                self.context,
+                f"The baseline LLM {wanted.name} is of the same architecture family ({family}) as the model: gamma against it "
+                "may be high because the two are alike, not because what is learnt generalises.",
+            )
+        return BaselineLLM(wanted.name, family, family == own, other.sha256)
+
+    def _asked_of_baseline(self, index: int, tokenizer) -> list[list[tuple[str, tuple[Prepared | None, ...]]]]:
+        """(condition, probes), those of one prompt together: the main question; of the first LLM those of the views as well."""
+        variant, settings = self.inputs.baselines[index], self.settings
+        among = settings.scoring.among_labels
+        asked = [[(variant.name, self._prepared(variant, tokenizer, among))]]
+        if index:
+            return asked
+        if (ready := self._label_question(variant.samples, variant.template, tokenizer)) is not None:
+            asked[0].append((f"{variant.name}-labels", ready))
+        for draw in self.inputs.draws if settings.controls.draw_steps == "all" else ():
+            if any(draw.samples):
+                # A word is known by its offsets in the text, so the draw's words stand in any wording of it.
+                pairs = zip(variant.samples, draw.samples, strict=True)
+                name = f"{variant.name}-{draw.name}"
+                drawn = Variant(name, tuple(a and b and replace(a, words=b.words) for a, b in pairs), variant.template)
+                asked.append([(name, self._prepared(drawn, tokenizer, among))])
+        return asked
+
+
+def second_precision(settings: Settings) -> str | None:
+    """The precision of the rounding floor: the one asked for, float32 where that is the run's own, None for none."""
+    wanted, own = settings.controls.precision, settings.model.dtype
+    if wanted == own:
+        return None if own == "float32" else "float32"
+    return wanted
+
+
+def second_reference(settings: Settings, units: Units, steps: Sequence[int], reference: int) -> int | None:
+    """The second reference step: the one asked for, or the first at which v(N) has made 80 % of its rise [ours].
+
+    Before SFT the target stands deep in the tail of a model that does not know the answer's format; from there on the score
+    of the whole prompt mostly says which answer, no longer that there is one. None where v(N) never rises, and at the end.
+    """
+    wanted = settings.controls.reference
+    if wanted is None:
+        return None
+    if wanted != "auto":
+        if wanted not in steps:
+            raise InterplayError(f"controls.reference is {wanted}, no measured step: choose one of {list(steps)}")
+        return wanted if reference != wanted else None
+    later = [step for step in steps if step >= reference]
+    full = {step: np.mean([u.scores[-1] for u in units[step_name(step)] if u is not None]) for step in later}
+    goal = full[reference] + RISE * (max(full.values()) - full[reference])
+    found = next((step for step in later[1:-1] if full[step] >= goal), None)
+    return found if goal > full[reference] else None

@@ -1,0 +1,255 @@
+"""From settings to rows, probes and prompt templates: everything that is known before a model is loaded.
+
+Probe prompts are held out: a probe whose text is also a training text is left out, with the reason.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from interplay.config.settings import BaselineSettings, Settings, WordingSettings
+from interplay.data.rows import Row, Sample
+from interplay.data.samples import choose_samples, redraw
+from interplay.data.sources import ReadResult, read_rows
+from interplay.data.splits import split_rows
+from interplay.data.stopwords import stop_words
+from interplay.data.template import PromptTemplate
+from interplay.data.words import stable_hash
+from interplay.errors import InterplayError
+from interplay.store.conditions import baseline_condition
+from interplay.store.files import sha256_json
+
+
+@dataclass(frozen=True)
+class Omitted:
+    """A row that was not used, where, and why."""
+
+    stage: str
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The probes once more, in another wording or with other words; None where a probe has no such variant."""
+
+    name: str
+    samples: tuple[Sample | None, ...]
+    template: PromptTemplate
+
+
+def row_parts(row: Row) -> list[Any]:
+    """All of a row that training and scoring depend on, as JSON."""
+    return [row.id, [(m.role, m.content) for m in row.messages], row.text_start, row.target, row.label]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows and probes of a run, and the probes' variants: other wordings keep the words, `draws` keep the wording."""
+
+    train: tuple[Row, ...]
+    eval: tuple[Row, ...]
+    labels: tuple[str, ...] | None
+    probes: tuple[Sample, ...]
+    template: PromptTemplate
+    rephrased: Variant | None
+    few_shot: Variant | None
+    format: Variant | None
+    draws: tuple[Variant, ...]
+    baselines: tuple[Variant, ...]
+    omitted: tuple[Omitted, ...]
+    notes: tuple[str, ...]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all conversations, targets, labels and chosen words: changes when the data does."""
+        return sha256_json(
+            {
+                "train": [row_parts(row) for row in self.train],
+                "eval": [row_parts(row) for row in self.eval],
+                "probes": [[row_parts(s.row), [(w.start, w.end) for w in s.words]] for s in self.probes],
+                "labels": self.labels,
+            }
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What `inputs.json` keeps beside the fingerprint: counts, labels, probes with their words, rows left out."""
+        return {
+            "rows": {"train": len(self.train), "eval": len(self.eval), "probes": len(self.probes)},
+            "labels": list(self.labels) if self.labels else None,
+            "probes": [
+                {
+                    "id": s.id,
+                    "text": s.row.text,
+                    "target": s.row.target,
+                    "label": s.row.label,
+                    "words": [{"text": w.text, "start": w.start, "end": w.end} for w in s.words],
+                }
+                for s in self.probes
+            ],
+            "omitted": [asdict(o) for o in self.omitted],
+        }
+
+
+def seeded_choice(rows: Sequence[Row], count: int | None, seed: int, what: str) -> tuple[Row, ...]:
+    """At most `count` rows, the same for the same seed whatever the order of the file; file order is kept."""
+    if count is None or count >= len(rows):
+        return tuple(rows)
+    ranked = sorted(range(len(rows)), key=lambda i: stable_hash(seed, what, rows[i].id, rows[i].text))
+    return tuple(rows[i] for i in sorted(ranked[:count]))
+
+
+def examples(rows: Sequence[Row], count: int, seed: int) -> tuple[tuple[str, str], ...]:
+    """`count` (text, target) pairs for few-shot prompts: seeded, labels in turn, short texts first within a label."""
+    groups: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda r: (len(r.text) > 120, stable_hash(seed, "few-shot", r.id, r.text))):
+        groups.setdefault(row.label or "", []).append(row)
+    names = sorted(groups, key=lambda name: stable_hash(seed, "few-shot-label", name))
+    picked: list[Row] = []
+    turn = 0
+    while len(picked) < min(count, len(rows)):
+        for name in names:
+            if turn < len(groups[name]) and len(picked) < count:
+                picked.append(groups[name][turn])
+        turn += 1
+    return tuple((row.text, row.target) for row in picked)
+
+
+def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Inputs:
+    """Read all data of a run and choose its probes.
+
+    Args:
+        usable: raises SkipSample for a sample that the tokenizer cannot serve; the next row is then taken.
+
+    Raises InterplayError when a source cannot be read or no probe is left.
+    """
+    data, omitted, notes = settings.data, [], []
+    reader = _Reader(settings)
+    train = reader.rows("train", settings.template(), omitted)
+    template = settings.template(examples(train, settings.prompt.few_shot, settings.seed))
+    if template.few_shot:
+        train = reader.rows("train", template)
+    held_out = reader.rows("eval", template, omitted)
+    source = reader.rows("probes", template, omitted)
+
+    known = {row.text.strip() for row in train}
+    candidates = []
+    for row in source:
+        if row.text.strip() in known:
+            omitted.append(Omitted("probes", row.id, "its text is also a training text, a probe must be held out"))
+        else:
+            candidates.append(row)
+    probes = _choose(candidates, settings, usable, omitted, notes)
+    if seen := sum(row.text.strip() in known for row in held_out):
+        notes.append(f"{seen} of {len(held_out)} eval rows have a training text, so eval loss flatters.")
+
+    def reworded(name: str, other: PromptTemplate) -> Variant:
+        rows = {row.id: row for row in reader.rows("probes", other)}
+        return Variant(name, tuple(replace(sample, row=rows[sample.id]) for sample in probes), other)
+
+    def worded(wording: WordingSettings | None, few_shot: int) -> PromptTemplate:
+        shown = examples(train, few_shot, settings.seed) if few_shot else template.few_shot
+        return settings.template(shown, wording=wording)
+
+    prompt, controls = settings.prompt, settings.controls
+    return Inputs(
+        train=seeded_choice(train, data.train_rows, settings.seed, "train"),
+        eval=seeded_choice(held_out, data.eval_rows, settings.seed, "eval"),
+        labels=reader.labels,
+        probes=probes,
+        template=template,
+        rephrased=reworded("rephrased", worded(prompt.rephrased, 0)) if prompt.rephrased else None,
+        few_shot=reworded("few-shot", worded(None, controls.few_shot)) if controls.few_shot else None,
+        format=reworded("format", worded(controls.format, 0)) if controls.format else None,
+        draws=tuple(_redrawn(probes, draw, settings, template, usable) for draw in range(2, controls.draws + 1)),
+        baselines=tuple(
+            reworded(baseline_condition(i), _baseline_template(baseline, train, settings.seed))
+            for i, baseline in enumerate(settings.baseline)
+        ),
+        omitted=tuple(omitted),
+        notes=tuple(notes),
+    )
+
+
+class _Reader:
+    """The rows of each stage in any wording, whether three sources are given or one that is split; `labels` once it read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.labels: tuple[str, ...] | None = None
+
+    def rows(self, stage: str, template: PromptTemplate, omitted: list[Omitted] | None = None) -> tuple[Row, ...]:
+        """Rows of "train", "eval" or "probes"; none where no source is given. What is skipped goes to `omitted`."""
+        data = self.settings.data
+        source = data.file or getattr(data, stage)
+        if source is None:
+            return ()
+        result: ReadResult = read_rows(source, data.form, columns=data.columns or None, template=template)
+        # A single file's skipped rows are named once, with the stage that is always read.
+        if omitted is not None and (data.file is None or stage == "probes"):
+            omitted.extend(Omitted("data" if data.file else stage, s.id, s.reason) for s in result.skipped)
+        if self.labels is None:
+            self.labels = result.labels
+        return getattr(split_rows(result.rows, self.settings.seed), stage) if data.file else result.rows
+
+
+def _redrawn(
+    probes: Sequence[Sample],
+    draw: int,
+    settings: Settings,
+    template: PromptTemplate,
+    usable: Callable[[Sample], object],
+) -> Variant:
+    """Another draw of words for every probe; None where its text has no other words than those drawn first."""
+    wanted = settings.probes
+    again = [
+        redraw(
+            sample,
+            draw,
+            wanted.n,
+            settings.seed,
+            words=wanted.words,
+            language=wanted.language,
+            stop_words=stop_words(wanted.stop_words),
+            check=usable,
+        )
+        for sample in probes
+    ]
+    pairs = zip(probes, again, strict=True)
+    return Variant(f"words-{draw}", tuple(new if new.words != old.words else None for old, new in pairs), template)
+
+
+def _choose(
+    rows: list[Row], settings: Settings, usable: Callable[[Sample], object], omitted: list[Omitted], notes: list[str]
+) -> tuple[Sample, ...]:
+    wanted = settings.probes
+    choice = choose_samples(
+        rows,
+        wanted.count,
+        wanted.n,
+        settings.seed,
+        words=wanted.words,
+        language=wanted.language,
+        stop_words=stop_words(wanted.stop_words),
+        check=usable,
+    )
+    omitted.extend(Omitted("probes", s.id, s.reason) for s in choice.skipped)
+    notes.extend(choice.notes)
+    if not choice.samples:
+        raise InterplayError(
+            f"data.probes {settings.data.file or settings.data.probes!r} gave no usable probe prompt"
+            + _first_reason(omitted)
+        )
+    return choice.samples
+
+
+def _first_reason(omitted: Sequence[Omitted]) -> str:
+    return f" (first: {omitted[0].id}: {omitted[0].reason})" if omitted else ""
+
+
+def _baseline_template(baseline: BaselineSettings, rows: Sequence[Row], seed: int) -> PromptTemplate:
+    return PromptTemplate(
+        system=baseline.system,
+        template=baseline.template,
+        chat=baseline.chat,
+        few_shot=examples(rows, baseline.few_shot, seed),
+    )

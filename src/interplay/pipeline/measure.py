@@ -1,0 +1,192 @@
+"""One probe under one model state -> its units: tolerance, the key of the question, scores, effects. Knows no other probe.
+
+Which units a run needs is decided in `extraction`, who computes them in `jobs`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interplay.config.settings import Settings
+from interplay.effects import default_tolerance, extract
+from interplay.errors import InterplayError
+from interplay.pipeline.states import ModelState
+from interplay.scoring.noise import REFUSED, noise_share, noise_warning
+from interplay.scoring.scores import Prepared, UnitScores, score_prepared, score_together
+from interplay.store.files import keep_json, kept_json, sha256_json
+from interplay.store.units import Unit, UnitHeader, load_unit, save_unit, unit_path
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One model state under one wording. Plain data: `state` says which model, and is None where it is at hand already."""
+
+    name: str
+    step: int
+    base_sha256: str
+    weights_sha256: str  # of the checkpoint's own files: an adapter says nothing without its base
+    probes: tuple[Prepared | None, ...]  # None where this model's tokenizer cannot serve the probe
+    tolerance: float
+    state: ModelState | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Tolerance delta and what it comes from, in nats: means over the probes at one model state."""
+
+    tolerance: float
+    mean_gap: float  # |v(N) - v(empty)|
+    noise_sigma: float  # root mean square numerical noise of v
+    spread: float  # standard deviation of v over coalitions
+
+
+SURVEYED = 8  # coalitions a probe from which tolerance and noise are estimated; none and all are two of them [ours]
+
+
+def survey(model, probes: Sequence[Prepared], settings: Settings) -> Calibration:
+    """The tolerance for one model, from a few coalitions a probe, evaluated as the units will be.
+
+    delta = 0.02 |v(N) - v(empty)|, mean over samples at step 0, held fixed over steps [lineage], and never under three
+    standard deviations of the measured numerical noise of v [ours].
+    """
+    gaps, squares, spreads = [], [], []
+    for p in probes:
+        last = (1 << len(p.spans)) - 1
+        few = np.unique(np.linspace(0, last, min(SURVEYED, last + 1)).round().astype(np.uint64))
+        scored = score_prepared(
+            model,
+            p,
+            coalitions=few,
+            batch_tokens=settings.scoring.batch_tokens,
+            noise_coalitions=max(settings.scoring.noise_coalitions, 2),
+        )
+        gaps.append(abs(scored.values[-1] - scored.values[0]))
+        squares.append(scored.noise_sigma**2)
+        spreads.append(np.std(scored.values))
+    mean_gap, sigma = float(np.mean(gaps)), float(np.sqrt(np.mean(squares)))
+    wanted = settings.effects.tolerance
+    tolerance = float(default_tolerance(mean_gap, sigma)) if wanted == "auto" else float(wanted)
+    return Calibration(tolerance, mean_gap, sigma, float(np.mean(spreads)))
+
+
+def refuse_noise(found: Calibration, settings: Settings, warn: Callable[[str], None]) -> None:
+    """InterplayError where rounding would make the effects meaningless; a warning where it takes a part of them."""
+    dtype = settings.model.dtype
+    said = noise_warning(found.noise_sigma, found.spread, dtype)
+    if said is None:
+        return
+    if noise_share(found.noise_sigma, found.spread) > REFUSED and not settings.scoring.accept_noise:
+        raise InterplayError(f"model.dtype: {said}, or set scoring.accept_noise to true to go on all the same")
+    warn(f"model.dtype: {said}")
+
+
+def calibrate(
+    file: Path,
+    model_open: Callable[[], AbstractContextManager[Any]],
+    probes: Sequence[Prepared | None],
+    settings: Settings,
+    sha: str,
+) -> Calibration:
+    """`survey` of one model state, kept in `file`."""
+    usable = [p for p in probes if p is not None]
+    key = sha256_json([sha, [_question(p) for p in usable], settings.effects.tolerance, _scoring(settings)])
+    if (kept := kept_json(file, key)) is not None:
+        return Calibration(**kept)
+    with model_open() as model:
+        found = survey(model, usable, settings)
+    keep_json(file, key, asdict(found))
+    return found
+
+
+def _scoring(settings: Settings) -> dict[str, Any]:
+    """The scoring settings that scores depend on."""
+    return settings.scoring.model_dump(exclude={"accept_noise"}) | {"dtype": settings.model.dtype}
+
+
+def _question(p: Prepared) -> list[Any]:
+    return [
+        p.sample.id,
+        list(p.input_ids),
+        [list(s) for s in p.spans],
+        list(p.target_ids),
+        p.mask_id,
+        [list(label) for label in p.among or ()],
+    ]
+
+
+def unit_key(condition: Condition, prepared: Prepared, settings: Settings) -> str:
+    """Hash of everything that a unit's content depends on."""
+    return sha256_json(
+        [
+            condition.base_sha256,
+            condition.weights_sha256,
+            _question(prepared),
+            _scoring(settings),
+            settings.effects.model_dump(),
+            condition.tolerance,
+        ]
+    )
+
+
+def kept_unit(folder: Path, condition: Condition, index: int, prepared: Prepared, settings: Settings) -> Unit | None:
+    """The valid unit of the index-th probe, `prepared`, on disk."""
+    path, key = unit_path(folder, condition.name, index), unit_key(condition, prepared, settings)
+    return load_unit(path, key)
+
+
+def measure(folder: Path, model: Any, condition: Condition, settings: Settings) -> list[Unit | None]:
+    """All units of a condition for a model that is at hand, from disk where valid; None where a probe cannot be served."""
+    units: list[Unit | None] = []
+    for index, prepared in enumerate(condition.probes):
+        unit = None if prepared is None else kept_unit(folder, condition, index, prepared, settings)
+        if unit is None and prepared is not None:
+            [unit] = compute(model, [(condition, prepared)], settings)
+            save_unit(unit_path(folder, condition.name, index), unit)
+        units.append(unit)
+    return units
+
+
+def compute(model: Any, asked: Sequence[tuple[Condition, Prepared]], settings: Settings) -> list[Unit]:
+    """The units of several questions about one prompt, from one evaluation.
+
+    The conditions differ in what is asked behind the prompt (and in their tolerance), never in model, prompt or words. A
+    unit's bytes do not depend on which others are asked for with it.
+    """
+    scores = score_together(
+        model,
+        [prepared for _, prepared in asked],
+        batch_tokens=settings.scoring.batch_tokens,
+        noise_coalitions=settings.scoring.noise_coalitions,
+    )
+    return [_solve(c, p, s, settings) for (c, p), s in zip(asked, scores, strict=True)]
+
+
+def _solve(condition: Condition, prepared: Prepared, scored: UnitScores, settings: Settings) -> Unit:
+    # One unit at a time, so that its bytes do not depend on which others had to be computed.
+    effects = extract(scored.values, tolerance=condition.tolerance, gap=settings.effects.gap)
+    header = UnitHeader(
+        key=unit_key(condition, prepared, settings),
+        condition=condition.name,
+        step=condition.step,
+        sample_id=scored.sample_id,
+        words=scored.words,
+        target=scored.target,
+        target_ids=scored.target_ids,
+        mask_id=scored.mask_id,
+        dtype=scored.dtype,
+        noise_sigma=None if math.isnan(scored.noise_sigma) else scored.noise_sigma,
+        weights_sha256=condition.weights_sha256,
+        prompt_sha256=scored.prompt_sha256,
+        tolerance=condition.tolerance,
+        objective=float(effects.objective),
+        gap=float(effects.gap),
+        residual=float(effects.residual),
+        iterations=int(effects.iterations),
+        converged=bool(effects.converged),
+    )
+    return Unit(header, scored.values, np.stack([effects.and_effects, effects.or_effects]))

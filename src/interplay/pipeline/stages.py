@@ -1,0 +1,215 @@
+"""The stages of a run, one function each; `pipeline.py` says in which order they come.
+
+Each leaves its result in the run folder and finds it there the next time.
+"""
+
+import contextlib
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from interplay.config.settings import Settings
+from interplay.data.words import short
+from interplay.errors import InterplayError
+from interplay.models.checkpoints import (
+    Checkpoint,
+    base_name_note,
+    checkpoint_hash,
+    comparable_hashes,
+    find_twins,
+    model_at,
+)
+from interplay.models.layouts import find_layout
+from interplay.models.loading import LoadedModel, load_model, resolve
+from interplay.pipeline.identity import claim_parts, claim_weights, config_hash, forget_parts
+from interplay.pipeline.inputs import Inputs, Omitted
+from interplay.pipeline.measure import refuse_noise, survey
+from interplay.pipeline.progress import Progress
+from interplay.pipeline.sharing import Together
+from interplay.pipeline.states import Models, ModelState, Source
+from interplay.scoring.noise import NARROW
+from interplay.scoring.scores import Prepared
+from interplay.store.folder import RunFolder
+from interplay.training.methods import load_for_training, method_notes
+from interplay.training.sft import SftPlan, finetune, settle, tokenise
+
+
+@dataclass
+class Context:
+    """What every stage needs, and the two lists they add to for the report."""
+
+    settings: Settings
+    folder: RunFolder
+    progress: Progress
+    models: Models
+    together: Together
+    omitted: list[Omitted] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class States:
+    """The checkpoints of a run on their base model, and the SHA-256 of each one's weights."""
+
+    base: LoadedModel
+    source: Source
+    checkpoints: tuple[Checkpoint, ...]
+    hashes: dict[int, str]
+    reference: Checkpoint
+
+    def at(self, checkpoint: Checkpoint, dtype: str | None = None) -> ModelState:
+        """The description of a checkpoint, in another precision where one is given."""
+        return ModelState(self.source if dtype is None else replace(self.source, dtype=dtype), checkpoint)
+
+
+def choose_device(wanted: str) -> str:
+    """The device to run on; InterplayError when the one asked for is not there."""
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InterplayError(f"model.device {wanted!r} cannot be used here ({reason}): set it to auto") from error
+    return wanted
+
+
+def models_of(settings: Settings) -> Models:
+    """Where the models of a run are loaded, and how."""
+    model = settings.model
+    main = Source(model.name, model.revision, model.dtype)
+    return Models(choose_device(model.device), main, device_map=model.device_map, max_memory=model.max_memory)
+
+
+def train(context: Context, inputs: Inputs, tokenizer) -> None:
+    """Fine-tune, unless the run folder holds the whole training already."""
+    settings, folder = context.settings, context.folder.checkpoints
+    wanted, schedule = settings.training, settings.schedule()
+    assert wanted is not None
+    assert schedule is not None
+    examples, skipped = tokenise(inputs.train, tokenizer, inputs.template, wanted.max_length)
+    context.omitted += [Omitted("train", *pair) for pair in skipped]
+    if not (folder / "training_log.json").exists():
+        fields: dict[str, Any] = wanted.model_dump() | {
+            "bf16": use_bf16(wanted.bf16, context.models.device),
+            "seed": settings.seed if wanted.seed is None else wanted.seed,
+        }
+        plan = SftPlan(**fields, save_at=tuple(step for step in schedule if step))
+        model = settings.model
+        own = load_for_training(
+            model.name, wanted.method, device=context.models.device, revision=model.revision, bf16=plan.bf16
+        )
+        # Before it trains: a training that goes on must not go on from another model.
+        trained = {"weights": own.sha256, "config": config_hash(resolve(model.name, model.revision)[0], model.revision)}
+        claim_parts(context.folder.path, "trained", trained, f"restore {short(model.name)}")
+        with context.progress.phase("fine-tuning", plan.steps) as advance:
+
+            def on_step(step: int, total: int, loss: float) -> None:
+                # A process elsewhere that hung for longer than a lease comes back to a folder in which another one trains.
+                if (owner := context.together.claims.lost("training")) is not None:
+                    raise InterplayError(
+                        f"{owner} has taken over the training while this process was silent: run the same command again"
+                    )
+                advance(step, note=f"loss {loss:.3f}")
+
+            finetune(
+                own,
+                examples,
+                plan,
+                folder,
+                device=context.models.device,
+                on_step=on_step,
+            )
+    context.notes += method_notes(wanted.method, wanted.weight_decay)
+    settle(folder)
+    forget_parts(context.folder.path, "trained")  # from here on weights.json says it
+
+
+def use_bf16(wanted: bool | str, device: str) -> bool:
+    """Whether to train under bfloat16 autocast; auto: where the hardware multiplies bfloat16 faster than float32."""
+    if wanted != "auto":
+        return bool(wanted)
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
+
+
+def find_states(context: Context) -> States:
+    """Find the checkpoints, load the base, hash every one of them; refuse what does not fit before anything is computed."""
+    settings = context.settings
+    model = settings.model
+    outside = settings.checkpoints.folder
+    layout = find_layout(Path(outside) if outside else context.folder.checkpoints, settings.schedule())
+    checkpoints = layout.checkpoints
+    for line in layout.notes if outside else ():
+        note(context, line)
+    step = settings.dynamics.reference
+    chosen = [c for c in checkpoints if c.step == (checkpoints[0].step if step is None else step)]
+    if not chosen:
+        raise InterplayError(
+            f"dynamics.reference is {step}, no measured step: choose one of {[c.step for c in checkpoints]}"
+        )
+    with context.progress.phase("loading the model"):
+        source = Source(model.name, model.revision, model.dtype)
+        base = context.models.base(source)
+        hashes = {c.step: checkpoint_hash(c, base) for c in checkpoints}
+        for c in checkpoints:
+            if outside and c.kind == "adapter":  # a stranger's adapter is tried on now, not after an hour of scoring
+                with model_at(c, base):
+                    pass
+    claim_weights(context.folder.path, base.sha256, hashes)
+    configs = {"the base": config_hash(resolve(model.name, model.revision)[0], model.revision)}
+    configs |= {f"step {c.step}": config_hash(c.path) for c in checkpoints if c.kind == "full" and c.path is not None}
+    claim_parts(context.folder.path, "configs", configs, "restore that config.json")
+    for earlier, later in find_twins(comparable_hashes(checkpoints, hashes, base)):
+        note(
+            context,
+            f"Steps {earlier} and {later} have identical weights, so one of them is not what its name says: "
+            "read every change between them as none.",
+        )
+    context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base))))
+    return States(base, source, tuple(checkpoints), hashes, chosen[0])
+
+
+def refuse_noise_before_training(context: Context, probes: Sequence[Prepared]) -> None:
+    """A 16-bit evaluation that means nothing is refused before hours go into training, and leaves nothing behind."""
+    model = context.settings.model
+    if context.settings.training is None or model.dtype not in NARROW:
+        return
+    with context.progress.phase("measuring the noise of 16-bit scores"):
+        base = load_model(model.name, dtype=model.dtype, device=context.models.device, revision=model.revision)
+        found = survey(base.model, probes, context.settings)
+    refuse_noise(found, context.settings, lambda line: None)  # what is only noted is noted with the calibration
+
+
+def note(context: Context, line: str) -> None:
+    """A line for the report and, at once, for the terminal."""
+    context.notes.append(line)
+    context.progress.say(f"warning: {line}")
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Generator[None]:
+    """Keep loading bars and deprecation talk of the libraries off the terminal while our own progress is on it."""
+    import warnings
+
+    import transformers
+
+    level = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", message="The PEFT config's `base_model_name_or_path`")
+            yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()

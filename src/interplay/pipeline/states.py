@@ -1,0 +1,66 @@
+"""Model states by description, and opening them: which model, at which checkpoint of its training, in which precision.
+
+A description is plain data, so that it can be sent to another process; whoever computes opens it there. Which states a run
+needs is decided in `extraction`.
+"""
+
+import contextlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from interplay.models.checkpoints import Checkpoint, model_at
+from interplay.models.loading import LoadedModel, load_model
+
+ITSELF = Checkpoint(0, None, "base")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights of a whole model come from, and how they are held."""
+
+    name: str
+    revision: str | None = None
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """A base and a checkpoint on it (`ITSELF`: none)."""
+
+    base: Source
+    checkpoint: Checkpoint = ITSELF
+
+
+class Models:
+    """Opens model states on one device. A base is loaded when it is first needed.
+
+    Args:
+        placement: `device_map` and `max_memory` of `load_model`, for every base.
+        main: the model a run is about, kept once it is loaded. Of all others (a baseline LLM, the main one in a second
+            precision) one at a time is in memory beside it.
+    """
+
+    def __init__(self, device: str, main: Source, **placement: Any) -> None:
+        self.device, self.main, self.placement = device, main, placement
+        self._loaded: dict[Source, LoadedModel] = {}
+
+    def base(self, source: Source) -> LoadedModel:
+        """The whole model of a source."""
+        if source not in self._loaded:
+            if source != self.main:
+                self.drop_others()  # before, not after: three at once may be one too many
+            self._loaded[source] = load_model(
+                source.name, dtype=source.dtype, device=self.device, revision=source.revision, **self.placement
+            )
+        return self._loaded[source]
+
+    def drop_others(self) -> None:
+        """Forget every model but the main one."""
+        self._loaded = {source: loaded for source, loaded in self._loaded.items() if source == self.main}
+
+    @contextlib.contextmanager
+    def at(self, state: ModelState) -> Generator[Any]:
+        """The model at a state, in evaluation mode; on leaving, its base is as it was."""
+        with model_at(state.checkpoint, self.base(state.base), dtype=state.base.dtype) as model:
+            yield model

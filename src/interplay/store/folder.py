@@ -1,0 +1,167 @@
+"""The run folder: what is in it, who works on it, and the refusal to mix two runs in one.
+
+settings.yaml       settings as used, every default written out
+format.json         the format of this folder (`formats.py`)
+environment.json    versions of what computed it
+inputs.json         fingerprints of the data and of the prompts, probes with their words, rows left out
+weights.json        SHA-256 of the base's weights and of each checkpoint's
+identity/           SHA-256 of what else results come from: configs, baseline LLMs, further task data
+checkpoints/        checkpoint-<step> of the training, and its log
+calibration.json    noise and tolerance, from step 0
+units/              one file per sample and condition
+task/               eval loss and accuracy per step
+units.parquet, trajectory.parquet, trajectory_samples.parquet, trajectory_sets.parquet
+views.parquet, views_samples.parquet, floors.parquet, multiples.parquet, baselines.parquet, controls.json: what it is held against
+task.parquet, correlations.parquet, fidelity.parquet
+recommendation.json, report.json, report.html
+callback.json       of a training that was watched by `interplay.callback`: its plan and the weights' hashes at each reading
+times.json          seconds per phase: with environment.json the only files that may differ between equal runs
+manifest.json       SHA-256 of the results; written last, so its existence means the run is whole
+.work/              who works on what, while anybody does (`interplay.store.claims`)
+"""
+
+import contextlib
+import os
+import platform
+from collections.abc import Callable, Generator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from interplay.atomic import disk_error, write_text
+from interplay.config.loading import dump_settings, load_settings
+from interplay.config.settings import Settings
+from interplay.config.yaml import difference, parse_yaml
+from interplay.errors import InterplayError
+from interplay.store.claims import Claims, Owner
+from interplay.store.files import WORK, file_hashes, read_json, result_files, sweep, write_json
+from interplay.store.formats import FILE, check_format, write_format
+from interplay.store.guard import refuse_links
+
+PACKAGES = ("interplay", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy", "pandas", "pyarrow")
+_NO_RESULT = ("manifest.json", "times.json", "environment.json")
+_BEFORE_WORK = ("settings.yaml", "environment.json", "inputs.json", "format.json")
+
+
+class RunFolder:
+    """Paths of a run, and its settings once opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    def settings(self) -> Settings:
+        """The settings the run was made with."""
+        file = self.path / "settings.yaml"
+        refuse_links(self.path)
+        if not file.exists():
+            raise InterplayError(
+                f"{str(self.path)!r} is no run folder (no settings.yaml): give the folder a run was written to"
+            )
+        check_format(self.path)
+        return load_settings(file)
+
+    @contextlib.contextmanager
+    def opened(self, settings: Settings, waiting: Callable[[Owner], None] = lambda owner: None) -> Generator[Claims]:
+        """Work on the folder under these settings, beside any other process that does; refuses another run's folder.
+
+        Settings under which nothing was computed yet give way: a mistake mended must not cost a folder. `waiting` is told
+        whom this process waits for.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            names = [p.name for p in self.path.iterdir()]
+        except OSError as error:
+            raise InterplayError(
+                f"cannot write the run folder {str(self.path)[:200]!r}: {error.strerror}; choose another with --out"
+            ) from error
+        if not {"settings.yaml", FILE} & {*names} and any(n != WORK and not n.endswith(".tmp") for n in names):
+            raise InterplayError(f"{str(self.path)!r} is not empty and no run folder: choose another --out")
+        refuse_links(self.path)
+        try:
+            with Claims(self.path / WORK) as claims:
+                with claims.alone("folder", waiting):
+                    self._take(settings, claims)
+                yield claims
+                if not claims.others():
+                    sweep(self.path)  # of those that died while we worked
+        except InterplayError:
+            raise
+        except Exception as error:  # those who write checkpoints raise types of their own for a full disk
+            if (reason := disk_error(error)) is None:
+                raise
+            raise InterplayError(
+                f"cannot write the run folder {str(self.path)!r}: {reason}; make room, mount it again, or choose "
+                "another with --out (what is finished stays)"
+            ) from error
+
+    def _take(self, settings: Settings, claims: Claims) -> None:
+        file = self.path / "settings.yaml"
+        alone = not claims.others()
+        if alone:
+            claims.forget_dead()
+            sweep(self.path)
+        if file.exists():
+            check_format(self.path)
+        if file.exists() and not (alone and self._is_bare()):
+            self._refuse_changes(settings)
+        else:
+            write_format(self.path)
+            write_text(file, dump_settings(settings))
+            for claimed in (self.path / "inputs.json", *(self.path / "identity").glob("*.json")):
+                claimed.unlink(missing_ok=True)
+        write_json(self.path / "environment.json", environment())
+
+    def _is_bare(self) -> bool:
+        """Whether nothing was computed in it yet."""
+        files = (path.relative_to(self.path) for path in result_files(self.path))
+        return all(file.name in _BEFORE_WORK or file.parts[0] == "identity" for file in files)
+
+    def _refuse_changes(self, settings: Settings) -> None:
+        old = parse_yaml(dump_settings(self.settings()))
+        changes = difference(old, parse_yaml(dump_settings(settings)))
+        if changes:
+            shown = "; ".join(changes[:6]) + (f"; and {len(changes) - 6} more" if len(changes) > 6 else "")
+            raise InterplayError(
+                f"{str(self.path)!r} holds a run with other settings ({shown}): choose another --out, or delete it"
+            )
+
+    def finish(self, seconds: dict[str, float]) -> None:
+        """Write the times and, last, the manifest. A phase that only found its results keeps the time they took."""
+        file = self.path / "times.json"
+        before: dict[str, float] = {}
+        with contextlib.suppress(InterplayError):
+            before = read_json(file)
+            before = before if isinstance(before, dict) else {}
+        names = sorted({*before, *seconds})
+        write_json(file, {name: round(max(before.get(name, 0.0), seconds.get(name, 0.0)), 2) for name in names})
+        self.write_manifest()
+
+    def write_manifest(self) -> None:
+        """Hash everything that is a result."""
+        write_json(self.manifest, {"files": file_hashes(self.path, leave_out=_NO_RESULT)})
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, without names or paths of either."""
+    import torch
+
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": versions,
+    }

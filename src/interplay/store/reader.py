@@ -1,0 +1,215 @@
+"""The one reader of a run folder: its settings, JSON files and tables, each read and checked when it is first asked for.
+
+The page, the card, the export and a comparison are made from what this gives; `interplay.Run` adds the verbs. A file that is
+missing or damaged is told in one line that says what to do. It writes nothing; who works in a folder is `folder`'s business.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Generator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from interplay.config.settings import Settings
+from interplay.data.words import short
+from interplay.dynamics import Trajectory
+from interplay.dynamics.result import frame
+from interplay.dynamics.sets import SETS
+from interplay.errors import InterplayError
+from interplay.store.conditions import step_name
+from interplay.store.files import read_json
+from interplay.store.folder import RunFolder
+
+KINDS = ("and", "or")
+_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)  # what readers make of wrong content
+
+
+class RunReader:
+    """What a run folder holds.
+
+    Raises InterplayError in one line, when something is first read, for a folder that is not a run, a run that has not come
+    that far, and a file that is damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings the run was made with, every default written out."""
+        return RunFolder(self.path).settings()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is whole: the manifest is written last."""
+        return RunFolder(self.path).manifest.exists()
+
+    def require_finished(self) -> None:
+        """Refuse a folder that is not a run, and a run that is not finished."""
+        _ = self.settings
+        if not self.finished:
+            raise InterplayError(f"{str(self.path)!r} is an unfinished run: run the same command again to finish it")
+
+    def has(self, name: str) -> bool:
+        """Whether the run has a file of this name."""
+        return (self.path / name).exists()
+
+    def json(self, name: str) -> Any:
+        """A JSON file of the run, by its file name."""
+        _ = self.settings
+        return read_json(self.path / name)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of the run by its name without `.parquet`: task, units, trajectory, trajectory_samples, trajectory_sets,
+        views, views_samples, floors, multiples, baselines, correlations or fidelity. Its columns are those of an export."""
+        _ = self.settings
+        return read_table(self.path, f"{name}.parquet")
+
+    def optional_table(self, name: str) -> pd.DataFrame | None:
+        """A table that not every run has, or None."""
+        return self.table(name) if self.has(f"{name}.parquet") else None
+
+    @cached_property
+    def trajectory(self) -> Trajectory:
+        """What became of the interactions over the checkpoints: `trajectory.get("strength", "emerged")` is one curve."""
+        _ = self.settings
+        return Trajectory.load(self.path)
+
+    @cached_property
+    def task(self) -> pd.DataFrame:
+        """The task's metrics, one row a step."""
+        return self.table("task")
+
+    @cached_property
+    def units(self) -> pd.DataFrame:
+        """One row per prompt and condition: scores and effects with their certificate."""
+        return self.table("units")
+
+    @cached_property
+    def recorded(self) -> Mapping[str, Any]:
+        """What the run recommended when it was finished (`recommendation.json`), whatever became of the checkpoints since."""
+        return self.json("recommendation.json")
+
+    @cached_property
+    def inputs(self) -> Mapping[str, Any]:
+        """Prompts with their words, labels and numbers of rows (`inputs.json`)."""
+        return self.json("inputs.json")
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The measured steps, ascending."""
+        return self.trajectory.steps
+
+    def effects(self, sample: str, step: int) -> tuple[np.ndarray, float]:
+        """Effects `[2, 2^n]` of one prompt at a step, row 0 AND, row 1 OR, and tau."""
+        unit = self._unit(sample, step)
+        return np.stack([unit["and_effects"], unit["or_effects"]]), float(unit["tau"])
+
+    def words(self, sample: str) -> list[str]:
+        """The chosen words of one prompt, in the order of the text."""
+        return [str(word) for word in self._unit(sample, self.trajectory.reference)["words"]]
+
+    def listed(self, sample: str, step: int, reading: str = "paper") -> pd.DataFrame:
+        """The interactions of one prompt that are in any set at a step, one row each, with the words as a tuple.
+
+        Columns: reading, step, sample, kind, mask, order, words, effect, effect_reference, tau, and one boolean for each set.
+        """
+        found = self.trajectory.membership(sample, step, reading)
+        member = np.stack(found)  # [sets, 2, 2^n]
+        kind, mask = np.nonzero(member.any(axis=0))
+        effects, tau = self.effects(sample, step)
+        before, _ = self.effects(sample, self.trajectory.reference)
+        names = self.words(sample)
+        columns: dict[str, Any] = {
+            "reading": reading,
+            "step": step,
+            "sample": sample,
+            "kind": np.array(KINDS)[kind],
+            "mask": mask,
+            "order": np.bitwise_count(mask.astype(np.uint64)).astype(np.int64),
+            "words": [tuple(word for i, word in enumerate(names) if m >> i & 1) for m in mask],
+            "effect": effects[kind, mask],
+            "effect_reference": before[kind, mask],
+            "tau": tau,
+        }
+        return pd.DataFrame(columns | {name: member[i][kind, mask] for i, name in enumerate(SETS)})
+
+    @contextlib.contextmanager
+    def intact(self) -> Generator[None]:
+        """Around everything that puts files of the run together: what wrong content makes of it becomes one line.
+
+        A file that is not of its shape is refused when it is read. What is left are files of the right shape with the wrong
+        content: a flipped bit that changes a sample's name, a table of another run. Such a thing shows wherever two files are
+        put together, as any type of error. Nothing here is asked while all is well; the cause stays with the error.
+
+        >>> with RunReader("runs/none").intact():
+        ...     {}["sample"]
+        Traceback (most recent call last):
+        interplay.errors.InterplayError: Run folder 'runs/none' is inconsistent (missing 'sample'). Run again with a new --out; \
+if it happens again, please report a bug.
+        """
+        try:
+            yield
+        except InterplayError:
+            raise
+        except _DAMAGE as error:
+            if (changed := changed_file(self.path)) is not None:
+                raise InterplayError(
+                    f"{str(self.path / changed)!r} is not as the run wrote it (its SHA-256 is not that of manifest.json): "
+                    "delete it and run the same command again"
+                ) from error
+            said = short(error, 120)[1:-1]
+            what = f"missing {said}" if isinstance(error, KeyError) else f"{type(error).__name__}: {said}"
+            raise InterplayError(
+                f"Run folder {str(self.path)!r} is inconsistent ({what}). Run again with a new --out; if it happens again, "
+                "please report a bug."
+            ) from error
+
+    @cached_property
+    def _by_unit(self) -> pd.DataFrame:
+        columns = ["condition", "sample_id", "words", "and_effects", "or_effects", "tau"]
+        return self.units[columns].set_index(["condition", "sample_id"])
+
+    def _unit(self, sample: str, step: int) -> pd.Series:
+        return self._by_unit.loc[(step_name(step), sample)]
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame:
+    """A parquet table of a run; InterplayError when the run has not come that far, or the file is not such a table."""
+    path = folder / name
+    try:
+        return frame(pq.read_table(path, partitioning=None))  # no columns from folders that are called name=value
+    except FileNotFoundError:
+        raise InterplayError(
+            f"{str(folder)!r} has no {name}, the run is unfinished: run the same command again"
+        ) from None
+    # pyarrow's own errors are of these types, and so is what pandas makes of a column that it does not know.
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
+        raise InterplayError(
+            f"cannot read {str(path)!r} ({short(error, 160)[1:-1]}): delete it and run the same command again"
+        ) from error
+
+
+def changed_file(folder: Path) -> str | None:
+    """The first table or JSON file of a run whose hash is not the one in its manifest; None where all are as written.
+
+    Looks at the files directly in the folder, which readers open; not at units and checkpoints.
+    """
+    try:
+        listed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+        for name in sorted(name for name in listed if "/" not in name and name.endswith((".parquet", ".json"))):
+            file = folder / name
+            if not file.is_file():
+                return name
+            with open(file, "rb") as f:
+                if hashlib.file_digest(f, "sha256").hexdigest() != listed[name]:
+                    return name
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return None

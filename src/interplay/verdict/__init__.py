@@ -1,5 +1,0 @@
-"""Trajectory in, Recommendation out: which checkpoint to keep, and why."""
-
-from interplay.verdict.rule import Evidence, Recommendation, recommend
-
-__all__ = ["Evidence", "Recommendation", "recommend"]

@@ -1,0 +1,78 @@
+"""The run folder of a watched training: a report and a recommendation for free."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from interplay.analysis.payload import build_payload
+from interplay.callback.record import read_kept
+from interplay.store.folder import RunFolder
+from interplay.store.units import load_unit
+
+
+@pytest.fixture
+def watched(sft, quick, outcome):
+    arguments = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2}
+    trainer = sft(callbacks=[quick()], evaluate=True, **arguments)
+    trainer.train()
+    return trainer, Path(trainer.args.output_dir) / "interplay"
+
+
+def test_folder(watched, losses, tmp_path, call):
+    trainer, folder = watched
+    payload = build_payload(RunFolder(folder))
+    assert payload["steps"] == [0, 2, 4, 6]
+    assert payload["reference"] == 0
+    logged = {e["step"]: e["eval_loss"] for e in trainer.state.log_history if "eval_loss" in e}
+    shown = {row["step"]: row["eval_loss"] for row in payload["task"]}
+    assert shown.pop(0) is None
+    assert shown == pytest.approx(logged, rel=1e-4)
+    train = {e["step"]: e["loss"] for e in trainer.state.log_history if "loss" in e}
+    assert payload["task"][1]["train_loss"] == pytest.approx((train[1] + train[2]) / 2, rel=1e-4)
+    assert len(payload["probes"]) == 4
+    rows = {row["name"]: row["value"] for row in payload["method"]}
+    assert rows["Plan"] == "4 probes of 3 words every 2 steps"
+    assert rows["Training"] == "Offline, LORA, learning rate 0.01, 6 steps"
+    assert rows["Prompt"] == "plain text"
+    evidence = {e["step"]: e["value"] for e in payload["verdict"]["evidence"] if e["name"] == "interaction_loss"}
+    assert evidence == pytest.approx({step: x for step, x in losses(trainer).items() if step}, rel=1e-4)
+    assert payload["verdict"]["rivals"]["last"] == 6
+    assert (folder / "report.html").stat().st_size > 50_000
+    weights = json.loads((folder / "weights.json").read_text())["checkpoints"]
+    assert set(weights) == {"2", "4", "6"}
+    assert len(set(weights.values())) == 3
+
+    done = call("report", folder, "--out", tmp_path / "again.html")
+    assert done.code == 0, done.err
+    assert (tmp_path / "again.html").read_bytes() == (folder / "report.html").read_bytes()
+    done = call("recommend", folder, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["step"] == payload["verdict"]["step"]
+
+
+def test_units_answer_for_the_weights_they_were_made_with(watched):
+    _, folder = watched
+    kept = read_kept(folder)
+    unit = load_unit(folder / "units" / "step-000004" / "probe-0000.safetensors")
+    assert unit.header.step == 4
+    assert unit.header.weights_sha256 == kept.hashes[4]
+    assert unit.header.tolerance == kept.calibration.tolerance
+    keys = {load_unit(p).header.key for p in folder.rglob("*.safetensors")}
+    assert len(keys) == 16
+
+
+def test_a_killed_training_has_its_units_and_a_report(sft, quick, tmp_path):
+    from transformers import TrainerCallback
+
+    class Cut(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                raise KeyboardInterrupt
+
+    trainer = sft(callbacks=[quick(every=1), Cut()])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    folder = tmp_path / "out" / "interplay"
+    assert sorted(p.name for p in (folder / "units").iterdir()) == [f"step-{s:06d}" for s in range(4)]
+    assert build_payload(RunFolder(folder))["steps"] == [0, 1, 2, 3]  # tables at the first, second and fourth reading

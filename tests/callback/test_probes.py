@@ -1,0 +1,100 @@
+"""Probe rows in every form, worded and tokenised as SFTTrainer trains on them."""
+
+import copy
+import json
+
+import pytest
+
+from interplay.callback.prompts import choose_probes, own_tokenizer, read_probes
+from interplay.data.template import PromptTemplate
+from interplay.errors import InterplayError
+
+TEXT = "The terrible service ruined our whole dinner"
+
+
+def ids_of_training(rows, tokenizer) -> tuple[list[int], int]:
+    """What SFTTrainer makes of the first row: token ids, and how many of them are the prompt's."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    bare = SFTTrainer.__new__(SFTTrainer)
+    bare._tokenizer, bare.chat_template, bare.completion_only_loss = tokenizer, None, True
+    made = bare._prepare_dataset(
+        Dataset.from_list(rows),
+        tokenizer,
+        SFTConfig("unused", use_cpu=True, bf16=False, max_length=None),
+        False,
+        None,
+        "probes",
+    )[0]
+    return made["input_ids"], sum(label == -100 for label in made["labels"])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": f"Sentence: {TEXT}\nEmotion:", "completion": " anger"},
+        {"prompt": f"Sentence: {TEXT}\nEmotion: ", "completion": "anger"},
+        {"prompt": f"Sentence: {TEXT}\n", "completion": "anger<|im_end|>"},
+        {"prompt": [{"role": "user", "content": TEXT}], "completion": [{"role": "assistant", "content": "anger"}]},
+        {
+            "prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}],
+            "completion": [{"role": "assistant", "content": "anger"}],
+        },
+    ],
+    ids=["strings", "space", "own end", "conversation", "system"],
+)
+def test_as_training_does(tiny_tokenizer, row):
+    found = read_probes([row], None)
+    (got,) = choose_probes(found, tiny_tokenizer, count=1, n=3, seed=0, mask=None, target_tokens=9).prepared
+    ids, prompt = ids_of_training([row], tiny_tokenizer)
+    assert list(got.input_ids) == ids[:prompt]
+    assert list(got.target_ids) == ids[prompt : prompt + 9][: len(got.target_ids)]
+    assert [tiny_tokenizer.decode([got.input_ids[i] for i in span]).strip() for span in got.spans] == [
+        word.text for word in got.sample.words
+    ]
+
+
+@pytest.mark.parametrize("form", ["list", "dataset", "jsonl", "csv"])
+def test_text_and_label_in_a_template(tiny_tokenizer, tmp_path, form):
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    rows = [{"text": TEXT, "label": "anger"}, {"text": "", "label": "joy"}]
+    source = rows
+    if form == "dataset":
+        features = Features({"text": Value("string"), "label": ClassLabel(names=["joy", "anger"])})
+        source = Dataset.from_list([{"text": TEXT, "label": 1}, {"text": "", "label": 0}], features=features)
+    elif form == "jsonl":
+        source = tmp_path / "probes.jsonl"
+        source.write_text("\n".join(map(json.dumps, rows)))
+    elif form == "csv":
+        source = tmp_path / "probes.csv"
+        source.write_text(f"text,label\n{TEXT},anger\n,joy\n")
+    found = read_probes(source, PromptTemplate(template="Sentence: {text}\nEmotion:", chat=False))
+    chosen = choose_probes(found, tiny_tokenizer, count=4, n=4, seed=0, mask=None, target_tokens=1)
+    (got,) = chosen.prepared
+    assert got.prompt == f"Sentence: {TEXT}\nEmotion:"
+    assert got.target == " anger"
+    assert [skip.reason.split(": ")[1] for skip in chosen.skipped] == ["'text' is empty"]
+    assert chosen.notes == ("4 samples were asked for and 1 could be found",)
+
+
+def test_the_tokenizer_is_copied(tiny_tokenizer):
+    mine = own_tokenizer(tiny_tokenizer, "{{ messages[0]['content'] }}")
+    assert mine is not tiny_tokenizer
+    assert mine.chat_template != tiny_tokenizer.chat_template
+    processor = type("Processor", (), {"tokenizer": copy.deepcopy(tiny_tokenizer)})()
+    assert own_tokenizer(processor, None).chat_template == tiny_tokenizer.chat_template
+    with pytest.raises(InterplayError, match="no processing_class"):
+        own_tokenizer(None, None)
+
+
+def test_columns_that_no_form_has(tiny_tokenizer):
+    with pytest.raises(InterplayError, match=r"probe data set \(a list of 1 rows\): found the columns 'input_ids'"):
+        read_probes([{"input_ids": [1, 2]}], None)
+
+
+def test_special_tokens_spelt_in_a_prompt_are_refused(tiny_tokenizer):
+    found = read_probes([{"prompt": f"<|im_start|>{TEXT}", "completion": " anger"}], None)
+    with pytest.raises(InterplayError, match="spells the special token"):
+        choose_probes(found, tiny_tokenizer, count=1, n=3, seed=0, mask=None, target_tokens=1)

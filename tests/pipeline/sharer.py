@@ -1,0 +1,59 @@
+"""One process of several on a run: does it, tells which units it computed, and dies where it is told to. Used as a script.
+
+sharer.py SETTINGS.json FOLDER [--share I/N] [--die-after K] [--ray ADDRESS] [--until FILE]
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("settings", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--share")
+    parser.add_argument("--die-after", type=int, default=-1)
+    parser.add_argument("--ray")
+    parser.add_argument("--until", type=Path, help="say that everything is imported, and begin when this file is there")
+    asked = parser.parse_args()
+
+    import datasets  # noqa: F401
+    import peft  # noqa: F401
+    import trl  # noqa: F401
+
+    from interplay.config.loading import load_settings
+    from interplay.pipeline import jobs, pipeline
+    from interplay.pipeline.progress import Progress
+    from interplay.pipeline.shards import parse_share
+
+    computed: list[str] = []
+    save = jobs.save_unit
+
+    def counted(path: Path, unit) -> None:
+        if len(computed) == asked.die_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        computed.append(path.relative_to(asked.folder).as_posix())
+        save(path, unit)
+
+    jobs.save_unit = counted
+    if asked.until is not None:
+        asked.until.with_name(f"{asked.until.name}.{os.getpid()}").touch()
+        while not asked.until.exists():
+            time.sleep(0.01)
+    settings, quiet = load_settings(json.loads(asked.settings.read_text())), Progress(quiet=True)
+    if asked.share:
+        result = pipeline.run_share(settings, asked.folder, parse_share(asked.share), quiet)
+    else:
+        result = pipeline.run(settings, asked.folder, quiet, ray=asked.ray)
+    print(json.dumps({"computed": computed, "missing": getattr(result, "missing", 0)}))
+
+
+if __name__ == "__main__":
+    main()

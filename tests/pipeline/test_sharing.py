@@ -1,0 +1,297 @@
+"""Several processes on one run: each unit once, and the folder that one process alone would have left, byte for byte."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_job import command, contents, environment, run_here
+
+from interplay.config.loading import load_settings
+from interplay.errors import InterplayError
+from interplay.parallel.workers import helpers
+from interplay.pipeline import pipeline
+from interplay.pipeline.pipeline import RunResult, Unfinished, run_share
+from interplay.pipeline.progress import Progress
+from interplay.pipeline.shards import Share
+from interplay.store.claims import Claims
+from interplay.store.files import keep_json
+from interplay.store.folder import RunFolder
+
+SHARER = Path(__file__).with_name("sharer.py")
+
+
+def start(finished, out: Path, *arguments: object, **more: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(SHARER), str(finished.config), str(out), *map(str, arguments)],
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def together(finished, out: Path, *each: tuple[object, ...]) -> list[subprocess.Popen]:
+    """Processes that begin at one moment, when all have everything imported."""
+    gate = out.with_name("go")
+    processes = [start(finished, out, "--until", gate, *arguments) for arguments in each]
+    while len(list(out.parent.glob("go.*"))) < len(processes):
+        assert all(p.poll() is None for p in processes), [p.communicate()[1] for p in processes if p.poll() is not None]
+        time.sleep(0.05)
+    gate.touch()
+    return processes
+
+
+def said(process: subprocess.Popen) -> dict:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+def units(files: dict[str, bytes]) -> list[str]:
+    return sorted(name for name in files if name.startswith("units/"))
+
+
+def share(finished, out: Path, i: int, n: int) -> RunResult | Unfinished:
+    return run_share(load_settings(finished.wanted), out, Share(i, n), Progress(quiet=True))
+
+
+@pytest.mark.soak
+def test_two_processes_on_one_folder_do_each_unit_once(finished, tmp_path):
+    out = tmp_path / "run"
+    both = [said(p) for p in together(finished, out, (), ())]
+    computed = [name for one in both for name in one["computed"]]
+    assert sorted(computed) == units(finished.files)
+    assert all(one["computed"] for one in both)
+    assert contents(out) == finished.files
+
+
+def test_one_of_two_killed_at_work_leaves_nothing_undone(finished, tmp_path):
+    out = tmp_path / "run"
+    dying, living = together(finished, out, ("--die-after", 3), ())
+    computed = said(living)["computed"]
+    dying.communicate()
+    assert dying.returncode == -9
+    assert len(computed) in (
+        len(units(finished.files)) - 3,
+        len(units(finished.files)) - 2,
+    )  # it died before or at a save
+    assert contents(out) == finished.files
+
+
+def test_workers_share_the_run_and_leave_the_same_bytes(finished, tmp_path):
+    # Another hash seed than that of the finished run: the order of a set must not reach a file.
+    process = command("run", finished.config, "--out", "run", "--workers", 2, cwd=tmp_path, PYTHONHASHSEED="2")
+    assert process.returncode == 0, process.stderr
+    assert "warning: helper" not in process.stderr
+    assert contents(tmp_path / "run") == finished.files
+
+
+def test_a_helper_that_fails_is_named_and_not_needed(tmp_path):
+    lines = []
+    before = psutil.Process().children()
+    with helpers(tmp_path, 1, lines.append):  # which is no run folder
+        [child] = [process for process in psutil.Process().children() if process not in before]
+        while (
+            child.status() != psutil.STATUS_ZOMBIE
+        ):  # not child.wait, which would take its exit code from whoever started it
+            time.sleep(0.05)
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: helper 1 stopped, its work was done by others: ")
+    assert "is no run folder" in lines[0]
+
+
+@pytest.mark.soak
+def test_a_helper_that_finds_nothing_to_do_leaves_without_a_word(finished, tmp_path):
+    run = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    lines = []
+    before = psutil.Process().children()
+    with helpers(run, 1, lines.append):
+        [child] = [process for process in psutil.Process().children() if process not in before]
+        assert child.wait(120) == 0
+    assert lines == []
+    assert contents(run) == finished.files
+
+
+@pytest.mark.soak
+def test_helpers_leave_when_the_process_that_started_them_is_killed(finished, tmp_path):
+    """It hangs on a pipe that the kernel closes with that process, which could not say anything."""
+    code = (
+        "import sys, time; from pathlib import Path; from interplay.parallel.workers import helpers\n"
+        "with helpers(Path(sys.argv[1]), 1, print):\n    print('up', flush=True); time.sleep(300)"
+    )
+    run = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    with Claims(run / ".work") as claims, claims.alone("folder"):  # so that the helper waits, for ever
+        parent = subprocess.Popen([sys.executable, "-c", code, str(run)], env=environment(), stdout=subprocess.PIPE)
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"up\n"
+        [child] = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        until = time.monotonic() + 60
+        while len(claims.others()) != 1:  # it has come as far as the folder
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        parent.kill()
+        parent.communicate()
+        while Path(f"/proc/{child}").exists():
+            assert time.monotonic() < until, "the helper outlived its parent"
+            time.sleep(0.05)
+
+
+def test_shares_of_one_folder_need_no_coordinator_and_the_last_finishes(finished, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished.folder / "checkpoints", out / "checkpoints")
+    for name in ("settings.yaml", "inputs.json", "format.json"):
+        shutil.copy(finished.folder / name, out / name)
+    left = [share(finished, out, i, 3) for i in (3, 1)]
+    assert all(isinstance(one, Unfinished) for one in left)
+    assert left[0].missing > left[1].missing > 0
+    assert not (out / "manifest.json").exists()
+    done = share(finished, out, 2, 3)
+    assert isinstance(done, RunResult)
+    assert contents(out) == finished.files
+
+
+def test_a_share_does_its_share_and_no_more(finished, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished.folder, out)
+    shutil.rmtree(out / "units")
+    for i in (1, 2):
+        before = {p for p in (out / "units").rglob("*.safetensors")}
+        share(finished, out, i, 4)
+        new = len({p for p in (out / "units").rglob("*.safetensors")} - before)
+        assert 0 < new <= len(units(finished.files)) / 4 + 8  # each stage is shared out by itself
+
+
+@pytest.fixture
+def parts(finished, tmp_path):
+    """Two folders with a share each, trained in the first and copied before the shares began."""
+    folders = [begun(finished, tmp_path / f"part-{i}") for i in (1, 2)]
+    for i, folder in enumerate(folders, start=1):
+        assert isinstance(share(finished, folder, i, 2), Unfinished)
+    return folders
+
+
+def copied_together(parts: list[Path], whole: Path) -> Path:
+    """What `cp -r part-1/. part-2/. whole/` does."""
+    for part in parts:
+        shutil.copytree(part, whole, dirs_exist_ok=True)
+    return whole
+
+
+def test_shares_written_apart_and_copied_together_are_finished_by_the_same_command(finished, parts, tmp_path):
+    whole = copied_together(parts, tmp_path / "whole")
+    # Whatever is written is a new file.
+    kept = {file: file.stat().st_ino for file in whole.glob("units/*/*.safetensors")}
+    assert len(kept) > 0.8 * len(units(finished.files))
+    damaged = next(iter(kept))
+    damaged.write_bytes(damaged.read_bytes()[:-8])
+    process = command("run", finished.config, "--out", "whole", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert contents(whole) == finished.files
+    assert [file for file, inode in kept.items() if file.stat().st_ino != inode] == [damaged]
+
+
+def test_a_share_of_another_machine_with_another_tolerance_is_computed_again(finished, parts, tmp_path):
+    """Its units answer another question: they are never mixed with those of the tolerance that the whole folder has."""
+    calibration = json.loads((parts[0] / "calibration.json").read_text())
+    moved = calibration["value"] | {"tolerance": 2 * calibration["value"]["tolerance"]}
+    shutil.rmtree(parts[0] / "units")
+    keep_json(parts[0] / "calibration.json", calibration["key"], moved)
+    share(finished, parts[0], 1, 2)
+    whole = copied_together(parts, tmp_path / "whole")
+    assert units(contents(whole)) != []
+    run_here(finished.wanted, whole)
+    assert contents(whole) == finished.files
+
+
+def test_shares_of_other_settings_or_data_are_refused_where_they_were_copied_together(finished, parts, tmp_path):
+    whole = copied_together(parts, tmp_path / "whole")
+    text = (whole / "settings.yaml").read_text()
+    (whole / "settings.yaml").write_text(text.replace("seed: 0", "seed: 1", 1))
+    with pytest.raises(InterplayError, match=r"holds a run with other settings \(seed: 1 -> 0\)"):
+        run_here(finished.wanted, whole)
+    (whole / "settings.yaml").write_text(text)
+    weights = json.loads((whole / "weights.json").read_text())
+    (whole / "weights.json").write_text(json.dumps(weights | {"checkpoints": weights["checkpoints"] | {"2": "f" * 64}}))
+    with pytest.raises(InterplayError, match="step 2"):
+        run_here(finished.wanted, whole)
+
+
+def test_a_process_with_other_settings_is_refused_while_another_works(finished, tmp_path):
+    """Also where nothing was computed yet, when settings would give way to a process alone."""
+    out, wanted = tmp_path / "run", load_settings(finished.wanted)
+    with RunFolder(out).opened(wanted):
+        other = wanted.model_copy(update={"seed": 5})
+        with pytest.raises(InterplayError, match=r"other settings \(seed: 0 -> 5\)"), RunFolder(out).opened(other):
+            pass
+        with RunFolder(out).opened(wanted) as claims:
+            assert len(claims.others()) == 1
+    with RunFolder(out).opened(wanted.model_copy(update={"seed": 5})):
+        assert RunFolder(out).settings().seed == 5
+
+
+@pytest.mark.parametrize("given", [("--workers", 2, "--shard", "1/2"), ("--shard", "1/2", "--ray", "local")])
+def test_ways_to_share_exclude_each_other(finished, call, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    done = call("run", finished.config, *given)
+    assert done.code == 2
+    assert done.err == (
+        "interplay: --shard is one process of many: leave out --workers and --ray, or leave out --shard\n"
+    )
+    assert os.listdir(tmp_path) == []
+
+
+def begun(finished, out: Path) -> Path:
+    """The finished run as it was before its first unit."""
+    shutil.copytree(finished.folder / "checkpoints", out / "checkpoints")
+    for name in ("settings.yaml", "inputs.json", "format.json"):
+        shutil.copy(finished.folder / name, out / name)
+    return out
+
+
+@pytest.mark.soak
+def test_a_helper_computes_units(finished, tmp_path):
+    run = begun(finished, tmp_path / "run")
+    before = psutil.Process().children()
+    with helpers(run, 1, print):
+        [child] = [process for process in psutil.Process().children() if process not in before]
+        assert child.wait(120) == 0
+    assert units(contents(run)) == units(finished.files)
+
+
+def test_a_helper_that_was_killed_is_named(finished, tmp_path):
+    run, lines = begun(finished, tmp_path / "run"), []
+    before = psutil.Process().children()
+    with helpers(run, 1, lines.append):
+        [child] = [process for process in psutil.Process().children() if process not in before]
+        child.kill()
+        while child.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.05)
+    assert lines == ["warning: helper 1 stopped, its work was done by others: killed by signal 9 (out of memory?)"]
+
+
+def test_a_share_looks_again_at_what_others_did_meanwhile(finished, tmp_path, monkeypatch):
+    out = begun(finished, tmp_path / "run")
+    honest = pipeline.measure_tasks
+
+    def meanwhile(*given):
+        found = honest(*given)
+        for kind in ("units", "task"):
+            shutil.copytree(finished.folder / kind, out / kind, dirs_exist_ok=True)
+        return found
+
+    monkeypatch.setattr(pipeline, "measure_tasks", meanwhile)
+    assert isinstance(share(finished, out, 1, 2), RunResult)
+
+
+def test_the_last_share_does_all_that_hangs_on_every_unit(finished, tmp_path):
+    out, wanted = tmp_path / "run", load_settings(finished.wanted | {"controls": {"reference": 2}})
+    first, last = (run_share(wanted, out, Share(i, 2), Progress(quiet=True)) for i in (1, 2))
+    assert isinstance(first, Unfinished)
+    assert isinstance(last, RunResult)
+    assert len(list((out / "units" / "step-000002-rephrased").iterdir())) == 3
