@@ -51,20 +51,20 @@ def product_in(dtype) -> Callable[..., Any]:
 
 
 def prompts(count: int, n: int) -> list[Any]:
-    """Probe prompts of the demo, ready to score, n words each."""
+    """Prompts of the demo, ready to score, n words each."""
     from interplay.config.loading import load_settings
     from interplay.models.loading import load_tokenizer
     from interplay.pipeline.inputs import read_inputs
     from interplay.pipeline.stages import prepare_one
     from interplay.presets import preset_path
 
-    settings = load_settings(preset_path("demo"), [f"probes.n={n}", f"probes.count={count}"])
+    settings = load_settings(preset_path("demo"), [f"prompts.n={n}", f"prompts.count={count}"])
     tokenizer = load_tokenizer(NAME)
 
     def prepared(sample):
         return prepare_one(sample, tokenizer, settings, settings.template(), None)
 
-    return [prepared(sample) for sample in read_inputs(settings, usable=prepared).probes]
+    return [prepared(sample) for sample in read_inputs(settings, usable=prepared).prompts]
 
 
 def evaluations(model) -> dict[str, Callable[[Any], np.ndarray]]:
@@ -136,13 +136,13 @@ def noise_rows(quick: bool = False) -> Section:
     title = f"Noise: SmolLM2-135M, {count} prompts of {n} words, means"
     loaded = load_model(NAME).model
     assert next(loaded.parameters()).dtype == torch.float32
-    probes = prompts(count, n)
+    chosen = prompts(count, n)
     ways = evaluations(loaded)
-    references = [ways["float32"](p) for p in probes]
+    references = [ways["float32"](p) for p in chosen]
     rows = []
     for name, evaluate in ways.items():
         per_prompt = []
-        for prepared, reference in zip(probes, references, strict=True):
+        for prepared, reference in zip(chosen, references, strict=True):
             if name == "float32":  # its own noise: against plain passes, on part of the coalitions
                 picks = np.linspace(0, len(reference) - 1, 32).round().astype(np.uint64)
                 ids = masked_ids(prepared.input_ids, prepared.spans, prepared.mask_id, picks)

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.section import Section
 
-ROWS = 12, 6  # probes in a whole and in a quick run
+ROWS = 12, 6  # prompts in a whole and in a quick run
 SIZES = (1_000, 10_000, 100_000)
 WAYS = {
     "1 process": (),
@@ -29,10 +29,10 @@ WAYS = {
 
 def sharing_rows(quick: bool) -> Section:
     """Units per second of each way, and the efficiency of two over one of the same kind."""
-    probes = ROWS[quick]
+    prompts = ROWS[quick]
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        settings = _settings(root, probes)
+        settings = _settings(root, prompts)
         _run(root, settings, root / "first")  # also warms the disk's cache of the model
         rows = [_row(root, settings, name, given) for name, given in WAYS.items()]
     for one, two in (rows[:2], rows[2:]):
@@ -48,12 +48,12 @@ def sharing_rows(quick: bool) -> Section:
     return Section("Sharing the work", rows, notes)
 
 
-def _settings(root: Path, probes: int) -> Path:
+def _settings(root: Path, prompts: int) -> Path:
     wanted = {
         "model": {"name": "HuggingFaceTB/SmolLM2-135M-Instruct", "device": "cpu"},
-        "data": {"train": "emotions:train", "probes": "emotions:test"},
+        "data": {"train": "emotions:train", "prompts": "emotions:test"},
         "prompt": {"chat": False, "template": "Sentence: {text}\nEmotion:", "rephrased": None},
-        "probes": {"count": probes, "n": 7},
+        "prompts": {"count": prompts, "n": 7},
         "training": {"steps": 4, "bf16": False},
         "checkpoints": {"steps": [0, 1, 2, 3, 4]},
         "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
@@ -122,7 +122,7 @@ def _many_units(folder: Path, size: int) -> None:
     header = UnitHeader(
         key="0" * 64, condition="step-000000", step=0, sample_id="a", words=("a", "b", "c", "d"), target="joy",
         target_ids=(7,), mask_id=0, dtype="float32", noise_sigma=1e-6, weights_sha256="0" * 64, prompt_sha256="0" * 64,
-        tolerance=0.1, objective=1.0, gap=1e-4, residual=1e-3, iterations=10, converged=True,
+        tolerance=0.1, objective=1.0, duality_gap=1e-4, residual=1e-3, iterations=10, converged=True,
     )  # fmt: skip
     real, os.fsync = os.fsync, lambda handle: None
     try:

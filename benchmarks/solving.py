@@ -117,12 +117,12 @@ class _Rows:
         splits = splits[repeats - 1 :: repeats]
         objective = np.array([float(split.objective) for split in splits])
         self.one[delta] = seconds
-        self.bound[delta] = objective * (1 - np.array([float(split.gap) for split in splits]))
+        self.bound[delta] = objective * (1 - np.array([float(split.duality_gap) for split in splits]))
         self.add(name, delta, statistics.mean(seconds), objective, range(len(splits)))
 
     def batch(self, seconds: float, split: Any) -> None:
         self.many[0.0] = seconds
-        bound = split.objective * (1 - split.gap)
+        bound = split.objective * (1 - split.duality_gap)
         self.rows.append(
             self.row(MANY, 0.0, seconds, float(split.objective.mean()), float((split.objective / bound).max()))
         )
@@ -202,7 +202,7 @@ class _Rows:
             "times ours, batch": seconds / self.many[delta] if delta in self.many else np.nan,
             "objective": objective,
             "objective / bound": over,
-            "gap": 1 - 1 / over,
+            "duality_gap": 1 - 1 / over,
         }
 
 

@@ -39,9 +39,9 @@ class Aim(NamedTuple):
 def aims(events: Iterable[Event]) -> list[Aim]:
     """One for every event. A number among all would not do: a thread that counts now and then writes between them.
 
-    >>> twice = [Event(7, n, "write", 8, "units/.probe-0000.safetensors.ab12cd_9.tmp", "") for n in (3, 4)]
+    >>> twice = [Event(7, n, "write", 8, "units/.prompt-0000.safetensors.ab12cd_9.tmp", "") for n in (3, 4)]
     >>> [(aim.path, aim.at) for aim in aims(twice)]
-    [('units/.probe-0000.safetensors*.tmp', 1), ('units/.probe-0000.safetensors*.tmp', 2)]
+    [('units/.prompt-0000.safetensors*.tmp', 1), ('units/.prompt-0000.safetensors*.tmp', 2)]
     """
     seen: Counter = Counter()
     found = []

@@ -33,11 +33,11 @@ seed: 3
 model: {name: tiny, dtype: float32}
 data:
   train: train.jsonl
-  probes: &probes probes.jsonl
-  eval: *probes
+  prompts: &prompts prompts.jsonl
+  eval: *prompts
   columns: {text: sentence}
 prompt: {template: "Text: {text}\\nEmotion:", chat: false, rephrased: null}
-probes: {count: 3, n: 4}
+prompts: {count: 3, n: 4}
 training: {steps: 4, learning_rate: 1e-3, bf16: auto}
 checkpoints: {steps: [0, 1, 2, 4]}
 baseline: [{name: other, few_shot: 2}]
@@ -166,7 +166,7 @@ def run_folder(folder: Path) -> Path:
         from synthetic_runs import synthetic_run  # ty: ignore[unresolved-import]
     finally:
         sys.path.pop(0)
-    synthetic_run(folder, words=("bad", "food"), probes=3, controls=True)
+    synthetic_run(folder, words=("bad", "food"), prompts=3, controls=True)
     units = pd.read_parquet(folder / "units.parquet")
     first, last = (units["scores"].map(lambda scores, at=at: float(scores[at])) for at in (0, -1))
     units = units.assign(score_empty=first, score_full=last, residual=0.0, noise_sigma=float("nan"))
@@ -194,7 +194,7 @@ def unit_file(path: Path) -> Path:
     header = UnitHeader(
         key="k", condition="step-000000", step=0, sample_id="a", words=("bad", "food"), target=" joy", target_ids=(7,),
         mask_id=0, dtype="float32", noise_sigma=None, weights_sha256="0", prompt_sha256="0", tolerance=0.1, objective=1.0,
-        gap=0.0, residual=0.0, iterations=3, converged=True,
+        duality_gap=0.0, residual=0.0, iterations=3, converged=True,
     )  # fmt: skip
     save_unit(path, Unit(header, np.arange(4.0), np.arange(8.0).reshape(2, 4)))
     return path

@@ -25,7 +25,7 @@ from soak.watch import enclosed, fate, unwatched
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", "", ".txt")
 ROW_LIMIT = 40  # rows of one file that are rendered and searched for words [ours]
-SMALL = {"model": {"name": "m"}, "data": {"train": "t", "probes": "p"}, "training": {"steps": 100}}
+SMALL = {"model": {"name": "m"}, "data": {"train": "t", "prompts": "p"}, "training": {"steps": 100}}
 
 
 @dataclass(frozen=True)
@@ -281,12 +281,12 @@ def _unit(data: bytes, folder: Path) -> None:
 
 
 def _kept_json(data: bytes, folder: Path) -> None:
-    from interplay.store.files import keep_json, kept_json, read_json
+    from interplay.store.files import cache_json, cached_json, read_json
 
     path = folder / "calibration.json"
-    keep_json(path, "key", {"tolerance": 0.1, "rows": [1, 2]})
+    cache_json(path, "key", {"tolerance": 0.1, "rows": [1, 2]})
     damage_folder(folder, Choices(data))
-    assert isinstance(kept_json(path, "key"), dict | None)
+    assert isinstance(cached_json(path, "key"), dict | None)
     read_json(path)
 
 
@@ -361,7 +361,7 @@ def targets() -> tuple[Target, ...]:
     """Every target."""
     text = patterns.SETTINGS.encode()
     sets = (
-        b"probes.n=4",
+        b"prompts.n=4",
         b"checkpoints.steps=[0, 50]",
         b"prompt.template=Say it: {text}",
         b"data.columns.text=comment",

@@ -17,7 +17,7 @@ from interplay.store.formats import write_format
 
 STEPS = (0, 1, 2, 4)
 WORDS = ("=cmd|'/C calc'!A0", "@hot", "joy")
-PROBES = 8
+PROMPTS = 8
 NASTY = "<img src=x onerror=window.__pwned=1></script>{{7*7}}\u202e"
 
 
@@ -28,7 +28,7 @@ def synthetic_run(
     seed: int | None = None,
     grow: float = 1.0,
     noise: int = 0,
-    probes: int = PROBES,
+    prompts: int = PROMPTS,
     words: tuple[str, ...] = WORDS,
     name: str = "made up",
     controls: bool = False,
@@ -40,17 +40,17 @@ def synthetic_run(
     raw = {
         "name": name,
         "model": {"name": "tiny"},
-        "data": {"train": "t", "probes": "p"},
+        "data": {"train": "t", "prompts": "p"},
         "training": {"method": method, "seed": seed, "steps": STEPS[-1], "batch_size": 2},
         "checkpoints": {"steps": list(STEPS)},
-        "probes": {"n": len(words), "count": probes},
+        "prompts": {"n": len(words), "count": prompts},
     }
     write_format(folder)
     (folder / "settings.yaml").write_text(dump_settings(load_settings(raw)), encoding="utf-8")
     n = len(words)
-    ids = [f"p{i}" for i in range(probes)]
-    effects, scores = zip(*(_effects(i, n, grow, noise) for i in range(probes)), strict=True)
-    other, floor = zip(*(_effects(i + 100, n, 1.0, 0) for i in range(probes)), strict=True)
+    ids = [f"p{i}" for i in range(prompts)]
+    effects, scores = zip(*(_effects(i, n, grow, noise) for i in range(prompts)), strict=True)
+    other, floor = zip(*(_effects(i + 100, n, 1.0, 0) for i in range(prompts)), strict=True)
     track = trajectory(
         STEPS,
         list(effects),
@@ -64,10 +64,10 @@ def synthetic_run(
     track.save(folder)
     units = [
         _unit(ids[i], step_name(s), s, words, effects[i][t], scores[i][t])
-        for i in range(probes)
+        for i in range(prompts)
         for t, s in enumerate(STEPS)
     ]
-    units += [_unit(ids[i], rephrased_name(0), 0, words, other[i][0], floor[i][0]) for i in range(probes)]
+    units += [_unit(ids[i], rephrased_name(0), 0, words, other[i][0], floor[i][0]) for i in range(prompts)]
     pd.DataFrame(units).to_parquet(folder / "units.parquet", index=False)
     fitted = {
         step: [Fitted(e[t], v[t], track.membership(i, step).all) for i, e, v in zip(ids, effects, scores, strict=True)]
@@ -86,8 +86,8 @@ def synthetic_run(
         "fingerprint": "f",
         "labels": ["joy"],
         "omitted": [],
-        "probes": [{"id": i, "label": "joy", "target": "joy", "text": text, "words": listed} for i in ids],
-        "rows": {"train": rows, "eval": 20, "probes": probes},
+        "prompts": [{"id": i, "label": "joy", "target": "joy", "text": text, "words": listed} for i in ids],
+        "rows": {"train": rows, "eval": 20, "prompts": prompts},
     }
     write_json(folder / "inputs.json", inputs)
     verdict = {
@@ -109,11 +109,11 @@ def synthetic_run(
     return folder
 
 
-def _effects(probe: int, n: int, grow: float, noise: int) -> tuple[np.ndarray, np.ndarray]:
+def _effects(prompt: int, n: int, grow: float, noise: int) -> tuple[np.ndarray, np.ndarray]:
     """Effects `[T, 2, 2^n]` and their scores; step 0 is the same whatever `noise` is, since the base model is."""
     size = (len(STEPS), 2, 1 << n)
-    base = np.random.default_rng(probe).normal(size=size)
-    moved = np.random.default_rng([probe, noise]).normal(0.0, 0.05, size=size)
+    base = np.random.default_rng(prompt).normal(size=size)
+    moved = np.random.default_rng([prompt, noise]).normal(0.0, 0.05, size=size)
     found = base[:1] + np.concatenate([np.zeros((1, *size[1:])), 0.3 * base[1:] + moved[1:]])
     found[1:] *= grow
     found[..., 0] = 0.0
@@ -135,7 +135,7 @@ def _unit(
         "words": list(words),
         "target": " joy",
         "target_ids": [7],
-        "gap": 0.0,
+        "duality_gap": 0.0,
         "n": len(words),
         "tau": tau,
         "salient": int((size > tau).sum()),
@@ -152,15 +152,24 @@ def _controls(folder: Path, summary: pd.DataFrame) -> None:
     samples.assign(view="reference-2")[["view", *samples.columns]].to_parquet(
         folder / "views_samples.parquet", index=False
     )
-    gamma = summary[(summary["measure"] == "gamma") & (summary["reading"] == "paper")]
+    gamma = summary[(summary["measure"] == "gamma") & (summary["definition"] == "paper")]
     both = pd.concat([gamma.assign(baseline="_hidden $x"), gamma.assign(baseline="other")])
     both[["baseline", *summary.columns]].to_parquet(folder / "baselines.parquet", index=False)
-    key = {"reference": 0, "floor": "rephrased", "reading": "paper"}
+    key = {"reference": 0, "floor": "rephrased", "definition": "paper"}
     pairs = [(s, m) for s in ("removed", "emerged") for m in ("count", "strength")]
-    floors = [{**key, "set": s, "measure": m, "value": 2.0, "lo": 1.5, "hi": 2.5, "samples": PROBES} for s, m in pairs]
+    floors = [{**key, "set": s, "measure": m, "value": 2.0, "lo": 1.5, "hi": 2.5, "samples": PROMPTS} for s, m in pairs]
     pd.DataFrame(floors).to_parquet(folder / "floors.parquet", index=False)
     times = [
-        {**key, "set": s, "measure": m, "step": step, "ratio": 0.5 * i, "lo": 0.4 * i, "hi": 0.6 * i, "samples": PROBES}
+        {
+            **key,
+            "set": s,
+            "measure": m,
+            "step": step,
+            "ratio": 0.5 * i,
+            "lo": 0.4 * i,
+            "hi": 0.6 * i,
+            "samples": PROMPTS,
+        }
         for s, m in pairs
         for i, step in enumerate(STEPS)
     ]

@@ -13,8 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from synthetic_runs import PROBES, STEPS, WORDS, synthetic_run
-from tiny_job import PROBES as ROWS
+from synthetic_runs import PROMPTS, STEPS, WORDS, synthetic_run
+from tiny_job import PROMPTS as ROWS
 from tiny_job import TEMPLATE, contents, labelled, run_here, settings, write_rows, write_settings
 
 import interplay
@@ -73,7 +73,7 @@ def test_the_tables_are_those_on_disk(whole):
 
 def test_prompts(whole):
     run = interplay.Run(whole)
-    assert len(run.prompts) == PROBES
+    assert len(run.prompts) == PROMPTS
     assert run.prompts.loc[3].to_dict() == {
         "id": "p3",
         "text": " ".join(WORDS),
@@ -97,8 +97,8 @@ def test_interactions_of_a_prompt_are_those_of_the_units(whole):
     assert found["tau"].unique().tolist() == [unit["tau"]]
     sets = run.trajectory.membership("p3", 2)
     assert [int(found[name].sum()) for name in SETS] == [int(getattr(sets, name).sum()) for name in SETS]
-    for prompt in (PROBES, -1):
-        with refused(f"the run has prompts 0 to {PROBES - 1}"):
+    for prompt in (PROMPTS, -1):
+        with refused(f"the run has prompts 0 to {PROMPTS - 1}"):
             run.interactions(prompt, 2)
     with refused("sample 'p99' is not in this trajectory"):
         run.interactions("p99", 2)
@@ -153,7 +153,7 @@ def test_files_of_two_runs_are_inconsistent(whole, tmp_path):
 def test_defaults_are_the_same(verb, command):
     names = {
         "overrides": "settings",
-        "probes": "prompts" if verb is verbs.recommend else "num_prompts",
+        "prompts": "prompts" if verb is verbs.recommend else "num_prompts",
         "count": "num_prompts",
     }
     ours = {name: p.default for name, p in inspect.signature(verb).parameters.items()}
@@ -165,11 +165,11 @@ def test_defaults_are_the_same(verb, command):
 
 
 def test_words_per_prompt_have_one_default():
-    from interplay.config.settings import ProbeSettings
+    from interplay.config.settings import PromptsSettings
     from interplay.data.samples import choose_samples
 
     asked = [verbs.track, verbs.recommend, interplay.make_sample, choose_samples, commands.explain]
-    assert {inspect.signature(one).parameters["n"].default for one in asked} == {ProbeSettings().n} == {8}
+    assert {inspect.signature(one).parameters["n"].default for one in asked} == {PromptsSettings().n} == {8}
 
 
 def test_run(made, call, tmp_path):
@@ -220,12 +220,24 @@ def test_track_and_recommend(made, call, tiny_folder, tmp_path, monkeypatch):
     typed += ["--set", "dynamics.resamples=20"]
 
     ours = interplay.track(base, checkpoints, "rows.jsonl", settings=few, out="a", **asked)
-    given = ["track", "--base", base, "--checkpoints", checkpoints, "--data", "rows.jsonl", "--probes", 2, "--out", "b"]
+    given = [
+        "track",
+        "--base",
+        base,
+        "--checkpoints",
+        checkpoints,
+        "--data",
+        "rows.jsonl",
+        "--prompts",
+        2,
+        "--out",
+        "b",
+    ]
     assert f"{ours.summary()}\n" in call(*given, *typed).out
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
     kept = interplay.recommend(checkpoints, base=base, prompts="rows.jsonl", settings=few, out="c", **asked)
-    given = ["recommend", checkpoints, "--base", base, "--probes", "rows.jsonl", "--count", 2, "--out", "d", "--json"]
+    given = ["recommend", checkpoints, "--base", base, "--prompts", "rows.jsonl", "--count", 2, "--out", "d", "--json"]
     assert kept.to_dict() == json.loads(call(*given, *typed).out)
     assert contents(tmp_path / "c") == contents(tmp_path / "d")
 

@@ -17,7 +17,7 @@ TRAIN = [
     ("The team finally won the final match", "joy"),
     ("Someone stole the bicycle from our garden", "anger"),
 ]
-PROBES = [
+PROMPTS = [
     ("The terrible service ruined our whole dinner", "anger"),
     ("Children played happily near the quiet river", "joy"),
     ("Our faithful old dog died last winter", "sadness"),
@@ -36,24 +36,24 @@ def labelled(rows: list[tuple[str, str]]) -> list[dict]:
 
 
 def settings(folder: Path, model: Path, baseline: Path | None = None, **sections) -> dict:
-    """Settings of a LoRA run of 4 steps with 3 probes of 3 words; its data are written into `folder`."""
+    """Settings of a LoRA run of 4 steps with 3 prompts of 3 words; its data are written into `folder`."""
     if not (folder / "train.jsonl").exists():
         write_rows(folder / "train.jsonl", labelled(TRAIN))
-        write_rows(folder / "probes.jsonl", labelled(PROBES))
+        write_rows(folder / "prompts.jsonl", labelled(PROMPTS))
     wanted = {
         "name": "tiny",
         "model": {"name": str(model), "device": "cpu"},
         "data": {
             "train": str(folder / "train.jsonl"),
-            "eval": str(folder / "probes.jsonl"),
-            "probes": str(folder / "probes.jsonl"),
+            "eval": str(folder / "prompts.jsonl"),
+            "prompts": str(folder / "prompts.jsonl"),
         },
         "prompt": {
             "chat": False,
             "template": TEMPLATE,
             "rephrased": {"template": "Text: {text}\nEmotion:"},
         },
-        "probes": {"count": 3, "n": 3},
+        "prompts": {"count": 3, "n": 3},
         "training": {"steps": 4, "batch_size": 2, "rank": 2, "learning_rate": 0.01, "bf16": False},
         "checkpoints": {"steps": [0, 1, 2, 4]},
         "dynamics": {"draws": 20, "resamples": 50},

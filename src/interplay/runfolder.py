@@ -57,7 +57,7 @@ class Run(RunReader):
         with self.intact():
             rows = [
                 (p["id"], p["text"], p.get("target"), p.get("label"), tuple(word["text"] for word in p["words"]))
-                for p in self.inputs["probes"]
+                for p in self.inputs["prompts"]
             ]
             return pd.DataFrame(rows, columns=["id", "text", "target", "label", "words"])
 
@@ -66,13 +66,13 @@ class Run(RunReader):
         """What a reader of the run must know: its warnings, and how many rows were left out and why."""
         return list(self.json("report.json")["notes"])
 
-    def interactions(self, prompt: int | str, step: int, reading: str = "paper") -> pd.DataFrame:
+    def interactions(self, prompt: int | str, step: int, definition: str = "paper") -> pd.DataFrame:
         """The interactions of one prompt that are in any set at one step, strongest first.
 
         Args:
             prompt: position in `prompts`, or the prompt's id.
             step: a measured step.
-            reading: definition of the sets: paper, signed or fixed-tau.
+            definition: definition of the sets: paper, signed or fixed-tau.
 
         Returns one row each: kind (and, or), words (a tuple), mask, order, effect and effect_reference (log-odds), tau, and one
         boolean for each of all, preserved, emerged, removed, kept, reentered.
@@ -80,10 +80,10 @@ class Run(RunReader):
         Raises InterplayError for a prompt or a step that was not measured.
         """
         with self.intact():
-            found = self.listed(self._prompt_id(prompt), step, reading)
+            found = self.listed(self._prompt_id(prompt), step, definition)
             strongest = found.sort_values("effect", key=abs, ascending=False, kind="stable", ignore_index=True)
             first = ["kind", "words", "effect", "effect_reference"]
-            return strongest[[*first, *(c for c in strongest if c not in (*first, "reading", "step", "sample"))]]
+            return strongest[[*first, *(c for c in strongest if c not in (*first, "definition", "step", "sample"))]]
 
     def _prompt_id(self, prompt: int | str) -> str:
         if isinstance(prompt, str):

@@ -32,7 +32,7 @@ _QUICK = {
     "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
     "dynamics": {"draws": 20},
 }
-_ROWS = "--probes FILE (a dozen or more held-out rows with the answer each: text and label, prompt and completion, or messages)"
+_ROWS = "--prompts FILE (a dozen or more held-out rows with the answer each: text and label, prompt and completion, or messages)"
 
 
 def run(
@@ -116,9 +116,9 @@ def track(
     made: dict[str, Any] = {
         "name": f"{Path(folder).name} on {Path(base).name}",
         "model": {"name": base},
-        "data": {"probes": os.fspath(data), "eval": os.fspath(data), "form": form},
+        "data": {"prompts": os.fspath(data), "eval": os.fspath(data), "form": form},
         "prompt": {"system": system, "template": template, "chat": _chat(chat)},
-        "probes": {"count": num_prompts, "n": n},
+        "prompts": {"count": num_prompts, "n": n},
         "checkpoints": {"folder": folder, "steps": None if steps is None else list(steps)},
     }
     if others := list(baseline):
@@ -192,10 +192,10 @@ def run_to_recommend(
     from interplay.runfolder import Run
 
     if (path / "settings.yaml").exists():
-        given = {"--base": base, "--probes": prompts, "--out": out, "--set": overrides}
+        given = {"--base": base, "--prompts": prompts, "--out": out, "--set": overrides}
         if named := next((option for option, value in given.items() if value), None):
             raise InterplayError(
-                f"{str(path)!r} is a run folder, which knows its model and probes: leave out {named}, or give the folder of "
+                f"{str(path)!r} is a run folder, which knows its model and prompts: leave out {named}, or give the folder of "
                 "its checkpoints"
             )
         return Run(path)
@@ -204,8 +204,8 @@ def run_to_recommend(
     made = {
         "name": f"{path.resolve().name} on {Path(base).name}",
         "model": {"name": base},
-        "data": {"probes": os.fspath(prompts), "form": form},
-        "probes": {"count": num_prompts, "n": n},
+        "data": {"prompts": os.fspath(prompts), "form": form},
+        "prompts": {"count": num_prompts, "n": n},
         "checkpoints": {"folder": str(path), "steps": None},
         **_QUICK,
         "prompt": {**_QUICK["prompt"], "system": system, "template": template, "chat": _chat(chat)},
@@ -220,7 +220,7 @@ def compare(
     *,
     groups: Mapping[str, Sequence["Place | Run"]] | None = None,
     axis: str = "steps",
-    reading: str = "paper",
+    definition: str = "paper",
 ) -> "RunComparison":
     """Put two or more finished runs side by side: LoRA against full fine-tuning, seeds, models.
 
@@ -229,14 +229,14 @@ def compare(
         groups: name -> runs that are shown as one line, their mean. Runs that differ in nothing but `training.seed` are grouped
             without it.
         axis: steps, or epochs where the training rows are known.
-        reading: definition of the sets: paper, signed or fixed-tau.
+        definition: definition of the sets: paper, signed or fixed-tau.
 
     Returns a comparison: `str` of it is the command's table, `.report("compare.html")` writes the page.
     """
     from interplay.comparison.result import compare_folders
 
     named = {name: [_folder(one) for one in members] for name, members in (groups or {}).items()}
-    return compare_folders([_folder(one) for one in runs], named, axis, reading)
+    return compare_folders([_folder(one) for one in runs], named, axis, definition)
 
 
 def export(
@@ -283,13 +283,13 @@ def _make(
 ) -> "Run | Unfinished":
     """Make or finish the run of these settings."""
     from interplay.config.loading import default_folder, load_settings
-    from interplay.pipeline.shards import parse_share
+    from interplay.pipeline.shards import parse_shard
 
     checked: Settings = load_settings(source, overrides)
-    share = None if shard is None else parse_share(shard)
+    share = None if shard is None else parse_shard(shard)
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
-    from interplay.pipeline.pipeline import Unfinished, run_share
+    from interplay.pipeline.pipeline import Unfinished, run_shard
     from interplay.pipeline.pipeline import run as run_pipeline
     from interplay.pipeline.progress import Progress
     from interplay.runfolder import Run
@@ -297,7 +297,7 @@ def _make(
     folder, progress = default_folder(checked) if out is None else Path(out), Progress(quiet=quiet)
     if share is None:
         run_pipeline(checked, folder, progress, workers=workers, ray=ray)
-    elif isinstance(left := run_share(checked, folder, share, progress), Unfinished):
+    elif isinstance(left := run_shard(checked, folder, share, progress), Unfinished):
         return left
     return Run(folder)
 

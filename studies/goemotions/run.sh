@@ -8,7 +8,7 @@ study() {
   name=$1; shift
   interplay run "$here/study.yaml" --out "$out/$name" --set "name=$name" \
     --set "data.train=$data/goemotions/train.tsv" --set "data.eval=$data/goemotions/dev.tsv" \
-    --set "data.probes=$data/goemotions/test.tsv" --set "task.retention=$data/wikitext2/valid.txt" "$@"
+    --set "data.prompts=$data/goemotions/test.tsv" --set "task.retention=$data/wikitext2/valid.txt" "$@"
 }
 full='--set training.method=full --set training.learning_rate=5.0e-5 --set training.steps=480
   --set checkpoints.steps=[0,10,20,40,80,160,240,320,480]'

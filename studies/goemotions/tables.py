@@ -1,6 +1,6 @@
 """The tables of docs/study.md, printed as Markdown from the run folders that run.sh leaves: python tables.py RUNS_FOLDER
 
-Every claim is a difference between a figure and its null, probe by probe, with a 95 % percentile bootstrap over probes.
+Every claim is a difference between a figure and its null, prompt by prompt, with a 95 % percentile bootstrap over prompts.
 """
 
 import sys
@@ -24,13 +24,13 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def curve(frame: pd.DataFrame, measure: str, name: str = "all", reading: str = "paper") -> pd.DataFrame:
+def curve(frame: pd.DataFrame, measure: str, name: str = "all", definition: str = "paper") -> pd.DataFrame:
     chosen = frame[(frame["measure"] == measure) & (frame["set"] == name) & (frame["order"] == 0)]
-    return chosen[chosen["reading"] == reading].set_index("step")
+    return chosen[chosen["definition"] == definition].set_index("step")
 
 
 def course(run: Run) -> str:
-    """One row a checkpoint: the task, and the interactions of the main reading."""
+    """One row a checkpoint: the task, and the interactions of the main definition."""
     track, task = run.table("trajectory"), run.table("task").set_index("step")
     rows = []
     for step, t in task.iterrows():
@@ -73,9 +73,9 @@ def course(run: Run) -> str:
 
 
 def against_null(samples: pd.DataFrame, measure: str, name: str, step: int) -> tuple[float, float, float, float, int]:
-    """Mean value, mean of value - null with its interval, and the number of probes both are defined on."""
+    """Mean value, mean of value - null with its interval, and the number of prompts both are defined on."""
     chosen = samples[(samples["measure"] == measure) & (samples["set"] == name) & (samples["order"] == 0)]
-    chosen = chosen[(chosen["reading"] == "paper") & (chosen["step"] == step)].dropna(subset=["value", "null"])
+    chosen = chosen[(chosen["definition"] == "paper") & (chosen["step"] == step)].dropna(subset=["value", "null"])
     difference = (chosen["value"] - chosen["null"]).to_numpy()
     if len(difference) < 2:
         return float("nan"), float("nan"), float("nan"), float("nan"), len(difference)
@@ -118,14 +118,14 @@ def claims(run: Run) -> str:
 def multiples(run: Run) -> str:
     """Removed and emerged as multiples of each churn floor."""
     frame = run.table("multiples")
-    frame = frame[(frame["reading"] == "paper") & (frame["measure"].isin(["count_share", "strength_share"]))]
+    frame = frame[(frame["definition"] == "paper") & (frame["measure"].isin(["count_fraction", "strength_fraction"]))]
     rows = []
     for (reference, floor), part in frame.groupby(["reference", "floor"], sort=False):
         steps = sorted(part["step"].unique())
         for step in dict.fromkeys([steps[0], steps[len(steps) // 2], steps[-1]]):
             cells = []
             for name in ("removed", "emerged"):
-                for measure in ("count_share", "strength_share"):
+                for measure in ("count_fraction", "strength_fraction"):
                     one = part[(part["step"] == step) & (part["set"] == name) & (part["measure"] == measure)].iloc[0]
                     cells.append(f"{number(one['ratio'])} ({number(one['lo'])}–{number(one['hi'])})")
             rows.append([str(reference), floor, str(step), *cells])
@@ -146,8 +146,8 @@ def views(run: Run) -> str:
         cells = []
         for measure, which, digits in (
             ("l1_per_sd", "all", 3),
-            ("count_share", "removed", 2),
-            ("count_share", "emerged", 2),
+            ("count_fraction", "removed", 2),
+            ("count_fraction", "emerged", 2),
             ("sign_agreement", "kept", 2),
             ("rho", "emerged", 2),
             ("gamma", "preserved", 2),

@@ -2,15 +2,15 @@
 
 Everything any rule looks at, and everything it is judged by, is measured at the same steps of the same training:
 
-    scores_held [steps, probes, labels, 2^n]  v of every label's first token under all coalitions; probes not trained on
+    scores_held [steps, prompts, labels, 2^n]  v of every label's first token under all coalitions; prompts not trained on
     scores_train                              the same of training prompts (with the labels they were trained on)
-    reworded                                  held-out probes at the reference steps in another wording: the churn floor
+    reworded                                  held-out prompts at the reference steps in another wording: the churn floor
     eval_*, test_*, ood_*                     log p of every label's first token [steps, rows, labels], and the whole
                                               response's nats and tokens
     kl [steps]                                KL(base || model) on the eval prompts, first response token
     retention [steps]                         nats per token of a text that has nothing to do with the task
     train_loss, grad_norm, grad_change        per optimiser step
-    seconds_*                                 CPU seconds of training, of the probes, of everything else that is measured
+    seconds_*                                 CPU seconds of training, of the prompts, of everything else that is measured
 """
 
 import json
@@ -39,8 +39,8 @@ from interplay.training.sft import tokenise
 from studies.stopping.grid import Cell
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-PROBES, TRAIN_PROBES, N = 12, 8, 6
-LONGEST = 90  # characters of a probe's text: its words cost what stands behind them
+PROMPTS, TRAIN_PROMPTS, N = 12, 8, 6
+LONGEST = 90  # characters of a prompt's text: its words cost what stands behind them
 EVAL_ROWS, TEST_ROWS, OOD_ROWS, RETENTION_TOKENS = 200, 300, 96, 512
 WORDINGS = {
     "goemotions": ("Comment: {text}\nEmotion:", "Post: {text}\nEmotion:"),
@@ -49,7 +49,7 @@ WORDINGS = {
 
 
 class Rows:
-    """The rows of a cell: what it trains on, the user's held-out rows, the test rows no rule sees, the probes."""
+    """The rows of a cell: what it trains on, the user's held-out rows, the test rows no rule sees, the prompts."""
 
     def __init__(self, cell: Cell, data: Path, tokenizer) -> None:
         wording, other = (PromptTemplate(template=t, chat=False) for t in WORDINGS[cell.data])
@@ -61,8 +61,8 @@ class Rows:
             )
             labels = pool.labels
             train = seeded_choice(pool.rows, cell.rows, cell.seed, "train")
-            probes = seeded_choice(held.rows, 600, cell.seed, "probes")
-            taken = {r.id for r in probes}
+            prompts = seeded_choice(held.rows, 600, cell.seed, "probes")
+            taken = {r.id for r in prompts}
             evaluated = seeded_choice([r for r in held.rows if r.id not in taken], EVAL_ROWS, cell.seed, "eval")
             tested = seeded_choice(test.rows, TEST_ROWS, 0, "test")  # the same in every cell
             ood = read_rows("emotions:test", "text-label", template=wording).rows
@@ -75,14 +75,14 @@ class Rows:
             taken |= {r.id for r in evaluated}
             test = read_rows("emotions:test", "text-label", template=wording).rows
             tested = (*[r for r in pool.rows if r.id not in taken], *test)[:TEST_ROWS]
-            probes = read_rows("emotions:dev", "text-label", template=wording).rows
+            prompts = read_rows("emotions:dev", "text-label", template=wording).rows
             ood = read_rows("emotions:ood", "text-label", template=wording).rows
         self.labels = tuple(labels or ())
-        # What a user has is as noisy as what they train on: eval rows and probes get wrong labels too, test rows do not.
-        self.train, self.evaluated, probes = (self._noisy(rows, cell) for rows in (train, evaluated, probes))
+        # What a user has is as noisy as what they train on: eval rows and prompts get wrong labels too, test rows do not.
+        self.train, self.evaluated, prompts = (self._noisy(rows, cell) for rows in (train, evaluated, prompts))
         self.tested, self.ood = tuple(tested), tuple(ood)[:OOD_ROWS]
-        self.probes = self._samples(probes, PROBES, cell.seed)
-        self.train_probes = self._samples(self.train, TRAIN_PROBES, cell.seed)
+        self.prompts = self._samples(prompts, PROMPTS, cell.seed)
+        self.train_prompts = self._samples(self.train, TRAIN_PROMPTS, cell.seed)
 
     def _noisy(self, rows, cell: Cell) -> tuple[Row, ...]:
         """A share of the rows with another label, drawn evenly from the others; which ones depends on row and seed only."""
@@ -102,10 +102,10 @@ class Rows:
         return choose_samples(short, count, N, seed).samples
 
     def reworded(self) -> tuple[Sample, ...]:
-        """The held-out probes in the other wording."""
+        """The held-out prompts in the other wording."""
         old, new = (t.template.split("{text}")[0] for t in (self.template, self.other))
         found = []
-        for sample in self.probes:
+        for sample in self.prompts:
             message = sample.row.messages[-1]
             content = new + message.content[len(old) :]
             row = replace(
@@ -126,8 +126,8 @@ class Measures:
         firsts = [self._label(label) for label in rows.labels]
         assert len(set(firsts)) == len(firsts), "labels share first tokens"
         self.firsts = firsts
-        self.held = self._prepared(rows.probes, rows.template)
-        self.train = self._prepared(rows.train_probes, rows.template)
+        self.held = self._prepared(rows.prompts, rows.template)
+        self.train = self._prepared(rows.train_prompts, rows.template)
         self.reworded = self._prepared(rows.reworded(), rows.other)
         self.sets = {
             name: [encode(render(row, tokenizer, rows.template), tokenizer) for row in part]
@@ -136,8 +136,8 @@ class Measures:
         self.windows = retention_windows(retention, base.model, tokenizer, RETENTION_TOKENS)
         self.kl_base = BaseDistributions(len(self.sets["eval"]))
         self.found: dict[str, list[Any]] = {}
-        self.seconds = {"probes": 0.0, "rest": 0.0}
-        self.wall_probes = 0.0
+        self.seconds = {"prompts": 0.0, "rest": 0.0}
+        self.wall_prompts = 0.0
 
     def _label(self, label: str) -> int:
         row = replace(self.rows.train[0], target=label, label=label)
@@ -162,8 +162,8 @@ class Measures:
         held, noise = self._scores(model, self.held)
         self.add("scores_held", held)
         self.add("noise", noise)
-        self.seconds["probes"] += time.process_time() - start
-        self.wall_probes += time.perf_counter() - wall
+        self.seconds["prompts"] += time.process_time() - start
+        self.wall_prompts += time.perf_counter() - wall
         start = time.process_time()
         self.add("scores_train", self._scores(model, self.train)[0])
         if floor:
@@ -294,7 +294,7 @@ def run_cell(cell: Cell, data: Path, out: Path, *, device: str = "cpu", model: s
     arrays |= {key: np.asarray(value) for key, value in per_step.items()}
     for name, part in (("eval", rows.evaluated), ("test", rows.tested), ("ood", rows.ood)):
         arrays[f"{name}_gold"] = np.array([rows.labels.index(r.label) if r.label in rows.labels else -1 for r in part])
-    for name, samples in (("held", rows.probes), ("train", rows.train_probes)):
+    for name, samples in (("held", rows.prompts), ("train", rows.train_prompts)):
         arrays[f"{name}_gold"] = np.array([rows.labels.index(s.row.label) for s in samples])
     about = asdict(cell) | {
         "name": cell.name,
@@ -303,13 +303,13 @@ def run_cell(cell: Cell, data: Path, out: Path, *, device: str = "cpu", model: s
         "labels": rows.labels,
         "rows": len(examples),
         "steps": cell.steps,
-        "probes": [{"text": s.row.text, "words": [w.text for w in s.words]} for s in rows.probes],
+        "prompts": [{"text": s.row.text, "words": [w.text for w in s.words]} for s in rows.prompts],
         "seconds": {
             "training": seconds - sum(measures.seconds.values()),
-            "probes": measures.seconds["probes"],
+            "prompts": measures.seconds["prompts"],
             "rest": measures.seconds["rest"],
             "wall": time.perf_counter() - wall,
-            "wall_probes": measures.wall_probes,
+            "wall_prompts": measures.wall_prompts,
         },
     }
     out.mkdir(parents=True, exist_ok=True)

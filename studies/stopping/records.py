@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from interplay.effects import default_tolerance, extract
-from interplay.recommendation.measurements import Readings
+from interplay.recommendation.measurements import Measurements
 from interplay.task.intervals import macro_f1
 
 
@@ -19,7 +19,7 @@ class Record:
 
     about: dict[str, Any]
     arrays: dict[str, np.ndarray]
-    effects: np.ndarray  # [T, P, 2, 2^n] of the held-out probes' gold labels
+    effects: np.ndarray  # [T, P, 2, 2^n] of the held-out prompts' gold labels
 
     @property
     def name(self) -> str:
@@ -31,13 +31,13 @@ class Record:
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """[T, P, 2^n] v of the labels the held-out probes carry."""
+        """[T, P, 2^n] v of the labels the held-out prompts carry."""
         return _gold(self.arrays["scores_held"], self.arrays["held_gold"])
 
-    def readings(self, probes: slice | np.ndarray = slice(None)) -> Readings:
+    def measurements(self, prompts: slice | np.ndarray = slice(None)) -> Measurements:
         """What the rule sees."""
-        scores, effects = self.scores[:, probes], self.effects[:, probes]
-        return Readings(
+        scores, effects = self.scores[:, prompts], self.effects[:, prompts]
+        return Measurements(
             tuple(int(s) for s in self.steps),
             tuple(np.ascontiguousarray(x) for x in scores.swapaxes(0, 1)),
             tuple(np.ascontiguousarray(x) for x in effects.swapaxes(0, 1)),
@@ -60,14 +60,14 @@ class Record:
 
     @cached_property
     def train_loss(self) -> np.ndarray:
-        """[T] mean training loss of the steps since the last reading; that of step 0 is the first step's."""
+        """[T] mean training loss of the steps since the last measurement; that of step 0 is the first step's."""
         per_step = self.arrays["train_loss"]
         edges = [0, *self.steps[1:]]
         return np.array([per_step[0], *(per_step[a:b].mean() for a, b in zip(edges, self.steps[1:], strict=False))])
 
     @cached_property
     def grad_change(self) -> np.ndarray:
-        """[T] mean absolute change of the gradient between steps, over the steps since the last reading."""
+        """[T] mean absolute change of the gradient between steps, over the steps since the last measurement."""
         per_step = np.where(np.isfinite(self.arrays["grad_change"]), self.arrays["grad_change"], np.nan)
         edges = [0, *self.steps[1:]]
         means = [np.nanmean(per_step[a:b]) for a, b in zip(edges, self.steps[1:], strict=False)]
@@ -94,7 +94,7 @@ def _accuracy(firsts: np.ndarray, gold: np.ndarray) -> np.ndarray:
 
 
 def _gold(scores: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    """[T, P, L, 2^n] and a label per probe -> [T, P, 2^n]."""
+    """[T, P, L, 2^n] and a label per prompt -> [T, P, 2^n]."""
     return scores[:, np.arange(len(gold)), gold].astype(np.float64)
 
 

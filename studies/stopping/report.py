@@ -15,7 +15,7 @@ from benchmarks.section import put
 from interplay.atomic import write_text
 from studies.stopping.grid import cells
 from studies.stopping.records import Record, finished, load
-from studies.stopping.rules import Tuned, few_probes, few_rows, ingredients, ours, rivals, tune, weighted
+from studies.stopping.rules import Tuned, few_prompts, few_rows, ingredients, ours, rivals, tune, weighted
 from studies.stopping.table import OUTCOMES, against, rows, summary
 
 RULE = "interaction loss, in hindsight"
@@ -67,7 +67,7 @@ def paired_table(table: pd.DataFrame, rule: str, part: str) -> str:
 def cells_table(records: Sequence[Record], tuned: Tuned) -> str:
     """Which step each of the main rules keeps in each cell, with the test accuracy there."""
     chosen = [r for r in (*rivals(tuned), *ours()) if r.name in (
-        "oracle (best on test)", "eval loss, in hindsight", "loss on the probe rows, in hindsight", RULE, "last checkpoint")]  # fmt: skip
+        "oracle (best on test)", "eval loss, in hindsight", "loss on the prompt rows, in hindsight", RULE, "last checkpoint")]  # fmt: skip
     lines = ["| cell | part | " + " | ".join(r.name for r in chosen) + " |", "|---|---|" + "---|" * len(chosen)]
     for record in records:
         picks = []
@@ -79,9 +79,9 @@ def cells_table(records: Sequence[Record], tuned: Tuned) -> str:
 
 
 def cost_table(records: Sequence[Record]) -> str:
-    """What a reading of the probes costs, in CPU seconds and in training steps."""
+    """What a measurement of the prompts costs, in CPU seconds and in training steps."""
     lines = [
-        "| data | method | CPU s a training step | CPU s a reading of 12 probes, n = 6 | in training steps |",
+        "| data | method | CPU s a training step | CPU s a measurement of 12 prompts, n = 6 | in training steps |",
         "|---|---|---|---|---|",
     ]
     frame = pd.DataFrame(
@@ -90,28 +90,28 @@ def cost_table(records: Sequence[Record]) -> str:
                 "data": r.about["data"],
                 "method": r.about["method"],
                 "step": r.about["seconds"]["training"] / r.steps[-1],
-                "reading": r.about["seconds"]["probes"] / len(r.steps),
+                "measurement": r.about["seconds"]["prompts"] / len(r.steps),
             }
             for r in records
         ]
     )
     for (data, method), group in frame.groupby(["data", "method"]):
-        step, reading = group["step"].median(), group["reading"].median()
-        lines.append(f"| {data} | {method} | {step:.2f} | {reading:.1f} | {reading / step:.1f} |")
+        step, measurement = group["step"].median(), group["measurement"].median()
+        lines.append(f"| {data} | {method} | {step:.2f} | {measurement:.1f} | {measurement / step:.1f} |")
     return "\n".join(lines)
 
 
 def few_table(records: Sequence[Record]) -> str:
-    """Regret of eval loss on fewer rows, over random draws of rows, beside ours on 12 probes."""
+    """Regret of eval loss on fewer rows, over random draws of rows, beside ours on 12 prompts."""
     lines = ["| rule (in hindsight) | accuracy | macro-F1 | test loss |", "|---|---|---|---|"]
     for count in (12, 25, 50, 100, 200):
         found = [few_rows(r, count) for r in records]
         values = [f"{np.mean([f[o] for f in found]):.3f}" for o in ("accuracy", "macro_f1", "test_loss")]
         lines.append(f"| eval loss on {count} rows | {' | '.join(values)} |")
     for count in (4, 6, 8, 12):
-        found = [few_probes(r, count) for r in records]
+        found = [few_prompts(r, count) for r in records]
         values = [f"{np.mean([f[o] for f in found]):.3f}" for o in ("accuracy", "macro_f1", "test_loss")]
-        lines.append(f"| **interaction loss on {count} probes** | {' | '.join(values)} |")
+        lines.append(f"| **interaction loss on {count} prompts** | {' | '.join(values)} |")
     return "\n".join(lines)
 
 
@@ -132,7 +132,7 @@ def figure_curves(records: Sequence[Record], path: Path) -> None:
             inner, loss = weighted(record, 1.0)[1:], np.log(record.eval_loss[1:])
             accuracy = record.outcomes["accuracy"][1:]
             axis.plot(
-                at, inner - inner.min(), color=CYCLE[1], label="log interaction loss, above its lowest (12 probes)"
+                at, inner - inner.min(), color=CYCLE[1], label="log interaction loss, above its lowest (12 prompts)"
             )
             axis.plot(at, loss - loss.min(), color=CYCLE[0], label="log eval loss, above its lowest (200 rows)")
             axis.plot(at, accuracy.max() - accuracy, color=MUTED, ls=":", label="test accuracy, below its best")

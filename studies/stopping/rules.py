@@ -1,7 +1,7 @@
 """Every rule of the study: which measured step it keeps, where it would have stopped, how many labelled rows it needs.
 
-A rule with patience stops at the third reading in a row without a new best, as Hugging Face's EarlyStoppingCallback does, and
-keeps the best so far; `in hindsight` means that training ran to its end and the best reading of all was kept. Step 0 is read
+A rule with patience stops at the third measurement in a row without a new best, as Hugging Face's EarlyStoppingCallback does, and
+keeps the best so far; `in hindsight` means that training ran to its end and the best measurement of all was kept. Step 0 is read
 by rules but never kept: nobody fine-tunes to keep the base.
 """
 
@@ -18,7 +18,7 @@ PATIENCE = 3
 
 
 class Choice(NamedTuple):
-    """Index of the reading that is kept, and of the one at which training stopped (the last: it never did)."""
+    """Index of the measurement that is kept, and of the one at which training stopped (the last: it never did)."""
 
     kept: int
     stopped: int
@@ -34,7 +34,7 @@ class Rule(NamedTuple):
 
 
 def hindsight(curve: np.ndarray) -> Choice:
-    """Lowest of all trained readings, the earliest of ties.
+    """Lowest of all trained measurements, the earliest of ties.
 
     >>> hindsight(np.array([0.0, 3.0, 1.0, 2.0]))
     Choice(kept=2, stopped=3)
@@ -43,7 +43,7 @@ def hindsight(curve: np.ndarray) -> Choice:
 
 
 def patient(curve: np.ndarray, patience: int = PATIENCE) -> Choice:
-    """Lowest until `patience` readings in a row brought no new low.
+    """Lowest until `patience` measurements in a row brought no new low.
 
     >>> patient(np.array([9.0, 3.0, 1.0, 2.0, 2.0, 2.0, 0.0]), 3)
     Choice(kept=2, stopped=5)
@@ -57,14 +57,14 @@ def patient(curve: np.ndarray, patience: int = PATIENCE) -> Choice:
 
 
 def below(curve: np.ndarray, threshold: float) -> Choice:
-    """The first trained reading at or under a threshold, kept and stopped at; the last where none is."""
+    """The first trained measurement at or under a threshold, kept and stopped at; the last where none is."""
     under = np.flatnonzero(curve[1:] <= threshold)
     at = 1 + int(under[0]) if len(under) else len(curve) - 1
     return Choice(at, at)
 
 
 def epoch(record: Record) -> Choice:
-    """The reading closest to the end of the first epoch."""
+    """The measurement closest to the end of the first epoch."""
     at = 1 + int(np.abs(record.steps[1:] - record.about["rows"] / 8).argmin())
     return Choice(at, at)
 
@@ -74,8 +74,8 @@ def last(record: Record) -> Choice:
     return Choice(len(record.steps) - 1, len(record.steps) - 1)
 
 
-def probe_loss(record: Record) -> np.ndarray:
-    """[T] -log p of the first response token of the very probes that the interactions are extracted from."""
+def prompt_loss(record: Record) -> np.ndarray:
+    """[T] -log p of the first response token of the very prompts that the interactions are extracted from."""
     return signals.loss(record.scores).mean(1)
 
 
@@ -90,7 +90,7 @@ class Tuned(NamedTuple):
 
 
 def gradient_stop(record: Record, share: float) -> Choice:
-    """GradES-like: stop when the gradients' mean change falls under a share of what it was at the first trained reading.
+    """GradES-like: stop when the gradients' mean change falls under a share of what it was at the first trained measurement.
 
     GradES [arXiv 2509.01842] freezes each matrix under a threshold of its own and stops when all are frozen; here one mean
     over all trained matrices stands for them.
@@ -100,7 +100,7 @@ def gradient_stop(record: Record, share: float) -> Choice:
 
 
 def kl_stop(record: Record, most: float) -> Choice:
-    """The last reading before KL(base || model) on the task's prompts exceeds `most` nats [what 2509.04259 says forgets]."""
+    """The last measurement before KL(base || model) on the task's prompts exceeds `most` nats [what 2509.04259 says forgets]."""
     over = np.flatnonzero(record.arrays["kl"][1:] > most)
     at = max(1, int(over[0])) if len(over) else len(record.steps) - 1
     return Choice(at, min(at + 1, len(record.steps) - 1))
@@ -130,8 +130,8 @@ def rivals(tuned: Tuned) -> list[Rule]:
         Rule("eval loss, in hindsight", lambda r: hindsight(r.eval_loss), every),
         Rule("eval accuracy, patience", lambda r: patient(-r.eval_accuracy), every),
         Rule("eval accuracy, in hindsight", lambda r: hindsight(-r.eval_accuracy), every),
-        Rule("loss on the probe rows, patience", lambda r: patient(probe_loss(r)), 12),
-        Rule("loss on the probe rows, in hindsight", lambda r: hindsight(probe_loss(r)), 12),
+        Rule("loss on the prompt rows, patience", lambda r: patient(prompt_loss(r)), 12),
+        Rule("loss on the prompt rows, in hindsight", lambda r: hindsight(prompt_loss(r)), 12),
         Rule("train loss, patience", lambda r: patient(r.train_loss), 0),
         Rule("sd(v), patience", lambda r: patient(spread(r.scores).mean(1)), 0),
         Rule("gain / sd(v), in hindsight", lambda r: hindsight(-_gain(r.scores).mean(1)), 12),
@@ -167,7 +167,7 @@ def _made(record: Record) -> np.ndarray:
 
 def weighted(record: Record, weight: float) -> np.ndarray:
     """[T] log of the interaction loss with its second factor to the power `weight`; 1 is the rule, 0 the loss alone."""
-    return _log(probe_loss(record)) + weight * _made(record)
+    return _log(prompt_loss(record)) + weight * _made(record)
 
 
 def _masked_loss(record: Record) -> np.ndarray:
@@ -209,14 +209,14 @@ def ingredients() -> list[Rule]:
     }
     return [
         Rule("interaction loss", lambda r: hindsight(weighted(r, 1.0)), 12, True),
-        Rule("probe loss alone", lambda r: hindsight(probe_loss(r)), 12),
+        Rule("prompt loss alone", lambda r: hindsight(prompt_loss(r)), 12),
         Rule("L1/sd(v) alone", lambda r: hindsight(_made(r)), 0, True),
         Rule("cancelled/sd(v) (the first rule)", lambda r: hindsight(_cancelled(r)), 0, True),
         Rule("share of strength that adds", lambda r: hindsight(-_share(r.effects).mean(1)), 12, True),
-        *(Rule(f"probe loss × (L1/sd)^{w:g}", lambda r, w=w: hindsight(weighted(r, w)), 12, True) for w in (0.5, 2.0)),
+        *(Rule(f"prompt loss × (L1/sd)^{w:g}", lambda r, w=w: hindsight(weighted(r, w)), 12, True) for w in (0.5, 2.0)),
         *(Rule(f"interaction loss, n = {n}", lambda r, n=n: hindsight(fewer_words(r, n)), 12, True) for n in (3, 4, 5)),
         *(
-            Rule(f"probe loss × {name}", lambda r, f=f: hindsight(_log(probe_loss(r)) + f(r)), 12)
+            Rule(f"prompt loss × {name}", lambda r, f=f: hindsight(_log(prompt_loss(r)) + f(r)), 12)
             for name, f in replaced.items()
         ),
         *(
@@ -242,8 +242,8 @@ def few_rows(record: Record, count: int, draws: int = 100) -> dict[str, float]:
     )
 
 
-def few_probes(record: Record, count: int, draws: int = 100) -> dict[str, float]:
-    """Mean regrets of the interaction loss in hindsight on `count` of the probes, over random draws of probes."""
+def few_prompts(record: Record, count: int, draws: int = 100) -> dict[str, float]:
+    """Mean regrets of the interaction loss in hindsight on `count` of the prompts, over random draws of prompts."""
     rng = np.random.default_rng(0)
     loss = signals.loss(record.scores)
     made = np.log(signals.strength_per_spread(record.scores, record.effects))
@@ -255,7 +255,7 @@ def few_probes(record: Record, count: int, draws: int = 100) -> dict[str, float]
 
 
 def fewer_words(record: Record, n: int) -> np.ndarray:
-    """[T] log interaction loss with n of the probes' words: the others are never masked."""
+    """[T] log interaction loss with n of the prompts' words: the others are never masked."""
     scores = record.scores[..., -(1 << n) :]  # coalitions that hold every word from the n-th on
     effects = effects_of(scores, record.arrays["noise"])
-    return _log(probe_loss(record)) + np.log(signals.strength_per_spread(scores, effects)).mean(1)
+    return _log(prompt_loss(record)) + np.log(signals.strength_per_spread(scores, effects)).mean(1)

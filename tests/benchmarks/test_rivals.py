@@ -20,7 +20,7 @@ def test_highs_is_the_same_programme(scores, kind, share):
     v = scores[kind]
     delta = share * float(np.abs(v - v[0]).max())
     ours, theirs = extract(v, tolerance=delta), rivals.highs(v, delta)
-    bound = float(ours.objective * (1 - ours.gap))
+    bound = float(ours.objective * (1 - ours.duality_gap))
     assert bound - 1e-7 <= theirs.objective <= float(ours.objective) + 1e-7
     missed = np.abs(reconstruct(*theirs, v[0]) - v)
     assert missed.max() <= delta + 1e-7
@@ -57,7 +57,7 @@ def test_sgd_ends_at_a_split_of_the_scores_and_never_under_the_bound(scores, tol
         end = rivals.sgd_fast(v, rate, steps=400, tolerance=tolerance)
         assert np.abs(reconstruct(*end, v[0]) - v).max() <= tolerance + 1e-9
         ours = extract(v, tolerance=tolerance)
-        assert end.objective >= float(ours.objective * (1 - ours.gap)) - 1e-9
+        assert end.objective >= float(ours.objective * (1 - ours.duality_gap)) - 1e-9
         assert end.objective < rivals.sgd_fast(v, rate, steps=400, run=0).objective  # and it learns
 
 

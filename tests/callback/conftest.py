@@ -1,4 +1,4 @@
-"""Tiny trainings with TRL and with the plain Trainer, and probes of three words for a callback in them."""
+"""Tiny trainings with TRL and with the plain Trainer, and prompts of three words for a callback in them."""
 
 import copy
 import hashlib
@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tiny_job import PROBES
+from tiny_job import PROMPTS
 from tiny_job import TRAIN as TEXTS
 
 
@@ -39,18 +39,18 @@ def trained_entries(trainer) -> list[dict]:
 
 
 @pytest.fixture
-def probe_rows():
-    return pairs(PROBES)
+def prompt_rows():
+    return pairs(PROMPTS)
 
 
 @pytest.fixture
 def quick():
-    """`quick(every=2, ...)`: a callback on four probes of three words that measures the same whatever the clock says."""
+    """`quick(every=2, ...)`: a callback on four prompts of three words that measures the same whatever the clock says."""
     from interplay.callback import InteractionCallback
 
     def make(rows=None, **changes):
-        wanted = {"every": 2, "patience": 100, "max_overhead": None, "n": 3, "probes": 4, "strict": True} | changes
-        return InteractionCallback(pairs(PROBES) if rows is None else rows, **wanted)
+        wanted = {"every": 2, "patience": 100, "max_overhead": None, "n": 3, "num_prompts": 4, "strict": True} | changes
+        return InteractionCallback(pairs(PROMPTS) if rows is None else rows, **wanted)
 
     return make
 
@@ -84,7 +84,7 @@ def sft(tiny_folder, tiny_tokenizer, tmp_path):
             "dataloader_pin_memory": False,
             "gradient_checkpointing": False,
         } | arguments
-        held_out = Dataset.from_list(pairs(PROBES)) if evaluate is True else None
+        held_out = Dataset.from_list(pairs(PROMPTS)) if evaluate is True else None
         if isinstance(evaluate, dict):
             held_out = {name: Dataset.from_list(given) for name, given in evaluate.items()}
         with warnings.catch_warnings():
@@ -144,10 +144,10 @@ def scripted(monkeypatch):
     from interplay.recommendation.stopping import judge
 
     def script(losses, stop_at=None):
-        def said(readings, **options):
-            real = judge(readings, **options)
-            told = tuple(losses.get(step, float("nan")) for step in readings.steps)
-            return replace(real, losses=told, stop=stop_at is not None and readings.steps[-1] >= stop_at)
+        def said(measurements, **options):
+            real = judge(measurements, **options)
+            told = tuple(losses.get(step, float("nan")) for step in measurements.steps)
+            return replace(real, losses=told, stop=stop_at is not None and measurements.steps[-1] >= stop_at)
 
         monkeypatch.setattr("interplay.callback.measuring.judge", said)
 
@@ -166,5 +166,5 @@ def saved_steps():
 
 @pytest.fixture
 def no_tables(monkeypatch):
-    """Readings and units only: tables and page take most of the time of a tiny training."""
-    monkeypatch.setattr("interplay.callback.measuring.Probing.write_tables", lambda *_, **__: None)
+    """Measurements and units only: tables and page take most of the time of a tiny training."""
+    monkeypatch.setattr("interplay.callback.measuring.Measurer.write_tables", lambda *_, **__: None)

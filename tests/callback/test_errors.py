@@ -1,4 +1,4 @@
-"""What goes wrong with the probes is told and never costs the training, unless it was asked for; and what is refused at once."""
+"""What goes wrong with the prompts is told and never costs the training, unless it was asked for; and what is refused at once."""
 
 import warnings
 
@@ -20,11 +20,11 @@ ASKED = {
 
 @pytest.fixture
 def broken(monkeypatch):
-    """`broken(error, first=2)`: reading fails at the calls from `first` on."""
-    from interplay.callback.measuring import Probing
+    """`broken(error, first=2)`: measurement fails at the calls from `first` on."""
+    from interplay.callback.measuring import Measurer
 
     def make(error, first=2, last=99):
-        real, calls = Probing.read, []
+        real, calls = Measurer.read, []
 
         def read(self, model, step):
             calls.append(step)
@@ -32,7 +32,7 @@ def broken(monkeypatch):
                 raise error
             return real(self, model, step)
 
-        monkeypatch.setattr(Probing, "read", read)
+        monkeypatch.setattr(Measurer, "read", read)
         return calls
 
     return make
@@ -51,13 +51,15 @@ def run(trainer) -> list[str]:
 
 def test_a_broken_reading_is_counted_and_told_once(sft, quick, outcome, broken, losses):
     without = outcome(sft("without"))
-    broken(ValueError("a probe\nof two lines"))
+    broken(ValueError("a prompt\nof two lines"))
     trainer = sft("with", [quick(strict=False)])
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         assert outcome(trainer).weights == without.weights
     (line,) = told(said)
-    assert line == ("interplay: a reading failed (ValueError: a probe); training goes on, this kind is not told again")
+    assert line == (
+        "interplay: a measurement failed (ValueError: a prompt); training goes on, this kind is not told again"
+    )
     assert set(losses(trainer)) == {0}
     entries = [e for e in trainer.state.log_history if "interaction_errors" in e]
     assert [(e["step"], e["interaction_errors"]) for e in entries] == [(2, 1), (4, 2), (6, 3)]
@@ -69,15 +71,15 @@ def test_the_trainer_can_choose_where_a_reading_is_missing(sft, quick, scripted,
     broken(torch.OutOfMemoryError("no memory"), first=3, last=3)  # at step 4
     trainer = sft(callbacks=[quick(strict=False)], evaluate=True, **ASKED)
     (line,) = run(trainer)
-    assert "a reading failed (OutOfMemoryError: no memory)" in line
+    assert "a measurement failed (OutOfMemoryError: no memory)" in line
     assert (trainer.state.global_step, trainer.state.best_global_step, trainer.state.best_metric) == (6, 2, 5.0)
 
 
-def test_no_usable_probe_switches_it_off(sft, quick, losses):
+def test_no_usable_prompt_switches_it_off(sft, quick, losses):
     rows = [{"prompt": "the of a", "completion": " joy"}] * 3
     trainer = sft(callbacks=[quick(rows, strict=False)], evaluate=True, **ASKED)
     (line,) = run(trainer)
-    assert line.startswith("interplay: the probes cannot be read (no row can be used as a sample of 3 words")
+    assert line.startswith("interplay: the prompts cannot be read (no row can be used as a sample of 3 words")
     assert losses(trainer) == {}
     assert trainer.state.global_step == 6
     assert trainer.state.best_global_step is None
@@ -85,9 +87,9 @@ def test_no_usable_probe_switches_it_off(sft, quick, losses):
         sft(callbacks=[quick(rows)]).train()
 
 
-def test_few_probes_are_told(sft, quick, probe_rows):
-    (line,) = run(sft(callbacks=[quick(probe_rows[:3])], max_steps=1))
-    assert line == "interplay: only 3 probe prompts can be used: give a dozen or more held-out rows"
+def test_few_prompts_are_told(sft, quick, prompt_rows):
+    (line,) = run(sft(callbacks=[quick(prompt_rows[:3])], max_steps=1))
+    assert line == "interplay: only 3 prompts can be used: give a dozen or more held-out rows"
 
 
 def test_strict_raises_and_an_interrupt_always_passes(sft, quick, broken):
@@ -117,7 +119,7 @@ def test_sharded_weights_are_refused_in_one_line(sft, quick, monkeypatch):
     trainer = sft(callbacks=[quick(strict=False)], max_steps=1)
     next(trainer.model.parameters()).ds_id = 0
     (line,) = run(trainer)
-    assert line.startswith("interplay: the probes cannot be read (the weights are sharded by DeepSpeed ZeRO-3")
+    assert line.startswith("interplay: the prompts cannot be read (the weights are sharded by DeepSpeed ZeRO-3")
 
 
 def test_a_foreign_folder_is_left_alone(sft, quick, tmp_path):
@@ -138,7 +140,7 @@ def test_a_foreign_folder_is_left_alone(sft, quick, tmp_path):
         ({"max_overhead": "5%"}, "max_overhead is '5%'"),
         ({"n": 17}, "n is 17: give a whole number from 2 to 16, or None"),
         ({"n": 1}, "n is 1"),
-        ({"probes": 0}, "probes is 0"),
+        ({"prompts": 0}, "prompts is 0"),
         ({"target_tokens": None}, "target_tokens is None"),
         ({"seed": -1}, "seed is -1"),
         ({"template": "{text}"}, "template is '{text}': give an interplay.data.template.PromptTemplate"),

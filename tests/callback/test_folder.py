@@ -30,9 +30,9 @@ def test_folder(watched, losses, tmp_path, call):
     assert shown == pytest.approx(logged, rel=1e-4)
     train = {e["step"]: e["loss"] for e in trainer.state.log_history if "loss" in e}
     assert payload["task"][1]["train_loss"] == pytest.approx((train[1] + train[2]) / 2, rel=1e-4)
-    assert len(payload["probes"]) == 4
+    assert len(payload["prompts"]) == 4
     rows = {row["name"]: row["value"] for row in payload["method"]}
-    assert rows["Plan"] == "4 probes of 3 words every 2 steps"
+    assert rows["Plan"] == "4 prompts of 3 words every 2 steps"
     assert rows["Training"] == "Offline, LORA, learning rate 0.01, 6 steps"
     assert rows["Prompt"] == "plain text"
     evidence = {e["step"]: e["value"] for e in payload["verdict"]["evidence"] if e["name"] == "interaction_loss"}
@@ -54,7 +54,7 @@ def test_folder(watched, losses, tmp_path, call):
 def test_units_answer_for_the_weights_they_were_made_with(watched):
     _, folder = watched
     kept = read_kept(folder)
-    unit = load_unit(folder / "units" / "step-000004" / "probe-0000.safetensors")
+    unit = load_unit(folder / "units" / "step-000004" / "prompt-0000.safetensors")
     assert unit.header.step == 4
     assert unit.header.weights_sha256 == kept.hashes[4]
     assert unit.header.tolerance == kept.calibration.tolerance
@@ -75,4 +75,9 @@ def test_a_killed_training_has_its_units_and_a_report(sft, quick, tmp_path):
         trainer.train()
     folder = tmp_path / "out" / "interplay"
     assert sorted(p.name for p in (folder / "units").iterdir()) == [f"step-{s:06d}" for s in range(4)]
-    assert build_payload(RunFolder(folder))["steps"] == [0, 1, 2, 3]  # tables at the first, second and fourth reading
+    assert build_payload(RunFolder(folder))["steps"] == [
+        0,
+        1,
+        2,
+        3,
+    ]  # tables at the first, second and fourth measurement

@@ -42,9 +42,9 @@ def test_the_best_model_is_loaded_at_the_end(sft, quick, scripted, losses, saved
     assert saved_steps(trainer) == ([2, 4, 6] if strategy == "steps" else [2, 4])
 
 
-def test_early_stopping_sees_it_once_an_evaluation(sft, quick, scripted, probe_rows):
+def test_early_stopping_sees_it_once_an_evaluation(sft, quick, scripted, prompt_rows):
     scripted(VALLEY | {4: 6.0, 6: 7.0})
-    sets = {"a": probe_rows[:2], "b": probe_rows[2:]}
+    sets = {"a": prompt_rows[:2], "b": prompt_rows[2:]}
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         trainer = sft(

@@ -1,11 +1,11 @@
-"""Probe rows in every form, worded and tokenised as SFTTrainer trains on them."""
+"""Prompt rows in every form, worded and tokenised as SFTTrainer trains on them."""
 
 import copy
 import json
 
 import pytest
 
-from interplay.callback.prompts import choose_probes, own_tokenizer, read_probes
+from interplay.callback.prompts import choose_prompts, own_tokenizer, read_prompts
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 
@@ -25,7 +25,7 @@ def ids_of_training(rows, tokenizer) -> tuple[list[int], int]:
         SFTConfig("unused", use_cpu=True, bf16=False, max_length=None),
         False,
         None,
-        "probes",
+        "prompts",
     )[0]
     return made["input_ids"], sum(label == -100 for label in made["labels"])
 
@@ -45,8 +45,8 @@ def ids_of_training(rows, tokenizer) -> tuple[list[int], int]:
     ids=["strings", "space", "own end", "conversation", "system"],
 )
 def test_as_training_does(tiny_tokenizer, row):
-    found = read_probes([row], None)
-    (got,) = choose_probes(found, tiny_tokenizer, count=1, n=3, seed=0, mask=None, target_tokens=9).prepared
+    found = read_prompts([row], None)
+    (got,) = choose_prompts(found, tiny_tokenizer, count=1, n=3, seed=0, mask=None, target_tokens=9).prepared
     ids, prompt = ids_of_training([row], tiny_tokenizer)
     assert list(got.input_ids) == ids[:prompt]
     assert list(got.target_ids) == ids[prompt : prompt + 9][: len(got.target_ids)]
@@ -65,13 +65,13 @@ def test_text_and_label_in_a_template(tiny_tokenizer, tmp_path, form):
         features = Features({"text": Value("string"), "label": ClassLabel(names=["joy", "anger"])})
         source = Dataset.from_list([{"text": TEXT, "label": 1}, {"text": "", "label": 0}], features=features)
     elif form == "jsonl":
-        source = tmp_path / "probes.jsonl"
+        source = tmp_path / "prompts.jsonl"
         source.write_text("\n".join(map(json.dumps, rows)))
     elif form == "csv":
-        source = tmp_path / "probes.csv"
+        source = tmp_path / "prompts.csv"
         source.write_text(f"text,label\n{TEXT},anger\n,joy\n")
-    found = read_probes(source, PromptTemplate(template="Sentence: {text}\nEmotion:", chat=False))
-    chosen = choose_probes(found, tiny_tokenizer, count=4, n=4, seed=0, mask=None, target_tokens=1)
+    found = read_prompts(source, PromptTemplate(template="Sentence: {text}\nEmotion:", chat=False))
+    chosen = choose_prompts(found, tiny_tokenizer, count=4, n=4, seed=0, mask=None, target_tokens=1)
     (got,) = chosen.prepared
     assert got.prompt == f"Sentence: {TEXT}\nEmotion:"
     assert got.target == " anger"
@@ -90,11 +90,11 @@ def test_the_tokenizer_is_copied(tiny_tokenizer):
 
 
 def test_columns_that_no_form_has(tiny_tokenizer):
-    with pytest.raises(InterplayError, match=r"probe data set \(a list of 1 rows\): found the columns 'input_ids'"):
-        read_probes([{"input_ids": [1, 2]}], None)
+    with pytest.raises(InterplayError, match=r"prompt data set \(a list of 1 rows\): found the columns 'input_ids'"):
+        read_prompts([{"input_ids": [1, 2]}], None)
 
 
 def test_special_tokens_spelt_in_a_prompt_are_refused(tiny_tokenizer):
-    found = read_probes([{"prompt": f"<|im_start|>{TEXT}", "completion": " anger"}], None)
+    found = read_prompts([{"prompt": f"<|im_start|>{TEXT}", "completion": " anger"}], None)
     with pytest.raises(InterplayError, match="spells the special token"):
-        choose_probes(found, tiny_tokenizer, count=1, n=3, seed=0, mask=None, target_tokens=1)
+        choose_prompts(found, tiny_tokenizer, count=1, n=3, seed=0, mask=None, target_tokens=1)

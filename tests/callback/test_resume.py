@@ -60,7 +60,7 @@ def test_resumed_with_and_without(sft, quick, outcome, losses, whole):
         outcome(plain)
     later = sft("plain", [quick()], **SAVING)
     assert outcome(later, checkpoint(plain, 4)).weights == whole[1].weights
-    assert set(losses(later)) == {4, 6}  # the first reading, which sets the tolerance, is where it began to watch
+    assert set(losses(later)) == {4, 6}  # the first measurement, which sets the tolerance, is where it began to watch
 
     without = sft("whole", [], **SAVING)
     assert outcome(without, checkpoint(whole[0], 4)).weights == whole[1].weights
@@ -79,7 +79,7 @@ def test_the_best_so_far_survives(sft, quick, scripted):
 
 def test_lost_readings_and_another_question_begin_anew(sft, quick, outcome, losses, whole):
     folder = Path(whole[0].args.output_dir) / "interplay"
-    (folder / "units" / "step-000002" / "probe-0001.safetensors").write_bytes(b"torn")
+    (folder / "units" / "step-000002" / "prompt-0001.safetensors").write_bytes(b"torn")
     again = sft("whole", [quick(strict=False)], **SAVING)
     with pytest.warns(UserWarning, match=r"units of steps \[2\] are missing or damaged"):
         outcome(again, checkpoint(whole[0], 4))
@@ -92,6 +92,6 @@ def test_lost_readings_and_another_question_begin_anew(sft, quick, outcome, loss
 
     shutil.rmtree(folder)
     bare = sft("whole", [quick()], **SAVING)
-    with pytest.warns(UserWarning, match="the readings of this training are not in .*: the rule begins anew"):
+    with pytest.warns(UserWarning, match="the measurements of this training are not in .*: the rule begins anew"):
         outcome(bare, checkpoint(whole[0], 4))
     assert sorted(p.name for p in (folder / "units").iterdir()) == ["step-000004", "step-000006"]

@@ -26,7 +26,7 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
     from transformers import AutoModelForCausalLM, AutoTokenizer, EarlyStoppingCallback, Trainer, TrainingArguments
 
     from interplay.callback import InteractionCallback
-    from interplay.callback import measuring as probing
+    from interplay.callback import measuring as measuring
 
     model = AutoModelForCausalLM.from_pretrained(model_folder)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
@@ -38,20 +38,20 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
         metric_for_best_model=None if case == "off" else "eval_interaction_loss", dataloader_pin_memory=False,
         load_best_model_at_end=case == "stop", seed=5,
     )  # fmt: skip
-    probes = [{"prompt": f"Sentence: {text}\nEmotion:", "completion": " joy"} for text in
+    prompts = [{"prompt": f"Sentence: {text}\nEmotion:", "completion": " joy"} for text in
               ("The terrible service ruined dinner", "Children played near the quiet river")]  # fmt: skip
-    callback = InteractionCallback(probes, every=1, max_overhead=None, n=2, probes=2, strict=case == "strict")
+    callback = InteractionCallback(prompts, every=1, max_overhead=None, n=2, num_prompts=2, strict=case == "strict")
     if rank == 0 and case != "off":  # only the process that measures hears the rule
-        real = probing.judge
+        real = measuring.judge
 
-        def said(readings, **options):
-            step = readings.steps[-1]
+        def said(measurements, **options):
+            step = measurements.steps[-1]
             if case in ("error", "strict") and step >= 2:
-                raise RuntimeError("the probe broke")
-            losses = tuple(LOSSES.get(s, 8.0) for s in readings.steps)
-            return replace(real(readings, **options), losses=losses, stop=case == "stop" and step >= 3)
+                raise RuntimeError("the prompt broke")
+            losses = tuple(LOSSES.get(s, 8.0) for s in measurements.steps)
+            return replace(real(measurements, **options), losses=losses, stop=case == "stop" and step >= 3)
 
-        probing.judge = said
+        measuring.judge = said
     trainer = Trainer(
         model,
         arguments,
@@ -68,7 +68,7 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
         except Exception as error:
             raised = f"{type(error).__name__}: {error}"
     if rank == 0 and case != "off":
-        probing.judge = real
+        measuring.judge = real
     history = trainer.state.log_history
     digest = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).hexdigest()
     return {

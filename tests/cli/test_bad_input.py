@@ -7,7 +7,7 @@ import sys
 
 import pyarrow as pa
 import pytest
-from tiny_job import PROBES, command, labelled, settings, write_rows, write_settings
+from tiny_job import PROMPTS, command, labelled, settings, write_rows, write_settings
 
 PROMPT = "I was not happy with the food at all"
 MANY = " ".join(f"word{i}" for i in range(30))
@@ -33,7 +33,7 @@ def place(tmp_path, monkeypatch, tiny_folder, tiny_tokenizer):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
     (tmp_path / "no-steps").mkdir()
-    write_rows(tmp_path / "probes.jsonl", labelled(PROBES))
+    write_rows(tmp_path / "prompts.jsonl", labelled(PROMPTS))
     (tmp_path / "stray.csv").write_text("comment,mood\nSo sad,grief\n")
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 torn")
@@ -113,7 +113,7 @@ RUN = [
     (["model.device=cuda:99"], "cannot be used here"),
     (["model.device=toaster"], "cannot be used here"),
     (["baseline.name=nowhere"], "no model at 'nowhere'"),
-    (["data.probes=stray.csv"], "found the columns 'comment', 'mood'"),
+    (["data.prompts=stray.csv"], "found the columns 'comment', 'mood'"),
     (["data.columns.text=body"], "found the columns"),
     (["data.columns.wordy=body"], "columns must map one of"),
     (["data.train=nowhere.jsonl"], "no such file"),
@@ -122,8 +122,8 @@ RUN = [
     (["data.eval=emotions:nope"], "emotions has the splits"),
     (["data.train=hub:not a name"], "a hub data set is written"),
     (["data.form=dolly"], "form 'dolly' expects"),
-    (["probes.n=17"], "probes.n"),
-    (["probes.m=3"], "the nearest known is 'probes.n'"),
+    (["prompts.n=17"], "prompts.n"),
+    (["prompts.m=3"], "the nearest known is 'prompts.n'"),
     (["training.learning_rat=1"], "did you mean 'training.learning_rate'"),
     (["training.targets=nonsense"], "training.targets"),
     (["training.learning_rate=1e30"], "lower training.learning_rate"),
@@ -150,10 +150,16 @@ COMMANDS = [
     (["report", "empty"], "is no run folder"),
     (["report", "nowhere"], "is no run folder"),
     (["recommend", "empty"], "is no run folder"),
-    (["track", "--base", "other", "--checkpoints", "no-steps", "--data", "probes.jsonl", "-q"], "no checkpoint-<step>"),
-    (["track", "--base", "other", "--checkpoints", "nowhere", "--data", "probes.jsonl", "-q"], "no checkpoints folder"),
+    (
+        ["track", "--base", "other", "--checkpoints", "no-steps", "--data", "prompts.jsonl", "-q"],
+        "no checkpoint-<step>",
+    ),
+    (
+        ["track", "--base", "other", "--checkpoints", "nowhere", "--data", "prompts.jsonl", "-q"],
+        "no checkpoints folder",
+    ),
     (["track", "--base", "other", "--checkpoints", "x", "--data", "y", "--steps", "a,b"], "give whole numbers"),
-    (["track", "--base", "other", "--checkpoints", "x", "--data", "y", "--n", "17"], "probes.n"),
+    (["track", "--base", "other", "--checkpoints", "x", "--data", "y", "--n", "17"], "prompts.n"),
     (["frobnicate"], "No such command"),
     (["explain", "--frobnicate"], "No such option"),
 ]
@@ -189,7 +195,7 @@ def test_unfinished_run(call, place, made):
 def test_adapter_of_another_base_in_track(call, place, made):
     where = made.folder / "checkpoints"
     done = call(
-        "track", "--base", "other", "--checkpoints", where, "--data", "probes.jsonl", "-q", "--n", "3", "-o", "r"
+        "track", "--base", "other", "--checkpoints", where, "--data", "prompts.jsonl", "-q", "--n", "3", "-o", "r"
     )
     refused(done, "does not fit the base")
 
@@ -319,13 +325,13 @@ def test_hostile_data_never_reach_the_terminal_or_another_folder(call, tmp_path,
         {"id": f"../../{i}/{odd}", "text": f"{odd} service ruined dinner {i}\x9b2J", "label": f"label {i} {odd[:9]}"}
         for i, odd in enumerate(ODD)
     ]
-    write_rows(root / "probes.jsonl", rows)
+    write_rows(root / "prompts.jsonl", rows)
     write_rows(
         root / "train.jsonl",
         labelled([("plain words stand here", "joy"), *((r["text"] + "!", r["label"]) for r in rows)]),
     )
     wanted = settings(
-        root, tiny_folder("llama"), training={"steps": 2}, checkpoints={"steps": [0, 2]}, probes={"count": 5, "n": 3}
+        root, tiny_folder("llama"), training={"steps": 2}, checkpoints={"steps": [0, 2]}, prompts={"count": 5, "n": 3}
     )
     config = write_settings(root / "c.yaml", wanted | {"name": "run \x1b[2J<script>"})
     done = call("run", config, "--out", root / "run")
@@ -334,10 +340,10 @@ def test_hostile_data_never_reach_the_terminal_or_another_folder(call, tmp_path,
     assert not [c for c in said if not (c.isprintable() or c == "\n")]
     assert {path.name for path in tmp_path.iterdir()} == {"inside"}
     assert {path.name for path in (root / "run" / "units" / "step-000002").iterdir()} == {
-        f"probe-{i:04d}.safetensors" for i in range(5)
+        f"prompt-{i:04d}.safetensors" for i in range(5)
     }
     page = (root / "run" / "report.html").read_text()
     assert "<img src=x" not in page
     assert "\x1b" not in page
-    probes = json.loads((root / "run" / "inputs.json").read_text())["probes"]
-    assert {probe["id"] for probe in probes} == {row["id"] for row in rows}
+    prompts = json.loads((root / "run" / "inputs.json").read_text())["prompts"]
+    assert {prompt["id"] for prompt in prompts} == {row["id"] for row in rows}

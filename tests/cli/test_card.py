@@ -159,7 +159,7 @@ def test_the_section_says_what_the_run_is(tmp_path):
         "- **Model:** tiny",
         "- **Method:** DoRA r = 8, learning rate 0.0001, 4 steps of 2 rows",
         "- **Steps measured:** 0, 1, 2, 4 (reference: step 0)",
-        "- **Probes:** 8 held-out prompts, n = 3 words each",
+        "- **Prompts:** 8 held-out prompts, n = 3 words each",
         "- **Labels:** joy",
         "**Which checkpoint to keep:** Keep step 2.",
         "- Basis: the highest eval accuracy. The rule is provisional.",

@@ -182,11 +182,11 @@ def test_floor_is_the_same_comparison_between_two_wordings_of_a(answer, made, ti
     assert floor["new"]["strength"] == pytest.approx(sum(abs(b[key]) for key in set(b) - set(a)))
     for name, effects in (("removed", a), ("new", b)):
         total = sum(map(abs, effects.values()))
-        assert floor[name]["strength_share"] == pytest.approx(floor[name]["strength"] / total)
+        assert floor[name]["strength_fraction"] == pytest.approx(floor[name]["strength"] / total)
         assert floor["multiples"][name]["count"] == pytest.approx(len(two[name]) / floor[name]["count"])
     removed = sum(abs(row["before"]) for row in two["removed"]) / sum(map(abs, a.values()))
-    assert floor["multiples"]["removed"]["strength_share"] == pytest.approx(
-        removed / floor["removed"]["strength_share"]
+    assert floor["multiples"]["removed"]["strength_fraction"] == pytest.approx(
+        removed / floor["removed"]["strength_fraction"]
     )
 
 
@@ -412,7 +412,11 @@ def test_sets_share_out_what_is_salient(a, b, scale):
     assert (found.removed_total.count, found.new_total.count) == (len(found.removed), len(found.new))
     assert found.removed_total.strength == pytest.approx(sum(abs(c.before) for c in found.removed))
     assert found.new_total.strength == pytest.approx(sum(abs(c.after) for c in found.new))
-    for share in (found.removed_total.strength_share, found.removed_total.count_share, found.new_total.strength_share):
+    for share in (
+        found.removed_total.strength_fraction,
+        found.removed_total.count_fraction,
+        found.new_total.strength_fraction,
+    ):
         assert share is None or 0 <= share <= 1
     assert all(c.salient == (True, False) for c in found.removed)
     assert all(c.salient == (False, True) for c in found.new)

@@ -32,7 +32,7 @@ KEYS = [
     "tolerance",
 ]
 KEYS += ["duality_gap", "dtype", "noise_sigma"]
-SAMPLED = ["sampled", "r2", "gap_share", "fitted", "held_out", "order", "columns"]
+SAMPLED = ["sampled", "r2", "total_effect_fraction", "fitted", "held_out", "order", "columns"]
 
 
 @pytest.fixture
@@ -88,8 +88,16 @@ def test_json_of_twenty_words(explain, fitted):
     assert options["tolerance"] is None, "cross-validation, whatever the noise"
     assert answer["score_empty"] == scores[masks == 0][0]
     assert answer["score_full"] == scores[masks == 2**20 - 1][0]
-    assert [answer[key] for key in SAMPLED] == [True, effects.r2, effects.gap_share, 240, 60, 2, 20 + 2 * 190]
-    assert answer["duality_gap"] == effects.gap
+    assert [answer[key] for key in SAMPLED] == [
+        True,
+        effects.r2,
+        effects.total_effect_fraction,
+        240,
+        60,
+        2,
+        20 + 2 * 190,
+    ]
+    assert answer["duality_gap"] == effects.duality_gap
     assert answer["tolerance"] is None
     shown = answer["interactions"]
     salient = effects.salient()
@@ -116,7 +124,7 @@ def test_a_planted_game_is_found_and_said(explain, scores_become):
     words = ("--words", NAMED, "--coalitions", 500)
     answer = json.loads(explain(*words, "--json").out)
     assert answer["r2"] == pytest.approx(1.0, abs=1e-6)
-    assert answer["gap_share"] == pytest.approx(1.0, abs=1e-6)
+    assert answer["total_effect_fraction"] == pytest.approx(1.0, abs=1e-6)
     assert (answer["score_full"], answer["score_empty"]) == (-2.0, -1.0)
     found = [(row["type"], row["words"], round(row["effect"], 3)) for row in answer["interactions"]]
     assert found == [
@@ -223,7 +231,7 @@ def test_flat_scores_have_no_r2(explain, scores_become):
     assert (done.code, done.err) == (0, "")
     answer = json.loads(done.out)
     assert answer["interactions"] == []
-    assert answer["r2"] is answer["gap_share"] is None
+    assert answer["r2"] is answer["total_effect_fraction"] is None
     assert math.isfinite(answer["duality_gap"])
     out = explain("--n", 20, "--coalitions", 100).out
     assert "R2 unknown" in out

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from synthetic_runs import STEPS, synthetic_run
-from tiny_job import PROBES, TEMPLATE, labelled, write_rows
+from tiny_job import PROMPTS, TEMPLATE, labelled, write_rows
 
 from interplay.cli.recommend import answer_lines
 from interplay.store.reader import RunReader
@@ -115,7 +115,7 @@ def test_no_evidence_comes_first_and_the_fallback_apart(run, call):
 
 def test_a_run_needs_no_base(run, call):
     refused(call("recommend", run, "--base", "x"), "leave out --base")
-    refused(call("recommend", run, "--probes", "x"), "leave out --probes")
+    refused(call("recommend", run, "--prompts", "x"), "leave out --prompts")
     refused(call("recommend", run, "--set", "seed=1"), "leave out --set")
 
 
@@ -146,12 +146,12 @@ def left(tmp_path_factory, tiny_folder) -> Path:
 def place(tmp_path, monkeypatch, left) -> Path:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(left, "out")
-    write_rows(tmp_path / "held-out.jsonl", labelled(PROBES))
+    write_rows(tmp_path / "held-out.jsonl", labelled(PROMPTS))
     return tmp_path
 
 
 def measuring(tiny_folder, *more: object) -> list[object]:
-    given = ["recommend", "out", "--base", tiny_folder("llama"), "--probes", "held-out.jsonl", "--template", TEMPLATE]
+    given = ["recommend", "out", "--base", tiny_folder("llama"), "--prompts", "held-out.jsonl", "--template", TEMPLATE]
     return [*given, "--chat", "false", "--count", 3, "--n", 3, "--set", "dynamics.resamples=50", "--quiet", *more]
 
 
@@ -193,7 +193,7 @@ def test_the_same_figures_as_track(place, call, tiny_folder):
 
     assert call(*measuring(tiny_folder, "--out", "quick")).code == 0
     given = ["track", "--base", tiny_folder("llama"), "--checkpoints", "out", "--data", "held-out.jsonl", "--quiet"]
-    given += ["--template", TEMPLATE, "--chat", "false", "--probes", 3, "--n", 3, "--out", "whole"]
+    given += ["--template", TEMPLATE, "--chat", "false", "--prompts", 3, "--n", 3, "--out", "whole"]
     assert call(*given, "--set", "data.eval=null", "--set", "dynamics.resamples=50").code == 0
     quick, whole = (pd.read_parquet(place / name / "trajectory.parquet") for name in ("quick", "whole"))
     key = ["reading", "step", "set", "measure", "order"]
@@ -207,10 +207,10 @@ def test_the_same_figures_as_track(place, call, tiny_folder):
 
 def test_what_to_give_is_said(place, call):
     refused(call("recommend", "out"), "holds 3 checkpoints of a training but no measured run: give --base MODEL")
-    refused(call("recommend", "out", "--base", "x"), "give --probes FILE (a dozen or more held-out rows")
-    done = call("recommend", "out", "--probes", "x")
+    refused(call("recommend", "out", "--base", "x"), "give --prompts FILE (a dozen or more held-out rows")
+    done = call("recommend", "out", "--prompts", "x")
     refused(done, "give --base MODEL")
-    assert "--probes FILE" not in done.err
+    assert "--prompts FILE" not in done.err
 
 
 def test_a_folder_of_nothing_is_refused(place, call, tiny_folder):
@@ -220,7 +220,7 @@ def test_a_folder_of_nothing_is_refused(place, call, tiny_folder):
     refused(call("recommend", "."), "give 'out'")
     refused(call("recommend", "out/checkpoint-5"), "is one checkpoint, not the folder of a training")
     refused(call("recommend", "held-out.jsonl"), "is no run folder")
-    for given, says in ((["--n", 17], "probes.n"), (["--count", 0], "probes.count"), (["--set", "x=1"], "unknown")):
+    for given, says in ((["--n", 17], "prompts.n"), (["--count", 0], "prompts.count"), (["--set", "x=1"], "unknown")):
         refused(call(*measuring(tiny_folder, *given)), says)
     assert not (place / "runs").exists()
 

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from tiny_job import PROBES, TEMPLATE, contents, labelled, write_rows
+from tiny_job import PROMPTS, TEMPLATE, contents, labelled, write_rows
 
 from interplay.analysis.summary import SETS, Summary
 from interplay.cli.show import printable
@@ -68,9 +68,9 @@ def test_run_again_prints_the_same_and_quiet_is_quiet(call, made):
 
 def test_track_verb(call, made, tiny_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_rows(tmp_path / "held-out.jsonl", labelled(PROBES))
+    write_rows(tmp_path / "held-out.jsonl", labelled(PROMPTS))
     arguments = ["track", "--base", tiny_folder("llama"), "--checkpoints", made.folder / "checkpoints"]
-    arguments += ["--data", "held-out.jsonl", "--template", TEMPLATE, "--chat", "false", "--n", "3", "--probes", "2"]
+    arguments += ["--data", "held-out.jsonl", "--template", TEMPLATE, "--chat", "false", "--n", "3", "--prompts", "2"]
     done = call(*arguments, "--quiet", "--set", "dynamics.draws=10", "--set", "dynamics.resamples=20")
     assert done.code == 0, done.err
     [folder] = (tmp_path / "runs").iterdir()

@@ -98,7 +98,7 @@ def test_lengths():
         assert (10 if split == "train" else 12) <= len(row["text"].split()) <= 20, row
 
 
-def test_probe_rows_have_enough_content_words():
+def test_prompt_rows_have_enough_content_words():
     for split, row in ALL:
         if split != "train":
             content = [word for word in tokens(row["text"]) if word not in STOP]

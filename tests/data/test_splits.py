@@ -104,6 +104,6 @@ def test_find_splits_refuses_in_one_line(tmp_path, names, said):
 def test_data_settings(tmp_path: Path):
     one = tmp_path / "all.csv"
     one.write_text("text,label\n")
-    assert data_settings(str(one)) == {"file": str(one), "train": None, "eval": None, "probes": None}
+    assert data_settings(str(one)) == {"file": str(one), "train": None, "eval": None, "prompts": None}
     with pytest.raises(InterplayError, match=r"no data at .*nowhere.*: give a folder"):
         data_settings(str(tmp_path / "nowhere"))

@@ -43,11 +43,11 @@ def test_floor_is_the_null_of_the_trajectory():
     floors = churn(
         [Twin(e, t) for e, t in zip(effects, twins, strict=True)], STEPS, 0, "rephrased", resamples=50
     ).floors
-    for reading in ("paper", "signed", "fixed-tau"):
+    for definition in ("paper", "signed", "fixed-tau"):
         for name in ("removed", "emerged"):
-            for measure in ("count", "strength", "count_share", "strength_share"):
-                null = track.get(measure, name, reading)["null"].iloc[-1]
-                ours = row(floors, reading=reading, set=name, measure=measure)["value"]
+            for measure in ("count", "strength", "count_fraction", "strength_fraction"):
+                null = track.get(measure, name, definition)["null"].iloc[-1]
+                ours = row(floors, definition=definition, set=name, measure=measure)["value"]
                 assert ours == pytest.approx(null, nan_ok=True)
 
 
@@ -59,9 +59,9 @@ def test_multiples_divide_means_and_bracket_them():
         STEPS, [p.effects for p in pairs], [rng.normal(size=(3, 8)) for _ in pairs], [str(i) for i in range(8)], draws=2
     )
     for name in ("removed", "emerged"):
-        floor = row(found.floors, reading="paper", set=name, measure="strength")["value"]
+        floor = row(found.floors, definition="paper", set=name, measure="strength")["value"]
         for step in (10, 20):
-            got = row(found.multiples, reading="paper", set=name, measure="strength", step=step)
+            got = row(found.multiples, definition="paper", set=name, measure="strength", step=step)
             assert got["ratio"] == pytest.approx(track.get("strength", name)["value"][step] / floor)
             assert got["lo"] <= got["ratio"] <= got["hi"]
             assert got["samples"] == 8
@@ -71,9 +71,9 @@ def test_a_twin_that_equals_the_reference_has_no_floor():
     rng = np.random.default_rng(2)
     e = game(rng)
     found = churn([Twin(e, e[0])] * 3, STEPS, 0, "precision")
-    assert row(found.floors, reading="paper", set="removed", measure="count")["value"] == 0
-    assert row(found.multiples, reading="paper", set="removed", measure="count", step=20)["ratio"] == np.inf
-    assert np.isnan(row(found.multiples, reading="paper", set="removed", measure="count", step=20)["hi"])
+    assert row(found.floors, definition="paper", set="removed", measure="count")["value"] == 0
+    assert row(found.multiples, definition="paper", set="removed", measure="count", step=20)["ratio"] == np.inf
+    assert np.isnan(row(found.multiples, definition="paper", set="removed", measure="count", step=20)["hi"])
 
 
 def test_later_reference_has_no_multiples_before_it_and_samples_without_twin_do_not_count():

@@ -64,8 +64,8 @@ def test_sum_of_all_effects_is_the_gap_so_rho_of_everything_is_gap_over_l1(seed,
     everything = np.ones_like(e, bool)
     assert m.net(e, everything) == pytest.approx(v[-1] - v[0])
     got = m.scale(e, v)
-    assert m.rho(e, everything) == pytest.approx(got["gap"] / got["l1"])
-    assert got["l1_per_gap"] == pytest.approx(1 / m.rho(e, everything))
+    assert m.rho(e, everything) == pytest.approx(got["total_effect"] / got["l1"])
+    assert got["l1_per_total_effect"] == pytest.approx(1 / m.rho(e, everything))
     assert got["cancelled_per_sd"] == pytest.approx((np.abs(e).sum() - abs(e.sum())) / v.std())
 
 
@@ -82,8 +82,8 @@ def test_walsh_high_of_known_games():
 
 def test_constant_scores_have_no_spread_and_no_ratio_to_it():
     got = m.scale(np.zeros((2, 8)), np.full(8, 0.1))
-    assert got["sd"] == got["gap"] == got["l1"] == 0
-    assert all(np.isnan(got[name]) for name in ("l1_per_sd", "l1_per_gap", "cancelled_per_sd", "walsh_high"))
+    assert got["sd"] == got["total_effect"] == got["l1"] == 0
+    assert all(np.isnan(got[name]) for name in ("l1_per_sd", "l1_per_total_effect", "cancelled_per_sd", "walsh_high"))
 
 
 def test_noise_floor_is_what_independent_errors_give():

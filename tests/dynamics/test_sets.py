@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from interplay.dynamics.sets import READINGS, SETS, pack, partition, salient, unpack
+from interplay.dynamics.sets import DEFINITIONS, SETS, pack, partition, salient, unpack
 
 
 def test_salient_is_strict_ignores_order_0_and_takes_and_with_or():
@@ -85,9 +85,9 @@ def test_a_later_reference_leaves_the_steps_before_it_with_omega_only():
     assert columns(sets.emerged)[2] == [0, 1, 0, 0]
 
 
-@pytest.mark.parametrize("reading", READINGS)
-def test_at_the_reference_all_is_preserved(reading):
-    sets = partition(story(), 1, reading)
+@pytest.mark.parametrize("definition", DEFINITIONS)
+def test_at_the_reference_all_is_preserved(definition):
+    sets = partition(story(), 1, definition)
     assert np.array_equal(sets.preserved[1], sets.all[1])
     assert np.array_equal(sets.kept[1], sets.all[1])
     for mask in (sets.emerged, sets.removed, sets.reentered):
@@ -97,9 +97,9 @@ def test_at_the_reference_all_is_preserved(reading):
 effects = hnp.arrays(np.float64, (5, 2, 8), elements=st.sampled_from([-2.0, -1.0, -0.06, 0.0, 0.0, 0.06, 1.0, 30.0]))
 
 
-@given(effects, st.integers(0, 4), st.sampled_from(READINGS))
-def test_identities(e, reference, reading):
-    sets = partition(e, reference, reading)
+@given(effects, st.integers(0, 4), st.sampled_from(DEFINITIONS))
+def test_identities(e, reference, definition):
+    sets = partition(e, reference, definition)
     omega, omega_ref = sets.all[reference:], sets.all[reference]
     p, g, r, k, b = (getattr(sets, name)[reference:] for name in SETS[1:])
     assert np.array_equal(p | g, omega)
@@ -110,7 +110,7 @@ def test_identities(e, reference, reading):
     assert np.array_equal(r | k, np.broadcast_to(omega_ref, r.shape))
     assert not (r & k).any()
     assert np.array_equal(b, k & ~p)
-    if reading == "signed":
+    if definition == "signed":
         both = r & omega  # removed with one sign, there with the other
         assert (np.sign(e[reference:])[both] == -np.broadcast_to(np.sign(e[reference]), both.shape)[both]).all()
         assert (np.sign(e[reference:])[k] == np.broadcast_to(np.sign(e[reference]), k.shape)[k]).all()

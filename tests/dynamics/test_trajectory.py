@@ -5,11 +5,24 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from interplay.dynamics import MEASURES, READINGS, SETS, Trajectory, trajectory
+from interplay.dynamics import DEFINITIONS, MEASURES, SETS, Trajectory, trajectory
 from interplay.errors import InterplayError
 
 STEPS = [0, 10, 40]
-COLUMNS = ["reading", "step", "set", "measure", "order", "value", "lo", "hi", "null", "null_lo", "null_hi", "samples"]
+COLUMNS = [
+    "definition",
+    "step",
+    "set",
+    "measure",
+    "order",
+    "value",
+    "lo",
+    "hi",
+    "null",
+    "null_lo",
+    "null_hi",
+    "samples",
+]
 
 
 @pytest.fixture
@@ -47,8 +60,8 @@ def test_one_sample_by_hand(make_scores):
         [0, 5], [e], [np.stack([make_scores(x) for x in e])], ["x"], rephrased=[twin], baseline=[baseline], resamples=10
     )
 
-    def at(measure, name="all", reading="paper", order=0):
-        row = t.get(measure, name, reading, order).loc[5]
+    def at(measure, name="all", definition="paper", order=0):
+        row = t.get(measure, name, definition, order).loc[5]
         return pytest.approx((row["value"], row["null"]), nan_ok=True)
 
     nan = np.nan
@@ -60,15 +73,15 @@ def test_one_sample_by_hand(make_scores):
     assert at("strength", "preserved") == (3, 5)  # 2 + 1; twin 3 + 2
     assert at("strength", "emerged") == (1, 1)
     assert at("strength", "removed") == (1, 1)  # at the reference
-    assert at("strength_share", "preserved") == (3 / 4, 5 / 6)
-    assert at("strength_share", "removed") == (1 / 7, 1 / 7)  # of Omega_0
-    assert at("count_share", "emerged") == (1 / 3, 1 / 3)
+    assert at("strength_fraction", "preserved") == (3 / 4, 5 / 6)
+    assert at("strength_fraction", "removed") == (1 / 7, 1 / 7)  # of Omega_0
+    assert at("count_fraction", "emerged") == (1 / 3, 1 / 3)
     assert at("positive", "preserved", order=1) == (2, 3)
     assert at("negative", "preserved", order=2) == (-1, 0)
     assert at("positive", "preserved", order=2) == (0, 2)  # OR flipped in the twin
     assert at("mean_order", "all") == ((2 * 1 + 2 * 2) / 4, (3 + 3 * 2) / 6)
     assert at("sign_agreement", "kept") == (1, 0.5)  # AND{0} and OR; the twin's OR has flipped
-    # The twin as a signed reading sees it: OR removed with one sign and emerged with the other.
+    # The twin as a signed definition sees it: OR removed with one sign and emerged with the other.
     assert at("count", "emerged", "signed") == (1, 2)
     assert at("count", "removed", "signed") == (1, 2)
     assert t.get("sign_agreement", "kept", "signed").empty
@@ -83,7 +96,7 @@ def test_one_sample_by_hand(make_scores):
     assert at("gamma", "preserved") == (2 / 3, 0)
     assert at("gamma", "emerged") == (0, 0)
     # v(N) - v(empty) = 2 + 1 - 1
-    assert t.get("gap").loc[5, "value"] == pytest.approx(2)
+    assert t.get("total_effect").loc[5, "value"] == pytest.approx(2)
     assert t.get("l1").loc[5, "value"] == pytest.approx(4)
     v = make_scores(e[1])
     assert t.get("cancelled_per_sd").loc[5, "value"] == pytest.approx((4 - 2) / v.std())
@@ -111,11 +124,11 @@ def test_reentered_by_hand():
 def test_the_tables_have_the_columns_of_the_contract(inputs):
     t = trajectory(**inputs)
     assert list(t.summary.columns) == COLUMNS
-    assert set(t.per_sample.columns) == {"reading", "step", "set", "measure", "order", "sample", "value", "null"}
-    assert set(t.summary["reading"]) == set(READINGS)
+    assert set(t.per_sample.columns) == {"definition", "step", "set", "measure", "order", "sample", "value", "null"}
+    assert set(t.summary["definition"]) == set(DEFINITIONS)
     assert set(t.summary["set"]) == set(SETS)
     assert set(t.summary["measure"]) == set(MEASURES)
-    key = ["reading", "step", "set", "measure", "order"]
+    key = ["definition", "step", "set", "measure", "order"]
     assert not t.summary.duplicated(key).any()
     assert len(t.per_sample) == 3 * len(t.summary)
     mean = t.per_sample.groupby(key)["value"].mean()
@@ -145,13 +158,13 @@ def test_orders_add_up_to_the_strength_also_where_n_differs(inputs):
 
 def test_the_reference_itself(inputs):
     t = trajectory(**inputs)
-    for reading in READINGS:
+    for definition in DEFINITIONS:
         for measure in ("count", "strength", "rho", "gamma", "contribution"):
-            whole, kept = t.get(measure, "all", reading).loc[0], t.get(measure, "preserved", reading).loc[0]
+            whole, kept = t.get(measure, "all", definition).loc[0], t.get(measure, "preserved", definition).loc[0]
             assert whole["value"] == pytest.approx(kept["value"])
         for name in ("emerged", "removed", "reentered"):
-            assert t.get("count", name, reading).loc[0, "value"] == 0
-        rho = t.get("rho", "emerged", reading).loc[0]
+            assert t.get("count", name, definition).loc[0, "value"] == 0
+        rho = t.get("rho", "emerged", definition).loc[0]
         assert np.isnan(rho["value"])
         assert rho["samples"] == 0
 
@@ -248,7 +261,7 @@ def test_membership_marks_an_interaction():
         t.membership("y", 5)
     with pytest.raises(InterplayError, match="step 6 is not"):
         t.membership("x", 6)
-    with pytest.raises(InterplayError, match="reading 'z' is not known"):
+    with pytest.raises(InterplayError, match="definition 'z' is not known"):
         t.membership("x", 5, "z")
 
 
@@ -263,8 +276,8 @@ def test_round_trip_and_the_same_bytes_twice(inputs, tmp_path):
     assert (back.steps, back.reference, back.sample_ids) == (t.steps, t.reference, t.sample_ids)
     assert dict(back.settings) == dict(t.settings)
     for sample in t.sample_ids:
-        for reading in READINGS:
-            assert np.array_equal(back.sets[sample][reading], t.sets[sample][reading])
+        for definition in DEFINITIONS:
+            assert np.array_equal(back.sets[sample][definition], t.sets[sample][definition])
     three = back.save(tmp_path / "three")
     for name in names:
         data = (one / name).read_bytes()
@@ -330,7 +343,7 @@ def test_wrong_input_is_refused_in_one_line(inputs, change, message):
 
 def test_unknown_names_are_refused_and_undefined_ones_are_empty(inputs):
     t = trajectory(**inputs)
-    for bad in ({"measure": "gama"}, {"measure": "rho", "set": "new"}, {"measure": "rho", "reading": "loose"}):
+    for bad in ({"measure": "gama"}, {"measure": "rho", "set": "new"}, {"measure": "rho", "definition": "loose"}):
         with pytest.raises(InterplayError, match="is not known; choose one of"):
             t.get(**bad)
     assert t.get("rho", "kept").empty

@@ -100,7 +100,7 @@ def test_indexing_and_iteration(many):
     assert many[1, 2].shape == ()
     assert np.array_equal(many[1][2].and_effects, many.and_effects[1, 2])
     assert many[:, [0, 2]].or_effects.shape == (2, 2, 16)
-    assert np.array_equal(many[many.tolerance > 0].gap, many.gap[1])
+    assert np.array_equal(many[many.tolerance > 0].duality_gap, many.duality_gap[1])
     with pytest.raises(IndexError):
         many[2]
     with pytest.raises(TypeError, match="no leading axis"):
@@ -223,9 +223,9 @@ def test_load_refuses_other_files(many, tmp_path):
         refused("expected version 1, n = 1..16")
     write(tensors, good.replace("4", "5"))
     refused(r"float64 \[2, 3, 16\]; expected shape \[2, 3, 32\]")
-    write({k: x for k, x in tensors.items() if k != "gap"}, good)
+    write({k: x for k, x in tensors.items() if k != "duality_gap"}, good)
     refused("not a complete Interactions file")
-    write(tensors | {"gap": np.zeros((2, 3), dtype=np.int64)}, good)
+    write(tensors | {"duality_gap": np.zeros((2, 3), dtype=np.int64)}, good)
     refused("gap is int64")
     path.unlink()
     path.mkdir()

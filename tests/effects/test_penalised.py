@@ -83,7 +83,7 @@ def test_the_penalised_programme_against_a_quadratic_solver(game):
             )  # fmt: skip
             assert value(start)[0] <= oracle.fun * (1 + 1e-9)
             assert value(start)[0] >= oracle.fun * (1 - 1e-5)
-        assert found.gap <= 2e-5
+        assert found.duality_gap <= 2e-5
 
 
 def test_the_gap_holds_against_a_cone_programme():
@@ -116,9 +116,9 @@ def test_the_gap_holds_against_a_cone_programme():
         )
         assert oracle.success
         ours = float(w[found.index] @ np.abs(found.value))
-        gap = dual_gap(rows, path.y, found.index, found.value)
-        assert gap <= 1e-3
-        assert (1 - gap) * ours <= oracle.fun * (1 + 1e-6)
+        duality_gap = dual_gap(rows, path.y, found.index, found.value)
+        assert duality_gap <= 1e-3
+        assert (1 - duality_gap) * ours <= oracle.fun * (1 + 1e-6)
         assert ours == pytest.approx(oracle.fun, rel=2e-3)
 
 
@@ -143,12 +143,12 @@ def test_the_certificate_can_be_checked_from_the_result(game):
         for i, (m, o) in enumerate(zip(rows.dictionary.masks.tolist(), rows.dictionary.is_or.tolist(), strict=True))
     }
     index = np.array([where[key] for key in zip(found.masks.tolist(), found.is_or.tolist(), strict=True)])
-    assert dual_gap(rows, v[fitted], index, found.penalised) == pytest.approx(found.gap, abs=1e-9)
+    assert dual_gap(rows, v[fitted], index, found.penalised) == pytest.approx(found.duality_gap, abs=1e-9)
     rest = v[fitted] - found.scores(coalitions[fitted])
     assert np.sqrt(np.mean(rest**2)) == pytest.approx(found.misfit)
     assert np.abs(rest).max() == pytest.approx(found.residual)
     out = v[held] - found.scores(coalitions[held])
     assert 1 - np.sum(out**2) / np.sum((v[held] - v[held].mean()) ** 2) == pytest.approx(found.r2)
     ends = found.scores([0, 2**12 - 1])
-    assert (ends[1] - ends[0]) / (v[-1] - v[0]) == pytest.approx(found.gap_share)
+    assert (ends[1] - ends[0]) / (v[-1] - v[0]) == pytest.approx(found.total_effect_fraction)
     assert found.objective == np.abs(found.effects).sum()

@@ -84,7 +84,7 @@ def test_planted_games_of_20_words(noise, tolerance, games, record_property):
         recalls.append(recall)
         precisions.append(precision)
         assert found.r2 > 0.999
-        assert abs(found.gap_share - 1) < 0.05
+        assert abs(found.total_effect_fraction - 1) < 0.05
         assert found.converged
         # what is lost is lost to a cheaper explanation of the same scores, never to a dearer one
         assert found.objective <= np.abs(effects).sum() * 1.01
@@ -166,7 +166,7 @@ def test_pure_noise_has_no_interactions():
 def test_the_same_face_as_the_exact_result(game):
     found, exact = game[2], extract(np.arange(8.0), 0.0)
     assert isinstance(exact, Interactions)
-    for name in ("v_empty", "objective", "gap", "residual", "tolerance", "converged"):
+    for name in ("v_empty", "objective", "duality_gap", "residual", "tolerance", "converged"):
         assert np.ndim(getattr(found, name)) == np.ndim(getattr(exact, name)) == 0
     assert found.shape == exact.shape == ()
     kept = found.salient(0.2)
@@ -241,8 +241,8 @@ def test_renaming_the_words_renames_the_effects(game):
 def test_constant_scores_and_tiny_tables():
     coalitions = sample_coalitions(20, 100)
     found = extract_sampled(coalitions, np.full(100, -3.0), 20)
-    assert (len(found.masks), found.objective, found.gap, found.v_empty) == (0, 0.0, 0.0, -3.0)
-    assert np.isnan([found.r2, found.gap_share]).all()
+    assert (len(found.masks), found.objective, found.duality_gap, found.v_empty) == (0, 0.0, 0.0, -3.0)
+    assert np.isnan([found.r2, found.total_effect_fraction]).all()
     assert found.rule == "constant scores"
     assert "R2 unknown" in found.statement()
     assert found.scores([5]).tolist() == [-3.0]
@@ -268,7 +268,7 @@ GOOD = (list(range(16)), list(range(16)), 4)
         (GOOD, {"order": 1.5}, r"order is 1\.5"),
         (GOOD, {"holdout": 1}, "holdout is 1; expected a share of the coalitions, 0 or more and under 1"),
         (GOOD, {"holdout": float("nan")}, "holdout is nan"),
-        (GOOD, {"gap": 0}, "gap is 0; expected a relative duality gap"),
+        (GOOD, {"duality_gap": 0}, "gap is 0; expected a relative duality gap"),
         (GOOD, {"folds": 1}, "folds is 1; expected a whole number, 2 or more"),
         (GOOD, {"seed": "a"}, "seed is 'a'"),
         (GOOD, {"tolerance": -1}, "tolerance is -1; expected a finite number, 0 or more"),
@@ -341,7 +341,7 @@ def test_save_and_load(game, tmp_path):
         ({"order": 13}, "not a complete"),
         ({"held_out": -1}, "not a complete"),
         ({"n": 12.0}, "n is float64"),
-        ({"gap": 1}, "gap is int64"),
+        ({"duality_gap": 1}, "gap is int64"),
         ({"masks": np.zeros(2, dtype=np.uint64)}, "expected shape"),
         ({"masks": "zero"}, "no AND or OR"),
         ({"masks": "same"}, "no AND or OR"),

@@ -33,7 +33,7 @@ def test_objective_agrees_with_the_linear_programme(n, share):
         delta = share * np.abs(u).max()
         result = extract(v, delta, GAP)
         best = linear_programme(u, delta)
-        dual = result.objective * (1 - result.gap)
+        dual = result.objective * (1 - result.duality_gap)
         assert matches(result, v)
         assert result.converged
         assert dual <= best * (1 + 1e-7)  # the oracle's own tolerance is 1e-7
@@ -47,7 +47,7 @@ def test_any_scores_are_matched_and_certified(n, seed, share, scale):
     result = extract(v, share * np.abs(v - v[0]).max() if share < 0.9 or share > 1 else 0.0)
     assert matches(result, v)
     assert result.converged
-    assert 0 <= result.gap <= GAP
+    assert 0 <= result.duality_gap <= GAP
 
 
 @given(st.integers(1, 5), st.integers(0, 2**32 - 1), st.floats(0, 0.9))
@@ -168,7 +168,7 @@ def test_same_bytes_alone_and_in_any_batch(n, share):
         alone = extract(v[i], delta[i], 1e-2)
         for other in (together[i], again[len(v) - 1 - i]):
             assert other.effects.tobytes() == alone.effects.tobytes()
-            assert other.gap.tobytes() == alone.gap.tobytes()
+            assert other.duality_gap.tobytes() == alone.duality_gap.tobytes()
             assert other.error_bar.tobytes() == alone.error_bar.tobytes()
             assert other.iterations == alone.iterations
 
@@ -201,7 +201,7 @@ def test_error_bar_covers_the_distance_to_the_converged_answer(delta, monkeypatc
 def test_degenerate_scores():
     constant = extract(np.full((2, 8), 3.0), 0.0)
     assert (constant.effects == 0).all()
-    assert (constant.gap == 0).all()
+    assert (constant.duality_gap == 0).all()
     assert constant.converged.all()
     swallowed = extract([0.0, 1.0, -2.0, 1.5], 2.0)
     assert (swallowed.effects == 0).all()
@@ -226,9 +226,9 @@ def test_running_out_of_iterations_is_said():
         result = extract(v, 0.0, max_iterations=3)
     assert "\n" not in str(caught[0].message)
     assert not result.converged
-    assert result.gap > GAP
+    assert result.duality_gap > GAP
     assert result.iterations == 6
     assert matches(result, v)
     best = extract(v, 0.0)
     assert best.converged  # its first answer is a little off the plain optimum: the second phase has to move its center
-    assert result.objective * (1 - result.gap) <= best.objective <= result.objective
+    assert result.objective * (1 - result.duality_gap) <= best.objective <= result.objective

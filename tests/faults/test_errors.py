@@ -24,7 +24,7 @@ TRAINING = [
 ]
 EXTRACTION = [
     ("open", "*calibration*", "EROFS+"),
-    ("link", ".work/claims/*probe*", "ENOSPC+"),
+    ("link", ".work/claims/*prompt*", "ENOSPC+"),
     ("mkdir", "units/*", "EDQUOT+"),
     ("write", "units/*", "ENOSPC+"),
     ("fsync", "units/*", "EIO"),

@@ -15,7 +15,7 @@ from interplay.comparison.comparison import read_run
 from interplay.models.checkpoints import Checkpoint, checkpoint_hash, model_at
 from interplay.models.layouts import find_layout
 from interplay.models.loading import LoadedModel, load_model
-from interplay.store.files import kept_json, sha256_json, write_json
+from interplay.store.files import cached_json, sha256_json, write_json
 from interplay.store.folder import RunFolder
 from interplay.store.reader import changed_file
 from soak.patterns import adapter_folder, callback_file, model_folder, run_folder, training_folder
@@ -269,10 +269,10 @@ def test_kept_results_of_any_shape_are_computed_anew(tmp_path):
     path = tmp_path / "kept.json"
     for value in (None, [], 5, "x"):
         write_json(path, {"key": "k", "sha256": sha256_json(value), "value": value})
-        assert kept_json(path, "k") is None
+        assert cached_json(path, "k") is None
     for text in ("[]", '{"key": "k"}', '{"key": "k", "sha256": [], "value": {}}'):
         path.write_text(text)
-        assert kept_json(path, "k") is None
+        assert cached_json(path, "k") is None
 
 
 def test_what_a_callback_kept_is_of_the_types_it_was_written_with(tmp_path):

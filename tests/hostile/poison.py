@@ -17,7 +17,7 @@ from interplay.dynamics import Trajectory
 OURS = frozenset({"type", "state", "set", "measure", "basis", "kind", "axis", "order"})
 # Names that tie rows of several tables together: each keeps a name of its own.
 TIES = frozenset(
-    {"reading", "view", "floor", "baseline", "name", "run", "group", "first", "second", "id", "probe", "span"}
+    {"definition", "view", "floor", "baseline", "name", "run", "group", "first", "second", "id", "prompt", "span"}
 )
 
 
@@ -49,14 +49,14 @@ def poisoned(value: Any, texts: Sequence[str]) -> Any:
 
 
 def small_payload(generator: Any) -> dict[str, Any]:
-    """A page's payload with every part in it, and little of each: one prompt, two steps, one curve of a second reading."""
+    """A page's payload with every part in it, and little of each: one prompt, two steps, one curve of a second definition."""
     payload = generator.make_controlled()
     steps = payload["steps"][:1] + payload["steps"][-1:]
     payload["steps"], payload["reference"] = steps, steps[0]
     payload["verdict"]["step"] = steps[-1]
     payload["verdict"]["rivals"] = dict.fromkeys(payload["verdict"]["rivals"], steps[1])
-    payload["probes"] = payload["probes"][:1]
-    kept = payload["probes"][0]["id"]
+    payload["prompts"] = payload["prompts"][:1]
+    kept = payload["prompts"][0]["id"]
     for part in ("summary", "task", "views", "baselines", "floors", "multiples"):
         rows = payload[part]
         payload[part] = [
@@ -64,16 +64,19 @@ def small_payload(generator: Any) -> dict[str, Any]:
             for row in rows
             if row.get("step", steps[0]) in steps
             and row.get("reference", steps[0]) == steps[0]
-            and (row.get("reading", "paper") == "paper" or (row["reading"], row["measure"]) == ("signed", "strength"))
+            and (
+                row.get("definition", "paper") == "paper"
+                or (row["definition"], row["measure"]) == ("signed", "strength")
+            )
         ]
     for view in payload["controls"]["views"]:
         view["recommended"] = steps[1]
     for part in ("rows", "curves", "matching"):
         payload["fidelity"][part] = [
-            row for row in payload["fidelity"][part] if row["step"] in steps and row.get("probe", kept) == kept
+            row for row in payload["fidelity"][part] if row["step"] in steps and row.get("prompt", kept) == kept
         ]
-    payload["probes"][0]["steps"] = [step for step in payload["probes"][0]["steps"] if step["step"] in steps]
-    for step in payload["probes"][0]["steps"]:
+    payload["prompts"][0]["steps"] = [step for step in payload["prompts"][0]["steps"] if step["step"] in steps]
+    for step in payload["prompts"][0]["steps"]:
         step["interactions"], step["removed"] = step["interactions"][:12], step["removed"][:12]
     return payload
 
@@ -82,14 +85,14 @@ def poisoned_page(payload: Mapping[str, Any], texts: Sequence[str]) -> dict[str,
     """A page's payload with `texts` everywhere, the prompt and its words with offsets that fit."""
     out = poisoned(payload, texts)
     turn = itertools.cycle(texts)
-    for probe in out["probes"]:
+    for prompt in out["prompts"]:
         said, words = "", []
-        for _ in range(probe["n"]):
+        for _ in range(prompt["n"]):
             said += f" and {next(turn)} then "
             word = next(turn)
             words.append({"text": word, "start": len(said), "end": len(said) + len(word)})
             said += word
-        probe["text"], probe["words"] = said, words
+        prompt["text"], prompt["words"] = said, words
     return out
 
 
@@ -105,7 +108,7 @@ def hostile_run(folder: Path, texts: tuple[str, ...] = TEXTS, **more: Any) -> Pa
     """
     padded = (*texts, *texts[:2])
     threes = [padded[i : i + 3] for i in range(0, len(texts), 3)]
-    synthetic_run(folder, probes=len(threes), words=("alpha", "beta", "delta"), controls=True, **more)
+    synthetic_run(folder, prompts=len(threes), words=("alpha", "beta", "delta"), controls=True, **more)
     names = {f"p{i}": three[0] for i, three in enumerate(threes)}
     track = Trajectory.load(folder)
     renamed = replace(
@@ -118,10 +121,10 @@ def hostile_run(folder: Path, texts: tuple[str, ...] = TEXTS, **more: Any) -> Pa
     _rewrite(folder / "views_samples.parquet", lambda frame: frame.assign(sample=frame["sample"].map(names)))
     _rewrite(folder / "units.parquet", lambda frame: _units(frame, threes))
     _rewrite(folder / "baselines.parquet", lambda frame: _baselines(frame, texts))
-    probes = [_probe(three) for three in threes]
+    prompts = [_prompt(three) for three in threes]
     inputs = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
     omitted = [{"stage": text, "id": text, "reason": text} for text in texts]
-    _json(folder / "inputs.json", inputs | {"probes": probes, "labels": list(texts), "omitted": omitted})
+    _json(folder / "inputs.json", inputs | {"prompts": prompts, "labels": list(texts), "omitted": omitted})
     verdict = json.loads((folder / "recommendation.json").read_text(encoding="utf-8"))
     verdict |= {"rivals": dict.fromkeys(texts, 4), "sentence": " ".join(texts), "rule": texts[0]}
     verdict["evidence"] = [{"name": text, "step": 2, "value": -0.5, "lo": -1.0, "hi": None} for text in texts]
@@ -158,7 +161,7 @@ def _baselines(frame: pd.DataFrame, texts: tuple[str, ...]) -> pd.DataFrame:
     return pd.concat([one.assign(baseline=text) for text in texts], ignore_index=True)
 
 
-def _probe(three: Sequence[str]) -> dict[str, Any]:
+def _prompt(three: Sequence[str]) -> dict[str, Any]:
     said, words = "", []
     for i, text in enumerate(three):
         said += f" {i} "

@@ -88,15 +88,15 @@ def is_number(cell: str) -> bool:
 
 
 def test_parquet_holds_text_as_it_is(exported):
-    probes = pd.read_parquet(exported / "tables" / "probes.parquet")
-    words = [word for said in probes["words"] for word in json.loads(said)]
+    prompts = pd.read_parquet(exported / "tables" / "prompts.parquet")
+    words = [word for said in prompts["words"] for word in json.loads(said)]
     assert words[: len(TEXTS)] == list(TEXTS)
-    assert list(probes["sample"]) == words[::3]
-    assert list(probes["label"]) == words[1::3]
+    assert list(prompts["sample"]) == words[::3]
+    assert list(prompts["label"]) == words[1::3]
 
 
 def test_an_export_has_no_file_named_by_data(exported, hostile, tmp_path):
-    plain = synthetic_run(tmp_path / "plain", probes=3, controls=True)
+    plain = synthetic_run(tmp_path / "plain", prompts=3, controls=True)
     export_run(RunReader(plain), tmp_path / "out", (), ("csv", "parquet"))
     names = sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*"))
     assert sorted(path.relative_to(exported) for path in exported.rglob("*")) == names
@@ -283,7 +283,7 @@ def test_compare_as_json_and_its_names(every, few, call, tmp_path, monkeypatch):
 def test_the_default_folder_of_a_run_is_one_plain_name(payload):
     from interplay.config.loading import default_folder, load_settings
 
-    raw = {"model": {"name": "m"}, "data": {"train": "t", "probes": "p"}, "training": {"steps": 1}}
+    raw = {"model": {"name": "m"}, "data": {"train": "t", "prompts": "p"}, "training": {"steps": 1}}
     folder = default_folder(load_settings(raw | {"name": payload.text}))
     assert folder.parent == Path("runs")
     assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}-[0-9a-f]{8}", folder.name)

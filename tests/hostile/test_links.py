@@ -18,7 +18,7 @@ def places(tmp_path):
     """A run folder, and a folder outside of it with one file."""
     run, outside = tmp_path / "run", tmp_path / "outside"
     (run / "units" / "step-000000").mkdir(parents=True)
-    (run / "units" / "step-000000" / "probe-0000.safetensors").write_bytes(b"unit")
+    (run / "units" / "step-000000" / "prompt-0000.safetensors").write_bytes(b"unit")
     (run / "settings.yaml").write_text("name: x\n", encoding="utf-8")
     outside.mkdir()
     (outside / "diary.txt").write_text("private", encoding="utf-8")
@@ -133,7 +133,7 @@ def test_a_write_that_fails_leaves_the_link_and_its_target(places):
 @pytest.mark.parametrize("name", ["units.parquet", "recommendation.json", "units"])
 def test_a_run_with_a_link_out_is_not_read_either(verb, name, call, tmp_path, monkeypatch):
     """An export would copy the file behind the link; a page would show it."""
-    run = synthetic_run(tmp_path / "run", probes=2)
+    run = synthetic_run(tmp_path / "run", prompts=2)
     (run / "units").mkdir()
     (run / name).rename(tmp_path / "elsewhere")
     (run / name).symlink_to(tmp_path / "elsewhere")
@@ -152,14 +152,14 @@ def test_the_callback_removes_nothing_behind_a_link(tmp_path):
 
     outside = tmp_path / "outside"
     (outside / "step-000002").mkdir(parents=True)
-    (outside / "step-000002" / "probe-0000.safetensors").write_bytes(b"theirs")
+    (outside / "step-000002" / "prompt-0000.safetensors").write_bytes(b"theirs")
     folder = tmp_path / "callback"
     folder.mkdir()
     (folder / OURS).write_text("{}", encoding="utf-8")
     (folder / "units").symlink_to(outside)
     with pytest.raises(InterplayError, match="leads out of it"):
         claim(folder, 0, "request")
-    assert (outside / "step-000002" / "probe-0000.safetensors").read_bytes() == b"theirs"
+    assert (outside / "step-000002" / "prompt-0000.safetensors").read_bytes() == b"theirs"
 
 
 def test_work_in_a_folder_with_a_link_is_refused_before_anything_is_opened(tmp_path, call):
@@ -172,7 +172,7 @@ def test_work_in_a_folder_with_a_link_is_refused_before_anything_is_opened(tmp_p
     (run / ".lock").symlink_to(victim)
     (run / ".work").symlink_to(tmp_path)
     settings = tmp_path / "c.yaml"
-    settings.write_text("{model: {name: ./m}, data: {train: t, probes: p}, training: {steps: 1}}", encoding="utf-8")
+    settings.write_text("{model: {name: ./m}, data: {train: t, prompts: p}, training: {steps: 1}}", encoding="utf-8")
     done = call("run", settings, "--out", run, "--quiet")
     assert done.code == 2
     assert "leads out of it" in done.err

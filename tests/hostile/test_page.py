@@ -204,8 +204,8 @@ def test_a_megabyte_is_cut(payload, plain, tab, tmp_path):
     """As a word, a prompt, a label, an id, a title, a note, a reason, a name: the page stays small."""
     long = poisoned_page(plain, [payload.text])
     page = dict(plain) | {key: long[key] for key in ("title", "subtitle", "settings", "notes", "skipped", "method")}
-    kept = [dict(step) for step in plain["probes"][0]["steps"]]
-    page["probes"] = [long["probes"][0] | {"steps": kept}]
+    kept = [dict(step) for step in plain["prompts"][0]["steps"]]
+    page["prompts"] = [long["prompts"][0] | {"steps": kept}]
     page["fidelity"] = None
     page["verdict"] = plain["verdict"] | {"sentence": payload.text, "rule": payload.text}
     rendered = render(page)

@@ -28,48 +28,48 @@ def made(tmp_path_factory, tiny_folder):
     inside = root / ODD_NAME
     inside.mkdir()
     model = shutil.copytree(tiny_folder("llama"), inside / "model \x1b[2J'\"<b>")
-    probes = [
+    prompts = [
         {"id": p.text[:200], "text": f"{p.text} service ruined dinner {i}\x9b2J", "label": f"{p.text[:60]}{i % 3}"}
         for i, p in enumerate(ROWS)
     ]
-    write_rows(inside / "probes.jsonl", probes)
-    train = [("plain words stand here", "joy"), *((row["text"] + "!", row["label"]) for row in probes[:12])]
+    write_rows(inside / "prompts.jsonl", prompts)
+    train = [("plain words stand here", "joy"), *((row["text"] + "!", row["label"]) for row in prompts[:12])]
     write_rows(inside / "train.jsonl", labelled(train))
     wanted = settings(
-        inside, model, training={"steps": 1}, checkpoints={"steps": [0, 1]}, probes={"count": len(ROWS), "n": 2},
+        inside, model, training={"steps": 1}, checkpoints={"steps": [0, 1]}, prompts={"count": len(ROWS), "n": 2},
         controls={"precision": None, "draws": 1},
     ) | {"name": NAME}  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY"):
             patch.setenv(name, TOKEN)
         result = run(load_settings(wanted), inside / "run", Progress(quiet=True))
-    return SimpleNamespace(root=root, inside=inside, folder=inside / "run", rows=probes, wanted=wanted, result=result)
+    return SimpleNamespace(root=root, inside=inside, folder=inside / "run", rows=prompts, wanted=wanted, result=result)
 
 
 def test_names_on_disk_are_ours(made):
     assert [path.name for path in made.root.iterdir()] == [ODD_NAME]
     assert sorted(path.name for path in made.inside.iterdir()) == sorted(
-        ["model \x1b[2J'\"<b>", "probes.jsonl", "run", "train.jsonl"]
+        ["model \x1b[2J'\"<b>", "prompts.jsonl", "run", "train.jsonl"]
     )
     names = contents(made.folder)
     assert len(names) > 3 * len(ROWS)
     assert [name for name in names if not re.fullmatch(r"[A-Za-z0-9_./-]+", name)] == []
     units = {name.rpartition("/")[2] for name in names if name.startswith("units/")}
-    assert units == {f"probe-{i:04d}.safetensors" for i in range(len(units))}
+    assert units == {f"prompt-{i:04d}.safetensors" for i in range(len(units))}
 
 
 def test_ids_and_labels_are_kept_as_they_are(made):
     inputs = json.loads((made.folder / "inputs.json").read_text(encoding="utf-8"))
-    kept = {probe["id"] for probe in inputs["probes"]}
-    assert kept <= {row["id"] for row in made.rows} | {f"probes-{i + 1}" for i in range(len(made.rows))}
+    kept = {prompt["id"] for prompt in inputs["prompts"]}
+    assert kept <= {row["id"] for row in made.rows} | {f"prompts-{i + 1}" for i in range(len(made.rows))}
     assert len(kept) > len(ROWS) // 2
     by_id = {row["id"]: row for row in made.rows}
-    for probe in inputs["probes"]:
-        if probe["id"] in by_id:
-            assert probe["text"] == by_id[probe["id"]]["text"]
-            assert probe["label"].strip() == by_id[probe["id"]]["label"].strip()
-        for word in probe["words"]:
-            assert probe["text"][word["start"] : word["end"]] == word["text"]
+    for prompt in inputs["prompts"]:
+        if prompt["id"] in by_id:
+            assert prompt["text"] == by_id[prompt["id"]]["text"]
+            assert prompt["label"].strip() == by_id[prompt["id"]]["label"].strip()
+        for word in prompt["words"]:
+            assert prompt["text"][word["start"] : word["end"]] == word["text"]
 
 
 def test_every_json_file_is_strict(made):

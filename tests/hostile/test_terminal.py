@@ -144,7 +144,7 @@ VERBS = (
     ("card", "{}"),
     ("card", ".", "--append", "{}"),
     ("recommend", "{}"),
-    ("recommend", ".", "--base", "{}", "--probes", "{}", "--quiet", "--out", "out"),
+    ("recommend", ".", "--base", "{}", "--prompts", "{}", "--quiet", "--out", "out"),
     ("compare", "{}", "{}2"),
     ("compare", ".", ".", "--axis", "{}"),
     ("compare", "--group", "{}"),
@@ -166,7 +166,7 @@ def test_a_refusal_is_one_plain_line(verb, payloads, call, tmp_path, monkeypatch
     """Whatever a name is made of, and wherever it stands: exit code 2, one line, nothing written."""
     monkeypatch.chdir(tmp_path)
     odd = []
-    reads_models = verb[0] == "track" or "--probes" in verb  # some fifty milliseconds each
+    reads_models = verb[0] == "track" or "--prompts" in verb  # some fifty milliseconds each
     for payload in payloads[::3] if reads_models else payloads:
         done = call(*(part.format(payload.text) if "{}" in part else part for part in verb))
         fine = done.code == 2 and done.out == "" and done.err.startswith("interplay: ") and done.err.count("\n") == 1

@@ -20,7 +20,7 @@ SECRETS = {
     "slack": "xoxb-" + "1234567890-abc",
     "jwt": "eyJhbGciOiJIUzI1NiJ9" + ".eyJzdWIiOiIxIn0" + ".c2lnbmF0dXJl",
 }
-MODEL = {"data": {"train": "t", "probes": "p"}, "training": {"steps": 1}}
+MODEL = {"data": {"train": "t", "prompts": "p"}, "training": {"steps": 1}}
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
@@ -71,7 +71,7 @@ def test_what_is_no_secret_stays(text):
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
-@pytest.mark.parametrize("key", ["model.name", "name", "prompt.system", "data.probes", "data.columns"])
+@pytest.mark.parametrize("key", ["model.name", "name", "prompt.system", "data.prompts", "data.columns"])
 def test_settings_that_hold_one_are_refused_without_repeating_it(key, secret):
     section, _, leaf = key.rpartition(".")
     value = {"text": secret} if leaf == "columns" else f"x {secret}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from interplay.atomic import write_text
-from interplay.pipeline.shards import Share
+from interplay.pipeline.shards import Shard
 from interplay.pipeline.sharing import Together, work_off
 from interplay.store.claims import Claims
 
@@ -108,13 +108,13 @@ def test_shares_wait_for_nobody_and_say_what_is_missing(tmp_path):
     with Claims(tmp_path / "work") as other:
         other.take("job-0")  # of another share, by a process that lives
         with Claims(tmp_path / "work") as claims:
-            first = Worker(tmp_path, Together(claims, Share(2, 2)))
+            first = Worker(tmp_path, Together(claims, Shard(2, 2)))
             done = first.work(JOBS)
         assert first.did == [f"job-{i}" for i in range(8, 16)]
         assert set(done.results) == set(first.did)
         assert done.missing == tuple(f"job-{i}" for i in range(8))
     with Claims(tmp_path / "work") as claims:
-        last = Worker(tmp_path, Together(claims, Share(1, 2)))
+        last = Worker(tmp_path, Together(claims, Shard(1, 2)))
         done = last.work(JOBS)
     assert (done.results, done.missing) == (ALL, ())
     assert last.did == [f"job-{i}" for i in range(8)]
@@ -122,7 +122,7 @@ def test_shares_wait_for_nobody_and_say_what_is_missing(tmp_path):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 16, 20])
 def test_shares_are_all_of_it_and_none_twice(n):
-    parts = [list(Share(i, n).of(JOBS)) for i in range(1, n + 1)]
+    parts = [list(Shard(i, n).of(JOBS)) for i in range(1, n + 1)]
     assert [job for part in parts for job in part] == JOBS
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= 1

@@ -31,7 +31,7 @@ def main() -> None:
     from interplay.config.loading import load_settings
     from interplay.pipeline import jobs, pipeline
     from interplay.pipeline.progress import Progress
-    from interplay.pipeline.shards import parse_share
+    from interplay.pipeline.shards import parse_shard
 
     computed: list[str] = []
     save = jobs.save_unit
@@ -48,8 +48,8 @@ def main() -> None:
         while not asked.until.exists():
             time.sleep(0.01)
     settings, quiet = load_settings(json.loads(asked.settings.read_text())), Progress(quiet=True)
-    if asked.share:
-        result = pipeline.run_share(settings, asked.folder, parse_share(asked.share), quiet)
+    if asked.shard:
+        result = pipeline.run_shard(settings, asked.folder, parse_shard(asked.shard), quiet)
     else:
         result = pipeline.run(settings, asked.folder, quiet, ray=asked.ray)
     print(json.dumps({"computed": computed, "missing": getattr(result, "missing", 0)}))

@@ -212,7 +212,7 @@ def test_a_cluster_with_no_room_is_waited_for_and_named(finished, address, tmp_p
         def say(self, line):
             super().say(line)
             if "waiting for room" in line:
-                assert not list((out / ".work" / "claims").glob("*probe*"))  # nobody has a job that nobody can do
+                assert not list((out / ".work" / "claims").glob("*prompt*"))  # nobody has a job that nobody can do
                 ray.kill(other)
 
     said = Makes()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from synthetic_runs import PROBES, STEPS, WORDS, synthetic_run
+from synthetic_runs import PROMPTS, STEPS, WORDS, synthetic_run
 
 from interplay.comparison.comparison import compare_runs, overview, same_training, setting_table
 from interplay.comparison.tables import (
@@ -184,14 +184,14 @@ def test_paired_differences_find_what_was_put_in(four):
     preserved = table[(table["measure"] == "strength") & (table["set"] == "preserved") & (table["step"] == 4)].iloc[0]
     assert preserved["distinguishable"]
     assert preserved["seeds_apart"] is True
-    assert preserved["prompts"] == PROBES
+    assert preserved["prompts"] == PROMPTS
     start = table[table["step"] == 0]
     assert (start["difference"] == 0).all()
     assert not start["distinguishable"].any()
 
 
 def test_only_shared_prompts_are_paired(study, tmp_path):
-    fewer = synthetic_run(tmp_path / "fewer", method="full", seed=0, probes=6)
+    fewer = synthetic_run(tmp_path / "fewer", method="full", seed=0, prompts=6)
     found = compare_runs([study / "lora-0", fewer])
     assert "6 are shared by all" in found.notes[0]
     assert paired_differences(found)["prompts"].max() == 6
@@ -272,7 +272,7 @@ def test_interactions_are_those_of_the_sets(study):
     table = interactions(run)
     for step in STEPS:
         sets = run.trajectory.membership("p3", step)
-        here = table[(table["reading"] == "paper") & (table["step"] == step) & (table["sample"] == "p3")]
+        here = table[(table["definition"] == "paper") & (table["step"] == step) & (table["sample"] == "p3")]
         assert int(here["removed"].sum()) == int(sets.removed.sum())
         assert int(here["all"].sum()) == int(sets.all.sum())
     row = table[(table["kind"] == "or") & (table["mask"] == 5)].iloc[0]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_job import PROBES, TEMPLATE, TRAIN, contents, labelled, run_here, settings, write_rows
+from tiny_job import PROMPTS, TEMPLATE, TRAIN, contents, labelled, run_here, settings, write_rows
 
 from interplay.config.loading import load_settings
 from interplay.data.prompts import render
@@ -66,7 +66,7 @@ def in_form(form: str, rows: list[tuple[str, str]]) -> list[dict]:
 def test_forms_without_labels(form, tmp_path, tiny_folder):
     """Through the chat template; accuracy needs labels, so it is left out, and the run says so."""
     write_rows(tmp_path / "train.jsonl", in_form(form, TRAIN))
-    write_rows(tmp_path / "probes.jsonl", in_form(form, PROBES))
+    write_rows(tmp_path / "prompts.jsonl", in_form(form, PROMPTS))
     wanted = settings(tmp_path, tiny_folder("llama"), **FEWER)
     wanted["prompt"] = {"chat": True}
     result = run_here(wanted, tmp_path / "run")
@@ -77,7 +77,7 @@ def test_forms_without_labels(form, tmp_path, tiny_folder):
     page = (tmp_path / "run" / "report.html").read_text()
     assert "accuracy was not measured" in page
     units = pd.read_parquet(tmp_path / "run" / "units.parquet")
-    assert len(units) == 15  # 3 probes at 2 steps; reworded, in other precision and with other words at step 0
+    assert len(units) == 15  # 3 prompts at 2 steps; reworded, in other precision and with other words at step 0
 
 
 def test_few_shot_examples_come_from_training_rows_labels_in_turn(tmp_path, tiny_folder, tiny_tokenizer):
@@ -88,7 +88,7 @@ def test_few_shot_examples_come_from_training_rows_labels_in_turn(tmp_path, tiny
     assert len(shown) == 3
     assert set(shown) <= set(TRAIN)
     assert len({label for _, label in shown}) == 3
-    for sample in inputs.probes:
+    for sample in inputs.prompts:
         prompt = render(sample.row, tiny_tokenizer, inputs.template).prompt
         assert all(f"Sentence: {text}\nEmotion: {label}" in prompt for text, label in shown)
         assert prompt.endswith(f"Sentence: {sample.row.text}\nEmotion:")
@@ -127,33 +127,33 @@ def test_scores_among_labels(tmp_path, tiny_folder):
 
     wanted = settings(tmp_path, tiny_folder("llama"), scoring={"among_labels": True}, **FEWER)
     run_here(wanted, tmp_path / "run")
-    unit = load_unit(tmp_path / "run" / "units" / "step-000000" / "probe-0000.safetensors")
+    unit = load_unit(tmp_path / "run" / "units" / "step-000000" / "prompt-0000.safetensors")
     assert unit is not None
-    probe = json.loads((tmp_path / "run" / "inputs.json").read_text())["probes"][0]
+    prompt = json.loads((tmp_path / "run" / "inputs.json").read_text())["prompts"][0]
     tokenizer = AutoTokenizer.from_pretrained(tiny_folder("llama"))
     model = AutoModelForCausalLM.from_pretrained(tiny_folder("llama"))
-    ids = tokenizer(TEMPLATE.replace("{text}", probe["text"]), return_tensors="pt")["input_ids"]
+    ids = tokenizer(TEMPLATE.replace("{text}", prompt["text"]), return_tensors="pt")["input_ids"]
     first = {label: tokenizer(f" {label}")["input_ids"][0] for label in ("anger", "joy", "sadness", "surprise")}
     logits = model(ids).logits[0, -1].detach()
-    gold = first[probe["target"]]
+    gold = first[prompt["target"]]
     others = sorted(set(first.values()) - {gold})
     assert unit.scores[-1] == pytest.approx(float(logits[gold] - torch.logsumexp(logits[others], 0)), abs=1e-4)
 
 
 def test_among_labels_needs_labels(tmp_path, tiny_folder):
     write_rows(tmp_path / "train.jsonl", in_form("prompt-completion", TRAIN))
-    write_rows(tmp_path / "probes.jsonl", in_form("prompt-completion", PROBES))
+    write_rows(tmp_path / "prompts.jsonl", in_form("prompt-completion", PROMPTS))
     wanted = settings(tmp_path, tiny_folder("llama"), scoring={"among_labels": True}, **FEWER)
     with pytest.raises(InterplayError, match="among labels need text-label data"):
         run_here(wanted, tmp_path / "run")
 
 
-def test_probe_that_was_trained_on_is_left_out_and_named(tmp_path, tiny_folder):
-    write_rows(tmp_path / "probes.jsonl", [{"id": "seen", "text": TRAIN[0][0], "label": "joy"}, *labelled(PROBES)])
+def test_prompt_that_was_trained_on_is_left_out_and_named(tmp_path, tiny_folder):
+    write_rows(tmp_path / "prompts.jsonl", [{"id": "seen", "text": TRAIN[0][0], "label": "joy"}, *labelled(PROMPTS)])
     write_rows(tmp_path / "train.jsonl", labelled(TRAIN))
     inputs = read_inputs(load_settings(settings(tmp_path, tiny_folder("llama"))), usable=lambda sample: None)
-    assert "seen" not in {sample.id for sample in inputs.probes}
-    assert [(o.stage, o.id) for o in inputs.omitted] == [("probes", "seen")]
+    assert "seen" not in {sample.id for sample in inputs.prompts}
+    assert [(o.stage, o.id) for o in inputs.omitted] == [("prompts", "seen")]
     assert "training text" in inputs.omitted[0].reason
     assert any("1 of 5 eval rows have a training text" in note for note in inputs.notes)
 
@@ -165,37 +165,37 @@ def test_bad_rows_among_good_ones_are_counted_and_named(tmp_path, tiny_folder, c
         {"id": "special", "text": "a <|im_end|> b", "label": "joy"},
     ]
     write_rows(tmp_path / "train.jsonl", rows)
-    probes = [{"id": "of", "text": "of the", "label": "joy"}, *labelled(PROBES)]
-    probes.append({"id": "masked", "text": "Some unusual words stand <unk> here", "label": "joy"})
-    write_rows(tmp_path / "probes.jsonl", probes)
-    wanted = settings(tmp_path, tiny_folder("llama"), probes={"count": 6, "n": 3}, **FEWER)
+    prompts = [{"id": "of", "text": "of the", "label": "joy"}, *labelled(PROMPTS)]
+    prompts.append({"id": "masked", "text": "Some unusual words stand <unk> here", "label": "joy"})
+    write_rows(tmp_path / "prompts.jsonl", prompts)
+    wanted = settings(tmp_path, tiny_folder("llama"), prompts={"count": 6, "n": 3}, **FEWER)
     result = run_here(wanted, tmp_path / "run")
     named = {row["id"] for row in json.loads((tmp_path / "run" / "report.json").read_text())["skipped"]}
-    assert {"train: no-label", "train: special", "probes: of", "probes: masked"} <= named
+    assert {"train: no-label", "train: special", "prompts: of", "prompts: masked"} <= named
     assert result.omitted >= 4
     page = (tmp_path / "run" / "report.html").read_text()
     assert all(name in page for name in ("no-label", "special"))
 
 
-def test_word_that_is_the_mask_token_is_no_probe(tmp_path, tiny_folder, tiny_tokenizer):
-    """Masking a word that already is the mask token would change nothing: that probe is skipped, not the run stopped."""
-    (letter,) = tiny_tokenizer("q")["input_ids"]  # of "quiet", in one probe
-    wanted = settings(tmp_path, tiny_folder("llama"), scoring={"mask": letter}, probes={"count": 4, "n": 6}, **FEWER)
+def test_word_that_is_the_mask_token_is_no_prompt(tmp_path, tiny_folder, tiny_tokenizer):
+    """Masking a word that already is the mask token would change nothing: that prompt is skipped, not the run stopped."""
+    (letter,) = tiny_tokenizer("q")["input_ids"]  # of "quiet", in one prompt
+    wanted = settings(tmp_path, tiny_folder("llama"), scoring={"mask": letter}, prompts={"count": 4, "n": 6}, **FEWER)
     result = run_here(wanted, tmp_path / "run")
     assert result.omitted >= 1
     skipped = json.loads((tmp_path / "run" / "report.json").read_text())["skipped"]
     assert any("mask token" in row["reason"] for row in skipped)
-    assert len(json.loads((tmp_path / "run" / "inputs.json").read_text())["probes"]) == 3
+    assert len(json.loads((tmp_path / "run" / "inputs.json").read_text())["prompts"]) == 3
 
 
 def test_csv_and_columns(tmp_path, tiny_folder):
-    for name, rows in (("train", TRAIN), ("probes", PROBES)):
+    for name, rows in (("train", TRAIN), ("prompts", PROMPTS)):
         lines = ["comment,mood", *(f'"{text}",{label}' for text, label in rows)]
         (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
     wanted = settings(tmp_path, tiny_folder("llama"))
     wanted["data"] = {
         "train": str(tmp_path / "train.csv"),
-        "probes": str(tmp_path / "probes.csv"),
+        "prompts": str(tmp_path / "prompts.csv"),
         "columns": {"text": "comment", "label": "mood"},
     }
     inputs = read_inputs(load_settings(wanted), usable=lambda sample: None)
@@ -218,7 +218,7 @@ def test_fewer_rows_are_a_seeded_choice_in_file_order(tmp_path, tiny_folder):
     assert other.fingerprint() != one.fingerprint()
 
 
-def test_baseline_that_serves_no_probe_is_an_error(tmp_path, tiny_folder, monkeypatch):
+def test_baseline_that_serves_no_prompt_is_an_error(tmp_path, tiny_folder, monkeypatch):
     from interplay.pipeline import extraction
 
     honest = extraction.prepare_one
@@ -230,7 +230,7 @@ def test_baseline_that_serves_no_probe_is_an_error(tmp_path, tiny_folder, monkey
 
     monkeypatch.setattr(extraction, "prepare_one", none_for_the_baseline)
     wanted = settings(tmp_path, tiny_folder("llama"), tiny_folder("qwen2"), **FEWER)
-    with pytest.raises(InterplayError, match=r"can serve none of the probes \(first: no token of its own"):
+    with pytest.raises(InterplayError, match=r"can serve none of the prompts \(first: no token of its own"):
         run_here(wanted, tmp_path / "run")
 
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_job import PROBES, contents, labelled, run_here, settings, write_rows
+from tiny_job import PROMPTS, contents, labelled, run_here, settings, write_rows
 
 from interplay.config.loading import load_settings
 from interplay.config.yaml import parse_yaml
@@ -21,7 +21,7 @@ def movable(tmp_path_factory, tiny_folder):
     root = tmp_path_factory.mktemp("movable")
     shutil.copytree(tiny_folder("llama"), root / "model")
     shutil.copytree(tiny_folder("qwen2"), root / "other")
-    write_rows(root / "ood.jsonl", labelled(PROBES[:2]))
+    write_rows(root / "ood.jsonl", labelled(PROMPTS[:2]))
     (root / "old.txt").write_text("What it knew before, in some words of plain English. " * 8)
     wanted = settings(
         root,
@@ -29,7 +29,7 @@ def movable(tmp_path_factory, tiny_folder):
         root / "other",
         task={"ood": str(root / "ood.jsonl"), "retention": str(root / "old.txt"), "retention_tokens": 32},
         prompt={"chat": True, "rephrased": None},
-        probes={"count": 2, "n": 2},
+        prompts={"count": 2, "n": 2},
         controls={"precision": None, "draws": 1, "labels": False},
         checkpoints={"steps": [0, 4]},
     )
@@ -125,7 +125,7 @@ def test_changed_data_of_the_task(mine, name, file):
 def test_a_base_that_changes_while_it_trains(tmp_path, tiny_folder, monkeypatch):
     """No unit is there yet that would know the base: a training must not go on from another model."""
     shutil.copytree(tiny_folder("llama"), tmp_path / "model")
-    wanted = settings(tmp_path, tmp_path / "model", prompt={"rephrased": None}, probes={"count": 1, "n": 2})
+    wanted = settings(tmp_path, tmp_path / "model", prompt={"rephrased": None}, prompts={"count": 1, "n": 2})
 
     def cut(handler, args, state, control):
         if state.global_step == 3:
@@ -160,21 +160,21 @@ def test_a_changed_checkpoint(mine):
 @pytest.mark.parametrize(
     ("rows", "match"),
     [
-        (PROBES[:-1], r"eval: 4 rows -> 3"),
+        (PROMPTS[:-1], r"eval: 4 rows -> 3"),
         (
-            [*PROBES[:-1], ("A stranger kept my lost wallet yesterday", "surprise")],
+            [*PROMPTS[:-1], ("A stranger kept my lost wallet yesterday", "surprise")],
             r"eval: row 4 of 4 \('A stranger kept",
         ),
-        ([(text, label.replace("joy", "bliss")) for text, label in PROBES], r"eval: row 2 of 4"),
+        ([(text, label.replace("joy", "bliss")) for text, label in PROMPTS], r"eval: row 2 of 4"),
     ],
     ids=["one gone", "one changed", "another answer"],
 )
 def test_changed_rows(mine, rows, match):
-    write_rows(mine / "probes.jsonl", labelled(rows))
+    write_rows(mine / "prompts.jsonl", labelled(rows))
     refused(mine, rf"the data changed since .* \(.*{match}")
 
 
 def test_changed_settings_are_named(mine):
     text = (mine / "run" / "settings.yaml").read_text()
-    with pytest.raises(InterplayError, match=r"other settings \(probes\.n: 2 -> 3\)"):
-        run(load_settings(parse_yaml(text), ["probes.n=3"]), mine / "run")
+    with pytest.raises(InterplayError, match=r"other settings \(prompts\.n: 2 -> 3\)"):
+        run(load_settings(parse_yaml(text), ["prompts.n=3"]), mine / "run")

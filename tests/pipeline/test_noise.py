@@ -25,8 +25,8 @@ def test_refused_before_training_and_mended_in_place(noisy, tmp_path, monkeypatc
     trained = []
     honest = stages.finetune
     monkeypatch.setattr(stages, "finetune", lambda *a, **k: trained.append(1) or honest(*a, **k))
-    monkeypatch.setattr("interplay.pipeline.measure.noise_share", lambda sigma, spread: 0.5)
-    monkeypatch.setattr("interplay.scoring.noise.noise_share", lambda sigma, spread: 0.5)
+    monkeypatch.setattr("interplay.pipeline.measure.noise_fraction", lambda sigma, spread: 0.5)
+    monkeypatch.setattr("interplay.scoring.noise.noise_fraction", lambda sigma, spread: 0.5)
     with pytest.raises(
         InterplayError, match=r"model.dtype: bfloat16 scores .* use float32, or set scoring.accept_noise"
     ):
@@ -39,7 +39,7 @@ def test_refused_before_training_and_mended_in_place(noisy, tmp_path, monkeypatc
 
 
 def test_accepted_and_said(noisy, tmp_path, monkeypatch):
-    monkeypatch.setattr("interplay.scoring.noise.noise_share", lambda sigma, spread: 0.5)
+    monkeypatch.setattr("interplay.scoring.noise.noise_fraction", lambda sigma, spread: 0.5)
     noisy["scoring"] = {"accept_noise": True}
     result = run_here(noisy, tmp_path / "run")
     assert sum("bfloat16 scores have a noise of" in note for note in result.notes) == 1
@@ -69,7 +69,7 @@ def test_limits(tmp_path, tiny_folder, dtype, sigma, refused, warned):
     wanted = settings(tmp_path, tiny_folder("llama"))
     wanted["model"]["dtype"] = dtype
     said = []
-    found = Calibration(tolerance=0.1, mean_gap=1.0, noise_sigma=sigma, spread=1.0)
+    found = Calibration(tolerance=0.1, mean_total_effect=1.0, noise_sigma=sigma, spread=1.0)
     if refused:
         with pytest.raises(InterplayError, match="use float32"):
             refuse_noise(found, load_settings(wanted), said.append)

@@ -11,7 +11,7 @@ from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
 from interplay.pipeline import measure, pipeline
 from interplay.pipeline.identity import claim_data
-from interplay.store.files import keep_json, kept_json
+from interplay.store.files import cache_json, cached_json
 from interplay.store.folder import RunFolder
 from interplay.store.units import load_unit
 
@@ -33,7 +33,7 @@ def test_same_command_computes_nothing_again(finished, a_copy, no_forward):
 
 def test_a_bit_of_a_unit_flipped_anywhere_is_seen(finished, tmp_path):
     """Its words and its noise stand in the header, and go into the report as its arrays do."""
-    unit = finished.folder / "units" / "step-000000" / "probe-0000.safetensors"
+    unit = finished.folder / "units" / "step-000000" / "prompt-0000.safetensors"
     whole = load_unit(unit)
     data = unit.read_bytes()
     believed = []
@@ -62,7 +62,7 @@ def test_times_stay_those_of_the_work(finished, a_copy):
 
 def test_damaged_files_are_computed_again_and_no_other(finished, a_copy):
     unit = {i: a_copy / "units" / c for i, c in enumerate(["step-000000", "step-000001", "step-000002", "baseline"])}
-    names = ["probe-0000.safetensors", "probe-0001.safetensors", "probe-0002.safetensors"]
+    names = ["prompt-0000.safetensors", "prompt-0001.safetensors", "prompt-0002.safetensors"]
     truncated, flipped, header = (unit[0] / name for name in names)
     empty, gone, foreign = (unit[1] / name for name in names)
     truncated.write_bytes(truncated.read_bytes()[:-40])
@@ -106,8 +106,8 @@ def test_nan_scores_never_become_a_unit(finished, tmp_path, monkeypatch):
 
 
 def test_changed_settings_are_refused_with_the_difference(finished, a_copy):
-    with pytest.raises(InterplayError, match=r"other settings \(probes\.count: 3 -> 2; seed: 0 -> 7\)"):
-        run_here(finished.wanted, a_copy, "probes.count=2", "seed=7")
+    with pytest.raises(InterplayError, match=r"other settings \(prompts\.count: 3 -> 2; seed: 0 -> 7\)"):
+        run_here(finished.wanted, a_copy, "prompts.count=2", "seed=7")
     assert contents(a_copy) == finished.files
 
 
@@ -141,7 +141,7 @@ def test_changed_data_are_refused(what, tmp_path, tiny_folder):
         for text, label in TRAIN
     ]
     write_rows(tmp_path / "train.jsonl", rows)
-    write_rows(tmp_path / "probes.jsonl", labelled_messages())
+    write_rows(tmp_path / "prompts.jsonl", labelled_messages())
     wanted = settings(tmp_path, tiny_folder("llama"), data={"form": "messages"}, prompt={"template": "{text}"})
     out = tmp_path / "run"
     (tmp_path / "run").mkdir()
@@ -158,7 +158,7 @@ def claim(wanted: dict, out: Path) -> None:
     read = load_settings(wanted)
     inputs = pipeline.read_inputs(read, usable=lambda sample: None)
     tokenizer = pipeline.load_tokenizer(read.model.name)
-    prepared = [pipeline.prepare_one(s, tokenizer, read, inputs.template, None) for s in inputs.probes]
+    prepared = [pipeline.prepare_one(s, tokenizer, read, inputs.template, None) for s in inputs.prompts]
     claim_data(out, inputs, prepared)
 
 
@@ -188,17 +188,17 @@ def test_changed_base_is_refused(finished, a_copy, tiny_folder):
 
 
 def test_leftovers_of_a_killed_process_are_swept(finished, a_copy):
-    (a_copy / "units" / "step-000000" / ".probe-0000.safetensors.x1.tmp").write_bytes(b"half")
+    (a_copy / "units" / "step-000000" / ".prompt-0000.safetensors.x1.tmp").write_bytes(b"half")
     run_here(finished.wanted, a_copy)
     assert contents(a_copy) == finished.files
 
 
 def test_kept_json_answers_only_its_question_and_only_whole(tmp_path):
     file = tmp_path / "kept.json"
-    assert kept_json(file, "k") is None
-    keep_json(file, "k", {"x": 0.125, "y": None})
-    assert kept_json(file, "k") == {"x": 0.125, "y": None}
-    assert kept_json(file, "other") is None
+    assert cached_json(file, "k") is None
+    cache_json(file, "k", {"x": 0.125, "y": None})
+    assert cached_json(file, "k") == {"x": 0.125, "y": None}
+    assert cached_json(file, "other") is None
     for damaged in ("", "[]", "{}", file.read_text().replace("0.125", "0.126"), file.read_text()[:-9]):
         file.write_text(damaged)
-        assert kept_json(file, "k") is None
+        assert cached_json(file, "k") is None

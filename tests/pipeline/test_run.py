@@ -31,7 +31,7 @@ SOMETIMES = ("step-000001-rephrased", "step-000002-rephrased", "step-000000-word
 def test_folder_holds_what_a_run_leaves(finished):
     names = set(finished.files)
     units = {name for name in names if name.startswith("units/")}
-    assert units >= (always := {f"units/{c}/probe-{i:04d}.safetensors" for c in CONDITIONS for i in range(3)})
+    assert units >= (always := {f"units/{c}/prompt-{i:04d}.safetensors" for c in CONDITIONS for i in range(3)})
     assert {name.split("/")[1] for name in units - always} <= set(SOMETIMES)
     assert {f"task/step-{s:06d}.json" for s in (0, 1, 2, 4)} == {name for name in names if name.startswith("task/")}
     for step in (1, 2, 4):
@@ -85,14 +85,14 @@ def test_settings_are_kept_with_every_default(finished):
     kept = yaml.safe_load(finished.files["settings.yaml"])
     assert kept.keys() == set(Settings.model_fields)
     assert kept["effects"]["ratio"] == 0.05
-    assert kept["probes"] == {"count": 3, "n": 3, "words": "content", "language": "auto", "stop_words": None}
+    assert kept["prompts"] == {"count": 3, "n": 3, "words": "content", "language": "auto", "stop_words": None}
     assert RunFolder(finished.folder).settings() == load_settings(finished.wanted)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_universal_matching_holds_for_every_unit(finished, condition):
     for index in range(3):
-        unit = load_unit(finished.folder / "units" / condition / f"probe-{index:04d}.safetensors")
+        unit = load_unit(finished.folder / "units" / condition / f"prompt-{index:04d}.safetensors")
         assert unit is not None
         assert unit.scores.shape == (8,)
         assert unit.effects.shape == (2, 8)
@@ -112,7 +112,7 @@ def test_universal_matching_holds_for_every_unit(finished, condition):
         assert worst == pytest.approx(unit.header.residual, abs=1e-9)
         np.testing.assert_allclose(rebuilt, unit.scores[0] + reconstruct(unit.effects[0], unit.effects[1]), atol=1e-9)
         assert unit.header.converged
-        assert unit.header.gap <= 1e-3
+        assert unit.header.duality_gap <= 1e-3
         assert unit.header.dtype == ("bfloat16" if condition.endswith("bfloat16") else "float32")
         assert unit.header.noise_sigma is not None
 
@@ -202,5 +202,5 @@ def test_payload_hands_on_the_verdict_with_its_basis(finished):
     kept = json.loads(finished.files["recommendation.json"])
     assert payload["verdict"] == {k: kept[k] for k in payload["verdict"]}
     assert payload["verdict"]["basis"] in ("accuracy", "eval-loss", "last", "only")
-    assert [probe["n"] for probe in payload["probes"]] == [3, 3, 3]
+    assert [prompt["n"] for prompt in payload["prompts"]] == [3, 3, 3]
     assert b"<html" in finished.files["report.html"][:200]

@@ -17,7 +17,7 @@ from interplay.config.yaml import difference, parse_yaml, read_yaml
 from interplay.errors import InterplayError
 from interplay.presets import preset_names, preset_path
 
-SMALL = {"model": {"name": "m"}, "data": {"train": "t", "probes": "p"}, "training": {"steps": 100}}
+SMALL = {"model": {"name": "m"}, "data": {"train": "t", "prompts": "p"}, "training": {"steps": 100}}
 SOURCE = Path(interplay.__file__).parent
 
 
@@ -55,7 +55,7 @@ def test_presets_are_there():
 @pytest.mark.parametrize(
     ("assignment", "where", "value"),
     [
-        ("probes.n=4", ("probes", "n"), 4),
+        ("prompts.n=4", ("prompts", "n"), 4),
         ("training.learning_rate=1e-5", ("training", "learning_rate"), 1e-5),
         ("training.bf16=false", ("training", "bf16"), False),
         ("training.bf16=auto", ("training", "bf16"), "auto"),
@@ -84,9 +84,9 @@ def test_set_reads_yaml(assignment, where, value):
 
 
 def test_later_overrides_win_and_the_source_is_not_changed():
-    source = {**SMALL, "probes": {"n": 4}}
-    assert load_settings(source, ["probes.n=5", "probes.n=6"]).probes.n == 6
-    assert source["probes"] == {"n": 4}
+    source = {**SMALL, "prompts": {"n": 4}}
+    assert load_settings(source, ["prompts.n=5", "prompts.n=6"]).prompts.n == 6
+    assert source["prompts"] == {"n": 4}
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_later_overrides_win_and_the_source_is_not_changed():
         ),
         (["training.lr=1"], r"did you mean 'training\.learning_rate'"),
         (["learning_rate=1"], r"did you mean 'training\.learning_rate'"),
-        (["probs.n=3"], r"unknown settings key 'probs': did you mean 'probes'"),
+        (["probs.n=3"], r"unknown settings key 'probs': did you mean 'prompts'"),
         (["baseline.nam=x"], r"did you mean 'baseline\.name'"),
         (["prompt.rephrased.tempate=x"], r"did you mean 'prompt\.rephrased\.template'"),
         (["qqqq=1"], r"unknown settings key 'qqqq': the nearest known is '\w+'; known here: name, seed"),
-        (["probes.n=17"], r"'probes\.n': 17 is more than 16 words.*interplay explain samples"),
-        (["probes.n=0"], r"'probes\.n': expected a number greater than or equal to 2; given '0'"),
+        (["prompts.n=17"], r"'prompts\.n': 17 is more than 16 words.*interplay explain samples"),
+        (["prompts.n=0"], r"'prompts\.n': expected a number greater than or equal to 2; given '0'"),
         (["training.learning_rate=.inf"], r"expected a finite number"),
         (["training.learning_rate=-1"], r"greater than 0; given '-1'"),
         (["training.bf16=maybe"], r"'training\.bf16': expected a valid boolean or 'auto'; given 'maybe'"),
@@ -153,7 +153,7 @@ def test_missing_section():
         ("name: !!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
         ("name: !!python/name:os.system", "could not determine a constructor"),
         ("seed: 1\nseed: 2", "line 2: key 'seed' stands twice"),
-        ("probes:\n  n: 3\n  n: 4", "line 3: key 'n' stands twice"),
+        ("prompts:\n  n: 3\n  n: 4", "line 3: key 'n' stands twice"),
         ("{a: 1", "cannot read settings"),
         ("? [a, b]\n: 1", "cannot read settings|expected|unknown"),
         ("- 1\n- 2", "hold list, expected a mapping"),
@@ -184,9 +184,9 @@ def test_unreadable_settings(tmp_path):
 
 def test_modest_aliases_are_fine(tmp_path):
     (tmp_path / "s.yaml").write_text(
-        "model: {name: m}\ndata: {train: t, probes: &p probes.jsonl, eval: *p}\ntraining: {steps: 3}\n"
+        "model: {name: m}\ndata: {train: t, prompts: &p prompts.jsonl, eval: *p}\ntraining: {steps: 3}\n"
     )
-    assert load_settings(tmp_path / "s.yaml").data.eval == "probes.jsonl"
+    assert load_settings(tmp_path / "s.yaml").data.eval == "prompts.jsonl"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_schedule_that_goes_on_doubles_to_the_end(start, last):
 
 
 def test_track_schedule():
-    track = {"model": {"name": "m"}, "data": {"probes": "p"}}
+    track = {"model": {"name": "m"}, "data": {"prompts": "p"}}
     for steps, expected in [(None, None), ("0, 10, 20, 40, ...", None), ("10,30", [0, 10, 30]), ([7], [0, 7])]:
         loaded = load_settings(track | {"checkpoints": {"folder": "f", "steps": steps}})
         assert loaded.schedule() == expected

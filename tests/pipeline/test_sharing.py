@@ -16,11 +16,11 @@ from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
 from interplay.parallel.workers import helpers
 from interplay.pipeline import pipeline
-from interplay.pipeline.pipeline import RunResult, Unfinished, run_share
+from interplay.pipeline.pipeline import RunResult, Unfinished, run_shard
 from interplay.pipeline.progress import Progress
-from interplay.pipeline.shards import Share
+from interplay.pipeline.shards import Shard
 from interplay.store.claims import Claims
-from interplay.store.files import keep_json
+from interplay.store.files import cache_json
 from interplay.store.folder import RunFolder
 
 SHARER = Path(__file__).with_name("sharer.py")
@@ -58,7 +58,7 @@ def units(files: dict[str, bytes]) -> list[str]:
 
 
 def share(finished, out: Path, i: int, n: int) -> RunResult | Unfinished:
-    return run_share(load_settings(finished.wanted), out, Share(i, n), Progress(quiet=True))
+    return run_shard(load_settings(finished.wanted), out, Shard(i, n), Progress(quiet=True))
 
 
 @pytest.mark.soak
@@ -201,7 +201,7 @@ def test_a_share_of_another_machine_with_another_tolerance_is_computed_again(fin
     calibration = json.loads((parts[0] / "calibration.json").read_text())
     moved = calibration["value"] | {"tolerance": 2 * calibration["value"]["tolerance"]}
     shutil.rmtree(parts[0] / "units")
-    keep_json(parts[0] / "calibration.json", calibration["key"], moved)
+    cache_json(parts[0] / "calibration.json", calibration["key"], moved)
     share(finished, parts[0], 1, 2)
     whole = copied_together(parts, tmp_path / "whole")
     assert units(contents(whole)) != []
@@ -291,7 +291,7 @@ def test_a_share_looks_again_at_what_others_did_meanwhile(finished, tmp_path, mo
 
 def test_the_last_share_does_all_that_hangs_on_every_unit(finished, tmp_path):
     out, wanted = tmp_path / "run", load_settings(finished.wanted | {"controls": {"reference": 2}})
-    first, last = (run_share(wanted, out, Share(i, 2), Progress(quiet=True)) for i in (1, 2))
+    first, last = (run_shard(wanted, out, Shard(i, 2), Progress(quiet=True)) for i in (1, 2))
     assert isinstance(first, Unfinished)
     assert isinstance(last, RunResult)
     assert len(list((out / "units" / "step-000002-rephrased").iterdir())) == 3

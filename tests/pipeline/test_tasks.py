@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
-from tiny_job import PROBES, contents, labelled, run_here, settings, write_rows
+from tiny_job import PROMPTS, contents, labelled, run_here, settings, write_rows
 
 from interplay.analysis.task_tables import COLUMNS, CORRELATIONS
 from interplay.dynamics import Trajectory
@@ -58,8 +58,8 @@ def test_every_column_is_made_of_the_rows_that_were_kept(measured):
     task = measured.task
     assert tuple(task.columns) == COLUMNS
     assert task.drop(columns="train_loss").notna().all(axis=None), "everything is measured in this run"
-    assert (task["rows"] == len(PROBES)).all()
-    gold = np.array([["anger", "joy", "sadness", "surprise"].index(label) for _, label in PROBES])
+    assert (task["rows"] == len(PROMPTS)).all()
+    gold = np.array([["anger", "joy", "sadness", "surprise"].index(label) for _, label in PROMPTS])
     for step, row in zip(task["step"], task.to_dict("records"), strict=True):
         said = measured.rows[step]
         own = said["eval"]
@@ -108,7 +108,7 @@ def test_correlations_are_those_of_the_curves(measured):
 def test_answers_are_kept_beside_the_gold_ones(measured):
     kept = json.loads((measured.folder / "task" / "answers-000004.json").read_text())["value"]["answers"]
     assert len(kept) == 2
-    assert [a["gold"] for a in kept] == [label for _, label in PROBES[:2]]
+    assert [a["gold"] for a in kept] == [label for _, label in PROMPTS[:2]]
     assert all(a["prompt"].endswith("Emotion:") and len(a["prompt"]) <= 200 for a in kept)
     assert {a["exact"] for a in kept} <= {True, False}
 
@@ -135,11 +135,11 @@ def test_a_lost_step_is_asked_again_with_the_base_beside_it(measured, calls):
 
 
 def test_rows_without_labels_are_answered(tmp_path, tiny_folder):
-    rows = [{"prompt": text, "completion": f"it is {label}"} for text, label in PROBES]
+    rows = [{"prompt": text, "completion": f"it is {label}"} for text, label in PROMPTS]
     write_rows(tmp_path / "free.jsonl", rows)
-    files = dict.fromkeys(("train", "eval", "probes"), str(tmp_path / "free.jsonl"))
+    files = dict.fromkeys(("train", "eval", "prompts"), str(tmp_path / "free.jsonl"))
     write_rows(tmp_path / "train.jsonl", [{"prompt": "Somebody laughed", "completion": "it is joy"}] * 4)
-    write_rows(tmp_path / "probes.jsonl", rows)
+    write_rows(tmp_path / "prompts.jsonl", rows)
     files["train"] = str(tmp_path / "train.jsonl")
     task = {"generate_tokens": 4, "kl": False}
     fewer = {"training": {"steps": 1}, "checkpoints": {"steps": [0, 1]}}
@@ -149,7 +149,7 @@ def test_rows_without_labels_are_answered(tmp_path, tiny_folder):
     assert frame[["exact_match", "rouge_l", "eval_loss"]].notna().all(axis=None)
     assert frame[["accuracy", "macro_f1", "kl_base", "ood_loss", "retention_ppl"]].isna().all(axis=None)
     kept = json.loads((tmp_path / "run" / "task" / "answers-000000.json").read_text())["value"]["answers"]
-    assert len(kept) == len(PROBES)
+    assert len(kept) == len(PROMPTS)
     assert frame["rouge_l"][0] == pytest.approx(np.mean([a["rouge_l"] for a in kept]))
 
 

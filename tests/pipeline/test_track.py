@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny_job import PROBES, TEMPLATE, labelled, run_here, write_rows
+from tiny_job import PROMPTS, TEMPLATE, labelled, run_here, write_rows
 
 from interplay.errors import InterplayError
 
 
 def tracking(folder: Path, base: Path, left: Path, **more) -> dict:
-    write_rows(folder / "held-out.jsonl", labelled(PROBES))
+    write_rows(folder / "held-out.jsonl", labelled(PROMPTS))
     return {
         "name": "tracked",
         "model": {"name": str(base), "device": "cpu"},
-        "data": {"probes": str(folder / "held-out.jsonl"), "eval": str(folder / "held-out.jsonl")},
+        "data": {"prompts": str(folder / "held-out.jsonl"), "eval": str(folder / "held-out.jsonl")},
         "prompt": {"chat": False, "template": TEMPLATE},
-        "probes": {"count": 2, "n": 3},
+        "prompts": {"count": 2, "n": 3},
         "checkpoints": {"folder": str(left)},
         "dynamics": {"draws": 10, "resamples": 20},
     } | more
@@ -78,7 +78,7 @@ def test_scores_are_those_of_the_merged_model(tmp_path, tiny_folder, adapters):
     tokenizer = AutoTokenizer.from_pretrained(tiny_folder("llama"))
     units = pd.read_parquet(tmp_path / "run" / "units.parquet")
     assert set(units["step"]) == {0, 5}
-    texts = {p["id"]: p["text"] for p in json.loads((tmp_path / "run" / "inputs.json").read_text())["probes"]}
+    texts = {p["id"]: p["text"] for p in json.loads((tmp_path / "run" / "inputs.json").read_text())["prompts"]}
     for unit in units[units["condition"] == "step-000005"].itertuples():
         ids = tokenizer(TEMPLATE.replace("{text}", texts[unit.sample_id]), return_tensors="pt")["input_ids"]
         logits = merged(ids).logits[0, -1].detach()
@@ -156,7 +156,7 @@ def test_new_checkpoint_of_a_training_that_goes_on_is_added(tmp_path, tiny_folde
     shutil.copytree(adapters / "checkpoint-5", folder / "checkpoint-5")
     wanted = tracking(tmp_path, tiny_folder("llama"), folder)
     run_here(wanted, tmp_path / "run")
-    unit = tmp_path / "run" / "units" / "step-000005" / "probe-0000.safetensors"
+    unit = tmp_path / "run" / "units" / "step-000005" / "prompt-0000.safetensors"
     before = unit.stat().st_mtime_ns
     shutil.copytree(adapters / "checkpoint-10", folder / "checkpoint-10")
     assert [row["step"] for row in run_here(wanted, tmp_path / "run").summary.rows] == [0, 5, 10]

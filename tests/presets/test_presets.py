@@ -25,8 +25,8 @@ STYLE = {"Qwen": "qwen", "meta-llama/Meta-Llama-3": "llama-3", "meta-llama/Llama
 SMALL = (
     "model.device=cpu",
     "data.eval_rows=2",
-    "probes.count=2",
-    "probes.n=3",
+    "prompts.count=2",
+    "prompts.n=3",
     "training.steps=2",
     "training.batch_size=2",
     "training.accumulation=1",
@@ -68,8 +68,8 @@ def test_a_pair_runs_whole(preset, in_style, data_of, tmp_path):
     strength = summary.query("set == 'all' and measure == 'strength' and order == 0 and reading == 'paper'")
     assert (strength["value"] > 0).all()
     described = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
-    words = [[word["text"] for word in probe["words"]] for probe in described["probes"]]
-    assert words, "a single file of a few rows has one probe at least"
+    words = [[word["text"] for word in prompt["words"]] for prompt in described["prompts"]]
+    assert words, "a single file of a few rows has one prompt at least"
     assert all(len(found) == 3 for found in words)
     if "unilaw" in preset:
         from interplay.data.stopwords import LEGAL
@@ -132,7 +132,7 @@ def test_the_seven_pairs_are_there_and_keep_to_the_paper():
         assert steps[:5] == [0, 10, 20, 40, 80], "dense early"
         paper = [1000, 2000, 2500, 3000] if preset.startswith("llama-3") else [1000, 1800, 2500, 4000]
         assert steps[-4:] == paper
-        assert settings.probes.n == 10
+        assert settings.prompts.n == 10
         assert settings.model.dtype == "float32"
         own = style_of(settings.model.name).partition("-")[0]
         families = [style_of(b.name).partition("-")[0] for b in settings.baseline]
@@ -163,7 +163,7 @@ def test_copies_of_model_and_data(tmp_path: Path, data_of):
     rows.write_text("{}\n", encoding="utf-8")
     settings = load_settings(preset_path("qwen2.5-3b-goemotions"), copies("my/model", str(rows)))
     assert settings.model.name == "my/model"
-    assert (settings.data.file, settings.data.train, settings.data.probes) == (str(rows), None, None)
+    assert (settings.data.file, settings.data.train, settings.data.prompts) == (str(rows), None, None)
     folder = data_of("goemotions")
     settings = load_settings(preset_path("gemma-3-4b-dolly"), copies(None, str(folder)))
     assert settings.model.name == "google/gemma-3-4b-it"
@@ -190,7 +190,7 @@ def test_run_with_copies_that_are_not_there(monkeypatch, capsys, tmp_path, data_
     code, said = run_command(monkeypatch, capsys, *run, "--data", tmp_path / "empty")
     assert (code, said.count("\n")) == (2, 1)
     assert "no train file in the folder, found no data file" in said
-    both = ("--model", tmp_path / "model", "--data", data_of("goemotions"), "--set", "probes.count=2")
+    both = ("--model", tmp_path / "model", "--data", data_of("goemotions"), "--set", "prompts.count=2")
     code, said = run_command(monkeypatch, capsys, *run, *both, "--quiet")
     assert code == 2
     assert "no model at" in said

@@ -67,7 +67,7 @@ def test_without_eval_rows_there_is_no_evidence_and_the_last_is_named():
         "No evidence to choose: no eval rows were measured, so step 160 is named, the last; "
     )
     assert "lowest at step 40, which has kept a lower test loss but a lower accuracy too" in got.sentence
-    assert got.rivals | {"strength": 0} == {"interactions": 40, "probe_loss": 40, "strength": 0, "last": 160}
+    assert got.rivals | {"strength": 0} == {"interactions": 40, "prompt_loss": 40, "strength": 0, "last": 160}
     agreeing = recommend(build(curve(FLAT), loss=np.array([4.0, 3, 2, 1.5, 1, 0.5])))
     assert "lowest at step 160, which agrees" in agreeing.sentence
 
@@ -75,7 +75,7 @@ def test_without_eval_rows_there_is_no_evidence_and_the_last_is_named():
 def test_the_interaction_loss_stands_beside_with_its_intervals():
     got = recommend(build(curve(DIP), loss=np.array([4.0, 1.3, 1.2, 1.1, 1.05, 1.0])))
     assert got.rivals["interactions"] == 40
-    assert got.rivals["probe_loss"] == 160
+    assert got.rivals["prompt_loss"] == 160
     named = {(item.name, item.step): item for item in got.evidence}
     assert len(named) == 10
     assert named["interaction_loss", 40].value == pytest.approx(1.1 * np.exp(np.log(curve(DIP)[:, 3]).mean()))
@@ -83,7 +83,7 @@ def test_the_interaction_loss_stands_beside_with_its_intervals():
     assert named["above_lowest", 40][2:] == (0, 0, 0)
 
 
-def test_a_run_that_never_measured_the_loss_of_its_probes():
+def test_a_run_that_never_measured_the_loss_of_its_prompts():
     t = build(curve(DIP))
     old = type(t)(t.steps, t.reference, t.sample_ids, t.summary[t.summary["measure"] != "loss"],
                   t.per_sample[t.per_sample["measure"] != "loss"], t.sets, t.settings)  # fmt: skip

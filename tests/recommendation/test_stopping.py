@@ -1,4 +1,4 @@
-"""The stopping rule on readings whose answer is known."""
+"""The stopping rule on measurements whose answer is known."""
 
 import numpy as np
 import pytest
@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.recommendation import signals
-from interplay.recommendation.measurements import Readings
+from interplay.recommendation.measurements import Measurements
 from interplay.recommendation.stopping import decide, interaction_loss, judge
 
 STEPS = [0, 10, 20, 40, 80, 160]
 DIP = np.array([9.0, 3.0, 2.0, 1.0, 2.0, 3.0])
 
 
-def table(means, probes=12, noise=0.1, seed=0):
-    """[T, probes]: probes differ by a factor, and a little from step to step."""
+def table(means, prompts=12, noise=0.1, seed=0):
+    """[T, prompts]: prompts differ by a factor, and a little from step to step."""
     rng = np.random.default_rng(seed)
     means = np.asarray(means, dtype=float)[:, None]
-    return means * np.exp(rng.normal(0, 0.5, (1, probes)) + rng.normal(0, noise, (len(means), probes)))
+    return means * np.exp(rng.normal(0, 0.5, (1, prompts)) + rng.normal(0, noise, (len(means), prompts)))
 
 
 def test_the_dip_of_either_factor_is_found():
@@ -78,7 +78,7 @@ def test_a_reading_never_changes_what_earlier_ones_said():
 
 def test_pure_noise_is_seldom_called_evidence():
     """Nothing differs between the checkpoints: at a level of 95 % about one in twenty may say otherwise, also where losses
-    are as skewed over probes as real ones are."""
+    are as skewed over prompts as real ones are."""
     found = 0
     for seed in range(80):
         loss, strength = table(np.full(6, 2.0), noise=0.6, seed=seed), table(np.full(6, 9.0), noise=0.2, seed=99 + seed)
@@ -95,10 +95,10 @@ def test_one_checkpoint_that_is_far_off_does_not_hide_the_others():
 
 
 def test_no_evidence_says_so():
-    got = decide(STEPS, table(np.full(6, 2.0), probes=4, noise=0.5), table(np.full(6, 9.0), probes=4))
+    got = decide(STEPS, table(np.full(6, 2.0), prompts=4, noise=0.5), table(np.full(6, 9.0), prompts=4))
     assert not got.certain
     assert got.sentence.startswith("No evidence to choose")
-    one = decide(STEPS, table(DIP, probes=1), table(np.full(6, 9.0), probes=1))
+    one = decide(STEPS, table(DIP, prompts=1), table(np.full(6, 9.0), prompts=1))
     assert not one.certain
     assert one.step == 40
 
@@ -127,12 +127,12 @@ def test_judge_is_decide_on_scores_and_effects():
     for v in scores:
         parts = [extract(x, 0.0) for x in v]
         effects.append(np.stack([np.stack([p.and_effects, p.or_effects]) for p in parts]))
-    readings = Readings((0, 5, 10), tuple(scores), tuple(effects))
+    measurements = Measurements((0, 5, 10), tuple(scores), tuple(effects))
     loss = np.stack([np.log1p(np.exp(-v[:, -1])) for v in scores], axis=1)
     made = [np.abs(w).sum((1, 2)) / v.std(axis=1) for v, w in zip(scores, effects, strict=True)]
     want = decide((0, 5, 10), loss, np.stack(made, axis=1))
-    assert judge(readings).losses == pytest.approx(want.losses)
-    assert judge(readings.until(2)).losses == pytest.approx(want.losses[:2])
+    assert judge(measurements).losses == pytest.approx(want.losses)
+    assert judge(measurements.until(2)).losses == pytest.approx(want.losses[:2])
 
 
 def test_shapes_are_refused_in_one_line():
@@ -141,9 +141,9 @@ def test_shapes_are_refused_in_one_line():
     with pytest.raises(InterplayError, match="patience 0"):
         decide(STEPS, np.ones((6, 3)), np.ones((6, 3)), patience=0)
     with pytest.raises(InterplayError, match="must ascend"):
-        Readings((5, 0), (np.zeros((2, 4)),), (np.zeros((2, 2, 4)),))
+        Measurements((5, 0), (np.zeros((2, 4)),), (np.zeros((2, 2, 4)),))
     with pytest.raises(InterplayError, match="effects"):
-        Readings((0, 5), (np.zeros((2, 4)),), (np.zeros((2, 2, 8)),))
+        Measurements((0, 5), (np.zeros((2, 4)),), (np.zeros((2, 2, 8)),))
 
 
 @given(st.lists(st.floats(0.01, 50), min_size=3, max_size=7), st.integers(1, 5))

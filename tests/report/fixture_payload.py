@@ -1,4 +1,4 @@
-"""A made-up run that looks like a real one: 8 probes, n = 7 words, steps 0..80, three readings, with or without gamma.
+"""A made-up run that looks like a real one: 8 prompts, n = 7 words, steps 0..80, three definitions, with or without gamma.
 
 Interactions are simulated per prompt (most of the reference's die early, new ones come, late ones are weak, cancelling and
 of high order), and the summary is computed from them, so page and tables agree. Seeded: the same call gives the same payload.
@@ -57,7 +57,7 @@ def _draw(count: int, strength: float, order: float, lean: float, taken: set, rn
     return {key: v * strength / whole * (1 if rng.random() < lean else -1) for key, v in out.items()}
 
 
-def _probe(i: int, rng: random.Random) -> dict:
+def _prompt(i: int, rng: random.Random) -> dict:
     text, label = PROMPTS[i]
     reference = _draw(rng.randint(60, 88), rng.uniform(18, 30), 3.9, 0.52, set(), rng)
     fate = {key: rng.random() for key in reference}
@@ -93,7 +93,7 @@ def _probe(i: int, rng: random.Random) -> dict:
                 "step": step,
                 "score_full": full,
                 "score_empty": empty,
-                "gap": 4e-4,
+                "duality_gap": 4e-4,
                 "residual": 0.031,
                 "sigma": 2.1e-5,
                 "tau": 0.05 * max(abs(x["effect"]) for x in items),
@@ -156,10 +156,12 @@ def _null(measure: str, order: int, set_: str, value: float, step: int, rng: ran
     return {"contribution": 0.02, "sufficiency": 0.9}.get(measure)
 
 
-def _row(reading: str, step: int, set_: str, measure: str, order: int, values: list[float], null: float | None) -> dict:
+def _row(
+    definition: str, step: int, set_: str, measure: str, order: int, values: list[float], null: float | None
+) -> dict:
     centre = mean(values)
     half = 1.96 * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    row = {"reading": reading, "step": step, "set": set_, "measure": measure, "order": order, "value": centre}
+    row = {"definition": definition, "step": step, "set": set_, "measure": measure, "order": order, "value": centre}
     low = 0.0 if measure in ("count", "strength", "rho", "gamma", "sufficiency") else -math.inf
     wide = None if null is None else abs(null) * 0.14
     row |= {"lo": max(low, centre - half), "hi": centre + half, "samples": len(values), "null": null}
@@ -169,13 +171,13 @@ def _row(reading: str, step: int, set_: str, measure: str, order: int, values: l
     }
 
 
-def _summary(probes: list[dict], readings: list[str], gamma: bool, floor: bool, rng: random.Random) -> list[dict]:
+def _summary(prompts: list[dict], definitions: list[str], gamma: bool, floor: bool, rng: random.Random) -> list[dict]:
     rows = []
     sets = ("all", "preserved", "emerged", "removed", "kept", "reentered")
-    for r, reading in enumerate(readings):
+    for r, definition in enumerate(definitions):
         for s, step in enumerate(STEPS):
             for set_ in sets:
-                found = [_measures(_of(p["steps"][s], set_), rng) for p in probes]
+                found = [_measures(_of(p["steps"][s], set_), rng) for p in prompts]
                 for key in sorted({k for f in found for k in f}):
                     measure, order = key
                     if (measure == "gamma" and not gamma) or (
@@ -187,33 +189,33 @@ def _summary(probes: list[dict], readings: list[str], gamma: bool, floor: bool, 
                     null = _null(measure, order, set_, mean(values), step, rng) if floor or not turnover else None
                     if set_ == "all" and turnover:
                         null = None
-                    rows.append(_row(reading, step, set_, measure, order, values, null))
+                    rows.append(_row(definition, step, set_, measure, order, values, null))
     spread = {0: 1.9, 5: 1.6, 10: 1.3, 20: 0.8, 40: 0.85, 80: 1.5}
     for s, step in enumerate(STEPS):
-        l1 = [1.12 * sum(abs(x["effect"]) for x in p["steps"][s]["interactions"]) for p in probes]
-        sd = [spread[step] * rng.uniform(0.8, 1.2) for _ in probes]
-        gap = [abs(p["steps"][s]["score_full"] - p["steps"][s]["score_empty"]) + 0.3 for p in probes]
+        l1 = [1.12 * sum(abs(x["effect"]) for x in p["steps"][s]["interactions"]) for p in prompts]
+        sd = [spread[step] * rng.uniform(0.8, 1.2) for _ in prompts]
+        gap = [abs(p["steps"][s]["score_full"] - p["steps"][s]["score_empty"]) + 0.3 for p in prompts]
         more = {
             "l1": l1,
             "sd": sd,
-            "gap": gap,
+            "total_effect": gap,
             "l1_per_sd": [a / b for a, b in zip(l1, sd, strict=True)],
-            "l1_per_gap": [a / b for a, b in zip(l1, gap, strict=True)],
-            "walsh_high": [min(1.0, 0.2 + 0.1 * abs(rng.gauss(0, 1)) + 0.002 * step) for _ in probes],
+            "l1_per_total_effect": [a / b for a, b in zip(l1, gap, strict=True)],
+            "walsh_high": [min(1.0, 0.2 + 0.1 * abs(rng.gauss(0, 1)) + 0.002 * step) for _ in prompts],
         }
-        rows += [_row(readings[0], step, "all", measure, 0, values, None) for measure, values in more.items()]
+        rows += [_row(definitions[0], step, "all", measure, 0, values, None) for measure, values in more.items()]
         for k in range(1, N + 1):
             noise = math.comb(N, k) * 2 ** (k / 2) * 8e-4
-            rows.append(_row(readings[0], step, "all", "noise", k, [noise, noise], None))
+            rows.append(_row(definitions[0], step, "all", "noise", k, [noise, noise], None))
     return rows
 
 
 def make_payload(
-    gamma: bool = True, floor: bool = True, readings: tuple = ("paper", "signed", "fixed-tau"), probes: int = 8
+    gamma: bool = True, floor: bool = True, definitions: tuple = ("paper", "signed", "fixed-tau"), prompts: int = 8
 ) -> dict:
     """The whole payload; `gamma`/`floor` False: no baseline LLM, no rephrased template."""
     rng = random.Random(20260517)
-    made = [_probe(i, rng) for i in range(probes)]
+    made = [_prompt(i, rng) for i in range(prompts)]
     notes = ["8 prompts and one seed: the intervals are wide, and the rule was tuned on no other model."]
     if not gamma:
         notes.append("No baseline LLM was given, so generalizability is not shown: run with BASELINE=1.")
@@ -238,7 +240,7 @@ def make_payload(
         },
         "steps": list(STEPS),
         "reference": 0,
-        "summary": _summary(made, list(readings), gamma, floor, rng),
+        "summary": _summary(made, list(definitions), gamma, floor, rng),
         "task": [
             {
                 "step": s,
@@ -250,7 +252,7 @@ def make_payload(
             }
             for s, (e, t, a) in TASK.items()
         ],
-        "probes": made,
+        "prompts": made,
         "method": [
             {
                 "name": "model",
@@ -282,7 +284,7 @@ def make_payload(
 
 def make_undecided() -> dict:
     """A run whose prompts cannot tell the checkpoints apart, with the rule's evidence at every step and reference 5."""
-    payload = make_payload(gamma=False, probes=3)
+    payload = make_payload(gamma=False, prompts=3)
     payload["reference"] = 5
     evidence = []
     for name, base in (("cancelled_per_sd", 14.0), ("above_lowest", 2.0)):
@@ -306,7 +308,7 @@ VIEWS = (
     ("labels", "log-odds among the labels", "v against the other labels only."),
     ("few-shot", "step 0 with examples", "Step 0 is the base model shown examples in its prompt."),
 )
-VIEWED = (("removed", "count_share"), ("emerged", "count_share"), ("all", "l1"), ("preserved", "gamma"),
+VIEWED = (("removed", "count_fraction"), ("emerged", "count_fraction"), ("all", "l1"), ("preserved", "gamma"),
           ("emerged", "gamma"), ("emerged", "rho"), ("all", "mean_order"))  # fmt: skip
 BASELINES = (("SmolLM2-360M", "llama", True), ("pythia-410m", "gpt-neox", False))
 CURVES = {"accuracy": 0.1, "macro_f1": 0.08, "exact_match": 0.09, "rouge_l": 0.12, "kl_base": 0.2, "retention_ppl": 18.0,
@@ -320,7 +322,7 @@ def make_controlled() -> dict:
     payload["summary"] += [
         _share(r, s, set_) for r in ("paper", "signed") for s in STEPS for set_ in ("removed", "emerged")
     ]
-    paper = [r for r in payload["summary"] if r["reading"] == "paper"]
+    paper = [r for r in payload["summary"] if r["definition"] == "paper"]
     payload["views"] = [
         {"view": name, **row, "value": row["value"] * (0.8 + 0.1 * i)}
         for i, (name, _, _) in enumerate(VIEWS)
@@ -334,11 +336,11 @@ def make_controlled() -> dict:
         if row["measure"] == "gamma"
     ]
     keys = [
-        {"reference": ref, "floor": floor, "reading": "paper", "set": set_, "measure": measure}
+        {"reference": ref, "floor": floor, "definition": "paper", "set": set_, "measure": measure}
         for ref in (0, 20)
         for floor in ("rephrased", "precision", "words")
         for set_ in ("removed", "emerged")
-        for measure in ("count", "strength", "count_share", "strength_share")
+        for measure in ("count", "strength", "count_fraction", "strength_fraction")
     ]
     payload["floors"] = [{**key, "value": 20.0, "lo": 15.0, "hi": 26.0, "samples": 8} for key in keys]
     payload["multiples"] = [
@@ -378,13 +380,13 @@ def make_controlled() -> dict:
         for a, rho in (("l1_per_sd", 0.9), ("emerged strength", -0.75), ("gamma", 0.1))
         for b, w in (("eval_loss", 0.2), ("accuracy", 0.95))
     ]
-    payload["fidelity"] = _fidelity(payload["probes"], rng)
+    payload["fidelity"] = _fidelity(payload["prompts"], rng)
     return payload
 
 
-def _share(reading: str, step: int, set_: str) -> dict:
+def _share(definition: str, step: int, set_: str) -> dict:
     value = 1 - SURVIVE[step] if set_ == "removed" else min(1.0, EMERGED[step][0] / 110)
-    return _row(reading, step, set_, "count_share", 0, [value * 0.95, value, value * 1.02], 0.42)
+    return _row(definition, step, set_, "count_fraction", 0, [value * 0.95, value, value * 1.02], 0.42)
 
 
 def _multiple(key: dict, step: int) -> float | None:
@@ -394,7 +396,7 @@ def _multiple(key: dict, step: int) -> float | None:
     return {"rephrased": 2.0, "precision": 14.0, "words": 1.5}[key["floor"]] * (1 + step / 80)
 
 
-def _fidelity(probes: list[dict], rng: random.Random) -> dict:
+def _fidelity(prompts: list[dict], rng: random.Random) -> dict:
     ranks = [1, 2, 4, 8, 16, 32, 64, 128, 256]
     figures = {"rms": (0.3, 1.4), "r2": (0.9, -1.0), "rms_all": (0.02, None)}
     rows = [
@@ -412,12 +414,12 @@ def _fidelity(probes: list[dict], rng: random.Random) -> dict:
         for m, (v, null) in figures.items()
     ]
     matching = []
-    for probe in probes:
+    for prompt in prompts:
         for s in STEPS:
             score = sorted(rng.gauss(-3, 1) for _ in range(40))
             matching.append(
                 {
-                    "probe": probe["id"],
+                    "prompt": prompt["id"],
                     "step": s,
                     "count": 30,
                     "of": 128,
@@ -462,19 +464,19 @@ def make_hostile() -> dict:
     renamed = {"paper": NASTY[0], "signed": NASTY[1], "fixed-tau": NASTY[6]}
     for name in ("summary", "views", "baselines", "floors", "multiples"):
         for row in payload[name]:
-            row["reading"] = renamed[row["reading"]]
+            row["definition"] = renamed[row["definition"]]
     _rename_controls(payload)
-    for i, probe in enumerate(payload["probes"]):
+    for i, prompt in enumerate(payload["prompts"]):
         for one in payload["fidelity"]["matching"]:
-            one["probe"] = NASTY[i] if one["probe"] == probe["id"] else one["probe"]
-        probe["id"], probe["target"], probe["label"] = NASTY[i], NASTY[i + 1], NASTY[i + 2]
+            one["prompt"] = NASTY[i] if one["prompt"] == prompt["id"] else one["prompt"]
+        prompt["id"], prompt["target"], prompt["label"] = NASTY[i], NASTY[i + 1], NASTY[i + 2]
         text, words = "", []
-        for j in range(probe["n"]):
+        for j in range(prompt["n"]):
             text += " and " + NASTY[(i + j + 3) % len(NASTY)] + " then "
             word = NASTY[(i + j) % len(NASTY)]
             words.append({"text": word, "start": len(text), "end": len(text) + len(word)})
             text += word
-        probe["text"], probe["words"] = text, words
+        prompt["text"], prompt["words"] = text, words
     payload["method"] = [{"name": t, "value": t, "note": t} for t in NASTY]
     payload["skipped"] = [{"id": t, "reason": t} for t in NASTY]
     payload["notes"] = list(NASTY)

@@ -14,7 +14,9 @@ def files(made, tmp_path_factory):
         "demo": write(made.make_payload(), folder / "demo.html"),
         "controlled": write(made.make_controlled(), folder / "controlled.html"),
         "hostile": write(made.make_hostile(), folder / "hostile.html"),
-        "bare": write(made.make_payload(gamma=False, floor=False, readings=("paper",), probes=1), folder / "bare.html"),
+        "bare": write(
+            made.make_payload(gamma=False, floor=False, definitions=("paper",), prompts=1), folder / "bare.html"
+        ),
         "undecided": write(made.make_undecided(), folder / "undecided.html"),
     }
 
@@ -61,7 +63,7 @@ def test_explorer_by_mouse(visit):
     page = visit("demo")
     assert page.locator("#ex-step-4").is_checked()  # opens at the recommended step
     before = page.locator("#ex-chords").inner_html()
-    page.locator("label[for=ex-probe-2]").click()
+    page.locator("label[for=ex-prompt-2]").click()
     assert "terrified" in page.locator("#ex-text").inner_text()
     assert page.locator("#ex-chords").inner_html() != before
     page.locator("label[for=ex-step-0]").click()
@@ -75,9 +77,9 @@ def test_explorer_by_mouse(visit):
 
 def test_explorer_by_keyboard(visit):
     page = visit("demo")
-    page.locator("#ex-probe-0").focus()
+    page.locator("#ex-prompt-0").focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator("#ex-probe-1").is_checked()
+    assert page.locator("#ex-prompt-1").is_checked()
     assert "ridiculous" in page.locator("#ex-text").inner_text()
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
@@ -113,7 +115,7 @@ def test_a_word_lights_up_its_interactions(visit):
 
 def test_tooltips_by_mouse_and_keys(visit):
     page = visit("demo")
-    chart = page.locator("#turnover .reading.r0 .evo svg.chart").nth(1)
+    chart = page.locator("#turnover .definition.r0 .evo svg.chart").nth(1)
     chart.scroll_into_view_if_needed()
     page.wait_for_timeout(400)
     box = chart.bounding_box()
@@ -129,14 +131,14 @@ def test_tooltips_by_mouse_and_keys(visit):
 
 def test_evolution_is_one_stop_whose_columns_are_read_by_arrow_keys(visit):
     page = visit("controlled", 375)
-    chart = page.locator("#turnover .reading.r0 .evo svg.chart").first
+    chart = page.locator("#turnover .definition.r0 .evo svg.chart").first
     assert chart.locator(".pt").count() == 6  # one a checkpoint
-    page.locator("#turnover .reading.r0 .evo-box").focus()
+    page.locator("#turnover .definition.r0 .evo-box").focus()
     page.keyboard.press("Tab")
     for _ in range(5):
         page.keyboard.press("ArrowRight")
     assert page.locator("#tip").inner_text().startswith("step 80 · preserved")
-    assert page.locator("#turnover .reading.r0 .evo-box").evaluate("box => box.scrollWidth > box.clientWidth")
+    assert page.locator("#turnover .definition.r0 .evo-box").evaluate("box => box.scrollWidth > box.clientWidth")
 
 
 def test_wide_figures_scroll_inside_their_own_box(visit):
@@ -151,18 +153,18 @@ def test_the_explorer_shows_how_well_one_prompt_is_matched(visit):
     page = visit("controlled")
     assert page.locator("#ex-fit-chart path.dots").count() == 2
     before = page.locator("#ex-fit-say").inner_text()
-    page.locator("label[for=ex-probe-3]").click()
+    page.locator("label[for=ex-prompt-3]").click()
     assert page.locator("#ex-fit-say").inner_text() != before
     assert visit("demo").locator("#ex-fit").is_hidden()
 
 
 def test_reading_switch_by_mouse_and_keys(visit):
     page = visit("demo")
-    shown = lambda i: page.locator(f"#turnover .reading.r{i}").is_visible()  # noqa: E731
+    shown = lambda i: page.locator(f"#turnover .definition.r{i}").is_visible()  # noqa: E731
     assert [shown(i) for i in range(3)] == [True, False, False]
-    page.locator("label[for=reading-1]").click()
+    page.locator("label[for=definition-1]").click()
     assert [shown(i) for i in range(3)] == [False, True, False]
-    page.locator("#reading-1").focus()
+    page.locator("#definition-1").focus()
     page.keyboard.press("ArrowRight")
     assert [shown(i) for i in range(3)] == [False, False, True]
 
@@ -172,9 +174,9 @@ def test_without_a_script(visit):
     assert page.locator("#ex-tables table").first.is_visible()
     assert page.locator("#ex-tables table").count() == 8 * 3
     assert page.locator("#explorer").is_hidden()
-    assert page.locator("#turnover .reading.r0 svg").first.is_visible()
-    page.locator("label[for=reading-2]").click()  # the switch is CSS
-    assert page.locator("#turnover .reading.r2").is_visible()
+    assert page.locator("#turnover .definition.r0 svg").first.is_visible()
+    page.locator("label[for=definition-2]").click()  # the switch is CSS
+    assert page.locator("#turnover .definition.r2").is_visible()
 
 
 def test_dark_colours_have_contrast(visit):

@@ -68,9 +68,9 @@ def test_evolution_has_one_scale_and_one_column_a_checkpoint(payload):
 
 @pytest.mark.parametrize("steps", [1, 2, 14, 30])
 def test_evolution_at_any_number_of_checkpoints(made, steps):
-    payload = made.make_payload(probes=1, readings=("paper",))
+    payload = made.make_payload(prompts=1, definitions=("paper",))
     rows = [r for r in payload["summary"] if r["step"] == 40]
-    payload |= {"steps": list(range(0, 10 * steps, 10)), "probes": [], "task": []}
+    payload |= {"steps": list(range(0, 10 * steps, 10)), "prompts": [], "task": []}
     payload["summary"] = [{**r, "step": s} for s in payload["steps"] for r in rows]
     payload["verdict"] |= {"step": 0, "rivals": {}}
     p = validate(payload)
@@ -88,7 +88,7 @@ def test_numbers_of_every_set_stand_in_the_table(payload, page):
     }  # fmt: skip
     given = next(
         r for r in payload["summary"]
-        if (r["reading"], r["step"], r["set"], r["measure"]) == ("paper", 20, "removed", "count")
+        if (r["definition"], r["step"], r["set"], r["measure"]) == ("paper", 20, "removed", "count")
     )  # fmt: skip
     row = next(r for r in rows if r[:2] == ["removed", "20"])
     assert f"{given['value']:.1f}" in row
@@ -109,7 +109,7 @@ def test_multiples_of_every_floor_with_a_line_at_one(page):
 def test_every_view_stands_beside_the_main_curve(payload, page):
     controls = section(page, "controls")
     body = re.search(r'<table class="views">.*?</table>', controls, re.DOTALL)[0]
-    assert body.count("<tr") == 1 + 1 + 3 + 2  # head, main, three views, two readings
+    assert body.count("<tr") == 1 + 1 + 3 + 2  # head, main, three views, two definitions
     for view in payload["controls"]["views"]:
         assert view["title"] in body
         assert view["note"] in body
@@ -158,7 +158,7 @@ def test_correlations_grey_where_the_interval_holds_zero(page):
 
 
 def test_task_metrics_that_were_not_measured_have_no_strip(made):
-    p = validate(made.make_payload(probes=1, readings=("paper",)))
+    p = validate(made.make_payload(prompts=1, definitions=("paper",)))
     part = task_part(p, Summary(p), step_axis(p["steps"]))
     assert "Macro F1" not in str(part["stack"])
     assert "Accuracy" in str(part["stack"])
@@ -203,15 +203,15 @@ def test_a_large_run_stays_under_two_megabytes(payload):
         large[name] = payload[name] + [
             {**r, "step": n} for n, o in more.items() for r in payload[name] if r["step"] == o
         ]
-    large["probes"] = [
+    large["prompts"] = [
         {**p, "id": f"{p['id']}-{k}", "steps": p["steps"] + [{**s, "step": n} for n, o in more.items() for s in p["steps"] if s["step"] == o]}
         for k in range(2)
-        for p in payload["probes"]
+        for p in payload["prompts"]
     ]  # fmt: skip
     fits = payload["fidelity"]["matching"]
     fits = fits + [{**m, "step": n} for n, o in more.items() for m in fits if m["step"] == o]
     large["fidelity"] = {
         **payload["fidelity"],
-        "matching": [{**m, "probe": f"{m['probe']}-{k}"} for k in range(2) for m in fits],
+        "matching": [{**m, "prompt": f"{m['prompt']}-{k}"} for k in range(2) for m in fits],
     }
     assert len(render(large).encode()) < 2_000_000

@@ -40,7 +40,7 @@ def plain_run(effects, tmp_path_factory):
     track.save(folder)
     rows = [
         {"condition": step_name(step), "step": step, "words": TEXT.split(), "sample_id": name, "and_effects": effects[i, t, 0], "or_effects": effects[i, t, 1],
-         "scores": scores[i, t], "score_full": scores[i, t, -1], "score_empty": scores[i, t, 0], "gap": 1e-4,
+         "scores": scores[i, t], "score_full": scores[i, t, -1], "score_empty": scores[i, t, 0], "duality_gap": 1e-4,
          "residual": 0.01, "noise_sigma": 1e-6, "tau": 0.1, "target": " yes"}
         for i, name in enumerate(IDS)
         for t, step in enumerate(STEPS)
@@ -56,13 +56,13 @@ def plain_run(effects, tmp_path_factory):
     fidelity(fitted, resamples=50).to_parquet(folder / "fidelity.parquet", index=False)
     pd.DataFrame({"step": STEPS, "eval_loss": [3.0, 2.0, 1.0], "rows": 20.0}).to_parquet(folder / "task.parquet")
     words = [{"text": w, "start": TEXT.index(w), "end": TEXT.index(w) + len(w)} for w in TEXT.split()]
-    probes = [{"id": name, "text": TEXT, "label": None, "words": words} for name in IDS]
+    prompts = [{"id": name, "text": TEXT, "label": None, "words": words} for name in IDS]
     about = {"title": "t", "subtitle": "s", "version": "0", "method": [], "notes": [], "skipped": []}
     verdict = {"step": 10, "sentence": "Keep step 10.", "rule": "r", "provisional": True, "basis": "rule",
                "evidence": [], "rivals": {"last": 40}}  # fmt: skip
-    for name, value in (("report", about), ("inputs", {"probes": probes}), ("recommendation", verdict)):
+    for name, value in (("report", about), ("inputs", {"prompts": prompts}), ("recommendation", verdict)):
         (folder / f"{name}.json").write_text(json.dumps(value))
-    (folder / "settings.yaml").write_text("model: {name: m}\ndata: {train: t, probes: p}\ntraining: {steps: 40}\n")
+    (folder / "settings.yaml").write_text("model: {name: m}\ndata: {train: t, prompts: p}\ntraining: {steps: 40}\n")
     return folder
 
 
@@ -71,11 +71,11 @@ def full_run(plain_run):
     """The same with every control, by the columns of the design note."""
     summary = pd.read_parquet(plain_run / "trajectory.parquet")
     keys = [("removed", "count"), ("emerged", "strength")]
-    churn = [(0, "rephrased", reading, s, m) for reading in ("paper", "signed") for s, m in keys]
-    names = ["reference", "floor", "reading", "set", "measure"]
+    churn = [(0, "rephrased", definition, s, m) for definition in ("paper", "signed") for s, m in keys]
+    names = ["reference", "floor", "definition", "set", "measure"]
     tables = {
         "views": summary.assign(view="labels"),
-        "baselines": summary[(summary["measure"] == "gamma") & (summary["reading"] == "paper")].assign(
+        "baselines": summary[(summary["measure"] == "gamma") & (summary["definition"] == "paper")].assign(
             baseline="other"
         ),
         "floors": pd.DataFrame(
@@ -123,7 +123,7 @@ def test_fidelity_is_that_of_the_units(plain_run, effects):
     assert all(c["value"][0] == 1.0 for c in found["curves"])
     assert found["ranks"][-1] == 2 << N
     assert len(found["matching"]) == len(IDS) * len(STEPS)
-    one = next(m for m in found["matching"] if (m["probe"], m["step"]) == ("b", 40))
+    one = next(m for m in found["matching"] if (m["prompt"], m["step"]) == ("b", 40))
     assert one["score"] == sorted(one["score"])
     np.testing.assert_allclose(one["all"], one["score"], rtol=1e-4)
 
@@ -131,7 +131,7 @@ def test_fidelity_is_that_of_the_units(plain_run, effects):
 def test_only_what_is_drawn_is_handed_on_and_rounded(full_run):
     payload = validate(build_payload(RunFolder(full_run)))
     assert {(r["set"], r["measure"]) for r in payload["views"]} <= set(VIEWED)
-    assert {r["reading"] for r in [*payload["views"], *payload["floors"], *payload["multiples"]]} == {"paper"}
+    assert {r["definition"] for r in [*payload["views"], *payload["floors"], *payload["multiples"]]} == {"paper"}
     assert {r["ratio"] for r in payload["multiples"]} == {None, 2.1235}  # an infinite multiple is none
     assert payload["correlations"] == [
         {"interaction": "l1", "task": "eval_loss", "rho": -1.0, "lo": None, "hi": None, "checkpoints": 3, "span": None}

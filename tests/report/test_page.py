@@ -88,8 +88,8 @@ def test_hostile_strings_stay_text(hostile_page, demo_page):
 
 def test_island_round_trip(hostile_page):
     data = island(hostile_page)
-    assert len(data["probes"]) == 8
-    assert all(len(w) <= 40 for p in data["probes"] for w in p["words"])
+    assert len(data["prompts"]) == 8
+    assert all(len(w) <= 40 for p in data["prompts"] for w in p["words"])
 
 
 def test_every_chart_has_its_table(demo_page):
@@ -104,7 +104,7 @@ def test_every_chart_has_its_table(demo_page):
         "Scale of the scores",
     ):
         assert title in said
-    assert said.count("Total strength and number") == 3  # one for each reading
+    assert said.count("Total strength and number") == 3  # one for each definition
 
 
 def test_values_in_the_tables_are_the_payload(made, demo_page):
@@ -112,7 +112,7 @@ def test_values_in_the_tables_are_the_payload(made, demo_page):
     row = next(
         r
         for r in payload["summary"]
-        if (r["reading"], r["step"], r["set"], r["measure"]) == ("paper", 40, "emerged", "strength")
+        if (r["definition"], r["step"], r["set"], r["measure"]) == ("paper", 40, "emerged", "strength")
     )
     table = demo_page.split("<summary>Table: Total strength and number</summary>")[1].split("</table>")[0]
     assert f">{row['value']:.2f}<" in table
@@ -134,8 +134,8 @@ def test_no_floor_says_so(made):
 
 
 def test_one_reading_needs_no_switch(made, demo_page):
-    assert 'name="reading"' in demo_page
-    assert 'name="reading"' not in render(made.make_payload(readings=("paper",)))
+    assert 'name="definition"' in demo_page
+    assert 'name="definition"' not in render(made.make_payload(definitions=("paper",)))
 
 
 def test_a_fallback_is_not_shown_as_a_finding(made):
@@ -160,7 +160,7 @@ def test_the_sentence_does_not_repeat_the_headline(made):
 
 @pytest.mark.parametrize("step", [None, 0])
 def test_no_recommendation_and_step_zero(made, step):
-    payload = made.make_payload(probes=2, readings=("paper",))
+    payload = made.make_payload(prompts=2, definitions=("paper",))
     payload["verdict"]["step"] = step
     page = render(payload)
     assert ("No checkpoint stands out" in page) is (step is None)
@@ -192,35 +192,35 @@ def test_any_steps_stay_on_the_axis(steps):
     assert steps[0] in placed
 
 
-def test_a_probe_may_miss_a_step_and_a_reading_may_miss_rows(made):
-    payload = made.make_payload(probes=2)
-    del payload["probes"][0]["steps"][3]
-    payload["summary"] = [r for r in payload["summary"] if not (r["reading"] == "signed" and r["measure"] == "rho")]
+def test_a_prompt_may_miss_a_step_and_a_reading_may_miss_rows(made):
+    payload = made.make_payload(prompts=2)
+    del payload["prompts"][0]["steps"][3]
+    payload["summary"] = [r for r in payload["summary"] if not (r["definition"] == "signed" and r["measure"] == "rho")]
     page = render(payload)
-    assert island(page)["probes"][0]["units"][3] is None
+    assert island(page)["prompts"][0]["units"][3] is None
     assert "(rho): not measured in this run." in page
 
 
 def test_only_the_strongest_are_kept_and_counted(made):
-    payload = made.make_payload(probes=1)
-    step = payload["probes"][0]["steps"][0]
+    payload = made.make_payload(prompts=1)
+    step = payload["prompts"][0]["steps"][0]
     step["interactions"] = [
         {"type": kind, "mask": mask, "effect": mask / 100, "state": "initial"}
         for kind in ("and", "or")
         for mask in range(1, 128)
     ]
     p = validate(payload)
-    unit = explorer_data(p, step_axis(p["steps"]), True)["probes"][0]["units"][0]
+    unit = explorer_data(p, step_axis(p["steps"]), True)["prompts"][0]["units"][0]
     assert (unit["here"]["n"], len(unit["here"]["m"]), unit["here"]["total"]["still"][0]) == (254, STRONGEST, 254)
     assert unit["here"]["e"][0] == 1.27
     assert unit["here"]["e"] == sorted(unit["here"]["e"], reverse=True)
 
 
 def test_effects_are_encoded_with_their_type(made):
-    payload = made.make_payload(probes=1)
+    payload = made.make_payload(prompts=1)
     p = validate(payload)
-    data = explorer_data(p, step_axis(p["steps"]), True)["probes"][0]
-    for step, unit in zip(p["probes"][0]["steps"], data["units"], strict=True):
+    data = explorer_data(p, step_axis(p["steps"]), True)["prompts"][0]
+    for step, unit in zip(p["prompts"][0]["steps"], data["units"], strict=True):
         given = {(e["mask"], e["type"] == "or", float(f"{e['effect']:.4g}")) for e in step["interactions"]}
         assert {(m >> 1, bool(m & 1), e) for m, e in zip(unit["here"]["m"], unit["here"]["e"], strict=True)} == given
 
@@ -228,12 +228,12 @@ def test_effects_are_encoded_with_their_type(made):
 def test_words_stand_where_their_offsets_say():
     text = "🙂 naïve café"
     words = [{"text": "naïve", "start": 2, "end": 7}, {"text": "café", "start": 8, "end": 12}]
-    probe = {"text": text, "words": words}
-    assert segments(probe) == [("🙂 ", -1), ("naïve", 0), (" ", -1), ("café", 1)]
+    prompt = {"text": text, "words": words}
+    assert segments(prompt) == [("🙂 ", -1), ("naïve", 0), (" ", -1), ("café", 1)]
 
 
 def test_write_all_or_nothing(made, tmp_path):
-    payload = made.make_payload(probes=1, readings=("paper",))
+    payload = made.make_payload(prompts=1, definitions=("paper",))
     path = write(payload, tmp_path / "deep" / "report.html")
     assert path.read_text(encoding="utf-8") == render(payload)
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]

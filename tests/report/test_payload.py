@@ -12,7 +12,7 @@ from interplay.report import validate
 
 @pytest.fixture
 def payload(made):
-    return made.make_payload(probes=2, readings=("paper",))
+    return made.make_payload(prompts=2, definitions=("paper",))
 
 
 def put(payload, path, value):
@@ -42,18 +42,18 @@ def put(payload, path, value):
         (("summary", 3, "order"), 17, "summary[3].order is 17, expected an order from 0 to 16"),
         (("summary", 3, "value"), "high", "summary[3].value is 'high', expected a number or null"),
         (("task", 0, "step"), 1, "task[0]: expected one of the payload's steps"),
-        (("probes", 0, "n"), 17, "probes[0]: expected n from 1 to 16 and as many words, given 17 and 7"),
-        (("probes", 0, "n"), 6, "given 6 and 7"),
-        (("probes", 0, "words", 0, "end"), 10_000, "expected words with offsets inside a text of"),
+        (("prompts", 0, "n"), 17, "prompts[0]: expected n from 1 to 16 and as many words, given 17 and 7"),
+        (("prompts", 0, "n"), 6, "given 6 and 7"),
+        (("prompts", 0, "words", 0, "end"), 10_000, "expected words with offsets inside a text of"),
         (
-            ("probes", 1, "steps", 2, "interactions", 0, "mask"),
+            ("prompts", 1, "steps", 2, "interactions", 0, "mask"),
             128,
-            "probes[1]: expected masks from 1 to 127 (7 words), given 128 at step 10",
+            "prompts[1]: expected masks from 1 to 127 (7 words), given 128 at step 10",
         ),
-        (("probes", 1, "steps", 2, "interactions", 0, "effect"), math.nan, "effect is nan, expected a finite number"),
-        (("probes", 1, "steps", 2, "interactions", 0, "type"), "xor", "type is 'xor', expected 'and' or 'or'"),
-        (("probes", 1, "steps", 2, "interactions", 0, "state"), "gone", "state is 'gone'"),
-        (("probes", 1, "steps", 2, "step"), 5, "expected each step once, given [0, 5, 5"),
+        (("prompts", 1, "steps", 2, "interactions", 0, "effect"), math.nan, "effect is nan, expected a finite number"),
+        (("prompts", 1, "steps", 2, "interactions", 0, "type"), "xor", "type is 'xor', expected 'and' or 'or'"),
+        (("prompts", 1, "steps", 2, "interactions", 0, "state"), "gone", "state is 'gone'"),
+        (("prompts", 1, "steps", 2, "step"), 5, "expected each step once, given [0, 5, 5"),
         (("skipped",), "none", "skipped is 'none', expected a valid list"),
         (("verdicts",), {}, "the payload is 'verdicts', expected one of the keys"),
         (("title",), "a\nb" * 99 and ["a\nb" * 99], "expected a valid string"),
@@ -77,7 +77,7 @@ def test_missing_key_is_named(payload, key):
 
 def test_twice_the_same_summary_row(payload):
     payload["summary"].append(dict(payload["summary"][0]))
-    with pytest.raises(InterplayError, match="one row for each reading, step, set, measure and order"):
+    with pytest.raises(InterplayError, match="one row for each definition, step, set, measure and order"):
         validate(payload)
 
 
@@ -124,5 +124,5 @@ def test_the_smallest_payload(made):
         "summary": [],
     }
     out = validate(page)
-    assert out["probes"] == out["notes"] == []
+    assert out["prompts"] == out["notes"] == []
     assert out["settings"] == ""

@@ -16,7 +16,7 @@ def measured(tiny_folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(grid.MEASURED, "emotions", (0, 1, 2, 3))
         patch.setitem(grid.ROWS, "emotions", 16)
-        for name, value in (("PROBES", 3), ("TRAIN_PROBES", 2), ("N", 3), ("EVAL_ROWS", 6), ("TEST_ROWS", 5),
+        for name, value in (("PROMPTS", 3), ("TRAIN_PROMPTS", 2), ("N", 3), ("EVAL_ROWS", 6), ("TEST_ROWS", 5),
                             ("OOD_ROWS", 4), ("RETENTION_TOKENS", 40)):  # fmt: skip
             patch.setattr(cells, name, value)
         one = grid.Cell("emotions", "lora", "usual", 0.4, 1, "hold-out")
@@ -50,4 +50,4 @@ def test_wrong_labels_go_to_what_a_user_has_and_not_to_the_test(measured):
     about = measured.about
     assert about["noise"] == 0.4
     assert about["rows"] == 16
-    assert 0 < about["seconds"]["probes"] < about["seconds"]["wall"] * 4
+    assert 0 < about["seconds"]["prompts"] < about["seconds"]["wall"] * 4

@@ -13,8 +13,8 @@ STEPS = np.array([0, 10, 20, 30, 40, 50])
 LOSS = np.array([9.0, 3.0, 2.0, 1.0, 1.5, 2.5])  # the best checkpoint is step 30
 
 
-def cell_arrays(seed=0, loss=LOSS, rows=40, labels=3, probes=4, n=3):
-    """A training whose eval, test and probe loss follow `loss`; the label is right more often the lower it is."""
+def cell_arrays(seed=0, loss=LOSS, rows=40, labels=3, prompts=4, n=3):
+    """A training whose eval, test and prompt loss follow `loss`; the label is right more often the lower it is."""
     rng = np.random.default_rng(seed)
     arrays = {"steps": STEPS, "noise": np.full(len(STEPS), 1e-6), "kl": np.arange(6.0) * 3}
     for name in ("eval", "test", "ood"):
@@ -25,9 +25,9 @@ def cell_arrays(seed=0, loss=LOSS, rows=40, labels=3, probes=4, n=3):
             firsts[t, np.flatnonzero(right), gold[right]] = -0.1
         arrays |= {f"{name}_gold": gold, f"{name}_firsts": firsts, f"{name}_tokens": np.full((1, rows), 2)}
         arrays[f"{name}_nll"] = loss[:, None] * rng.uniform(1.6, 2.4, (1, rows))
-    scores = rng.normal(0, 0.3, (len(STEPS), probes, labels, 2**n))
+    scores = rng.normal(0, 0.3, (len(STEPS), prompts, labels, 2**n))
     scores[..., -1] = -np.log(np.expm1(loss))[:, None, None]  # so that -log sigmoid(v) is the loss
-    arrays |= {"scores_held": scores, "held_gold": rng.integers(0, labels, probes)}
+    arrays |= {"scores_held": scores, "held_gold": rng.integers(0, labels, prompts)}
     arrays |= {"retention": 2 + 0.01 * STEPS, "train_loss": np.linspace(3, 0.1, 50)}
     arrays["grad_change"] = np.r_[np.nan, np.linspace(1.0, 0.2, 49)]
     return arrays
@@ -36,7 +36,7 @@ def cell_arrays(seed=0, loss=LOSS, rows=40, labels=3, probes=4, n=3):
 def about(cell):
     return {"name": cell.name, "part": cell.part, "data": cell.data, "method": cell.method, "rate": cell.rate,
             "noise": cell.noise, "seed": cell.seed, "rows": 160,
-            "seconds": {"training": 100.0, "probes": 30.0, "rest": 5.0}}  # fmt: skip
+            "seconds": {"training": 100.0, "prompts": 30.0, "rest": 5.0}}  # fmt: skip
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_rules_that_see_the_loss_find_its_minimum(folder):
     record = report.read(folder)[0]
     by_name = {r.name: r.choose(record) for r in (*rules.rivals(rules.Tuned(12, 0.5)), *rules.ours())}
     assert by_name["eval loss, in hindsight"] == (3, 5)
-    assert by_name["loss on the probe rows, in hindsight"] == (3, 5)
+    assert by_name["loss on the prompt rows, in hindsight"] == (3, 5)
     assert by_name["interaction loss, in hindsight"].kept == 3
     assert by_name["last checkpoint"] == (5, 5)
     assert by_name["one epoch"].kept == 2  # 160 rows at batch 8: step 20
@@ -141,7 +141,7 @@ def test_record_curves(folder):
     assert record.eval_loss_of(np.arange(40)) == pytest.approx(record.eval_loss)
     few = rules.few_rows(record, 40, draws=3)
     assert few["test_loss"] == 0.0  # all rows: the minimum itself
-    assert rules.few_probes(record, 4, draws=3)["test_loss"] == 0.0
+    assert rules.few_prompts(record, 4, draws=3)["test_loss"] == 0.0
 
 
 def test_fewer_words_leave_the_others_in_place(folder):

@@ -37,7 +37,7 @@ def about_run(
         settings,
         measured,
         delta,
-        samples=inputs.probes,
+        samples=inputs.prompts,
         template=inputs.template,
         base_sha256=states.base.sha256,
         hashes=states.hashes,
@@ -49,7 +49,7 @@ def about_run(
     for index, (wanted, used) in enumerate(zip(settings.baseline, measured.baselines, strict=True)):
         served = sum(unit is not None for unit in measured.units.get(baseline_condition(index), []))
         family = f"{used.family}{' as the model itself' if used.same_family else ''}"
-        said = f"architecture family {family}; {served} probes, {wanted.few_shot} examples in its prompt; weights {used.sha256[:16]}"
+        said = f"architecture family {family}; {served} prompts, {wanted.few_shot} examples in its prompt; weights {used.sha256[:16]}"
         rows.append(("Baseline LLM", wanted.name, said))
     return about(settings.name, _subtitle(settings), rows, context.notes, context.omitted)
 
@@ -81,7 +81,7 @@ def _subtitle(settings: Settings) -> str:
         how = "checkpoints of a finished training"
     else:
         how = f"{method_title(t.method, t.rank)}, learning rate {t.learning_rate:g}, {t.steps} steps"
-    return f"{settings.model.name} · {settings.data.file or settings.data.train or settings.data.probes} · {how}"
+    return f"{settings.model.name} · {settings.data.file or settings.data.train or settings.data.prompts} · {how}"
 
 
 def _range(values: list[float], digits: str = ".2g") -> str:
@@ -133,7 +133,7 @@ def measured_rows(
             "the packed evaluation against plain float32 forward passes, nats",
         ),
         (
-            "Probe prompts",
+            "Prompts",
             f"{len(samples)}, n = {', '.join(map(str, sizes))} words each",
             "content words of the user's text, drawn with a per-sample seed; held out from training",
         ),
@@ -151,12 +151,12 @@ def measured_rows(
         (
             "delta",
             f"{delta.tolerance:.4g}",
-            f"tolerance of the split; mean |v(N) − v(∅)| at step 0 is {delta.mean_gap:.3g}",
+            f"tolerance of the split; mean |v(N) − v(∅)| at step 0 is {delta.mean_total_effect:.3g}",
         ),
         (
             "Duality gap",
-            _range([h.gap for h in headers]),
-            f"asked: {settings.effects.gap:g}; {unconverged} of {len(units)} units missed it",
+            _range([h.duality_gap for h in headers]),
+            f"asked: {settings.effects.duality_gap:g}; {unconverged} of {len(units)} units missed it",
         ),
         (
             "Universal matching",
@@ -168,7 +168,7 @@ def measured_rows(
             "chat template" if uses_chat(tokenizer, template) else "plain text",
             f"hash {template_hash(tokenizer, template)}",
         ),
-        ("Bootstrap", f"{settings.dynamics.resamples} resamples over probes", "95 % percentile intervals"),
+        ("Bootstrap", f"{settings.dynamics.resamples} resamples over prompts", "95 % percentile intervals"),
         ("Nulls", f"{settings.dynamics.draws} draws each", "churn floor, random signs, permuted words, random subsets"),
         ("Seed", settings.seed, "data, words, training, nulls"),
     ]

@@ -17,7 +17,7 @@ from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
 
-VIEWED = (("removed", "count_share"), ("emerged", "count_share"), ("all", "l1"), ("preserved", "gamma"),
+VIEWED = (("removed", "count_fraction"), ("emerged", "count_fraction"), ("all", "l1"), ("preserved", "gamma"),
           ("emerged", "gamma"), ("emerged", "rho"), ("all", "mean_order"))  # fmt: skip
 SHOWN_POINTS = 40  # coalitions drawn of one prompt's scores [ours]
 
@@ -42,7 +42,7 @@ def _payload(run: RunReader) -> dict[str, Any]:
         "task": _records(run.task),
         **_controls(run),
         "fidelity": _fidelity(run, track, units, verdict["step"]),
-        "probes": [_probe(probe, track, units) for probe in inputs["probes"]],
+        "prompts": [_prompt(prompt, track, units) for prompt in inputs["prompts"]],
         "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
     }
 
@@ -75,8 +75,8 @@ def _controls(run: RunReader) -> dict[str, Any]:
         frame = run.optional_table(name)
         if frame is None:
             continue
-        if "reading" in frame:
-            frame = frame[frame["reading"] == "paper"]
+        if "definition" in frame:
+            frame = frame[frame["definition"] == "paper"]
         if name == "views":
             pairs = pd.MultiIndex.from_frame(frame[["set", "measure"]])
             frame = frame[pairs.isin(VIEWED) & (frame["order"] == 0)]
@@ -119,7 +119,7 @@ def _matching(sample: str, step: int, unit: pd.Series, salient: np.ndarray) -> d
     shown = order[np.unique(np.linspace(0, len(order) - 1, SHOWN_POINTS).round().astype(np.int64))]
     model = {"salient": reconstruct(effects, scores[0], salient), "all": reconstruct(effects, scores[0])}
     return {
-        "probe": sample,
+        "prompt": sample,
         "step": step,
         "count": int(salient.sum()),
         "of": len(scores),
@@ -129,14 +129,14 @@ def _matching(sample: str, step: int, unit: pd.Series, salient: np.ndarray) -> d
     }
 
 
-def _probe(probe: dict[str, Any], track: Trajectory, units: pd.DataFrame) -> dict[str, Any]:
-    of_probe = units[units["sample_id"] == probe["id"]].set_index("condition")
-    reference = of_probe.loc[step_name(track.reference)]
+def _prompt(prompt: dict[str, Any], track: Trajectory, units: pd.DataFrame) -> dict[str, Any]:
+    of_prompt = units[units["sample_id"] == prompt["id"]].set_index("condition")
+    reference = of_prompt.loc[step_name(track.reference)]
     before = np.stack([reference["and_effects"], reference["or_effects"]])
     steps = []
     for step in track.steps:
-        unit = of_probe.loc[step_name(step)]
-        sets = track.membership(probe["id"], step)
+        unit = of_prompt.loc[step_name(step)]
+        sets = track.membership(prompt["id"], step)
         effects = np.stack([unit["and_effects"], unit["or_effects"]])
         states = {"preserved": sets.preserved, "reentered": sets.reentered, "emerged": sets.emerged & ~sets.reentered}
         if step <= track.reference:
@@ -155,7 +155,7 @@ def _probe(probe: dict[str, Any], track: Trajectory, units: pd.DataFrame) -> dic
                 "step": step,
                 "score_full": unit["score_full"],
                 "score_empty": unit["score_empty"],
-                "gap": unit["gap"],
+                "duality_gap": unit["duality_gap"],
                 "residual": unit["residual"],
                 "sigma": None if pd.isna(unit["noise_sigma"]) else unit["noise_sigma"],
                 "tau": unit["tau"],
@@ -164,7 +164,7 @@ def _probe(probe: dict[str, Any], track: Trajectory, units: pd.DataFrame) -> dic
             }
         )
     target = str(reference["target"])
-    return {**probe, "target": target, "n": len(probe["words"]), "steps": steps}
+    return {**prompt, "target": target, "n": len(prompt["words"]), "steps": steps}
 
 
 def _listed(effects: np.ndarray, chosen: np.ndarray) -> list[tuple[str, int, float]]:

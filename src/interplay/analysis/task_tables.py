@@ -23,7 +23,7 @@ from interplay.task.measured import TaskMeasured, TaskRows
 from interplay.task.metrics import COLUMNS, METRICS
 
 CORRELATIONS = ("interaction", "task", "span", "rho", "lo", "hi", "checkpoints")
-# Interaction measures that task measures are held beside: (measure, set) of the trajectory's paper reading.
+# Interaction measures that task measures are held beside: (measure, set) of the trajectory's paper definition.
 INTERACTIONS = (
     ("l1", "all"), ("sd", "all"), ("l1_per_sd", "all"), ("cancelled_per_sd", "all"), ("walsh_high", "all"),
     ("mean_order", "all"), ("rho", "all"), ("gamma", "all"), ("gamma", "preserved"), ("gamma", "emerged"),

@@ -49,7 +49,7 @@ def make_trajectory(
         rephrased: whether the churn floor belongs to this view; it does where the words and the question are the main ones.
         baseline: condition of the baseline LLM; left out where nobody measured it.
 
-    Probes that lack a unit under some step are left out. Raises InterplayError when none is left.
+    Prompts that lack a unit under some step are left out. Raises InterplayError when none is left.
     """
     reference = measured.reference if reference is None else reference
     columns = list(zip(*(measured.units[condition(step)] for step in measured.steps), strict=True))
@@ -137,7 +137,7 @@ def _views(settings: Settings, measured: Measured, task: pd.DataFrame) -> list[V
         views.append(View(name, title, note, made, step or verdict.step, "rule" if step else verdict.basis))
 
     def complete(name: Callable[[int], str]) -> bool:
-        """Whether some probe has a unit under every step."""
+        """Whether some prompt has a unit under every step."""
         if any(name(step) not in measured.units for step in measured.steps):
             return False
         return any(
@@ -235,7 +235,7 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
 def _pairs(
     effects: list[np.ndarray], twins: list[Unit | None], draws: tuple[Words, Words] | None
 ) -> tuple[list[Twin | None], list[int]]:
-    """Each probe's effects beside its twin's, cut down to the words both have; None where fewer than two are left."""
+    """Each prompt's effects beside its twin's, cut down to the words both have; None where fewer than two are left."""
     pairs: list[Twin | None] = []
     shared = []
     for index, (e, twin) in enumerate(zip(effects, twins, strict=True)):
@@ -255,10 +255,10 @@ def _pairs(
 
 
 def _baselines(settings: Settings, measured: Measured, main: Trajectory) -> list[pd.DataFrame]:
-    """gamma against each baseline LLM in the paper's reading; the first one's is the main trajectory's."""
+    """gamma against each baseline LLM in the paper's definition; the first one's is the main trajectory's."""
     frames = []
     for index, baseline in enumerate(measured.baselines):
         made = main if index == 0 else make_trajectory(settings, measured, baseline=baseline_condition(index))
-        rows = made.summary[(made.summary["measure"] == "gamma") & (made.summary["reading"] == "paper")]
+        rows = made.summary[(made.summary["measure"] == "gamma") & (made.summary["definition"] == "paper")]
         frames.append(rows.assign(baseline=baseline.name))
     return frames

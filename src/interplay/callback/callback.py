@@ -1,6 +1,6 @@
-"""`InteractionCallback`: the events of a training, and what follows from a reading: a metric, the best checkpoint, a stop.
+"""`InteractionCallback`: the events of a training, and what follows from a measurement: a metric, the best checkpoint, a stop.
 
-What is measured is `probing.py`'s and what it means is `verdict.stopping`'s; here are only the trainer's events, and the care
+What is measured is `measurer.py`'s and what it means is `verdict.stopping`'s; here are only the trainer's events, and the care
 that training goes on as it would have without them.
 """
 
@@ -15,7 +15,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from interplay.callback import budget, trackers
 from interplay.callback.live import sharded, undrawn
-from interplay.callback.measuring import Probing, Training
+from interplay.callback.measuring import Measurer, Training
 from interplay.callback.options import Wanted
 from interplay.callback.prompts import own_tokenizer
 from interplay.callback.ranks import Ranks, Said
@@ -37,24 +37,24 @@ class InteractionCallback(TrainerCallback):
     an eval set it keeps the best checkpoint itself. Docs: docs/callback.md.
 
     Args:
-        probe_dataset: held-out rows, each with its answer: a datasets.Dataset, a list of dicts or a file; text and label,
+        prompts: held-out rows, each with its answer: a datasets.Dataset, a list of dicts or a file; text and label,
             prompt and completion, or messages.
-        every: optimiser steps between readings. Steps that the trainer saves at, and those at which it asks for the metric,
+        every: optimiser steps between measurements. Steps that the trainer saves at, and those at which it asks for the metric,
             are read as well; so is the last.
-        patience: stop after so many readings in a row without a new low.
-        max_overhead: share of the training time that all readings after the first may take: probes, n and every are chosen
-            once, from timings at the start, to stay under it, and a reading that would exceed it is left out (never the last, nor
+        patience: stop after so many measurements in a row without a new low.
+        max_overhead: share of the training time that all measurements after the first may take: num_prompts, n and every are chosen
+            once, from timings at the start, to stay under it, and a measurement that would exceed it is left out (never the last, nor
             one that `metric_for_best_model` asks for). What was spent stands in the logs as `interaction_overhead`, and in seconds,
-            first reading and preparations included, as `interaction_seconds`. None: no limit and no timing; probes, n and
+            first measurement and preparations included, as `interaction_seconds`. None: no limit and no timing; num_prompts, n and
             every are as given, and two trainings measure the same.
-        n: words a probe, 2 to 16, at 2^n prompts each; None: 8, fewer where the limit asks for it.
-        probes: how many; None: 16, fewer where the limit asks for it.
+        n: words a prompt, 2 to 16, at 2^n prompts each; None: 8, fewer where the limit asks for it.
+        num_prompts: how many; None: 16, fewer where the limit asks for it.
         stop: False only watches (docs/stopping.md says what stopping by it cost): training is never stopped, and checkpoints
             are kept by the metric only if it is asked for.
-        strict: raise what goes wrong with the probes instead of warning and going on without the reading.
+        strict: raise what goes wrong with the prompts instead of warning and going on without the measurement.
         folder: run folder for `interplay report`; default `interplay` in the trainer's output folder.
         template: wording of rows that are bare texts; conversations use the trainer's chat template.
-        seed: of the choice of probes and words.
+        seed: of the choice of prompts and words.
         target_tokens: tokens of the answer that are scored, 1 in the paper.
         mask: token that masked words become; None: unk, pad or a reserved one.
 
@@ -63,13 +63,13 @@ class InteractionCallback(TrainerCallback):
 
     def __init__(
         self,
-        probe_dataset: Any,
+        prompts: Any,
         *,
         every: int = 50,
         patience: int = 3,
         max_overhead: float | None = 0.05,
         n: int | None = None,
-        probes: int | None = None,
+        num_prompts: int | None = None,
         stop: bool = True,
         strict: bool = False,
         folder: str | Path | None = None,
@@ -79,7 +79,7 @@ class InteractionCallback(TrainerCallback):
         mask: str | int | None = None,
     ) -> None:
         self.wanted = Wanted(
-            probe_dataset, every, patience, max_overhead, n, probes, template, seed, target_tokens, mask
+            prompts, every, patience, max_overhead, n, num_prompts, template, seed, target_tokens, mask
         )
         self.stop, self.strict = bool(stop), bool(strict)
         self.folder = None if folder is None else Path(folder)
@@ -100,7 +100,7 @@ class InteractionCallback(TrainerCallback):
         trainer = trainer or trackers.calling_trainer()
         self._trainer = None if trainer is None else weakref.ref(trainer)
         self._ranks, self._meter = Ranks(args.device), budget.Meter()
-        self._probing: Probing | None = None
+        self._measurer: Measurer | None = None
         self._active, self._began, self._errors, self._every = True, False, 0, self.wanted.every
         self._noted = 0.0
         self._said: dict[int, Said] = {}
@@ -121,25 +121,25 @@ class InteractionCallback(TrainerCallback):
             training = self._training(args, state, model, train_dataloader)
             folder = self.folder or Path(args.output_dir) / "interplay"
             with self._meter.spending():
-                self._probing = Probing(self.wanted, training, model, tokenizer, folder, self._meter, self._warn)
-            if self._probing.units:
-                self._tables(self._probing)
-            return self._blank()._replace(every=self._probing.plan.every)
+                self._measurer = Measurer(self.wanted, training, model, tokenizer, folder, self._meter, self._warn)
+            if self._measurer.units:
+                self._tables(self._measurer)
+            return self._blank()._replace(every=self._measurer.plan.every)
 
         def first() -> Said:
-            probing = self._probing
-            if probing is None or probing.units:
+            measurer = self._measurer
+            if measurer is None or measurer.units:
                 return self._blank()
-            return self._reading(probing, model, state.global_step)
+            return self._measurement(measurer, model, state.global_step)
 
-        said = self._told(begin, "the probes cannot be read")
+        said = self._told(begin, "the prompts cannot be read")
         self._every = int(said.every) or self.wanted.every
         self._note(state.global_step, said)
-        self._note(state.global_step, self._told(first, "a reading failed"))
+        self._note(state.global_step, self._told(first, "a measurement failed"))
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         if self._active:
-            self._flush(args, state, control)  # of the first reading: not before every callback has begun
+            self._flush(args, state, control)  # of the first measurement: not before every callback has begun
 
     def on_step_begin(self, args, state, control, **kwargs):
         if self._active and not self._began:
@@ -188,58 +188,58 @@ class InteractionCallback(TrainerCallback):
         return control
 
     def on_save(self, args, state, control, **kwargs):
-        if self._active and self._probing is not None:
+        if self._active and self._measurer is not None:
             try:
-                self._probing.saved(state.global_step)
+                self._measurer.saved(state.global_step)
             except Exception as error:  # raised on one process alone it would leave the others waiting
                 self._complain(error, "the run folder cannot be written")
 
     def on_train_end(self, args, state, control, **kwargs):
         if not self._active:
             return
-        probing, self._active = self._probing, False
+        measurer, self._active = self._measurer, False
 
         def finish() -> Said:
-            if probing is not None and probing.units:
-                failed = [f"{self._errors} readings failed."] if self._errors else []
-                probing.write_tables(state.log_history, failed, page=True)
+            if measurer is not None and measurer.units:
+                failed = [f"{self._errors} measurements failed."] if self._errors else []
+                measurer.write_tables(state.log_history, failed, page=True)
             return self._blank()
 
         self._told(finish, "the report cannot be written")
-        self._probing = None
+        self._measurer = None
 
-    # ---- readings ------------------------------------------------------------------------------------------------------
+    # ---- measurements ------------------------------------------------------------------------------------------------------
 
     def _read(self, args: Any, state: Any, control: Any, model: Any, *, must: bool) -> None:
-        """One reading of this step, unless there is one, or it would cost too much and need not be."""
+        """One measurement of this step, unless there is one, or it would cost too much and need not be."""
         step = state.global_step
         if not self._active or step in self._said:
             return
-        probing = self._probing
+        measurer = self._measurer
 
         def read() -> Said:
-            if probing is None or not (must or self._meter.allows(self.wanted.max_overhead)):
+            if measurer is None or not (must or self._meter.allows(self.wanted.max_overhead)):
                 return self._blank()
-            return self._reading(probing, model, step)
+            return self._measurement(measurer, model, step)
 
-        self._note(step, self._told(read, "a reading failed"))
+        self._note(step, self._told(read, "a measurement failed"))
         self._flush(args, state, control)
 
-    def _reading(self, probing: Probing, model: Any, step: int) -> Said:
+    def _measurement(self, measurer: Measurer, model: Any, step: int) -> Said:
         # The first one is cold and calibrates, so what the next will take is better known from the plan.
-        with self._meter.spending(reading=self._began):
-            probing.read(model, step)
-            judged = probing.judgement()
-        count = len(probing.units)
+        with self._meter.spending(measurement=self._began):
+            measurer.read(model, step)
+            judged = measurer.judgement()
+        count = len(measurer.units)
         if count & (count - 1) == 0 and self._meter.allows(self.wanted.max_overhead, TABLE_SECONDS):
-            self._tables(probing)  # at 1, 2, 4, 8 readings: all of them together cost about what the last does
-        return self._blank()._replace(loss=probing.loss(judged, step), measured=1.0, stop=float(judged.stop))
+            self._tables(measurer)  # at 1, 2, 4, 8 measurements: all of them together cost about what the last does
+        return self._blank()._replace(loss=measurer.loss(judged, step), measured=1.0, stop=float(judged.stop))
 
-    def _tables(self, probing: Probing) -> None:
-        """The tables so far, so that a training that is killed has a report. A reading is none the worse for an error here."""
+    def _tables(self, measurer: Measurer) -> None:
+        """The tables so far, so that a training that is killed has a report. A measurement is none the worse for an error here."""
         try:
             with self._meter.spending():
-                probing.write_tables(self._history(), page=False)
+                measurer.write_tables(self._history(), page=False)
         except Exception as error:
             if self.strict:
                 raise
@@ -273,7 +273,7 @@ class InteractionCallback(TrainerCallback):
         return said
 
     def _note(self, step: int, said: Said) -> None:
-        """Remember a reading, and what the logs say of it."""
+        """Remember a measurement, and what the logs say of it."""
         failed, self._errors = said.errors > self._noted, int(said.errors)
         self._noted = said.errors
         if not said.measured and not failed:
@@ -299,7 +299,7 @@ class InteractionCallback(TrainerCallback):
                     raise
                 self._complain(error, "a tracker refused the numbers")
 
-    # ---- what follows from a reading -----------------------------------------------------------------------------------
+    # ---- what follows from a measurement -----------------------------------------------------------------------------------
 
     def _stop_if_said(self, state: Any, control: Any) -> None:
         said = self._said.get(state.global_step)

@@ -79,7 +79,7 @@ def weights_sha256(model: Any, *, trained: bool) -> str:
     """SHA-256 of the parameters that training changes, or of the others.
 
     The others are read once a training. What LoRA changes takes milliseconds; of full fine-tuning it is all the weights,
-    about a second a GB, at every reading.
+    about a second a GB, at every measurement.
     """
     from interplay.models.loading import hash_tensors
 

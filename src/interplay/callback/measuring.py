@@ -1,6 +1,6 @@
-"""What is measured while a model trains: all probes at one step, on the one process that holds the answer.
+"""What is measured while a model trains: all prompts at one step, on the one process that holds the answer.
 
-`Probing` reads the probe data set, plans under a budget, scores and solves through the same code as `interplay run`, keeps the
+`Measurer` reads the prompt data set, plans under a budget, scores and solves through the same code as `interplay run`, keeps the
 run folder and asks the rule. It knows a model that is lent and steps that are counted; of trainers it knows nothing.
 """
 
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from interplay.callback import record
-from interplay.callback.budget import LEAST_PROBES, MOST_PROBES, Costs, Meter, Plan, choose
+from interplay.callback.budget import LEAST_PROMPTS, MOST_PROMPTS, Costs, Meter, Plan, choose
 from interplay.callback.live import lent, weights_sha256
 from interplay.callback.options import Wanted
-from interplay.callback.prompts import Probes, choose_probes, read_probes
+from interplay.callback.prompts import Prompts, choose_prompts, read_prompts
 from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash
 from interplay.data.words import WORDS_PER_PROMPT
@@ -24,7 +24,7 @@ from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.models.placement import input_device
 from interplay.pipeline.measure import Condition, measure, refuse_noise, survey, unit_key
-from interplay.recommendation.measurements import Readings
+from interplay.recommendation.measurements import Measurements
 from interplay.recommendation.stopping import Judgement, judge
 from interplay.store.conditions import step_name
 from interplay.store.files import sha256_json
@@ -42,7 +42,7 @@ class Training:
 
     step, steps   where it stands, and its last step
     batch         rows of a micro-step, and micro-steps of an optimiser step
-    every         steps between readings at most, for the trainer asks for the metric itself; None: it does not
+    every         steps between measurements at most, for the trainer asks for the metric itself; None: it does not
     title, how    for the page
     read          steps that were read, as the trainer's log has it
     """
@@ -59,8 +59,8 @@ class Training:
     read: tuple[int, ...] = ()
 
 
-class Probing:
-    """The readings of one training. Every method may raise; whoever calls decides what that costs."""
+class Measurer:
+    """The measurements of one training. Every method may raise; whoever calls decides what that costs."""
 
     def __init__(
         self,
@@ -74,12 +74,12 @@ class Probing:
     ) -> None:
         self.wanted, self.training, self.folder, self.meter, self._say = wanted, training, folder, meter, say
         self.tokenizer = tokenizer
-        self.found = read_probes(wanted.source, wanted.template)
+        self.found = read_prompts(wanted.source, wanted.template)
         self.notes: list[str] = []
         with lent(model):
             self._open(model)
 
-    # ---- before the first reading ------------------------------------------------------------------------------------
+    # ---- before the first measurement ------------------------------------------------------------------------------------
 
     def _open(self, model: Any) -> None:
         wanted, training = self.wanted, self.training
@@ -91,15 +91,13 @@ class Probing:
         if kept is None:
             kept = record.Kept(request, self._plan(model), base)
         elif wanted.max_overhead is None:
-            kept.plan = Plan(kept.plan.probes, kept.plan.n, self._every())
+            kept.plan = Plan(kept.plan.prompts, kept.plan.n, self._every())
         self.kept, self.plan = kept, kept.plan
-        self.probes: Probes = self._choose(self.plan.probes, self.plan.n)
-        self.notes += self.probes.notes
-        if len(self.probes.prepared) < LEAST_PROBES:
-            few = len(self.probes.prepared)
-            self._note(
-                f"only {few} probe prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows"
-            )
+        self.prompts: Prompts = self._choose(self.plan.prompts, self.plan.n)
+        self.notes += self.prompts.notes
+        if len(self.prompts.prepared) < LEAST_PROMPTS:
+            few = len(self.prompts.prepared)
+            self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
         config = getattr(model, "config", None)
         self.settings: Settings = record.make_settings(
             name=training.title,
@@ -112,11 +110,11 @@ class Probing:
             mask=wanted.mask,
             target_tokens=wanted.target_tokens,
         )
-        self.inputs = record.make_inputs(self.found, self.probes)
+        self.inputs = record.make_inputs(self.found, self.prompts)
         record.open_folder(self.folder, self.settings, self.inputs)
         self.units: dict[int, list[Unit]] = self._found_units()
         if training.read and not self.units and not note:
-            self._note(f"the readings of this training are not in {str(self.folder)!r}: the rule begins anew")
+            self._note(f"the measurements of this training are not in {str(self.folder)!r}: the rule begins anew")
         record.write_kept(self.folder, self.kept)
 
     def _note(self, line: str) -> None:
@@ -124,18 +122,18 @@ class Probing:
         self._say(line)
 
     def _request(self, base: str) -> str:
-        """Hash of the question: another one's readings cannot be compared with these."""
+        """Hash of the question: another one's measurements cannot be compared with these."""
         rows = [[r.id, [(m.role, m.content) for m in r.messages], r.text_start, r.target] for r in self.found.rows]
         wording = [template_hash(self.tokenizer, self.found.template), self.found.verbatim]
         w = self.wanted
-        return sha256_json([base, rows, wording, w.n, w.probes, w.seed, w.target_tokens, w.mask])
+        return sha256_json([base, rows, wording, w.n, w.num_prompts, w.seed, w.target_tokens, w.mask])
 
     def _every(self) -> int:
         asked = self.training.every
         return self.wanted.every if asked is None else min(self.wanted.every, asked)
 
-    def _choose(self, count: int, n: int) -> Probes:
-        return choose_probes(
+    def _choose(self, count: int, n: int) -> Prompts:
+        return choose_prompts(
             self.found,
             self.tokenizer,
             count=count,
@@ -147,7 +145,7 @@ class Probing:
 
     def _plan(self, model: Any) -> Plan:
         wanted, training = self.wanted, self.training
-        available = min(len(self.found.rows), MOST_PROBES if wanted.probes is None else wanted.probes)
+        available = min(len(self.found.rows), MOST_PROMPTS if wanted.num_prompts is None else wanted.num_prompts)
         n = WORDS_PER_PROMPT if wanted.n is None else wanted.n
         if wanted.max_overhead is None:
             return Plan(available, n, wanted.every)
@@ -158,15 +156,15 @@ class Probing:
             every=self._every(),
             max_overhead=wanted.max_overhead,
             n=wanted.n,
-            probes=wanted.probes,
+            prompts=wanted.num_prompts,
             available=available,
             fixed_every=training.every is not None,
         )
-        self.meter.expect(costs.reading(plan.probes, plan.n))
+        self.meter.expect(costs.measurement(plan.prompts, plan.n))
         return plan
 
     def _costs(self, model: Any, n: int) -> Costs:
-        """Seconds of one probe, of what a reading costs besides, and, from a forward pass, of a training step."""
+        """Seconds of one prompt, of what a measurement costs besides, and, from a forward pass, of a training step."""
         from interplay.scoring.scores import score_prepared
 
         (prepared,) = self._choose(1, n).prepared
@@ -174,11 +172,11 @@ class Probing:
         start = time.perf_counter()
         scored = score_prepared(model, prepared)
         extract(scored)
-        probe = time.perf_counter() - start
+        prompt = time.perf_counter() - start
         start = time.perf_counter()
         weights_sha256(model, trained=True)
         fixed = time.perf_counter() - start
-        return Costs(self._step_seconds(model, prepared.input_ids), probe, len(prepared.spans), fixed)
+        return Costs(self._step_seconds(model, prepared.input_ids), prompt, len(prepared.spans), fixed)
 
     def _step_seconds(self, model: Any, ids: Sequence[int]) -> float:
         import torch
@@ -197,13 +195,13 @@ class Probing:
         return max(1e-9, TRAINING_PER_FORWARD * t.accumulation * sorted(seconds)[1])
 
     def _found_units(self) -> dict[int, list[Unit]]:
-        """Readings of an earlier process, valid to the last probe."""
+        """Measurements of an earlier process, valid to the last prompt."""
         found = {}
         for step in sorted(self.kept.hashes):
             condition = self._condition(step)
             units = [
                 load_unit(unit_path(self.folder, condition.name, i), unit_key(condition, p, self.settings))
-                for i, p in enumerate(self.probes.prepared)
+                for i, p in enumerate(self.prompts.prepared)
             ]
             if all(units):
                 found[step] = [u for u in units if u is not None]
@@ -213,7 +211,7 @@ class Probing:
                 del self.kept.hashes[step]
         return found
 
-    # ---- readings ----------------------------------------------------------------------------------------------------
+    # ---- measurements ----------------------------------------------------------------------------------------------------
 
     def _condition(self, step: int) -> Condition:
         assert self.kept.calibration is not None
@@ -222,17 +220,17 @@ class Probing:
             step,
             self.kept.base,
             self.kept.hashes[step],
-            self.probes.prepared,
+            self.prompts.prepared,
             self.kept.calibration.tolerance,
         )
 
     def read(self, model: Any, step: int) -> None:
-        """Score and solve every probe as the model is now, into the folder; the weights are those in memory."""
+        """Score and solve every prompt as the model is now, into the folder; the weights are those in memory."""
         with lent(model):
             self.kept.hashes[step] = weights_sha256(model, trained=True)
             try:
                 if self.kept.calibration is None:
-                    found = survey(model, self.probes.prepared, self.settings)
+                    found = survey(model, self.prompts.prepared, self.settings)
                     refuse_noise(found, self.settings, self._note)
                     self.kept.calibration = found
                 units = measure(self.folder, model, self._condition(step), self.settings)
@@ -243,14 +241,14 @@ class Probing:
         record.write_kept(self.folder, self.kept)
 
     def judgement(self) -> Judgement:
-        """What the rule says of all readings so far."""
+        """What the rule says of all measurements so far."""
         steps = sorted(self.units)
-        readings = Readings.of_units(
+        measurements = Measurements.of_units(
             steps,
             [[u.scores for u in self.units[step]] for step in steps],
             [[u.effects for u in self.units[step]] for step in steps],
         )
-        return judge(readings, patience=self.wanted.patience, seed=self.wanted.seed)
+        return judge(measurements, patience=self.wanted.patience, seed=self.wanted.seed)
 
     def loss(self, judged: Judgement, step: int) -> float:
         """The interaction loss of a measured step."""
@@ -265,13 +263,13 @@ class Probing:
     # ---- the folder ---------------------------------------------------------------------------------------------------
 
     def write_tables(self, history: Sequence[Mapping[str, Any]], more: Sequence[str] = (), *, page: bool) -> None:
-        """Every table of a run folder from the readings so far, and its page."""
+        """Every table of a run folder from the measurements so far, and its page."""
         from interplay.analysis.about import about, measured_rows
         from interplay.analysis.results import write_results
         from interplay.callback.logged import task_table
 
         if not self.units:
-            raise InterplayError("no reading was made, so there is nothing to write a report of")
+            raise InterplayError("no measurement was made, so there is nothing to write a report of")
         settings, calibration = self.settings, self.kept.calibration
         assert calibration is not None
         found = record.measured(self.units, self.inputs)
@@ -279,19 +277,19 @@ class Probing:
             settings,
             found,
             calibration,
-            samples=self.probes.samples,
+            samples=self.prompts.samples,
             template=self.inputs.template,
             base_sha256=self.kept.base,
             hashes=self.kept.hashes,
             tokenizer=self.tokenizer,
-            mask_id=self.probes.prepared[0].mask_id,
+            mask_id=self.prompts.prepared[0].mask_id,
         )
         rows.append(("Training", self.training.how, "watched while it ran; losses and metrics are the trainer's own"))
         plan = self.plan
-        rows.append(("Plan", f"{plan.probes} probes of {plan.n} words every {plan.every} steps", _limit(self.wanted)))
+        rows.append(("Plan", f"{plan.prompts} prompts of {plan.n} words every {plan.every} steps", _limit(self.wanted)))
         said = about(
             settings.name,
-            f"{settings.model.name} · {settings.data.probes} · {self.training.how}",
+            f"{settings.model.name} · {settings.data.prompts} · {self.training.how}",
             rows,
             [*dict.fromkeys([*self.notes, *more])],
             self.inputs.omitted,
@@ -301,7 +299,7 @@ class Probing:
         there = [s for s in later if s in self.units and (where / f"checkpoint-{s}").is_dir()]
         write_results(settings, self.folder, found, said, there or None, task=task_table(history, found.steps))
         if page:
-            record.write_page(self.folder, {"readings": self.meter.seconds})
+            record.write_page(self.folder, {"measurements": self.meter.seconds})
 
 
 def _limit(wanted: Wanted) -> str:

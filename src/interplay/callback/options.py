@@ -26,7 +26,7 @@ class Wanted:
     patience: int
     max_overhead: float | None
     n: int | None
-    probes: int | None
+    num_prompts: int | None
     template: PromptTemplate | None
     seed: int
     target_tokens: int
@@ -40,7 +40,7 @@ class Wanted:
             ("target_tokens", 1, None, False),
             ("seed", 0, None, False),
             ("n", 2, MAX_WORDS, True),
-            ("probes", 1, None, True),
+            ("num_prompts", 1, None, True),
         ):
             _check_whole(name, getattr(self, name), least, most, optional)
         share = self.max_overhead
@@ -63,31 +63,31 @@ def _check_whole(name: str, value: Any, least: int, most: int | None, optional: 
 
 
 def check_source(source: Any) -> None:
-    """InterplayError, in one line, for a probe data set that cannot be one.
+    """InterplayError, in one line, for a prompt data set that cannot be one.
 
     >>> check_source(7)
     Traceback (most recent call last):
-    interplay.errors.InterplayError: the probe data set is a int: give a datasets.Dataset, a list of dicts, or a file
+    interplay.errors.InterplayError: the prompt data set is a int: give a datasets.Dataset, a list of dicts, or a file
     """
     if isinstance(source, (str, Path)):
         name = str(source)
         if not name.startswith(("hub:", "emotions:")) and name != "emotions" and not Path(name).exists():
             raise InterplayError(
-                f"the probe data set {short(name)} does not exist: give a file, or the rows themselves"
+                f"the prompt data set {short(name)} does not exist: give a file, or the rows themselves"
             )
         return
     if isinstance(source, Sequence) and not isinstance(source, (str, bytes)):
         if not source:
-            raise InterplayError("the probe data set is an empty list: give a dozen held-out rows or more")
+            raise InterplayError("the prompt data set is an empty list: give a dozen held-out rows or more")
         if not isinstance(source[0], Mapping):
-            raise InterplayError(f"the probe data set is a list of {type(source[0]).__name__}: give a list of dicts")
+            raise InterplayError(f"the prompt data set is a list of {type(source[0]).__name__}: give a list of dicts")
         return
     if is_dataset(source):
         if not len(source):
-            raise InterplayError("the probe data set has no rows: give a dozen held-out rows or more")
+            raise InterplayError("the prompt data set has no rows: give a dozen held-out rows or more")
         return
     raise InterplayError(
-        f"the probe data set is a {type(source).__name__}: give a datasets.Dataset, a list of dicts, or a file"
+        f"the prompt data set is a {type(source).__name__}: give a datasets.Dataset, a list of dicts, or a file"
     )
 
 

@@ -1,4 +1,4 @@
-"""Probe prompts of a callback: from what the user gives (rows, a data set, a file) to prompts tokenised as training does.
+"""Prompts of a callback: from what the user gives (rows, a data set, a file) to prompts tokenised as training does.
 
 Which rows can be used is decided here, one by one, with a reason; how they are scored is not. The user's tokenizer is copied,
 never touched: its padding side, say, would be saved with the model.
@@ -22,11 +22,11 @@ from interplay.errors import InterplayError, SkipSample
 from interplay.scoring.masking import mask_token, refuse_mask_in_words, word_tokens
 from interplay.scoring.scores import Prepared, prepare
 
-MOST_ROWS = 10_000  # of a data set that are looked through for probes [ours]
+MOST_ROWS = 10_000  # of a data set that are looked through for prompts [ours]
 
 
 @dataclass(frozen=True)
-class ProbeRows:
+class PromptRows:
     """Usable rows, those left out, and how they are worded.
 
     verbatim    prompt and completion stand as they are, as SFTTrainer trains on such rows: no chat template, no space added
@@ -41,7 +41,7 @@ class ProbeRows:
 
 
 @dataclass(frozen=True)
-class Probes:
+class Prompts:
     """The chosen samples, each one tokenised; rows looked at in vain, with reasons, and notes."""
 
     samples: tuple[Sample, ...]
@@ -50,8 +50,8 @@ class Probes:
     notes: tuple[str, ...]
 
 
-def read_probes(source: Any, template: PromptTemplate | None) -> ProbeRows:
-    """The rows of a probe data set, in any of the forms of `interplay.data.forms`.
+def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
+    """The rows of a prompt data set, in any of the forms of `interplay.data.forms`.
 
     `template` words texts that come bare (text and label). Without it conversations go through the chat template, and a prompt
     and a completion given as strings stand verbatim.
@@ -61,7 +61,7 @@ def read_probes(source: Any, template: PromptTemplate | None) -> ProbeRows:
         path = Path(source)
         if not path.is_file() or kind_of(path) in ("", ".tsv"):
             read = read_rows(source, template=worded)
-            return ProbeRows(read.rows, read.skipped, worded, False, str(source))
+            return PromptRows(read.rows, read.skipped, worded, False, str(source))
         records = [(str(place), record) for place, record in read_table(path).records]
         return _from_records(records, str(source), stem_of(path), template)
     if is_dataset(source):
@@ -85,9 +85,9 @@ def _named(record: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -> d
 
 def _from_records(
     records: Sequence[tuple[str, Any]], source: str, stem: str, template: PromptTemplate | None
-) -> ProbeRows:
+) -> PromptRows:
     good = [record for _, record in records if isinstance(record, Mapping)]
-    form, located = choose_form("auto", dict.fromkeys(c for r in good for c in r), {}, f"probe data set ({source})")
+    form, located = choose_form("auto", dict.fromkeys(c for r in good for c in r), {}, f"prompt data set ({source})")
     strings = form.name == "prompt-completion" and all(isinstance(r.get(located["prompt"]), str) for r in good)
     worded = template or PromptTemplate()
     rows: list[Row] = []
@@ -102,8 +102,8 @@ def _from_records(
             skipped.append(Skipped(row_id, f"{place}: {reason}"))
     if not rows:
         why = f"; {skipped[0].reason}" if skipped else ""
-        raise InterplayError(f"probe data set ({source}): none of {len(records)} rows can be used{why}")
-    return ProbeRows(tuple(rows), tuple(skipped), worded, strings and template is None, source)
+        raise InterplayError(f"prompt data set ({source}): none of {len(records)} rows can be used{why}")
+    return PromptRows(tuple(rows), tuple(skipped), worded, strings and template is None, source)
 
 
 def own_tokenizer(processing_class: Any, chat_template: str | None) -> Any:
@@ -118,8 +118,8 @@ def own_tokenizer(processing_class: Any, chat_template: str | None) -> Any:
     return tokenizer
 
 
-def prepare_probe(
-    sample: Sample, found: ProbeRows, tokenizer: Any, mask: str | int | None, target_tokens: int
+def prepare_prompt(
+    sample: Sample, found: PromptRows, tokenizer: Any, mask: str | int | None, target_tokens: int
 ) -> Prepared:
     """A sample tokenised as training tokenises its row; SkipSample where it cannot be used."""
     if not found.verbatim:
@@ -153,8 +153,8 @@ def verbatim(row: Row, eos: str | None) -> Rendered:
     return Rendered(prompt, completion, row.text_start, chat=False)
 
 
-def choose_probes(
-    found: ProbeRows,
+def choose_prompts(
+    found: PromptRows,
     tokenizer: Any,
     *,
     count: int,
@@ -162,18 +162,18 @@ def choose_probes(
     seed: int,
     mask: str | int | None,
     target_tokens: int,
-) -> Probes:
-    """`count` probes of `n` words each, the same for the same rows and seed; fewer, with a note, where there are not so many.
+) -> Prompts:
+    """`count` prompts of `n` words each, the same for the same rows and seed; fewer, with a note, where there are not so many.
 
     Raises InterplayError when no row can be used.
     """
     ready: dict[str, Prepared] = {}
 
     def check(sample: Sample) -> None:
-        ready[sample.id] = prepare_probe(sample, found, tokenizer, mask, target_tokens)
+        ready[sample.id] = prepare_prompt(sample, found, tokenizer, mask, target_tokens)
 
     chosen = choose_samples(found.rows, count, n, seed, check=check)
-    return Probes(
+    return Prompts(
         chosen.samples,
         tuple(ready[sample.id] for sample in chosen.samples),
         (*found.skipped, *chosen.skipped),

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 
 class Said(NamedTuple):
-    """One reading as all processes know it; the fields are numbers so that they travel as one tensor.
+    """One measurement as all processes know it; the fields are numbers so that they travel as one tensor.
 
     loss     the interaction loss of this step, NaN where it was not measured
-    measured whether there is a reading of this step
+    measured whether there is a measurement of this step
     stop     whether the rule says stop
-    errors   how many readings have failed so far
-    share    seconds of readings over seconds of training
+    errors   how many measurements have failed so far
+    share    seconds of measurements over seconds of training
     seconds  seconds spent in all
-    every    steps between readings, as planned
+    every    steps between measurements, as planned
     raised   whether the measuring process is about to raise (strict)
     """
 

@@ -1,8 +1,8 @@
 """The run folder of a training that was watched: units as they are measured, tables and the page from them.
 
 It is the folder of `interplay track` in all that `interplay report` and `recommend` read, and `callback.json` beside it: what
-was asked for, what was planned, the hashes of the weights at each reading. From that file and the units a resumed training
-knows its readings; nothing is taken from the trainer's own state.
+was asked for, what was planned, the hashes of the weights at each measurement. From that file and the units a resumed training
+knows its measurements; nothing is taken from the trainer's own state.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from interplay.callback.budget import Plan
-from interplay.callback.prompts import ProbeRows, Probes
+from interplay.callback.prompts import PromptRows, Prompts
 from interplay.config.loading import dump_settings
 from interplay.config.settings import Settings
 from interplay.data.template import PromptTemplate
@@ -39,7 +39,7 @@ class Kept:
     """What `callback.json` holds: under which question (`request`), the plan, the calibration, and hashes of weights.
 
     base     of the parameters that training leaves alone
-    hashes   step -> of the others, at each reading
+    hashes   step -> of the others, at each measurement
     saved    steps of which the trainer saved a checkpoint
     """
 
@@ -90,7 +90,7 @@ def claim(folder: Path, step: int, request: str) -> tuple[Kept | None, str | Non
     if kept is not None and (step == 0 or kept.request != request):
         if step:
             note = (
-                "earlier readings of this training asked another question (probes, words or template differ): "
+                "earlier measurements of this training asked another question (prompts, words or template differ): "
                 f"the rule begins anew at step {step}"
             )
         kept = None
@@ -117,7 +117,7 @@ def make_settings(
     name: str,
     model: str,
     dtype: str,
-    found: ProbeRows,
+    found: PromptRows,
     plan: Plan,
     seed: int,
     output_dir: str,
@@ -131,14 +131,14 @@ def make_settings(
             "name": name or "training",
             "seed": seed,
             "model": {"name": model, "dtype": dtype},
-            "data": {"probes": found.source},
+            "data": {"prompts": found.source},
             "prompt": {
                 "system": template.system,
                 "template": template.template,
                 "chat": False if found.verbatim else template.chat,
                 "rephrased": None,
             },
-            "probes": {"count": plan.probes, "n": max(2, plan.n)},
+            "prompts": {"count": plan.prompts, "n": max(2, plan.n)},
             "checkpoints": {"folder": output_dir, "steps": None},
             "scoring": {"mask": mask, "target_tokens": target_tokens},
             "task": {"kl": False},
@@ -147,22 +147,22 @@ def make_settings(
     )
 
 
-def make_inputs(found: ProbeRows, probes: Probes) -> Inputs:
-    """The probes as inputs of a run; rows of the training are not known here."""
+def make_inputs(found: PromptRows, prompts: Prompts) -> Inputs:
+    """The prompts as inputs of a run; rows of the training are not known here."""
     template = PromptTemplate(chat=False) if found.verbatim else found.template
     return Inputs(
         train=(),
         eval=(),
         labels=None,
-        probes=probes.samples,
+        prompts=prompts.samples,
         template=template,
         rephrased=None,
         few_shot=None,
         format=None,
         draws=(),
         baselines=(),
-        omitted=tuple(Omitted("probes", s.id, s.reason) for s in probes.skipped),
-        notes=probes.notes,
+        omitted=tuple(Omitted("prompts", s.id, s.reason) for s in prompts.skipped),
+        notes=prompts.notes,
     )
 
 
@@ -177,14 +177,14 @@ def open_folder(folder: Path, settings: Settings, inputs: Inputs) -> None:
 
 
 def measured(units: Mapping[int, Sequence[Unit]], inputs: Inputs) -> Measured:
-    """All readings as what the tables are made of; the reference is the first."""
+    """All measurements as what the tables are made of; the reference is the first."""
     steps = tuple(sorted(units))
     return Measured(
         steps=steps,
         reference=steps[0],
         units={step_name(step): list(units[step]) for step in steps},
         task=TaskMeasured(tuple(TaskRows(step) for step in steps)),
-        words={1: offsets(inputs.probes)},
+        words={1: offsets(inputs.prompts)},
     )
 
 

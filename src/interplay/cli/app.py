@@ -148,17 +148,15 @@ def track(
     checkpoints: Annotated[
         str, typer.Option("--checkpoints", help="Folder with checkpoint-STEP folders (adapters or full weights).")
     ],
-    data: Annotated[
-        str, typer.Option("--data", help="Held-out rows: probe prompts and eval rows are taken from them.")
-    ],
+    data: Annotated[str, typer.Option("--data", help="Held-out rows: prompts and eval rows are taken from them.")],
     form: Annotated[str, typer.Option(help="Form of the data; auto looks at the columns.")] = "auto",
     system: Annotated[str | None, typer.Option(help="System message that training used.")] = None,
     template: Annotated[
         str, typer.Option(help="User message that training used; {text} stands for the text.")
     ] = "{text}",
     chat: Annotated[str, typer.Option(help="Use the chat template: auto, true or false.")] = "auto",
-    n: Annotated[int, typer.Option(help="Words per probe prompt, 2 to 16.")] = WORDS_PER_PROMPT,
-    probes: Annotated[int, typer.Option(help="Number of probe prompts.")] = verbs.PROMPTS,
+    n: Annotated[int, typer.Option(help="Words per prompt, 2 to 16.")] = WORDS_PER_PROMPT,
+    num_prompts: Annotated[int, typer.Option(help="Number of prompts.")] = verbs.PROMPTS,
     steps: Annotated[str | None, typer.Option(help="Only these steps, with commas; default all found.")] = None,
     baseline: Annotated[
         list[str] | None, typer.Option(help="Baseline LLM for generalizability; may be repeated.")
@@ -180,7 +178,7 @@ def track(
         template=template,
         chat=chat,  # ty: ignore[invalid-argument-type]
         n=n,
-        num_prompts=probes,
+        num_prompts=num_prompts,
         steps=_numbers(steps),
         baseline=baseline or [],
         settings=overrides or [],

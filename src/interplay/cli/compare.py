@@ -25,7 +25,7 @@ def compare(
         ),
     ] = None,
     axis: Annotated[str, typer.Option("--axis", help="steps, or epochs where the training rows are known.")] = "steps",
-    reading: Annotated[str, typer.Option("--reading", help="paper, signed or fixed-tau.")] = "paper",
+    definition: Annotated[str, typer.Option("--definition", help="paper, signed or fixed-tau.")] = "paper",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every table as JSON; the page is then written only with --out.")
     ] = False,
@@ -40,7 +40,7 @@ def compare(
     from interplay import verbs
     from interplay.cli.show import printable, say
 
-    found = verbs.compare(runs or [], groups=groups, axis=axis, reading=reading)
+    found = verbs.compare(runs or [], groups=groups, axis=axis, definition=definition)
     page = out or (None if as_json else Path("comparison.html"))
     if page is not None:
         found.report(page)

@@ -12,7 +12,7 @@ from interplay import verbs
 from interplay.data.words import WORDS_PER_PROMPT
 
 _LEFT_OUT = (
-    "Left out: eval loss and accuracy (the rule has the loss of the probes' own answers), the churn floors (another wording, "
+    "Left out: eval loss and accuracy (the rule has the loss of the prompts' own answers), the churn floors (another wording, "
     "precision and draw of words), a second reference step, scores among the labels, generalizability. interplay track "
     "measures them."
 )
@@ -28,11 +28,9 @@ def recommend(
         str | None,
         typer.Option("--base", help="Of checkpoints: the base model, as hub name, local folder or GGUF file."),
     ] = None,
-    probes: Annotated[
+    prompts: Annotated[
         str | None,
-        typer.Option(
-            "--probes", metavar="FILE", help="Of checkpoints: held-out rows, the probe prompts are among them."
-        ),
+        typer.Option("--prompts", metavar="FILE", help="Of checkpoints: held-out rows, the prompts are among them."),
     ] = None,
     form: Annotated[str, typer.Option(help="Form of the rows; auto looks at the columns.")] = "auto",
     system: Annotated[str | None, typer.Option(help="System message that training used.")] = None,
@@ -40,8 +38,8 @@ def recommend(
         str, typer.Option(help="User message that training used; {text} stands for the text.")
     ] = "{text}",
     chat: Annotated[str, typer.Option(help="Use the chat template: auto, true or false.")] = "auto",
-    count: Annotated[int, typer.Option(help="Number of probe prompts.")] = verbs.PROMPTS,
-    n: Annotated[int, typer.Option(help="Words per probe prompt, 2 to 16.")] = WORDS_PER_PROMPT,
+    num_prompts: Annotated[int, typer.Option(help="Number of prompts.")] = verbs.PROMPTS,
+    n: Annotated[int, typer.Option(help="Words per prompt, 2 to 16.")] = WORDS_PER_PROMPT,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one setting; may be repeated.")
     ] = None,
@@ -65,12 +63,12 @@ def recommend(
     run = verbs.run_to_recommend(
         path,
         base=base,
-        prompts=probes,
+        prompts=prompts,
         form=form,
         system=system,
         template=template,
         chat=chat,  # ty: ignore[invalid-argument-type]
-        num_prompts=count,
+        num_prompts=num_prompts,
         n=n,
         settings=overrides or [],
         out=out,

@@ -40,7 +40,7 @@ def show_run(run: "Run") -> None:
         print(_bold(line) if line.split(None, 1)[0] == kept else line)
     print()
     say(
-        "Per probe prompt, means: count of interactions, their strength (sum of |I|, nats), and rho, the share of it "
+        "Per prompt, means: count of interactions, their strength (sum of |I|, nats), and rho, the share of it "
         "that does not cancel."
     )
     if summary.floor is not None:
@@ -57,7 +57,7 @@ def show_run(run: "Run") -> None:
 def show_unfinished(left: "Unfinished") -> None:
     """What a share says that is done before the others are."""
     say(
-        f"Share {left.share} is done; {left.missing} units or task measurements of other shares are missing. The last share to "
+        f"Shard {left.shard} is done; {left.missing} units or task measurements of other shares are missing. The last share to "
         "finish writes the report, and so does the same command without --shard. Shares written to folders apart: copy these "
         "together first."
     )

@@ -33,7 +33,7 @@ class ComparedRun:
     settings      as used, every default written out, plain values
     seed          of the training
     epoch_steps   optimiser steps in one pass over the training rows; None where the rows are not known
-    probes        id -> the prompt's text and its chosen words, of the probes that were measured
+    prompts        id -> the prompt's text and its chosen words, of the prompts that were measured
     multiples     multiples of the churn floor; None where they were not computed
     """
 
@@ -46,7 +46,7 @@ class ComparedRun:
     trajectory: Trajectory
     task: pd.DataFrame
     recommendation: Mapping[str, Any]
-    probes: Mapping[str, tuple[str, tuple[str, ...]]]
+    prompts: Mapping[str, tuple[str, tuple[str, ...]]]
     multiples: pd.DataFrame | None
     baselines: tuple[str, ...]
 
@@ -132,7 +132,7 @@ def _compared(run: RunReader, name: str | None) -> ComparedRun:
     measured = set(trajectory.sample_ids)
     texts = {
         p["id"]: (p["text"], tuple(word["text"] for word in p["words"]))
-        for p in inputs["probes"]
+        for p in inputs["prompts"]
         if p["id"] in measured
     }
     return ComparedRun(
@@ -145,7 +145,7 @@ def _compared(run: RunReader, name: str | None) -> ComparedRun:
         trajectory=trajectory,
         task=run.task,
         recommendation=run.recorded,
-        probes=texts,
+        prompts=texts,
         multiples=run.optional_table("multiples"),
         baselines=tuple(baseline.name for baseline in settings.baseline),
     )
@@ -234,8 +234,8 @@ def _group_name(kind: Sequence[ComparedRun], kinds: Sequence[Sequence[ComparedRu
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Which keys two settings differ in, with their sections.
 
-    >>> changed_keys({"probes": {"n": 7}, "seed": 0}, {"probes": {"n": 8}, "seed": 0})
-    ['probes.n']
+    >>> changed_keys({"prompts": {"n": 7}, "seed": 0}, {"prompts": {"n": 8}, "seed": 0})
+    ['prompts.n']
     """
     return [line.partition(": ")[0] for line in difference(old, new)]
 
@@ -243,7 +243,7 @@ def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def lookup(settings: Mapping[str, Any], key: str) -> Any:
     """The value behind a key with its sections; None where a section is absent.
 
-    >>> lookup({"probes": {"n": 7}, "training": None}, "probes.n")
+    >>> lookup({"prompts": {"n": 7}, "training": None}, "prompts.n")
     7
     """
     value: Any = settings
@@ -307,20 +307,20 @@ def _last(task: pd.DataFrame, key: str, step: int) -> float | None:
     return float(found.iloc[0]) if len(found) else None
 
 
-def shared_probes(first: ComparedRun, *others: ComparedRun) -> list[str]:
-    """Ids of the probes that all the runs measured with the same text and the same words, sorted."""
-    return sorted(i for i, probe in first.probes.items() if all(other.probes.get(i) == probe for other in others))
+def shared_prompts(first: ComparedRun, *others: ComparedRun) -> list[str]:
+    """Ids of the prompts that all the runs measured with the same text and the same words, sorted."""
+    return sorted(i for i, prompt in first.prompts.items() if all(other.prompts.get(i) == prompt for other in others))
 
 
 def _notes(runs: Sequence[ComparedRun]) -> tuple[str, ...]:
     """What makes a comparison weaker than it looks, in sentences."""
     notes = []
-    shared = len(shared_probes(*runs))
-    most = max(len(run.probes) for run in runs)
-    if shared < most or len({len(run.probes) for run in runs}) > 1:
-        sizes = ", ".join(f"{run.name}: {len(run.probes)}" for run in runs)
+    shared = len(shared_prompts(*runs))
+    most = max(len(run.prompts) for run in runs)
+    if shared < most or len({len(run.prompts) for run in runs}) > 1:
+        sizes = ", ".join(f"{run.name}: {len(run.prompts)}" for run in runs)
         notes.append(
-            f"The runs were not probed with the same prompts and words: {shared} are shared by all ({sizes}). Curves are means "
+            f"The runs were not measured on the same prompts and words: {shared} are shared by all ({sizes}). Curves are means "
             "over each run's own prompts; paired differences use the shared ones only."
         )
     if len({run.trajectory.reference for run in runs}) > 1:

@@ -12,7 +12,7 @@ from interplay.report.rows import DECIDED
 if TYPE_CHECKING:
     import pandas as pd
 
-READINGS = ("paper", "signed", "fixed-tau")
+DEFINITIONS = ("paper", "signed", "fixed-tau")
 
 
 class RunComparison:
@@ -89,14 +89,14 @@ class RunComparison:
 
 
 def compare_folders(
-    paths: Sequence[Path], groups: Mapping[str, Sequence[Path]], axis: str, reading: str
+    paths: Sequence[Path], groups: Mapping[str, Sequence[Path]], axis: str, definition: str
 ) -> RunComparison:
     """Compare the runs in these folders; see `interplay.compare`."""
-    for name, given, known in (("--axis", axis, ("steps", "epochs")), ("--reading", reading, READINGS)):
+    for name, given, known in (("--axis", axis, ("steps", "epochs")), ("--definition", definition, DEFINITIONS)):
         if given not in known:
             raise InterplayError(f"{name} is {given!r}, expected one of {', '.join(known)}")
     from interplay.comparison.comparison import compare_runs
     from interplay.comparison.tables import comparison_payload
 
     comparison = compare_runs(paths, groups, axis)  # ty: ignore[invalid-argument-type]
-    return RunComparison(comparison_payload(comparison, reading))
+    return RunComparison(comparison_payload(comparison, definition))

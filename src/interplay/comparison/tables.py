@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from interplay import __version__
-from interplay.comparison.comparison import ComparedRun, Comparison, Group, overview, setting_table, shared_probes
+from interplay.comparison.comparison import ComparedRun, Comparison, Group, overview, setting_table, shared_prompts
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.dynamics.stats import generator, paired_interval
 from interplay.task.metrics import METRICS
@@ -37,26 +37,28 @@ ROUNDING = 1e-9  # relative: one base model measured twice is the same model
 ALL_PAIRS = 4  # groups up to which every pair is compared; beyond, each against the first [ours]
 
 
-def curves(comparison: Comparison, reading: str = "paper") -> pd.DataFrame:
+def curves(comparison: Comparison, definition: str = "paper") -> pd.DataFrame:
     """Every curve of every run: one row a run x measure x set x step, with where it stands on the axis.
 
     `kind` is `interactions`, `multiples` (measures `count` and `strength`, in churn floors of a rephrased prompt) or `task`.
     """
-    frames = [_of_run(run, comparison, reading) for run in comparison.runs]
+    frames = [_of_run(run, comparison, definition) for run in comparison.runs]
     out = pd.concat(frames, ignore_index=True)
     group = {name: group.name for group in comparison.groups for name in group.runs}
     out["group"] = out["run"].map(group)
     return out[CURVES]
 
 
-def _of_run(run: ComparedRun, comparison: Comparison, reading: str) -> pd.DataFrame:
+def _of_run(run: ComparedRun, comparison: Comparison, definition: str) -> pd.DataFrame:
     table = run.trajectory.summary
-    table = table[(table["reading"] == reading) & (table["order"] == 0)]
+    table = table[(table["definition"] == definition) & (table["order"] == 0)]
     table = table[pd.MultiIndex.from_frame(table[["measure", "set"]]).isin(SHOWN)]
     frames = [table.assign(kind="interactions")]
     if run.multiples is not None:
         m = run.multiples
-        m = m[(m["reading"] == reading) & (m["floor"] == "rephrased") & (m["reference"] == run.trajectory.reference)]
+        m = m[
+            (m["definition"] == definition) & (m["floor"] == "rephrased") & (m["reference"] == run.trajectory.reference)
+        ]
         m = m[m["measure"].isin(["count", "strength"])]
         frames.append(m.assign(kind="multiples", value=m["ratio"], null=1.0))
     for key in (key for key in METRICS if key in run.task):
@@ -131,7 +133,7 @@ def sides(comparison: Comparison) -> list[tuple[_Side, _Side]]:
 
 
 def paired_differences(
-    comparison: Comparison, reading: str = "paper", resamples: int = 2000, seed: int = 0
+    comparison: Comparison, definition: str = "paper", resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
     """Second minus first, prompt by prompt, at the checkpoints both were measured at (columns: PAIRED).
 
@@ -143,18 +145,18 @@ def paired_differences(
     out = []
     for first, second in sides(comparison):
         runs = [*first.runs, *second.runs]
-        prompts = shared_probes(*runs)
+        prompts = shared_prompts(*runs)
         steps = sorted(set.intersection(*(set(run.trajectory.steps) for run in runs)))
         if not prompts or not steps:
             continue
         for measure, name in MAIN:
-            a, b = (_values(side, measure, name, reading, steps, prompts) for side in (first, second))
+            a, b = (_values(side, measure, name, definition, steps, prompts) for side in (first, second))
             d = b.mean(axis=0) - a.mean(axis=0)  # NaN where any run of a side has none
             d[np.abs(d) <= ROUNDING * np.maximum(np.abs(a).max(axis=0), np.abs(b).max(axis=0))] = 0.0
             kept = [i for i in range(len(steps)) if not np.isnan(d[:, i]).all()]
             if not kept:
                 continue
-            rng = generator(seed, "paired", first.name, second.name, measure, name, reading)
+            rng = generator(seed, "paired", first.name, second.name, measure, name, definition)
             got = paired_interval(d[:, kept], resamples, rng)
             apart = _apart(a[:, :, kept], b[:, :, kept])
             for j, i in enumerate(kept):
@@ -166,10 +168,10 @@ def paired_differences(
     return pd.DataFrame(out, columns=PAIRED).astype({"seeds_apart": "object"})
 
 
-def _values(side: _Side, measure: str, name: str, reading: str, steps: list[int], prompts: list[str]) -> np.ndarray:
+def _values(side: _Side, measure: str, name: str, definition: str, steps: list[int], prompts: list[str]) -> np.ndarray:
     """Value of each run, prompt and step: `[runs, prompts, steps]`, NaN where not defined."""
     frames = [
-        run.trajectory.samples(measure, name, reading).reindex(index=steps, columns=prompts).to_numpy(float).T
+        run.trajectory.samples(measure, name, definition).reindex(index=steps, columns=prompts).to_numpy(float).T
         for run in side.runs
     ]
     return np.stack(frames)
@@ -185,13 +187,13 @@ def _apart(a: np.ndarray, b: np.ndarray) -> list[bool | None]:
     return [bool(x) for x in (first.min(axis=0) > second.max(axis=0)) | (second.min(axis=0) > first.max(axis=0))]
 
 
-def comparison_payload(comparison: Comparison, reading: str = "paper") -> dict[str, Any]:
+def comparison_payload(comparison: Comparison, definition: str = "paper") -> dict[str, Any]:
     """Everything the page shows and `--json` prints, as plain values (schema: `interplay.report.comparison`)."""
-    table = curves(comparison, reading)
+    table = curves(comparison, definition)
     means = group_curves(comparison, table)
     return {
         "version": __version__,
-        "reading": reading,
+        "definition": definition,
         "axis": comparison.axis,
         "runs": [
             {
@@ -210,8 +212,8 @@ def comparison_payload(comparison: Comparison, reading: str = "paper") -> dict[s
         "curves": records(table),
         "means": records(means),
         "spread": records(seed_spread(means)),
-        "paired": records(paired_differences(comparison, reading)),
-        "paired_prompts": len(shared_probes(*comparison.runs)),
+        "paired": records(paired_differences(comparison, definition)),
+        "paired_prompts": len(shared_prompts(*comparison.runs)),
         "notes": list(comparison.notes),
     }
 

@@ -78,7 +78,7 @@ def _nearest(path: list[str], known: list[str]) -> str:
     letters = ".*".join(map(re.escape, key[:40]))
     if short_for := [name for name in known if re.match(letters, name)]:
         return f"did you mean {prefix + min(short_for, key=len)!r}?"
-    # Where none is like it, one of its length: probes.m may be meant to be probes.n.
+    # Where none is like it, one of its length: prompts.m may be meant to be prompts.n.
     near = min(known, key=lambda k: (-difflib.SequenceMatcher(None, key, k).ratio(), abs(len(k) - len(key))))
     return f"the nearest known is {prefix + near!r}; known here: {', '.join(known)}"
 

@@ -60,14 +60,14 @@ class ModelSettings(_Strict):
 
 
 class DataSettings(_Strict):
-    """Rows to train on, to evaluate on, and to choose probe prompts from."""
+    """Rows to train on, to evaluate on, and to choose prompts from."""
 
     file: str | None = Field(
-        None, description="one file for everything: split by a hash of each text into train 80 %, eval and probes 10 %"
+        None, description="one file for everything: split by a hash of each text into train 80 %, eval and prompts 10 %"
     )
     train: str | None = Field(None, description="file, emotions:SPLIT or hub:owner/name; needed to train")
     eval: str | None = Field(None, description="held-out rows for eval loss and accuracy; null measures neither")
-    probes: str | None = Field(None, description="rows the probe prompts are chosen from; must be held out")
+    prompts: str | None = Field(None, description="rows the prompts are chosen from; must be held out")
     form: Literal[FORM_NAMES] = "auto"  # ty: ignore[invalid-type-form]
     columns: dict[str, str] = Field(default_factory=dict, description="role: column, for example text: comment")
     train_rows: int | None = Field(None, ge=1, description="use at most this many training rows (seeded choice)")
@@ -75,10 +75,10 @@ class DataSettings(_Strict):
 
     @model_validator(mode="after")
     def _one_way(self) -> "DataSettings":
-        if self.file is not None and (self.train or self.eval or self.probes):
-            raise ValueError("data.file is split into train, eval and probes: remove it, or remove those three")
-        if self.file is None and self.probes is None:
-            raise ValueError("data.probes is missing: name the held-out rows that probe prompts are chosen from")
+        if self.file is not None and (self.train or self.eval or self.prompts):
+            raise ValueError("data.file is split into train, eval and prompts: remove it, or remove those three")
+        if self.file is None and self.prompts is None:
+            raise ValueError("data.prompts is missing: name the held-out rows that prompts are chosen from")
         return self
 
     @property
@@ -114,7 +114,7 @@ class PromptSettings(WordingSettings):
     )
 
 
-class ProbeSettings(_Strict):
+class PromptsSettings(_Strict):
     """The held-out prompts whose interactions are extracted."""
 
     count: int = Field(12, ge=1)
@@ -152,7 +152,7 @@ class TrainingSettings(_Strict):
         None,
         ge=0,
         lt=2**32,
-        description="of the order of rows, dropout and LoRA's start; null: seed. Data and probes keep seed",
+        description="of the order of rows, dropout and LoRA's start; null: seed. Data and prompts keep seed",
     )
     rank: int = Field(8, ge=1, description="LoRA rank [paper]")
     alpha: float = Field(16, gt=0, description="LoRA alpha [ours]")
@@ -206,7 +206,7 @@ class ScoringSettings(_Strict):
 class EffectSettings(_Strict):
     """The sparse AND-OR split."""
 
-    gap: float = Field(1e-3, gt=0, description="certified relative duality gap [ours]")
+    duality_gap: float = Field(1e-3, gt=0, description="certified relative duality gap [ours]")
     tolerance: float | Literal["auto"] = Field(
         "auto",
         description="delta; auto: 0.02 |v(N) - v(empty)|, mean at step 0 [lineage], at least 3 sigma of noise [ours]",
@@ -286,7 +286,7 @@ class Settings(_Strict):
     model: ModelSettings
     data: DataSettings
     prompt: PromptSettings = PromptSettings()
-    probes: ProbeSettings = ProbeSettings()
+    prompts: PromptsSettings = PromptsSettings()
     training: TrainingSettings | None = None
     checkpoints: CheckpointSettings = CheckpointSettings()
     scoring: ScoringSettings = ScoringSettings()
@@ -329,7 +329,7 @@ class Settings(_Strict):
     def schedule(self) -> list[int] | None:
         """The steps to measure, or None for every checkpoint found.
 
-        >>> data = {"model": {"name": "m"}, "data": {"train": "t", "probes": "p"}, "training": {"steps": 100}}
+        >>> data = {"model": {"name": "m"}, "data": {"train": "t", "prompts": "p"}, "training": {"steps": 100}}
         >>> Settings(**data).schedule()
         [0, 10, 20, 40, 80, 100]
         """

@@ -51,8 +51,8 @@ def _reason(error: Exception) -> str:
 def parse_yaml(text: str) -> Any:
     """One YAML document as plain values.
 
-    >>> parse_yaml("probes: {n: 7}")
-    {'probes': {'n': 7}}
+    >>> parse_yaml("prompts: {n: 7}")
+    {'prompts': {'n': 7}}
     """
     return _UniqueKeys(text).get_single_data()
 
@@ -63,7 +63,7 @@ def override(raw: dict[str, Any], assignment: str | tuple[str, Any]) -> dict[str
     As text, c is read as YAML, so numbers, lists and null are themselves. A mapping is one only in braces: a prompt template
     such as `Text: {text}` stays the text it is.
 
-    >>> override({"probes": {"n": 7, "count": 3}}, "probes.n=8") == override({"probes": {"n": 7, "count": 3}}, ("probes.n", 8))
+    >>> override({"prompts": {"n": 7, "count": 3}}, "prompts.n=8") == override({"prompts": {"n": 7, "count": 3}}, ("prompts.n", 8))
     True
     """
     if isinstance(assignment, str):
@@ -102,8 +102,8 @@ def _value(text: str) -> Any:
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Human-readable differences between two settings mappings.
 
-    >>> difference({"probes": {"n": 7}, "seed": 0}, {"probes": {"n": 8}, "seed": 0})
-    ['probes.n: 7 -> 8']
+    >>> difference({"prompts": {"n": 7}, "seed": 0}, {"prompts": {"n": 8}, "seed": 0})
+    ['prompts.n: 7 -> 8']
     """
     lines = []
     for key in sorted(set(old) | set(new), key=str):

@@ -1,4 +1,4 @@
-"""Splits: one file cut into rows to train on, to evaluate on and to probe; and the three files of a folder found by name.
+"""Splits: one file cut into rows to train on, to evaluate on and to prompt; and the three files of a folder found by name.
 
 Knows rows and file names. Reading a file is `tables.py`, what its rows mean is `forms.py`; which rows are finally used is
 decided where a run reads its data.
@@ -14,9 +14,9 @@ from interplay.data.tables import kind_of, name_of, stem_of
 from interplay.data.words import stable_hash
 from interplay.errors import InterplayError
 
-# 80 % to train on, 10 % to evaluate on, 10 % to choose probe prompts from [ours].
+# 80 % to train on, 10 % to evaluate on, 10 % to choose prompts from [ours].
 TRAIN, EVAL = 0.8, 0.1
-# The names splits go by, the best first; the sources that a run knows are train, eval and probes.
+# The names splits go by, the best first; the sources that a run knows are train, eval and prompts.
 NAMES = {"train": ("train", "training"), "eval": ("dev", "validation", "valid", "val", "eval"), "test": ("test",)}
 
 
@@ -25,15 +25,15 @@ class Splits(NamedTuple):
 
     train: tuple[Row, ...]
     eval: tuple[Row, ...]
-    probes: tuple[Row, ...]
+    prompts: tuple[Row, ...]
 
 
 class Found(NamedTuple):
-    """The files of a folder by what they are for; `probes` is the test file, or `eval` once more where there is none."""
+    """The files of a folder by what they are for; `prompts` is the test file, or `eval` once more where there is none."""
 
     train: Path
     eval: Path
-    probes: Path
+    prompts: Path
 
 
 def split_rows(rows: Iterable[Row], seed: int) -> Splits:
@@ -58,8 +58,8 @@ def split_rows(rows: Iterable[Row], seed: int) -> Splits:
     count = len(ranked)
     if count < 3:
         raise InterplayError(
-            f"one file for train, eval and probes needs rows of three different texts at least, found {count}: "
-            "give more rows, or data.train, data.eval and data.probes apart"
+            f"one file for train, eval and prompts needs rows of three different texts at least, found {count}: "
+            "give more rows, or data.train, data.eval and data.prompts apart"
         )
     first = sum(share < TRAIN for share in shares.values())
     second = sum(share < TRAIN + EVAL for share in shares.values())
@@ -75,7 +75,7 @@ def split_rows(rows: Iterable[Row], seed: int) -> Splits:
 def find_splits(folder: Path) -> Found:
     """The train, dev and test files of a folder, by name: `train.tsv`, `validation.jsonl`, `test-00000-of-00001.parquet`.
 
-    One held-out file is enough: it then serves for eval and probes.
+    One held-out file is enough: it then serves for eval and prompts.
 
     Errors: InterplayError listing what was found when a file is missing, or when two could be meant.
 
@@ -108,19 +108,19 @@ def data_settings(path: str) -> dict[str, str | None]:
     Errors: as `find_splits`; InterplayError when there is nothing at `path`.
 
     >>> data_settings("hub:databricks/databricks-dolly-15k")
-    {'file': 'hub:databricks/databricks-dolly-15k', 'train': None, 'eval': None, 'probes': None}
+    {'file': 'hub:databricks/databricks-dolly-15k', 'train': None, 'eval': None, 'prompts': None}
     """
     if path.startswith("hub:"):
-        return {"file": path, "train": None, "eval": None, "probes": None}
+        return {"file": path, "train": None, "eval": None, "prompts": None}
     place = Path(path).expanduser()
     if place.is_dir():
         found = find_splits(place)
-        return {"file": None, "train": str(found.train), "eval": str(found.eval), "probes": str(found.probes)}
+        return {"file": None, "train": str(found.train), "eval": str(found.eval), "prompts": str(found.prompts)}
     if not place.is_file():
         raise InterplayError(
             f"no data at {str(place)!r}: give a folder with train, dev and test files, one file, or hub:owner/name"
         )
-    return {"file": str(place), "train": None, "eval": None, "probes": None}
+    return {"file": str(place), "train": None, "eval": None, "prompts": None}
 
 
 def _one(folder: Path, files: list[Path], names: tuple[str, ...]) -> Path | None:
@@ -134,7 +134,7 @@ def _one(folder: Path, files: list[Path], names: tuple[str, ...]) -> Path | None
         if len(chosen) > 1:
             raise InterplayError(
                 f"{name_of(folder)}: {len(chosen)} files could be {name} ({_listed(chosen)}): keep one, or set data.train, "
-                "data.eval and data.probes"
+                "data.eval and data.prompts"
             )
         if chosen:
             return chosen[0]

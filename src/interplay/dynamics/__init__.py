@@ -3,6 +3,6 @@
 from interplay.dynamics.compute import trajectory
 from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.result import Trajectory
-from interplay.dynamics.sets import READINGS, SETS, Partition
+from interplay.dynamics.sets import DEFINITIONS, SETS, Partition
 
-__all__ = ["MEASURES", "READINGS", "SETS", "Partition", "Trajectory", "trajectory"]
+__all__ = ["DEFINITIONS", "MEASURES", "SETS", "Partition", "Trajectory", "trajectory"]

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from interplay.dynamics.measures import CHURN_MEASURES
-from interplay.dynamics.sets import CHURN_SETS, RATIO, READINGS, partition
+from interplay.dynamics.sets import CHURN_SETS, DEFINITIONS, RATIO, partition
 from interplay.dynamics.stats import generator, interval, ratio_of_means, resample_counts
 from interplay.dynamics.values import set_values
 from interplay.errors import InterplayError
 
-FLOORS = ["reference", "floor", "reading", "set", "measure", "value", "lo", "hi", "samples"]
-MULTIPLES = ["reference", "floor", "reading", "set", "measure", "step", "ratio", "lo", "hi", "samples"]
+FLOORS = ["reference", "floor", "definition", "set", "measure", "value", "lo", "hi", "samples"]
+MULTIPLES = ["reference", "floor", "definition", "set", "measure", "step", "ratio", "lo", "hi", "samples"]
 
 
 class Twin(NamedTuple):
@@ -29,7 +29,7 @@ class Twin(NamedTuple):
 
 
 class Churn(NamedTuple):
-    """`floors` has one row a reading x set x measure, `multiples` one more axis, the step (columns: FLOORS, MULTIPLES)."""
+    """`floors` has one row a definition x set x measure, `multiples` one more axis, the step (columns: FLOORS, MULTIPLES)."""
 
     floors: pd.DataFrame
     multiples: pd.DataFrame
@@ -83,7 +83,7 @@ def churn(
     >>> e = np.zeros((2, 2, 8)); e[:, 0, 1] = 4; e[0, 0, 2] = 1; e[1, 0, 4] = 1; e[1, 0, 3] = 1  # {1} leaves, two come
     >>> twin = e[0].copy(); twin[0, 5] = 1  # the variation adds one
     >>> result = churn([Twin(e, twin)], [0, 10], 0, "rephrased")
-    >>> result.multiples.query("reading == 'paper' and measure == 'count' and step == 10")[["set", "ratio"]].values.tolist()
+    >>> result.multiples.query("definition == 'paper' and measure == 'count' and step == 10")[["set", "ratio"]].values.tolist()
     [['removed', inf], ['emerged', 2.0]]
     """
     steps = [int(step) for step in steps]
@@ -97,7 +97,9 @@ def churn(
                 f"churn floor {floor!r}: effects of shape {list(s.effects.shape)} and a twin of {list(s.twin.shape)}, "
                 f"expected [{len(steps)}, 2, 2^n] and [2, 2^n]"
             )
-    keys = [(reading, name, measure) for reading in READINGS for name in CHURN_SETS for measure in CHURN_MEASURES]
+    keys = [
+        (definition, name, measure) for definition in DEFINITIONS for name in CHURN_SETS for measure in CHURN_MEASURES
+    ]
     if not used:
         return Churn(pd.DataFrame(columns=FLOORS), pd.DataFrame(columns=MULTIPLES))
     found = np.array([_one(s, at, keys, ratio) for s in used])  # [S, K, 1 + T]: the floor, then every step
@@ -123,12 +125,12 @@ def _one(sample: Twin, at: int, keys: list[tuple[str, str, str]], ratio: float) 
     """`[K, 1 + T]`: each figure between the reference and its twin, then at every checkpoint."""
     out = []
     pair = np.stack([sample.effects[at], sample.twin])
-    for reading in READINGS:
-        over = set_values(partition(sample.effects, at, reading, ratio), sample.effects, sample.effects[at], 0)
-        twice = set_values(partition(pair, 0, reading, ratio), pair, pair[0], 0)
+    for definition in DEFINITIONS:
+        over = set_values(partition(sample.effects, at, definition, ratio), sample.effects, sample.effects[at], 0)
+        twice = set_values(partition(pair, 0, definition, ratio), pair, pair[0], 0)
         out += [
             np.concatenate([[twice[measure, name, 0][1]], over[measure, name, 0]])
             for own, name, measure in keys
-            if own == reading
+            if own == definition
         ]
     return np.array(out)

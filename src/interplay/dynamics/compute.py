@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from interplay.dynamics import measures, nulls
 from interplay.dynamics.result import PER_SAMPLE, SUMMARY, Trajectory, frame
-from interplay.dynamics.sets import RATIO, READINGS, SETS, VALUED, Partition, pack, partition, salient
+from interplay.dynamics.sets import DEFINITIONS, RATIO, SETS, VALUED, Partition, pack, partition, salient
 from interplay.dynamics.stats import generator, interval, resample_counts
 from interplay.dynamics.values import effects_of, set_values
 from interplay.errors import InterplayError
@@ -22,7 +22,7 @@ from interplay.errors import InterplayError
 class Key(NamedTuple):
     """What a curve is of; a curve is a pair of arrays over steps: the value and its null."""
 
-    reading: str
+    definition: str
     measure: str
     set: str
     order: int
@@ -94,8 +94,8 @@ def trajectory(
     top = max(sample.n for sample in samples)
     curves, sets = [], {}
     for sample in samples:
-        partitions = {reading: partition(sample.effects, at, reading, ratio) for reading in READINGS}
-        sets[sample.id] = {reading: pack(part) for reading, part in partitions.items()}
+        partitions = {definition: partition(sample.effects, at, definition, ratio) for definition in DEFINITIONS}
+        sets[sample.id] = {definition: pack(part) for definition, part in partitions.items()}
         curves.append(_curves(sample, partitions, steps, at, top, ratio, draws, seed))
     ids = tuple(sample.id for sample in samples)
     summary, per_sample = _tables(curves, steps, at, ids, resamples, seed)
@@ -122,34 +122,34 @@ def _curves(
     if sample.baseline is not None:  # its own tau, in every definition: another LLM has another scale
         baseline_sign = np.where(salient(sample.baseline, ratio), np.sign(sample.baseline), 0).astype(np.int8)
 
-    for reading, part in partitions.items():
+    for definition, part in partitions.items():
         values = set_values(part, sample.effects, sample.effects[at], top)
-        floor = _floor(sample, reading, at, top, ratio)
+        floor = _floor(sample, definition, at, top, ratio)
         for (measure, name, order), value in values.items():
-            curves[Key(reading, measure, name, order)] = (
+            curves[Key(definition, measure, name, order)] = (
                 value,
                 np.full(len(steps), floor.get((measure, name, order), np.nan)),
             )
-        if reading != "signed":  # there, kept means same sign: the share is 1 by definition
+        if definition != "signed":  # there, kept means same sign: the share is 1 by definition
             agreement = measures.sign_agreement(sample.effects, sample.effects[at], part.kept)
             agreement_floor = np.full(len(steps), floor.get(("sign_agreement", "kept", 0), np.nan))
-            curves[Key(reading, "sign_agreement", "kept", 0)] = (agreement, agreement_floor)
-        _held_against_draws(curves, sample, reading, part, baseline_sign, steps, at, draws, seed)
+            curves[Key(definition, "sign_agreement", "kept", 0)] = (agreement, agreement_floor)
+        _held_against_draws(curves, sample, definition, part, baseline_sign, steps, at, draws, seed)
         for measure, value in everything.items():
-            curves[Key(reading, measure, "all", 0)] = (value, nan)
+            curves[Key(definition, measure, "all", 0)] = (value, nan)
         if noise is not None:
             for order in range(top + 1):
                 value = noise[:, order] if order <= sample.n else 0.0 * noise[:, 0]
-                curves[Key(reading, "noise", "all", order)] = (value, nan)
+                curves[Key(definition, "noise", "all", order)] = (value, nan)
     return curves
 
 
-def _floor(sample: _Sample, reading: str, at: int, top: int, ratio: float) -> dict[tuple[str, str, int], np.ndarray]:
+def _floor(sample: _Sample, definition: str, at: int, top: int, ratio: float) -> dict[tuple[str, str, int], np.ndarray]:
     """The churn floor: the same measures from the reference to the same checkpoint under a rephrased template [ours]."""
     if sample.twin is None:
         return {}
     both = np.stack([sample.effects[at], sample.twin])
-    part = Partition(*(mask[1] for mask in partition(both, 0, reading, ratio)))
+    part = Partition(*(mask[1] for mask in partition(both, 0, definition, ratio)))
     floor = set_values(part, sample.twin, both[0], top)
     for measure in measures.CHURN_MEASURES:
         floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
@@ -160,7 +160,7 @@ def _floor(sample: _Sample, reading: str, at: int, top: int, ratio: float) -> di
 def _held_against_draws(
     curves: Curves,
     sample: _Sample,
-    reading: str,
+    definition: str,
     part: Partition,
     baseline_sign: np.ndarray | None,
     steps: tuple[int, ...],
@@ -201,17 +201,17 @@ def _held_against_draws(
     found["sufficiency"] = (measures.sufficiency(w, masks), losses)
     for measure, (value, null) in found.items():
         for i, name in enumerate(VALUED):
-            curves[Key(reading, measure, name, 0)] = (value[i], null[i])
+            curves[Key(definition, measure, name, 0)] = (value[i], null[i])
 
 
 def _tables(
     curves: list[Curves], steps: tuple[int, ...], at: int, ids: tuple[str, ...], resamples: int, seed: int
 ) -> tuple[pa.Table, pa.Table]:
-    """Means and intervals over samples, and the rows behind them. Sorted by reading, measure, set, order, step, sample."""
-    rank = {name: i for names in (READINGS, measures.MEASURES, SETS) for i, name in enumerate(names)}
+    """Means and intervals over samples, and the rows behind them. Sorted by definition, measure, set, order, step, sample."""
+    rank = {name: i for names in (DEFINITIONS, measures.MEASURES, SETS) for i, name in enumerate(names)}
     keys = sorted(
         {key for one in curves for key in one},
-        key=lambda k: (rank[k.reading], rank[k.measure], rank[k.set], k.order),
+        key=lambda k: (rank[k.definition], rank[k.measure], rank[k.set], k.order),
     )
     missing = (np.full(len(steps), np.nan),) * 2
     stacked = np.array([[one.get(key, missing) for key in keys] for one in curves])  # [S, K, 2, T]
@@ -222,7 +222,7 @@ def _tables(
 
     which, when = np.nonzero(shown)
     key_columns = {
-        "reading": np.array([key.reading for key in keys], object)[which],
+        "definition": np.array([key.definition for key in keys], object)[which],
         "step": np.array(steps)[when],
         "set": np.array([key.set for key in keys], object)[which],
         "measure": np.array([key.measure for key in keys], object)[which],

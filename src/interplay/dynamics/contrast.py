@@ -35,8 +35,8 @@ class SetTotal(NamedTuple):
 
     count: int
     strength: float
-    count_share: float | None
-    strength_share: float | None
+    count_fraction: float | None
+    strength_fraction: float | None
 
 
 class ContrastSets(NamedTuple):
@@ -83,11 +83,11 @@ def contrast(
     >>> found = contrast(a, b)
     >>> [(c.mask, c.flipped) for c in found.kept], [c.mask for c in found.removed], [c.mask for c in found.new]
     ([(1, True)], [2], [3])
-    >>> found.removed_total.count_share, found.removed_total.strength_share  # 1 of 2, 1 of 3
+    >>> found.removed_total.count_fraction, found.removed_total.strength_fraction  # 1 of 2, 1 of 3
     (0.5, 0.3333333333333333)
     >>> reworded = np.zeros((2, 4)); reworded[0, 1:] = [3, 0, 0]  # {1} also leaves between two wordings of A
     >>> contrast(a, b, floor=reworded).multiples()["removed"]
-    {'count': 1.0, 'strength_share': 1.0}
+    {'count': 1.0, 'strength_fraction': 1.0}
     """
     both = np.stack([before, after])
     sets = partition(both, 0, ratio=ratio)
@@ -128,12 +128,12 @@ def contrast(
 def _multiples(found: SetTotal, floor: SetTotal | None) -> dict[str, float | None]:
     """
     >>> _multiples(SetTotal(3, 6.0, 0.5, 0.6), SetTotal(2, 1.0, 0.2, 0.0))
-    {'count': 1.5, 'strength_share': None}
+    {'count': 1.5, 'strength_fraction': None}
     """
     if floor is None:
-        return {"count": None, "strength_share": None}
-    known = found.strength_share is not None and floor.strength_share
+        return {"count": None, "strength_fraction": None}
+    known = found.strength_fraction is not None and floor.strength_fraction
     return {
         "count": found.count / floor.count if floor.count else None,
-        "strength_share": found.strength_share / floor.strength_share if known else None,
+        "strength_fraction": found.strength_fraction / floor.strength_fraction if known else None,
     }

@@ -62,8 +62,8 @@ MEASURES: dict[str, Measure] = {
     for row in (
         Measure("count", "number", "interactions per prompt", "size of the set", _FLOOR, sets=SETS),
         Measure("strength", "strength", "log-odds", "sum |I|", _FLOOR, sets=SETS),
-        Measure("count_share", "share of number", "", "size / size of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
-        Measure("strength_share", "share of strength", "", "sum |I| / that of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
+        Measure("count_fraction", "share of number", "", "size / size of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
+        Measure("strength_fraction", "share of strength", "", "sum |I| / that of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
         Measure("positive", "positive effects", "log-odds", "sum of I > 0", _FLOOR, sets=VALUED, by_order=True),
         Measure("negative", "negative effects", "log-odds", "sum of I < 0", _FLOOR, sets=VALUED, by_order=True),
         Measure("mean_order", "mean order", "words", "sum |I| order / sum |I|", _FLOOR, sets=VALUED),
@@ -75,16 +75,16 @@ MEASURES: dict[str, Measure] = {
         Measure("sign_agreement", "share with the reference's sign", "", "same sign as at the reference / size", _FLOOR, sets=("kept",)),
         Measure("l1", "total strength", "log-odds", "sum |I| over all effects, salient or not"),
         Measure("sd", "spread of score", "log-odds", "standard deviation of v over all coalitions"),
-        Measure("gap", "score gained", "log-odds", "|v(N) - v(empty)|"),
+        Measure("total_effect", "score gained", "log-odds", "|v(N) - v(empty)|"),
         Measure("l1_per_sd", "strength / spread of score", "", "l1 / sd"),
-        Measure("l1_per_gap", "strength / score gained", "", "l1 / gap"),
+        Measure("l1_per_total_effect", "strength / score gained", "", "l1 / total_effect"),
         Measure("cancelled_per_sd", "cancelled / spread of score", "", "(sum |I| - |sum I|) / sd"),
         Measure("loss", "loss on the prompt", "nats", "-log sigmoid(v(N))", better="low"),
         Measure("walsh_high", "high-degree energy", "share", "share of the variance of v in Walsh degrees above n/2"),
         Measure("noise", "false strength from noise", "log-odds", "C(n, k) 2^(k/2) sigma sqrt(2/pi)", better="low", by_order=True),
     )
 }  # fmt: skip
-CHURN_MEASURES = ("count", "strength", "count_share", "strength_share")  # what churn floors are given in
+CHURN_MEASURES = ("count", "strength", "count_fraction", "strength_fraction")  # what churn floors are given in
 
 
 def quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -169,7 +169,7 @@ def gamma(w: np.ndarray, mask: np.ndarray, baseline_sign: np.ndarray) -> np.ndar
     """Generalizability sum |I| G / sum |I|, 0..1: the share of strength that the baseline LLM has too [paper eq 7, 9].
 
     baseline_sign `[2, 2^n]`: the sign of each effect that is salient in the baseline LLM, 0 elsewhere. G(S) = 1 where the
-    signs agree, in every reading.
+    signs agree, in every definition.
 
     >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, 0]])
@@ -247,8 +247,8 @@ def scale(effects: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
 
     l1                sum |I|, log-odds
     sd                standard deviation of v over coalitions, log-odds
-    gap               |v(N) - v(empty)|, log-odds
-    l1_per_sd, l1_per_gap
+    total_effect               |v(N) - v(empty)|, log-odds
+    l1_per_sd, l1_per_total_effect
     cancelled_per_sd  (sum |I| - |sum I|) / sd: strength that cancels, in units of the spread of v
     loss              -log sigmoid(v(N)): of the answer behind the whole prompt, nats; of one response token -log p
     walsh_high        see there
@@ -256,18 +256,18 @@ def scale(effects: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
     >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]); v = np.array([0.0, 3.0, -1.0, 2.0])
     >>> {k: round(float(x), 3) for k, x in scale(e, v).items() if k != "walsh_high"}  # sd = sqrt(10 / 4), log(1 + e^-2)
-    {'l1': 4.0, 'sd': 1.581, 'gap': 2.0, 'l1_per_sd': 2.53, 'l1_per_gap': 2.0, 'cancelled_per_sd': 1.265, 'loss': 0.127}
+    {'l1': 4.0, 'sd': 1.581, 'total_effect': 2.0, 'l1_per_sd': 2.53, 'l1_per_total_effect': 2.0, 'cancelled_per_sd': 1.265, 'loss': 0.127}
     """
     everything = np.ones(effects.shape[-1], dtype=bool)
     everything[0] = False  # order 0 is never an interaction
     l1, total, sd = strength(effects, everything), net(effects, everything), spread(v)
-    gap = np.abs(v[..., -1] - v[..., 0])
+    total_effect = np.abs(v[..., -1] - v[..., 0])
     return {
         "l1": l1,
         "sd": sd,
-        "gap": gap,
+        "total_effect": total_effect,
         "l1_per_sd": quotient(l1, sd),
-        "l1_per_gap": quotient(l1, gap),
+        "l1_per_total_effect": quotient(l1, total_effect),
         "cancelled_per_sd": quotient(l1 - np.abs(total), sd),
         "loss": loss_of(v[..., -1]),
         "walsh_high": walsh_high(v),

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing
 from interplay.dynamics.measures import MEASURES
-from interplay.dynamics.sets import READINGS, SETS, Partition, unpack
+from interplay.dynamics.sets import DEFINITIONS, SETS, Partition, unpack
 from interplay.errors import InterplayError
 
 _KEY = [
-    ("reading", pa.string()),
+    ("definition", pa.string()),
     ("step", pa.int64()),
     ("set", pa.string()),
     ("measure", pa.string()),
@@ -32,7 +32,7 @@ _FIGURES = ("value", "lo", "hi", "null", "null_lo", "null_hi")
 SUMMARY = pa.schema([*_KEY, *((name, pa.float64()) for name in _FIGURES), ("samples", pa.int64())])
 PER_SAMPLE = pa.schema([*_KEY, ("sample", pa.string()), ("value", pa.float64()), ("null", pa.float64())])
 _SETS = pa.schema(
-    [("sample", pa.string()), ("reading", pa.string()), ("step", pa.int64()), ("kind", pa.int8()),
+    [("sample", pa.string()), ("definition", pa.string()), ("step", pa.int64()), ("kind", pa.int8()),
      ("coalition", pa.int64()), ("code", pa.uint8())]
 )  # fmt: skip
 _FILES = ("trajectory_samples.parquet", "trajectory_sets.parquet", "trajectory.parquet")  # the last one says: complete
@@ -46,9 +46,9 @@ class Trajectory:
     steps       optimiser steps, ascending
     reference   the step that preserved, emerged and removed are relative to
     sample_ids  sorted: nothing here depends on the order in which samples were given
-    summary     one row per reading x step x set x measure x order, means over samples with intervals and nulls
+    summary     one row per definition x step x set x measure x order, means over samples with intervals and nulls
     per_sample  the same keys, one row a sample
-    sets        sets[sample][reading]: uint8 `[T, 2, 2^n]`, bit j = member of the j-th of `SETS`; see `membership`
+    sets        sets[sample][definition]: uint8 `[T, 2, 2^n]`, bit j = member of the j-th of `SETS`; see `membership`
     settings    ratio, draws, resamples, seed as given
     """
 
@@ -60,21 +60,21 @@ class Trajectory:
     sets: Mapping[str, Mapping[str, np.ndarray]]
     settings: Mapping[str, float] = field(default_factory=dict)
 
-    def get(self, measure: str, set: str = "all", reading: str = "paper", order: int = 0) -> pd.DataFrame:
+    def get(self, measure: str, set: str = "all", definition: str = "paper", order: int = 0) -> pd.DataFrame:
         """One curve: value, lo, hi, null, null_lo, null_hi, samples, indexed by step.
 
         Empty where the measure could not be computed (gamma without a baseline LLM), or is not defined for that set.
         Raises InterplayError on a name that no trajectory has.
         """
-        table = self._rows(self.summary, measure, set, reading, order)
+        table = self._rows(self.summary, measure, set, definition, order)
         return table.set_index("step")[[*_FIGURES, "samples"]]
 
-    def samples(self, measure: str, set: str = "all", reading: str = "paper", order: int = 0) -> pd.DataFrame:
+    def samples(self, measure: str, set: str = "all", definition: str = "paper", order: int = 0) -> pd.DataFrame:
         """The same measure sample by sample: a frame indexed by step, one column a sample."""
-        table = self._rows(self.per_sample, measure, set, reading, order)
+        table = self._rows(self.per_sample, measure, set, definition, order)
         return table.pivot(index="step", columns="sample", values="value").rename_axis(index="step", columns="sample")
 
-    def membership(self, sample: str, step: int, reading: str = "paper") -> Partition:
+    def membership(self, sample: str, step: int, definition: str = "paper") -> Partition:
         """Which interactions of one sample belong to which set at one step: six boolean masks `[2, 2^n]`, by name.
 
         `membership(id, 40).emerged[1, 6]` says whether OR over words 1 and 2 has emerged at step 40.
@@ -83,15 +83,15 @@ class Trajectory:
             raise InterplayError(f"sample {sample!r} is not in this trajectory; it has {_some(self.sample_ids)}")
         if step not in self.steps:
             raise InterplayError(f"step {step} is not in this trajectory; it has {_some(self.steps)}")
-        _known("reading", reading, READINGS)
-        return unpack(self.sets[sample][reading][self.steps.index(step)])
+        _known("definition", definition, DEFINITIONS)
+        return unpack(self.sets[sample][definition][self.steps.index(step)])
 
-    def _rows(self, table: pd.DataFrame, measure: str, set: str, reading: str, order: int) -> pd.DataFrame:
+    def _rows(self, table: pd.DataFrame, measure: str, set: str, definition: str, order: int) -> pd.DataFrame:
         _known("measure", measure, MEASURES)
         _known("set", set, SETS)
-        _known("reading", reading, READINGS)
+        _known("definition", definition, DEFINITIONS)
         chosen = (table["measure"] == measure) & (table["set"] == set)
-        return table[chosen & (table["reading"] == reading) & (table["order"] == order)]
+        return table[chosen & (table["definition"] == definition) & (table["order"] == order)]
 
     def save(self, folder: str | Path) -> Path:
         """Write the three parquet files into `folder` (made if missing), each by temporary file and rename; return it."""
@@ -101,7 +101,7 @@ class Trajectory:
             "format": _FORMAT,
             "steps": self.steps,
             "reference": self.reference,
-            "samples": {name: self.sets[name][READINGS[0]].shape[-1] for name in self.sample_ids},
+            "samples": {name: self.sets[name][DEFINITIONS[0]].shape[-1] for name in self.sample_ids},
             "settings": dict(sorted(self.settings.items())),
         }
         tables = (
@@ -166,12 +166,12 @@ def _sets_table(trajectory: Trajectory) -> pa.Table:
     """Only coalitions that belong to some set: a few hundred of the 2^(n+1) in most samples."""
     columns: list[list[np.ndarray]] = [[] for _ in _SETS]
     for sample in trajectory.sample_ids:
-        for reading in READINGS:
-            code = trajectory.sets[sample][reading]
+        for definition in DEFINITIONS:
+            code = trajectory.sets[sample][definition]
             at, kind, coalition = np.nonzero(code)
             where = (
                 np.full(len(at), sample, object),
-                np.full(len(at), reading, object),
+                np.full(len(at), definition, object),
                 np.array(trajectory.steps)[at],
             )
             for column, values in zip(columns, (*where, kind, coalition, code[at, kind, coalition]), strict=True):
@@ -185,7 +185,7 @@ def _sets_table(trajectory: Trajectory) -> pa.Table:
 
 def _sets_from(table: pa.Table, steps: tuple[int, ...], sizes: dict[str, int]) -> dict[str, dict[str, np.ndarray]]:
     sets = {
-        name: {reading: np.zeros((len(steps), 2, sizes[name]), np.uint8) for reading in READINGS}
+        name: {definition: np.zeros((len(steps), 2, sizes[name]), np.uint8) for definition in DEFINITIONS}
         for name in sorted(sizes)
     }
     rows = frame(table)
@@ -193,9 +193,9 @@ def _sets_from(table: pa.Table, steps: tuple[int, ...], sizes: dict[str, int]) -
     if not np.array_equal(np.asarray(steps)[np.minimum(at, len(steps) - 1)], rows["step"]):
         raise ValueError("sets of a step that is not there")
     kind, coalition, code = (rows[name].to_numpy() for name in ("kind", "coalition", "code"))
-    for name, ours in rows.groupby(["sample", "reading"], sort=False).indices.items():
-        sample, reading = cast("tuple[str, str]", name)
-        sets[sample][reading][at[ours], kind[ours], coalition[ours]] = code[ours]
+    for name, ours in rows.groupby(["sample", "definition"], sort=False).indices.items():
+        sample, definition = cast("tuple[str, str]", name)
+        sets[sample][definition][at[ours], kind[ours], coalition[ours]] = code[ours]
     return sets
 
 

@@ -3,7 +3,7 @@
 One sample at a time, arrays only: effects `[T, 2, 2^n]` in, boolean masks `[T, 2, 2^n]` out (row 0 AND, row 1 OR; the two
 are never mixed: AND over {0, 1} and OR over {0, 1} are different interactions). It weighs nothing: see `measures`.
 
-Three definitions of the sets, computed side by side (the column `reading` names them):
+Three definitions of the sets, computed side by side (the column `definition` names them):
 
 - `paper`      tau = ratio * max |I| at each checkpoint; an interaction is known by its words and its kind alone [paper]
 - `signed`     the same tau, but an interaction is known by its sign too: one that flips has been removed, and another one
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-READINGS = ("paper", "signed", "fixed-tau")
+DEFINITIONS = ("paper", "signed", "fixed-tau")
 SETS = ("all", "preserved", "emerged", "removed", "kept", "reentered")
 MAIN_SETS = ("preserved", "emerged", "removed")  # what pictures and comparisons show, in this order
 TABLE_SETS = (
@@ -60,7 +60,7 @@ def salient(effects: np.ndarray, ratio: float = RATIO, tau: np.ndarray | float |
     return size > np.asarray(tau)[..., None, None]
 
 
-def partition(effects: np.ndarray, reference: int, reading: str = "paper", ratio: float = RATIO) -> Partition:
+def partition(effects: np.ndarray, reference: int, definition: str = "paper", ratio: float = RATIO) -> Partition:
     """The sets of one sample at every checkpoint. effects `[T, 2, 2^n]`, reference = index (not step) of the reference.
 
     all        Omega_t
@@ -80,12 +80,12 @@ def partition(effects: np.ndarray, reference: int, reading: str = "paper", ratio
     """
     ref = effects[reference]
     tau = None
-    if reading == "fixed-tau":
+    if definition == "fixed-tau":
         tau = ratio * np.abs(ref[:, 1:]).max()
     omega = salient(effects, ratio, tau)
     omega_ref = omega[reference]
     kept = omega & omega_ref
-    if reading == "signed":
+    if definition == "signed":
         kept &= np.sign(effects) == np.sign(ref)  # the sign must be that of the reference at every step [ours]
     preserved = np.zeros_like(omega)
     preserved[reference:] = np.logical_and.accumulate(kept[reference:], axis=0)

@@ -256,12 +256,12 @@ def exchanged(
 ) -> np.ndarray:
     """Half-widths [T]: a checkpoint further than this above the lowest differs from it, at `level` for all of them at once.
 
-    Were the checkpoints alike, each probe's values could be handed round among them. So they are, probe by probe, and the
+    Were the checkpoints alike, each prompt's values could be handed round among them. So they are, prompt by prompt, and the
     `level` quantile of the range of the statistic over checkpoints is the threshold (Tukey's, by permutation; exact, however
-    few or skewed the probes). Then step-down: what lies beyond is set aside and the rest is asked again, so that one checkpoint
+    few or skewed the prompts). Then step-down: what lies beyond is set aside and the rest is asked again, so that one checkpoint
     that is far off does not hide the differences between the others [ours].
 
-    tables     one or more `[T, P]`, permuted together: rows are checkpoints, columns probes
+    tables     one or more `[T, P]`, permuted together: rows are checkpoints, columns prompts
     statistic  of tables `[..., T, P]`, gives `[..., T]`
     distance   [T], observed, above that of `lowest`
 
@@ -289,13 +289,13 @@ def exchanged(
 def _ranges(
     tables: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], resamples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Largest minus smallest statistic over checkpoints, [resamples], each probe's values in random order."""
-    steps, probes = tables[0].shape
+    """Largest minus smallest statistic over checkpoints, [resamples], each prompt's values in random order."""
+    steps, prompts = tables[0].shape
     found = np.empty(resamples)
-    chunk = max(1, _PERMUTED // (steps * probes))
+    chunk = max(1, _PERMUTED // (steps * prompts))
     for done in range(0, resamples, chunk):
         rows = min(chunk, resamples - done)
-        order = rng.random((rows, steps, probes)).argsort(axis=1)
+        order = rng.random((rows, steps, prompts)).argsort(axis=1)
         values = statistic(*(np.take_along_axis(np.broadcast_to(t, order.shape), order, axis=1) for t in tables))
         found[done : done + rows] = values.max(axis=1) - values.min(axis=1)
     return found

@@ -24,8 +24,8 @@ def set_values(
         out["strength", name, 0], out["count", name, 0] = total[name]
         if name != "all":
             whole = omega_ref if name == "removed" else total["all"]
-            out["strength_share", name, 0] = measures.quotient(total[name][0], whole[0])
-            out["count_share", name, 0] = measures.quotient(total[name][1], whole[1])
+            out["strength_fraction", name, 0] = measures.quotient(total[name][0], whole[0])
+            out["count_fraction", name, 0] = measures.quotient(total[name][1], whole[1])
     for name in VALUED:
         mask = getattr(part, name)
         w = effects_of(name, mask, effects, at_reference)

@@ -57,8 +57,8 @@ class Interactions:
     """[...] score with every word masked."""
     objective: NDArray[np.float64]
     """[...] sum of all absolute effects."""
-    gap: NDArray[np.float64]
-    """[...] relative: no split within the tolerance has an objective under (1 - gap)·objective."""
+    duality_gap: NDArray[np.float64]
+    """[...] relative: no split within the tolerance has an objective under (1 - duality_gap)·objective."""
     residual: NDArray[np.float64]
     """[...] worst |v - scores()| over the coalitions; at most the tolerance, up to rounding (universal matching)."""
     tolerance: NDArray[np.float64]
@@ -204,7 +204,7 @@ class Interactions:
         state = "converged" if self.converged.all() else f"{int((~self.converged).sum())} not converged"
         return (
             f"Interactions({where}n={self.n}, salient {_span(ands)} AND + {_span(ors)} OR, "
-            f"objective {_span(self.objective)}, gap <= {self.gap.max():.1e}, {state})"
+            f"objective {_span(self.objective)}, gap <= {self.duality_gap.max():.1e}, {state})"
         )
 
 
@@ -305,7 +305,7 @@ def default_tolerance(total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0) -> 
 def extract(
     scores: Any,
     tolerance: ArrayLike | Literal["auto"] = "auto",
-    gap: float = 1e-3,
+    duality_gap: float = 1e-3,
     *,
     max_iterations: int = 20_000,
     device: str | None = None,
@@ -317,7 +317,7 @@ def extract(
     tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed. "auto" is what
         `interplay explain` and a run use (`default_tolerance`): 2 % of |v(N) - v(empty)| of the sample, at least 3 standard
         deviations of the noise of v, which `Scores` know and plain numbers do not. 0 asks for the exact split.
-    gap: relative duality gap asked for. Among near-ties the answer is the one of low order and least squares
+    duality_gap: relative duality gap asked for. Among near-ties the answer is the one of low order and least squares
         (docs/design/solver.md), so it is a unique, continuous function of the scores.
     max_iterations: of each of the two phases; where it is hit the result says so and a RuntimeWarning is given.
     device: None solves with numpy on the CPU (a sample's result then has the same bytes whatever else is in the batch);
@@ -351,24 +351,26 @@ def extract(
     if isinstance(tolerance, str) and tolerance == "auto":
         tolerance = default_tolerance(v[..., -1] - v[..., 0], noise)
     delta = _per_sample(tolerance, leading, "tolerance")
-    if not (isinstance(gap, (int, float, np.number)) and 0 < gap < 1):
-        raise InterplayError(f"gap is {_short(gap)}; expected a relative duality gap between 0 and 1, such as 1e-3")
+    if not (isinstance(duality_gap, (int, float, np.number)) and 0 < duality_gap < 1):
+        raise InterplayError(
+            f"duality_gap is {_short(duality_gap)}; expected a relative duality gap between 0 and 1, such as 1e-3"
+        )
     if isinstance(max_iterations, bool) or not isinstance(max_iterations, (int, np.integer)) or max_iterations < 1:
         raise InterplayError(f"max_iterations is {_short(max_iterations)}; expected a whole number, 1 or more")
 
     flat = v.reshape(-1, 1 << n)
     v_empty = flat[:, 0].copy()
     u = flat - v_empty[:, None]
-    split = solve(u, delta.reshape(-1), float(gap), int(max_iterations), device)
+    split = solve(u, delta.reshape(-1), float(duality_gap), int(max_iterations), device)
     objective = np.abs(split.and_effects).sum(-1) + np.abs(split.or_effects).sum(-1)
     reached = np.where(objective > 0, (objective - split.dual) / np.where(objective > 0, objective, 1.0), 0.0)
     reached = np.maximum(reached, 0.0)
     residual = np.abs(flat - reconstruct(split.and_effects, split.or_effects, v_empty)).max(-1, initial=0.0)
-    converged = reached <= gap
+    converged = reached <= duality_gap
     if not converged.all():
         warnings.warn(
-            f"{int((~converged).sum())} of {len(flat)} samples did not reach gap {gap:g} in {max_iterations} iterations "
-            f"(worst {reached.max():.2g}); raise max_iterations or gap, or a tolerance that is zero",
+            f"{int((~converged).sum())} of {len(flat)} samples did not reach gap {duality_gap:g} in {max_iterations} iterations "
+            f"(worst {reached.max():.2g}); raise max_iterations or duality_gap, or a tolerance that is zero",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -378,7 +380,7 @@ def extract(
         or_effects=split.or_effects.reshape(v.shape),
         v_empty=v_empty.reshape(leading),
         objective=objective.reshape(leading),
-        gap=reached.reshape(leading),
+        duality_gap=reached.reshape(leading),
         residual=residual.reshape(leading),
         tolerance=delta,
         iterations=split.iterations.reshape(leading),

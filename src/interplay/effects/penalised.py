@@ -36,7 +36,7 @@ class Solution(NamedTuple):
 
     index: NDArray[np.int64]
     value: Array
-    gap: float
+    duality_gap: float
 
 
 def weights(orders: NDArray[np.int64]) -> Array:
@@ -62,7 +62,7 @@ def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> fl
 
     The dual is max <y, z> - |r| |z| s.t. |Phi'z| <= w, sum z = 0, with r the residual of c. z = r / max(|Phi'r| / w) is
     feasible whatever c is, so no trust in a solver is needed: no coefficients over these columns that fit as well have a
-    cost under (1 - gap) that of c.
+    cost under (1 - duality_gap) that of c.
 
     >>> from interplay.effects.dictionary import Dictionary
     >>> rows = Rows(Dictionary(1, 1), np.array([0, 1], dtype=np.uint64))       # one word, v = 0 and 2
@@ -193,7 +193,7 @@ class Path:
             self.gram, self.columns = self.gram[np.ix_(keep, keep)], self.columns[:, keep]
             self.index, self.product, self.value = self.index[keep], self.product[keep], self.value[keep]
 
-    def solve(self, penalty: float, gap: float, ties: bool = False) -> Solution:
+    def solve(self, penalty: float, duality_gap: float, ties: bool = False) -> Solution:
         """The programme at this penalty (at most the last one), to the relative gap over all columns.
 
         `ties`: go on until every column that would do as well is in the working set, so that mu chooses among all of them.
@@ -211,7 +211,7 @@ class Path:
         for _ in range(ROUNDS):
             cost = penalty * self.w[self.index]
             H = self.gram + np.diag(penalty * self.mu[self.index])
-            self.value = _active_set(H, self.product, cost, self.value, EXACT if ties else 0.1 * gap)
+            self.value = _active_set(H, self.product, cost, self.value, EXACT if ties else 0.1 * duality_gap)
             fitted = self.columns @ self.value
             r = self.y - fitted
             self.correlation = self.rows.correlate(r) / len(self.rows)
@@ -220,9 +220,9 @@ class Path:
             worst = float(score.max())
             reached = 0.0 if total == 0 else 1.0 - float(fitted @ r) / len(self.rows) / worst / total
             outside[self.index] = False
-            margin = -TIE if ties else 0.25 * gap
+            margin = -TIE if ties else 0.25 * duality_gap
             violators = np.flatnonzero(outside & (score > penalty * (1.0 + margin)))
-            if (reached <= gap and not ties) or not len(violators):
+            if (reached <= duality_gap and not ties) or not len(violators):
                 break
             first = np.argsort(-score[violators], kind="stable")[: max(BATCH, np.count_nonzero(self.value))]
             self._join(np.sort(violators[first]))

@@ -135,7 +135,7 @@ def extract_sampled(
     order: int = 3,
     tolerance: float | None = None,
     holdout: float = 0.2,
-    gap: float = 1e-3,
+    duality_gap: float = 1e-3,
     folds: int = 5,
     seed: int = 0,
 ) -> SampledInteractions:
@@ -150,7 +150,7 @@ def extract_sampled(
         the root mean square by which the scores may be missed (their noise); the largest penalty whose refitted effects
         miss them by no more is taken (discrepancy principle).
     holdout: share of the coalitions that is never fitted and gives `r2`; 0 for none.
-    gap: relative duality gap asked of the penalised programme.
+    duality_gap: relative duality gap asked of the penalised programme.
     seed: of the choice of held-out coalitions and folds. The same arguments give the same bytes on one machine.
 
     Warns (RuntimeWarning) where the effects explain under half of the held-out variance, where the tolerance or the gap is
@@ -171,8 +171,10 @@ def extract_sampled(
     asked = None if tolerance is None else number(tolerance, "tolerance")
     if not (isinstance(holdout, (int, float, np.number)) and 0 <= holdout < 1):
         raise InterplayError(f"holdout is {_short(holdout)}; expected a share of the coalitions, 0 or more and under 1")
-    if not (isinstance(gap, (int, float, np.number)) and 0 < gap < 1):
-        raise InterplayError(f"gap is {_short(gap)}; expected a relative duality gap between 0 and 1, such as 1e-3")
+    if not (isinstance(duality_gap, (int, float, np.number)) and 0 < duality_gap < 1):
+        raise InterplayError(
+            f"duality_gap is {_short(duality_gap)}; expected a relative duality gap between 0 and 1, such as 1e-3"
+        )
     if column_count(n, order) > MAX_COLUMNS:
         fits = max(d for d in range(1, order) if column_count(n, d) <= MAX_COLUMNS)
         raise InterplayError(
@@ -196,11 +198,11 @@ def extract_sampled(
     if spread > CONSTANT:
         y = (inside - center) / spread  # the solver's units: scores of mean 0 and standard deviation 1
         limit = None if asked is None else max(asked / unit / spread, math.sqrt(SAME))
-        chosen = _choose(rows, y, limit, float(gap), folds, rng)
+        chosen = _choose(rows, y, limit, float(duality_gap), folds, rng)
     else:
         none = np.empty(0)
         chosen = _Chosen(np.empty(0, dtype=np.int64), none, none, 0.0, 0.0, 0.0, "constant scores")
-    return _result(masks, v, parts, dictionary, chosen, center * unit, spread * unit, asked, float(gap))
+    return _result(masks, v, parts, dictionary, chosen, center * unit, spread * unit, asked, float(duality_gap))
 
 
 def _table(coalitions: Any, scores: Any, n: int) -> tuple[Masks, NDArray[np.float64]]:
@@ -235,12 +237,12 @@ class _Chosen(NamedTuple):
     refitted: NDArray[np.float64]
     intercept: float
     penalty: float
-    gap: float
+    duality_gap: float
     rule: str
 
 
 def _choose(
-    rows: Rows, y: NDArray[np.float64], limit: float | None, gap: float, folds: int, rng: np.random.Generator
+    rows: Rows, y: NDArray[np.float64], limit: float | None, duality_gap: float, folds: int, rng: np.random.Generator
 ) -> _Chosen:
     path = Path(rows, y)
     grid = path.largest * np.geomspace(1.0, SMALLEST, PENALTIES)
@@ -254,7 +256,9 @@ def _choose(
     for i, penalty in enumerate(grid[: last + 1]):
         if i:
             path.solve(
-                penalty, gap if limit is not None or i == last else PATH_GAP, ties=limit is not None or i == last
+                penalty,
+                duality_gap if limit is not None or i == last else PATH_GAP,
+                ties=limit is not None or i == last,
             )
             if limit is not None and np.count_nonzero(path.value) > MOST * len(y):
                 break
@@ -280,7 +284,7 @@ def _result(
     center: float,
     scale: float,
     asked: float | None,
-    gap: float,
+    duality_gap: float,
 ) -> SampledInteractions:
     """Back to the units of the scores; what the effects explain, measured from the effects themselves."""
     index = chosen.index
@@ -303,21 +307,24 @@ def _result(
         penalised=chosen.penalised[by_mask] * scale,
         v_empty=v_empty,
         objective=float(np.abs(effects).sum()),
-        gap=chosen.gap,
+        duality_gap=chosen.duality_gap,
         residual=float(np.abs(rest[parts.fit]).max()),
         misfit=misfit,
         tolerance=math.nan if asked is None else asked,
-        converged=chosen.gap <= gap,
+        converged=chosen.duality_gap <= duality_gap,
         penalty=chosen.penalty * scale,
         rule=chosen.rule,
         columns=len(dictionary),
         fitted=len(parts.fit),
         held_out=len(parts.held),
         r2=r2,
-        gap_share=1.0 - float(rest[-1] - rest[0]) / whole if abs(whole) > CONSTANT * largest else math.nan,
+        total_effect_fraction=1.0 - float(rest[-1] - rest[0]) / whole if abs(whole) > CONSTANT * largest else math.nan,
     )
     for wrong, said in (
-        (not found.converged, f"the penalised programme reached gap {found.gap:.2g}, not {gap:g}; raise gap"),
+        (
+            not found.converged,
+            f"the penalised programme reached gap {found.duality_gap:.2g}, not {duality_gap:g}; raise duality_gap",
+        ),
         (
             chosen.rule == "tolerance" and misfit > max(found.tolerance, 2 * math.sqrt(SAME) * scale),
             f"orders up to {found.order} miss the scores by {misfit:.3g} (root mean square), not {found.tolerance:.3g}; "

@@ -49,13 +49,13 @@ class SampledInteractions:
     effects: NDArray[np.float64]
     """[k], refitted without shrinkage; zero where the refit dropped one."""
     penalised: NDArray[np.float64]
-    """[k] the solution of the penalised programme, which `gap` certifies."""
+    """[k] the solution of the penalised programme, which `duality_gap` certifies."""
     v_empty: float
     """Fitted score with every word masked (a free intercept: the one measured is as noisy as any other)."""
     objective: float
     """Sum of all absolute effects."""
-    gap: float
-    """Relative: no effects over these columns that fit as well as `penalised` cost under (1 - gap) of it, measured on the
+    duality_gap: float
+    """Relative: no effects over these columns that fit as well as `penalised` cost under (1 - duality_gap) of it, measured on the
     fitted coalitions (cost: sum of absolute effects, orders above 1 half a percent dearer)."""
     residual: float
     """Worst |v - scores| over the fitted coalitions."""
@@ -77,7 +77,7 @@ class SampledInteractions:
     """Coalitions never fitted."""
     r2: float
     """1 - squared error / variance of v on the held-out coalitions; NaN where there are too few, or they are all equal."""
-    gap_share: float
+    total_effect_fraction: float
     """Share of v(N) - v(∅), as measured, that the effects explain; 1 is all. NaN where it is zero."""
 
     @property
@@ -160,10 +160,14 @@ class SampledInteractions:
         faith = "R2 unknown: too few coalitions were held out, or their scores are all equal"
         if not math.isnan(self.r2):
             faith = f"R2 {self.r2:.3f} on {self.held_out:,} coalitions never fitted"
-        share = "" if math.isnan(self.gap_share) else f"; explains {self.gap_share:.1%} of v(N) - v(empty)"
+        share = (
+            ""
+            if math.isnan(self.total_effect_fraction)
+            else f"; explains {self.total_effect_fraction:.1%} of v(N) - v(empty)"
+        )
         return (
             f"sampled: fitted to {self.fitted:,} of {every} coalitions, orders up to {self.order}, {how}; {faith}{share}; "
-            f"certified gap {self.gap:.1e}"
+            f"certified gap {self.duality_gap:.1e}"
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

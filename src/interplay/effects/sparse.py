@@ -193,9 +193,11 @@ def _as_numpy(x: Any) -> Any:
     return x if isinstance(x, np.ndarray) else x.cpu().numpy()
 
 
-def _solve_chunk(u: Any, delta: Any, gamma: float | None, gap: float, max_iterations: int, device: str | None) -> Split:
+def _solve_chunk(
+    u: Any, delta: Any, gamma: float | None, duality_gap: float, max_iterations: int, device: str | None
+) -> Split:
     """u [batch, 2^n] scaled so that max|u| - delta is 1; delta [batch] all zero (gamma None) or all positive."""
-    problem = _Problem(u, delta, gamma, min(OMEGA, 10 * gap), device)
+    problem = _Problem(u, delta, gamma, min(OMEGA, 10 * duality_gap), device)
     xp, mu = problem.xp, problem.mu
     batch = len(u)
     everyone = np.arange(batch)
@@ -230,19 +232,19 @@ def _solve_chunk(u: Any, delta: Any, gamma: float | None, gap: float, max_iterat
         ridge_value[chosen], objective[chosen] = ridge[better], _as_numpy(size.sum(-1))[better]
         best_z[rows] = z
         share = min(RIDGE_SHARE * max(1.0, iteration / PATIENCE), RIDGE_SHARE_MOST)
-        return ridge_value[rows] - ridge_dual[rows] <= share * gap * ridge_value[rows]
+        return ridge_value[rows] - ridge_dual[rows] <= share * duality_gap * ridge_value[rows]
 
     def check_dual(iteration: int, rows: Any, push: Any, x: Any, z: Any) -> Any:
         measure_dual(rows, push)
         if iteration == ROUND:
             center[rows], best_z[rows] = xp.stack(problem.primal(rows, x), 1), z
-        return objective[rows] - dual[rows] <= gap * objective[rows]
+        return objective[rows] - dual[rows] <= duality_gap * objective[rows]
 
     iterations = _iterate(problem, problem.start * 1.0, everyone, None, check_ridge, max_iterations)
     # Around the answer the ridge costs nothing at the optimum, so its multiplier serves the plain programme too. An answer
     # a little off the plain optimum is not where it ends: move the center along (a proximal point method).
     center, left = xp.stack([best_and, best_or], 1), max_iterations
-    while left > 0 and len(rows := np.flatnonzero(objective - dual > gap * objective)):
+    while left > 0 and len(rows := np.flatnonzero(objective - dual > duality_gap * objective)):
         iterations += _iterate(problem, best_z[rows], rows, center[rows], check_dual, min(left, ROUND))
         left -= ROUND
 
@@ -256,7 +258,7 @@ def _solve_chunk(u: Any, delta: Any, gamma: float | None, gap: float, max_iterat
     return Split(a, b, dual_bound(u, y, delta), error, iterations)
 
 
-def solve(u: Any, delta: Any, gap: float, max_iterations: int, device: str | None = None) -> Split:
+def solve(u: Any, delta: Any, duality_gap: float, max_iterations: int, device: str | None = None) -> Split:
     """The sparsest split of each row of u, [batch, 2^n] float64 with u(∅) = 0, within delta, [batch].
 
     Deterministic, and on the CPU a row's result has the same bytes whatever else is in the batch. Rows that the tolerance
@@ -284,7 +286,7 @@ def solve(u: Any, delta: Any, gap: float, max_iterations: int, device: str | Non
         for start in range(0, len(index), size):
             rows = index[start : start + size]
             unit = scale[rows]
-            part = _solve_chunk(u[rows] / unit[:, None], delta[rows] / unit, gamma, gap, max_iterations, device)
+            part = _solve_chunk(u[rows] / unit[:, None], delta[rows] / unit, gamma, duality_gap, max_iterations, device)
             result.and_effects[rows] = part.and_effects * unit[:, None]
             result.or_effects[rows] = part.or_effects * unit[:, None]
             result.dual[rows] = part.dual * unit

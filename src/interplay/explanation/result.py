@@ -101,7 +101,7 @@ class Explanation:
     @property
     def duality_gap(self) -> float:
         """The certificate: no cheaper effects within the tolerance cost less than (1 - duality_gap) of these."""
-        return float(self.interactions.gap)
+        return float(self.interactions.duality_gap)
 
     @property
     def tolerance(self) -> float:
@@ -147,7 +147,7 @@ class Explanation:
             sampled = {
                 "sampled": True,
                 "r2": _or_none(fit.r2),
-                "gap_share": _or_none(fit.gap_share),
+                "total_effect_fraction": _or_none(fit.total_effect_fraction),
                 "fitted": fit.fitted,
                 "held_out": fit.held_out,
                 "order": fit.order,

@@ -222,9 +222,9 @@ def _sentence(names: Sequence[str], change: "Change") -> str:
     turned = f" ({flips} with {'its' if flips == 1 else 'their'} sign flipped)" if flips else ""
     lines = [
         f"From A to B, {found.removed_total.count} of {found.salient[0]} salient interactions {_be(found.removed_total.count, 'were')} removed "
-        f"({_percent(found.removed_total.strength_share)} of the strength), {len(found.kept)} kept{turned}, and "
+        f"({_percent(found.removed_total.strength_fraction)} of the strength), {len(found.kept)} kept{turned}, and "
         f"{found.new_total.count} of B's {found.salient[1]} {_be(found.new_total.count, 'are')} new "
-        f"({_percent(found.new_total.strength_share)} of the strength)."
+        f"({_percent(found.new_total.strength_fraction)} of the strength)."
     ]
     for what, chosen in (("new", found.new), ("removed", found.removed)):
         if chosen:
@@ -250,8 +250,8 @@ def _floor_sentence(change: "Change") -> str:
     gone, come = floor.removed_total, floor.new_total
     return (
         f"Between the two wordings of A, where nothing was learnt, {gone.count} of {floor.salient[0]} {_be(gone.count, 'were')} "
-        f"removed ({_percent(gone.strength_share)} of the strength) and {come.count} of {floor.salient[1]} "
-        f"{_be(come.count, 'are')} new ({_percent(come.strength_share)}). From A to B, removed is "
+        f"removed ({_percent(gone.strength_fraction)} of the strength) and {come.count} of {floor.salient[1]} "
+        f"{_be(come.count, 'are')} new ({_percent(come.strength_fraction)}). From A to B, removed is "
         f"{times('removed', len(change.removed))}; new is {times('new', len(change.new))}."
     )
 

@@ -188,7 +188,7 @@ def _gap(written: str, line_end: str) -> str:
 
 
 def _facts(settings: Settings, inputs: Mapping[str, Any], track: Trajectory) -> str:
-    sizes = sorted({len(probe["words"]) for probe in inputs["probes"]})
+    sizes = sorted({len(prompt["words"]) for prompt in inputs["prompts"]})
     counted = len(track.sample_ids)
     labels = inputs["labels"] or []
     rows = [
@@ -196,7 +196,7 @@ def _facts(settings: Settings, inputs: Mapping[str, Any], track: Trajectory) -> 
         ("Method", inert(_method(settings))),
         ("Steps measured", f"{', '.join(map(str, track.steps))} (reference: step {track.reference})"),
         (
-            "Probes",
+            "Prompts",
             f"{counted} held-out prompt{'' if counted == 1 else 's'}, n = {', '.join(map(str, sizes))} words each, "
             "all 2^n combinations of them scored",
         ),

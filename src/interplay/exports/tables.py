@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from interplay.atomic import replacing, write_bytes
-from interplay.dynamics.sets import READINGS, SETS
+from interplay.dynamics.sets import DEFINITIONS, SETS
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
@@ -38,7 +38,7 @@ DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a
 _GUARDED = (*DANGEROUS, "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
 
 _SUMMARY = {
-    "reading": "definition of the sets: paper, signed (a flipped sign is another interaction), fixed-tau",
+    "definition": "definition of the sets: paper, signed (a flipped sign is another interaction), fixed-tau",
     "step": "optimiser step of the checkpoint",
     "set": "all, preserved, emerged, removed, kept (salient now and at the reference), reentered",
     "measure": "what was measured",
@@ -79,7 +79,7 @@ COLUMNS: dict[str, str] = {
     "salient": "salient interactions",
     "n": "words of the prompt",
     "objective": "sum of all absolute effects",
-    "gap": "certified relative duality gap of the split",
+    "duality_gap": "certified relative duality gap of the split",
     "residual": "largest difference between scores and the logical model",
     "tolerance": "delta, what that difference may be",
     "iterations": "of the solver",
@@ -128,8 +128,8 @@ ABOUT = {
     "trajectory_samples": "the same, prompt by prompt",
     "trajectory_sets": "which interaction is in which set; codes, see interactions for words",
     "units": "one row per prompt and condition: scores and effects with their certificate",
-    "interactions": "one row per interaction that is salient at a step or removed since the reference, under each reading",
-    "probes": "the prompts and their chosen words",
+    "interactions": "one row per interaction that is salient at a step or removed since the reference, under each definition",
+    "prompts": "the prompts and their chosen words",
     "recommendation": "the checkpoint recommended, the figures behind it, and what other rules pick",
     "task": "the task's metrics at each checkpoint",
     "views": "the trajectory computed in other ways",
@@ -169,7 +169,7 @@ def all_tables(run: RunReader) -> list[Exported]:
         own("trajectory_sets", run.table("trajectory_sets"), csv=False),
         own("units", run.units, arrays=ARRAYS),
         Exported("interactions", interactions(run)),
-        Exported("probes", probes(run.inputs["probes"])),
+        Exported("prompts", prompts(run.inputs["prompts"])),
         Exported("recommendation", recommendation(run.recorded)),
         own("task", run.task),
         *(own(name, frame) for name, frame in optional_tables(run).items()),
@@ -177,10 +177,13 @@ def all_tables(run: RunReader) -> list[Exported]:
 
 
 def interactions(run: RunReader) -> pd.DataFrame:
-    """One row per reading x step x prompt x interaction that is in any set there, with its words and its effect."""
+    """One row per definition x step x prompt x interaction that is in any set there, with its words and its effect."""
     track = run.trajectory
     frames = [
-        run.listed(sample, step, reading) for sample in track.sample_ids for reading in READINGS for step in track.steps
+        run.listed(sample, step, definition)
+        for sample in track.sample_ids
+        for definition in DEFINITIONS
+        for step in track.steps
     ]
     every = pd.concat(frames, ignore_index=True)
     return every.assign(words=[json.dumps(words, ensure_ascii=False) for words in every["words"]])
@@ -192,7 +195,7 @@ def optional_tables(run: RunReader) -> dict[str, pd.DataFrame]:
     return {name: table for name, table in found if table is not None}
 
 
-def probes(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def prompts(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row a prompt: its text, target, label and chosen words."""
     rows = [
         {

@@ -46,7 +46,7 @@ class Extracted:
 def prepare_one(
     sample: Sample, tokenizer, settings: Settings, template: PromptTemplate, among: Sequence[Row] | None
 ) -> Prepared:
-    """A probe tokenised under the run's scoring settings; SkipSample where it cannot be, or a word cannot be masked."""
+    """A prompt tokenised under the run's scoring settings; SkipSample where it cannot be, or a word cannot be masked."""
     scoring = settings.scoring
     ready = prepare(sample, tokenizer, template, mask=scoring.mask, target_tokens=scoring.target_tokens, among=among)
     for word, span in zip(sample.words, ready.spans, strict=True):
@@ -83,20 +83,20 @@ class Extraction:
 
     def run(self) -> Extracted:
         """Every unit the settings ask for."""
-        main = Variant("", self.inputs.probes, self.inputs.template)
-        probes = self._prepared(main, self.states.base.tokenizer, self.settings.scoring.among_labels)
-        self.delta = self._calibrate("calibration.json", probes)
+        main = Variant("", self.inputs.prompts, self.inputs.template)
+        prompts = self._prepared(main, self.states.base.tokenizer, self.settings.scoring.among_labels)
+        self.delta = self._calibrate("calibration.json", prompts)
         refuse_noise(self.delta, self.settings, lambda line: note(self.context, line))
         checkpoints = self.states.checkpoints
         among = self._among_labels()
         asked = []
         for c in checkpoints:
-            conditions = [self._condition(step_name(c.step), c, probes)]
+            conditions = [self._condition(step_name(c.step), c, prompts)]
             if among is not None:  # from the same forward passes, so at hardly any cost
                 conditions.append(self._condition(f"{step_name(c.step)}-labels", c, *among))
             asked.append(Batch(tuple(conditions), self.settings))
         self._measure("extracting interactions", asked)
-        self._measure("controls", self._controls(probes))
+        self._measure("controls", self._controls(prompts))
         # Where it is depends on every checkpoint's units. While other shares lack some of them it cannot be told; whoever
         # can tell does all that hangs on it, whatever its share.
         second = None
@@ -112,21 +112,21 @@ class Extraction:
                 "No baseline LLM was given, so generalizability (gamma) is left out: set baseline.name "
                 "(the demo: make demo BASELINE=1, or interplay demo --baseline)."
             )
-        mask_id = next(p.mask_id for p in probes if p is not None)
+        mask_id = next(p.mask_id for p in prompts if p is not None)
         return Extracted(self.units, self.delta, mask_id, second, baselines, tuple(self.missing))
 
     # ---- what is asked -----------------------------------------------------------------------------------------------
 
     def _rephrased(self, step: int) -> Batch:
-        """The probes in the second wording, at a reference step."""
+        """The prompts in the second wording, at a reference step."""
         assert self.inputs.rephrased is not None
         [c] = [c for c in self.states.checkpoints if c.step == step]
-        if self._reworded is None:  # once, since a probe that cannot be served is to be named once
+        if self._reworded is None:  # once, since a prompt that cannot be served is to be named once
             tokenizer, among = self.states.base.tokenizer, self.settings.scoring.among_labels
             self._reworded = self._prepared(self.inputs.rephrased, tokenizer, among)
         return Batch((self._condition(rephrased_name(step), c, self._reworded),), self.settings)
 
-    def _controls(self, probes: tuple[Prepared | None, ...]) -> list[Batch]:
+    def _controls(self, prompts: tuple[Prepared | None, ...]) -> list[Batch]:
         """What is asked beside the checkpoints' own conditions; settings differ where the precision does."""
         inputs, settings = self.inputs, self.settings
         tokenizer, among = self.states.base.tokenizer, settings.scoring.among_labels
@@ -145,22 +145,22 @@ class Extraction:
             )
         if (dtype := second_precision(settings)) is not None:
             other = settings.model_copy(update={"model": settings.model.model_copy(update={"dtype": dtype})})
-            condition = self._condition(f"{step_name(reference.step)}-{dtype}", reference, probes)
+            condition = self._condition(f"{step_name(reference.step)}-{dtype}", reference, prompts)
             planned.append(Batch((replace(condition, state=self.states.at(reference, dtype)),), other))
         for draw in inputs.draws:
             where = self.states.checkpoints if settings.controls.draw_steps == "all" else (reference,)
             if any(draw.samples):
                 at(where, draw.name, self._prepared(draw, tokenizer, among))
             else:
-                self.context.notes.append(f"No probe has words left for another draw ({draw.name}): it is left out.")
+                self.context.notes.append(f"No prompt has words left for another draw ({draw.name}): it is left out.")
         for variant in (inputs.few_shot, inputs.format):
             if variant is not None:
                 at(self.states.checkpoints[:1], variant.name, self._prepared(variant, tokenizer, among))
         return planned
 
     def _among_labels(self) -> tuple[tuple[Prepared | None, ...], Calibration] | None:
-        """The probes asked among the labels as well, with a tolerance from those scores; None where that is not wanted."""
-        ready = self._label_question(self.inputs.probes, self.inputs.template, self.states.base.tokenizer)
+        """The prompts asked among the labels as well, with a tolerance from those scores; None where that is not wanted."""
+        ready = self._label_question(self.inputs.prompts, self.inputs.template, self.states.base.tokenizer)
         return None if ready is None else (ready, self._calibrate("calibration-labels.json", ready))
 
     def _label_question(
@@ -181,7 +181,7 @@ class Extraction:
             raise
 
     def _prepared(self, variant: Variant, tokenizer, among: bool) -> tuple[Prepared | None, ...]:
-        """The probes of a variant for a tokenizer; None, with the reason noted, where one cannot be served."""
+        """The prompts of a variant for a tokenizer; None, with the reason noted, where one cannot be served."""
         rows = label_rows(variant.samples, self.inputs.labels, among)
         prepared: list[Prepared | None] = []
         for sample in variant.samples:
@@ -191,7 +191,7 @@ class Extraction:
             try:
                 ready = prepare_one(sample, tokenizer, self.settings, variant.template, rows)
             except SkipSample as reason:
-                self.context.omitted.append(Omitted(variant.name or "probes", sample.id, str(reason)))
+                self.context.omitted.append(Omitted(variant.name or "prompts", sample.id, str(reason)))
                 ready = None
             prepared.append(ready)
         return tuple(prepared)
@@ -199,25 +199,25 @@ class Extraction:
     # ---- of whom -----------------------------------------------------------------------------------------------------
 
     def _condition(
-        self, name: str, c: Checkpoint, probes: tuple[Prepared | None, ...], delta: Calibration | None = None
+        self, name: str, c: Checkpoint, prompts: tuple[Prepared | None, ...], delta: Calibration | None = None
     ) -> Condition:
         delta = delta or self.delta
         assert delta is not None
         weights = (self.states.base.sha256, self.states.hashes[c.step])
-        return Condition(name, c.step, *weights, probes, delta.tolerance, self.states.at(c))
+        return Condition(name, c.step, *weights, prompts, delta.tolerance, self.states.at(c))
 
-    def _calibrate(self, file: str, probes: tuple[Prepared | None, ...]) -> Calibration:
+    def _calibrate(self, file: str, prompts: tuple[Prepared | None, ...]) -> Calibration:
         """Tolerance and noise, at the first checkpoint."""
         first = self.states.checkpoints[0]
         with self.context.progress.phase("calibrating" if file == "calibration.json" else "calibrating among labels"):
-            return self._calibrated(file, probes, self.states.at(first), self.states.hashes[first.step])
+            return self._calibrated(file, prompts, self.states.at(first), self.states.hashes[first.step])
 
-    def _calibrated(self, file: str, probes: tuple[Prepared | None, ...], state: ModelState, sha: str) -> Calibration:
+    def _calibrated(self, file: str, prompts: tuple[Prepared | None, ...], state: ModelState, sha: str) -> Calibration:
         """Kept in `file`; of several processes one measures it and the others wait, a few forward passes."""
         together = self.context.together
         with together.claims.alone(file.removesuffix(".json"), together.waiting):
             path = self.context.folder.path / file
-            return calibrate(path, lambda: self.context.models.at(state), probes, self.settings, sha)
+            return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha)
 
     def _measure(self, phase: str, batches: Sequence[Batch], *, everything: bool = False) -> None:
         """`everything`: whatever share of the run is this process's."""
@@ -225,8 +225,8 @@ class Extraction:
             return
         together = self.context.together
         if everything:
-            together = replace(together, share=None)
-        total = sum(p is not None for batch in batches for p in batch.conditions[0].probes)
+            together = replace(together, shard=None)
+        total = sum(p is not None for batch in batches for p in batch.conditions[0].prompts)
         with self.context.progress.phase(phase, total) as advance:
             units, missing = units_of(self.context.folder.path, batches, self.engine, together, advance)
         self.units |= units
@@ -254,7 +254,7 @@ class Extraction:
             for name, ready in together:
                 if not any(ready):
                     raise InterplayError(
-                        f"baseline {wanted.name!r} can serve none of the probes (first: {self.context.omitted[-1].reason})"
+                        f"baseline {wanted.name!r} can serve none of the prompts (first: {self.context.omitted[-1].reason})"
                     )
                 delta = self._calibrated(f"calibration-{name}.json", ready, state, other.sha256)
                 refuse_noise(delta, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
@@ -270,7 +270,7 @@ class Extraction:
         return BaselineLLM(wanted.name, family, family == own, other.sha256)
 
     def _asked_of_baseline(self, index: int, tokenizer) -> list[list[tuple[str, tuple[Prepared | None, ...]]]]:
-        """(condition, probes), those of one prompt together: the main question; of the first LLM those of the views as well."""
+        """(condition, prompts), those of one prompt together: the main question; of the first LLM those of the views as well."""
         variant, settings = self.inputs.baselines[index], self.settings
         among = settings.scoring.among_labels
         asked = [[(variant.name, self._prepared(variant, tokenizer, among))]]

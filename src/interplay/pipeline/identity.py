@@ -21,9 +21,9 @@ _SHOWN = 3  # differences in one message
 
 
 def claim_data(folder: Path, inputs: Inputs, prepared: Sequence[Prepared]) -> None:
-    """Keep what the rows and the probes' prompts are; InterplayError with the difference when they are not what they were.
+    """Keep what the rows and the prompts' prompts are; InterplayError with the difference when they are not what they were.
 
-    prepared: the probes, tokenised as they are scored: their text shows a changed chat template, their ids a changed tokenizer.
+    prepared: the prompts, tokenised as they are scored: their text shows a changed chat template, their ids a changed tokenizer.
     """
     file = folder / "inputs.json"
     now = {
@@ -119,7 +119,7 @@ def _part(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def data_differences(before: Mapping[str, Any], now: Mapping[str, Any], inputs: Inputs) -> list[str]:
-    """How the rows differ from those of `inputs.json`, in words: counts, labels, probes, the first row that is another."""
+    """How the rows differ from those of `inputs.json`, in words: counts, labels, prompts, the first row that is another."""
     found = []
     for part, rows in (("train", inputs.train), ("eval", inputs.eval)):
         old, new = before["rows"][part], len(rows)
@@ -131,15 +131,15 @@ def data_differences(before: Mapping[str, Any], now: Mapping[str, Any], inputs: 
                          else f"{part}: other rows")  # fmt: skip
     if before["labels"] != now["labels"]:
         found.append(f"labels: {_listed(before['labels'])} -> {_listed(now['labels'])}")
-    old_probes, new_probes = before["probes"], now["probes"]
-    if len(old_probes) != len(new_probes):
-        found.append(f"probes: {len(old_probes)} -> {len(new_probes)}")
-    for i, (a, b) in enumerate(zip(old_probes, new_probes, strict=False), start=1):
+    old_prompts, new_prompts = before["prompts"], now["prompts"]
+    if len(old_prompts) != len(new_prompts):
+        found.append(f"prompts: {len(old_prompts)} -> {len(new_prompts)}")
+    for i, (a, b) in enumerate(zip(old_prompts, new_prompts, strict=False), start=1):
         shown: dict[str, Callable[[Any], str]] = {"text": str, "target": str, "words": _words}
         if key := next((key for key in shown if a.get(key) != b.get(key)), None):
-            found.append(f"probe {i}, {key}: {short(shown[key](a.get(key)))} -> {short(shown[key](b.get(key)))}")
+            found.append(f"prompt {i}, {key}: {short(shown[key](a.get(key)))} -> {short(shown[key](b.get(key)))}")
             break
-    return found or ["a row of train, eval or probes is another"]
+    return found or ["a row of train, eval or prompts is another"]
 
 
 def _first_other(old: str, new: str) -> int | None:
@@ -159,7 +159,7 @@ def _words(words: Sequence[Mapping[str, Any]]) -> str:
 
 
 def prompt_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """How the probes' prompts differ: from where on the first one's text is another, or that its tokens alone are.
+    """How the prompts' prompts differ: from where on the first one's text is another, or that its tokens alone are.
 
     >>> old = {"text": "<user> Hi", "texts": "1", "tokens": "2"}
     >>> prompt_differences(old, old | {"text": "<human> Hi", "texts": "3", "tokens": "4"})

@@ -1,6 +1,6 @@
-"""From settings to rows, probes and prompt templates: everything that is known before a model is loaded.
+"""From settings to rows, prompts and prompt templates: everything that is known before a model is loaded.
 
-Probe prompts are held out: a probe whose text is also a training text is left out, with the reason.
+Prompts are held out: a prompt whose text is also a training text is left out, with the reason.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class Omitted:
 
 @dataclass(frozen=True)
 class Variant:
-    """The probes once more, in another wording or with other words; None where a probe has no such variant."""
+    """The prompts once more, in another wording or with other words; None where a prompt has no such variant."""
 
     name: str
     samples: tuple[Sample | None, ...]
@@ -45,12 +45,12 @@ def row_parts(row: Row) -> list[Any]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Rows and probes of a run, and the probes' variants: other wordings keep the words, `draws` keep the wording."""
+    """Rows and prompts of a run, and the prompts' variants: other wordings keep the words, `draws` keep the wording."""
 
     train: tuple[Row, ...]
     eval: tuple[Row, ...]
     labels: tuple[str, ...] | None
-    probes: tuple[Sample, ...]
+    prompts: tuple[Sample, ...]
     template: PromptTemplate
     rephrased: Variant | None
     few_shot: Variant | None
@@ -66,17 +66,17 @@ class Inputs:
             {
                 "train": [row_parts(row) for row in self.train],
                 "eval": [row_parts(row) for row in self.eval],
-                "probes": [[row_parts(s.row), [(w.start, w.end) for w in s.words]] for s in self.probes],
+                "prompts": [[row_parts(s.row), [(w.start, w.end) for w in s.words]] for s in self.prompts],
                 "labels": self.labels,
             }
         )
 
     def describe(self) -> dict[str, Any]:
-        """What `inputs.json` keeps beside the fingerprint: counts, labels, probes with their words, rows left out."""
+        """What `inputs.json` keeps beside the fingerprint: counts, labels, prompts with their words, rows left out."""
         return {
-            "rows": {"train": len(self.train), "eval": len(self.eval), "probes": len(self.probes)},
+            "rows": {"train": len(self.train), "eval": len(self.eval), "prompts": len(self.prompts)},
             "labels": list(self.labels) if self.labels else None,
-            "probes": [
+            "prompts": [
                 {
                     "id": s.id,
                     "text": s.row.text,
@@ -84,7 +84,7 @@ class Inputs:
                     "label": s.row.label,
                     "words": [{"text": w.text, "start": w.start, "end": w.end} for w in s.words],
                 }
-                for s in self.probes
+                for s in self.prompts
             ],
             "omitted": [asdict(o) for o in self.omitted],
         }
@@ -115,12 +115,12 @@ def examples(rows: Sequence[Row], count: int, seed: int) -> tuple[tuple[str, str
 
 
 def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Inputs:
-    """Read all data of a run and choose its probes.
+    """Read all data of a run and choose its prompts.
 
     Args:
         usable: raises SkipSample for a sample that the tokenizer cannot serve; the next row is then taken.
 
-    Raises InterplayError when a source cannot be read or no probe is left.
+    Raises InterplayError when a source cannot be read or no prompt is left.
     """
     data, omitted, notes = settings.data, [], []
     reader = _Reader(settings)
@@ -129,22 +129,22 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
     if template.few_shot:
         train = reader.rows("train", template)
     held_out = reader.rows("eval", template, omitted)
-    source = reader.rows("probes", template, omitted)
+    source = reader.rows("prompts", template, omitted)
 
     known = {row.text.strip() for row in train}
     candidates = []
     for row in source:
         if row.text.strip() in known:
-            omitted.append(Omitted("probes", row.id, "its text is also a training text, a probe must be held out"))
+            omitted.append(Omitted("prompts", row.id, "its text is also a training text, a prompt must be held out"))
         else:
             candidates.append(row)
-    probes = _choose(candidates, settings, usable, omitted, notes)
+    prompts = _choose(candidates, settings, usable, omitted, notes)
     if seen := sum(row.text.strip() in known for row in held_out):
         notes.append(f"{seen} of {len(held_out)} eval rows have a training text, so eval loss flatters.")
 
     def reworded(name: str, other: PromptTemplate) -> Variant:
-        rows = {row.id: row for row in reader.rows("probes", other)}
-        return Variant(name, tuple(replace(sample, row=rows[sample.id]) for sample in probes), other)
+        rows = {row.id: row for row in reader.rows("prompts", other)}
+        return Variant(name, tuple(replace(sample, row=rows[sample.id]) for sample in prompts), other)
 
     def worded(wording: WordingSettings | None, few_shot: int) -> PromptTemplate:
         shown = examples(train, few_shot, settings.seed) if few_shot else template.few_shot
@@ -155,12 +155,12 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         train=seeded_choice(train, data.train_rows, settings.seed, "train"),
         eval=seeded_choice(held_out, data.eval_rows, settings.seed, "eval"),
         labels=reader.labels,
-        probes=probes,
+        prompts=prompts,
         template=template,
         rephrased=reworded("rephrased", worded(prompt.rephrased, 0)) if prompt.rephrased else None,
         few_shot=reworded("few-shot", worded(None, controls.few_shot)) if controls.few_shot else None,
         format=reworded("format", worded(controls.format, 0)) if controls.format else None,
-        draws=tuple(_redrawn(probes, draw, settings, template, usable) for draw in range(2, controls.draws + 1)),
+        draws=tuple(_redrawn(prompts, draw, settings, template, usable) for draw in range(2, controls.draws + 1)),
         baselines=tuple(
             reworded(baseline_condition(i), _baseline_template(baseline, train, settings.seed))
             for i, baseline in enumerate(settings.baseline)
@@ -178,14 +178,14 @@ class _Reader:
         self.labels: tuple[str, ...] | None = None
 
     def rows(self, stage: str, template: PromptTemplate, omitted: list[Omitted] | None = None) -> tuple[Row, ...]:
-        """Rows of "train", "eval" or "probes"; none where no source is given. What is skipped goes to `omitted`."""
+        """Rows of "train", "eval" or "prompts"; none where no source is given. What is skipped goes to `omitted`."""
         data = self.settings.data
         source = data.file or getattr(data, stage)
         if source is None:
             return ()
         result: ReadResult = read_rows(source, data.form, columns=data.columns or None, template=template)
         # A single file's skipped rows are named once, with the stage that is always read.
-        if omitted is not None and (data.file is None or stage == "probes"):
+        if omitted is not None and (data.file is None or stage == "prompts"):
             omitted.extend(Omitted("data" if data.file else stage, s.id, s.reason) for s in result.skipped)
         if self.labels is None:
             self.labels = result.labels
@@ -193,14 +193,14 @@ class _Reader:
 
 
 def _redrawn(
-    probes: Sequence[Sample],
+    prompts: Sequence[Sample],
     draw: int,
     settings: Settings,
     template: PromptTemplate,
     usable: Callable[[Sample], object],
 ) -> Variant:
-    """Another draw of words for every probe; None where its text has no other words than those drawn first."""
-    wanted = settings.probes
+    """Another draw of words for every prompt; None where its text has no other words than those drawn first."""
+    wanted = settings.prompts
     again = [
         redraw(
             sample,
@@ -212,16 +212,16 @@ def _redrawn(
             stop_words=stop_words(wanted.stop_words),
             check=usable,
         )
-        for sample in probes
+        for sample in prompts
     ]
-    pairs = zip(probes, again, strict=True)
+    pairs = zip(prompts, again, strict=True)
     return Variant(f"words-{draw}", tuple(new if new.words != old.words else None for old, new in pairs), template)
 
 
 def _choose(
     rows: list[Row], settings: Settings, usable: Callable[[Sample], object], omitted: list[Omitted], notes: list[str]
 ) -> tuple[Sample, ...]:
-    wanted = settings.probes
+    wanted = settings.prompts
     choice = choose_samples(
         rows,
         wanted.count,
@@ -232,11 +232,11 @@ def _choose(
         stop_words=stop_words(wanted.stop_words),
         check=usable,
     )
-    omitted.extend(Omitted("probes", s.id, s.reason) for s in choice.skipped)
+    omitted.extend(Omitted("prompts", s.id, s.reason) for s in choice.skipped)
     notes.extend(choice.notes)
     if not choice.samples:
         raise InterplayError(
-            f"data.probes {settings.data.file or settings.data.probes!r} gave no usable probe prompt"
+            f"data.prompts {settings.data.file or settings.data.prompts!r} gave no usable prompt"
             + _first_reason(omitted)
         )
     return choice.samples

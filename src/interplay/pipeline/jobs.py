@@ -1,4 +1,4 @@
-"""The units of a run as jobs: one probe under the conditions that are asked together, and the engine that computes it here.
+"""The units of a run as jobs: one prompt under the conditions that are asked together, and the engine that computes it here.
 
 A job is plain data and can be sent to another process or machine, where `compute_job` needs nothing but it and a place to
 load models. What is already on disk, and who does what, is told by `interplay.parallel`.
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from interplay.config.settings import Settings
 from interplay.errors import InterplayError
-from interplay.pipeline.measure import Condition, compute, kept_unit
+from interplay.pipeline.measure import Condition, cached_unit, compute
 from interplay.pipeline.sharing import Together, work_off
 from interplay.pipeline.states import Models, ModelState
 from interplay.scoring.scores import Prepared
@@ -22,7 +22,7 @@ from interplay.store.units import Unit, save_unit, unit_path
 
 @dataclass(frozen=True)
 class Batch:
-    """Conditions of one model state that differ in what is asked behind the prompt only, over all probes."""
+    """Conditions of one model state that differ in what is asked behind the prompt only, over all prompts."""
 
     conditions: tuple[Condition, ...]
     settings: Settings
@@ -30,7 +30,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """The index-th probe under conditions of one model state; each condition's `probes` is cut to that one.
+    """The index-th prompt under conditions of one model state; each condition's `prompts` is cut to that one.
 
     `name` is unique in the run and a file name.
     """
@@ -48,27 +48,27 @@ class Job:
 
     @property
     def asked(self) -> list[tuple[Condition, Prepared]]:
-        return [(c, p) for c in self.conditions if (p := c.probes[0]) is not None]
+        return [(c, p) for c in self.conditions if (p := c.prompts[0]) is not None]
 
     def kept(self, folder: Path) -> list[Unit] | None:
         """Its units on disk, in the order of the conditions; None unless all are there and valid."""
-        units = [kept_unit(folder, c, self.index, p, self.settings) for c, p in self.asked]
+        units = [cached_unit(folder, c, self.index, p, self.settings) for c, p in self.asked]
         return [u for u in units if u is not None] if all(u is not None for u in units) else None
 
     def lacking(self, folder: Path) -> "Job":
         """The job without the conditions whose units are on disk."""
-        left = [c for c, p in self.asked if kept_unit(folder, c, self.index, p, self.settings) is None]
+        left = [c for c, p in self.asked if cached_unit(folder, c, self.index, p, self.settings) is None]
         return replace(self, conditions=tuple(left))
 
 
 def jobs_of(batches: Sequence[Batch]) -> list[Job]:
-    """All jobs, those of one model state together; a probe that no condition of a batch can serve has none."""
+    """All jobs, those of one model state together; a prompt that no condition of a batch can serve has none."""
     jobs = []
     for batch in batches:
-        for index in range(len(batch.conditions[0].probes)):
-            one = tuple(replace(c, probes=(p,)) for c in batch.conditions if (p := c.probes[index]) is not None)
+        for index in range(len(batch.conditions[0].prompts)):
+            one = tuple(replace(c, prompts=(p,)) for c in batch.conditions if (p := c.prompts[index]) is not None)
             if one:
-                jobs.append(Job(f"{batch.conditions[0].name}-probe-{index:04d}", index, one, batch.settings))
+                jobs.append(Job(f"{batch.conditions[0].name}-prompt-{index:04d}", index, one, batch.settings))
     return jobs
 
 
@@ -102,7 +102,7 @@ def units_of(
 ) -> tuple[Units, tuple[str, ...]]:
     """All units of some batches by condition, found or computed; and the names of jobs that are other shares' and not done.
 
-    `advance()` is called once a probe. Raises InterplayError for what a unit cannot be computed or written for; those that
+    `advance()` is called once a prompt. Raises InterplayError for what a unit cannot be computed or written for; those that
     were finished stay.
     """
     jobs = jobs_of(batches)
@@ -131,7 +131,7 @@ def units_of(
         results=results,
         advance=lambda job, kept: advance(note=job.conditions[0].name, kept=kept),
     )
-    units: Units = {c.name: [None] * len(c.probes) for batch in batches for c in batch.conditions}
+    units: Units = {c.name: [None] * len(c.prompts) for batch in batches for c in batch.conditions}
     for job in jobs:
         for (condition, _), unit in zip(job.asked, done.results.get(job.name, ()), strict=False):
             units[condition.name][job.index] = unit

@@ -1,4 +1,4 @@
-"""One probe under one model state -> its units: tolerance, the key of the question, scores, effects. Knows no other probe.
+"""One prompt under one model state -> its units: tolerance, the key of the question, scores, effects. Knows no other prompt.
 
 Which units a run needs is decided in `extraction`, who computes them in `jobs`.
 """
@@ -16,9 +16,9 @@ from interplay.config.settings import Settings
 from interplay.effects import default_tolerance, extract
 from interplay.errors import InterplayError
 from interplay.pipeline.states import ModelState
-from interplay.scoring.noise import REFUSED, noise_share, noise_warning
+from interplay.scoring.noise import REFUSED, noise_fraction, noise_warning
 from interplay.scoring.scores import Prepared, UnitScores, score_prepared, score_together
-from interplay.store.files import keep_json, kept_json, sha256_json
+from interplay.store.files import cache_json, cached_json, sha256_json
 from interplay.store.units import Unit, UnitHeader, load_unit, save_unit, unit_path
 
 
@@ -30,32 +30,32 @@ class Condition:
     step: int
     base_sha256: str
     weights_sha256: str  # of the checkpoint's own files: an adapter says nothing without its base
-    probes: tuple[Prepared | None, ...]  # None where this model's tokenizer cannot serve the probe
+    prompts: tuple[Prepared | None, ...]  # None where this model's tokenizer cannot serve the prompt
     tolerance: float
     state: ModelState | None = None
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Tolerance delta and what it comes from, in nats: means over the probes at one model state."""
+    """Tolerance delta and what it comes from, in nats: means over the prompts at one model state."""
 
     tolerance: float
-    mean_gap: float  # |v(N) - v(empty)|
+    mean_total_effect: float  # |v(N) - v(empty)|
     noise_sigma: float  # root mean square numerical noise of v
     spread: float  # standard deviation of v over coalitions
 
 
-SURVEYED = 8  # coalitions a probe from which tolerance and noise are estimated; none and all are two of them [ours]
+SURVEYED = 8  # coalitions a prompt from which tolerance and noise are estimated; none and all are two of them [ours]
 
 
-def survey(model, probes: Sequence[Prepared], settings: Settings) -> Calibration:
-    """The tolerance for one model, from a few coalitions a probe, evaluated as the units will be.
+def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibration:
+    """The tolerance for one model, from a few coalitions a prompt, evaluated as the units will be.
 
     delta = 0.02 |v(N) - v(empty)|, mean over samples at step 0, held fixed over steps [lineage], and never under three
     standard deviations of the measured numerical noise of v [ours].
     """
     gaps, squares, spreads = [], [], []
-    for p in probes:
+    for p in prompts:
         last = (1 << len(p.spans)) - 1
         few = np.unique(np.linspace(0, last, min(SURVEYED, last + 1)).round().astype(np.uint64))
         scored = score_prepared(
@@ -68,10 +68,10 @@ def survey(model, probes: Sequence[Prepared], settings: Settings) -> Calibration
         gaps.append(abs(scored.values[-1] - scored.values[0]))
         squares.append(scored.noise_sigma**2)
         spreads.append(np.std(scored.values))
-    mean_gap, sigma = float(np.mean(gaps)), float(np.sqrt(np.mean(squares)))
+    mean_total_effect, sigma = float(np.mean(gaps)), float(np.sqrt(np.mean(squares)))
     wanted = settings.effects.tolerance
-    tolerance = float(default_tolerance(mean_gap, sigma)) if wanted == "auto" else float(wanted)
-    return Calibration(tolerance, mean_gap, sigma, float(np.mean(spreads)))
+    tolerance = float(default_tolerance(mean_total_effect, sigma)) if wanted == "auto" else float(wanted)
+    return Calibration(tolerance, mean_total_effect, sigma, float(np.mean(spreads)))
 
 
 def refuse_noise(found: Calibration, settings: Settings, warn: Callable[[str], None]) -> None:
@@ -80,7 +80,7 @@ def refuse_noise(found: Calibration, settings: Settings, warn: Callable[[str], N
     said = noise_warning(found.noise_sigma, found.spread, dtype)
     if said is None:
         return
-    if noise_share(found.noise_sigma, found.spread) > REFUSED and not settings.scoring.accept_noise:
+    if noise_fraction(found.noise_sigma, found.spread) > REFUSED and not settings.scoring.accept_noise:
         raise InterplayError(f"model.dtype: {said}, or set scoring.accept_noise to true to go on all the same")
     warn(f"model.dtype: {said}")
 
@@ -88,18 +88,18 @@ def refuse_noise(found: Calibration, settings: Settings, warn: Callable[[str], N
 def calibrate(
     file: Path,
     model_open: Callable[[], AbstractContextManager[Any]],
-    probes: Sequence[Prepared | None],
+    prompts: Sequence[Prepared | None],
     settings: Settings,
     sha: str,
 ) -> Calibration:
     """`survey` of one model state, kept in `file`."""
-    usable = [p for p in probes if p is not None]
+    usable = [p for p in prompts if p is not None]
     key = sha256_json([sha, [_question(p) for p in usable], settings.effects.tolerance, _scoring(settings)])
-    if (kept := kept_json(file, key)) is not None:
+    if (kept := cached_json(file, key)) is not None:
         return Calibration(**kept)
     with model_open() as model:
         found = survey(model, usable, settings)
-    keep_json(file, key, asdict(found))
+    cache_json(file, key, asdict(found))
     return found
 
 
@@ -133,17 +133,17 @@ def unit_key(condition: Condition, prepared: Prepared, settings: Settings) -> st
     )
 
 
-def kept_unit(folder: Path, condition: Condition, index: int, prepared: Prepared, settings: Settings) -> Unit | None:
-    """The valid unit of the index-th probe, `prepared`, on disk."""
+def cached_unit(folder: Path, condition: Condition, index: int, prepared: Prepared, settings: Settings) -> Unit | None:
+    """The valid unit of the index-th prompt, `prepared`, on disk."""
     path, key = unit_path(folder, condition.name, index), unit_key(condition, prepared, settings)
     return load_unit(path, key)
 
 
 def measure(folder: Path, model: Any, condition: Condition, settings: Settings) -> list[Unit | None]:
-    """All units of a condition for a model that is at hand, from disk where valid; None where a probe cannot be served."""
+    """All units of a condition for a model that is at hand, from disk where valid; None where a prompt cannot be served."""
     units: list[Unit | None] = []
-    for index, prepared in enumerate(condition.probes):
-        unit = None if prepared is None else kept_unit(folder, condition, index, prepared, settings)
+    for index, prepared in enumerate(condition.prompts):
+        unit = None if prepared is None else cached_unit(folder, condition, index, prepared, settings)
         if unit is None and prepared is not None:
             [unit] = compute(model, [(condition, prepared)], settings)
             save_unit(unit_path(folder, condition.name, index), unit)
@@ -168,7 +168,7 @@ def compute(model: Any, asked: Sequence[tuple[Condition, Prepared]], settings: S
 
 def _solve(condition: Condition, prepared: Prepared, scored: UnitScores, settings: Settings) -> Unit:
     # One unit at a time, so that its bytes do not depend on which others had to be computed.
-    effects = extract(scored.values, tolerance=condition.tolerance, gap=settings.effects.gap)
+    effects = extract(scored.values, tolerance=condition.tolerance, duality_gap=settings.effects.duality_gap)
     header = UnitHeader(
         key=unit_key(condition, prepared, settings),
         condition=condition.name,
@@ -184,7 +184,7 @@ def _solve(condition: Condition, prepared: Prepared, scored: UnitScores, setting
         prompt_sha256=scored.prompt_sha256,
         tolerance=condition.tolerance,
         objective=float(effects.objective),
-        gap=float(effects.gap),
+        duality_gap=float(effects.duality_gap),
         residual=float(effects.residual),
         iterations=int(effects.iterations),
         converged=bool(effects.converged),

@@ -24,7 +24,7 @@ from interplay.pipeline.inputs import Inputs, read_inputs
 from interplay.pipeline.jobs import Engine, Here
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.requirements import refuse_missing
-from interplay.pipeline.shards import Share
+from interplay.pipeline.shards import Shard
 from interplay.pipeline.sharing import Together
 from interplay.pipeline.stages import (
     Context,
@@ -63,7 +63,7 @@ class Unfinished:
     """A share that is done while others are not: where the run lies, and how many units and task measurements are missing."""
 
     folder: Path
-    share: Share
+    shard: Shard
     missing: int
 
 
@@ -89,9 +89,9 @@ def run(
         return result
 
 
-def run_share(settings: Settings, path: Path, share: Share, progress: Progress | None = None) -> RunResult | Unfinished:
+def run_shard(settings: Settings, path: Path, shard: Shard, progress: Progress | None = None) -> RunResult | Unfinished:
     """One of n shares of a run, without waiting for the others; the last of them to finish finishes the run."""
-    with _at_work(settings, path, progress or Progress(), share) as context:
+    with _at_work(settings, path, progress or Progress(), shard) as context:
         return _run(context)
 
 
@@ -104,7 +104,7 @@ def help_run(path: Path, progress: Progress | None = None) -> None:
 
 
 @contextlib.contextmanager
-def _at_work(settings: Settings, path: Path, progress: Progress, share: Share | None) -> Generator[Context]:
+def _at_work(settings: Settings, path: Path, progress: Progress, shard: Shard | None) -> Generator[Context]:
     refuse_missing(settings, path)
     folder = RunFolder(path)
     models = models_of(settings)
@@ -118,7 +118,7 @@ def _at_work(settings: Settings, path: Path, progress: Progress, share: Share | 
             progress.say(f"waiting for {who}")
 
     with folder.opened(settings, waiting) as claims, quiet_libraries():
-        yield Context(settings, folder, progress, models, Together(claims, share, waiting))
+        yield Context(settings, folder, progress, models, Together(claims, shard, waiting))
 
 
 def _run(context: Context, workers: int | None = None, ray: str | None = None) -> RunResult | Unfinished:
@@ -144,14 +144,14 @@ def _run(context: Context, workers: int | None = None, ray: str | None = None) -
             stack.enter_context(helpers(folder.path, workers - 1, context.progress.say))
         states, extracted, task, missing = _measure(context, inputs, engine)
     if missing:
-        assert context.together.share is not None
-        return Unfinished(folder.path, context.together.share, missing)
+        assert context.together.shard is not None
+        return Unfinished(folder.path, context.together.shard, missing)
     with claims.alone("results", context.together.waiting):
         return _finish(context, inputs, states, extracted, task)
 
 
 def _read(context: Context) -> tuple[Inputs, Any]:
-    """The data and the probes, held against what the folder was made from; and the model's tokenizer."""
+    """The data and the prompts, held against what the folder was made from; and the model's tokenizer."""
     settings = context.settings
     with context.progress.phase("finding the models (a GGUF file is converted once)"):
         tokenizer = load_tokenizer(settings.model.name, revision=settings.model.revision)
@@ -166,7 +166,7 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         extra = read_extra(settings, inputs.template)  # a file that is missing must not cost a training first
         if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
             require_rouge()
-        prepared = [ready(s, inputs.template) for s in inputs.probes]
+        prepared = [ready(s, inputs.template) for s in inputs.prompts]
     context.notes += inputs.notes
     context.omitted += inputs.omitted
     with context.together.claims.alone("folder", context.together.waiting):
@@ -179,10 +179,10 @@ def _read(context: Context) -> tuple[Inputs, Any]:
 def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
     """Before hours go into training: whether the scores would mean anything in the precision asked for."""
     settings = context.settings
-    among = label_rows(inputs.probes, inputs.labels, settings.scoring.among_labels or settings.controls.labels is True)
+    among = label_rows(inputs.prompts, inputs.labels, settings.scoring.among_labels or settings.controls.labels is True)
     among = among if settings.scoring.among_labels else None
-    probes = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.probes)
-    refuse_noise_before_training(context, probes)
+    prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.prompts)
+    refuse_noise_before_training(context, prompts)
 
 
 def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, Extracted, TaskMeasured, int]:
@@ -190,7 +190,7 @@ def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, 
     states = find_states(context)
     known = len(context.notes), len(context.omitted)
     # A share looks a second time: of all shares, the last to come to this point then finds everything and finishes the run.
-    for look in range(1 if context.together.share is None else 2):
+    for look in range(1 if context.together.shard is None else 2):
         if look:
             context.progress.say("looking once more for what other shares did meanwhile")
         del context.notes[known[0] :], context.omitted[known[1] :]
@@ -213,7 +213,7 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
             task=task,
             second_reference=extracted.second_reference,
             baselines=extracted.baselines,
-            words={1: offsets(inputs.probes)}
+            words={1: offsets(inputs.prompts)}
             | {draw: offsets(variant.samples) for draw, variant in enumerate(inputs.draws, start=2)},
         )
         tokenizer = states.base.tokenizer

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """The i-th of n parts, i from 1 to n."""
 
     i: int
@@ -20,7 +20,7 @@ class Share:
     def of(self, jobs: Sequence[T]) -> Sequence[T]:
         """A run of neighbours, since neighbours share a model state and opening one costs time; sizes differ by one at most.
 
-        >>> [list(Share(i, 3).of("abcdefgh")) for i in (1, 2, 3)]
+        >>> [list(Shard(i, 3).of("abcdefgh")) for i in (1, 2, 3)]
         [['a', 'b'], ['c', 'd', 'e'], ['f', 'g', 'h']]
         """
         return jobs[(self.i - 1) * len(jobs) // self.n : self.i * len(jobs) // self.n]
@@ -29,12 +29,12 @@ class Share:
         return f"{self.i}/{self.n}"
 
 
-def parse_share(text: str) -> Share:
-    """`--shard i/n` as a Share.
+def parse_shard(text: str) -> Shard:
+    """`--shard i/n` as a Shard.
 
-    >>> parse_share("2/8")
-    Share(i=2, n=8)
-    >>> parse_share("0/8")
+    >>> parse_shard("2/8")
+    Shard(i=2, n=8)
+    >>> parse_shard("0/8")
     Traceback (most recent call last):
     interplay.errors.InterplayError: --shard '0/8': give i/n with i from 1 to n, such as 2/8 (an array that counts from 0: i + 1)
     """
@@ -43,4 +43,4 @@ def parse_share(text: str) -> Share:
         raise InterplayError(
             f"--shard {text[:40]!r}: give i/n with i from 1 to n, such as 2/8 (an array that counts from 0: i + 1)"
         )
-    return Share(int(found[1]), int(found[2]))
+    return Shard(int(found[1]), int(found[2]))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from interplay.pipeline.shards import Share
+from interplay.pipeline.shards import Shard
 from interplay.store.claims import LOOK, Claims, Owner
 
 
@@ -32,7 +32,7 @@ class Together:
     """With whom this process shares a run: its claims, and its share of the jobs (None: whatever nobody else has)."""
 
     claims: Claims
-    share: Share | None = None
+    shard: Shard | None = None
     waiting: Callable[[Owner], None] = lambda owner: None  # told once a stage whom this process waits for
 
 
@@ -69,7 +69,7 @@ def work_off(
         return True
 
     open_jobs = [job for job in jobs if not look(job, True)]
-    ours = jobs if together.share is None else together.share.of(jobs)
+    ours = jobs if together.shard is None else together.shard.of(jobs)
     names = {job.name for job in ours}
     todo = [job for job in open_jobs if job.name in names]
     told = False

@@ -176,14 +176,14 @@ def find_states(context: Context) -> States:
     return States(base, source, tuple(checkpoints), hashes, chosen[0])
 
 
-def refuse_noise_before_training(context: Context, probes: Sequence[Prepared]) -> None:
+def refuse_noise_before_training(context: Context, prompts: Sequence[Prepared]) -> None:
     """A 16-bit evaluation that means nothing is refused before hours go into training, and leaves nothing behind."""
     model = context.settings.model
     if context.settings.training is None or model.dtype not in NARROW:
         return
     with context.progress.phase("measuring the noise of 16-bit scores"):
         base = load_model(model.name, dtype=model.dtype, device=context.models.device, revision=model.revision)
-        found = survey(base.model, probes, context.settings)
+        found = survey(base.model, prompts, context.settings)
     refuse_noise(found, context.settings, lambda line: None)  # what is only noted is noted with the calibration
 
 

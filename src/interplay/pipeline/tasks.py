@@ -24,7 +24,7 @@ from interplay.pipeline.inputs import Inputs, Omitted, row_parts, seeded_choice
 from interplay.pipeline.sharing import work_off
 from interplay.pipeline.stages import Context, States, note
 from interplay.store.conditions import step_name
-from interplay.store.files import keep_json, kept_json, sha256_json
+from interplay.store.files import cache_json, cached_json, sha256_json
 from interplay.task.drift import BaseDistributions, Divergence, Windows, retention_windows, score_windows
 from interplay.task.generation import decoded, exact_match, greedy, rouge_l, stop_ids
 from interplay.task.labels import EvalSet, RowScores, prepare_eval, score_eval
@@ -212,8 +212,8 @@ class _Stage:
         key = sha256_json([*weights, self.states.hashes[self.base.step], self.asked.key])
         answers_key = sha256_json([*weights, self.asked.answers_key])
         files = folder / f"{step_name(c.step)}.json", folder / f"answers-{c.step:06d}.json"
-        said = kept_json(files[0], key) if self.asked.any_rows else {}
-        answers = kept_json(files[1], answers_key) if self.asked.generated else {}
+        said = cached_json(files[0], key) if self.asked.any_rows else {}
+        answers = cached_json(files[1], answers_key) if self.asked.generated else {}
         return _Place(files[0], key, said), _Place(files[1], answers_key, answers)
 
     def kept(self, c: Checkpoint) -> TaskRows | None:
@@ -236,10 +236,10 @@ class _Stage:
         with models.at(self.states.at(c)) as model:
             if said is None:
                 said = {"step": c.step, **self._rows(model, c is self.base, behind)}
-                keep_json(rows.file, rows.key, said)
+                cache_json(rows.file, rows.key, said)
             if answers is None:
                 answers = self._answers(model, behind(self.asked.size - self.asked.generated))
-                keep_json(written.file, written.key, answers)
+                cache_json(written.file, written.key, answers)
         return _read(c.step, said, answers)
 
     def _labels(self, model, progress: Callable[[int, int], None], base: bool) -> tuple[RowScores, Divergence | None]:

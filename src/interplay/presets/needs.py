@@ -90,7 +90,7 @@ def needs(preset: str) -> Needs:
         preset=preset,
         title=settings.name,
         model=settings.model.name,
-        data=settings.data.file or settings.data.train or settings.data.probes or "",
+        data=settings.data.file or settings.data.train or settings.data.prompts or "",
         baselines=tuple(baselines),
         gated=tuple(name for name in (settings.model.name, *baselines) if WEIGHTS[name].gated),
         download=sum(w.file_width * parameters(w.shape) for w in (base, *others)),

@@ -108,7 +108,7 @@ def recommend(
 ) -> Recommendation:
     """Recommend one of the checkpoints after the reference.
 
-    trajectory    with `loss` and `l1_per_sd` of every probe
+    trajectory    with `loss` and `l1_per_sd` of every prompt
     task          columns `step` and, where measured, `eval_loss`, `rows`, `accuracy`; NaN is not measured
     existing      the steps whose weights are there to be kept; None: all
     minimum_step  earlier checkpoints are no candidates
@@ -166,7 +166,7 @@ def _measured(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
 
 
 def _judge(trajectory: Trajectory, candidates: list[int], resamples: int, seed: int) -> Judgement | None:
-    """The rule on every reading, of which the candidates can be kept; None for a trajectory without losses of its probes."""
+    """The rule on every measurement, of which the candidates can be kept; None for a trajectory without losses of its prompts."""
     steps = list(trajectory.steps)
     loss, strength = (trajectory.samples(name).reindex(steps).to_numpy() for name in ("loss", "l1_per_sd"))
     if loss.shape != strength.shape or not loss.size:
@@ -229,7 +229,7 @@ def _rivals(
     for name, best in (("eval_loss", "idxmin"), ("accuracy", "idxmax")):
         if name in measured.columns:
             rivals[name] = int(getattr(measured[name].dropna(), best)())
-    for name, measure in (("probe_loss", "loss"), ("strength", "l1_per_sd")):
+    for name, measure in (("prompt_loss", "loss"), ("strength", "l1_per_sd")):
         curve = trajectory.get(measure)["value"].reindex(candidates).dropna()
         if len(curve):
             rivals[name] = int(curve.idxmin())

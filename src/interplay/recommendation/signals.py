@@ -1,4 +1,4 @@
-"""The two factors of the interaction loss, per step and probe. Arrays in, arrays out; score v in nats of log-odds."""
+"""The two factors of the interaction loss, per step and prompt. Arrays in, arrays out; score v in nats of log-odds."""
 
 import numpy as np
 

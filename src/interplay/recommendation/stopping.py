@@ -1,11 +1,11 @@
 """When to stop, and which checkpoint to keep: one rule for a training in progress and for a folder of checkpoints.
 
-The interaction loss of a checkpoint is the loss on the probes times the interaction strength per unit of spread, L1/sd(v):
+The interaction loss of a checkpoint is the loss on the prompts times the interaction strength per unit of spread, L1/sd(v):
 
     S_t = log mean_p loss_p,t + mean_p log(L1/sd)_p,t        interaction loss = exp S_t                              [ours]
 
 The first factor says how wrong the answers are, the second of how much interaction, most of it cancelling, they are made.
-Keep the checkpoint at which it is lowest; stop when `patience` readings in a row bring no new low. Why these two and no other:
+Keep the checkpoint at which it is lowest; stop when `patience` measurements in a row bring no new low. Why these two and no other:
 docs/design/stopping.md; how it does against other rules: docs/stopping.md. Arrays in, one judgement out; nothing is read or
 written here.
 """
@@ -19,10 +19,10 @@ import numpy as np
 from interplay.dynamics.stats import LEVEL, exchanged, generator, resample_counts
 from interplay.errors import InterplayError
 from interplay.recommendation import signals
-from interplay.recommendation.measurements import Readings
+from interplay.recommendation.measurements import Measurements
 
-PATIENCE = 3  # readings [ours; sensitivity in docs/stopping.md]
-TINY = 1e-6  # nats: a probe answered with certainty has no logarithm
+PATIENCE = 3  # measurements [ours; sensitivity in docs/stopping.md]
+TINY = 1e-6  # nats: a prompt answered with certainty has no logarithm
 
 
 class Point(NamedTuple):
@@ -35,7 +35,7 @@ class Point(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """The step that ends a stage, and the middle 95 % of that step over resampled probes."""
+    """The step that ends a stage, and the middle 95 % of that step over resampled prompts."""
 
     step: int
     lo: int
@@ -44,17 +44,17 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the rule says after the readings so far.
+    """What the rule says after the measurements so far.
 
     step         the measured step to keep; None where none may be kept
-    certain      whether any other candidate is distinguishable from it: else the readings give no evidence to choose
-    stop         whether to stop now: the last `patience` readings brought no new low
-    stop_step    the reading at which stopping was first called for; None: it was not
-    losses       [T] interaction loss, lower is better; that of a step never changes with later readings
-    values       interaction loss of every candidate, with its interval over probes
+    certain      whether any other candidate is distinguishable from it: else the measurements give no evidence to choose
+    stop         whether to stop now: the last `patience` measurements brought no new low
+    stop_step    the measurement at which stopping was first called for; None: it was not
+    losses       [T] interaction loss, lower is better; that of a step never changes with later measurements
+    values       interaction loss of every candidate, with its interval over prompts
     above_lowest log distance of every candidate to `step`, with intervals that hold for all pairs at once
     denoised     the step at which strength per spread was lowest: the end of the denoising stage, with the interval of that
-                 step over resampled probes; None with fewer than three readings
+                 step over resampled prompts; None with fewer than three measurements
     why          half a sentence: what the evidence is, or why there is none
     """
 
@@ -77,7 +77,7 @@ class Judgement:
 
 
 def interaction_loss(loss: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """exp S_t [T] from loss `[T, P]` in nats and L1/sd `[T, P]`; a probe whose score is constant somewhere is left out there.
+    """exp S_t [T] from loss `[T, P]` in nats and L1/sd `[T, P]`; a prompt whose score is constant somewhere is left out there.
 
     >>> loss = np.array([[2.0, 4.0], [1.0, 1.0]]); strength = np.array([[10.0, 10.0], [8.0, 2.0]])
     >>> interaction_loss(loss, strength).round(9).tolist()  # 3 nats x 10, 1 nat x sqrt(16)
@@ -90,18 +90,20 @@ def interaction_loss(loss: np.ndarray, strength: np.ndarray) -> np.ndarray:
 
 
 def judge(
-    readings: Readings,
+    measurements: Measurements,
     *,
     patience: int = PATIENCE,
     existing: Collection[int] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Judgement:
-    """The rule on readings of a few probes; see `decide`."""
-    loss = np.stack([signals.loss(v) for v in readings.scores], axis=-1)
-    pairs = zip(readings.scores, readings.effects, strict=True)
+    """The rule on measurements of a few prompts; see `decide`."""
+    loss = np.stack([signals.loss(v) for v in measurements.scores], axis=-1)
+    pairs = zip(measurements.scores, measurements.effects, strict=True)
     strength = np.stack([signals.strength_per_spread(v, w) for v, w in pairs], axis=-1)
-    return decide(readings.steps, loss, strength, patience=patience, existing=existing, resamples=resamples, seed=seed)
+    return decide(
+        measurements.steps, loss, strength, patience=patience, existing=existing, resamples=resamples, seed=seed
+    )
 
 
 def decide(
@@ -114,10 +116,10 @@ def decide(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Judgement:
-    """The rule on loss `[T, P]` in nats and L1/sd `[T, P]` of P probes at T steps.
+    """The rule on loss `[T, P]` in nats and L1/sd `[T, P]` of P prompts at T steps.
 
     Step 0 is read but never kept or waited for. `existing` are the steps that can be kept (None: all); patience counts every
-    trained reading all the same.
+    trained measurement all the same.
 
     Raises InterplayError where shapes do not fit or patience is under 1.
 
@@ -129,10 +131,10 @@ def decide(
     loss, strength = np.asarray(loss, dtype=np.float64), np.asarray(strength, dtype=np.float64)
     if loss.shape != strength.shape or loss.ndim != 2 or len(loss) != len(steps):
         raise InterplayError(
-            f"loss {loss.shape} and strength {strength.shape} of {len(steps)} steps: expected two tables [steps, probes]"
+            f"loss {loss.shape} and strength {strength.shape} of {len(steps)} steps: expected two tables [steps, prompts]"
         )
     if patience < 1:
-        raise InterplayError(f"patience {patience}: expected 1 or more readings without a new low")
+        raise InterplayError(f"patience {patience}: expected 1 or more measurements without a new low")
     curve = interaction_loss(loss, strength)
     losses = tuple(float(x) for x in curve)
     trained = [t for t, step in enumerate(steps) if step > 0 and np.isfinite(curve[t])]
@@ -162,7 +164,7 @@ def decide(
 
 
 def _stopped(curve: np.ndarray, trained: list[int], patience: int) -> int | None:
-    """The reading that is the `patience`-th in a row without a new low; the first such one."""
+    """The measurement that is the `patience`-th in a row without a new low; the first such one."""
     low, since = np.inf, 0
     for t in trained:
         low, since = (curve[t], 0) if curve[t] < low else (low, since + 1)
@@ -174,7 +176,7 @@ def _stopped(curve: np.ndarray, trained: list[int], patience: int) -> int | None
 def _evidence(
     steps: Sequence[int], loss: np.ndarray, strength: np.ndarray, kept: list[int], best: int, resamples: int, seed: int
 ) -> tuple[tuple[Point, ...], tuple[Point, ...], bool]:
-    """Interaction losses with intervals over resampled probes, log distances to the lowest with `exchanged` intervals."""
+    """Interaction losses with intervals over resampled prompts, log distances to the lowest with `exchanged` intervals."""
     some = (np.isfinite(strength[kept]) & (strength[kept] > 0)).all(axis=0)
     curve = interaction_loss(loss, strength)
     if some.sum() < 2 or len(kept) < 2:
@@ -203,7 +205,7 @@ def _log_product(own: np.ndarray, made: np.ndarray) -> np.ndarray:
 
 
 def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: int) -> Stage | None:
-    """Where mean log strength per spread is lowest, and the middle 95 % of that step over resampled probes."""
+    """Where mean log strength per spread is lowest, and the middle 95 % of that step over resampled prompts."""
     some = (np.isfinite(strength) & (strength > 0)).all(axis=0)
     if len(steps) < 3 or some.sum() < 2:
         return None
@@ -215,14 +217,14 @@ def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: 
 
 
 def _why(loss: np.ndarray, strength: np.ndarray, best: int, certain: bool, kept: list[int]) -> str:
-    probes = strength.shape[1]
+    prompts = strength.shape[1]
     if len(kept) == 1:
         return "it is the only trained checkpoint there is"
     if not certain:
-        return f"{probes} probe prompts do not tell the {len(kept)} checkpoints apart"
+        return f"{prompts} prompts do not tell the {len(kept)} checkpoints apart"
     with np.errstate(divide="ignore", invalid="ignore"):
         made = float(np.exp(np.nanmean(np.log(strength[best]))))
     return (
-        f"its interaction loss is the lowest of {len(kept)} checkpoints ({probes} probe prompts: loss "
+        f"its interaction loss is the lowest of {len(kept)} checkpoints ({prompts} prompts: loss "
         f"{loss[best].mean():.2f} nats, times {made:.1f} of interaction strength per unit of spread)"
     )

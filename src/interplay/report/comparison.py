@@ -1,7 +1,7 @@
 """The page of a comparison: payload in, one offline HTML file out, in the look of the report and as closed as it.
 
 Payload (made by `interplay.comparison.tables.comparison_payload`; plain values only):
-version, reading, axis (`steps` or `epochs`), notes; runs: name, title, seed, recommended, recommended_x, basis;
+version, definition, axis (`steps` or `epochs`), notes; runs: name, title, seed, recommended, recommended_x, basis;
 groups: name, runs; settings, overview, curves, means, spread, paired: rows of the tables of those names; paired_prompts.
 
 Strings are untrusted: control characters go here, escaping is jinja2's. It reads no run and computes no figure; titles, units

@@ -18,15 +18,15 @@ FLOOR_STYLE = (("s-all", "circle"), ("s-eval", "square"), ("s-other", "diamond")
 FLOOR_NAMES = {"rephrased": "another wording", "precision": "another precision", "words": "another draw of words"}
 FLOOR_LABEL = {"rephrased": "wording", "precision": "precision", "words": "words"}
 FIGURES = (  # set, measure, title, unit
-    ("removed", "count_share", "removed", "share of number"),
-    ("emerged", "count_share", "emerged", "share of number"),
+    ("removed", "count_fraction", "removed", "share of number"),
+    ("emerged", "count_fraction", "emerged", "share of number"),
     ("all", "l1", "total strength", "log-odds"),
     ("preserved", "gamma", "gamma, preserved", "0 to 1"),
     ("emerged", "gamma", "gamma, emerged", "0 to 1"),
     ("emerged", "rho", "rho, emerged", "0 to 1"),
     ("all", "mean_order", "mean order", "words"),
 )
-READING_NOTES = {
+DEFINITION_NOTES = {
     "signed": "A pattern whose effect changed sign counts as another pattern.",
     "fixed-tau": "The threshold of the reference step is held for all steps, so a change of scale alone is seen as such.",
 }
@@ -59,7 +59,7 @@ def _multiples(payload: Payload, x: StepAxis) -> list[dict[str, Any]]:
         rows = [row for row in payload["multiples"] if row["reference"] == reference]
         found: dict[tuple[str, str, str], list[Point]] = {}
         for row in sorted(rows, key=lambda r: r["step"]):
-            if row["reading"] == rows[0]["reading"] and row["ratio"] is not None:
+            if row["definition"] == rows[0]["definition"] and row["ratio"] is not None:
                 point = Point(row["step"], row["ratio"], row["lo"], row["hi"])
                 found.setdefault((row["measure"], row["set"], row["floor"]), []).append(point)
         panels, body = [], []
@@ -96,7 +96,7 @@ def _floors(payload: Payload) -> dict[str, Any] | None:
     body = [
         [words[r["floor"]][0], f"{r['reference']}", r["set"], r["measure"].replace("_", " "), number(r["value"]),
          interval(r["lo"], r["hi"]) or "–", number(r["samples"])]
-        for r in payload["floors"] if r["reading"] == payload["floors"][0]["reading"]
+        for r in payload["floors"] if r["definition"] == payload["floors"][0]["definition"]
     ]  # fmt: skip
     head = ["floor", "at step", "set", "measure", "value", "95 % interval", "prompts"]
     return {"legend": legend, "table": table("The floors themselves", head, body)}
@@ -104,16 +104,16 @@ def _floors(payload: Payload) -> dict[str, Any] | None:
 
 def _views(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
     """Rows of small charts: each view over the main curves, with what it says and which checkpoint it would keep."""
-    reading = summary.readings[0] if summary.readings else ""
+    definition = summary.definitions[0] if summary.definitions else ""
     found: dict[str, dict[tuple[str, str], list[Point]]] = {}
     for row in sorted(payload["views"], key=lambda r: r["step"]):
         curves = found.setdefault(row["view"], {})
-        if row["order"] == 0 and row["reading"] == reading:
+        if row["order"] == 0 and row["definition"] == definition:
             curves.setdefault((row["set"], row["measure"]), []).append(point_of(row))
     if not found:
         return None
     keys = [(set_, measure) for set_, measure, _, _ in FIGURES]
-    main = {key: summary.series(reading, *key) for key in keys}
+    main = {key: summary.series(definition, *key) for key in keys}
     rows: list[tuple[dict[str, str], Curves]] = []
     about = {view["name"]: view for view in payload["controls"]["views"]}
     for name in dict.fromkeys(row["view"] for row in payload["views"]):
@@ -122,8 +122,8 @@ def _views(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | 
         keeps = _keeps(said["recommended"], said["basis"]) if said else "–"
         curves = {key: Series(name, tuple(points)) for key, points in found[name].items()}
         rows.append(({"title": title, "note": note, "keeps": keeps}, curves))
-    for other in summary.readings[1:]:
-        info = {"title": f"reading: {other}", "note": READING_NOTES.get(other, ""), "keeps": ""}
+    for other in summary.definitions[1:]:
+        info = {"title": f"definition: {other}", "note": DEFINITION_NOTES.get(other, ""), "keeps": ""}
         rows.append((info, {key: summary.series(other, *key) for key in keys if key[1] != "l1"}))
     figures = [f for f in FIGURES if any(c[f[:2]].known for c in (main, *(r for _, r in rows)) if f[:2] in c)]
     axes = {}

@@ -28,13 +28,13 @@ NOISY = (
 SCALING = (0.95, 1.35)  # how far the page may shrink or stretch the drawing before it scrolls or stops growing
 
 
-def evolution(payload: Payload, summary: Summary, reading: str, keep: int | None) -> dict[str, Any]:
-    """All sectors of one reading and their tables; no sectors where nothing was measured."""
+def evolution(payload: Payload, summary: Summary, definition: str, keep: int | None) -> dict[str, Any]:
+    """All sectors of one definition and their tables; no sectors where nothing was measured."""
     steps = tuple(payload["steps"])
     wide = min(WIDE, max(NARROW, WHOLE / len(steps)))
     x = StepAxis(steps, tuple((i + 0.5) / len(steps) for i in range(len(steps))), "")
-    bars = {s: [bars_at(summary, reading, s, step, payload["reference"]) for step in steps] for s in MAIN_SETS}
-    curves = {(s, m): summary.series(reading, s, m) for s in MAIN_SETS for m, _, _ in ROWS}
+    bars = {s: [bars_at(summary, definition, s, step, payload["reference"]) for step in steps] for s in MAIN_SETS}
+    curves = {(s, m): summary.series(definition, s, m) for s in MAIN_SETS for m, _, _ in ROWS}
     every = [p for cells in bars.values() for cell in cells for bar in cell for p in (bar.positive, bar.negative) if p]
     values = [v for p in every for v in (p.value, p.null) if v is not None]
     sets = [s for s in MAIN_SETS if any(curves[s, m].known for m, _, _ in ROWS) or any(present(c) for c in bars[s])]
@@ -44,7 +44,7 @@ def evolution(payload: Payload, summary: Summary, reading: str, keep: int | None
     rows = {m: value_axis(_extent([curves[s, m] for s in sets]), about=3) for m, _, _ in ROWS}
     sectors = []
     for s in sets:
-        minor = {m: summary.series(reading, MINOR[s][0], m) for m, _, _ in ROWS} if s in MINOR else {}
+        minor = {m: summary.series(definition, MINOR[s][0], m) for m, _, _ in ROWS} if s in MINOR else {}
         thin = MINOR[s][1] if any(series.known for series in minor.values()) else ""
         frame = Frame(x, rows["count"], LEFT, LEFT + len(steps) * wide, TOP, TOP, 0.0)
         own = _own_frame(frame, axis, [v for cell in bars[s] for bar in cell for v in values_of(bar)])
@@ -56,7 +56,7 @@ def evolution(payload: Payload, summary: Summary, reading: str, keep: int | None
     return {
         "sectors": sectors,
         "style": Markup(f"min-width:{SCALING[0] * width:.0f}px;max-width:{SCALING[1] * width:.0f}px"),
-        "tables": [curve_table(summary, reading), *([order_table(bars, steps, floor)] if values else [])],
+        "tables": [curve_table(summary, definition), *([order_table(bars, steps, floor)] if values else [])],
         "notes": _notes(floor, bool(values)),
         "floor": floor,
         "noise": number(noise) if noise else "",

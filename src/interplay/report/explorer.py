@@ -1,4 +1,4 @@
-"""The explorer's data: every probe at every step, encoded compactly, and the tables that stand in for it without a script.
+"""The explorer's data: every prompt at every step, encoded compactly, and the tables that stand in for it without a script.
 
 At most `STRONGEST` interactions a unit are carried (present and removed counted apart); totals are kept, so that the page
 can say how many it leaves out. Texts are cut around the chosen words. The drawing itself is explorer.js.
@@ -9,33 +9,33 @@ from typing import Any
 from markupsafe import Markup
 
 from interplay.report.scales import StepAxis
-from interplay.report.schema import Effect, MatchingCurve, Payload, Probe, ProbeStep
+from interplay.report.schema import Effect, MatchingCurve, Payload, Prompt, PromptStep
 from interplay.report.text import clean, number, percent, plain, short, straight
 
-STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 probes x 8 steps under 2 MB
+STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 prompts x 8 steps under 2 MB
 LISTED = 8  # interactions per list in the tables shown without a script [ours]
 WORD, STRETCH = 40, 280  # longest word and longest stretch of background text shown, in characters [ours]
 STATE_CODE = {"preserved": "p", "initial": "i", "emerged": "e", "reentered": "r"}
 
 
-def segments(probe: Probe) -> list[tuple[str, int]]:
+def segments(prompt: Prompt) -> list[tuple[str, int]]:
     """The text cut into stretches: (text, index of the chosen word or -1). Overlapping words: the earlier one counts.
 
-    >>> probe = {"text": "I am so happy", "words": [{"text": "happy", "start": 8, "end": 13}]}
-    >>> segments(probe)
+    >>> prompt = {"text": "I am so happy", "words": [{"text": "happy", "start": 8, "end": 13}]}
+    >>> segments(prompt)
     [('I am so ', -1), ('happy', 0)]
     """
     out: list[tuple[str, int]] = []
     at = 0
-    for i, word in sorted(enumerate(probe["words"]), key=lambda pair: pair[1]["start"]):
+    for i, word in sorted(enumerate(prompt["words"]), key=lambda pair: pair[1]["start"]):
         if word["start"] < at or word["start"] == word["end"]:
             continue
         if word["start"] > at:
-            out.append((_stretch(probe["text"][at : word["start"]]), -1))
-        out.append((_cut(probe["text"][word["start"] : word["end"]], WORD), i))
+            out.append((_stretch(prompt["text"][at : word["start"]]), -1))
+        out.append((_cut(prompt["text"][word["start"] : word["end"]], WORD), i))
         at = word["end"]
-    if at < len(probe["text"]):
-        out.append((_stretch(probe["text"][at:]), -1))
+    if at < len(prompt["text"]):
+        out.append((_stretch(prompt["text"][at:]), -1))
     return out
 
 
@@ -69,10 +69,10 @@ def _digits(x: float | None) -> float | None:
     return None if x is None else float(f"{x:.4g}")
 
 
-def _unit(step: ProbeStep) -> dict[str, Any]:
+def _unit(step: PromptStep) -> dict[str, Any]:
     here = _coded(step["interactions"])
     here["s"] = "".join(STATE_CODE[e.get("state", "initial")] for e in _strongest(step["interactions"]))
-    fields = ("score_full", "score_empty", "gap", "residual", "sigma", "tau")
+    fields = ("score_full", "score_empty", "duality_gap", "residual", "sigma", "tau")
     totals = {"new": ("emerged", "reentered"), "still": ("preserved", "initial")}
     here["total"] = {
         name: [
@@ -98,20 +98,20 @@ def _fit(m: MatchingCurve) -> dict[str, Any] | None:
 
 def explorer_data(payload: Payload, x: StepAxis, decided: bool) -> dict[str, Any]:
     """What explorer.js reads: short keys, interactions as (mask * 2 + is_or), effects to four digits."""
-    fits = {(m["probe"], m["step"]): _fit(m) for m in (payload.get("fidelity") or {}).get("matching", [])}
-    probes = []
-    for probe in payload["probes"]:
-        units = {step["step"]: _unit(step) for step in probe["steps"]}
+    fits = {(m["prompt"], m["step"]): _fit(m) for m in (payload.get("fidelity") or {}).get("matching", [])}
+    prompts = []
+    for prompt in payload["prompts"]:
+        units = {step["step"]: _unit(step) for step in prompt["steps"]}
         for step, unit in units.items():
-            if fit := fits.get((probe["id"], step)):
+            if fit := fits.get((prompt["id"], step)):
                 unit["f"] = fit
-        probes.append(
+        prompts.append(
             {
-                "id": _cut(probe["id"], 80),
-                "target": plain(probe["target"], 40),
-                "label": None if probe["label"] is None else plain(probe["label"], 40),
-                "text": segments(probe),
-                "words": [plain(w["text"], WORD) or "(blank)" for w in probe["words"]],
+                "id": _cut(prompt["id"], 80),
+                "target": plain(prompt["target"], 40),
+                "label": None if prompt["label"] is None else plain(prompt["label"], 40),
+                "text": segments(prompt),
+                "words": [plain(w["text"], WORD) or "(blank)" for w in prompt["words"]],
                 "units": [units.get(step) for step in payload["steps"]],
             }
         )
@@ -122,30 +122,30 @@ def explorer_data(payload: Payload, x: StepAxis, decided: bool) -> dict[str, Any
         "keep": payload["verdict"]["step"],
         "decided": decided,
         "most": STRONGEST,
-        "probes": probes,
+        "prompts": prompts,
     }
 
 
 def explorer_tables(payload: Payload) -> list[dict[str, Any]]:
-    """Reference, recommended and last step of each probe, as tables: the explorer without a script."""
+    """Reference, recommended and last step of each prompt, as tables: the explorer without a script."""
     keep = payload["verdict"]["step"]
     wanted = {payload["reference"], payload["steps"][-1], payload["reference"] if keep is None else keep}
     out = []
-    for probe in payload["probes"]:
-        steps = [_step_table(probe, step, payload["reference"]) for step in probe["steps"] if step["step"] in wanted]
+    for prompt in payload["prompts"]:
+        steps = [_step_table(prompt, step, payload["reference"]) for step in prompt["steps"] if step["step"] in wanted]
         out.append(
             {
-                "id": short(probe["id"], 60),
-                "target": short(probe["target"], 40),
-                "label": None if probe["label"] is None else short(probe["label"], 40),
-                "text": segments(probe),
+                "id": short(prompt["id"], 60),
+                "target": short(prompt["target"], 40),
+                "label": None if prompt["label"] is None else short(prompt["label"], 40),
+                "text": segments(prompt),
                 "steps": steps,
             }
         )
     return out
 
 
-def _step_table(probe: Probe, step: ProbeStep, reference: int) -> dict[str, Any]:
+def _step_table(prompt: Prompt, step: PromptStep, reference: int) -> dict[str, Any]:
     groups = [
         (
             f"new since step {reference}",
@@ -161,7 +161,7 @@ def _step_table(probe: Probe, step: ProbeStep, reference: int) -> dict[str, Any]
     for name, effects in groups:
         for e in _strongest(effects)[:LISTED]:
             again = " (seen before)" if e.get("state") == "reentered" else ""
-            body.append([name + again, kind(e), names(probe, e), number(e["effect"], signed=True)])
+            body.append([name + again, kind(e), names(prompt, e), number(e["effect"], signed=True)])
     return {
         "step": step["step"],
         "full": number(step["score_full"], signed=True),
@@ -180,7 +180,7 @@ def kind(effect: Effect) -> str:
     return "one word" if effect["mask"].bit_count() == 1 else effect["type"].upper()
 
 
-def names(probe: Probe, effect: Effect) -> Markup:
+def names(prompt: Prompt, effect: Effect) -> Markup:
     """The words of an interaction, in order, each isolated: "happy + thanks" (AND), "happy / thanks" (OR)."""
-    members = [short(w["text"], WORD) for i, w in enumerate(probe["words"]) if effect["mask"] >> i & 1]
+    members = [short(w["text"], WORD) for i, w in enumerate(prompt["words"]) if effect["mask"] >> i & 1]
     return Markup(" + " if effect["type"] == "and" else " / ").join(members)

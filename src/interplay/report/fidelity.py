@@ -36,7 +36,7 @@ def _typical(fidelity: Fidelity) -> list[MatchingCurve]:
     for step in [c["step"] for c in fidelity["curves"]]:
         known = [m for m in fidelity["matching"] if m["step"] == step and m["rms"] is not None and len(m["score"]) > 1]
         if known:
-            out.append(sorted(known, key=lambda m: (m["rms"] or 0.0, m["probe"]))[len(known) // 2])
+            out.append(sorted(known, key=lambda m: (m["rms"] or 0.0, m["prompt"]))[len(known) // 2])
     return out
 
 
@@ -125,20 +125,20 @@ def _matching(one: MatchingCurve, payload: Payload) -> dict[str, Any]:
         )
         for i in range(0, len(places), 4)
     ]
-    said = f"Scores of prompt {plain(one['probe'], 60)} at step {one['step']}"
+    said = f"Scores of prompt {plain(one['prompt'], 60)} at step {one['step']}"
     kept = " · keep" if decided(payload) and one["step"] == payload["verdict"]["step"] else ""
     return {
         "title": f"Step {one['step']}{kept}",
         "css": "s-all",
         "unit": f"error {number(one['rms'])}",
         "svg": draw(Panel("", "s-all", lines, "", "", tips=tips, said=said), axis, y),
-        "say": f"Prompt {plain(one['probe'], 40)}, {number(one['count'])} salient interactions.",
+        "say": f"Prompt {plain(one['prompt'], 40)}, {number(one['count'])} salient interactions.",
     }
 
 
 def _matching_table(typical: list[MatchingCurve]) -> dict[str, Any] | None:
     body = [
-        [one["probe"], f"{one['step']}", number(one["score"][i]), number(one["all"][i]), number(one["salient"][i])]
+        [one["prompt"], f"{one['step']}", number(one["score"][i]), number(one["all"][i]), number(one["salient"][i])]
         for one in typical
         for i in range(0, len(one["score"]), 3)
     ]

@@ -1,8 +1,8 @@
-"""Which measures the page draws under each reading, in which rows, with which words: the editorial part of the charts.
+"""Which measures the page draws under each definition, in which rows, with which words: the editorial part of the charts.
 
 A row is one measure for all four sets on one shared axis, so that a column of the page is always the same set. Each row
 says what to look for, and holds its own table. The main figure is `evolution`; drawing is `chart`. What does not depend on
-the reading stands in `controls`, `fidelity` and `task`.
+the definition stands in `controls`, `fidelity` and `task`.
 """
 
 from collections.abc import Sequence
@@ -65,26 +65,26 @@ USE = (
 WHOLE = (
     ("all", "count", "all, number", "per prompt"),
     ("all", "strength", "all, strength", "log-odds"),
-    ("removed", "count_share", "removed share", "of the reference's"),
-    ("emerged", "count_share", "emerged share", "of those there"),
+    ("removed", "count_fraction", "removed share", "of the reference's"),
+    ("emerged", "count_fraction", "emerged share", "of those there"),
 )
 
 
-def readings(payload: Payload, summary: Summary, x: StepAxis) -> list[dict[str, Any]]:
-    """Everything that depends on the reading: one block of sections for each."""
+def definitions(payload: Payload, summary: Summary, x: StepAxis) -> list[dict[str, Any]]:
+    """Everything that depends on the definition: one block of sections for each."""
     keep = payload["verdict"]["step"]
     out = []
-    for i, reading in enumerate(summary.readings):
+    for i, definition in enumerate(summary.definitions):
         baselines = _baselines(payload) if i == 0 else []
         out.append(
             {
-                "name": reading,
-                "evolution": evolution(payload, summary, reading, keep),
-                "turnover": [_whole(payload, summary, reading, x), _row(payload, summary, reading, ORDER, x)],
+                "name": definition,
+                "evolution": evolution(payload, summary, definition, keep),
+                "turnover": [_whole(payload, summary, definition, x), _row(payload, summary, definition, ORDER, x)],
                 "quality": [
-                    _row(payload, summary, reading, m, x, baselines if m.key == "gamma" else ()) for m in QUALITY
+                    _row(payload, summary, definition, m, x, baselines if m.key == "gamma" else ()) for m in QUALITY
                 ],
-                "use": [_row(payload, summary, reading, m, x) for m in USE],
+                "use": [_row(payload, summary, definition, m, x) for m in USE],
             }
         )
     return out
@@ -112,11 +112,11 @@ def _baselines(payload: Payload) -> list[_Baseline]:
     return [_Baseline(name, same.get(name, False), sets) for name, sets in curves.items()]
 
 
-def _whole(payload: Payload, summary: Summary, reading: str, x: StepAxis) -> dict[str, Any]:
+def _whole(payload: Payload, summary: Summary, definition: str, x: StepAxis) -> dict[str, Any]:
     """The whole and what is gone or new as a share of it, each on its own axis."""
     panels, body = [], []
     for set_, key, title, unit in WHOLE:
-        series = summary.series(reading, set_, key)
+        series = summary.series(definition, set_, key)
         if not series.known:
             continue
         null = MEASURES[key].null if series.has_null and set_ != "all" else ""  # a floor says nothing of the whole
@@ -130,13 +130,13 @@ def _whole(payload: Payload, summary: Summary, reading: str, x: StepAxis) -> dic
 
 
 def _row(
-    payload: Payload, summary: Summary, reading: str, m: Shown, x: StepAxis, baselines: Sequence[_Baseline] = ()
+    payload: Payload, summary: Summary, definition: str, m: Shown, x: StepAxis, baselines: Sequence[_Baseline] = ()
 ) -> dict[str, Any]:
     """One measure for all sets; gamma against further baseline LLMs as thin lines, numbered in a legend."""
     panels, others, of = [], baselines[1:], MEASURES[m.key]
     unit = of.unit or "0 to 1"
     for set_ in SETS:
-        main = summary.series(reading, set_, m.key)
+        main = summary.series(definition, set_, m.key)
         if not main.known:
             continue
         more = [(str(i), b.curves[set_]) for i, b in enumerate(others, 2) if set_ in b.curves and b.curves[set_].known]

@@ -21,12 +21,12 @@ class Bar(NamedTuple):
     noise: float
 
 
-def bars_at(summary: Summary, reading: str, set_: str, step: int, reference: int) -> list[Bar]:
+def bars_at(summary: Summary, definition: str, set_: str, step: int, reference: int) -> list[Bar]:
     """Removed effects are those of the reference, so the noise they stand beside is the reference's."""
     out = []
     for order in range(1, summary.largest_order + 1):
-        positive = summary.series(reading, set_, "positive", order).at(step)
-        negative = _downwards(summary.series(reading, set_, "negative", order).at(step))
+        positive = summary.series(definition, set_, "positive", order).at(step)
+        negative = _downwards(summary.series(definition, set_, "negative", order).at(step))
         noise = summary.anywhere("all", "noise", order).at(reference if set_ == "removed" else step)
         out.append(Bar(order, positive, negative, (noise.value if noise else None) or 0.0))
     return out
@@ -50,7 +50,7 @@ def present(cell: list[Bar]) -> bool:
     return any(p is not None and p.value for bar in cell for p in (bar.positive, bar.negative))
 
 
-def curve_table(summary: Summary, reading: str) -> dict[str, Any] | None:
+def curve_table(summary: Summary, definition: str) -> dict[str, Any] | None:
     """Strength and number of every set, the whole and the returned ones included."""
     head = ["set", "step"]
     for _, name, unit in ROWS:
@@ -58,7 +58,7 @@ def curve_table(summary: Summary, reading: str) -> dict[str, Any] | None:
     names = {"all": "all", "kept": "preserved, with re-entered", "reentered": "emerged, of these re-entered"}
     body = []
     for s in ("all", "preserved", "kept", "emerged", "reentered", "removed"):
-        found = [summary.series(reading, s, m) for m, _, _ in ROWS]
+        found = [summary.series(definition, s, m) for m, _, _ in ROWS]
         for step in summary.steps:
             points = [series.at(step) for series in found]
             if not any(points):

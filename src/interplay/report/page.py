@@ -23,7 +23,7 @@ from interplay.report.verdict import strip, verdict_part
 
 STYLES = ("base.css", "charts.css", "figures.css", "explorer.css")
 SCRIPTS = ("tips.js", "explorer.js")
-READINGS = {
+DEFINITIONS = {
     "paper": "As in the paper: a pattern counts when its effect exceeds 5 % of the largest one at that step, whatever its sign.",
     "signed": "As in the paper, but a pattern whose effect changed sign counts as another pattern.",
     "fixed-tau": "The threshold of the reference step is held for all steps, so a change of scale alone is seen as such.",
@@ -46,19 +46,21 @@ def render(payload: Payload | Mapping[str, Any]) -> str:
         p=p,
         strip=strip(p, summary),
         verdict=verdict_part(p, x),
-        readings=[{**block, "about": READINGS.get(block["name"], "")} for block in figures.readings(p, summary, x)],
+        definitions=[
+            {**block, "about": DEFINITIONS.get(block["name"], "")} for block in figures.definitions(p, summary, x)
+        ],
         controls=controls_part(p, summary, x),
         fidelity=fidelity_part(p, x),
         task=task_part(p, summary, x),
         prompts=_prompts(p),
-        data=text.island(explorer_data(p, x, decided(p))) if p["probes"] else "",
+        data=text.island(explorer_data(p, x, decided(p))) if p["prompts"] else "",
         tables=explorer_tables(p),
     )
 
 
 def _prompts(p: Payload) -> int:
     """How many prompts the curves are means over: the largest count any row reports."""
-    return max((row["samples"] or 0 for row in p["summary"]), default=0) or len(p["probes"])
+    return max((row["samples"] or 0 for row in p["summary"]), default=0) or len(p["prompts"])
 
 
 def write(payload: Payload | Mapping[str, Any], path: str | os.PathLike[str]) -> Path:

@@ -1,4 +1,4 @@
-"""The summary table, looked up: one series for a reading, set, measure and order, over the steps.
+"""The summary table, looked up: one series for a definition, set, measure and order, over the steps.
 
 Only an index; it neither computes nor draws.
 """
@@ -55,27 +55,27 @@ class Series(NamedTuple):
 
 
 class Summary:
-    """All series of a payload, by (reading, set, measure, order)."""
+    """All series of a payload, by (definition, set, measure, order)."""
 
     def __init__(self, payload: Payload):
         self.steps: Sequence[int] = payload["steps"]
         self._rows: dict[tuple[str, str, str, int, int], Row] = {}
-        readings: dict[str, None] = {}
+        definitions: dict[str, None] = {}
         for row in payload["summary"]:
-            readings.setdefault(row["reading"])
-            self._rows[row["reading"], row["set"], row["measure"], row["order"], row["step"]] = row
-        self.readings = list(readings)
+            definitions.setdefault(row["definition"])
+            self._rows[row["definition"], row["set"], row["measure"], row["order"], row["step"]] = row
+        self.definitions = list(definitions)
         self.largest_order = max((row["order"] for row in payload["summary"]), default=0)
 
-    def series(self, reading: str, set_: str, measure: str, order: int = 0) -> Series:
+    def series(self, definition: str, set_: str, measure: str, order: int = 0) -> Series:
         """One series; empty when the table does not hold it."""
-        found = (self._rows.get((reading, set_, measure, order, step)) for step in self.steps)
+        found = (self._rows.get((definition, set_, measure, order, step)) for step in self.steps)
         return Series(set_, tuple(point_of(row) for row in found if row))
 
     def anywhere(self, set_: str, measure: str, order: int = 0) -> Series:
-        """A measure that does not depend on the reading (l1, sd, noise ...): from the first reading that holds it."""
-        for reading in self.readings:
-            series = self.series(reading, set_, measure, order)
+        """A measure that does not depend on the definition (l1, sd, noise ...): from the first definition that holds it."""
+        for definition in self.definitions:
+            series = self.series(definition, set_, measure, order)
             if series.known:
                 return series
         return Series(set_, ())

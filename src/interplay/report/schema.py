@@ -134,7 +134,7 @@ class Verdict(TypedDict):
 class Row(TypedDict, total=False):
     """A row of one of the run's tables (docs/design/architecture.md); which columns it has is said in `Payload`."""
 
-    reading: Text
+    definition: Text
     set: Text
     measure: Text
     view: Text
@@ -159,7 +159,10 @@ class Row(TypedDict, total=False):
 
 
 BOUNDS, FIGURES = ("lo", "hi"), ("value", "lo", "hi", "null", "null_lo", "null_hi", "samples")
-SUMMARY, CHURN = ("reading", "step", "set", "measure", "order"), ("reference", "floor", "reading", "set", "measure")
+SUMMARY, CHURN = (
+    ("definition", "step", "set", "measure", "order"),
+    ("reference", "floor", "definition", "set", "measure"),
+)
 
 
 def _columns(need: tuple[str, ...], may: tuple[str, ...]) -> BeforeValidator:
@@ -217,7 +220,7 @@ def _alike(x: Any) -> Any:
 class MatchingCurve(TypedDict):
     """One prompt at one step: scores ascending, and what the logical model says of the same coalitions (log-odds)."""
 
-    probe: Text
+    prompt: Text
     step: Step
     count: NotRequired[Count]  # salient interactions
     of: NotRequired[Count]  # coalitions, of which the lists hold a part
@@ -238,7 +241,7 @@ class Fidelity(TypedDict):
 
 
 class Word(TypedDict):
-    """One chosen word and where it stands in the probe's text (character offsets, end exclusive)."""
+    """One chosen word and where it stands in the prompt's text (character offsets, end exclusive)."""
 
     text: Text
     start: Integer
@@ -254,13 +257,13 @@ class Effect(TypedDict):
     state: NotRequired[Literal["preserved", "emerged", "reentered", "initial"]]
 
 
-class ProbeStep(TypedDict):
-    """One probe at one checkpoint. Scores are log-odds; `gap`: the solver's certificate; `removed`: effects at the reference."""
+class PromptStep(TypedDict):
+    """One prompt at one checkpoint. Scores are log-odds; `duality_gap`: the solver's certificate; `removed`: effects at the reference."""
 
     step: Step
     score_full: NotRequired[Number]
     score_empty: NotRequired[Number]
-    gap: NotRequired[Number]
+    duality_gap: NotRequired[Number]
     residual: NotRequired[Number]
     sigma: NotRequired[Number]
     tau: NotRequired[Number]
@@ -268,8 +271,8 @@ class ProbeStep(TypedDict):
     removed: NotRequired[list[Effect]]
 
 
-class Probe(TypedDict):
-    """One probe prompt: its text, target token, gold label, its n chosen words, and what each step holds."""
+class Prompt(TypedDict):
+    """One prompt: its text, target token, gold label, its n chosen words, and what each step holds."""
 
     id: Text
     text: InstanceOf[str]  # not cleaned: offsets count the characters as they are
@@ -277,24 +280,24 @@ class Probe(TypedDict):
     label: NotRequired[Text | None]
     n: Integer
     words: list[Word]
-    steps: list[Annotated[ProbeStep, _filled(ProbeStep)]]
+    steps: list[Annotated[PromptStep, _filled(PromptStep)]]
 
 
-def _consistent(probe: Probe) -> Probe:
+def _consistent(prompt: Prompt) -> Prompt:
     """Words lie inside the text, masks inside the words, and each step is there once."""
-    n, steps = probe["n"], [unit["step"] for unit in probe["steps"]]
-    if not 1 <= n <= EXACT_WORDS or len(probe["words"]) != n:
-        raise ValueError(f"expected n from 1 to {EXACT_WORDS} and as many words, given {n} and {len(probe['words'])}")
-    if not all(0 <= word["start"] <= word["end"] <= len(probe["text"]) for word in probe["words"]):
-        raise ValueError(f"expected words with offsets inside a text of {len(probe['text'])} characters")
+    n, steps = prompt["n"], [unit["step"] for unit in prompt["steps"]]
+    if not 1 <= n <= EXACT_WORDS or len(prompt["words"]) != n:
+        raise ValueError(f"expected n from 1 to {EXACT_WORDS} and as many words, given {n} and {len(prompt['words'])}")
+    if not all(0 <= word["start"] <= word["end"] <= len(prompt["text"]) for word in prompt["words"]):
+        raise ValueError(f"expected words with offsets inside a text of {len(prompt['text'])} characters")
     if len(set(steps)) < len(steps):
         raise ValueError(f"expected each step once, given {steps}")
-    for unit in probe["steps"]:
+    for unit in prompt["steps"]:
         if wrong := [e["mask"] for e in [*unit["interactions"], *unit["removed"]] if not 0 < e["mask"] < 1 << n]:
             raise ValueError(
                 f"expected masks from 1 to {(1 << n) - 1} ({n} words), given {wrong[0]} at step {unit['step']}"
             )
-    return probe
+    return prompt
 
 
 class MethodRow(TypedDict):
@@ -313,9 +316,9 @@ class Skipped(TypedDict):
 
 
 def _once(rows: list[Row]) -> list[Row]:
-    seen = {(r["reading"], r["step"], r["set"], r["measure"], r["order"]) for r in rows}
+    seen = {(r["definition"], r["step"], r["set"], r["measure"], r["order"]) for r in rows}
     if len(seen) < len(rows):
-        raise ValueError("expected one row for each reading, step, set, measure and order")
+        raise ValueError("expected one row for each definition, step, set, measure and order")
     return rows
 
 
@@ -340,7 +343,7 @@ class Payload(TypedDict):
     ]
     controls: NotRequired[Annotated[Controls, _filled(Controls)]]
     fidelity: NotRequired[Annotated[Fidelity, _filled(Fidelity)] | None]
-    probes: NotRequired[list[Annotated[Probe, _filled(Probe), AfterValidator(_consistent)]]]
+    prompts: NotRequired[list[Annotated[Prompt, _filled(Prompt), AfterValidator(_consistent)]]]
     method: NotRequired[list[Annotated[MethodRow, _filled(MethodRow)]]]
     skipped: NotRequired[list[Skipped]]
     notes: NotRequired[list[Text]]

@@ -53,8 +53,8 @@ INTERACTIONS = (
 )
 SCALE = {
     "sd": "Standard deviation of the score over all masks: the scale itself.",
-    "l1_per_gap": "Total strength over the score gained from all words.",
-    "gap": "Score with all words minus score with none.",
+    "l1_per_total_effect": "Total strength over the score gained from all words.",
+    "total_effect": "Score with all words minus score with none.",
     "walsh_high": "Share of the score's variance in high-degree Walsh terms.",
 }
 SPANS = {"all": "over all checkpoints", "after-format": "after format learning only"}
@@ -65,9 +65,9 @@ def task_part(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]
     strips = _task_strips(payload)
     note = "" if strips else "No task metrics were recorded in this run."
     columns = [(METRICS[line.series.set].title, line.series) for strip in strips for line in strip.lines]
-    reading = summary.readings[0] if summary.readings else ""
+    definition = summary.definitions[0] if summary.definitions else ""
     for set_, key, title, unit in INTERACTIONS:
-        series = summary.series(reading, set_, key)
+        series = summary.series(definition, set_, key)
         if series.known:
             values = [v for p in series.points for v in (p.value, p.lo, p.hi, p.null, p.null_hi)]
             line = Line(series, f"s-{set_}", "diamond" if set_ == "emerged" else "circle")

@@ -22,7 +22,7 @@ NAMES = {
     "eval_loss": "lowest eval loss",
     "accuracy": "best accuracy",
     "interactions": "interaction loss",
-    "probe_loss": "lowest loss on the probes",
+    "prompt_loss": "lowest loss on the prompts",
     "strength": "least strength per spread",
     "l1": "smallest total strength",
     "last": "last checkpoint",
@@ -103,8 +103,8 @@ def _panels(payload: Payload, placed: list[tuple[str, int, Evidence]], x: StepAx
 
 def strip(payload: Payload, summary: Summary) -> dict[str, Any]:
     """The strip of checkpoints under the verdict: bars of what is there and what is gone, and who would pick which."""
-    reading = summary.readings[0] if summary.readings else ""
-    found = {set_: summary.series(reading, set_, "strength") for set_ in ("preserved", "emerged", "removed")}
+    definition = summary.definitions[0] if summary.definitions else ""
+    found = {set_: summary.series(definition, set_, "strength") for set_ in ("preserved", "emerged", "removed")}
 
     def at(set_: str, step: int) -> float:
         p = found[set_].at(step)
@@ -131,7 +131,7 @@ def strip(payload: Payload, summary: Summary) -> dict[str, Any]:
         "columns": columns,
         "has_bars": whole > 0,
         "above": Markup(f"{100 * up / whole if whole else 0:.2f}"),
-        "reading": reading,
+        "definition": definition,
         "keep": verdict["step"],
         "decided": decided(payload),
         "rivals": picks,

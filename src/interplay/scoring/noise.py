@@ -12,10 +12,10 @@ FLAGGED, REFUSED = 0.02, 0.1
 NARROW = ("bfloat16", "float16")
 
 
-def noise_share(sigma: float, spread: float) -> float:
+def noise_fraction(sigma: float, spread: float) -> float:
     """sigma / sd(v); NaN where the noise was not measured, infinite where v does not vary but its noise does.
 
-    >>> noise_share(0.5, 2.0), noise_share(0.0, 0.0), noise_share(0.1, 0.0)
+    >>> noise_fraction(0.5, 2.0), noise_fraction(0.0, 0.0), noise_fraction(0.1, 0.0)
     (0.25, 0.0, inf)
     """
     if math.isnan(sigma):
@@ -31,7 +31,7 @@ def noise_warning(sigma: float, spread: float, dtype: str) -> str | None:
     >>> print(noise_warning(0.1, 0.5, "bfloat16"))
     bfloat16 scores have a noise of 0.1 nats, 20 % of the spread of v: more than half of the strongest effects are rounding; use float32
     """
-    share = noise_share(sigma, spread)
+    share = noise_fraction(sigma, spread)
     if dtype not in NARROW or not share > FLAGGED:
         return None
     worth = (

@@ -23,7 +23,7 @@ class BaselineLLM:
 
 @dataclass(frozen=True)
 class Measured:
-    """Units by condition (None where a probe has none), task metrics, and where each draw's words stand in the texts."""
+    """Units by condition (None where a prompt has none), task metrics, and where each draw's words stand in the texts."""
 
     steps: tuple[int, ...]
     reference: int

@@ -33,13 +33,13 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return value
 
 
-def keep_json(path: Path, key: str, value: dict[str, Any]) -> None:
-    """Keep a small result under the hash of the question it answers; `kept_json` gives it back."""
+def cache_json(path: Path, key: str, value: dict[str, Any]) -> None:
+    """Keep a small result under the hash of the question it answers; `cached_json` gives it back."""
     write_json(path, {"key": key, "sha256": sha256_json(value), "value": value})
 
 
-def kept_json(path: Path, key: str) -> dict[str, Any] | None:
-    """What `keep_json` left, or None when it is absent, damaged, or answers another question."""
+def cached_json(path: Path, key: str) -> dict[str, Any] | None:
+    """What `cache_json` left, or None when it is absent, damaged, or answers another question."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         value = kept["value"]

@@ -3,7 +3,7 @@
 settings.yaml       settings as used, every default written out
 format.json         the format of this folder (`formats.py`)
 environment.json    versions of what computed it
-inputs.json         fingerprints of the data and of the prompts, probes with their words, rows left out
+inputs.json         fingerprints of the data and of the prompts, prompts with their words, rows left out
 weights.json        SHA-256 of the base's weights and of each checkpoint's
 identity/           SHA-256 of what else results come from: configs, baseline LLMs, further task data
 checkpoints/        checkpoint-<step> of the training, and its log
@@ -14,7 +14,7 @@ units.parquet, trajectory.parquet, trajectory_samples.parquet, trajectory_sets.p
 views.parquet, views_samples.parquet, floors.parquet, multiples.parquet, baselines.parquet, controls.json: what it is held against
 task.parquet, correlations.parquet, fidelity.parquet
 recommendation.json, report.json, report.html
-callback.json       of a training that was watched by `interplay.callback`: its plan and the weights' hashes at each reading
+callback.json       of a training that was watched by `interplay.callback`: its plan and the weights' hashes at each definition
 times.json          seconds per phase: with environment.json the only files that may differ between equal runs
 manifest.json       SHA-256 of the results; written last, so its existence means the run is whole
 .work/              who works on what, while anybody does (`interplay.store.claims`)

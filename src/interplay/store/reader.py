@@ -115,19 +115,19 @@ class RunReader:
         """The chosen words of one prompt, in the order of the text."""
         return [str(word) for word in self._unit(sample, self.trajectory.reference)["words"]]
 
-    def listed(self, sample: str, step: int, reading: str = "paper") -> pd.DataFrame:
+    def listed(self, sample: str, step: int, definition: str = "paper") -> pd.DataFrame:
         """The interactions of one prompt that are in any set at a step, one row each, with the words as a tuple.
 
-        Columns: reading, step, sample, kind, mask, order, words, effect, effect_reference, tau, and one boolean for each set.
+        Columns: definition, step, sample, kind, mask, order, words, effect, effect_reference, tau, and one boolean for each set.
         """
-        found = self.trajectory.membership(sample, step, reading)
+        found = self.trajectory.membership(sample, step, definition)
         member = np.stack(found)  # [sets, 2, 2^n]
         kind, mask = np.nonzero(member.any(axis=0))
         effects, tau = self.effects(sample, step)
         before, _ = self.effects(sample, self.trajectory.reference)
         names = self.words(sample)
         columns: dict[str, Any] = {
-            "reading": reading,
+            "definition": definition,
             "step": step,
             "sample": sample,
             "kind": np.array(KINDS)[kind],

@@ -32,7 +32,7 @@ class UnitHeader:
     prompt_sha256: str
     tolerance: float
     objective: float
-    gap: float
+    duality_gap: float
     residual: float
     iterations: int
     converged: bool
@@ -48,8 +48,8 @@ class Unit:
 
 
 def unit_path(folder: Path, condition: str, index: int) -> Path:
-    """Where the unit of the index-th probe under a condition lies."""
-    return folder / "units" / condition / f"probe-{index:04d}.safetensors"
+    """Where the unit of the index-th prompt under a condition lies."""
+    return folder / "units" / condition / f"prompt-{index:04d}.safetensors"
 
 
 def _digest(scores: np.ndarray, effects: np.ndarray, header: object) -> str:

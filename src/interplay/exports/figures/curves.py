@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SCALE = ("l1", "sd", "gap", "l1_per_sd", "cancelled_per_sd", "walsh_high")
+SCALE = ("l1", "sd", "total_effect", "l1_per_sd", "cancelled_per_sd", "walsh_high")
 
 
 class Look(NamedTuple):
@@ -28,10 +28,10 @@ class Look(NamedTuple):
     band: bool = True
 
 
-def pick(summary: pd.DataFrame, measure: str, set_: str, reading: str = "paper", order: int = 0) -> pd.DataFrame:
+def pick(summary: pd.DataFrame, measure: str, set_: str, definition: str = "paper", order: int = 0) -> pd.DataFrame:
     """One curve of a summary table, by step, without what was not measured."""
     chosen = (summary["measure"] == measure) & (summary["set"] == set_) & (summary["order"] == order)
-    rows = summary[chosen & (summary["reading"] == reading)]
+    rows = summary[chosen & (summary["definition"] == definition)]
     return rows.dropna(subset=["value"]).sort_values("step")
 
 
@@ -160,7 +160,7 @@ def _finder(measure: str, set_: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 def multiples(table: pd.DataFrame, reference: int) -> "Figure | None":
     """What is removed and what emerges, in units of each churn floor, on a logarithmic axis; 1 is the floor itself."""
-    table = table[(table["reading"] == "paper") & (table["reference"] == reference)]
+    table = table[(table["definition"] == "paper") & (table["reference"] == reference)]
     table = table[table["ratio"].notna() & (table["ratio"] > 0)].rename(columns={"ratio": "value"})
     tables = [(f"floor: {floor}", rows) for floor, rows in table.groupby("floor", sort=False)]
     wanted = [(m, s) for m in ("count", "strength") for s in ("removed", "emerged")]

@@ -28,7 +28,7 @@ def evolution(summary: pd.DataFrame, steps: Sequence[int]) -> "Figure | None":
 
     figure = Figure(figsize=(max(1.05 * len(steps), 3.2), 1.25 * len(shown) + 0.5), layout="constrained")
     axes = figure.subplots(len(shown), len(steps), sharex=True, sharey=True, squeeze=False)
-    rows = summary[(summary["reading"] == "paper") & (summary["order"] > 0)]
+    rows = summary[(summary["definition"] == "paper") & (summary["order"] > 0)]
     for i, set_ in enumerate(shown):
         for j, step in enumerate(steps):
             axis = axes[i][j]
@@ -125,8 +125,10 @@ def sparsity(units: pd.DataFrame, steps: Sequence[int], ratio: float) -> "Figure
 
 def floors(table: pd.DataFrame, reference: int) -> "Figure | None":
     """The churn floors: what each change that means nothing removes and lets emerge at the reference."""
-    table = table[(table["reading"] == "paper") & (table["reference"] == reference)].dropna(subset=["value"])
-    measures = [m for m in ("count", "strength", "count_share", "strength_share") if (table["measure"] == m).any()]
+    table = table[(table["definition"] == "paper") & (table["reference"] == reference)].dropna(subset=["value"])
+    measures = [
+        m for m in ("count", "strength", "count_fraction", "strength_fraction") if (table["measure"] == m).any()
+    ]
     if not measures:
         return None
     kinds = list(dict.fromkeys(table["floor"]))

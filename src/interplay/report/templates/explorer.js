@@ -8,7 +8,7 @@
   const SVG = document.querySelector("svg").namespaceURI;
   const MINUS = "\u2212";
   const CLASS = { p: "s-preserved", i: "s-preserved", e: "s-emerged", r: "s-emerged", g: "s-removed" };
-  const state = { probe: 0, step: Math.max(0, data.steps.indexOf(data.keep === null ? data.steps[data.steps.length - 1] : data.keep)), open: {} };
+  const state = { prompt: 0, step: Math.max(0, data.steps.indexOf(data.keep === null ? data.steps[data.steps.length - 1] : data.keep)), open: {} };
 
   const el = (name, attributes = {}, ...inside) => {
     const node = document.createElement(name);
@@ -34,14 +34,14 @@
     return p < 0.1 ? "<\u00a00.1\u00a0%" : p > 99.9 ? ">\u00a099.9\u00a0%" : (p < 10 || p > 90 ? p.toFixed(1) : p.toFixed(0)) + "\u00a0%";
   };
 
-  const probe = () => data.probes[state.probe];
-  const unit = () => probe().units[state.step];
-  const members = (code) => probe().words.map((_, i) => i).filter((i) => (code >> 1) >> i & 1);
+  const prompt = () => data.prompts[state.prompt];
+  const unit = () => prompt().units[state.step];
+  const members = (code) => prompt().words.map((_, i) => i).filter((i) => (code >> 1) >> i & 1);
   const decode = (part, states) => part.m.map((code, i) => ({ code, effect: part.e[i], state: states ? states[i] : "g", words: members(code) }));
   const isOr = (x) => (x.code & 1) === 1;
   const kind = (x) => x.words.length === 1 ? "one word" : isOr(x) ? "OR" : "AND";
   const STATES = { p: "still there", i: "there at this step", e: "new", r: "new again, was seen before", g: "removed; effect at step " + data.reference };
-  const about = (x) => x.words.map((i) => probe().words[i]).join(isOr(x) ? " / " : " + ") + "\n" + kind(x) + ", " + num(x.effect, true) + " log-odds\n" + STATES[x.state];
+  const about = (x) => x.words.map((i) => prompt().words[i]).join(isOr(x) ? " / " : " + ") + "\n" + kind(x) + ", " + num(x.effect, true) + " log-odds\n" + STATES[x.state];
 
   // Lighting up: an interaction lights its words, a word lights its interactions.
   const light = (test, words) => {
@@ -78,12 +78,12 @@
 
   const sentence = () => {
     const box = $("ex-text");
-    box.replaceChildren(el("bdi", {}, ...probe().text.map(([text, word]) =>
+    box.replaceChildren(el("bdi", {}, ...prompt().text.map(([text, word]) =>
       word < 0 ? document.createTextNode(text) : el("bdi", { class: "w", "data-word": word }, text))));
   };
 
   const scores = () => {
-    const u = unit(), p = probe(), box = $("ex-score");
+    const u = unit(), p = prompt(), box = $("ex-score");
     const target = el("b", {}, "‘", el("bdi", {}, p.target), "’");
     const gold = p.label !== null ? [" (gold label ", el("bdi", {}, p.label), ")"] : [];
     if (!u) { box.replaceChildren("Target ", target, ...gold, ". This prompt was not measured at step " + data.steps[state.step] + "."); return; }
@@ -93,7 +93,7 @@
 
   const spark = () => {
     const W = 380, H = 92, L = 8, R = 76, T = 8, B = 20, n = data.steps.length;
-    const units = probe().units;
+    const units = prompt().units;
     const all = units.flatMap((u) => u ? [u.v[0], u.v[1]] : []).filter((v) => v !== null);
     const lo = Math.min(0, ...all), hi = Math.max(0, ...all), span = hi - lo || 1;
     const px = (i) => L + data.at[i] * (W - L - R), py = (v) => H - B - (v - lo) / span * (H - T - B);
@@ -139,7 +139,7 @@
   };
 
   const chords = () => {
-    const box = $("ex-chords"), all = chosen(), words = probe().words;
+    const box = $("ex-chords"), all = chosen(), words = prompt().words;
     const W = Math.max(280, box.clientWidth), ROW = 31, TOP = 112, H = TOP + ROW * words.length + 8, narrow = W < 560;
     const fit = Math.floor((narrow ? 0.3 : 0.24) * W / 8);
     const label = (w) => w.length > fit ? w.slice(0, fit - 1) + "…" : w;
@@ -200,7 +200,7 @@
     const ul = el("ul", { class: "chart", "aria-label": title + "; arrow keys read them one by one" });
     for (const x of state.open[key] ? items : items.slice(0, FEW)) {
       const name = el("span");
-      x.words.forEach((w, i) => { if (i) name.append(" ", el("span", { class: "join" }, isOr(x) ? "OR" : "AND"), " "); name.append(el("bdi", {}, probe().words[w])); });
+      x.words.forEach((w, i) => { if (i) name.append(" ", el("span", { class: "join" }, isOr(x) ? "OR" : "AND"), " "); name.append(el("bdi", {}, prompt().words[w])); });
       if (x.state === "r") name.append(" ", el("span", { class: "tagged" }, "(seen before)"));
       const bar = el("i", { class: css + (x.effect < 0 ? " neg" : "") }), wide = 50 * Math.abs(x.effect) / top;
       bar.style.width = wide.toFixed(1) + "%";
@@ -268,7 +268,7 @@
   };
 
   const update = () => { sentence(); scores(); spark(); chords(); lists(); fit(); certificate(); };
-  chips($("ex-probes"), "ex-probe", data.probes.map((p, i) => (i + 1) + "  " + (p.label || p.target || p.id)), "probe", (tag, i) => { tag.title = data.probes[i].id; });
+  chips($("ex-prompts"), "ex-prompt", data.prompts.map((p, i) => (i + 1) + "  " + (p.label || p.target || p.id)), "prompt", (tag, i) => { tag.title = data.prompts[i].id; });
   chips($("ex-steps"), "ex-step", data.steps.map(String), "step", (tag, i) => { if (data.decided && data.steps[i] === data.keep) tag.className = "kept"; });
   for (const id of ["ex-k", "ex-new", "ex-still", "ex-gone"]) $(id).addEventListener("input", chords);
   $("explorer").hidden = false;
