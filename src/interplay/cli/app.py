@@ -324,20 +324,20 @@ def _run(
 ) -> None:
     from interplay.cli.show import show_result, show_unfinished
     from interplay.runs.loading import default_folder, load_settings
-    from interplay.sharing.shares import parse_share
+    from interplay.runs.shards import parse_shard
 
     settings = load_settings(source, overrides)  # before the heavy imports: a typing error should not cost ten seconds
-    share = None if shard is None else parse_share(shard)
+    part = None if shard is None else parse_shard(shard)
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
-    from interplay.runs.pipeline import RunResult, run_share
-    from interplay.runs.pipeline import run as run_pipeline
+    from interplay.runs.pipeline import RunResult, run_shard
     from interplay.runs.progress import Progress
+    from interplay.sharing.run import run as run_with
 
     folder, progress = out or default_folder(settings), Progress(quiet=quiet)
-    if share is None:
-        show_result(run_pipeline(settings, folder, progress, workers=workers, ray=ray))
-    elif isinstance(result := run_share(settings, folder, share, progress), RunResult):
+    if part is None:
+        show_result(run_with(settings, folder, progress, workers=workers, ray=ray))
+    elif isinstance(result := run_shard(settings, folder, part, progress), RunResult):
         show_result(result)
     else:
         show_unfinished(result)

@@ -39,7 +39,7 @@ def card(
             raise InterplayError(
                 f"{str(out)!r} exists and is not a section of ours: give it to --append, or another --out"
             )
-        write_bytes(out, text.encode("utf-8"))
+        write_bytes(out, text.encode("utf-8"), folders=None)
         print(printable(str(out)))
     elif append is not None:
         before = _read(append)

@@ -22,9 +22,9 @@ from interplay.hf.probes import Probes, choose_probes, read_probes
 from interplay.hf.wanted import Wanted
 from interplay.runs.conditions import step_name
 from interplay.runs.files import sha256_json
-from interplay.runs.measure import Condition, measure, refuse_noise, survey, unit_key
+from interplay.runs.measure import Question, measure, refuse_noise, survey
 from interplay.runs.settings import Settings
-from interplay.runs.units import Unit, load_unit, unit_path
+from interplay.runs.units import Unit
 from interplay.scoring.placement import input_device
 from interplay.verdict.readings import Readings
 from interplay.verdict.stopping import Judgement, judge
@@ -199,11 +199,7 @@ class Probing:
         """Readings of an earlier process, valid to the last probe."""
         found = {}
         for step in sorted(self.kept.hashes):
-            condition = self._condition(step)
-            units = [
-                load_unit(unit_path(self.folder, condition.name, i), unit_key(condition, p, self.settings))
-                for i, p in enumerate(self.probes.prepared)
-            ]
+            units = [question.saved(self.folder) for question in self._questions(step)]
             if all(units):
                 found[step] = [u for u in units if u is not None]
         if lost := sorted(set(self.kept.hashes) - set(found)):
@@ -214,16 +210,13 @@ class Probing:
 
     # ---- readings ----------------------------------------------------------------------------------------------------
 
-    def _condition(self, step: int) -> Condition:
+    def _questions(self, step: int) -> list[Question]:
         assert self.kept.calibration is not None
-        return Condition(
-            step_name(step),
-            step,
-            self.kept.base,
-            self.kept.hashes[step],
-            self.probes.prepared,
-            self.kept.calibration.tolerance,
-        )
+        weights, tolerance = (self.kept.base, self.kept.hashes[step]), self.kept.calibration.tolerance
+        return [
+            Question(step_name(step), i, step, *weights, prepared, tolerance, self.settings)
+            for i, prepared in enumerate(self.probes.prepared)
+        ]
 
     def read(self, model: Any, step: int) -> None:
         """Score and solve every probe as the model is now, into the folder; the weights are those in memory."""
@@ -234,7 +227,7 @@ class Probing:
                     found = survey(model, self.probes.prepared, self.settings)
                     refuse_noise(found, self.settings, self._note)
                     self.kept.calibration = found
-                units = measure(self.folder, model, self._condition(step), self.settings)
+                units = measure(self.folder, model, self._questions(step))
             except BaseException:
                 del self.kept.hashes[step]
                 raise

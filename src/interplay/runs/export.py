@@ -100,7 +100,7 @@ def _export(run: RunTables, path: Path, out: Path, formats: Sequence[str], kinds
             write_table(table, out / "tables", kind)
     figures, absent = _figures(run, out / "figures", formats) if formats else ([], [])
     missing += [f"figure {name}: its measure is not in this run, left out" for name in absent]
-    write_text(out / "README.md", readme(run.name, tables, figures, formats, kinds))
+    write_text(out / "README.md", readme(run.name, tables, figures, formats, kinds), folders=None)
     return Done(len(figures), len(tables), tuple(missing))
 
 

@@ -22,17 +22,45 @@ from interplay.scoring.noise import REFUSED, noise_share, noise_warning
 from interplay.scoring.score import Prepared, UnitScores, score_prepared, score_together
 
 
-@dataclass(frozen=True)
-class Condition:
-    """One model state under one wording. Plain data: `state` says which model, and is None where it is at hand already."""
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One prompt under one model state: what one unit answers. Plain data, so that it can be sent to another process.
 
-    name: str
+    condition: name of the model state and the wording, over all prompts; index: which prompt it is.
+    state: which model; None where it is at hand already.
+    """
+
+    condition: str
+    index: int
     step: int
     base_sha256: str
     weights_sha256: str  # of the checkpoint's own files: an adapter says nothing without its base
-    probes: tuple[Prepared | None, ...]  # None where this model's tokenizer cannot serve the probe
+    prepared: Prepared
     tolerance: float
+    settings: Settings
     state: ModelState | None = None
+
+    def key(self) -> str:
+        """Hash of everything that the unit's content depends on."""
+        return sha256_json(
+            [
+                FORMAT,
+                self.base_sha256,
+                self.weights_sha256,
+                _question(self.prepared),
+                _scoring(self.settings),
+                self.settings.effects.model_dump(),
+                self.tolerance,
+            ]
+        )
+
+    def saved(self, folder: Path) -> Unit | None:
+        """The valid unit on disk."""
+        return load_unit(unit_path(folder, self.condition, self.index), self.key())
+
+    def save(self, folder: Path, unit: Unit) -> None:
+        """Write its unit."""
+        save_unit(unit_path(folder, self.condition, self.index), unit)
 
 
 @dataclass(frozen=True)
@@ -119,61 +147,41 @@ def _question(p: Prepared) -> list[Any]:
     ]
 
 
-def unit_key(condition: Condition, prepared: Prepared, settings: Settings) -> str:
-    """Hash of everything that a unit's content depends on."""
-    return sha256_json(
-        [
-            FORMAT,
-            condition.base_sha256,
-            condition.weights_sha256,
-            _question(prepared),
-            _scoring(settings),
-            settings.effects.model_dump(),
-            condition.tolerance,
-        ]
-    )
-
-
-def kept_unit(folder: Path, condition: Condition, index: int, prepared: Prepared, settings: Settings) -> Unit | None:
-    """The valid unit of the index-th probe, `prepared`, on disk."""
-    path, key = unit_path(folder, condition.name, index), unit_key(condition, prepared, settings)
-    return load_unit(path, key)
-
-
-def measure(folder: Path, model: Any, condition: Condition, settings: Settings) -> list[Unit | None]:
-    """All units of a condition for a model that is at hand, from disk where valid; None where a probe cannot be served."""
+def measure(folder: Path, model: Any, questions: Sequence[Question | None]) -> list[Unit | None]:
+    """All units of a condition for a model that is at hand, from disk where valid; None where there is no question."""
     units: list[Unit | None] = []
-    for index, prepared in enumerate(condition.probes):
-        unit = None if prepared is None else kept_unit(folder, condition, index, prepared, settings)
-        if unit is None and prepared is not None:
-            [unit] = compute(model, [(condition, prepared)], settings)
-            save_unit(unit_path(folder, condition.name, index), unit)
+    for question in questions:
+        unit = None if question is None else question.saved(folder)
+        if unit is None and question is not None:
+            [unit] = compute(model, [question])
+            question.save(folder, unit)
         units.append(unit)
     return units
 
 
-def compute(model: Any, asked: Sequence[tuple[Condition, Prepared]], settings: Settings) -> list[Unit]:
+def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
     """The units of several questions about one prompt, from one evaluation.
 
-    The conditions differ in what is asked behind the prompt (and in their tolerance), never in model, prompt or words. A
+    They differ in what is asked behind the prompt (and in their tolerance), never in model, prompt, words or settings. A
     unit's bytes do not depend on which others are asked for with it.
     """
+    scoring = questions[0].settings.scoring
     scores = score_together(
         model,
-        [prepared for _, prepared in asked],
-        batch_tokens=settings.scoring.batch_tokens,
-        noise_coalitions=settings.scoring.noise_coalitions,
+        [question.prepared for question in questions],
+        batch_tokens=scoring.batch_tokens,
+        noise_coalitions=scoring.noise_coalitions,
     )
-    return [_solve(c, p, s, settings) for (c, p), s in zip(asked, scores, strict=True)]
+    return [_solve(question, scored) for question, scored in zip(questions, scores, strict=True)]
 
 
-def _solve(condition: Condition, prepared: Prepared, scored: UnitScores, settings: Settings) -> Unit:
+def _solve(question: Question, scored: UnitScores) -> Unit:
     # One unit at a time, so that its bytes do not depend on which others had to be computed.
-    effects = extract(scored.values, tolerance=condition.tolerance, gap=settings.effects.gap)
+    effects = extract(scored.values, tolerance=question.tolerance, gap=question.settings.effects.gap)
     header = UnitHeader(
-        key=unit_key(condition, prepared, settings),
-        condition=condition.name,
-        step=condition.step,
+        key=question.key(),
+        condition=question.condition,
+        step=question.step,
         sample_id=scored.sample_id,
         words=scored.words,
         target=scored.target,
@@ -181,9 +189,9 @@ def _solve(condition: Condition, prepared: Prepared, scored: UnitScores, setting
         mask_id=scored.mask_id,
         dtype=scored.dtype,
         noise_sigma=None if math.isnan(scored.noise_sigma) else scored.noise_sigma,
-        weights_sha256=condition.weights_sha256,
+        weights_sha256=question.weights_sha256,
         prompt_sha256=scored.prompt_sha256,
-        tolerance=condition.tolerance,
+        tolerance=question.tolerance,
         objective=float(effects.objective),
         gap=float(effects.gap),
         residual=float(effects.residual),
