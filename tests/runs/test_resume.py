@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import random
 import shutil
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from interplay.errors import InterplayError
 from interplay.runs import measure, pipeline
 from interplay.runs.files import keep_json, kept_json
 from interplay.runs.folder import RunFolder
-from interplay.runs.identity import claim_data
+from interplay.runs.identity import check_data
 from interplay.runs.loading import load_settings
 from interplay.runs.units import load_unit
+from interplay.store.process import this_process
 
 
 def modified(folder: Path) -> dict[str, int]:
@@ -177,21 +180,21 @@ def test_changed_data_are_refused(what, tmp_path, tiny_folder):
     wanted = settings(tmp_path, tiny_folder("llama"), data={"form": "messages"}, prompt={"template": "{text}"})
     out = tmp_path / "run"
     (tmp_path / "run").mkdir()
-    claim(wanted, out)
+    check(wanted, out)
     turn = {"a text": 2, "a label": 3, "a turn before the last": 0}[what]
     rows[5]["messages"][turn]["content"] += " indeed"
     write_rows(tmp_path / "train.jsonl", rows)
     with pytest.raises(InterplayError, match=r"data changed since .* \(train: row 6 of 8 \('.*'\) is another\)"):
-        claim(wanted, out)
+        check(wanted, out)
 
 
-def claim(wanted: dict, out: Path) -> None:
+def check(wanted: dict, out: Path) -> None:
     """Read the data of a run and hold them against what its folder was made from."""
     read = load_settings(wanted)
     inputs = pipeline.read_inputs(read, usable=lambda sample: None)
     tokenizer = pipeline.load_tokenizer(read.model.name)
     prepared = [pipeline.prepare_one(s, tokenizer, read, inputs.template, None) for s in inputs.probes]
-    claim_data(out, inputs, prepared)
+    check_data(out, inputs, prepared)
 
 
 def labelled_messages() -> list[dict]:
@@ -219,10 +222,20 @@ def test_changed_base_is_refused(finished, a_copy, tiny_folder):
         run_here(finished.wanted, a_copy)
 
 
-def test_leftovers_of_a_killed_process_are_swept(finished, a_copy):
-    (a_copy / "units" / "step-000000" / ".probe-0000.safetensors.x1.tmp").write_bytes(b"half")
+def test_leftovers_of_a_killed_process_are_swept_and_no_others(finished, a_copy):
+    """What a process of this machine is writing now stays, and so does, for an hour, what one elsewhere may be writing."""
+    folder, me = a_copy / "units" / "step-000000", this_process()
+    number, start, place = me.split("-")
+    for writer in ("", f"{number}-1{start}-{place}", me, "1-2-0123abcd", "1-2-4567abcd"):
+        (folder / f".probe-0000.safetensors.{writer}.x1.tmp").write_bytes(b"half")
+    for writer in ("", "1-2-4567abcd"):
+        os.utime(folder / f".probe-0000.safetensors.{writer}.x1.tmp", (0, time.time() - 3700))
     run_here(finished.wanted, a_copy)
-    assert contents(a_copy) == finished.files
+    left = contents(a_copy)
+    assert sorted(left.keys() - finished.files.keys()) == sorted(
+        f"units/step-000000/.probe-0000.safetensors.{writer}.x1.tmp" for writer in (me, "1-2-0123abcd")
+    )
+    assert {name: left[name] for name in finished.files} == finished.files
 
 
 def test_kept_json_answers_only_its_question_and_only_whole(tmp_path):

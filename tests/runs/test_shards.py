@@ -80,12 +80,12 @@ def all_at_once(folder: Path, shards: list[Shard], pause: float, delay: float = 
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
-@pytest.mark.parametrize("delay", [0.0, 0.03])
+@pytest.mark.parametrize("delay", [0.0, 0.05])
 def test_helpers_begin_apart_and_hardly_do_a_job_twice(tmp_path, n, delay):
-    workers = all_at_once(tmp_path, [Shard(i, n, helps=True) for i in range(1, n + 1)], 0.01, delay)
+    workers = all_at_once(tmp_path, [Shard(i, n, helps=True) for i in range(1, n + 1)], 0.02, delay)
     counts = Counter(name for worker in workers for name in worker.did)
     assert counts.keys() == ALL.keys()
-    assert counts.total() <= len(JOBS) + 2 * n
+    assert counts.total() <= len(JOBS) + 3 * n  # one each where all are equally fast
     assert all(sorted(name for name, _ in worker.advanced) == sorted(ALL) for worker in workers)
     for worker, where in zip(workers, range(n), strict=True):
         if not delay:

@@ -218,7 +218,9 @@ class Extraction:
         state: ModelState,
     ) -> Asked:
         rest = (delta.tolerance, self.settings, state)
-        return {name: [None if p is None else Question(name, i, step, *weights, p, *rest) for i, p in enumerate(probes)]}
+        return {
+            name: [None if p is None else Question(name, i, step, *weights, p, *rest) for i, p in enumerate(probes)]
+        }
 
     def _calibrate(self, file: str, probes: tuple[Prepared | None, ...]) -> Calibration:
         """Tolerance and noise, at the first checkpoint."""
