@@ -54,9 +54,10 @@ def _end(process: subprocess.Popen[bytes]) -> bool:
     Whether it was at work.
     """
     assert process.stdin is not None
+    at_work = True
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(0.5)
-        return False
+        at_work = False
     with contextlib.suppress(OSError):
         process.stdin.close()
     try:
@@ -64,7 +65,7 @@ def _end(process: subprocess.Popen[bytes]) -> bool:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    return True
+    return at_work
 
 
 def helper_environment(index: int, count: int, environment: dict[str, str] | None = None) -> dict[str, str]:
