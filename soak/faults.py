@@ -11,6 +11,7 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -19,17 +20,18 @@ from shim import Event
 
 from benchmarks.section import Section
 from interplay.store.files import WORK
+from interplay.store.process import NAME
 from soak.job import Broken, Job, units_of
 
 ERRORS = ("ENOSPC", "ENOSPC+", "EDQUOT+", "EROFS+", "EIO", "EIO+", "ESTALE+")  # with a plus: from there on
 T = TypeVar("T")
-_RANDOM = re.compile(
-    r"\.[a-z0-9_]{8}(?=\.tmp$)|(?<=/\.tmp)[A-Za-z0-9]{6}$|[0-9a-f]{32}"
-)  # names drawn anew by every process
+_RANDOM = re.compile(  # names drawn anew by every process, with the process itself
+    rf"(\.{NAME})?\.[a-z0-9_]{{8}}(?=\.tmp$)|(?<=/\.tmp)[A-Za-z0-9]{{6}}$|[0-9a-f]{{32}}(\.{NAME})?"
+)
 
 
 class Aim(NamedTuple):
-    """An event as it can be found again in another process: the `at`-th such call on such a path."""
+    """An event as it can be found again in another process: the `at`-th such call of which either path fits `path`."""
 
     event: Event
     path: str
@@ -39,16 +41,18 @@ class Aim(NamedTuple):
 def aims(events: Iterable[Event]) -> list[Aim]:
     """One for every event. A number among all would not do: a thread that counts now and then writes between them.
 
-    >>> twice = [Event(7, n, "write", 8, "units/.prompt-0000.safetensors.ab12cd_9.tmp", "") for n in (3, 4)]
+    >>> name = "units/.prompt-0000.safetensors.4711-120-0123abcd.ab12cd_9.tmp"
+    >>> twice = [Event(7, n, "write", 8, name, "") for n in (3, 4)]
     >>> [(aim.path, aim.at) for aim in aims(twice)]
     [('units/.prompt-0000.safetensors*.tmp', 1), ('units/.prompt-0000.safetensors*.tmp', 2)]
     """
-    seen: Counter = Counter()
+    before: dict[str, list[Event]] = defaultdict(list)
     found = []
     for event in events:
         path = _RANDOM.sub("*", event.path)
-        seen[event.call, path] += 1
-        found.append(Aim(event, path, seen[event.call, path]))
+        before[event.call].append(event)
+        at = sum(fnmatchcase(e.path, path) or fnmatchcase(e.other, path) for e in before[event.call])
+        found.append(Aim(event, path, at))
     return found
 
 
@@ -131,7 +135,7 @@ def errors(job: Job, most: int = 40) -> Section:
             problem = complaint(ended) if ended.code else None
             if problem:
                 raise Broken(f"{what}: {problem}; kept: {folder}")
-            # Where the disk failed while the process left, its claims stay; the next to come clears them.
+            # Where the disk failed while the process left, its lock stays; the next to come removes it.
             different = [name for name in job.differing(folder) if not name.startswith(f"{WORK}/")]
             if ended.code == 0 and different:
                 raise Broken(f"{what}: it said all was well, but {', '.join(different[:5])} differ; kept: {folder}")

@@ -50,7 +50,7 @@ class Job:
         self.fork_seconds = time.monotonic() - start
         if ended.code:
             raise Broken(f"the undisturbed run failed: {ended.err}")
-        # But for a beat of the thread that says a process is alive, which comes at its own time.
+        # But for the counter in a lock that is held, which rises at its own time.
         self.events: list[Event] = [e for e in read_log(log) if not _is_beat(e)]
         self.files = contents(self.whole)
         self.units = units_of(self.whole)
@@ -117,7 +117,7 @@ def phase(folder: Path) -> str:
 
 
 def _is_beat(event: Event) -> bool:
-    return event.path.startswith(".work/workers/") and event.path.endswith(".json") and event.call in ("open", "write")
+    return event.path.startswith(".work/lock/") and event.call in ("open", "write")
 
 
 PHASES = ("start", "training", "extraction", "tables and page", "whole")

@@ -5,10 +5,14 @@ import errno
 import os
 import re
 import tempfile
+import time
 from collections.abc import Generator
 from pathlib import Path
 
 from interplay.errors import InterplayError
+from interplay.store.process import is_dead, this_process
+
+OLD = 3600.0  # seconds after which a temporary file from elsewhere is nobody's [ours]
 
 # What a disk that is full, read-only or gone (a network folder) says; any other error is not the disk's.
 LOST = frozenset(
@@ -56,15 +60,24 @@ def disk_error(error: BaseException) -> str | None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Generator[Path]:
+def replacing(path: Path, *, folders: int | None = 0) -> Generator[Path]:
     """A temporary path beside `path`; what is written there takes its place when the block ends without an exception.
 
-    Raises InterplayError when the folder cannot be written or the disk is full; an older file at `path` then stays.
+    folders: how many folders right above the file are made where they are missing; None: all of them. In a run folder it
+    is never so many that the run folder itself would be made anew.
+
+    Raises InterplayError when the folder cannot be written, is gone or the disk is full; an older file at `path` then stays.
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        if folders is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif folders and not path.parent.is_dir():
+            for folder in reversed(path.parents[:folders]):
+                folder.mkdir(exist_ok=True)
+        # With the name of who writes it: what a killed process left is told from what another process writes now.
+        prefix = f".{path.name[:100]}.{this_process()}."
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -72,6 +85,10 @@ def replacing(path: Path) -> Generator[Path]:
             os.fsync(f.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes it private; results are to be shared like any other file
         os.replace(temporary, path)
+    except FileNotFoundError as error:
+        raise InterplayError(
+            f"cannot write {str(path)!r}: its folder is gone; give another folder, or put it back"
+        ) from error
     except IsADirectoryError as error:
         raise InterplayError(f"cannot write {str(path)!r}: a folder lies there; remove it") from error
     except OSError as error:
@@ -85,12 +102,23 @@ def replacing(path: Path) -> Generator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes whole or not at all."""
-    with replacing(path) as temporary:
+def write_bytes(path: Path, data: bytes, *, folders: int | None = 0) -> None:
+    """Write bytes whole or not at all; `folders` as for `replacing`."""
+    with replacing(path, folders=folders) as temporary:
         temporary.write_bytes(data)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all."""
-    write_bytes(path, text.encode("utf-8"))
+def write_text(path: Path, text: str, *, folders: int | None = 0) -> None:
+    """Write UTF-8 text whole or not at all; `folders` as for `replacing`."""
+    write_bytes(path, text.encode("utf-8"), folders=folders)
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether a file is a temporary one that nobody writes any more: of a dead process, or from elsewhere and an hour old."""
+    if not (path.name.startswith(".") and path.name.endswith(".tmp")):
+        return False
+    dead = is_dead(path.name.split(".")[-3:][0])
+    if dead is None:
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - path.stat().st_mtime > OLD
+    return bool(dead)

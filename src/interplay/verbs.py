@@ -289,8 +289,8 @@ def _make(
     share = None if shard is None else parse_shard(shard)
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
+    from interplay.parallel.run import run as run_pipeline
     from interplay.pipeline.pipeline import Unfinished, run_shard
-    from interplay.pipeline.pipeline import run as run_pipeline
     from interplay.pipeline.progress import Progress
     from interplay.runfolder import Run
 

@@ -8,8 +8,8 @@ from tiny_job import contents
 
 TRAINING = [
     ("mkdir", ".work*", "EROFS+"),
-    ("open", ".work/workers/*", "EACCES"),
-    ("link", ".work/claims/*", "ESTALE+"),
+    ("open", ".work/*", "EACCES"),
+    ("rename", ".work/lock/*", "ESTALE+"),
     ("open", "*settings.yaml*", "ESTALE+"),
     ("write", "*settings.yaml*", "ENOSPC+"),
     ("fsync", "*inputs.json*", "EIO"),
@@ -24,7 +24,7 @@ TRAINING = [
 ]
 EXTRACTION = [
     ("open", "*calibration*", "EROFS+"),
-    ("link", ".work/claims/*prompt*", "ENOSPC+"),
+    ("rename", ".work/lock/*", "EROFS+"),
     ("mkdir", "units/*", "EDQUOT+"),
     ("write", "units/*", "ENOSPC+"),
     ("fsync", "units/*", "EIO"),

@@ -11,7 +11,7 @@ from tiny_job import contents
 
 # (call, path, how, among): it strikes at one of the first so many events that fit. In the order in which a run comes to them.
 TRAINING = [
-    ("link", ".work/claims/*", "after", 2),
+    ("rename", ".work/lock/*", "after", 2),
     ("mkdir", "checkpoints/checkpoint-1", "after", 3),
     ("write", "checkpoints/checkpoint-1/.tmp*", "torn", 1),
     ("write", "checkpoints/checkpoint-1/optimizer.pt", "torn", 5),
@@ -24,7 +24,7 @@ TRAINING = [
     ("rename", "checkpoints/*adapter_config.json*", "before", 2),
 ]
 EXTRACTION = [
-    ("write", ".work/workers/*", "torn", 1),
+    ("write", ".work/*", "torn", 1),
     ("write", "*calibration*", "torn", 2),
     ("write", "units/*", "torn", 5),
     ("fsync", "units/*", "before", 5),

@@ -1,6 +1,6 @@
-"""One process of several on a run: does it, tells which units it computed, and dies where it is told to. Used as a script.
+"""One process of several on a run: does it, tells which units it wrote and how many it computed, and dies where it is told to.
 
-sharer.py SETTINGS.json FOLDER [--share I/N] [--die-after K] [--ray ADDRESS] [--until FILE]
+Used as a script: sharer.py SETTINGS.json FOLDER [--shard I/N] [--die-after K] [--ray ADDRESS] [--until FILE]
 """
 
 import argparse
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("settings", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--share")
+    parser.add_argument("--shard")
     parser.add_argument("--die-after", type=int, default=-1)
     parser.add_argument("--ray")
     parser.add_argument("--until", type=Path, help="say that everything is imported, and begin when this file is there")
@@ -29,20 +29,26 @@ def main() -> None:
     import trl  # noqa: F401
 
     from interplay.config.loading import load_settings
-    from interplay.pipeline import jobs, pipeline
+    from interplay.parallel.run import run
+    from interplay.pipeline import jobs, measure, pipeline
     from interplay.pipeline.progress import Progress
     from interplay.pipeline.shards import parse_shard
 
+    written: list[str] = []
     computed: list[str] = []
-    save = jobs.save_unit
+    save, compute = measure.save_unit, jobs.compute
 
     def counted(path: Path, unit) -> None:
-        if len(computed) == asked.die_after:
+        if len(written) == asked.die_after:
             os.kill(os.getpid(), signal.SIGKILL)
-        computed.append(path.relative_to(asked.folder).as_posix())
+        written.append(path.relative_to(asked.folder).as_posix())
         save(path, unit)
 
-    jobs.save_unit = counted
+    def noted(model, questions):
+        computed.extend(f"{q.condition}-{q.index}" for q in questions)
+        return compute(model, questions)
+
+    measure.save_unit, jobs.compute = counted, noted
     if asked.until is not None:
         asked.until.with_name(f"{asked.until.name}.{os.getpid()}").touch()
         while not asked.until.exists():
@@ -51,8 +57,8 @@ def main() -> None:
     if asked.shard:
         result = pipeline.run_shard(settings, asked.folder, parse_shard(asked.shard), quiet)
     else:
-        result = pipeline.run(settings, asked.folder, quiet, ray=asked.ray)
-    print(json.dumps({"computed": computed, "missing": getattr(result, "missing", 0)}))
+        result = run(settings, asked.folder, quiet, ray=asked.ray)
+    print(json.dumps({"written": written, "computed": len(computed), "missing": getattr(result, "missing", 0)}))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
 from interplay.parallel import cluster as cluster_module
 from interplay.parallel.cluster import Cluster, Scorer
+from interplay.parallel.run import run
 from interplay.pipeline import jobs as jobs_module
-from interplay.pipeline import states
-from interplay.pipeline.pipeline import run
+from interplay.pipeline import measure, states
 from interplay.pipeline.progress import Progress
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -83,7 +83,7 @@ def test_same_bytes_and_no_actor_is_left(finished, address, tmp_path, parted, mo
     def here(*_):
         raise AssertionError("a unit was computed by the process that asks")
 
-    monkeypatch.setattr(jobs_module.Here, "results", here)
+    monkeypatch.setattr(jobs_module.OpenModel, "units", here)
     result = run_on(address, finished, tmp_path / "run")
     assert contents(tmp_path / "run") == finished.files
     assert result.recommendation.step in (1, 2, 4)
@@ -109,7 +109,7 @@ def test_paths_from_here_lead_to_the_same_place_in_an_actor(finished, address, t
 
 def test_a_killed_actor_is_started_again_and_its_jobs_are_done(finished, address, tmp_path, parted, monkeypatch):
     saved, killed = [], []
-    save = jobs_module.save_unit
+    save = measure.save_unit
 
     def counted(path, unit):
         save(path, unit)
@@ -119,7 +119,7 @@ def test_a_killed_actor_is_started_again_and_its_jobs_are_done(finished, address
             killed.append(victim.pid)
             victim.kill()
 
-    monkeypatch.setattr(jobs_module, "save_unit", counted)
+    monkeypatch.setattr(measure, "save_unit", counted)
     run_on(address, finished, tmp_path / "run")
     assert len(killed) == 1
     assert len(saved) == len(set(saved))
@@ -145,11 +145,11 @@ def test_what_an_actor_cannot_compute_is_told_in_one_line(finished, address, tmp
     """The actor's own error, not a traceback from another machine."""
     honest = jobs_module.jobs_of
 
-    def astray(batches):
-        made = honest(batches)
+    def astray(asked):
+        made = honest(asked)
         for job in made:
-            for _, prepared in job.asked:
-                object.__setattr__(prepared, "mask_id", 10**6)  # a token the model has no embedding of
+            for question in job.questions:
+                object.__setattr__(question.prepared, "mask_id", 10**6)  # a token the model has no embedding of
         return made
 
     monkeypatch.setattr(jobs_module, "jobs_of", astray)
@@ -212,7 +212,6 @@ def test_a_cluster_with_no_room_is_waited_for_and_named(finished, address, tmp_p
         def say(self, line):
             super().say(line)
             if "waiting for room" in line:
-                assert not list((out / ".work" / "claims").glob("*prompt*"))  # nobody has a job that nobody can do
                 ray.kill(other)
 
     said = Makes()
@@ -251,7 +250,7 @@ def test_a_node_that_vanishes_costs_nothing(finished, tmp_path, parted, monkeypa
     small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     local = Local(initialize_head=True, head_node_args={"include_dashboard": False, **small})
     engines, saved = [], []
-    save, results = jobs_module.save_unit, Cluster.results
+    save, results = measure.save_unit, Cluster.results
 
     def noted(self, jobs):
         engines.append(self)
@@ -267,7 +266,7 @@ def test_a_node_that_vanishes_costs_nothing(finished, tmp_path, parted, monkeypa
             local.remove_node(second, allow_graceful=False)
 
     monkeypatch.setattr(Cluster, "results", noted)
-    monkeypatch.setattr(jobs_module, "save_unit", counted)
+    monkeypatch.setattr(measure, "save_unit", counted)
     monkeypatch.setattr(cluster_module, "ROOM", 2.0)
     out = trained(finished, tmp_path / "run")
     try:
@@ -285,9 +284,9 @@ def test_an_actor_loads_a_model_once(finished, tmp_path, monkeypatch):
     taken = []
     honest = jobs_module.units_of
 
-    def watched(folder, batches, engine, together, advance):
-        taken.extend(jobs_module.jobs_of(batches))
-        return honest(folder, batches, engine, together, advance)
+    def watched(folder, asked, *rest):
+        taken.extend(jobs_module.jobs_of(asked))
+        return honest(folder, asked, *rest)
 
     from interplay.pipeline import extraction
 
@@ -306,7 +305,7 @@ def test_an_actor_loads_a_model_once(finished, tmp_path, monkeypatch):
     for job in taken:
         name, units, problem = scorer.compute(job)
         assert (name, problem) == (job.name, None)
-        kept = job.kept(tmp_path / "run")
-        assert [u.header for u in units] == [u.header for u in kept]
-    assert len({job.group for job in taken}) == 6  # four steps, the second precision, the baseline
+        saved = job.saved(tmp_path / "run")
+        assert [u.header for u in units] == [u.header for u in saved]
+    assert len({job.state for job in taken}) == 6  # four steps, the second precision, the baseline
     assert loads == [(model, "float32"), (model, "bfloat16"), (finished.wanted["baseline"]["name"], "float32")]

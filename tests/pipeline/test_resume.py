@@ -1,7 +1,9 @@
 """Going on: killed at any point, damaged in any way, or complete, the same command ends in the same bytes."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,10 @@ from tiny_job import TRAIN, contents, labelled, run_here, settings, write_rows
 from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
 from interplay.pipeline import measure, pipeline
-from interplay.pipeline.identity import claim_data
+from interplay.pipeline.identity import check_data
 from interplay.store.files import cache_json, cached_json
 from interplay.store.folder import RunFolder
+from interplay.store.process import this_process
 from interplay.store.units import load_unit
 
 
@@ -145,21 +148,21 @@ def test_changed_data_are_refused(what, tmp_path, tiny_folder):
     wanted = settings(tmp_path, tiny_folder("llama"), data={"form": "messages"}, prompt={"template": "{text}"})
     out = tmp_path / "run"
     (tmp_path / "run").mkdir()
-    claim(wanted, out)
+    check(wanted, out)
     turn = {"a text": 2, "a label": 3, "a turn before the last": 0}[what]
     rows[5]["messages"][turn]["content"] += " indeed"
     write_rows(tmp_path / "train.jsonl", rows)
     with pytest.raises(InterplayError, match=r"data changed since .* \(train: row 6 of 8 \('.*'\) is another\)"):
-        claim(wanted, out)
+        check(wanted, out)
 
 
-def claim(wanted: dict, out: Path) -> None:
+def check(wanted: dict, out: Path) -> None:
     """Read the data of a run and hold them against what its folder was made from."""
     read = load_settings(wanted)
     inputs = pipeline.read_inputs(read, usable=lambda sample: None)
     tokenizer = pipeline.load_tokenizer(read.model.name)
     prepared = [pipeline.prepare_one(s, tokenizer, read, inputs.template, None) for s in inputs.prompts]
-    claim_data(out, inputs, prepared)
+    check_data(out, inputs, prepared)
 
 
 def labelled_messages() -> list[dict]:
@@ -187,10 +190,20 @@ def test_changed_base_is_refused(finished, a_copy, tiny_folder):
         run_here(finished.wanted, a_copy)
 
 
-def test_leftovers_of_a_killed_process_are_swept(finished, a_copy):
-    (a_copy / "units" / "step-000000" / ".prompt-0000.safetensors.x1.tmp").write_bytes(b"half")
+def test_leftovers_of_a_killed_process_are_swept_and_no_others(finished, a_copy):
+    """What a process of this machine is writing now stays, and so does, for an hour, what one elsewhere may be writing."""
+    folder, me = a_copy / "units" / "step-000000", this_process()
+    number, start, place = me.split("-")
+    for writer in ("", f"{number}-1{start}-{place}", me, "1-2-0123abcd", "1-2-4567abcd"):
+        (folder / f".prompt-0000.safetensors.{writer}.x1.tmp").write_bytes(b"half")
+    for writer in ("", "1-2-4567abcd"):
+        os.utime(folder / f".prompt-0000.safetensors.{writer}.x1.tmp", (0, time.time() - 3700))
     run_here(finished.wanted, a_copy)
-    assert contents(a_copy) == finished.files
+    left = contents(a_copy)
+    assert sorted(left.keys() - finished.files.keys()) == sorted(
+        f"units/step-000000/.prompt-0000.safetensors.{writer}.x1.tmp" for writer in (me, "1-2-0123abcd")
+    )
+    assert {name: left[name] for name in finished.files} == finished.files
 
 
 def test_kept_json_answers_only_its_question_and_only_whole(tmp_path):

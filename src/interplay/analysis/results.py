@@ -73,8 +73,8 @@ def write_results(
     task: one row a step with `task_tables.COLUMNS`, where somebody else measured the task; None: from `measured.task`.
     """
     track = make_trajectory(settings, measured)
-    track.save(folder)
     _write_table(folder / "units.parquet", unit_table(measured, settings.effects.ratio))
+    track.save(folder)  # makes the folder where it is missing, so not as the first
     task = task_frame(folder, measured.task, settings) if task is None else task
     _write_table(
         folder / "task.parquet", pa.Table.from_pandas(task, preserve_index=False).replace_schema_metadata(None)

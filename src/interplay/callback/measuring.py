@@ -23,12 +23,12 @@ from interplay.data.words import WORDS_PER_PROMPT
 from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.models.placement import input_device
-from interplay.pipeline.measure import Condition, measure, refuse_noise, survey, unit_key
+from interplay.pipeline.measure import Question, measure, refuse_noise, survey
 from interplay.recommendation.measurements import Measurements
 from interplay.recommendation.stopping import Judgement, judge
 from interplay.store.conditions import step_name
 from interplay.store.files import sha256_json
-from interplay.store.units import Unit, load_unit, unit_path
+from interplay.store.units import Unit
 
 TRAINING_PER_FORWARD = 3.0  # a training step costs about three forward passes of its tokens [ours]
 TOKENS_GUESSED = 256  # of a training row, where its length cannot be read [ours]
@@ -198,11 +198,7 @@ class Measurer:
         """Measurements of an earlier process, valid to the last prompt."""
         found = {}
         for step in sorted(self.kept.hashes):
-            condition = self._condition(step)
-            units = [
-                load_unit(unit_path(self.folder, condition.name, i), unit_key(condition, p, self.settings))
-                for i, p in enumerate(self.prompts.prepared)
-            ]
+            units = [question.saved(self.folder) for question in self._questions(step)]
             if all(units):
                 found[step] = [u for u in units if u is not None]
         if lost := sorted(set(self.kept.hashes) - set(found)):
@@ -213,16 +209,13 @@ class Measurer:
 
     # ---- measurements ----------------------------------------------------------------------------------------------------
 
-    def _condition(self, step: int) -> Condition:
+    def _questions(self, step: int) -> list[Question]:
         assert self.kept.calibration is not None
-        return Condition(
-            step_name(step),
-            step,
-            self.kept.base,
-            self.kept.hashes[step],
-            self.prompts.prepared,
-            self.kept.calibration.tolerance,
-        )
+        weights, tolerance = (self.kept.base, self.kept.hashes[step]), self.kept.calibration.tolerance
+        return [
+            Question(step_name(step), i, step, *weights, prepared, tolerance, self.settings)
+            for i, prepared in enumerate(self.prompts.prepared)
+        ]
 
     def read(self, model: Any, step: int) -> None:
         """Score and solve every prompt as the model is now, into the folder; the weights are those in memory."""
@@ -233,7 +226,7 @@ class Measurer:
                     found = survey(model, self.prompts.prepared, self.settings)
                     refuse_noise(found, self.settings, self._note)
                     self.kept.calibration = found
-                units = measure(self.folder, model, self._condition(step), self.settings)
+                units = measure(self.folder, model, self._questions(step))
             except BaseException:
                 del self.kept.hashes[step]
                 raise

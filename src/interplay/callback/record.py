@@ -196,5 +196,5 @@ def write_page(folder: Path, seconds: dict[str, float]) -> None:
     run = RunFolder(folder)
     with contextlib.suppress(FileNotFoundError):
         (folder / "manifest.json").unlink()
-    write(build_payload(run), folder / "report.html")
+    write(build_payload(run), folder / "report.html", folders=0)
     run.finish(seconds)

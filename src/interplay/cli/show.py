@@ -55,10 +55,10 @@ def show_run(run: "Run") -> None:
 
 
 def show_unfinished(left: "Unfinished") -> None:
-    """What a share says that is done before the others are."""
+    """What a shard says that is done before the others are."""
     say(
-        f"Shard {left.shard} is done; {left.missing} units or task measurements of other shares are missing. The last share to "
-        "finish writes the report, and so does the same command without --shard. Shares written to folders apart: copy these "
-        "together first."
+        f"Shard {left.shard} is done; {left.missing} units or task measurements of other shards are missing. The last shard to "
+        "finish writes the report, and so does the same command without --shard. Shards written to different folders: copy "
+        "these together first."
     )
     print(f"Run folder: {printable(str(left.folder))}")

@@ -158,7 +158,7 @@ class Interactions:
         tensors = {f.name: np.array(getattr(self, f.name), order="C") for f in fields(self) if f.name != "n"}
         # one entry only: safetensors writes its metadata in no fixed order, and the same result should be the same bytes
         data = save(tensors, metadata={_FORMAT: json.dumps({"version": _VERSION, "n": self.n})})
-        write_bytes(path, data)
+        write_bytes(path, data, folders=None)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Interactions":

@@ -177,7 +177,7 @@ class SampledInteractions:
         path = Path(path)
         tensors = {f.name: np.array(getattr(self, f.name), order="C") for f in fields(self) if f.name != "rule"}
         data = save(tensors, metadata={_FORMAT: json.dumps({"version": _VERSION, "rule": self.rule})})
-        write_bytes(path, data)
+        write_bytes(path, data, folders=None)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "SampledInteractions":

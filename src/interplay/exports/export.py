@@ -76,7 +76,7 @@ def _export(run: RunReader, out: Path, formats: Sequence[str], kinds: Sequence[s
             write_table(table, out / "tables", kind)
     figures, absent = draw_figures(run, out / "figures", formats) if formats else ([], [])
     missing += [f"figure {name}: its measure is not in this run, left out" for name in absent]
-    write_text(out / "README.md", readme(run.settings.name, tables, figures, formats, kinds))
+    write_text(out / "README.md", readme(run.settings.name, tables, figures, formats, kinds), folders=None)
     return ExportResult(len(figures), len(tables), tuple(missing))
 
 

@@ -226,11 +226,13 @@ def write_table(table: Exported, folder: Path, kind: str) -> None:
     """Write one table as `csv` or `parquet`, whole or not at all."""
     if kind == "csv":
         if table.csv:
-            write_bytes(folder / f"{table.name}.csv", csv_bytes(table.frame.drop(columns=list(table.arrays))))
+            write_bytes(
+                folder / f"{table.name}.csv", csv_bytes(table.frame.drop(columns=list(table.arrays))), folders=None
+            )
     elif table.source is not None:
-        write_bytes(folder / f"{table.name}.parquet", table.source.read_bytes())
+        write_bytes(folder / f"{table.name}.parquet", table.source.read_bytes(), folders=None)
     else:
-        with replacing(folder / f"{table.name}.parquet") as temporary:
+        with replacing(folder / f"{table.name}.parquet", folders=None) as temporary:
             frame = pa.Table.from_pandas(table.frame, preserve_index=False).replace_schema_metadata(None)
             pq.write_table(frame, temporary, compression="zstd")
 

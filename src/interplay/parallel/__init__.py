@@ -1,1 +1,1 @@
-"""More processes for one run: workers on this machine, and actors on a Ray cluster."""
+"""More processes on one run: helpers on this machine (`workers`), actors on a Ray cluster (`cluster`), and the run with them (`run`)."""

@@ -83,12 +83,12 @@ def _absolute(name: str) -> str:
 
 def _anywhere(job: "Job") -> "Job":
     """The job with its paths from the root: actors work in folders of their own."""
-    state = job.group
+    state = job.state
     checkpoint = state.checkpoint
     if checkpoint.path is not None:
         checkpoint = replace(checkpoint, path=checkpoint.path.absolute())
     moved = replace(state, base=replace(state.base, name=_absolute(state.base.name)), checkpoint=checkpoint)
-    return replace(job, conditions=tuple(replace(c, state=moved) for c in job.conditions))
+    return replace(job, questions=tuple(replace(q, state=moved) for q in job.questions))
 
 
 def _cores_each(nodes: Sequence[dict[str, Any]], count: int, per_gpu: int) -> int:
@@ -117,12 +117,10 @@ class Scorer:
     """What runs in an actor: a place to load models, and the state that is open there."""
 
     def __init__(self, settings: "Settings") -> None:
+        from interplay.pipeline.jobs import OpenModel
         from interplay.pipeline.stages import models_of
 
-        self.models = models_of(settings)
-        self._open = contextlib.ExitStack()
-        self._state: Any = None
-        self._model: Any = None
+        self._here = OpenModel(models_of(settings))
 
     def ready(self) -> str:
         """The node it has its place on; answered once there is one and the actor could be made there."""
@@ -132,23 +130,18 @@ class Scorer:
 
     def compute(self, job: "Job") -> "tuple[str, list[Unit] | None, str | None]":
         """The job's name with its units, or with what is wrong in a line: an error that the user can mend is no crash."""
-        from interplay.pipeline.measure import compute
         from interplay.pipeline.stages import quiet_libraries
 
         try:
             with quiet_libraries():
-                if job.group != self._state:
-                    self._open.close()
-                    self._state = None  # should opening fail
-                    self._model = self._open.enter_context(self.models.at(job.group))
-                    self._state = job.group
-                return job.name, compute(self._model, job.asked, job.settings), None
+                return job.name, self._here.units(job), None
         except InterplayError as error:
             return job.name, None, str(error)
 
 
 class Cluster:
-    """An engine of `interplay.pipeline.jobs`: actors that share the cluster's cores and GPUs. A context: on leaving, they are gone.
+    """Actors that share a cluster's cores and GPUs; `results` is an engine of `interplay.pipeline.jobs`. A context: on leaving, they
+    are gone.
 
     Args:
         address: as `ray.init` takes it: "auto", "HOST:PORT", "ray://HOST:PORT", or "local" for one on this machine.
@@ -203,7 +196,8 @@ class Cluster:
     def results(self, jobs: "Iterator[Job]") -> "Iterator[tuple[Job, list[Unit]]]":
         """Units as they come. Raises InterplayError for what an actor reports, and when the cluster cannot go on.
 
-        A job is pulled only when an actor that has its place can take it: one that is pulled is claimed.
+        A job is pulled only when an actor that has its place can take it: another process leaves out what is done, and
+        what was pulled long ago is not.
         """
         ray = self.ray
         free = [actor for _ in range(AHEAD) for actor in self._node]

@@ -1,35 +1,33 @@
-"""`--workers k`: more processes on this machine that work on the same run folder, each with its part of cores or its own GPU.
+"""Helper processes on this machine: how they are started, what each may use, and that none outlives the one that started it.
 
-They are ordinary processes that take work by claims, as a second `interplay run` on the folder would; all this module knows
-is how to start them, what each may use, and that none outlives the one that started it.
+What they do is the caller's: it gives their command lines.
 """
 
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 import threading
-from collections.abc import Callable, Generator
-from pathlib import Path
+from collections.abc import Callable, Generator, Sequence
 from typing import IO
 
 PATIENCE = 10.0  # seconds a helper has to leave by itself when all work is done [ours]
 
 
 @contextlib.contextmanager
-def helpers(folder: Path, count: int, say: Callable[[str], None]) -> Generator[None]:
-    """`count` processes that help with the run in `folder` for the length of the block.
+def helpers(commands: Sequence[Sequence[str]], say: Callable[[str], None]) -> Generator[None]:
+    """One process for each command, for the length of the block; each should call `leave_with_parent`.
 
-    One that fails is told in a line, and its work is taken over: the run needs none of them.
+    One that fails is told in a line: whoever needs its work does it.
     """
+    count = len(commands)
     before = _threads_here(count + 1)
     started: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
     try:
-        for i in range(1, count + 1):
+        for i, command in enumerate(commands, start=1):
             errors = tempfile.TemporaryFile()  # noqa: SIM115  (read when the process has ended)
             process = subprocess.Popen(
-                [sys.executable, "-m", "interplay.parallel.workers", str(folder)],
+                command,
                 stdin=subprocess.PIPE,  # closed when this process ends, however it ends
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -56,9 +54,10 @@ def _end(process: subprocess.Popen[bytes]) -> bool:
     Whether it was at work.
     """
     assert process.stdin is not None
+    at_work = True
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(0.5)
-        return False
+        at_work = False
     with contextlib.suppress(OSError):
         process.stdin.close()
     try:
@@ -66,7 +65,7 @@ def _end(process: subprocess.Popen[bytes]) -> bool:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    return True
+    return at_work
 
 
 def helper_environment(index: int, count: int, environment: dict[str, str] | None = None) -> dict[str, str]:
@@ -114,7 +113,7 @@ def _set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _leave_with_parent() -> None:
+def leave_with_parent() -> None:
     """End when the pipe from the process that started this one is closed, which the kernel does when that process dies."""
 
     def watch() -> None:
@@ -124,23 +123,3 @@ def _leave_with_parent() -> None:
         os._exit(0)  # in the middle of anything: what is written is whole, what is not is nobody's
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def main() -> None:
-    """A helper: `python -m interplay.parallel.workers FOLDER`."""
-    from interplay.errors import InterplayError
-    from interplay.pipeline.pipeline import help_run
-    from interplay.pipeline.progress import Progress
-
-    _leave_with_parent()
-    try:
-        help_run(Path(sys.argv[1]), Progress(quiet=True))
-    except InterplayError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:  # a terminal sends it to all processes; the one that started us says so
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Which units a run needs, and getting them: the checkpoints, the controls at the references, the baseline LLMs.
 
-Every condition is one model state under one question; what is asked of all of them is decided here, how one of them is
-computed in `measure`. Names of conditions: docs/design/architecture.md.
+Every condition is one model state under one wording; what is asked of all of them is decided here, how one unit is computed
+in `measure`. Names of conditions: docs/design/architecture.md.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from interplay.data.words import short
 from interplay.errors import InterplayError, SkipSample
 from interplay.models.checkpoints import Checkpoint
 from interplay.models.loading import resolve
-from interplay.pipeline.identity import claim_parts, config_hash
+from interplay.pipeline.identity import check_parts, config_hash
 from interplay.pipeline.inputs import Inputs, Omitted, Variant
-from interplay.pipeline.jobs import Batch, Engine, units_of
-from interplay.pipeline.measure import Calibration, Condition, calibrate, refuse_noise
+from interplay.pipeline.jobs import Asked, Engine, jobs_of, units_of
+from interplay.pipeline.measure import Calibration, Question, calibrate, refuse_noise
 from interplay.pipeline.stages import Context, States, note
 from interplay.pipeline.states import ModelState, Source
 from interplay.scoring.scores import Prepared, prepare
@@ -32,7 +32,7 @@ RISE = 0.8  # of the rise of v(N), behind which the answer's format counts as le
 @dataclass(frozen=True)
 class Extracted:
     """All units of a run by condition, the second reference step (None: there is none), the baseline LLMs, and under which
-    tolerance and with which token for masked words the main ones were made. `missing` names what other shares have not done.
+    tolerance and with which token for masked words the main ones were made. `missing`: how many jobs other shards have not done.
     """
 
     units: Units
@@ -40,7 +40,7 @@ class Extracted:
     mask_id: int
     second_reference: int | None
     baselines: tuple[BaselineLLM, ...]
-    missing: tuple[str, ...]
+    missing: int
 
 
 def prepare_one(
@@ -77,7 +77,7 @@ class Extraction:
         self.context, self.states, self.inputs, self.engine = context, states, inputs, engine
         self.settings = context.settings
         self.units: Units = {}
-        self.missing: list[str] = []  # names of jobs of other shares that are not done
+        self.missing = 0  # jobs of other shards that are not done
         self.delta: Calibration | None = None
         self._reworded: tuple[Prepared | None, ...] | None = None
 
@@ -91,14 +91,14 @@ class Extraction:
         among = self._among_labels()
         asked = []
         for c in checkpoints:
-            conditions = [self._condition(step_name(c.step), c, prompts)]
+            together = self._asked(step_name(c.step), c, prompts)
             if among is not None:  # from the same forward passes, so at hardly any cost
-                conditions.append(self._condition(f"{step_name(c.step)}-labels", c, *among))
-            asked.append(Batch(tuple(conditions), self.settings))
+                together |= self._asked(f"{step_name(c.step)}-labels", c, *among)
+            asked.append(together)
         self._measure("extracting interactions", asked)
         self._measure("controls", self._controls(prompts))
-        # Where it is depends on every checkpoint's units. While other shares lack some of them it cannot be told; whoever
-        # can tell does all that hangs on it, whatever its share.
+        # Where it is depends on every checkpoint's units. While other shards lack some of them it cannot be told; a process
+        # that can tell does all that hangs on it, whatever its shard.
         second = None
         if not self.missing:
             steps = [c.step for c in checkpoints]
@@ -113,29 +113,29 @@ class Extraction:
                 "(the demo: make demo BASELINE=1, or interplay demo --baseline)."
             )
         mask_id = next(p.mask_id for p in prompts if p is not None)
-        return Extracted(self.units, self.delta, mask_id, second, baselines, tuple(self.missing))
+        return Extracted(self.units, self.delta, mask_id, second, baselines, self.missing)
 
     # ---- what is asked -----------------------------------------------------------------------------------------------
 
-    def _rephrased(self, step: int) -> Batch:
+    def _rephrased(self, step: int) -> Asked:
         """The prompts in the second wording, at a reference step."""
         assert self.inputs.rephrased is not None
         [c] = [c for c in self.states.checkpoints if c.step == step]
         if self._reworded is None:  # once, since a prompt that cannot be served is to be named once
             tokenizer, among = self.states.base.tokenizer, self.settings.scoring.among_labels
             self._reworded = self._prepared(self.inputs.rephrased, tokenizer, among)
-        return Batch((self._condition(rephrased_name(step), c, self._reworded),), self.settings)
+        return self._asked(rephrased_name(step), c, self._reworded)
 
-    def _controls(self, prompts: tuple[Prepared | None, ...]) -> list[Batch]:
+    def _controls(self, prompts: tuple[Prepared | None, ...]) -> list[Asked]:
         """What is asked beside the checkpoints' own conditions; settings differ where the precision does."""
         inputs, settings = self.inputs, self.settings
         tokenizer, among = self.states.base.tokenizer, settings.scoring.among_labels
         reference = self.states.reference
-        planned: list[Batch] = []
+        planned: list[Asked] = []
 
         def at(checkpoints: Sequence[Checkpoint], name: str, ready: tuple[Prepared | None, ...]) -> None:
             for c in checkpoints:
-                planned.append(Batch((self._condition(f"{step_name(c.step)}-{name}", c, ready),), settings))
+                planned.append(self._asked(f"{step_name(c.step)}-{name}", c, ready))
 
         if inputs.rephrased is not None:
             planned.append(self._rephrased(reference.step))
@@ -145,8 +145,9 @@ class Extraction:
             )
         if (dtype := second_precision(settings)) is not None:
             other = settings.model_copy(update={"model": settings.model.model_copy(update={"dtype": dtype})})
-            condition = self._condition(f"{step_name(reference.step)}-{dtype}", reference, prompts)
-            planned.append(Batch((replace(condition, state=self.states.at(reference, dtype)),), other))
+            asked = self._asked(f"{step_name(reference.step)}-{dtype}", reference, prompts)
+            state = self.states.at(reference, dtype)
+            planned.append({n: [q and replace(q, settings=other, state=state) for q in qs] for n, qs in asked.items()})
         for draw in inputs.draws:
             where = self.states.checkpoints if settings.controls.draw_steps == "all" else (reference,)
             if any(draw.samples):
@@ -198,13 +199,28 @@ class Extraction:
 
     # ---- of whom -----------------------------------------------------------------------------------------------------
 
-    def _condition(
+    def _asked(
         self, name: str, c: Checkpoint, prompts: tuple[Prepared | None, ...], delta: Calibration | None = None
-    ) -> Condition:
+    ) -> Asked:
+        """A condition: these prompts at a checkpoint."""
         delta = delta or self.delta
         assert delta is not None
         weights = (self.states.base.sha256, self.states.hashes[c.step])
-        return Condition(name, c.step, *weights, prompts, delta.tolerance, self.states.at(c))
+        return self._questions(name, c.step, weights, prompts, delta, self.states.at(c))
+
+    def _questions(
+        self,
+        name: str,
+        step: int,
+        weights: tuple[str, str],
+        prompts: tuple[Prepared | None, ...],
+        delta: Calibration,
+        state: ModelState,
+    ) -> Asked:
+        rest = (delta.tolerance, self.settings, state)
+        return {
+            name: [None if p is None else Question(name, i, step, *weights, p, *rest) for i, p in enumerate(prompts)]
+        }
 
     def _calibrate(self, file: str, prompts: tuple[Prepared | None, ...]) -> Calibration:
         """Tolerance and noise, at the first checkpoint."""
@@ -214,21 +230,17 @@ class Extraction:
 
     def _calibrated(self, file: str, prompts: tuple[Prepared | None, ...], state: ModelState, sha: str) -> Calibration:
         """Kept in `file`; of several processes one measures it and the others wait, a few forward passes."""
-        together = self.context.together
-        with together.claims.alone(file.removesuffix(".json"), together.waiting):
+        with self.context.alone():
             path = self.context.folder.path / file
             return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha)
 
-    def _measure(self, phase: str, batches: Sequence[Batch], *, everything: bool = False) -> None:
-        """`everything`: whatever share of the run is this process's."""
-        if not batches:
+    def _measure(self, phase: str, asked: Sequence[Asked], *, everything: bool = False) -> None:
+        """`everything`: whatever shard of the run is this process's."""
+        if not asked:
             return
-        together = self.context.together
-        if everything:
-            together = replace(together, shard=None)
-        total = sum(p is not None for batch in batches for p in batch.conditions[0].prompts)
-        with self.context.progress.phase(phase, total) as advance:
-            units, missing = units_of(self.context.folder.path, batches, self.engine, together, advance)
+        shard = replace(self.context.shard, helps=True) if everything else self.context.shard
+        with self.context.progress.phase(phase, len(jobs_of(asked))) as advance:
+            units, missing = units_of(self.context.folder.path, asked, self.engine, shard, advance)
         self.units |= units
         self.missing += missing
 
@@ -240,17 +252,17 @@ class Extraction:
         state = ModelState(Source(wanted.name, wanted.revision, settings.model.dtype))
         with self.context.progress.phase("loading the baseline LLM"):
             other = self.context.models.base(state.base)
-        asked = self._asked_of_baseline(index, other.tokenizer)
+        wordings = self._asked_of_baseline(index, other.tokenizer)
         stands_on = {
             "its weights": other.sha256,
             "its config": config_hash(resolve(wanted.name, wanted.revision)[0], wanted.revision),
-            "its tokens": sha256_json([p and [list(p.input_ids), list(p.target_ids)] for p in asked[0][0][1]]),
+            "its tokens": sha256_json([p and [list(p.input_ids), list(p.target_ids)] for p in wordings[0][0][1]]),
         }
-        claim_parts(
+        check_parts(
             self.context.folder.path, f"baseline-{index}", stands_on, f"restore the baseline {short(wanted.name)}"
         )
-        for together in asked:
-            conditions = []
+        for together in wordings:
+            asked: Asked = {}
             for name, ready in together:
                 if not any(ready):
                     raise InterplayError(
@@ -258,8 +270,8 @@ class Extraction:
                     )
                 delta = self._calibrated(f"calibration-{name}.json", ready, state, other.sha256)
                 refuse_noise(delta, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
-                conditions.append(Condition(name, 0, other.sha256, other.sha256, ready, delta.tolerance, state))
-            self._measure("baseline LLM", [Batch(tuple(conditions), settings)])
+                asked |= self._questions(name, 0, (other.sha256, other.sha256), ready, delta, state)
+            self._measure("baseline LLM", [asked])
         family, own = other.model.config.model_type, self.states.base.model.config.model_type
         if family == own:
             note(

@@ -16,12 +16,12 @@ from interplay.scoring.scores import Prepared
 from interplay.store.files import read_json, sha256_json, write_json
 
 EACH = 20_000  # rows of a part of which every one is kept as a short hash, so that a changed one can be named [ours]
-IDENTITY = "identity"  # the folder of `claim_parts`
+IDENTITY = "identity"  # the folder of `check_parts`
 _SHOWN = 3  # differences in one message
 
 
-def claim_data(folder: Path, inputs: Inputs, prepared: Sequence[Prepared]) -> None:
-    """Keep what the rows and the prompts' prompts are; InterplayError with the difference when they are not what they were.
+def check_data(folder: Path, inputs: Inputs, prepared: Sequence[Prepared]) -> None:
+    """Record what the rows and the prompts' prompts are; InterplayError with the difference when they are not what they were.
 
     prepared: the prompts, tokenised as they are scored: their text shows a changed chat template, their ids a changed tokenizer.
     """
@@ -45,8 +45,8 @@ def claim_data(folder: Path, inputs: Inputs, prepared: Sequence[Prepared]) -> No
     write_json(file, now)
 
 
-def claim_weights(folder: Path, base: str, checkpoints: Mapping[int, str]) -> None:
-    """Keep the hashes of all weights; InterplayError when the base or a checkpoint is not what it was. New steps are added."""
+def check_weights(folder: Path, base: str, checkpoints: Mapping[int, str]) -> None:
+    """Record the hashes of all weights; InterplayError when the base or a checkpoint is not what it was. New steps are added."""
     file = folder / "weights.json"
     if file.exists():
         before = read_json(file)
@@ -61,8 +61,8 @@ def claim_weights(folder: Path, base: str, checkpoints: Mapping[int, str]) -> No
     write_json(file, {"base": base, "checkpoints": {str(step): sha for step, sha in checkpoints.items()}})
 
 
-def claim_parts(folder: Path, name: str, now: Mapping[str, str], restore: str) -> None:
-    """Keep hashes of what else results come from, in `identity/<name>.json`; InterplayError when one is not what it was.
+def check_parts(folder: Path, name: str, now: Mapping[str, str], restore: str) -> None:
+    """Record hashes of what else results come from, in `identity/<name>.json`; InterplayError when one is not what it was.
 
     A file each, so that processes that come to know different things do not write over each other.
 
@@ -78,11 +78,11 @@ def claim_parts(folder: Path, name: str, now: Mapping[str, str], restore: str) -
         ]
         if changes:
             _refuse(folder, "what the results come from", changes, restore)
-    write_json(file, dict(now))
+    write_json(file, dict(now), folders=1)
 
 
 def forget_parts(folder: Path, name: str) -> None:
-    """Remove what `claim_parts` kept, once nothing depends on it any more."""
+    """Remove what `check_parts` recorded, once nothing depends on it any more."""
     (folder / IDENTITY / f"{name}.json").unlink(missing_ok=True)
 
 

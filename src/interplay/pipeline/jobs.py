@@ -1,138 +1,132 @@
-"""The units of a run as jobs: one prompt under the conditions that are asked together, and the engine that computes it here.
+"""The units of a run as jobs: what is asked of one prompt under one model state, and how a process here answers.
 
-A job is plain data and can be sent to another process or machine, where `compute_job` needs nothing but it and a place to
-load models. What is already on disk, and who does what, is told by `interplay.parallel`.
+A job is plain data and can be sent to another process or machine, where `OpenModel` needs nothing but it and a place to load
+models. Which jobs a process does is decided in `shards`.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from interplay.config.settings import Settings
-from interplay.errors import InterplayError
-from interplay.pipeline.measure import Condition, cached_unit, compute
-from interplay.pipeline.sharing import Together, work_off
+from interplay.pipeline.measure import Question, compute
+from interplay.pipeline.shards import Shard, work_off
 from interplay.pipeline.states import Models, ModelState
-from interplay.scoring.scores import Prepared
 from interplay.store.conditions import Units
-from interplay.store.units import Unit, save_unit, unit_path
+from interplay.store.units import Unit
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Conditions of one model state that differ in what is asked behind the prompt only, over all prompts."""
-
-    conditions: tuple[Condition, ...]
-    settings: Settings
+# Conditions of one model state that differ only in what is asked behind the prompt, so that one evaluation answers them:
+# name -> a question for each prompt, None where the model's tokenizer cannot serve it.
+Asked = dict[str, list[Question | None]]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """The index-th prompt under conditions of one model state; each condition's `prompts` is cut to that one.
+    """Questions about one prompt under one model state, answered by one evaluation."""
 
-    `name` is unique in the run and a file name.
-    """
-
-    name: str
-    index: int
-    conditions: tuple[Condition, ...]
-    settings: Settings
+    questions: tuple[Question, ...]
 
     @property
-    def group(self) -> ModelState:
-        state = self.conditions[0].state
+    def name(self) -> str:
+        """Unique in the run, and a file name."""
+        return f"{self.questions[0].condition}-prompt-{self.questions[0].index:04d}"
+
+    @property
+    def state(self) -> ModelState:
+        """The model state, the same for all its questions."""
+        state = self.questions[0].state
         assert state is not None
         return state
 
-    @property
-    def asked(self) -> list[tuple[Condition, Prepared]]:
-        return [(c, p) for c in self.conditions if (p := c.prompts[0]) is not None]
-
-    def kept(self, folder: Path) -> list[Unit] | None:
-        """Its units on disk, in the order of the conditions; None unless all are there and valid."""
-        units = [cached_unit(folder, c, self.index, p, self.settings) for c, p in self.asked]
+    def saved(self, folder: Path) -> list[Unit] | None:
+        """Its units on disk, in the order of the questions; None unless all are there and valid."""
+        units = [question.saved(folder) for question in self.questions]
         return [u for u in units if u is not None] if all(u is not None for u in units) else None
 
-    def lacking(self, folder: Path) -> "Job":
-        """The job without the conditions whose units are on disk."""
-        left = [c for c, p in self.asked if cached_unit(folder, c, self.index, p, self.settings) is None]
-        return replace(self, conditions=tuple(left))
+
+# Computes jobs. It pulls a job when it can start it, and gives its units when they are there, in any order.
+Engine = Callable[[Iterator[Job]], Iterator[tuple[Job, list[Unit]]]]
 
 
-def jobs_of(batches: Sequence[Batch]) -> list[Job]:
-    """All jobs, those of one model state together; a prompt that no condition of a batch can serve has none."""
-    jobs = []
-    for batch in batches:
-        for index in range(len(batch.conditions[0].prompts)):
-            one = tuple(replace(c, prompts=(p,)) for c in batch.conditions if (p := c.prompts[index]) is not None)
-            if one:
-                jobs.append(Job(f"{batch.conditions[0].name}-prompt-{index:04d}", index, one, batch.settings))
-    return jobs
-
-
-class Engine(Protocol):
-    """Computes jobs; `lacking` ones only are given. Pulls a job when it can start it, and gives its units when they are there."""
-
-    def results(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, list[Unit]]]: ...
-
-
-class Here:
-    """One job after the other in this process; a model state stays open as long as jobs of it follow each other."""
+class OpenModel:
+    """Answers jobs one after the other; a model state stays open as long as jobs of it follow each other. A context."""
 
     def __init__(self, models: Models) -> None:
         self.models = models
+        self._stack = contextlib.ExitStack()
+        self._state: ModelState | None = None
+        self._model: Any = None
 
-    def results(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, list[Unit]]]:
-        with contextlib.ExitStack() as stack:
-            state: ModelState | None = None
-            model: Any = None
+    def __enter__(self) -> "OpenModel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def units(self, job: Job) -> list[Unit]:
+        """The job's units, computed."""
+        if job.state != self._state:
+            self._stack.close()
+            self._state = None  # should opening fail
+            self._model = self._stack.enter_context(self.models.at(job.state))
+            self._state = job.state
+        return compute(self._model, job.questions)
+
+
+def in_this_process(models: Models) -> Engine:
+    """The engine that scores here, one job after the other."""
+
+    def results(jobs: Iterator[Job]) -> Iterator[tuple[Job, list[Unit]]]:
+        with OpenModel(models) as here:
             for job in jobs:
-                if job.group != state:
-                    stack.close()
-                    state = None  # should opening fail
-                    model = stack.enter_context(self.models.at(job.group))
-                    state = job.group
-                yield job, compute(model, job.asked, job.settings)
+                yield job, here.units(job)
+
+    return results
+
+
+def jobs_of(asked: Sequence[Asked]) -> list[Job]:
+    """All jobs, those of one model state together; a prompt that no condition can serve has none."""
+    rows = (row for together in asked for row in zip(*together.values(), strict=True))
+    return [Job(tuple(q for q in row if q is not None)) for row in rows if any(q is not None for q in row)]
 
 
 def units_of(
-    folder: Path, batches: Sequence[Batch], engine: Engine, together: Together, advance: Callable[..., None]
-) -> tuple[Units, tuple[str, ...]]:
-    """All units of some batches by condition, found or computed; and the names of jobs that are other shares' and not done.
+    folder: Path, asked: Sequence[Asked], engine: Engine, shard: Shard, advance: Callable[..., None]
+) -> tuple[Units, int]:
+    """All units by condition, found or computed; and how many jobs of other shares are not done.
 
     `advance()` is called once a prompt. Raises InterplayError for what a unit cannot be computed or written for; those that
     were finished stay.
     """
-    jobs = jobs_of(batches)
-    whole = {job.name: job for job in jobs}
+    jobs = jobs_of(asked)
 
-    def results(claimed: Iterator[Job]) -> Iterator[tuple[Job, list[Unit]]]:
-        for job, units in engine.results(job.lacking(folder) for job in claimed):
-            if not (folder / "settings.yaml").exists():  # else it would be made anew, and be no run folder
-                raise InterplayError(
-                    f"the run folder {str(folder)!r} is gone: give the command another --out, or put it back"
-                )
-            for (condition, _), unit in zip(job.asked, units, strict=True):
-                save_unit(unit_path(folder, condition.name, job.index), unit)
-            kept = whole[job.name].kept(folder)
-            if kept is None:
-                raise InterplayError(
-                    f"a unit just written in {str(folder / 'units')!r} cannot be read back: check the disk, then run the "
-                    "same command again"
-                )
-            yield whole[job.name], kept
+    def do(chosen: Iterator[Job]) -> Iterator[tuple[Job, bool]]:
+        whole: dict[str, Job] = {}
 
-    done = work_off(
+        def lacking() -> Iterator[Job]:
+            for job in chosen:
+                part = Job(tuple(q for q in job.questions if q.saved(folder) is None) or job.questions)
+                whole[part.name] = job
+                yield part
+
+        for part, units in engine(lacking()):
+            job = whole.pop(part.name)
+            new = job.saved(folder) is None  # else another process was quicker
+            if new:
+                for question, unit in zip(part.questions, units, strict=True):
+                    question.save(folder, unit)
+            yield job, new
+
+    found = work_off(
         jobs,
-        together,
-        kept=lambda job: job.kept(folder),
-        results=results,
-        advance=lambda job, kept: advance(note=job.conditions[0].name, kept=kept),
+        shard,
+        saved=lambda job: job.saved(folder),
+        do=do,
+        advance=lambda job, before: advance(note=job.questions[0].condition, kept=before),
     )
-    units: Units = {c.name: [None] * len(c.prompts) for batch in batches for c in batch.conditions}
+    units: Units = {name: [None] * len(questions) for together in asked for name, questions in together.items()}
     for job in jobs:
-        for (condition, _), unit in zip(job.asked, done.results.get(job.name, ()), strict=False):
-            units[condition.name][job.index] = unit
-    return units, done.missing
+        for question, unit in zip(job.questions, found.get(job.name, ()), strict=False):
+            units[question.condition][question.index] = unit
+    return units, len(jobs) - len(found)

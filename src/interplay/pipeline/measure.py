@@ -22,17 +22,44 @@ from interplay.store.files import cache_json, cached_json, sha256_json
 from interplay.store.units import Unit, UnitHeader, load_unit, save_unit, unit_path
 
 
-@dataclass(frozen=True)
-class Condition:
-    """One model state under one wording. Plain data: `state` says which model, and is None where it is at hand already."""
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One prompt under one model state: what one unit answers. Plain data, so that it can be sent to another process.
 
-    name: str
+    condition: name of the model state and the wording, over all prompts; index: which prompt it is.
+    state: which model; None where it is at hand already.
+    """
+
+    condition: str
+    index: int
     step: int
     base_sha256: str
     weights_sha256: str  # of the checkpoint's own files: an adapter says nothing without its base
-    prompts: tuple[Prepared | None, ...]  # None where this model's tokenizer cannot serve the prompt
+    prepared: Prepared
     tolerance: float
+    settings: Settings
     state: ModelState | None = None
+
+    def key(self) -> str:
+        """Hash of everything that the unit's content depends on."""
+        return sha256_json(
+            [
+                self.base_sha256,
+                self.weights_sha256,
+                _question(self.prepared),
+                _scoring(self.settings),
+                self.settings.effects.model_dump(),
+                self.tolerance,
+            ]
+        )
+
+    def saved(self, folder: Path) -> Unit | None:
+        """The valid unit on disk."""
+        return load_unit(unit_path(folder, self.condition, self.index), self.key())
+
+    def save(self, folder: Path, unit: Unit) -> None:
+        """Write its unit."""
+        save_unit(unit_path(folder, self.condition, self.index), unit)
 
 
 @dataclass(frozen=True)
@@ -119,60 +146,41 @@ def _question(p: Prepared) -> list[Any]:
     ]
 
 
-def unit_key(condition: Condition, prepared: Prepared, settings: Settings) -> str:
-    """Hash of everything that a unit's content depends on."""
-    return sha256_json(
-        [
-            condition.base_sha256,
-            condition.weights_sha256,
-            _question(prepared),
-            _scoring(settings),
-            settings.effects.model_dump(),
-            condition.tolerance,
-        ]
-    )
-
-
-def cached_unit(folder: Path, condition: Condition, index: int, prepared: Prepared, settings: Settings) -> Unit | None:
-    """The valid unit of the index-th prompt, `prepared`, on disk."""
-    path, key = unit_path(folder, condition.name, index), unit_key(condition, prepared, settings)
-    return load_unit(path, key)
-
-
-def measure(folder: Path, model: Any, condition: Condition, settings: Settings) -> list[Unit | None]:
-    """All units of a condition for a model that is at hand, from disk where valid; None where a prompt cannot be served."""
+def measure(folder: Path, model: Any, questions: Sequence[Question | None]) -> list[Unit | None]:
+    """All units of a condition for a model that is at hand, from disk where valid; None where there is no question."""
     units: list[Unit | None] = []
-    for index, prepared in enumerate(condition.prompts):
-        unit = None if prepared is None else cached_unit(folder, condition, index, prepared, settings)
-        if unit is None and prepared is not None:
-            [unit] = compute(model, [(condition, prepared)], settings)
-            save_unit(unit_path(folder, condition.name, index), unit)
+    for question in questions:
+        unit = None if question is None else question.saved(folder)
+        if unit is None and question is not None:
+            [unit] = compute(model, [question])
+            question.save(folder, unit)
         units.append(unit)
     return units
 
 
-def compute(model: Any, asked: Sequence[tuple[Condition, Prepared]], settings: Settings) -> list[Unit]:
+def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
     """The units of several questions about one prompt, from one evaluation.
 
-    The conditions differ in what is asked behind the prompt (and in their tolerance), never in model, prompt or words. A
+    They differ in what is asked behind the prompt (and in their tolerance), never in model, prompt, words or settings. A
     unit's bytes do not depend on which others are asked for with it.
     """
+    scoring = questions[0].settings.scoring
     scores = score_together(
         model,
-        [prepared for _, prepared in asked],
-        batch_tokens=settings.scoring.batch_tokens,
-        noise_coalitions=settings.scoring.noise_coalitions,
+        [question.prepared for question in questions],
+        batch_tokens=scoring.batch_tokens,
+        noise_coalitions=scoring.noise_coalitions,
     )
-    return [_solve(c, p, s, settings) for (c, p), s in zip(asked, scores, strict=True)]
+    return [_solve(question, scored) for question, scored in zip(questions, scores, strict=True)]
 
 
-def _solve(condition: Condition, prepared: Prepared, scored: UnitScores, settings: Settings) -> Unit:
+def _solve(question: Question, scored: UnitScores) -> Unit:
     # One unit at a time, so that its bytes do not depend on which others had to be computed.
-    effects = extract(scored.values, tolerance=condition.tolerance, duality_gap=settings.effects.duality_gap)
+    effects = extract(scored.values, tolerance=question.tolerance, duality_gap=question.settings.effects.duality_gap)
     header = UnitHeader(
-        key=unit_key(condition, prepared, settings),
-        condition=condition.name,
-        step=condition.step,
+        key=question.key(),
+        condition=question.condition,
+        step=question.step,
         sample_id=scored.sample_id,
         words=scored.words,
         target=scored.target,
@@ -180,9 +188,9 @@ def _solve(condition: Condition, prepared: Prepared, scored: UnitScores, setting
         mask_id=scored.mask_id,
         dtype=scored.dtype,
         noise_sigma=None if math.isnan(scored.noise_sigma) else scored.noise_sigma,
-        weights_sha256=condition.weights_sha256,
+        weights_sha256=question.weights_sha256,
         prompt_sha256=scored.prompt_sha256,
-        tolerance=condition.tolerance,
+        tolerance=question.tolerance,
         objective=float(effects.objective),
         duality_gap=float(effects.duality_gap),
         residual=float(effects.residual),

@@ -4,7 +4,7 @@ The same command goes on where an earlier one was cut off and recomputes nothing
 """
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
 from interplay.models.loading import load_tokenizer
 from interplay.pipeline.extraction import Extracted, Extraction, label_rows, prepare_one
-from interplay.pipeline.identity import claim_data, claim_parts
+from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
-from interplay.pipeline.jobs import Engine, Here
+from interplay.pipeline.jobs import Engine, in_this_process
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.requirements import refuse_missing
-from interplay.pipeline.shards import Shard
-from interplay.pipeline.sharing import Together
+from interplay.pipeline.shards import EVERYTHING, Shard
 from interplay.pipeline.stages import (
     Context,
     States,
@@ -39,7 +38,6 @@ from interplay.pipeline.tasks import answered_rows, measure_tasks, read_extra
 from interplay.recommendation import Recommendation
 from interplay.report import write
 from interplay.scoring.scores import Prepared
-from interplay.store.claims import Owner
 from interplay.store.conditions import Measured, offsets
 from interplay.store.folder import RunFolder
 from interplay.task.generation import require_rouge
@@ -60,94 +58,81 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A share that is done while others are not: where the run lies, and how many units and task measurements are missing."""
+    """A shard that is done while others are not: where the run lies, and how many units and task measurements are missing."""
 
     folder: Path
     shard: Shard
     missing: int
 
 
-def run(
-    settings: Settings,
-    path: Path,
-    progress: Progress | None = None,
-    *,
-    workers: int | None = None,
-    ray: str | None = None,
-) -> RunResult:
-    """Make, or finish, the run of `settings` in the folder `path`, beside any other process that does the same.
+# What scores the units of a run, opened when the training is done and closed before the tables are written.
+Scoring = Callable[[Context], contextlib.AbstractContextManager[Engine]]
 
-    Args:
-        workers: processes on this machine that score, None: one (`interplay.parallel.workers`); with `ray`, actors.
-        ray: address of a Ray cluster whose actors compute the units (`interplay.parallel.cluster`).
+
+def _here(context: Context) -> contextlib.AbstractContextManager[Engine]:
+    return contextlib.nullcontext(in_this_process(context.models))
+
+
+def run(settings: Settings, path: Path, progress: Progress | None = None, *, scoring: Scoring = _here) -> RunResult:
+    """Make, or finish, the run of `settings` in the folder `path`, as other processes may at the same time.
+
+    scoring: what scores the units; by default this process.
 
     Raises InterplayError for anything the user can mend; what was finished by then stays and is used again.
     """
-    with _at_work(settings, path, progress or Progress(), None) as context:
-        result = _run(context, workers, ray)
-        assert isinstance(result, RunResult)
-        return result
+    result = _run(settings, path, progress, EVERYTHING, scoring)
+    assert isinstance(result, RunResult)
+    return result
 
 
 def run_shard(settings: Settings, path: Path, shard: Shard, progress: Progress | None = None) -> RunResult | Unfinished:
-    """One of n shares of a run, without waiting for the others; the last of them to finish finishes the run."""
-    with _at_work(settings, path, progress or Progress(), shard) as context:
-        return _run(context)
+    """One of n shards of a run, without waiting for the others; the last of them to finish finishes the run."""
+    return _run(settings, path, progress, shard, _here)
 
 
-def help_run(path: Path, progress: Progress | None = None) -> None:
+def help_run(path: Path, shard: Shard, progress: Progress | None = None) -> None:
     """Work on a run that another process makes, as long as there is something to do. It writes units, no tables."""
     folder = RunFolder(path)
-    with _at_work(folder.settings(), path, progress or Progress(), None) as context:
+    with _at_work(folder.settings(), folder, progress or Progress(), shard, make=False) as context:
         inputs, _ = _read(context)
-        _measure(context, inputs, Here(context.models))
+        _measure(context, inputs, in_this_process(context.models))
 
 
 @contextlib.contextmanager
-def _at_work(settings: Settings, path: Path, progress: Progress, shard: Shard | None) -> Generator[Context]:
-    refuse_missing(settings, path)
-    folder = RunFolder(path)
+def _at_work(
+    settings: Settings, folder: RunFolder, progress: Progress, shard: Shard, *, make: bool
+) -> Generator[Context]:
+    refuse_missing(settings, folder.path)
     models = models_of(settings)
-
+    if make:
+        folder.make()
     told = set()
 
-    def waiting(owner: Owner) -> None:
-        if owner.id not in told:
-            told.add(owner.id)
-            who = "a helper to finish its part" if owner.is_child() else f"{owner}, which works on {str(path)!r} too"
-            progress.say(f"waiting for {who}")
+    def waiting(owner: str) -> None:
+        if owner not in told:
+            told.add(owner)
+            progress.say(f"waiting for {owner}, which works on {str(folder.path)!r} too")
 
-    with folder.opened(settings, waiting) as claims, quiet_libraries():
-        yield Context(settings, folder, progress, models, Together(claims, shard, waiting))
+    with folder.opened(settings, waiting) as lock, quiet_libraries():
+        yield Context(settings, folder, progress, models, lock, shard, waiting)
 
 
-def _run(context: Context, workers: int | None = None, ray: str | None = None) -> RunResult | Unfinished:
-    settings, folder, claims = context.settings, context.folder, context.together.claims
-    inputs, tokenizer = _read(context)
-    if settings.training is not None:
-        if ray is not None:
-            from interplay.parallel.cluster import refuse_unreachable
-
-            refuse_unreachable(ray)
-        _refuse_noise(context, inputs, tokenizer)
-        with claims.alone("training", context.together.waiting):
-            train(context, inputs, tokenizer)
-    with contextlib.ExitStack() as stack:
-        engine: Engine = Here(context.models)
-        if ray is not None:
-            from interplay.parallel.cluster import Cluster
-
-            engine = stack.enter_context(Cluster(ray, settings, context.progress.say, actors=workers))
-        elif workers is not None and workers > 1:
-            from interplay.parallel.workers import helpers
-
-            stack.enter_context(helpers(folder.path, workers - 1, context.progress.say))
-        states, extracted, task, missing = _measure(context, inputs, engine)
-    if missing:
-        assert context.together.shard is not None
-        return Unfinished(folder.path, context.together.shard, missing)
-    with claims.alone("results", context.together.waiting):
-        return _finish(context, inputs, states, extracted, task)
+def _run(
+    settings: Settings, path: Path, progress: Progress | None, shard: Shard, scoring: Scoring
+) -> RunResult | Unfinished:
+    folder = RunFolder(path)
+    with _at_work(settings, folder, progress or Progress(), shard, make=True) as context:
+        inputs, tokenizer = _read(context)
+        if settings.training is not None:
+            _refuse_noise(context, inputs, tokenizer)
+            with context.alone():
+                train(context, inputs, tokenizer)
+        with scoring(context) as engine:
+            states, extracted, task, missing = _measure(context, inputs, engine)
+        if missing:
+            return Unfinished(path, shard, missing)
+        with context.alone():
+            return _finish(context, inputs, states, extracted, task)
 
 
 def _read(context: Context) -> tuple[Inputs, Any]:
@@ -169,10 +154,10 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         prepared = [ready(s, inputs.template) for s in inputs.prompts]
     context.notes += inputs.notes
     context.omitted += inputs.omitted
-    with context.together.claims.alone("folder", context.together.waiting):
-        claim_data(context.folder.path, inputs, prepared)
+    with context.alone():
+        check_data(context.folder.path, inputs, prepared)
         if further := extra.hashes():
-            claim_parts(context.folder.path, "task", further, "restore the file")
+            check_parts(context.folder.path, "task", further, "restore the file")
     return inputs, tokenizer
 
 
@@ -186,17 +171,17 @@ def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
 
 
 def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, Extracted, TaskMeasured, int]:
-    """Every unit and every task metric, and how many are other shares' and missing."""
+    """Every unit and every task metric, and how many are other shards' and missing."""
     states = find_states(context)
     known = len(context.notes), len(context.omitted)
-    # A share looks a second time: of all shares, the last to come to this point then finds everything and finishes the run.
-    for look in range(1 if context.together.shard is None else 2):
+    # A shard looks a second time: of all shards, the last to come to this point then finds everything and finishes the run.
+    for look in range(1 if context.shard.helps else 2):
         if look:
-            context.progress.say("looking once more for what other shares did meanwhile")
+            context.progress.say("looking once more for what other shards did meanwhile")
         del context.notes[known[0] :], context.omitted[known[1] :]
         extracted = Extraction(context, states, inputs, engine).run()
         task, lacking = measure_tasks(context, states, inputs)
-        missing = len(extracted.missing) + len(lacking)
+        missing = extracted.missing + lacking
         if not missing:
             break
     return states, extracted, task, missing
@@ -220,7 +205,7 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
         about = about_run(context, inputs, states, measured, extracted.delta, tokenizer, extracted.mask_id)
         track, verdict = write_results(settings, folder.path, measured, about)
         report = folder.path / "report.html"
-        write(build_payload(folder), report)
+        write(build_payload(folder), report, folders=0)
     folder.finish(context.progress.seconds)
     table = summarise(track, task_frame(folder.path, measured.task, settings))
     return RunResult(folder.path, report, verdict, table, tuple(context.notes), len(context.omitted))

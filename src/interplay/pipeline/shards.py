@@ -1,24 +1,45 @@
-"""`--shard i/n`: which part of a list of jobs is whose, known to each of n processes without a word between them."""
+"""Which jobs of a run a process does, and in which order, so that many processes share them without a word between them.
 
+A job's result is written whole, under a hash, and is the same whoever computes it. So nobody reserves a job: a process looks
+on disk before it begins one, and the order keeps processes apart. A job that two do at the same time costs that job only.
+"""
+
+import itertools
+import random
 import re
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from interplay.errors import InterplayError
 
+
+class Named(Protocol):
+    """A job: its name is unique in the run. Jobs that are cheaper together, on one model state, are neighbours."""
+
+    @property
+    def name(self) -> str: ...
+
+
 T = TypeVar("T")
+J = TypeVar("J", bound=Named)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The i-th of n parts, i from 1 to n."""
+    """The i-th of n parts of a list of jobs, i from 1 to n.
+
+    helps: whether the process only begins with its part and then goes on with what is left of the others.
+    """
 
     i: int
     n: int
+    helps: bool = False
 
     def of(self, jobs: Sequence[T]) -> Sequence[T]:
-        """A run of neighbours, since neighbours share a model state and opening one costs time; sizes differ by one at most.
+        """A run of neighbours; sizes differ by one at most.
 
         >>> [list(Shard(i, 3).of("abcdefgh")) for i in (1, 2, 3)]
         [['a', 'b'], ['c', 'd', 'e'], ['f', 'g', 'h']]
@@ -29,11 +50,14 @@ class Shard:
         return f"{self.i}/{self.n}"
 
 
-def parse_shard(text: str) -> Shard:
+EVERYTHING = Shard(1, 1, helps=True)
+
+
+def parse_shard(text: str, *, helps: bool = False) -> Shard:
     """`--shard i/n` as a Shard.
 
-    >>> parse_shard("2/8")
-    Shard(i=2, n=8)
+    >>> str(parse_shard("2/8"))
+    '2/8'
     >>> parse_shard("0/8")
     Traceback (most recent call last):
     interplay.errors.InterplayError: --shard '0/8': give i/n with i from 1 to n, such as 2/8 (an array that counts from 0: i + 1)
@@ -43,4 +67,75 @@ def parse_shard(text: str) -> Shard:
         raise InterplayError(
             f"--shard {text[:40]!r}: give i/n with i from 1 to n, such as 2/8 (an array that counts from 0: i + 1)"
         )
-    return Shard(int(found[1]), int(found[2]))
+    return Shard(int(found[1]), int(found[2]), helps)
+
+
+def work_off(
+    jobs: Sequence[J],
+    shard: Shard,
+    *,
+    saved: Callable[[J], R | None],
+    do: Callable[[Iterator[J]], Iterator[tuple[J, bool]]],
+    advance: Callable[[J, bool], None],
+) -> dict[str, R]:
+    """Do, or find done, the jobs of a shard. Results by name; those of other shares are left out while they are not done.
+
+    Jobs are done in their order, from where the shard begins. A process that meets what another one did in the meantime
+    goes on in the middle of the longest row of jobs that are left, so that the two meet again only at its end.
+
+    Args:
+        saved: the result of a job as it lies in the folder, None where it is missing or not valid.
+        do: does jobs and writes what they give, in any order; it pulls as many at a time as it can work on. With each job
+            it says whether it wrote the result; False: another process had written it meanwhile.
+        advance: told of every job that is done, whoever did it, and whether it was before this call.
+    """
+    found: dict[str, R] = {}
+
+    def look(job: J, before: bool = False) -> bool:
+        if (result := saved(job)) is None:
+            return False
+        found[job.name] = result
+        advance(job, before)
+        return True
+
+    todo = [job for job in jobs if not look(job, True)]
+    mine = todo if shard.helps else [job for job in shard.of(jobs) if job.name not in found]
+    left = list(range(len(mine)))  # indices of jobs that nobody has done yet, as far as this process knows
+    at = (shard.i - 1) * len(mine) // shard.n if shard.helps else 0
+    met = False
+
+    def next_jobs() -> Iterator[J]:
+        nonlocal at, met
+        while left:
+            if met:
+                left[:] = [i for i in left if not look(mine[i])]
+                at, met = _far_from_others(left), False
+                continue
+            index = left.pop(bisect_left(left, at) % len(left))
+            at = index + 1
+            if look(mine[index]):
+                met = True
+            else:
+                yield mine[index]
+
+    for job, written in do(next_jobs()):
+        met = met or not written
+        if not look(job):
+            raise InterplayError(
+                f"{job.name} was just written and cannot be read back: check the disk, then run the same command again"
+            )
+    for job in todo:
+        if job.name not in found:
+            look(job)
+    return found
+
+
+def _far_from_others(left: Sequence[int]) -> int:
+    """A place near the middle of the longest row of neighbours; not always the same, since two may ask at one moment.
+
+    >>> _far_from_others([1, 2, 10, 11, 12, 13, 14, 15, 16, 30]) in (12, 13, 14)
+    True
+    """
+    rows = [[i for _, i in row] for _, row in itertools.groupby(enumerate(left), lambda pair: pair[1] - pair[0])]
+    longest = max(rows, key=len, default=[0])
+    return longest[int(len(longest) * random.Random().uniform(1 / 3, 2 / 3))]  # not the seeded one that a training uses

@@ -4,7 +4,7 @@ Each leaves its result in the run folder and finds it there the next time.
 """
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,16 @@ from interplay.models.checkpoints import (
 )
 from interplay.models.layouts import find_layout
 from interplay.models.loading import LoadedModel, load_model, resolve
-from interplay.pipeline.identity import claim_parts, claim_weights, config_hash, forget_parts
+from interplay.pipeline.identity import check_parts, check_weights, config_hash, forget_parts
 from interplay.pipeline.inputs import Inputs, Omitted
 from interplay.pipeline.measure import refuse_noise, survey
 from interplay.pipeline.progress import Progress
-from interplay.pipeline.sharing import Together
+from interplay.pipeline.shards import Shard
 from interplay.pipeline.states import Models, ModelState, Source
 from interplay.scoring.noise import NARROW
 from interplay.scoring.scores import Prepared
 from interplay.store.folder import RunFolder
+from interplay.store.lock import Lock
 from interplay.training.methods import load_for_training, method_notes
 from interplay.training.sft import SftPlan, finetune, settle, tokenise
 
@@ -43,9 +44,18 @@ class Context:
     folder: RunFolder
     progress: Progress
     models: Models
-    together: Together
+    lock: Lock
+    shard: Shard
+    waiting: Callable[[str], None]  # told which process this one waits for
     omitted: list[Omitted] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def alone(self) -> Generator[None]:
+        """For what one process of the run must do alone; the others wait."""
+        with self.lock.held(self.waiting):
+            self.folder.check()
+            yield
 
 
 @dataclass(frozen=True)
@@ -104,14 +114,15 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
         )
         # Before it trains: a training that goes on must not go on from another model.
         trained = {"weights": own.sha256, "config": config_hash(resolve(model.name, model.revision)[0], model.revision)}
-        claim_parts(context.folder.path, "trained", trained, f"restore {short(model.name)}")
+        check_parts(context.folder.path, "trained", trained, f"restore {short(model.name)}")
         with context.progress.phase("fine-tuning", plan.steps) as advance:
 
             def on_step(step: int, total: int, loss: float) -> None:
                 # A process elsewhere that hung for longer than a lease comes back to a folder in which another one trains.
-                if (owner := context.together.claims.lost("training")) is not None:
+                if context.lock.is_lost():
+                    other = context.lock.owner() or "another process"
                     raise InterplayError(
-                        f"{owner} has taken over the training while this process was silent: run the same command again"
+                        f"{other} has taken over the training while this process was silent: run the same command again"
                     )
                 advance(step, note=f"loss {loss:.3f}")
 
@@ -162,10 +173,11 @@ def find_states(context: Context) -> States:
             if outside and c.kind == "adapter":  # a stranger's adapter is tried on now, not after an hour of scoring
                 with model_at(c, base):
                     pass
-    claim_weights(context.folder.path, base.sha256, hashes)
     configs = {"the base": config_hash(resolve(model.name, model.revision)[0], model.revision)}
     configs |= {f"step {c.step}": config_hash(c.path) for c in checkpoints if c.kind == "full" and c.path is not None}
-    claim_parts(context.folder.path, "configs", configs, "restore that config.json")
+    with context.alone():
+        check_weights(context.folder.path, base.sha256, hashes)
+        check_parts(context.folder.path, "configs", configs, "restore that config.json")
     for earlier, later in find_twins(comparable_hashes(checkpoints, hashes, base)):
         note(
             context,

@@ -21,7 +21,7 @@ from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.models.checkpoints import Checkpoint
 from interplay.pipeline.inputs import Inputs, Omitted, row_parts, seeded_choice
-from interplay.pipeline.sharing import work_off
+from interplay.pipeline.shards import work_off
 from interplay.pipeline.stages import Context, States, note
 from interplay.store.conditions import step_name
 from interplay.store.files import cache_json, cached_json, sha256_json
@@ -95,8 +95,8 @@ class _Questions:
         return bool(self.eval.encoded or self.ood.encoded or self.windows)
 
 
-def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[TaskMeasured, tuple[str, ...]]:
-    """Ask every checkpoint, or find what it said; and the names of those that are other shares' and not done.
+def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[TaskMeasured, int]:
+    """Ask every checkpoint, or find what it said; and how many are other shards' and not done.
 
     A checkpoint of which everything is kept is not opened.
 
@@ -106,25 +106,23 @@ def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[Tas
     asked = _questions(context, states, inputs, read_extra(context.settings, inputs.template))
     stage = _Stage(context, states, asked)
     if not asked.size:
-        return TaskMeasured(tuple(TaskRows(c.step) for c in states.checkpoints)), ()
+        return TaskMeasured(tuple(TaskRows(c.step) for c in states.checkpoints)), 0
     jobs = [_Job(f"task-{step_name(c.step)}", c) for c in states.checkpoints]
     with context.progress.phase("task metrics", len(jobs) * asked.size) as advance:
         done = 0
 
-        def finished(job: _Job, kept: bool) -> None:
+        def finished(job: _Job, before: bool) -> None:
             nonlocal done
             done += asked.size
-            advance(done, note=f"step {job.group.step}")
+            advance(done, note=f"step {job.checkpoint.step}")
 
-        def results(claimed: Iterator[_Job]) -> Iterator[tuple[_Job, TaskRows]]:
-            for job in claimed:
-                yield job, stage.measure(job.group, lambda part, c: advance(done + part, note=f"step {c.step}"))
+        def do(chosen: Iterator[_Job]) -> Iterator[tuple[_Job, bool]]:
+            for job in chosen:
+                yield job, stage.measure(job.checkpoint, lambda part, c: advance(done + part, note=f"step {c.step}"))
 
-        found = work_off(
-            jobs, context.together, kept=lambda job: stage.kept(job.group), results=results, advance=finished
-        )
-    rows = tuple(found.results[job.name] for job in jobs if job.name in found.results)
-    return TaskMeasured(rows, asked.eval.gold, asked.ood.gold), found.missing
+        found = work_off(jobs, context.shard, saved=lambda job: stage.kept(job.checkpoint), do=do, advance=finished)
+    rows = tuple(found[job.name] for job in jobs if job.name in found)
+    return TaskMeasured(rows, asked.eval.gold, asked.ood.gold), len(jobs) - len(found)
 
 
 def answered_rows(settings: Settings, inputs: Inputs) -> int:
@@ -136,10 +134,10 @@ def answered_rows(settings: Settings, inputs: Inputs) -> int:
 
 @dataclass(frozen=True)
 class _Job:
-    """One checkpoint, which is its own group: each is opened once."""
+    """One checkpoint: each is opened once."""
 
     name: str
-    group: Checkpoint
+    checkpoint: Checkpoint
 
 
 def _questions(context: Context, states: States, inputs: Inputs, extra: Extra) -> _Questions:
@@ -197,6 +195,14 @@ class _Place(NamedTuple):
     kept: dict[str, Any] | None
 
 
+def _keep(place: _Place, value: dict[str, Any]) -> bool:
+    """Keep what was measured, unless another process has; whether it had not."""
+    if cached_json(place.file, place.key) is not None:
+        return False
+    cache_json(place.file, place.key, value, folders=1)
+    return True
+
+
 class _Stage:
     """What one checkpoint says, kept or asked now; holds the base's distributions once they are needed."""
 
@@ -221,11 +227,14 @@ class _Stage:
         said, answers = (place.kept for place in self._found(c))
         return None if said is None or answers is None else _read(c.step, said, answers)
 
-    def measure(self, c: Checkpoint, progress: Callable[[int, Checkpoint], None]) -> TaskRows:
-        """Ask a checkpoint what is not kept of it, and keep it. `progress` is told how much of `asked.size` is done of it."""
+    def measure(self, c: Checkpoint, progress: Callable[[int, Checkpoint], None]) -> bool:
+        """Ask a checkpoint what is not kept of it, and keep it; False where another process kept all of it meanwhile.
+
+        `progress` is told how much of `asked.size` is done of it.
+        """
         rows, written = self._found(c)
         said, answers = rows.kept, written.kept
-        models = self.context.models
+        models, new = self.context.models, False
         if said is None and self.asked.kl and c is not self.base and self.distributions is None:
             with models.at(self.states.at(self.base)) as model:
                 self._labels(model, lambda done, total: None, base=True)
@@ -236,11 +245,11 @@ class _Stage:
         with models.at(self.states.at(c)) as model:
             if said is None:
                 said = {"step": c.step, **self._rows(model, c is self.base, behind)}
-                cache_json(rows.file, rows.key, said)
+                new |= _keep(rows, said)
             if answers is None:
                 answers = self._answers(model, behind(self.asked.size - self.asked.generated))
-                cache_json(written.file, written.key, answers)
-        return _read(c.step, said, answers)
+                new |= _keep(written, answers)
+        return new
 
     def _labels(self, model, progress: Callable[[int, int], None], base: bool) -> tuple[RowScores, Divergence | None]:
         """The eval rows in one pass; of the base, its distributions are collected, any other is compared with them."""

@@ -131,7 +131,7 @@ def render(payload: Mapping[str, Any]) -> str:
 def write(payload: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     """Render and put the page at `path`, all or nothing. Returns the path."""
     target = Path(path)
-    write_text(target, render(payload))
+    write_text(target, render(payload), folders=None)
     return target
 
 

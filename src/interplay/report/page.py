@@ -63,8 +63,11 @@ def _prompts(p: Payload) -> int:
     return max((row["samples"] or 0 for row in p["summary"]), default=0) or len(p["prompts"])
 
 
-def write(payload: Payload | Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
-    """Render and put the page at `path`, all or nothing (temporary file beside it, then renamed). Returns the path."""
+def write(payload: Payload | Mapping[str, Any], path: str | os.PathLike[str], *, folders: int | None = None) -> Path:
+    """Render and put the page at `path`, all or nothing (temporary file beside it, then renamed). Returns the path.
+
+    folders: how many folders right above it may be made where they are missing; None: all.
+    """
     target = Path(path)
-    write_text(target, render(payload))
+    write_text(target, render(payload), folders=folders)
     return target

@@ -6,16 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from interplay.atomic import write_text
+from interplay.atomic import is_left_over, write_text
 from interplay.data.words import short
 from interplay.errors import InterplayError
 
-WORK = ".work"  # the subfolder in which processes tell each other what they work on
+WORK = ".work"  # the subfolder with the lock, while a process works on the run
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON, keys sorted, NaN refused: the same value gives the same bytes."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, folders: int = 0) -> None:
+    """Write JSON, keys sorted, NaN refused: the same value gives the same bytes. `folders` as for `atomic.replacing`."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text, folders=folders)
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
@@ -33,9 +34,9 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return value
 
 
-def cache_json(path: Path, key: str, value: dict[str, Any]) -> None:
+def cache_json(path: Path, key: str, value: dict[str, Any], *, folders: int = 0) -> None:
     """Keep a small result under the hash of the question it answers; `cached_json` gives it back."""
-    write_json(path, {"key": key, "sha256": sha256_json(value), "value": value})
+    write_json(path, {"key": key, "sha256": sha256_json(value), "value": value}, folders=folders)
 
 
 def cached_json(path: Path, key: str) -> dict[str, Any] | None:
@@ -63,9 +64,9 @@ def result_files(folder: Path) -> list[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that a process killed while writing left; call it when nobody else writes there."""
+    """Remove the temporary files that a process killed while writing left; others may write there meanwhile."""
     for path in _files(folder):
-        if path.name.startswith(".") and path.name.endswith(".tmp") and path.relative_to(folder).parts[0] != WORK:
+        if path.relative_to(folder).parts[0] != WORK and is_left_over(path):
             path.unlink(missing_ok=True)
 
 

@@ -17,7 +17,7 @@ recommendation.json, report.json, report.html
 callback.json       of a training that was watched by `interplay.callback`: its plan and the weights' hashes at each definition
 times.json          seconds per phase: with environment.json the only files that may differ between equal runs
 manifest.json       SHA-256 of the results; written last, so its existence means the run is whole
-.work/              who works on what, while anybody does (`interplay.store.claims`)
+.work/              the lock, while a process works on the run (`interplay.store.lock`)
 """
 
 import contextlib
@@ -33,10 +33,10 @@ from interplay.config.loading import dump_settings, load_settings
 from interplay.config.settings import Settings
 from interplay.config.yaml import difference, parse_yaml
 from interplay.errors import InterplayError
-from interplay.store.claims import Claims, Owner
 from interplay.store.files import WORK, file_hashes, read_json, result_files, sweep, write_json
 from interplay.store.formats import FILE, check_format, write_format
 from interplay.store.guard import refuse_links
+from interplay.store.lock import Lock
 
 PACKAGES = ("interplay", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy", "pandas", "pyarrow")
 _NO_RESULT = ("manifest.json", "times.json", "environment.json")
@@ -48,6 +48,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._taken = ""  # settings.yaml as this process took the folder under it
 
     @property
     def checkpoints(self) -> Path:
@@ -68,56 +69,77 @@ class RunFolder:
         check_format(self.path)
         return load_settings(file)
 
-    @contextlib.contextmanager
-    def opened(self, settings: Settings, waiting: Callable[[Owner], None] = lambda owner: None) -> Generator[Claims]:
-        """Work on the folder under these settings, beside any other process that does; refuses another run's folder.
-
-        Settings under which nothing was computed yet give way: a mistake mended must not cost a folder. `waiting` is told
-        whom this process waits for.
-        """
+    def make(self) -> None:
+        """Make the folder where it is missing. The only place that does: a folder that vanishes later stays away."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    @contextlib.contextmanager
+    def opened(self, settings: Settings, waiting: Callable[[str], None] | None = None) -> Generator[Lock]:
+        """Work on the folder under these settings, as other processes may; yields its lock. Refuses another run's folder.
+
+        Settings under which nothing was computed yet give way: a mistake mended must not cost a folder. `waiting` is told
+        which process this one waits for.
+        """
+        try:
             names = [p.name for p in self.path.iterdir()]
         except OSError as error:
-            raise InterplayError(
-                f"cannot write the run folder {str(self.path)[:200]!r}: {error.strerror}; choose another with --out"
-            ) from error
+            raise self._unwritable(error) from error
         if not {"settings.yaml", FILE} & {*names} and any(n != WORK and not n.endswith(".tmp") for n in names):
             raise InterplayError(f"{str(self.path)!r} is not empty and no run folder: choose another --out")
         refuse_links(self.path)
+        lock = Lock(self.path / WORK / "lock")
         try:
-            with Claims(self.path / WORK) as claims:
-                with claims.alone("folder", waiting):
-                    self._take(settings, claims)
-                yield claims
-                if not claims.others():
-                    sweep(self.path)  # of those that died while we worked
-        except InterplayError:
-            raise
-        except Exception as error:  # those who write checkpoints raise types of their own for a full disk
-            if (reason := disk_error(error)) is None:
+            with lock.held(waiting):
+                self._take(settings)
+            yield lock
+            sweep(self.path)  # of those that died while we worked
+        except Exception as error:
+            if not self.path.exists():
+                raise InterplayError(
+                    f"the run folder {str(self.path)!r} is gone: give the command another --out, or put it back"
+                ) from error
+            # Those who write checkpoints raise types of their own for a full disk.
+            if isinstance(error, InterplayError) or (reason := disk_error(error)) is None:
                 raise
             raise InterplayError(
                 f"cannot write the run folder {str(self.path)!r}: {reason}; make room, mount it again, or choose "
                 "another with --out (what is finished stays)"
             ) from error
+        finally:
+            with contextlib.suppress(OSError, InterplayError):  # the folder may be what was lost
+                lock.remove()
 
-    def _take(self, settings: Settings, claims: Claims) -> None:
+    def _unwritable(self, error: OSError) -> InterplayError:
+        return InterplayError(
+            f"cannot write the run folder {str(self.path)[:200]!r}: {error.strerror}; choose another with --out"
+        )
+
+    def _take(self, settings: Settings) -> None:
+        """Under the lock."""
         file = self.path / "settings.yaml"
-        alone = not claims.others()
-        if alone:
-            claims.forget_dead()
-            sweep(self.path)
+        sweep(self.path)
         if file.exists():
             check_format(self.path)
-        if file.exists() and not (alone and self._is_bare()):
+        if file.exists() and not self._is_bare():
             self._refuse_changes(settings)
         else:
             write_format(self.path)
             write_text(file, dump_settings(settings))
-            for claimed in (self.path / "inputs.json", *(self.path / "identity").glob("*.json")):
-                claimed.unlink(missing_ok=True)
+            for recorded in (self.path / "inputs.json", *(self.path / "identity").glob("*.json")):
+                recorded.unlink(missing_ok=True)
         write_json(self.path / "environment.json", environment())
+        self._taken = file.read_text(encoding="utf-8")
+
+    def check(self) -> None:
+        """Refuse to go on where another process took the folder under other settings, before anything was computed."""
+        file = self.path / "settings.yaml"
+        if not file.exists() or file.read_text(encoding="utf-8") != self._taken:
+            raise InterplayError(
+                f"another process has begun a run with other settings in {str(self.path)!r}: give the command another --out"
+            )
 
     def _is_bare(self) -> bool:
         """Whether nothing was computed in it yet."""

@@ -72,7 +72,7 @@ def save_unit(path: Path, unit: Unit) -> None:
             ensure_ascii=True,
         )
     }
-    write_bytes(path, save({"scores": scores, "effects": effects}, metadata))
+    write_bytes(path, save({"scores": scores, "effects": effects}, metadata), folders=2)
 
 
 def load_unit(path: Path, key: str | None = None) -> Unit | None:

@@ -182,7 +182,7 @@ def _train(
         def create_model_card(self, *args, **kwargs):
             pass
 
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # but not the run folder around it, should that be gone
     config = SFTConfig(
         output_dir=str(folder),
         max_steps=plan.steps,

@@ -73,7 +73,7 @@ def save(figure: "Figure", path: Path) -> Path:
         raise InterplayError(f"{kind!r} is no format of a figure: choose among {', '.join(FORMATS)}")
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata=_NO_DATE[kind])
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue(), folders=None)
     return path
 
 
