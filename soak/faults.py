@@ -19,8 +19,8 @@ from after import complaint
 from shim import Event
 
 from benchmarks.section import Section
+from interplay.process import NAME
 from interplay.store.files import WORK
-from interplay.store.process import NAME
 from soak.job import Broken, Job, units_of
 
 ERRORS = ("ENOSPC", "ENOSPC+", "EDQUOT+", "EROFS+", "EIO", "EIO+", "ESTALE+")  # with a plus: from there on

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from interplay.errors import InterplayError
-from interplay.store.process import is_dead, this_process
+from interplay.process import is_dead, this_process
 
 OLD = 3600.0  # seconds after which a temporary file from elsewhere is nobody's [ours]
 

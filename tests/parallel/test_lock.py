@@ -375,7 +375,7 @@ def test_the_counter_rises_and_the_file_keeps_its_length(folder):
 
 
 def test_a_process_is_told_from_one_that_ended_and_from_one_elsewhere():
-    code = "from interplay.store.process import this_process; print(this_process())"
+    code = "from interplay.process import this_process; print(this_process())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert [process.is_dead(one) for one in (ended, process.this_process())] == [True, False]
     assert [process.is_dead(one) for one in ("1-2-0123abcd", "", "1-2", "x-y-z", "1-2-3-4")] == [None] * 5

@@ -13,9 +13,9 @@ from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
 from interplay.pipeline import measure, pipeline
 from interplay.pipeline.identity import check_data
+from interplay.process import this_process
 from interplay.store.files import cache_json, cached_json
 from interplay.store.folder import RunFolder
-from interplay.store.process import this_process
 from interplay.store.units import load_unit
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from interplay.errors import InterplayError
-from interplay.store.process import is_dead, this_process
+from interplay.process import is_dead, this_process
 
 BEAT = 5.0  # seconds between two rises of the counter in a lock that is held [ours]
 LEASE = (
