@@ -31,7 +31,7 @@ from benchmarks.scoring_rows import (
     tell,
 )
 from benchmarks.section import Section
-from interplay.presets.costs import PASS_TOKENS, Shape, linear_weights, parameters
+from interplay.presets.needs import PASS_TOKENS, Shape, linear_weights, parameters
 
 GEMMA = "google/gemma-3-270m"
 TOKENS = 2048  # a pass on a CPU

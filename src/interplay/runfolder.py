@@ -3,6 +3,7 @@
 import html
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,31 +108,36 @@ class Run(RunReader):
 
     def export(
         self,
-        folder: str | Path,
+        out: str | PathLike[str],
         *,
         format: str | Sequence[str] = ("svg", "pdf"),
         tables: str | Sequence[str] = ("csv", "parquet"),
     ) -> "ExportResult":
-        """Write every figure and table of the run into a folder, with a README that says what each column is.
+        """Write every figure and table of the run into a folder, with a README that explains every column.
 
         Args:
-            folder: outside the run folder; files of the same names in it are replaced.
+            out: a folder outside the run folder; files of the same names in it are replaced.
             format: formats of the figures: svg, pdf, png; "none" for no figures. Figures need `interplay[figures]`.
             tables: formats of the tables: csv, parquet; "none" for no tables.
         """
         from interplay.exports.export import export_run
 
-        return export_run(self, Path(folder), format, tables)
+        return export_run(self, Path(out), format, tables)
 
-    def card(self, append: str | Path | None = None) -> str:
+    def card(self, *, out: str | PathLike[str] | None = None, append: str | PathLike[str] | None = None) -> str:
         """The run as a "Training dynamics" section of a model card, in Markdown.
 
-        append: a card, such as README.md, to put the section into: in the place of an earlier one or at the end. All else in
-        it stays.
+        Args:
+            out: a file for the section alone.
+            append: a card, such as README.md: the section replaces an earlier one in it, or goes to the end.
         """
-        from interplay.exports.card import append_section, section
+        from interplay.exports.card import append_section, section, write_section
 
+        if out is not None and append is not None:
+            raise InterplayError("--out and --append exclude each other: give one of them")
         text = section(self)
+        if out is not None:
+            write_section(Path(out), text)
         if append is not None:
             append_section(Path(append), text)
         return text

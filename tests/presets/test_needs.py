@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from interplay.cli.presets import presets
 from interplay.presets import preset_names
-from interplay.presets.costs import Shape, adapter_parameters, linear_weights, parameters
-from interplay.presets.needs import WEIGHTS, all_needs, needs
+from interplay.presets.needs import WEIGHTS, Shape, adapter_parameters, all_needs, linear_weights, needs, parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))

@@ -1,5 +1,6 @@
 """`RunComparison`: finished runs side by side, in Python. Its table, its tables as plain values, and its page."""
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +36,7 @@ class RunComparison:
         """One row a run: its group, the checkpoint recommended, the best by eval loss and by accuracy, and its last figures."""
         return pd.DataFrame(self.payload["overview"])
 
-    def report(self, path: str | Path = "comparison.html") -> Path:
+    def report(self, path: str | os.PathLike[str] = "comparison.html") -> Path:
         """Write the page; returns where it is."""
         write(self.payload, Path(path))
         return Path(path)

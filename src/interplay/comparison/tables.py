@@ -6,7 +6,7 @@ spread between seeds how far it would move with another training.
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
