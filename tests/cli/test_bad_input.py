@@ -149,7 +149,7 @@ COMMANDS = [
     (["run", "preset:nope"], "no preset 'nope'"),
     (["report", "empty"], "is no run folder"),
     (["report", "nowhere"], "is no run folder"),
-    (["recommend", "empty"], "is no run folder"),
+    (["recommend", "empty"], "a run folder (no settings.yaml)"),
     (
         ["track", "--base", "other", "--checkpoints", "no-steps", "--data", "prompts.jsonl", "-q"],
         "no checkpoint-<step>",

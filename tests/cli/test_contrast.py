@@ -303,7 +303,7 @@ def test_few_shot_examples_are_those_of_the_run(made, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "settings.yaml").write_text(dump_settings(wanted))
     state = find_model(f"{tmp_path / 'run'}@0")
-    wording = wording_of(state, system=None, template=None, chat=None)
+    wording = wording_of(state, [state], system=None, template=None, chat=None)
     assert len(wording.template.few_shot) == 2
     assert wording.template.template == TEMPLATE
     assert wording.template.chat is False

@@ -152,7 +152,7 @@ def place(tmp_path, monkeypatch, left) -> Path:
 
 def measuring(tiny_folder, *more: object) -> list[object]:
     given = ["recommend", "out", "--base", tiny_folder("llama"), "--prompts", "held-out.jsonl", "--template", TEMPLATE]
-    return [*given, "--chat", "false", "--count", 3, "--n", 3, "--set", "dynamics.resamples=50", "--quiet", *more]
+    return [*given, "--chat", "false", "--num-prompts", 3, "--n", 3, "--set", "dynamics.resamples=50", "--quiet", *more]
 
 
 def test_checkpoints_are_measured_and_one_is_named(place, call, tiny_folder):
@@ -169,7 +169,7 @@ def test_checkpoints_are_measured_and_one_is_named(place, call, tiny_folder):
         said[-2],
         f"Report: runs/{folder.name}/report.html",
     ]
-    assert said[-2].startswith("Left out")
+    assert said[-2].startswith("Not measured")
     # The run is one as any other, without what the rule does not read.
     assert {p.name for p in (folder / "units").iterdir()} == {f"step-{step:06d}" for step in (0, 5, 10, 20)}
     assert not list((folder / "task").iterdir()) if (folder / "task").exists() else True
@@ -193,10 +193,10 @@ def test_the_same_figures_as_track(place, call, tiny_folder):
 
     assert call(*measuring(tiny_folder, "--out", "quick")).code == 0
     given = ["track", "--base", tiny_folder("llama"), "--checkpoints", "out", "--data", "held-out.jsonl", "--quiet"]
-    given += ["--template", TEMPLATE, "--chat", "false", "--prompts", 3, "--n", 3, "--out", "whole"]
+    given += ["--template", TEMPLATE, "--chat", "false", "--num-prompts", 3, "--n", 3, "--out", "whole"]
     assert call(*given, "--set", "data.eval=null", "--set", "dynamics.resamples=50").code == 0
     quick, whole = (pd.read_parquet(place / name / "trajectory.parquet") for name in ("quick", "whole"))
-    key = ["reading", "step", "set", "measure", "order"]
+    key = ["definition", "step", "set", "measure", "order"]
     both = quick.merge(whole, on=key, suffixes=("", "_whole"))
     assert len(both) == len(quick)
     for figure in ("value", "lo", "hi"):
@@ -214,13 +214,17 @@ def test_what_to_give_is_said(place, call):
 
 
 def test_a_folder_of_nothing_is_refused(place, call, tiny_folder):
-    refused(call("recommend", "nowhere"), "is no run folder")
+    refused(call("recommend", "nowhere"), "a run folder (no settings.yaml)")
     (place / "empty").mkdir()
-    refused(call("recommend", "empty"), "is no run folder")
+    refused(call("recommend", "empty"), "a run folder (no settings.yaml)")
     refused(call("recommend", "."), "give 'out'")
     refused(call("recommend", "out/checkpoint-5"), "is one checkpoint, not the folder of a training")
-    refused(call("recommend", "held-out.jsonl"), "is no run folder")
-    for given, says in ((["--n", 17], "prompts.n"), (["--count", 0], "prompts.count"), (["--set", "x=1"], "unknown")):
+    refused(call("recommend", "held-out.jsonl"), "a run folder (no settings.yaml)")
+    for given, says in (
+        (["--n", 17], "prompts.n"),
+        (["--num-prompts", 0], "prompts.count"),
+        (["--set", "x=1"], "unknown"),
+    ):
         refused(call(*measuring(tiny_folder, *given)), says)
     assert not (place / "runs").exists()
 

@@ -79,7 +79,7 @@ def test_needs_of_every_preset():
     found = {needs.preset: needs for needs in all_needs()}
     assert tuple(found) == preset_names()
     for item in found.values():
-        assert 0 < item.memory_alone <= item.memory
+        assert 0 < item.memory_without_baselines <= item.memory
     three, seven = found["qwen2.5-3b-goemotions"], found["qwen2.5-7b-goemotions"]
     assert three.memory < seven.memory < 80e9, "a pair fits on one GPU of 80 GB"
     assert seven.gated == ("meta-llama/Meta-Llama-3-8B-Instruct", "google/gemma-3-4b-it")
@@ -100,7 +100,7 @@ def test_the_verb_lists_every_preset_and_calls_its_figures_estimates():
     assert [line.split()[0] for line in lines[1 : 1 + len(preset_names())]] == list(preset_names())
     assert len({len(line) for line in lines[: 1 + len(preset_names())]}) == 1, "columns are aligned"
     assert "Estimates for one GPU; none was measured" in said
-    assert "licence must be accepted" in said
+    assert "Accept the licence" in said
 
 
 def test_the_verb_as_json():
@@ -118,10 +118,10 @@ def test_the_pages_hold_what_is_computed():
     from benchmarks.scale import page
     from interplay.cli.presets import _cells
 
-    written = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    written = (ROOT / "docs" / "evidence" / "scale.md").read_text(encoding="utf-8")
     for line in page(None).splitlines():
         assert line in written, "run python -m benchmarks.scale --write docs/scale.md"
     assert "## Measured: SmolLM2" in written
-    table = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    table = (ROOT / "docs" / "how-to" / "presets.md").read_text(encoding="utf-8")
     rows = {tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table.splitlines()}
     assert {_cells(item) for item in all_needs()} <= rows

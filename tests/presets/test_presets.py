@@ -65,7 +65,7 @@ def test_a_pair_runs_whole(preset, in_style, data_of, tmp_path):
     assert {"manifest.json", "report.html", "trajectory.parquet"} <= {p.name for p in folder.iterdir()}
     summary = pd.read_parquet(folder / "trajectory.parquet")
     assert set(summary["step"]) == {0, 1, 2}
-    strength = summary.query("set == 'all' and measure == 'strength' and order == 0 and reading == 'paper'")
+    strength = summary.query("set == 'all' and measure == 'strength' and order == 0 and definition == 'paper'")
     assert (strength["value"] > 0).all()
     described = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
     words = [[word["text"] for word in prompt["words"]] for prompt in described["prompts"]]
