@@ -38,7 +38,7 @@ def run(
     *,
     model: str | None = None,
     data: str | None = None,
-    settings: Overrides = (),
+    settings: Overrides | None = None,
     out: AnyPath | None = None,
     workers: int | None = None,
     shard: str | None = None,
@@ -84,8 +84,8 @@ def track(
     n: int = WORDS_PER_PROMPT,
     num_prompts: int = PROMPTS,
     steps: Iterable[int] | None = None,
-    baseline: Iterable[str] = (),
-    settings: Overrides = (),
+    baseline: Iterable[str] | None = None,
+    settings: Overrides | None = None,
     out: AnyPath | None = None,
     workers: int | None = None,
     shard: str | None = None,
@@ -107,7 +107,7 @@ def track(
 
     The other arguments, the result and the errors are those of `run`.
     """
-    folder, rows, others = os.fspath(checkpoints), os.fspath(data), list(baseline)
+    folder, rows, others = os.fspath(checkpoints), os.fspath(data), list(baseline or ())
     made: dict[str, Any] = {
         "name": f"{Path(folder).name} on {Path(base).name}",
         "model": {"name": base},
@@ -132,7 +132,7 @@ def recommend(
     chat: Chat = "auto",
     num_prompts: int = PROMPTS,
     n: int = WORDS_PER_PROMPT,
-    settings: Overrides = (),
+    settings: Overrides | None = None,
     out: AnyPath | None = None,
     quiet: bool = False,
 ) -> "Recommendation":
@@ -240,11 +240,11 @@ def copies(model: str | None, data: str | None) -> list[tuple[str, Any]]:
     return found
 
 
-def _assignments(settings: Overrides) -> list[Any]:
+def _assignments(settings: Overrides | None) -> list[Any]:
     """Overrides as `load_settings` takes them."""
     if isinstance(settings, str):
         return [settings]
-    return list(settings.items() if isinstance(settings, Mapping) else settings)
+    return list(settings.items() if isinstance(settings, Mapping) else settings or ())
 
 
 def _make(

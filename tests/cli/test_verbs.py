@@ -7,7 +7,8 @@ import shutil
 import pytest
 from tiny_job import PROMPTS, TEMPLATE, contents, labelled, write_rows
 
-from interplay.analysis.summary import SETS, Summary
+from interplay.analysis.summary import Summary
+from interplay.dynamics.sets import TABLE_SETS as SETS
 from interplay.cli.show import printable
 from interplay.explanation.text import scored_name
 

@@ -81,6 +81,7 @@ def explain(
     Up to 16 words the split is exact. Beyond, it is fitted to sampled coalitions, and R2 on held-out coalitions says how good
     the fit is.
     """
+    arguments = locals()  # the same names in Python
     import sys
     import warnings
 
@@ -88,30 +89,17 @@ def explain(
     from interplay.errors import InterplayError
     from interplay.explanation.explain import explain as explained
 
-    chosen = [*(models or []), *([] if model is None else [model])]
+    for name in ("models", "as_json", "quiet"):
+        del arguments[name]
     if models and model is not None:
         raise InterplayError(f"--model {model!r} and {models[0]!r} are both the model: give one of the two")
+    arguments["model"] = models or ([] if model is None else [model])
+    if words is not None:
+        arguments["words"] = [word.strip() for word in words.split(",") if word.strip()]
+    if chat in ("true", "false"):
+        arguments["chat"] = chat == "true"
     with warnings.catch_warnings(record=True):  # they are among the notes
-        found = explained(
-            chosen,
-            prompt,
-            target,
-            words=None if words is None else [w.strip() for w in words.split(",") if w.strip()],
-            n=n,
-            coalitions=coalitions,
-            order=order,
-            adapter=adapter,
-            base=base,
-            system=system,
-            template=template,
-            chat={"true": True, "false": False}.get(chat, chat) if chat else chat,
-            rephrased=rephrased,
-            dtype=dtype,
-            device=device,
-            top=top,
-            seed=seed,
-            progress=not quiet,
-        )
+        found = explained(**arguments, progress=not quiet)
     for note in found.notes:
         print(f"interplay: {printable(note)}", file=sys.stderr, flush=True)
     print(found.to_json() if as_json else found.text(terminal=sys.stdout.isatty()))

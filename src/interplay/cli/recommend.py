@@ -52,25 +52,14 @@ def recommend(
     Checkpoints of another training are measured first; that needs their base model and some held-out rows, and the same
     command continues an unfinished measurement. Only a checkpoint whose weights are on disk is recommended.
     """
+    arguments = locals()  # the same names in Python
     import json
     import sys
 
     from interplay.cli.show import printable, say
 
-    run = verbs.run_to_recommend(
-        path,
-        base=base,
-        prompts=prompts,
-        form=form,
-        system=system,
-        template=template,
-        chat=chat,
-        num_prompts=num_prompts,
-        n=n,
-        settings=settings or [],
-        out=out,
-        quiet=quiet,
-    )
+    del arguments["as_json"]
+    run = verbs.run_to_recommend(**arguments)
     answer, saved = run.recommendation.to_dict(), run.checkpoints
     if saved.gone:
         gone = ", ".join(map(str, saved.gone))

@@ -44,7 +44,7 @@ def demo(
     """Fine-tune SmolLM2-135M on the embedded emotion data and show what it learnt, in about ten minutes."""
     from interplay.models.gguf import wheel_folder
 
-    other, overrides = "google/gemma-3-270m", list(settings or [])
+    other, overrides = "google/gemma-3-270m", settings or []
     if baseline is None:
         baseline = wheel_folder(other) is not None
     if baseline:
@@ -80,8 +80,7 @@ def run(
 
     The same command continues an unfinished run and repeats nothing that is done.
     """
-    sharing = {"workers": workers, "shard": shard, "ray": ray}
-    _show(verbs.run(config, model=model, data=data, settings=settings or [], out=out, **sharing, quiet=quiet))
+    _show(verbs.run(**locals()))  # the same names in Python
 
 
 def track(
@@ -108,26 +107,10 @@ def track(
     quiet: Quiet = False,
 ) -> None:
     """Analyse the checkpoints of another training. Nothing is trained and the base is loaded once."""
-    made = verbs.track(
-        base,
-        checkpoints,
-        data,
-        form=form,
-        system=system,
-        template=template,
-        chat=chat,  # ty: ignore[invalid-argument-type]
-        n=n,
-        num_prompts=num_prompts,
-        steps=None if steps is None else _numbers(steps),
-        baseline=baseline or [],
-        settings=settings or [],
-        out=out,
-        workers=workers,
-        shard=shard,
-        ray=ray,
-        quiet=quiet,
-    )
-    _show(made)
+    arguments = locals()  # the same names in Python
+    if steps is not None:
+        arguments["steps"] = _numbers(steps)
+    _show(verbs.track(**arguments))
 
 
 def _numbers(text: str) -> list[int]:

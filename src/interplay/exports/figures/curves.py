@@ -92,17 +92,14 @@ def task(table: pd.DataFrame) -> "Figure | None":
 def _grid(found: Sequence[tuple[str, pd.DataFrame, str]]) -> "Figure | None":
     if not found:
         return None
-    columns = min(3, len(found))
-    figure, axes = panels(columns, -(-len(found) // columns))
+    figure, axes = panels(len(found), 3)
     steps = sorted({int(step) for _, rows, _ in found for step in rows["step"]})
-    for axis, (label, rows, colour) in zip(axes, found, strict=False):
+    for axis, (label, rows, colour) in zip(axes, found, strict=True):
         curve(axis, rows, Look(colour))
         axis.set_title(label)
         steps_axis(axis, steps)
         if rows[["value", "lo"]].min().min() >= 0 and "perplexity" not in label:
             axis.set_ylim(bottom=0)
-    for axis in axes[len(found) :]:
-        axis.set_axis_off()
     return figure
 
 
@@ -119,11 +116,10 @@ def lines(
     drawn = [(title, find) for title, find in draw if any(len(find(table)) for _, table in tables)]
     if not drawn:
         return None
-    columns = min(most, len(drawn))
-    figure, axes = panels(columns, -(-len(drawn) // columns))
+    figure, axes = panels(len(drawn), most)
     steps = sorted({int(step) for _, table in tables for step in table["step"]})
     handles: dict[str, Any] = {}
-    for axis, (title, find) in zip(axes, drawn, strict=False):
+    for axis, (title, find) in zip(axes, drawn, strict=True):
         for i, (label, table) in enumerate(tables):
             rows = find(table)
             if len(rows):
@@ -132,8 +128,6 @@ def lines(
         axis.set_title(title)
         axis.set_ylim(bottom=0)
         steps_axis(axis, steps)
-    for axis in axes[len(drawn) :]:
-        axis.set_axis_off()
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(3, len(handles)))
     return figure
 

@@ -153,19 +153,16 @@ def correlations(table: pd.DataFrame) -> "Figure | None":
         return None
     rows = list(dict.fromkeys(table["interaction"]))
     metrics = list(dict.fromkeys(table["task"]))
-    columns = min(4, len(metrics))
-    lines = -(-len(metrics) // columns)
-    figure, axes = panels(columns, lines, sharey=True, sharex=True)
+    figure, axes = panels(len(metrics), 4, sharey=True, sharex=True)
+    columns, lines = min(4, len(metrics)), -(-len(metrics) // 4)
     figure.set_size_inches(1.6 * columns + 1.0, lines * (0.24 * len(rows) + 0.45) + 0.4)
-    for axis, metric in zip(axes, metrics, strict=False):
+    for axis, metric in zip(axes, metrics, strict=True):
         here = table[table["task"] == metric].rename(columns={"rho": "value"})
         axis.axvline(0, color=MUTED, linewidth=0.7)
         _dots(axis, here, [rows.index(row) for row in here["interaction"]], "all")
         axis.set_title(METRICS[metric].title if metric in METRICS else name(str(metric).replace("_", " "), 40))
         axis.set_xlim(-1.05, 1.05)
     _row_names(axes[0], [name(str(row).replace("_", " "), 40) for row in rows])
-    for axis in axes[len(metrics) :]:
-        axis.set_axis_off()
     figure.supxlabel("rank correlation over checkpoints", fontsize=8)
     return figure
 

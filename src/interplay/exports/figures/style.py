@@ -77,13 +77,17 @@ def save(figure: "Figure", path: Path) -> Path:
     return path
 
 
-def panels(columns: int, rows: int = 1, **options: Any) -> tuple["Figure", list["Axes"]]:
-    """A figure of equal panels, row by row, with room made for labels."""
+def panels(count: int, most: int | None = None, **options: Any) -> tuple["Figure", list["Axes"]]:
+    """A figure of `count` equal panels, at most `most` in a row (default: all), with room for labels."""
     from matplotlib.figure import Figure
 
+    columns = min(most or count, count)
+    rows = -(-count // columns)
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
-    return figure, [axis for row in axes for axis in row]
+    axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure, axes[:count]
 
 
 def steps_axis(axis: "Axes", steps: Sequence[int], label: bool = True) -> None:
