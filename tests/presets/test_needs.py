@@ -120,7 +120,7 @@ def test_the_pages_hold_what_is_computed():
 
     written = (ROOT / "docs" / "evidence" / "scale.md").read_text(encoding="utf-8")
     for line in page(None).splitlines():
-        assert line in written, "run python -m benchmarks.scale --write docs/scale.md"
+        assert line in written, "run python -m benchmarks.scale --write docs/evidence/scale.md"
     assert "## Measured: SmolLM2" in written
     table = (ROOT / "docs" / "how-to" / "presets.md").read_text(encoding="utf-8")
     rows = {tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table.splitlines()}
