@@ -73,7 +73,7 @@ def run(
 
 
 def track(
-    base: str,
+    base: AnyPath,
     checkpoints: AnyPath,
     data: AnyPath,
     *,
@@ -107,7 +107,7 @@ def track(
 
     The other arguments, the result and the errors are those of `run`.
     """
-    folder, rows, others = os.fspath(checkpoints), os.fspath(data), list(baseline or ())
+    base, folder, rows = os.fspath(base), os.fspath(checkpoints), os.fspath(data)
     made: dict[str, Any] = {
         "name": f"{Path(folder).name} on {Path(base).name}",
         "model": {"name": base},
@@ -116,15 +116,15 @@ def track(
         "prompts": {"count": num_prompts, "n": n},
         "checkpoints": {"folder": folder, "steps": None if steps is None else list(steps)},
     }
-    if others:
-        made["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in others]
+    if baseline:
+        made["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in baseline]
     return _make(made, _assignments(settings), out, quiet, workers, shard, ray)
 
 
 def recommend(
     path: AnyPath,
     *,
-    base: str | None = None,
+    base: AnyPath | None = None,
     prompts: AnyPath | None = None,
     form: str = "auto",
     system: str | None = None,
@@ -173,7 +173,7 @@ def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
     wording = {key: arguments[key] for key in ("system", "template", "chat")}
     made = {
         "name": f"{path.resolve().name} on {Path(base).name}",
-        "model": {"name": base},
+        "model": {"name": os.fspath(base)},
         "data": {"prompts": os.fspath(prompts), "form": arguments["form"]},
         "prompt": {**wording, "rephrased": None},
         "prompts": {"count": arguments["num_prompts"], "n": arguments["n"]},
@@ -277,7 +277,7 @@ def _make(
     return Run(folder)
 
 
-def _what_to_give(path: Path, base: str | None, prompts: AnyPath | None) -> str:
+def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> str:
     """What is missing to measure a folder of checkpoints, or that it holds none."""
     if not path.is_dir() or not any(path.iterdir()):
         return (
