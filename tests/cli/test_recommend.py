@@ -73,7 +73,7 @@ def test_a_lost_checkpoint_is_never_named(how, gone, run, call):
     assert verdict["step"] in left
     assert set(verdict["rivals"].values()) <= left
     assert verdict.keys() >= json.loads(before).keys()
-    assert done.err.endswith(f"any more: {', '.join(map(str, gone))}\n")
+    assert done.err.endswith(f": {', '.join(map(str, gone))}\n")
     assert done.err.count("\n") == 1
     assert (run / "recommendation.json").read_bytes() == before, "what the run said stays"
 
@@ -206,7 +206,7 @@ def test_the_same_figures_as_track(place, call, tiny_folder):
 
 
 def test_what_to_give_is_said(place, call):
-    refused(call("recommend", "out"), "holds 3 checkpoints of a training but no measured run: give --base MODEL")
+    refused(call("recommend", "out"), "holds 3 checkpoints but no measured run: give --base MODEL")
     refused(call("recommend", "out", "--base", "x"), "give --prompts FILE (a dozen or more held-out rows")
     done = call("recommend", "out", "--prompts", "x")
     refused(done, "give --base MODEL")

@@ -8,8 +8,8 @@ import pytest
 from tiny_job import PROMPTS, TEMPLATE, contents, labelled, write_rows
 
 from interplay.analysis.summary import Summary
-from interplay.dynamics.sets import TABLE_SETS as SETS
 from interplay.cli.show import printable
+from interplay.dynamics.sets import TABLE_SETS as SETS
 from interplay.explanation.text import scored_name
 
 
