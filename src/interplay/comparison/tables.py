@@ -131,7 +131,7 @@ def _spread_of(values: pd.Series) -> dict[str, float]:
 
 
 def seed_spread(means: pd.DataFrame) -> pd.DataFrame:
-    """At the last shared checkpoint of each group: spread between its runs beside the interval over prompts.
+    """At the last shared checkpoint of each group: spread between its runs and the interval over prompts.
 
     `half_width` is half of the mean interval over prompts, `ratio` = (highest - lowest) / 2 over it. Over 1, another training
     moved the figure further than other prompts of the same kind would.

@@ -18,7 +18,7 @@ LOGITS = 1 << 29  # bytes of logits of one pass at most
 class Shape(NamedTuple):
     """A decoder-only LLM: `hidden`, `inner` (feed-forward), layers, query and key-value heads of size `head`, vocabulary.
 
-    `tied`: the head is the embedding. `beside`: weights that text does not use (a vision tower).
+    `tied`: the head is the embedding. `other`: weights that text does not use (a vision tower).
     """
 
     hidden: int
@@ -29,7 +29,7 @@ class Shape(NamedTuple):
     head: int
     vocabulary: int
     tied: bool = False
-    beside: int = 0
+    other: int = 0
 
 
 class Weights(NamedTuple):
@@ -47,7 +47,7 @@ WEIGHTS: dict[str, Weights] = {
     "meta-llama/Llama-2-7b-chat-hf": Weights(Shape(4096, 11008, 32, 32, 32, 128, 32_000), gated=True),
     "meta-llama/Meta-Llama-3-8B-Instruct": Weights(Shape(4096, 14336, 32, 32, 8, 128, 128_256), gated=True),
     "google/gemma-3-4b-it": Weights(
-        Shape(2560, 10240, 34, 8, 4, 256, 262_208, tied=True, beside=417_000_000), gated=True
+        Shape(2560, 10240, 34, 8, 4, 256, 262_208, tied=True, other=417_000_000), gated=True
     ),
     "HuggingFaceTB/SmolLM2-135M-Instruct": Weights(Shape(576, 1536, 30, 9, 3, 64, 49_152, tied=True)),
     "google/gemma-3-270m": Weights(Shape(640, 2048, 18, 4, 1, 256, 262_144, tied=True), gated=True),
@@ -76,7 +76,7 @@ def parameters(shape: Shape) -> int:
     >>> parameters(Shape(4, 8, 1, 2, 1, 2, 10)), parameters(Shape(4, 8, 1, 2, 1, 2, 10, tied=True))
     (224, 184)
     """
-    return linear_weights(shape) + shape.vocabulary * shape.hidden * (1 if shape.tied else 2) + shape.beside
+    return linear_weights(shape) + shape.vocabulary * shape.hidden * (1 if shape.tied else 2) + shape.other
 
 
 def adapter_parameters(shape: Shape, rank: int) -> int:

@@ -38,7 +38,7 @@ def pick(summary: pd.DataFrame, measure: str, set_: str, definition: str = "pape
 
 
 def curve(axis: "Axes", rows: pd.DataFrame, look: Look, null: str | None = None) -> Any:
-    """A line with its interval as a band, and its null dashed with a band of its own. Returns the line."""
+    """A line with its interval as a band, and its null dashed with its own band. Returns the line."""
     if null and rows["null"].notna().any():
         axis.fill_between(rows["step"], rows["null_lo"], rows["null_hi"], color=MUTED, alpha=0.12, linewidth=0)
         axis.plot(rows["step"], rows["null"], color=MUTED, linestyle="--", linewidth=0.9)
