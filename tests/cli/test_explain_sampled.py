@@ -12,7 +12,7 @@ import pytest
 
 from interplay.effects import sample_coalitions
 from interplay.explanation.explain import Sampling, plan_sampling
-from interplay.explanation.text import Paper, Row
+from interplay.explanation.text import InteractionRow, Printout
 
 LONG = (
     "Nobody told me the wedding had been moved to Sunday, so I drove four hours through heavy rain, found an empty church, "
@@ -170,9 +170,10 @@ def test_rows_fit_the_terminal(explain, monkeypatch, columns):
 
 def test_words_of_an_interaction_go_on_under_the_first(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    paper = Paper()
-    paper.spell(["not", "extraordinary", "not", "高兴" * 5], [Row("and", 0b1110, (-1.0,))])
-    lines = paper.lines
+    out = Printout()
+    names = out.list_words(["not", "extraordinary", "not", "高兴" * 5])
+    out.spell(names, [InteractionRow("and", 0b1110, (-1.0,))], 1.0)
+    lines = out.lines
     assert lines[:3] == ["words: not#1  extraordinary  not#2", "       高兴高兴高兴高兴高兴", ""]
     assert lines[3:] == [
         "AND  -1.000 ░░░░░░░░  extraordinary &",

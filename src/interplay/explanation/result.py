@@ -1,12 +1,11 @@
 """What `interplay.explain` returns: `Explanation` for one model, `Change` for two.
 
-Both print as the command does, and give a table, JSON, a figure, a drawing for notebooks, and values for shapiq. They hold what
-was measured and compute no effect.
+Both print as the command does, and give a table, JSON, a figure, a drawing for notebooks, and values for shapiq.
 """
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,7 +49,7 @@ class Explanation:
 
     prompt: str
     target: str
-    """The response as it was given; `target_scored` is what of it is scored."""
+    """The response as it was given; `target_scored` is the part that is scored."""
     model: str
     mask: str
     """The token that stands in the place of a masked word."""
@@ -58,7 +57,7 @@ class Explanation:
     """v of every coalition that was scored."""
     interactions: Interactions | SampledInteractions
     notes: tuple[str, ...] = ()
-    """What the user should know of this explanation, a sentence each; the command prints them on stderr."""
+    """What the user should know about this explanation, a sentence each; the command prints them on stderr."""
     drawn: int = 20
     """Interactions that `print` draws."""
     version: str = __version__
@@ -116,11 +115,13 @@ class Explanation:
     @cached_property
     def salient(self) -> tuple[Effect, ...]:
         """The interactions over 5 % of the largest, strongest first."""
-        return tuple(_effects(self.to_pandas()))
+        table = self.to_pandas()
+        columns = (table[name] for name in Effect._fields)
+        return tuple(Effect(str(t), tuple(w), float(e), int(m)) for t, w, e, m in zip(*columns, strict=True))
 
     @property
     def rho(self) -> float:
-        """The share of the salient interactions' strength that does not cancel; NaN where there are none."""
+        """The fraction of the salient interactions' strength that does not cancel; NaN where there are none."""
         effects = np.array([[e.effect for e in self.salient]])
         return float(measures.rho(effects, effects != 0))
 
@@ -136,11 +137,11 @@ class Explanation:
         return self.salient[:k]
 
     def to_pandas(self, salient_only: bool = True) -> "pandas.DataFrame":
-        """A table, strongest first: type ("and", "or"), mask, order, words, effect. All effects, or the salient ones alone."""
+        """A table, strongest first: type ("and", "or"), mask, order, words, effect. All effects, or only the salient ones."""
         return self.interactions.to_pandas(words=self.words, salient_only=salient_only).drop(columns="sample")
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `interplay explain --json`: what was asked, of which model, the scores, and the salient interactions."""
+        """The object of `interplay explain --json`: prompt, model, scores, and the salient interactions."""
         sampled = {}
         if isinstance(self.interactions, SampledInteractions):
             fit = self.interactions
@@ -148,21 +149,14 @@ class Explanation:
                 "sampled": True,
                 "r2": _or_none(fit.r2),
                 "total_effect_fraction": _or_none(fit.total_effect_fraction),
-                "fitted": fit.fitted,
-                "held_out": fit.held_out,
-                "order": fit.order,
-                "columns": fit.columns,
+                **{key: getattr(fit, key) for key in ("fitted", "held_out", "order", "columns")},
             }
+        same = ("prompt", "words", "mask", "target", "target_scored", "score_full", "score_empty")
         return {
             "version": self.version,
             "model": self.model,
-            "prompt": self.prompt,
+            **{key: getattr(self, key) for key in same},
             "words": list(self.words),
-            "mask": self.mask,
-            "target": self.target,
-            "target_scored": self.target_scored,
-            "score_full": self.score_full,
-            "score_empty": self.score_empty,
             "tolerance": _or_none(self.tolerance),
             "duality_gap": self.duality_gap,
             "dtype": self.scores.dtype,
@@ -182,11 +176,10 @@ class Explanation:
         from interplay.exports.figures.effects import effect_bars
 
         chosen = self.top(self.drawn if top is None else top)
-        labels = [joint(e.type).join(e.words) for e in chosen]
-        return effect_bars(ax, labels, [(self.model, [e.effect for e in chosen])])
+        return effect_bars(ax, [joint(e.type).join(e.words) for e in chosen], [(self.model, [e.effect for e in chosen])])
 
     def to_shapiq(self) -> Any:
-        """The explained scores as `shapiq.InteractionValues`: their Moebius transform, as shapiq knows ANDs alone.
+        """The explained scores as `shapiq.InteractionValues`: their Moebius transform, as shapiq knows only ANDs.
 
         Each OR is written as the ANDs it equals (`interplay.effects.dividends`), so the values add up to the same scores.
 
@@ -220,15 +213,14 @@ class Explanation:
         return f"Explanation({self.model!r}, {self.prompt!r}, {self.target!r}: {len(self.salient)} salient interactions{r2})"
 
     def _repr_html_(self) -> str:
+        return self._html(f"{self.model}: log-odds of {self.target_scored!r} ({self.score_full:+.3f})", self.salient)
+
+    def _html(self, title: str, effects: Sequence[Effect]) -> str:
         from interplay.report.explanation import explanation_html
 
-        return explanation_html(self.words, _rows(self.salient), title=self._title(), note=self._note())
-
-    def _title(self) -> str:
-        return f"{self.model}: log-odds of {self.target_scored!r} ({self.score_full:+.3f})"
-
-    def _note(self) -> str:
-        return f"{self.statement}, {self.scores.dtype}, noise of v {self.scores.noise_sigma:.1e} nats"
+        note = f"{self.statement}, {self.scores.dtype}, noise of v {self.scores.noise_sigma:.1e} nats"
+        rows = [e._asdict() | {"order": e.order} for e in effects]
+        return explanation_html(self.words, rows, title=title, note=note)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -253,8 +245,8 @@ class Change:
     @cached_property
     def sets(self) -> ContrastSets:
         """What became of the salient interactions from A to B, with their sums."""
-        floor = None if self.reworded is None else _table(self.reworded)
-        return contrast(_table(self.before), _table(self.after), floor=floor)
+        before, after, *floor = [side.interactions for side in (self.before, self.after, self.reworded) if side]
+        return contrast(before.effects, after.effects, floor=floor[0].effects if floor else None)
 
     @property
     def floor(self) -> ContrastSets | None:
@@ -296,44 +288,31 @@ class Change:
         import pandas as pd
 
         rows = [
-            {"set": name, "type": c.kind, "mask": c.mask, "order": c.mask.bit_count()}
-            | {
-                "words": tuple(members(self.words, c.mask)),
-                "before": c.before,
-                "after": c.after,
-                "sign_flipped": c.flipped,
-            }
-            for name, chosen in (("removed", self.removed), ("kept", self.kept), ("new", self.new))
-            for c in chosen
+            (name, c.kind, c.mask, c.mask.bit_count(), self._members(c), c.before, c.after, c.flipped)
+            for name in ("removed", "kept", "new")
+            for c in getattr(self, name)
         ]
         columns = ["set", "type", "mask", "order", "words", "before", "after", "sign_flipped"]
         return pd.DataFrame(rows, columns=columns)
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `interplay explain A B --json`."""
-
-        def rows(chosen: Sequence[PairedInteraction], *, kept: bool = False) -> list[dict[str, Any]]:
-            return [
-                {"type": c.kind, "words": members(self.words, c.mask), "order": c.mask.bit_count()}
+        sets = {
+            name: [
+                {"type": c.kind, "words": [*self._members(c)], "order": c.mask.bit_count()}
                 | {"before": c.before, "after": c.after}
-                | ({"sign_flipped": c.flipped} if kept else {})
-                for c in chosen
+                | ({"sign_flipped": c.flipped} if name == "kept" else {})
+                for c in getattr(self, name)
             ]
-
+            for name in ("removed", "kept", "new")
+        }
         floor = self.floor and {
             "template": self.rephrased,
             "removed": self.floor.removed_total._asdict(),
             "new": self.floor.new_total._asdict(),
             "multiples": self.sets.multiples(),
         }
-        return {
-            "before": self.before.to_dict(),
-            "after": self.after.to_dict(),
-            "removed": rows(self.removed),
-            "kept": rows(self.kept, kept=True),
-            "new": rows(self.new),
-            "floor": floor,
-        }
+        return {"before": self.before.to_dict(), "after": self.after.to_dict(), **sets, "floor": floor}
 
     def to_json(self) -> str:
         """`to_dict` as one line of ASCII."""
@@ -344,7 +323,7 @@ class Change:
         from interplay.exports.figures.effects import effect_bars
 
         chosen = self.top(self.drawn if top is None else top)
-        labels = [joint(c.kind).join(members(self.words, c.mask)) for c in chosen]
+        labels = [joint(c.kind).join(self._members(c)) for c in chosen]
         sides = [(self.before.model, [c.before for c in chosen]), (self.after.model, [c.after for c in chosen])]
         return effect_bars(ax, labels, sides)
 
@@ -364,34 +343,18 @@ class Change:
         return f"Change({self.before.model!r} -> {self.after.model!r}, {self.before.prompt!r}: {sets})"
 
     def _repr_html_(self) -> str:
-        from interplay.report.explanation import explanation_html
-
         def part(title: str, side: Explanation, chosen: Sequence[PairedInteraction], at: str) -> str:
-            effects = (Effect(c.kind, tuple(members(self.words, c.mask)), getattr(c, at), c.mask) for c in chosen)
-            return explanation_html(self.words, _rows(effects), title=title, note=side._note())
+            return side._html(title, [Effect(c.kind, self._members(c), getattr(c, at), c.mask) for c in chosen])
 
-        return "".join(
-            (
-                part(f"Removed: in A alone ({self.before.model})", self.before, self.removed, "before"),
-                part(f"Kept, as in B ({self.after.model})", self.after, self.kept, "after"),
-                part(f"New: in B alone ({self.after.model})", self.after, self.new, "after"),
-            )
+        a, b = self.before, self.after
+        return (
+            part(f"Removed: in A alone ({a.model})", a, self.removed, "before")
+            + part(f"Kept, as in B ({b.model})", b, self.kept, "after")
+            + part(f"New: in B alone ({b.model})", b, self.new, "after")
         )
 
-
-def _effects(frame: "pandas.DataFrame") -> Iterable[Effect]:
-    for kind, words, effect, mask in zip(frame["type"], frame["words"], frame["effect"], frame["mask"], strict=True):
-        yield Effect(str(kind), tuple(words), float(effect), int(mask))
-
-
-def _rows(effects: Iterable[Effect]) -> list[dict[str, Any]]:
-    return [e._asdict() | {"order": e.order} for e in effects]
-
-
-def _table(found: Explanation) -> np.ndarray:
-    if not isinstance(found.interactions, Interactions):
-        raise InterplayError("two models are compared on all coalitions, not on sampled ones: take up to 16 words")
-    return found.interactions.effects
+    def _members(self, interaction: PairedInteraction) -> tuple[str, ...]:
+        return tuple(members(self.words, interaction.mask))
 
 
 def _or_none(value: float) -> float | None:
