@@ -99,7 +99,7 @@ def explain(
     """
     models = model if isinstance(model, list) else [model]
     _check(models, adapter, rephrased)
-    check_n(n, most=SAMPLED_WORDS)
+    check_n(n, SAMPLED_WORDS)
     states = [find_model(m, base) for m in models]
     if adapter is not None:
         states = [put_on(states[0], adapter)]
