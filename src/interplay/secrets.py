@@ -1,6 +1,6 @@
-"""Access tokens and passwords in text: hidden in messages, refused in settings, which end up in the run folder and its page.
+"""Access tokens and passwords in text: hidden in messages, refused in settings, which are written into the run folder.
 
-Tokens are known by their shape (Hugging Face, OpenAI, GitHub, GitLab, AWS, Slack, JWT, Bearer), passwords by standing in a URL.
+Tokens are found by their shape (Hugging Face, OpenAI, GitHub, GitLab, AWS, Slack, JWT, Bearer), passwords by their place in a URL.
 """
 
 import re

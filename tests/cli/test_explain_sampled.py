@@ -19,19 +19,8 @@ LONG = (
     "and sat crying in the cold car until my sister finally called and laughed about the silly mistake"
 )
 NAMED = "Nobody,told,wedding,moved,Sunday,drove,four,hours,through,heavy,rain,found,empty,church,sat,crying,cold,car"
-KEYS = [
-    "version",
-    "model",
-    "prompt",
-    "words",
-    "mask",
-    "target",
-    "target_scored",
-    "score_full",
-    "score_empty",
-    "tolerance",
-]
-KEYS += ["duality_gap", "dtype", "noise_sigma"]
+KEYS = ["version", "model", "prompt", "words", "mask", "target", "target_scored", "score_full", "score_empty"]
+KEYS += ["tolerance", "duality_gap", "dtype", "noise_sigma"]
 SAMPLED = ["sampled", "r2", "total_effect_fraction", "fitted", "held_out", "order", "columns"]
 
 
@@ -180,14 +169,6 @@ def test_words_of_an_interaction_go_on_under_the_first(monkeypatch):
         " " * 22 + "not#2 &",
         " " * 22 + "高兴高兴高兴高兴高兴",
     ]
-
-
-def test_words_never_reach_the_terminal_raw(explain):
-    odd = " ".join(f"w{i}\x1b[31mx\u202e\x9b2J{i}" for i in range(20))
-    for extra in ((), ("--json",)):
-        done = explain("--n", 18, "--coalitions", 60, "--order", 1, *extra, prompt=odd)
-        assert done.code == 0, done.err
-        assert not set("\x1b\x9b\u202e") & set(done.out + done.err)
 
 
 def test_fewer_words_than_asked_take_the_exact_road(explain):

@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 
-from interplay.data.prompts import PromptTemplate
 from interplay.data.rows import Message, Row
 from interplay.data.samples import choose_samples, make_sample, redraw, row_words
 from interplay.data.sources import read_rows
+from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 
 VOCABULARY = [first + second + "o" for first in "bcdfg" for second in ("ra", "li", "mu", "ne")]

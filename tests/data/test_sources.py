@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interplay.data
-from interplay.data.prompts import PromptTemplate
 from interplay.data.sources import FORM_NAMES, Skipped, read_rows
 from interplay.data.tables import kind_of
+from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 
 
@@ -167,7 +167,7 @@ def test_conversational_prompt_completion(write):
             "text-label",
             TWO[0],
             '{"text": "\\ud800", "label": "x"}',
-            "'text' holds half a surrogate pair, which is no text",
+            "'text' holds half a surrogate pair, which is not text",
         ),
         (
             "text-label",

@@ -27,7 +27,9 @@ class Content(NamedTuple):
     target: str
     label: str | None = None
     before: str = ""  # what stands before the text in the same turn: background
-    history: tuple[Message, ...] | None = None  # earlier turns; None: the prompt template's own system turn and examples
+    history: tuple[Message, ...] | None = (
+        None  # earlier turns; None: the prompt template's own system turn and examples
+    )
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _clean(value: Any, name: str, optional: bool = False) -> str:
     if "\0" in value:
         raise SkipSample(f"{name!r} holds a NUL character")
     if re.search("[\ud800-\udfff]", value):
-        raise SkipSample(f"{name!r} holds half a surrogate pair, which is no text")
+        raise SkipSample(f"{name!r} holds half a surrogate pair, which is not text")
     return value
 
 

@@ -1,7 +1,6 @@
-"""Samples: from rows to what is explained, a row with its n words; and which rows of a data set are taken.
+"""Samples: a row with its n words, and the choice of rows from a data set.
 
-Everything here is a function of its arguments: the same rows, count, n and seed give the same samples anywhere, whatever the
-order of the rows was.
+The same rows, count, n and seed give the same samples on every machine, in whatever order the rows come.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,7 +33,7 @@ WordKind = Literal["content", "all", "given"]
 
 
 class Chosen(NamedTuple):
-    """The samples, the rows looked at and left out with reasons, and notes on what fell short of what was asked."""
+    """The samples, the rows that were tried and left out, with reasons, and notes on what is missing."""
 
     samples: tuple[Sample, ...]
     skipped: tuple[Skipped, ...]
@@ -54,9 +53,11 @@ def make_sample(
 ) -> Sample:
     """A sample from a row, or from a text and the target whose score is explained.
 
-    `words`: the input variables, by name; else `n` are drawn with `seed`; 64 at most, of which up to 16 can be scored on all
-    their coalitions and more on sampled ones. A row keeps its own conversation, `template` is for a text. `target` replaces a
-    row's own.
+    Args:
+        target: replaces that of a row.
+        words: the input variables, by name, at most 64; else `n` are drawn with `seed`. Up to 16 words can be scored on all
+            coalitions, more on sampled ones.
+        template: the wording of a text; a row keeps its conversation.
 
     Errors: InterplayError for an empty text or target and words that do not stand in the text; SkipSample for a text with too
     few words to choose from.
@@ -72,7 +73,9 @@ def make_sample(
     candidates = candidate_words(row.text, language, keep_stop_words)
     if len(candidates) < MIN_CHOSEN:
         found = f"only one, {short(candidates[0].text)}" if candidates else "none"
-        raise SkipSample(f"sample {short(row.id)}: expected at least {MIN_CHOSEN} words that are not stop words, found {found}")
+        raise SkipSample(
+            f"sample {short(row.id)}: expected at least {MIN_CHOSEN} words that are not stop words, found {found}"
+        )
     return Sample(row, draw_words(candidates, n, seed, row.id))
 
 
@@ -89,13 +92,14 @@ def choose_samples(
 ) -> Chosen:
     """`count` samples of `n` words each, in a seeded order, labels taking turns when rows have labels.
 
-    `words`: which may be drawn. content: no stop words [lineage]; all: stop words too; given: those that the row names
-    (`Row.words`), and a row that names none, or words that do not stand in its text, is skipped. `stop_words` are never drawn,
-    but where the row names them.
+    Args:
+        words: which may be drawn. content: no stop words [lineage]; all: stop words too; given: those that the row names
+            (`Row.words`); a row that names none, or words that do not stand in its text, is skipped.
+        stop_words: more words that are never drawn, unless the row names them.
+        check: may refuse a sample by raising SkipSample (one that this tokenizer cannot encode, say).
 
     Rows with fewer than n candidate words are taken only when too few have n, the fullest first, and a note says so. No two
-    samples have the same text. `check` may refuse a sample by raising SkipSample (one that this tokenizer cannot encode, say).
-    `skipped` lists the rows that were looked at in vain, not those that were never needed.
+    samples have the same text. `skipped` lists the rows that were tried, not those that were never needed.
 
     Errors: InterplayError for a count under 1, n outside 2..16, or when no row can be used.
 
@@ -161,7 +165,9 @@ def choose_samples(
         raise InterplayError(f"no row can be used as a sample of {n} words: {reason}")
     notes = []
     if short_ones := len(samples) - with_n:
-        notes.append(f"{short_ones} of {len(samples)} samples {'has' if short_ones == 1 else 'have'} fewer than {n} words")
+        notes.append(
+            f"{short_ones} of {len(samples)} samples {'has' if short_ones == 1 else 'have'} fewer than {n} words"
+        )
     if len(samples) < count:
         notes.append(f"{count} samples were asked for and {len(samples)} could be found")
     return Chosen(tuple(samples), tuple(skipped), tuple(notes))

@@ -101,9 +101,11 @@ def read_rows(
             table = read_table(path)
 
     count = len(table.records)
-    if all(isinstance(record, Unreadable) for _, record in table.records):
-        position, record = table.records[0]
-        raise InterplayError(f"{name}: none of {count} rows can be read; {position}: {record.reason}")
+    unreadable = [
+        f"{position}: {record.reason}" for position, record in table.records if isinstance(record, Unreadable)
+    ]
+    if len(unreadable) == count:
+        raise InterplayError(f"{name}: none of {count} rows can be read; {unreadable[0]}")
     chosen, located = choose_form(form, table.columns, columns, name)
     rows: list[Row] = []
     skipped: list[Skipped] = []
@@ -231,7 +233,7 @@ def _read_hub(source: str, split: str | None, columns: Mapping[str, str]) -> tup
         records.append((Position("row", number), record))
     if not records:
         raise InterplayError(f"hub:{name}: the split {split} holds no rows")
-    return Table(tuple(data.column_names), tuple(records)), classes.get(label) or classes.get(labels), f"hub:{name}"
+    return Table(tuple(records)), classes.get(label) or classes.get(labels), f"hub:{name}"
 
 
 def _class_name(value: Any, names: tuple[str, ...]) -> str | None:

@@ -43,10 +43,14 @@ Record = dict[str, Any] | Unreadable
 
 
 class Table(NamedTuple):
-    """The records of a file, each with its position, and the columns of all records together."""
+    """The records of a data set, each with its position."""
 
-    columns: tuple[str, ...]
     records: tuple[tuple[Position, Record], ...]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of all records together, in the order in which they first occur."""
+        return list(dict.fromkeys(name for _, record in self.records if isinstance(record, dict) for name in record))
 
 
 def kind_of(path: Path) -> str:
@@ -92,14 +96,10 @@ def read_table(path: Path) -> Table:
 
     Errors: InterplayError naming the file for an unknown suffix, and for an unreadable, undecodable, empty or torn file.
     """
-    kind = kind_of(path)
-    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv}
-    if kind == ".parquet":
-        table = _parquet(path)
-    elif kind in readers:
-        table = readers[kind](path, read_text(path))
-    else:
+    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+    if kind_of(path) not in readers:
         raise InterplayError(f"{name_of(path)}: expected a file ending in {', '.join(SUFFIXES)} (or .gz)")
+    table = Table(tuple(readers[kind_of(path)](path)))
     if not table.records:
         raise InterplayError(f"{name_of(path)}: the file holds no rows")
     return table
@@ -124,77 +124,76 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _jsonl(path: Path, text: str) -> Table:
-    records: list[tuple[Position, Record]] = []
+def _jsonl(path: Path) -> Iterator[tuple[Position, Record]]:
     # Only "\n" ends a line: str.splitlines would also cut at U+2028, which JSON strings may hold.
-    lines = ((number, line) for number, line in enumerate(io.StringIO(text, newline="\n"), start=1) if line.strip())
-    for number, line in lines:
-        records.append((Position("line", number), _object(line.removesuffix("\n"))))
-    return _table(records)
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            try:
+                record = _object(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                record = Unreadable(f"broken JSON: {_message(error)}")
+            yield Position("line", number), record
 
 
-def _object(line: str) -> Record:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return Unreadable(f"broken JSON: {_message(error)}")
+def _object(value: Any) -> Record:
     return value if isinstance(value, dict) else Unreadable(f"expected a JSON object, found {type(value).__name__}")
 
 
-def _json(path: Path, text: str) -> Table:
+def _json(path: Path) -> Iterator[tuple[Position, Record]]:
     try:
-        value = json.loads(text)
+        values = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise InterplayError(
             f"{name_of(path)}: broken JSON: {_message(error)}; one object a line must be named .jsonl"
         ) from None
-    if not isinstance(value, list):
-        raise InterplayError(f"{name_of(path)}: expected a list of objects, found {type(value).__name__}")
-    return _table(
-        [
-            (Position("item", i), v if isinstance(v, dict) else Unreadable(f"expected an object, found {type(v).__name__}"))
-            for i, v in enumerate(value, start=1)
-        ]
-    )
+    if not isinstance(values, list):
+        raise InterplayError(f"{name_of(path)}: expected a list of objects, found {type(values).__name__}")
+    for number, value in enumerate(values, start=1):
+        yield Position("item", number), _object(value)
 
 
-def _csv(path: Path, text: str) -> Table:
+def _csv(path: Path) -> Iterator[tuple[Position, Record]]:
+    text, header = io.StringIO(read_text(path), newline=""), None
     limit = csv.field_size_limit(_CELL_LIMIT)  # a global of the csv module: put back below
     try:
-        delimiter = "\t" if kind_of(path) == ".tsv" else ","
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        try:
-            header = next(lines, [])
-        except csv.Error as error:
-            raise InterplayError(f"{name_of(path)}: line 1: {_message(error)}") from None
-        _refuse_twins(path, header)
-        return Table(tuple(header), tuple(_csv_records(path, lines, header)))
+        lines = csv.reader(text, delimiter="\t" if kind_of(path) == ".tsv" else ",", strict=True)
+        while True:
+            position = Position("line", lines.line_num + 1)
+            try:
+                cells = next(lines)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                # An open quote or a huge cell swallows an unknown number of rows; a stray quote only spoils its own.
+                message = _message(error)
+                if "unexpected end" in message:
+                    raise InterplayError(f"{name_of(path)}: {position}: a quote is never closed") from None
+                if header is None or "larger than field limit" in message:
+                    raise InterplayError(f"{name_of(path)}: {position}: {message}") from None
+                yield position, Unreadable(f"broken CSV: {message}")
+                continue
+            if header is None:
+                header = cells
+                _refuse_twins(path, header)
+            elif cells and len(cells) == len(header):
+                yield position, dict(zip(header, cells, strict=True))
+            elif cells:
+                yield position, Unreadable(f"{len(cells)} cells where the header has {len(header)}")
     finally:
         csv.field_size_limit(limit)
 
 
-def _csv_records(path: Path, lines: Any, header: list[str]) -> Iterator[tuple[Position, Record]]:
-    while True:
-        place = Position("line", lines.line_num + 1)
-        try:
-            cells = next(lines)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            message = _message(error)
-            # These two swallow an unknown number of rows; a stray quote only spoils its own.
-            if "unexpected end" in message:
-                raise InterplayError(f"{name_of(path)}: {place}: a quote is never closed") from None
-            if "larger than field limit" in message:
-                raise InterplayError(f"{name_of(path)}: {place}: a cell is over {_CELL_LIMIT} characters") from None
-            yield place, Unreadable(f"broken CSV: {message}")
-            continue
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            yield place, Unreadable(f"{len(cells)} cells where the header has {len(header)}")
-        else:
-            yield place, dict(zip(header, cells, strict=True))
+def _parquet(path: Path) -> list[tuple[Position, Record]]:
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, partitioning=None)  # no columns from folders that are called name=value
+        rows = table.to_pylist()
+    # pyarrow's own errors are of these types, and so is what Python makes of a time zone or a date that it does not know.
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
+        raise InterplayError(f"{name_of(path)}: cannot be read as parquet: {_message(error)}") from None
+    _refuse_twins(path, table.column_names)
+    return [(Position("row", number), row) for number, row in enumerate(rows, start=1)]
 
 
 def _refuse_twins(path: Path, columns: Sequence[str]) -> None:
@@ -202,21 +201,8 @@ def _refuse_twins(path: Path, columns: Sequence[str]) -> None:
         raise InterplayError(f"{name_of(path)}: two columns have the same name in {short(', '.join(columns))}")
 
 
-def _parquet(path: Path) -> Table:
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path, partitioning=None)  # no columns from folders that are called name=value
-        columns, rows = tuple(table.column_names), table.to_pylist()
-    # pyarrow's own errors are of these types, and so is what Python makes of a time zone or a date that it does not know.
-    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
-        raise InterplayError(f"{name_of(path)}: cannot be read as parquet: {_message(error)}") from None
-    _refuse_twins(path, columns)
-    return Table(columns, tuple((Position("row", i), row) for i, row in enumerate(rows, start=1)))
-
-
 def looks_like_goemotions(path: Path) -> bool:
-    """Whether a file is in the published format of GoEmotions, with the label names beside it."""
+    """Whether a file is in the published format of GoEmotions, with the label names in emotions.txt next to it."""
     if kind_of(path) != ".tsv" or not (path.parent / "emotions.txt").is_file():
         return False
     cells = read_text(path).split("\n", 1)[0].rstrip("\r").split("\t")
@@ -247,15 +233,7 @@ def read_goemotions(path: Path) -> tuple[Table, tuple[str, ...]]:
 
     lines = enumerate(read_text(path).split("\n"), start=1)
     cells = [(Position("line", i), line.rstrip("\r").split("\t")) for i, line in lines if line.strip()]
-    return Table(("text", "labels", "id"), tuple((position, record(row)) for position, row in cells)), names
-
-
-def _table(records: list[tuple[Position, Record]]) -> Table:
-    columns: dict[str, None] = {}
-    for _, record in records:
-        if isinstance(record, dict):
-            columns.update(dict.fromkeys(record))
-    return Table(tuple(columns), tuple(records))
+    return Table(tuple((position, record(row)) for position, row in cells)), names
 
 
 def _message(error: BaseException) -> str:

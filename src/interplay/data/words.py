@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from interplay.data.rows import Word
 from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH
-from interplay.errors import InterplayError, SkipSample
+from interplay.errors import InterplayError
 from interplay.extras import require
 from interplay.limits import EXACT_WORDS as MAX_WORDS
 from interplay.limits import SAMPLED_WORDS as MOST_WORDS

@@ -169,7 +169,7 @@ def explain(
         else:
             # Cross-validation chooses the penalty, not the tolerance of an exact split: above the highest order a language
             # model does far more than its noise or 2 % of v(N) - v(empty), and effects fitted to that predict nothing [ours].
-            fit = {"order": plan.order, "tolerance": None, "holdout": HELD_OUT, "seed": seed}
+            fit: dict[str, Any] = {"order": plan.order, "tolerance": None, "holdout": HELD_OUT, "seed": seed}
             with shown.phase("fitting interactions"):
                 splits = [effects.extract_sampled(masks, unit.values, count, **fit) for unit in scored]
     for warning in caught:

@@ -93,7 +93,7 @@ def put_on(state: NamedModel, adapter: str | os.PathLike[str]) -> NamedModel:
             f"adapter {str(adapter)!r} goes on a plain model: {state.name!r} is an adapter or a step of a run"
         )
     if not Path(adapter).is_dir() or classify(Path(adapter)) != "adapter":
-        raise InterplayError(f"adapter {str(adapter)!r} is no adapter folder: it needs adapter_model.safetensors")
+        raise InterplayError(f"adapter {str(adapter)!r} is not an adapter folder: it needs adapter_model.safetensors")
     return replace(state, name=str(adapter), adapter=Path(adapter))
 
 
@@ -126,7 +126,9 @@ def _refuse_missing(model: str, what: str | None = None) -> None:
 
 def _adapter(name: str, path: Path, base: str | None) -> NamedModel:
     if classify(path) != "adapter":
-        raise InterplayError(f"{name!r} is no whole adapter folder: it needs adapter_model.safetensors; save it again")
+        raise InterplayError(
+            f"{name!r} is not a complete adapter folder: it needs adapter_model.safetensors; save it again"
+        )
     try:
         config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -147,7 +149,7 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     run = RunFolder(expanded(folder))
     settings = run.settings()
     if not re.fullmatch(r"[0-9]{1,12}", step):
-        raise InterplayError(f"{name!r} names no step: give a whole number behind @, such as {folder}@0")
+        raise InterplayError(f"{name!r} does not name a step: give a whole number after @, such as {folder}@0")
     model = base or settings.model.name
     _refuse_missing(model, None if base else f"the run in {folder!r} is of {short(model)}")
     where = Path(settings.checkpoints.folder or run.checkpoints)
@@ -172,12 +174,10 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     )
 
 
-def wording_of(
-    named: NamedModel, others: Sequence[NamedModel] = (), **given: Any
-) -> Wording:
+def wording_of(named: NamedModel, others: Sequence[NamedModel] = (), **given: Any) -> Wording:
     """How a state is asked: as its run does, else as another one's run does, else plainly.
 
-    `given`: fields of the template that the user sets (system, template, chat); None leaves one as it is.
+    `given`: fields of the template that the user sets (system, template, chat); None leaves a field unchanged.
 
     >>> run = NamedModel("r@4", "m", "m", wording=Wording(PromptTemplate(template="Q: {text}", chat=False), target_tokens=2))
     >>> wording_of(NamedModel("m", "m", "m"), [run], system="Be brief.")[0]

@@ -176,7 +176,9 @@ class Explanation:
         from interplay.exports.figures.effects import effect_bars
 
         chosen = self.top(self.drawn if top is None else top)
-        return effect_bars(ax, [joint(e.type).join(e.words) for e in chosen], [(self.model, [e.effect for e in chosen])])
+        return effect_bars(
+            ax, [joint(e.type).join(e.words) for e in chosen], [(self.model, [e.effect for e in chosen])]
+        )
 
     def to_shapiq(self) -> Any:
         """The explained scores as `shapiq.InteractionValues`: their Moebius transform, as shapiq knows only ANDs.

@@ -172,7 +172,7 @@ def change_text(change: "Change", terminal: bool = False) -> str:
         ]
         for title, chosen in (("Kept", change.kept), ("Removed", change.removed), ("New", change.new))
     }
-    strongest = _strongest(sum(rows.values(), []))
+    strongest = _strongest([row for chosen in rows.values() for row in chosen])
     for title, chosen in rows.items():
         out.say(f"{title}: {len(chosen) or 'none'}{_cut(len(chosen), change.drawn)}", bold=True)
         out.spell(names, chosen[: change.drawn], strongest)
