@@ -6,9 +6,10 @@ found by rendering a sentinel instead of the text and comparing what stands arou
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from interplay.data.rows import Message, Row
@@ -26,9 +27,6 @@ else:
 # Llama-3 templates write today's date unless they are given one: a run must not depend on the day [ours].
 _FIXED = {"date_string": "26 Jul 2024"}
 _DEFAULT_TEMPLATE = PromptTemplate()
-_SPECIALS: WeakKeyDictionary[Any, tuple[object, tuple[str, ...]]] = (
-    WeakKeyDictionary()
-)  # tokenizer -> key, special tokens
 
 
 @dataclass(frozen=True)
@@ -147,13 +145,27 @@ def special_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
     >>> special_tokens(type("Toy", (), {"all_special_tokens": ["<s>"], "added_tokens_decoder": added})())
     ('<|im_end|>', '<s>')
     """
+    return _specials(tokenizer).tokens
+
+
+class _Specials(NamedTuple):
+    key: object  # changes when the tokenizer gets another special token
+    tokens: tuple[str, ...]
+    pattern: re.Pattern[str]  # finds any of them
+
+
+_SPECIALS: WeakKeyDictionary[Any, _Specials] = WeakKeyDictionary()
+
+
+def _specials(tokenizer: Tokenizer) -> _Specials:
     named = tuple(str(token) for token in tokenizer.all_special_tokens)
     key = (named, len(tokenizer) if hasattr(tokenizer, "__len__") else 0)
-    if tokenizer not in _SPECIALS or _SPECIALS[tokenizer][0] != key:
+    if tokenizer not in _SPECIALS or _SPECIALS[tokenizer].key != key:
         added = (str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special)
-        tokens = {token for token in (*named, *added) if token.strip()}
-        _SPECIALS[tokenizer] = (key, tuple(sorted(tokens, key=lambda token: (-len(token), token))))
-    return _SPECIALS[tokenizer][1]
+        tokens = sorted({t for t in (*named, *added) if t.strip()}, key=lambda t: (-len(t), t))
+        pattern = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")  # (?!) matches nothing
+        _SPECIALS[tokenizer] = _Specials(key, tuple(tokens), pattern)
+    return _SPECIALS[tokenizer]
 
 
 def refuse_special_tokens(row: Row, tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> None:
@@ -170,10 +182,10 @@ def refuse_special_tokens(row: Row, tokenizer: Tokenizer, template: PromptTempla
     own = template.literals()
     rest = "\n".join(message.content for message in row.messages)
     for name, text in (("text", row.text), ("target", row.target), ("conversation", rest)):
-        for token in special_tokens(tokenizer):
-            if token in text and not (name == "conversation" and token in own):
+        for match in _specials(tokenizer).pattern.finditer(text):
+            if not (name == "conversation" and match[0] in own):
                 raise SkipSample(
-                    f"row {short(row.id)}: the {name} spells the special token {short(token)}, which would become a real one"
+                    f"row {short(row.id)}: the {name} spells the special token {short(match[0])}, which would become a real one"
                 )
 
 

@@ -30,8 +30,8 @@ WORDS_PER_PROMPT = 8  # the default everywhere [ours]; the paper's presets ask f
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-# From this share of letters on a text is Chinese: one borrowed character in an English comment must not call for jieba [ours].
-_HAN_SHARE = 0.2
+# From this fraction of letters on a text is Chinese: one borrowed character in an English comment must not need jieba [ours].
+_HAN_FRACTION = 0.2
 
 
 def candidate_words(
@@ -56,7 +56,8 @@ Word(text='ask', start=24, end=27)]
     """
     if language not in ("auto", "en", "zh"):
         raise InterplayError(f"language must be 'auto', 'en' or 'zh'; given {language!r}")
-    chinese = language == "zh" or (language == "auto" and _is_chinese(text))
+    han = len(_HAN.findall(text)) if language == "auto" else 0
+    chinese = language == "zh" or (han > 0 and han >= _HAN_FRACTION * sum(map(str.isalpha, text)))
     words = []
     for start, end in _pieces(text, chinese):
         start, end = _core(text, start, end)
@@ -95,7 +96,8 @@ def find_words(text: str, words: Sequence[str]) -> tuple[Word, ...]:
     taken: list[Word] = []
     missing: list[str] = []
     for word in words:
-        found = next((w for w in _occurrences(text, word) if not any(_overlap(w, t) for t in taken)), None)
+        free = (w for w in _occurrences(text, word) if all(w.end <= t.start or t.end <= w.start for t in taken))
+        found = next(free, None)
         if found is None:
             missing.append(word)
         else:
@@ -169,11 +171,6 @@ def ascii_safe(text: str) -> str:
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNSEEN else c for c in text)
 
 
-def _is_chinese(text: str) -> bool:
-    han = len(_HAN.findall(text))
-    return han > 0 and han >= _HAN_SHARE * sum(map(str.isalpha, text))
-
-
 def _pieces(text: str, chinese: bool) -> Iterator[tuple[int, int]]:
     for match in re.finditer(r"\S+", text):
         if chinese and _HAN.search(match[0]):
@@ -223,10 +220,6 @@ def _boundary(text: str, at: int) -> bool:
         return True
     before, after = text[at - 1], text[at]
     return not (before.isalnum() and after.isalnum()) or bool(_HAN.match(before) or _HAN.match(after))
-
-
-def _overlap(a: Word, b: Word) -> bool:
-    return a.start < b.end and b.start < a.end
 
 
 @functools.cache
