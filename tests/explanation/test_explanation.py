@@ -12,7 +12,8 @@ import pytest
 import interplay
 from interplay.effects import dividends
 from interplay.errors import InterplayError
-from interplay.explanation.result import Change, Explanation
+from interplay.explanation.change import Change
+from interplay.explanation.explanation import Explanation
 
 PROMPT = "I was not happy with the food at all, but we had to laugh"
 LONG = (

@@ -21,8 +21,9 @@ from interplay.data.words import check_n
 from interplay.effects.dictionary import MAX_COLUMNS, column_count
 from interplay.effects.sampled import MAX_COALITIONS
 from interplay.errors import InterplayError, SkipSample
+from interplay.explanation.change import Change
+from interplay.explanation.explanation import Explanation
 from interplay.explanation.names import ReadyModel, Wording, find_model, load, put_on, tokenizers, wording_of
-from interplay.explanation.result import Change, Explanation
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.checkpoints import model_at
 from interplay.pipeline.progress import Progress

@@ -1,4 +1,4 @@
-"""What `print` shows of an explanation: figures, then dots under the words, or the words spelt out where they are many.
+"""Interactions as text: dots under the words, or the words spelt out where they are many.
 
 Every word is made printable first, so no data can command a terminal.
 """
@@ -8,21 +8,11 @@ import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from interplay.data.words import printable
-from interplay.limits import EXACT_WORDS
 
-if TYPE_CHECKING:
-    from interplay.explanation.result import Change, Explanation
-
-LEGEND = "● AND: all its words must stay   ○ OR: one of its words is enough   █ raises the score   ░ lowers it"
 SPELT_LEGEND = "AND, &: all its words must stay   OR, |: one of its words is enough   █ raises the score   ░ lowers it"
-PAIR_LEGEND = f"{SPELT_LEGEND}   no bar: not salient there (at most 5 % of that model's largest effect)"
-CAVEAT = (
-    "Between two wordings of one model a third to two thirds of the salient interactions change by themselves; "
-    'the option rephrased, such as "Please answer. {text}", measures that for A.'
-)
 
 _WIDEST = 100  # columns of a line of prose; longer ones are hard to read
 _SHORTEST_BAR, _LONGEST_BAR = 8, 20
@@ -75,7 +65,7 @@ class Printout:
             self.lines += [*(f"{i:>4}  {name}" for i, name in enumerate(names, start=1)), ""]
             names = [str(i) for i in range(1, len(names) + 1)]
         free = room - sum(_columns(name) + 2 for name in names) + _SHORTEST_BAR
-        longest, strongest = _bar_length(free), _strongest(rows)
+        longest, strongest = _bar_length(free), strongest_of(rows)
         self.lines.append(" " * lead + "".join(f" {name} " for name in names).rstrip())
         for row in rows:
             dots = _dots(names, row.mask, "●" if row.kind == "and" else "○")
@@ -122,73 +112,6 @@ class Printout:
         return f"\x1b[{code}m{text}\x1b[0m" if text and self.terminal and not os.environ.get("NO_COLOR") else text
 
 
-def explanation_text(found: "Explanation", terminal: bool = False) -> str:
-    """One model: what is scored, the strongest interactions as a picture, and how far to trust them."""
-    out, salient = Printout(terminal), found.salient
-    out.say(
-        f"log-odds of {_scored(found)}: {found.score_full:+.3f} with all {found.n} words, "
-        f"{found.score_empty:+.3f} with none"
-    )
-    if found.sampled:
-        out.say(found.statement)
-    out.say(f"{len(salient)} salient interactions (|effect| > 5 % of the largest){_cut(len(salient), found.drawn)}:")
-    out.say()
-    spelt = found.n > EXACT_WORDS
-    rows = [InteractionRow(effect.type, effect.mask, (effect.effect,)) for effect in found.top(found.drawn)]
-    if spelt:
-        out.spell(out.list_words(found.words), rows, _strongest(rows))
-    else:
-        out.draw(found.words, rows)
-    out.say()
-    out.say(SPELT_LEGEND if spelt else LEGEND)
-    certified = "" if found.sampled else f"{found.statement}, "
-    out.say(f"{certified}{found.scores.dtype}, noise of v {found.scores.noise_sigma:.1e} nats")
-    return "\n".join(out.lines)
-
-
-def change_text(change: "Change", terminal: bool = False) -> str:
-    """Two models: their figures side by side, what was kept, removed and new, and that in words."""
-    out, sides = Printout(terminal), (change.before, change.after)
-    for letter, side in zip("AB", sides, strict=True):
-        out.say(f"{letter}: {side.model}")
-    out.say(f"v: log-odds of {_scored(change.before)}")
-    out.say()
-    figures = {
-        "": "AB",
-        f"v(N), all {sides[0].n} words": [f"{side.score_full:+.3f}" for side in sides],
-        "v(empty), none of them": [f"{side.score_empty:+.3f}" for side in sides],
-        "p of the target, all words": [f"{side.probability:.3g}" for side in sides],
-        "L1, sum of all |effects|": [f"{float(side.interactions.objective):.3f}" for side in sides],
-        "salient interactions": [str(len(side.salient)) for side in sides],
-        "rho, their uncancelled share": ["–" if side.rho != side.rho else f"{side.rho:.2f}" for side in sides],
-    }
-    out.lines += [f"{label:<30}" + "".join(f"{cell:>10}" for cell in cells) for label, cells in figures.items()]
-    out.say()
-    names = out.list_words(change.words)
-    rows = {
-        title: [
-            InteractionRow(c.kind, c.mask, (c.before, c.after), c.salient, "sign flipped" if c.flipped else "")
-            for c in chosen
-        ]
-        for title, chosen in (("Kept", change.kept), ("Removed", change.removed), ("New", change.new))
-    }
-    strongest = _strongest([row for chosen in rows.values() for row in chosen])
-    for title, chosen in rows.items():
-        out.say(f"{title}: {len(chosen) or 'none'}{_cut(len(chosen), change.drawn)}", bold=True)
-        out.spell(names, chosen[: change.drawn], strongest)
-        out.say()
-    out.say(_sentence(names, change))
-    out.say(CAVEAT if change.floor is None else _floor_sentence(change))
-    out.say()
-    out.say(PAIR_LEGEND)
-    trust = (
-        f"{letter}: {side.statement}, noise of v {side.scores.noise_sigma:.1e} nats"
-        for letter, side in zip("AB", sides, strict=True)
-    )
-    out.say(f"{'; '.join(trust)}; {change.before.scores.dtype}")
-    return "\n".join(out.lines)
-
-
 def scored_name(token: str, target: str, tokens: int = 1) -> str:
     """What is scored, in words: often only the first piece of the target.
 
@@ -202,56 +125,9 @@ def scored_name(token: str, target: str, tokens: int = 1) -> str:
     return name if token.strip() == target.strip() else f"{name}, {first} of {printable(target)!r}"
 
 
-def _scored(found: "Explanation") -> str:
-    return scored_name(found.target_scored, found.target, len(found.scores.target_ids))
-
-
-def _cut(count: int, drawn: int) -> str:
+def cut_note(count: int, drawn: int) -> str:
+    """What a heading adds where only the strongest of `count` interactions are drawn."""
     return f"; the strongest {drawn}" if drawn < count else ""
-
-
-def _sentence(names: Sequence[str], change: "Change") -> str:
-    """What happened, in words."""
-    sets, gone, come = change.sets, change.sets.removed_total, change.sets.new_total
-    flips = sum(c.flipped for c in sets.kept)
-    turned = f" ({flips} with {'its' if flips == 1 else 'their'} sign flipped)" if flips else ""
-    lines = [
-        f"From A to B, {gone.count} of {sets.salient[0]} salient interactions {'was' if gone.count == 1 else 'were'} removed "
-        f"({_percent(gone.strength_fraction)} of the strength), {len(sets.kept)} kept{turned}, and "
-        f"{come.count} of B's {sets.salient[1]} {'is' if come.count == 1 else 'are'} new "
-        f"({_percent(come.strength_fraction)} of the strength)."
-    ]
-    for what, chosen in (("new", sets.new), ("removed", sets.removed)):
-        for strongest in chosen[:1]:
-            spelt = joint(strongest.kind).join(members(names, strongest.mask))
-            kind = strongest.kind.upper() + ", " if strongest.mask.bit_count() > 1 else ""
-            effect = strongest.after if what == "new" else strongest.before
-            lines.append(f"The strongest {what} one is {spelt} ({kind}{effect:+.3f}).")
-    return " ".join(lines)
-
-
-def _floor_sentence(change: "Change") -> str:
-    """What a second wording of A alone changes, and how many times as much changes from A to B."""
-    floor, multiples = change.floor, change.sets.multiples()
-    assert floor is not None
-
-    def times(name: str, count: int) -> str:
-        many, fraction = multiples[name].values()
-        if many is None or fraction is None:
-            return "not comparable, as that is none" if count else "none, as there"
-        return f"{many:.2f} times that in number, {fraction:.2f} times in share of strength"
-
-    gone, come = floor.removed_total, floor.new_total
-    return (
-        f"Between the two wordings of A, where nothing was learnt, {gone.count} of {floor.salient[0]} {'was' if gone.count == 1 else 'were'} "
-        f"removed ({_percent(gone.strength_fraction)} of the strength) and {come.count} of {floor.salient[1]} "
-        f"{'is' if come.count == 1 else 'are'} new ({_percent(come.strength_fraction)}). From A to B, removed is "
-        f"{times('removed', len(change.removed))}; new is {times('new', len(change.new))}."
-    )
-
-
-def _percent(fraction: float | None) -> str:
-    return "–" if fraction is None else f"{100 * fraction:.0f} %"
 
 
 def members(names: Sequence[str], mask: int) -> list[str]:
@@ -290,7 +166,7 @@ def _bar_length(free: int) -> int:
     return max(_SHORTEST_BAR, min(_LONGEST_BAR, free))
 
 
-def _strongest(rows: Sequence[InteractionRow]) -> float:
+def strongest_of(rows: Sequence[InteractionRow]) -> float:
     return max((abs(effect) for row in rows for effect in row.effects), default=1.0)
 
 

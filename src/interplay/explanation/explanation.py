@@ -1,6 +1,6 @@
-"""What `interplay.explain` returns: `Explanation` for one model, `Change` for two.
+"""What `interplay.explain` returns for one model: `Explanation`.
 
-Both print as the command does, and give a table, JSON, a figure, a drawing for notebooks, and values for shapiq.
+It prints as the command does, and gives a table, JSON, a figure, a drawing for notebooks, and values for shapiq.
 """
 
 import json
@@ -14,15 +14,26 @@ import numpy as np
 
 from interplay import __version__
 from interplay.dynamics import measures
-from interplay.dynamics.contrast import ContrastSets, PairedInteraction, contrast
 from interplay.effects import Interactions, SampledInteractions, dividends
 from interplay.errors import InterplayError
-from interplay.explanation.text import change_text, explanation_text, joint, members
+from interplay.explanation.text import (
+    SPELT_LEGEND,
+    InteractionRow,
+    Printout,
+    cut_note,
+    joint,
+    scored_name,
+    strongest_of,
+)
+from interplay.limits import EXACT_WORDS
 from interplay.scoring.scores import UnitScores
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
+
+
+_LEGEND = "● AND: all its words must stay   ○ OR: one of its words is enough   █ raises the score   ░ lowers it"
 
 
 class Effect(NamedTuple):
@@ -76,6 +87,11 @@ class Explanation:
     def target_scored(self) -> str:
         """The tokens of the target that are scored, as text: by default its first token."""
         return self.scores.target
+
+    @property
+    def scored(self) -> str:
+        """`target_scored` in words: "'s', the first token of 'sadness'"."""
+        return scored_name(self.target_scored, self.target, len(self.scores.target_ids))
 
     @property
     def score_full(self) -> float:
@@ -212,7 +228,27 @@ class Explanation:
 
     def text(self, *, terminal: bool = False) -> str:
         """What `print` shows. `terminal`: with colours, and prose folded to its width."""
-        return explanation_text(self, terminal)
+        out, salient = Printout(terminal), self.salient
+        out.say(
+            f"log-odds of {self.scored}: {self.score_full:+.3f} with all {self.n} words, "
+            f"{self.score_empty:+.3f} with none"
+        )
+        if self.sampled:
+            out.say(self.statement)
+        more = cut_note(len(salient), self.drawn)
+        out.say(f"{len(salient)} salient interactions (|effect| > 5 % of the largest){more}:")
+        out.say()
+        spelt = self.n > EXACT_WORDS
+        rows = [InteractionRow(e.type, e.mask, (e.effect,)) for e in self.top(self.drawn)]
+        if spelt:
+            out.spell(out.list_words(self.words), rows, strongest_of(rows))
+        else:
+            out.draw(self.words, rows)
+        out.say()
+        out.say(SPELT_LEGEND if spelt else _LEGEND)
+        certified = "" if self.sampled else f"{self.statement}, "
+        out.say(f"{certified}{self.scores.dtype}, noise of v {self.scores.noise_sigma:.1e} nats")
+        return "\n".join(out.lines)
 
     def __str__(self) -> str:
         return self.text()
@@ -230,140 +266,6 @@ class Explanation:
         note = f"{self.statement}, {self.scores.dtype}, noise of v {self.scores.noise_sigma:.1e} nats"
         rows = [e._asdict() | {"order": e.order} for e in effects]
         return explanation_html(self.words, rows, title=title, note=note)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Change:
-    """One prompt under two models, A and B, on the same words. Made by `interplay.explain([a, b], ...)`.
-
-    Each model has its own threshold, so one whose scores merely grew has lost nothing. A change means something only above
-    the floor: what a second wording of A alone changes (`rephrased`).
-    """
-
-    before: Explanation
-    """A."""
-    after: Explanation
-    """B."""
-    rephrased: str | None = None
-    """The second wording of A, as a template."""
-    reworded: Explanation | None = None
-    """A in that wording."""
-    notes: tuple[str, ...] = ()
-    drawn: int = 20
-
-    @cached_property
-    def sets(self) -> ContrastSets:
-        """What became of the salient interactions from A to B, with their sums."""
-        before, after, *floor = [side.interactions for side in (self.before, self.after, self.reworded) if side]
-        return contrast(before.effects, after.effects, floor=floor[0].effects if floor else None)
-
-    @property
-    def floor(self) -> ContrastSets | None:
-        """The same between the two wordings of A, where nothing was learnt; None if it was not asked for."""
-        return self.sets.floor
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The words explained, the same for both."""
-        return self.before.words
-
-    @property
-    def removed(self) -> tuple[PairedInteraction, ...]:
-        """Salient in A alone, strongest first."""
-        return self.sets.removed
-
-    @property
-    def kept(self) -> tuple[PairedInteraction, ...]:
-        """Salient in both, strongest first; the sign may flip."""
-        return self.sets.kept
-
-    @property
-    def new(self) -> tuple[PairedInteraction, ...]:
-        """Salient in B alone, strongest first."""
-        return self.sets.new
-
-    @property
-    def salient(self) -> tuple[PairedInteraction, ...]:
-        """All of them, strongest first."""
-        both = (*self.kept, *self.removed, *self.new)
-        return tuple(sorted(both, key=lambda c: -max(abs(c.before), abs(c.after))))
-
-    def top(self, k: int) -> tuple[PairedInteraction, ...]:
-        """The k strongest of all sets."""
-        return self.salient[:k]
-
-    def to_pandas(self) -> "pandas.DataFrame":
-        """A table: set ("removed", "kept", "new"), type, mask, order, words, before, after, sign_flipped."""
-        import pandas as pd
-
-        rows = [
-            (name, c.kind, c.mask, c.mask.bit_count(), self._members(c), c.before, c.after, c.flipped)
-            for name in ("removed", "kept", "new")
-            for c in getattr(self, name)
-        ]
-        columns = ["set", "type", "mask", "order", "words", "before", "after", "sign_flipped"]
-        return pd.DataFrame(rows, columns=columns)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `interplay explain A B --json`."""
-        sets = {
-            name: [
-                {"type": c.kind, "words": [*self._members(c)], "order": c.mask.bit_count()}
-                | {"before": c.before, "after": c.after}
-                | ({"sign_flipped": c.flipped} if name == "kept" else {})
-                for c in getattr(self, name)
-            ]
-            for name in ("removed", "kept", "new")
-        }
-        floor = self.floor and {
-            "template": self.rephrased,
-            "removed": self.floor.removed_total._asdict(),
-            "new": self.floor.new_total._asdict(),
-            "multiples": self.sets.multiples(),
-        }
-        return {"before": self.before.to_dict(), "after": self.after.to_dict(), **sets, "floor": floor}
-
-    def to_json(self) -> str:
-        """`to_dict` as one line of ASCII."""
-        return json.dumps(self.to_dict(), allow_nan=False)
-
-    def plot(self, ax: "Axes | None" = None, *, top: int | None = None) -> "Axes":
-        """The strongest interactions of both models as pairs of bars; as `Explanation.plot`."""
-        from interplay.exports.figures.effects import effect_bars
-
-        chosen = self.top(self.drawn if top is None else top)
-        labels = [joint(c.kind).join(self._members(c)) for c in chosen]
-        sides = [(self.before.model, [c.before for c in chosen]), (self.after.model, [c.after for c in chosen])]
-        return effect_bars(ax, labels, sides)
-
-    def to_shapiq(self) -> tuple[Any, Any]:
-        """`Explanation.to_shapiq` of both models."""
-        return self.before.to_shapiq(), self.after.to_shapiq()
-
-    def text(self, *, terminal: bool = False) -> str:
-        """What `print` shows. `terminal`: with colours, and prose folded to its width."""
-        return change_text(self, terminal)
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def __repr__(self) -> str:
-        sets = f"{len(self.removed)} removed, {len(self.kept)} kept, {len(self.new)} new"
-        return f"Change({self.before.model!r} -> {self.after.model!r}, {self.before.prompt!r}: {sets})"
-
-    def _repr_html_(self) -> str:
-        def part(title: str, side: Explanation, chosen: Sequence[PairedInteraction], at: str) -> str:
-            return side._html(title, [Effect(c.kind, self._members(c), getattr(c, at), c.mask) for c in chosen])
-
-        a, b = self.before, self.after
-        return (
-            part(f"Removed: in A alone ({a.model})", a, self.removed, "before")
-            + part(f"Kept, as in B ({b.model})", b, self.kept, "after")
-            + part(f"New: in B alone ({b.model})", b, self.new, "after")
-        )
-
-    def _members(self, interaction: PairedInteraction) -> tuple[str, ...]:
-        return tuple(members(self.words, interaction.mask))
 
 
 def _or_none(value: float) -> float | None:
