@@ -35,12 +35,17 @@ def refuse_secrets(raw: Any, key: str = "") -> None:
     interplay.errors.InterplayError: settings key model.name holds an access token or a password, which would be written into \
 the run folder: take it out and log in with hf auth login
     """
-    if isinstance(raw, Mapping):
-        for name, value in raw.items():
-            refuse_secrets(value, f"{key}.{name}" if key else f"{name}")
-    elif isinstance(raw, list | tuple):
-        for value in raw:
-            refuse_secrets(value, key)
+    try:
+        if isinstance(raw, Mapping):
+            for name, value in raw.items():
+                refuse_secrets(value, f"{key}.{name}" if key else f"{name}")
+        elif isinstance(raw, list | tuple):
+            for value in raw:
+                refuse_secrets(value, key)
+    except RecursionError:  # YAML can write a list that holds itself
+        raise InterplayError(
+            f"settings key {redact(key)[:120]} is nested too deeply: write it without anchors"
+        ) from None
     if isinstance(raw, str) and redact(raw) != raw:
         raise InterplayError(
             f"settings key {redact(key)[:120]} holds an access token or a password, which would be written into the run "

@@ -135,7 +135,7 @@ class Change:
         out, sides = Printout(terminal), (self.before, self.after)
         for letter, side in zip("AB", sides, strict=True):
             out.say(f"{letter}: {side.model}")
-        out.say(f"v: log-odds of {self.before.scored}")
+        out.say(f"v: log-odds of {self.before.target_in_words}")
         out.say()
         figures = {
             "": "AB",

@@ -89,7 +89,7 @@ class Explanation:
         return self.scores.target
 
     @property
-    def scored(self) -> str:
+    def target_in_words(self) -> str:
         """`target_scored` in words: "'s', the first token of 'sadness'"."""
         return scored_name(self.target_scored, self.target, len(self.scores.target_ids))
 
@@ -230,7 +230,7 @@ class Explanation:
         """What `print` shows. `terminal`: with colours, and prose folded to its width."""
         out, salient = Printout(terminal), self.salient
         out.say(
-            f"log-odds of {self.scored}: {self.score_full:+.3f} with all {self.n} words, "
+            f"log-odds of {self.target_in_words}: {self.score_full:+.3f} with all {self.n} words, "
             f"{self.score_empty:+.3f} with none"
         )
         if self.sampled:
