@@ -15,22 +15,8 @@ from interplay.process import is_dead, this_process
 OLD = 3600.0  # seconds after which a temporary file of another machine is abandoned [ours]
 
 # Errors of a disk that is full, read-only or gone (a network folder).
-_NAMES = [
-    "ENOSPC",
-    "EDQUOT",
-    "EROFS",
-    "EACCES",
-    "EPERM",
-    "EIO",
-    "ESTALE",
-    "ENOTCONN",
-    "ETIMEDOUT",
-    "ENODEV",
-    "EHOSTDOWN",
-    "ENXIO",
-    "EREMOTEIO",
-]
-LOST = frozenset(getattr(errno, name) for name in _NAMES if hasattr(errno, name))  # not every system has all of them
+_LOST = "ENOSPC EDQUOT EROFS EACCES EPERM EIO ESTALE ENOTCONN ETIMEDOUT ENODEV EHOSTDOWN ENXIO EREMOTEIO"
+LOST = frozenset(code for code, name in errno.errorcode.items() if name in _LOST.split())
 
 
 def disk_error(error: BaseException) -> str | None:
