@@ -1,10 +1,10 @@
 """From the effects of every sample at every checkpoint to a Trajectory.
 
-The order of things only: definitions are in `sets` and `measures`, what they are held against in `nulls`, intervals in
-`stats`. Each sample is worked through alone; samples meet in one place, the mean and its interval.
+Sets are defined in `sets`, measures in `measures`, nulls in `nulls`, intervals in `stats`. Each sample is computed alone;
+samples meet in the mean and its interval only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,7 +15,6 @@ from interplay.dynamics import measures, nulls
 from interplay.dynamics.result import PER_SAMPLE, SUMMARY, Trajectory, frame
 from interplay.dynamics.sets import DEFINITIONS, RATIO, SETS, VALUED, Partition, pack, partition, salient
 from interplay.dynamics.stats import generator, interval, resample_counts
-from interplay.dynamics.values import effects_of, set_values
 from interplay.errors import InterplayError
 
 
@@ -89,7 +88,14 @@ def trajectory(
             f"ratio {ratio}, draws {draws}, resamples {resamples}: expected 0 <= ratio < 1, draws and resamples at least 1"
         )
     at = steps.index(reference)
-    samples = _checked(steps, effects, scores, sample_ids, rephrased, baseline, noise_sigma)
+    inputs = {
+        "effects": effects,
+        "scores": scores,
+        "rephrased": rephrased,
+        "baseline": baseline,
+        "noise_sigma": noise_sigma,
+    }
+    samples = _checked_samples([str(name) for name in sample_ids], inputs, len(steps))
     samples.sort(key=lambda sample: sample.id)
     top = max(sample.n for sample in samples)
     curves, sets = [], {}
@@ -123,24 +129,19 @@ def _curves(
         baseline_sign = np.where(salient(sample.baseline, ratio), np.sign(sample.baseline), 0).astype(np.int8)
 
     for definition, part in partitions.items():
-        values = set_values(part, sample.effects, sample.effects[at], top)
+        values = measures.set_values(part, sample.effects, sample.effects[at], top)
+        if definition != "signed":  # there, kept means same sign: the fraction is 1 by definition
+            values["sign_agreement", "kept", 0] = measures.sign_agreement(sample.effects, sample.effects[at], part.kept)
         floor = _floor(sample, definition, at, top, ratio)
-        for (measure, name, order), value in values.items():
-            curves[Key(definition, measure, name, order)] = (
-                value,
-                np.full(len(steps), floor.get((measure, name, order), np.nan)),
-            )
-        if definition != "signed":  # there, kept means same sign: the share is 1 by definition
-            agreement = measures.sign_agreement(sample.effects, sample.effects[at], part.kept)
-            agreement_floor = np.full(len(steps), floor.get(("sign_agreement", "kept", 0), np.nan))
-            curves[Key(definition, "sign_agreement", "kept", 0)] = (agreement, agreement_floor)
-        _held_against_draws(curves, sample, definition, part, baseline_sign, steps, at, draws, seed)
+        for key, value in values.items():
+            curves[Key(definition, *key)] = value, np.full(len(steps), floor.get(key, np.nan))
+        _compare_with_draws(curves, sample, definition, part, baseline_sign, steps, at, draws, seed)
         for measure, value in everything.items():
-            curves[Key(definition, measure, "all", 0)] = (value, nan)
+            curves[Key(definition, measure, "all", 0)] = value, nan
         if noise is not None:
             for order in range(top + 1):
                 value = noise[:, order] if order <= sample.n else 0.0 * noise[:, 0]
-                curves[Key(definition, "noise", "all", order)] = (value, nan)
+                curves[Key(definition, "noise", "all", order)] = value, nan
     return curves
 
 
@@ -148,16 +149,14 @@ def _floor(sample: _Sample, definition: str, at: int, top: int, ratio: float) ->
     """The churn floor: the same measures from the reference to the same checkpoint under a rephrased template [ours]."""
     if sample.twin is None:
         return {}
-    both = np.stack([sample.effects[at], sample.twin])
-    part = Partition(*(mask[1] for mask in partition(both, 0, definition, ratio)))
-    floor = set_values(part, sample.twin, both[0], top)
+    part, floor = measures.transition(sample.effects[at], sample.twin, definition, ratio, top)
     for measure in measures.CHURN_MEASURES:
         floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
-    floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, both[0], part.kept)
+    floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, sample.effects[at], part.kept)
     return floor
 
 
-def _held_against_draws(
+def _compare_with_draws(
     curves: Curves,
     sample: _Sample,
     definition: str,
@@ -170,7 +169,8 @@ def _held_against_draws(
 ) -> None:
     """rho, gamma, net, contribution and sufficiency of each set, with nulls from random draws, put into `curves`."""
     masks = np.stack([getattr(part, name) for name in VALUED])  # [4, T, 2, M]
-    w = np.stack([effects_of(n, m, sample.effects, sample.effects[at]) for n, m in zip(VALUED, masks, strict=True)])
+    w = np.broadcast_to(sample.effects, masks.shape).copy()
+    w[VALUED.index("removed")] = sample.effects[at]  # removed ones are weighed by their effects at the reference
     shape = masks.shape[:2]
     weights = np.where(masks, w, 0.0).reshape(shape[0] * shape[1], -1)
     size = measures.count(masks)  # [4, T]
@@ -233,12 +233,9 @@ def _tables(
     rows = {name: np.repeat(column, len(ids)) for name, column in key_columns.items()}
     rows["sample"] = np.tile(np.array(ids, object), len(which))
     rows |= {"value": value.T.ravel(), "null": null.T.ravel()}
-    return _table(key_columns | figures, SUMMARY), _table(rows, PER_SAMPLE)
-
-
-def _table(columns: dict[str, np.ndarray], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_arrays(
-        [pa.array(columns[f.name], type=f.type, from_pandas=False) for f in schema], schema=schema
+    summary = key_columns | figures
+    return pa.table(summary, schema=SUMMARY), pa.table(
+        {name: rows[name] for name in PER_SAMPLE.names}, schema=PER_SAMPLE
     )
 
 
@@ -255,57 +252,45 @@ def _checked_steps(steps: Sequence[int], reference: int | None) -> tuple[tuple[i
     return steps, int(reference)
 
 
-def _checked(
-    steps: tuple[int, ...],
-    effects: Sequence[np.ndarray],
-    scores: Sequence[np.ndarray],
-    sample_ids: Sequence[str],
-    rephrased: Sequence[np.ndarray | None] | None,
-    baseline: Sequence[np.ndarray | None] | None,
-    noise_sigma: Sequence[np.ndarray | None] | None,
-) -> list[_Sample]:
+def _checked_samples(ids: list[str], inputs: Mapping[str, Sequence | None], checkpoints: int) -> list[_Sample]:
     """Samples with their arrays as float64, or an InterplayError that names the sample and the array."""
-    ids = [str(name) for name in sample_ids]
     if not ids:
         raise InterplayError("no samples given; expected at least one")
     if len(set(ids)) != len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
-        raise InterplayError(f"sample id {twice!r} is given twice; every sample needs an id of its own")
-    inputs = {
-        "effects": effects,
-        "scores": scores,
-        "rephrased": rephrased,
-        "baseline": baseline,
-        "noise_sigma": noise_sigma,
-    }
-    given = {name: [None] * len(ids) if arrays is None else list(arrays) for name, arrays in inputs.items()}
-    for name, arrays in given.items():
-        if len(arrays) != len(ids):
-            raise InterplayError(f"{name} has {len(arrays)} samples, expected {len(ids)}, one for each sample id")
-    return [_one(name, len(steps), *arrays) for name, *arrays in zip(ids, *(given[key] for key in inputs), strict=True)]
+        raise InterplayError(f"sample id {twice!r} is given twice; give every sample a different id")
+    for what, arrays in inputs.items():
+        if arrays is not None and len(arrays) != len(ids):
+            raise InterplayError(f"{what} has {len(arrays)} samples, expected {len(ids)}, one for each sample id")
+    samples = []
+    for i, name in enumerate(ids):
+        given = {what: None if arrays is None else arrays[i] for what, arrays in inputs.items()}
+        samples.append(_checked_sample(name, given, checkpoints))
+    return samples
 
 
-def _one(name: str, checkpoints: int, effects, scores, twin, baseline, sigma) -> _Sample:
-    if effects is None or scores is None:
+def _checked_sample(name: str, given: dict[str, np.ndarray | None], checkpoints: int) -> _Sample:
+    if given["effects"] is None or given["scores"] is None:
         raise InterplayError(f"sample {name!r} has no effects or no scores; both are needed for every sample")
-    size = np.shape(scores)[-1] if np.ndim(scores) else 0
+    size = np.shape(given["scores"])[-1] if np.ndim(given["scores"]) else 0
     n = size.bit_length() - 1
     if size < 2 or size != 1 << n:
-        raise InterplayError(f"sample {name!r}: scores of shape {np.shape(scores)}, expected [{checkpoints}, 2^n]")
-    expected = {
-        "effects": (effects, (checkpoints, 2, size)),
-        "scores": (scores, (checkpoints, size)),
-        "rephrased": (twin, (2, size)),
-        "baseline": (baseline, (2, size)),
-        "noise_sigma": (sigma, (checkpoints,)),
+        raise InterplayError(
+            f"sample {name!r}: scores of shape {np.shape(given['scores'])}, expected [{checkpoints}, 2^n]"
+        )
+    shapes = {
+        "effects": (checkpoints, 2, size),
+        "scores": (checkpoints, size),
+        "rephrased": (2, size),
+        "baseline": (2, size),
+        "noise_sigma": (checkpoints,),
     }
-    arrays: list[np.ndarray | None] = []
-    singles = 1 << np.arange(n)
-    for what, (array, shape) in expected.items():
-        if array is None:
-            arrays.append(None)
+    arrays: dict[str, np.ndarray | None] = {}
+    for what, shape in shapes.items():
+        arrays[what] = None
+        if given[what] is None:
             continue
-        array = np.asarray(array, dtype=np.float64)
+        array = np.array(given[what], dtype=np.float64)
         if array.shape != shape:
             raise InterplayError(f"sample {name!r}: {what} of shape {list(array.shape)}, expected {list(shape)}")
         if np.isinf(array).any() or (what != "noise_sigma" and np.isnan(array).any()):
@@ -313,11 +298,10 @@ def _one(name: str, checkpoints: int, effects, scores, twin, baseline, sigma) ->
                 f"sample {name!r}: {what} has NaN or infinity; score this sample again or leave it out"
             )
         if what in ("effects", "rephrased", "baseline"):
-            if array[..., 1, singles].any():
+            if array[..., 1, 1 << np.arange(n)].any():
                 raise InterplayError(
                     f"sample {name!r}: {what} has OR effects of single words; AND and OR of one word are the same: add them to AND"
                 )
-            array = array.copy()
             array[..., 0] = 0.0  # order 0 is never an interaction
-        arrays.append(array)
-    return _Sample(name, n, *arrays)  # ty: ignore[invalid-argument-type]
+        arrays[what] = array
+    return _Sample(name, n, *arrays.values())  # ty: ignore[invalid-argument-type]

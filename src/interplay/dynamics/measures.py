@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from interplay.dynamics.sets import SETS, VALUED
+from interplay.dynamics.sets import SETS, VALUED, Partition, partition
 from interplay.effects.moebius import orders, walsh_energy
 
 _BOTH = (-2, -1)
@@ -245,13 +245,7 @@ def spread(v: np.ndarray) -> np.ndarray:
 def scale(effects: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
     """Measures over all effects of a checkpoint, salient or not [ours]. effects `[..., 2, 2^n]`, v `[..., 2^n]`.
 
-    l1                sum |I|, log-odds
-    sd                standard deviation of v over coalitions, log-odds
-    total_effect               |v(N) - v(empty)|, log-odds
-    l1_per_sd, l1_per_total_effect
-    cancelled_per_sd  (sum |I| - |sum I|) / sd: strength that cancels, in units of the spread of v
-    loss              -log sigmoid(v(N)): of the answer behind the whole prompt, nats; of one response token -log p
-    walsh_high        see there
+    Names and formulas are those of `MEASURES`.
 
     >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]); v = np.array([0.0, 3.0, -1.0, 2.0])
@@ -287,3 +281,38 @@ def noise_floor(sigma: np.ndarray | float, n: int) -> np.ndarray:
     per_order = np.array([0.0] + [comb(n, k) * 2 ** (k / 2) * sqrt(2 / pi) for k in range(1, n + 1)])
     per_order[0] = per_order[1:].sum()
     return np.asarray(sigma, dtype=np.float64)[..., None] * per_order
+
+
+def set_values(
+    part: Partition, effects: np.ndarray, at_reference: np.ndarray, top: int
+) -> dict[tuple[str, str, int], np.ndarray]:
+    """The measures that have a churn floor, of every set, by (measure, set, order). Leading axes stay.
+
+    Removed interactions are weighed by their effects at the reference, all others by `effects` [paper].
+    """
+    out: dict[tuple[str, str, int], np.ndarray] = {}
+    omega_ref = part.removed | part.kept  # what removed is a fraction of
+    for name, mask in zip(SETS, part, strict=True):
+        w = np.broadcast_to(at_reference, mask.shape) if name == "removed" else effects
+        out["strength", name, 0], out["count", name, 0] = strength(w, mask), count(mask)
+        if name != "all":
+            whole = out["strength", "all", 0], out["count", "all", 0]
+            if name == "removed":
+                whole = strength(at_reference, omega_ref), count(omega_ref)
+            out["strength_fraction", name, 0] = quotient(out["strength", name, 0], whole[0])
+            out["count_fraction", name, 0] = quotient(out["count", name, 0], whole[1])
+        if name in VALUED:
+            out["mean_order", name, 0] = mean_order(w, mask)
+            for measure, sums in zip(("positive", "negative"), by_order(w, mask), strict=True):
+                out[measure, name, 0] = sums.sum(axis=-1)
+                for k in range(1, top + 1):
+                    out[measure, name, k] = sums[..., k] if k < sums.shape[-1] else np.zeros(sums.shape[:-1])
+    return out
+
+
+def transition(
+    before: np.ndarray, after: np.ndarray, definition: str, ratio: float, top: int = 0
+) -> tuple[Partition, dict[tuple[str, str, int], np.ndarray]]:
+    """Sets and `set_values` from one array of effects `[2, 2^n]` to another, as from a reference to the next checkpoint."""
+    part = Partition(*(mask[1] for mask in partition(np.stack([before, after]), 0, definition, ratio)))
+    return part, set_values(part, after, before, top)

@@ -124,8 +124,8 @@ class Figure(NamedTuple):
     hi: float
 
 
-def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float, float]:
-    """Share and its Wilson interval.
+def wilson(successes: int, trials: int, z: float = 1.96) -> Figure:
+    """Fraction of successes with its Wilson interval.
 
     >>> [round(x, 3) for x in wilson(8, 10)]
     [0.8, 0.49, 0.943]
@@ -134,7 +134,7 @@ def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float, 
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     # At 0 and at 1 an end is the share itself, but for rounding.
-    return share, float(min(share, max(0.0, centre - half))), float(max(share, min(1.0, centre + half)))
+    return Figure(share, float(min(share, max(0.0, centre - half))), float(max(share, min(1.0, centre + half))))
 
 
 def percentile(value: float, resampled: np.ndarray, level: float = LEVEL) -> Figure:
@@ -175,38 +175,28 @@ def ratio_of(over: np.ndarray, under: np.ndarray, counts: np.ndarray) -> np.ndar
         return np.asarray(np.tensordot(counts, a, (1, -1)) / np.tensordot(counts, b, (1, -1)))
 
 
-def ratio_of_means(pairs: np.ndarray, resamples: int, rng: np.random.Generator) -> tuple[float, float, float]:
+def ratio_of_means(pairs: np.ndarray, resamples: int, rng: np.random.Generator) -> Figure:
     """Mean of the second column over mean of the first, with a paired percentile interval. pairs `[S, 2]`.
 
-    One pair has no interval, and neither have means that are never finite: NaN.
+    NaN where nothing is finite, and the ends where there is one pair only.
 
-    >>> ratio_of_means(np.array([[1.0, 2.0], [2.0, 4.0]]), 100, np.random.default_rng(0))  # twice the first in every pair
+    >>> tuple(ratio_of_means(np.array([[1.0, 2.0], [2.0, 4.0]]), 100, np.random.default_rng(0)))  # twice the first
     (2.0, 2.0, 2.0)
     """
+    nan = float("nan")
+    if not len(pairs):
+        return Figure(nan, nan, nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        floor, value = pairs.mean(axis=0)
-        ratio = float(value / floor) if value or floor else float("nan")
-        if len(pairs) < 2:
-            return ratio, float("nan"), float("nan")
+        under, over = pairs.mean(axis=0)
         means = resample_counts(len(pairs), resamples, rng) @ pairs
         drawn = means[:, 1] / means[:, 0]
+        ratio = float(over / under)
     drawn = drawn[np.isfinite(drawn)]
-    if not len(drawn):
-        return ratio, float("nan"), float("nan")
-    lo, hi = np.quantile(drawn, [0.025, 0.975])
-    return ratio, float(lo), float(hi)
+    lo, hi = np.quantile(drawn, [0.025, 0.975]) if len(drawn) and len(pairs) > 1 else (nan, nan)
+    return Figure(ratio, float(lo), float(hi))
 
 
-class Paired(NamedTuple):
-    """Mean difference of each column with its interval, and the number of prompts it rests on; each `[steps]`."""
-
-    value: np.ndarray
-    lo: np.ndarray
-    hi: np.ndarray
-    samples: np.ndarray
-
-
-def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, level: float = LEVEL) -> Paired:
+def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, level: float = LEVEL) -> Interval:
     """Mean over prompts of each column of d `[prompts, steps]`, NaN skipped, with intervals good for all columns at once.
 
     A wild bootstrap over prompts, as in the verdict: rows of the centred table change sign as a whole, the largest
@@ -226,7 +216,7 @@ def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, lev
     enough = samples >= FEWEST
     lo, hi = np.full(d.shape[1], np.nan), np.full(d.shape[1], np.nan)
     if not enough.any():
-        return Paired(value, lo, hi, samples)
+        return Interval(value, lo, hi, samples)
     centred = np.where(defined, d - value, 0.0)[:, enough]
     counts = samples[enough].astype(float)
     squares = (centred**2).sum(axis=0)
@@ -242,7 +232,7 @@ def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, lev
     scale = float(np.quantile(t.max(axis=1), level, method="higher")) if moving.any() else 0.0
     half = np.where(moving, error * (scale if np.isfinite(scale) else np.nan), 0.0)
     lo[enough], hi[enough] = value[enough] - half, value[enough] + half
-    return Paired(value, lo, hi, samples)
+    return Interval(value, lo, hi, samples)
 
 
 def exchanged(

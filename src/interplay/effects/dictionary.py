@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_COLUMNS = 1 << 17  # n = 64 at order 3 has 87,424; one correlation of 2^17 columns with 4,000 rows takes about 0.2 s
-CACHE_BYTES = (
-    1 << 27
-)  # products kept between correlations, AND and OR together; above this they are made anew, in pieces
+CACHE_BYTES = 1 << 27  # products cached between correlations, AND and OR together; above this they are made anew
 PIECE = 256  # heads made at a time
 
 Masks = NDArray[np.uint64]

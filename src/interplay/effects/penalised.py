@@ -11,8 +11,6 @@ steps, at rounding. Then every column is checked in one correlation, and the wor
 nothing about how the penalty is chosen (`sampled.py`) or what a column means.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,14 +27,6 @@ BATCH = 64  # columns that may join the working set after one correlation, at le
 EXACT = 1e-10  # of the penalty: rounding
 ROUNDS = 200  # correlations for one penalty, at most
 STEPS = 20_000  # linear systems for one penalty, at most
-
-
-class Solution(NamedTuple):
-    """One solved penalty: columns with a coefficient, the coefficients (units of y), and the relative gap."""
-
-    index: NDArray[np.int64]
-    value: Array
-    duality_gap: float
 
 
 def weights(orders: NDArray[np.int64]) -> Array:
@@ -193,10 +183,10 @@ class Path:
             self.gram, self.columns = self.gram[np.ix_(keep, keep)], self.columns[:, keep]
             self.index, self.product, self.value = self.index[keep], self.product[keep], self.value[keep]
 
-    def solve(self, penalty: float, duality_gap: float, ties: bool = False) -> Solution:
-        """The programme at this penalty (at most the last one), to the relative gap over all columns.
+    def solve(self, penalty: float, duality_gap: float, ties: bool = False) -> float:
+        """Solve the programme at this penalty (at most the last one), to the relative gap over all columns. Returns the gap.
 
-        `ties`: go on until every column that would do as well is in the working set, so that mu chooses among all of them.
+        The answer is in `value`, for the columns `index`. `ties`: go on until every column that would do as well is in the working set, so that mu chooses among all of them.
         """
         score = np.abs(self.correlation) / self.w
         self._leave((self.value != 0) | (score[self.index] >= 0.5 * penalty))
@@ -227,8 +217,7 @@ class Path:
             first = np.argsort(-score[violators], kind="stable")[: max(BATCH, np.count_nonzero(self.value))]
             self._join(np.sort(violators[first]))
         self.penalty = penalty
-        chosen = np.flatnonzero(self.value)
-        return Solution(self.index[chosen], self.value[chosen], max(reached, 0.0))
+        return max(reached, 0.0)
 
     def refit(self) -> tuple[NDArray[np.int64], Array]:
         """Columns and coefficients of the last solution's support without its shrinkage.

@@ -220,12 +220,3 @@ def cached_projection(n: int, gamma: float | None, device: str | None = None) ->
     import torch
 
     return Projection(n, gamma, torch, torch.device(device))
-
-
-def condition(n: int) -> float:
-    """Condition number of K, phi^(2n) with phi the golden ratio: why gradient methods crawl on this problem.
-
-    >>> round(condition(1), 3), round(condition(10))
-    (2.618, 15127)
-    """
-    return ((1 + math.sqrt(5)) / 2) ** (2 * n)
