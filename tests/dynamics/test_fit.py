@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interplay.dynamics.fit import matching, reconstruct, sorted_strength
+from interplay.dynamics.fidelity import matching, reconstruct, sorted_strength
 from interplay.errors import InterplayError
 
 

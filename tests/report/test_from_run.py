@@ -8,8 +8,7 @@ import pytest
 
 from interplay.analysis.payload import VIEWED, build_payload
 from interplay.dynamics import trajectory
-from interplay.dynamics.fidelity import Fitted, fidelity
-from interplay.dynamics.fit import matching
+from interplay.dynamics.fidelity import Fitted, fidelity, matching
 from interplay.effects.moebius import reconstruct
 from interplay.report import render, validate
 from interplay.store.conditions import step_name
