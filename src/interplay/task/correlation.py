@@ -1,9 +1,8 @@
 """Rank correlation between two curves over the checkpoints of one trajectory, with a bootstrap interval. Arrays only.
 
-Checkpoints of one training are not independent of each other: two curves that only ever rise agree perfectly. The
-checkpoints are therefore held fixed, and what is resampled are the prompts behind the one curve and the rows behind the
-other. The interval says how far the correlation would move with other prompts and other rows; it says nothing about another
-training, and it is no test of whether the two are related.
+Checkpoints of one training depend on each other: two curves that only ever rise agree perfectly. So the checkpoints stay fixed,
+and the prompts behind the one curve and the rows behind the other are resampled. The interval says how far the correlation would
+move with other prompts and rows. It says nothing about another training, and does not test whether the two are related.
 """
 
 from typing import NamedTuple
@@ -26,7 +25,7 @@ class Curve(NamedTuple):
 class Correlation(NamedTuple):
     """Spearman's rho with a 95 % percentile interval, and over how many checkpoints; NaN where it is not defined."""
 
-    rho: float
+    spearman: float
     lo: float
     hi: float
     checkpoints: int
@@ -55,7 +54,7 @@ def correlate(a: Curve, b: Curve, *, steps: np.ndarray | None = None, from_step:
     constant or has a hole is left out; without half of them there is no interval.
 
     >>> a = Curve(np.array([1.0, 2.0, 3.0, 4.0]))
-    >>> correlate(a, Curve(np.array([1.0, 3.0, 2.0, 4.0]))).rho  # 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15)
+    >>> correlate(a, Curve(np.array([1.0, 3.0, 2.0, 4.0]))).spearman  # 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15)
     0.8
     >>> correlate(a, Curve(np.array([9.0, 1.0, 2.0, 3.0])), steps=np.array([0, 5, 10, 20]), from_step=5)[0::3]
     (1.0, 3)
@@ -68,17 +67,11 @@ def correlate(a: Curve, b: Curve, *, steps: np.ndarray | None = None, from_step:
     nothing = Correlation(float("nan"), float("nan"), float("nan"), count)
     if count < FEWEST:
         return nothing
-    rho = _spearman(a.value[used], b.value[used])
-    if not np.isfinite(rho) or (a.resampled is None and b.resampled is None):
-        return nothing._replace(rho=rho)
+    spearman = round(float(spearman_rows(a.value[None, used], b.value[None, used])[0]), 12)
+    if not np.isfinite(spearman) or (a.resampled is None and b.resampled is None):
+        return nothing._replace(spearman=spearman)
     x, y = (c.value[None, used] if c.resampled is None else c.resampled[:, used] for c in (a, b))
-    return Correlation(*percentile(rho, spearman_rows(x, y)), count)
-
-
-def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Of two curves [T] without NaN; NaN where one is constant."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return round(float(np.corrcoef(ranks(x[None]), ranks(y[None]))[0, 1]), 12)
+    return Correlation(*percentile(spearman, spearman_rows(x, y)), count)
 
 
 def ranks(x: np.ndarray) -> np.ndarray:
@@ -103,6 +96,6 @@ def spearman_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     a, b = (ranks(z) - (z.shape[1] + 1) / 2 for z in (x, y))
     with np.errstate(invalid="ignore", divide="ignore"):
-        rho = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    rho[~(np.isfinite(x).all(1) & np.isfinite(y).all(1))] = np.nan
-    return rho
+        spearman = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    spearman[~(np.isfinite(x).all(1) & np.isfinite(y).all(1))] = np.nan
+    return spearman
