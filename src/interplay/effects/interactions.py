@@ -232,10 +232,10 @@ def load_fields(path: str | os.PathLike[str], cls: Any, kind: str, version: int,
     except (SafetensorError, OSError) as error:
         raise InterplayError(f"{path} cannot be read as safetensors ({error}); {expected}") from None
     if header.get("version") != version:
-        raise InterplayError(f"{path} is not a {cls.__name__} file of version {version}; {expected}")
+        raise InterplayError(f"{path} has no {cls.__name__} of version {version}; {expected}")
     values = {in_header: header[in_header], **tensors}
     if set(values) != {f.name for f in fields(cls)}:
-        raise InterplayError(f"{path} is not a complete {cls.__name__} file; write it again")
+        raise InterplayError(f"{path} is not a complete file; {expected}")
     return values
 
 
