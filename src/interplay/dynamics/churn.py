@@ -37,7 +37,6 @@ class Churn(NamedTuple):
 def restrict(effects: np.ndarray, words: Sequence[int]) -> np.ndarray:
     """Effects among some of the words: `[..., 2, 2^n]` -> `[..., 2, 2^m]`, bit j of the new index = words[j].
 
-    >>> import numpy as np
     >>> e = np.arange(16.0).reshape(2, 8)  # three words
     >>> restrict(e, [0, 2])  # the empty set, {0}, {2}, {0, 2}
     array([[ 0.,  1.,  4.,  5.],
@@ -78,7 +77,6 @@ def churn(
     A multiple is the mean over samples at a step divided by the mean over the same samples of the floor, so a sample whose
     floor is 0 needs no special care; its interval resamples both together. 1 = no more than the variation does by itself.
 
-    >>> import numpy as np
     >>> e = np.zeros((2, 2, 8)); e[:, 0, 1] = 4; e[0, 0, 2] = 1; e[1, 0, 4] = 1; e[1, 0, 3] = 1  # {1} leaves, two come
     >>> twin = e[0].copy(); twin[0, 5] = 1  # the variation adds one
     >>> result = churn([Twin(e, twin)], [0, 10], 0, "rephrased")

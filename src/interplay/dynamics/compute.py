@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from interplay.dynamics import measures, nulls
@@ -28,6 +29,17 @@ class Key(NamedTuple):
 
 
 Curves = dict[Key, tuple[np.ndarray, np.ndarray]]
+
+
+class _Setup(NamedTuple):
+    """What all samples share: `at` is the position of the reference step, `top` the largest n of all samples."""
+
+    steps: tuple[int, ...]
+    at: int
+    top: int
+    ratio: float
+    draws: int
+    seed: int
 
 
 class _Sample(NamedTuple):
@@ -73,7 +85,6 @@ def trajectory(
 
     Raises InterplayError where shapes, steps or ids do not fit together, or a number is not finite.
 
-    >>> import numpy as np
     >>> e = np.zeros((2, 2, 4)); e[:, 0, 1] = 2.0; e[0, 0, 2] = -1.0; e[1, 0, 3] = 1.0  # {1} leaves, {0, 1} comes
     >>> v = np.array([[0.0, 2.0, -1.0, 1.0], [0.0, 2.0, 0.0, 3.0]])
     >>> t = trajectory([0, 10], [e], [v], ["a"])
@@ -97,77 +108,63 @@ def trajectory(
     }
     samples = _checked_samples([str(name) for name in sample_ids], inputs, len(steps))
     samples.sort(key=lambda sample: sample.id)
-    top = max(sample.n for sample in samples)
+    setup = _Setup(steps, at, max(sample.n for sample in samples), ratio, draws, seed)
     curves, sets = [], {}
     for sample in samples:
         partitions = {definition: partition(sample.effects, at, definition, ratio) for definition in DEFINITIONS}
         sets[sample.id] = {definition: pack(part) for definition, part in partitions.items()}
-        curves.append(_curves(sample, partitions, steps, at, top, ratio, draws, seed))
+        curves.append(_curves(sample, partitions, setup))
     ids = tuple(sample.id for sample in samples)
-    summary, per_sample = _tables(curves, steps, at, ids, resamples, seed)
+    summary, per_sample = _tables(curves, setup, ids, resamples)
     settings = {"ratio": ratio, "draws": draws, "resamples": resamples, "seed": seed}
-    return Trajectory(steps, reference, ids, frame(summary), frame(per_sample), sets, settings)
+    return Trajectory(steps, reference, ids, summary, per_sample, sets, settings)
 
 
-def _curves(
-    sample: _Sample,
-    partitions: dict[str, Partition],
-    steps: tuple[int, ...],
-    at: int,
-    top: int,
-    ratio: float,
-    draws: int,
-    seed: int,
-) -> Curves:
-    """Every curve of one sample. `top` is the largest n of all samples: above its own n a sample has no effects, so 0."""
+def _curves(sample: _Sample, partitions: dict[str, Partition], setup: _Setup) -> Curves:
+    """Every curve of one sample. Above its own n a sample has no effects, so 0."""
     curves: Curves = {}
-    nan = np.full(len(steps), np.nan)
+    nan, ref = np.full(len(setup.steps), np.nan), sample.effects[setup.at]
     everything = measures.scale(sample.effects, sample.scores)
     noise = None if sample.sigma is None else measures.noise_floor(sample.sigma, sample.n)
     baseline_sign = None
     if sample.baseline is not None:  # its own tau, in every definition: another LLM has another scale
-        baseline_sign = np.where(salient(sample.baseline, ratio), np.sign(sample.baseline), 0).astype(np.int8)
+        baseline_sign = np.where(salient(sample.baseline, setup.ratio), np.sign(sample.baseline), 0).astype(np.int8)
 
     for definition, part in partitions.items():
-        values = measures.set_values(part, sample.effects, sample.effects[at], top)
+        values = measures.set_values(part, sample.effects, ref, setup.top)
         if definition != "signed":  # there, kept means same sign: the fraction is 1 by definition
-            values["sign_agreement", "kept", 0] = measures.sign_agreement(sample.effects, sample.effects[at], part.kept)
-        floor = _floor(sample, definition, at, top, ratio)
+            values["sign_agreement", "kept", 0] = measures.sign_agreement(sample.effects, ref, part.kept)
+        floor = _floor(sample, definition, setup)
         for key, value in values.items():
-            curves[Key(definition, *key)] = value, np.full(len(steps), floor.get(key, np.nan))
-        _compare_with_draws(curves, sample, definition, part, baseline_sign, steps, at, draws, seed)
+            curves[Key(definition, *key)] = value, np.full(len(nan), floor.get(key, np.nan))
+        for (measure, name), curve in _against_draws(sample, part, baseline_sign, setup).items():
+            curves[Key(definition, measure, name, 0)] = curve
         for measure, value in everything.items():
             curves[Key(definition, measure, "all", 0)] = value, nan
         if noise is not None:
-            for order in range(top + 1):
+            for order in range(setup.top + 1):
                 value = noise[:, order] if order <= sample.n else 0.0 * noise[:, 0]
                 curves[Key(definition, "noise", "all", order)] = value, nan
     return curves
 
 
-def _floor(sample: _Sample, definition: str, at: int, top: int, ratio: float) -> dict[tuple[str, str, int], np.ndarray]:
+def _floor(sample: _Sample, definition: str, setup: _Setup) -> dict[tuple[str, str, int], np.ndarray]:
     """The churn floor: the same measures from the reference to the same checkpoint under a rephrased template [ours]."""
     if sample.twin is None:
         return {}
-    part, floor = measures.transition(sample.effects[at], sample.twin, definition, ratio, top)
+    ref = sample.effects[setup.at]
+    part, floor = measures.transition(ref, sample.twin, definition, setup.ratio, setup.top)
     for measure in measures.CHURN_MEASURES:
         floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
-    floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, sample.effects[at], part.kept)
+    floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, ref, part.kept)
     return floor
 
 
-def _compare_with_draws(
-    curves: Curves,
-    sample: _Sample,
-    definition: str,
-    part: Partition,
-    baseline_sign: np.ndarray | None,
-    steps: tuple[int, ...],
-    at: int,
-    draws: int,
-    seed: int,
-) -> None:
-    """rho, gamma, net, contribution and sufficiency of each set, with nulls from random draws, put into `curves`."""
+def _against_draws(
+    sample: _Sample, part: Partition, baseline_sign: np.ndarray | None, setup: _Setup
+) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+    """rho, gamma, net, contribution and sufficiency of each set, with nulls from random draws, by (measure, set)."""
+    steps, at, draws, seed = setup.steps, setup.at, setup.draws, setup.seed
     masks = np.stack([getattr(part, name) for name in VALUED])  # [4, T, 2, M]
     w = np.broadcast_to(sample.effects, masks.shape).copy()
     w[VALUED.index("removed")] = sample.effects[at]  # removed ones are weighed by their effects at the reference
@@ -199,31 +196,34 @@ def _compare_with_draws(
     found["net"] = (measures.net(w, masks), with_null * np.where(size > 0, size * mean, 0.0))
     found["contribution"] = (measures.contribution(w, masks), with_null * np.where(size > 0, mean, np.nan))
     found["sufficiency"] = (measures.sufficiency(w, masks), losses)
-    for measure, (value, null) in found.items():
-        for i, name in enumerate(VALUED):
-            curves[Key(definition, measure, name, 0)] = (value[i], null[i])
+    return {
+        (measure, name): (value[i], null[i])
+        for measure, (value, null) in found.items()
+        for i, name in enumerate(VALUED)
+    }
 
 
 def _tables(
-    curves: list[Curves], steps: tuple[int, ...], at: int, ids: tuple[str, ...], resamples: int, seed: int
-) -> tuple[pa.Table, pa.Table]:
+    curves: list[Curves], setup: _Setup, ids: tuple[str, ...], resamples: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Means and intervals over samples, and the rows behind them. Sorted by definition, measure, set, order, step, sample."""
     rank = {name: i for names in (DEFINITIONS, measures.MEASURES, SETS) for i, name in enumerate(names)}
     keys = sorted(
         {key for one in curves for key in one},
         key=lambda k: (rank[k.definition], rank[k.measure], rank[k.set], k.order),
     )
+    steps = np.array(setup.steps)
     missing = (np.full(len(steps), np.nan),) * 2
     stacked = np.array([[one.get(key, missing) for key in keys] for one in curves])  # [S, K, 2, T]
-    shown = np.array([[key.set == "all" or t >= at for t in range(len(steps))] for key in keys])  # [K, T]
+    shown = np.array([[key.set == "all" or t >= setup.at for t in range(len(steps))] for key in keys])  # [K, T]
     value, null = stacked[:, :, 0][:, shown], stacked[:, :, 1][:, shown]  # [S, rows]
-    counts = resample_counts(len(ids), resamples, generator(seed, "bootstrap", len(ids)))
+    counts = resample_counts(len(ids), resamples, generator(setup.seed, "bootstrap", len(ids)))
     ours, theirs = interval(value, counts), interval(null, counts)
 
     which, when = np.nonzero(shown)
     key_columns = {
         "definition": np.array([key.definition for key in keys], object)[which],
-        "step": np.array(steps)[when],
+        "step": steps[when],
         "set": np.array([key.set for key in keys], object)[which],
         "measure": np.array([key.measure for key in keys], object)[which],
         "order": np.array([key.order for key in keys])[which],
@@ -233,10 +233,8 @@ def _tables(
     rows = {name: np.repeat(column, len(ids)) for name, column in key_columns.items()}
     rows["sample"] = np.tile(np.array(ids, object), len(which))
     rows |= {"value": value.T.ravel(), "null": null.T.ravel()}
-    summary = key_columns | figures
-    return pa.table(summary, schema=SUMMARY), pa.table(
-        {name: rows[name] for name in PER_SAMPLE.names}, schema=PER_SAMPLE
-    )
+    rows = {name: rows[name] for name in PER_SAMPLE.names}
+    return frame(pa.table(key_columns | figures, schema=SUMMARY)), frame(pa.table(rows, schema=PER_SAMPLE))
 
 
 def _checked_steps(steps: Sequence[int], reference: int | None) -> tuple[tuple[int, ...], int]:

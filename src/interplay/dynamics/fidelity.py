@@ -46,7 +46,6 @@ def reconstruct(effects: ArrayLike, v_empty: ArrayLike, mask: ArrayLike | None =
 
     effects   row 0 AND, row 1 OR, in log-odds; v_empty the score with no word; mask boolean like effects, None = all
 
-    >>> import numpy as np
     >>> e = np.array([[0.0, 2, 3, 4], [0, 0, 0, 5]])       # AND {0}: 2, {1}: 3, {0, 1}: 4; OR {0, 1}: 5
     >>> reconstruct(e, 1.0)                                # 1; 1+2+5; 1+3+5; 1+2+3+4+5
     array([ 1.,  8.,  9., 15.])
@@ -64,7 +63,6 @@ def matching(effects: ArrayLike, scores: ArrayLike, mask: ArrayLike | None = Non
 
     The model is given the score with no word, as in the paper. Both are NaN where all scores are the same.
 
-    >>> import numpy as np
     >>> e = np.array([[0.0, 0, 0, 4], [0, 0, 0, 0]])       # one AND of two words
     >>> matching(e, [1.0, 1, 1, 5])                        # exact
     Matching(rms=array(0.), r2=array(1.))
@@ -87,7 +85,6 @@ def sorted_strength(effects: ArrayLike, ranks: ArrayLike) -> Array:
 
     AND and OR together. Ranks beyond the number of interactions give 0; effects that are all zero give NaN.
 
-    >>> import numpy as np
     >>> sorted_strength(np.array([[0.0, -4, 1, 0], [0, 0, 0, 2]]), [1, 2, 3, 4, 99])
     array([1.  , 0.5 , 0.25, 0.  , 0.  ])
     """

@@ -96,7 +96,6 @@ def quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def count(mask: np.ndarray) -> np.ndarray:
     """Number of interactions in the set.
 
-    >>> import numpy as np
     >>> int(count(np.array([[False, True, True, False], [False, False, False, True]])))
     3
     """
@@ -106,7 +105,6 @@ def count(mask: np.ndarray) -> np.ndarray:
 def strength(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Sum of |I| over the set, log-odds.
 
-    >>> import numpy as np
     >>> float(strength(np.array([[0, 3.0, -1.0, 5.0], [0, 0, 0, 2.0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 1]]) == 1))
     6.0
     """
@@ -116,7 +114,6 @@ def strength(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def net(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Sum of I over the set, log-odds: over all effects it is v(N) - v(empty) [paper eq 3].
 
-    >>> import numpy as np
     >>> float(net(np.array([[0, 3.0, -1.0, 5.0], [0, 0, 0, 2.0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 1]]) == 1))
     4.0
     """
@@ -126,7 +123,6 @@ def net(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def rho(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Uncancelled ratio |sum I| / sum |I|, 0..1; low means the effects cancel [paper eq 10].
 
-    >>> import numpy as np
     >>> float(rho(np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 0]]) == 1))  # 2 / 4
     0.5
     """
@@ -136,7 +132,6 @@ def rho(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def contribution(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Mean effect of the set, sum I / size, log-odds [paper].
 
-    >>> import numpy as np
     >>> float(contribution(np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 0]]) == 1))
     1.0
     """
@@ -157,7 +152,6 @@ def sufficiency(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Without v(empty), so that the set is judged alone [paper]. The empty set gives log 2: it says nothing either way.
 
-    >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]])
     >>> float(sufficiency(e, e < 0).round(4))  # log(1 + exp(1))
     1.3133
@@ -171,7 +165,6 @@ def gamma(w: np.ndarray, mask: np.ndarray, baseline_sign: np.ndarray) -> np.ndar
     baseline_sign `[2, 2^n]`: the sign of each effect that is salient in the baseline LLM, 0 elsewhere. G(S) = 1 where the
     signs agree, in every definition.
 
-    >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, 0]])
     >>> float(gamma(e, e != 0, np.array([[0, 1, 1, 0], [0, 0, 0, 1]])))  # {0} agrees, {1} has the other sign: 3 / 6
     0.5
@@ -183,7 +176,6 @@ def gamma(w: np.ndarray, mask: np.ndarray, baseline_sign: np.ndarray) -> np.ndar
 def by_order(w: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sums of the positive and of the negative effects of the set at each order: two arrays `[..., n + 1]`, log-odds [paper].
 
-    >>> import numpy as np
     >>> up, down = by_order(np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, -4.0]]), np.array([[0, 1, 1, 1], [0, 0, 0, 1]]) == 1)
     >>> up.tolist(), down.tolist()
     ([0.0, 3.0, 2.0], [0.0, -1.0, -4.0])
@@ -197,7 +189,6 @@ def by_order(w: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def mean_order(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Mean number of words, weighted by |I| [ours].
 
-    >>> import numpy as np
     >>> e = np.array([[0, 3.0, 0, -1.0], [0, 0, 0, 0]])
     >>> float(mean_order(e, e != 0))  # (3 * 1 + 1 * 2) / 4
     1.25
@@ -209,7 +200,6 @@ def mean_order(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def sign_agreement(w: np.ndarray, other: np.ndarray, both: np.ndarray) -> np.ndarray:
     """Share of the interactions in `both` whose sign is the same in w and other; 0.5 is a coin [ours].
 
-    >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, 0]])
     >>> float(sign_agreement(e, np.abs(e), e != 0).round(3))  # two of three
     0.667
@@ -222,7 +212,6 @@ def walsh_high(v: np.ndarray) -> np.ndarray:
 
     A witness of high-order structure that needs no split into AND and OR and no solver. NaN where v is constant.
 
-    >>> import numpy as np
     >>> float(walsh_high(np.array([0.0, 0.0, 0.0, 4.0])).round(4))  # energy 2 at degree 1, 1 at degree 2
     0.3333
     """
@@ -235,7 +224,6 @@ def walsh_high(v: np.ndarray) -> np.ndarray:
 def spread(v: np.ndarray) -> np.ndarray:
     """sd(v): standard deviation over the 2^n coalitions, log-odds; exactly 0 for a constant.
 
-    >>> import numpy as np
     >>> float(spread(np.array([0.0, 0.0, 2.0, 2.0])))
     1.0
     """
@@ -247,7 +235,6 @@ def scale(effects: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
 
     Names and formulas are those of `MEASURES`.
 
-    >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]); v = np.array([0.0, 3.0, -1.0, 2.0])
     >>> {k: round(float(x), 3) for k, x in scale(e, v).items() if k != "walsh_high"}  # sd = sqrt(10 / 4), log(1 + e^-2)
     {'l1': 4.0, 'sd': 1.581, 'total_effect': 2.0, 'l1_per_sd': 2.53, 'l1_per_total_effect': 2.0, 'cancelled_per_sd': 1.265, 'loss': 0.127}

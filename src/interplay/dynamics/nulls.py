@@ -24,7 +24,6 @@ def random_signs(weights: np.ndarray, draws: int, rng: np.random.Generator) -> n
     Near sqrt(2/pi) * ||w||_2 / ||w||_1 for a large set of like effects, and 1 for a single one. Column j has the same
     signs in every row, so the nulls of neighbouring checkpoints move together.
 
-    >>> import numpy as np
     >>> random_signs(np.array([[0.0, -3.0], [0.0, 0.0]]), 10, np.random.default_rng(0))
     array([ 1., nan])
     """
@@ -67,7 +66,6 @@ def permuted_words(
     and kinds stay what they are: only which words are meant is lost. So a gamma that is high because both models have
     many interactions of an order (two games of pure noise reach 0.2-0.4) is matched by its null.
 
-    >>> import numpy as np
     >>> w = np.zeros((1, 8)); w[0, 1] = 2.0  # {0}, salient and positive in the baseline too, where {1} is not
     >>> permuted_words(w, np.array([[0, 1, 0, 0], [0, 0, 0, 0]]), 9, np.random.default_rng(0), 2)  # the one swap
     array([0.])
@@ -93,7 +91,6 @@ def random_subset_losses(effects: np.ndarray, sizes: np.ndarray, draws: int, rng
 
     The subsets of one draw are nested (the first k of one shuffle), which makes sizes comparable.
 
-    >>> import numpy as np
     >>> random_subset_losses(np.array([1.0, 1.0, 1.0]), np.array([0, 3]), 5, np.random.default_rng(0)).round(4)
     array([0.6931, 0.0486])
     """

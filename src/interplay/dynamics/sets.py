@@ -48,7 +48,6 @@ def salient(effects: np.ndarray, ratio: float = RATIO, tau: np.ndarray | float |
     effects `[..., 2, 2^n]`; tau broadcasts against the leading axes. Order 0 is never an interaction, and is no part of the
     largest effect either. Where every effect is zero nothing is salient.
 
-    >>> import numpy as np
     >>> salient(np.array([[9.0, 2.0, -0.1, 1.0], [0.0, 0.0, 0.0, 0.11]]))  # tau = 0.05 * 2 = 0.1, exceeded strictly
     array([[False,  True, False,  True],
            [False, False, False,  True]])
@@ -70,7 +69,6 @@ def partition(effects: np.ndarray, reference: int, definition: str = "paper", ra
     removed    Omega_ref without Omega_t [paper]
     reentered  the part of emerged that is kept, i.e. was salient at the reference and at some later checkpoint was not [ours]
 
-    >>> import numpy as np
     >>> e = np.zeros((3, 2, 4)); e[:, 0, 1] = 1; e[:, 0, 2] = [1, 0, 1]  # {0} stays; {1} leaves and comes back
     >>> sets = partition(e, 0)
     >>> sets.preserved[:, 0, 1:3].tolist(), sets.removed[:, 0, 1:3].tolist()
@@ -100,7 +98,6 @@ def partition(effects: np.ndarray, reference: int, definition: str = "paper", ra
 def pack(sets: Partition) -> np.ndarray:
     """Six masks as one uint8 array: bit j is the j-th name of `SETS`. `unpack` is its inverse.
 
-    >>> import numpy as np
     >>> yes, no = np.array([True]), np.array([False])
     >>> pack(Partition(yes, yes, no, no, yes, no))  # 1 + 2 + 16
     array([19], dtype=uint8)
@@ -114,7 +111,6 @@ def pack(sets: Partition) -> np.ndarray:
 def unpack(code: np.ndarray) -> Partition:
     """The six masks of a packed array.
 
-    >>> import numpy as np
     >>> [bool(m) for m in unpack(np.array(19, dtype=np.uint8))]
     [True, True, False, False, True, False]
     """

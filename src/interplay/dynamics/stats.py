@@ -51,7 +51,6 @@ class Interval(NamedTuple):
 def resample_counts(samples: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """How often each sample is drawn in each resample: `[resamples, samples]`, every row sums to `samples`.
 
-    >>> import numpy as np
     >>> resample_counts(3, 4, np.random.default_rng(0)).sum(axis=1)
     array([3., 3., 3., 3.])
     """
@@ -66,7 +65,6 @@ def interval(x: np.ndarray, counts: np.ndarray, level: float = LEVEL) -> Interva
     x `[S, K]`, counts `[R, S]` from `resample_counts`. A column with fewer than two defined samples has no interval (NaN):
     one prompt says nothing about others. A resample that happens to draw only undefined samples is left out.
 
-    >>> import numpy as np
     >>> counts = resample_counts(3, 200, np.random.default_rng(0))
     >>> got = interval(np.array([[1.0, 0.1], [2.0, 0.1], [np.nan, 0.1]]), counts)
     >>> got.value, got.samples
@@ -204,7 +202,6 @@ def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, lev
     of a dozen prompts are too narrow, and a curve has many checkpoints to be wrong at. Columns of fewer than six prompts
     get no interval (NaN).
 
-    >>> import numpy as np
     >>> d = np.array([[1.0, 0.5], [1.2, -0.4], [0.9, 0.1], [1.1, -0.2], [0.8, 0.3], [1.0, -0.3], [1.05, 0.1], [0.95, -0.1]])
     >>> got = paired_interval(d, 2000, np.random.default_rng(0))
     >>> got.value.round(9).tolist()[0], bool(got.lo[0] > 0), bool(got.lo[1] < 0 < got.hi[1])

@@ -91,7 +91,6 @@ class SampledInteractions:
     def scores(self, coalitions: Any) -> NDArray[np.float64]:
         """The scores these effects give to any coalitions, [m] for [m] bitmasks  [paper eq 2-3].
 
-        >>> import numpy as np
         >>> from interplay.effects.sampled import extract_sampled
         >>> game = extract_sampled(range(8), [1, 1, 1, 3, 1, 1, 1, 3], 3, holdout=0.0)      # AND of words 0 and 1
         >>> game.scores([0, 3, 4, 7]).round(6)
