@@ -22,7 +22,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from interplay.dynamics.stats import generator, interval, resample_counts
 from interplay.effects.moebius import reconstruct as scores_of
-from interplay.errors import InterplayError
 
 Array = NDArray[Any]
 
@@ -44,7 +43,7 @@ class Matching(NamedTuple):
 def reconstruct(effects: ArrayLike, v_empty: ArrayLike, mask: ArrayLike | None = None) -> Array:
     """Scores of the logical model made of the interactions in `mask`: `[.., 2, 2^n]`, `[..]` -> `[.., 2^n]`  [paper eq 3].
 
-    effects   row 0 AND, row 1 OR, in log-odds; v_empty the score with no word; mask boolean like effects, None = all
+    effects in log-odds, row 0 AND, row 1 OR; v_empty: the score with no word; mask: boolean like effects, None = all
 
     >>> e = np.array([[0.0, 2, 3, 4], [0, 0, 0, 5]])       # AND {0}: 2, {1}: 3, {0, 1}: 4; OR {0, 1}: 5
     >>> reconstruct(e, 1.0)                                # 1; 1+2+5; 1+3+5; 1+2+3+4+5
@@ -52,7 +51,7 @@ def reconstruct(effects: ArrayLike, v_empty: ArrayLike, mask: ArrayLike | None =
     >>> reconstruct(e, 1.0, abs(e) > 3)                    # AND {0, 1} and OR {0, 1} alone: 1; 1+5; 1+5; 1+4+5
     array([ 1.,  6.,  6., 10.])
     """
-    e = _effects(effects)
+    e = np.asarray(effects, dtype=np.float64)
     if mask is not None:
         e = np.where(np.asarray(mask, dtype=bool), e, 0.0)
     return scores_of(e[..., 0, :], e[..., 1, :], v_empty)
@@ -72,8 +71,6 @@ def matching(effects: ArrayLike, scores: ArrayLike, mask: ArrayLike | None = Non
     """
     v = np.asarray(scores, dtype=np.float64)
     model = reconstruct(effects, v[..., 0], mask)
-    if model.shape != v.shape:
-        raise InterplayError(f"scores have shape {list(v.shape)}; expected {list(model.shape)}, as the effects")
     spread = v.std(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         rms = np.where(spread > 0, np.sqrt(((v - model) ** 2).mean(axis=-1)) / spread, np.nan)
@@ -88,21 +85,12 @@ def sorted_strength(effects: ArrayLike, ranks: ArrayLike) -> Array:
     >>> sorted_strength(np.array([[0.0, -4, 1, 0], [0, 0, 0, 2]]), [1, 2, 3, 4, 99])
     array([1.  , 0.5 , 0.25, 0.  , 0.  ])
     """
-    e = _effects(effects)
+    e = np.asarray(effects, dtype=np.float64)
     at = np.asarray(ranks)
-    if at.ndim != 1 or not np.issubdtype(at.dtype, np.integer) or (at < 1).any():
-        raise InterplayError(f"ranks are {np.array2string(at, threshold=6)}; expected whole numbers from 1 on")
     size = -np.sort(-np.abs(e.reshape(*e.shape[:-2], -1)), axis=-1)
     found = np.where(at <= size.shape[-1], size[..., np.minimum(at, size.shape[-1]) - 1], 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return found / size[..., :1]
-
-
-def _effects(effects: ArrayLike) -> Array:
-    e = np.asarray(effects, dtype=np.float64)
-    if e.ndim < 2 or e.shape[-2] != 2:
-        raise InterplayError(f"effects have shape {list(e.shape)}; expected [.., 2, 2^n], row 0 AND and row 1 OR")
-    return e
 
 
 class Fitted(NamedTuple):

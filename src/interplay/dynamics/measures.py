@@ -1,7 +1,7 @@
-"""What is measured on a set of interactions, or on all effects of one checkpoint. Arrays in, arrays out; no nulls here.
+"""What is measured on a set of interactions, or on all effects of one checkpoint.
 
-`MEASURES` is the registry: one row a measure with its title, unit, null, formula and direction. Every table, page, figure
-and card takes its words from there, so a new measure is one row here and the function that computes it.
+`MEASURES` is the registry: one row a measure with its title, unit, null, formula and direction. Tables, page, figures and card
+take their words from there, so a new measure is one row here and the function that computes it.
 
 >>> MEASURES["rho"].title, MEASURES["rho"].null, MEASURES["rho"].sets
 ('rho', 'random signs', ('all', 'preserved', 'emerged', 'removed'))
@@ -11,8 +11,8 @@ and card takes its words from there, so a new measure is one row here and the fu
 ['sufficiency', 'loss', 'noise']
 
 Shapes: effects `w` are `[..., 2, 2^n]` (row 0 AND, row 1 OR), masks broadcast against them, results have the leading axes.
-AND and OR count together in every measure [paper]. Effects are in log-odds (nats). A ratio over an empty set is NaN;
-a sum over an empty set is 0. No normalisation over samples here: each number is one prompt's.
+AND and OR count together in every measure [paper]. Effects are in log-odds (nats), each number is one prompt's. A ratio over an
+empty set is NaN, a sum is 0.
 """
 
 from math import comb, pi, sqrt

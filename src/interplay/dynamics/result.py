@@ -78,10 +78,8 @@ class Trajectory:
 
         `membership(id, 40).emerged[1, 6]` says whether OR over words 1 and 2 has emerged at step 40.
         """
-        if sample not in self.sets:
-            raise InterplayError(f"sample {sample!r} is not in this trajectory; it has {_some(self.sample_ids)}")
-        if step not in self.steps:
-            raise InterplayError(f"step {step} is not in this trajectory; it has {_some(self.steps)}")
+        _known("sample", sample, self.sample_ids)
+        _known("step", step, self.steps)
         _known("definition", definition, DEFINITIONS)
         return unpack(self.sets[sample][definition][self.steps.index(step)])
 
@@ -147,14 +145,12 @@ def frame(table: pa.Table) -> pd.DataFrame:
     return table.replace_schema_metadata(None).to_pandas()
 
 
-def _some(names: tuple) -> str:
-    shown = ", ".join(str(name) for name in names[:8])
-    return shown + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
-
-
-def _known(what: str, name: str, names: Collection[str]) -> None:
-    if name not in names:
-        raise InterplayError(f"{what} {name!r} is not known; choose one of {', '.join(names)}")
+def _known(what: str, given: object, names: Collection[object]) -> None:
+    if given not in names:
+        first = ", ".join(str(name) for name in list(names)[:30])
+        raise InterplayError(
+            f"{what} {given!r} is not known; choose one of {first}{', ...' if len(names) > 30 else ''}"
+        )
 
 
 def _sets_table(trajectory: Trajectory) -> pa.Table:

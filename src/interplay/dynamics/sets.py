@@ -1,9 +1,7 @@
 """Which interactions are salient, and what becomes of them from one checkpoint to the next.
 
-One sample at a time, arrays only: effects `[T, 2, 2^n]` in, boolean masks `[T, 2, 2^n]` out (row 0 AND, row 1 OR; the two
-are never mixed: AND over {0, 1} and OR over {0, 1} are different interactions). It weighs nothing: see `measures`.
-
-Three definitions of the sets, computed side by side (the column `definition` names them):
+One sample at a time: effects `[T, 2, 2^n]` in, boolean masks `[T, 2, 2^n]` out (row 0 AND, row 1 OR: AND over {0, 1} and OR
+over {0, 1} are different interactions). Three definitions of the sets (column `definition`):
 
 - `paper`      tau = ratio * max |I| at each checkpoint; an interaction is known by its words and its kind alone [paper]
 - `signed`     the same tau, but an interaction is known by its sign too: one that flips has been removed, and another one
@@ -18,13 +16,9 @@ import numpy as np
 DEFINITIONS = ("paper", "signed", "fixed-tau")
 SETS = ("all", "preserved", "emerged", "removed", "kept", "reentered")
 MAIN_SETS = ("preserved", "emerged", "removed")  # what pictures and comparisons show, in this order
-TABLE_SETS = (
-    "removed",
-    "preserved",
-    "emerged",
-)  # the columns of the terminal's table and the model card, in this order
-CHURN_SETS = ("removed", "emerged")  # what a change that means nothing also makes: the sets that have floors
-VALUED = ("all", *MAIN_SETS)  # sets whose effects are looked into, beyond count and strength
+TABLE_SETS = ("removed", "preserved", "emerged")  # columns of the terminal's table and the model card, in this order
+CHURN_SETS = ("removed", "emerged")  # sets with churn floors: a change without training makes them too
+VALUED = ("all", *MAIN_SETS)  # sets with measures beyond count and strength
 RATIO = 0.05  # tau / max |I| [lineage]
 
 

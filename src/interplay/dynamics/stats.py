@@ -1,17 +1,14 @@
-"""Every random draw over samples and every interval: percentile bootstraps, Wilson's interval, sign flips, permutations.
+"""Random draws over samples, and intervals: percentile bootstraps, Wilson's interval, sign flips, permutations.
 
-What is resampled are samples (prompts, or rows of a data set), never the interactions within one: interactions of one prompt
-are not independent, prompts are. An interval says how far a figure would move with other samples of the same kind; it says
-nothing about another training seed. Arrays only. Random sets and signs, which figures are compared with, are in `nulls`.
-
-Which function for what:
+Samples are resampled (prompts, or rows of a data set), never the interactions within one: these depend on each other, prompts do
+not. An interval says how far a figure would move with other samples of the same kind, nothing about another training seed.
 
 - `interval`        mean over samples of thousands of columns at once, NaN skipped
 - `percentile`      any figure, from its resamples (`resampled`, `mean_of`, `ratio_of`)
 - `ratio_of_means`  one mean over another, samples paired
-- `wilson`          a share of rows
-- `paired_interval` mean differences, intervals good for all columns at once
-- `exchanged`       which checkpoints differ from the lowest one, which was picked by looking
+- `wilson`          a fraction of rows
+- `paired_interval` mean differences, intervals that hold for all columns at once
+- `exchanged`       which checkpoints differ from the lowest one
 """
 
 import hashlib
@@ -62,8 +59,8 @@ def resample_counts(samples: int, resamples: int, rng: np.random.Generator) -> n
 def interval(x: np.ndarray, counts: np.ndarray, level: float = LEVEL) -> Interval:
     """Mean over samples (axis 0) and its percentile bootstrap interval, NaN skipped.
 
-    x `[S, K]`, counts `[R, S]` from `resample_counts`. A column with fewer than two defined samples has no interval (NaN):
-    one prompt says nothing about others. A resample that happens to draw only undefined samples is left out.
+    x `[S, K]`, counts `[R, S]` from `resample_counts`. A column with fewer than two defined samples has no interval (NaN). A
+    resample that draws only undefined samples is left out.
 
     >>> counts = resample_counts(3, 200, np.random.default_rng(0))
     >>> got = interval(np.array([[1.0, 0.1], [2.0, 0.1], [np.nan, 0.1]]), counts)
@@ -197,10 +194,9 @@ def ratio_of_means(pairs: np.ndarray, resamples: int, rng: np.random.Generator) 
 def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, level: float = LEVEL) -> Interval:
     """Mean over prompts of each column of d `[prompts, steps]`, NaN skipped, with intervals good for all columns at once.
 
-    A wild bootstrap over prompts, as in the verdict: rows of the centred table change sign as a whole, the largest
-    studentised mean over the columns is kept, and its `level` quantile scales every interval [ours]. Percentile intervals
-    of a dozen prompts are too narrow, and a curve has many checkpoints to be wrong at. Columns of fewer than six prompts
-    get no interval (NaN).
+    A wild bootstrap over prompts: rows of the centred table change sign as a whole, and the `level` quantile of the largest
+    studentised mean over the columns scales every interval [ours]. Percentile intervals of a dozen prompts are too narrow, and a
+    curve has many checkpoints to be wrong at. Columns of fewer than six prompts get no interval (NaN).
 
     >>> d = np.array([[1.0, 0.5], [1.2, -0.4], [0.9, 0.1], [1.1, -0.2], [0.8, 0.3], [1.0, -0.3], [1.05, 0.1], [0.95, -0.1]])
     >>> got = paired_interval(d, 2000, np.random.default_rng(0))
@@ -243,10 +239,10 @@ def exchanged(
 ) -> np.ndarray:
     """Half-widths [T]: a checkpoint further than this above the lowest differs from it, at `level` for all of them at once.
 
-    Were the checkpoints alike, each prompt's values could be handed round among them. So they are, prompt by prompt, and the
-    `level` quantile of the range of the statistic over checkpoints is the threshold (Tukey's, by permutation; exact, however
-    few or skewed the prompts). Then step-down: what lies beyond is set aside and the rest is asked again, so that one checkpoint
-    that is far off does not hide the differences between the others [ours].
+    If the checkpoints were alike, each prompt's values could be exchanged among them. So they are permuted, prompt by prompt, and
+    the threshold is the `level` quantile of the range of the statistic over checkpoints (Tukey's, by permutation; exact, however
+    few or skewed the prompts). Then step-down: checkpoints beyond it are set aside and the rest is tested again, so that one
+    far-off checkpoint does not hide the differences between the others [ours].
 
     tables     one or more `[T, P]`, permuted together: rows are checkpoints, columns prompts
     statistic  of tables `[..., T, P]`, gives `[..., T]`
