@@ -8,6 +8,7 @@ move with other prompts and rows. It says nothing about another training, and do
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from interplay.dynamics.stats import mean_of, percentile
 
@@ -15,15 +16,15 @@ FEWEST = 3  # checkpoints: with two a rank correlation can only be 1 or -1
 
 
 class Curve(NamedTuple):
-    """A curve over T checkpoints, `value` [T], and the same curve in R resamples of what it is the mean of, `resampled` [R, T];
-    None where it is one number a checkpoint and has nothing to resample. NaN: not measured there."""
+    """A curve over T checkpoints, `value` [T], NaN where not measured, and the curve in R resamples, `resampled` [R, T]; None
+    where there is nothing to resample, one number a checkpoint."""
 
     value: np.ndarray
     resampled: np.ndarray | None = None
 
 
 class Correlation(NamedTuple):
-    """Spearman's rho with a 95 % percentile interval, and over how many checkpoints; NaN where it is not defined."""
+    """Spearman's rank correlation with a 95 % percentile interval, and over how many checkpoints; NaN where it is not defined."""
 
     spearman: float
     lo: float
@@ -44,14 +45,14 @@ def curve_of_samples(samples: np.ndarray, counts: np.ndarray) -> Curve:
 
 
 def correlate(a: Curve, b: Curve, *, steps: np.ndarray | None = None, from_step: int | None = None) -> Correlation:
-    """Spearman's rho of two curves over the checkpoints where both are measured, from `from_step` on (None: all).
+    """Spearman's rank correlation of two curves over the checkpoints where both are measured, from `from_step` on (None: all).
 
     Args:
         a, b: curves over the same T checkpoints, with the same number of resamples where they have any.
         steps: [T] step of each checkpoint; needed with `from_step`.
 
-    A constant curve, or fewer than 3 checkpoints, has no rank correlation: NaN. A resample in which either curve is
-    constant or has a hole is left out; without half of them there is no interval.
+    NaN for a constant curve or fewer than 3 checkpoints. A resample in which either curve is constant or has a hole is left
+    out; without half of them there is no interval.
 
     >>> a = Curve(np.array([1.0, 2.0, 3.0, 4.0]))
     >>> correlate(a, Curve(np.array([1.0, 3.0, 2.0, 4.0]))).spearman  # 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15)
@@ -74,27 +75,14 @@ def correlate(a: Curve, b: Curve, *, steps: np.ndarray | None = None, from_step:
     return Correlation(*percentile(spearman, spearman_rows(x, y)), count)
 
 
-def ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks in each row of x [R, T], from 1; equal values share the mean of theirs. Rows must not hold NaN.
-
-    >>> ranks(np.array([[0.3, 0.1, 0.3, 0.9]]))
-    array([[2.5, 1. , 2.5, 4. ]])
-    """
-    made = np.empty(x.shape)
-    for row, out in zip(x, made, strict=True):
-        ordered = np.sort(row)
-        out[:] = (np.searchsorted(ordered, row, "left") + np.searchsorted(ordered, row, "right") + 1) / 2
-    return made
-
-
 def spearman_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's rho of each row of x and y, [R, T] each (or one row for all): the Pearson correlation of their ranks, ties
-    sharing theirs. NaN for a row that is constant or holds NaN.
+    """Spearman's rank correlation of each row of x and y, [R, T] each (or one row for all). Ties share the mean of their ranks.
+    NaN for a row that is constant or holds NaN.
 
     >>> spearman_rows(np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]), np.array([[3.0, 2.0, 1.0]]))
     array([-1., nan])
     """
-    a, b = (ranks(z) - (z.shape[1] + 1) / 2 for z in (x, y))
+    a, b = (pd.DataFrame(z).rank(axis=1).to_numpy() - (z.shape[1] + 1) / 2 for z in (x, y))
     with np.errstate(invalid="ignore", divide="ignore"):
         spearman = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
     spearman[~(np.isfinite(x).all(1) & np.isfinite(y).all(1))] = np.nan

@@ -29,8 +29,8 @@ class EvalSet:
 
 @dataclass(frozen=True, eq=False)
 class RowScores:
-    """What one model says to each row: `nll` [rows] nats summed over the `tokens` [rows] of its response (end of turn
-    included, as training has it), and the `predicted` [rows] label's index; None where the data has no labels."""
+    """One model on each row: `nll` [rows] nats summed over the `tokens` [rows] of its response (end of turn included), and the
+    index of the `predicted` [rows] label; None where the data has no labels."""
 
     nll: np.ndarray
     tokens: np.ndarray
@@ -80,8 +80,8 @@ def score_eval(
     predicted = np.zeros(len(items), dtype=np.int64) if labels else None
     firsts = [ids[0] for ids in labels]
     by_first_token = len(set(firsts)) == len(firsts)
-    passes = scored_batches(model, items, firsts, batch_tokens=batch_tokens, progress=progress, seen=seen)
-    for batch, scored in passes:
+    batches = scored_batches(model, items, firsts, batch_tokens=batch_tokens, progress=progress, seen=seen)
+    for batch, scored in batches:
         nll[batch] = [-float(own.sum()) for own, _ in scored]
         if predicted is None:
             continue
