@@ -6,7 +6,7 @@ Coalitions are uint64 bitmasks (bit i set: word i kept), n up to 64. A column is
     <r, AND_S> = sum_T r(T) prod_{i in S} X(T, i)        <r, OR_S> = sum_T r(T) - sum_T r(T) prod_{i in S} Z(T, i)
 
 so correlating a residual with all columns is two moment tensors of it: one matrix product each of the products over sets of
-order < d (`heads`) with X or Z. Knows nothing about which columns are chosen, or why: that is `penalised.py`.
+order < d (`heads`) with X or Z.
 """
 
 import math

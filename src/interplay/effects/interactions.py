@@ -267,8 +267,8 @@ def extract(
     tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed. "auto" is what
         `interplay explain` and a run use (`default_tolerance`): 2 % of |v(N) - v(empty)| of the sample, at least 3 standard
         deviations of the noise of v, which `Scores` know and plain numbers do not. 0 asks for the exact split.
-    duality_gap: relative duality gap asked for. Among near-ties the answer is the one of low order and least squares
-        (docs/design/solver.md), so it is a unique, continuous function of the scores.
+    duality_gap: relative duality gap asked for. Of near-ties the answer is the one of low order and least squares, so it is a
+        unique, continuous function of the scores (docs/design/solver.md).
     max_iterations: of each of the two phases; where it is hit the result says so and a RuntimeWarning is given.
     device: None solves with numpy on the CPU (a sample's result then has the same bytes whatever else is in the batch);
         "cuda" and the like solve in float64 with torch there, equal within the gap only.

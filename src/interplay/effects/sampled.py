@@ -20,15 +20,12 @@ from interplay.errors import InterplayError
 from interplay.limits import SAMPLED_WORDS
 
 MAX_COALITIONS = 1 << 20
-PENALTIES, SMALLEST = (
-    50,
-    1e-4,
-)  # penalties tried, evenly spaced in the logarithm, down to this part of the largest [ours]
+PENALTIES, SMALLEST = 50, 1e-4  # penalties tried, evenly spaced in the logarithm, down to this part of the largest
 PATH_GAP = 1e-2  # of the solutions that are only compared; the chosen one is solved to the gap asked for
 PATIENCE = 8  # penalties without a better prediction of the rows left out after which a fold stops
 MOST = 0.8  # effects for each fitted row beyond which smaller penalties are not tried: they would fit any scores [ours]
-SAME = 1e-8  # squared errors under this share of the variance are all the same: exact
-CONSTANT = 1e-13  # scores that vary by less than this share of their size are constant, to rounding
+SAME = 1e-8  # squared errors under this part of the variance are all the same: exact
+CONSTANT = 1e-13  # scores that vary by less than this part of their size are constant, to rounding
 UNFAITHFUL = 0.5  # R2 on coalitions never fitted under which a warning is given [ours]
 
 
@@ -124,8 +121,8 @@ def extract_sampled(
 ) -> SampledInteractions:
     """The sparse AND-OR explanation of scores on sampled coalitions, with its faithfulness on coalitions never fitted.
 
-    coalitions: m distinct bitmasks under 2**n (bit i set: word i kept), the empty and the full one among them; from
-        `sample_coalitions`. Their order plays no part.
+    coalitions: m distinct bitmasks under 2**n (bit i set: word i kept), the empty and the full one among them, in any order;
+        from `sample_coalitions`.
     scores: the m log-odds, in the same order.
     n: number of words, up to 64. order: AND of orders 1..order and OR of orders 2..order are looked for; refused where
         that makes more than 131,072 columns.

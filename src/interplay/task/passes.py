@@ -71,10 +71,7 @@ def padded(sequences: Sequence[Sequence[int]], pad: int = 0) -> "tuple[torch.Ten
 
 
 def target_logprobs(
-    model,
-    items: Sequence[Item],
-    firsts: Sequence[int] = (),
-    seen: "Callable[[int, torch.Tensor], None] | None" = None,
+    model, items: Sequence[Item], firsts: Sequence[int] = (), seen: "Callable[[int, torch.Tensor], None] | None" = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """One forward pass. For each (prompt, target): log p of each target token [m] in nats, and of the tokens `firsts` at the
     first position behind the prompt.
