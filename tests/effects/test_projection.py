@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from effect_games import or_zeta, zeta
 
-from interplay.effects import or_zeta, zeta
 from interplay.effects.projection import Projection, power, schur_weyl, singular_basis
 
 

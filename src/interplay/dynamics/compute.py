@@ -18,17 +18,8 @@ from interplay.dynamics.sets import DEFINITIONS, RATIO, SETS, VALUED, Partition,
 from interplay.dynamics.stats import generator, interval, resample_counts
 from interplay.errors import InterplayError
 
-
-class Key(NamedTuple):
-    """What a curve is of; a curve is a pair of arrays over steps: the value and its null."""
-
-    definition: str
-    measure: str
-    set: str
-    order: int
-
-
-Curves = dict[Key, tuple[np.ndarray, np.ndarray]]
+# By definition, measure, set and order; a curve is its value and its null, two arrays over steps.
+Curves = dict[tuple[str, str, str, int], tuple[np.ndarray, np.ndarray]]
 
 
 class _Setup(NamedTuple):
@@ -99,13 +90,8 @@ def trajectory(
             f"ratio {ratio}, draws {draws}, resamples {resamples}: expected 0 <= ratio < 1, draws and resamples at least 1"
         )
     at = steps.index(reference)
-    inputs = {
-        "effects": effects,
-        "scores": scores,
-        "rephrased": rephrased,
-        "baseline": baseline,
-        "noise_sigma": noise_sigma,
-    }
+    inputs: dict[str, Sequence | None] = {"effects": effects, "scores": scores}
+    inputs |= {"rephrased": rephrased, "baseline": baseline, "noise_sigma": noise_sigma}
     samples = _checked_samples([str(name) for name in sample_ids], inputs, len(steps))
     samples.sort(key=lambda sample: sample.id)
     setup = _Setup(steps, at, max(sample.n for sample in samples), ratio, draws, seed)
@@ -136,15 +122,15 @@ def _curves(sample: _Sample, partitions: dict[str, Partition], setup: _Setup) ->
             values["sign_agreement", "kept", 0] = measures.sign_agreement(sample.effects, ref, part.kept)
         floor = _floor(sample, definition, setup)
         for key, value in values.items():
-            curves[Key(definition, *key)] = value, np.full(len(nan), floor.get(key, np.nan))
+            curves[definition, *key] = value, np.full(len(nan), floor.get(key, np.nan))
         for (measure, name), curve in _against_draws(sample, part, baseline_sign, setup).items():
-            curves[Key(definition, measure, name, 0)] = curve
+            curves[definition, measure, name, 0] = curve
         for measure, value in everything.items():
-            curves[Key(definition, measure, "all", 0)] = value, nan
+            curves[definition, measure, "all", 0] = value, nan
         if noise is not None:
             for order in range(setup.top + 1):
                 value = noise[:, order] if order <= sample.n else 0.0 * noise[:, 0]
-                curves[Key(definition, "noise", "all", order)] = value, nan
+                curves[definition, "noise", "all", order] = value, nan
     return curves
 
 
@@ -208,26 +194,18 @@ def _tables(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Means and intervals over samples, and the rows behind them. Sorted by definition, measure, set, order, step, sample."""
     rank = {name: i for names in (DEFINITIONS, measures.MEASURES, SETS) for i, name in enumerate(names)}
-    keys = sorted(
-        {key for one in curves for key in one},
-        key=lambda k: (rank[k.definition], rank[k.measure], rank[k.set], k.order),
-    )
+    keys = sorted({key for one in curves for key in one}, key=lambda key: (*(rank[name] for name in key[:3]), key[3]))
     steps = np.array(setup.steps)
     missing = (np.full(len(steps), np.nan),) * 2
     stacked = np.array([[one.get(key, missing) for key in keys] for one in curves])  # [S, K, 2, T]
-    shown = np.array([[key.set == "all" or t >= setup.at for t in range(len(steps))] for key in keys])  # [K, T]
+    shown = np.array([[name == "all" or t >= setup.at for t in range(len(steps))] for _, _, name, _ in keys])  # [K, T]
     value, null = stacked[:, :, 0][:, shown], stacked[:, :, 1][:, shown]  # [S, rows]
     counts = resample_counts(len(ids), resamples, generator(setup.seed, "bootstrap", len(ids)))
     ours, theirs = interval(value, counts), interval(null, counts)
 
     which, when = np.nonzero(shown)
-    key_columns = {
-        "definition": np.array([key.definition for key in keys], object)[which],
-        "step": steps[when],
-        "set": np.array([key.set for key in keys], object)[which],
-        "measure": np.array([key.measure for key in keys], object)[which],
-        "order": np.array([key.order for key in keys])[which],
-    }
+    definition, measure, name, order = (np.array(column, object)[which] for column in zip(*keys, strict=True))
+    key_columns = {"definition": definition, "step": steps[when], "set": name, "measure": measure, "order": order}
     figures = {"value": ours.value, "lo": ours.lo, "hi": ours.hi}
     figures |= {"null": theirs.value, "null_lo": theirs.lo, "null_hi": theirs.hi, "samples": ours.samples}
     rows = {name: np.repeat(column, len(ids)) for name, column in key_columns.items()}
@@ -276,13 +254,8 @@ def _checked_sample(name: str, given: dict[str, np.ndarray | None], checkpoints:
         raise InterplayError(
             f"sample {name!r}: scores of shape {np.shape(given['scores'])}, expected [{checkpoints}, 2^n]"
         )
-    shapes = {
-        "effects": (checkpoints, 2, size),
-        "scores": (checkpoints, size),
-        "rephrased": (2, size),
-        "baseline": (2, size),
-        "noise_sigma": (checkpoints,),
-    }
+    shapes: dict[str, tuple[int, ...]] = {"effects": (checkpoints, 2, size), "scores": (checkpoints, size)}
+    shapes |= {"rephrased": (2, size), "baseline": (2, size), "noise_sigma": (checkpoints,)}
     arrays: dict[str, np.ndarray | None] = {}
     for what, shape in shapes.items():
         arrays[what] = None

@@ -258,7 +258,14 @@ def exchanged(
     left = np.arange(len(distance))
     while len(left) > 1:
         some = tuple(table[left] for table in tables)
-        threshold = np.quantile(_ranges(some, statistic, resamples, rng), level, method="higher")
+        steps, prompts = some[0].shape
+        ranges = []
+        chunk = max(1, _PERMUTED // (steps * prompts))
+        for done in range(0, resamples, chunk):  # each prompt's values in random order
+            order = rng.random((min(chunk, resamples - done), steps, prompts)).argsort(axis=1)
+            values = statistic(*(np.take_along_axis(np.broadcast_to(t, order.shape), order, axis=1) for t in some))
+            ranges.append(values.max(axis=1) - values.min(axis=1))
+        threshold = np.quantile(np.concatenate(ranges), level, method="higher")
         half[left] = threshold
         far = left[distance[left] > threshold + 1e-12]
         far = far[far != lowest]
@@ -267,18 +274,3 @@ def exchanged(
         left = np.setdiff1d(left, far)
     half[lowest] = 0.0
     return half
-
-
-def _ranges(
-    tables: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], resamples: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Largest minus smallest statistic over checkpoints, [resamples], each prompt's values in random order."""
-    steps, prompts = tables[0].shape
-    found = np.empty(resamples)
-    chunk = max(1, _PERMUTED // (steps * prompts))
-    for done in range(0, resamples, chunk):
-        rows = min(chunk, resamples - done)
-        order = rng.random((rows, steps, prompts)).argsort(axis=1)
-        values = statistic(*(np.take_along_axis(np.broadcast_to(t, order.shape), order, axis=1) for t in tables))
-        found[done : done + rows] = values.max(axis=1) - values.min(axis=1)
-    return found

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SALIENT_RATIO = 0.05  # [lineage]
 TOLERANCE_FRACTION, TOLERANCE_SIGMAS = 0.02, 3  # of |v(N) - v(empty)| [lineage], and of the noise of v [ours]
-_FORMAT, _VERSION = "interplay.interactions", 1
+_FORMAT, VERSION = "interplay.interactions", 1
 
 
 class Salient(NamedTuple):
@@ -126,12 +126,12 @@ class Interactions:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file, under a temporary name first: `path` is never half a file."""
-        save_fields(path, self, _FORMAT, _VERSION, "n")
+        save_fields(path, self, _FORMAT, "n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Interactions":
         """Read what `save` wrote. Raises InterplayError for any other file."""
-        return cls(**load_fields(path, cls, _FORMAT, _VERSION, "n"))
+        return cls(**load_fields(path, cls, _FORMAT, "n"))
 
     def __len__(self) -> int:
         if not self.shape:
@@ -208,17 +208,17 @@ def effect_table(sample: Any, kind: Any, mask: Any, effect: Any, names: Sequence
     return pd.DataFrame(columns)
 
 
-def save_fields(path: str | os.PathLike[str], result: Any, kind: str, version: int, in_header: str) -> None:
+def save_fields(path: str | os.PathLike[str], result: Any, kind: str, in_header: str) -> None:
     """Write the fields of a dataclass as tensors; the field `in_header` and the version go into the header."""
     from safetensors.numpy import save
 
     tensors = {f.name: np.array(getattr(result, f.name), order="C") for f in fields(result) if f.name != in_header}
     # one entry only: safetensors writes its metadata in no fixed order, and the same result should be the same bytes
-    header = json.dumps({"version": version, in_header: getattr(result, in_header)})
+    header = json.dumps({"version": VERSION, in_header: getattr(result, in_header)})
     write_bytes(Path(path), save(tensors, metadata={kind: header}), folders=None)
 
 
-def load_fields(path: str | os.PathLike[str], cls: Any, kind: str, version: int, in_header: str) -> dict[str, Any]:
+def load_fields(path: str | os.PathLike[str], cls: Any, kind: str, in_header: str) -> dict[str, Any]:
     """The fields that `save_fields` wrote, as arrays but for the one in the header."""
     from safetensors import SafetensorError, safe_open
 
@@ -231,8 +231,8 @@ def load_fields(path: str | os.PathLike[str], cls: Any, kind: str, version: int,
         raise InterplayError(f"{path} does not exist; {expected}") from None
     except (SafetensorError, OSError) as error:
         raise InterplayError(f"{path} cannot be read as safetensors ({error}); {expected}") from None
-    if header.get("version") != version:
-        raise InterplayError(f"{path} has no {cls.__name__} of version {version}; {expected}")
+    if header.get("version") != VERSION:
+        raise InterplayError(f"{path} has no {cls.__name__} of version {VERSION}; {expected}")
     values = {in_header: header[in_header], **tensors}
     if set(values) != {f.name for f in fields(cls)}:
         raise InterplayError(f"{path} is not a complete file; {expected}")
@@ -319,7 +319,7 @@ def extract(
             RuntimeWarning,
             stacklevel=2,
         )
-    per_sample_fields = {
+    per_sample_fields: dict[str, Any] = {
         "v_empty": v_empty,
         "objective": objective,
         "duality_gap": reached,

@@ -81,15 +81,6 @@ def moebius(v: ArrayLike) -> Array:
     return butterfly(_copy(v, "v"), subtract_subsets)
 
 
-def zeta(effects: ArrayLike) -> Array:
-    """The game of given AND effects, v(T) = sum over S ⊆ T of I(S); inverse of `moebius`.
-
-    >>> zeta([1, 2, 3, 4])            # 1+2 = 3, 1+3 = 4, 1+2+3+4 = 10
-    array([ 1,  3,  4, 10])
-    """
-    return butterfly(_copy(effects, "effects"), add_subsets)
-
-
 def or_moebius(v: ArrayLike) -> Array:
     """OR effects of a game, all orders: minus the Möbius transform of the reversed array, v(N∖T)  [lineage].
 
@@ -100,15 +91,6 @@ def or_moebius(v: ArrayLike) -> Array:
     """
     x = _copy(v, "v")
     return -butterfly(np.ascontiguousarray(x[..., ::-1]), subtract_subsets)
-
-
-def or_zeta(effects: ArrayLike) -> Array:
-    """The game of given OR effects, v(T) = -sum over S ⊆ N∖T of I(S), order 0 included; inverse of `or_moebius`.
-
-    >>> or_zeta([-1, 0, 0, 1])
-    array([0, 1, 1, 1])
-    """
-    return -butterfly(_copy(effects, "effects"), add_subsets)[..., ::-1]
 
 
 @functools.lru_cache(maxsize=32)

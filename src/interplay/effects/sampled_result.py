@@ -25,7 +25,7 @@ from interplay.limits import SAMPLED_WORDS
 if TYPE_CHECKING:
     import pandas
 
-_FORMAT, _VERSION = "interplay.sampled-interactions", 1
+_FORMAT = "interplay.sampled-interactions"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -148,12 +148,12 @@ class SampledInteractions:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file, under a temporary name first: `path` is never half a file."""
-        save_fields(path, self, _FORMAT, _VERSION, "rule")
+        save_fields(path, self, _FORMAT, "rule")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "SampledInteractions":
         """Read what `save` wrote. Raises InterplayError for any other file."""
-        values = load_fields(path, cls, _FORMAT, _VERSION, "rule")
+        values = load_fields(path, cls, _FORMAT, "rule")
         return cls(**{name: x if np.ndim(x) or name == "rule" else x.item() for name, x in values.items()})
 
     def __repr__(self) -> str:

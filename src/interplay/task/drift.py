@@ -80,8 +80,7 @@ class Comparison:
 
 
 def divergences(base: np.ndarray, model: np.ndarray) -> tuple[float, float]:
-    """KL(base || model) and KL(model || base) in nats, from two log-distributions [V]; both are normalised first, so that
-    what rounding took from them is not taken for a difference.
+    """KL(base || model) and KL(model || base) in nats, from two log-distributions [V], normalised first against rounding.
 
     >>> [round(float(x), 4) for x in divergences(np.log([0.5, 0.5]), np.log([0.25, 0.75]))]  # ln 2 - ln(3)/2, 3/4 ln 3 - ln 2
     [0.1438, 0.1308]
@@ -100,9 +99,6 @@ def _kl(a: np.ndarray, b: np.ndarray) -> float:
     p = np.exp(a)
     some = p > 0
     return max(0.0, float((p[some] * (a[some] - b[some])).sum()))  # below zero only by rounding
-
-
-# ---- retention ----------------------------------------------------------------------------------------------------------
 
 
 class Windows(NamedTuple):
