@@ -177,7 +177,7 @@ def _against_draws(
         rng = generator(seed, "subsets", sample.id, steps[t])
         for place, loss in zip(ours, nulls.random_subset_losses(pool, sizes, draws, rng), strict=True):
             losses[place] = loss
-    # The empty subset's sum is 0; a subset as large as all there is is no random one: no null for `all`.
+    # The empty subset's sum is 0. `all` has no null: a random subset of that size is always `all`.
     with_null = np.where(np.array([False, True, True, True])[:, None], 1.0, np.nan)
     found["net"] = (measures.net(w, masks), with_null * np.where(size > 0, size * mean, 0.0))
     found["contribution"] = (measures.contribution(w, masks), with_null * np.where(size > 0, mean, np.nan))

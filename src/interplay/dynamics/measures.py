@@ -150,7 +150,7 @@ def loss_of(total: np.ndarray) -> np.ndarray:
 def sufficiency(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """-log sigmoid(sum I over the set), nats: how well this set alone would predict the target [paper].
 
-    Without v(empty), so that the set is judged alone [paper]. The empty set gives log 2: it says nothing either way.
+    Without v(empty), so that the set counts alone [paper]. The empty set gives log 2.
 
     >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]])
     >>> float(sufficiency(e, e < 0).round(4))  # log(1 + exp(1))
@@ -210,7 +210,7 @@ def sign_agreement(w: np.ndarray, other: np.ndarray, both: np.ndarray) -> np.nda
 def walsh_high(v: np.ndarray) -> np.ndarray:
     """Share of the variance of v over coalitions that lies in Walsh degrees above n/2, 0..1 [ours]. v `[..., 2^n]`.
 
-    A witness of high-order structure that needs no split into AND and OR and no solver. NaN where v is constant.
+    Shows high-order structure without a split into AND and OR. NaN where v is constant.
 
     >>> float(walsh_high(np.array([0.0, 0.0, 0.0, 4.0])).round(4))  # energy 2 at degree 1, 1 at degree 2
     0.3333

@@ -39,8 +39,8 @@ class Partition(NamedTuple):
 def salient(effects: np.ndarray, ratio: float = RATIO, tau: np.ndarray | float | None = None) -> np.ndarray:
     """Omega: |I| > tau, with tau = ratio * max |I| over AND and OR together unless it is given [lineage].
 
-    effects `[..., 2, 2^n]`; tau broadcasts against the leading axes. Order 0 is never an interaction, and is no part of the
-    largest effect either. Where every effect is zero nothing is salient.
+    effects `[..., 2, 2^n]`; tau broadcasts against the leading axes. Order 0 does not count, neither as an
+    interaction nor for the largest effect.
 
     >>> salient(np.array([[9.0, 2.0, -0.1, 1.0], [0.0, 0.0, 0.0, 0.11]]))  # tau = 0.05 * 2 = 0.1, exceeded strictly
     array([[False,  True, False,  True],

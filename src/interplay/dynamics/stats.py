@@ -56,7 +56,7 @@ def resample_counts(samples: int, resamples: int, rng: np.random.Generator) -> n
     return np.bincount(flat.ravel(), minlength=resamples * samples).reshape(resamples, samples).astype(np.float64)
 
 
-def interval(x: np.ndarray, counts: np.ndarray, level: float = LEVEL) -> Interval:
+def interval(x: np.ndarray, counts: np.ndarray) -> Interval:
     """Mean over samples (axis 0) and its percentile bootstrap interval, NaN skipped.
 
     x `[S, K]`, counts `[R, S]` from `resample_counts`. A column with fewer than two defined samples has no interval (NaN). A
@@ -86,7 +86,7 @@ def interval(x: np.ndarray, counts: np.ndarray, level: float = LEVEL) -> Interva
             means = (counts @ deviation[:, part]) / (counts @ defined[:, part].astype(np.float64))
         means.sort(axis=0)  # NaN last
         usable = (~np.isnan(means)).sum(axis=0)
-        tail = (1 - level) / 2
+        tail = (1 - LEVEL) / 2
         lo[part] = first[part] + _sorted_quantile(means, usable, tail)
         hi[part] = first[part] + _sorted_quantile(means, usable, 1 - tail)
     return Interval(value, lo, hi, samples)
@@ -119,20 +119,20 @@ class Figure(NamedTuple):
     hi: float
 
 
-def wilson(successes: int, trials: int, z: float = 1.96) -> Figure:
+def wilson(successes: int, trials: int) -> Figure:
     """Fraction of successes with its Wilson interval.
 
     >>> [round(x, 3) for x in wilson(8, 10)]
     [0.8, 0.49, 0.943]
     """
-    share = successes / trials
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    # At 0 and at 1 an end is the share itself, but for rounding.
-    return Figure(share, float(min(share, max(0.0, centre - half))), float(max(share, min(1.0, centre + half))))
+    z, p = 1.96, successes / trials
+    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    # At 0 and at 1 an end is the fraction itself, but for rounding.
+    return Figure(p, float(min(p, max(0.0, centre - half))), float(max(p, min(1.0, centre + half))))
 
 
-def percentile(value: float, resampled: np.ndarray, level: float = LEVEL) -> Figure:
+def percentile(value: float, resampled: np.ndarray) -> Figure:
     """A value with the percentile interval of its resamples [R]. No ends where under half of the resamples are finite.
 
     >>> [round(x, 3) for x in percentile(20.0, np.arange(41))]  # 0, 1, ..., 40: 2.5 % lie below 1
@@ -141,7 +141,7 @@ def percentile(value: float, resampled: np.ndarray, level: float = LEVEL) -> Fig
     finite = resampled[np.isfinite(resampled)]
     if len(finite) < max(1, len(resampled) / 2):
         return Figure(float(value), float("nan"), float("nan"))
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Figure(float(value), float(low), float(high))
 
 
@@ -191,10 +191,10 @@ def ratio_of_means(pairs: np.ndarray, resamples: int, rng: np.random.Generator) 
     return Figure(ratio, float(lo), float(hi))
 
 
-def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, level: float = LEVEL) -> Interval:
+def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator) -> Interval:
     """Mean over prompts of each column of d `[prompts, steps]`, NaN skipped, with intervals good for all columns at once.
 
-    A wild bootstrap over prompts: rows of the centred table change sign as a whole, and the `level` quantile of the largest
+    A wild bootstrap over prompts: rows of the centred table change sign as a whole, and the 95 % quantile of the largest
     studentised mean over the columns scales every interval [ours]. Percentile intervals of a dozen prompts are too narrow, and a
     curve has many checkpoints to be wrong at. Columns of fewer than six prompts get no interval (NaN).
 
@@ -222,7 +222,7 @@ def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, lev
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.abs(means) / np.sqrt(np.maximum(variance, 0.0))
     t = np.nan_to_num(t[:, moving], nan=0.0, posinf=np.inf)
-    scale = float(np.quantile(t.max(axis=1), level, method="higher")) if moving.any() else 0.0
+    scale = float(np.quantile(t.max(axis=1), LEVEL, method="higher")) if moving.any() else 0.0
     half = np.where(moving, error * (scale if np.isfinite(scale) else np.nan), 0.0)
     lo[enough], hi[enough] = value[enough] - half, value[enough] + half
     return Interval(value, lo, hi, samples)
@@ -235,12 +235,11 @@ def exchanged(
     distance: np.ndarray,
     resamples: int,
     rng: np.random.Generator,
-    level: float = LEVEL,
 ) -> np.ndarray:
-    """Half-widths [T]: a checkpoint further than this above the lowest differs from it, at `level` for all of them at once.
+    """Half-widths [T]: a checkpoint further than this above the lowest differs from it, at 95 % for all of them at once.
 
     If the checkpoints were alike, each prompt's values could be exchanged among them. So they are permuted, prompt by prompt, and
-    the threshold is the `level` quantile of the range of the statistic over checkpoints (Tukey's, by permutation; exact, however
+    the threshold is the 95 % quantile of the range of the statistic over checkpoints (Tukey's, by permutation; exact, however
     few or skewed the prompts). Then step-down: checkpoints beyond it are set aside and the rest is tested again, so that one
     far-off checkpoint does not hide the differences between the others [ours].
 
@@ -265,7 +264,7 @@ def exchanged(
             order = rng.random((min(chunk, resamples - done), steps, prompts)).argsort(axis=1)
             values = statistic(*(np.take_along_axis(np.broadcast_to(t, order.shape), order, axis=1) for t in some))
             ranges.append(values.max(axis=1) - values.min(axis=1))
-        threshold = np.quantile(np.concatenate(ranges), level, method="higher")
+        threshold = np.quantile(np.concatenate(ranges), LEVEL, method="higher")
         half[left] = threshold
         far = left[distance[left] > threshold + 1e-12]
         far = far[far != lowest]
