@@ -14,14 +14,13 @@ from interplay.dynamics.sets import RATIO, partition
 
 
 class PairedInteraction(NamedTuple):
-    """One interaction under both models: its kind ("and", "or"), its coalition, its two effects (log-odds), and in which of
-    the two models it is salient."""
+    """One interaction under both models."""
 
-    kind: str
+    kind: str  # "and", "or"
     mask: int
-    before: float
+    before: float  # effects, log-odds
     after: float
-    salient: tuple[bool, bool]
+    salient: tuple[bool, bool]  # in which of the two models
 
     @property
     def flipped(self) -> bool:
@@ -52,23 +51,17 @@ class SetTotal(NamedTuple):
 
 
 class ContrastSets(NamedTuple):
-    """What became of the salient interactions from model A to model B, strongest first.
+    """What became of the salient interactions from model A to model B, strongest first."""
 
-    removed, kept, new   the interactions. Removed ones are ordered by their effect in A, new ones in B, kept ones by the
-                         larger of both
-    salient              number of salient interactions in A and in B
-    removed_total        of `removed`, weighed in A
-    new_total            of `new`, weighed in B
-    floor                the same sets between two wordings of A, where nothing was learnt; None if not measured
-    """
-
-    removed: tuple[PairedInteraction, ...]
-    kept: tuple[PairedInteraction, ...]
-    new: tuple[PairedInteraction, ...]
-    salient: tuple[int, int]
-    removed_total: SetTotal
-    new_total: SetTotal
-    floor: "ContrastSets | None" = None
+    removed: tuple[PairedInteraction, ...]  # by their effect in A
+    kept: tuple[PairedInteraction, ...]  # by the larger effect of both
+    new: tuple[PairedInteraction, ...]  # by their effect in B
+    salient: tuple[int, int]  # number of salient interactions in A and in B
+    removed_total: SetTotal  # of `removed`, weighed in A
+    new_total: SetTotal  # of `new`, weighed in B
+    floor: "ContrastSets | None" = (
+        None  # the same sets between two wordings of A, without training; None if not measured
+    )
 
     def multiples(self) -> dict[str, dict[str, float | None]]:
         """How many times their floor `removed` and `new` are, see `SetTotal.over`; only with a floor."""

@@ -140,10 +140,5 @@ def _random_sets(one: Fitted, rng: np.random.Generator) -> np.ndarray:
     masks = np.zeros((RANDOM_SETS, one.effects.size), dtype=bool)
     for mask in masks:
         mask[rng.choice(present, size=size, replace=False)] = True
-    shape = (RANDOM_SETS, *one.effects.shape)
-    drawn = matching(
-        np.broadcast_to(one.effects, shape),
-        np.broadcast_to(one.scores, (RANDOM_SETS, len(one.scores))),
-        masks.reshape(shape),
-    )
+    drawn = matching(one.effects, one.scores, masks.reshape(RANDOM_SETS, *one.effects.shape))
     return np.array([drawn.rms.mean(), drawn.r2.mean()])

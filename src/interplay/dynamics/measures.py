@@ -27,26 +27,16 @@ _BOTH = (-2, -1)
 
 
 class Measure(NamedTuple):
-    """One row of the registry.
+    """One row of the registry."""
 
-    key       name in the tables (column `measure`)
-    title     name in pictures and tables that people read
-    unit      unit, "" for a plain ratio
-    formula   how it is computed; I is an effect, sums run over the set
-    null      name of what it is compared with, "" for none
-    better    "high" or "low" where one end is good in itself; None where it only describes
-    sets      the sets it is defined on, names of `SETS`
-    by_order  whether it also has one row for each number of words (column `order`; 0 is all orders)
-    """
-
-    key: str
-    title: str
-    unit: str
-    formula: str
-    null: str = ""
-    better: Literal["high", "low"] | None = None
-    sets: tuple[str, ...] = ("all",)
-    by_order: bool = False
+    key: str  # name in the tables (column `measure`)
+    title: str  # name in pictures and tables that people read
+    unit: str  # "" for a plain ratio
+    formula: str  # I is an effect, sums run over the set
+    null: str = ""  # name of what it is compared with, "" for none
+    better: Literal["high", "low"] | None = None  # None where it only describes
+    sets: tuple[str, ...] = ("all",)  # the sets it is defined on, names of `SETS`
+    by_order: bool = False  # also one row for each number of words (column `order`; 0 is all orders)
 
     @property
     def label(self) -> str:

@@ -13,7 +13,7 @@ and its computation in `analysis/task_tables.py`.
 ('step', 'eval_loss', 'train_loss', 'accuracy', 'accuracy_lo', 'accuracy_hi', 'rows', 'macro_f1')
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,26 +21,16 @@ import pandas as pd
 
 
 class Metric(NamedTuple):
-    """One row of the registry.
+    """One row of the registry."""
 
-    key       column of `task.parquet`; with an interval also `KEY_lo` and `KEY_hi`
-    title     name in pictures and tables that people read
-    unit      unit; "" for fractions and scores from 0 to 1
-    meaning   what it is, for the notes of an export
-    better    which end is good
-    interval  "wilson" for a fraction of rows, "bootstrap" over rows, None for a metric without an interval
-    log       whether its axis is logarithmic
-    logged    key of a Trainer's evaluation log that holds it, None for none
-    """
-
-    key: str
-    title: str
-    unit: str
-    meaning: str
+    key: str  # column of `task.parquet`; with an interval also `KEY_lo` and `KEY_hi`
+    title: str  # name in pictures and tables that people read
+    unit: str  # "" for fractions and scores from 0 to 1
+    meaning: str  # for the notes of an export
     better: Literal["high", "low"]
-    interval: Literal["wilson", "bootstrap"] | None = None
-    log: bool = False
-    logged: str | None = None
+    interval: Literal["wilson", "bootstrap"] | None = None  # Wilson's for a fraction of rows, or a bootstrap over rows
+    log: bool = False  # whether its axis is logarithmic
+    logged: str | None = None  # key of a Trainer's evaluation log that holds it
 
     @property
     def label(self) -> str:
@@ -79,15 +69,15 @@ METRICS: dict[str, Metric] = {
 }  # fmt: skip
 
 
-def _columns() -> tuple[str, ...]:
-    columns = ["step"]
+def _columns() -> Iterator[str]:
+    yield "step"
     for key, metric in METRICS.items():
-        columns += [key, f"{key}_lo", f"{key}_hi"] if metric.interval else [key]
-        columns += ["rows"] if key == "accuracy" else []  # the number of rows behind it
-    return tuple(columns)
+        yield from [key, f"{key}_lo", f"{key}_hi"] if metric.interval else [key]
+        if key == "accuracy":
+            yield "rows"  # the number of rows behind it
 
 
-COLUMNS = _columns()  # of `task.parquet`
+COLUMNS = tuple(_columns())  # of `task.parquet`
 
 
 def macro_f1(gold: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.ndarray) -> float:
