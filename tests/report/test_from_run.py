@@ -133,7 +133,15 @@ def test_only_what_is_drawn_is_handed_on_and_rounded(full_run):
     assert {r["definition"] for r in [*payload["views"], *payload["floors"], *payload["multiples"]]} == {"paper"}
     assert {r["ratio"] for r in payload["multiples"]} == {None, 2.1235}  # an infinite multiple is none
     assert payload["correlations"] == [
-        {"interaction": "l1", "task": "eval_loss", "spearman": -1.0, "lo": None, "hi": None, "checkpoints": 3, "span": None}
+        {
+            "interaction": "l1",
+            "task": "eval_loss",
+            "spearman": -1.0,
+            "lo": None,
+            "hi": None,
+            "checkpoints": 3,
+            "span": None,
+        }
     ]
     assert payload["task"][0]["rows"] == 20.0
     page = render(payload)
