@@ -1,8 +1,5 @@
 """Beyond 16 words: which coalitions to score, planted games, and the face of the result."""
 
-import json
-import subprocess
-import sys
 from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
@@ -329,19 +326,3 @@ def test_save_and_load(game, tmp_path):
     extract([0, 1]).save(path)
     with pytest.raises(InterplayError, match="has no SampledInteractions of version 1"):
         SampledInteractions.load(path)
-
-
-@pytest.mark.parametrize("data", [b"", b"not a file", b"\xff" * 64])
-def test_files_that_are_none(tmp_path, data):
-    path = tmp_path / "bad.safetensors"
-    with pytest.raises(InterplayError, match="does not exist"):
-        SampledInteractions.load(path)
-    path.write_bytes(data)
-    with pytest.raises(InterplayError, match="cannot be read as safetensors"):
-        SampledInteractions.load(path)
-
-
-def test_importing_loads_no_torch_and_no_scipy():
-    code = "import sys, json, interplay.effects.sampled; print(json.dumps(sorted(sys.modules)))"
-    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
-    assert not {"torch", "scipy", "pandas", "transformers"} & set(loaded)
