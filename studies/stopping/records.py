@@ -10,7 +10,7 @@ import numpy as np
 
 from interplay.effects import default_tolerance, extract
 from interplay.recommendation.measurements import Measurements
-from interplay.task.intervals import macro_f1
+from interplay.task.metrics import macro_f1
 
 
 @dataclass(frozen=True, eq=False)

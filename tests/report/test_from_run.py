@@ -8,8 +8,7 @@ import pytest
 
 from interplay.analysis.payload import VIEWED, build_payload
 from interplay.dynamics import trajectory
-from interplay.dynamics.fidelity import Fitted, fidelity
-from interplay.dynamics.fit import matching
+from interplay.dynamics.fidelity import Fitted, fidelity, matching
 from interplay.effects.moebius import reconstruct
 from interplay.report import render, validate
 from interplay.store.conditions import step_name
@@ -87,7 +86,7 @@ def full_run(plain_run):
         ),
         "correlations": pd.DataFrame(
             [("l1", "eval_loss", -1.0, np.nan, np.nan, 3)],
-            columns=["interaction", "task", "rho", "lo", "hi", "checkpoints"],
+            columns=["interaction", "task", "spearman", "lo", "hi", "checkpoints"],
         ),
     }
     for name, frame in tables.items():
@@ -134,7 +133,15 @@ def test_only_what_is_drawn_is_handed_on_and_rounded(full_run):
     assert {r["definition"] for r in [*payload["views"], *payload["floors"], *payload["multiples"]]} == {"paper"}
     assert {r["ratio"] for r in payload["multiples"]} == {None, 2.1235}  # an infinite multiple is none
     assert payload["correlations"] == [
-        {"interaction": "l1", "task": "eval_loss", "rho": -1.0, "lo": None, "hi": None, "checkpoints": 3, "span": None}
+        {
+            "interaction": "l1",
+            "task": "eval_loss",
+            "spearman": -1.0,
+            "lo": None,
+            "hi": None,
+            "checkpoints": 3,
+            "span": None,
+        }
     ]
     assert payload["task"][0]["rows"] == 20.0
     page = render(payload)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from interplay.dynamics import Trajectory
-from interplay.dynamics.fit import matching, reconstruct
+from interplay.dynamics.fidelity import matching, reconstruct
 from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
