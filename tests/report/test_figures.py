@@ -72,7 +72,7 @@ def test_evolution_at_any_number_of_checkpoints(made, steps):
     rows = [r for r in payload["summary"] if r["step"] == 40]
     payload |= {"steps": list(range(0, 10 * steps, 10)), "prompts": [], "task": []}
     payload["summary"] = [{**r, "step": s} for s in payload["steps"] for r in rows]
-    payload["verdict"] |= {"step": 0, "rivals": {}}
+    payload["recommendation"] |= {"step": 0, "rivals": {}}
     p = validate(payload)
     figure = evolution(p, Summary(p), "paper", 0)
     widths = {float(re.search(r'viewBox="0 0 (\S+) ', str(s["svg"]))[1]) for s in figure["sectors"]}

@@ -58,9 +58,9 @@ def plain_run(effects, tmp_path_factory):
     words = [{"text": w, "start": TEXT.index(w), "end": TEXT.index(w) + len(w)} for w in TEXT.split()]
     prompts = [{"id": name, "text": TEXT, "label": None, "words": words} for name in IDS]
     about = {"title": "t", "subtitle": "s", "version": "0", "method": [], "notes": [], "skipped": []}
-    verdict = {"step": 10, "sentence": "Keep step 10.", "rule": "r", "provisional": True, "basis": "rule",
+    recommendation = {"step": 10, "sentence": "Keep step 10.", "rule": "r", "provisional": True, "basis": "rule",
                "evidence": [], "rivals": {"last": 40}}  # fmt: skip
-    for name, value in (("report", about), ("inputs", {"prompts": prompts}), ("recommendation", verdict)):
+    for name, value in (("report", about), ("inputs", {"prompts": prompts}), ("recommendation", recommendation)):
         (folder / f"{name}.json").write_text(json.dumps(value))
     (folder / "settings.yaml").write_text("model: {name: m}\ndata: {train: t, prompts: p}\ntraining: {steps: 40}\n")
     return folder

@@ -16,7 +16,7 @@ from interplay.report import render, write
 from interplay.report.explorer import STRONGEST, explorer_data, segments
 from interplay.report.scales import step_axis
 from interplay.report.schema import validate
-from interplay.report.verdict import headline
+from interplay.report.recommendation import headline
 
 
 class Elements(HTMLParser):
@@ -146,13 +146,13 @@ def test_a_fallback_is_not_shown_as_a_finding(made):
     assert ">named</text>" in page
     assert ">keep</text>" not in page
     assert "cancelled strength per sd" in page
-    del payload["verdict"]["basis"]
+    del payload["recommendation"]["basis"]
     assert headline(payload) == ("No evidence to choose", None)
 
 
 def test_the_sentence_does_not_repeat_the_headline(made):
     payload = made.make_payload()
-    payload["verdict"]["sentence"] = "Keep step 40: it is the lowest."
+    payload["recommendation"]["sentence"] = "Keep step 40: it is the lowest."
     page = render(payload)
     assert "<bdi>It is the lowest.</bdi>" in page
     assert "<bdi>emerged strength at step 80 over step 40</bdi>" in page
@@ -161,7 +161,7 @@ def test_the_sentence_does_not_repeat_the_headline(made):
 @pytest.mark.parametrize("step", [None, 0])
 def test_no_recommendation_and_step_zero(made, step):
     payload = made.make_payload(prompts=2, definitions=("paper",))
-    payload["verdict"]["step"] = step
+    payload["recommendation"]["step"] = step
     page = render(payload)
     assert ("No checkpoint stands out" in page) is (step is None)
 
@@ -171,7 +171,7 @@ def test_nothing_measured_still_makes_a_page():
         "title": "t",
         "subtitle": "s",
         "version": "0",
-        "verdict": {"step": None, "sentence": "Nothing.", "rule": "r", "provisional": True},
+        "recommendation": {"step": None, "sentence": "Nothing.", "rule": "r", "provisional": True},
         "steps": [0],
         "reference": 0,
         "summary": [],

@@ -30,15 +30,15 @@ def put(payload, path, value):
         (("steps",), [0, 5, 5], "expected steps from 0 on, ascending, each once"),
         (("steps",), ["0"], "steps[0] is '0', expected an integer"),
         (("reference",), 7, "reference is 7, expected one of the payload's steps"),
-        (("verdict", "step"), 41, "verdict.step is 41"),
-        (("verdict", "provisional"), "yes", "verdict.provisional is 'yes', expected a valid boolean"),
+        (("recommendation", "step"), 41, "recommendation.step is 41"),
+        (("recommendation", "provisional"), "yes", "recommendation.provisional is 'yes', expected a valid boolean"),
         (
-            ("verdict", "basis"),
+            ("recommendation", "basis"),
             "luck",
-            "verdict.basis is 'luck', expected 'rule', 'accuracy', 'eval-loss', 'last' or 'only'",
+            "recommendation.basis is 'luck', expected 'rule', 'accuracy', 'eval-loss', 'last' or 'only'",
         ),
-        (("verdict", "rivals"), {"last": 79}, "verdict.rivals.last is 79"),
-        (("verdict", "evidence"), [{"value": 1.0}], "verdict.evidence[0].name is missing"),
+        (("recommendation", "rivals"), {"last": 79}, "recommendation.rivals.last is 79"),
+        (("recommendation", "evidence"), [{"value": 1.0}], "recommendation.evidence[0].name is missing"),
         (("summary", 3, "order"), 17, "summary[3].order is 17, expected an order from 0 to 16"),
         (("summary", 3, "value"), "high", "summary[3].value is 'high', expected a number or null"),
         (("task", 0, "step"), 1, "task[0]: expected one of the payload's steps"),
@@ -55,7 +55,7 @@ def put(payload, path, value):
         (("prompts", 1, "steps", 2, "interactions", 0, "state"), "gone", "state is 'gone'"),
         (("prompts", 1, "steps", 2, "step"), 5, "expected each step once, given [0, 5, 5"),
         (("skipped",), "none", "skipped is 'none', expected a valid list"),
-        (("verdicts",), {}, "the payload is 'verdicts', expected one of the keys"),
+        (("recommendations",), {}, "the payload is 'recommendations', expected one of the keys"),
         (("title",), "a\nb" * 99 and ["a\nb" * 99], "expected a valid string"),
     ],
 )
@@ -68,7 +68,7 @@ def test_refused_in_one_line(payload, path, value, said):
     assert len(str(e.value)) < 500
 
 
-@pytest.mark.parametrize("key", ["title", "subtitle", "version", "verdict", "reference", "summary"])
+@pytest.mark.parametrize("key", ["title", "subtitle", "version", "recommendation", "reference", "summary"])
 def test_missing_key_is_named(payload, key):
     del payload[key]
     with pytest.raises(InterplayError, match=f"{key} is missing"):
@@ -118,7 +118,7 @@ def test_the_smallest_payload(made):
         "title": "t",
         "subtitle": "",
         "version": "0",
-        "verdict": {"step": None, "sentence": "", "rule": "", "provisional": True},
+        "recommendation": {"step": None, "sentence": "", "rule": "", "provisional": True},
         "steps": [0],
         "reference": 0,
         "summary": [],

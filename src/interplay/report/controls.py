@@ -131,7 +131,7 @@ def _views(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | 
         every = [main[key], *(curves[key] for _, curves in rows if key in curves)]
         values = [p.value for series in every for p in series.points]
         axes[key] = value_axis(values, about=3, zero=key[1] != "mean_order")
-    keep, rivals = payload["verdict"]["step"], payload["verdict"]["rivals"]
+    keep, rivals = payload["recommendation"]["step"], payload["recommendation"]["rivals"]
 
     def sparks(curves: Curves, last: bool) -> list[Any]:
         out = []
@@ -145,7 +145,7 @@ def _views(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | 
         return out
 
     own = rivals.get("interactions")  # as the views below: what the interactions choose
-    kept = _keeps(own or keep, "rule" if own or decided(payload) else payload["verdict"]["basis"])
+    kept = _keeps(own or keep, "rule" if own or decided(payload) else payload["recommendation"]["basis"])
     first = {
         "title": "as in the rest of the page",
         "note": "",
@@ -185,7 +185,7 @@ def _baseline_table(payload: Payload) -> dict[str, Any] | None:
     names = dict.fromkeys([*said, *(row["baseline"] for row in payload["baselines"])])
     if not names:
         return None
-    keep, last = payload["verdict"]["step"], payload["steps"][-1]
+    keep, last = payload["recommendation"]["step"], payload["steps"][-1]
     steps = dict.fromkeys([last if keep is None else keep, last])
     wanted = [(set_, step) for step in steps for set_ in ("preserved", "emerged")]
     body = []

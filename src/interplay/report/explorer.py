@@ -119,7 +119,7 @@ def explorer_data(payload: Payload, x: StepAxis, decided: bool) -> dict[str, Any
         "steps": payload["steps"],
         "at": [round(at, 4) for at in x.at],
         "reference": payload["reference"],
-        "keep": payload["verdict"]["step"],
+        "keep": payload["recommendation"]["step"],
         "decided": decided,
         "most": STRONGEST,
         "prompts": prompts,
@@ -128,7 +128,7 @@ def explorer_data(payload: Payload, x: StepAxis, decided: bool) -> dict[str, Any
 
 def explorer_tables(payload: Payload) -> list[dict[str, Any]]:
     """Reference, recommended and last step of each prompt, as tables: the explorer without a script."""
-    keep = payload["verdict"]["step"]
+    keep = payload["recommendation"]["step"]
     wanted = {payload["reference"], payload["steps"][-1], payload["reference"] if keep is None else keep}
     out = []
     for prompt in payload["prompts"]:

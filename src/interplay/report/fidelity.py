@@ -72,7 +72,7 @@ def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
     found = [c for c in fidelity["curves"] if any(v is not None for v in c["value"])]
     if len(ranks) < 2 or not found:
         return None
-    keep = payload["verdict"]["step"] if decided(payload) else None
+    keep = payload["recommendation"]["step"] if decided(payload) else None
     drawn = []
     for i, c in enumerate(found):
         css = "s-emerged" if c is found[-1] and i else SHADES[min(i, len(SHADES) - 2)]
@@ -126,7 +126,7 @@ def _matching(one: MatchingCurve, payload: Payload) -> dict[str, Any]:
         for i in range(0, len(places), 4)
     ]
     said = f"Scores of prompt {plain(one['prompt'], 60)} at step {one['step']}"
-    kept = " · keep" if decided(payload) and one["step"] == payload["verdict"]["step"] else ""
+    kept = " · keep" if decided(payload) and one["step"] == payload["recommendation"]["step"] else ""
     return {
         "title": f"Step {one['step']}{kept}",
         "css": "s-all",

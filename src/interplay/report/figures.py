@@ -30,9 +30,7 @@ class Shown(NamedTuple):
 
 
 ORDER = Shown(
-    "mean_order",
-    "Mean order",
-    "The same in one number: how many words an interaction joins, weighted by strength.",
+    "mean_order", "Mean order", "The same in one number: how many words an interaction joins, weighted by strength."
 )
 QUALITY = (
     Shown(
@@ -72,7 +70,7 @@ WHOLE = (
 
 def definitions(payload: Payload, summary: Summary, x: StepAxis) -> list[dict[str, Any]]:
     """Everything that depends on the definition: one block of sections for each."""
-    keep = payload["verdict"]["step"]
+    keep = payload["recommendation"]["step"]
     out = []
     for i, definition in enumerate(summary.definitions):
         baselines = _baselines(payload) if i == 0 else []

@@ -19,7 +19,7 @@ from interplay.report.rows import Summary, decided
 from interplay.report.scales import step_axis
 from interplay.report.schema import Payload, validate
 from interplay.report.task import task_part
-from interplay.report.verdict import strip, verdict_part
+from interplay.report.recommendation import strip, recommendation_part
 
 STYLES = ("base.css", "charts.css", "figures.css", "explorer.css")
 SCRIPTS = ("tips.js", "explorer.js")
@@ -45,7 +45,7 @@ def render(payload: Payload | Mapping[str, Any]) -> str:
         SCRIPTS,
         p=p,
         strip=strip(p, summary),
-        verdict=verdict_part(p, x),
+        recommendation=recommendation_part(p, x),
         definitions=[
             {**block, "about": DEFINITIONS.get(block["name"], "")} for block in figures.definitions(p, summary, x)
         ],

@@ -15,9 +15,9 @@ DECIDED = ("rule", "accuracy", "eval-loss")
 
 def decided(payload: Payload) -> bool:
     """Whether the step was chosen: not where it was named for want of evidence, and not where there is none."""
-    verdict = payload["verdict"]
-    by_rule = verdict.get("basis") in (None, *DECIDED) and not verdict["sentence"].startswith("No evidence")
-    return by_rule and verdict["step"] is not None
+    recommendation = payload["recommendation"]
+    by_rule = recommendation.get("basis") in (None, *DECIDED) and not recommendation["sentence"].startswith("No evidence")
+    return by_rule and recommendation["step"] is not None
 
 
 class Point(NamedTuple):
@@ -120,10 +120,10 @@ def task_series(task: Iterable[TaskRow], key: str) -> Series:
 
 def flags_of(payload: Payload) -> dict[str, int]:
     """The steps every chart marks: the one to keep (or the one named for want of evidence), and a later reference."""
-    verdict, reference = payload["verdict"], payload["reference"]
+    recommendation, reference = payload["recommendation"], payload["reference"]
     flags = {}
-    if verdict["step"] is not None:
-        flags["keep" if decided(payload) else "named"] = verdict["step"]
-    if reference not in (payload["steps"][0], verdict["step"]):
+    if recommendation["step"] is not None:
+        flags["keep" if decided(payload) else "named"] = recommendation["step"]
+    if reference not in (payload["steps"][0], recommendation["step"]):
         flags["ref"] = reference
     return flags

@@ -115,7 +115,7 @@ class Evidence(TypedDict):
     hi: NotRequired[Number]
 
 
-class Verdict(TypedDict):
+class Recommendation(TypedDict):
     """The checkpoint to keep (None: no recommendation), one sentence, the rule's name, and what rivals would pick.
 
     `basis` says what decided: "accuracy" or "eval-loss"; "last" where there was no evidence; "only" where nothing was compared;
@@ -154,7 +154,7 @@ class Row(TypedDict, total=False):
     null_hi: Number
     samples: Count
     ratio: Number  # None: the floor is zero
-    rho: Number
+    spearman: Number
     checkpoints: Count
 
 
@@ -329,7 +329,7 @@ class Payload(TypedDict):
     subtitle: Text
     version: Text
     created: NotRequired[Text | None]
-    verdict: Annotated[Verdict, _filled(Verdict)]
+    recommendation: Annotated[Recommendation, _filled(Recommendation)]
     steps: list[Integer]
     reference: Step
     summary: Annotated[list[Annotated[Row, _columns(SUMMARY, FIGURES)]], AfterValidator(_once)]
@@ -339,7 +339,7 @@ class Payload(TypedDict):
     floors: NotRequired[list[Annotated[Row, _columns(CHURN, ("value", *BOUNDS, "samples"))]]]
     multiples: NotRequired[list[Annotated[Row, _columns((*CHURN, "step"), ("ratio", *BOUNDS))]]]
     correlations: NotRequired[
-        list[Annotated[Row, _columns(("interaction", "task"), ("span", "rho", *BOUNDS, "checkpoints"))]]
+        list[Annotated[Row, _columns(("interaction", "task"), ("span", "spearman", *BOUNDS, "checkpoints"))]]
     ]
     controls: NotRequired[Annotated[Controls, _filled(Controls)]]
     fidelity: NotRequired[Annotated[Fidelity, _filled(Fidelity)] | None]

@@ -121,7 +121,7 @@ def _correlations(rows: list[Row]) -> list[dict[str, Any]]:
         ours = {
             (row["interaction"], row["task"]): row
             for row in rows
-            if (row["span"] or "all") == span and row["rho"] is not None
+            if (row["span"] or "all") == span and row["spearman"] is not None
         }
         tasks = dict.fromkeys(task for _, task in ours)
         across = [*(key for key in METRICS if key in tasks), *(key for key in tasks if key not in METRICS)]
@@ -147,13 +147,13 @@ def _name(interaction: str) -> str:
 
 
 def _cell(row: Row | None) -> dict[str, Any]:
-    if row is None or row["rho"] is None:
+    if row is None or row["spearman"] is None:
         return {"value": "–", "ci": "", "css": "none", "share": Markup("0")}
     lo, hi = row["lo"], row["hi"]
     sure = lo is not None and hi is not None and (lo > 0 or hi < 0)
     return {
-        "value": number(row["rho"], signed=True),
+        "value": number(row["spearman"], signed=True),
         "ci": interval(lo, hi),
-        "css": ("plus" if row["rho"] > 0 else "minus") if sure else "weak",
+        "css": ("plus" if row["spearman"] > 0 else "minus") if sure else "weak",
         "share": Markup(f"{abs(row['rho']) * 55:.0f}"),
     }

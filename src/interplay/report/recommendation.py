@@ -35,28 +35,28 @@ _AT_STEP = re.compile(r"(.*\S), step (\d{1,12})", re.DOTALL)
 def headline(payload: Payload) -> tuple[str, int | None]:
     """The headline's words and the step that belongs in it.
 
-    >>> headline({"verdict": {"step": 40, "sentence": "Keep step 40: it is the lowest.", "basis": "rule"}})
+    >>> headline({"recommendation": {"step": 40, "sentence": "Keep step 40: it is the lowest.", "basis": "rule"}})
     ('Keep step', 40)
-    >>> headline({"verdict": {"step": 80, "sentence": "No evidence to choose: 2 prompts.", "basis": "last"}})
+    >>> headline({"recommendation": {"step": 80, "sentence": "No evidence to choose: 2 prompts.", "basis": "last"}})
     ('No evidence to choose', None)
     """
-    verdict = payload["verdict"]
-    if verdict.get("basis") == "only":
+    recommendation = payload["recommendation"]
+    if recommendation.get("basis") == "only":
         return "Nothing to compare", None
     if decided(payload):
-        return "Keep step", verdict["step"]
-    return ("No checkpoint stands out" if verdict["step"] is None else "No evidence to choose"), None
+        return "Keep step", recommendation["step"]
+    return ("No checkpoint stands out" if recommendation["step"] is None else "No evidence to choose"), None
 
 
-def verdict_part(payload: Payload, x: StepAxis) -> dict[str, Any]:
+def recommendation_part(payload: Payload, x: StepAxis) -> dict[str, Any]:
     """Headline, sentence without what the headline already says, and evidence: as figures, or as panels over the steps."""
     words, step = headline(payload)
-    sentence = payload["verdict"]["sentence"]
+    sentence = payload["recommendation"]["sentence"]
     for said in (f"{words} {step}: ", f"{words}: "):
         if sentence.startswith(said):
             sentence = sentence[len(said) :]
             sentence = sentence[:1].upper() + sentence[1:]
-    evidence = payload["verdict"]["evidence"]
+    evidence = payload["recommendation"]["evidence"]
     placed = [_placed(e) for e in evidence]
     over_steps = len(evidence) > FEW and all(at in payload["steps"] for _, at, _ in placed)
     part: dict[str, Any] = {
@@ -102,7 +102,7 @@ def _panels(payload: Payload, placed: list[tuple[str, int, Evidence]], x: StepAx
 
 
 def strip(payload: Payload, summary: Summary) -> dict[str, Any]:
-    """The strip of checkpoints under the verdict: bars of what is there and what is gone, and who would pick which."""
+    """The strip of checkpoints under the recommendation: bars of what is there and what is gone, and who would pick which."""
     definition = summary.definitions[0] if summary.definitions else ""
     found = {set_: summary.series(definition, set_, "strength") for set_ in ("preserved", "emerged", "removed")}
 
@@ -125,14 +125,14 @@ def strip(payload: Payload, summary: Summary) -> dict[str, Any]:
                 "reference": step == payload["reference"],
             }
         )
-    verdict = payload["verdict"]
-    picks = [(NAMES.get(name, name), step) for name, step in verdict["rivals"].items()]
+    recommendation = payload["recommendation"]
+    picks = [(NAMES.get(name, name), step) for name, step in recommendation["rivals"].items()]
     return {
         "columns": columns,
         "has_bars": whole > 0,
         "above": Markup(f"{100 * up / whole if whole else 0:.2f}"),
         "definition": definition,
-        "keep": verdict["step"],
+        "keep": recommendation["step"],
         "decided": decided(payload),
         "rivals": picks,
     }
