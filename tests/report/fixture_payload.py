@@ -368,13 +368,13 @@ def make_controlled() -> dict:
             "interaction": a,
             "task": b,
             "span": span,
-            "spearman": rho,
-            "lo": rho - w,
-            "hi": min(1.0, rho + w),
+            "spearman": rank,
+            "lo": rank - w,
+            "hi": min(1.0, rank + w),
             "checkpoints": 6,
         }
         for span in ("all", "after-format")
-        for a, rho in (("l1_per_sd", 0.9), ("emerged strength", -0.75), ("gamma", 0.1))
+        for a, rank in (("l1_per_sd", 0.9), ("emerged strength", -0.75), ("gamma", 0.1))
         for b, w in (("eval_loss", 0.2), ("accuracy", 0.95))
     ]
     payload["fidelity"] = _fidelity(payload["prompts"], rng)

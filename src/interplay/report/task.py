@@ -155,5 +155,5 @@ def _cell(row: Row | None) -> dict[str, Any]:
         "value": number(row["spearman"], signed=True),
         "ci": interval(lo, hi),
         "css": ("plus" if row["spearman"] > 0 else "minus") if sure else "weak",
-        "share": Markup(f"{abs(row['rho']) * 55:.0f}"),
+        "share": Markup(f"{abs(row['spearman']) * 55:.0f}"),
     }
