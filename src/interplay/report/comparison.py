@@ -21,7 +21,7 @@ from interplay.report.chart import Curve, draw_runs, extent, letter, sample
 from interplay.report.pages import render_page
 from interplay.report.rows import DECIDED, Point
 from interplay.report.scales import log_axis, step_axis, value_axis
-from interplay.report.text import clean, interval, number, plain, table
+from interplay.report.text import cleaned, interval, number, plain, table
 from interplay.task.metrics import METRICS
 
 STYLES = ("base.css", "charts.css", "comparison.css")
@@ -107,7 +107,7 @@ def full_name(measure: str, set_: str, kind: str = "") -> str:
 
 def render(payload: Mapping[str, Any]) -> str:
     """The whole page as a string; the same payload gives the same bytes."""
-    p = _cleaned(payload)
+    p = cleaned(payload)
     drawing = _Drawing(p)
     return render_page(
         "comparison.html.j2",
@@ -133,17 +133,6 @@ def write(payload: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     write_text(target, render(payload), folders=None)
     return target
-
-
-def _cleaned(value: Any) -> Any:
-    """The payload without characters that no page can show."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, Mapping):
-        return {clean(str(key)): _cleaned(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_cleaned(item) for item in value]
-    return value
 
 
 def _heading(p: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from interplay.dynamics.sets import CHURN_SETS
 from interplay.report.chart import Line, Panel, cell, draw_spark
 from interplay.report.rows import DECIDED, Point, Series, Summary, brief, cells, decided, flags_of, point_of
 from interplay.report.scales import StepAxis, log_axis, value_axis
-from interplay.report.schema import Payload
+from interplay.report.schema import Part
 from interplay.report.text import interval, number, table
 
 Curves = dict[tuple[str, str], Series]
@@ -32,7 +32,7 @@ DEFINITION_NOTES = {
 }
 
 
-def controls_part(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
+def controls_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
     """Everything of the section; None where the run has no controls at all."""
     part = {
         "multiples": _multiples(payload, x),
@@ -44,13 +44,13 @@ def controls_part(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, 
     return part if any(part[name] for name in ("multiples", "floors", "views", "baselines")) else None
 
 
-def _floor_words(payload: Payload) -> dict[str, tuple[str, str]]:
+def _floor_words(payload: Part) -> dict[str, tuple[str, str]]:
     said = {f["name"]: (f["title"] or f["name"], f["note"] or "") for f in payload["controls"]["floors"]}
     names = dict.fromkeys(row["floor"] for row in [*payload["floors"], *payload["multiples"]])
     return {name: said.get(name, (FLOOR_NAMES.get(name, name), "")) for name in names}
 
 
-def _multiples(payload: Payload, x: StepAxis) -> list[dict[str, Any]]:
+def _multiples(payload: Part, x: StepAxis) -> list[dict[str, Any]]:
     """One row of panels a reference step: removed and emerged, number and strength, over every floor."""
     words = _floor_words(payload)
     flags = {name: step for name, step in flags_of(payload).items() if name != "ref"}
@@ -84,7 +84,7 @@ def _multiples(payload: Payload, x: StepAxis) -> list[dict[str, Any]]:
     return out
 
 
-def _floors(payload: Payload) -> dict[str, Any] | None:
+def _floors(payload: Part) -> dict[str, Any] | None:
     """The legend of the floors, with what each is at its reference."""
     words = _floor_words(payload)
     if not words:
@@ -102,7 +102,7 @@ def _floors(payload: Payload) -> dict[str, Any] | None:
     return {"legend": legend, "table": table("The floors themselves", head, body)}
 
 
-def _views(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
+def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
     """Rows of small charts: each view over the main curves, with what it says and which checkpoint it would keep."""
     definition = summary.definitions[0] if summary.definitions else ""
     found: dict[str, dict[tuple[str, str], list[Point]]] = {}
@@ -177,7 +177,7 @@ def _with_null(p: Point | None) -> str:
     return brief(p) + (f"; null {number(p.null)}" if p and p.value is not None and p.null is not None else "")
 
 
-def _baseline_table(payload: Payload) -> dict[str, Any] | None:
+def _baseline_table(payload: Part) -> dict[str, Any] | None:
     """gamma of preserved and emerged against each baseline LLM, at the named and the last checkpoint."""
     said = {b["name"]: b for b in payload["controls"]["baselines"]}
     rows = [row for row in payload["baselines"] if row["order"] == 0 and row["measure"] == "gamma"]

@@ -15,7 +15,7 @@ from interplay.report.chart import Frame, area, curve, figure, markers, point, s
 from interplay.report.orders import ROWS, Bar, bars_at, curve_table, order_table, present, values_of
 from interplay.report.rows import Series, Summary
 from interplay.report.scales import StepAxis, ValueAxis, value_axis
-from interplay.report.schema import Payload
+from interplay.report.schema import Part
 from interplay.report.text import number, tag
 
 MINOR = {"preserved": ("kept", "with re-entered"), "emerged": ("reentered", "of these re-entered")}
@@ -28,7 +28,7 @@ NOISY = (
 SCALING = (0.95, 1.35)  # how far the page may shrink or stretch the drawing before it scrolls or stops growing
 
 
-def evolution(payload: Payload, summary: Summary, definition: str, keep: int | None) -> dict[str, Any]:
+def evolution(payload: Part, summary: Summary, definition: str, keep: int | None) -> dict[str, Any]:
     """All sectors of one definition and their tables; no sectors where nothing was measured."""
     steps = tuple(payload["steps"])
     wide = min(WIDE, max(NARROW, WHOLE / len(steps)))

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from interplay.report.scales import StepAxis
-from interplay.report.schema import Effect, MatchingCurve, Payload, Prompt, PromptStep
+from interplay.report.schema import Part
 from interplay.report.text import clean, number, percent, plain, short, straight
 
 STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 prompts x 8 steps under 2 MB
@@ -18,7 +18,7 @@ WORD, STRETCH = 40, 280  # longest word and longest stretch of background text s
 STATE_CODE = {"preserved": "p", "initial": "i", "emerged": "e", "reentered": "r"}
 
 
-def segments(prompt: Prompt) -> list[tuple[str, int]]:
+def segments(prompt: Part) -> list[tuple[str, int]]:
     """The text cut into stretches: (text, index of the chosen word or -1). Overlapping words: the earlier one counts.
 
     >>> prompt = {"text": "I am so happy", "words": [{"text": "happy", "start": 8, "end": 13}]}
@@ -51,12 +51,12 @@ def _stretch(text: str) -> str:
     return straight(f"{clean(text[:half])} … {clean(text[-half:])}")
 
 
-def _strongest(effects: list[Effect]) -> list[Effect]:
+def _strongest(effects: list[Part]) -> list[Part]:
     """Strongest first; ties in a fixed order, so that the page is the same bytes every time."""
     return sorted(effects, key=lambda e: (-abs(e["effect"]), e["mask"], e["type"]))[:STRONGEST]
 
 
-def _coded(effects: list[Effect]) -> dict[str, Any]:
+def _coded(effects: list[Part]) -> dict[str, Any]:
     kept = _strongest(effects)
     return {
         "n": len(effects),
@@ -69,7 +69,7 @@ def _digits(x: float | None) -> float | None:
     return None if x is None else float(f"{x:.4g}")
 
 
-def _unit(step: PromptStep) -> dict[str, Any]:
+def _unit(step: Part) -> dict[str, Any]:
     here = _coded(step["interactions"])
     here["s"] = "".join(STATE_CODE[e.get("state", "initial")] for e in _strongest(step["interactions"]))
     fields = ("score_full", "score_empty", "duality_gap", "residual", "sigma", "tau")
@@ -85,7 +85,7 @@ def _unit(step: PromptStep) -> dict[str, Any]:
     return {"v": [_digits(step[f]) for f in fields], "here": here, "gone": _coded(step["removed"])}
 
 
-def _fit(m: MatchingCurve) -> dict[str, Any] | None:
+def _fit(m: Part) -> dict[str, Any] | None:
     """Scores and the logical model's on a scale of 0..999 between the least and the largest: small, and fine enough to draw."""
     curves = [m["score"], m["salient"], m["all"]]
     if len(m["score"]) < 2:
@@ -96,7 +96,7 @@ def _fit(m: MatchingCurve) -> dict[str, Any] | None:
     return {"lo": _digits(lo), "hi": _digits(hi), "v": scaled, "rms": _digits(m["rms"]), "of": m["of"], "n": m["count"]}
 
 
-def explorer_data(payload: Payload, x: StepAxis, decided: bool) -> dict[str, Any]:
+def explorer_data(payload: Part, x: StepAxis, decided: bool) -> dict[str, Any]:
     """What explorer.js reads: short keys, interactions as (mask * 2 + is_or), effects to four digits."""
     fits = {(m["prompt"], m["step"]): _fit(m) for m in (payload.get("fidelity") or {}).get("matching", [])}
     prompts = []
@@ -126,7 +126,7 @@ def explorer_data(payload: Payload, x: StepAxis, decided: bool) -> dict[str, Any
     }
 
 
-def explorer_tables(payload: Payload) -> list[dict[str, Any]]:
+def explorer_tables(payload: Part) -> list[dict[str, Any]]:
     """Reference, recommended and last step of each prompt, as tables: the explorer without a script."""
     keep = payload["recommendation"]["step"]
     wanted = {payload["reference"], payload["steps"][-1], payload["reference"] if keep is None else keep}
@@ -145,7 +145,7 @@ def explorer_tables(payload: Payload) -> list[dict[str, Any]]:
     return out
 
 
-def _step_table(prompt: Prompt, step: PromptStep, reference: int) -> dict[str, Any]:
+def _step_table(prompt: Part, step: Part, reference: int) -> dict[str, Any]:
     groups = [
         (
             f"new since step {reference}",
@@ -175,12 +175,12 @@ def _step_table(prompt: Prompt, step: PromptStep, reference: int) -> dict[str, A
     }
 
 
-def kind(effect: Effect) -> str:
+def kind(effect: Part) -> str:
     """AND, OR, or "one word", for which the two are the same."""
     return "one word" if effect["mask"].bit_count() == 1 else effect["type"].upper()
 
 
-def names(prompt: Prompt, effect: Effect) -> Markup:
+def names(prompt: Part, effect: Part) -> Markup:
     """The words of an interaction, in order, each isolated: "happy + thanks" (AND), "happy / thanks" (OR)."""
     members = [short(w["text"], WORD) for i, w in enumerate(prompt["words"]) if effect["mask"] >> i & 1]
     return Markup(" + " if effect["type"] == "and" else " / ").join(members)

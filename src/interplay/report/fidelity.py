@@ -8,14 +8,14 @@ from typing import Any
 from interplay.report.chart import Line, Panel, cell, draw
 from interplay.report.rows import Point, Series, cells, decided, flags_of, point_of
 from interplay.report.scales import NumberAxis, StepAxis, value_axis
-from interplay.report.schema import Fidelity, MatchingCurve, Payload
+from interplay.report.schema import Part
 from interplay.report.text import interval, number, plain, table
 
 RANK_TICKS = (1, 10, 100, 1_000, 10_000, 100_000)
 SHADES = ("s-removed", "s-preserved", "s-all", "s-emerged")
 
 
-def fidelity_part(payload: Payload, x: StepAxis) -> dict[str, Any] | None:
+def fidelity_part(payload: Part, x: StepAxis) -> dict[str, Any] | None:
     """Everything of the section; None where nothing of it was measured."""
     fidelity = payload.get("fidelity")
     if not fidelity:
@@ -30,7 +30,7 @@ def fidelity_part(payload: Payload, x: StepAxis) -> dict[str, Any] | None:
     return {"panels": panels, "sparsity": sparsity, "matching": matching, "tables": tables}
 
 
-def _typical(fidelity: Fidelity) -> list[MatchingCurve]:
+def _typical(fidelity: Part) -> list[Part]:
     """At each step that has a curve by rank, the prompt of median error; the other prompts are in the explorer."""
     out = []
     for step in [c["step"] for c in fidelity["curves"]]:
@@ -40,12 +40,12 @@ def _typical(fidelity: Fidelity) -> list[MatchingCurve]:
     return out
 
 
-def _series(fidelity: Fidelity, measure: str) -> Series:
+def _series(fidelity: Part, measure: str) -> Series:
     rows = sorted((r for r in fidelity["rows"] if r["measure"] == measure), key=lambda r: r["step"])
     return Series(measure, tuple(point_of(row) for row in rows))
 
 
-def _errors(fidelity: Fidelity, payload: Payload, x: StepAxis) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+def _errors(fidelity: Part, payload: Part, x: StepAxis) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     rms, every, r2 = (_series(fidelity, name) for name in ("rms", "rms_all", "r2"))
     panels = []
     if rms.known:
@@ -67,7 +67,7 @@ def _errors(fidelity: Fidelity, payload: Payload, x: StepAxis) -> tuple[list[dic
     return panels, table("Matching error", head, body)
 
 
-def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
+def _sparsity(fidelity: Part, payload: Part) -> dict[str, Any] | None:
     ranks = [float(r) for r in fidelity["ranks"]]
     found = [c for c in fidelity["curves"] if any(v is not None for v in c["value"])]
     if len(ranks) < 2 or not found:
@@ -105,7 +105,7 @@ def _sparsity(fidelity: Fidelity, payload: Payload) -> dict[str, Any] | None:
     }
 
 
-def _matching(one: MatchingCurve, payload: Payload) -> dict[str, Any]:
+def _matching(one: Part, payload: Part) -> dict[str, Any]:
     places = [float(i) for i in range(len(one["score"]))]
     lines = tuple(
         Line(Series(name, tuple(map(Point, places, one[name]))), css, marker)
@@ -136,7 +136,7 @@ def _matching(one: MatchingCurve, payload: Payload) -> dict[str, Any]:
     }
 
 
-def _matching_table(typical: list[MatchingCurve]) -> dict[str, Any] | None:
+def _matching_table(typical: list[Part]) -> dict[str, Any] | None:
     body = [
         [one["prompt"], f"{one['step']}", number(one["score"][i]), number(one["all"][i]), number(one["salient"][i])]
         for one in typical

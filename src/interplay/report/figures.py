@@ -14,7 +14,7 @@ from interplay.report.chart import Line, Panel, cell
 from interplay.report.evolution import evolution
 from interplay.report.rows import Point, Series, Summary, cells, flags_of, point_of
 from interplay.report.scales import StepAxis, value_axis
-from interplay.report.schema import Payload
+from interplay.report.schema import Part
 from interplay.report.text import number, table
 
 MARKER = {"all": "circle", "preserved": "circle", "emerged": "diamond", "removed": "square"}
@@ -68,7 +68,7 @@ WHOLE = (
 )
 
 
-def definitions(payload: Payload, summary: Summary, x: StepAxis) -> list[dict[str, Any]]:
+def definitions(payload: Part, summary: Summary, x: StepAxis) -> list[dict[str, Any]]:
     """Everything that depends on the definition: one block of sections for each."""
     keep = payload["recommendation"]["step"]
     out = []
@@ -96,7 +96,7 @@ class _Baseline(NamedTuple):
     curves: dict[str, Series]
 
 
-def _baselines(payload: Payload) -> list[_Baseline]:
+def _baselines(payload: Part) -> list[_Baseline]:
     """All baseline LLMs in the order given; empty where only one was used, whose curves the summary holds."""
     found: dict[str, dict[str, dict[int, Point]]] = {}
     for row in payload["baselines"]:
@@ -110,7 +110,7 @@ def _baselines(payload: Payload) -> list[_Baseline]:
     return [_Baseline(name, same.get(name, False), sets) for name, sets in curves.items()]
 
 
-def _whole(payload: Payload, summary: Summary, definition: str, x: StepAxis) -> dict[str, Any]:
+def _whole(payload: Part, summary: Summary, definition: str, x: StepAxis) -> dict[str, Any]:
     """The whole and what is gone or new as a share of it, each on its own axis."""
     panels, body = [], []
     for set_, key, title, unit in WHOLE:
@@ -128,7 +128,7 @@ def _whole(payload: Payload, summary: Summary, definition: str, x: StepAxis) -> 
 
 
 def _row(
-    payload: Payload, summary: Summary, definition: str, m: Shown, x: StepAxis, baselines: Sequence[_Baseline] = ()
+    payload: Part, summary: Summary, definition: str, m: Shown, x: StepAxis, baselines: Sequence[_Baseline] = ()
 ) -> dict[str, Any]:
     """One measure for all sets; gamma against further baseline LLMs as thin lines, numbered in a legend."""
     panels, others, of = [], baselines[1:], MEASURES[m.key]

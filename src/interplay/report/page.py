@@ -15,11 +15,11 @@ from interplay.report.controls import controls_part
 from interplay.report.explorer import explorer_data, explorer_tables
 from interplay.report.fidelity import fidelity_part
 from interplay.report.pages import render_page
+from interplay.report.recommendation import recommendation_part, strip
 from interplay.report.rows import Summary, decided
 from interplay.report.scales import step_axis
-from interplay.report.schema import Payload, validate
+from interplay.report.schema import validate
 from interplay.report.task import task_part
-from interplay.report.recommendation import strip, recommendation_part
 
 STYLES = ("base.css", "charts.css", "figures.css", "explorer.css")
 SCRIPTS = ("tips.js", "explorer.js")
@@ -30,7 +30,7 @@ DEFINITIONS = {
 }
 
 
-def render(payload: Payload | Mapping[str, Any]) -> str:
+def render(payload: Mapping[str, Any]) -> str:
     """The whole page as a string; the same payload gives the same bytes.
 
     Args:
@@ -58,12 +58,12 @@ def render(payload: Payload | Mapping[str, Any]) -> str:
     )
 
 
-def _prompts(p: Payload) -> int:
+def _prompts(p: dict[str, Any]) -> int:
     """How many prompts the curves are means over: the largest count any row reports."""
     return max((row["samples"] or 0 for row in p["summary"]), default=0) or len(p["prompts"])
 
 
-def write(payload: Payload | Mapping[str, Any], path: str | os.PathLike[str], *, folders: int | None = None) -> Path:
+def write(payload: Mapping[str, Any], path: str | os.PathLike[str], *, folders: int | None = None) -> Path:
     """Render and put the page at `path`, all or nothing (temporary file beside it, then renamed). Returns the path.
 
     folders: how many folders right above it may be made where they are missing; None: all.

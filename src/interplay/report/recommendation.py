@@ -11,7 +11,7 @@ from markupsafe import Markup
 from interplay.report.chart import Line, Panel, cell
 from interplay.report.rows import Point, Series, Summary, decided, flags_of
 from interplay.report.scales import StepAxis, value_axis
-from interplay.report.schema import Evidence, Payload
+from interplay.report.schema import Part
 from interplay.report.text import interval, number, table
 
 FEW = 5  # figures that fit beside the headline one by one; more are drawn over the steps where they can be [ours]
@@ -32,7 +32,7 @@ FIGURES = {"accuracy": "eval accuracy", "eval_loss": "eval loss"}
 _AT_STEP = re.compile(r"(.*\S), step (\d{1,12})", re.DOTALL)
 
 
-def headline(payload: Payload) -> tuple[str, int | None]:
+def headline(payload: Part) -> tuple[str, int | None]:
     """The headline's words and the step that belongs in it.
 
     >>> headline({"recommendation": {"step": 40, "sentence": "Keep step 40: it is the lowest.", "basis": "rule"}})
@@ -48,7 +48,7 @@ def headline(payload: Payload) -> tuple[str, int | None]:
     return ("No checkpoint stands out" if recommendation["step"] is None else "No evidence to choose"), None
 
 
-def recommendation_part(payload: Payload, x: StepAxis) -> dict[str, Any]:
+def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
     """Headline, sentence without what the headline already says, and evidence: as figures, or as panels over the steps."""
     words, step = headline(payload)
     sentence = payload["recommendation"]["sentence"]
@@ -77,7 +77,7 @@ def recommendation_part(payload: Payload, x: StepAxis) -> dict[str, Any]:
     return part
 
 
-def _placed(e: Evidence) -> tuple[str, int, Evidence]:
+def _placed(e: Part) -> tuple[str, int, Part]:
     """Name, step (-1: none) and figure; a step may also stand at the end of the name, as in "l1, step 40"."""
     if (step := e.get("step")) is not None:
         return e["name"], step, e
@@ -85,12 +85,12 @@ def _placed(e: Evidence) -> tuple[str, int, Evidence]:
     return (found[1], int(found[2]), e) if found else (e["name"], -1, e)
 
 
-def _figure_name(e: Evidence) -> str:
+def _figure_name(e: Part) -> str:
     name, step, _ = _placed(e)
     return (FIGURES.get(name) or NAMES.get(name, name)) + (f", step {step}" if step >= 0 else "")
 
 
-def _panels(payload: Payload, placed: list[tuple[str, int, Evidence]], x: StepAxis) -> list[dict[str, Any]]:
+def _panels(payload: Part, placed: list[tuple[str, int, Part]], x: StepAxis) -> list[dict[str, Any]]:
     out = []
     for name in dict.fromkeys(name for name, _, _ in placed):
         found = {at: e for n, at, e in placed if n == name}
@@ -101,7 +101,7 @@ def _panels(payload: Payload, placed: list[tuple[str, int, Evidence]], x: StepAx
     return out
 
 
-def strip(payload: Payload, summary: Summary) -> dict[str, Any]:
+def strip(payload: Part, summary: Summary) -> dict[str, Any]:
     """The strip of checkpoints under the recommendation: bars of what is there and what is gone, and who would pick which."""
     definition = summary.definitions[0] if summary.definitions else ""
     found = {set_: summary.series(definition, set_, "strength") for set_ in ("preserved", "emerged", "removed")}

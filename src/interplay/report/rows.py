@@ -6,17 +6,19 @@ Only an index; it neither computes nor draws.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from interplay.report.schema import Payload, Row, TaskRow
+from interplay.report.schema import Part
 from interplay.report.text import interval, number
 
 # What a step may have been chosen by (`rule`: by the interactions, under a view).
 DECIDED = ("rule", "accuracy", "eval-loss")
 
 
-def decided(payload: Payload) -> bool:
+def decided(payload: Part) -> bool:
     """Whether the step was chosen: not where it was named for want of evidence, and not where there is none."""
     recommendation = payload["recommendation"]
-    by_rule = recommendation.get("basis") in (None, *DECIDED) and not recommendation["sentence"].startswith("No evidence")
+    by_rule = recommendation.get("basis") in (None, *DECIDED) and not recommendation["sentence"].startswith(
+        "No evidence"
+    )
     return by_rule and recommendation["step"] is not None
 
 
@@ -57,9 +59,9 @@ class Series(NamedTuple):
 class Summary:
     """All series of a payload, by (definition, set, measure, order)."""
 
-    def __init__(self, payload: Payload):
+    def __init__(self, payload: Part):
         self.steps: Sequence[int] = payload["steps"]
-        self._rows: dict[tuple[str, str, str, int, int], Row] = {}
+        self._rows: dict[tuple[str, str, str, int, int], Part] = {}
         definitions: dict[str, None] = {}
         for row in payload["summary"]:
             definitions.setdefault(row["definition"])
@@ -81,7 +83,7 @@ class Summary:
         return Series(set_, ())
 
 
-def point_of(row: Row) -> Point:
+def point_of(row: Part) -> Point:
     """The figures of one row of a table."""
     return Point(
         row["step"], row["value"], row["lo"], row["hi"], row["null"], row["null_lo"], row["null_hi"], row["samples"]
@@ -109,7 +111,7 @@ def brief(p: Point | None) -> str:
     return number(p.value if p else None) + (f" ({ci})" if ci else "")
 
 
-def task_series(task: Iterable[TaskRow], key: str) -> Series:
+def task_series(task: Iterable[Part], key: str) -> Series:
     """One task metric as a series, with an interval where the rows carry one."""
     points = (
         Point(row["step"], row.get(key), row.get(f"{key}_lo"), row.get(f"{key}_hi"))
@@ -118,7 +120,7 @@ def task_series(task: Iterable[TaskRow], key: str) -> Series:
     return Series(key, tuple(p for p in points if p.value is not None))
 
 
-def flags_of(payload: Payload) -> dict[str, int]:
+def flags_of(payload: Part) -> dict[str, int]:
     """The steps every chart marks: the one to keep (or the one named for want of evidence), and a later reference."""
     recommendation, reference = payload["recommendation"], payload["reference"]
     flags = {}

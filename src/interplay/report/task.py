@@ -11,7 +11,7 @@ from interplay.dynamics.measures import MEASURES
 from interplay.report.chart import Line, Panel, Strip, cell, draw_stack
 from interplay.report.rows import Summary, brief, cells, flags_of, task_series
 from interplay.report.scales import StepAxis, log_axis, value_axis
-from interplay.report.schema import Payload, Row
+from interplay.report.schema import Part
 from interplay.report.text import interval, number, table
 from interplay.task.metrics import METRICS
 
@@ -60,7 +60,7 @@ SCALE = {
 SPANS = {"all": "over all checkpoints", "after-format": "after format learning only"}
 
 
-def task_part(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]:
+def task_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
     """Strips, scale panels, the table of everything per step, and correlations; each empty where nothing was measured."""
     strips = _task_strips(payload)
     note = "" if strips else "No task metrics were recorded in this run."
@@ -85,7 +85,7 @@ def task_part(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]
     }
 
 
-def _task_strips(payload: Payload) -> list[Strip]:
+def _task_strips(payload: Part) -> list[Strip]:
     strips = []
     for title, unit, metrics in TASK:
         found = [(task_series(payload["task"], key), *look) for key, look in metrics.items()]
@@ -102,7 +102,7 @@ def _task_strips(payload: Payload) -> list[Strip]:
     return strips
 
 
-def _scale(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]:
+def _scale(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
     panels, body = [], []
     for key, say in SCALE.items():
         series, m = summary.anywhere("all", key), MEASURES[key]
@@ -114,7 +114,7 @@ def _scale(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]:
     return {"panels": panels, "table": table("Scale of the scores", head, body)}
 
 
-def _correlations(rows: list[Row]) -> list[dict[str, Any]]:
+def _correlations(rows: list[Part]) -> list[dict[str, Any]]:
     """One grid a span: interaction measures down, task columns across; weak = the interval holds 0."""
     grids = []
     for span in dict.fromkeys(row["span"] or "all" for row in rows):
@@ -146,7 +146,7 @@ def _name(interaction: str) -> str:
     return f"{set_} {shown}" if set_ else shown
 
 
-def _cell(row: Row | None) -> dict[str, Any]:
+def _cell(row: Part | None) -> dict[str, Any]:
     if row is None or row["spearman"] is None:
         return {"value": "–", "ci": "", "css": "none", "share": Markup("0")}
     lo, hi = row["lo"], row["hi"]

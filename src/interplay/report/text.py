@@ -6,7 +6,8 @@ Pure string work. It does not know charts or the payload; escaping for HTML is d
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -17,25 +18,35 @@ _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # A control character shows as nothing or as a torn page, a lone surrogate cannot be written as UTF-8, and U+2028/9 end a
 # line in old parsers: the first two become U+FFFD, the last two a space.
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_LINES = re.compile("[\u2028\u2029]|\r\n?")
+_LINES = re.compile("[\u2028\u2029]|\r(?=\n)")
 
 
 def clean(text: str) -> str:
-    r"""The same string, without characters that no page can show.
+    r"""The same string without characters that no page can show; equally long, so that offsets still hold.
 
-    >>> clean("a\x00b\u2028c")
-    'a\ufffdb c'
+    >>> clean("a\x00b\u2028c\r\nd\re")
+    'a\ufffdb c \nd\ne'
     """
-    return _BROKEN.sub("\ufffd", _LINES.sub(lambda m: "\n" if "\r" in m.group() else " ", text))
+    return _BROKEN.sub("\ufffd", _LINES.sub(" ", text).replace("\r", "\n"))
 
 
-def finite(x: Any) -> float | None:
-    """The number as a float; None where there is none, or one that is not finite.
+def cleaned(value: Any) -> Any:
+    """A copy with every string `clean`, numpy's numbers as Python's, and numbers that are not finite as None.
 
-    >>> finite(1), finite(float("nan")), finite(None)
-    (1.0, None, None)
+    >>> cleaned({"a": ["x\\x00", float("nan"), True]})
+    {'a': ['x\ufffd', None, True]}
     """
-    return float(x) if x is not None and math.isfinite(x) else None
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {clean(str(key)): cleaned(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [cleaned(item) for item in value]
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 def number(x: float | int | None, signed: bool = False) -> str:
