@@ -130,7 +130,7 @@ class TaskRow(BaseModel, extra="allow"):
     """Task metrics at one checkpoint, by their names in `task.metrics`. Losses and KL in nats per token."""
 
     step: Step
-    __pydantic_extra__: dict[str, Number]
+    __pydantic_extra__: dict[str, Number]  # ty: ignore[incompatible-mutable-override]
 
 
 class About(BaseModel):
