@@ -74,7 +74,7 @@ def test_page_is_whole_and_closed(payloads, name):
 
 def test_every_group_has_its_line_in_every_chart(payloads):
     page = render(payloads["study"])
-    strength = page[page.index("How strong they are together") :].split("</figure>")[0]
+    strength = page[page.index("How strong are they together?") :].split("</figure>")[0]
     assert strength.count('class="curve r-0 d-0"') == 3  # one mean for each set
     assert strength.count('class="curve seed r-0 d-0"') == 6  # and two trainings
     assert strength.count('class="curve r-1 d-1"') == 3
@@ -86,14 +86,14 @@ def test_every_group_has_its_line_in_every_chart(payloads):
 
 def test_spread_and_differences_are_said(payloads):
     page = render(payloads["study"])
-    assert "Another seed, or other prompts?" in page
-    assert "A side with one training only" in page
-    assert "named for want of evidence" in page
+    assert "Do seeds matter more than prompts?" in page
+    assert "With one training on a side" in page
+    assert "No evidence to choose" in page
     assert "can be told apart at some checkpoint" in page
     alone = render(payloads["seeds"])
     assert "epoch" in alone
-    assert "What differs in their settings" in alone
-    assert "Another seed, or other prompts?" not in render(payloads["named"])
+    assert "Different settings" in alone
+    assert "Do seeds matter more than prompts?" not in render(payloads["named"])
 
 
 def test_figures_of_the_page_are_those_of_the_tables(payloads):

@@ -87,7 +87,7 @@ def full_run(plain_run):
         ),
         "correlations": pd.DataFrame(
             [("l1", "eval_loss", -1.0, np.nan, np.nan, 3)],
-            columns=["interaction", "task", "rho", "lo", "hi", "checkpoints"],
+            columns=["interaction", "task", "spearman", "lo", "hi", "checkpoints"],
         ),
     }
     for name, frame in tables.items():
@@ -100,7 +100,7 @@ def full_run(plain_run):
         (plain_run / name).unlink()
 
 
-def test_an_older_run_has_a_page_without_controls(plain_run):
+def test_a_run_without_controls_has_a_page(plain_run):
     payload = build_payload(RunFolder(plain_run))
     assert not {"views", "floors", "multiples", "baselines", "correlations", "controls"} & set(payload)
     page = render(payload)
@@ -134,7 +134,15 @@ def test_only_what_is_drawn_is_handed_on_and_rounded(full_run):
     assert {r["definition"] for r in [*payload["views"], *payload["floors"], *payload["multiples"]]} == {"paper"}
     assert {r["ratio"] for r in payload["multiples"]} == {None, 2.1235}  # an infinite multiple is none
     assert payload["correlations"] == [
-        {"interaction": "l1", "task": "eval_loss", "rho": -1.0, "lo": None, "hi": None, "checkpoints": 3, "span": None}
+        {
+            "interaction": "l1",
+            "task": "eval_loss",
+            "spearman": -1.0,
+            "lo": None,
+            "hi": None,
+            "checkpoints": 3,
+            "span": None,
+        }
     ]
     assert payload["task"][0]["rows"] == 20.0
     page = render(payload)

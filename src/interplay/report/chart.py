@@ -235,6 +235,11 @@ def figure(name: str, p: Point, unit: str = "", interval_name: str = "") -> str:
     return f"{name} {number(p.value)} {unit}".rstrip() + (f" ({interval_name}{ci})" if ci else "")
 
 
+def prompts(count: int) -> str:
+    """Their number in words."""
+    return f"{count} prompt{'' if count == 1 else 's'}"
+
+
 def svg(width: float, height: float, said: str, parts: Iterable[Any], css: str = "chart") -> Markup:
     """The chart as one element; `said` is what a screen reader says of it."""
     box = {"class": css, "viewBox": f"0 0 {width:g} {height:g}", "role": "img", "aria-label": plain(said)}
@@ -278,8 +283,9 @@ def draw(panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[st
 def cell(
     panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[str, int] | None = None, **more: Any
 ) -> dict[str, Any]:
-    """The panel drawn, with what stands around it; `more`: what is said under it, or another unit."""
-    return {"title": panel.title, "css": panel.css, "unit": panel.unit, "svg": draw(panel, x, y, flags), **more}
+    """The panel drawn, with what stands around it; `more`: a note under it, or another unit."""
+    of = {"title": panel.title, "css": panel.css, "unit": panel.unit, "say": ""}
+    return {**of, "svg": draw(panel, x, y, flags), **more}
 
 
 def _names(f: Frame, panel: Panel) -> list[Markup]:
@@ -324,7 +330,7 @@ def tooltip(panel: Panel, step: float) -> str:
     if p and panel.null_name and p.null is not None:
         lines.append(figure(panel.null_name, Point(p.step, p.null, p.null_lo, p.null_hi)))
     if p and p.samples is not None:
-        lines.append(f"{p.samples} prompt{'' if p.samples == 1 else 's'}")
+        lines.append(prompts(p.samples))
     return "\n".join([f"step {step} · {panel.title}", *lines])
 
 

@@ -160,7 +160,7 @@ def _step_table(prompt: Part, step: Part, reference: int) -> dict[str, Any]:
     body = []
     for name, effects in groups:
         for e in _strongest(effects)[:LISTED]:
-            again = " (seen before)" if e.get("state") == "reentered" else ""
+            again = " (re-entered)" if e.get("state") == "reentered" else ""
             body.append([name + again, kind(e), names(prompt, e), number(e["effect"], signed=True)])
     return {
         "step": step["step"],

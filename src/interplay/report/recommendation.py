@@ -1,6 +1,6 @@
-"""The top of the page: the headline, the evidence behind it, and the strip of checkpoints with who would keep which.
+"""The top of the page: the headline, its evidence, and the strip of checkpoints with what each rule would keep.
 
-The headline says no more than the rule does: a step that was named for want of evidence is not called the one to keep.
+The headline says no more than the rule does: a default step, without evidence, is not called the one to keep.
 """
 
 import re
@@ -14,7 +14,7 @@ from interplay.report.scales import StepAxis, value_axis
 from interplay.report.schema import Part
 from interplay.report.text import interval, number, table
 
-FEW = 5  # figures that fit beside the headline one by one; more are drawn over the steps where they can be [ours]
+FEW = 5  # figures that fit next to the headline one by one; more become curves over the steps if they can [ours]
 NAMES = {
     "cancelled_per_sd": "cancelled strength per sd",
     "interaction_loss": "interaction loss",
@@ -56,83 +56,56 @@ def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
         if sentence.startswith(said):
             sentence = sentence[len(said) :]
             sentence = sentence[:1].upper() + sentence[1:]
-    evidence = payload["recommendation"]["evidence"]
-    placed = [_placed(e) for e in evidence]
-    over_steps = len(evidence) > FEW and all(at in payload["steps"] for _, at, _ in placed)
-    part: dict[str, Any] = {
+    placed = [(*_placed(e), e) for e in payload["recommendation"]["evidence"]]
+    titles = {name: FIGURES.get(name) or NAMES.get(name, name) for name, _, _ in placed}
+    named = [(titles[name] + (f", step {at}" if at >= 0 else ""), e) for name, at, e in placed]
+    over_steps = len(placed) > FEW and all(at in payload["steps"] for _, at, _ in placed)
+    panels = []
+    for name in titles if over_steps else ():
+        points = sorted(Point(at, e["value"], e["lo"], e["hi"]) for n, at, e in placed if n == name)
+        panel = Panel(titles[name], "s-all", (Line(Series("all", tuple(points)), "s-all"),), "", titles[name])
+        panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload)))
+    body = [[name, number(e["value"]), interval(e["lo"], e["hi"]) or "–"] for name, e in named]
+    return {
         "words": words,
         "step": step,
         "sentence": sentence,
-        "figures": [],
-        "panels": [],
-        "table": None,
+        "figures": [] if over_steps else named[:FEW],
+        "panels": panels,
+        "table": table("Evidence", ["figure", "value", "95 % interval"], body) if len(placed) > FEW else None,
     }
-    if over_steps:
-        part["panels"] = _panels(payload, placed, x)
-    else:
-        part["figures"] = [(_figure_name(e), e) for e in evidence[:FEW]]
-    if over_steps or len(evidence) > FEW:
-        body = [[_figure_name(e), number(e["value"]), interval(e["lo"], e["hi"]) or "–"] for e in evidence]
-        part["table"] = table("Evidence", ["figure", "value", "95 % interval"], body)
-    return part
 
 
-def _placed(e: Part) -> tuple[str, int, Part]:
-    """Name, step (-1: none) and figure; a step may also stand at the end of the name, as in "l1, step 40"."""
+def _placed(e: Part) -> tuple[str, int]:
+    """Name and step (-1: none); a step may also be at the end of the name, as in "l1, step 40"."""
     if (step := e.get("step")) is not None:
-        return e["name"], step, e
+        return e["name"], step
     found = _AT_STEP.fullmatch(e["name"])
-    return (found[1], int(found[2]), e) if found else (e["name"], -1, e)
-
-
-def _figure_name(e: Part) -> str:
-    name, step, _ = _placed(e)
-    return (FIGURES.get(name) or NAMES.get(name, name)) + (f", step {step}" if step >= 0 else "")
-
-
-def _panels(payload: Part, placed: list[tuple[str, int, Part]], x: StepAxis) -> list[dict[str, Any]]:
-    out = []
-    for name in dict.fromkeys(name for name, _, _ in placed):
-        found = {at: e for n, at, e in placed if n == name}
-        points = tuple(Point(at, e["value"], e["lo"], e["hi"]) for at, e in sorted(found.items()))
-        title = FIGURES.get(name) or NAMES.get(name, name)
-        panel = Panel(title, "s-all", (Line(Series("all", points), "s-all"),), "", title)
-        out.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload)))
-    return out
+    return (found[1], int(found[2])) if found else (e["name"], -1)
 
 
 def strip(payload: Part, summary: Summary) -> dict[str, Any]:
-    """The strip of checkpoints under the recommendation: bars of what is there and what is gone, and who would pick which."""
-    definition = summary.definitions[0] if summary.definitions else ""
-    found = {set_: summary.series(definition, set_, "strength") for set_ in ("preserved", "emerged", "removed")}
-
-    def at(set_: str, step: int) -> float:
-        p = found[set_].at(step)
-        return p.value if p and p.value is not None else 0.0
-
-    up = max((at("preserved", s) + at("emerged", s) for s in payload["steps"]), default=0.0)
-    down = max((at("removed", s) for s in payload["steps"]), default=0.0)
-    whole = up + down
+    """The strip of checkpoints: bars of what is present and what is gone, and which rule would pick which."""
+    definition = (summary.definitions or [""])[0]
+    found = {s: summary.series(definition, s, "strength") for s in ("preserved", "emerged", "removed")}
+    at = {
+        step: {s: p.value or 0.0 if (p := series.at(step)) else 0.0 for s, series in found.items()}
+        for step in payload["steps"]
+    }
+    up = max(strengths["preserved"] + strengths["emerged"] for strengths in at.values())
+    whole = up + max(strengths["removed"] for strengths in at.values())
     columns = []
-    for step in payload["steps"]:
-        heights = {set_: 100 * at(set_, step) / whole if whole else 0.0 for set_ in found}
-        said = ", ".join(f"{set_} {number(at(set_, step))}" for set_ in found)
-        columns.append(
-            {
-                "step": step,
-                "bars": {k: Markup(f"{v:.2f}") for k, v in heights.items()},
-                "tip": f"step {step}\nstrength in log-odds: {said}",
-                "reference": step == payload["reference"],
-            }
-        )
+    for step, strengths in at.items():
+        tip = ", ".join(f"{s} {number(strength)}" for s, strength in strengths.items())
+        bars = {s: Markup(f"{100 * strength / (whole or 1.0):.2f}") for s, strength in strengths.items()}
+        columns.append({"step": step, "bars": bars, "tip": f"step {step}\nstrength in log-odds: {tip}"})
     recommendation = payload["recommendation"]
-    picks = [(NAMES.get(name, name), step) for name, step in recommendation["rivals"].items()]
     return {
         "columns": columns,
         "has_bars": whole > 0,
-        "above": Markup(f"{100 * up / whole if whole else 0:.2f}"),
+        "above": Markup(f"{100 * up / (whole or 1.0):.2f}"),
         "definition": definition,
         "keep": recommendation["step"],
         "decided": decided(payload),
-        "rivals": picks,
+        "rivals": [(NAMES.get(name, name), step) for name, step in recommendation["rivals"].items()],
     }

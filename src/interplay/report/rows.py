@@ -1,7 +1,4 @@
-"""The summary table, looked up: one series for a definition, set, measure and order, over the steps.
-
-Only an index; it neither computes nor draws.
-"""
+"""The summary table, looked up: one series over the steps for a definition, set, measure and order; and rows of tables."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -9,21 +6,17 @@ from typing import NamedTuple
 from interplay.report.schema import Part
 from interplay.report.text import interval, number
 
-# What a step may have been chosen by (`rule`: by the interactions, under a view).
-DECIDED = ("rule", "accuracy", "eval-loss")
+DECIDED = ("rule", "accuracy", "eval-loss")  # bases that choose a step (`rule`: by the interactions, under a view)
 
 
 def decided(payload: Part) -> bool:
-    """Whether the step was chosen: not where it was named for want of evidence, and not where there is none."""
+    """Whether there was evidence to choose the step; without it the step is only a default."""
     recommendation = payload["recommendation"]
-    by_rule = recommendation.get("basis") in (None, *DECIDED) and not recommendation["sentence"].startswith(
-        "No evidence"
-    )
-    return by_rule and recommendation["step"] is not None
+    return recommendation.get("basis") in (None, *DECIDED) and recommendation["step"] is not None
 
 
 class Point(NamedTuple):
-    """One value with its interval and its null; None where not measured."""
+    """One value with its interval and its null; None if not measured."""
 
     step: float
     value: float | None
@@ -36,7 +29,7 @@ class Point(NamedTuple):
 
 
 class Series(NamedTuple):
-    """Points over the steps, ascending; steps without a row are left out."""
+    """Points over the steps, ascending, without steps that have no row."""
 
     set: str
     points: tuple[Point, ...]
@@ -70,7 +63,7 @@ class Summary:
         self.largest_order = max((row["order"] for row in payload["summary"]), default=0)
 
     def series(self, definition: str, set_: str, measure: str, order: int = 0) -> Series:
-        """One series; empty when the table does not hold it."""
+        """One series; empty if the table does not hold it."""
         found = (self._rows.get((definition, set_, measure, order, step)) for step in self.steps)
         return Series(set_, tuple(point_of(row) for row in found if row))
 
@@ -91,7 +84,7 @@ def point_of(row: Part) -> Point:
 
 
 def cells(p: Point | None, null: bool = False) -> list[str]:
-    """Value and interval as a table shows them, with those of the null where asked for; en dashes for what is not known.
+    """Value and interval for a table, with those of the null if asked for; en dashes for what is not known.
 
     >>> cells(Point(0, 1.0, 0.5, 1.5), null=True), cells(None)
     (['1.00', '0.50 to 1.50', '–', '–'], ['–', '–'])
@@ -99,6 +92,11 @@ def cells(p: Point | None, null: bool = False) -> list[str]:
     p = p or Point(0, None)
     out = [number(p.value), interval(p.lo, p.hi) or "–"]
     return [*out, number(p.null), interval(p.null_lo, p.null_hi) or "–"] if null else out
+
+
+def table_rows(name: str, series: Series, null: bool = False) -> list[list[str]]:
+    """Rows of a table for one series: name, step, `cells` and the number of prompts."""
+    return [[name, f"{p.step}", *cells(p, null), number(p.samples)] for p in series.points]
 
 
 def brief(p: Point | None) -> str:
@@ -121,11 +119,10 @@ def task_series(task: Iterable[Part], key: str) -> Series:
 
 
 def flags_of(payload: Part) -> dict[str, int]:
-    """The steps every chart marks: the one to keep (or the one named for want of evidence), and a later reference."""
-    recommendation, reference = payload["recommendation"], payload["reference"]
-    flags = {}
-    if recommendation["step"] is not None:
-        flags["keep" if decided(payload) else "named"] = recommendation["step"]
-    if reference not in (payload["steps"][0], recommendation["step"]):
+    """The steps every chart marks: the one to keep (without evidence, the default), and a later reference."""
+    step, reference, flags = payload["recommendation"]["step"], payload["reference"], {}
+    if step is not None:
+        flags["keep" if decided(payload) else "default"] = step
+    if reference not in (payload["steps"][0], step):
         flags["ref"] = reference
     return flags

@@ -1,7 +1,4 @@
-"""The task beside the interactions: strips on one axis of steps, one table, and which of them rise and fall together.
-
-Editorial part: which measures, in which order, with which words. Drawing is `chart`.
-"""
+"""The task and the interactions: strips on one axis of steps, one table, and which of them rise and fall together."""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +14,7 @@ from interplay.task.metrics import METRICS
 
 
 class Strips(NamedTuple):
-    """One strip: metrics that share an axis, each with its name beside the line, its class and its marker."""
+    """One strip: metrics that share an axis, each with its label, class and marker."""
 
     title: str
     unit: str
@@ -25,25 +22,18 @@ class Strips(NamedTuple):
 
 
 HELD, OTHER = ("held out", "s-eval", "circle"), ("other data", "s-other", "diamond")
+EXACT, REVERSE = ("exact match", *HELD[1:]), ("reverse KL", "s-train", "square")
 TASK = (
     Strips(
         "Loss",
         "nats per token",
         {"eval_loss": HELD, "train_loss": ("training", "s-train", "square"), "ood_loss": OTHER},
     ),
-    Strips("Accuracy", "share right", {"accuracy": HELD, "ood_accuracy": OTHER}),
+    Strips("Accuracy", "fraction right", {"accuracy": HELD, "ood_accuracy": OTHER}),
     Strips("Macro F1", "0 to 1, mean over labels", {"macro_f1": HELD, "ood_macro_f1": OTHER}),
-    Strips(
-        "Written answers",
-        "0 to 1",
-        {"exact_match": ("exact match", "s-eval", "circle"), "rouge_l": ("ROUGE-L", "s-train", "square")},
-    ),
-    Strips(
-        "Distance from base model",
-        "KL, nats per token",
-        {"kl_base": ("KL", "s-eval", "circle"), "kl_base_reverse": ("reverse KL", "s-train", "square")},
-    ),
-    Strips("What was known before", "perplexity on other text", {"retention_ppl": ("", "s-eval", "circle")}),
+    Strips("Free answers", "0 to 1", {"exact_match": EXACT, "rouge_l": ("ROUGE-L", "s-train", "square")}),
+    Strips("Distance from step 0", "KL, nats per token", {"kl_base": ("KL", *HELD[1:]), "kl_base_reverse": REVERSE}),
+    Strips("Prior knowledge", "perplexity on other text", {"retention_ppl": ("", *HELD[1:])}),
 )
 INTERACTIONS = (
     ("all", "l1_per_sd", "Strength / spread of score", "no unit"),
@@ -52,16 +42,16 @@ INTERACTIONS = (
     ("emerged", "strength", "Emerged strength", "log-odds per prompt"),
 )
 SCALE = {
-    "sd": "Standard deviation of the score over all masks: the scale itself.",
+    "sd": "Standard deviation of the score over all coalitions: the scale itself.",
     "l1_per_total_effect": "Total strength over the score gained from all words.",
-    "total_effect": "Score with all words minus score with none.",
-    "walsh_high": "Share of the score's variance in high-degree Walsh terms.",
+    "total_effect": "Score with all words minus score without them.",
+    "walsh_high": "Fraction of the score's variance in high-degree Walsh terms.",
 }
 SPANS = {"all": "over all checkpoints", "after-format": "after format learning only"}
 
 
 def task_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
-    """Strips, scale panels, the table of everything per step, and correlations; each empty where nothing was measured."""
+    """Strips, scale panels, the table of everything per step, and correlations; each empty if nothing was measured."""
     strips = _task_strips(payload)
     note = "" if strips else "No task metrics were recorded in this run."
     columns = [(METRICS[line.series.set].title, line.series) for strip in strips for line in strip.lines]
@@ -115,7 +105,7 @@ def _scale(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
 
 
 def _correlations(rows: list[Part]) -> list[dict[str, Any]]:
-    """One grid a span: interaction measures down, task columns across; weak = the interval holds 0."""
+    """One grid for each span: interaction measures down, task columns across."""
     grids = []
     for span in dict.fromkeys(row["span"] or "all" for row in rows):
         ours = {
@@ -125,9 +115,7 @@ def _correlations(rows: list[Part]) -> list[dict[str, Any]]:
         }
         tasks = dict.fromkeys(task for _, task in ours)
         across = [*(key for key in METRICS if key in tasks), *(key for key in tasks if key not in METRICS)]
-        down = list(dict.fromkeys(interaction for interaction, _ in ours))
-        if not down:
-            continue
+        down = dict.fromkeys(interaction for interaction, _ in ours)
         most = max((row["checkpoints"] or 0 for row in ours.values()), default=0)
         grids.append(
             {
@@ -136,24 +124,25 @@ def _correlations(rows: list[Part]) -> list[dict[str, Any]]:
                 "body": [(_name(i), [_cell(ours.get((i, task))) for task in across]) for i in down],
             }
         )
-    return grids
+    return [grid for grid in grids if grid["body"]]
 
 
 def _name(interaction: str) -> str:
-    """ "emerged strength" as it is, "l1_per_sd" in words."""
+    """ "emerged strength" unchanged, "l1_per_sd" in words."""
     set_, _, measure = interaction.rpartition(" ")
     shown = MEASURES[measure].title if measure in MEASURES else measure
     return f"{set_} {shown}" if set_ else shown
 
 
 def _cell(row: Part | None) -> dict[str, Any]:
-    if row is None or row["spearman"] is None:
-        return {"value": "–", "ci": "", "css": "none", "share": Markup("0")}
-    lo, hi = row["lo"], row["hi"]
+    """One correlation; weak if its interval holds 0."""
+    if row is None:
+        return {"value": "–", "ci": "", "css": "none", "depth": Markup("0")}
+    spearman, lo, hi = row["spearman"], row["lo"], row["hi"]
     sure = lo is not None and hi is not None and (lo > 0 or hi < 0)
     return {
-        "value": number(row["spearman"], signed=True),
+        "value": number(spearman, signed=True),
         "ci": interval(lo, hi),
-        "css": ("plus" if row["spearman"] > 0 else "minus") if sure else "weak",
-        "share": Markup(f"{abs(row['spearman']) * 55:.0f}"),
+        "css": ("plus" if spearman > 0 else "minus") if sure else "weak",
+        "depth": Markup(f"{abs(spearman) * 55:.0f}"),
     }
