@@ -13,9 +13,9 @@ from synthetic_runs import NASTY, synthetic_run
 
 from interplay.comparison.comparison import compare_runs
 from interplay.comparison.tables import comparison_payload
-from interplay.report.chart import Curve, draw_runs, letter, style
-from interplay.report.comparison import render, write
-from interplay.report.rows import Point
+from interplay.report.chart import Line, Panel, draw
+from interplay.report.comparison import letter, render, style, write
+from interplay.report.rows import Point, Series
 from interplay.report.scales import step_axis, value_axis
 from interplay.report.text import interval, number
 
@@ -76,7 +76,7 @@ def test_every_group_has_its_line_in_every_chart(payloads):
     page = render(payloads["study"])
     strength = page[page.index("How strong are they together?") :].split("</figure>")[0]
     assert strength.count('class="curve r-0 d-0"') == 3  # one mean for each set
-    assert strength.count('class="curve seed r-0 d-0"') == 6  # and two trainings
+    assert strength.count('class="curve seed r-0 d-0 thin"') == 6  # and two trainings
     assert strength.count('class="curve r-1 d-1"') == 3
     axes = {tuple(re.findall(r'class="tick end">([^<]+)<', chart)) for chart in strength.split("<svg")[1:]}
     assert len(axes) == 1  # one value axis for the row
@@ -107,9 +107,10 @@ def test_figures_of_the_page_are_those_of_the_tables(payloads):
 
 def test_chart_of_one_point_and_of_many_lines():
     x = step_axis([0.0])
-    one = [Curve(f"run {i}", i, (Point(0.0, float(i), i - 0.5, i + 0.5, 1.0),)) for i in range(12)]
-    svg = str(draw_runs(one, x, value_axis([0.0, 12.0]), "twelve"))
-    places = [float(y) for y in re.findall(r'<text x="[^"]+" y="([0-9.]+)" class="letter', svg)]
+    one = [Series("", (Point(0.0, float(i), i - 0.5, i + 0.5, 1.0),)) for i in range(12)]
+    lines = tuple(Line(series, style(i), "small", letter(i), null="chance") for i, series in enumerate(one))
+    svg = str(draw(Panel("", "", lines, "", "", tips=[(0.0, "")], said="twelve"), x, value_axis([0.0, 12.0])))
+    places = [float(y) for y in re.findall(r'<text x="[^"]+" y="([0-9.]+)" class="label end-mark', svg)]
     assert len(places) == 12
     assert all(abs(a - b) >= 10.9 for i, a in enumerate(places) for b in places[:i])  # no letter on another
     assert len({style(i) for i in range(32)}) == 32

@@ -14,6 +14,7 @@ from interplay.effects.moebius import reconstruct
 from interplay.report import render, validate
 from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
+from interplay.store.formats import write_format
 
 STEPS, IDS, N = (0, 10, 40), ("a", "b", "c", "d"), 4
 TEXT = "one two three four"
@@ -62,6 +63,7 @@ def plain_run(effects, tmp_path_factory):
                "evidence": [], "rivals": {"last": 40}}  # fmt: skip
     for name, value in (("report", about), ("inputs", {"prompts": prompts}), ("recommendation", recommendation)):
         (folder / f"{name}.json").write_text(json.dumps(value))
+    write_format(folder)
     (folder / "settings.yaml").write_text("model: {name: m}\ndata: {train: t, prompts: p}\ntraining: {steps: 40}\n")
     return folder
 

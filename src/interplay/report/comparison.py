@@ -13,17 +13,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
+
 from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import MAIN_SETS
-from interplay.report.chart import Curve, draw_runs, extent, letter, sample
+from interplay.report.chart import Line, Panel, cell, figure, markers, path
 from interplay.report.figures import LOOKS, NO_GAMMA
 from interplay.report.pages import render_page, write_page
-from interplay.report.rows import DECIDED, Point
+from interplay.report.rows import DECIDED, Point, Series
 from interplay.report.scales import log_axis, step_axis, value_axis
-from interplay.report.text import cleaned, interval, number, plain, table
+from interplay.report.text import cleaned, interval, number, plain, table, tag
 from interplay.task.metrics import METRICS
 
 STYLES = ("base.css", "charts.css", "comparison.css")
+COLOURS = 8  # of the style sheet; dashes change too, so 32 lines differ
 MOST_ROWS = 2000  # of a table behind a fold; --json has all
 # What the open part of the seeds' table shows after the task; the rest is behind a fold.
 MAIN = (
@@ -84,6 +87,30 @@ class _Key(NamedTuple):
         return {"interactions per prompt": "per prompt", "": "" if plain_ratio else "0 to 1"}.get(known, known)
 
 
+def letter(number: int) -> str:
+    """The mark at a line's end and in the legend.
+
+    >>> letter(0), letter(25), letter(26)
+    ('A', 'Z', 'A2')
+    """
+    return chr(65 + number % 26) + (str(number // 26 + 1) if number >= 26 else "")
+
+
+def style(number: int) -> str:
+    """Classes that give a line its colour and dashes.
+
+    >>> style(0), style(9)
+    ('r-0 d-0', 'r-1 d-2')
+    """
+    return f"r-{number % COLOURS} d-{(number + number // COLOURS) % 4}"
+
+
+def _sample(number: int) -> Markup:
+    """The line of one run as the legend shows it."""
+    inside = path(f"curve {style(number)}", [(1.0, 9.0), (39.0, 9.0)]), markers([(20.0, 9.0)], "small", style(number))
+    return tag("svg", {"viewBox": "0 0 40 18", "aria-hidden": "true", "class": "sample"}, *inside)
+
+
 def full_name(measure: str, set_: str, kind: str = "") -> str:
     """A figure's name in a table.
 
@@ -111,7 +138,7 @@ def render(payload: Mapping[str, Any]) -> str:
         p=p,
         heading=f"{names[0]}: {len(runs)} trainings" if len(names) == 1 else heading,
         legend=[
-            {"letter": letter(i), "css": f"r-{i % 8}", "sample": sample(i), "name": name, "runs": several[i]}
+            {"letter": letter(i), "css": style(i), "sample": _sample(i), "name": name, "runs": several[i]}
             for i, name in enumerate(names)
         ],
         several=any(several),
@@ -144,57 +171,75 @@ class _Drawing:
                 key = _Key(row["kind"], row["measure"], row["set"]), f"{owner} {row[owner]}"
                 self.points[key].append(Point(row["x"], row["value"], row["lo"], row["hi"], row["null"]))
 
-    def curves(self, key: _Key) -> list[Curve]:
-        """One curve for each group that has the measure; the curve of a group of one is its run's."""
-        out = []
+    def panel(self, key: _Key, title: str) -> Panel | None:
+        """One line for each group that has the measure: its only run, or the mean of its runs over a thin line for each."""
+        thick, thin = [], []
         for i, group in enumerate(self.p["groups"]):
-            runs = [
-                (name, tuple(points)) for name in group["runs"] if (points := self.points.get((key, f"run {name}")))
-            ]
-            marked = tuple((name, self.recommended[name]) for name, _ in runs)
-            if runs and len(group["runs"]) == 1:
-                out.append(Curve(runs[0][0], i, runs[0][1], (), marked))
-            elif runs:
-                mean = tuple(self.points.get((key, f"group {group['name']}"), ()))
-                out.append(Curve(group["name"], i, mean, tuple(runs), marked))
-        return out
+            names = [name for name in group["runs"] if (key, f"run {name}") in self.points]
+            if not names:
+                continue
+            several = len(group["runs"]) > 1
+            for name in names if several else ():
+                series = Series(name, tuple(self.points[key, f"run {name}"]))
+                thin.append(Line(series, f"seed {style(i)}", "", "", True, ring=self.recommended[name]))
+            owner, name = ("group", group["name"]) if several else ("run", names[0])
+            series = Series(name, tuple(self.points.get((key, f"{owner} {name}"), ())))
+            ring = None if several else self.recommended[name]
+            thick.append(Line(series, style(i), "small", letter(i), null=f"chance r-{i % COLOURS}", ring=ring))
+        tips = [(at, self.tip(thick, thin, at, key.null)) for at in self.x.steps]
+        lines = (*thick, *thin)
+        return (
+            Panel("", "", lines, key.unit, "", tips=tips, said=title, width=356.0, height=214.0, margin=22.0)
+            if lines
+            else None
+        )
 
-    def missing(self, curves: Sequence[Curve]) -> str:
+    def tip(self, thick: Sequence[Line], thin: Sequence[Line], at: float, null: str) -> str:
+        """The figures of one place; "" if there are none."""
+        lines = []
+        for line in thick:
+            if (p := line.series.at(at)) is None:
+                continue
+            said = figure(f"{line.label} {plain(line.series.set, 60)}:", p, "", "95 %: ")
+            runs = [q for other in thin if other.css == f"seed {line.css}" and (q := other.series.at(at))]
+            if values := [q.value for q in runs if q.value is not None]:
+                said += f"; {len(values)} trainings {number(min(values))} to {number(max(values))}"
+            lines.append(said + (f"; {null} {number(p.null)}" if p.null is not None and null else ""))
+        where = self.x.caption.partition(",")[0].removesuffix("s")
+        return "\n".join([f"{where} {self.x.text(at)}", *lines]) if lines else ""
+
+    def missing(self, keys: Sequence[_Key]) -> str:
         """Which runs a chart lacks."""
-        there = {name for curve in curves for name, _ in curve.kept}
-        lacking = [plain(run["name"], 60) for run in self.p["runs"] if run["name"] not in there]
+        names = [run["name"] for run in self.p["runs"]]
+        lacking = [plain(name, 60) for name in names if not any((key, f"run {name}") in self.points for key in keys)]
         return f"Not measured in {', '.join(lacking)}." if lacking else ""
 
     def by_set(self, kind: str, measure: str, title: str, look: str, missing: str) -> dict[str, Any]:
         """One measure for every set on one value axis; a set without figures keeps its column empty."""
         keys = {name: _Key(kind, measure, name) for name in MAIN_SETS}
-        found = {name: curves for name, key in keys.items() if (curves := self.curves(key))}
-        every = [curve for curves in found.values() for curve in curves]
-        y, null = value_axis(extent(every), zero=measure != "mean_order"), keys["removed"].null
-        panels = []
-        for name, key in keys.items():
-            svg = draw_runs(found[name], self.x, y, f"{title}, {name}", null) if name in found else ""
-            panels.append({"title": name, "css": "", "unit": key.unit, "svg": svg, "say": ""})
-        note = self.missing(every) if found else missing or "Not measured in these runs."
-        rows = self.table([keys[name] for name in found], title, null)
-        return {"title": title, "look": look, "panels": found and panels, "note": note, "table": rows, "models": []}
+        panels = {name: self.panel(key, f"{title}, {name}") for name, key in keys.items()}
+        found = {name: panel for name, panel in panels.items() if panel}
+        y = value_axis([v for panel in found.values() for v in panel.extent()], zero=measure != "mean_order")
+        cells = [cell(panel, self.x, y, title=name) if panel else {"svg": ""} for name, panel in panels.items()]
+        measured = [keys[name] for name in found]
+        note = self.missing(measured) if found else missing or "Not measured in these runs."
+        rows = self.table(measured, title, keys["removed"].null)
+        return {"title": title, "look": look, "panels": found and cells, "note": note, "table": rows, "models": []}
 
     def whole(self, looks: Mapping[str, str], kind: str) -> dict[str, Any]:
         """Measures without sets, each with its own value axis."""
         panels, keys = [], []
         for measure, look in looks.items():
-            key = _Key(kind, measure, "all")
-            if not (curves := self.curves(key)):
-                continue
-            keys.append(key)
-            title = full_name(measure, "all")
+            key, title = _Key(kind, measure, "all"), full_name(measure, "all")
             if kind != "task" and len(MEASURES[measure].sets) > 1:
                 title += " of all effects"
-            values, log = extent(curves), kind == "task" and METRICS[measure].log
+            if not (panel := self.panel(key, title)):
+                continue
+            keys.append(key)
+            values, log = panel.extent(), kind == "task" and METRICS[measure].log
             y = log_axis(values) if log else value_axis(values, zero=measure not in ("mean_order", "retention_ppl"))
             unit = f"{key.unit}, log scale".lstrip(", ") if y.log else key.unit
-            say, svg = f"{look} {self.missing(curves)}".strip(), draw_runs(curves, self.x, y, title, key.null)
-            panels.append({"title": title, "css": "", "unit": unit, "svg": svg, "say": say})
+            panels.append(cell(panel, self.x, y, title=title, unit=unit, say=f"{look} {self.missing([key])}".strip()))
         return {"panels": panels, "table": self.table(keys, "these figures", "null")}
 
     def table(self, keys: Sequence[_Key], title: str, null_name: str) -> dict[str, Any] | None:
