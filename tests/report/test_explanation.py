@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 from interplay.report.explanation import explanation_html
 
 ROWS = [
-    {"type": "and", "words": ["not", "good"], "order": 2, "effect": -1.25},
-    {"type": "or", "words": ["good", "not"], "order": 2, "effect": 0.5},
-    {"type": "and", "words": ["good"], "order": 1, "effect": 2.0},
+    {"type": "and", "mask": 3, "effect": -1.25},
+    {"type": "or", "mask": 6, "effect": 0.5},
+    {"type": "and", "mask": 2, "effect": 2.0},
 ]
 
 
@@ -47,7 +47,7 @@ def test_drawing_and_table():
 
 def test_hostile_strings_stay_text(made):
     word = " ".join(made.NASTY)
-    rows = [{"type": "and", "words": [word], "order": 1, "effect": 1.0, "mask": 1}]
+    rows = [{"type": "and", "effect": 1.0, "mask": 1}]
     fragment = explanation_html([word, *made.NASTY, "x" * 5000], rows, title=word, note=word)
     assert set(_Tags(fragment).seen) <= {
         "div", "style", "p", "strong", "bdi", "svg", "g", "title", "line", "rect", "circle", "text", "details", "summary",
