@@ -168,7 +168,7 @@ def test_task_metrics_that_were_not_measured_have_no_strip(made):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda p: p["views"][0].pop("view"), "views[0].view is missing"),
+        (lambda p: p["views"][0].pop("step"), "views[0].step is missing"),
         (lambda p: p["floors"][0].update(reference=3), "floors[0].reference is 3"),
         (lambda p: p["multiples"][0].update(ratio="much"), "multiples[0].ratio is 'much'"),
         (

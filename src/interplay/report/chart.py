@@ -162,7 +162,7 @@ def curve(f: Frame, points: Iterable[Point], field: str, css: str, half: float =
 
 
 def null(f: Frame, points: Sequence[Point], half: float = 8.0) -> Markup:
-    """What chance alone gives: its interval hatched, its mean dashed."""
+    """The null: its interval hatched, its mean dashed."""
     bands = [area(f, points, "null_lo", "null_hi", css, half / 2) for css in ("null-band", "hatch")]
     return Markup("").join([*bands, curve(f, points, "null", "null", half)])
 
@@ -202,7 +202,7 @@ def axes(f: Frame) -> Markup:
 
 
 def flag(f: Frame, step: int, name: str, top: float, bottom: float, most: float) -> Markup:
-    """A step that is marked by a line and a name: the one to keep, or the reference."""
+    """A line and a name at a step: the one to keep, or the reference."""
     css, half = "ref" if name == "ref" else "keep", len(name) * CHAR / 2
     at = min(max(f.px(step), f.left + half), most - half)
     text = tag("text", {"x": at, "y": top - 3, "class": f"{css}-name mid"}, name)
@@ -223,7 +223,7 @@ def apart(wanted: Iterable[float], gap: float, most: float) -> list[float]:
 
 
 def hits(f: Frame, tips: Sequence[tuple[float, str]], edge: float) -> Markup:
-    """Invisible columns that carry the figures of a place; hovered, focused, read aloud. Empty texts have none."""
+    """Invisible columns that carry the tooltips of the places; none for empty texts."""
     at, parts = [f.px(x) for x, _ in tips], []
     for i, (px, (_, text)) in enumerate(zip(at, tips, strict=True)):
         a = (at[i - 1] + px) / 2 if i else f.left
@@ -235,7 +235,7 @@ def hits(f: Frame, tips: Sequence[tuple[float, str]], edge: float) -> Markup:
 
 
 def point(text: str, *inside: Markup) -> Markup:
-    """One place of a chart with what is said about it."""
+    """One place of a chart with its tooltip."""
     return tag("g", {"class": "pt"}, tag("title", None, text), *inside)
 
 
@@ -251,7 +251,7 @@ def prompts(count: int) -> str:
 
 
 def svg(width: float, height: float, said: str, parts: Iterable[Any], css: str = "chart") -> Markup:
-    """The chart as one element; `said` is what a screen reader says of it."""
+    """The chart as one element; `said` is for screen readers."""
     box = {"class": css, "viewBox": f"0 0 {width:g} {height:g}", "role": "img", "aria-label": plain(said)}
     return tag("svg", box, *parts)
 
@@ -296,7 +296,7 @@ def draw(panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[st
 def cell(
     panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[str, int] | None = None, **more: Any
 ) -> dict[str, Any]:
-    """The panel drawn, with what stands around it; `more`: a note under it, or another unit."""
+    """The panel drawn, with its heading; `more`: a note under it (`say`), or another unit."""
     of = {"title": panel.title, "css": panel.css, "unit": panel.unit, "say": ""}
     return {**of, "svg": draw(panel, x, y, flags), **more}
 
@@ -362,7 +362,7 @@ class Strip(NamedTuple):
 
 
 def draw_stack(strips: Sequence[Strip], x: StepAxis, flags: Mapping[str, int], said: str) -> Markup:
-    """All strips as one <svg>, so that what turns at the same step is seen at once; steps in `flags` are marked."""
+    """All strips as one <svg> on one axis of steps; steps in `flags` are marked."""
     width, left, right, tall, gap = 1080.0, 222.0, 972.0, 62.0, 20.0
     parts: list[Markup] = []
     top, group = 22.0, ""

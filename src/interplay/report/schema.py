@@ -37,14 +37,23 @@ Step = Annotated[int, AfterValidator(_known_step)]
 Number = float | None
 
 
-class Evidence(BaseModel):
-    """One figure behind the recommendation: its name, value and 95 % interval, with a step or without one."""
+class Figures(BaseModel):
+    """A value with its 95 % interval, its null with an interval, and the number of prompts."""
 
-    name: str
-    step: Step | None = None
     value: Number = None
     lo: Number = None
     hi: Number = None
+    null: Number = None
+    null_lo: Number = None
+    null_hi: Number = None
+    samples: int | None = None
+
+
+class Evidence(Figures):
+    """One figure behind the recommendation, with a step or without one."""
+
+    name: str
+    step: Step | None = None
 
 
 class Recommendation(BaseModel):
@@ -63,38 +72,16 @@ class Recommendation(BaseModel):
     rivals: dict[str, Step | None] = {}  # rival rule -> step; None: it never fired
 
 
-class Figures(BaseModel):
-    """A value with its 95 % interval, its null with an interval, and the number of prompts."""
-
-    value: Number = None
-    lo: Number = None
-    hi: Number = None
-    null: Number = None
-    null_lo: Number = None
-    null_hi: Number = None
-    samples: int | None = None
-
-
 class SummaryRow(Figures):
-    """A row of the trajectory's table (docs/design/architecture.md)."""
+    """A row of the trajectory's table (docs/design/architecture.md); of a view's or a baseline LLM's with its name."""
 
+    view: str = ""
+    baseline: str = ""
     definition: str
     step: Step
     set: str
     measure: str
     order: Annotated[int, Field(ge=0, le=EXACT_WORDS)]  # 0: all orders together
-
-
-class ViewRow(SummaryRow):
-    """The same under one view."""
-
-    view: str
-
-
-class BaselineRow(SummaryRow):
-    """The same against one baseline LLM."""
-
-    baseline: str
 
 
 class FloorRow(Figures):
@@ -108,7 +95,7 @@ class FloorRow(Figures):
 
 
 class MultipleRow(FloorRow):
-    """Turnover over a churn floor; the ratio is None if the floor is zero."""
+    """Turnover at a step over a churn floor; the ratio is None if the floor is zero."""
 
     step: Step
     ratio: Number = None
@@ -270,7 +257,7 @@ class MethodRow(BaseModel):
 
 
 class Skipped(BaseModel):
-    """A row of data that could not be used, and why."""
+    """A row of data that could not be used."""
 
     id: str
     reason: str
@@ -288,8 +275,8 @@ class Payload(BaseModel, extra="forbid"):
     reference: Step
     summary: list[SummaryRow]
     task: list[TaskRow] = []
-    views: list[ViewRow] = []
-    baselines: list[BaselineRow] = []
+    views: list[SummaryRow] = []
+    baselines: list[SummaryRow] = []
     floors: list[FloorRow] = []
     multiples: list[MultipleRow] = []
     correlations: list[CorrelationRow] = []

@@ -1,6 +1,6 @@
 """Words and numbers as the page shows them: digits, signs, intervals, cut strings, the JSON island.
 
-Pure string work. It does not know charts or the payload; escaping for HTML is done by markupsafe and jinja2.
+markupsafe and jinja2 escape for HTML.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 MINUS = "\u2212"
-# Characters that turn the direction of what follows them: harmless inside <bdi>, not inside an attribute or a tooltip.
+# Characters that turn the direction of the text after them: harmless inside <bdi>, not in an attribute or a tooltip.
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # A control character shows as nothing or as a torn page, a lone surrogate cannot be written as UTF-8, and U+2028/9 end a
 # line in old parsers: the first two become U+FFFD, the last two a space.
@@ -89,7 +89,7 @@ def interval(lo: float | None, hi: float | None) -> str:
 
 
 def table(caption: str, head: Sequence[str], body: Sequence[Sequence[Any]], words: int = 1) -> dict[str, Any] | None:
-    """A table behind a fold, the first `words` columns being text; None where it would be empty."""
+    """A table behind a fold, the first `words` columns being text; None if it would be empty."""
     return {"caption": caption, "head": head, "body": body, "words": words} if body else None
 
 
@@ -129,7 +129,7 @@ def plain(text: str, most: int = 300) -> str:
 
 
 def short(text: str, most: int = 80) -> Markup:
-    """Untrusted text in the flow of the page: its own direction, cut when very long (the rest in its title).
+    """Untrusted text in the flow of the page: isolated in direction, and cut if very long (the rest in its title).
 
     >>> short("<b>")
     Markup('<bdi>&lt;b&gt;</bdi>')
