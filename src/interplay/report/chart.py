@@ -350,71 +350,59 @@ def tooltip(panel: Panel, step: float) -> str:
 # Strips: several measures above each other on one axis of steps
 
 
-class Strip(NamedTuple):
-    """One measure: its lines (the first one's null is drawn when it has one), its axis, its words, its group's title."""
-
-    title: str
-    unit: str
-    lines: tuple[Line, ...]
-    axis: ValueAxis
-    group: str = ""
-    null_name: str = ""
-
-
-def draw_stack(strips: Sequence[Strip], x: StepAxis, flags: Mapping[str, int], said: str) -> Markup:
-    """All strips as one <svg> on one axis of steps; steps in `flags` are marked."""
+def draw_stack(
+    strips: Sequence[tuple[str, Panel, ValueAxis]], x: StepAxis, flags: Mapping[str, int], said: str
+) -> Markup:
+    """Panels as strips of one <svg>, each with its group's title and its axis; steps in `flags` are marked."""
     width, left, right, tall, gap = 1080.0, 222.0, 972.0, 62.0, 20.0
     parts: list[Markup] = []
-    top, group = 22.0, ""
-    for i, strip in enumerate(strips):
-        if strip.group != group:
-            top += 10.0 if i else 0.0
-            group = strip.group
+    top, last = 22.0, ""
+    for group, panel, y in strips:
+        if group != last:
+            top += 10.0 if last else 0.0
             parts.append(tag("text", {"x": 0.0, "y": top + 2, "class": "group"}, group))
-            top += 16.0
-        parts.append(_strip(strip, Frame(x, strip.axis, left, right, top, top + tall, 8.0)))
+            top, last = top + 16.0, group
+        parts.append(_strip(panel, Frame(x, y, left, right, top, top + tall, 8.0)))
         top += tall + gap
     f = Frame(x, ValueAxis(0.0, 1.0, ()), left, right, 22.0, top - gap, 8.0)
     below = f.bottom + 6
     axis = [across(f, below, "axis"), step_ticks(f, below, 17.0)]
     axis.append(tag("text", {"x": right + 12, "y": below + 17, "class": "name"}, x.caption.split(",")[0]))
     marks = [flag(f, step, name, 13.0, below, width) for name, step in flags.items()]
-    tips = [(step, _stack_tip(strips, step)) for step in x.steps]
+    lines = [
+        (panel.title + (f", {line.label}:" if line.label else ":"), line.series)
+        for _, panel, _ in strips
+        for line in panel.lines
+    ]
+    tips = []
+    for step in x.steps:
+        figures = [figure(name, p) for name, series in lines if (p := series.at(step)) and p.value is not None]
+        tips.append((step, "\n".join([f"step {step}", *figures]) if figures else ""))
     parts = [*axis, *marks, *parts, hits(f, tips, right)]
     return svg(width, f.bottom + 34, said, parts, "chart stack-chart")
 
 
-def _strip(strip: Strip, f: Frame) -> Markup:
-    first = strip.lines[0].series.points
+def _strip(panel: Panel, f: Frame) -> Markup:
+    first = panel.main.points
     parts = [
-        tag("text", {"x": 0.0, "y": f.top + 14, "class": "strip-name"}, strip.title),
-        tag("text", {"x": 0.0, "y": f.top + 29, "class": "name"}, strip.unit),
+        tag("text", {"x": 0.0, "y": f.top + 14, "class": "strip-name"}, panel.title),
+        tag("text", {"x": 0.0, "y": f.top + 29, "class": "name"}, panel.unit),
         value_ticks(f, (f.y.ticks[0], f.y.ticks[-1]), 7.0, "grid"),
-        null(f, first) if strip.null_name else Markup(""),
+        null(f, first) if panel.null_name else Markup(""),
     ]
     ends: list[tuple[float, str, str]] = []
-    for line in reversed(strip.lines):
+    for line in reversed(panel.lines):
         parts.append(area(f, line.series.points, "lo", "hi", f"band {line.css}"))
         parts.append(curve(f, line.series.points, "value", f"curve {line.css}"))
         spots = f.spots(line.series.points)
         parts.append(markers(spots, line.marker, line.css))
         ends += [(spots[-1][1], line.label, f"label {line.css}")] if line.label and spots else []
-    if strip.null_name and (spots := f.spots(first, "null")):
-        ends.append((spots[-1][1], strip.null_name, "label null-name"))
+    if panel.null_name and (spots := f.spots(first, "null")):
+        ends.append((spots[-1][1], panel.null_name, "label null-name"))
     ends.sort()
     for y, (_, name, css) in zip(apart([y for y, _, _ in ends], 12.0, f.bottom), ends, strict=True):
         parts.append(tag("text", {"x": f.right + 12, "y": y + 3.8, "class": css}, name))
     return Markup("").join(parts)
-
-
-def _stack_tip(strips: Sequence[Strip], step: float) -> str:
-    lines = []
-    for strip in strips:
-        for line in strip.lines:
-            p = line.series.at(step)
-            if p is not None and p.value is not None:
-                lines.append(figure(strip.title + (f", {line.label}:" if line.label else ":"), p))
-    return "\n".join([f"step {step}", *lines]) if lines else ""
 
 
 # A spark: a chart the size of a table's cell

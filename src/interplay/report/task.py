@@ -1,39 +1,30 @@
 """The task and the interactions: strips on one axis of steps, one table, and which of them rise and fall together."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from markupsafe import Markup
 
 from interplay.dynamics.measures import MEASURES
-from interplay.report.chart import Line, Panel, Strip, cell, draw_stack
+from interplay.report.chart import Line, Panel, cell, draw_stack
 from interplay.report.rows import Summary, brief, cells, flags_of, task_series
-from interplay.report.scales import StepAxis, log_axis, value_axis
+from interplay.report.scales import StepAxis, ValueAxis, log_axis, value_axis
 from interplay.report.schema import Part
 from interplay.report.text import interval, number, table
 from interplay.task.metrics import METRICS
 
-
-class Strips(NamedTuple):
-    """One strip: metrics that share an axis, each with its label, class and marker."""
-
-    title: str
-    unit: str
-    metrics: dict[str, tuple[str, str, str]]
-
-
 HELD, OTHER = ("held out", "s-eval", "circle"), ("other data", "s-other", "diamond")
 EXACT, REVERSE = ("exact match", *HELD[1:]), ("reverse KL", "s-train", "square")
-TASK = (
-    Strips(
+TASK: tuple[tuple[str, str, dict[str, tuple[str, str, str]]], ...] = (  # title, unit, metric -> label, class, marker
+    (
         "Loss",
         "nats per token",
         {"eval_loss": HELD, "train_loss": ("training", "s-train", "square"), "ood_loss": OTHER},
     ),
-    Strips("Accuracy", "fraction right", {"accuracy": HELD, "ood_accuracy": OTHER}),
-    Strips("Macro F1", "0 to 1, mean over labels", {"macro_f1": HELD, "ood_macro_f1": OTHER}),
-    Strips("Free answers", "0 to 1", {"exact_match": EXACT, "rouge_l": ("ROUGE-L", "s-train", "square")}),
-    Strips("Distance from step 0", "KL, nats per token", {"kl_base": ("KL", *HELD[1:]), "kl_base_reverse": REVERSE}),
-    Strips("Prior knowledge", "perplexity on other text", {"retention_ppl": ("", *HELD[1:])}),
+    ("Accuracy", "fraction right", {"accuracy": HELD, "ood_accuracy": OTHER}),
+    ("Macro F1", "0 to 1, mean over labels", {"macro_f1": HELD, "ood_macro_f1": OTHER}),
+    ("Free answers", "0 to 1", {"exact_match": EXACT, "rouge_l": ("ROUGE-L", "s-train", "square")}),
+    ("Distance from step 0", "KL, nats per token", {"kl_base": ("KL", *HELD[1:]), "kl_base_reverse": REVERSE}),
+    ("Prior knowledge", "perplexity on other text", {"retention_ppl": ("", *HELD[1:])}),
 )
 INTERACTIONS = (
     ("all", "l1_per_sd", "Strength / spread of score", "no unit"),
@@ -53,16 +44,15 @@ SPANS = {"all": "over all checkpoints", "after-format": "after format learning o
 def task_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
     """Strips, scale panels, the table of everything per step, and correlations; each empty if nothing was measured."""
     strips = _task_strips(payload)
-    note = "" if strips else "No task metrics were recorded in this run."
-    columns = [(METRICS[line.series.set].title, line.series) for strip in strips for line in strip.lines]
-    definition = summary.definitions[0] if summary.definitions else ""
+    note = "" if strips else "This run recorded no task metrics."
+    columns = [(METRICS[line.series.set].title, line.series) for _, panel, _ in strips for line in panel.lines]
+    definition = (summary.definitions or [""])[0]
     for set_, key, title, unit in INTERACTIONS:
         series = summary.series(definition, set_, key)
         if series.known:
-            values = [v for p in series.points for v in (p.value, p.lo, p.hi, p.null, p.null_hi)]
             line = Line(series, f"s-{set_}", "diamond" if set_ == "emerged" else "circle")
-            null = "churn floor" if series.has_null else ""
-            strips.append(Strip(title, unit, (line,), value_axis(values, about=3), "The interactions", null))
+            panel = Panel(title, "", (line,), unit, key, "churn floor" if series.has_null else "")
+            strips.append(("The interactions", panel, value_axis(panel.extent(), about=3)))
             columns.append((title.lower(), series))
     body = [[f"{step}", *(brief(series.at(step)) for _, series in columns)] for step in payload["steps"]]
     head = ["step", *(name for name, _ in columns)]
@@ -75,7 +65,7 @@ def task_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
     }
 
 
-def _task_strips(payload: Part) -> list[Strip]:
+def _task_strips(payload: Part) -> list[tuple[str, Panel, ValueAxis]]:
     strips = []
     for title, unit, metrics in TASK:
         found = [(task_series(payload["task"], key), *look) for key, look in metrics.items()]
@@ -88,7 +78,8 @@ def _task_strips(payload: Part) -> list[Strip]:
         points = [p for line in lines for p in line.series.points]
         values = [v for p in points for v in (p.value, p.hi, None if p.lo is None else max(0.0, p.lo))]
         axis = log_axis(values) if unit.startswith("nats") else value_axis(values, about=3)
-        strips.append(Strip(title, unit + (", log scale" if axis.log else ""), tuple(lines), axis, "The task"))
+        panel = Panel(title, "", tuple(lines), unit + (", log scale" if axis.log else ""), "")
+        strips.append(("The task", panel, axis))
     return strips
 
 
