@@ -287,8 +287,8 @@ def make_undecided() -> dict:
     for name, base in (("cancelled_per_sd", 14.0), ("above_lowest", 2.0)):
         for i, step in enumerate(STEPS[2:]):
             v = base + (2 - i) * (i - 1)
-            evidence.append({"name": f"{name}, step {step}", "value": v, "lo": v - 3, "hi": v + 3.5})
-    evidence += [{"name": "cancelled_per_sd, step 5", "value": 17.0, "lo": 12.0, "hi": 21.0}]
+            evidence.append({"name": name, "step": step, "value": v, "lo": v - 3, "hi": v + 3.5})
+    evidence += [{"name": "cancelled_per_sd", "step": 5, "value": 17.0, "lo": 12.0, "hi": 21.0}]
     payload["recommendation"] |= {
         "basis": "last",
         "sentence": "No evidence to choose: the cancelled interaction strength per unit of spread of 3 prompts does not tell "

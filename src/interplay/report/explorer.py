@@ -34,16 +34,11 @@ def segments(prompt: Part) -> list[tuple[str, int]]:
             continue
         if word["start"] > at:
             out.append((_stretch(prompt["text"][at : word["start"]]), -1))
-        out.append((_cut(prompt["text"][word["start"] : word["end"]], WORD), i))
+        out.append((plain(prompt["text"][word["start"] : word["end"]], WORD), i))
         at = word["end"]
     if at < len(prompt["text"]):
         out.append((_stretch(prompt["text"][at:]), -1))
     return out
-
-
-def _cut(text: str, most: int) -> str:
-    text = straight(text[: most + 1])
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _stretch(text: str) -> str:
@@ -104,7 +99,7 @@ def explorer_data(payload: Part, x: StepAxis, decided: bool) -> dict[str, Any]:
                 unit["f"] = fit
         prompts.append(
             {
-                "id": _cut(prompt["id"], 80),
+                "id": plain(prompt["id"], 80),
                 "target": plain(prompt["target"], 40),
                 "label": None if prompt["label"] is None else plain(prompt["label"], 40),
                 "text": segments(prompt),

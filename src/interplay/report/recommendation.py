@@ -3,7 +3,6 @@
 The headline says no more than the rule does: a default step, without evidence, is not called the one to keep.
 """
 
-import re
 from typing import Any
 
 from markupsafe import Markup
@@ -29,7 +28,6 @@ NAMES = {
 }
 # As evidence a metric is a curve, not a rule that picks its best.
 FIGURES = {"accuracy": "eval accuracy", "eval_loss": "eval loss"}
-_AT_STEP = re.compile(r"(.*\S), step (\d{1,12})", re.DOTALL)
 
 
 def headline(payload: Part) -> tuple[str, int | None]:
@@ -56,14 +54,20 @@ def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
         if sentence.startswith(said):
             sentence = sentence[len(said) :]
             sentence = sentence[:1].upper() + sentence[1:]
-    placed = [(*_placed(e), e) for e in payload["recommendation"]["evidence"]]
-    titles = {name: FIGURES.get(name) or NAMES.get(name, name) for name, _, _ in placed}
-    named = [(titles[name] + (f", step {at}" if at >= 0 else ""), e) for name, at, e in placed]
-    over_steps = len(placed) > FEW and all(at in payload["steps"] for _, at, _ in placed)
+    evidence = payload["recommendation"]["evidence"]
+    titles = {e["name"]: FIGURES.get(e["name"]) or NAMES.get(e["name"], e["name"]) for e in evidence}
+    named = [(titles[e["name"]] + ("" if e["step"] is None else f", step {e['step']}"), e) for e in evidence]
+    over_steps = len(evidence) > FEW and all(e["step"] is not None for e in evidence)
     panels = []
     for name in titles if over_steps else ():
-        points = sorted(Point(at, e["value"], e["lo"], e["hi"]) for n, at, e in placed if n == name)
-        panel = Panel(titles[name], "s-all", (Line(Series("all", tuple(points)), "s-all"),), "", titles[name])
+        points = [Point(e["step"], e["value"], e["lo"], e["hi"]) for e in evidence if e["name"] == name]
+        panel = Panel(
+            titles[name],
+            "s-all",
+            (Line(Series("all", tuple(sorted(points, key=lambda p: p.step))), "s-all"),),
+            "",
+            titles[name],
+        )
         panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload)))
     body = [[name, number(e["value"]), interval(e["lo"], e["hi"]) or "–"] for name, e in named]
     return {
@@ -72,16 +76,8 @@ def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
         "sentence": sentence,
         "figures": [] if over_steps else named[:FEW],
         "panels": panels,
-        "table": table("Evidence", ["figure", "value", "95 % interval"], body) if len(placed) > FEW else None,
+        "table": table("Evidence", ["figure", "value", "95 % interval"], body) if len(evidence) > FEW else None,
     }
-
-
-def _placed(e: Part) -> tuple[str, int]:
-    """Name and step (-1: none); a step may also be at the end of the name, as in "l1, step 40"."""
-    if (step := e.get("step")) is not None:
-        return e["name"], step
-    found = _AT_STEP.fullmatch(e["name"])
-    return (found[1], int(found[2])) if found else (e["name"], -1)
 
 
 def strip(payload: Part, summary: Summary) -> dict[str, Any]:
