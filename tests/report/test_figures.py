@@ -124,7 +124,7 @@ def test_gamma_against_every_baseline(page):
     rows = table(quality, r"Does another model use them too? (gamma)")
     assert any(r[0] == "emerged, pythia-410m" for r in rows)
     bases = re.search(r'<table class="bases">.*?</table>', page, re.DOTALL)[0]
-    assert bases.count("chance") == 2 * 4
+    assert bases.count(">null ") == 2 * 4
 
 
 def test_fidelity_shows_error_null_and_ranks(page):
