@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from interplay.report.labels import CHAR, Spot, place
 from interplay.report.rows import Point, Series
-from interplay.report.scales import NumberAxis, StepAxis, ValueAxis, tick_label
+from interplay.report.scales import StepAxis, ValueAxis, tick_label
 from interplay.report.text import interval, number, plain, tag
 
 # Shapes relative to their middle: where they start, and the rest of the path.
@@ -29,7 +29,7 @@ MARKERS = {
 class Frame(NamedTuple):
     """The area of a chart, in units of its view box, y downwards, with both axes; `inset`: room before the first place."""
 
-    x: StepAxis | NumberAxis
+    x: StepAxis
     y: ValueAxis
     left: float
     right: float
@@ -189,7 +189,7 @@ def upright(x: float, top: float, bottom: float, css: str) -> Markup:
 
 def step_ticks(f: Frame, bottom: float, drop: float = 15.0) -> Markup:
     """A tick at every place of the axis, and as many labels as fit."""
-    parts = [upright(f.px(x), bottom, bottom + 3.5, "axis") for x in f.x.steps]
+    parts = [upright(f.px(x), bottom, bottom + 3.5, "axis") for x in f.x.ticks]
     for x in f.x.labels(f.right - f.left - 2 * f.inset):
         parts.append(tag("text", {"x": f.px(x), "y": bottom + drop, "class": "tick mid"}, f.x.text(x)))
     return Markup("").join(parts)
@@ -259,9 +259,9 @@ def svg(width: float, height: float, said: str, parts: Iterable[Any], css: str =
 # A panel: one small chart
 
 
-def draw(panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[str, int] | None = None) -> Markup:
+def draw(panel: Panel, x: StepAxis, y: ValueAxis, flags: Mapping[str, int] | None = None) -> Markup:
     """The panel as one <svg>, with the steps in `flags` marked by a line and a name."""
-    inset = 6.0 if isinstance(x, StepAxis) else 0.0
+    inset = 6.0 if x.some is None else 0.0
     f = Frame(x, y, 40.0, panel.width - panel.margin, 17.0, panel.height - 35, inset)
     parts = [axes(f)]
     parts += [flag(f, step, name, f.top - 3, f.bottom, panel.width) for name, step in (flags or {}).items()]
@@ -294,7 +294,7 @@ def draw(panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[st
 
 
 def cell(
-    panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[str, int] | None = None, **more: Any
+    panel: Panel, x: StepAxis, y: ValueAxis, flags: Mapping[str, int] | None = None, **more: Any
 ) -> dict[str, Any]:
     """The panel drawn, with its heading; `more`: a note under it (`say`), or another unit."""
     of = {"title": panel.title, "css": panel.css, "unit": panel.unit, "say": ""}

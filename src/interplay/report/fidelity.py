@@ -3,11 +3,12 @@
 [paper eq 2-3; lineage]
 """
 
+import math
 from typing import Any
 
 from interplay.report.chart import Line, Panel, cell
 from interplay.report.rows import Point, Series, decided, flags_of, point_of, table_rows
-from interplay.report.scales import NumberAxis, StepAxis, value_axis
+from interplay.report.scales import StepAxis, value_axis
 from interplay.report.schema import Part
 from interplay.report.text import interval, number, plain, table
 
@@ -86,7 +87,9 @@ def _sparsity(fidelity: Part, payload: Part) -> dict[str, Any] | None:
         lines.append(Line(Series("all", points), css, "", f"step {c['step']}"))
     ratio = fidelity["ratio"]
     ticks = tuple(float(t) for t in RANK_TICKS if ranks[0] <= t <= ranks[-1])
-    axis = NumberAxis((ranks[0], ranks[-1]), ticks, "rank of the interaction, log scale", log=True)
+    places = tuple(sorted({*ranks, *ticks}))
+    at = tuple(math.log(rank / ranks[0]) / math.log(ranks[-1] / ranks[0]) for rank in places)
+    axis = StepAxis(places, at, "rank of the interaction, log scale", ticks)
     tips, body = [], []
     for k, rank in enumerate(fidelity["ranks"]):
         tip = [f"rank {rank}"]
@@ -120,7 +123,8 @@ def _matching(one: Part, payload: Part) -> dict[str, Any]:
     places = [float(i) for i in range(len(one["score"]))]
     lines = tuple(Line(Series(name, tuple(map(Point, places, one[name]))), css, mark) for name, css, mark in CURVES)
     y = value_axis([*one["score"], *one["salient"], *one["all"]], zero=False)
-    axis = NumberAxis((0.0, places[-1]), (), f"{one['of'] or len(places):,} coalitions, lowest score first")
+    at = tuple(i / places[-1] for i in places)
+    axis = StepAxis(tuple(places), at, f"{one['of'] or len(places):,} coalitions, lowest score first", ())
     tips = [
         (
             places[i],

@@ -10,20 +10,26 @@ CROWDED = 0.025  # two checkpoints nearer than this fraction of the axis look li
 
 
 class StepAxis(NamedTuple):
-    """Positions 0..1 of the checkpoints, and the caption under the axis."""
+    """Positions 0..1 of the checkpoints (or of ranks, or coalitions); `some`: the only ones with a tick."""
 
     steps: tuple[float, ...]
     at: tuple[float, ...]
     caption: str
+    some: tuple[float, ...] | None = None
+
+    @property
+    def ticks(self) -> tuple[float, ...]:
+        """The steps that have a tick."""
+        return self.steps if self.some is None else self.some
 
     def of(self, step: float) -> float:
         """Position 0..1 of one checkpoint."""
         return self.at[self.steps.index(step)]
 
     def labels(self, width: float) -> list[float]:
-        """The steps whose labels fit side by side on `width` units, the first and the last before the others."""
+        """The ticks whose labels fit side by side on `width` units, the first and the last before the others."""
         placed: list[tuple[float, float, float]] = []
-        for step in dict.fromkeys([*self.ends, *self.steps]):
+        for step in dict.fromkeys([*self.ticks[:1], *self.ticks[-1:], *self.ticks]):
             half = len(self.text(step)) * 3.6 + 3.5
             x = self.of(step) * width
             if all(x + half <= lo or x - half >= hi for lo, hi, _ in placed):
@@ -38,28 +44,6 @@ class StepAxis(NamedTuple):
     def ends(self) -> tuple[float, float]:
         """The first and the last step."""
         return self.steps[0], self.steps[-1]
-
-
-class NumberAxis(NamedTuple):
-    """An axis of other numbers than steps, with ticks at `steps`; `log`: a logarithmic one."""
-
-    ends: tuple[float, float]
-    steps: tuple[float, ...]
-    caption: str
-    log: bool = False
-
-    def of(self, x: float) -> float:
-        """Position 0..1 of a number."""
-        a, b, v = (math.log(t) for t in (*self.ends, x)) if self.log else (*self.ends, x)
-        return (v - a) / (b - a or 1.0)
-
-    def labels(self, width: float) -> list[float]:
-        """All ticks have a label."""
-        return list(self.steps)
-
-    def text(self, x: float) -> str:
-        """The label of a tick."""
-        return f"{x:,.0f}"
 
 
 def step_axis(steps: Sequence[float], unit: str = "optimiser step", many: str = "checkpoints") -> StepAxis:
