@@ -8,7 +8,7 @@ from typing import Any
 from interplay.dynamics.sets import CHURN_SETS
 from interplay.report.chart import Line, Panel, cell, draw_spark
 from interplay.report.figures import DEFINITIONS
-from interplay.report.rows import DECIDED, Point, Series, Summary, brief, cells, decided, flags_of, point_of
+from interplay.report.rows import DECIDED, Point, Series, Summary, brief, cells, decided, flags_of, series_by
 from interplay.report.scales import StepAxis, log_axis, value_axis
 from interplay.report.schema import Part
 from interplay.report.text import interval, number, table
@@ -57,19 +57,16 @@ def _multiples(payload: Part, x: StepAxis) -> list[dict[str, Any]]:
     out = []
     for reference in sorted({row["reference"] for row in payload["multiples"]}):
         rows = [row for row in payload["multiples"] if row["reference"] == reference]
-        found: dict[tuple[str, str, str], list[Point]] = {}
-        for row in sorted(rows, key=lambda r: r["step"]):
-            if row["definition"] == rows[0]["definition"] and row["ratio"] is not None:
-                point = Point(row["step"], row["ratio"], row["lo"], row["hi"])
-                found.setdefault((row["measure"], row["set"], row["floor"]), []).append(point)
+        rows = [row for row in rows if row["definition"] == rows[0]["definition"] and row["ratio"] is not None]
+        found = series_by(rows, "measure", "set", "floor", field="ratio")
         panels, body = [], []
         for measure, set_ in ((measure, set_) for measure in ("count", "strength") for set_ in CHURN_SETS):
             lines, title = [], f"{set_}, {'number' if measure == 'count' else measure}"
             for (floor, (name, _)), (css, marker) in zip(words.items(), FLOOR_STYLE * len(words), strict=False):
-                if points := found.get((measure, set_, floor)):
+                if series := found.get((measure, set_, floor)):
                     label = FLOORS[floor][1] if floor in FLOORS else floor[:14]
-                    lines.append(Line(Series("ratio", tuple(points)), css, marker, label))
-                    body += [[title, name, f"{p.step}", *cells(p)] for p in points]
+                    lines.append(Line(series, css, marker, label))
+                    body += [[title, name, f"{p.step}", *cells(p)] for p in series.points]
             if lines:
                 panels.append(Panel(title, f"s-{set_}", tuple(lines), "× floor", "ratio", level=(1.0, "floor")))
         if panels:
@@ -100,11 +97,8 @@ def _floors(payload: Part) -> dict[str, Any] | None:
 def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
     """Rows of small charts: each view over the main curves, with a note and the checkpoint it would keep."""
     definition, recommendation = (summary.definitions or [""])[0], payload["recommendation"]
-    found: dict[str, dict[tuple[str, str], list[Point]]] = {}
-    for row in sorted(payload["views"], key=lambda r: r["step"]):
-        curves = found.setdefault(row["view"], {})
-        if row["order"] == 0 and row["definition"] == definition:
-            curves.setdefault((row["set"], row["measure"]), []).append(point_of(row))
+    viewed = [row for row in payload["views"] if row["order"] == 0 and row["definition"] == definition]
+    found = series_by(viewed, "view", "set", "measure")
     if not found:
         return None
     keys = [(set_, measure) for set_, measure, _, _ in FIGURES]
@@ -119,7 +113,7 @@ def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | Non
         view = about.get(name, {})
         info = {"title": view.get("title") or name, "note": view.get("note") or "", "main": False}
         info["keeps"] = _keeps(view["recommended"], view["basis"]) if view else "–"
-        rows.append((info, {key: Series(name, tuple(points)) for key, points in found[name].items()}))
+        rows.append((info, {key[1:]: series for key, series in found.items() if key[0] == name}))
     for other in summary.definitions[1:]:
         info = {"title": f"definition: {other}", "note": DEFINITIONS.get(other, ""), "keeps": "", "main": False}
         rows.append((info, {key: summary.series(other, *key) for key in keys if key[1] != "l1"}))
@@ -169,7 +163,7 @@ def _baseline_table(payload: Part) -> dict[str, Any] | None:
     """gamma of preserved and emerged against each baseline LLM, at the recommended and the last checkpoint."""
     about = {b["name"]: b for b in payload["controls"]["baselines"]}
     rows = [row for row in payload["baselines"] if row["order"] == 0 and row["measure"] == "gamma"]
-    found = {(row["baseline"], row["set"], row["step"]): point_of(row) for row in rows}
+    found = series_by(rows, "baseline", "set")
     names = dict.fromkeys([*about, *(row["baseline"] for row in payload["baselines"])])
     keep, last = payload["recommendation"]["step"], payload["steps"][-1]
     places = [
@@ -177,7 +171,7 @@ def _baseline_table(payload: Part) -> dict[str, Any] | None:
     ]
     body = []
     for name in names:
-        points = [found.get((name, *at)) or Point(0, None) for at in places]
+        points = [found.get((name, s), Series("", ())).at(step) or Point(0, None) for s, step in places]
         gammas = [
             {"value": number(p.value), "ci": interval(p.lo, p.hi), "null": "" if p.null is None else number(p.null)}
             for p in points

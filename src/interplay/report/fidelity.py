@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from interplay.report.chart import Line, Panel, cell
-from interplay.report.rows import Point, Series, decided, flags_of, point_of, table_rows
+from interplay.report.rows import Point, Series, decided, flags_of, series_by, table_rows
 from interplay.report.scales import StepAxis, value_axis
 from interplay.report.schema import Part
 from interplay.report.text import interval, number, plain, table
@@ -52,10 +52,8 @@ def _typical(fidelity: Part) -> list[Part]:
 
 
 def _errors(fidelity: Part, payload: Part, x: StepAxis) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    found: dict[str, list[Point]] = {"rms": [], "rms_all": [], "r2": []}
-    for row in sorted(fidelity["rows"], key=lambda r: r["step"]):
-        found.setdefault(row["measure"], []).append(point_of(row))
-    rms, every, r2 = (Series(name, tuple(found[name])) for name in ("rms", "rms_all", "r2"))
+    found = series_by(fidelity["rows"], "measure")
+    rms, every, r2 = (found.get((name,), Series("", ())) for name in ("rms", "rms_all", "r2"))
     panels = []
     if rms.known:
         lines = [Line(rms, "s-all", label="salient only")]

@@ -11,7 +11,7 @@ from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import VALUED as SETS
 from interplay.report.chart import Line, Panel, cell
 from interplay.report.evolution import evolution
-from interplay.report.rows import Point, Series, Summary, flags_of, point_of, table_rows
+from interplay.report.rows import Point, Series, Summary, flags_of, series_by, table_rows
 from interplay.report.scales import StepAxis, value_axis
 from interplay.report.schema import Part
 from interplay.report.text import table
@@ -87,16 +87,13 @@ class _Baseline(NamedTuple):
 
 def _baselines(payload: Part) -> list[_Baseline]:
     """All baseline LLMs in the order given; empty if there was only one, whose curves the summary holds."""
-    found: dict[str, dict[str, dict[int, Point]]] = {}
-    for row in payload["baselines"]:
-        if row["measure"] == "gamma" and row["order"] == 0:
-            found.setdefault(row["baseline"], {}).setdefault(row["set"], {})[row["step"]] = point_of(row)
+    rows = [row for row in payload["baselines"] if row["measure"] == "gamma" and row["order"] == 0]
+    found = series_by(rows, "baseline", "set")
     same = {b["name"]: b["same_family"] for b in payload["controls"]["baselines"]}
-    curves = {
-        name: {s: Series(name, tuple(p for _, p in sorted(points.items()))) for s, points in sets.items()}
-        for name, sets in found.items()
-    }
-    return [_Baseline(name, same.get(name, False), sets) for name, sets in curves.items()]
+    return [
+        _Baseline(name, same.get(name, False), {s: series for (of, s), series in found.items() if of == name})
+        for name in dict.fromkeys(row["baseline"] for row in rows)
+    ]
 
 
 def _whole(payload: Part, summary: Summary, definition: str, x: StepAxis) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The summary table, looked up: one series over the steps for a definition, set, measure and order; and rows of tables."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from interplay.report.schema import Part
 from interplay.report.text import interval, number
@@ -50,37 +50,31 @@ class Series(NamedTuple):
 
 
 class Summary:
-    """All series of a payload, by (definition, set, measure, order)."""
+    """All series of a payload, by definition, set, measure and order."""
 
     def __init__(self, payload: Part):
         self.steps: Sequence[int] = payload["steps"]
-        self._rows: dict[tuple[str, str, str, int, int], Part] = {}
-        definitions: dict[str, None] = {}
-        for row in payload["summary"]:
-            definitions.setdefault(row["definition"])
-            self._rows[row["definition"], row["set"], row["measure"], row["order"], row["step"]] = row
-        self.definitions = list(definitions)
+        self._curves = series_by(payload["summary"], "definition", "set", "measure", "order")
+        self.definitions = list(dict.fromkeys(row["definition"] for row in payload["summary"]))
         self.largest_order = max((row["order"] for row in payload["summary"]), default=0)
 
     def series(self, definition: str, set_: str, measure: str, order: int = 0) -> Series:
         """One series; empty if the table does not hold it."""
-        found = (self._rows.get((definition, set_, measure, order, step)) for step in self.steps)
-        return Series(set_, tuple(point_of(row) for row in found if row))
+        return self._curves.get((definition, set_, measure, order), Series("", ()))
 
     def anywhere(self, set_: str, measure: str, order: int = 0) -> Series:
         """A measure that does not depend on the definition (l1, sd, noise ...): from the first definition that holds it."""
-        for definition in self.definitions:
-            series = self.series(definition, set_, measure, order)
-            if series.known:
-                return series
-        return Series(set_, ())
+        every = (self.series(definition, set_, measure, order) for definition in self.definitions)
+        return next((series for series in every if series.known), Series("", ()))
 
 
-def point_of(row: Part) -> Point:
-    """The figures of one row of a table."""
-    return Point(
-        row["step"], row["value"], row["lo"], row["hi"], row["null"], row["null_lo"], row["null_hi"], row["samples"]
-    )
+def series_by(rows: Iterable[Part], *keys: str, field: str = "value") -> dict[tuple[Any, ...], Series]:
+    """The rows of a table as series over the steps, by the values of the columns `keys`."""
+    found: dict[tuple[Any, ...], list[Point]] = {}
+    for row in sorted(rows, key=lambda r: r["step"]):
+        figures = (row[key] for key in (field, "lo", "hi", "null", "null_lo", "null_hi", "samples"))
+        found.setdefault(tuple(row[key] for key in keys), []).append(Point(row["step"], *figures))
+    return {key: Series("", tuple(points)) for key, points in found.items()}
 
 
 def cells(p: Point | None, null: bool = False) -> list[str]:
