@@ -74,7 +74,8 @@ class Recommendation:
             Evidence(row["name"], row["step"], *(math.nan if row[k] is None else row[k] for k in ("value", "lo", "hi")))
             for row in values["evidence"]
         )
-        return cls(**{f.name: values[f.name] for f in fields(cls)} | {"evidence": evidence})
+        others: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name != "evidence"}
+        return cls(**others, evidence=evidence)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: NaN becomes None."""

@@ -299,13 +299,14 @@ def settle(folder: Path) -> None:
     for file in folder.glob("checkpoint-*/adapter_config.json"):
         config = json.loads(file.read_text(encoding="utf-8"))
         sets = ("target_modules", "feedforward_modules", "exclude_modules")
-        _replace_json(file, config, {key: sorted(config[key]) for key in sets if isinstance(config.get(key), list)})
+        _rewrite(file, config | {key: sorted(config[key]) for key in sets if isinstance(config.get(key), list)})
     for file in folder.glob("checkpoint-*/trainer_state.json"):
         state = json.loads(file.read_text(encoding="utf-8"))
         log = [{k: v for k, v in entry.items() if k != "num_tokens"} for entry in state.get("log_history", [])]
-        _replace_json(file, state, {"log_history": log})
+        _rewrite(file, state | {"log_history": log})
 
 
-def _replace_json(file: Path, old: dict[str, Any], changes: dict[str, Any]) -> None:
-    if (new := old | changes) != old:
-        write_text(file, json.dumps(new, indent=2, sort_keys=True) + "\n")
+def _rewrite(file: Path, value: dict[str, Any]) -> None:
+    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+    if file.read_text(encoding="utf-8") != text:  # peft ends without a line break
+        write_text(file, text)
