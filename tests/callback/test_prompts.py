@@ -52,7 +52,7 @@ def ids_of_training(rows, tokenizer) -> tuple[list[int], int]:
 )
 def test_as_training_does(tiny_tokenizer, row):
     found = read_prompts([row], None)
-    (got,) = choose_prompts(found, tiny_tokenizer, options(target_tokens=9), 1, 3).prepared
+    _, (got,) = choose_prompts(found, tiny_tokenizer, options(target_tokens=9), 1, 3)
     ids, prompt = ids_of_training([row], tiny_tokenizer)
     assert list(got.input_ids) == ids[:prompt]
     assert list(got.target_ids) == ids[prompt : prompt + 9][: len(got.target_ids)]
@@ -77,8 +77,7 @@ def test_text_and_label_in_a_template(tiny_tokenizer, tmp_path, form):
         source = tmp_path / "prompts.csv"
         source.write_text(f"text,label\n{TEXT},anger\n,joy\n")
     found = read_prompts(source, PromptTemplate(template="Sentence: {text}\nEmotion:", chat=False))
-    chosen = choose_prompts(found, tiny_tokenizer, options(), 4, 4)
-    (got,) = chosen.prepared
+    chosen, (got,) = choose_prompts(found, tiny_tokenizer, options(), 4, 4)
     assert got.prompt == f"Sentence: {TEXT}\nEmotion:"
     assert got.target == " anger"
     assert [skip.reason.split(": ")[1] for skip in chosen.skipped] == ["'text' is empty"]

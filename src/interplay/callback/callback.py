@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+import torch.distributed as dist
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from interplay.callback.budget import Meter
@@ -123,7 +125,8 @@ class InteractionCallback(TrainerCallback):
     def on_train_begin(self, args, state, control, model=None, processing_class=None, train_dataloader=None, **kwargs):
         trainer = self._attached() or _calling_trainer()
         self._trainer: Callable[[], Any] = (lambda: None) if trainer is None else weakref.ref(trainer)
-        self._processes, self._meter = Processes(args.device), Meter()
+        self._is_first = not _several_processes() or dist.get_rank() == 0
+        self._device, self._meter = args.device, Meter()
         self._measurer: Measurer | None = None
         self._active, self._began, self._errors = True, False, 0
         self._measurements: dict[int, Measurement] = {}
@@ -268,10 +271,14 @@ class InteractionCallback(TrainerCallback):
             self._warn_of(error, "the tables of the run folder cannot be written")
 
     def _on_first_process(self, work: Callable[[], Measurement], what: str) -> Measurement:
-        """Run `work` on the first process and broadcast its result. An error is counted there, and raised if strict."""
+        """Run `work` on the first process and broadcast its result. An error is counted there, and raised if strict.
+
+        Processes that disagree about stopping would wait for each other without end. So everything that steers training goes
+        through here, at the same steps in all of them, also when the measuring process has failed.
+        """
         failed: Exception | None = None
         result = Measurement()
-        if self._processes.first:
+        if self._is_first:
             errors = self._errors
             try:
                 with random_states_restored():
@@ -282,7 +289,7 @@ class InteractionCallback(TrainerCallback):
                 if not self.strict:
                     self._warn_of(error, what)
             result = result._replace(errors=errors, overhead=self._meter.overhead(), seconds=self._meter.seconds)
-        result = self._processes.broadcast(result)
+        result = _broadcast(result, self._device)
         if result.raised:
             raise failed or InterplayError(f"{what}: see the error of the first process")
         return result
@@ -356,7 +363,7 @@ class InteractionCallback(TrainerCallback):
     # ---- arguments and warnings ----------------------------------------------------------------------------------------
 
     def _check_arguments(self, args: Any, trainer: Any) -> None:
-        if not self._is_metric or not self._processes.first:
+        if not self._is_metric or not self._is_first:
             return
         if args.greater_is_better:
             self._warn(
@@ -374,8 +381,6 @@ class InteractionCallback(TrainerCallback):
         """Warn of an error, once per kind."""
         kind = type(error).__name__
         if kind == "OutOfMemoryError":
-            import torch
-
             torch.cuda.empty_cache()
         if f"{kind} {what}" in self._warned:
             return
@@ -389,31 +394,18 @@ class InteractionCallback(TrainerCallback):
         warnings.warn(f"interplay: {ascii_safe(redact(line))}", UserWarning, stacklevel=3)
 
 
-class Processes:
-    """The processes of this training, of which the first one measures.
+def _several_processes() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
-    Processes that disagree about stopping would wait for each other without end. So everything that steers training goes
-    through `broadcast`, at the same steps in all of them, also when the measuring process has failed.
-    """
 
-    def __init__(self, device: Any = "cpu") -> None:
-        import torch.distributed as dist
-
-        self.several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        self.first = not self.several or dist.get_rank() == 0
-        # gloo takes CPU tensors, NCCL those of the device only.
-        self._device = "cpu" if not self.several or "gloo" in str(dist.get_backend()) else device
-
-    def broadcast(self, measurement: Measurement) -> Measurement:
-        """The measurement of the first process; those of the others are ignored."""
-        if not self.several:
-            return measurement
-        import torch
-        import torch.distributed as dist
-
-        numbers = torch.tensor(measurement, dtype=torch.float64, device=self._device)
-        dist.broadcast(numbers, src=0)
-        return Measurement(*numbers.cpu().tolist())
+def _broadcast(measurement: Measurement, device: Any) -> Measurement:
+    """The measurement of the first process, in all of them."""
+    if not _several_processes():
+        return measurement
+    # gloo takes CPU tensors, NCCL those of the device only.
+    numbers = torch.tensor(measurement, dtype=torch.float64, device="cpu" if "gloo" in dist.get_backend() else device)
+    dist.broadcast(numbers, src=0)
+    return Measurement(*numbers.cpu().tolist())
 
 
 def _describe(trainer: Any, args: Any, state: Any, model: Any) -> str:

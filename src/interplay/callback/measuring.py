@@ -177,9 +177,9 @@ class Measurer:
         elif options.max_overhead is None:
             record.plan = replace(record.plan, every=options.every)
         self.record, self.plan = record, record.plan
-        self.prompts = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
+        self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
         self.notes += self.prompts.notes
-        if (few := len(self.prompts.prepared)) < MIN_PROMPTS:
+        if (few := len(self.prepared)) < MIN_PROMPTS:
             self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
         self.settings, self.inputs = self._settings(model), self._inputs()
         write_format(self.folder)
@@ -225,7 +225,7 @@ class Measurer:
         """Measure the seconds of one prompt, of hashing the weights, and of a forward pass of a training batch."""
         import torch
 
-        (prepared,) = choose_prompts(self.rows, self.tokenizer, self.options, 1, n).prepared
+        _, (prepared,) = choose_prompts(self.rows, self.tokenizer, self.options, 1, n)
         score_prepared(model, prepared, coalitions=np.array([0, 1]))  # the first passes of a process are slow
         prompt = _seconds(lambda: extract(score_prepared(model, prepared)))
         fixed = _seconds(lambda: weights_sha256(model, trained=True))
@@ -272,11 +272,6 @@ class Measurer:
             labels=None,
             prompts=self.prompts.samples,
             template=PromptTemplate(chat=False) if self.rows.verbatim else self.rows.template,
-            rephrased=None,
-            few_shot=None,
-            format=None,
-            draws=(),
-            baselines=(),
             omitted=tuple(Omitted("prompts", s.id, s.reason) for s in self.prompts.skipped),
             notes=self.prompts.notes,
         )
@@ -300,7 +295,7 @@ class Measurer:
         weights, tolerance = (self.record.base, self.record.hashes[step]), self.record.calibration.tolerance
         return [
             Question(step_name(step), i, step, *weights, prepared, tolerance, self.settings)
-            for i, prepared in enumerate(self.prompts.prepared)
+            for i, prepared in enumerate(self.prepared)
         ]
 
     def measure(self, model: Any, step: int) -> None:
@@ -309,7 +304,7 @@ class Measurer:
             self.record.hashes[step] = weights_sha256(model, trained=True)
             try:
                 if self.record.calibration is None:
-                    found = survey(model, self.prompts.prepared, self.settings)
+                    found = survey(model, self.prepared, self.settings)
                     refuse_noise(found, self.settings, self._note)
                     self.record.calibration = found
                 units = measure(self.folder, model, self._questions(step))
@@ -358,7 +353,7 @@ class Measurer:
             base_sha256=self.record.base,
             hashes=self.record.hashes,
             tokenizer=self.tokenizer,
-            mask_id=self.prompts.prepared[0].mask_id,
+            mask_id=self.prepared[0].mask_id,
         )
         method += [
             ("Training", self.how, "watched while it ran; losses and metrics are the trainer's own"),

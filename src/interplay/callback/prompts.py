@@ -13,7 +13,7 @@ from interplay.callback.options import CallbackOptions, is_dataset
 from interplay.data.forms import choose_form
 from interplay.data.prompts import Rendered, encode, refuse_special_tokens
 from interplay.data.rows import Row, Sample
-from interplay.data.samples import choose_samples
+from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
 from interplay.data.tables import Broken, Place, Table, kind_of, read_table, stem_of
 from interplay.data.template import PromptTemplate
@@ -37,16 +37,6 @@ class PromptRows:
     template: PromptTemplate
     verbatim: bool
     source: str
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """The chosen samples, tokenised; rows left out with reasons, and notes."""
-
-    samples: tuple[Sample, ...]
-    prepared: tuple[Prepared, ...]
-    skipped: tuple[Skipped, ...]
-    notes: tuple[str, ...]
 
 
 def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
@@ -96,8 +86,12 @@ def copy_tokenizer(processing_class: Any, chat_template: str | None) -> Any:
     return tokenizer
 
 
-def choose_prompts(found: PromptRows, tokenizer: Any, options: CallbackOptions, count: int, n: int) -> Prompts:
-    """`count` prompts of `n` words each, the same for the same rows and seed; fewer, with a note, if there are not enough.
+def choose_prompts(
+    found: PromptRows, tokenizer: Any, options: CallbackOptions, count: int, n: int
+) -> tuple[Chosen, tuple[Prepared, ...]]:
+    """`count` prompts of `n` words each, and each one tokenised; the same for the same rows and seed.
+
+    There are fewer, with a note, if too few rows can be used.
 
     Raises InterplayError when no row can be used.
     """
@@ -108,7 +102,7 @@ def choose_prompts(found: PromptRows, tokenizer: Any, options: CallbackOptions, 
 
     chosen = choose_samples(found.rows, count, n, options.seed, check=check)
     prepared = tuple(ready[sample.id] for sample in chosen.samples)
-    return Prompts(chosen.samples, prepared, (*found.skipped, *chosen.skipped), chosen.notes)
+    return chosen._replace(skipped=found.skipped + chosen.skipped), prepared
 
 
 def _prepare(sample: Sample, found: PromptRows, tokenizer: Any, options: CallbackOptions) -> Prepared:
