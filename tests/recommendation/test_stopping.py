@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interplay.errors import InterplayError
-from interplay.recommendation.stopping import interaction_loss, recommend_stop, strength_per_spread
+from interplay.recommendation.stopping import recommend_stop
 
 STEPS = [0, 10, 20, 40, 80, 160]
 DIP = np.array([9.0, 3.0, 2.0, 1.0, 2.0, 3.0])
@@ -24,13 +24,6 @@ def test_the_dip_of_either_factor_is_found():
     assert recommend_stop(STEPS, table(DIP), flat).step == 40
     got = recommend_stop(STEPS, table(np.full(6, 1.0)), 10 * table(DIP, seed=1))
     assert (got.step, got.certain) == (40, True)
-
-
-def test_the_factors_weigh_alike():
-    """Twice the loss with half the strength is the same interaction loss."""
-    loss, strength = np.full((2, 4), 1.0), np.full((2, 4), 8.0)
-    loss[1], strength[1] = 2.0, 4.0
-    assert interaction_loss(loss, strength) == pytest.approx([8.0, 8.0])
 
 
 def test_patience_counts_measurements_without_a_new_low():
@@ -127,10 +120,3 @@ def test_whatever_the_curve_the_choice_is_its_lowest(means, patience):
     loss = np.asarray(means)[:, None] * np.ones((1, 3))
     got = recommend_stop(steps, loss, np.full(loss.shape, 7.0), patience=patience, resamples=20)
     assert got.step == steps[1 + int(np.argmin(means[1:]))]
-
-
-def test_strength_per_spread_agrees_with_its_definition():
-    v = np.array([0.0, 3.0, -1.0, 2.0])
-    w = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]])
-    assert strength_per_spread(v, w) == pytest.approx(4.0 / v.std())
-    assert np.isnan(strength_per_spread(np.zeros(4), w))

@@ -1,10 +1,11 @@
 """`InteractionCallback`: measures at the events of a training, and turns measurements into a metric, a best checkpoint, a stop."""
 
+import contextlib
 import math
 import sys
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -262,13 +263,8 @@ class InteractionCallback(TrainerCallback):
 
     def _write_tables(self, measurer: Measurer) -> None:
         """The tables so far, so that a training that is killed has a report. An error here does not spoil the measurement."""
-        try:
-            with self._meter.spending():
-                measurer.write_tables(page=False)
-        except Exception as error:
-            if self.strict:
-                raise
-            self._warn_of(error, "the tables of the run folder cannot be written")
+        with self._warn_unless_strict("the tables of the run folder cannot be written"), self._meter.spending():
+            measurer.write_tables(page=False)
 
     def _on_first_process(self, work: Callable[[], Measurement], what: str) -> Measurement:
         """Run `work` on the first process and broadcast its result. An error is counted there, and raised if strict.
@@ -320,13 +316,9 @@ class InteractionCallback(TrainerCallback):
         for numbers in unlogged:
             logs = numbers if state.epoch is None else {**numbers, "epoch": state.epoch}
             state.log_history.append({**logs, "step": state.global_step})
-            try:
-                if trainer is not None:
+            if trainer is not None:
+                with self._warn_unless_strict("a tracker refused the numbers"):
                     trainer.callback_handler.call_event("on_log", args, state, control, logs=logs)
-            except Exception as error:
-                if self.strict:
-                    raise
-                self._warn_of(error, "a tracker refused the numbers")
 
     # ---- what follows from a measurement -----------------------------------------------------------------------------------
 
@@ -376,6 +368,15 @@ class InteractionCallback(TrainerCallback):
                 f"EarlyStoppingCallback comes before InteractionCallback, so it does not see {METRIC} and will not stop: "
                 "put it after InteractionCallback in callbacks=[...]"
             )
+
+    @contextlib.contextmanager
+    def _warn_unless_strict(self, what: str) -> Generator[None]:
+        try:
+            yield
+        except Exception as error:
+            if self.strict:
+                raise
+            self._warn_of(error, what)
 
     def _warn_of(self, error: Exception, what: str) -> None:
         """Warn of an error, once per kind."""

@@ -109,15 +109,11 @@ def take_folder(folder: Path, step: int, request: str) -> tuple[CallbackRecord |
         check_format(folder)
     sweep(folder)
     record, note = CallbackRecord.read(folder), None
-    if step and names and record is None:
-        note = f"{_RECORD} is damaged, so the rule starts over at step {step}"
-    elif step and record is not None and record.request != request:
-        note = (
-            "earlier measurements of this training are of other prompts, words or another template: the rule starts over at "
-            f"step {step}"
+    if record is None or record.request != request or step == 0:
+        why = (
+            f"{_RECORD} is damaged" if record is None else "earlier measurements are of other prompts, words or wording"
         )
-    if record is not None and (step == 0 or record.request != request):
-        record = None
+        record, note = None, f"{why}: the rule starts over at step {step}" if step and names else None
     for path in (path for pattern in _RESULTS for path in folder.glob(pattern)):
         path.unlink()
     for path in (folder / "units").glob("step-*"):
@@ -405,9 +401,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 def _mean_length(dataset: Any) -> int:
     """Mean number of tokens of some rows spread over the training set; a default if rows are not tokenised."""
     try:
-        size = len(dataset)
-        picks = sorted({i * size // ROWS_SAMPLED for i in range(ROWS_SAMPLED)})
-        lengths = [len(dataset[i]["input_ids"]) for i in picks]
+        picks = range(0, len(dataset), max(1, len(dataset) // ROWS_SAMPLED))
+        return max(1, round(sum(len(dataset[i]["input_ids"]) for i in picks) / len(picks)))
     except Exception:  # a streamed data set or one of another shape may raise anything
         return DEFAULT_LENGTH
-    return max(1, round(sum(lengths) / len(lengths))) if lengths else DEFAULT_LENGTH

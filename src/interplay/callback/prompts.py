@@ -11,14 +11,13 @@ from typing import Any
 
 from interplay.callback.options import CallbackOptions, is_dataset
 from interplay.data.forms import choose_form
-from interplay.data.prompts import Rendered, encode, refuse_special_tokens
+from interplay.data.prompts import Rendered, refuse_special_tokens
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
 from interplay.data.tables import Broken, Place, Table, kind_of, read_table, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
-from interplay.scoring.masking import mask_token, refuse_mask_in_words, word_tokens
 from interplay.scoring.scores import Prepared, prepare
 
 MAX_ROWS = 10_000  # rows of a data set among which prompts are chosen [ours]
@@ -112,12 +111,8 @@ def _prepare(sample: Sample, found: PromptRows, tokenizer: Any, options: Callbac
     # A completion may spell its own end, which is then not added.
     row = replace(sample.row, target=sample.row.target.removesuffix(tokenizer.eos_token or ""))
     refuse_special_tokens(row, tokenizer, found.template)
-    encoded = encode(verbatim(row, tokenizer.eos_token), tokenizer)
-    ids, spans, mask_id = tuple(encoded.input_ids), word_tokens(sample, encoded), mask_token(tokenizer, options.mask)
-    refuse_mask_in_words(ids, spans, mask_id)
-    target_ids = tuple(encoded.target_ids[: options.target_tokens])
-    target = tokenizer.decode(list(target_ids))
-    return Prepared(sample, ids, spans, target_ids, target, mask_id, among=None, prompt=encoded.text)
+    rendered = verbatim(row, tokenizer.eos_token)
+    return prepare(sample, tokenizer, mask=options.mask, target_tokens=options.target_tokens, rendered=rendered)
 
 
 def verbatim(row: Row, eos: str | None) -> Rendered:
