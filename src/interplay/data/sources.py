@@ -6,6 +6,7 @@ becomes a Row is in `forms.py`. Only a source that begins with `hub:` uses the n
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,7 +100,21 @@ def read_rows(
             form, columns = "text-labels", {}
         else:
             table = read_table(path)
+    return rows_of_table(table, name, stem, form, columns, template, limit, labels)
 
+
+def rows_of_table(
+    table: Table,
+    name: str,
+    stem: str,
+    form: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    template: PromptTemplate = _DEFAULT_TEMPLATE,
+    limit: int | None = None,
+    labels: tuple[str, ...] | None = None,
+) -> ReadResult:
+    """`read_rows` of a table in memory; `name` names it in errors, `stem` in the ids of rows without one."""
+    columns = columns or {}
     count = len(table.records)
     unreadable = [
         f"{position}: {record.reason}" for position, record in table.records if isinstance(record, Unreadable)
@@ -217,12 +232,20 @@ def _read_hub(source: str, split: str | None, columns: Mapping[str, str]) -> tup
     except Exception as error:  # the hub's client raises some thirty types
         message = ascii_safe(redact(str(error).strip().split("\n")[0]))[:200] or type(error).__name__
         raise InterplayError(f"hub:{name}: cannot be loaded (split {split}): {message}") from None
+    table, classes = dataset_table(data)
+    if not table.records:
+        raise InterplayError(f"hub:{name}: the split {split} holds no rows")
+    label, labels = columns.get("label", "label"), columns.get("labels", "labels")
+    return table, classes.get(label) or classes.get(labels), f"hub:{name}"
+
+
+def dataset_table(data: Any, limit: int | None = None) -> tuple[Table, dict[str, tuple[str, ...]]]:
+    """The first `limit` records of a datasets.Dataset, classes by name; and the names of each class column."""
     # A class, or a list of classes, which holds its class feature as `feature`.
     features = {column: getattr(feature, "feature", feature) for column, feature in data.features.items()}
-    classes = {column: tuple(f.names) for column, f in features.items() if isinstance(f, datasets.ClassLabel)}
-    label, labels = columns.get("label", "label"), columns.get("labels", "labels")
+    classes = {column: tuple(f.names) for column, f in features.items() if hasattr(f, "names")}
     records = []
-    for number, row in enumerate(data, start=1):
+    for number, row in enumerate(islice(data, limit), start=1):
         record = dict(row)
         for column, names in classes.items():
             value = record.get(column)
@@ -231,9 +254,7 @@ def _read_hub(source: str, split: str | None, columns: Mapping[str, str]) -> tup
             elif isinstance(value, list):
                 record[column] = [_class_name(v, names) for v in value]
         records.append((Position("row", number), record))
-    if not records:
-        raise InterplayError(f"hub:{name}: the split {split} holds no rows")
-    return Table(tuple(records)), classes.get(label) or classes.get(labels), f"hub:{name}"
+    return Table(tuple(records)), classes
 
 
 def _class_name(value: Any, names: tuple[str, ...]) -> str | None:

@@ -32,8 +32,8 @@ from interplay.scoring.noise import NARROW
 from interplay.scoring.scores import Prepared
 from interplay.store.folder import RunFolder
 from interplay.store.lock import Lock
-from interplay.training.methods import load_for_training, method_notes
-from interplay.training.sft import SftPlan, finetune, settle, tokenise
+from interplay.training.methods import SftPlan, load_for_training, method_notes
+from interplay.training.sft import finetune, settle, tokenise
 
 
 @dataclass
