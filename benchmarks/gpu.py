@@ -94,8 +94,9 @@ def gpu_models(device: str, quick: bool) -> list[Subject]:
 
     def real() -> Any:
         from interplay.models.loading import load_weights
+        from interplay.models.placement import Placement
 
-        return load_weights(SMOLLM2, device=device)
+        return load_weights(SMOLLM2, Placement(device))
 
     wanted = [Subject("Qwen2.5-3B's shape, random", on_device("qwen2", QWEN_3B))]
     if not quick:

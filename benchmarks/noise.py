@@ -134,7 +134,7 @@ def noise_rows(quick: bool = False) -> Section:
 
     n, count = (7, 2) if quick else (10, 3)
     title = f"Noise: SmolLM2-135M, {count} prompts of {n} words, means"
-    loaded = load_model(NAME).model
+    loaded = load_model(NAME, device="cpu").model
     assert next(loaded.parameters()).dtype == torch.float32
     chosen = prompts(count, n)
     ways = evaluations(loaded)
@@ -166,7 +166,7 @@ def injected(count: int = 4, n: int = 8) -> list[dict[str, float]]:
     """Gaussian noise of a known size put on real scores: from which share of sd(v) on effects are lost."""
     from interplay.models.loading import load_model
 
-    evaluate = evaluations(load_model(NAME).model)["float32"]
+    evaluate = evaluations(load_model(NAME, device="cpu").model)["float32"]
     references = [evaluate(p) for p in prompts(count, n)]
     rng = np.random.default_rng(0)
     rows = []

@@ -82,8 +82,9 @@ def random_model(kind: str, shape: dict[str, Any] = SHAPE, **more: Any) -> Any:
 def smollm2() -> Any:
     """SmolLM2-135M-Instruct itself, in float32."""
     from interplay.models.loading import load_weights
+    from interplay.models.placement import Placement
 
-    return load_weights(SMOLLM2)
+    return load_weights(SMOLLM2, Placement("cpu"))
 
 
 def subjects(quick: bool) -> list[Subject]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from interplay.models.loading import hash_tensors
+from interplay.models.weights import hash_tensors
 from interplay.scoring.forward import score_rows
 from interplay.scoring.masking import masked_ids
 

@@ -81,6 +81,6 @@ def weights_sha256(model: Any, *, trained: bool) -> str:
     The others are read once a training. What LoRA changes takes milliseconds; of full fine-tuning it is all the weights,
     about a second a GB, at every measurement.
     """
-    from interplay.models.loading import hash_tensors
+    from interplay.models.weights import hash_tensors
 
     return hash_tensors((name, p) for name, p in model.named_parameters() if p.requires_grad is trained)

@@ -35,7 +35,7 @@ from interplay.explanation.result import Change, Explanation
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.checkpoints import model_at
 from interplay.pipeline.progress import Progress
-from interplay.pipeline.stages import choose_device, quiet_libraries
+from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
 from interplay.scoring.noise import noise_warning
 
@@ -141,7 +141,7 @@ def explain(
                     prepared.append(scores.prepare(sample, found[side], w.template, mask=w.mask, target_tokens=tokens))
         except SkipSample as error:
             raise InterplayError(_reason(error)) from error
-        loaded = load(states, found, dtype=dtype, device=choose_device(device))
+        loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]
         if len(states) == 2:
             notes += _differences(wordings, loaded, prepared)

@@ -17,7 +17,7 @@ from interplay.data.words import short
 from interplay.errors import InterplayError
 
 if TYPE_CHECKING:
-    from interplay.models.checkpoints import Checkpoint
+    from interplay.models.layouts import Checkpoint
     from interplay.models.loading import LoadedModel
 
 
@@ -109,7 +109,7 @@ def _find_name(name: str, base: str | None) -> NamedModel:
 
 
 def _kind(path: Path) -> str | None:
-    from interplay.models.checkpoints import classify
+    from interplay.models.layouts import classify
 
     return classify(path)
 
@@ -150,7 +150,7 @@ def _refuse_missing(model: str, what: str, *, given: bool) -> None:
 
 
 def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel:
-    from interplay.models.checkpoints import find_checkpoints
+    from interplay.models.layouts import find_layout
     from interplay.models.loading import expanded
     from interplay.store.folder import RunFolder
 
@@ -166,7 +166,7 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     # Step 0 is the base, also where a run was stopped before it saved anything; unless the training saved one itself.
     path = None
     if number or (where / "checkpoint-0").is_dir():
-        [checkpoint] = find_checkpoints(where, [number])
+        [checkpoint] = find_layout(where, [number]).checkpoints
         path = checkpoint.path
     full = path is not None and _kind(path) == "full"
     notes = ()
@@ -234,8 +234,12 @@ def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, de
 
     Raises InterplayError for weights that cannot be loaded and adapters that do not fit, before anything is scored.
     """
-    from interplay.models.checkpoints import Checkpoint, base_name_note, checkpoint_hash, model_at
-    from interplay.models.loading import LoadedModel, hash_tensors, load_weights, resolve
+    from interplay.models.adapters import base_name_note
+    from interplay.models.checkpoints import checkpoint_hash, model_at
+    from interplay.models.layouts import Checkpoint
+    from interplay.models.loading import LoadedModel, load_weights, resolve
+    from interplay.models.placement import Placement
+    from interplay.models.weights import hash_tensors
 
     bases: dict[tuple[str, str | None], LoadedModel] = {}
     loaded = []
@@ -249,7 +253,7 @@ def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, de
             source, local = resolve(state.weights, state.revision)
             key = (str(Path(source).resolve()), None) if local else (source, state.revision)
         if key not in bases:
-            model = load_weights(state.weights, dtype=dtype, device=device, revision=state.revision)
+            model = load_weights(state.weights, Placement(device), dtype=dtype, revision=state.revision)
             digest = hash_tensors(model.state_dict().items())
             bases[key] = LoadedModel(model, tokenizer, state.weights, digest)
         checkpoint = Checkpoint(0, None, "base")
@@ -257,6 +261,6 @@ def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, de
             checkpoint = Checkpoint(1, state.adapter, "adapter")
             with model_at(checkpoint, bases[key]):
                 pass
-        digest, remark = checkpoint_hash(checkpoint, bases[key]), base_name_note(checkpoint, bases[key])
+        digest, remark = checkpoint_hash(checkpoint, bases[key]), base_name_note(checkpoint, bases[key].name)
         loaded.append(ReadyModel(bases[key], checkpoint, digest, remark))
     return loaded

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from interplay.errors import InterplayError
 from interplay.extras import require
-from interplay.models.loading import LoadedModel, hash_tensors, load_model, load_tokenizer, resolve
+from interplay.models.loading import LoadedModel, load_model, load_tokenizer, resolve
+from interplay.models.placement import choose_device
+from interplay.models.weights import hash_tensors
 
 if TYPE_CHECKING:
     from interplay.training.sft import SftPlan
@@ -144,7 +146,7 @@ def widen_adapters(model: Any) -> None:
 
 
 def load_for_training(
-    name: str, method: str = "lora", *, device: str = "cpu", revision: str | None = None, bf16: bool = False
+    name: str, method: str = "lora", *, device: str = "auto", revision: str | None = None, bf16: bool = False
 ) -> LoadedModel:
     """The base as a method trains it: in float32, or for QLoRA in four bits; names and errors as in `load_model`.
 
@@ -165,7 +167,7 @@ def load_for_training(
             revision=revision,
             dtype=torch.float32,
             quantization_config=four_bits(bf16),
-            device_map={"": device},
+            device_map={"": choose_device(device)},
             use_safetensors=True,
             output_loading_info=True,
             trust_remote_code=False,
