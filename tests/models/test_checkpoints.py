@@ -18,6 +18,7 @@ from interplay.models.layouts import Checkpoint
 from interplay.models.loading import load_model
 from interplay.models.weights import hash_tensors
 from interplay.scoring.forward import score_rows
+from interplay.scoring.logodds import Question
 from interplay.scoring.masking import masked_ids
 from interplay.scoring.precision import product_float32, wide_residual
 from interplay.scoring.scores import score_prepared
@@ -291,8 +292,8 @@ def test_the_trie_agrees_with_plain_passes(tiny_folder, make_adapter, prepared, 
     words = (prepared.input_ids, prepared.spans, prepared.mask_id)
     with model_at(at(make_adapter(tmp_path / "a", architecture, method)), base) as model:
         assert supports_trie(model)
-        packed = score_trie(model, *words, prepared.target_ids)
-        plain = np.array([score_rows(model, row[None], prepared.target_ids)[0] for row in masked_ids(*words)])
+        packed = score_trie(model, *words, Question(prepared.target_ids))
+        plain = np.array([score_rows(model, row[None], Question(prepared.target_ids))[0] for row in masked_ids(*words)])
     np.testing.assert_allclose(packed, plain, rtol=0, atol=1e-5)  # peft computes adapters in float32
     assert np.abs(packed - bare).max() > 0.1
     assert state(base) == before
@@ -321,8 +322,10 @@ def test_16_bit_bases(tiny_folder, make_adapter, prepared, tmp_path, method):
     words = (prepared.input_ids, prepared.spans, prepared.mask_id)
     with model_at(at(make_adapter(tmp_path / "a", method=method)), base) as model:
         with wide_residual(model, product_float32):
-            exact = score_rows(model, masked_ids(*words), prepared.target_ids)
-            np.testing.assert_allclose(score_trie(model, *words, prepared.target_ids), exact, rtol=0, atol=5e-4)
+            exact = score_rows(model, masked_ids(*words), Question(prepared.target_ids))
+            np.testing.assert_allclose(
+                score_trie(model, *words, Question(prepared.target_ids)), exact, rtol=0, atol=5e-4
+            )
         scored = score_prepared(model, prepared)
     assert 0 < np.abs(scored.values - exact).max() < 80 * torch.finfo(torch.bfloat16).eps
     assert np.isfinite(scored.noise_sigma)
