@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 # On a CPU larger passes are no faster, since activations fall out of the cache, and take more memory: 440 MB at 4,096 tokens of
-# SmolLM2-135M, 245 MB at 2,048 (docs/benchmarks.md). The number for a GPU is a guess  [ours]
+# SmolLM2-135M, 245 MB at 2,048 (docs/evidence/benchmarks.md). The number for a GPU is a guess  [ours]
 TOKENS_ON_CPU, TOKENS_ELSEWHERE = 2048, 16384
 
 

@@ -1,6 +1,6 @@
 """How the matrix products of a model are computed while it is scored: in which precision, and how fast. Changes no model.
 
-A model in bfloat16 or float16 rounds its residual stream at every layer, which makes most of its noise (docs/benchmarks.md).
+A model in bfloat16 or float16 rounds its residual stream at every layer, which makes most of its noise (docs/evidence/benchmarks.md).
 While `wide_residual` is on, the outputs of embeddings, products and norms are float32, and so is everything computed from
 them; a product still takes 16-bit operands, at 16-bit speed on a GPU. With `product_float32` the weights are widened one at a
 time: noise is measured against that, at no more memory.
