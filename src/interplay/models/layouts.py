@@ -109,8 +109,7 @@ def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
     if not folder.is_dir():
         raise InterplayError(f"no checkpoints folder at {str(folder)!r}: give the output folder of a training run")
     notes: list[str] = []
-    aside: dict[int, str] = {}
-    found = _numbered(folder, notes, aside)
+    found = _numbered(folder, notes)
     if not found:
         found = {(only := _only_root(folder, notes)).step: only}
     elif final := _final(folder, found, notes):
@@ -119,7 +118,8 @@ def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
     if steps is not None:
         lacking = sorted(set(steps) - set(found))
         if lacking:
-            why = _first([aside[lacking[0]]] if lacking[0] in aside else notes)
+            own = [note for note in notes if step_of(Path(note.split(" was left out")[0])) == lacking[0]]
+            why = _first(own or notes)
             raise InterplayError(
                 f"no checkpoint for step {lacking[0]} in {str(folder)!r}: it holds {sorted(found)}{why}"
             )
@@ -141,8 +141,8 @@ def step_of(folder: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def _numbered(folder: Path, notes: list[str], aside: dict[int, str]) -> dict[int, Checkpoint]:
-    """The checkpoints directly inside `folder`, by step; `aside`: by step, what was noted of those left out."""
+def _numbered(folder: Path, notes: list[str]) -> dict[int, Checkpoint]:
+    """The checkpoints directly inside `folder`, by step."""
     found: dict[int, Checkpoint] = {}
     for path in sorted(folder.iterdir()):
         step = step_of(path)
@@ -152,8 +152,7 @@ def _numbered(folder: Path, notes: list[str], aside: dict[int, str]) -> dict[int
         damage = kind and find_damage(path, kind)
         if kind is None or damage:
             why = f"{damage}{HALF}" if damage else _why_no_weights(path)
-            aside[step] = f"{path.name} was left out: {why}"
-            notes.append(aside[step])
+            notes.append(f"{path.name} was left out: {why}")
             continue
         if step in found:
             raise InterplayError(f"{found[step].path} and {path.name} are both step {step}: remove one of them")

@@ -142,15 +142,8 @@ def load_tokenizer(name: str, *, revision: str | None = None):
 
 
 def expanded(name: str) -> Path:
-    """A path with the user's home for its ~; unchanged where no such user exists.
-
-    >>> expanded("~nobody-of-that-name/x")
-    PosixPath('~nobody-of-that-name/x')
-    """
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
+    """A path with the user's home for its ~; unchanged where no such user exists."""
+    return Path(os.path.expanduser(name))
 
 
 def resolve(name: str, revision: str | None = None) -> tuple[str, bool]:
@@ -200,12 +193,8 @@ def _load_error(name: str, local: bool, error: Exception) -> InterplayError:
     reason = redact(reason_of(error, 10_000))[:240]
     if not local:
         return _hub_error(name, reason)
-    folder = expanded(name)
-    pickled = sorted(p.name for p in folder.glob("*.bin")) if folder.is_dir() else []
-    if pickled and not any(folder.glob("*.safetensors")):
-        return InterplayError(
-            f"{name!r} holds pickled weights only ({pickled[0]}), which are not opened: save it again as safetensors"
-        )
+    if expanded(name).is_dir():
+        classify(expanded(name))  # says so where there are pickled weights only
     return InterplayError(f"cannot load {name!r} as a causal LM: {reason}")
 
 

@@ -202,7 +202,11 @@ def _choose(
     if not judged.certain:
         return step, "last", f"{said}; the interaction loss does not tell the {len(candidates)} checkpoints apart."
     same = "which agrees" if judged.step == step else "which has kept a lower test loss but a lower accuracy too"
-    return step, "last", f"{said}; the interaction loss is lowest at step {judged.step}, {same} (docs/evidence/stopping.md)."
+    return (
+        step,
+        "last",
+        f"{said}; the interaction loss is lowest at step {judged.step}, {same} (docs/evidence/stopping.md).",
+    )
 
 
 def _eval_evidence(measured: pd.DataFrame, basis: str) -> tuple[Evidence, ...]:
