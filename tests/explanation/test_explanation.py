@@ -114,7 +114,7 @@ def test_load_model_puts_an_adapter_on(models):
     loaded = interplay.load_model(models["a"], adapter=models["adapter"])
     assert interplay.explain(loaded, PROMPT, "joy", n=4).to_json() == named.to_json()
     assert loaded.sha256 != interplay.load_model(models["a"]).sha256
-    with pytest.raises(InterplayError, match="is no adapter folder"):
+    with pytest.raises(InterplayError, match="is not an adapter folder"):
         interplay.load_model(models["a"], adapter=models["b"])
 
 

@@ -196,8 +196,8 @@ def test_a_model_that_does_not_name_its_layers_is_refused():
         ({"max_memory": {"cpu": "1GB"}}, "max_memory is read with device_map auto, balanced"),
         ({"device_map": "disk", "max_memory": {"cpu": "1GB"}}, "max_memory is read with device_map auto, balanced"),
         ({"device_map": "auto", "max_memory": {"tpu": "1GB"}}, "max_memory names 'tpu': name a GPU by its number"),
-        ({"device_map": "auto", "max_memory": {"0": "much"}}, "max_memory 0: 'much' is no size: write 20GiB"),
-        ({"device_map": "auto", "max_memory": {"cpu": -5}}, "max_memory cpu: -5 is no size: write 20GiB"),
+        ({"device_map": "auto", "max_memory": {"0": "much"}}, "max_memory 0: 'much' is not a size: write 20GiB"),
+        ({"device_map": "auto", "max_memory": {"cpu": -5}}, "max_memory cpu: -5 is not a size: write 20GiB"),
     ],
 )
 def test_placements_that_cannot_be_are_refused_in_one_line(tiny_folder, given, said):

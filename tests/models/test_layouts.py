@@ -207,7 +207,7 @@ def test_trl(weights, tmp_path):
     layout = find_layout(folder)
     assert [c.step for c in layout.checkpoints] == [0, 25, 50]
     assert len(layout.notes) == 1
-    assert "those of no checkpoint, and no trainer_state.json" in layout.notes[0]
+    assert "those of no checkpoint, and no trainer_state.json says" in layout.notes[0]
     with pytest.raises(InterplayError, match=r"no checkpoint for step 60 .*\(the final weights in .* were left out"):
         find_layout(folder, [0, 60])
 

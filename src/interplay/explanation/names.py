@@ -85,7 +85,7 @@ def put_on(state: NamedModel, adapter: str | os.PathLike[str]) -> NamedModel:
             f"adapter {str(adapter)!r} goes on a plain model: {state.name!r} is an adapter or a step of a run"
         )
     if not Path(adapter).is_dir() or _kind(Path(adapter)) != "adapter":
-        raise InterplayError(f"adapter {str(adapter)!r} is no adapter folder: it needs adapter_model.safetensors")
+        raise InterplayError(f"adapter {str(adapter)!r} is not an adapter folder: it needs adapter_model.safetensors")
     return replace(state, name=str(adapter), adapter=Path(adapter))
 
 

@@ -34,9 +34,9 @@ def checkpoint_hash(checkpoint: Checkpoint, base: LoadedModel) -> str:
 def comparable_hashes(
     checkpoints: Sequence[Checkpoint], hashes: Mapping[int, str], base: LoadedModel
 ) -> dict[int, str]:
-    """`hashes` by step, with the base's taken from its files where there are full checkpoints to compare it with.
+    """`hashes` with the base's taken from its files, where full checkpoints are to be compared with it.
 
-    The base's own hash is of the loaded model, and may be in another dtype than its file.
+    The base's own hash is of the loaded model, which may have another dtype than its files.
     """
     source, local = resolve(base.name)
     if not (local and weight_files(Path(source)) and any(c.kind == "full" for c in checkpoints)):

@@ -80,8 +80,8 @@ def _converted(gguf: Path) -> Path:
 def as_model_folder(gguf: Path) -> Path:
     """A safetensors folder with the weights and tokenizer of a GGUF file, converted on first use.
 
-    The conversion is written beside its final name and renamed last, so a folder that exists is whole.
-    Raises InterplayError when the `gguf` package is missing or the file cannot be read.
+    It is written under a temporary name and renamed last, so a folder that exists is whole. Raises InterplayError when the
+    `gguf` package is missing or the file cannot be read.
     """
     folder = _converted(gguf)
     if (folder / "config.json").exists():
@@ -125,7 +125,7 @@ def as_model_folder(gguf: Path) -> Path:
 
 @contextlib.contextmanager
 def _alone(gguf: Path) -> Generator[Path]:
-    """A folder with a link to the file and nothing else: transformers prefers a tokenizer.json beside a file to the one in it."""
+    """A folder with only a link to the file: transformers would prefer a tokenizer.json next to it to the one inside it."""
     cache_root().mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{gguf.stem}.", dir=cache_root()))
     link = folder / gguf.name

@@ -98,7 +98,7 @@ def _shown(error: Exception) -> str:
 
 
 def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
-    """Step 0 (the base), every `checkpoint-<step>` in `folder` and, where its step is known, the final weights beside them.
+    """Step 0 (the base), every `checkpoint-<step>` in `folder` and, where its step is known, the final weights in `folder` itself.
 
     A half-written or damaged checkpoint is left out with a note. The final weights count when `trainer_state.json` gives a
     step that no checkpoint has. With `steps`, only those are returned.
@@ -250,7 +250,7 @@ def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Chec
     if kind != last.kind:
         notes.append(f"{left_out} {_KIND[kind]}, where the checkpoints are {_KIND[last.kind]} each")
     elif step is None:
-        notes.append(f"{left_out} they are those of no checkpoint, and no {STATE} beside them says their step")
+        notes.append(f"{left_out} they are those of no checkpoint, and no {STATE} says their step")
     elif step < last.step:
         notes.append(f"{left_out} its {STATE} says step {step}, before the last checkpoint ({last.step})")
     elif best is not None and best != step and best not in found:

@@ -64,7 +64,7 @@ def load_model(
             the place of a model, an adapter that does not fit, a placement that contradicts itself.
     """
     if adapter is not None and not (Path(adapter).is_dir() and classify(Path(adapter)) == "adapter"):
-        raise InterplayError(f"adapter {str(adapter)!r} is no adapter folder: it needs adapter_model.safetensors")
+        raise InterplayError(f"adapter {str(adapter)!r} is not an adapter folder: it needs adapter_model.safetensors")
     name = os.fspath(name)
     placement = Placement(device, device_map, max_memory)
     model = load_weights(name, placement, dtype=dtype, revision=revision)
@@ -133,7 +133,7 @@ def load_tokenizer(name: str, *, revision: str | None = None):
         raise _load_error(name, local, error) from error
     # From a folder without tokenizer files transformers makes a tokenizer of nothing but special tokens.
     if len(tokenizer) < 64 and not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
-        raise InterplayError(f"{name!r} has no tokenizer files: put its tokenizer.json beside its weights")
+        raise InterplayError(f"{name!r} has no tokenizer files: put its tokenizer.json next to its weights")
     if not tokenizer.is_fast:
         raise InterplayError(
             f"{name!r} has no fast tokenizer (tokenizer.json), which is needed to find words by offsets"
@@ -160,7 +160,7 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, bool]:
             )
         return str(as_model_folder(path)), True
     if path.is_dir():
-        # First: transformers would put it on a model beside it, or load its base from a hub, without a word.
+        # First: transformers would put it on a model in the same folder, or load its base from a hub, without a word.
         if (path / "adapter_config.json").exists():
             raise InterplayError(
                 f"{name!r} holds a LoRA adapter, not a model alone: give its base ({named_base(path) or 'unknown'}) and the "

@@ -77,7 +77,7 @@ class Placement:
             if not (isinstance(device, int) or device in ("cpu", "mps")):
                 raise InterplayError(f"max_memory names {key!r}: name a GPU by its number, or cpu")
             if not (size > 0 if isinstance(size, int) else _SIZE.fullmatch(size)):
-                raise InterplayError(f"max_memory {key}: {size!r} is no size: write 20GiB, or bytes")
+                raise InterplayError(f"max_memory {key}: {size!r} is not a size: write 20GiB, or bytes")
             found[device] = size
         return found
 

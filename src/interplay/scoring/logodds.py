@@ -46,7 +46,7 @@ class Question:
 
     >>> Question((5, 6)).prefixes                                   # predict 5 after the prompt, 6 after 5
     ((), (5,))
-    >>> Question((5, 6), among=((5, 6), (5, 7), (8,))).prefixes     # 5 is shared; (8,) needs no token of its own
+    >>> Question((5, 6), among=((5, 6), (5, 7), (8,))).prefixes     # 5 is shared; (8,) adds nothing
     ((), (5,))
     """
 

@@ -62,7 +62,7 @@ def word_tokens(sample: Sample, encoded: "Encoded") -> tuple[tuple[int, ...], ..
         start, end = low + word.start, low + word.end
         tokens = tuple(i for i, (a, b) in enumerate(encoded.offsets) if a < end and b > start)
         if not tokens:
-            raise SkipSample(f"word {word.text!r} has no token of its own in this tokenizer")
+            raise SkipSample(f"word {word.text!r} has no token in this tokenizer")
         for i in tokens:
             a, b = encoded.offsets[i]
             outside = text[a : min(b, start)] + text[max(a, end) : b]
