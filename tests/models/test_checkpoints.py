@@ -141,11 +141,6 @@ def test_full_checkpoints_of_another_base(base, tiny_folder, tmp_path):
             pass
 
 
-def test_base_is_itself(base, prepared):
-    with model_at(Checkpoint(0, None, "base"), base) as model:
-        assert model is base.model
-
-
 @pytest.mark.matrix("llama", "gemma3")
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "qwen3"])
 def test_adapters_come_and_go(tiny_folder, make_adapter, prepared, tmp_path, architecture):
@@ -253,7 +248,6 @@ def test_damaged_and_foreign_adapters(base, make_adapter, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"use_dora": True},
         {"use_rslora": True},
         {"rank_pattern": {"v_proj": 3}, "alpha_pattern": {"v_proj": 1}},
         {"modules_to_save": ["norm"]},

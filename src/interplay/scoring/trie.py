@@ -28,32 +28,29 @@ _current: ContextVar["_Masks | None"] = ContextVar("interplay_trie", default=Non
 
 
 class _Masks:
-    """A plan on the devices of a model's layers, with the visibility mask of each level per sliding window."""
+    """A plan on the devices of a model's layers: the tokens each branch sees, and its visibility masks, made once each."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._paths: dict[tuple[int, torch.device], torch.Tensor] = {}
-        self._visible: dict[tuple[int, int | None, int, int, torch.device], torch.Tensor] = {}
+        self._made: dict[tuple, torch.Tensor] = {}
 
     def path(self, index: int, device: "torch.device") -> "torch.Tensor":
-        """Positions of each branch's own tokens at a level."""
-        import torch
-
-        if (index, device) not in self._paths:
-            self._paths[index, device] = torch.from_numpy(self.plan.levels[index].path).to(device)
-        return self._paths[index, device]
+        """`Level.path` of one level."""
+        return self._once((index, device), lambda: self.plan.levels[index].path, device)
 
     def visible(
         self, index: int, window: int | None, cached: int, groups: int, device: "torch.device"
     ) -> "torch.Tensor":
         """`Plan.visible` for the query heads of one group one after the other: [groups * size, cached + path length]."""
+        key = (index, window, cached, groups, device)
+        return self._once(key, lambda: np.tile(self.plan.visible(index, window, cached), (groups, 1)), device)
+
+    def _once(self, key: tuple, make: Callable[[], np.ndarray], device: "torch.device") -> "torch.Tensor":
         import torch
 
-        key = (index, window, cached, groups, device)
-        if key not in self._visible:
-            seen = torch.from_numpy(self.plan.visible(index, window, cached)).to(device)
-            self._visible[key] = seen.repeat(groups, 1)
-        return self._visible[key]
+        if key not in self._made:
+            self._made[key] = torch.from_numpy(make()).to(device)
+        return self._made[key]
 
 
 def _attention(
