@@ -16,7 +16,7 @@ from interplay.data.prompts import Rendered, encode, refuse_special_tokens
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import choose_samples
 from interplay.data.sources import Skipped, read_rows
-from interplay.data.tables import Broken, kind_of, read_table, stem_of
+from interplay.data.tables import Unreadable, kind_of, read_table, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.scoring.masking import mask_token, refuse_mask_in_words, word_tokens
@@ -96,7 +96,7 @@ def _from_records(
         row_id = f"{stem}-{place.split()[-1]}"
         try:
             if not isinstance(record, Mapping):
-                raise SkipSample(record.reason if isinstance(record, Broken) else "is no dict")
+                raise SkipSample(record.reason if isinstance(record, Unreadable) else "is no dict")
             rows.append(row_from(record, form, located, worded, row_id))
         except SkipSample as reason:
             skipped.append(Skipped(row_id, f"{place}: {reason}"))
