@@ -27,7 +27,7 @@ from interplay.explanation.names import ReadyModel, Wording, find_model, load, p
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.checkpoints import model_at
 from interplay.pipeline.progress import Progress
-from interplay.pipeline.stages import choose_device, quiet_libraries
+from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
 from interplay.scoring.noise import noise_warning
 
@@ -140,7 +140,7 @@ def explain(
             ]
         except SkipSample as error:
             raise InterplayError(_reason(error)) from error
-        loaded = load(states, found, dtype=dtype, device=choose_device(device))
+        loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]
         if len(states) == 2:
             notes += _differences(wordings, loaded, prepared)

@@ -4,7 +4,6 @@
 base once, however many states stand on it.
 """
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -16,16 +15,13 @@ from interplay.data.template import PromptTemplate
 from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.models import loading
-from interplay.models.checkpoints import (
-    Checkpoint,
-    base_name_note,
-    checkpoint_hash,
-    classify,
-    find_checkpoints,
-    model_at,
-)
+from interplay.models.adapters import base_name_note, named_base
+from interplay.models.checkpoints import checkpoint_hash, model_at
 from interplay.models.gguf import wheel_folder
-from interplay.models.loading import LoadedModel, expanded, hash_tensors, load_tokenizer, resolve
+from interplay.models.layouts import Checkpoint, classify, find_layout
+from interplay.models.loading import LoadedModel, expanded, load_tokenizer, resolve
+from interplay.models.placement import Placement
+from interplay.models.weights import hash_tensors
 from interplay.pipeline.inputs import read_inputs
 from interplay.store.folder import RunFolder
 
@@ -129,12 +125,8 @@ def _adapter(name: str, path: Path, base: str | None) -> NamedModel:
         raise InterplayError(
             f"{name!r} is not a complete adapter folder: it needs adapter_model.safetensors; save it again"
         )
-    try:
-        config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InterplayError(f"cannot read {path / 'adapter_config.json'} ({error}): save the adapter again") from error
-    found = base or (config.get("base_model_name_or_path") if isinstance(config, dict) else None)
-    if not found or not isinstance(found, str):
+    found = base or named_base(path)
+    if not found:
         raise InterplayError(f"the adapter in {name!r} does not name its base: give it as base")
     _refuse_missing(found, None if base else f"the adapter in {name!r} stands on {short(found)}")
     hint, folder = None, path.resolve()
@@ -156,7 +148,7 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     # Step 0 is the base even if the run stopped before it saved anything, unless the training saved a step 0 itself.
     path = None
     if int(step) or (where / "checkpoint-0").is_dir():
-        path = find_checkpoints(where, [int(step)])[0].path
+        path = find_layout(where, [int(step)]).checkpoints[0].path
     full = path is not None and classify(path) == "full"
     scoring = settings.scoring
     # The examples in a few-shot prompt are training rows, which have to be read.
@@ -215,7 +207,7 @@ def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, de
             key = (str(Path(source).resolve()), None) if local else (source, state.revision)
             base = bases.get(key)
         if base is None:
-            model = loading.load_weights(state.weights, dtype=dtype, device=device, revision=state.revision)
+            model = loading.load_weights(state.weights, Placement(device), dtype=dtype, revision=state.revision)
             base = LoadedModel(model, tokenizer, state.weights, hash_tensors(model.state_dict().items()))
         bases[key] = base
         checkpoint = Checkpoint(0, None, "base")
@@ -223,5 +215,7 @@ def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, de
             checkpoint = Checkpoint(1, state.adapter, "adapter")
             with model_at(checkpoint, base):
                 pass
-        ready.append(ReadyModel(base, checkpoint, checkpoint_hash(checkpoint, base), base_name_note(checkpoint, base)))
+        ready.append(
+            ReadyModel(base, checkpoint, checkpoint_hash(checkpoint, base), base_name_note(checkpoint, base.name))
+        )
     return ready

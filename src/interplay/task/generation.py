@@ -14,7 +14,7 @@ from typing import Any
 from interplay.extras import require
 from interplay.models.placement import input_device
 from interplay.scoring.forward import evaluating, tokens_per_pass
-from interplay.scoring.products import fast_products
+from interplay.scoring.precision import fast_products
 from interplay.task.passes import batches, padded
 
 # Han (with extensions), kana: written without spaces, so a character is what a word is elsewhere.

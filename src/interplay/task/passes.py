@@ -10,7 +10,7 @@ import numpy as np
 
 from interplay.models.placement import input_device
 from interplay.scoring.forward import evaluating, last_logits, tokens_per_pass
-from interplay.scoring.products import fast_products
+from interplay.scoring.precision import fast_products
 
 if TYPE_CHECKING:
     import torch
