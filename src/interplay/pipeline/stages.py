@@ -12,16 +12,11 @@ from typing import Any
 from interplay.config.settings import Settings
 from interplay.data.words import short
 from interplay.errors import InterplayError
-from interplay.models.checkpoints import (
-    Checkpoint,
-    base_name_note,
-    checkpoint_hash,
-    comparable_hashes,
-    find_twins,
-    model_at,
-)
-from interplay.models.layouts import find_layout
+from interplay.models.adapters import base_name_note
+from interplay.models.checkpoints import checkpoint_hash, comparable_hashes, find_twins, model_at
+from interplay.models.layouts import Checkpoint, find_layout
 from interplay.models.loading import LoadedModel, load_model, resolve
+from interplay.models.placement import choose_device
 from interplay.pipeline.identity import check_parts, check_weights, config_hash, forget_parts
 from interplay.pipeline.inputs import Inputs, Omitted
 from interplay.pipeline.measure import refuse_noise, survey
@@ -32,8 +27,8 @@ from interplay.scoring.noise import NARROW
 from interplay.scoring.scores import Prepared
 from interplay.store.folder import RunFolder
 from interplay.store.lock import Lock
-from interplay.training.methods import load_for_training, method_notes
-from interplay.training.sft import SftPlan, finetune, settle, tokenise
+from interplay.training.methods import SftPlan, load_for_training, method_notes
+from interplay.training.sft import finetune, settle, tokenise
 
 
 @dataclass
@@ -71,20 +66,6 @@ class States:
     def at(self, checkpoint: Checkpoint, dtype: str | None = None) -> ModelState:
         """The description of a checkpoint, in another precision where one is given."""
         return ModelState(self.source if dtype is None else replace(self.source, dtype=dtype), checkpoint)
-
-
-def choose_device(wanted: str) -> str:
-    """The device to run on; InterplayError when the one asked for is not there."""
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InterplayError(f"model.device {wanted!r} cannot be used here ({reason}): set it to auto") from error
-    return wanted
 
 
 def models_of(settings: Settings) -> Models:
@@ -184,7 +165,7 @@ def find_states(context: Context) -> States:
             f"Steps {earlier} and {later} have identical weights, so one of them is not what its name says: "
             "read every change between them as none.",
         )
-    context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base))))
+    context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base.name))))
     return States(base, source, tuple(checkpoints), hashes, chosen[0])
 
 

@@ -147,8 +147,8 @@ def floors(table: pd.DataFrame, reference: int) -> "Figure | None":
 
 
 def correlations(table: pd.DataFrame) -> "Figure | None":
-    """Spearman's rho over checkpoints between each interaction measure and each task metric, with its interval."""
-    table = table.dropna(subset=["rho"])
+    """Spearman's rank correlation over checkpoints between each interaction measure and each task metric, with its interval."""
+    table = table.dropna(subset=["spearman"])
     if table.empty:
         return None
     rows = list(dict.fromkeys(table["interaction"]))
@@ -157,7 +157,7 @@ def correlations(table: pd.DataFrame) -> "Figure | None":
     columns, lines = min(4, len(metrics)), -(-len(metrics) // 4)
     figure.set_size_inches(1.6 * columns + 1.0, lines * (0.24 * len(rows) + 0.45) + 0.4)
     for axis, metric in zip(axes, metrics, strict=True):
-        here = table[table["task"] == metric].rename(columns={"rho": "value"})
+        here = table[table["task"] == metric].rename(columns={"spearman": "value"})
         axis.axvline(0, color=MUTED, linewidth=0.7)
         _dots(axis, here, [rows.index(row) for row in here["interaction"]], "all")
         axis.set_title(METRICS[metric].title if metric in METRICS else name(str(metric).replace("_", " "), 40))
