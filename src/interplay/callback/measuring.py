@@ -257,40 +257,30 @@ class Measurer:
 
     def write_tables(self, history: Sequence[Mapping[str, Any]], more: Sequence[str] = (), *, page: bool) -> None:
         """Every table of a run folder from the measurements so far, and its page."""
-        from interplay.analysis.about import about, measured_rows
-        from interplay.analysis.results import write_results
+        from interplay.analysis.results import analyse
         from interplay.callback.logged import task_table
 
         if not self.units:
             raise InterplayError("no measurement was made, so there is nothing to write a report of")
-        settings, calibration = self.settings, self.kept.calibration
-        assert calibration is not None
-        found = record.measured(self.units, self.inputs)
-        rows = measured_rows(
-            settings,
-            found,
-            calibration,
-            samples=self.prompts.samples,
-            template=self.inputs.template,
-            base_sha256=self.kept.base,
-            hashes=self.kept.hashes,
-            tokenizer=self.tokenizer,
-            mask_id=self.prompts.prepared[0].mask_id,
-        )
-        rows.append(("Training", self.training.how, "watched while it ran; losses and metrics are the trainer's own"))
-        plan = self.plan
-        rows.append(("Plan", f"{plan.prompts} prompts of {plan.n} words every {plan.every} steps", _limit(self.wanted)))
-        said = about(
-            settings.name,
-            f"{settings.model.name} · {settings.data.prompts} · {self.training.how}",
-            rows,
-            [*dict.fromkeys([*self.notes, *more])],
-            self.inputs.omitted,
-        )
+        settings, plan, steps = self.settings, self.plan, sorted(self.units)
         # What can be kept: saved, measured, and not deleted since by save_total_limit.
-        where, later = Path(str(settings.checkpoints.folder)), [s for s in self.kept.saved if s > found.reference]
-        there = [s for s in later if s in self.units and (where / f"checkpoint-{s}").is_dir()]
-        write_results(settings, self.folder, found, said, there or None, task=task_table(history, found.steps))
+        where, later = Path(str(settings.checkpoints.folder)), [s for s in self.kept.saved if s > steps[0]]
+        there = tuple(s for s in later if s in self.units and (where / f"checkpoint-{s}").is_dir())
+        watched = "watched while it ran; losses and metrics are the trainer's own"
+        planned = f"{plan.prompts} prompts of {plan.n} words every {plan.every} steps"
+        record.write_record(
+            self.folder,
+            self.kept,
+            steps,
+            self.prompts,
+            self.inputs,
+            self.tokenizer,
+            notes=tuple(dict.fromkeys([*self.notes, *more])),
+            saved=there or None,
+            subtitle=f"{settings.model.name} · {settings.data.prompts} · {self.training.how}",
+            method=(("Training", self.training.how, watched), ("Plan", planned, _limit(self.wanted))),
+        )
+        analyse(self.folder, settings, task_table(history, steps))
         if page:
             record.write_page(self.folder, {"measurements": self.meter.seconds})
 

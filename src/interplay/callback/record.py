@@ -8,9 +8,10 @@ knows its measurements; nothing is taken from the trainer's own state.
 import contextlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,17 +19,16 @@ from interplay.callback.budget import Plan
 from interplay.callback.prompts import PromptRows, Prompts
 from interplay.config.loading import dump_settings
 from interplay.config.settings import Settings
+from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
-from interplay.pipeline.inputs import Inputs, Omitted
-from interplay.pipeline.measure import Calibration
-from interplay.store.conditions import Measured, offsets, step_name
+from interplay.pipeline.inputs import Inputs
+from interplay.pipeline.measure import cache_calibration
+from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
 from interplay.store.files import sweep, write_json
 from interplay.store.folder import RunFolder, environment
 from interplay.store.formats import check_format, write_format
 from interplay.store.guard import refuse_links
-from interplay.store.units import Unit
-from interplay.task.measured import TaskMeasured, TaskRows
 
 OURS = "callback.json"
 _STEP = re.compile(r"step-(\d{6,})")
@@ -176,16 +176,25 @@ def open_folder(folder: Path, settings: Settings, inputs: Inputs) -> None:
     write_json(folder / "inputs.json", {"fingerprint": inputs.fingerprint(), **inputs.describe()})
 
 
-def measured(units: Mapping[int, Sequence[Unit]], inputs: Inputs) -> Measured:
-    """All measurements as what the tables are made of; the reference is the first."""
-    steps = tuple(sorted(units))
-    return Measured(
-        steps=steps,
-        reference=steps[0],
-        units={step_name(step): list(units[step]) for step in steps},
-        task=TaskMeasured(tuple(TaskRows(step) for step in steps)),
+def write_record(
+    folder: Path, kept: Kept, steps: Sequence[int], prompts: Prompts, inputs: Inputs, tokenizer: Any, **more: Any
+) -> None:
+    """What was measured so far, as the analysis reads it; the reference is the first step."""
+    assert kept.calibration is not None
+    cache_calibration(folder / "calibration.json", kept.request, kept.calibration)
+    mask_id = prompts.prepared[0].mask_id
+    Record(
+        base_sha256=kept.base,
+        weights={step: kept.hashes[step] for step in steps},
+        conditions={step_name(step): tuple(range(len(prompts.prepared))) for step in steps},
         words={1: offsets(inputs.prompts)},
-    )
+        mask=(tokenizer.convert_ids_to_tokens(mask_id), mask_id),
+        chat=uses_chat(tokenizer, inputs.template),
+        template_hash=template_hash(tokenizer, inputs.template),
+        task=("logged",),
+        omitted=inputs.omitted,
+        **more,
+    ).write(folder)
 
 
 def write_page(folder: Path, seconds: dict[str, float]) -> None:

@@ -123,8 +123,10 @@ def dump_settings(settings: Settings) -> str:
 
 
 def default_folder(settings: Settings) -> Path:
-    """`runs/NAME-HASH`: the same settings find their run again, other settings get a folder of their own."""
+    """`runs/NAME-HASH`: the same measurement under the same name finds its run again, however it is analysed."""
     import hashlib
+    import json
 
     slug = re.sub(r"[^a-z0-9]+", "-", settings.name.lower()).strip("-")[:40] or "run"
-    return Path("runs") / f"{slug}-{hashlib.sha256(dump_settings(settings).encode()).hexdigest()[:8]}"
+    measurement = json.dumps(settings.measurement(), sort_keys=True).encode()
+    return Path("runs") / f"{slug}-{hashlib.sha256(measurement).hexdigest()[:8]}"

@@ -6,7 +6,7 @@ field is read somewhere. Marks in brackets say whose constant a default is: [pap
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -117,7 +117,7 @@ class PromptSettings(WordingSettings):
 class PromptsSettings(_Strict):
     """The held-out prompts whose interactions are extracted."""
 
-    count: int = Field(12, ge=1)
+    count: int = Field(12, ge=1, le=100_000)
     n: int = Field(
         WORDS_PER_PROMPT, ge=2, description="words per prompt, 2 to 16 [lineage: 10]; 2^n forward passes each"
     )
@@ -199,19 +199,20 @@ class ScoringSettings(_Strict):
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
     )
-    noise_coalitions: int = Field(4, ge=0, description="coalitions evaluated a second time to measure numerical noise")
+    noise_coalitions: int = Field(
+        4, ge=0, le=1 << MAX_WORDS, description="coalitions evaluated a second time to measure numerical noise"
+    )
     accept_noise: bool = Field(False, description="go on where 16-bit rounding makes effects meaningless [ours]")
 
 
 class EffectSettings(_Strict):
     """The sparse AND-OR split."""
 
-    duality_gap: float = Field(1e-3, gt=0, description="certified relative duality gap [ours]")
-    tolerance: float | Literal["auto"] = Field(
+    duality_gap: float = Field(1e-3, gt=0, lt=1, description="certified relative duality gap [ours]")
+    tolerance: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
         description="delta; auto: 0.02 |v(N) - v(empty)|, mean at step 0 [lineage], at least 3 sigma of noise [ours]",
     )
-    ratio: float = Field(0.05, gt=0, lt=1, description="tau as a share of the largest effect [lineage]")
 
 
 class BaselineSettings(WordingSettings):
@@ -269,13 +270,20 @@ class ControlSettings(_Strict):
 
 
 class DynamicsSettings(_Strict):
-    """Nulls and intervals."""
+    """The threshold for salient effects, nulls and intervals."""
 
+    ratio: float = Field(0.05, gt=0, lt=1, description="tau as a fraction of the largest effect [lineage]")
     reference: int | None = Field(
         None, ge=0, description="reference step of removed / preserved / emerged; null: the first [paper]"
     )
-    draws: int = Field(200, ge=1, description="draws per null")
-    resamples: int = Field(1000, ge=1, description="bootstrap resamples over samples")
+    draws: int = Field(200, ge=1, le=10_000, description="draws per null")
+    resamples: int = Field(1000, ge=1, le=100_000, description="bootstrap resamples over prompts")
+
+
+# What is computed from scores, or asks for further ones; all other settings are those of the measurement.
+ANALYSIS: dict[str, Any] = dict.fromkeys(("name", "effects", "dynamics", "controls", "baseline"), True) | {
+    "prompt": {"rephrased"}
+}
 
 
 class Settings(_Strict):
@@ -325,6 +333,10 @@ class Settings(_Strict):
             if schedule is not None and isinstance(step, int) and step not in schedule:
                 raise ValueError(f"{key}.reference is {step}, no measured step: choose one of {schedule}")
         return self
+
+    def measurement(self) -> dict[str, Any]:
+        """The settings that scores, training and task metrics depend on, as JSON values: a run folder keeps to them."""
+        return self.model_dump(mode="json", exclude=ANALYSIS)
 
     def schedule(self) -> list[int] | None:
         """The steps to measure, or None for every checkpoint found.

@@ -91,7 +91,7 @@ def figure_tables(run: RunReader) -> "Tables":
     return Tables(
         steps=track.steps,
         reference=track.reference,
-        ratio=run.settings.effects.ratio,
+        ratio=run.settings.dynamics.ratio,
         summary=track.summary,
         units=units.assign(step=units["condition"].map(main)),
         task=run.task,

@@ -6,7 +6,7 @@ models. Which jobs a process does is decided in `shards`.
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class OpenModel:
 
     def units(self, job: Job) -> list[Unit]:
         """The job's units, computed."""
-        if job.state != self._state:
+        if job.state != self._state and any(question.scored is None for question in job.questions):
             self._stack.close()
             self._state = None  # should opening fail
             self._model = self._stack.enter_context(self.models.at(job.state))
@@ -104,13 +104,14 @@ def units_of(
     def do(chosen: Iterator[Job]) -> Iterator[tuple[Job, bool]]:
         whole: dict[str, Job] = {}
 
-        def lacking() -> Iterator[Job]:
+        def parts() -> Iterator[Job]:
             for job in chosen:
-                part = Job(tuple(q for q in job.questions if q.saved(folder) is None) or job.questions)
+                lacking = [q for q in job.questions if q.saved(folder) is None] or job.questions
+                part = Job(tuple(replace(q, scored=q.stored(folder)) for q in lacking))
                 whole[part.name] = job
                 yield part
 
-        for part, units in engine(lacking()):
+        for part, units in engine(parts()):
             job = whole.pop(part.name)
             new = job.saved(folder) is None  # else another process was quicker
             if new:

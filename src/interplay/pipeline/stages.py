@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from interplay.analysis.measured import reference_of
 from interplay.config.settings import Settings
 from interplay.data.words import short
 from interplay.errors import InterplayError
@@ -23,13 +24,14 @@ from interplay.models.checkpoints import (
 from interplay.models.layouts import find_layout
 from interplay.models.loading import LoadedModel, load_model, resolve
 from interplay.pipeline.identity import check_parts, check_weights, config_hash, forget_parts
-from interplay.pipeline.inputs import Inputs, Omitted
+from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.measure import refuse_noise, survey
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.shards import Shard
 from interplay.pipeline.states import Models, ModelState, Source
 from interplay.scoring.noise import NARROW
 from interplay.scoring.scores import Prepared
+from interplay.store.conditions import Omitted
 from interplay.store.folder import RunFolder
 from interplay.store.lock import Lock
 from interplay.training.methods import load_for_training, method_notes
@@ -159,12 +161,8 @@ def find_states(context: Context) -> States:
     checkpoints = layout.checkpoints
     for line in layout.notes if outside else ():
         note(context, line)
-    step = settings.dynamics.reference
-    chosen = [c for c in checkpoints if c.step == (checkpoints[0].step if step is None else step)]
-    if not chosen:
-        raise InterplayError(
-            f"dynamics.reference is {step}, no measured step: choose one of {[c.step for c in checkpoints]}"
-        )
+    step = reference_of(settings, [c.step for c in checkpoints])
+    [reference] = [c for c in checkpoints if c.step == step]
     with context.progress.phase("loading the model"):
         source = Source(model.name, model.revision, model.dtype)
         base = context.models.base(source)
@@ -185,7 +183,7 @@ def find_states(context: Context) -> States:
             "read every change between them as none.",
         )
     context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base))))
-    return States(base, source, tuple(checkpoints), hashes, chosen[0])
+    return States(base, source, tuple(checkpoints), hashes, reference)
 
 
 def refuse_noise_before_training(context: Context, prompts: Sequence[Prepared]) -> None:
