@@ -1,7 +1,4 @@
-"""Settings from YAML and `a.b=c` overrides, back to YAML, and what is wrong with them in one line.
-
-What the settings are stands in `settings`; how YAML is read, in `reading`.
-"""
+"""Settings from YAML and `a.b=c` overrides, back to YAML, and what is wrong with them in one line."""
 
 import difflib
 import re
@@ -56,9 +53,7 @@ def _located(loc: tuple) -> tuple[list[str], list[str]]:
     for part in loc:
         if model is None:
             break
-        if isinstance(
-            part, int
-        ):  # the place in a list of sections, mostly a list of one that was given without its brackets
+        if isinstance(part, int):  # the place in a list of sections
             continue
         known = list(model.model_fields)
         path.append(str(part))

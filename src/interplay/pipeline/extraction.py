@@ -5,7 +5,7 @@ in `measure`. Names of conditions: docs/design/architecture.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from interplay.analysis.about import kinship
 from interplay.analysis.measured import second_precision, second_reference
@@ -33,16 +33,6 @@ from interplay.store.conditions import (
     step_name,
 )
 from interplay.store.files import sha256_json
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """All units of a run by condition, the token for masked words, the baseline LLMs; `missing`: jobs of other shards not done."""
-
-    units: Units
-    mask_id: int
-    baselines: tuple[BaselineLLM, ...]
-    missing: int
 
 
 def prepare_one(
@@ -73,18 +63,23 @@ def label_rows(samples: Sequence[Sample | None], labels: Sequence[str] | None, w
 
 
 class Extraction:
-    """The conditions of one run, worked off in the order that later ones need."""
+    """The conditions of one run, worked off in the order that later ones need.
+
+    After `run`: all `units` by condition, the mask token's `mask_id`, the `baselines`, and how many jobs of other shards are
+    `missing`.
+    """
 
     def __init__(self, context: Context, states: States, inputs: Inputs, engine: Engine) -> None:
         self.context, self.states, self.inputs, self.engine = context, states, inputs, engine
         self.settings = context.settings
         self.units: Units = {}
-        self.missing = 0  # jobs of other shards that are not done
+        self.baselines: tuple[BaselineLLM, ...] = ()
+        self.missing, self.mask_id = 0, 0
         self.delta: Calibration | None = None
         self._reworded: tuple[Prepared | None, ...] | None = None
 
-    def run(self) -> Extracted:
-        """Every unit the settings ask for."""
+    def run(self) -> "Extraction":
+        """Get every unit the settings ask for."""
         main = Variant("", self.inputs.prompts, self.inputs.template)
         prompts = self._prepared(main, self.states.base.tokenizer, self.settings.scoring.among_labels)
         self.delta = self._calibrate(step_name(self.states.checkpoints[0].step), prompts)
@@ -108,9 +103,9 @@ class Extraction:
         if second is not None and self.inputs.rephrased is not None:
             self._measure("second reference", [self._rephrased(second)], everything=True)
         self.context.models.drop_others()
-        baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
-        mask_id = next(p.mask_id for p in prompts if p is not None)
-        return Extracted(self.units, mask_id, baselines, self.missing)
+        self.baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
+        self.mask_id = next(p.mask_id for p in prompts if p is not None)
+        return self
 
     # ---- what is asked -----------------------------------------------------------------------------------------------
 

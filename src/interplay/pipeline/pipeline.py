@@ -18,11 +18,12 @@ from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
-from interplay.models.loading import load_tokenizer
-from interplay.pipeline.extraction import Extracted, Extraction, label_rows, prepare_one
+from interplay.models.loading import load_model, load_tokenizer
+from interplay.pipeline.extraction import Extraction, label_rows, prepare_one
 from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
 from interplay.pipeline.jobs import Engine, in_this_process
+from interplay.pipeline.measure import refuse_noise, survey
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.requirements import refuse_missing
 from interplay.pipeline.shards import EVERYTHING, Shard
@@ -32,12 +33,12 @@ from interplay.pipeline.stages import (
     find_states,
     models_of,
     quiet_libraries,
-    refuse_noise_before_training,
     train,
 )
 from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
 from interplay.recommendation import Recommendation
 from interplay.report import write
+from interplay.scoring.noise import NARROW
 from interplay.scoring.scores import Prepared
 from interplay.store.conditions import Record, calibration_name, offsets
 from interplay.store.folder import RunFolder
@@ -158,15 +159,20 @@ def _read(context: Context) -> tuple[Inputs, Any]:
 
 
 def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
-    """Before hours go into training: whether the scores would mean anything in the precision asked for."""
+    """Before hours go into training: refuse 16-bit scores that mean nothing, and labels that cannot be asked."""
     settings = context.settings
     among = label_rows(inputs.prompts, inputs.labels, settings.scoring.among_labels or settings.controls.labels is True)
     among = among if settings.scoring.among_labels else None
     prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.prompts)
-    refuse_noise_before_training(context, prompts)
+    model = settings.model
+    if model.dtype in NARROW:
+        with context.progress.phase("measuring the noise of 16-bit scores"):
+            base = load_model(model.name, dtype=model.dtype, device=context.models.device, revision=model.revision)
+            found = survey(base.model, prompts, settings)
+        refuse_noise(found, settings, lambda line: None)  # what is only noted is noted with the calibration
 
 
-def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, Extracted, dict[str, Any], int]:
+def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, Extraction, dict[str, Any], int]:
     """Every unit and every task metric, and how many are other shards' and missing."""
     states = find_states(context)
     known = len(context.notes), len(context.omitted)
@@ -183,7 +189,7 @@ def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, 
     return states, extracted, task, missing
 
 
-def _finish(context: Context, inputs: Inputs, states: States, extracted: Extracted, task: dict[str, Any]) -> RunResult:
+def _finish(context: Context, inputs: Inputs, states: States, extracted: Extraction, task: dict[str, Any]) -> RunResult:
     """Record what was measured, then tables, recommendation and page from the folder; the manifest last."""
     settings, folder = context.settings, context.folder
     tokenizer, draws = states.base.tokenizer, [variant.samples for variant in inputs.draws]

@@ -4,7 +4,7 @@ Each leaves its result in the run folder and finds it there the next time.
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,12 @@ from interplay.models.checkpoints import (
     model_at,
 )
 from interplay.models.layouts import find_layout
-from interplay.models.loading import LoadedModel, load_model, resolve
+from interplay.models.loading import LoadedModel, resolve
 from interplay.pipeline.identity import check_parts, check_weights, config_hash, forget_parts
 from interplay.pipeline.inputs import Inputs
-from interplay.pipeline.measure import refuse_noise, survey
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.shards import Shard
 from interplay.pipeline.states import Models, ModelState, Source
-from interplay.scoring.noise import NARROW
-from interplay.scoring.scores import Prepared
 from interplay.store.conditions import Omitted
 from interplay.store.folder import RunFolder
 from interplay.store.lock import Lock
@@ -184,17 +181,6 @@ def find_states(context: Context) -> States:
         )
     context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base))))
     return States(base, source, tuple(checkpoints), hashes, reference)
-
-
-def refuse_noise_before_training(context: Context, prompts: Sequence[Prepared]) -> None:
-    """A 16-bit evaluation that means nothing is refused before hours go into training, and leaves nothing behind."""
-    model = context.settings.model
-    if context.settings.training is None or model.dtype not in NARROW:
-        return
-    with context.progress.phase("measuring the noise of 16-bit scores"):
-        base = load_model(model.name, dtype=model.dtype, device=context.models.device, revision=model.revision)
-        found = survey(base.model, prompts, context.settings)
-    refuse_noise(found, context.settings, lambda line: None)  # what is only noted is noted with the calibration
 
 
 def note(context: Context, line: str) -> None:

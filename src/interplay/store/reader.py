@@ -142,11 +142,7 @@ class RunReader:
 
     @contextlib.contextmanager
     def intact(self) -> Generator[None]:
-        """Around everything that puts files of the run together: what wrong content makes of it becomes one line.
-
-        A file that is not of its shape is refused when it is read. What is left are files of the right shape with the wrong
-        content: a flipped bit that changes a sample's name, a table of another run. Such a thing shows wherever two files are
-        put together, as any type of error. Nothing here is asked while all is well; the cause stays with the error.
+        """Around code that combines files of the run: errors from files whose content does not fit together become one line.
 
         >>> with RunReader("runs/none").intact():
         ...     {}["sample"]
@@ -173,8 +169,7 @@ if it happens again, please report a bug.
 
     @cached_property
     def _by_unit(self) -> pd.DataFrame:
-        columns = ["condition", "sample_id", "words", "and_effects", "or_effects", "tau"]
-        return self.units[columns].set_index(["condition", "sample_id"])
+        return self.units.set_index(["condition", "sample_id"])
 
     def _unit(self, sample: str, step: int) -> pd.Series:
         return self._by_unit.loc[(step_name(step), sample)]
