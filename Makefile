@@ -54,23 +54,31 @@ $(VENV)/.peers: | $(VENV)/.installed
 	-$(PIP) -c constraints.txt -e '.[bench]'
 	@touch $@
 
-# The five trainings of docs/study.md; hours. make study DATA=folder with goemotions/ and wikitext2/
+# The five trainings of docs/evidence/study.md; hours. make study DATA=folder with goemotions/ and wikitext2/
 study: setup $(VENV)/.smollm2 $(VENV)/.gemma3
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh studies/goemotions/run.sh "$(DATA)" $(OUT)
 
-# The grid of docs/stopping.md: DATA as above, SIZE=small (20 trainings, hours of two cores) or full (72, for a GPU: DEVICE=cuda).
-# Resumable, and shared by processes that are started together; the tables are written into docs/stopping.md at the end.
+# The grid of docs/evidence/stopping.md: DATA as above, SIZE=small (20 trainings, hours of two cores) or full (72, for a GPU: DEVICE=cuda).
+# Resumable, and shared by processes that are started together; the tables are written into docs/evidence/stopping.md at the end.
 SIZE ?= small
 DEVICE ?= cpu
 study-stopping: setup $(VENV)/.smollm2
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.stopping "$(DATA)" $(or $(OUT),runs/stopping) --size $(SIZE) --device $(DEVICE)
-	$(BIN)/python -m studies.stopping.report $(or $(OUT),runs/stopping) --write docs
+	$(BIN)/python -m studies.stopping.report $(or $(OUT),runs/stopping) --write docs/evidence
+
+# The site, built strictly: a broken link or an undocumented name fails. Open build/site/index.html.
+$(VENV)/.docs: | $(VENV)/.installed
+	$(PIP) -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: setup $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: setup $(VENV)/.smollm2 $(VENV)/.peers
-	$(BIN)/python -m benchmarks.bench --write docs/benchmarks.md
+	$(BIN)/python -m benchmarks.bench --write docs/evidence/benchmarks.md
 
 # The tests that `make test` leaves out (every case of every matrix, the long runs), then kills, disk errors and fuzzing for as long as
-# wanted: KILLS= and MINUTES=. The tables go into docs/reliability.md.
+# wanted: KILLS= and MINUTES=. The tables go into docs/evidence/reliability.md.
 $(VENV)/.fuzzer: | $(VENV)/.installed
 	-$(PIP) -c constraints.txt -e '.[soak]'
 	@touch $@
@@ -79,7 +87,7 @@ KILLS ?= 120
 MINUTES ?= 10
 soak: setup $(VENV)/.fuzzer
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "soak or hypothesis" --hypothesis-profile long
-	OMP_NUM_THREADS=1 $(BIN)/python -m soak --kills $(KILLS) --minutes $(MINUTES) --write docs/reliability.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m soak --kills $(KILLS) --minutes $(MINUTES) --write docs/evidence/reliability.md
 
 clean:
 	rm -rf $(VENV) build dist

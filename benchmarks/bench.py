@@ -1,10 +1,10 @@
-"""All benchmarks in one run on this machine: tables on the terminal as they come, and docs/benchmarks.md with --write.
+"""All benchmarks in one run on this machine: tables on the terminal as they come, and docs/evidence/benchmarks.md with --write.
 
 Every figure is measured by this script; nothing on the page is typed in. What cannot be measured here (no GPU, a package or
 model that is not installed) is said in its place. What each part measures stands in its own module; here are only their order,
 the targets, and how a table is drawn.
 
-    python -m benchmarks.bench [--quick] [--only NAME,NAME] [--write docs/benchmarks.md]
+    python -m benchmarks.bench [--quick] [--only NAME,NAME] [--write docs/evidence/benchmarks.md]
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The section of docs/scale.md about models larger than a device: memory measured by ways to place them, and reckoned for others.
+"""The section of docs/evidence/scale.md about models larger than a device: memory measured by ways to place them, and reckoned for others.
 
 Measured in processes of their own, as the memory beyond one that has loaded the libraries and no model; Linux only. Reckoned
 by the formula that is held against those figures. What a pass costs in time is `scale.py`.
@@ -126,7 +126,7 @@ def question(length: int, n: int, vocabulary: int = VOCABULARY) -> Any:
 
 
 def expected_bytes(way: Way, found: dict[str, float], n: int, length: int) -> float:
-    """What the formula of docs/scale.md says the peak is: the weights that are there, and one pass."""
+    """What the formula of docs/evidence/scale.md says the peak is: the weights that are there, and one pass."""
     tokens, leaves = leaves_of(n, length)
     weights = found["weights"]
     if way.device_map == "disk":

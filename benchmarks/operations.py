@@ -1,6 +1,6 @@
 """Floating-point operations and tokens of scoring and training, by arithmetic from the shape of a model's layers.
 
-The tables of docs/scale.md are drawn from these. Plain numbers in, plain numbers out; nothing here is measured.
+The tables of docs/evidence/scale.md are drawn from these. Plain numbers in, plain numbers out; nothing here is measured.
 """
 
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def training_operations(shape: Shape, tokens: float) -> float:
 
 
 def benchmark_sizes(length: int, n: int = 10) -> list[float]:
-    """Levels of the prompts of docs/benchmarks.md: words of one token from the first third to 8 tokens from the end.
+    """Levels of the prompts of docs/evidence/benchmarks.md: words of one token from the first third to 8 tokens from the end.
 
     >>> benchmark_sizes(60, 3)
     [20, 16, 16, 8]

@@ -1,9 +1,9 @@
-"""docs/scale.md: what a 70B model costs per sample and checkpoint, by arithmetic, beside what was measured here.
+"""docs/evidence/scale.md: what a 70B model costs per sample and checkpoint, by arithmetic, beside what was measured here.
 
 Tokens are counted with the package's own planner, speed is measured on SmolLM2; operations, bytes and hours of larger models
 follow from their shapes (`benchmarks.operations`, `interplay.presets.costs`). No figure of the page is typed in.
 
-    python -m benchmarks.scale [--write docs/scale.md]
+    python -m benchmarks.scale [--write docs/evidence/scale.md]
 """
 
 import argparse
@@ -46,7 +46,7 @@ GB = 1e9
 
 HEAD = """# Scale: what a large model costs
 
-Written by `python -m benchmarks.scale --write docs/scale.md`, which computes every table. Tokens are counted with the planner that
+Written by `python -m benchmarks.scale --write docs/evidence/scale.md`, which computes every table. Tokens are counted with the planner that
 scoring uses. Speed is measured on a 135M model on one CPU thread. Everything about a 70B model and about H100s is
 **arithmetic, not measurement**: operations over the data sheet's dense peak ({bf16:.0f} TFLOP/s in bfloat16, {fp32:.0f} in float32)
 times an assumed utilisation of {use:.0%}. No figure here comes from a GPU.
@@ -63,7 +63,7 @@ TAIL = """## How a run is cut up
   handed to every run.
 - **Keys and values** of one pass are what scoring holds beyond the weights: {kv:.1f} GB of {tokens} tokens for 70B in float32, which grow
   with the pass and not with 2^n. A smaller pass takes less and costs the branches that are begun twice.
-- **Solving** needs no accelerator and {n} words take under a tenth of a second (docs/benchmarks.md): nothing beside the scores.
+- **Solving** needs no accelerator and {n} words take under a tenth of a second (docs/evidence/benchmarks.md): nothing beside the scores.
 
 A 70B model in float32 does not fit on any single GPU; the rows of several GPUs above say what the arithmetic allows once weights
 are spread over them (a `device_map` keeps one GPU at work at a time). In bfloat16 the weights take {half:.0f} GB, and its rounding is noise:
@@ -182,7 +182,7 @@ def _memory() -> Section:
     training = training_bytes(LLAMA_70B, 8 * 140, 8)
     notes = [
         "A pass holds keys and values of all layers for its tokens, one layer's activations and the leaves' logits: an estimate, "
-        "without masks and what an allocator holds back. What was measured, for SmolLM2 on a CPU, stands in docs/benchmarks.md.",
+        "without masks and what an allocator holds back. What was measured, for SmolLM2 on a CPU, stands in docs/evidence/benchmarks.md.",
         f"LoRA r = 8 on a float32 base, 8 rows of 140 tokens, no gradient checkpointing: about {training / GB:.0f} GB "
         f"({adapter_parameters(LLAMA_70B, 8) / 1e6:.0f} M trained weights).",
     ]

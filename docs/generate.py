@@ -5,7 +5,8 @@
 
 import re
 import sys
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import typer.main
 from pydantic import BaseModel
@@ -33,23 +34,32 @@ def shown(value: object) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
+PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
+
+
+def in_words(kind: Any) -> list[str]:
+    """A type as the values a user may give."""
+    if get_origin(kind) is Literal:
+        return [str(value) for value in get_args(kind)]
+    if get_origin(kind) in (Union, UnionType):
+        return list(dict.fromkeys(word for part in get_args(kind) for word in in_words(part)))
+    if get_origin(kind) in (tuple, list):
+        return ["a list"]
+    if get_origin(kind) is dict:
+        return ["keys and values"]
+    return [PLAIN.get(kind, "a section")]
+
+
 def kind_of(field: Any) -> str:
-    """The type of a field, in words."""
-    text = re.sub(r"\w+\.", "", str(field.annotation).replace("<class '", "").replace("'>", ""))
-    values = re.findall(r"Literal\[([^\]]*)\]", text)
-    text = re.sub(r"Literal\[[^\]]*\]", "", text)
-    plain = {
-        "int": "whole number",
-        "float": "number",
-        "str": "text",
-        "bool": "true or false",
-        "NoneType": "null",
-        "None": "null",
-    }
-    words = [plain.get(part.strip(), part.strip()) for part in text.split("|")]
-    limits = [f"{name} {limit}" for name, attribute in ((">", "gt"), ("≥", "ge"), ("<", "lt"), ("≤", "le"))
-              for meta in field.metadata if (limit := getattr(meta, attribute, None)) is not None]  # fmt: skip
-    return ", ".join([part for part in [*(v.replace("'", "") for v in values), *words, *limits] if part])
+    """The type of a field and its limits, in words."""
+    signs = (("> ", "gt"), ("≥ ", "ge"), ("< ", "lt"), ("≤ ", "le"))
+    limits = [
+        f"{sign}{limit}"
+        for meta in field.metadata
+        for sign, name in signs
+        if (limit := getattr(meta, name, None)) is not None
+    ]
+    return ", ".join([*in_words(field.annotation), *limits])
 
 
 def settings_page() -> str:
@@ -101,7 +111,7 @@ def cli_page() -> str:
         for parameter in verb.params:
             names = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
             if parameter.param_type_name == "argument":
-                names = f"`{parameter.make_metavar(typer.Context(verb))}`"
+                names = f"`{parameter.metavar or parameter.name.upper()}`"
             default = parameter.default
             default = (
                 "required"

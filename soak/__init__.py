@@ -1,4 +1,4 @@
-"""Long tests of what `docs/reliability.md` promises: random deaths, disk errors, hostile inputs. `python -m soak`, `make soak`.
+"""Long tests of what `docs/evidence/reliability.md` promises: random deaths, disk errors, hostile inputs. `python -m soak`, `make soak`.
 
 Not part of the package, and not of `make test`, which holds a handful of each.
 """

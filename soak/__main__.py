@@ -1,4 +1,4 @@
-"""The soak: `python -m soak [--only sharing,kills,deaths,errors,fuzz] [--kills 120] [--minutes 10] [--write docs/reliability.md]`.
+"""The soak: `python -m soak [--only sharing,kills,deaths,errors,fuzz] [--kills 120] [--minutes 10] [--write docs/evidence/reliability.md]`.
 
 An hour or more on two cores: a kill or a disk error costs some four seconds, and so does each of 300 deaths.
 

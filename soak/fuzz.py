@@ -29,7 +29,7 @@ SHOWN = 20  # crashes told one by one
 
 
 def section(minutes: float = 10.0, engine: str | None = None) -> Any:
-    """The rows of docs/reliability.md: executions, seconds and crashes of each target. `minutes` are shared by the groups.
+    """The rows of docs/evidence/reliability.md: executions, seconds and crashes of each target. `minutes` are shared by the groups.
 
     engine: `atheris` or `hypothesis`; None takes atheris where it is installed.
     """

@@ -204,9 +204,9 @@ def test_run_takes_a_mapping_and_copies(made, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_share_says_what_is_missing(made, tmp_path):
+def test_a_shard_says_what_is_missing(made, tmp_path):
     left = interplay.run(made / "c.yaml", shard="1/2", out=tmp_path / "run", quiet=True)
-    assert (left.folder, str(left.share)) == (tmp_path / "run", "1/2")
+    assert (left.folder, str(left.shard)) == (tmp_path / "run", "1/2")
     assert left.missing > 0
 
 
@@ -228,7 +228,7 @@ def test_track_and_recommend(made, call, tiny_folder, tmp_path, monkeypatch):
         checkpoints,
         "--data",
         "rows.jsonl",
-        "--prompts",
+        "--num-prompts",
         2,
         "--out",
         "b",
@@ -237,7 +237,19 @@ def test_track_and_recommend(made, call, tiny_folder, tmp_path, monkeypatch):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
     kept = interplay.recommend(checkpoints, base=base, prompts="rows.jsonl", settings=few, out="c", **asked)
-    given = ["recommend", checkpoints, "--base", base, "--prompts", "rows.jsonl", "--count", 2, "--out", "d", "--json"]
+    given = [
+        "recommend",
+        checkpoints,
+        "--base",
+        base,
+        "--prompts",
+        "rows.jsonl",
+        "--num-prompts",
+        2,
+        "--out",
+        "d",
+        "--json",
+    ]
     assert kept.to_dict() == json.loads(call(*given, *typed).out)
     assert contents(tmp_path / "c") == contents(tmp_path / "d")
 

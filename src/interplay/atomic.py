@@ -76,7 +76,7 @@ def replacing(path: Path, *, folders: int | None = 0) -> Generator[Path]:
             for folder in reversed(path.parents[:folders]):
                 folder.mkdir(exist_ok=True)
         # With the name of who writes it: what a killed process left is told from what another process writes now.
-        prefix = f".{path.name[:100]}.{this_process()}."
+        prefix = f".{path.name[:50]}.{this_process()}."
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
         os.close(handle)
         temporary = Path(name)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The five runs of docs/study.md, their page and their tables. Needs the folder that holds goemotions/ and wikitext2/:
+# The five runs of docs/evidence/study.md, their page and their tables. Needs the folder that holds goemotions/ and wikitext2/:
 #   sh studies/goemotions/run.sh DATA [OUT]        an hour or two of one core a run; the same command goes on where it stopped
 set -eu
 data=$1 out=${2:-runs/study}

@@ -1,4 +1,4 @@
-"""The tables of docs/study.md, printed as Markdown from the run folders that run.sh leaves: python tables.py RUNS_FOLDER
+"""The tables of docs/evidence/study.md, printed as Markdown from the run folders that run.sh leaves: python tables.py RUNS_FOLDER
 
 Every claim is a difference between a figure and its null, prompt by prompt, with a 95 % percentile bootstrap over prompts.
 """

@@ -1,6 +1,6 @@
-"""Tables and figures of docs/stopping.md from finished cells: `python -m studies.stopping.report OUT [--write docs]`.
+"""Tables and figures of docs/evidence/stopping.md from finished cells: `python -m studies.stopping.report OUT [--write docs]`.
 
-Tables stand between `<!-- table NAME -->` and `<!-- end -->` in docs/stopping.md and are replaced there; everything around
+Tables stand between `<!-- table NAME -->` and `<!-- end -->` in docs/evidence/stopping.md and are replaced there; everything around
 them is written by hand.
 """
 

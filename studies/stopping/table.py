@@ -1,4 +1,4 @@
-"""From finished cells to the tables of docs/stopping.md: regret of every rule, with intervals, on the tuning part and the hold-out.
+"""From finished cells to the tables of docs/evidence/stopping.md: regret of every rule, with intervals, on the tuning part and the hold-out.
 
 Regret of a rule in a cell is the best measured checkpoint's outcome minus that of the checkpoint it kept. The best checkpoint
 is the oracle, chosen on the test rows themselves, so every rule has a regret above zero even if it chose by the truth plus

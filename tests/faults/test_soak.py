@@ -110,7 +110,7 @@ def test_the_table_of_kills_adds_up():
 
 
 def test_the_page_has_a_place_for_every_table():
-    page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "evidence" / "reliability.md").read_text(encoding="utf-8")
     for name in ("machine", "kills", "deaths", "errors", "fuzz"):
         page = put(page, name, f"table of {name}")
         assert f"table of {name}" in page

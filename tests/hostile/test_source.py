@@ -231,7 +231,7 @@ def test_exceptions_are_in_use():
 
 def test_adapters_are_opened_as_safetensors():
     """peft falls back to a pickle where adapter_model.safetensors is missing: it is opened before peft is asked."""
-    source = (PACKAGE / "scoring" / "checkpoints.py").read_text(encoding="utf-8")
+    source = (PACKAGE / "models" / "checkpoints.py").read_text(encoding="utf-8")
     assert source.index('safe_open(path / "adapter_model.safetensors"') < source.index("PeftModel.from_pretrained(")
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from interplay import process
 from interplay.errors import InterplayError
 from interplay.store import lock as module
-from interplay.store import process
 from interplay.store.lock import FREE, Lock
 
 

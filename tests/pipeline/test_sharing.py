@@ -234,7 +234,7 @@ def test_settings_give_way_only_while_nothing_was_computed(finished, tmp_path):
     first.make()
     with first.opened(wanted), second.opened(other):
         assert RunFolder(out).settings().seed == 5
-        with pytest.raises(InterplayError, match="another process has begun a run with other settings"):
+        with pytest.raises(InterplayError, match="another process has begun a run with other settings or data"):
             first.check()
         second.check()
         cache_json(out / "calibration.json", "k", {})
@@ -255,9 +255,24 @@ def test_a_run_whose_settings_were_replaced_ends_in_one_line(finished, tmp_path,
             return honest(*given, **more)
 
     monkeypatch.setattr(pipeline, "read_inputs", meanwhile)
-    with pytest.raises(InterplayError, match="another process has begun a run with other settings"):
+    with pytest.raises(InterplayError, match="another process has begun a run with other settings or data"):
         run_here(finished.wanted, out)
     assert sorted(os.listdir(out)) == ["environment.json", "format.json", "settings.yaml"]
+
+
+def test_the_same_command_begun_twice_never_misses_what_the_first_recorded(finished, tmp_path):
+    """Should the second die at once, the first goes on with its fingerprints of the data."""
+    out, wanted = tmp_path / "run", load_settings(finished.wanted)
+    first = RunFolder(out)
+    first.make()
+    with first.opened(wanted):
+        shutil.copy(finished.folder / "inputs.json", out)
+        first.stand_on("inputs.json")
+        with RunFolder(out).opened(wanted):
+            first.check()
+        (out / "inputs.json").write_text("{}")  # by one that read other data, before anything was computed
+        with pytest.raises(InterplayError, match="another process has begun a run with other settings or data"):
+            first.check()
 
 
 @pytest.mark.parametrize("when", ["training", "extraction", "tables"])

@@ -119,10 +119,10 @@ def test_the_pages_hold_what_is_computed():
     from benchmarks.scale import page
     from interplay.cli.presets import _cells
 
-    written = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    written = (ROOT / "docs" / "evidence" / "scale.md").read_text(encoding="utf-8")
     for line in page(None).splitlines():
-        assert line in written, "run python -m benchmarks.scale --write docs/scale.md"
+        assert line in written, "run python -m benchmarks.scale --write docs/evidence/scale.md"
     assert "## Measured: SmolLM2" in written
-    table = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    table = (ROOT / "docs" / "how-to" / "presets.md").read_text(encoding="utf-8")
     rows = {tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table.splitlines()}
     assert {_cells(item) for item in all_needs()} <= rows

@@ -34,7 +34,7 @@ class InteractionCallback(TrainerCallback):
 
     Works in transformers' Trainer and TRL's SFTTrainer. Training with it is bit-equal to training without it until it stops.
     It puts `eval_interaction_loss` (lower is better) among the metrics of an evaluation, for `metric_for_best_model`; without
-    an eval set it keeps the best checkpoint itself. Docs: docs/callback.md.
+    an eval set it keeps the best checkpoint itself. Docs: docs/how-to/callback.md.
 
     Args:
         prompts: held-out rows, each with its answer: a datasets.Dataset, a list of dicts or a file; text and label,
@@ -49,7 +49,7 @@ class InteractionCallback(TrainerCallback):
             every are as given, and two trainings measure the same.
         n: words a prompt, 2 to 16, at 2^n prompts each; None: 8, fewer where the limit asks for it.
         num_prompts: how many; None: 16, fewer where the limit asks for it.
-        stop: False only watches (docs/stopping.md says what stopping by it cost): training is never stopped, and checkpoints
+        stop: False only watches (docs/evidence/stopping.md says what stopping by it cost): training is never stopped, and checkpoints
             are kept by the metric only if it is asked for.
         strict: raise what goes wrong with the prompts instead of warning and going on without the measurement.
         folder: run folder for `interplay report`; default `interplay` in the trainer's output folder.

@@ -29,7 +29,7 @@ def load_model(
         adapter: a folder with an adapter (LoRA, DoRA, IA3) to put on the model, as `interplay explain --adapter` does.
         dtype: float32 is the default because 16-bit rounding looks just like noise interactions.
         device: where the model goes, such as "cuda".
-        device_map, max_memory: for a model larger than a device (docs/scale.md).
+        device_map, max_memory: for a model larger than a device (docs/evidence/scale.md).
 
     Raises:
         InterplayError: nothing there, not a causal LM, missing weights, pickled weights only, an unknown dtype, an adapter in

@@ -196,7 +196,7 @@ def load_model(
         device_map: for a model larger than a device: auto, balanced, balanced_low_0 and sequential spread the layers over all
             GPUs, then memory, then disk (transformers' own); cpu and disk keep the layers there and fetch one at a time.
         max_memory: what each device may hold of the weights, `{0: "60GiB", "cpu": "100GiB"}`; devices that are not named hold
-            nothing. Leave room for a pass (docs/scale.md).
+            nothing. Leave room for a pass (docs/evidence/scale.md).
 
     Raises:
         InterplayError: nothing there, not a causal LM, missing weights, pickled weights only, an adapter, unknown dtype; a

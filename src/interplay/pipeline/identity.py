@@ -19,10 +19,11 @@ IDENTITY = "identity"  # the folder of `check_parts`
 _SHOWN = 3  # differences in one message
 
 
-def check_data(folder: Path, inputs: Inputs, prepared: Sequence[Prepared]) -> None:
+def check_data(folder: Path, inputs: Inputs, prepared: Sequence[Prepared], *, anew: bool = False) -> None:
     """Record what the rows and the prompts' prompts are; InterplayError with the difference when they are not what they were.
 
     prepared: the prompts, tokenised as they are scored: their text shows a changed chat template, their ids a changed tokenizer.
+    anew: nothing was computed from what they were, so they may change.
     """
     file = folder / "inputs.json"
     now = {
@@ -35,7 +36,7 @@ def check_data(folder: Path, inputs: Inputs, prepared: Sequence[Prepared]) -> No
             "tokens": sha256_json([[list(p.input_ids), list(p.target_ids)] for p in prepared]),
         },
     }
-    if file.exists():
+    if file.exists() and not anew:
         before = read_json(file)
         if before["fingerprint"] != now["fingerprint"]:
             _refuse(folder, "the data", data_differences(before, now, inputs), "restore the data")
@@ -56,7 +57,7 @@ def check_weights(folder: Path, base: str, checkpoints: Mapping[int, str]) -> No
     write_json(file, {"base": base, "checkpoints": {str(step): sha for step, sha in checkpoints.items()}})
 
 
-def check_parts(folder: Path, name: str, now: Mapping[str, str], restore: str) -> None:
+def check_parts(folder: Path, name: str, now: Mapping[str, str], restore: str, *, anew: bool = False) -> None:
     """Record hashes of what else results come from, in `identity/<name>.json`; InterplayError when one is not what it was.
 
     A file each, so that processes that come to know different things do not write over each other.
@@ -64,9 +65,10 @@ def check_parts(folder: Path, name: str, now: Mapping[str, str], restore: str) -
     Args:
         now: what -> its SHA-256; what was not known before is added.
         restore: what the user is told to do about a difference.
+        anew: nothing was computed from what they were, so they may change.
     """
     file = folder / IDENTITY / f"{name}.json"
-    if file.exists() and (changes := _changes(read_json(file), now)):
+    if not anew and file.exists() and (changes := _changes(read_json(file), now)):
         _refuse(folder, "what the results come from", changes, restore)
     write_json(file, dict(now), folders=1)
 

@@ -152,9 +152,11 @@ def _read(context: Context) -> tuple[Inputs, Any]:
     context.notes += inputs.notes
     context.omitted += inputs.omitted
     with context.alone():
-        check_data(context.folder.path, inputs, prepared)
+        anew = context.folder.is_bare()
+        check_data(context.folder.path, inputs, prepared, anew=anew)
+        context.folder.stand_on("inputs.json")
         if further := extra.hashes():
-            check_parts(context.folder.path, "task", further, "restore the file")
+            check_parts(context.folder.path, "task", further, "restore the file", anew=anew)
     return inputs, tokenizer
 
 

@@ -1,6 +1,6 @@
 """Which of a run's checkpoints to keep, and what each rule would choose.
 
-The study of docs/stopping.md decides the order: with labelled eval rows the highest eval accuracy, without labels the lowest
+The study of docs/evidence/stopping.md decides the order: with labelled eval rows the highest eval accuracy, without labels the lowest
 eval loss, without eval rows the last checkpoint. The interaction loss (`stopping.decide`, which the callback asks too) did no
 better there than the loss on the same few prompts, and lost accuracy to all three; so it stands beside the choice, and does not
 make it. Sees a Trajectory and a table of task metrics; knows nothing about models, reads and writes nothing.
@@ -202,7 +202,11 @@ def _choose(
     if not judged.certain:
         return step, "last", f"{said}; the interaction loss does not tell the {len(candidates)} checkpoints apart."
     same = "which agrees" if judged.step == step else "which has kept a lower test loss but a lower accuracy too"
-    return step, "last", f"{said}; the interaction loss is lowest at step {judged.step}, {same} (docs/stopping.md)."
+    return (
+        step,
+        "last",
+        f"{said}; the interaction loss is lowest at step {judged.step}, {same} (docs/evidence/stopping.md).",
+    )
 
 
 def _eval_evidence(measured: pd.DataFrame, basis: str) -> tuple[Evidence, ...]:

@@ -6,7 +6,7 @@ The interaction loss of a checkpoint is the loss on the prompts times the intera
 
 The first factor says how wrong the answers are, the second of how much interaction, most of it cancelling, they are made.
 Keep the checkpoint at which it is lowest; stop when `patience` measurements in a row bring no new low. Why these two and no other:
-docs/design/stopping.md; how it does against other rules: docs/stopping.md. Arrays in, one judgement out; nothing is read or
+docs/design/stopping.md; how it does against other rules: docs/evidence/stopping.md. Arrays in, one judgement out; nothing is read or
 written here.
 """
 
@@ -21,7 +21,7 @@ from interplay.errors import InterplayError
 from interplay.recommendation import signals
 from interplay.recommendation.measurements import Measurements
 
-PATIENCE = 3  # measurements [ours; sensitivity in docs/stopping.md]
+PATIENCE = 3  # measurements [ours; sensitivity in docs/evidence/stopping.md]
 TINY = 1e-6  # nats: a prompt answered with certainty has no logarithm
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # More tokens a pass are no faster on a CPU, where activations fall out of the cache, and take memory in proportion: at 4,096
-# a pass of SmolLM2-135M takes 440 MB, at 2,048 245 MB (docs/benchmarks.md). For a GPU it is a guess  [ours]
+# a pass of SmolLM2-135M takes 440 MB, at 2,048 245 MB (docs/evidence/benchmarks.md). For a GPU it is a guess  [ours]
 TOKENS_ON_CPU, TOKENS_ELSEWHERE = 2048, 16384
 
 

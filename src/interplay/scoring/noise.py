@@ -1,7 +1,7 @@
 """When is an evaluation too noisy to explain? The measured noise of v against the spread of v over coalitions.
 
 Noise of v becomes false interactions: symmetric, cancelling, of high order, the very look of what fine-tuning is said to
-remove. Float32 is far below these limits; bfloat16 is not (docs/benchmarks.md, docs/design/scoring.md).
+remove. Float32 is far below these limits; bfloat16 is not (docs/evidence/benchmarks.md, docs/design/scoring.md).
 """
 
 import math

@@ -1,7 +1,7 @@
 """In which precision a 16-bit model is evaluated, without changing it: what is added up stays float32.
 
 A model in bfloat16 or float16 rounds its residual stream at every layer, and that, not the rounding inside the products, is
-most of its noise (docs/benchmarks.md). While `wide_residual` is on, the outputs of embeddings, products and norms are
+most of its noise (docs/evidence/benchmarks.md). While `wide_residual` is on, the outputs of embeddings, products and norms are
 float32, so is everything computed from them; a product still takes 16-bit operands, on a GPU at 16-bit speed. With
 `float32` products the weights are widened one at a time: the reference that noise is measured against, at no more memory.
 """

@@ -49,7 +49,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._taken = ""  # settings.yaml as this process took the folder under it
+        self._taken: dict[str, str] = {}  # settings.yaml and inputs.json, once this process works under them
 
     @property
     def checkpoints(self) -> Path:
@@ -127,28 +127,37 @@ class RunFolder:
 
     def _take(self, settings: Settings) -> None:
         """Under the lock."""
-        file = self.path / "settings.yaml"
+        file, text = self.path / "settings.yaml", dump_settings(settings)
         sweep(self.path)
         if file.exists():
             check_format(self.path)
-        if file.exists() and not self._is_bare():
+        if file.exists() and not self.is_bare():
             self._adopt(settings)
         else:
+            same = file.exists() and file.read_text(encoding="utf-8") == text
             write_format(self.path)
-            write_text(file, dump_settings(settings))
+            write_text(file, text)
             for recorded in (self.path / "inputs.json", *(self.path / "identity").glob("*.json")):
-                recorded.unlink(missing_ok=True)
-        self._taken = file.read_text(encoding="utf-8")
+                # Another process may stand on what was recorded of the data: it is replaced, never missing.
+                if not same or recorded.name not in ("inputs.json", "task.json"):
+                    recorded.unlink(missing_ok=True)
+        self.stand_on("settings.yaml")
+
+    def stand_on(self, name: str) -> None:
+        """From here on `check` refuses to go on when this file is not what it is now."""
+        self._taken[name] = (self.path / name).read_text(encoding="utf-8")
 
     def check(self) -> None:
-        """Refuse to go on where another process took the folder under other settings, before anything was computed."""
-        file = self.path / "settings.yaml"
-        if not file.exists() or file.read_text(encoding="utf-8") != self._taken:
-            raise InterplayError(
-                f"another process has begun a run with other settings in {str(self.path)!r}: give the command another --out"
-            )
+        """Refuse to go on where another process began with other settings or data, before anything was computed."""
+        for name, text in self._taken.items():
+            file = self.path / name
+            if not file.exists() or file.read_text(encoding="utf-8") != text:
+                raise InterplayError(
+                    f"another process has begun a run with other settings or data in {str(self.path)!r}: give the command "
+                    "another --out"
+                )
 
-    def _is_bare(self) -> bool:
+    def is_bare(self) -> bool:
         """Whether nothing was computed in it yet."""
         files = (path.relative_to(self.path) for path in result_files(self.path))
         return all(file.name in _BEFORE_WORK or file.parts[0] == "identity" for file in files)
@@ -161,7 +170,6 @@ class RunFolder:
             raise InterplayError(
                 f"{str(self.path)!r} holds a run with other settings ({shown}): choose another --out, or delete it"
             )
-
         if settings != old:
             self.manifest.unlink(missing_ok=True)
             for index, baseline in enumerate(old.baseline):
