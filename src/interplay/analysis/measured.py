@@ -1,7 +1,6 @@
 """A run folder's units and task metrics -> `Measured`, under any settings of the analysis. Opens no model.
 
-Which conditions an analysis needs is decided here; those that were not measured are named in the refusal. Effects that were
-solved under another tolerance or duality gap are solved again from the stored scores.
+Effects that were solved under another tolerance or duality gap are solved again from the stored scores.
 """
 
 from collections.abc import Sequence

@@ -27,7 +27,6 @@ from interplay.store.files import write_json
 class Analysis:
     """What a run came to. `notes`: what a reader of it must know."""
 
-    trajectory: Trajectory
     recommendation: Recommendation
     summary: Summary
     notes: tuple[str, ...]
@@ -65,7 +64,7 @@ def analyse(folder: Path, settings: Settings, task: pd.DataFrame | None = None) 
     described = about(folder, settings, record, measured)
     for name, value in {"recommendation": recommendation.to_dict(), "controls": said, "report": described}.items():
         write_json(folder / f"{name}.json", value)
-    return Analysis(track, recommendation, summarise(track, task), tuple(described["notes"]))
+    return Analysis(recommendation, summarise(track, task), tuple(described["notes"]))
 
 
 def unit_table(measured: Measured, ratio: float) -> pa.Table:

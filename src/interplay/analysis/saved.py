@@ -1,8 +1,4 @@
-"""The checkpoints of a run that are still on disk, and the recommendation among them: weights that are gone cannot be kept.
-
-Looks at folders and the first bytes of weight files, and asks the rule again where a checkpoint was lost since the run. It
-opens no model and measures nothing; which checkpoint a rule prefers is the rule's business.
-"""
+"""The checkpoints of a run that are still on disk, and the recommendation among them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,8 +1,7 @@
 """Task metrics row by row -> one row a step (`task.parquet`), and what rises and falls with the interactions
 (`correlations.parquet`).
 
-Every figure is made from rows at hand, so an interval costs no forward pass: Wilson's for shares (accuracy, exact match), a
-percentile bootstrap over rows for the others.
+Intervals are Wilson's for fractions (accuracy, exact match), a percentile bootstrap over rows for the others.
 """
 
 import itertools

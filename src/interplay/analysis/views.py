@@ -1,7 +1,6 @@
-"""Views: the same trajectory computed another way, and what every figure is held against. Units in, tables out.
+"""The trajectory of a run, and what its figures are compared with: views, churn floors, other baseline LLMs.
 
-A view differs from the main trajectory in one thing: the reference step, the pool v is measured in, the words, or the prompt
-that step 0 was asked with. Churn floors and other baseline LLMs are tables of their own. Nothing here computes a score.
+A view is the trajectory with one thing changed: the reference step, the pool v is measured in, the words, or the prompt of step 0.
 """
 
 from collections.abc import Callable, Sequence

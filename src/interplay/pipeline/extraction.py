@@ -1,7 +1,6 @@
 """Which units a run needs, and getting them: the checkpoints, the controls at the references, the baseline LLMs.
 
-Every condition is one model state under one wording; what is asked of all of them is decided here, how one unit is computed
-in `measure`. Names of conditions: docs/design/architecture.md.
+A condition is one model state under one wording. Names of conditions: docs/design/architecture.md.
 """
 
 from collections.abc import Sequence

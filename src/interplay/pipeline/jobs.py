@@ -1,7 +1,6 @@
-"""The units of a run as jobs: what is asked of one prompt under one model state, and how a process here answers.
+"""The units of a run as jobs, which are plain data and can be sent to other processes, and how a process computes them.
 
-A job is plain data and can be sent to another process or machine, where `OpenModel` needs nothing but it and a place to load
-models. Which jobs a process does is decided in `shards`.
+Which jobs a process does is decided in `shards`.
 """
 
 import contextlib

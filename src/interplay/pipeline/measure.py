@@ -1,7 +1,4 @@
-"""One prompt under one model state -> its units: tolerance, the key of the question, scores, effects. Knows no other prompt.
-
-Which units a run needs is decided in `extraction`, who computes them in `jobs`.
-"""
+"""One prompt under one model state -> its units: tolerance, the key of the question, scores, effects. Knows no other prompt."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -66,11 +63,7 @@ SURVEYED = 8  # coalitions a prompt from which tolerance and noise are estimated
 
 
 def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibration:
-    """The tolerance for one model, from a few coalitions a prompt, evaluated as the units will be.
-
-    delta = 0.02 |v(N) - v(empty)|, mean over samples at step 0, held fixed over steps [lineage], and never under three
-    standard deviations of the measured numerical noise of v [ours].
-    """
+    """Tolerance and noise for one model, from a few coalitions a prompt, evaluated as the units will be."""
     gaps, squares, spreads = [], [], []
     for p in prompts:
         last = (1 << len(p.spans)) - 1

@@ -1,8 +1,6 @@
 """The stage that asks every checkpoint the task, what it knew before, and how far it has moved; kept row by row.
 
-One file a checkpoint under the hash of all it depends on (`task/step-000040.json`), and one with the answers it wrote
-(`task/answers-000040.json`). Rows are kept, not figures: figures and correlations resample them. The tables that come of
-them are made in `task_tables`.
+One file a checkpoint (`task/step-000040.json`), and one with the answers it wrote (`task/answers-000040.json`).
 """
 
 from collections.abc import Callable, Iterator

@@ -138,7 +138,7 @@ class RunFolder:
             write_format(self.path)
             write_text(file, text)
             for recorded in (self.path / "inputs.json", *(self.path / "identity").glob("*.json")):
-                # Another process may stand on what was recorded of the data: it is replaced, never missing.
+                # What is recorded of the data is replaced, never missing: another process may work under it.
                 if not same or recorded.name not in ("inputs.json", "task.json"):
                     recorded.unlink(missing_ok=True)
         self.stand_on("settings.yaml")

@@ -1,7 +1,6 @@
 """The one reader of a run folder: its settings, JSON files and tables, each read and checked when it is first asked for.
 
-The page, the card, the export and a comparison are made from what this gives; `interplay.Run` adds the verbs. A file that is
-missing or damaged is told in one line that says what to do. It writes nothing; who works in a folder is `folder`'s business.
+Page, card, export and comparison are made from it; `interplay.Run` adds the verbs. It writes nothing.
 """
 
 import contextlib
