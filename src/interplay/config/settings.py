@@ -287,7 +287,8 @@ class DynamicsSettings(_Strict):
 
 # What is computed from scores, or asks for further ones; all other settings are those of the measurement.
 ANALYSIS: dict[str, Any] = dict.fromkeys(("name", "effects", "dynamics", "controls", "baseline"), True) | {
-    "prompt": {"rephrased"}
+    "prompt": {"rephrased"},
+    "scoring": {"accept_noise"},
 }
 
 

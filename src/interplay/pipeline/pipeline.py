@@ -215,6 +215,7 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
             **task,
         )
         record.write(folder.path)
+        extracted.units.clear()  # the analysis reads them from the folder
         _remove_unused(folder.path, record)
         found = analyse(folder.path, settings)
         report = folder.path / "report.html"
