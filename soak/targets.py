@@ -291,16 +291,16 @@ def _kept_json(data: bytes, folder: Path) -> None:
 
 
 def _callback(data: bytes, folder: Path) -> None:
-    from interplay.callback.record import read_kept, write_kept
+    from interplay.callback.measuring import CallbackRecord
 
     copy = damaged("callback", data, folder)
-    kept = read_kept(copy)
-    if kept is not None:
-        assert all(isinstance(step, int) for step in (*kept.hashes, *kept.saved))
-        assert kept.calibration is None or math.isfinite(kept.calibration.tolerance)
+    record = CallbackRecord.read(copy)
+    if record is not None:
+        assert all(isinstance(step, int) for step in (*record.hashes, *record.saved))
+        assert record.calibration is None or math.isfinite(record.calibration.tolerance)
         (folder / "again").mkdir()
-        write_kept(folder / "again", kept)
-        assert read_kept(folder / "again") == kept
+        record.write(folder / "again")
+        assert CallbackRecord.read(folder / "again") == record
 
 
 def _report(data: bytes, folder: Path) -> None:

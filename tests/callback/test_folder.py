@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from interplay.analysis.payload import build_payload
-from interplay.callback.record import read_kept
+from interplay.callback.measuring import CallbackRecord
 from interplay.store.folder import RunFolder
 from interplay.store.units import load_unit
 
@@ -53,11 +53,11 @@ def test_folder(watched, losses, tmp_path, call):
 
 def test_units_answer_for_the_weights_they_were_made_with(watched):
     _, folder = watched
-    kept = read_kept(folder)
+    record = CallbackRecord.read(folder)
     unit = load_unit(folder / "units" / "step-000004" / "prompt-0000.safetensors")
     assert unit.header.step == 4
-    assert unit.header.weights_sha256 == kept.hashes[4]
-    assert unit.header.tolerance == kept.calibration.tolerance
+    assert unit.header.weights_sha256 == record.hashes[4]
+    assert unit.header.tolerance == record.calibration.tolerance
     keys = {load_unit(p).header.key for p in folder.rglob("*.safetensors")}
     assert len(keys) == 16
 

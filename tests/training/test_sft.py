@@ -194,7 +194,7 @@ def test_a_torn_checkpoint_is_dropped(train, tmp_path, damage):
 def test_cut_off_between_the_last_checkpoint_and_the_log(train, tmp_path, monkeypatch):
     whole = train(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.replace", cut_now)
+        patch.setattr("interplay.training.sft.write_text", cut_now)
         with pytest.raises(Cut):
             train(tmp_path / "cut")
     (tmp_path / "cut" / "checkpoint-best").mkdir()  # the user's own

@@ -6,6 +6,7 @@ knows a tokenizer, and only a source that begins with `hub:` uses the network.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ def read_rows(
     name = str(source)
     if isinstance(source, str) and name.startswith("hub:"):
         table, labels, name = _hub(name, split, columns)
-        return _rows(table, name, name.rpartition("/")[2], form, columns, template, limit, labels)
+        return rows_of_table(table, name, name.rpartition("/")[2], form, columns, template, limit, labels)
     labels = None
     if isinstance(source, str) and (name == "emotions" or name.startswith("emotions:")):
         path, labels = _emotions(name, split)
@@ -81,19 +82,21 @@ def read_rows(
         path = _file(Path(source), split)
     if (form == "goemotions" and kind_of(path) == ".tsv") or (form == "auto" and _looks_like_goemotions(path)):
         return _goemotions(path, template, limit)
-    return _rows(read_table(path), name_of(path), stem_of(path), form, columns, template, limit, labels)
+    return rows_of_table(read_table(path), name_of(path), stem_of(path), form, columns, template, limit, labels)
 
 
-def _rows(
+def rows_of_table(
     table: Table,
     source: str,
     stem: str,
-    form_name: str,
-    columns: Mapping[str, str],
-    template: PromptTemplate,
-    limit: int | None,
-    labels: tuple[str, ...] | None,
+    form_name: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    template: PromptTemplate = _DEFAULT_TEMPLATE,
+    limit: int | None = None,
+    labels: tuple[str, ...] | None = None,
 ) -> ReadResult:
+    """`read_rows` of a table in memory; `source` names it in errors, `stem` in the ids of rows without one."""
+    columns = columns or {}
     broken = [(place, record) for place, record in table.records if isinstance(record, Broken)]
     if len(broken) == len(table.records):
         place, record = broken[0]
@@ -291,14 +294,20 @@ def _hub(source: str, split: str | None, columns: Mapping[str, str]) -> tuple[Ta
     except Exception as error:  # the hub's client raises some thirty kinds, and none of them may end in a traceback
         said = ascii_safe(redact(str(error).strip().split("\n")[0]))[:200] or type(error).__name__
         raise InterplayError(f"hub:{name}: cannot be loaded (split {split or 'train'}): {said}") from None
-    labels = None
+    table, classes = dataset_table(data)
+    if not table.records:
+        raise InterplayError(f"hub:{name}: the split {split or 'train'} holds no rows")
+    named = (columns.get("label", "label"), columns.get("labels", "labels"))
+    return table, next((classes[column] for column in named if column in classes), None), f"hub:{name}"
+
+
+def dataset_table(data: Any, limit: int | None = None) -> tuple[Table, dict[str, tuple[str, ...]]]:
+    """The first `limit` records of a datasets.Dataset, classes by name; and the names of each class column."""
     # A class, or a list of classes, which holds its class feature as `feature`.
     features = {column: getattr(feature, "feature", feature) for column, feature in data.features.items()}
-    classes = {column: tuple(f.names) for column, f in features.items() if isinstance(f, datasets.ClassLabel)}
-    for label_column in (columns.get("label", "label"), columns.get("labels", "labels")):
-        labels = labels or classes.get(label_column)
+    classes = {column: tuple(f.names) for column, f in features.items() if hasattr(f, "names")}
     records = []
-    for number, record in enumerate(data, start=1):
+    for number, record in enumerate(islice(data, limit), start=1):
         record = dict(record)
         for column, names in classes.items():
             value = record.get(column)
@@ -307,9 +316,7 @@ def _hub(source: str, split: str | None, columns: Mapping[str, str]) -> tuple[Ta
             elif isinstance(value, list):
                 record[column] = [_class(v, names) for v in value]
         records.append((Place("row", number), record))
-    if not records:
-        raise InterplayError(f"hub:{name}: the split {split or 'train'} holds no rows")
-    return Table(tuple(data.column_names), tuple(records)), labels, f"hub:{name}"
+    return Table(tuple(data.column_names), tuple(records)), classes
 
 
 def _class(value: Any, names: tuple[str, ...]) -> str | None:

@@ -43,13 +43,13 @@ class Inputs:
     labels: tuple[str, ...] | None
     prompts: tuple[Sample, ...]
     template: PromptTemplate
-    rephrased: Variant | None
-    few_shot: Variant | None
-    format: Variant | None
-    draws: tuple[Variant, ...]
-    baselines: tuple[Variant, ...]
-    omitted: tuple[Omitted, ...]
-    notes: tuple[str, ...]
+    rephrased: Variant | None = None
+    few_shot: Variant | None = None
+    format: Variant | None = None
+    draws: tuple[Variant, ...] = ()
+    baselines: tuple[Variant, ...] = ()
+    omitted: tuple[Omitted, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """SHA-256 of all conversations, targets, labels and chosen words: changes when the data does."""

@@ -31,8 +31,8 @@ from interplay.pipeline.states import Models, ModelState, Source
 from interplay.store.conditions import Omitted
 from interplay.store.folder import RunFolder
 from interplay.store.lock import Lock
-from interplay.training.methods import load_for_training, method_notes
-from interplay.training.sft import SftPlan, finetune, settle, tokenise
+from interplay.training.methods import SftPlan, load_for_training, method_notes
+from interplay.training.sft import finetune, settle, tokenise
 
 
 @dataclass

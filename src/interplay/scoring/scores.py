@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interplay.data.prompts import encode, render
+from interplay.data.prompts import Rendered, encode, render
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import MAX_WORDS, MOST_WORDS, short
@@ -127,12 +127,14 @@ def prepare(
     mask: str | int | None = None,
     target_tokens: int = 1,
     among: "Sequence[Row] | None" = None,
+    rendered: Rendered | None = None,
 ) -> Prepared:
     """Tokenise a sample: prompt as trained, words by offsets, the first `target_tokens` tokens of the response as target.
 
     Args:
         among: rows whose responses, cut to `target_tokens` tokens, make up the label set to score among (the row's own is
             added); None scores against the whole vocabulary [paper eq 1].
+        rendered: the row as one string, if not as `render` makes it.
 
     Raises SkipSample when this sample cannot be used with this tokenizer, InterplayError when the arguments cannot.
     """
@@ -141,7 +143,7 @@ def prepare(
     if target_tokens < 1:
         raise InterplayError(f"target_tokens must be at least 1, given {target_tokens}")
     template = template or PromptTemplate()
-    encoded = encode(render(sample.row, tokenizer, template), tokenizer)
+    encoded = encode(rendered or render(sample.row, tokenizer, template), tokenizer)
     target_ids = tuple(encoded.target_ids[:target_tokens])
     pool = None
     if among is not None:
