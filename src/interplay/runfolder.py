@@ -93,7 +93,7 @@ class Run(RunReader):
             raise InterplayError(f"prompt {prompt} is not there: the run has prompts 0 to {len(self.prompts) - 1}")
         return self.prompts["id"][prompt]
 
-    def report(self, path: str | Path | None = None, settings: Mapping[str, Any] | Iterable[str] = ()) -> Path:
+    def report(self, path: str | Path | None = None, settings: Mapping[str, Any] | Iterable[str] | str = ()) -> Path:
         """Write the page of the run again, and with `settings` its tables and recommendation too; returns where the page is.
 
         Args:
@@ -109,7 +109,10 @@ class Run(RunReader):
         from interplay.store.folder import RunFolder
 
         folder, inside = RunFolder(self.path), self.path / "report.html"
-        if overrides := list(settings.items() if isinstance(settings, Mapping) else settings):
+        overrides: list[Any] = [settings] if isinstance(settings, str) else list(settings)
+        if isinstance(settings, Mapping):
+            overrides = list(settings.items())
+        if overrides:
             self._analyse_again(folder, overrides)
         if overrides or path is None:
             write(build_payload(folder), inside)

@@ -111,7 +111,7 @@ def asked_conditions(settings: Settings, record: Record, reference: int, second:
 
 
 def _unmeasured(settings: Settings, record: Record, asked: set[str]) -> list[str]:
-    """What an analysis needs and nobody measured: settings whose wording or model is another, and conditions."""
+    """What an analysis needs that was not measured: settings with another wording or model, else conditions."""
     old, new = record.controls, control_settings(settings)
     if not old:
         return sorted(asked - record.conditions.keys())
@@ -141,7 +141,7 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
         found: list[Unit | None] = [None] * prompts
         for index in record.conditions[condition]:
             unit = load_unit(unit_path(folder, condition, index))
-            if unit is None or calibration is None:
+            if unit is None or unit.header.condition != condition or calibration is None:
                 raise InterplayError("a unit is missing from the run: run the same command again to compute it")
             found[index] = with_effects(unit, calibration.tolerance, settings.effects.duality_gap)
         return found

@@ -60,7 +60,7 @@ def recommend_saved(run: RunReader, saved: SavedCheckpoints) -> Recommendation:
     name = str(run.path)
     if not saved.hashes:
         raise InterplayError(
-            f"{name!r} is of the base model alone, which is no checkpoint to keep: measure saved checkpoints too"
+            f"{name!r} measured the base model only, so there is no checkpoint to keep: measure saved checkpoints too"
         )
     if saved.problem is not None:
         raise InterplayError(

@@ -17,7 +17,7 @@ def report(
         list[str] | None,
         typer.Option(
             "--set",
-            metavar="KEY=VALUE",
+            metavar="A.B=C",
             help="Analyse again under another setting, such as dynamics.ratio=0.1; measures nothing. Repeatable.",
         ),
     ] = None,

@@ -191,7 +191,7 @@ class CheckpointSettings(_Strict):
 class ScoringSettings(_Strict):
     """How v is evaluated."""
 
-    mask: str | int | None = Field(None, description="baseline token; null: unk, pad or a reserved one [lineage]")
+    mask: str | int | None = Field(None, description="mask token; null: unk, pad or a reserved one [lineage]")
     target_tokens: int = Field(1, ge=1, description="response tokens scored [paper: 1]")
     among_labels: bool = Field(False, description="log-odds among the labels only, cut to target_tokens tokens each")
     batch_tokens: int | None = Field(
@@ -249,7 +249,7 @@ class TaskSettings(_Strict):
 
 
 class ControlSettings(_Strict):
-    """What the figures are held against beside the nulls [ours]. Each costs units; see docs/design/controls.md."""
+    """What the figures are compared with, besides nulls [ours]. Each costs units; see docs/design/controls.md."""
 
     precision: Dtype | None = Field(
         "bfloat16", description="second precision, at the reference: the churn of rounding alone; null leaves it out"

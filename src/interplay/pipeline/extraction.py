@@ -61,6 +61,9 @@ def label_rows(samples: Sequence[Sample | None], labels: Sequence[str] | None, w
     return [replace(row, target=label, label=label) for label in labels]
 
 
+Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None: it cannot serve the prompt
+
+
 class Extraction:
     """The conditions of one run, worked off in the order that later ones need.
 
@@ -75,7 +78,7 @@ class Extraction:
         self.baselines: tuple[BaselineLLM, ...] = ()
         self.missing, self.mask_id = 0, 0
         self.delta: Calibration | None = None
-        self._reworded: tuple[Prepared | None, ...] | None = None
+        self._reworded: Prompts | None = None
 
     def run(self) -> "Extraction":
         """Get every unit the settings ask for."""
@@ -117,14 +120,14 @@ class Extraction:
             self._reworded = self._prepared(self.inputs.rephrased, tokenizer, among)
         return self._asked(rephrased_name(step), c, self._reworded)
 
-    def _controls(self, prompts: tuple[Prepared | None, ...]) -> list[Asked]:
-        """What is asked beside the checkpoints' own conditions; settings differ where the precision does."""
+    def _controls(self, prompts: Prompts) -> list[Asked]:
+        """What is asked besides the checkpoints' own conditions; settings differ where the precision does."""
         inputs, settings = self.inputs, self.settings
         tokenizer, among = self.states.base.tokenizer, settings.scoring.among_labels
         reference = self.states.reference
         planned: list[Asked] = []
 
-        def at(checkpoints: Sequence[Checkpoint], name: str, ready: tuple[Prepared | None, ...]) -> None:
+        def at(checkpoints: Sequence[Checkpoint], name: str, ready: Prompts) -> None:
             for c in checkpoints:
                 planned.append(self._asked(f"{step_name(c.step)}-{name}", c, ready))
 
@@ -144,7 +147,7 @@ class Extraction:
                 at(self.states.checkpoints[:1], variant.name, self._prepared(variant, tokenizer, among))
         return planned
 
-    def _among_labels(self) -> tuple[tuple[Prepared | None, ...], Calibration] | None:
+    def _among_labels(self) -> tuple[Prompts, Calibration] | None:
         """The prompts asked among the labels as well, with a tolerance from those scores; None where that is not wanted."""
         ready = self._label_question(self.inputs.prompts, self.inputs.template, self.states.base.tokenizer)
         if ready is None:
@@ -153,7 +156,7 @@ class Extraction:
 
     def _label_question(
         self, samples: tuple[Sample | None, ...], template: PromptTemplate, tokenizer
-    ) -> tuple[Prepared | None, ...] | None:
+    ) -> Prompts | None:
         """`auto` asks where it costs nothing: rows have labels, one token is scored, and labels differ in it."""
         wanted, scoring = self.settings.controls.labels, self.settings.scoring
         if scoring.among_labels or not wanted:
@@ -168,7 +171,7 @@ class Extraction:
                 return None
             raise
 
-    def _prepared(self, variant: Variant, tokenizer, among: bool) -> tuple[Prepared | None, ...]:
+    def _prepared(self, variant: Variant, tokenizer, among: bool) -> Prompts:
         """The prompts of a variant for a tokenizer; None, with the reason noted, where one cannot be served."""
         rows = label_rows(variant.samples, self.inputs.labels, among)
         prepared: list[Prepared | None] = []
@@ -186,9 +189,7 @@ class Extraction:
 
     # ---- of whom -----------------------------------------------------------------------------------------------------
 
-    def _asked(
-        self, name: str, c: Checkpoint, prompts: tuple[Prepared | None, ...], delta: Calibration | None = None
-    ) -> Asked:
+    def _asked(self, name: str, c: Checkpoint, prompts: Prompts, delta: Calibration | None = None) -> Asked:
         """A condition: these prompts at a checkpoint."""
         delta = delta or self.delta
         assert delta is not None
@@ -196,30 +197,21 @@ class Extraction:
         return self._questions(name, c.step, weights, prompts, delta, self.states.at(c))
 
     def _questions(
-        self,
-        name: str,
-        step: int,
-        weights: tuple[str, str],
-        prompts: tuple[Prepared | None, ...],
-        delta: Calibration,
-        state: ModelState,
+        self, name: str, step: int, weights: tuple[str, str], prompts: Prompts, delta: Calibration, state: ModelState
     ) -> Asked:
         rest = (delta.tolerance, self.settings, state)
         return {
             name: [None if p is None else Question(name, i, step, *weights, p, *rest) for i, p in enumerate(prompts)]
         }
 
-    def _calibrate(self, condition: str, prompts: tuple[Prepared | None, ...]) -> Calibration:
-        """Tolerance and noise, at the first checkpoint."""
-        first = self.states.checkpoints[0]
-        with self.context.progress.phase(f"calibrating{' among labels' * condition.endswith('-labels')}"):
-            return self._calibrated(condition, prompts, self.states.at(first), self.states.hashes[first.step])
-
-    def _calibrated(
-        self, condition: str, prompts: tuple[Prepared | None, ...], state: ModelState, sha: str
+    def _calibrate(
+        self, condition: str, prompts: Prompts, state: ModelState | None = None, sha: str = ""
     ) -> Calibration:
-        """Of several processes one measures it and the others wait, a few forward passes."""
-        with self.context.alone():
+        """Tolerance and noise at a model state, by default the first checkpoint; other processes wait, a few forward passes."""
+        if state is None:
+            first = self.states.checkpoints[0]
+            state, sha = self.states.at(first), self.states.hashes[first.step]
+        with self.context.progress.phase("calibrating"), self.context.alone():
             path = self.context.folder.path / calibration_name(condition)
             return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha)
 
@@ -257,7 +249,7 @@ class Extraction:
                     raise InterplayError(
                         f"baseline {wanted.name!r} can serve none of the prompts (first: {self.context.omitted[-1].reason})"
                     )
-                delta = self._calibrated(name, ready, state, other.sha256)
+                delta = self._calibrate(name, ready, state, other.sha256)
                 refuse_noise(delta, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
                 asked |= self._questions(name, 0, (other.sha256, other.sha256), ready, delta, state)
             self._measure("baseline LLM", [asked])
@@ -266,7 +258,7 @@ class Extraction:
             self.context.progress.say(f"warning: {kinship(wanted.name, family)}")
         return BaselineLLM(wanted.name, family, family == own, other.sha256)
 
-    def _asked_of_baseline(self, index: int, tokenizer) -> list[list[tuple[str, tuple[Prepared | None, ...]]]]:
+    def _asked_of_baseline(self, index: int, tokenizer) -> list[list[tuple[str, Prompts]]]:
         """(condition, prompts), those of one prompt together: the main question; of the first LLM those of the views as well."""
         variant, settings = self.inputs.baselines[index], self.settings
         among = settings.scoring.among_labels

@@ -63,7 +63,7 @@ class Inputs:
         )
 
     def describe(self) -> dict[str, Any]:
-        """What `inputs.json` keeps beside the fingerprint: counts, labels, prompts with their words, rows left out."""
+        """What `inputs.json` holds besides the fingerprint: counts, labels, prompts with their words, rows left out."""
         return {
             "rows": {"train": len(self.train), "eval": len(self.eval), "prompts": len(self.prompts)},
             "labels": list(self.labels) if self.labels else None,

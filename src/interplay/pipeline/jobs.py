@@ -93,7 +93,7 @@ def jobs_of(asked: Sequence[Asked]) -> list[Job]:
 def units_of(
     folder: Path, asked: Sequence[Asked], engine: Engine, shard: Shard, advance: Callable[..., None]
 ) -> tuple[Units, int]:
-    """All units by condition, found or computed; and how many jobs of other shares are not done.
+    """All units by condition, found or computed; and how many jobs of other shards are not done.
 
     `advance()` is called once a prompt. Raises InterplayError for what a unit cannot be computed or written for; those that
     were finished stay.
@@ -123,7 +123,7 @@ def units_of(
         shard,
         saved=lambda job: job.saved(folder),
         do=do,
-        advance=lambda job, before: advance(note=job.questions[0].condition, kept=before),
+        advance=lambda job, before: advance(note=job.questions[0].condition, cached=before),
     )
     units: Units = {name: [None] * len(questions) for together in asked for name, questions in together.items()}
     for job in jobs:

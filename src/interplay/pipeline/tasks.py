@@ -132,8 +132,7 @@ def answered_rows(settings: Settings, inputs: Inputs) -> int:
     return min(len(inputs.eval), wanted)
 
 
-@dataclass(frozen=True)
-class _Job:
+class _Job(NamedTuple):
     """One checkpoint: each is opened once."""
 
     name: str

@@ -15,7 +15,7 @@ units.parquet, trajectory.parquet, trajectory_samples.parquet, trajectory_sets.p
 views.parquet, views_samples.parquet, floors.parquet, multiples.parquet, baselines.parquet, controls.json: what it is held against
 task.parquet, correlations.parquet, fidelity.parquet
 recommendation.json, report.json, report.html
-callback.json       of a training that was watched by `interplay.callback`: its plan and the weights' hashes at each definition
+callback.json       of a training that was watched by `interplay.callback`: its plan and the weights' hashes at each measurement
 times.json          seconds per phase: with environment.json the only files that may differ between equal runs
 manifest.json       SHA-256 of the results; written last, so its existence means the run is whole
 .work/              the lock, while a process works on the run (`interplay.store.lock`)
