@@ -23,7 +23,7 @@ from interplay.store.conditions import (
     step_name,
 )
 from interplay.store.files import cached_json
-from interplay.store.units import Unit, load_unit, save_unit, unit_path, with_effects
+from interplay.store.units import Unit, load_unit, unit_path, with_effects
 from interplay.task.drift import Divergence, Windows
 from interplay.task.labels import RowScores
 from interplay.task.measured import TaskMeasured, TaskRows
@@ -135,6 +135,7 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
     """
     reference = reference_of(settings, record.steps)
     prompts = len(record.words[1])
+    solved_again: dict[Path, Unit] = {}
 
     def units(condition: str) -> list[Unit | None]:
         calibration = read_calibration(folder / calibration_name(condition), settings.effects)
@@ -143,7 +144,9 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
             unit = load_unit(unit_path(folder, condition, index))
             if unit is None or unit.header.condition != condition or calibration is None:
                 raise InterplayError("a unit is missing from the run: run the same command again to compute it")
-            found[index] = with_effects(unit, calibration.tolerance, settings.effects.duality_gap)
+            found[index] = solved = with_effects(unit, calibration.tolerance, settings.effects.duality_gap)
+            if solved is not unit:
+                solved_again[unit_path(folder, condition, index)] = solved
         return found
 
     main = {step_name(step): units(step_name(step)) for step in record.steps}
@@ -164,19 +167,8 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
         second_reference=second,
         baselines=record.baselines[: len(settings.baseline)],
         words={draw: words for draw, words in record.words.items() if draw <= settings.controls.draws},
+        solved_again=solved_again,
     )
-
-
-def save_effects(folder: Path, measured: Measured) -> None:
-    """Write the units whose effects were solved again."""
-    for condition, units in measured.units.items():
-        for index, unit in enumerate(units):
-            if unit is None:
-                continue
-            path = unit_path(folder, condition, index)
-            stored = load_unit(path, unit.header.key)
-            if stored is None or stored.header.effects_key != unit.header.effects_key:
-                save_unit(path, unit)
 
 
 def _task(folder: Path, step: int, record: Record) -> TaskRows:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from interplay.analysis.about import about
-from interplay.analysis.measured import read_measured, save_effects
+from interplay.analysis.measured import read_measured
 from interplay.analysis.summary import Summary, summarise
 from interplay.analysis.task_tables import correlation_frame, task_curves, task_frame
 from interplay.analysis.views import make_controls, make_trajectory
@@ -21,6 +21,7 @@ from interplay.dynamics.fidelity import Fitted, fidelity
 from interplay.recommendation import Recommendation, recommend
 from interplay.store.conditions import Measured, Record, step_name
 from interplay.store.files import write_json
+from interplay.store.units import save_unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,8 @@ def analyse(folder: Path, settings: Settings, task: pd.DataFrame | None = None) 
         task = pd.read_parquet(folder / "task.parquet")
     measured = read_measured(folder, settings, record)
     track = make_trajectory(settings, measured)
-    save_effects(folder, measured)
+    for path, unit in measured.solved_again.items():
+        save_unit(path, unit)
     _write_table(folder / "units.parquet", unit_table(measured, settings.dynamics.ratio))
     track.save(folder)  # makes the folder where it is missing, so not as the first
     curves = task_curves(measured.task, settings.dynamics.resamples, settings.seed)

@@ -116,6 +116,7 @@ class Measured:
     second_reference: int | None = None
     baselines: tuple[BaselineLLM, ...] = ()
     words: dict[int, Words] = field(default_factory=dict)  # by draw, the first is 1
+    solved_again: dict[Path, Unit] = field(default_factory=dict)  # units whose effects on disk are under other settings
 
 
 def offsets(samples: Sequence[Sample | None]) -> Words:
