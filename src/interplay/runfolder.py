@@ -137,9 +137,9 @@ class Run(RunReader):
                 f"report only analyses again, and this asks for another measurement ({'; '.join(changes[:6])}): "
                 "use interplay run or track with another --out"
             )
-        read_measured(self.path, wanted, Record.read(self.path))  # refuses before anything is changed
+        measured = read_measured(self.path, wanted, Record.read(self.path))  # refuses before anything is changed
         with folder.opened(wanted, measures=False) as lock, lock.held():
-            analyse(self.path, wanted)
+            analyse(self.path, wanted, measured=measured)
         for name in set(vars(self)) - {"path"}:  # what was read before
             del self.__dict__[name]
 

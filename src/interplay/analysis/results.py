@@ -33,17 +33,21 @@ class Analysis:
     notes: tuple[str, ...]
 
 
-def analyse(folder: Path, settings: Settings, task: pd.DataFrame | None = None) -> Analysis:
+def analyse(
+    folder: Path, settings: Settings, task: pd.DataFrame | None = None, measured: Measured | None = None
+) -> Analysis:
     """Write every table of a run, the recommendation, and what the page needs besides (`report.json`), from its units.
 
-    task: one row a step with `task_tables.COLUMNS`, where a trainer measured the task; None: from the run's task files.
+    Args:
+        task: one row a step with `task_tables.COLUMNS`, where a trainer measured the task; None: from the run's task files.
+        measured: what `read_measured` gives, where it was read already.
 
     Raises InterplayError where the folder lacks something that these settings need.
     """
     record = Record.read(folder)
     if task is None and "logged" in record.task:
         task = pd.read_parquet(folder / "task.parquet")
-    measured = read_measured(folder, settings, record)
+    measured = measured or read_measured(folder, settings, record)
     track = make_trajectory(settings, measured)
     for path, unit in measured.solved_again.items():
         save_unit(path, unit)
