@@ -203,7 +203,7 @@ def test_shares_written_apart_and_copied_together_are_finished_by_the_same_comma
 def test_a_share_of_another_machine_with_another_tolerance_is_computed_again(finished, parts, tmp_path):
     """Its units answer another question: they are never mixed with those of the tolerance that the whole folder has."""
     calibration = json.loads((parts[0] / "calibration.json").read_text())
-    moved = calibration["value"] | {"tolerance": 2 * calibration["value"]["tolerance"]}
+    moved = calibration["value"] | {"mean_total_effect": 2 * calibration["value"]["mean_total_effect"]}
     shutil.rmtree(parts[0] / "units")
     cache_json(parts[0] / "calibration.json", calibration["key"], moved)
     share(finished, parts[0], 1, 2)
