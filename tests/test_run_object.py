@@ -100,9 +100,9 @@ def test_interactions_of_a_prompt_are_those_of_the_units(whole):
     for prompt in (PROMPTS, -1):
         with refused(f"the run has prompts 0 to {PROMPTS - 1}"):
             run.interactions(prompt, 2)
-    with refused("sample 'p99' is not in this trajectory"):
+    with refused("sample 'p99' is not known"):
         run.interactions("p99", 2)
-    with refused("step 3 is not in this trajectory"):
+    with refused("step 3 is not known"):
         run.interactions(3, 3)
 
 

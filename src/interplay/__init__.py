@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Change": "interplay.explanation.result",
-    "Explanation": "interplay.explanation.result",
+    "Change": "interplay.explanation.change",
+    "Explanation": "interplay.explanation.explanation",
     "InterplayError": "interplay.errors",
     "Interactions": "interplay.effects",
     "Row": "interplay.data.rows",
@@ -64,8 +64,9 @@ if TYPE_CHECKING:
     from interplay.dynamics import Trajectory, trajectory
     from interplay.effects import Interactions, extract
     from interplay.errors import InterplayError
+    from interplay.explanation.change import Change
     from interplay.explanation.explain import explain
-    from interplay.explanation.result import Change, Explanation
+    from interplay.explanation.explanation import Explanation
     from interplay.models import load_model
     from interplay.runfolder import Run
     from interplay.scoring import Scores, score, score_answers

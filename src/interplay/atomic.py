@@ -1,4 +1,4 @@
-"""Writing files so that one that exists is whole: temporary name, fsync, rename. Knows nothing of what is in them."""
+"""Writing files so that a file that exists is whole: temporary name, fsync, rename."""
 
 import contextlib
 import errno
@@ -12,35 +12,18 @@ from pathlib import Path
 from interplay.errors import InterplayError
 from interplay.process import is_dead, this_process
 
-OLD = 3600.0  # seconds after which a temporary file from elsewhere is nobody's [ours]
+OLD = 3600.0  # seconds after which a temporary file of another machine is abandoned [ours]
 
-# What a disk that is full, read-only or gone (a network folder) says; any other error is not the disk's.
-LOST = frozenset(
-    getattr(errno, name)
-    for name in [
-        "ENOSPC",
-        "EDQUOT",
-        "EROFS",
-        "EACCES",
-        "EPERM",
-        "EIO",
-        "ESTALE",
-        "ENOTCONN",
-        "ETIMEDOUT",
-        "ENODEV",
-        "EHOSTDOWN",
-        "ENXIO",
-        "EREMOTEIO",
-    ]
-    if hasattr(errno, name)  # not every system has all of them
-)
+# Errors of a disk that is full, read-only or gone (a network folder).
+_LOST = "ENOSPC EDQUOT EROFS EACCES EPERM EIO ESTALE ENOTCONN ETIMEDOUT ENODEV EHOSTDOWN ENXIO EREMOTEIO"
+LOST = frozenset(code for code, name in errno.errorcode.items() if name in _LOST.split())
 
 
 def disk_error(error: BaseException) -> str | None:
-    """What the disk said, where an exception is its doing; None where it is not.
+    """The disk's message if the disk caused an exception; else None.
 
-    Not every library raises OSError for it. What is written in Rust (safetensors, tokenizers) raises types of its own that end
-    in "(os error 28)"; torch's archive writer (C++) raises a RuntimeError that says where in its file it stood, never why.
+    Not every library raises OSError for it. Rust libraries (safetensors, tokenizers) raise their own types, which end in
+    "(os error 28)"; torch's archive writer (C++) raises a RuntimeError that says where in its file it stood, never why.
 
     >>> disk_error(OSError(errno.ENOSPC, "No space left on device"))
     'No space left on device'
@@ -61,10 +44,10 @@ def disk_error(error: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def replacing(path: Path, *, folders: int | None = 0) -> Generator[Path]:
-    """A temporary path beside `path`; what is written there takes its place when the block ends without an exception.
+    """A temporary path next to `path`; it replaces `path` when the block ends without an exception.
 
-    folders: how many folders right above the file are made where they are missing; None: all of them. In a run folder it
-    is never so many that the run folder itself would be made anew.
+    folders: how many missing folders right above the file are made; None: all. Never so many that a run folder that is gone
+    would be made again.
 
     Raises InterplayError when the folder cannot be written, is gone or the disk is full; an older file at `path` then stays.
     """
@@ -75,7 +58,7 @@ def replacing(path: Path, *, folders: int | None = 0) -> Generator[Path]:
         elif folders and not path.parent.is_dir():
             for folder in reversed(path.parents[:folders]):
                 folder.mkdir(exist_ok=True)
-        # With the name of who writes it: what a killed process left is told from what another process writes now.
+        # The process in the name tells what a killed process left from what another one writes now.
         prefix = f".{path.name[:50]}.{this_process()}."
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
         os.close(handle)
@@ -97,7 +80,7 @@ def replacing(path: Path, *, folders: int | None = 0) -> Generator[Path]:
         ) from error
     finally:
         if temporary is not None:
-            # A lost folder cannot be tidied either, and that must not hide what was lost; the next run sweeps it.
+            # In a lost folder this fails too, and must not hide the error; the next run sweeps the file.
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
@@ -114,7 +97,7 @@ def write_text(path: Path, text: str, *, folders: int | None = 0) -> None:
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether a file is a temporary one that nobody writes any more: of a dead process, or from elsewhere and an hour old."""
+    """Whether a file is an abandoned temporary one: of a dead process, or of another machine and an hour old."""
     if not (path.name.startswith(".") and path.name.endswith(".tmp")):
         return False
     dead = is_dead(path.name.split(".")[-3:][0])

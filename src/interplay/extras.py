@@ -1,4 +1,4 @@
-"""Optional packages: which extra of Interplay brings each, and the one line that says so where one is missing."""
+"""Optional packages: which extra installs each, and the error when one is missing."""
 
 import importlib.util
 from collections.abc import Collection

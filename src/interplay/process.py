@@ -1,4 +1,4 @@
-"""A process in a name that others can judge: number, start and place, so that a dead one is told from a slow one."""
+"""A name for a process (number, start, machine) by which others can tell whether it has ended or is only slow."""
 
 import functools
 import hashlib
@@ -10,30 +10,30 @@ NAME = r"\d+-\d+-[0-9a-f]{8}"
 
 
 def this_process() -> str:
-    """`<pid>-<start>-<place>`: the start in the kernel's ticks, since a number is used again; the place as a hash.
+    """`<pid>-<start>-<machine>`: the start in the kernel's ticks, since numbers are reused; the machine as a hash.
 
     >>> re.fullmatch(NAME, this_process()) is not None, is_dead(this_process()) is not True
     (True, True)
     """
     pid = os.getpid()
-    return f"{pid}-{_start(pid) or 0}-{_place()}"
+    return f"{pid}-{_start(pid) or 0}-{_machine()}"
 
 
 def is_dead(process: str) -> bool | None:
-    """Whether a process has ended; None where only its own machine can tell.
+    """Whether a process has ended; None where only its machine can tell.
 
     >>> is_dead("4711-12-00000000") is None    # another machine
     True
     """
-    pid, start, place = process.split("-") if re.fullmatch(NAME, process) else ("", "", "")
-    if not pid or place != _place() or start == "0":
+    pid, start, machine = process.split("-") if re.fullmatch(NAME, process) else ("", "", "")
+    if not pid or machine != _machine() or start == "0":
         return None
     return _start(int(pid)) != start
 
 
 @functools.cache
-def _place() -> str:
-    """This machine since it was started, and this process namespace: containers on one machine number their own."""
+def _machine() -> str:
+    """Hash of this boot of this machine and of the process namespace: each container numbers its own processes."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return hashlib.sha256(f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}".encode()).hexdigest()[:8]
@@ -42,10 +42,10 @@ def _place() -> str:
 
 
 def _start(pid: int) -> str:
-    """When a process of this place began; empty where there is none."""
+    """When a process of this machine began; empty where there is none."""
     try:
-        said = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    fields = said.rpartition(")")[2].split()  # the name in brackets may hold anything
-    return "" if not fields or fields[0] in ("Z", "X") else fields[19]  # a zombie works no more
+    fields = stat.rpartition(")")[2].split()  # the name in brackets may hold anything
+    return "" if not fields or fields[0] in ("Z", "X") else fields[19]  # a zombie has ended

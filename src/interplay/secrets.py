@@ -1,6 +1,6 @@
-"""Access tokens and passwords in text: hidden in messages, refused in settings, which end up in the run folder and its page.
+"""Access tokens and passwords in text: hidden in messages, refused in settings, which are written into the run folder.
 
-Tokens are known by their shape (Hugging Face, OpenAI, GitHub, GitLab, AWS, Slack, JWT, Bearer), passwords by standing in a URL.
+Tokens are found by their shape (Hugging Face, OpenAI, GitHub, GitLab, AWS, Slack, JWT, Bearer), passwords by their place in a URL.
 """
 
 import re
@@ -35,12 +35,17 @@ def refuse_secrets(raw: Any, key: str = "") -> None:
     interplay.errors.InterplayError: settings key model.name holds an access token or a password, which would be written into \
 the run folder: take it out and log in with hf auth login
     """
-    if isinstance(raw, Mapping):
-        for name, value in raw.items():
-            refuse_secrets(value, f"{key}.{name}" if key else f"{name}")
-    elif isinstance(raw, list | tuple):
-        for value in raw:
-            refuse_secrets(value, key)
+    try:
+        if isinstance(raw, Mapping):
+            for name, value in raw.items():
+                refuse_secrets(value, f"{key}.{name}" if key else f"{name}")
+        elif isinstance(raw, list | tuple):
+            for value in raw:
+                refuse_secrets(value, key)
+    except RecursionError:  # YAML can write a list that holds itself
+        raise InterplayError(
+            f"settings key {redact(key)[:120]} is nested too deeply: write it without anchors"
+        ) from None
     if isinstance(raw, str) and redact(raw) != raw:
         raise InterplayError(
             f"settings key {redact(key)[:120]} holds an access token or a password, which would be written into the run "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from interplay.effects import default_tolerance, extract
-from interplay.task.intervals import macro_f1
+from interplay.task.metrics import macro_f1
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,9 +35,9 @@ def test_folder(watched, losses, tmp_path, call):
     assert rows["Plan"] == "4 prompts of 3 words every 2 steps"
     assert rows["Training"] == "Offline, LORA, learning rate 0.01, 6 steps"
     assert rows["Prompt"] == "plain text"
-    evidence = {e["step"]: e["value"] for e in payload["verdict"]["evidence"] if e["name"] == "interaction_loss"}
+    evidence = {e["step"]: e["value"] for e in payload["recommendation"]["evidence"] if e["name"] == "interaction_loss"}
     assert evidence == pytest.approx({step: x for step, x in losses(trainer).items() if step}, rel=1e-4)
-    assert payload["verdict"]["rivals"]["last"] == 6
+    assert payload["recommendation"]["rivals"]["last"] == 6
     assert (folder / "report.html").stat().st_size > 50_000
     weights = json.loads((folder / "weights.json").read_text())["checkpoints"]
     assert set(weights) == {"2", "4", "6"}
@@ -48,7 +48,7 @@ def test_folder(watched, losses, tmp_path, call):
     assert (tmp_path / "again.html").read_bytes() == (folder / "report.html").read_bytes()
     done = call("recommend", folder, "--json")
     assert done.code == 0, done.err
-    assert json.loads(done.out)["step"] == payload["verdict"]["step"]
+    assert json.loads(done.out)["step"] == payload["recommendation"]["step"]
 
 
 def test_units_answer_for_the_weights_they_were_made_with(watched):

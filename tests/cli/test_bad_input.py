@@ -86,8 +86,8 @@ EXPLAIN = [
     ({"dtype": "int8"}, "unknown dtype"),
     ({"chat": "maybe"}, "chat must be"),
     ({"template": "no place"}, "{text} exactly once"),
-    ({"adapter": "empty"}, "is no adapter folder"),
-    ({"adapter": "nowhere"}, "is no adapter folder"),
+    ({"adapter": "empty"}, "is not an adapter folder"),
+    ({"adapter": "nowhere"}, "is not an adapter folder"),
     ({"top": "0"}, "'--top'"),
     ({"prompt": "caf\udce9 not UTF-8"}, "not UTF-8"),
 ]

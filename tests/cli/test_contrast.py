@@ -42,9 +42,9 @@ def counted(monkeypatch):
     models, score = import_module("interplay.models.loading"), import_module("interplay.scoring.scores")
     load, scored = models.load_weights, score.score_prepared
 
-    def loading(name, **options):
+    def loading(name, *args, **options):
         seen.append(Path(name).name)
-        return load(name, **options)
+        return load(name, *args, **options)
 
     def scoring(*args, **options):
         seen.append("scored")
@@ -298,15 +298,14 @@ def test_words_and_names_never_reach_the_terminal_raw(call, tiny_folder, tmp_pat
 def test_few_shot_examples_are_those_of_the_run(made, tmp_path):
     from interplay.config.loading import dump_settings, load_settings
     from interplay.explanation.names import find_model, wording_of
+    from interplay.store.formats import write_format
 
-    wanted = load_settings({**made.wanted, "prompt": {**made.wanted["prompt"], "few_shot": 2}})
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "settings.yaml").write_text(dump_settings(wanted))
-    state = find_model(f"{tmp_path / 'run'}@0")
-    wording = wording_of(state, system=None, template=None, chat=None)
-    assert len(wording.template.few_shot) == 2
-    assert wording.template.template == TEMPLATE
-    assert wording.template.chat is False
+    settings = load_settings({**made.wanted, "prompt": {**made.wanted["prompt"], "few_shot": 2}})
+    write_format(tmp_path)
+    (tmp_path / "settings.yaml").write_text(dump_settings(settings))
+    template = wording_of(find_model(f"{tmp_path}@0"), chat=None).template
+    assert len(template.few_shot) == 2
+    assert (template.template, template.chat) == (TEMPLATE, False)
 
 
 @pytest.fixture(scope="session")
@@ -351,8 +350,8 @@ WRONG = [
     (["MODEL", "empty"], "is not a model folder"),
     (["MODEL", "run"], "is a run folder: name one step of it, such as run@0"),
     (["run@0", "run@7"], "no checkpoint for step 7 in 'run/checkpoints': it holds [0, 2]"),
-    (["run@0", "run@last"], "names no step: give a whole number"),
-    (["run@0", "run@"], "names no step"),
+    (["run@0", "run@last"], "does not name a step: give a whole number"),
+    (["run@0", "run@"], "does not name a step"),
     (["run@0", "empty@2"], "no settings.yaml"),
     (["MODEL", "orphan"], "stands on 'gone/and/away', which is not here: give it as base"),
     (["MODEL", "nameless"], "does not name its base: give it as base"),

@@ -12,26 +12,15 @@ import pytest
 
 from interplay.effects import sample_coalitions
 from interplay.explanation.explain import Sampling, plan_sampling
-from interplay.explanation.text import Paper, Row
+from interplay.explanation.text import InteractionRow, Printout
 
 LONG = (
     "Nobody told me the wedding had been moved to Sunday, so I drove four hours through heavy rain, found an empty church, "
     "and sat crying in the cold car until my sister finally called and laughed about the silly mistake"
 )
 NAMED = "Nobody,told,wedding,moved,Sunday,drove,four,hours,through,heavy,rain,found,empty,church,sat,crying,cold,car"
-KEYS = [
-    "version",
-    "model",
-    "prompt",
-    "words",
-    "mask",
-    "target",
-    "target_scored",
-    "score_full",
-    "score_empty",
-    "tolerance",
-]
-KEYS += ["duality_gap", "dtype", "noise_sigma"]
+KEYS = ["version", "model", "prompt", "words", "mask", "target", "target_scored", "score_full", "score_empty"]
+KEYS += ["tolerance", "duality_gap", "dtype", "noise_sigma"]
 SAMPLED = ["sampled", "r2", "total_effect_fraction", "fitted", "held_out", "order", "columns"]
 
 
@@ -170,23 +159,16 @@ def test_rows_fit_the_terminal(explain, monkeypatch, columns):
 
 def test_words_of_an_interaction_go_on_under_the_first(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
-    paper = Paper()
-    paper.spell(["not", "extraordinary", "not", "高兴" * 5], [Row("and", 0b1110, (-1.0,))])
-    lines = paper.lines
+    out = Printout()
+    names = out.list_words(["not", "extraordinary", "not", "高兴" * 5])
+    out.spell(names, [InteractionRow("and", 0b1110, (-1.0,))], 1.0)
+    lines = out.lines
     assert lines[:3] == ["words: not#1  extraordinary  not#2", "       高兴高兴高兴高兴高兴", ""]
     assert lines[3:] == [
         "AND  -1.000 ░░░░░░░░  extraordinary &",
         " " * 22 + "not#2 &",
         " " * 22 + "高兴高兴高兴高兴高兴",
     ]
-
-
-def test_words_never_reach_the_terminal_raw(explain):
-    odd = " ".join(f"w{i}\x1b[31mx\u202e\x9b2J{i}" for i in range(20))
-    for extra in ((), ("--json",)):
-        done = explain("--n", 18, "--coalitions", 60, "--order", 1, *extra, prompt=odd)
-        assert done.code == 0, done.err
-        assert not set("\x1b\x9b\u202e") & set(done.out + done.err)
 
 
 def test_fewer_words_than_asked_take_the_exact_road(explain):

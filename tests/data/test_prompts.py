@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interplay.data.prompts import PromptTemplate, Rendered, encode, render, special_tokens, template_hash, uses_chat
+from interplay.data.prompts import Rendered, encode, render, special_tokens, template_hash, uses_chat
 from interplay.data.rows import Message, Row
+from interplay.data.template import PromptTemplate
 from interplay.data.words import candidate_words
 from interplay.errors import InterplayError, SkipSample
 

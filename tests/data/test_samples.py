@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 
-from interplay.data.prompts import PromptTemplate
 from interplay.data.rows import Message, Row
 from interplay.data.samples import choose_samples, make_sample, redraw, row_words
 from interplay.data.sources import read_rows
+from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 
 VOCABULARY = [first + second + "o" for first in "bcdfg" for second in ("ra", "li", "mu", "ne")]
@@ -46,9 +46,9 @@ def test_make_sample_from_row():
 @pytest.mark.parametrize(
     ("text", "target", "options", "said"),
     [
-        ("", "x", {}, "not empty"),
-        ("  ", "x", {}, "not empty"),
-        (5, "x", {}, "not empty"),
+        ("", "x", {}, "prompt with text in it"),
+        ("  ", "x", {}, "prompt with text in it"),
+        (5, "x", {}, "prompt with text in it"),
         ("good food here", None, {}, "needs a target"),
         ("good food here", " ", {}, "tokenises to nothing"),
         ("good food here", "x", {"n": 65}, r"n must be 1\.\.64 .*given 65"),
@@ -70,9 +70,10 @@ def test_make_sample_of_more_words_than_can_be_enumerated():
     assert set(make_sample(text, "x", n=10).words) <= set(drawn.words)
 
 
-def test_make_sample_with_too_few_words():
-    with pytest.raises(SkipSample, match="only one, 'food'"):
-        make_sample("the food", "x")
+@pytest.mark.parametrize(("text", "said"), [("the of", "none"), ("the food", "only one, 'food'")])
+def test_make_sample_with_too_few_words(text, said):
+    with pytest.raises(SkipSample, match=f"found {said}"):
+        make_sample(text, "x")
 
 
 def test_samples_are_the_same_whatever_the_order_of_rows():
@@ -189,11 +190,6 @@ def test_given_words_are_those_of_the_row():
     assert by_id.keys() == {"r0", "r4"}
 
 
-def test_a_kind_of_words_must_be_known():
-    with pytest.raises(InterplayError, match="words must be content, all or given; given 'some'"):
-        choose_samples([row_of(1, 12)], 1, words="some")
-
-
 @pytest.mark.parametrize("spare", [0, 1, 8])
 def test_redraw_gives_other_words_where_there_are_others(spare):
     rows = [row_of(i, 4 + spare) for i in range(9)]
@@ -226,5 +222,3 @@ def test_redraw_passes_a_check_or_gives_the_sample_back():
 
     assert redraw(sample, 2, 4, 0, check=never) == sample
     assert redraw(sample, 2, 4, 0, words="given") == sample, "a row that names no words"
-    with pytest.raises(InterplayError, match="numbered from 2 on; given '1'"):
-        redraw(sample, 1, 4, 0)

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interplay.data
-from interplay.data.prompts import PromptTemplate
 from interplay.data.sources import FORM_NAMES, Skipped, read_rows
 from interplay.data.tables import kind_of
+from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 
 
@@ -153,58 +153,41 @@ def test_conversational_prompt_completion(write):
     assert (row.text, row.target) == ("hi", "yo")
 
 
+GOOD = {
+    "text-label": TWO[0],
+    "messages": {"messages": [turn("user", "a"), turn("assistant", "b")]},
+    "prompt-completion": {"prompt": "a", "completion": "b"},
+    "dolly": {"instruction": "a", "response": "b"},
+}
+
+
 @pytest.mark.parametrize(
-    ("form", "good", "bad", "reason"),
+    ("form", "bad", "reason"),
     [
-        ("text-label", TWO[0], {"text": "x"}, "no 'label'"),
-        ("text-label", TWO[0], {"text": None, "label": "x"}, "no 'text'"),
-        ("text-label", TWO[0], {"text": " \n", "label": "x"}, "'text' is empty"),
-        ("text-label", TWO[0], {"text": "x", "label": ""}, "'label' is empty"),
-        ("text-label", TWO[0], {"text": ["x"], "label": "x"}, "'text' is list, expected text"),
-        ("text-label", TWO[0], {"text": "x", "label": True}, "'label' is bool, expected text"),
-        ("text-label", TWO[0], {"text": "a\0b", "label": "x"}, "'text' holds a NUL character"),
-        (
-            "text-label",
-            TWO[0],
-            '{"text": "\\ud800", "label": "x"}',
-            "'text' holds half a surrogate pair, which is no text",
-        ),
-        (
-            "text-label",
-            TWO[0],
-            '{"text": "x", "label"',
-            "broken JSON: Expecting ':' delimiter: line 1 column 22 (char 21)",
-        ),
-        ("text-label", TWO[0], "[" * 100_000, None),
-        ("text-label", TWO[0], '{"text": 1' + "0" * 5000 + "}", None),
-        ("text-label", TWO[0], "[1]", "expected a JSON object, found list"),
-        ("messages", {"messages": [turn("user", "a"), turn("assistant", "b")]}, {"messages": "x"}, None),
-        (
-            "messages",
-            {"messages": [turn("user", "a"), turn("assistant", "b")]},
-            {"messages": [turn("user", "x")]},
-            None,
-        ),
-        (
-            "messages",
-            {"messages": [turn("user", "a"), turn("assistant", "b")]},
-            {"messages": [turn("assistant", "x")]},
-            None,
-        ),
-        ("messages", {"messages": [turn("user", "a"), turn("assistant", "b")]}, {"messages": [{"role": 1}]}, None),
-        (
-            "messages",
-            {"messages": [turn("user", "a"), turn("assistant", "b")]},
-            {"messages": [turn("user", [{"type": "image"}]), turn("assistant", "b")]},
-            "'content' is list, expected text",
-        ),
-        ("prompt-completion", {"prompt": "a", "completion": "b"}, {"prompt": [], "completion": "b"}, None),
-        ("prompt-completion", {"prompt": "a", "completion": "b"}, {"prompt": [], "completion": []}, None),
-        ("dolly", {"instruction": "a", "response": "b"}, {"instruction": "a", "context": "c"}, "no 'response'"),
+        ("text-label", {"text": "x"}, "no 'label'"),
+        ("text-label", {"text": None, "label": "x"}, "no 'text'"),
+        ("text-label", {"text": " \n", "label": "x"}, "'text' is empty"),
+        ("text-label", {"text": "x", "label": ""}, "'label' is empty"),
+        ("text-label", {"text": ["x"], "label": "x"}, "'text' is list, expected text"),
+        ("text-label", {"text": "x", "label": True}, "'label' is bool, expected text"),
+        ("text-label", {"text": "a\0b", "label": "x"}, "'text' holds a NUL character"),
+        ("text-label", '{"text": "\\ud800", "label": "x"}', "'text' holds half a surrogate pair, which is not text"),
+        ("text-label", '{"text": "x", "label"', "broken JSON: Expecting ':' delimiter: line 1 column 22 (char 21)"),
+        ("text-label", "[" * 100_000, None),
+        ("text-label", '{"text": 1' + "0" * 5000 + "}", None),
+        ("text-label", "[1]", "expected a JSON object, found list"),
+        ("messages", {"messages": "x"}, None),
+        ("messages", {"messages": [turn("user", "x")]}, None),
+        ("messages", {"messages": [turn("assistant", "x")]}, None),
+        ("messages", {"messages": [{"role": 1}]}, None),
+        ("messages", {"messages": [turn("user", [{}]), turn("assistant", "b")]}, "'content' is list, expected text"),
+        ("prompt-completion", {"prompt": [], "completion": "b"}, None),
+        ("prompt-completion", {"prompt": [], "completion": []}, None),
+        ("dolly", {"instruction": "a", "context": "c"}, "no 'response'"),
     ],
 )
-def test_a_bad_row_is_skipped_and_named(write, form, good, bad, reason):
-    path = write("a.jsonl", [good, "", bad, good])
+def test_a_bad_row_is_skipped_and_named(write, form, bad, reason):
+    path = write("a.jsonl", [GOOD[form], "", bad, GOOD[form]])
     result = read_rows(path, form)
     assert len(result.rows) == 2
     assert [skip.id for skip in result.skipped] == ["a-3"]

@@ -79,7 +79,8 @@ def test_too_few_texts(texts):
 def test_find_splits(tmp_path, names, expected):
     for name in names:
         (tmp_path / name).write_text("x")
-    assert [path.name for path in find_splits(tmp_path)] == expected
+    found = find_splits(tmp_path)
+    assert [found[part].name for part in ("train", "eval", "prompts")] == expected
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from interplay.data import words as words_module
 from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH, LEGAL, stop_words
-from interplay.data.words import candidate_words, choose_words, find_words, short, stable_hash
-from interplay.errors import InterplayError, SkipSample
+from interplay.data.words import candidate_words, check_n, draw_words, find_words, short, stable_hash
+from interplay.errors import InterplayError
 
 WORDS = st.sampled_from(
     ["not", "happy", "don't", "the", "a", "very", "naïve", "e\u0301tat", "x-ray", "🙂", "ﬁne", "हिन्दी", "5", "42"]
@@ -24,6 +24,10 @@ MESSY = st.lists(st.tuples(EDGES, WORDS, EDGES), max_size=20).map(lambda parts: 
 
 def texts(words):
     return [word.text for word in words]
+
+
+def drawn(text, n, *key):
+    return draw_words(candidate_words(text), n, *key)
 
 
 @given(st.one_of(MESSY, st.text(max_size=80)))
@@ -42,17 +46,13 @@ def test_offsets_trace_back_and_never_overlap(text):
 @settings(derandomize=True)
 def test_chosen_words_are_candidates_in_order_and_nested(text, n, seed):
     candidates = candidate_words(text)
-    if len(candidates) < 2:
-        with pytest.raises(SkipSample):
-            choose_words(text, n, seed, "s")
-        return
-    chosen = choose_words(text, n, seed, "s")
+    chosen = draw_words(candidates, n, seed, "s")
     assert len(chosen) == min(n, len(candidates))
     assert set(chosen) <= set(candidates)
     assert list(chosen) == sorted(chosen, key=lambda word: word.start)
-    assert set(choose_words(text, 2, seed, "s")) <= set(chosen)
+    assert set(draw_words(candidates, 2, seed, "s")) <= set(chosen)
     # and naming them finds as many again, perhaps an earlier occurrence
-    assert sorted(texts(find_words(text, texts(chosen)))) == sorted(texts(chosen))
+    assert not chosen or sorted(texts(find_words(text, texts(chosen)))) == sorted(texts(chosen))
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_repeated_words_are_distinct_variables():
 
 def test_choice_depends_on_seed_and_id_only_and_is_the_same_everywhere():
     text = " ".join(string.ascii_lowercase[i] * 3 for i in range(20))
-    first = choose_words(text, 5, 0, "a")
-    assert first == choose_words(text, 5, 0, "a")
-    assert first != choose_words(text, 5, 1, "a")
-    assert first != choose_words(text, 5, 0, "b")
+    first = drawn(text, 5, 0, "a")
+    assert first == drawn(text, 5, 0, "a")
+    assert first != drawn(text, 5, 1, "a")
+    assert first != drawn(text, 5, 0, "b")
     # the hash is SHA-256 of the parts' repr: written out, so that a change of it cannot pass unseen
     assert stable_hash(0, "a", 4) == hashlib.sha256(b"(0, 'a', 4)").hexdigest()
     assert texts(first) == ["aaa", "bbb", "eee", "kkk", "ooo"]
@@ -127,38 +127,19 @@ def test_choice_depends_on_seed_and_id_only_and_is_the_same_everywhere():
 @pytest.mark.parametrize("n", [0, -1, 17, 20, 65, 2.5, True, "10"])
 def test_n_out_of_range(n):
     with pytest.raises(InterplayError, match=r"n must be 1\.\.16 .*given") as error:
-        choose_words("good food bad service", n, 0, "a")
-    assert ("interplay explain" in str(error.value)) == (n in (17, 20)), "a hint where another road takes that many"
+        check_n(n, 16)
+    assert ("interplay explain" in str(error.value)) == (n in (17, 20)), "a hint where explain takes that many"
+    with pytest.raises(InterplayError, match=r"n must be 2\.\.64 where words are drawn"):
+        check_n(1, 64, least=2)
 
 
-@pytest.mark.parametrize("n", [0, 65, 64.0])
-def test_n_out_of_range_where_more_are_asked_for(n):
-    with pytest.raises(InterplayError, match=r"n must be 1\.\.64 .*given"):
-        choose_words("good food bad service", n, 0, "a", most=64)
-    with pytest.raises(InterplayError, match=r"n must be 1\.\.64 .*given 65$"):
-        find_words("x", ["x"] * 65, most=64)
-    with pytest.raises(InterplayError, match=r"n must be 2\.\.64"):
-        choose_words("good food bad service", 1, 0, "a", most=64)
-
-
-def test_up_to_64_words_where_they_are_asked_for():
+def test_up_to_64_words():
     text = " ".join(f"word{i}" for i in range(70))
-    chosen = choose_words(text, 64, 0, "a", most=64)
+    chosen = drawn(text, 64, 0, "a")
     assert len(set(chosen)) == 64
-    assert set(choose_words(text, 16, 0, "a")) <= set(chosen)
-    assert find_words(text, texts(chosen), most=64) == chosen
-
-
-def test_one_word_only_when_it_is_named():
-    with pytest.raises(InterplayError, match=r"n must be 2\.\.16"):
-        choose_words("good food bad service", 1, 0, "a")
+    assert set(drawn(text, 16, 0, "a")) <= set(chosen)
+    assert find_words(text, texts(chosen)) == chosen
     assert texts(find_words("good food", ["food"])) == ["food"]
-
-
-@pytest.mark.parametrize(("text", "said"), [("the of", "none"), ("I am sad", "only one, 'sad'")])
-def test_too_few_words_skip(text, said):
-    with pytest.raises(SkipSample, match=said):
-        choose_words(text, 10, 0, "a")
 
 
 @pytest.mark.parametrize(
@@ -183,8 +164,8 @@ def test_find_words(text, words, expected):
 def test_find_words_names_what_is_missing():
     with pytest.raises(InterplayError, match=r"do not stand in the prompt.*: 'sad', 'not'$"):
         find_words("not happy", ["sad", "not", "not"])
-    for words in ([], ["x"] * 17):
-        with pytest.raises(InterplayError, match=r"n must be 1\.\.16"):
+    for words in ([], ["x"] * 65):
+        with pytest.raises(InterplayError, match=r"n must be 1\.\.64 .*given \d+$"):
             find_words("x", words)
     with pytest.raises(InterplayError, match="must be a list"):
         find_words("not happy", "not happy")

@@ -12,7 +12,8 @@ import pytest
 import interplay
 from interplay.effects import dividends
 from interplay.errors import InterplayError
-from interplay.explanation.result import Change, Explanation
+from interplay.explanation.change import Change
+from interplay.explanation.explanation import Explanation
 
 PROMPT = "I was not happy with the food at all, but we had to laugh"
 LONG = (
@@ -114,7 +115,7 @@ def test_load_model_puts_an_adapter_on(models):
     loaded = interplay.load_model(models["a"], adapter=models["adapter"])
     assert interplay.explain(loaded, PROMPT, "joy", n=4).to_json() == named.to_json()
     assert loaded.sha256 != interplay.load_model(models["a"]).sha256
-    with pytest.raises(InterplayError, match="is no adapter folder"):
+    with pytest.raises(InterplayError, match=r"is no(t an)? adapter folder"):
         interplay.load_model(models["a"], adapter=models["b"])
 
 

@@ -14,7 +14,7 @@ from poison import TEXTS, hostile_run
 
 from interplay.analysis.summary import Summary
 from interplay.cli import show
-from interplay.explanation.text import Paper, Row
+from interplay.explanation.text import InteractionRow, Printout
 from interplay.pipeline.progress import Progress
 
 BOLD = re.compile("\x1b\\[[01]m")
@@ -64,31 +64,32 @@ def test_the_end_of_a_run_on_a_terminal(payload, capsys, terminal):
 
 # ---- pictures --------------------------------------------------------------------------------------------------------
 
-ROWS = [Row("and", 0b11, (0.5,)), Row("or", 0b10, (-0.25,))]
+ROWS = [InteractionRow("and", 0b11, (0.5,)), InteractionRow("or", 0b10, (-0.25,))]
 
 
 @pytest.mark.matrix(6)
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
 def test_pictures_of_words(payload):
     words = [payload.text[:2000], "plain", payload.text[:2000]]
-    paper = Paper()
-    paper.draw(words, ROWS)
-    paper.spell(words, ROWS)
-    paper.spell_pairs(paper.list_words(words), [Row("and", 0b101, (0.5, 0.1), (True, False), "gone")], 0.5)
-    paper.say(payload.text)
-    assert not any(controls(line) for line in paper.lines)
-    assert any(line.startswith("AND") for line in paper.lines)
+    out = Printout()
+    out.draw(words, ROWS)
+    names = out.list_words(words)
+    out.spell(names, ROWS, 0.5)
+    out.spell(names, [InteractionRow("and", 0b101, (0.5, 0.1), (True, False), "gone")], 0.5)
+    out.say(payload.text)
+    assert not any(controls(line) for line in out.lines)
+    assert any(line.startswith("AND") for line in out.lines)
 
 
 def test_pictures_on_a_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("NO_COLOR", raising=False)
     for payload in SHORT:
-        paper = Paper(terminal=True)
-        paper.draw([payload.text, "plain"], ROWS)
-        paper.spell([payload.text, "plain"], ROWS)
-        assert any("\x1b[36m" in line for line in paper.lines)
-        assert not any(controls(COLOUR.sub("", line)) for line in paper.lines)
+        out = Printout(terminal=True)
+        out.draw([payload.text, "plain"], ROWS)
+        out.spell(out.list_words([payload.text, "plain"]), ROWS, 0.5)
+        assert any("\x1b[36m" in line for line in out.lines)
+        assert not any(controls(COLOUR.sub("", line)) for line in out.lines)
 
 
 # ---- talk while it works ---------------------------------------------------------------------------------------------

@@ -290,7 +290,7 @@ def test_a_lock_that_is_missing_is_made_anew(folder, left):
     if left != "an empty folder":
         folder.rmdir()
     if left == "a half made one":
-        (folder.parent / f"{'0' * 32}.1-12345-{process._place()}.tmp").mkdir()
+        (folder.parent / f"{'0' * 32}.1-12345-{process._machine()}.tmp").mkdir()
     with lock.held():
         pass
     lock.remove()

@@ -198,10 +198,10 @@ def test_progress_is_on_stderr_with_time_left(finished):
     assert "Warning" not in said
 
 
-def test_payload_hands_on_the_verdict_with_its_basis(finished):
+def test_payload_hands_on_the_recommendation_with_its_basis(finished):
     payload = build_payload(RunFolder(finished.folder))
     kept = json.loads(finished.files["recommendation.json"])
-    assert payload["verdict"] == {k: kept[k] for k in payload["verdict"]}
-    assert payload["verdict"]["basis"] in ("accuracy", "eval-loss", "last", "only")
+    assert payload["recommendation"] == {k: kept[k] for k in payload["recommendation"]}
+    assert payload["recommendation"]["basis"] in ("accuracy", "eval-loss", "last", "only")
     assert [prompt["n"] for prompt in payload["prompts"]] == [3, 3, 3]
     assert b"<html" in finished.files["report.html"][:200]

@@ -9,8 +9,10 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from interplay.errors import InterplayError
-from interplay.models.checkpoints import checkpoint_hash, find_checkpoints, model_at
-from interplay.models.loading import LoadedModel, hash_tensors, load_model
+from interplay.models.checkpoints import checkpoint_hash, model_at
+from interplay.models.layouts import find_layout
+from interplay.models.loading import LoadedModel, load_model
+from interplay.models.weights import hash_tensors
 from interplay.training.methods import (
     METHODS,
     adapter_config,
@@ -49,7 +51,7 @@ def test_checkpoints_are_written_and_measured(train, tiny_folder, tmp_path, meth
     assert [entry["step"] for entry in log] == [1, 2, 3]
     base = load_model(str(tiny_folder(architecture)))
     before, ids = hash_tensors(base.model.state_dict().items()), torch.arange(5, 12)[None]
-    found = find_checkpoints(tmp_path)
+    found = find_layout(tmp_path).checkpoints
     assert [(c.step, c.kind) for c in found] == [(0, "base"), (1, "adapter"), (3, "adapter")]
     assert len({checkpoint_hash(c, base) for c in found}) == 3
     logits = []
@@ -221,7 +223,7 @@ def test_qlora(train, tiny_folder, examples, plan, tmp_path):
     log = train(tmp_path, "qlora")
     assert [entry["step"] for entry in log] == [1, 2, 3]
     base = load_model(str(tiny_folder("llama")))
-    found = find_checkpoints(tmp_path)
+    found = find_layout(tmp_path).checkpoints
     assert [(c.step, c.kind) for c in found] == [(0, "base"), (1, "adapter"), (3, "adapter")]
     with model_at(found[2], base) as model:
         assert torch.isfinite(model(torch.arange(5, 12)[None]).logits).all()

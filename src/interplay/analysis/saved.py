@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interplay.errors import InterplayError
-from interplay.models.layouts import Checkpoint, find_layout, weight_files
+from interplay.models.layouts import Checkpoint, find_layout
+from interplay.models.weights import weight_files
 from interplay.recommendation import Recommendation, recommend
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader

@@ -17,12 +17,11 @@ from interplay.dynamics.stats import mean_of, percentile, ratio_of, resample_cou
 from interplay.models.layouts import read_training_log
 from interplay.store.files import read_json
 from interplay.task.correlation import Curve, correlate, curve_of_samples
-from interplay.task.intervals import macro_f1, macro_f1_of
 from interplay.task.labels import RowScores
 from interplay.task.measured import TaskMeasured, TaskRows
-from interplay.task.metrics import COLUMNS, METRICS
+from interplay.task.metrics import COLUMNS, METRICS, macro_f1, macro_f1_of
 
-CORRELATIONS = ("interaction", "task", "span", "rho", "lo", "hi", "checkpoints")
+CORRELATIONS = ("interaction", "task", "span", "spearman", "lo", "hi", "checkpoints")
 # Interaction measures that task measures are held beside: (measure, set) of the trajectory's paper definition.
 INTERACTIONS = (
     ("l1", "all"), ("sd", "all"), ("l1_per_sd", "all"), ("cancelled_per_sd", "all"), ("walsh_high", "all"),
@@ -138,7 +137,7 @@ def correlation_frame(
     resamples: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Spearman's rho of every interaction measure with every task measure over the checkpoints (`task.correlation`).
+    """Spearman's rank correlation of every interaction measure with every task measure over the checkpoints (`task.correlation`).
 
     Args:
         curves: of `task_curves`; frame: of `task_frame`, for the train loss.
@@ -169,4 +168,4 @@ def correlation_frame(
                 found = correlate(curve, other, steps=steps, from_step=first)
                 rows.append((shown, column, span, *found))
     made = pd.DataFrame(rows, columns=list(CORRELATIONS))
-    return made.astype({"rho": "float64", "lo": "float64", "hi": "float64", "checkpoints": "int64"})
+    return made.astype({"spearman": "float64", "lo": "float64", "hi": "float64", "checkpoints": "int64"})

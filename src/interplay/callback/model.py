@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from interplay.models.loading import hash_tensors
+from interplay.models.weights import hash_tensors
 from interplay.scoring.forward import evaluating
 
 

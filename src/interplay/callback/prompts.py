@@ -15,7 +15,7 @@ from interplay.data.prompts import Rendered, refuse_special_tokens
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
-from interplay.data.tables import Broken, Place, Table, kind_of, read_table, stem_of
+from interplay.data.tables import Position, Table, Unreadable, kind_of, read_table, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.scores import Prepared, prepare
@@ -57,11 +57,12 @@ def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
     else:
         name, stem = f"a list of {len(source)} rows", "row"
         records = [
-            dict(record) if isinstance(record, Mapping) else Broken(f"expected a dict, found {type(record).__name__}")
+            dict(record)
+            if isinstance(record, Mapping)
+            else Unreadable(f"expected a dict, found {type(record).__name__}")
             for record in source[:MAX_ROWS]
         ]
-        columns = dict.fromkeys(column for record in records if isinstance(record, dict) for column in record)
-        table = Table(tuple(columns), tuple((Place("row", i), record) for i, record in enumerate(records, start=1)))
+        table = Table(tuple((Position("row", i), record) for i, record in enumerate(records, start=1)))
     read = rows_of_table(table, f"prompt data set ({name})", stem, template=wording)
     return PromptRows(read.rows, read.skipped, wording, template is None and _are_strings(table), name)
 

@@ -191,7 +191,9 @@ class CheckpointSettings(_Strict):
 class ScoringSettings(_Strict):
     """How v is evaluated."""
 
-    mask: str | int | None = Field(None, description="mask token; null: unk, pad or a reserved one [lineage]")
+    mask: str | int | None = Field(
+        None, description="token that replaces masked words; null: unk, pad or a reserved one [lineage]"
+    )
     target_tokens: int = Field(1, ge=1, description="response tokens scored [paper: 1]")
     among_labels: bool = Field(False, description="log-odds among the labels only, cut to target_tokens tokens each")
     batch_tokens: int | None = Field(

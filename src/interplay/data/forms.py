@@ -1,14 +1,15 @@
 """Forms: how one record of a data set (a mapping of columns) becomes a Row.
 
-Each form names the columns it needs and says where the user's own text stands, which is the only place words may come from.
-Reading files is `tables.py`; which rows of a set are usable is decided here, one record at a time, with a reason.
+`choose_form` finds the form by the columns, `row_from` makes the Row or says why the record cannot be used. To add a form,
+write a reader (record -> Content) and list it in `_FORMS`. Reading files is in `tables.py`.
 """
 
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from interplay.data.rows import Message, Row
@@ -20,14 +21,15 @@ Record = Mapping[str, Any]
 
 
 class Content(NamedTuple):
-    """What a form finds in one record: the turns before the last, the last turn's own content, and where words may come from."""
+    """What a form finds in one record: the user's text (words may come from it only), the answer, and what goes before."""
 
-    history: tuple[Message, ...] | None  # None: the prompt template's own system turn and examples
-    content: str
     text: str
-    offset: int
     target: str
-    label: str | None
+    label: str | None = None
+    before: str = ""  # what stands before the text in the same turn: background
+    history: tuple[Message, ...] | None = (
+        None  # earlier turns; None: the prompt template's own system turn and examples
+    )
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,10 @@ class Form:
     name: str
     needs: Mapping[str, tuple[str, ...]]
     read: Callable[[Record, Mapping[str, str]], Content]
-    may: Mapping[str, tuple[str, ...]]
+    may: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def locate(self, found: Iterable[str], columns: Mapping[str, str]) -> dict[str, str] | None:
+    def locate(self, found: Collection[str], columns: Mapping[str, str]) -> dict[str, str] | None:
         """Canonical column -> the column in the data; None when one that is needed is missing."""
-        found = set(found)
         located = {}
         for column, names in {**self.needs, **self.may}.items():
             wanted = (columns[column],) if column in columns else names
@@ -56,27 +57,22 @@ class Form:
 def row_from(record: Record, form: Form, located: Mapping[str, str], template: PromptTemplate, row_id: str) -> Row:
     """The Row in `record`, its text put into the prompt template's user turn.
 
-    Errors: SkipSample with the reason, without the row's place (the caller knows it).
+    Errors: SkipSample with the reason, without the row's position (the caller knows it).
 
     >>> form = FORMS["text-label"]
     >>> row_from({"text": "So sad", "label": "grief"}, form, {"text": "text", "label": "label"}, PromptTemplate(), "r1")
     Row(id='r1', messages=(Message(role='user', content='So sad'),), target='grief', text='So sad', text_start=0, label='grief', \
 words=None)
     """
-    part = form.read(record, located)
+    content = form.read(record, located)
     words = _given_words(record.get(located["words"])) if "words" in located else None
-    messages, start = template.messages_for(part.content)
-    if part.history is not None:
+    messages, start = template.messages_for(content.before + content.text)
+    history = content.history
+    if history is not None:
         # A conversation brings its own history; the template's system turn only fills a gap, its examples stay out.
-        system = (
-            messages[:1]
-            if messages[0].role == "system" and part.history[:1] and part.history[0].role != "system"
-            else ()
-        )
-        if not part.history and messages[0].role == "system":
-            system = messages[:1]
-        messages = (*system, *part.history, messages[-1])
-    return Row(row_id, messages, part.target, part.text, start + part.offset, part.label, words)
+        gap = messages[0].role == "system" and not (history and history[0].role == "system")
+        messages = (*(messages[:1] if gap else ()), *history, messages[-1])
+    return Row(row_id, messages, content.target, content.text, start + len(content.before), content.label, words)
 
 
 def choose_form(
@@ -98,29 +94,23 @@ def choose_form(
     known = {column for form in forms for column in (*form.needs, *form.may)} | _EVERYWHERE
     if stray := [column for column in columns if column not in known]:
         raise InterplayError(f"columns must map one of {', '.join(sorted(known))}; given {short(stray[0])}")
-    for form in forms:
-        if not columns.keys() <= {*form.needs, *form.may, *_EVERYWHERE}:
-            continue
-        located = form.locate(found, columns)
-        if located is not None:
-            words = columns.get("words", "words")
-            if words in found and words not in located.values():
-                located["words"] = words
-            elif "words" in columns:
-                break
-            return form, located
+    words = columns.get("words", "words")
+    if words in found or "words" not in columns:
+        for form in forms:
+            located = form.locate(found, columns)
+            if located is not None and columns.keys() <= {*form.needs, *form.may, *_EVERYWHERE}:
+                return form, located | ({"words": words} if words in {*found} - {*located.values()} else {})
     seen = ", ".join(short(column, 30) for column in found[:12]) + (", ..." if len(found) > 12 else "")
-    wanted = " or ".join(_wanted(form, columns) for form in forms)
+    expected = " or ".join(
+        ", ".join(short(columns[c], 30) if c in columns else repr(names[0]) for c, names in form.needs.items())
+        for form in forms
+    )
     raise InterplayError(
-        f"{source}: found the columns {seen or 'none'}; form {name!r} expects {wanted} (columns: maps other names)"
+        f"{source}: found the columns {seen or 'none'}; form {name!r} expects {expected} (columns: maps other names)"
     )
 
 
-def _wanted(form: Form, columns: Mapping[str, str]) -> str:
-    return ", ".join(short(columns[c], 30) if c in columns else repr(names[0]) for c, names in form.needs.items())
-
-
-# ---- one reader a form ---------------------------------------------------------------------------------------------------
+# ---- one reader a form: a record -> Content -----------------------------------------------------------------------------
 
 
 def _string(record: Record, name: str, optional: bool = False) -> str:
@@ -143,7 +133,7 @@ def _clean(value: Any, name: str, optional: bool = False) -> str:
     if "\0" in value:
         raise SkipSample(f"{name!r} holds a NUL character")
     if re.search("[\ud800-\udfff]", value):
-        raise SkipSample(f"{name!r} holds half a surrogate pair, which is no text")
+        raise SkipSample(f"{name!r} holds half a surrogate pair, which is not text")
     return value
 
 
@@ -161,7 +151,7 @@ def _given_words(value: Any) -> tuple[str, ...] | None:
 
 def _text_label(record: Record, at: Mapping[str, str]) -> Content:
     text, label = _string(record, at["text"]), _string(record, at["label"]).strip()
-    return Content(None, text, text, 0, label, label)
+    return Content(text, label, label)
 
 
 def _text_labels(record: Record, at: Mapping[str, str], names: tuple[str, ...] = ()) -> Content:
@@ -179,11 +169,7 @@ def _text_labels(record: Record, at: Mapping[str, str], names: tuple[str, ...] =
         label = names[label]
     label = _clean(label, at["labels"]).strip()
     text = _string(record, at["text"])
-    return Content(None, text, text, 0, label, label)
-
-
-def _goemotions(record: Record, at: Mapping[str, str]) -> Content:
-    return _text_labels(record, at, GOEMOTIONS)
+    return Content(text, label, label)
 
 
 def _prompt_completion(record: Record, at: Mapping[str, str]) -> Content:
@@ -197,7 +183,7 @@ def _prompt_completion(record: Record, at: Mapping[str, str]) -> Content:
             raise SkipSample(f"{at['completion']!r} must be one assistant message, found {len(completion)}")
         return _conversation([*prompt, *completion], at["prompt"])
     text, target = _string(record, at["prompt"]), _string(record, at["completion"])
-    return Content(None, text, text, 0, target, None)
+    return Content(text, target)
 
 
 def _messages(record: Record, at: Mapping[str, str]) -> Content:
@@ -225,13 +211,16 @@ def _conversation(turns: list[Any], name: str) -> Content:
     for part, role in ((text, "user"), (target, "assistant")):
         if not part.strip():
             raise SkipSample(f"the last {role} turn is empty")
-    return Content(tuple(messages[: last - 1]), text, text, 0, target, None)
+    return Content(text, target, history=tuple(messages[: last - 1]))
 
 
 def _dolly(record: Record, at: Mapping[str, str]) -> Content:
-    instruction = _string(record, at["instruction"])
     context = _string(record, at["context"], optional=True) if "context" in at else ""
-    return _instruction(instruction, context, _string(record, at["response"]))
+    return _instruction(_string(record, at["instruction"]), context, _string(record, at["response"]))
+
+
+def _instruction(instruction: str, context: str, response: str) -> Content:
+    return Content(f"{instruction}\n\n{context}" if context.strip() else instruction, response)
 
 
 # The Alpaca wording in which some copies of Dolly keep instruction and context. It is unwrapped, because words must come
@@ -247,28 +236,21 @@ def _dolly_prompt(record: Record, at: Mapping[str, str]) -> Content:
     prompt, answer = _string(record, at["prompt"]), _string(record, at["answer"])
     frame = _FRAME.fullmatch(prompt)
     if frame is None or not frame["instruction"].strip():
-        return Content(None, prompt, prompt, 0, answer, None)
+        return Content(prompt, answer)
     return _instruction(frame["instruction"], frame["context"] or "", answer)
-
-
-def _instruction(instruction: str, context: str, response: str) -> Content:
-    text = f"{instruction}\n\n{context}" if context.strip() else instruction
-    return Content(None, text, text, 0, response, None)
 
 
 def _lawbench(record: Record, at: Mapping[str, str]) -> Content:
     """The instruction is the same in every row, so it is background; the words come from the question."""
     instruction, question = _string(record, at["instruction"]), _string(record, at["question"])
-    content = f"{instruction}\n\n{question}"
-    return Content(None, content, question, len(content) - len(question), _string(record, at["answer"]), None)
+    return Content(question, _string(record, at["answer"]), before=f"{instruction}\n\n")
 
 
 def _unilaw(record: Record, at: Mapping[str, str]) -> Content:
-    """Where there is an input, it is the question and the instruction is the task's wording, that is background [ours]."""
-    instruction = _string(record, at["instruction"])
-    question = _string(record, at["input"], optional=True)
-    content, text = (f"{instruction}\n\n{question}", question) if question.strip() else (instruction, instruction)
-    return Content(None, content, text, len(content) - len(text), _string(record, at["output"]), None)
+    """Where there is an input, it is the question, and the instruction is background [ours]."""
+    instruction, question = _string(record, at["instruction"]), _string(record, at["input"], optional=True)
+    target = _string(record, at["output"])
+    return Content(question, target, before=f"{instruction}\n\n") if question.strip() else Content(instruction, target)
 
 
 _THOUGHT = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
@@ -283,36 +265,6 @@ def _unilaw_answer(record: Record, at: Mapping[str, str]) -> Content:
     return whole._replace(target=_clean(answer["answer"].strip() if answer else target, at["output"]))
 
 
-_ANSWERS = ("response", "output", "answer")
-_ALPACA = {"instruction": ("instruction",), "input": ("input",), "output": ("output",)}
-_DOLLY_PROMPT = Form("dolly", {"prompt": ("prompt",), "answer": ("answer",)}, _dolly_prompt, {})
-
-# In the order "auto" tries them: forms with the most telling columns first.
-FORMS: dict[str, Form] = {
-    "messages": Form("messages", {"messages": ("messages",)}, _messages, {}),
-    "lawbench": Form(
-        "lawbench", {"instruction": ("instruction",), "question": ("question",), "answer": ("answer",)}, _lawbench, {}
-    ),
-    "dolly": Form(
-        "dolly", {"instruction": ("instruction",), "response": _ANSWERS}, _dolly, {"context": ("context", "input")}
-    ),
-    "prompt-completion": Form(
-        "prompt-completion",
-        {"prompt": ("prompt", "question"), "completion": ("completion", *_ANSWERS)},
-        _prompt_completion,
-        {},
-    ),
-    "text-label": Form("text-label", {"text": ("text",), "label": ("label",)}, _text_label, {}),
-    "text-labels": Form("text-labels", {"text": ("text",), "labels": ("labels",)}, _text_labels, {}),
-    "goemotions": Form("goemotions", {"text": ("text",), "labels": ("labels",)}, _goemotions, {}),
-    "unilaw": Form("unilaw", _ALPACA, _unilaw, {}),
-    "unilaw-answer": Form("unilaw-answer", _ALPACA, _unilaw_answer, {}),
-}
-_VARIANTS = {"dolly": (_DOLLY_PROMPT,), "goemotions": (FORMS["text-label"],)}
-# Never guessed: an id stands for an emotion only where somebody says so, and Alpaca's columns do not say which law they are on.
-_BY_NAME_ONLY = ("goemotions", "unilaw", "unilaw-answer")
-_EVERYWHERE = frozenset({"id", "words"})  # columns that any form may have beside its own
-
 # The labels of GoEmotions in the order of their ids.
 _EMOTIONS = """
     admiration amusement anger annoyance approval caring confusion curiosity desire disappointment disapproval disgust
@@ -320,3 +272,31 @@ _EMOTIONS = """
     surprise neutral
 """
 GOEMOTIONS = tuple(_EMOTIONS.split())
+
+_ANSWERS = ("response", "output", "answer")
+_ALPACA = {"instruction": ("instruction",), "input": ("input",), "output": ("output",)}
+_LABELS = {"text": ("text",), "labels": ("labels",)}
+_LAWBENCH = {"instruction": ("instruction",), "question": ("question",), "answer": ("answer",)}
+_PROMPT = {"prompt": ("prompt", "question"), "completion": ("completion", *_ANSWERS)}
+
+# In the order "auto" tries them: forms with the most telling columns first.
+_FORMS = (
+    Form("messages", {"messages": ("messages",)}, _messages),
+    Form("lawbench", _LAWBENCH, _lawbench),
+    Form("dolly", {"instruction": ("instruction",), "response": _ANSWERS}, _dolly, {"context": ("context", "input")}),
+    Form("prompt-completion", _PROMPT, _prompt_completion),
+    Form("text-label", {"text": ("text",), "label": ("label",)}, _text_label),
+    Form("text-labels", _LABELS, _text_labels),
+    Form("goemotions", _LABELS, partial(_text_labels, names=GOEMOTIONS)),
+    Form("unilaw", _ALPACA, _unilaw),
+    Form("unilaw-answer", _ALPACA, _unilaw_answer),
+)
+FORMS = {form.name: form for form in _FORMS}
+# What a form is read as where its own columns are missing.
+_VARIANTS = {
+    "dolly": (Form("dolly", {"prompt": ("prompt",), "answer": ("answer",)}, _dolly_prompt),),
+    "goemotions": (FORMS["text-label"],),
+}
+# Never guessed: an id stands for an emotion only where somebody says so, and Alpaca's columns do not say which law they are on.
+_BY_NAME_ONLY = ("goemotions", "unilaw", "unilaw-answer")
+_EVERYWHERE = frozenset({"id", "words"})  # columns that any form may have

@@ -1,8 +1,7 @@
-"""Prompts, rendered and encoded: from a row to the one string, and the token ids, that both training and scoring use.
+"""Prompts, rendered and encoded: from a row to the string and the token ids that both training and scoring use.
 
-Not here: which token ids belong to which word, and how they are masked (scoring). The tokenizer is the user's: nothing here
-sets an attribute of it. Rendering a string twice is cheap; guessing where the user's text went is not safe, so places are
-found by rendering a sentinel instead of the content and comparing what stands around it [ours].
+The tokenizer is the user's: no attribute of it is set here. A chat template may put the user's text anywhere, so its place is
+found by rendering a sentinel instead of the text and comparing what stands around it [ours].
 """
 
 import hashlib
@@ -10,25 +9,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from interplay.data.rows import Message, Row
 from interplay.data.template import PromptTemplate
 from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError, SkipSample
-
-__all__ = [
-    "Encoded",
-    "PromptTemplate",
-    "Rendered",
-    "encode",
-    "refuse_special_tokens",
-    "render",
-    "special_tokens",
-    "template_hash",
-    "uses_chat",
-]
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -72,9 +59,9 @@ class Encoded:
 
 
 def render(row: Row, tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> Rendered:
-    """`row` as one string, through the tokenizer's chat template or plainly (`template.chat`).
+    """`row` as one string, through the tokenizer's chat template or as plain text (`template.chat`).
 
-    Plain: turns joined by blank lines, an answer one space behind its question unless that ends in white space, EOS at the end;
+    Plain: turns joined by blank lines, an answer one space after its question unless that ends in white space, EOS at the end;
     a prompt's last space goes to the completion, where tokenizers have it.
 
     Errors: SkipSample when the text or the target spells a special token (it would become a real one), when the target is
@@ -101,7 +88,7 @@ def encode(rendered: Rendered, tokenizer: Tokenizer) -> Encoded:
     """Token ids of a rendered row, tokenised once as a whole so that training and scoring see the same ids.
 
     Chat text holds its BOS already, so nothing is added; plain text gets what the tokenizer puts in front by default (the BOS
-    of Llama or Gemma), and never what it puts behind.
+    of Llama or Gemma), and never what it appends.
 
     Errors: InterplayError when the tokenizer has no offsets (not a fast one); SkipSample when a token straddles the border
     between prompt and completion, or the completion tokenises to nothing.
@@ -150,19 +137,42 @@ def uses_chat(tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE
 def special_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
     """Every string that the tokenizer turns into a special token, the longest first.
 
+    Gemma has 6,000 added tokens and reading them takes milliseconds, so they are cached while the tokenizer lives and has the
+    same tokens.
+
     >>> from types import SimpleNamespace
     >>> added = {5: SimpleNamespace(content="<|im_end|>", special=True), 6: SimpleNamespace(content="\\n\\n", special=False)}
     >>> special_tokens(type("Toy", (), {"all_special_tokens": ["<s>"], "added_tokens_decoder": added})())
     ('<|im_end|>', '<s>')
     """
-    return _specials(tokenizer)[1]
+    return _specials(tokenizer).tokens
+
+
+class _Specials(NamedTuple):
+    key: object  # changes when the tokenizer gets another special token
+    tokens: tuple[str, ...]
+    pattern: re.Pattern[str]  # finds any of them
+
+
+_SPECIALS: WeakKeyDictionary[Any, _Specials] = WeakKeyDictionary()
+
+
+def _specials(tokenizer: Tokenizer) -> _Specials:
+    named = tuple(str(token) for token in tokenizer.all_special_tokens)
+    key = (named, len(tokenizer) if hasattr(tokenizer, "__len__") else 0)
+    if tokenizer not in _SPECIALS or _SPECIALS[tokenizer].key != key:
+        added = (str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special)
+        tokens = sorted({t for t in (*named, *added) if t.strip()}, key=lambda t: (-len(t), t))
+        pattern = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")  # (?!) matches nothing
+        _SPECIALS[tokenizer] = _Specials(key, tuple(tokens), pattern)
+    return _SPECIALS[tokenizer]
 
 
 def refuse_special_tokens(row: Row, tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> None:
     """Raise SkipSample if data spells a special token: the tokenizer would make a real one of it, not the user's text.
 
-    The user's text and the target may hold none; other turns none but those the prompt template itself spells (a base
-    model's hand-written turns).
+    The user's text and the target may hold none; other turns only those that the prompt template itself spells (a base model's
+    hand-written turns).
 
     >>> toy = type("Toy", (), {"all_special_tokens": ["</s>"], "added_tokens_decoder": {}})()
     >>> refuse_special_tokens(Row("a", (Message("user", "hi</s>"),), "yes", "hi</s>", 0), toy)
@@ -171,14 +181,12 @@ def refuse_special_tokens(row: Row, tokenizer: Tokenizer, template: PromptTempla
     """
     own = template.literals()
     rest = "\n".join(message.content for message in row.messages)
-    pattern = _specials(tokenizer)[2]
     for name, text in (("text", row.text), ("target", row.target), ("conversation", rest)):
-        for match in pattern.finditer(text) if pattern else ():
-            if name == "conversation" and match[0] in own:
-                continue
-            raise SkipSample(
-                f"row {short(row.id)}: the {name} spells the special token {short(match[0])}, which would become a real one"
-            )
+        for match in _specials(tokenizer).pattern.finditer(text):
+            if not (name == "conversation" and match[0] in own):
+                raise SkipSample(
+                    f"row {short(row.id)}: the {name} spells the special token {short(match[0])}, which would become a real one"
+                )
 
 
 def template_hash(tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> str:
@@ -199,26 +207,6 @@ def template_hash(tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMP
     }
     data = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(data.encode()).hexdigest()[:16]
-
-
-# Gemma has 6,000 added tokens and reading them takes milliseconds, so they are kept while the tokenizer lives. A tokenizer that
-# was given another special token meanwhile has another key.
-_SPECIALS: WeakKeyDictionary[Any, tuple[object, tuple[str, ...], re.Pattern[str] | None]] = WeakKeyDictionary()
-
-
-def _specials(tokenizer: Tokenizer) -> tuple[object, tuple[str, ...], re.Pattern[str] | None]:
-    """The key, every special token (longest first), and a pattern that finds any of them."""
-    named = tuple(str(token) for token in tokenizer.all_special_tokens)
-    key = (named, len(tokenizer) if hasattr(tokenizer, "__len__") else 0)
-    known = _SPECIALS.get(tokenizer)
-    if known is not None and known[0] == key:
-        return known
-    added = (str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special)
-    tokens = {token for token in (*named, *added) if token.strip()}
-    ordered = tuple(sorted(tokens, key=lambda token: (-len(token), token)))
-    pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
-    _SPECIALS[tokenizer] = (key, ordered, pattern)
-    return _SPECIALS[tokenizer]
 
 
 def _render_plain(row: Row, tokenizer: Tokenizer) -> Rendered:
@@ -274,7 +262,9 @@ def _render_chat(row: Row, tokenizer: Tokenizer) -> Rendered:
         answer = full[len(prompt) : len(full) - len(end)]
         if full != prompt + answer + end or answer.strip() != row.target.strip():
             raise SkipSample(f"row {short(row.id)}: the chat template rewrites the target {short(row.target)}")
-        completion = answer + _without_newline(end, tokenizer)
+        # Templates write white space after the end-of-turn; a model stops before it.
+        bare = end.rstrip()
+        completion = answer + (bare if bare.endswith(special_tokens(tokenizer)) else end)
     else:
         completion = row.target + (tokenizer.eos_token or "")
     return Rendered(prompt, completion, len(head) + row.text_start - stripped, chat=True)
@@ -282,17 +272,8 @@ def _render_chat(row: Row, tokenizer: Tokenizer) -> Rendered:
 
 def _stripped_at_front(content: str, written: str) -> int | None:
     """How many characters of white space the template stripped at the front of `content`; None if it did anything else."""
-    front = len(content) - len(content.lstrip())
-    for form, stripped in ((content, 0), (content.rstrip(), 0), (content.lstrip(), front), (content.strip(), front)):
-        if written == form:
-            return stripped
-    return None
-
-
-def _without_newline(end: str, tokenizer: Tokenizer) -> str:
-    """The end-of-turn without the white space that templates write after it: a model stops before that."""
-    bare = end.rstrip()
-    return bare if bare.endswith(special_tokens(tokenizer)) else end
+    forms = (content, content.rstrip(), content.lstrip(), content.strip())
+    return content.find(written) if written in forms else None
 
 
 def _without_idle_system(
@@ -300,8 +281,8 @@ def _without_idle_system(
 ) -> tuple[Message, ...]:
     """Drop an empty system turn unless the chat template would then write a default one in its place.
 
-    Only an empty turn keeps a ChatML template from writing its own "You are a helpful assistant"; but templates that have no
-    default would write an empty turn, or refuse it. A default stands where a given system text would: compare both.
+    Only an empty turn keeps a ChatML template from writing "You are a helpful assistant"; but templates without a default
+    would write an empty turn, or refuse it. A default stands where a given system text would: compare both.
     """
     if not history or history[0].role != "system" or history[0].content:
         return tuple(history)
@@ -334,9 +315,11 @@ def _apply(tokenizer: Tokenizer, messages: Sequence[Message], generation: bool, 
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation, **extra)
     except (jinja2.TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError,
             RecursionError, MemoryError, AssertionError) as error:  # fmt: skip
-        # A template is a program, which fails in as many ways as any: it divides by zero, recurses, or doubles a string.
-        said = ascii_safe(str(error).strip().split("\n")[0])[:200] or type(error).__name__
-        raise SkipSample(f"the chat template refuses a conversation of {[m.role for m in messages]}: {said}") from None
+        # A template is a program: it may divide by zero, recurse, or run out of memory.
+        message = ascii_safe(str(error).strip().split("\n")[0])[:200] or type(error).__name__
+        raise SkipSample(
+            f"the chat template refuses a conversation of {[m.role for m in messages]}: {message}"
+        ) from None
     return str(text)
 
 

@@ -1,7 +1,4 @@
-"""Row and Sample: what is read from a data set, and what is explained.
-
-Knows nothing about tokenizers or models. Offsets are Python string indices (code points).
-"""
+"""Row and Sample: what is read from a data set, and what is explained. Offsets are Python string indices (code points)."""
 
 from dataclasses import dataclass
 
@@ -18,9 +15,8 @@ class Message:
 class Row:
     """One training or evaluation example: a conversation that ends with a user turn, and the gold response.
 
-    `text` is the user's own text, the only place words may be chosen from; it stands in the last message's content from
-    `text_start` on, the rest of that content is template (background). `words`: those that the data set itself names as
-    input variables, None where it names none.
+    `text` is the user's text; words are chosen from it only. It stands in the last message's content from `text_start` on, the
+    rest of that content is template (background). `words`: the input variables that the data set names, or None.
     """
 
     id: str

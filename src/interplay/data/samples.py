@@ -1,25 +1,24 @@
-"""Samples: from rows to what is explained, a row with its n words; and which rows of a data set are taken.
+"""Samples: a row with its n words, and the choice of rows from a data set.
 
-Everything here is a function of its arguments: the same rows, count, n and seed give the same samples anywhere, whatever the
-order of the rows was.
+The same rows, count, n and seed give the same samples on every machine, in whatever order the rows come.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from interplay.data.rows import Row, Sample, Word
 from interplay.data.sources import Skipped
 from interplay.data.template import PromptTemplate
 from interplay.data.words import (
+    MAX_WORDS,
     MIN_CHOSEN,
     MOST_WORDS,
     WORDS_PER_PROMPT,
     Language,
     candidate_words,
     check_n,
-    choose_words,
     draw_words,
     find_words,
     short,
@@ -34,7 +33,7 @@ WordKind = Literal["content", "all", "given"]
 
 
 class Chosen(NamedTuple):
-    """The samples, the rows looked at and left out with reasons, and notes on what fell short of what was asked."""
+    """The samples, the rows that were tried and left out, with reasons, and notes on what is missing."""
 
     samples: tuple[Sample, ...]
     skipped: tuple[Skipped, ...]
@@ -54,9 +53,11 @@ def make_sample(
 ) -> Sample:
     """A sample from a row, or from a text and the target whose score is explained.
 
-    `words`: the input variables, by name; else `n` are drawn with `seed`; 64 at most, of which up to 16 can be scored on all
-    their coalitions and more on sampled ones. A row keeps its own conversation, `template` is for a text. `target` replaces a
-    row's own.
+    Args:
+        target: replaces that of a row.
+        words: the input variables, by name, at most 64; else `n` are drawn with `seed`. Up to 16 words can be scored on all
+            coalitions, more on sampled ones.
+        template: the wording of a text; a row keeps its conversation.
 
     Errors: InterplayError for an empty text or target and words that do not stand in the text; SkipSample for a text with too
     few words to choose from.
@@ -67,8 +68,15 @@ def make_sample(
     """
     row = _row(row_or_text, target, template)
     if words is not None:
-        return Sample(row, find_words(row.text, words, most=MOST_WORDS))
-    return Sample(row, choose_words(row.text, n, seed, row.id, language, keep_stop_words, most=MOST_WORDS))
+        return Sample(row, find_words(row.text, words))
+    check_n(n, MOST_WORDS, least=MIN_CHOSEN)
+    candidates = candidate_words(row.text, language, keep_stop_words)
+    if len(candidates) < MIN_CHOSEN:
+        found = f"only one, {short(candidates[0].text)}" if candidates else "none"
+        raise SkipSample(
+            f"sample {short(row.id)}: expected at least {MIN_CHOSEN} words that are not stop words, found {found}"
+        )
+    return Sample(row, draw_words(candidates, n, seed, row.id))
 
 
 def choose_samples(
@@ -84,13 +92,14 @@ def choose_samples(
 ) -> Chosen:
     """`count` samples of `n` words each, in a seeded order, labels taking turns when rows have labels.
 
-    `words`: which may be drawn. content: no stop words [lineage]; all: stop words too; given: those that the row names
-    (`Row.words`), and a row that names none, or words that do not stand in its text, is skipped. `stop_words` are never drawn,
-    but where the row names them.
+    Args:
+        words: which may be drawn. content: no stop words [lineage]; all: stop words too; given: those that the row names
+            (`Row.words`); a row that names none, or words that do not stand in its text, is skipped.
+        stop_words: more words that are never drawn, unless the row names them.
+        check: may refuse a sample by raising SkipSample (one that this tokenizer cannot encode, say).
 
     Rows with fewer than n candidate words are taken only when too few have n, the fullest first, and a note says so. No two
-    samples have the same text. `check` may refuse a sample by raising SkipSample (one that this tokenizer cannot encode, say).
-    `skipped` lists the rows that were looked at in vain, not those that were never needed.
+    samples have the same text. `skipped` lists the rows that were tried, not those that were never needed.
 
     Errors: InterplayError for a count under 1, n outside 2..16, or when no row can be used.
 
@@ -101,72 +110,63 @@ def choose_samples(
     >>> sorted(sample.n for sample in chosen.samples), [skip.reason for skip in chosen.skipped], chosen.notes[0]
     ([2, 4, 4], ["the same text as row 'r3'"], '1 of 3 samples has fewer than 4 words')
     """
-    check_n(n, chosen=True)
-    _check_kind(words)
+    check_n(n, MAX_WORDS, least=MIN_CHOSEN)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise InterplayError(f"the number of samples must be 1 or more; given {short(count)}")
 
-    queues: dict[str, deque[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: stable_hash(seed, row.id)):
-        queues.setdefault(row.label or "", deque()).append(row)
-    labels = sorted(queues, key=lambda label: stable_hash(seed, "label", label))
+        groups.setdefault(row.label or "", []).append(row)
+    labels = sorted(groups, key=lambda label: stable_hash(seed, "label", label))
     texts: dict[str, str] = {}  # text -> id of the first row that has it
-    samples: list[Sample] = []
     skipped: list[Skipped] = []
-    short_rows: dict[str, list[tuple[list[Word], Row]]] = {label: [] for label in labels}
+    too_few: dict[str, list[tuple[list[Word], Row]]] = {label: [] for label in labels}
 
-    def take(row: Row, candidates: Sequence[Word]) -> bool:
+    def drawn(row: Row, candidates: Sequence[Word]) -> Sample:
         sample = Sample(row, draw_words(candidates, n, seed, row.id))
-        try:
-            if check is not None:
-                check(sample)
-        except SkipSample as reason:
-            skipped.append(Skipped(row.id, str(reason)))
-            return False
-        samples.append(sample)
-        return True
+        if check is not None:
+            check(sample)
+        return sample
 
-    def full(label: str) -> bool:
-        while queues[label]:
-            row = queues[label].popleft()
+    def full(label: str) -> Iterator[Sample]:
+        """Samples of n words; rows with fewer candidates are put aside."""
+        for row in groups[label]:
             first = texts.setdefault(row.text, row.id)
-            if first != row.id:
-                skipped.append(Skipped(row.id, f"the same text as row {short(first)}"))
-                continue
             try:
+                if first != row.id:
+                    raise SkipSample(f"the same text as row {short(first)}")
                 found = row_words(row, words, language, stop_words)
+                if len(found) >= n:
+                    yield drawn(row, found)
+                else:
+                    too_few[label].append((found, row))
             except SkipSample as reason:
                 skipped.append(Skipped(row.id, str(reason)))
-                continue
-            if len(found) >= n and take(row, found):
-                return True
-            if len(found) < n:
-                short_rows[label].append((found, row))
-        return False
 
-    def fewer(label: str) -> bool:
-        while short_rows[label]:
-            found, row = short_rows[label].pop(0)
-            if len(found) < MIN_CHOSEN:
-                skipped.append(Skipped(row.id, _too_few(len(found), n)))
-            elif take(row, found):
-                return True
-        return False
+    def fewer(label: str) -> Iterator[Sample]:
+        """Samples of fewer words, the fullest first."""
+        too_few[label].sort(key=lambda pair: -len(pair[0]))  # stable: equals keep the seeded order
+        while too_few[label]:
+            found, row = too_few[label].pop(0)
+            try:
+                if len(found) < MIN_CHOSEN:
+                    raise SkipSample(_too_few(len(found), n))
+                yield drawn(row, found)
+            except SkipSample as reason:
+                skipped.append(Skipped(row.id, str(reason)))
 
-    _take_turns(labels, full, samples, count)
+    samples = list(islice(_take_turns([full(label) for label in labels]), count))
     with_n = len(samples)
     if with_n < count:
-        for label in labels:
-            short_rows[label].sort(key=lambda pair: -len(pair[0]))  # stable: equals keep the seeded order
-        _take_turns(labels, fewer, samples, count)
-    skipped += [Skipped(row.id, _too_few(len(found), n)) for label in labels for found, row in short_rows[label]]
+        samples += islice(_take_turns([fewer(label) for label in labels]), count - with_n)
+    skipped += [Skipped(row.id, _too_few(len(found), n)) for label in labels for found, row in too_few[label]]
     if not samples:
         reason = skipped[0].reason if skipped else "there are no rows"
         raise InterplayError(f"no row can be used as a sample of {n} words: {reason}")
     notes = []
-    if fewer_words := len(samples) - with_n:
+    if short_ones := len(samples) - with_n:
         notes.append(
-            f"{fewer_words} of {len(samples)} samples {'has' if fewer_words == 1 else 'have'} fewer than {n} words"
+            f"{short_ones} of {len(samples)} samples {'has' if short_ones == 1 else 'have'} fewer than {n} words"
         )
     if len(samples) < count:
         notes.append(f"{count} samples were asked for and {len(samples)} could be found")
@@ -184,22 +184,16 @@ def redraw(
     stop_words: frozenset[str] = frozenset(),
     check: Callable[[Sample], object] | None = None,
 ) -> Sample:
-    """The same row with another draw of words, `draw` = 2, 3, ...; other words than `sample` has, where the text has others.
+    """The same row with another draw of words, `draw` = 2, 3, ...; the other arguments as in `choose_samples`.
 
-    Args:
-        words, language, stop_words: as in `choose_samples`, which drew the first.
-        check: as there. A draw that it refuses is drawn again.
-
-    Where every draw is refused or the text has no other words, `sample` itself comes back.
+    The words differ from those of `sample`. A draw that `check` refuses is drawn again. Returns `sample` itself where every
+    draw is refused or the text has no other words.
 
     >>> sample = make_sample("very good food but awful service today", "bad", n=3)
     >>> again = redraw(sample, 2, 3, seed=0)
     >>> again.n, again.words != sample.words, again == redraw(sample, 2, 3, seed=0)
     (3, True, True)
     """
-    check_n(n, chosen=True)
-    if isinstance(draw, bool) or not isinstance(draw, int) or draw < 2:
-        raise InterplayError(f"another draw of words is numbered from 2 on; given {short(draw)}")
     try:
         candidates = row_words(sample.row, words, language, stop_words)
     except SkipSample:
@@ -231,31 +225,24 @@ def row_words(
     >>> [[w.text for w in row_words(row, kind)] for kind in ("content", "all", "given")]
     [['not', 'sad'], ['am', 'not', 'sad'], ['am', 'sad']]
     """
-    _check_kind(words)
     if words != "given":
         return candidate_words(row.text, language, words == "all", stop_words)
     if not row.words:
         raise SkipSample(f"row {short(row.id)}: names no words, expected a list in its column 'words'")
     try:
-        return list(find_words(row.text, row.words, most=MOST_WORDS))
+        return list(find_words(row.text, row.words))
     except InterplayError as error:
         raise SkipSample(f"row {short(row.id)}: {error}") from None
 
 
-def _check_kind(words: str) -> None:
-    if words not in ("content", "all", "given"):
-        raise InterplayError(f"words must be content, all or given; given {short(words)}")
-
-
-def _take_turns(labels: Sequence[str], take: Callable[[str], bool], samples: list[Sample], count: int) -> None:
-    """Let each label in turn add a sample, until there are `count` or no label can."""
-    left = list(labels)
-    while left and len(samples) < count:
-        for label in tuple(left):
-            if len(samples) == count:
-                return
-            if not take(label):
-                left.remove(label)
+def _take_turns(queues: list[Iterator[Sample]]) -> Iterator[Sample]:
+    """One sample of each queue in turn, until all are empty."""
+    while queues:
+        for queue in tuple(queues):
+            if (sample := next(queue, None)) is None:
+                queues.remove(queue)
+            else:
+                yield sample
 
 
 def _too_few(found: int, n: int) -> str:
@@ -269,7 +256,7 @@ def _row(row_or_text: Row | str, target: str | None, template: PromptTemplate) -
         row = row_or_text
         return row if target is None else replace(row, target=target)
     if not isinstance(row_or_text, str) or not row_or_text.strip():
-        raise InterplayError(f"a prompt must be text that is not empty; given {short(row_or_text)}")
+        raise InterplayError(f"expected a prompt with text in it; given {short(row_or_text)}")
     if target is None:
         raise InterplayError("a text needs a target: the response whose score is explained")
     messages, start = template.messages_for(row_or_text)

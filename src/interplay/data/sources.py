@@ -1,18 +1,32 @@
-"""Sources: where rows come from (a file, the embedded emotions, a hub data set), and what was skipped on the way.
+"""Sources: where rows come from (a file, the embedded emotions, a hub data set), and which rows were skipped.
 
-One bad row among good ones is skipped with a reason that names it; a file whose rows are all bad is an error. Nothing here
-knows a tokenizer, and only a source that begins with `hub:` uses the network.
+One bad row among good ones is skipped with a reason that names it; a source without a good row is an error. How one record
+becomes a Row is in `forms.py`. Only a source that begins with `hub:` uses the network.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from interplay.data.forms import FORMS, GOEMOTIONS, choose_form, row_from
 from interplay.data.rows import Row
-from interplay.data.tables import SUFFIXES, Broken, Place, Table, kind_of, name_of, read_table, read_text, stem_of
+from interplay.data.tables import (
+    SUFFIXES,
+    Position,
+    Record,
+    Table,
+    Unreadable,
+    data_files,
+    kind_of,
+    listed,
+    looks_like_goemotions,
+    name_of,
+    read_goemotions,
+    read_table,
+    stem_of,
+)
 from interplay.data.template import PromptTemplate
 from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError, SkipSample
@@ -50,10 +64,13 @@ def read_rows(
 ) -> ReadResult:
     """Rows from `source`, each one's text in the user turn of `template`.
 
-    `source`: a path to .jsonl, .json, .csv, .tsv (also .gz) or .parquet; a folder with one such file named after `split`;
-    `emotions` or `emotions:SPLIT` (embedded); `hub:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]`.
-    `form`: one of `FORM_NAMES`, or auto, which looks at the columns. `columns` maps a form's column to the name it has here:
-    `{"text": "sentence"}`; any form may have `id` and `words`, the words a row names as input variables. `limit`: the first so many good rows.
+    Args:
+        source: a path to .jsonl, .json, .csv, .tsv (also .gz) or .parquet; a folder with one such file named after `split`;
+            `emotions` or `emotions:SPLIT` (embedded); `hub:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]`.
+        form: one of `FORM_NAMES`; auto looks at the columns.
+        columns: the name here of a form's column: `{"text": "sentence"}`. Any form may have `id`, and `words`: the words that a
+            row names as input variables.
+        limit: stop after so many good rows.
 
     A row's id is its own `id` if it has one, else the file's name and its line; ids are made unique with a suffix.
 
@@ -68,97 +85,81 @@ def read_rows(
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise InterplayError(f"limit must be a whole number from 1 on, or null; given {short(limit)}")
-    if form not in FORM_NAMES:
-        raise InterplayError(f"form must be one of {', '.join(FORM_NAMES)}; given {short(form)}")
-    columns = dict(columns or {})
-    name = str(source)
+    columns, name, labels = columns or {}, str(source), None
     if isinstance(source, str) and name.startswith("hub:"):
-        table, labels, name = _hub(name, split, columns)
-        return rows_of_table(table, name, name.rpartition("/")[2], form, columns, template, limit, labels)
-    labels = None
-    if isinstance(source, str) and (name == "emotions" or name.startswith("emotions:")):
-        path, labels = _emotions(name, split)
+        table, labels, name = _read_hub(name, split, columns)
+        stem = name.rpartition("/")[2]
     else:
-        path = _file(Path(source), split)
-    if (form == "goemotions" and kind_of(path) == ".tsv") or (form == "auto" and _looks_like_goemotions(path)):
-        return _goemotions(path, template, limit)
-    return rows_of_table(read_table(path), name_of(path), stem_of(path), form, columns, template, limit, labels)
+        if isinstance(source, str) and name.partition(":")[0] == "emotions":
+            path, labels = _find_emotions(name, split)
+        else:
+            path = _find_file(Path(source), split)
+        name, stem = name_of(path), stem_of(path)
+        if (form == "goemotions" and kind_of(path) == ".tsv") or (form == "auto" and looks_like_goemotions(path)):
+            table, labels = read_goemotions(path)
+            form, columns = "text-labels", {}
+        else:
+            table = read_table(path)
+    return rows_of_table(table, name, stem, form, columns, template, limit, labels)
 
 
 def rows_of_table(
     table: Table,
-    source: str,
+    name: str,
     stem: str,
-    form_name: str = "auto",
+    form: str = "auto",
     columns: Mapping[str, str] | None = None,
     template: PromptTemplate = _DEFAULT_TEMPLATE,
     limit: int | None = None,
     labels: tuple[str, ...] | None = None,
 ) -> ReadResult:
-    """`read_rows` of a table in memory; `source` names it in errors, `stem` in the ids of rows without one."""
+    """`read_rows` of a table in memory; `name` names it in errors, `stem` in the ids of rows without one."""
     columns = columns or {}
-    broken = [(place, record) for place, record in table.records if isinstance(record, Broken)]
-    if len(broken) == len(table.records):
-        place, record = broken[0]
-        raise InterplayError(f"{source}: none of {len(table.records)} rows can be read; {place}: {record.reason}")
-    form, located = choose_form(form_name, table.columns, columns, source)
-    table, many = _one_label(table, located.get("labels"))
-    id_column = columns.get("id", "id")
-
-    def parts() -> Iterator[tuple[str, Place, Callable[[str], Row]]]:
-        for place, record in table.records:
-            own = _own_id(record.get(id_column)) if isinstance(record, dict) else None
-            yield own or f"{stem}-{place.number}", place, lambda row_id, record=record: _row(record, row_id)
-
-    def _row(record: dict[str, Any] | Broken, row_id: str) -> Row:
-        if isinstance(record, Broken):
-            raise SkipSample(record.reason)
-        return row_from(record, form, located, template, row_id)
-
-    rows, skipped = _collect(parts(), limit)
-    skipped += many_labels(stem, many)
-    if not rows:
-        raise InterplayError(f"{source}: none of {len(table.records) + many} rows can be used; {skipped[0].reason}")
-    if form.name in ("text-label", "text-labels", "goemotions") and labels is None:
-        found = {row.target for row in rows}
-        labels = GOEMOTIONS if form.name == "goemotions" and found <= set(GOEMOTIONS) else tuple(sorted(found))
-    return ReadResult(rows, skipped, labels)
-
-
-def _one_label(table: Table, column: str | None) -> tuple[Table, int]:
-    """The table without the records whose list of labels is longer than one, and how many those were."""
-    if column is None:
-        return table, 0
-
-    def several(record: dict[str, Any] | Broken) -> bool:
-        value = record.get(column) if isinstance(record, dict) else None
-        return isinstance(value, (list, tuple)) and len(value) > 1
-
-    kept = tuple((place, record) for place, record in table.records if not several(record))
-    return Table(table.columns, kept), len(table.records) - len(kept)
-
-
-def many_labels(stem: str, count: int) -> tuple[Skipped, ...]:
-    """One note for all rows with more than one label: they are the data set's, not the task's."""
-    return (Skipped(stem, f"{count} rows with more than one label"),) if count else ()
-
-
-def _collect(
-    parts: Iterable[tuple[str, Place, Callable[[str], Row]]], limit: int | None
-) -> tuple[tuple[Row, ...], tuple[Skipped, ...]]:
-    """Rows and skipped ones, ids unique over both, until `limit` good rows are found."""
+    count = len(table.records)
+    unreadable = [
+        f"{position}: {record.reason}" for position, record in table.records if isinstance(record, Unreadable)
+    ]
+    if len(unreadable) == count:
+        raise InterplayError(f"{name}: none of {count} rows can be read; {unreadable[0]}")
+    chosen, located = choose_form(form, table.columns, columns, name)
     rows: list[Row] = []
     skipped: list[Skipped] = []
     used: dict[str, int] = {}
-    for wanted, place, build in parts:
-        if limit is not None and len(rows) == limit:
+    several = 0
+    for position, record in table.records:
+        if _has_several_labels(record, located.get("labels")):
+            several += 1
+            continue
+        if len(rows) == limit:
             break
-        row_id = _unique(wanted, used)
+        row_id = _unique(_own_id(record, columns.get("id", "id")) or f"{stem}-{position.number}", used)
         try:
-            rows.append(build(row_id))
+            if isinstance(record, Unreadable):
+                raise SkipSample(record.reason)
+            rows.append(row_from(record, chosen, located, template, row_id))
         except SkipSample as reason:
-            skipped.append(Skipped(row_id, f"{place}: {reason}"))
-    return tuple(rows), tuple(skipped)
+            skipped.append(Skipped(row_id, f"{position}: {reason}"))
+    if several:
+        skipped.append(Skipped(stem, f"{several} rows with more than one label"))
+    if not rows:
+        raise InterplayError(f"{name}: none of {count} rows can be used; {skipped[0].reason}")
+    if labels is None and (found := {row.label for row in rows if row.label is not None}):
+        labels = GOEMOTIONS if chosen.name == "goemotions" and found <= set(GOEMOTIONS) else tuple(sorted(found))
+    return ReadResult(tuple(rows), tuple(skipped), labels)
+
+
+def _has_several_labels(record: Record, column: str | None) -> bool:
+    value = record.get(column) if isinstance(record, dict) and column is not None else None
+    return isinstance(value, (list, tuple)) and len(value) > 1
+
+
+def _own_id(record: Record, column: str) -> str | None:
+    value = record.id if isinstance(record, Unreadable) else record.get(column)
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    text = str(value)
+    usable = text.strip() and len(text) <= _ID_LIMIT and not re.search("[\0\ud800-\udfff]", text)
+    return text if usable else None
 
 
 def _unique(wanted: str, used: dict[str, int]) -> str:
@@ -172,24 +173,15 @@ def _unique(wanted: str, used: dict[str, int]) -> str:
     return row_id
 
 
-def _own_id(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return None
-    text = str(value)
-    usable = text.strip() and len(text) <= _ID_LIMIT and not re.search("[\0\ud800-\udfff]", text)
-    return text if usable else None
-
-
-def _file(path: Path, split: str | None) -> Path:
+def _find_file(path: Path, split: str | None) -> Path:
     """The file itself, or in a folder the one named after the split."""
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if kind_of(p) and p.is_file())
-        chosen = [p for p in files if stem_of(p) == split]
+        files = data_files(path)
+        chosen = [file for file in files if stem_of(file) == split]
         if len(chosen) == 1:
             return chosen[0]
-        names = ", ".join(name_of(Path(p.name)) for p in files[:12]) or "no data file"
         raise InterplayError(
-            f"{name_of(path)}: is a folder holding {names}; give one file, or the split it is named after"
+            f"{name_of(path)}: is a folder holding {listed(files)}; give one file, or the split it is named after"
         )
     if not path.exists():
         raise InterplayError(
@@ -200,74 +192,22 @@ def _file(path: Path, split: str | None) -> Path:
     return path
 
 
-# ---- the embedded data set ----------------------------------------------------------------------------------------------
-
-
-def _emotions(source: str, split: str | None) -> tuple[Path, tuple[str, ...]]:
-    from interplay.data import emotions
-
-    named = source.partition(":")[2]
+def _one_split(source: str, named: str | None, split: str | None) -> str:
+    """The split that the source or the caller names; train if neither does."""
     if named and split and named != split:
         raise InterplayError(f"two splits are given: {short(source)} and split {short(split)}; give one")
-    chosen = named or split or "train"
-    if chosen not in emotions.SPLITS:
-        raise InterplayError(f"emotions has the splits {', '.join(emotions.SPLITS)}; given {short(chosen)}")
-    return Path(emotions.path(chosen)), tuple(emotions.LABELS)
+    return named or split or "train"
 
 
-# ---- GoEmotions ---------------------------------------------------------------------------------------------------------
+def _find_emotions(source: str, split: str | None) -> tuple[Path, tuple[str, ...]]:
+    """The file of a split of the embedded data set, and its labels."""
+    from interplay.data import emotions
 
-_LABEL_IDS = re.compile(r"\d+(,\d+)*")
+    split = _one_split(source, source.partition(":")[2], split)
+    if split not in emotions.SPLITS:
+        raise InterplayError(f"emotions has the splits {', '.join(emotions.SPLITS)}; given {short(split)}")
+    return Path(emotions.path(split)), tuple(emotions.LABELS)
 
-
-def _looks_like_goemotions(path: Path) -> bool:
-    if kind_of(path) != ".tsv" or not (path.parent / "emotions.txt").is_file():
-        return False
-    cells = read_text(path).split("\n", 1)[0].rstrip("\r").split("\t")
-    return len(cells) == 3 and _LABEL_IDS.fullmatch(cells[1]) is not None
-
-
-def _goemotions(path: Path, template: PromptTemplate, limit: int | None) -> ReadResult:
-    """Text, label ids, comment id; no header, no quoting. Rows with more than one label are the format's, not the task's."""
-    names_path = path.parent / "emotions.txt"
-    if not names_path.is_file():
-        raise InterplayError(f"{name_of(path)}: form 'goemotions' needs the label names in emotions.txt next to it")
-    labels = tuple(line.strip() for line in read_text(names_path).split("\n") if line.strip())
-    text = read_text(path)
-    many = 0
-
-    def parts() -> Iterator[tuple[str, Place, Callable[[str], Row]]]:
-        nonlocal many
-        for number, line in enumerate(text.split("\n"), start=1):
-            cells = line.rstrip("\r").split("\t")
-            if not line.strip():
-                continue
-            if len(cells) == 3 and "," in cells[1] and _LABEL_IDS.fullmatch(cells[1]):
-                many += 1
-                continue
-            own = _own_id(cells[2]) if len(cells) == 3 else None
-            yield (
-                own or f"{stem_of(path)}-{number}",
-                Place("line", number),
-                lambda row_id, cells=cells: _row(cells, row_id),
-            )
-
-    def _row(cells: list[str], row_id: str) -> Row:
-        if len(cells) != 3:
-            raise SkipSample(f"{len(cells)} cells, expected text, label ids, comment id")
-        if not _LABEL_IDS.fullmatch(cells[1]) or len(cells[1]) > 4 or int(cells[1]) >= len(labels):
-            raise SkipSample(f"label id {short(cells[1], 20)} is none of 0..{len(labels) - 1}")
-        record = {"text": cells[0], "label": labels[int(cells[1])]}
-        return row_from(record, FORMS["text-label"], {"text": "text", "label": "label"}, template, row_id)
-
-    rows, skipped = _collect(parts(), limit)
-    skipped += many_labels(stem_of(path), many)
-    if not rows:
-        raise InterplayError(f"{name_of(path)}: none of its rows can be used; {skipped[0].reason}")
-    return ReadResult(rows, skipped, labels)
-
-
-# ---- the hub ------------------------------------------------------------------------------------------------------------
 
 _HUB = re.compile(
     r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(?:/(?P<config>\w[\w.-]*))?(?:@(?P<revision>[\w./-]+))?"
@@ -275,30 +215,28 @@ _HUB = re.compile(
 )
 
 
-def _hub(source: str, split: str | None, columns: Mapping[str, str]) -> tuple[Table, tuple[str, ...] | None, str]:
+def _read_hub(source: str, split: str | None, columns: Mapping[str, str]) -> tuple[Table, tuple[str, ...] | None, str]:
+    """The records of a hub data set with classes by name, the classes of its label column, and the data set's name."""
     match = _HUB.fullmatch(source)
     if match is None:
         raise InterplayError(
             f"a hub data set is written hub:owner/name[/config][@revision][:split]; given {short(source)}"
         )
-    if match["split"] and split and match["split"] != split:
-        raise InterplayError(f"two splits are given: {short(source)} and split {short(split)}; give one")
-    split = match["split"] or split
+    split, name = _one_split(source, match["split"], split), match["name"]
     require("datasets", what=f"a data set from the hub ({short(source)})", otherwise="give a file")
     import datasets
 
-    name = match["name"]
     datasets.disable_progress_bars()
     try:
-        data = datasets.load_dataset(name, match["config"], split=split or "train", revision=match["revision"])
-    except Exception as error:  # the hub's client raises some thirty kinds, and none of them may end in a traceback
-        said = ascii_safe(redact(str(error).strip().split("\n")[0]))[:200] or type(error).__name__
-        raise InterplayError(f"hub:{name}: cannot be loaded (split {split or 'train'}): {said}") from None
+        data = datasets.load_dataset(name, match["config"], split=split, revision=match["revision"])
+    except Exception as error:  # the hub's client raises some thirty types
+        message = ascii_safe(redact(str(error).strip().split("\n")[0]))[:200] or type(error).__name__
+        raise InterplayError(f"hub:{name}: cannot be loaded (split {split}): {message}") from None
     table, classes = dataset_table(data)
     if not table.records:
-        raise InterplayError(f"hub:{name}: the split {split or 'train'} holds no rows")
-    named = (columns.get("label", "label"), columns.get("labels", "labels"))
-    return table, next((classes[column] for column in named if column in classes), None), f"hub:{name}"
+        raise InterplayError(f"hub:{name}: the split {split} holds no rows")
+    label, labels = columns.get("label", "label"), columns.get("labels", "labels")
+    return table, classes.get(label) or classes.get(labels), f"hub:{name}"
 
 
 def dataset_table(data: Any, limit: int | None = None) -> tuple[Table, dict[str, tuple[str, ...]]]:
@@ -307,18 +245,18 @@ def dataset_table(data: Any, limit: int | None = None) -> tuple[Table, dict[str,
     features = {column: getattr(feature, "feature", feature) for column, feature in data.features.items()}
     classes = {column: tuple(f.names) for column, f in features.items() if hasattr(f, "names")}
     records = []
-    for number, record in enumerate(islice(data, limit), start=1):
-        record = dict(record)
+    for number, row in enumerate(islice(data, limit), start=1):
+        record = dict(row)
         for column, names in classes.items():
             value = record.get(column)
             if isinstance(value, int):
-                record[column] = _class(value, names)
+                record[column] = _class_name(value, names)
             elif isinstance(value, list):
-                record[column] = [_class(v, names) for v in value]
-        records.append((Place("row", number), record))
-    return Table(tuple(data.column_names), tuple(records)), classes
+                record[column] = [_class_name(v, names) for v in value]
+        records.append((Position("row", number), record))
+    return Table(tuple(records)), classes
 
 
-def _class(value: Any, names: tuple[str, ...]) -> str | None:
+def _class_name(value: Any, names: tuple[str, ...]) -> str | None:
     """A class by its number; -1 stands for "no label"."""
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

@@ -1,7 +1,7 @@
-"""Words that carry too little meaning to be input variables: small lists of our own, and how more of them are named.
+"""Stop words: words that carry too little meaning to be input variables, and how the user names more of them.
 
-Which words are left over is decided in `words.py`. Dropping stop words is [lineage]; which words are dropped is [ours]: function
-words that only hold a sentence together. KEPT on purpose, because interactions are made of them: negation (not, no, never,
+`words.py` applies the lists. Dropping stop words is [lineage]; which words are dropped is [ours]: function words that only
+hold a sentence together. KEPT on purpose, because interactions are made of them: negation (not, no, never,
 nor, nothing, without, don't, can't, ...), intensity and degree (very, so, too, really, quite, more, most, only, hardly,
 barely, ...) and contrast (but, yet, though, although, however, unless, except). Contractions of a pronoun (I'm, it's, they've) are
 dropped with their pronoun. Compare case-folded, with a straight apostrophe.
@@ -54,11 +54,11 @@ CHINESE_SINGLES_KEPT = frozenset("不没未无非勿莫否很最太更")
 
 
 def stop_words(spec: str | None) -> frozenset[str]:
-    """The words a setting names, beside those that are dropped anyway: None, "legal", "a,b,c", or "legal,a".
+    """The additional stop words that a setting names: None, "legal", "a,b,c", or "legal,a".
 
-    `legal` stands for the list of Chinese legal boilerplate; commas may be full-width ones.
+    `legal` stands for the list of Chinese legal boilerplate; commas may be full-width.
 
-    Errors: InterplayError where something is given that names no word.
+    Errors: InterplayError for a setting without a word in it.
 
     >>> sorted(stop_words("dog, cat")), stop_words(None), "下列" in stop_words("legal,cat")
     (['cat', 'dog'], frozenset(), True)

@@ -1,6 +1,6 @@
-"""Prompt templates: from the user's text to the conversation a model is asked, before any tokenizer is known.
+"""Prompt templates: from the user's text to the conversation a model is asked.
 
-`PromptTemplate` is the user's choice of wording. How a conversation becomes one string and token ids is `prompts.py`.
+`prompts.py` makes one string and token ids of a conversation.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,13 @@ _PLACE = "{text}"
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """What stands around the user's text.
+    """The wording around the user's text.
 
-    `system`: None leaves the system prompt to the model's chat template, "" asks for none, anything else is the system turn.
-    `template`: the user turn; holds `{text}` exactly once. `chat`: "auto" uses the tokenizer's chat template if it has one,
-    True demands it, False never uses it. `few_shot`: (text, target) pairs shown before the question, in the same wording.
+    Args:
+        system: None leaves the system prompt to the model's chat template, "" asks for none, other text is the system turn.
+        template: the user turn; holds `{text}` exactly once.
+        chat: "auto" uses the tokenizer's chat template if it has one, True demands it, False never uses it.
+        few_shot: (text, target) pairs shown before the question, in the same wording.
 
     Errors: InterplayError for a template without exactly one `{text}`, and for values of the wrong type.
 
@@ -48,7 +50,7 @@ class PromptTemplate:
         object.__setattr__(self, "few_shot", pairs)  # YAML gives lists; tuples keep the template hashable
 
     def user_turn(self, text: str) -> str:
-        """The user turn around `text`. Never `str.format`: a text may hold braces of its own.
+        """The user turn around `text`. Not by `str.format`: a text may hold braces.
 
         >>> PromptTemplate(template="Q: {text}").user_turn("{text} {0.__class__}")
         'Q: {text} {0.__class__}'

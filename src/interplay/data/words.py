@@ -1,10 +1,10 @@
-"""Words: which words of a text may be input variables, which n of them are chosen, and where they stand.
+"""Words: which words of a text may be input variables, which n of them are drawn, and where they stand.
 
-Offsets in, offsets out: `text[word.start:word.end] == word.text` always holds, for any Unicode text, and two occurrences of
-the same word are two variables. Knows nothing about tokenizers; which token ids belong to a word is the scoring's business.
+`text[word.start:word.end] == word.text` holds for any Unicode text, and two occurrences of a word are two variables. Which
+token ids belong to a word is found in scoring.
 
-Splitting on white space (jieba for Chinese), dropping stop words, punctuation and single characters, and sampling n words
-with a seed of the sample's own are [lineage]; the stop lists, the hash and the limits are [ours].
+Splitting on white space (jieba for Chinese), dropping stop words, punctuation and single characters, and drawing n words
+with a seed for each sample are [lineage]; the stop lists, the hash and the limits are [ours].
 """
 
 import functools
@@ -14,12 +14,11 @@ import re
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
-from types import ModuleType
 from typing import Any, Literal
 
 from interplay.data.rows import Word
 from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH
-from interplay.errors import InterplayError, SkipSample
+from interplay.errors import InterplayError
 from interplay.extras import require
 from interplay.limits import EXACT_WORDS as MAX_WORDS
 from interplay.limits import SAMPLED_WORDS as MOST_WORDS
@@ -31,8 +30,8 @@ WORDS_PER_PROMPT = 8  # the default everywhere [ours]; the paper's presets ask f
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-# From this share of letters on a text is Chinese: one borrowed character in an English comment must not call for jieba [ours].
-_HAN_SHARE = 0.2
+# From this fraction of letters on a text is Chinese: one borrowed character in an English comment must not need jieba [ours].
+_HAN_FRACTION = 0.2
 
 
 def candidate_words(
@@ -57,7 +56,8 @@ Word(text='ask', start=24, end=27)]
     """
     if language not in ("auto", "en", "zh"):
         raise InterplayError(f"language must be 'auto', 'en' or 'zh'; given {language!r}")
-    chinese = language == "zh" or (language == "auto" and _is_chinese(text))
+    han = len(_HAN.findall(text)) if language == "auto" else 0
+    chinese = language == "zh" or (han > 0 and han >= _HAN_FRACTION * sum(map(str.isalpha, text)))
     words = []
     for start, end in _pieces(text, chinese):
         start, end = _core(text, start, end)
@@ -66,43 +66,10 @@ Word(text='ask', start=24, end=27)]
     return words
 
 
-def choose_words(
-    text: str,
-    n: int,
-    seed: int,
-    sample_id: str,
-    language: Language = "auto",
-    keep_stop_words: bool = False,
-    *,
-    most: int = MAX_WORDS,
-) -> tuple[Word, ...]:
-    """`n` of the candidate words, drawn with a seed of the sample's own, in the order of the text [lineage].
-
-    The draw ranks every candidate by SHA-256 of (seed, sample id, offset), so it is the same on every machine and Python
-    version, and the choice for a smaller n is part of the choice for a larger one [ours]. With fewer than n candidates all
-    are taken; with fewer than 2 the sample is skipped.
-
-    Errors: InterplayError for n outside 2..`most`; SkipSample, with the reason, for too few words.
-
-    >>> choose_words("good food", 10, 0, "a")
-    (Word(text='good', start=0, end=4), Word(text='food', start=5, end=9))
-    >>> text = "very good food but awful service today"
-    >>> small, large = (choose_words(text, n, 0, "a") for n in (3, 5))
-    >>> len(small), len(large), set(small) <= set(large)
-    (3, 5, True)
-    """
-    check_n(n, chosen=True, most=most)
-    candidates = candidate_words(text, language, keep_stop_words)
-    if len(candidates) < MIN_CHOSEN:
-        found = f"only one, {short(candidates[0].text)}" if candidates else "none"
-        raise SkipSample(
-            f"sample {short(sample_id)}: at least {MIN_CHOSEN} words that are no stop words are needed, found {found}"
-        )
-    return draw_words(candidates, n, seed, sample_id)
-
-
 def draw_words(candidates: Sequence[Word], n: int, *key: object) -> tuple[Word, ...]:
     """`n` of the candidates (all, where there are fewer) in the order of the text, ranked by SHA-256 of (*key, offset) [ours].
+
+    So the draw is the same on every machine, and the draw of a smaller n is part of the draw of a larger one.
 
     >>> few = (Word("good", 0, 4), Word("food", 5, 9), Word("today", 10, 15))
     >>> [w.text for w in draw_words(few, 2, 0, "a")], draw_words(few, 5, 0, "a") == few
@@ -112,24 +79,25 @@ def draw_words(candidates: Sequence[Word], n: int, *key: object) -> tuple[Word, 
     return tuple(sorted(ranked[:n], key=lambda word: word.start))
 
 
-def find_words(text: str, words: Sequence[str], *, most: int = MAX_WORDS) -> tuple[Word, ...]:
+def find_words(text: str, words: Sequence[str]) -> tuple[Word, ...]:
     """Where the user's own `words` stand in `text`, in the order of the text.
 
     Each word, in the order given, takes its first occurrence that no earlier one has taken, at word boundaries; an exact
     match goes before one that differs in case or in the shape of the apostrophe. Name a word twice to take two occurrences.
 
-    Errors: InterplayError naming the words that do not stand in the text, or when there are none or more than `most`.
+    Errors: InterplayError naming the words that do not stand in the text, or when there are none or more than 64.
 
     >>> find_words("not bad, not good", ["good", "not", "not"])
     (Word(text='not', start=0, end=3), Word(text='not', start=9, end=12), Word(text='good', start=13, end=17))
     """
     if isinstance(words, str):
         raise InterplayError(f"words must be a list of words; given one string {short(words)}: split it first")
-    check_n(len(words), most=most)
+    check_n(len(words), MOST_WORDS)
     taken: list[Word] = []
     missing: list[str] = []
     for word in words:
-        found = next((w for w in _occurrences(text, word) if not any(_overlap(w, t) for t in taken)), None)
+        free = (w for w in _occurrences(text, word) if all(w.end <= t.start or t.end <= w.start for t in taken))
+        found = next(free, None)
         if found is None:
             missing.append(word)
         else:
@@ -140,27 +108,25 @@ def find_words(text: str, words: Sequence[str], *, most: int = MAX_WORDS) -> tup
     return tuple(sorted(taken, key=lambda word: word.start))
 
 
-def check_n(n: int, chosen: bool = False, most: int = MAX_WORDS) -> None:
-    """Refuse a number of words outside 1..`most`; a single word only where the user names it (`chosen` False).
+def check_n(n: int, most: int, least: int = 1) -> None:
+    """Refuse a number of words outside `least`..`most`: 16 where every coalition is scored, 64 where some of them are.
 
-    `most` is 16 where every coalition is scored, 64 (`MOST_WORDS`) where some of them are.
+    `least` is 2 where words are drawn; the user may name a single one.
 
-    >>> check_n(20, most=MOST_WORDS)
-    >>> check_n(20)
+    >>> check_n(20, MOST_WORDS)
+    >>> check_n(20, MAX_WORDS)
     Traceback (most recent call last):
-    interplay.errors.InterplayError: n must be 1..16 words (every one of the 2^n coalitions is scored); given 20: \
+    interplay.errors.InterplayError: n must be 1..16 words (all 2^n coalitions are scored); given 20: \
 interplay explain samples coalitions of up to 64
     """
-    whole = isinstance(n, int) and not isinstance(n, bool)
-    if not whole or not 1 <= n <= most:
-        given = n if isinstance(n, (int, float)) else short(n)
-        why = "a coalition is 64 bits" if most > MAX_WORDS else "every one of the 2^n coalitions is scored"
-        sampled = whole and most < n <= MOST_WORDS
+    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= most:
+        why = "a coalition is 64 bits" if most > MAX_WORDS else "all 2^n coalitions are scored"
+        sampled = isinstance(n, int) and most < n <= MOST_WORDS
         hint = f": interplay explain samples coalitions of up to {MOST_WORDS}" if sampled else ""
-        raise InterplayError(f"n must be 1..{most} words ({why}); given {given}{hint}")
-    if chosen and n < MIN_CHOSEN:
+        raise InterplayError(f"n must be 1..{most} words ({why}); given {short(n)[1:-1]}{hint}")
+    if n < least:
         raise InterplayError(
-            f"n must be {MIN_CHOSEN}..{most} where words are drawn, as one word interacts with nothing; given {n}: "
+            f"n must be {least}..{most} where words are drawn, as one word interacts with nothing; given {n}: "
             "name the word to explain it alone"
         )
 
@@ -203,11 +169,6 @@ def ascii_safe(text: str) -> str:
     'a\\\\x1b[31m'
     """
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNSEEN else c for c in text)
-
-
-def _is_chinese(text: str) -> bool:
-    han = len(_HAN.findall(text))
-    return han > 0 and han >= _HAN_SHARE * sum(map(str.isalpha, text))
 
 
 def _pieces(text: str, chinese: bool) -> Iterator[tuple[int, int]]:
@@ -261,23 +222,14 @@ def _boundary(text: str, at: int) -> bool:
     return not (before.isalnum() and after.isalnum()) or bool(_HAN.match(before) or _HAN.match(after))
 
 
-def _overlap(a: Word, b: Word) -> bool:
-    return a.start < b.end and b.start < a.end
-
-
 @functools.cache
 def _jieba_tokenizer() -> Any:
-    jieba = _import_jieba()
+    require("jieba", what="splitting Chinese text into words")
+    jieba = importlib.import_module("jieba")
     jieba.setLogLevel(60)  # jieba talks on stderr while it loads
     tokenizer = jieba.Tokenizer()
-    with (
-        tempfile.TemporaryDirectory() as private
-    ):  # jieba un-marshals a cache from the shared temp folder: give it a fresh one
+    # jieba un-marshals a cache from the shared temp folder: give it a fresh one.
+    with tempfile.TemporaryDirectory() as private:
         tokenizer.tmp_dir = private
         tokenizer.initialize()
     return tokenizer
-
-
-def _import_jieba() -> ModuleType:
-    require("jieba", what="splitting Chinese text into words")
-    return importlib.import_module("jieba")

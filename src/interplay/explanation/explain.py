@@ -1,41 +1,33 @@
 """`interplay.explain`: one prompt under one model, or under two side by side.
 
 Up to 16 words every coalition is scored and the split is exact. Beyond, or where the user asks for fewer coalitions than there
-are, that many are sampled and a sparse split is fitted to them (docs/design/sampled.md). Everything that can be refused is
-refused before a model is loaded.
+are, that many are sampled and a sparse split is fitted to them (docs/design/sampled.md). Bad arguments are refused before a
+model is loaded.
 """
 
-import contextlib
 import os
 import re
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interplay import effects
 from interplay.data.prompts import uses_chat
+from interplay.data.rows import Sample
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import check_n
 from interplay.effects.dictionary import MAX_COLUMNS, column_count
 from interplay.effects.sampled import MAX_COALITIONS
 from interplay.errors import InterplayError, SkipSample
-from interplay.explanation.names import (
-    NamedModel,
-    ReadyModel,
-    Wording,
-    find_model,
-    load,
-    put_on,
-    tokenizers,
-    wording_of,
-)
-from interplay.explanation.result import Change, Explanation
+from interplay.explanation.change import Change
+from interplay.explanation.explanation import Explanation
+from interplay.explanation.names import ReadyModel, Wording, find_model, load, put_on, tokenizers, wording_of
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.checkpoints import model_at
 from interplay.pipeline.progress import Progress
-from interplay.pipeline.stages import choose_device, quiet_libraries
+from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
 from interplay.scoring.noise import noise_warning
 
@@ -45,7 +37,7 @@ if TYPE_CHECKING:
     Model = str | os.PathLike[str] | LoadedModel | tuple[Any, Any]
 
 COALITIONS, ORDER = 2000, 3  # where words are sampled and the user says nothing
-HELD_OUT = 0.2  # share of the sampled coalitions that is never fitted, and measures R2
+HELD_OUT = 0.2  # fraction of the sampled coalitions that is never fitted, and measures R2
 _WATCHED = 1 << 12  # coalitions from which on scoring them all takes long enough to be watched
 
 
@@ -108,23 +100,31 @@ def explain(
     """
     models = model if isinstance(model, list) else [model]
     _check(models, adapter, rephrased)
-    check_n(n, most=SAMPLED_WORDS)
+    check_n(n, SAMPLED_WORDS)
     states = [find_model(m, base) for m in models]
     if adapter is not None:
         states = [put_on(states[0], adapter)]
     if base is not None and not any(base in (state.weights, state.tokenizer) for state in states):
-        raise InterplayError(f"base {base!r} is for adapters and steps of a run: {_named(states)} need none")
+        names = " and ".join(state.name for state in states)
+        raise InterplayError(f"base {base!r} is for adapters and steps of a run: {names} need none")
     wordings = [wording_of(state, states, system=system, template=template, chat=chat) for state in states]
-    asked = list(enumerate(wordings))
+    asked = list(enumerate(wordings))  # (model, wording) of each scoring
     if rephrased is not None:
         other = wordings[0]._replace(template=replace(wordings[0].template, template=rephrased))
         if other == wordings[0]:
             raise InterplayError(f"rephrased {rephrased!r} is the wording A is asked in already: give another one")
         asked.append((0, other))
-    notes = _remarks(states, wordings, template=template, rephrased=rephrased)
+    notes = [line for state in states for line in state.notes]
+    if wordings[0].template == PromptTemplate():
+        notes += [state.hint for state in states if state.hint]
+    notes += [
+        f"{name} holds a backslash and an n, not a line break: shells write one as $'...\\n...'"
+        for name, text in (("template", template), ("rephrased", rephrased))
+        if text is not None and "\\n" in text
+    ]
     with quiet_libraries(), warnings.catch_warnings(record=True) as caught:
         try:
-            # Which words are drawn depends on the text and the seed alone, not on the wording around it or the tokenizer.
+            # The choice of words depends on the text and the seed, not on the wording around it or the tokenizer.
             samples = [make_sample(prompt, target, words=words, n=n, seed=seed, template=w.template) for _, w in asked]
             count = samples[0].n
             plan = plan_sampling(count, coalitions, order)
@@ -134,14 +134,13 @@ def explain(
                     f"words{'' if coalitions is None else f', coalitions {coalitions}'}): take fewer words"
                 )
             found = tokenizers(states)
-            prepared = []
-            for (side, w), sample in zip(asked, samples, strict=True):
-                with _naming(states[side], len(states)):
-                    tokens = w.target_tokens
-                    prepared.append(scores.prepare(sample, found[side], w.template, mask=w.mask, target_tokens=tokens))
+            prepared = [
+                _prepare(sample, states[side].name if len(states) > 1 else None, found[side], wording)
+                for (side, wording), sample in zip(asked, samples, strict=True)
+            ]
         except SkipSample as error:
             raise InterplayError(_reason(error)) from error
-        loaded = load(states, found, dtype=dtype, device=choose_device(device))
+        loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]
         if len(states) == 2:
             notes += _differences(wordings, loaded, prepared)
@@ -169,16 +168,11 @@ def explain(
         if plan is None:
             splits = [effects.extract(unit) for unit in scored]
         else:
-            # The penalty comes from cross-validation, not from the tolerance of an exact split: what a language model does
-            # above the highest order is far more than its noise or 2 % of v(N) - v(empty), and would be fitted with effects
-            # that predict nothing [ours].
+            # Cross-validation chooses the penalty, not the tolerance of an exact split: above the highest order a language
+            # model does far more than its noise or 2 % of v(N) - v(empty), and effects fitted to that predict nothing [ours].
+            fit: dict[str, Any] = {"order": plan.order, "tolerance": None, "holdout": HELD_OUT, "seed": seed}
             with shown.phase("fitting interactions"):
-                splits = [
-                    effects.extract_sampled(
-                        masks, unit.values, count, order=plan.order, tolerance=None, holdout=HELD_OUT, seed=seed
-                    )
-                    for unit in scored
-                ]
+                splits = [effects.extract_sampled(masks, unit.values, count, **fit) for unit in scored]
     for warning in caught:
         warnings.warn(warning.message, warning.category, stacklevel=2)
         notes.append(" ".join(str(warning.message).split()))
@@ -202,10 +196,11 @@ def explain(
 
 
 def plan_sampling(n: int, coalitions: int | None, order: int | None) -> Sampling | None:
-    """What is sampled for n words; None where every coalition is scored. None for what the user left open.
+    """What is sampled for n words; None where every coalition is scored. `coalitions`, `order`: None takes the default.
 
-    Up to 16 words all 2^n are scored unless fewer are asked for; `coalitions` is never exceeded. Refuses, before any model
-    is loaded, what could not be fitted after all were scored.
+    Up to 16 words all 2^n are scored unless fewer are asked for; `coalitions` is never exceeded.
+
+    Raises InterplayError for what could not be fitted once it was scored.
 
     >>> plan_sampling(8, None, None), plan_sampling(8, 2000, 2), plan_sampling(24, None, None)
     (None, None, Sampling(count=2000, order=3))
@@ -247,22 +242,6 @@ def _check(models: Sequence[Any], adapter: Any, rephrased: str | None) -> None:
         raise InterplayError("rephrased measures the floor of a comparison: name two models")
 
 
-def _named(states: Sequence[NamedModel]) -> str:
-    return " and ".join(state.name for state in states)
-
-
-def _remarks(states: Sequence[NamedModel], wordings: Sequence[Wording], **texts: str | None) -> list[str]:
-    """How the models are asked, where the reader might expect otherwise."""
-    lines = [line for state in states for line in state.notes]
-    if wordings[0].template == PromptTemplate():
-        lines += [state.hint for state in states if state.hint]
-    return lines + [
-        f"{name} holds a backslash and an n, not a line break: shells write one as $'...\\n...'"
-        for name, text in texts.items()
-        if text is not None and "\\n" in text
-    ]
-
-
 def _differences(
     wordings: Sequence[Wording], loaded: Sequence[ReadyModel], prepared: Sequence[scores.Prepared]
 ) -> list[str]:
@@ -286,15 +265,15 @@ def _differences(
     return lines
 
 
-@contextlib.contextmanager
-def _naming(state: NamedModel, among: int) -> Generator[None]:
-    """Of two models, an error says whose it is: what one tokenizer cannot serve, another may."""
+def _prepare(sample: Sample, model: str | None, tokenizer: Any, wording: Wording) -> scores.Prepared:
+    """The sample tokenised. Of two models an error names the `model`: another tokenizer may serve."""
     try:
-        yield
+        mask, target_tokens = wording.mask, wording.target_tokens
+        return scores.prepare(sample, tokenizer, wording.template, mask=mask, target_tokens=target_tokens)
     except InterplayError as error:
-        if among == 1:
+        if model is None:
             raise
-        raise InterplayError(f"{state.name}: {_reason(error)}") from error
+        raise InterplayError(f"{model}: {_reason(error)}") from error
 
 
 def _reason(error: InterplayError) -> str:

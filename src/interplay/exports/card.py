@@ -20,7 +20,7 @@ from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.sets import TABLE_SETS
 from interplay.errors import InterplayError
-from interplay.report.verdict import NAMES
+from interplay.report.recommendation import NAMES
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 

@@ -13,7 +13,7 @@ from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import short
 from interplay.errors import InterplayError, SkipSample
-from interplay.models.checkpoints import Checkpoint
+from interplay.models.layouts import Checkpoint
 from interplay.models.loading import resolve
 from interplay.pipeline.identity import check_parts, config_hash
 from interplay.pipeline.inputs import Inputs, Variant

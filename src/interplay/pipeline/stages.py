@@ -13,16 +13,11 @@ from interplay.analysis.measured import reference_of
 from interplay.config.settings import Settings
 from interplay.data.words import short
 from interplay.errors import InterplayError
-from interplay.models.checkpoints import (
-    Checkpoint,
-    base_name_note,
-    checkpoint_hash,
-    comparable_hashes,
-    find_twins,
-    model_at,
-)
-from interplay.models.layouts import find_layout
+from interplay.models.adapters import base_name_note
+from interplay.models.checkpoints import checkpoint_hash, comparable_hashes, find_twins, model_at
+from interplay.models.layouts import Checkpoint, find_layout
 from interplay.models.loading import LoadedModel, resolve
+from interplay.models.placement import choose_device
 from interplay.pipeline.identity import check_parts, check_weights, config_hash, forget_parts
 from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.progress import Progress
@@ -70,20 +65,6 @@ class States:
     def at(self, checkpoint: Checkpoint, dtype: str | None = None) -> ModelState:
         """The description of a checkpoint, in another precision where one is given."""
         return ModelState(self.source if dtype is None else replace(self.source, dtype=dtype), checkpoint)
-
-
-def choose_device(wanted: str) -> str:
-    """The device to run on; InterplayError when the one asked for is not there."""
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InterplayError(f"model.device {wanted!r} cannot be used here ({reason}): set it to auto") from error
-    return wanted
 
 
 def models_of(settings: Settings) -> Models:
@@ -179,7 +160,7 @@ def find_states(context: Context) -> States:
             f"Steps {earlier} and {later} have identical weights, so one of them is not what its name says: "
             "read every change between them as none.",
         )
-    context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base))))
+    context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base.name))))
     return States(base, source, tuple(checkpoints), hashes, reference)
 
 

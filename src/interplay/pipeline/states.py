@@ -5,7 +5,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from interplay.models.checkpoints import Checkpoint, model_at
+from interplay.models.checkpoints import model_at
+from interplay.models.layouts import Checkpoint
 from interplay.models.loading import LoadedModel, load_model
 
 ITSELF = Checkpoint(0, None, "base")

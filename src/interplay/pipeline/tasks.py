@@ -17,7 +17,7 @@ from interplay.data.tables import read_text
 from interplay.data.template import PromptTemplate
 from interplay.data.words import short
 from interplay.errors import InterplayError
-from interplay.models.checkpoints import Checkpoint
+from interplay.models.layouts import Checkpoint
 from interplay.pipeline.inputs import Inputs, row_parts, seeded_choice
 from interplay.pipeline.shards import work_off
 from interplay.pipeline.stages import Context, States, note

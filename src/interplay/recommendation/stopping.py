@@ -6,7 +6,7 @@ The interaction loss of a checkpoint is the loss on the prompts times the intera
 
 The first factor measures how wrong the answers are, the second how much interaction, most of it cancelling, they consist of.
 The best checkpoint is the one where it is lowest; training stops after `patience` measurements in a row without a new low.
-docs/design/stopping.md gives the reasons for these two factors, docs/stopping.md compares the rule with others.
+docs/design/stopping.md gives the reasons for these two factors, docs/evidence/stopping.md compares the rule with others.
 """
 
 from collections.abc import Collection, Sequence

@@ -9,7 +9,9 @@ from typing import Any
 
 from interplay.errors import InterplayError
 from interplay.extras import require
-from interplay.models.loading import LoadedModel, hash_tensors, load_model, load_tokenizer, resolve
+from interplay.models.loading import LoadedModel, load_model, load_tokenizer, resolve
+from interplay.models.placement import choose_device
+from interplay.models.weights import hash_tensors
 
 # What a method is called in a report.
 _NAMES = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA", "ia3": "IA3", "full": "full fine-tuning"}
@@ -160,7 +162,7 @@ def widen_adapters(model: Any) -> None:
 
 
 def load_for_training(
-    name: str, method: str = "lora", *, device: str = "cpu", revision: str | None = None, bf16: bool = False
+    name: str, method: str = "lora", *, device: str = "auto", revision: str | None = None, bf16: bool = False
 ) -> LoadedModel:
     """The base as a method trains it: in float32, or for QLoRA in four bits; names and errors as in `load_model`.
 
@@ -180,7 +182,7 @@ def load_for_training(
             revision=revision,
             dtype=torch.float32,
             quantization_config=four_bits(bf16),
-            device_map={"": device},
+            device_map={"": choose_device(device)},
             use_safetensors=True,
             output_loading_info=True,
             trust_remote_code=False,

@@ -28,6 +28,7 @@ from interplay.errors import InterplayError, SkipSample
 from interplay.extras import require
 from interplay.models.layouts import classify, find_damage
 from interplay.models.loading import LoadedModel
+from interplay.models.placement import choose_device
 from interplay.training.methods import SftPlan, adapter_config, widen_adapters
 
 # What resuming needs and reading does not: removed once a newer checkpoint exists, and when the training is complete. They are
@@ -64,7 +65,7 @@ def finetune(
     plan: SftPlan,
     folder: Path,
     *,
-    device: str = "cpu",
+    device: str = "auto",
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Train `base` (its model is changed) and write `folder/checkpoint-<step>`.
@@ -170,7 +171,7 @@ def _train(
         max_length=plan.max_length,
         bf16=plan.bf16,
         fp16=False,
-        use_cpu=device == "cpu",
+        use_cpu=choose_device(device) == "cpu",
         seed=plan.seed,
         data_seed=plan.seed,
         logging_steps=1,

@@ -151,8 +151,8 @@ def floors(table: pd.DataFrame, reference: int) -> "Figure | None":
 
 
 def correlations(table: pd.DataFrame) -> "Figure | None":
-    """Spearman's rho over checkpoints between each interaction measure and each task metric, with its interval."""
-    table = table.dropna(subset=["rho"])
+    """Spearman's rank correlation over checkpoints between each interaction measure and each task metric, with its interval."""
+    table = table.dropna(subset=["spearman"])
     if table.empty:
         return None
     rows = list(dict.fromkeys(table["interaction"]))
@@ -165,7 +165,7 @@ def correlations(table: pd.DataFrame) -> "Figure | None":
         here = table[table["task"] == metric]
         y = [rows.index(which) for which in here["interaction"]]
         axis.axvline(0, color=MUTED, linewidth=0.7)
-        _dots(axis, here["rho"], y, here["lo"], here["hi"], COLOURS["all"], "o", None)
+        _dots(axis, here["spearman"], y, here["lo"], here["hi"], COLOURS["all"], "o", None)
         axis.set_title(METRICS[metric].title if metric in METRICS else name(str(metric).replace("_", " "), 40))
         axis.set_xlim(-1.05, 1.05)
         axis.grid(True, axis="x")
