@@ -152,10 +152,10 @@ def test_words_per_prompt_have_one_default():
 
 def test_run(made, call, tmp_path):
     ours = interplay.run(
-        made / "c.yaml", settings={"name": "mine", "effects.ratio": 0.1}, out=tmp_path / "a", quiet=True
+        made / "c.yaml", settings={"name": "mine", "dynamics.ratio": 0.1}, out=tmp_path / "a", quiet=True
     )
     said = call(
-        "run", made / "c.yaml", "--set", "name=mine", "--set", "effects.ratio=0.1", "--out", tmp_path / "b", "-q"
+        "run", made / "c.yaml", "--set", "name=mine", "--set", "dynamics.ratio=0.1", "--out", tmp_path / "b", "-q"
     )
     assert said.code == 0
     assert f"\n{ours.summary()}\n" in f"\n{said.out}"

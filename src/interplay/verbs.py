@@ -53,7 +53,7 @@ def run(
         config: a settings file, `preset:NAME`, or the settings as a mapping.
         model: the LLM instead of the one in `config`: hub name, local folder or GGUF file.
         data: the data instead of those in `config`: a folder with train, dev and test files, or one file, which is split.
-        settings: overrides, as `{"effects.ratio": 0.1}` or as `["effects.ratio=0.1"]`, whose values are read as YAML.
+        settings: overrides, as `{"dynamics.ratio": 0.1}` or as `["dynamics.ratio=0.1"]`, whose values are read as YAML.
         out: run folder; None: `runs/NAME-HASH`.
         workers: number of scoring processes (with `ray`: actors); None: one.
         shard: "I/N": do the I-th of N parts of the run only.
@@ -258,23 +258,20 @@ def _make(
 ) -> "Run | Unfinished":
     """Make or finish the run of these settings."""
     from interplay.config.loading import default_folder, load_settings
-    from interplay.pipeline.shards import parse_shard
+    from interplay.pipeline.shards import EVERYTHING, parse_shard
 
     settings = load_settings(source, overrides)
-    part = None if shard is None else parse_shard(shard)
-    if part is not None and (workers is not None or ray is not None):
+    part = EVERYTHING if shard is None else parse_shard(shard)
+    if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
     from interplay.parallel.run import run as run_pipeline
-    from interplay.pipeline.pipeline import Unfinished, run_shard
+    from interplay.pipeline.pipeline import Unfinished
     from interplay.pipeline.progress import Progress
     from interplay.runfolder import Run
 
     folder, progress = default_folder(settings) if out is None else Path(out), Progress(quiet=quiet)
-    if part is None:
-        run_pipeline(settings, folder, progress, workers=workers, ray=ray)
-    elif isinstance(left := run_shard(settings, folder, part, progress), Unfinished):
-        return left
-    return Run(folder)
+    done = run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)
+    return done if isinstance(done, Unfinished) else Run(folder)
 
 
 def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> str:

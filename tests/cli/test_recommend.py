@@ -89,7 +89,7 @@ def test_a_run_without_checkpoints_has_none_to_keep(run, call):
 
 def test_the_base_is_never_named(run, call):
     (run / "weights.json").write_text(json.dumps({"base": "b", "checkpoints": {"0": "b"}}))
-    refused(call("recommend", run), "of the base model alone")
+    refused(call("recommend", run), "measured the base model only")
 
 
 def test_a_run_that_keeps_no_hashes_is_asked_for_its_steps(run, call):

@@ -52,6 +52,7 @@ def test_folder_holds_what_a_run_leaves(finished):
         "views_samples.parquet",
         "inputs.json",
         "manifest.json",
+        "measured.json",
         "recommendation.json",
         "report.html",
         "report.json",
@@ -84,7 +85,7 @@ def test_environment_names_versions_and_no_place(finished):
 def test_settings_are_kept_with_every_default(finished):
     kept = yaml.safe_load(finished.files["settings.yaml"])
     assert kept.keys() == set(Settings.model_fields)
-    assert kept["effects"]["ratio"] == 0.05
+    assert kept["dynamics"]["ratio"] == 0.05
     assert kept["prompts"] == {"count": 3, "n": 3, "words": "content", "language": "auto", "stop_words": None}
     assert RunFolder(finished.folder).settings() == load_settings(finished.wanted)
 

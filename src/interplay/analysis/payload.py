@@ -1,8 +1,4 @@
-"""A finished run folder -> the payload of its page. Reads files only, so that the page can be rebuilt at any time.
-
-Tables of controls (views, floors, baselines, correlations) are missing where the settings ask for none. Only rows that the page
-draws are handed on, rounded to five significant digits.
-"""
+"""A finished run folder -> the payload of its page: the rows that the page draws, rounded to five significant digits."""
 
 import math
 from collections.abc import Mapping

@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from interplay.analysis.about import about, measured_rows
 from interplay.analysis.payload import build_payload
-from interplay.analysis.results import write_results
+from interplay.analysis.results import analyse
 from interplay.atomic import write_text
 from interplay.callback.budget import MAX_PROMPTS, MIN_PROMPTS, Costs, Meter, Plan, choose_plan
 from interplay.callback.model import borrowed, weights_sha256
@@ -27,26 +26,25 @@ from interplay.callback.options import CallbackOptions
 from interplay.callback.prompts import choose_prompts, read_prompts
 from interplay.config.loading import dump_settings
 from interplay.config.settings import Settings
-from interplay.data.prompts import template_hash
+from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.template import PromptTemplate
 from interplay.data.words import WORDS_PER_PROMPT
 from interplay.dynamics.measures import loss_of
 from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.models.placement import input_device
-from interplay.pipeline.inputs import Inputs, Omitted
-from interplay.pipeline.measure import Calibration, Question, measure, refuse_noise, survey
+from interplay.pipeline.inputs import Inputs
+from interplay.pipeline.measure import Question, cache_calibration, measure, refuse_noise, survey
 from interplay.recommendation.stopping import StopRecommendation, recommend_stop, strength_per_spread
 from interplay.report import write
 from interplay.scoring.forward import last_logits
 from interplay.scoring.scores import score_prepared
-from interplay.store.conditions import Measured, offsets, step_name
+from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
 from interplay.store.files import sha256_json, sweep, write_json
 from interplay.store.folder import RunFolder, environment
 from interplay.store.formats import check_format, write_format
 from interplay.store.guard import refuse_links
 from interplay.store.units import Unit
-from interplay.task.measured import TaskMeasured, TaskRows
 from interplay.task.metrics import COLUMNS, METRICS
 
 METRIC = "eval_interaction_loss"  # of the trainer's log
@@ -54,7 +52,15 @@ FORWARDS_PER_STEP = 3.0  # a training step costs about three forward passes of i
 DEFAULT_LENGTH = 256  # tokens of a training row, if its length cannot be read [ours]
 ROWS_SAMPLED = 32  # training rows whose length is read
 _RECORD = "callback.json"
-_RESULTS = ("*.parquet", "report.*", "recommendation.json", "controls.json", "manifest.json", "times.json")
+_RESULTS = (
+    "*.parquet",
+    "report.*",
+    "recommendation.json",
+    "controls.json",
+    "measured.json",
+    "manifest.json",
+    "times.json",
+)
 
 
 @dataclass
@@ -328,40 +334,35 @@ class Measurer:
 
     def write_tables(self, notes: Sequence[str] = (), *, page: bool) -> None:
         """Write every table of a run folder from the measurements so far, and its page."""
-        settings, calibration, plan = self.settings, self.record.calibration, self.plan
-        assert calibration is not None
+        settings, plan, prompts = self.settings, self.plan, range(len(self.prepared))
+        assert self.record.calibration is not None
         steps = tuple(sorted(self.units))
-        measured = Measured(
-            steps=steps,
-            reference=steps[0],
-            units={step_name(step): list(self.units[step]) for step in steps},
-            task=TaskMeasured(tuple(TaskRows(step) for step in steps)),
-            words={1: offsets(self.inputs.prompts)},
-        )
         limit = self.options.max_overhead
         allowed = "no limit on their cost" if limit is None else f"at most {limit:.0%} of the training time"
-        method = measured_rows(
-            settings,
-            measured,
-            calibration,
-            samples=self.prompts.samples,
-            template=self.inputs.template,
-            base_sha256=self.record.base,
-            hashes=self.record.hashes,
-            tokenizer=self.tokenizer,
-            mask_id=self.prepared[0].mask_id,
-        )
-        method += [
-            ("Training", self.how, "watched while it ran; losses and metrics are the trainer's own"),
-            ("Plan", f"{plan.prompts} prompts of {plan.n} words every {plan.every} steps", allowed),
-        ]
-        subtitle = f"{settings.model.name} · {settings.data.prompts} · {self.how}"
-        described = about(settings.name, subtitle, method, [*dict.fromkeys([*self.notes, *notes])], self.inputs.omitted)
         # Checkpoints that can be kept: saved, measured, and not deleted since by save_total_limit.
         output = Path(self.args.output_dir)
-        existing = [s for s in self.record.saved if s in steps[1:] and (output / f"checkpoint-{s}").is_dir()]
-        task = task_table(self.state.log_history, steps)
-        write_results(settings, self.folder, measured, described, existing or None, task=task)
+        existing = tuple(s for s in self.record.saved if s in steps[1:] and (output / f"checkpoint-{s}").is_dir())
+        mask_id = self.prepared[0].mask_id
+        cache_calibration(self.folder / "calibration.json", self.record.request, self.record.calibration)
+        Record(
+            base_sha256=self.record.base,
+            weights={step: self.record.hashes[step] for step in steps},
+            conditions={step_name(step): tuple(prompts) for step in steps},
+            words={1: offsets(self.inputs.prompts)},
+            mask=(self.tokenizer.convert_ids_to_tokens(mask_id), mask_id),
+            chat=uses_chat(self.tokenizer, self.inputs.template),
+            template_hash=template_hash(self.tokenizer, self.inputs.template),
+            task=("logged",),
+            notes=tuple(dict.fromkeys([*self.notes, *notes])),
+            omitted=self.inputs.omitted,
+            saved=existing or None,
+            subtitle=f"{settings.model.name} · {settings.data.prompts} · {self.how}",
+            method=(
+                ("Training", self.how, "watched while it ran; losses and metrics are the trainer's own"),
+                ("Plan", f"{plan.prompts} prompts of {plan.n} words every {plan.every} steps", allowed),
+            ),
+        ).write(self.folder)
+        analyse(self.folder, settings, task_table(self.state.log_history, steps))
         if page:
             run = RunFolder(self.folder)
             run.manifest.unlink(missing_ok=True)

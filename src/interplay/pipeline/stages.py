@@ -4,27 +4,26 @@ Each leaves its result in the run folder and finds it there the next time.
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from interplay.analysis.measured import reference_of
 from interplay.config.settings import Settings
 from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.models.adapters import base_name_note
 from interplay.models.checkpoints import checkpoint_hash, comparable_hashes, find_twins, model_at
 from interplay.models.layouts import Checkpoint, find_layout
-from interplay.models.loading import LoadedModel, load_model, resolve
+from interplay.models.loading import LoadedModel, resolve
 from interplay.models.placement import choose_device
 from interplay.pipeline.identity import check_parts, check_weights, config_hash, forget_parts
-from interplay.pipeline.inputs import Inputs, Omitted
-from interplay.pipeline.measure import refuse_noise, survey
+from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.shards import Shard
 from interplay.pipeline.states import Models, ModelState, Source
-from interplay.scoring.noise import NARROW
-from interplay.scoring.scores import Prepared
+from interplay.store.conditions import Omitted
 from interplay.store.folder import RunFolder
 from interplay.store.lock import Lock
 from interplay.training.methods import SftPlan, load_for_training, method_notes
@@ -140,12 +139,8 @@ def find_states(context: Context) -> States:
     checkpoints = layout.checkpoints
     for line in layout.notes if outside else ():
         note(context, line)
-    step = settings.dynamics.reference
-    chosen = [c for c in checkpoints if c.step == (checkpoints[0].step if step is None else step)]
-    if not chosen:
-        raise InterplayError(
-            f"dynamics.reference is {step}, no measured step: choose one of {[c.step for c in checkpoints]}"
-        )
+    step = reference_of(settings, [c.step for c in checkpoints])
+    [reference] = [c for c in checkpoints if c.step == step]
     with context.progress.phase("loading the model"):
         source = Source(model.name, model.revision, model.dtype)
         base = context.models.base(source)
@@ -166,18 +161,7 @@ def find_states(context: Context) -> States:
             "read every change between them as none.",
         )
     context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base.name))))
-    return States(base, source, tuple(checkpoints), hashes, chosen[0])
-
-
-def refuse_noise_before_training(context: Context, prompts: Sequence[Prepared]) -> None:
-    """A 16-bit evaluation that means nothing is refused before hours go into training, and leaves nothing behind."""
-    model = context.settings.model
-    if context.settings.training is None or model.dtype not in NARROW:
-        return
-    with context.progress.phase("measuring the noise of 16-bit scores"):
-        base = load_model(model.name, dtype=model.dtype, device=context.models.device, revision=model.revision)
-        found = survey(base.model, prompts, context.settings)
-    refuse_noise(found, context.settings, lambda line: None)  # what is only noted is noted with the calibration
+    return States(base, source, tuple(checkpoints), hashes, reference)
 
 
 def note(context: Context, line: str) -> None:

@@ -19,7 +19,7 @@ from interplay.dynamics.measures import quotient, spread
 from interplay.dynamics.stats import LEVEL, exchanged, generator, resample_counts
 from interplay.errors import InterplayError
 
-PATIENCE = 3  # measurements [ours; sensitivity in docs/evidence/stopping.md]
+PATIENCE = 3  # measurements [ours; sensitivity in docs/stopping.md]
 TINY = 1e-6  # nats: a prompt answered with certainty has no logarithm
 
 

@@ -37,7 +37,7 @@ def figures_of(
     yield "scale", partial(curves.scale, summary)
     yield "task", partial(curves.task, run.task)
     yield "matching", partial(shapes.matching, units, few)
-    yield "sparsity", partial(shapes.sparsity, units, few, run.settings.effects.ratio)
+    yield "sparsity", partial(shapes.sparsity, units, few, run.settings.dynamics.ratio)
     if "multiples" in tables:
         yield "churn-multiples", partial(curves.multiples, tables["multiples"], reference)
     if "floors" in tables:
