@@ -29,13 +29,7 @@ class CallbackOptions(BaseModel):
 
 
 def check_options(**values: Any) -> CallbackOptions:
-    """The options; InterplayError in one line for one that cannot be used.
-
-    >>> check_options(source=[{}], every=0, patience=3, max_overhead=None, n=None, num_prompts=None, template=None, seed=0,
-    ...               target_tokens=1, mask=None)
-    Traceback (most recent call last):
-    interplay.errors.InterplayError: every is 0: it should be greater than or equal to 1
-    """
+    """The options; InterplayError for one that cannot be used."""
     _check_source(values["source"])
     try:
         return CallbackOptions(**values)
@@ -52,7 +46,7 @@ def _check_source(source: Any) -> None:
             raise InterplayError(f"prompts: {short(name)} does not exist; give a file, or the rows themselves")
     elif not (is_dataset(source) or isinstance(source, Sequence)):
         raise InterplayError(
-            f"prompts is a {type(source).__name__}: give a datasets.Dataset, a list of dicts, or a file"
+            f"prompts is a {type(source).__name__}: give a datasets.Dataset, a list of dicts or a file"
         )
     elif not len(source):
         raise InterplayError("prompts has no rows: give a dozen held-out rows or more")

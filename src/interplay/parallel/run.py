@@ -27,12 +27,7 @@ def run(
     workers: int | None = None,
     ray: str | None = None,
 ) -> RunResult:
-    """`pipeline.run` with more processes that score.
-
-    Args:
-        workers: processes on this machine, None: one; with `ray`, actors.
-        ray: address of a Ray cluster whose actors compute the units.
-    """
+    """`pipeline.run` with `workers` processes on this machine, or so many actors on the Ray cluster at the address `ray`."""
 
     @contextlib.contextmanager
     def scoring(context: Context) -> Generator[Engine]:
@@ -56,7 +51,7 @@ def run(
 
 
 def helper_command(folder: Path, i: int, n: int) -> list[str]:
-    """What starts the i-th of n processes on a run, the one that makes it being the first."""
+    """What starts the i-th of n processes on a run; the first makes it."""
     return [sys.executable, "-m", "interplay.parallel.run", str(folder), f"{i}/{n}"]
 
 
