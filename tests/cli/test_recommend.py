@@ -218,7 +218,7 @@ def test_a_folder_of_nothing_is_refused(place, call, tiny_folder):
     (place / "empty").mkdir()
     refused(call("recommend", "empty"), "is no run folder")
     refused(call("recommend", "."), "give 'out'")
-    refused(call("recommend", "out/checkpoint-5"), "is one checkpoint, not the folder of a training")
+    refused(call("recommend", "out/checkpoint-5"), "is one checkpoint of a training")
     refused(call("recommend", "held-out.jsonl"), "is no run folder")
     for given, says in ((["--n", 17], "prompts.n"), (["--count", 0], "prompts.count"), (["--set", "x=1"], "unknown")):
         refused(call(*measuring(tiny_folder, *given)), says)

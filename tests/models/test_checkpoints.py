@@ -239,7 +239,7 @@ def test_damaged_and_foreign_adapters(base, make_adapter, tmp_path):
     refused(folder, base, "cannot read .*adapter_config.json")
     folder = make_adapter(tmp_path / "other")
     edit(folder, peft_type="PREFIX_TUNING")
-    refused(folder, base, "of type 'PREFIX_TUNING': only LoRA adapters")
+    refused(folder, base, "of type 'PREFIX_TUNING': only LoRA, DoRA and IA3")
 
 
 @pytest.mark.matrix(3)

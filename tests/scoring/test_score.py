@@ -109,7 +109,7 @@ def test_several_target_tokens_and_among(loaded, sample, template, tiny_tokenize
         chances.append(1 / (1 + np.exp(-score_prepared(model, replace(whole, target_ids=label)).values)))
     np.testing.assert_allclose(np.sum(chances, 0), 1, atol=1e-5)
     assert not np.allclose(values, score_prepared(model, pool).values)
-    with pytest.raises(InterplayError, match="two that differ in their first"):
+    with pytest.raises(InterplayError, match="the labels do not differ in their first"):
         prepare(sample, tiny_tokenizer, template, among=rows[-1:])
     with pytest.raises(InterplayError, match="at least 1"):
         prepare(sample, tiny_tokenizer, template, target_tokens=0)

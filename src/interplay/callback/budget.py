@@ -17,11 +17,11 @@ MIN_PROMPTS, MIN_WORDS = 4, 4  # below these, measurements are spaced out instea
 
 @dataclass(frozen=True)
 class Plan:
-    """Prompts per measurement, words per prompt, optimiser steps between measurements."""
+    """What is measured, and how often."""
 
-    prompts: int
-    n: int
-    every: int
+    prompts: int  # per measurement
+    n: int  # words per prompt
+    every: int  # optimiser steps between measurements
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def _own_tensors(path: Path, config: dict[str, Any]) -> re.Pattern[str]:
     kind, start = str(config.get("peft_type")), config.get("init_lora_weights")
     if kind not in _TENSORS:
         raise InterplayError(
-            f"the adapter in {path} is of type {short(kind)}: only LoRA adapters (DoRA among them) and IA3 can be put on a base"
+            f"the adapter in {path} is of type {short(kind)}: only LoRA, DoRA and IA3 can be put on a base"
         )
     if start not in _STARTS:
         raise InterplayError(

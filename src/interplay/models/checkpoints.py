@@ -85,6 +85,5 @@ def _refuse_other_shape(model, base: LoadedModel, path: Path) -> None:
     ours, theirs = shape(base.model), shape(model)
     odd = [name for name in ours if ours[name] != theirs[name]]
     if odd:
-        raise InterplayError(
-            f"{path} has {odd[0]} {theirs[odd[0]]}, the base {base.name!r} {ours[odd[0]]}: give the base it was trained from"
-        )
+        differs = f"{path} has {odd[0]} {theirs[odd[0]]}, the base {base.name!r} {ours[odd[0]]}"
+        raise InterplayError(f"{differs}: give the base it was trained from")

@@ -46,9 +46,7 @@ def classify(folder: Path) -> str | None:
         return "full"
     pickled = [p.name for pattern in ("adapter_model.bin", "pytorch_model*.bin") for p in sorted(folder.glob(pattern))]
     if pickled:
-        raise InterplayError(
-            f"{folder} holds pickled weights only ({pickled[0]}), which are not opened: save it again as safetensors"
-        )
+        raise InterplayError(f"{folder} holds pickled weights only ({pickled[0]}): save it again as safetensors")
     return None
 
 
@@ -97,16 +95,10 @@ def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
     if steps is not None:
         if lacking := sorted(set(steps) - set(found)):
             own = [note for note in notes if step_of(Path(note.split(" was left out")[0])) == lacking[0]]
-            why = _first(own or notes)
-            raise InterplayError(
-                f"no checkpoint for step {lacking[0]} in {str(folder)!r}: it holds {sorted(found)}{why}"
-            )
+            why = f" ({(own or notes)[0]})" if notes else ""
+            raise InterplayError(f"no checkpoint for step {lacking[0]} in {str(folder)!r}, only {sorted(found)}{why}")
         found = {step: found[step] for step in steps}
     return Layout(tuple(found[step] for step in sorted(found)), tuple(notes))
-
-
-def _first(notes: list[str]) -> str:
-    return f" ({notes[0]})" if notes else ""
 
 
 def step_of(folder: Path) -> int | None:
@@ -170,21 +162,16 @@ def _only_root(folder: Path, notes: list[str]) -> Checkpoint:
         if near:
             first = ", ".join(repr(str(p)) for p in near[:SHOWN]) + (", ..." if len(near) > SHOWN else "")
             raise InterplayError(f"{shown} holds {len(near)} trainings: give one of them ({first})")
-        raise InterplayError(
-            f"{shown} holds no checkpoint-<step> folder with adapter_model.safetensors or model.safetensors"
-            f"{_first(notes)}: give the output folder of a training run"
-        )
+        why = f" ({notes[0]})" if notes else ""
+        raise InterplayError(f"{shown} holds no checkpoint-<step> folder with weights{why}: give a training's folder")
     own = folder if folder.name not in ("", "..") else folder.resolve()
     if (step := step_of(own)) is not None:
-        raise InterplayError(
-            f"{shown} is one checkpoint, not the folder of a training: give {str(own.parent)!r} and its step ({step})"
-        )
+        raise InterplayError(f"{shown} is one checkpoint of a training: give {str(own.parent)!r} and its step ({step})")
     if (damage := find_damage(folder, kind)) is not None:
         raise InterplayError(f"{shown} holds {_KIND[kind]} that cannot be read: {damage}{HALF}, save it again")
     if not (step := read_state(folder).global_step):
         raise InterplayError(
-            f"{shown} holds {_KIND[kind]}, but nothing says of which step (no checkpoint-<step> folder, no {STATE}): move it "
-            "into a folder checkpoint-<step> and give the folder around that"
+            f"{shown} holds {_KIND[kind]}, but nothing says of which step: move it into a folder checkpoint-<step> in it"
         )
     notes.append(f"the only trained weights are the final ones, of step {step}")
     return Checkpoint(step, folder, kind)

@@ -154,9 +154,9 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, bool]:
     if path.is_dir():
         # First: transformers would put it on a model in the same folder, or load its base from a hub, without a word.
         if (path / "adapter_config.json").exists():
+            base = named_base(path) or "unknown"
             raise InterplayError(
-                f"{name!r} holds a LoRA adapter, not a model alone: give its base ({named_base(path) or 'unknown'}) and "
-                "the adapter apart"
+                f"{name!r} holds a LoRA adapter, not a model alone: give its base ({base}) and the adapter"
             )
         if (path / "config.json").exists():
             return str(path), True
@@ -168,9 +168,7 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, bool]:
     if gguf := wheel_gguf(name):
         return str(as_model_folder(gguf)), True
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith(".gguf"):
-        raise InterplayError(
-            f"no model at {name!r}: give a local model folder, a .gguf file or a hub name (owner/name)"
-        )
+        raise InterplayError(f"no model at {name!r}: give a model folder, a .gguf file or a hub name (owner/name)")
     if (problem := hub_problem()) is None:
         return name, False
     if folder := cached_folder(name, revision):

@@ -97,8 +97,7 @@ class Placement:
             else:
                 os.rmdir(folder)
         for hook in _hooks(model):
-            # The hidden states that `logits_to_keep` chooses from may lie on another GPU than the ids. An index on the CPU
-            # fits all of them, unless the hook moves it to the first.
+            # `logits_to_keep` chooses from hidden states that may lie on another GPU: it stays on the CPU, which fits all.
             skipped = hook.skip_keys or ()
             hook.skip_keys = {*((skipped,) if isinstance(skipped, str) else skipped), "logits_to_keep"}
 
@@ -162,10 +161,8 @@ def adapter_joins(wrapped: Any, path: Path) -> None:
                         set_module_tensor_to_device(wrapped, name, hook.execution_device, value=stored.get_tensor(key))
                         empty.remove(name)
     if empty:
-        raise InterplayError(
-            f"the adapter in {path} needs weights of the base that are offloaded ({min(empty)}), as DoRA and whole modules "
-            "do: merge it and give the whole model as a checkpoint"
-        )
+        why = f"the adapter in {path} needs weights of the base that are offloaded ({min(empty)})"
+        raise InterplayError(f"{why}: merge it and give the whole model as a checkpoint")
 
 
 def layers_apart(model: Any, layers: str, rest: str) -> dict[str, str]:

@@ -45,7 +45,7 @@ def refuse_holes(info: dict[str, Any], name: object) -> None:
     """InterplayError where `from_pretrained` found no value for some weights and drew random ones."""
     if missing := sorted(info.get("missing_keys") or ()):
         raise InterplayError(
-            f"{str(name)!r} lacks {len(missing)} weights its config asks for (first: {missing[0]}): get it again in full"
+            f"{str(name)!r} lacks {len(missing)} weights of its model (first: {missing[0]}): get it again"
         )
 
 
@@ -83,7 +83,7 @@ def hash_files(folder: Path, kind: str = "full") -> str:
             return hash_tensors(((name, files[name].get_tensor(name)) for name in sorted(files)), ordered=True)
     except (SafetensorError, OSError) as error:
         raise InterplayError(
-            f"cannot read {folder} ({reason_of(error)}): the file is damaged, save it again"
+            f"cannot read {folder}: the file is damaged, save it again ({reason_of(error)})"
         ) from error
 
 

@@ -55,9 +55,7 @@ def _connect(ray: Any, address: str) -> None:
             **({"include_dashboard": False} if address == "local" else {}),
         )
     except Exception as error:  # Ray raises many types here; all mean that there is no cluster
-        raise InterplayError(
-            f"no Ray cluster at {address!r}: start one (ray start --head), {reason_of(error)}"
-        ) from error
+        raise InterplayError(f"no Ray cluster at {address!r}: run ray start --head; {reason_of(error)}") from error
 
 
 def refuse_unreachable(address: str) -> None:
@@ -178,7 +176,6 @@ class Cluster:
         for actor in self.actors:
             with contextlib.suppress(Exception):  # dead already, or the cluster is gone
                 self.ray.kill(actor)
-        self.actors, self._starting, self._node = [], {}, {}
         if self._connected:
             self.ray.shutdown()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from interplay.config.settings import Settings
 from interplay.errors import InterplayError
+from interplay.parallel.cluster import Cluster, refuse_unreachable
 from interplay.parallel.workers import helpers, leave_with_parent
 from interplay.pipeline import pipeline
 from interplay.pipeline.jobs import Engine, in_this_process
@@ -32,8 +33,6 @@ def run(
     @contextlib.contextmanager
     def scoring(context: Context) -> Generator[Engine]:
         if ray is not None:
-            from interplay.parallel.cluster import Cluster
-
             with Cluster(ray, settings, context.progress.say, actors=workers) as cluster:
                 yield cluster.results
         else:
@@ -44,8 +43,6 @@ def run(
     if ray is None and (workers or 1) == 1:
         return pipeline.run(settings, path, progress)
     if ray is not None and settings.training is not None:
-        from interplay.parallel.cluster import refuse_unreachable
-
         refuse_unreachable(ray)
     return pipeline.run(settings, path, progress, scoring=scoring)
 

@@ -6,8 +6,7 @@ remove. Float32 is far below these limits; bfloat16 is not (docs/evidence/benchm
 
 import math
 
-# As fractions of sd(v). Gaussian noise of the first size on the scores of a real LLM loses 4 of the 20 strongest effects at
-# n = 8, although the tolerance follows the noise; the second loses half of them  [ours]
+# As fractions of sd(v). At n = 8 noise of the first size loses 4 of the 20 strongest effects, the second half of them  [ours]
 FLAGGED, REFUSED = 0.02, 0.1
 NARROW = ("bfloat16", "float16")
 

@@ -146,9 +146,7 @@ def prepare(
         labels = [encode(render(row, tokenizer, template), tokenizer).target_ids[:target_tokens] for row in among]
         pool = tuple(sorted({target_ids, *map(tuple, labels)}))
         if len(pool) < 2:
-            raise InterplayError(
-                f"scoring among labels needs two that differ in their first target_tokens = {target_tokens}; raise it"
-            )
+            raise InterplayError(f"the labels do not differ in their first target_tokens = {target_tokens}: raise it")
     input_ids, spans, mask_id = tuple(encoded.input_ids), word_tokens(sample, encoded), mask_token(tokenizer, mask)
     refuse_mask_in_words(input_ids, spans, mask_id)  # here, where the caller skips samples, not amid the scoring
     return Prepared(
@@ -201,10 +199,7 @@ def score_together(
         _refuse_unknown_ids(model, prepared)
     n = len(first.spans)
     if coalitions is None and n > MAX_WORDS:
-        raise InterplayError(
-            f"{n} words have 2^{n} coalitions, more than can be scored: choose fewer words, or score some of them with "
-            "score_prepared(coalitions=...)"
-        )
+        raise InterplayError(f"{n} words have 2^{n} coalitions: choose fewer words, or give score_prepared coalitions=")
     chosen = np.arange(1 << n, dtype=np.uint64) if coalitions is None else np.asarray(coalitions, dtype=np.uint64)
     last = len(chosen) - 1
     picks = np.unique(np.linspace(0, last, min(max(noise_coalitions, 2), last + 1)).round().astype(int))
@@ -276,7 +271,7 @@ def _refuse_unknown_ids(model, prepared: Prepared) -> None:
     highest = max(*prepared.input_ids, *(token for label in labels for token in label), prepared.mask_id)
     if highest >= size:
         raise InterplayError(
-            f"the tokenizer gives token id {highest}, the model has {size} embeddings: give the tokenizer that belongs to it"
+            f"the tokenizer gives token id {highest}, the model has {size} embeddings: give its own tokenizer"
         )
 
 

@@ -63,8 +63,7 @@ def _attention(
     for index, level in enumerate(masks.plan.levels):
         rows, size = level.rows, level.size
         here = slice(level.first, level.first + rows * size)
-        # Query heads that share a key head stand one after the other, as if they were more tokens: no key is repeated, and
-        # every kernel of scaled_dot_product_attention may be used.
+        # Query heads that share a key head stand one after the other, as if they were more tokens: no key is repeated.
         q = query[0, :, here].reshape(shared, groups, rows, size, width).permute(2, 0, 1, 3, 4)
         q = q.reshape(rows, shared, groups * size, width)
         path, seen = masks.of(index, sliding_window, cached, groups, query.device)

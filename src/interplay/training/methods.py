@@ -124,10 +124,8 @@ def _ia3_targets(base: LoadedModel) -> list[str]:
     targets = KNOWN.get(architecture, [])
     if targets and all(any(name.endswith(target) for name in linear) for target in targets):
         return list(targets)
-    raise InterplayError(
-        f"IA3 does not know its layers in a {architecture}: set training.targets to those of keys, values and feed-forward "
-        f"outputs (it has {', '.join(sorted(names)[:12])})"
-    )
+    layers = ", ".join(sorted(names)[:12])
+    raise InterplayError(f"IA3 does not know its layers in a {architecture}: set training.targets (it has {layers})")
 
 
 def widen_adapters(model: Any) -> None:
@@ -177,9 +175,7 @@ def load_for_training(
             trust_remote_code=False,
         )
     except Exception as error:  # transformers and bitsandbytes raise a zoo of types here
-        raise InterplayError(
-            f"cannot load {name!r} in 4 bits (set training.method to lora): {reason_of(error)}"
-        ) from error
+        raise InterplayError(f"cannot load {name!r} in 4 bits (or train with lora): {reason_of(error)}") from error
     model, info = loaded
     refuse_holes(info, name)
     model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

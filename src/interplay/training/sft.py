@@ -105,7 +105,8 @@ def _train(
     on_step: Callable[[int, int, float], None] | None,
 ) -> list[dict[str, Any]]:
     """TRL's log history of a training from the checkpoint `last`, or from the start."""
-    rows = _cut(examples, plan.max_length)
+    rows = [{key: list(example[key][: plan.max_length]) for key in ("input_ids", "labels")} for example in examples]
+    rows = [row for row in rows if any(label != -100 for label in row["labels"])]
     if not rows:
         why = f"no response begins within training.max_length {plan.max_length}" if examples else "all were skipped"
         raise InterplayError(f"no training rows are left: {why}; see the reasons in the report, or give other data")
@@ -195,16 +196,6 @@ def _train(
         widen_adapters(trainer.model)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.state.log_history
-
-
-def _cut(examples: Sequence[dict], max_length: int | None) -> list[dict]:
-    """Examples cut to `max_length` tokens, without those that have no response token left.
-
-    >>> _cut([{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}, {"input_ids": [5, 6, 7], "labels": [-100, -100, 7]}], 2)
-    [{'input_ids': [5, 6], 'labels': [-100, 6]}]
-    """
-    cut = [{key: list(example[key][:max_length]) for key in ("input_ids", "labels")} for example in examples]
-    return [example for example in cut if any(label != -100 for label in example["labels"])]
 
 
 @contextlib.contextmanager
