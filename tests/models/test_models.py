@@ -115,6 +115,10 @@ def test_unknown_dtype_comes_before_any_loading(tmp_path):
     refused(tmp_path / "missing", "unknown dtype 'fp32': choose one of float32, float64", dtype="fp32")
 
 
+def test_a_device_that_is_not_there(tiny_folder):
+    refused(tiny_folder("llama"), "device 'toaster' cannot be used here .*: set it to auto", device="toaster")
+
+
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3"])
 def test_a_tokenizer_must_be_there(tiny_folder, tmp_path, architecture):
     folder = shutil.copytree(tiny_folder(architecture), tmp_path / "model")
