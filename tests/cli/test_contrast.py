@@ -349,7 +349,7 @@ WRONG = [
     (["nowhere", "MODEL"], "no model at 'nowhere'"),
     (["MODEL", "empty"], "is not a model folder"),
     (["MODEL", "run"], "is a run folder: name one step of it, such as run@0"),
-    (["run@0", "run@7"], "no checkpoint for step 7 in 'run/checkpoints': it holds [0, 2]"),
+    (["run@0", "run@7"], "no checkpoint for step 7 in 'run/checkpoints', only [0, 2]"),
     (["run@0", "run@last"], "does not name a step: give a whole number"),
     (["run@0", "run@"], "does not name a step"),
     (["run@0", "empty@2"], "no settings.yaml"),

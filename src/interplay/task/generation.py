@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from interplay.extras import require
-from interplay.models.placement import input_device
+from interplay.models.placement import input_device, unwrapped
 from interplay.scoring.forward import evaluating, tokens_per_pass
 from interplay.scoring.precision import fast_products
 from interplay.task.passes import batches, padded
@@ -21,7 +21,7 @@ _WORDS = re.compile(rf"[{_SCRIPTS}]|[^\W_{_SCRIPTS}]+")
 def stop_ids(model, tokenizer, targets: Iterable[Sequence[int]] = ()) -> tuple[int, ...]:
     """Tokens that end an answer: EOS of tokenizer and generation config, and special tokens that end the gold `targets`."""
     found: set[int] = set()
-    for eos in (tokenizer.eos_token_id, _core(model).generation_config.eos_token_id):
+    for eos in (tokenizer.eos_token_id, unwrapped(model).generation_config.eos_token_id):
         found.update([eos] if isinstance(eos, int) else (eos or ()))
     special = set(tokenizer.all_special_ids)
     special.update(i for i, token in tokenizer.added_tokens_decoder.items() if token.special)
@@ -44,7 +44,7 @@ def greedy(
     """
     import torch
 
-    core = _core(model)
+    core = unwrapped(model)
     device = input_device(core)
     pad = stop[0] if stop else 0
     answers: list[tuple[int, ...]] = [()] * len(prompts)
@@ -62,11 +62,6 @@ def greedy(
         if progress is not None:
             progress(done, len(prompts))
     return answers
-
-
-def _core(model) -> Any:
-    """The transformers model itself: peft's own `generate` writes attributes into it."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @contextlib.contextmanager
