@@ -12,8 +12,7 @@ import pytest
 import interplay
 from interplay.effects import dividends
 from interplay.errors import InterplayError
-from interplay.explanation.change import Change
-from interplay.explanation.explanation import Explanation
+from interplay.explanation.explanation import Change, Explanation
 
 PROMPT = "I was not happy with the food at all, but we had to laugh"
 LONG = (

@@ -62,7 +62,7 @@ def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
         if not path.is_file() or kind_of(path) in ("", ".tsv"):
             read = read_rows(source, template=worded)
             return PromptRows(read.rows, read.skipped, worded, False, str(source))
-        records = [(str(place), record) for place, record in read_table(path).records]
+        records = read_table(path)
         return _from_records(records, str(source), stem_of(path), template)
     if is_dataset(source):
         records = [(f"row {i + 1}", source[i]) for i in range(min(len(source), MOST_ROWS))]

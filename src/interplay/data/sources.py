@@ -1,7 +1,6 @@
 """Sources: where rows come from (a file, the embedded emotions, a hub data set), and which rows were skipped.
 
-One bad row among good ones is skipped with a reason that names it; a source without a good row is an error. How one record
-becomes a Row is in `forms.py`. Only a source that begins with `hub:` uses the network.
+A bad row among good ones is skipped with a reason; a source without a good row is an error. Only `hub:` uses the network.
 """
 
 import re
@@ -13,7 +12,6 @@ from interplay.data.forms import FORMS, GOEMOTIONS, choose_form, row_from
 from interplay.data.rows import Row
 from interplay.data.tables import (
     SUFFIXES,
-    Position,
     Record,
     Table,
     Unreadable,
@@ -38,7 +36,7 @@ _ID_LIMIT = 200
 
 
 class Skipped(NamedTuple):
-    """A row that was left out, and why ("line 17: no 'completion'")."""
+    """A row that was left out, and why: "line 17: no 'completion'"."""
 
     id: str
     reason: str
@@ -59,7 +57,6 @@ def read_rows(
     columns: Mapping[str, str] | None = None,
     template: PromptTemplate = _DEFAULT_TEMPLATE,
     split: str | None = None,
-    limit: int | None = None,
 ) -> ReadResult:
     """Rows from `source`, each one's text in the user turn of `template`.
 
@@ -67,9 +64,8 @@ def read_rows(
         source: a path to .jsonl, .json, .csv, .tsv (also .gz) or .parquet; a folder with one such file named after `split`;
             `emotions` or `emotions:SPLIT` (embedded); `hub:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]`.
         form: one of `FORM_NAMES`; auto looks at the columns.
-        columns: the name here of a form's column: `{"text": "sentence"}`. Any form may have `id`, and `words`: the words that a
-            row names as input variables.
-        limit: stop after so many good rows.
+        columns: the name here of a form's column: `{"text": "sentence"}`; any form may have `id` and `words`, input variables
+            that a row names.
 
     A row's id is its own `id` if it has one, else the file's name and its line; ids are made unique with a suffix.
 
@@ -82,8 +78,6 @@ def read_rows(
     >>> result.rows[0].id, result.rows[0].target, result.labels, result.skipped
     ('mood-2', 'grief', ('grief',), (Skipped(id='mood-3', reason="line 3: 'label' is empty"),))
     """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise InterplayError(f"limit must be a whole number from 1 on, or null; given {short(limit)}")
     columns, name, labels = columns or {}, str(source), None
     if isinstance(source, str) and name.startswith("hub:"):
         table, labels, name = _read_hub(name, split, columns)
@@ -100,55 +94,45 @@ def read_rows(
         else:
             table = read_table(path)
 
-    count = len(table.records)
-    unreadable = [
-        f"{position}: {record.reason}" for position, record in table.records if isinstance(record, Unreadable)
-    ]
-    if len(unreadable) == count:
-        raise InterplayError(f"{name}: none of {count} rows can be read; {unreadable[0]}")
-    chosen, located = choose_form(form, table.columns, columns, name)
+    unreadable = [f"{place}: {record.reason}" for place, record in table if isinstance(record, Unreadable)]
+    if len(unreadable) == len(table):
+        raise InterplayError(f"{name}: none of {len(table)} rows can be read; {unreadable[0]}")
+    present = [column for _, record in table if isinstance(record, dict) for column in record]
+    chosen, located = choose_form(form, present, columns, name)
     rows: list[Row] = []
     skipped: list[Skipped] = []
     used: dict[str, int] = {}
     several = 0
-    for position, record in table.records:
-        if _has_several_labels(record, located.get("labels")):
+    for place, record in table:
+        labelled = record.get(located["labels"]) if "labels" in located and isinstance(record, dict) else None
+        if isinstance(labelled, (list, tuple)) and len(labelled) > 1:
             several += 1
             continue
-        if len(rows) == limit:
-            break
-        row_id = _unique(_own_id(record, columns.get("id", "id")) or f"{stem}-{position.number}", used)
+        row_id = _unique(_own_id(record, columns.get("id", "id")) or f"{stem}-{place.split()[-1]}", used)
         try:
             if isinstance(record, Unreadable):
                 raise SkipSample(record.reason)
             rows.append(row_from(record, chosen, located, template, row_id))
         except SkipSample as reason:
-            skipped.append(Skipped(row_id, f"{position}: {reason}"))
+            skipped.append(Skipped(row_id, f"{place}: {reason}"))
     if several:
         skipped.append(Skipped(stem, f"{several} rows with more than one label"))
     if not rows:
-        raise InterplayError(f"{name}: none of {count} rows can be used; {skipped[0].reason}")
+        raise InterplayError(f"{name}: none of {len(table)} rows can be used; {skipped[0].reason}")
     if labels is None and (found := {row.label for row in rows if row.label is not None}):
         labels = GOEMOTIONS if chosen.name == "goemotions" and found <= set(GOEMOTIONS) else tuple(sorted(found))
     return ReadResult(tuple(rows), tuple(skipped), labels)
 
 
-def _has_several_labels(record: Record, column: str | None) -> bool:
-    value = record.get(column) if isinstance(record, dict) and column is not None else None
-    return isinstance(value, (list, tuple)) and len(value) > 1
-
-
 def _own_id(record: Record, column: str) -> str | None:
     value = record.id if isinstance(record, Unreadable) else record.get(column)
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return None
-    text = str(value)
+    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     usable = text.strip() and len(text) <= _ID_LIMIT and not re.search("[\0\ud800-\udfff]", text)
     return text if usable else None
 
 
 def _unique(wanted: str, used: dict[str, int]) -> str:
-    """`wanted`, or with the first free suffix -2, -3, ...; `used` counts each id, so that a million equal ones stay quick."""
+    """`wanted`, or with the first free suffix -2, -3, ...; `used` counts each id, so a million equal ones stay quick."""
     row_id, count = wanted, used.get(wanted, 0)
     while row_id in used:
         count += 1
@@ -169,9 +153,8 @@ def _find_file(path: Path, split: str | None) -> Path:
             f"{name_of(path)}: is a folder holding {listed(files)}; give one file, or the split it is named after"
         )
     if not path.exists():
-        raise InterplayError(
-            f"{name_of(path)}: no such file; give a file ending in {', '.join(SUFFIXES)}, 'emotions' or 'hub:owner/name'"
-        )
+        hint = f"give a file ending in {', '.join(SUFFIXES)}, 'emotions' or 'hub:owner/name'"
+        raise InterplayError(f"{name_of(path)}: no such file; {hint}")
     if split is not None:
         raise InterplayError(f"{name_of(path)}: a file has no splits; given split {short(split)}: leave it out")
     return path
@@ -188,10 +171,7 @@ def _find_emotions(source: str, split: str | None) -> tuple[Path, tuple[str, ...
     """The file of a split of the embedded data set, and its labels."""
     from interplay.data import emotions
 
-    split = _one_split(source, source.partition(":")[2], split)
-    if split not in emotions.SPLITS:
-        raise InterplayError(f"emotions has the splits {', '.join(emotions.SPLITS)}; given {short(split)}")
-    return Path(emotions.path(split)), tuple(emotions.LABELS)
+    return emotions.path(_one_split(source, source.partition(":")[2], split)), emotions.LABELS
 
 
 _HUB = re.compile(
@@ -204,9 +184,7 @@ def _read_hub(source: str, split: str | None, columns: Mapping[str, str]) -> tup
     """The records of a hub data set with classes by name, the classes of its label column, and the data set's name."""
     match = _HUB.fullmatch(source)
     if match is None:
-        raise InterplayError(
-            f"a hub data set is written hub:owner/name[/config][@revision][:split]; given {short(source)}"
-        )
+        raise InterplayError(f"expected hub:owner/name[/config][@revision][:split]; given {short(source)}")
     split, name = _one_split(source, match["split"], split), match["name"]
     require("datasets", what=f"a data set from the hub ({short(source)})", otherwise="give a file")
     import datasets
@@ -220,22 +198,20 @@ def _read_hub(source: str, split: str | None, columns: Mapping[str, str]) -> tup
     # A class, or a list of classes, which holds its class feature as `feature`.
     features = {column: getattr(feature, "feature", feature) for column, feature in data.features.items()}
     classes = {column: tuple(f.names) for column, f in features.items() if isinstance(f, datasets.ClassLabel)}
-    label, labels = columns.get("label", "label"), columns.get("labels", "labels")
-    records = []
+    table: Table = []
     for number, row in enumerate(data, start=1):
         record = dict(row)
         for column, names in classes.items():
-            value = record.get(column)
-            if isinstance(value, int):
-                record[column] = _class_name(value, names)
-            elif isinstance(value, list):
-                record[column] = [_class_name(v, names) for v in value]
-        records.append((Position("row", number), record))
-    if not records:
+            record[column] = _class_names(record.get(column), names)
+        table.append((f"row {number}", record))
+    if not table:
         raise InterplayError(f"hub:{name}: the split {split} holds no rows")
-    return Table(tuple(records)), classes.get(label) or classes.get(labels), f"hub:{name}"
+    labels = classes.get(columns.get("label", "label")) or classes.get(columns.get("labels", "labels"))
+    return table, labels, f"hub:{name}"
 
 
-def _class_name(value: Any, names: tuple[str, ...]) -> str | None:
-    """A class by its number; -1 stands for "no label"."""
+def _class_names(value: Any, names: tuple[str, ...]) -> Any:
+    """A class, or each of a list, by its number; -1 stands for "no label"."""
+    if isinstance(value, list):
+        return [_class_names(part, names) for part in value]
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

@@ -1,10 +1,7 @@
 """Words: which words of a text may be input variables, which n of them are drawn, and where they stand.
 
-`text[word.start:word.end] == word.text` holds for any Unicode text, and two occurrences of a word are two variables. Which
-token ids belong to a word is found in scoring.
-
 Splitting on white space (jieba for Chinese), dropping stop words, punctuation and single characters, and drawing n words
-with a seed for each sample are [lineage]; the stop lists, the hash and the limits are [ours].
+with a seed are [lineage]; the stop lists, the hash and the limits are [ours]. Two occurrences of a word are two variables.
 """
 
 import functools
@@ -39,20 +36,18 @@ def candidate_words(
 ) -> list[Word]:
     """The words of `text` that may become input variables, in the order of the text.
 
-    White space splits; punctuation and symbols are stripped at the edges, inner apostrophes and hyphens stay; stop words and
-    single characters are dropped [lineage]. Negation, intensity and contrast are no stop words here [ours]. Chinese text
-    (`language="zh"`, or "auto" when a fifth of the letters are Han characters) is split by jieba. `stop_words`: more words
-    that are dropped, case-folded; they are dropped even where `keep_stop_words` keeps the usual ones.
+    White space splits; punctuation is stripped at the edges, inner apostrophes and hyphens stay; stop words and single
+    characters are dropped [lineage], but not negation, intensity and contrast [ours]. Chinese text (`language="zh"`, or "auto"
+    when a fifth of the letters are Han characters) is split by jieba. `stop_words`: more words, case-folded, that are always
+    dropped.
 
     Errors: InterplayError when jieba is needed and missing, or `language` is unknown.
 
     >>> candidate_words("I am not happy -- don't ask!")
     [Word(text='not', start=5, end=8), Word(text='happy', start=9, end=14), Word(text="don't", start=18, end=23), \
 Word(text='ask', start=24, end=27)]
-    >>> [w.text for w in candidate_words("I am sad", keep_stop_words=True)]
-    ['am', 'sad']
-    >>> [w.text for w in candidate_words("No sad song", stop_words=frozenset({"song"}))]
-    ['No', 'sad']
+    >>> [w.text for w in candidate_words("I am no song", keep_stop_words=True, stop_words=frozenset({"song"}))]
+    ['am', 'no']
     """
     if language not in ("auto", "en", "zh"):
         raise InterplayError(f"language must be 'auto', 'en' or 'zh'; given {language!r}")
@@ -69,7 +64,7 @@ Word(text='ask', start=24, end=27)]
 def draw_words(candidates: Sequence[Word], n: int, *key: object) -> tuple[Word, ...]:
     """`n` of the candidates (all, where there are fewer) in the order of the text, ranked by SHA-256 of (*key, offset) [ours].
 
-    So the draw is the same on every machine, and the draw of a smaller n is part of the draw of a larger one.
+    The draw of a smaller n is part of the draw of a larger one.
 
     >>> few = (Word("good", 0, 4), Word("food", 5, 9), Word("today", 10, 15))
     >>> [w.text for w in draw_words(few, 2, 0, "a")], draw_words(few, 5, 0, "a") == few
@@ -97,21 +92,18 @@ def find_words(text: str, words: Sequence[str]) -> tuple[Word, ...]:
     missing: list[str] = []
     for word in words:
         free = (w for w in _occurrences(text, word) if all(w.end <= t.start or t.end <= w.start for t in taken))
-        found = next(free, None)
-        if found is None:
-            missing.append(word)
-        else:
+        if found := next(free, None):
             taken.append(found)
+        else:
+            missing.append(short(word))
     if missing:
-        names = ", ".join(short(word) for word in missing)
+        names = ", ".join(missing)
         raise InterplayError(f"these words do not stand in the prompt (or not as often as they are given): {names}")
     return tuple(sorted(taken, key=lambda word: word.start))
 
 
 def check_n(n: int, most: int, least: int = 1) -> None:
     """Refuse a number of words outside `least`..`most`: 16 where every coalition is scored, 64 where some of them are.
-
-    `least` is 2 where words are drawn; the user may name a single one.
 
     >>> check_n(20, MOST_WORDS)
     >>> check_n(20, MAX_WORDS)
@@ -125,10 +117,8 @@ interplay explain samples coalitions of up to 64
         hint = f": interplay explain samples coalitions of up to {MOST_WORDS}" if sampled else ""
         raise InterplayError(f"n must be 1..{most} words ({why}); given {short(n)[1:-1]}{hint}")
     if n < least:
-        raise InterplayError(
-            f"n must be {least}..{most} where words are drawn, as one word interacts with nothing; given {n}: "
-            "name the word to explain it alone"
-        )
+        hint = "one word interacts with nothing; name the word to explain it alone"
+        raise InterplayError(f"n must be {least}..{most} where words are drawn; given {n}: {hint}")
 
 
 def stable_hash(*parts: object) -> str:

@@ -1,10 +1,8 @@
-"""What `explain` can be given as a model: a name, an adapter on its base, a step of a run, or a loaded model.
+"""What `explain` takes as a model: a name, an adapter on its base, a step of a run, or a loaded model.
 
-`find_model` looks at folders and settings only, so a misspelt name is refused before anything is loaded; `load` loads each
-base once, however many states stand on it.
+`find_model` looks at folders and settings only; `load` loads each base once.
 """
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -15,15 +13,8 @@ from typing import Any, NamedTuple
 from interplay.data.template import PromptTemplate
 from interplay.data.words import short
 from interplay.errors import InterplayError
-from interplay.models import loading
-from interplay.models.checkpoints import (
-    Checkpoint,
-    base_name_note,
-    checkpoint_hash,
-    classify,
-    find_checkpoints,
-    model_at,
-)
+from interplay.models import checkpoints, loading
+from interplay.models.checkpoints import Checkpoint, classify, find_checkpoints
 from interplay.models.gguf import wheel_folder
 from interplay.models.loading import LoadedModel, expanded, hash_tensors, load_tokenizer, resolve
 from interplay.pipeline.inputs import read_inputs
@@ -40,7 +31,7 @@ class Wording(NamedTuple):
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model state by name: whose weights and tokenizer are loaded, the adapter put on them, and how its run asks it."""
+    """A model state by name: whose weights and tokenizer are loaded, the adapter on them, and how its run asks it."""
 
     name: str
     weights: str
@@ -54,7 +45,7 @@ class NamedModel:
 
 
 class ReadyModel(NamedTuple):
-    """A state ready for `interplay.models.checkpoints.model_at(checkpoint, base)`, the SHA-256 of its weights, and a note."""
+    """A state ready for `model_at(checkpoint, base)`, the SHA-256 of its weights, and a note on its base."""
 
     base: LoadedModel
     checkpoint: Checkpoint
@@ -63,15 +54,9 @@ class ReadyModel(NamedTuple):
 
 
 def find_model(model: Any, base: str | None = None) -> NamedModel:
-    """The model state that the user means.
+    """The model state that the user means; `model` and `base` as in `explain`.
 
-    Args:
-        model: RUN@STEP, a folder with an adapter, a name as `load_model` takes it, a `LoadedModel`, or a pair of a model and
-            its tokenizer.
-        base: put an adapter, or a step of a run, on this instead of the model its config, or the run, names.
-
-    Raises InterplayError when nothing of that name is here and it cannot be a hub name, when an adapter names no base, and for
-    anything that is not a model.
+    Raises InterplayError for what is no model, is not here, or is an adapter that names no base.
     """
     if isinstance(model, str | os.PathLike):
         return _find_name(os.fspath(model), base)
@@ -79,22 +64,19 @@ def find_model(model: Any, base: str | None = None) -> NamedModel:
         name = str(getattr(model[0], "name_or_path", "") or type(model[0]).__name__)
         model = LoadedModel(*model, name, "")  # `load` takes its hash if it is needed: that is slow
     if not isinstance(model, LoadedModel):
-        raise InterplayError(
-            f"{type(model).__name__} is not a model: give a name, a folder, what load_model returns, a pair (model, tokenizer), "
-            "or a list of two of these"
-        )
+        hint = "give a name, a folder, what load_model returns, a pair (model, tokenizer), or a list of two of these"
+        raise InterplayError(f"{type(model).__name__} is not a model: {hint}")
     return NamedModel(model.name, model.name, model.name, given=model)
 
 
 def put_on(state: NamedModel, adapter: str | os.PathLike[str]) -> NamedModel:
     """The same model with an adapter folder on it."""
+    path, name = Path(adapter), f"adapter {str(adapter)!r}"
     if state.adapter is not None or state.wording is not None:
-        raise InterplayError(
-            f"adapter {str(adapter)!r} goes on a plain model: {state.name!r} is an adapter or a step of a run"
-        )
-    if not Path(adapter).is_dir() or classify(Path(adapter)) != "adapter":
-        raise InterplayError(f"adapter {str(adapter)!r} is not an adapter folder: it needs adapter_model.safetensors")
-    return replace(state, name=str(adapter), adapter=Path(adapter))
+        raise InterplayError(f"{name} goes on a plain model: {state.name!r} is an adapter or a step of a run")
+    if not path.is_dir() or classify(path) != "adapter":
+        raise InterplayError(f"{name} is not an adapter folder: it needs adapter_model.safetensors")
+    return replace(state, name=str(adapter), adapter=path)
 
 
 def _find_name(name: str, base: str | None) -> NamedModel:
@@ -126,21 +108,14 @@ def _refuse_missing(model: str, what: str | None = None) -> None:
 
 def _adapter(name: str, path: Path, base: str | None) -> NamedModel:
     if classify(path) != "adapter":
-        raise InterplayError(
-            f"{name!r} is not a complete adapter folder: it needs adapter_model.safetensors; save it again"
-        )
-    try:
-        config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InterplayError(f"cannot read {path / 'adapter_config.json'} ({error}): save the adapter again") from error
-    found = base or (config.get("base_model_name_or_path") if isinstance(config, dict) else None)
-    if not found or not isinstance(found, str):
+        raise InterplayError(f"{name!r} is not a complete adapter: it needs adapter_model.safetensors; save it again")
+    found = base or checkpoints.named_base(path)
+    if not found:
         raise InterplayError(f"the adapter in {name!r} does not name its base: give it as base")
     _refuse_missing(found, None if base else f"the adapter in {name!r} stands on {short(found)}")
     hint, folder = None, path.resolve()
-    run = folder.parent.parent
+    run, step = folder.parent.parent, folder.name.removeprefix("checkpoint-")
     if folder.parent.name == "checkpoints" and (run / "settings.yaml").exists():
-        step = folder.name.removeprefix("checkpoint-")
         hint = f"{name} is a step of a run and is asked plainly: {run.name}@{step}, by the path of the run, asks as the run does"
     return NamedModel(name, found, found, adapter=path, hint=hint)
 
@@ -150,34 +125,29 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     settings = run.settings()
     if not re.fullmatch(r"[0-9]{1,12}", step):
         raise InterplayError(f"{name!r} does not name a step: give a whole number after @, such as {folder}@0")
-    model = base or settings.model.name
+    model, scoring = base or settings.model.name, settings.scoring
     _refuse_missing(model, None if base else f"the run in {folder!r} is of {short(model)}")
-    where = Path(settings.checkpoints.folder or run.checkpoints)
-    # Step 0 is the base even if the run stopped before it saved anything, unless the training saved a step 0 itself.
-    path = None
-    if int(step) or (where / "checkpoint-0").is_dir():
-        path = find_checkpoints(where, [int(step)])[0].path
-    full = path is not None and classify(path) == "full"
-    scoring = settings.scoring
     # The examples in a few-shot prompt are training rows, which have to be read.
     few_shot = settings.prompt.few_shot
     template = read_inputs(settings, usable=lambda sample: None).template if few_shot else settings.template(())
     note = f"{name}: the run scores among its labels, explain against the whole vocabulary"
-    return NamedModel(
+    state = NamedModel(
         name,
-        str(path) if full else model,
+        model,
         model,
         revision=settings.model.revision if base is None else None,
-        adapter=None if full else path,
         wording=Wording(template, scoring.mask, scoring.target_tokens),
         notes=(note,) if scoring.among_labels else (),
     )
+    where = Path(settings.checkpoints.folder or run.checkpoints)
+    if int(step) == 0 and not (where / "checkpoint-0").is_dir():
+        return state  # the base, even if the run stopped before it saved anything
+    found = find_checkpoints(where, [int(step)])[0]
+    return replace(state, weights=str(found.path)) if found.kind == "full" else replace(state, adapter=found.path)
 
 
 def wording_of(named: NamedModel, others: Sequence[NamedModel] = (), **given: Any) -> Wording:
-    """How a state is asked: as its run does, else as another one's run does, else plainly.
-
-    `given`: fields of the template that the user sets (system, template, chat); None leaves a field unchanged.
+    """How a state is asked: as its run does, else as another one's run does, else plainly; `given` fields of the template win.
 
     >>> run = NamedModel("r@4", "m", "m", wording=Wording(PromptTemplate(template="Q: {text}", chat=False), target_tokens=2))
     >>> wording_of(NamedModel("m", "m", "m"), [run], system="Be brief.")[0]
@@ -198,30 +168,28 @@ def tokenizers(states: Sequence[NamedModel]) -> list:
 
 
 def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, device: str) -> list[ReadyModel]:
-    """Load every base once, however often it is named, and try each adapter on.
+    """Load every base once and try each adapter on, before anything is scored.
 
-    Raises InterplayError for weights that cannot be loaded and adapters that do not fit, before anything is scored.
+    Raises InterplayError for weights that cannot be loaded and adapters that do not fit.
     """
     bases: dict[tuple[str, str | None], LoadedModel] = {}
     ready = []
     for state, tokenizer in zip(states, tokenizer_of, strict=True):
         base = state.given
-        if base is not None:
-            key = (str(id(base.model)), None)
-            if len(states) > 1 and not base.sha256:
-                base = replace(base, sha256=hash_tensors(base.model.state_dict().items()))
-        else:
+        if base is None:
             source, local = resolve(state.weights, state.revision)
             key = (str(Path(source).resolve()), None) if local else (source, state.revision)
-            base = bases.get(key)
-        if base is None:
-            model = loading.load_weights(state.weights, dtype=dtype, device=device, revision=state.revision)
-            base = LoadedModel(model, tokenizer, state.weights, hash_tensors(model.state_dict().items()))
-        bases[key] = base
+            if key not in bases:
+                model = loading.load_weights(state.weights, dtype=dtype, device=device, revision=state.revision)
+                bases[key] = LoadedModel(model, tokenizer, state.weights, hash_tensors(model.state_dict().items()))
+            base = bases[key]
+        elif len(states) > 1 and not base.sha256:
+            base = replace(base, sha256=hash_tensors(base.model.state_dict().items()))
         checkpoint = Checkpoint(0, None, "base")
         if state.adapter is not None:
             checkpoint = Checkpoint(1, state.adapter, "adapter")
-            with model_at(checkpoint, base):
+            with checkpoints.model_at(checkpoint, base):
                 pass
-        ready.append(ReadyModel(base, checkpoint, checkpoint_hash(checkpoint, base), base_name_note(checkpoint, base)))
+        sha256, note = checkpoints.checkpoint_hash(checkpoint, base), checkpoints.base_name_note(checkpoint, base)
+        ready.append(ReadyModel(base, checkpoint, sha256, note))
     return ready

@@ -230,7 +230,7 @@ def _with_adapter(path: Path, base: LoadedModel):
             "give the whole model as a checkpoint"
         )
     wrong = f"the adapter in {path} does not fit the base {base.name!r}"
-    advice = f"give the base it was trained on ({_named_base(path) or 'not recorded'})"
+    advice = f"give the base it was trained on ({named_base(path) or 'not recorded'})"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft warns of missing keys; they are refused below
@@ -288,7 +288,8 @@ def _adapter_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _named_base(path: Path) -> str | None:
+def named_base(path: Path) -> str | None:
+    """The base that an adapter's config names, if any."""
     named = _adapter_config(path).get("base_model_name_or_path")
     return named if isinstance(named, str) else None
 
@@ -300,7 +301,7 @@ def base_name_note(checkpoint: Checkpoint, base: LoadedModel) -> str | None:
     """
     if checkpoint.kind != "adapter" or checkpoint.path is None:
         return None
-    named = _named_base(checkpoint.path)
+    named = named_base(checkpoint.path)
     if not named or Path(named).name.lower() == Path(base.name).name.lower():
         return None
     note = f"the adapter names its base {named!r}; it was put on {base.name!r}, whose shapes fit"
