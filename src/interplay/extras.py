@@ -19,11 +19,7 @@ EXTRAS = {
 
 
 def missing(*packages: str) -> list[str]:
-    """Those of the packages, by import name, that are not installed.
-
-    >>> missing("json", "no_such_package")
-    ['no_such_package']
-    """
+    """Those of the packages, by import name, that are not installed."""
     return [package for package in packages if importlib.util.find_spec(package) is None]
 
 

@@ -42,7 +42,7 @@ class Rendered:
 class Encoded:
     """One row as token ids: `input_ids` [L] of the prompt, `target_ids` [m >= 1] of the completion, end-of-turn included.
 
-    `offsets` [L]: (start, end) of each prompt token in `text`, the rendered prompt; (0, 0) for a BOS the tokenizer added.
+    `offsets` [L]: (start, end) of each prompt token in `text`, the rendered prompt; (0, 0) for an added BOS.
     """
 
     input_ids: tuple[int, ...]
@@ -189,8 +189,8 @@ def _space(prompt: str, answer: str) -> str:
 
 def _render_chat(row: Row, tokenizer: "Tokenizer") -> Rendered:
     sentinel = _sentinel(row)
-    history = _without_idle_system(row.messages[:-1], row.messages[-1].role, tokenizer, sentinel)
     question = row.messages[-1]
+    history = _without_idle_system(row.messages[:-1], question.role, tokenizer, sentinel)
     frame = [*history, Message(question.role, sentinel)]
     # Thinking models: the prompt must end where a plain answer begins. The frames hold no data of this row's text or target, so
     # all rows of a data set are rendered alike.

@@ -218,11 +218,6 @@ def row_words(
     """The words of a row that may be drawn, in the order of its text; arguments as in `choose_samples`.
 
     Errors: SkipSample when given words are asked for and the row names none, or some that do not stand in its text.
-
-    >>> from interplay.data.rows import Message
-    >>> row = Row("r", (Message("user", "I am not sad"),), "x", "I am not sad", 0, words=("am", "sad"))
-    >>> [[w.text for w in row_words(row, kind)] for kind in ("content", "all", "given")]
-    [['not', 'sad'], ['am', 'not', 'sad'], ['am', 'sad']]
     """
     if words != "given":
         return candidate_words(row.text, language, words == "all", stop_words)

@@ -8,22 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from interplay.data import tables
 from interplay.data.forms import FORMS, GOEMOTIONS, choose_form, row_from
 from interplay.data.rows import Row
-from interplay.data.tables import (
-    SUFFIXES,
-    Record,
-    Table,
-    Unreadable,
-    data_files,
-    kind_of,
-    listed,
-    looks_like_goemotions,
-    name_of,
-    read_goemotions,
-    read_table,
-    stem_of,
-)
+from interplay.data.tables import Record, Table, Unreadable, kind_of, name_of, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError, SkipSample
@@ -88,11 +76,12 @@ def read_rows(
         else:
             path = _find_file(Path(source), split)
         name, stem = name_of(path), stem_of(path)
-        if (form == "goemotions" and kind_of(path) == ".tsv") or (form == "auto" and looks_like_goemotions(path)):
-            table, labels = read_goemotions(path)
+        published = form == "goemotions" and kind_of(path) == ".tsv"
+        if published or (form == "auto" and tables.looks_like_goemotions(path)):
+            table, labels = tables.read_goemotions(path)
             form, columns = "text-labels", {}
         else:
-            table = read_table(path)
+            table = tables.read_table(path)
 
     unreadable = [f"{place}: {record.reason}" for place, record in table if isinstance(record, Unreadable)]
     if len(unreadable) == len(table):
@@ -145,15 +134,15 @@ def _unique(wanted: str, used: dict[str, int]) -> str:
 def _find_file(path: Path, split: str | None) -> Path:
     """The file itself, or in a folder the one named after the split."""
     if path.is_dir():
-        files = data_files(path)
+        files = tables.data_files(path)
         chosen = [file for file in files if stem_of(file) == split]
         if len(chosen) == 1:
             return chosen[0]
         raise InterplayError(
-            f"{name_of(path)}: is a folder holding {listed(files)}; give one file, or the split it is named after"
+            f"{name_of(path)}: is a folder holding {tables.listed(files)}; give one file, or the split it is named after"
         )
     if not path.exists():
-        hint = f"give a file ending in {', '.join(SUFFIXES)}, 'emotions' or 'hub:owner/name'"
+        hint = f"give a file ending in {', '.join(tables.SUFFIXES)}, 'emotions' or 'hub:owner/name'"
         raise InterplayError(f"{name_of(path)}: no such file; {hint}")
     if split is not None:
         raise InterplayError(f"{name_of(path)}: a file has no splits; given split {short(split)}: leave it out")

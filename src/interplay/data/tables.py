@@ -33,21 +33,13 @@ Table = list[tuple[str, Record]]  # each record behind its place: "line 17"
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that says how to read a file, without .gz.
-
-    >>> kind_of(Path("a/train.JSONL.gz")), kind_of(Path("weights.pkl"))
-    ('.jsonl', '')
-    """
+    """The suffix that says how to read a file, without .gz; "" for other files."""
     name = path.name.lower().removesuffix(".gz")
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
 
 
 def stem_of(path: Path) -> str:
-    """A file's name without the suffixes that say how to read it.
-
-    >>> stem_of(Path("a/train.v2.jsonl.gz")), stem_of(Path("notes.txt"))
-    ('train.v2', 'notes')
-    """
+    """A file's name without the suffixes that say how to read it: train.v2 of train.v2.jsonl.gz."""
     return path.name[: path.name.lower().rindex(kind_of(path))] if kind_of(path) else path.stem
 
 
@@ -70,10 +62,7 @@ def listed(files: list[Path]) -> str:
 
 
 def read_table(path: Path) -> Table:
-    """The records of a file, by its suffix.
-
-    Errors: InterplayError naming the file for an unknown suffix, and for an unreadable, undecodable, empty or torn file.
-    """
+    """The records of a file. Errors: InterplayError for an unknown suffix, and an unreadable, undecodable, empty or torn file."""
     readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
     if kind_of(path) not in readers:
         raise InterplayError(f"{name_of(path)}: expected a file ending in {', '.join(SUFFIXES)} (or .gz)")
@@ -84,10 +73,7 @@ def read_table(path: Path) -> Table:
 
 
 def read_text(path: Path) -> str:
-    """A whole text file, UTF-8 with or without BOM, unpacked if it ends in .gz.
-
-    Errors: InterplayError naming the file when it cannot be read, is not UTF-8 or is empty.
-    """
+    """A text file, unpacked if it ends in .gz. Errors: InterplayError when it cannot be read, is not UTF-8 or is empty."""
     try:
         data = path.read_bytes()
         if path.name.lower().endswith(".gz"):
@@ -193,9 +179,7 @@ def looks_like_goemotions(path: Path) -> bool:
 def read_goemotions(path: Path) -> tuple[Table, tuple[str, ...]]:
     """The published files of GoEmotions (text, label ids, comment id; no header, no quoting), and the labels in order.
 
-    The records have the columns text, labels (a list of names) and id.
-
-    Errors: as `read_text`; InterplayError when emotions.txt, which names the labels, is missing.
+    The records have the columns text, labels (a list of names) and id. Errors: InterplayError without an emotions.txt.
     """
     if not (path.parent / "emotions.txt").is_file():
         raise InterplayError(f"{name_of(path)}: form 'goemotions' needs the label names in emotions.txt next to it")

@@ -122,11 +122,7 @@ interplay explain samples coalitions of up to 64
 
 
 def stable_hash(*parts: object) -> str:
-    """A key for orders and draws that is the same everywhere, unlike `hash()`: hex SHA-256 of the parts' repr [ours].
-
-    >>> stable_hash(0, "a")[:8]
-    '1484dab3'
-    """
+    """A key for orders and draws that is the same everywhere, unlike `hash()`: hex SHA-256 of the parts' repr [ours]."""
     return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 

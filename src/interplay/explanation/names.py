@@ -3,6 +3,7 @@
 `find_model` looks at folders and settings only; `load` loads each base once.
 """
 
+import functools
 import os
 import re
 from collections.abc import Sequence
@@ -162,9 +163,8 @@ def wording_of(named: NamedModel, others: Sequence[NamedModel] = (), **given: An
 
 def tokenizers(states: Sequence[NamedModel]) -> list:
     """The tokenizer of each state, in the same order; states on one base share it."""
-    wanted = {(state.tokenizer, state.revision) for state in states if state.given is None}
-    loaded = {(name, revision): load_tokenizer(name, revision=revision) for name, revision in wanted}
-    return [state.given.tokenizer if state.given else loaded[state.tokenizer, state.revision] for state in states]
+    once = functools.cache(load_tokenizer)
+    return [s.given.tokenizer if s.given else once(s.tokenizer, revision=s.revision) for s in states]
 
 
 def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, device: str) -> list[ReadyModel]:

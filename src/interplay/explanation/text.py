@@ -95,11 +95,7 @@ class Printout:
             self.lines += [(line if i == 0 else " " * lead) + part for i, part in enumerate(folded)]
 
     def _bar(self, effect: float, strongest: float, longest: int, width: int = 0) -> str:
-        """The bar of one effect, at least one column long, padded to `width` columns.
-
-        >>> Printout()._bar(-0.3, 0.3, 20) == "░" * 20, Printout()._bar(0.001, 0.3, 20, 3)
-        (True, '█  ')
-        """
+        """The bar of one effect, at least one column long, padded to `width` columns."""
         size = max(1, round(longest * abs(effect) / strongest))
         bar = self._painted(("█" if effect > 0 else "░") * size, _CYAN if effect > 0 else _MAGENTA)
         return bar + " " * (width - size)
@@ -127,26 +123,18 @@ def cut_note(count: int, drawn: int) -> str:
 
 
 def members(names: Sequence[str], mask: int) -> list[str]:
-    """The names of the words in a coalition.
-
-    >>> members(["not", "good", "food"], 0b101)
-    ['not', 'food']
-    """
+    """The names of the words in a coalition."""
     return [name for i, name in enumerate(names) if mask >> i & 1]
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """The same names, those that occur several times told apart by a number.
+    """The same names, with a number where one occurs several times.
 
     >>> numbered(["not", "good", "not"])
     ['not#1', 'good', 'not#2']
     """
-    times, seen = Counter(names), Counter[str]()
-    out = []
-    for name in names:
-        seen[name] += 1
-        out.append(f"{name}#{seen[name]}" if times[name] > 1 else name)
-    return out
+    times = Counter(names)
+    return [f"{name}#{names[: i + 1].count(name)}" if times[name] > 1 else name for i, name in enumerate(names)]
 
 
 def _signed(effect: float) -> str:
