@@ -39,12 +39,12 @@ def child(settings: str, folder: str) -> dict[str, Any]:
     wanted = load_settings(Path(settings))
     import torch
 
-    from interplay.pipeline import measure
     from interplay.pipeline.pipeline import run
     from interplay.pipeline.progress import Progress
+    from interplay.store import units
 
     solving = 0.0
-    solver = measure.extract
+    solver = units.extract
 
     def watched(*arguments: Any, **options: Any) -> Any:
         nonlocal solving
@@ -54,7 +54,7 @@ def child(settings: str, folder: str) -> dict[str, Any]:
         finally:
             solving += time.perf_counter() - begun
 
-    setattr(measure, "extract", watched)  # noqa: B010
+    setattr(units, "extract", watched)  # noqa: B010
     progress = Progress(quiet=True)
     run(wanted, Path(folder), progress)
     total = time.perf_counter() - start

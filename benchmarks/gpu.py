@@ -94,8 +94,9 @@ def gpu_models(device: str, quick: bool) -> list[Subject]:
 
     def real() -> Any:
         from interplay.models.loading import load_weights
+        from interplay.models.placement import Placement
 
-        return load_weights(SMOLLM2, device=device)
+        return load_weights(SMOLLM2, Placement(device))
 
     wanted = [Subject("Qwen2.5-3B's shape, random", on_device("qwen2", QWEN_3B))]
     if not quick:
@@ -182,6 +183,7 @@ def best_of(settings: Sequence[int], call: Callable[[int], Any], device: str) ->
 
 def measure_model(name: str, model: Any, device: str, sizes: Sizes) -> list[dict]:
     """Rows of one model: every precision x prompt length. The model is float16 afterwards."""
+    from interplay.scoring.logodds import Question
     from interplay.scoring.masking import masked_ids
     from interplay.scoring.trie import score_trie
 
@@ -197,13 +199,13 @@ def measure_model(name: str, model: Any, device: str, sizes: Sizes) -> list[dict
                 part = ids[picks]
 
                 def ours(budget: int, asked: Prompt = asked, spans: Any = asked.spans) -> np.ndarray:
-                    return score_trie(model, asked.ids, spans, MASK, (TARGET,), budget=budget)
+                    return score_trie(model, asked.ids, spans, MASK, Question((TARGET,)), budget=budget)
 
                 def plain(batch: int, part: np.ndarray = part) -> np.ndarray:
                     return plain_scores(model, part, batch, last_only=True)
 
                 plain_scores(model, part[:1], 1, last_only=True)
-                score_trie(model, asked.ids, asked.spans[-4:], MASK, (TARGET,), budget=min(sizes.budgets))
+                score_trie(model, asked.ids, asked.spans[-4:], MASK, Question((TARGET,)), budget=min(sizes.budgets))
                 naive, batch, theirs = best_of(sizes.batches, plain, device)
                 seconds, budget, values = best_of(sizes.budgets, ours, device)
                 if precision.name == "float32":

@@ -31,7 +31,7 @@ from benchmarks.scoring_rows import (
     tell,
 )
 from benchmarks.section import Section
-from interplay.presets.costs import PASS_TOKENS, Shape, linear_weights, parameters
+from interplay.presets.needs import PASS_TOKENS, Shape, linear_weights, parameters
 
 GEMMA = "google/gemma-3-270m"
 TOKENS = 2048  # a pass on a CPU
@@ -77,6 +77,7 @@ def child_way(name: str, way: Way, n: int, length: int) -> dict[str, float]:
 
     import interplay.scoring.trie  # noqa: F401
     from interplay.models.loading import load_weights
+    from interplay.models.placement import Placement
     from interplay.scoring.scores import score_prepared
 
     torch.set_num_threads(1)
@@ -86,7 +87,7 @@ def child_way(name: str, way: Way, n: int, length: int) -> dict[str, float]:
     trim()
     empty = status_bytes("VmRSS")
     prepared = question(length, n)
-    model = load_weights(name, dtype=way.dtype, device_map=way.device_map)
+    model = load_weights(name, Placement(device_map=way.device_map), dtype=way.dtype)
     score_prepared(
         model, prepared, coalitions=np.arange(2, dtype=np.uint64)
     )  # mapped weights count once they are touched

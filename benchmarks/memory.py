@@ -68,19 +68,20 @@ def child(subject: str, n: int, length: int) -> dict[str, float]:
     import torch
 
     from interplay.scoring.forward import score_rows
+    from interplay.scoring.logodds import Question
     from interplay.scoring.masking import masked_ids
-    from interplay.scoring.products import fast_products
+    from interplay.scoring.precision import fast_products
     from interplay.scoring.trie import score_trie
 
     torch.set_num_threads(1)
     model = make()
     asked = prompt(length, n, model.config.vocab_size)
     row = masked_ids(asked.ids, asked.spans[:1], MASK)[:1]
-    score_rows(model, row, (TARGET,))  # weights mapped from a file count once they are touched
+    score_rows(model, row, Question((TARGET,)))  # weights mapped from a file count once they are touched
 
     def call() -> None:
         with fast_products(model):
-            values = score_trie(model, asked.ids, asked.spans, MASK, (TARGET,))
+            values = score_trie(model, asked.ids, asked.spans, MASK, Question((TARGET,)))
         assert len(values) == 1 << n
 
     size = sum(p.numel() * p.element_size() for p in model.parameters())

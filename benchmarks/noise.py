@@ -71,12 +71,12 @@ def evaluations(model) -> dict[str, Callable[[Any], np.ndarray]]:
     """Name -> scores of all coalitions of a prepared prompt under one way to evaluate the model's weights."""
     import torch
 
-    from interplay.scoring.precision import wide_residual
-    from interplay.scoring.products import fast_products
+    from interplay.scoring.logodds import Question
+    from interplay.scoring.precision import fast_products, wide_residual
     from interplay.scoring.trie import score_trie
 
     def scores(m, prepared, product=None):
-        words = (prepared.input_ids, prepared.spans, prepared.mask_id, prepared.target_ids)
+        words = (prepared.input_ids, prepared.spans, prepared.mask_id, Question(prepared.target_ids))
         with fast_products(m) if product is None else wide_residual(m, product):
             return score_trie(m, *words)
 
@@ -130,11 +130,12 @@ def noise_rows(quick: bool = False) -> Section:
 
     from interplay.models.loading import load_model
     from interplay.scoring.forward import score_rows
+    from interplay.scoring.logodds import Question
     from interplay.scoring.masking import masked_ids
 
     n, count = (7, 2) if quick else (10, 3)
     title = f"Noise: SmolLM2-135M, {count} prompts of {n} words, means"
-    loaded = load_model(NAME).model
+    loaded = load_model(NAME, device="cpu").model
     assert next(loaded.parameters()).dtype == torch.float32
     chosen = prompts(count, n)
     ways = evaluations(loaded)
@@ -146,7 +147,7 @@ def noise_rows(quick: bool = False) -> Section:
             if name == "float32":  # its own noise: against plain passes, on part of the coalitions
                 picks = np.linspace(0, len(reference) - 1, 32).round().astype(np.uint64)
                 ids = masked_ids(prepared.input_ids, prepared.spans, prepared.mask_id, picks)
-                error = reference[picks] - score_rows(loaded, ids, prepared.target_ids)
+                error = reference[picks] - score_rows(loaded, ids, Question(prepared.target_ids))
                 values = reference
             else:
                 values = evaluate(prepared)
@@ -166,7 +167,7 @@ def injected(count: int = 4, n: int = 8) -> list[dict[str, float]]:
     """Gaussian noise of a known size put on real scores: from which share of sd(v) on effects are lost."""
     from interplay.models.loading import load_model
 
-    evaluate = evaluations(load_model(NAME).model)["float32"]
+    evaluate = evaluations(load_model(NAME, device="cpu").model)["float32"]
     references = [evaluate(p) for p in prompts(count, n)]
     rng = np.random.default_rng(0)
     rows = []

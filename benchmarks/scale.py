@@ -1,7 +1,7 @@
 """docs/evidence/scale.md: what a 70B model costs per sample and checkpoint, by arithmetic, beside what was measured here.
 
 Tokens are counted with the package's own planner, speed is measured on SmolLM2; operations, bytes and hours of larger models
-follow from their shapes (`benchmarks.operations`, `interplay.presets.costs`). No figure of the page is typed in.
+follow from their shapes (`benchmarks.operations`, `interplay.presets.needs`). No figure of the page is typed in.
 
     python -m benchmarks.scale [--write docs/evidence/scale.md]
 """
@@ -26,7 +26,7 @@ from benchmarks.operations import (
 )
 from benchmarks.scoring_rows import Prompt, made, prompt, subjects, tell, time_trie
 from benchmarks.section import Section
-from interplay.presets.costs import (
+from interplay.presets.needs import (
     PASS_TOKENS,
     Shape,
     adapter_parameters,

@@ -82,8 +82,9 @@ def random_model(kind: str, shape: dict[str, Any] = SHAPE, **more: Any) -> Any:
 def smollm2() -> Any:
     """SmolLM2-135M-Instruct itself, in float32."""
     from interplay.models.loading import load_weights
+    from interplay.models.placement import Placement
 
-    return load_weights(SMOLLM2)
+    return load_weights(SMOLLM2, Placement("cpu"))
 
 
 def subjects(quick: bool) -> list[Subject]:
@@ -169,7 +170,7 @@ def plain_scores(model: Any, ids: np.ndarray, batch: int, last_only: bool) -> np
 
 def time_plain(model: Any, rows: np.ndarray, batches: tuple[int, ...] = (16, 64)) -> Plain:
     """CPU seconds for all rows [2^n, L] by setting: each timed once, on two batches (of PART rows at most), and scaled."""
-    from interplay.scoring.products import fast_products
+    from interplay.scoring.precision import fast_products
 
     def run(batch: int, last_only: bool) -> tuple[float, np.ndarray, np.ndarray]:
         picks = spread(len(rows), min(2 * batch, PART))
@@ -194,15 +195,16 @@ def time_plain(model: Any, rows: np.ndarray, batches: tuple[int, ...] = (16, 64)
 
 def time_trie(model: Any, asked: Prompt, products: bool) -> tuple[float, np.ndarray]:
     """CPU seconds of `score_trie` on all 2^n coalitions, planning included, and the values; NaN without oneDNN here."""
-    from interplay.scoring.products import fast_products
+    from interplay.scoring.logodds import Question
+    from interplay.scoring.precision import fast_products
     from interplay.scoring.trie import score_trie
 
     with fast_products(model) if products else contextlib.nullcontext(True) as on:
         if not on:
             return NAN, np.empty(0)
         few = Prompt(asked.ids, asked.spans[-2:])
-        score_trie(model, few.ids, few.spans, MASK, (TARGET,))
-        return timed(lambda: score_trie(model, asked.ids, asked.spans, MASK, (TARGET,)))
+        score_trie(model, few.ids, few.spans, MASK, Question((TARGET,)))
+        return timed(lambda: score_trie(model, asked.ids, asked.spans, MASK, Question((TARGET,))))
 
 
 _trie: dict[tuple[str, int, int], tuple[float, float, np.ndarray]] = {}  # of this process: ours is measured once

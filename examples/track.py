@@ -16,6 +16,5 @@ print(run.recommendation)
 emerged = run.trajectory.get("strength", "emerged")  # one row per step: value, interval, null
 print(emerged[["value", "lo", "hi", "null"]])
 
-last = run.checkpoints[-1].step
-print(run.interactions(prompt=0, step=last).head(10))
+print(run.interactions(prompt=0, step=run.steps[-1]).head(10))
 print("Page:", run.report())

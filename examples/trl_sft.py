@@ -5,6 +5,7 @@ TRAIN and HELDOUT are JSONL files of {"prompt": ..., "completion": ...} or {"mes
 
 import sys
 
+import torch
 from datasets import load_dataset
 from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
@@ -16,7 +17,14 @@ callback = interplay.InteractionCallback(heldout, every=10, stop=False)
 
 trainer = SFTTrainer(
     model=model,
-    args=SFTConfig("out", max_steps=30, per_device_train_batch_size=4, learning_rate=1e-4, report_to=[]),
+    args=SFTConfig(
+        "out",
+        max_steps=30,
+        per_device_train_batch_size=4,
+        learning_rate=1e-4,
+        bf16=torch.cuda.is_available(),
+        report_to=[],
+    ),
     train_dataset=load_dataset("json", data_files=train, split="train"),
     peft_config=LoraConfig(r=8, target_modules="all-linear"),
     callbacks=[callback],

@@ -203,12 +203,12 @@ def unit_file(path: Path) -> Path:
 def callback_file(path: Path) -> Path:
     """`callback.json` of a training that was watched."""
     from interplay.callback.budget import Plan
-    from interplay.callback.record import Kept, write_kept
+    from interplay.callback.measuring import CallbackRecord
     from interplay.pipeline.measure import Calibration
 
     plan = Plan(**{name: 1 for name in Plan.__dataclass_fields__})
     calibration = Calibration(**{name: 0.5 for name in Calibration.__dataclass_fields__})
-    write_kept(path.parent, Kept("request", plan, "0" * 64, calibration, {0: "a" * 64, 2: "b" * 64}, [2]))
+    CallbackRecord("request", plan, "0" * 64, calibration, {0: "a" * 64, 2: "b" * 64}, [2]).write(path.parent)
     return path
 
 

@@ -202,7 +202,8 @@ def _data_seeds() -> Iterator[bytes]:
 
 def _checkpoints(data: bytes, folder: Path) -> None:
     from interplay.errors import InterplayError
-    from interplay.models.checkpoints import base_name_note, checkpoint_hash
+    from interplay.models.adapters import base_name_note
+    from interplay.models.checkpoints import checkpoint_hash
     from interplay.models.layouts import find_layout, read_training_log
     from interplay.models.loading import LoadedModel
 
@@ -217,7 +218,7 @@ def _checkpoints(data: bytes, folder: Path) -> None:
         assert len(note.splitlines()) == 1, note
     for checkpoint in layout.checkpoints:
         checkpoint_hash(checkpoint, base)
-        base_name_note(checkpoint, base)
+        base_name_note(checkpoint, base.name)
 
 
 @functools.cache
@@ -231,8 +232,9 @@ def _base() -> Any:
 def _adapter(data: bytes, folder: Path) -> None:
     import torch
 
-    from interplay.models.checkpoints import Checkpoint, model_at
-    from interplay.models.loading import hash_tensors
+    from interplay.models.checkpoints import model_at
+    from interplay.models.layouts import Checkpoint
+    from interplay.models.weights import hash_tensors
 
     base = _base()
     copy = damaged("adapter", data, folder)
@@ -291,16 +293,16 @@ def _kept_json(data: bytes, folder: Path) -> None:
 
 
 def _callback(data: bytes, folder: Path) -> None:
-    from interplay.callback.record import read_kept, write_kept
+    from interplay.callback.measuring import CallbackRecord
 
     copy = damaged("callback", data, folder)
-    kept = read_kept(copy)
-    if kept is not None:
-        assert all(isinstance(step, int) for step in (*kept.hashes, *kept.saved))
-        assert kept.calibration is None or math.isfinite(kept.calibration.tolerance)
+    record = CallbackRecord.read(copy)
+    if record is not None:
+        assert all(isinstance(step, int) for step in (*record.hashes, *record.saved))
+        assert record.calibration is None or math.isfinite(record.calibration.tolerance)
         (folder / "again").mkdir()
-        write_kept(folder / "again", kept)
-        assert read_kept(folder / "again") == kept
+        record.write(folder / "again")
+        assert CallbackRecord.read(folder / "again") == record
 
 
 def _report(data: bytes, folder: Path) -> None:

@@ -147,6 +147,21 @@ def stories_folder() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def loaded(tiny_folder) -> Callable:
+    """`loaded("gemma3", "float64")`: a LoadedModel, made once a session; a test leaves it as it found it."""
+    from interplay.models.loading import load_model
+
+    made = {}
+
+    def load(architecture: str = "llama", dtype: str = "float32"):
+        if (architecture, dtype) not in made:
+            made[architecture, dtype] = load_model(str(tiny_folder(architecture)), dtype=dtype)
+        return made[architecture, dtype]
+
+    return load
+
+
 CHROMIUM = Path("/usr/bin/chromium")
 TASK_LABELS = ("anger", "joy", "love", "sadness")
 
@@ -157,6 +172,21 @@ def template():
     from interplay.data.template import PromptTemplate
 
     return PromptTemplate(system="", template="Sentence: {text}\nEmotion:")
+
+
+@pytest.fixture(scope="session")
+def sample(template):
+    from interplay.data.samples import make_sample
+
+    words = ["not", "happy", "cold", "food"]
+    return make_sample("I was not happy with the cold food today", "sadness", words=words, template=template)
+
+
+@pytest.fixture(scope="session")
+def prepared(sample, template, tiny_tokenizer):
+    from interplay.scoring.scores import prepare
+
+    return prepare(sample, tiny_tokenizer, template)
 
 
 @pytest.fixture(scope="session")

@@ -174,7 +174,14 @@ def _controls(folder: Path, summary: pd.DataFrame) -> None:
         for i, step in enumerate(STEPS)
     ]
     pd.DataFrame(times).to_parquet(folder / "multiples.parquet", index=False)
-    spearman = {"interaction": "l1_per_sd", "task": "eval_loss", "rho": -0.8, "lo": -1.0, "hi": 0.1, "checkpoints": 4}
+    spearman = {
+        "interaction": "l1_per_sd",
+        "task": "eval_loss",
+        "spearman": -0.8,
+        "lo": -1.0,
+        "hi": 0.1,
+        "checkpoints": 4,
+    }
     pd.DataFrame([spearman]).to_parquet(folder / "correlations.parquet", index=False)
     about = {
         "views": [{"name": "reference-2", "title": f"sets relative to step 2 {NASTY}"}],

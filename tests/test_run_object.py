@@ -18,9 +18,6 @@ from tiny_job import PROMPTS as ROWS
 from tiny_job import TEMPLATE, contents, labelled, run_here, settings, write_rows, write_settings
 
 import interplay
-from interplay import verbs
-from interplay.cli import app as commands
-from interplay.cli.recommend import recommend as recommend_command
 from interplay.errors import InterplayError
 
 SETS = ["all", "preserved", "emerged", "removed", "kept", "reentered"]
@@ -100,9 +97,9 @@ def test_interactions_of_a_prompt_are_those_of_the_units(whole):
     for prompt in (PROMPTS, -1):
         with refused(f"the run has prompts 0 to {PROMPTS - 1}"):
             run.interactions(prompt, 2)
-    with refused("sample 'p99' is not in this trajectory"):
+    with refused("sample 'p99' is not known"):
         run.interactions("p99", 2)
-    with refused("step 3 is not in this trajectory"):
+    with refused("step 3 is not known"):
         run.interactions(3, 3)
 
 
@@ -145,39 +142,20 @@ def test_files_of_two_runs_are_inconsistent(whole, tmp_path):
 # ---- Python and the command say the same -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("verb", "command"),
-    [(verbs.run, commands.run), (verbs.track, commands.track), (verbs.recommend, recommend_command)],
-    ids=["run", "track", "recommend"],
-)
-def test_defaults_are_the_same(verb, command):
-    names = {
-        "overrides": "settings",
-        "prompts": "prompts" if verb is verbs.recommend else "num_prompts",
-        "count": "num_prompts",
-    }
-    ours = {name: p.default for name, p in inspect.signature(verb).parameters.items()}
-    theirs = {names.get(name, name): p.default for name, p in inspect.signature(command).parameters.items()}
-    assert theirs.keys() - ours.keys() <= {"as_json"}
-    assert ours.keys() - theirs.keys() == set()
-    for name, value in ours.items():
-        assert (theirs[name] or None) == (value or None), name
-
-
 def test_words_per_prompt_have_one_default():
     from interplay.config.settings import PromptsSettings
     from interplay.data.samples import choose_samples
 
-    asked = [verbs.track, verbs.recommend, interplay.make_sample, choose_samples, commands.explain]
+    asked = [interplay.track, interplay.recommend, interplay.explain, interplay.make_sample, choose_samples]
     assert {inspect.signature(one).parameters["n"].default for one in asked} == {PromptsSettings().n} == {8}
 
 
 def test_run(made, call, tmp_path):
     ours = interplay.run(
-        made / "c.yaml", settings={"name": "mine", "effects.ratio": 0.1}, out=tmp_path / "a", quiet=True
+        made / "c.yaml", settings={"name": "mine", "dynamics.ratio": 0.1}, out=tmp_path / "a", quiet=True
     )
     said = call(
-        "run", made / "c.yaml", "--set", "name=mine", "--set", "effects.ratio=0.1", "--out", tmp_path / "b", "-q"
+        "run", made / "c.yaml", "--set", "name=mine", "--set", "dynamics.ratio=0.1", "--out", tmp_path / "b", "-q"
     )
     assert said.code == 0
     assert f"\n{ours.summary()}\n" in f"\n{said.out}"
@@ -204,9 +182,9 @@ def test_run_takes_a_mapping_and_copies(made, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_share_says_what_is_missing(made, tmp_path):
+def test_a_shard_says_what_is_missing(made, tmp_path):
     left = interplay.run(made / "c.yaml", shard="1/2", out=tmp_path / "run", quiet=True)
-    assert (left.folder, str(left.share)) == (tmp_path / "run", "1/2")
+    assert (left.folder, str(left.shard)) == (tmp_path / "run", "1/2")
     assert left.missing > 0
 
 
@@ -228,7 +206,7 @@ def test_track_and_recommend(made, call, tiny_folder, tmp_path, monkeypatch):
         checkpoints,
         "--data",
         "rows.jsonl",
-        "--prompts",
+        "--num-prompts",
         2,
         "--out",
         "b",
@@ -237,7 +215,19 @@ def test_track_and_recommend(made, call, tiny_folder, tmp_path, monkeypatch):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
     kept = interplay.recommend(checkpoints, base=base, prompts="rows.jsonl", settings=few, out="c", **asked)
-    given = ["recommend", checkpoints, "--base", base, "--prompts", "rows.jsonl", "--count", 2, "--out", "d", "--json"]
+    given = [
+        "recommend",
+        checkpoints,
+        "--base",
+        base,
+        "--prompts",
+        "rows.jsonl",
+        "--num-prompts",
+        2,
+        "--out",
+        "d",
+        "--json",
+    ]
     assert kept.to_dict() == json.loads(call(*given, *typed).out)
     assert contents(tmp_path / "c") == contents(tmp_path / "d")
 
@@ -270,6 +260,10 @@ def test_card(whole, call, tmp_path):
     for name in ("ours.md", "theirs.md"):
         (tmp_path / name).write_text("# Mine\n")
     interplay.card(run, append=tmp_path / "ours.md")
+    interplay.card(run, out=tmp_path / "section.md")
+    assert (tmp_path / "section.md").read_text() == run.card()
+    with refused("exclude each other"):
+        run.card(out=tmp_path / "a.md", append=tmp_path / "b.md")
     assert call("card", whole, "--append", tmp_path / "theirs.md").out.endswith(": section added\n")
     assert (tmp_path / "ours.md").read_bytes() == (tmp_path / "theirs.md").read_bytes()
 
@@ -290,15 +284,16 @@ def test_export(whole, call, tmp_path):
 def test_compare(whole, call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     other = synthetic_run(tmp_path / "other", method="full", grow=1.5, noise=2)
-    found = interplay.compare([interplay.Run(whole), other])
+    found = interplay.compare([interplay.Run(whole), other], out="again.html")
     assert found.report("ours.html") == Path("ours.html")
+    assert Path("ours.html").read_bytes() == Path("again.html").read_bytes()
     said = call("compare", whole, other, "--out", "theirs.html")
     assert said.out == f"{found}\nComparison: theirs.html\n"
     assert Path("ours.html").read_bytes() == Path("theirs.html").read_bytes()
     assert found.payload == json.loads(call("compare", whole, other, "--json").out)
     assert found.overview["run"].tolist() == ["run", "other"]
     np.testing.assert_array_equal(found.overview["last_step"], [STEPS[-1]] * 2)
-    grouped = interplay.compare([], groups={"mine": [whole, other]})
+    grouped = interplay.compare([], group={"mine": [whole, other]})
     assert grouped.overview["group"].tolist() == ["mine", "mine"]
     with refused("expected one of steps, epochs"):
         interplay.compare([whole, other], axis="hours")

@@ -1,6 +1,12 @@
-"""Interplay: what supervised fine-tuning does to a language model's reasoning, and when to stop.
+"""Interplay: what supervised fine-tuning taught a language model, in words, and which checkpoint to keep.
 
-The public face is lazy: `import interplay` loads neither torch nor transformers; each name is imported on first use.
+    model = interplay.load_model("HuggingFaceTB/SmolLM2-135M-Instruct")
+    print(interplay.explain(model, "I was not happy with the food", target="sadness"))
+    run = interplay.track("Qwen/Qwen2.5-0.5B", checkpoints="out/", data="heldout.jsonl")  # or interplay.Run("runs/demo")
+    print(run.summary(), run.recommendation)
+    run.report("report.html")
+
+Names are imported on first use: `import interplay` loads neither torch nor transformers.
 """
 
 from importlib import import_module
@@ -11,16 +17,17 @@ __version__ = "0.1.0"
 _WHERE = {
     "Change": "interplay.explanation.explanation",
     "Explanation": "interplay.explanation.explanation",
-    "InterplayError": "interplay.errors",
+    "InteractionCallback": "interplay.callback.callback",
     "Interactions": "interplay.effects",
+    "InterplayError": "interplay.errors",
     "Row": "interplay.data.rows",
     "Run": "interplay.runfolder",
     "Sample": "interplay.data.rows",
     "Scores": "interplay.scoring",
     "Trajectory": "interplay.dynamics",
-    "explain": "interplay.explanation.explain",
     "card": "interplay.verbs",
     "compare": "interplay.verbs",
+    "explain": "interplay.explanation.explain",
     "export": "interplay.verbs",
     "extract": "interplay.effects",
     "load_model": "interplay.models",
@@ -35,6 +42,7 @@ _WHERE = {
 __all__ = [
     "Change",
     "Explanation",
+    "InteractionCallback",
     "Interactions",
     "InterplayError",
     "Row",
@@ -59,6 +67,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from interplay.callback.callback import InteractionCallback
     from interplay.data.rows import Row, Sample
     from interplay.data.samples import make_sample
     from interplay.dynamics import Trajectory, trajectory

@@ -11,3 +11,12 @@ class InterplayError(Exception):
 
 class SkipSample(InterplayError):
     """One row cannot be used while others can: it is skipped, counted and named in the report."""
+
+
+def reason_of(error: BaseException, most: int = 200) -> str:
+    """An error of another library on one line, cut to `most` characters.
+
+    >>> reason_of(ValueError("two\\n lines")), reason_of(ValueError())
+    ('two lines', 'ValueError')
+    """
+    return " ".join(str(error).split())[:most] or type(error).__name__

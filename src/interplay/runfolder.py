@@ -1,10 +1,11 @@
 """`Run`: a run folder in Python. What was measured as tables, the recommendation, and the page, export and card made from it."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from interplay.store.reader import RunReader
 
 if TYPE_CHECKING:
     from interplay.exports.export import ExportResult
+    from interplay.store.folder import RunFolder
 
 
 class Run(RunReader):
@@ -27,7 +29,7 @@ class Run(RunReader):
 
     `str(run.summary())` is the table that the command printed; `run.recommendation.step` the checkpoint to keep;
     `run.trajectory.get("strength", "emerged")` one curve; `run.interactions(prompt=3, step=40)` one prompt at one step;
-    `run.table("task")` any table by its name; `run.settings.effects.ratio` a setting.
+    `run.table("task")` any table by its name; `run.settings.dynamics.ratio` a setting.
 
     Raises InterplayError in one line, when something is first read, for a folder that is not a run, a run that has not come
     that far, and a file that is damaged.
@@ -92,46 +94,88 @@ class Run(RunReader):
             raise InterplayError(f"prompt {prompt} is not there: the run has prompts 0 to {len(self.prompts) - 1}")
         return self.prompts["id"][prompt]
 
-    def report(self, path: str | Path | None = None) -> Path:
-        """Write the page of the run again, into the run folder or to `path`; returns where it is."""
+    def report(self, path: str | Path | None = None, settings: Mapping[str, Any] | Iterable[str] | str = ()) -> Path:
+        """Write the page of the run again, and with `settings` its tables and recommendation too; returns where the page is.
+
+        Args:
+            path: where to write the page; None: `report.html` in the run folder.
+            settings: other settings of the analysis, as `{"dynamics.ratio": 0.1}` or `["dynamics.ratio=0.1"]`: name, effects,
+                dynamics, controls, baseline and prompt.rephrased. The run folder then holds the new analysis. No model is
+                opened.
+
+        Raises InterplayError where the settings ask for another measurement, or for units that were not measured.
+        """
         from interplay.analysis.payload import build_payload
         from interplay.report import write
         from interplay.store.folder import RunFolder
 
-        folder = RunFolder(self.path)
-        page = self.path / "report.html" if path is None else Path(path)
-        write(build_payload(folder), page)
-        if path is None and folder.manifest.exists():
-            folder.write_manifest()  # a newer Interplay draws another page
-        return page
+        folder, inside = RunFolder(self.path), self.path / "report.html"
+        overrides: list[Any] = [settings] if isinstance(settings, str) else list(settings)
+        if isinstance(settings, Mapping):
+            overrides = list(settings.items())
+        if overrides:
+            self._analyse_again(folder, overrides)
+        if overrides or path is None:
+            write(build_payload(folder), inside)
+            if overrides or folder.manifest.exists():
+                folder.write_manifest()  # a newer Interplay draws another page
+        if path is not None:
+            write(build_payload(folder), Path(path))
+        return inside if path is None else Path(path)
+
+    def _analyse_again(self, folder: "RunFolder", overrides: Sequence[Any]) -> None:
+        from interplay.analysis.measured import read_measured
+        from interplay.analysis.results import analyse
+        from interplay.config.loading import load_settings
+        from interplay.config.yaml import difference
+        from interplay.store.conditions import Record
+
+        self.require_finished()
+        old = self.settings
+        wanted = load_settings(old.model_dump(mode="json"), overrides)
+        if changes := difference(old.measurement(), wanted.measurement()):
+            raise InterplayError(
+                f"report only analyses again, and this asks for another measurement ({'; '.join(changes[:6])}): "
+                "use interplay run or track with another --out"
+            )
+        measured = read_measured(self.path, wanted, Record.read(self.path))  # refuses before anything is changed
+        with folder.opened(wanted, measures=False) as lock, lock.held():
+            analyse(self.path, wanted, measured=measured)
+        for name in set(vars(self)) - {"path"}:  # what was read before
+            del self.__dict__[name]
 
     def export(
         self,
-        folder: str | Path,
+        out: str | PathLike[str],
         *,
         format: str | Sequence[str] = ("svg", "pdf"),
         tables: str | Sequence[str] = ("csv", "parquet"),
     ) -> "ExportResult":
-        """Write every figure and table of the run into a folder, with a README that says what each column is.
+        """Write every figure and table of the run into a folder, with a README that explains every column.
 
         Args:
-            folder: outside the run folder; files of the same names in it are replaced.
+            out: a folder outside the run folder; files of the same names in it are replaced.
             format: formats of the figures: svg, pdf, png; "none" for no figures. Figures need `interplay[figures]`.
             tables: formats of the tables: csv, parquet; "none" for no tables.
         """
         from interplay.exports.export import export_run
 
-        return export_run(self, Path(folder), format, tables)
+        return export_run(self, Path(out), format, tables)
 
-    def card(self, append: str | Path | None = None) -> str:
+    def card(self, *, out: str | PathLike[str] | None = None, append: str | PathLike[str] | None = None) -> str:
         """The run as a "Training dynamics" section of a model card, in Markdown.
 
-        append: a card, such as README.md, to put the section into: in the place of an earlier one or at the end. All else in
-        it stays.
+        Args:
+            out: a file for the section alone.
+            append: a card, such as README.md: the section replaces an earlier one in it, or goes to the end.
         """
-        from interplay.exports.card import append_section, section
+        from interplay.exports.card import append_section, section, write_section
 
+        if out is not None and append is not None:
+            raise InterplayError("--out and --append exclude each other: give one of them")
         text = section(self)
+        if out is not None:
+            write_section(Path(out), text)
         if append is not None:
             append_section(Path(append), text)
         return text

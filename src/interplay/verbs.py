@@ -1,7 +1,7 @@
-"""What the commands do, in Python, under the same names and with the same defaults: run, track, recommend, compare, export, card.
+"""What the commands do, as Python functions with the same names and defaults: run, track, recommend, compare, export, card.
 
-The command line turns its options into these calls and prints what comes back. Settings are made and checked here, before
-anything heavy is imported, so a typing error does not cost ten seconds.
+The command line turns its options into these calls and prints the results. Settings are checked before torch is imported, so
+a typing error does not cost ten seconds.
 """
 
 import os
@@ -14,21 +14,19 @@ from interplay.errors import InterplayError
 
 if TYPE_CHECKING:
     from interplay.comparison.result import RunComparison
-    from interplay.config.settings import Settings
     from interplay.exports.export import ExportResult
     from interplay.pipeline.pipeline import Unfinished
     from interplay.recommendation import Recommendation
     from interplay.runfolder import Run
 
-Place = str | os.PathLike[str]
-Chat = Literal["auto", "true", "false"] | bool
+AnyPath = str | os.PathLike[str]
+Chat = Literal["auto"] | bool
 Overrides = Mapping[str, Any] | Iterable[str]
 PROMPTS = 12  # held-out prompts, where no other number is asked for [ours]
 
-# `recommend` spends no forward pass on what the rule does not read. With few draws the nulls of the report are coarser, and
-# no figure of the rule changes.
+# `recommend` spends no forward pass on what the rule does not read. Few draws make the nulls of the report coarser and change
+# nothing that the rule reads.
 _QUICK = {
-    "prompt": {"rephrased": None},
     "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
     "dynamics": {"draws": 20},
 }
@@ -36,12 +34,12 @@ _ROWS = "--prompts FILE (a dozen or more held-out rows with the answer each: tex
 
 
 def run(
-    config: Place | Mapping[str, Any],
+    config: AnyPath | Mapping[str, Any],
     *,
     model: str | None = None,
     data: str | None = None,
-    settings: Overrides = (),
-    out: Place | None = None,
+    settings: Overrides | None = None,
+    out: AnyPath | None = None,
     workers: int | None = None,
     shard: str | None = None,
     ray: str | None = None,
@@ -49,38 +47,35 @@ def run(
 ) -> "Run | Unfinished":
     """Fine-tune a causal LM, extract interactions at every checkpoint, track and report them.
 
-    The same call continues an unfinished run and computes nothing again that is valid.
+    The same call continues an unfinished run and repeats nothing that is done.
 
     Args:
         config: a settings file, `preset:NAME`, or the settings as a mapping.
         model: the LLM instead of the one in `config`: hub name, local folder or GGUF file.
         data: the data instead of those in `config`: a folder with train, dev and test files, or one file, which is split.
-        settings: overrides, as `{"effects.ratio": 0.1}` or as `["effects.ratio=0.1"]`, whose values are read as YAML.
+        settings: overrides, as `{"dynamics.ratio": 0.1}` or as `["dynamics.ratio=0.1"]`, whose values are read as YAML.
         out: run folder; None: `runs/NAME-HASH`.
         workers: number of scoring processes (with `ray`: actors); None: one.
-        shard: "I/N": do the I-th of N shares of the run only.
+        shard: "I/N": do the I-th of N parts of the run only.
         ray: address of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one here.
         quiet: no progress on stderr.
 
-    Returns the finished run; of a shard whose others are not done, an `Unfinished`, which counts what is missing.
+    Returns the finished run, or an `Unfinished` with the number of missing results if other shards are not done.
 
-    Raises InterplayError for anything the user can mend; what was finished by then stays and is used again.
+    Raises InterplayError for anything the user can correct; finished parts stay and are used again.
     """
     from interplay.presets import preset_path
 
-    source: Path | Mapping[str, Any]
-    if isinstance(config, Mapping):
-        source = config
-    else:
+    if not isinstance(config, Mapping):
         name = os.fspath(config)
-        source = preset_path(name.removeprefix("preset:")) if name.startswith("preset:") else Path(name)
-    return _make(source, [*copies(model, data), *_assignments(settings)], out, quiet, workers, shard, ray)
+        config = preset_path(name.removeprefix("preset:")) if name.startswith("preset:") else Path(name)
+    return _make(config, [*copies(model, data), *_assignments(settings)], out, quiet, workers, shard, ray)
 
 
 def track(
-    base: str,
-    checkpoints: Place,
-    data: Place,
+    base: AnyPath,
+    checkpoints: AnyPath,
+    data: AnyPath,
     *,
     form: str = "auto",
     system: str | None = None,
@@ -89,9 +84,9 @@ def track(
     n: int = WORDS_PER_PROMPT,
     num_prompts: int = PROMPTS,
     steps: Iterable[int] | None = None,
-    baseline: Iterable[str] = (),
-    settings: Overrides = (),
-    out: Place | None = None,
+    baseline: Iterable[str] | None = None,
+    settings: Overrides | None = None,
+    out: AnyPath | None = None,
     workers: int | None = None,
     shard: str | None = None,
     ray: str | None = None,
@@ -112,85 +107,59 @@ def track(
 
     The other arguments, the result and the errors are those of `run`.
     """
-    base, folder = str(base), os.fspath(checkpoints)
+    base, folder, rows = os.fspath(base), os.fspath(checkpoints), os.fspath(data)
     made: dict[str, Any] = {
         "name": f"{Path(folder).name} on {Path(base).name}",
         "model": {"name": base},
-        "data": {"prompts": os.fspath(data), "eval": os.fspath(data), "form": form},
-        "prompt": {"system": system, "template": template, "chat": _chat(chat)},
+        "data": {"prompts": rows, "eval": rows, "form": form},
+        "prompt": {"system": system, "template": template, "chat": chat},
         "prompts": {"count": num_prompts, "n": n},
         "checkpoints": {"folder": folder, "steps": None if steps is None else list(steps)},
     }
-    if others := list(baseline):
-        made["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in others]
+    if baseline:
+        made["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in baseline]
     return _make(made, _assignments(settings), out, quiet, workers, shard, ray)
 
 
 def recommend(
-    path: Place,
+    path: AnyPath,
     *,
-    base: str | None = None,
-    prompts: Place | None = None,
+    base: AnyPath | None = None,
+    prompts: AnyPath | None = None,
     form: str = "auto",
     system: str | None = None,
     template: str = "{text}",
     chat: Chat = "auto",
     num_prompts: int = PROMPTS,
     n: int = WORDS_PER_PROMPT,
-    settings: Overrides = (),
-    out: Place | None = None,
+    settings: Overrides | None = None,
+    out: AnyPath | None = None,
     quiet: bool = False,
 ) -> "Recommendation":
-    """Which checkpoint to keep, and why: of a run, or of any folder of checkpoints. Only one whose weights are on disk is named.
+    """Which checkpoint to keep, and why: of a run, or of any folder of checkpoints.
 
-    A folder of checkpoints is measured first, with what the rule reads and no more. The same call continues where it was
-    stopped.
+    A folder of checkpoints is measured first, limited to what the rule reads. The same call continues an unfinished
+    measurement. Only a checkpoint whose weights are on disk is recommended.
 
     Args:
-        path: a run folder, or the output folder of a training; the other arguments belong to such a folder only.
+        path: a run folder, or the output folder of a training; the other arguments are for the latter only.
         base: the base model: hub name, local folder or GGUF file.
         prompts: file of held-out rows with their answers; the prompts are chosen among them.
         form, system, template, chat, num_prompts, n: as for `track`.
 
     Returns the recommendation: `.step`, and one sentence as `str`.
 
-    Raises InterplayError where nothing can be kept, and for what `run` refuses.
+    Raises InterplayError if no checkpoint can be kept, and for what `run` refuses.
     """
-    return run_to_recommend(
-        path,
-        base=base,
-        prompts=prompts,
-        form=form,
-        system=system,
-        template=template,
-        chat=chat,
-        num_prompts=num_prompts,
-        n=n,
-        settings=settings,
-        out=out,
-        quiet=quiet,
-    ).recommendation
+    return run_to_recommend(**locals()).recommendation
 
 
-def run_to_recommend(
-    path: Place,
-    *,
-    base: str | None,
-    prompts: Place | None,
-    form: str,
-    system: str | None,
-    template: str,
-    chat: Chat,
-    num_prompts: int,
-    n: int,
-    settings: Overrides,
-    out: Place | None,
-    quiet: bool,
-) -> "Run":
-    """The run in which `recommend` finds its answer: the one in `path`, or the one that measures the checkpoints in it."""
-    path, overrides = Path(path), _assignments(settings)
+def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
+    """The run that `recommend` with these arguments reads: the one in `path`, or a new one that measures the checkpoints."""
     from interplay.runfolder import Run
 
+    path, overrides = Path(path), _assignments(arguments["settings"])
+    base, prompts, out = arguments["base"], arguments["prompts"], arguments["out"]
     if (path / "settings.yaml").exists():
         given = {"--base": base, "--prompts": prompts, "--out": out, "--set": overrides}
         if named := next((option for option, value in given.items() if value), None):
@@ -201,58 +170,64 @@ def run_to_recommend(
         return Run(path)
     if base is None or prompts is None:
         raise InterplayError(_what_to_give(path, base, prompts))
+    wording = {key: arguments[key] for key in ("system", "template", "chat")}
     made = {
         "name": f"{path.resolve().name} on {Path(base).name}",
-        "model": {"name": base},
-        "data": {"prompts": os.fspath(prompts), "form": form},
-        "prompts": {"count": num_prompts, "n": n},
+        "model": {"name": os.fspath(base)},
+        "data": {"prompts": os.fspath(prompts), "form": arguments["form"]},
+        "prompt": {**wording, "rephrased": None},
+        "prompts": {"count": arguments["num_prompts"], "n": arguments["n"]},
         "checkpoints": {"folder": str(path), "steps": None},
         **_QUICK,
-        "prompt": {**_QUICK["prompt"], "system": system, "template": template, "chat": _chat(chat)},
     }
-    measured = _make(made, overrides, out, quiet)
+    measured = _make(made, overrides, out, arguments["quiet"])
     assert isinstance(measured, Run)
     return measured
 
 
 def compare(
-    runs: Sequence["Place | Run"],
+    runs: Sequence["AnyPath | Run"],
     *,
-    groups: Mapping[str, Sequence["Place | Run"]] | None = None,
+    out: AnyPath | None = None,
+    group: Mapping[str, Sequence["AnyPath | Run"]] | None = None,
     axis: str = "steps",
     definition: str = "paper",
 ) -> "RunComparison":
-    """Put two or more finished runs side by side: LoRA against full fine-tuning, seeds, models.
+    """Compare two or more finished runs: LoRA against full fine-tuning, seeds, models.
 
     Args:
         runs: runs or their folders.
-        groups: name -> runs that are shown as one line, their mean. Runs that differ in nothing but `training.seed` are grouped
+        out: where to write the page; None: only `.report(path)` of the result writes it.
+        group: name -> runs that are shown as one line, their mean. Runs that differ only in `training.seed` form a group
             without it.
-        axis: steps, or epochs where the training rows are known.
+        axis: steps, or epochs if every run knows its number of training rows.
         definition: definition of the sets: paper, signed or fixed-tau.
 
-    Returns a comparison: `str` of it is the command's table, `.report("compare.html")` writes the page.
+    Returns a comparison: `str` of it is the command's table.
     """
     from interplay.comparison.result import compare_folders
 
-    named = {name: [_folder(one) for one in members] for name, members in (groups or {}).items()}
-    return compare_folders([_folder(one) for one in runs], named, axis, definition)
+    groups = {name: [_folder(one) for one in members] for name, members in (group or {}).items()}
+    found = compare_folders([_folder(one) for one in runs], groups, axis, definition)
+    if out is not None:
+        found.report(out)
+    return found
 
 
 def export(
-    run: "Place | Run",
-    folder: Place,
+    run: "AnyPath | Run",
+    out: AnyPath,
     *,
     format: str | Sequence[str] = ("svg", "pdf"),
     tables: str | Sequence[str] = ("csv", "parquet"),
 ) -> "ExportResult":
     """Write every figure of a run for a paper, and every number behind it: `Run.export`."""
-    return _opened(run).export(Path(folder), format=format, tables=tables)
+    return _opened(run).export(out, format=format, tables=tables)
 
 
-def card(run: "Place | Run", *, append: Place | None = None) -> str:
-    """A "Training dynamics" section for a model card, and with `append` into that card: `Run.card`."""
-    return _opened(run).card(None if append is None else Path(append))
+def card(run: "AnyPath | Run", *, out: AnyPath | None = None, append: AnyPath | None = None) -> str:
+    """A "Training dynamics" section for a model card, written to `out` or put into the card `append`: `Run.card`."""
+    return _opened(run).card(out=out, append=append)
 
 
 def copies(model: str | None, data: str | None) -> list[tuple[str, Any]]:
@@ -265,17 +240,17 @@ def copies(model: str | None, data: str | None) -> list[tuple[str, Any]]:
     return found
 
 
-def _assignments(settings: Overrides) -> list[Any]:
+def _assignments(settings: Overrides | None) -> list[Any]:
     """Overrides as `load_settings` takes them."""
     if isinstance(settings, str):
         return [settings]
-    return list(settings.items() if isinstance(settings, Mapping) else settings)
+    return list(settings.items() if isinstance(settings, Mapping) else settings or ())
 
 
 def _make(
     source: Path | Mapping[str, Any],
     overrides: Sequence[Any],
-    out: Place | None,
+    out: AnyPath | None,
     quiet: bool,
     workers: int | None = None,
     shard: str | None = None,
@@ -283,54 +258,44 @@ def _make(
 ) -> "Run | Unfinished":
     """Make or finish the run of these settings."""
     from interplay.config.loading import default_folder, load_settings
-    from interplay.pipeline.shards import parse_shard
+    from interplay.pipeline.shards import EVERYTHING, parse_shard
 
-    checked: Settings = load_settings(source, overrides)
-    share = None if shard is None else parse_shard(shard)
+    settings = load_settings(source, overrides)
+    part = EVERYTHING if shard is None else parse_shard(shard)
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
     from interplay.parallel.run import run as run_pipeline
-    from interplay.pipeline.pipeline import Unfinished, run_shard
+    from interplay.pipeline.pipeline import Unfinished
     from interplay.pipeline.progress import Progress
     from interplay.runfolder import Run
 
-    folder, progress = default_folder(checked) if out is None else Path(out), Progress(quiet=quiet)
-    if share is None:
-        run_pipeline(checked, folder, progress, workers=workers, ray=ray)
-    elif isinstance(left := run_shard(checked, folder, share, progress), Unfinished):
-        return left
-    return Run(folder)
+    folder, progress = default_folder(settings) if out is None else Path(out), Progress(quiet=quiet)
+    done = run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)
+    return done if isinstance(done, Unfinished) else Run(folder)
 
 
-def _what_to_give(path: Path, base: str | None, prompts: Place | None) -> str:
-    """What is missing to measure a folder of checkpoints; InterplayError where it holds none."""
+def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> str:
+    """What is missing to measure a folder of checkpoints, or that it holds none."""
     if not path.is_dir() or not any(path.iterdir()):
         return (
-            f"{str(path)!r} is no run folder (no settings.yaml) and holds no checkpoints: give a folder that a run or a "
-            "training was written to"
+            f"{str(path)!r} is neither a run folder (no settings.yaml) nor a folder of checkpoints: give one of the two"
         )
     from interplay.models.layouts import find_layout
 
     try:
-        steps = [c.step for c in find_layout(path).checkpoints if c.path is not None]
+        found = sum(checkpoint.path is not None for checkpoint in find_layout(path).checkpoints)
     except InterplayError as error:
-        return f"{str(path)!r} is no run folder (no settings.yaml); as the folder of a training: {error}"
-    missing = " and ".join(
-        said for said, value in (("--base MODEL (what was fine-tuned)", base), (_ROWS, prompts)) if value is None
-    )
-    many = "a checkpoint" if len(steps) == 1 else f"{len(steps)} checkpoints"
-    return f"{str(path)!r} holds {many} of a training but no measured run: give {missing}"
+        return f"{str(path)!r} is not a run folder (no settings.yaml); as the output folder of a training: {error}"
+    options = {"--base MODEL (what was fine-tuned)": base, _ROWS: prompts}
+    missing = " and ".join(option for option, value in options.items() if value is None)
+    return f"{str(path)!r} holds {found} checkpoint{'' if found == 1 else 's'} but no measured run: give {missing}"
 
 
-def _chat(value: Chat) -> bool | str:
-    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
-
-
-def _opened(run: "Place | Run") -> "Run":
+def _opened(run: "AnyPath | Run") -> "Run":
     from interplay.runfolder import Run
 
     return run if isinstance(run, Run) else Run(Path(run))
 
 
-def _folder(run: "Place | Run") -> Path:
+def _folder(run: "AnyPath | Run") -> Path:
     return Path(run) if isinstance(run, str | os.PathLike) else run.path

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from interplay.callback.live import lent
+from interplay.callback.model import borrowed
 from interplay.data.prompts import encode, render
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import choose_samples
@@ -249,7 +249,7 @@ def run_cell(cell: Cell, data: Path, out: Path, *, device: str = "cpu", model: s
                 per_step["grad_norm"].append(float(logs.get("grad_norm", float("nan"))))
 
         def _measure(self, model, step: int) -> None:
-            with lent(model):
+            with borrowed(model):
                 measures.measure(model, step, floor=step in (0, cell.steps[3]))
 
     class OfflineTrainer(SFTTrainer):

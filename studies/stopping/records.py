@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from interplay.effects import default_tolerance, extract
-from interplay.recommendation.measurements import Measurements
-from interplay.task.intervals import macro_f1
+from interplay.task.metrics import macro_f1
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +32,6 @@ class Record:
     def scores(self) -> np.ndarray:
         """[T, P, 2^n] v of the labels the held-out prompts carry."""
         return _gold(self.arrays["scores_held"], self.arrays["held_gold"])
-
-    def measurements(self, prompts: slice | np.ndarray = slice(None)) -> Measurements:
-        """What the rule sees."""
-        scores, effects = self.scores[:, prompts], self.effects[:, prompts]
-        return Measurements(
-            tuple(int(s) for s in self.steps),
-            tuple(np.ascontiguousarray(x) for x in scores.swapaxes(0, 1)),
-            tuple(np.ascontiguousarray(x) for x in effects.swapaxes(0, 1)),
-        )
 
     # ---- what rivals look at -------------------------------------------------------------------------------------------
 

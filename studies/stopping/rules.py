@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from interplay.dynamics.measures import net, quotient, spread, strength
-from interplay.recommendation import signals
+from interplay.dynamics.measures import loss_of, net, quotient, spread, strength
+from interplay.recommendation.stopping import strength_per_spread
 from studies.stopping.records import Record, effects_of
 
 PATIENCE = 3
@@ -76,7 +76,7 @@ def last(record: Record) -> Choice:
 
 def prompt_loss(record: Record) -> np.ndarray:
     """[T] -log p of the first response token of the very prompts that the interactions are extracted from."""
-    return signals.loss(record.scores).mean(1)
+    return loss_of(record.scores[..., -1]).mean(1)
 
 
 # ---- the rules ----------------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def _gain(scores: np.ndarray) -> np.ndarray:
 
 def _made(record: Record) -> np.ndarray:
     """[T] mean log L1/sd(v)."""
-    return np.log(signals.strength_per_spread(record.scores, record.effects)).mean(1)
+    return np.log(strength_per_spread(record.scores, record.effects)).mean(1)
 
 
 def weighted(record: Record, weight: float) -> np.ndarray:
@@ -245,8 +245,8 @@ def few_rows(record: Record, count: int, draws: int = 100) -> dict[str, float]:
 def few_prompts(record: Record, count: int, draws: int = 100) -> dict[str, float]:
     """Mean regrets of the interaction loss in hindsight on `count` of the prompts, over random draws of prompts."""
     rng = np.random.default_rng(0)
-    loss = signals.loss(record.scores)
-    made = np.log(signals.strength_per_spread(record.scores, record.effects))
+    loss = loss_of(record.scores[..., -1])
+    made = np.log(strength_per_spread(record.scores, record.effects))
     kept = []
     for _ in range(draws):
         some = rng.permutation(loss.shape[1])[:count]
@@ -258,4 +258,4 @@ def fewer_words(record: Record, n: int) -> np.ndarray:
     """[T] log interaction loss with n of the prompts' words: the others are never masked."""
     scores = record.scores[..., -(1 << n) :]  # coalitions that hold every word from the n-th on
     effects = effects_of(scores, record.arrays["noise"])
-    return _log(prompt_loss(record)) + np.log(signals.strength_per_spread(scores, effects)).mean(1)
+    return _log(prompt_loss(record)) + np.log(strength_per_spread(scores, effects)).mean(1)

@@ -223,9 +223,9 @@ def test_captum_scores_the_same_coalitions_as_we_do(model):
 @pytest.mark.soak
 def test_shares_of_a_whole_run(tmp_path, tiny_folder, monkeypatch):
     """What the child does, here: a job of a few seconds, whose shares add up and count the solver once."""
-    from interplay.pipeline import measure
+    from interplay.store import units
 
-    monkeypatch.setattr(measure, "extract", measure.extract)  # put back what the child wraps
+    monkeypatch.setattr(units, "extract", units.extract)  # put back what the child wraps
     file = write_settings(tmp_path / "settings.yaml", settings(tmp_path, tiny_folder("llama")))
     found = demo_shares.child(str(file), str(tmp_path / "run"))
     section = demo_shares.share_section(json.loads(json.dumps(found)), say=lambda text: None)

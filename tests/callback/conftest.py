@@ -138,18 +138,19 @@ def losses():
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """`scripted({0: 9.0, 2: 5.0}, stop_at=4)`: the rule says these losses, and to stop from a step on; NaN where none is given."""
+    """`scripted({0: 9.0, 2: 5.0}, stop_at=4)`: the rule gives these losses, and recommends to stop from a step on; NaN where none is given."""
     from dataclasses import replace
 
-    from interplay.recommendation.stopping import judge
+    from interplay.recommendation.stopping import recommend_stop
 
     def script(losses, stop_at=None):
-        def said(measurements, **options):
-            real = judge(measurements, **options)
-            told = tuple(losses.get(step, float("nan")) for step in measurements.steps)
-            return replace(real, losses=told, stop=stop_at is not None and measurements.steps[-1] >= stop_at)
+        def scripted(steps, loss, strength, **options):
+            found = recommend_stop(steps, loss, strength, **options)
+            stop = stop_at is not None and steps[-1] >= stop_at
+            told = tuple(losses.get(step, float("nan")) for step in steps)
+            return replace(found, losses=told, stop_step=steps[-1] if stop else None)
 
-        monkeypatch.setattr("interplay.callback.measuring.judge", said)
+        monkeypatch.setattr("interplay.callback.measuring.recommend_stop", scripted)
 
     return script
 

@@ -24,15 +24,15 @@ def broken(monkeypatch):
     from interplay.callback.measuring import Measurer
 
     def make(error, first=2, last=99):
-        real, calls = Measurer.read, []
+        real, calls = Measurer.measure, []
 
-        def read(self, model, step):
+        def measure(self, model, step):
             calls.append(step)
             if first <= len(calls) <= last:
                 raise error
             return real(self, model, step)
 
-        monkeypatch.setattr(Measurer, "read", read)
+        monkeypatch.setattr(Measurer, "measure", measure)
         return calls
 
     return make
@@ -49,7 +49,7 @@ def run(trainer) -> list[str]:
     return told(said)
 
 
-def test_a_broken_reading_is_counted_and_told_once(sft, quick, outcome, broken, losses):
+def test_a_failed_measurement_is_counted_and_told_once(sft, quick, outcome, broken, losses):
     without = outcome(sft("without"))
     broken(ValueError("a prompt\nof two lines"))
     trainer = sft("with", [quick(strict=False)])
@@ -58,7 +58,7 @@ def test_a_broken_reading_is_counted_and_told_once(sft, quick, outcome, broken, 
         assert outcome(trainer).weights == without.weights
     (line,) = told(said)
     assert line == (
-        "interplay: a measurement failed (ValueError: a prompt); training goes on, this kind is not told again"
+        "interplay: a measurement failed (ValueError: a prompt); training goes on, this kind is not reported again"
     )
     assert set(losses(trainer)) == {0}
     entries = [e for e in trainer.state.log_history if "interaction_errors" in e]
@@ -66,7 +66,7 @@ def test_a_broken_reading_is_counted_and_told_once(sft, quick, outcome, broken, 
     assert all("eval_interaction_loss" not in e for e in entries)
 
 
-def test_the_trainer_can_choose_where_a_reading_is_missing(sft, quick, scripted, broken):
+def test_the_trainer_can_choose_where_a_measurement_is_missing(sft, quick, scripted, broken):
     scripted({0: 9.0, 2: 5.0, 6: 7.0})
     broken(torch.OutOfMemoryError("no memory"), first=3, last=3)  # at step 4
     trainer = sft(callbacks=[quick(strict=False)], evaluate=True, **ASKED)
@@ -135,20 +135,20 @@ def test_a_foreign_folder_is_left_alone(sft, quick, tmp_path):
     [
         ({"every": 0}, "every is 0"),
         ({"every": True}, "every is True"),
-        ({"patience": 0}, "patience is 0: give a whole number from 1 on"),
-        ({"max_overhead": 0}, "max_overhead is 0: give a share"),
+        ({"patience": 0}, "patience is 0: it should be greater than or equal to 1"),
+        ({"max_overhead": 0}, "max_overhead is 0: it should be greater than 0"),
         ({"max_overhead": "5%"}, "max_overhead is '5%'"),
-        ({"n": 17}, "n is 17: give a whole number from 2 to 16, or None"),
+        ({"n": 17}, "n is 17: it should be less than or equal to 16"),
         ({"n": 1}, "n is 1"),
-        ({"prompts": 0}, "prompts is 0"),
+        ({"num_prompts": 0}, "num_prompts is 0"),
         ({"target_tokens": None}, "target_tokens is None"),
         ({"seed": -1}, "seed is -1"),
-        ({"template": "{text}"}, "template is '{text}': give an interplay.data.template.PromptTemplate"),
+        ({"template": "{text}"}, "template is '{text}': it should be an instance of PromptTemplate"),
         ({"mask": 1.5}, "mask is 1.5"),
-        ({"rows": []}, "an empty list"),
+        ({"rows": []}, "has no rows"),
         ({"rows": ["a"]}, "a list of str"),
         ({"rows": "no/such/file.jsonl"}, "does not exist"),
-        ({"rows": 7}, "is a int: give a datasets.Dataset, a list of dicts, or a file"),
+        ({"rows": 7}, "prompts is a int: give a datasets.Dataset, a list of dicts, or a file"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(quick, arguments, said):

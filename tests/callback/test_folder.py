@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from interplay.analysis.payload import build_payload
-from interplay.callback.record import read_kept
+from interplay.callback.measuring import CallbackRecord
 from interplay.store.folder import RunFolder
 from interplay.store.units import load_unit
 
@@ -35,9 +35,9 @@ def test_folder(watched, losses, tmp_path, call):
     assert rows["Plan"] == "4 prompts of 3 words every 2 steps"
     assert rows["Training"] == "Offline, LORA, learning rate 0.01, 6 steps"
     assert rows["Prompt"] == "plain text"
-    evidence = {e["step"]: e["value"] for e in payload["verdict"]["evidence"] if e["name"] == "interaction_loss"}
+    evidence = {e["step"]: e["value"] for e in payload["recommendation"]["evidence"] if e["name"] == "interaction_loss"}
     assert evidence == pytest.approx({step: x for step, x in losses(trainer).items() if step}, rel=1e-4)
-    assert payload["verdict"]["rivals"]["last"] == 6
+    assert payload["recommendation"]["rivals"]["last"] == 6
     assert (folder / "report.html").stat().st_size > 50_000
     weights = json.loads((folder / "weights.json").read_text())["checkpoints"]
     assert set(weights) == {"2", "4", "6"}
@@ -48,16 +48,16 @@ def test_folder(watched, losses, tmp_path, call):
     assert (tmp_path / "again.html").read_bytes() == (folder / "report.html").read_bytes()
     done = call("recommend", folder, "--json")
     assert done.code == 0, done.err
-    assert json.loads(done.out)["step"] == payload["verdict"]["step"]
+    assert json.loads(done.out)["step"] == payload["recommendation"]["step"]
 
 
 def test_units_answer_for_the_weights_they_were_made_with(watched):
     _, folder = watched
-    kept = read_kept(folder)
+    record = CallbackRecord.read(folder)
     unit = load_unit(folder / "units" / "step-000004" / "prompt-0000.safetensors")
     assert unit.header.step == 4
-    assert unit.header.weights_sha256 == kept.hashes[4]
-    assert unit.header.tolerance == kept.calibration.tolerance
+    assert unit.header.weights_sha256 == record.hashes[4]
+    assert unit.header.tolerance == record.calibration.tolerance
     keys = {load_unit(p).header.key for p in folder.rglob("*.safetensors")}
     assert len(keys) == 16
 

@@ -77,8 +77,8 @@ def test_wrong_arguments_are_told(sft, quick, scripted):
     with pytest.warns(UserWarning, match="interplay") as said:
         trainer.train()
     told = [str(w.message) for w in said if "interplay" in str(w.message)]
-    assert len([line for line in told if "greater_is_better is True" in line]) == 1
-    assert len([line for line in told if "EarlyStoppingCallback stands before" in line]) == 1
+    assert len([line for line in told if "greater_is_better=True" in line]) == 1
+    assert len([line for line in told if "EarlyStoppingCallback comes before" in line]) == 1
 
 
 def test_what_was_not_measured_is_never_best(sft, quick, scripted, losses):

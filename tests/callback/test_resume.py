@@ -77,7 +77,7 @@ def test_the_best_so_far_survives(sft, quick, scripted):
     assert (again.state.best_global_step, again.state.best_metric) == (2, 3.0)
 
 
-def test_lost_readings_and_another_question_begin_anew(sft, quick, outcome, losses, whole):
+def test_lost_measurements_and_other_prompts_start_over(sft, quick, outcome, losses, whole):
     folder = Path(whole[0].args.output_dir) / "interplay"
     (folder / "units" / "step-000002" / "prompt-0001.safetensors").write_bytes(b"torn")
     again = sft("whole", [quick(strict=False)], **SAVING)
@@ -86,12 +86,12 @@ def test_lost_readings_and_another_question_begin_anew(sft, quick, outcome, loss
     assert losses(again) == losses(whole[0])
 
     other = sft("whole", [quick(n=2)], **SAVING)
-    with pytest.warns(UserWarning, match="asked another question .* the rule begins anew at step 4"):
+    with pytest.warns(UserWarning, match="are of other prompts, words or wording: the rule starts over at step 4"):
         outcome(other, checkpoint(whole[0], 4))
     assert sorted(p.name for p in (folder / "units").iterdir()) == ["step-000004", "step-000006"]
 
     shutil.rmtree(folder)
     bare = sft("whole", [quick()], **SAVING)
-    with pytest.warns(UserWarning, match="the measurements of this training are not in .*: the rule begins anew"):
+    with pytest.warns(UserWarning, match="the measurements of this training are not in .*: the rule starts over"):
         outcome(bare, checkpoint(whole[0], 4))
     assert sorted(p.name for p in (folder / "units").iterdir()) == ["step-000004", "step-000006"]

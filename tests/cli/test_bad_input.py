@@ -86,8 +86,8 @@ EXPLAIN = [
     ({"dtype": "int8"}, "unknown dtype"),
     ({"chat": "maybe"}, "chat must be"),
     ({"template": "no place"}, "{text} exactly once"),
-    ({"adapter": "empty"}, "is no adapter folder"),
-    ({"adapter": "nowhere"}, "is no adapter folder"),
+    ({"adapter": "empty"}, "is not an adapter folder"),
+    ({"adapter": "nowhere"}, "is not an adapter folder"),
     ({"top": "0"}, "'--top'"),
     ({"prompt": "caf\udce9 not UTF-8"}, "not UTF-8"),
 ]
@@ -149,7 +149,7 @@ COMMANDS = [
     (["run", "preset:nope"], "no preset 'nope'"),
     (["report", "empty"], "is no run folder"),
     (["report", "nowhere"], "is no run folder"),
-    (["recommend", "empty"], "is no run folder"),
+    (["recommend", "empty"], "a run folder (no settings.yaml)"),
     (
         ["track", "--base", "other", "--checkpoints", "no-steps", "--data", "prompts.jsonl", "-q"],
         "no checkpoint-<step>",

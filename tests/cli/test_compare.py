@@ -121,7 +121,7 @@ def test_export_of_figures(study, here, monkeypatch):
 
     every = catalogue.figures_of
     monkeypatch.setattr(
-        catalogue, "figures_of", lambda tables: list(every(tables))[-2:]
+        catalogue, "figures_of", lambda *given: list(every(*given))[-2:]
     )  # all are drawn in tests/figures
     result = done("export", study / "a", "--out", "o", "--format", "svg", "--tables", "none")
     assert result.stdout == "2 figures and 0 tables in o\n"

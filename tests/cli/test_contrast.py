@@ -42,9 +42,9 @@ def counted(monkeypatch):
     models, score = import_module("interplay.models.loading"), import_module("interplay.scoring.scores")
     load, scored = models.load_weights, score.score_prepared
 
-    def loading(name, **options):
+    def loading(name, *args, **options):
         seen.append(Path(name).name)
-        return load(name, **options)
+        return load(name, *args, **options)
 
     def scoring(*args, **options):
         seen.append("scored")

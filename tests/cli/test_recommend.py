@@ -73,7 +73,7 @@ def test_a_lost_checkpoint_is_never_named(how, gone, run, call):
     assert verdict["step"] in left
     assert set(verdict["rivals"].values()) <= left
     assert verdict.keys() >= json.loads(before).keys()
-    assert done.err.endswith(f"any more: {', '.join(map(str, gone))}\n")
+    assert done.err.endswith(f": {', '.join(map(str, gone))}\n")
     assert done.err.count("\n") == 1
     assert (run / "recommendation.json").read_bytes() == before, "what the run said stays"
 
@@ -89,7 +89,7 @@ def test_a_run_without_checkpoints_has_none_to_keep(run, call):
 
 def test_the_base_is_never_named(run, call):
     (run / "weights.json").write_text(json.dumps({"base": "b", "checkpoints": {"0": "b"}}))
-    refused(call("recommend", run), "of the base model alone")
+    refused(call("recommend", run), "measured the base model only")
 
 
 def test_a_run_that_keeps_no_hashes_is_asked_for_its_steps(run, call):
@@ -152,7 +152,7 @@ def place(tmp_path, monkeypatch, left) -> Path:
 
 def measuring(tiny_folder, *more: object) -> list[object]:
     given = ["recommend", "out", "--base", tiny_folder("llama"), "--prompts", "held-out.jsonl", "--template", TEMPLATE]
-    return [*given, "--chat", "false", "--count", 3, "--n", 3, "--set", "dynamics.resamples=50", "--quiet", *more]
+    return [*given, "--chat", "false", "--num-prompts", 3, "--n", 3, "--set", "dynamics.resamples=50", "--quiet", *more]
 
 
 def test_checkpoints_are_measured_and_one_is_named(place, call, tiny_folder):
@@ -169,7 +169,7 @@ def test_checkpoints_are_measured_and_one_is_named(place, call, tiny_folder):
         said[-2],
         f"Report: runs/{folder.name}/report.html",
     ]
-    assert said[-2].startswith("Left out")
+    assert said[-2].startswith("Not measured")
     # The run is one as any other, without what the rule does not read.
     assert {p.name for p in (folder / "units").iterdir()} == {f"step-{step:06d}" for step in (0, 5, 10, 20)}
     assert not list((folder / "task").iterdir()) if (folder / "task").exists() else True
@@ -193,10 +193,10 @@ def test_the_same_figures_as_track(place, call, tiny_folder):
 
     assert call(*measuring(tiny_folder, "--out", "quick")).code == 0
     given = ["track", "--base", tiny_folder("llama"), "--checkpoints", "out", "--data", "held-out.jsonl", "--quiet"]
-    given += ["--template", TEMPLATE, "--chat", "false", "--prompts", 3, "--n", 3, "--out", "whole"]
+    given += ["--template", TEMPLATE, "--chat", "false", "--num-prompts", 3, "--n", 3, "--out", "whole"]
     assert call(*given, "--set", "data.eval=null", "--set", "dynamics.resamples=50").code == 0
     quick, whole = (pd.read_parquet(place / name / "trajectory.parquet") for name in ("quick", "whole"))
-    key = ["reading", "step", "set", "measure", "order"]
+    key = ["definition", "step", "set", "measure", "order"]
     both = quick.merge(whole, on=key, suffixes=("", "_whole"))
     assert len(both) == len(quick)
     for figure in ("value", "lo", "hi"):
@@ -206,7 +206,7 @@ def test_the_same_figures_as_track(place, call, tiny_folder):
 
 
 def test_what_to_give_is_said(place, call):
-    refused(call("recommend", "out"), "holds 3 checkpoints of a training but no measured run: give --base MODEL")
+    refused(call("recommend", "out"), "holds 3 checkpoints but no measured run: give --base MODEL")
     refused(call("recommend", "out", "--base", "x"), "give --prompts FILE (a dozen or more held-out rows")
     done = call("recommend", "out", "--prompts", "x")
     refused(done, "give --base MODEL")
@@ -214,13 +214,17 @@ def test_what_to_give_is_said(place, call):
 
 
 def test_a_folder_of_nothing_is_refused(place, call, tiny_folder):
-    refused(call("recommend", "nowhere"), "is no run folder")
+    refused(call("recommend", "nowhere"), "a run folder (no settings.yaml)")
     (place / "empty").mkdir()
-    refused(call("recommend", "empty"), "is no run folder")
+    refused(call("recommend", "empty"), "a run folder (no settings.yaml)")
     refused(call("recommend", "."), "give 'out'")
     refused(call("recommend", "out/checkpoint-5"), "is one checkpoint, not the folder of a training")
-    refused(call("recommend", "held-out.jsonl"), "is no run folder")
-    for given, says in ((["--n", 17], "prompts.n"), (["--count", 0], "prompts.count"), (["--set", "x=1"], "unknown")):
+    refused(call("recommend", "held-out.jsonl"), "a run folder (no settings.yaml)")
+    for given, says in (
+        (["--n", 17], "prompts.n"),
+        (["--num-prompts", 0], "prompts.count"),
+        (["--set", "x=1"], "unknown"),
+    ):
         refused(call(*measuring(tiny_folder, *given)), says)
     assert not (place / "runs").exists()
 

@@ -7,8 +7,9 @@ import shutil
 import pytest
 from tiny_job import PROMPTS, TEMPLATE, contents, labelled, write_rows
 
-from interplay.analysis.summary import SETS, Summary
+from interplay.analysis.summary import Summary
 from interplay.cli.show import printable
+from interplay.dynamics.sets import TABLE_SETS as SETS
 from interplay.explanation.text import scored_name
 
 
@@ -70,7 +71,18 @@ def test_track_verb(call, made, tiny_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "held-out.jsonl", labelled(PROMPTS))
     arguments = ["track", "--base", tiny_folder("llama"), "--checkpoints", made.folder / "checkpoints"]
-    arguments += ["--data", "held-out.jsonl", "--template", TEMPLATE, "--chat", "false", "--n", "3", "--prompts", "2"]
+    arguments += [
+        "--data",
+        "held-out.jsonl",
+        "--template",
+        TEMPLATE,
+        "--chat",
+        "false",
+        "--n",
+        "3",
+        "--num-prompts",
+        "2",
+    ]
     done = call(*arguments, "--quiet", "--set", "dynamics.draws=10", "--set", "dynamics.resamples=20")
     assert done.code == 0, done.err
     [folder] = (tmp_path / "runs").iterdir()

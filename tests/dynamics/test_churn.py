@@ -5,7 +5,6 @@ import pytest
 
 from interplay.dynamics import trajectory
 from interplay.dynamics.churn import Twin, churn, restrict, shared_words
-from interplay.errors import InterplayError
 
 STEPS = [0, 10, 20]
 
@@ -94,11 +93,3 @@ def test_restrict_keeps_what_is_among_the_words():
     assert np.array_equal(cut[..., 3], e[..., 0b1010])
     assert np.array_equal(restrict(e, range(4)), e)
     assert shared_words([(0, 1), (4, 6)], [(7, 9)]) == ([], [])
-
-
-def test_wrong_shapes_are_refused_in_one_line():
-    e = np.zeros((3, 2, 8))
-    with pytest.raises(InterplayError, match=r"expected \[3, 2, 2\^n\]"):
-        churn([Twin(e, np.zeros((2, 4)))], STEPS, 0, "words")
-    with pytest.raises(InterplayError, match="reference step 5"):
-        churn([Twin(e, e[0])], STEPS, 5, "words")

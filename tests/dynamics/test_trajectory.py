@@ -257,9 +257,9 @@ def test_membership_marks_an_interaction():
     assert now.preserved.tolist() == [[False, True, False, False], [False, False, False, True]]
     assert now.emerged[0, 3]
     assert now.removed[0, 2]
-    with pytest.raises(InterplayError, match="'y' is not in this trajectory"):
+    with pytest.raises(InterplayError, match="'y' is not known; choose one of x"):
         t.membership("y", 5)
-    with pytest.raises(InterplayError, match="step 6 is not"):
+    with pytest.raises(InterplayError, match="step 6 is not known"):
         t.membership("x", 6)
     with pytest.raises(InterplayError, match="definition 'z' is not known"):
         t.membership("x", 5, "z")

@@ -3,6 +3,7 @@
 import numpy as np
 
 from interplay.effects import orders, reconstruct
+from interplay.effects.moebius import add_subsets, butterfly
 
 
 def subsets(mask: int) -> list[int]:
@@ -71,3 +72,13 @@ def linear_programme(u, delta):
         )
     assert found.status == 0
     return found.fun
+
+
+def zeta(effects):
+    """The game of AND effects, order 0 included: v(T) = sum over S within T of I(S); the inverse of `moebius`."""
+    return butterfly(np.array(effects), add_subsets)
+
+
+def or_zeta(effects):
+    """The game of OR effects, order 0 included: the inverse of `or_moebius`."""
+    return -zeta(effects)[..., ::-1]

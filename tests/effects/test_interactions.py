@@ -30,16 +30,16 @@ def many():
         ((None,), "scores are a NoneType; expected an array"),
         (("0123",), "scores are a str; expected an array"),
         (({"v": [0, 1]},), "scores are a dict; expected an array"),
-        ((object(),), "scores are a object with entries of type object"),
-        ((["a", "b"],), "scores are a list with entries of type <U1"),
-        (([1j, 2.0],), "entries of type complex128"),
-        (([[0, 1], [0, 1, 2, 3]],), "scores are a list that is no rectangular array"),
+        ((object(),), "scores are a object; expected an array"),
+        ((["a", "b"],), "scores are a list; expected an array"),
+        (([1j, 2.0],), "scores are a list; expected an array"),
+        (([[0, 1], [0, 1, 2, 3]],), "scores are a list; expected an array"),
         (([0.0, np.nan, np.inf, 1.0],), "scores hold 2 NaN or infinite of 4; expected finite log-odds"),
         (([0, 1], -0.1), "tolerance is -0.1; expected a finite number, 0 or more"),
         (([0, 1], np.nan), "tolerance is nan; expected a finite number"),
-        (([0, 1], [0.1, 0.2]), r"tolerance is \[0.1, 0.2\]; expected one number, or numbers that broadcast"),
+        (([0, 1], [0.1, 0.2]), r"tolerance is \[0.1, 0.2\]; expected one number"),
         (([0, 1], "little"), "tolerance is 'little'; expected one number"),
-        (([0, 1], 0.0, 0.0), "gap is 0.0; expected a relative duality gap between 0 and 1"),
+        (([0, 1], 0.0, 0.0), "gap is 0.0; expected a relative duality gap such as 1e-3, over 0 and under 1"),
         (([0, 1], 0.0, "1e-3"), "gap is '1e-3'"),
     ],
 )
@@ -126,7 +126,7 @@ def test_salience(many):
     assert not np.stack(one.salient(threshold=top)[:2]).any()  # strictly greater
     assert not np.stack(extract(np.zeros(8)).salient()[:2]).any()
     for ratio in (1.0, -0.1, "5%", np.nan):
-        with pytest.raises(InterplayError, match=r"ratio is .*; expected a share"):
+        with pytest.raises(InterplayError, match=r"ratio is .*; expected a fraction"):
             one.salient(ratio)
     with pytest.raises(InterplayError, match="threshold is -1; expected a finite number"):
         one.salient(threshold=-1)
@@ -210,23 +210,12 @@ def test_load_refuses_other_files(many, tmp_path):
     path.write_bytes(path.read_bytes()[:-8])
     refused("cannot be read as safetensors")
     tensors = {f.name: np.array(getattr(many, f.name)) for f in fields(many) if f.name != "n"}
-
-    def write(tensors, header=None):
+    for header in (None, "{}", '{"version": 99, "n": 4}'):
         save_file(tensors, path, metadata={} if header is None else {"interplay.interactions": header})
-
-    good = '{"version": 1, "n": 4}'
-    for header in (None, "", "[]", "null", "{", '{"n": 4}'):
-        write(tensors, header)
-        refused("is no Interactions file")
-    for header in ('{"version": 99, "n": 4}', '{"version": 1, "n": 17}', '{"version": 1, "n": "4"}'):
-        write(tensors, header)
-        refused("expected version 1, n = 1..16")
-    write(tensors, good.replace("4", "5"))
-    refused(r"float64 \[2, 3, 16\]; expected shape \[2, 3, 32\]")
-    write({k: x for k, x in tensors.items() if k != "duality_gap"}, good)
-    refused("not a complete Interactions file")
-    write(tensors | {"duality_gap": np.zeros((2, 3), dtype=np.int64)}, good)
-    refused("gap is int64")
+        refused("has no Interactions of version 1")
+    del tensors["duality_gap"]
+    save_file(tensors, path, metadata={"interplay.interactions": '{"version": 1, "n": 4}'})
+    refused("is not a complete file")
     path.unlink()
     path.mkdir()
     refused("cannot be read as safetensors")

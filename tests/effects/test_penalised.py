@@ -64,9 +64,9 @@ def test_the_penalised_programme_against_a_quadratic_solver(game):
     path = Path(rows, y)
     for share in (0.5, 0.1, 0.02):
         penalty = share * path.largest
-        found = path.solve(penalty, 1e-6)
+        duality_gap = path.solve(penalty, 1e-6)
         c = np.zeros(len(w))
-        c[found.index] = found.value
+        c[path.index] = path.value
 
         def value(both, penalty=penalty):
             c = both[: len(w)] - both[len(w) :]
@@ -83,7 +83,7 @@ def test_the_penalised_programme_against_a_quadratic_solver(game):
             )  # fmt: skip
             assert value(start)[0] <= oracle.fun * (1 + 1e-9)
             assert value(start)[0] >= oracle.fun * (1 - 1e-5)
-        assert found.duality_gap <= 2e-5
+        assert duality_gap <= 2e-5
 
 
 def test_the_gap_holds_against_a_cone_programme():
@@ -98,8 +98,8 @@ def test_the_gap_holds_against_a_cone_programme():
     cost = np.concatenate([w, w, [0.0]])
     path = Path(rows, y / y.std())
     for share in (0.5, 0.2, 0.05):
-        found = path.solve(share * path.largest, 1e-6)
-        r = path.y - phi[:, found.index] @ found.value
+        path.solve(share * path.largest, 1e-6)
+        r = path.y - phi[:, path.index] @ path.value
         room = float(((r - r.mean()) ** 2).sum())
         oracle = minimize(
             lambda x: cost @ x,
@@ -115,8 +115,8 @@ def test_the_gap_holds_against_a_cone_programme():
             options={"maxiter": 500, "ftol": 1e-12},
         )
         assert oracle.success
-        ours = float(w[found.index] @ np.abs(found.value))
-        duality_gap = dual_gap(rows, path.y, found.index, found.value)
+        ours = float(w[path.index] @ np.abs(path.value))
+        duality_gap = dual_gap(rows, path.y, path.index, path.value)
         assert duality_gap <= 1e-3
         assert (1 - duality_gap) * ours <= oracle.fun * (1 + 1e-6)
         assert ours == pytest.approx(oracle.fun, rel=2e-3)
@@ -125,7 +125,8 @@ def test_the_gap_holds_against_a_cone_programme():
 def test_the_gap_of_a_poor_answer_is_large():
     rows = Rows(Dictionary(5, 2), np.arange(32, dtype=np.uint64))
     y = rows.columns(np.array([7]))[:, 0] + 0.3 * rows.columns(np.array([2]))[:, 0]
-    good = Path(rows, y).solve(0.01, 1e-6)
+    good = Path(rows, y)
+    good.solve(0.01, 1e-6)
     assert dual_gap(rows, y, good.index, good.value) < 1e-4
     assert dual_gap(rows, y, np.array([3, 9]), np.array([0.5, 1.0])) > 0.5
     assert dual_gap(rows, y, np.array([], dtype=int), np.array([])) == 0.0

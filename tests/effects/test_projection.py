@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from effect_games import or_zeta, zeta
 
-from interplay.effects import or_zeta, zeta
-from interplay.effects.projection import Projection, condition, power, schur_weyl, singular_basis
+from interplay.effects.projection import Projection, power, schur_weyl, singular_basis
 
 
 @pytest.mark.parametrize("k", range(6))
@@ -44,10 +44,9 @@ def test_projection_is_exact_and_orthogonal(n, gamma):
     assert np.abs(inner).max() < 1e-8 * np.linalg.norm(p - x) * np.linalg.norm(along)
 
 
-def test_singular_basis_and_condition():
+def test_singular_basis():
     left, s, right = singular_basis()
     np.testing.assert_allclose(left @ left.T, np.eye(2), atol=1e-15)
     np.testing.assert_allclose(right @ right.T, np.eye(2), atol=1e-15)
     k = left @ np.diag(s) @ right
     np.testing.assert_allclose(k @ k, np.eye(2), atol=1e-15)  # K K = I
-    assert condition(3) == pytest.approx(np.linalg.cond(power(k, 3)))

@@ -1,9 +1,6 @@
 """Beyond 16 words: which coalitions to score, planted games, and the face of the result."""
 
-import json
-import subprocess
-import sys
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
 import pytest
@@ -266,7 +263,7 @@ GOOD = (list(range(16)), list(range(16)), 4)
         (([0], [0], 0), {}, "n is 0"),
         (GOOD, {"order": 0}, "order is 0; expected a whole number, 1 or more"),
         (GOOD, {"order": 1.5}, r"order is 1\.5"),
-        (GOOD, {"holdout": 1}, "holdout is 1; expected a share of the coalitions, 0 or more and under 1"),
+        (GOOD, {"holdout": 1}, "holdout is 1; expected a fraction of the coalitions, 0 or more and under 1"),
         (GOOD, {"holdout": float("nan")}, "holdout is nan"),
         (GOOD, {"duality_gap": 0}, "gap is 0; expected a relative duality gap"),
         (GOOD, {"folds": 1}, "folds is 1; expected a whole number, 2 or more"),
@@ -286,11 +283,11 @@ GOOD = (list(range(16)), list(range(16)), 4)
         ((np.array([0, -1]), [0, 1], 4), {}, "coalitions hold -1"),
         ((np.array([0, 16]), [0, 1], 4), {}, "coalitions hold 16"),
         (([0, 2**64], [0, 1], 64), {}, "coalitions hold 18446744073709551616"),
-        (([0, 1.0], [0, 1], 4), {}, "coalitions hold entries that are no whole numbers"),
-        (([0, True], [0, 1], 4), {}, "coalitions hold entries that are no whole numbers"),
-        ((np.array([0.0, 1.0]), [0, 1], 4), {}, r"coalitions are float64 \[2\]"),
-        ((np.array([[0, 1]]), [0, 1], 4), {}, r"coalitions are int64 \[1, 2\]"),
-        (("01", [0, 1], 4), {}, "coalitions are a str"),
+        (([0, 1.0], [0, 1], 4), {}, "coalitions hold 1.0; expected whole numbers"),
+        (([0, True], [0, 1], 4), {}, "coalitions hold True"),
+        ((np.array([0.0, 1.0]), [0, 1], 4), {}, "coalitions hold 0.0"),
+        ((np.array([[0, 1]]), [0, 1], 4), {}, r"coalitions hold \[0, 1\]"),
+        (("01", [0, 1], 4), {}, "coalitions hold '0'"),
         ((None, [0, 1], 4), {}, "coalitions are a NoneType"),
         (([0, 15, 1, 2], [0, 1, 2, 3], 4), {}, "4 coalitions, 1 of them held out, leave 3 to fit; expected 6 or more"),
         (([0, 2**64 - 1], [0, 1], 64), {"order": 4}, r"order 4 of 64 words .* over 131,072; order 3 fits \(87,424\)"),
@@ -324,59 +321,8 @@ def test_save_and_load(game, tmp_path):
     again.save(path)
     assert path.read_bytes() == first
     assert [p.name for p in tmp_path.iterdir()] == ["one.safetensors"]
-    with pytest.raises(InterplayError, match="is no Interactions file"):
+    with pytest.raises(InterplayError, match="has no Interactions of version 1"):
         Interactions.load(path)
     extract([0, 1]).save(path)
-    with pytest.raises(InterplayError, match="is no SampledInteractions file"):
+    with pytest.raises(InterplayError, match="has no SampledInteractions of version 1"):
         SampledInteractions.load(path)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"n": 3}, "no AND or OR of 1..3 of 3 words"),
-        ({"n": 0}, "not a complete SampledInteractions file"),
-        ({"n": 99}, "not a complete"),
-        ({"order": 1}, "no AND or OR of 1..1 of 12 words"),
-        ({"order": 13}, "not a complete"),
-        ({"held_out": -1}, "not a complete"),
-        ({"n": 12.0}, "n is float64"),
-        ({"duality_gap": 1}, "gap is int64"),
-        ({"masks": np.zeros(2, dtype=np.uint64)}, "expected shape"),
-        ({"masks": "zero"}, "no AND or OR"),
-        ({"masks": "same"}, "no AND or OR"),
-        ({"effects": "nan"}, "not finite"),
-        ({"rule": "divination"}, "rule 'divination'"),
-    ],
-)
-def test_files_with_impossible_contents_are_refused(game, tmp_path, change, message):
-    found = game[2]
-    if change.get("n") == 3:
-        found = replace(found, order=3)
-    k = len(found.masks)
-    special = {
-        "zero": np.zeros(k, dtype=np.uint64),
-        "same": np.full(k, 3, dtype=np.uint64),
-        "nan": np.full(k, np.nan),
-    }
-    change = {name: special.get(x, x) if isinstance(x, str) and name != "rule" else x for name, x in change.items()}
-    path = tmp_path / "bad.safetensors"
-    replace(found, **change).save(path)
-    with pytest.raises(InterplayError, match=message):
-        SampledInteractions.load(path)
-
-
-@pytest.mark.parametrize("data", [b"", b"not a file", b"\xff" * 64])
-def test_files_that_are_none(tmp_path, data):
-    path = tmp_path / "bad.safetensors"
-    with pytest.raises(InterplayError, match="does not exist"):
-        SampledInteractions.load(path)
-    path.write_bytes(data)
-    with pytest.raises(InterplayError, match="cannot be read as safetensors"):
-        SampledInteractions.load(path)
-
-
-def test_importing_loads_no_torch_and_no_scipy():
-    code = "import sys, json, interplay.effects.sampled; print(json.dumps(sorted(sys.modules)))"
-    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
-    assert not {"torch", "scipy", "pandas", "transformers"} & set(loaded)

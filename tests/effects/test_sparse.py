@@ -189,8 +189,8 @@ def test_torch_gives_the_same_answer(share):
 def test_error_bar_covers_the_distance_to_the_converged_answer(delta, monkeypatch):
     v = np.stack([network(6, 2), planted(6, 4, 3, 0, noise=0.1)[0]])
     quick = extract(v, delta)
-    monkeypatch.setattr("interplay.effects.sparse.RIDGE_SHARE", 1e-4)
-    monkeypatch.setattr("interplay.effects.sparse.RIDGE_SHARE_MOST", 1e-4)
+    monkeypatch.setattr("interplay.effects.sparse.RIDGE_GAP", 1e-4)
+    monkeypatch.setattr("interplay.effects.sparse.RIDGE_GAP_MOST", 1e-4)
     slow = extract(v, delta)
     distance = np.linalg.norm((quick.effects - slow.effects)[..., orders(6) >= 2], axis=(-1, -2))
     assert (slow.error_bar < 0.2 * quick.error_bar).all()

@@ -10,10 +10,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from interplay.analysis.payload import build_payload
-from interplay.callback.record import read_kept
+from interplay.callback.measuring import CallbackRecord
 from interplay.comparison.comparison import read_run
-from interplay.models.checkpoints import Checkpoint, checkpoint_hash, model_at
-from interplay.models.layouts import find_layout
+from interplay.models.checkpoints import checkpoint_hash, model_at
+from interplay.models.layouts import Checkpoint, find_layout
 from interplay.models.loading import LoadedModel, load_model
 from interplay.store.files import cached_json, sha256_json, write_json
 from interplay.store.folder import RunFolder
@@ -278,13 +278,13 @@ def test_kept_results_of_any_shape_are_computed_anew(tmp_path):
 def test_what_a_callback_kept_is_of_the_types_it_was_written_with(tmp_path):
     file = callback_file(tmp_path / "callback.json")
     good = json.loads(file.read_text())
-    assert read_kept(tmp_path) is not None
+    assert CallbackRecord.read(tmp_path) is not None
     for change in (
         {"request": 5}, {"base": None}, {"saved": ["x"]}, {"saved": 5}, {"hashes": {"x": "a"}}, {"hashes": {"1": 5}},
         {"plan": []}, {"calibration": {**good["calibration"], "tolerance": "x"}}, {"calibration": [1]},
     ):  # fmt: skip
         file.write_text(json.dumps(good | change))
-        assert read_kept(tmp_path) is None, change
+        assert CallbackRecord.read(tmp_path) is None, change
     for text in ("{", "null", "{}"):
         file.write_text(text)
-        assert read_kept(tmp_path) is None
+        assert CallbackRecord.read(tmp_path) is None

@@ -53,8 +53,8 @@ def small_payload(generator: Any) -> dict[str, Any]:
     payload = generator.make_controlled()
     steps = payload["steps"][:1] + payload["steps"][-1:]
     payload["steps"], payload["reference"] = steps, steps[0]
-    payload["verdict"]["step"] = steps[-1]
-    payload["verdict"]["rivals"] = dict.fromkeys(payload["verdict"]["rivals"], steps[1])
+    payload["recommendation"]["step"] = steps[-1]
+    payload["recommendation"]["rivals"] = dict.fromkeys(payload["recommendation"]["rivals"], steps[1])
     payload["prompts"] = payload["prompts"][:1]
     kept = payload["prompts"][0]["id"]
     for part in ("summary", "task", "views", "baselines", "floors", "multiples"):

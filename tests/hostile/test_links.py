@@ -148,17 +148,17 @@ def test_a_run_with_a_link_out_is_not_read_either(verb, name, call, tmp_path, mo
 
 
 def test_the_callback_removes_nothing_behind_a_link(tmp_path):
-    from interplay.callback.record import OURS, claim
+    from interplay.callback.measuring import take_folder
 
     outside = tmp_path / "outside"
     (outside / "step-000002").mkdir(parents=True)
     (outside / "step-000002" / "prompt-0000.safetensors").write_bytes(b"theirs")
     folder = tmp_path / "callback"
     folder.mkdir()
-    (folder / OURS).write_text("{}", encoding="utf-8")
+    (folder / "callback.json").write_text("{}", encoding="utf-8")
     (folder / "units").symlink_to(outside)
     with pytest.raises(InterplayError, match="leads out of it"):
-        claim(folder, 0, "request")
+        take_folder(folder, 0, "request")
     assert (outside / "step-000002" / "prompt-0000.safetensors").read_bytes() == b"theirs"
 
 

@@ -207,7 +207,7 @@ def test_a_megabyte_is_cut(payload, plain, tab, tmp_path):
     kept = [dict(step) for step in plain["prompts"][0]["steps"]]
     page["prompts"] = [long["prompts"][0] | {"steps": kept}]
     page["fidelity"] = None
-    page["verdict"] = plain["verdict"] | {"sentence": payload.text, "rule": payload.text}
+    page["recommendation"] = plain["recommendation"] | {"sentence": payload.text, "rule": payload.text}
     rendered = render(page)
     shut(rendered)
     file = tmp_path / "report.html"

@@ -55,7 +55,7 @@ def main() -> None:
             time.sleep(0.01)
     settings, quiet = load_settings(json.loads(asked.settings.read_text())), Progress(quiet=True)
     if asked.shard:
-        result = pipeline.run_shard(settings, asked.folder, parse_shard(asked.shard), quiet)
+        result = pipeline.run(settings, asked.folder, quiet, shard=parse_shard(asked.shard))
     else:
         result = run(settings, asked.folder, quiet, ray=asked.ray)
     print(json.dumps({"written": written, "computed": len(computed), "missing": getattr(result, "missing", 0)}))

@@ -303,8 +303,8 @@ def test_an_actor_loads_a_model_once(finished, tmp_path, monkeypatch):
     model = finished.wanted["model"]["name"]
     scorer = Scorer(load_settings(finished.wanted))
     for job in taken:
-        name, units, problem = scorer.compute(job)
-        assert (name, problem) == (job.name, None)
+        units, problem = scorer.compute(job)
+        assert problem is None
         saved = job.saved(tmp_path / "run")
         assert [u.header for u in units] == [u.header for u in saved]
     assert len({job.state for job in taken}) == 6  # four steps, the second precision, the baseline

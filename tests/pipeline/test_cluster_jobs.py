@@ -70,7 +70,7 @@ class Actor:
     def answers(self) -> None:
         """All it was given is done."""
         for answer in self.given:
-            answer.value = (answer.job.name, [self.number], None)
+            answer.value = ([self.number], None)
             self.done.append(answer.job.name)
         self.given.clear()
 

@@ -15,14 +15,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from synthetic_runs import PROMPTS, STEPS, WORDS, synthetic_run
 
-from interplay.comparison.comparison import compare_runs, overview, same_training, setting_table
+from interplay.comparison.comparison import compare_runs, same_training
 from interplay.comparison.tables import (
     MAIN,
     comparison_payload,
     curves,
     group_curves,
+    overview,
     paired_differences,
     seed_spread,
+    setting_table,
 )
 from interplay.dynamics.stats import generator, paired_interval
 from interplay.errors import InterplayError
@@ -56,7 +58,6 @@ def test_seeds_are_one_group_and_methods_are_two(four):
         ("method lora", ("lora-0", "lora-1")),
         ("method full", ("full-0", "full-1")),
     ]
-    assert four.by_seed
     assert four.notes == ()
 
 

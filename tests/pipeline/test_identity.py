@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from tiny_job import PROMPTS, contents, labelled, run_here, settings, write_rows
 
-from interplay.config.loading import load_settings
-from interplay.config.yaml import parse_yaml
 from interplay.errors import InterplayError
 from interplay.pipeline.pipeline import run
 from interplay.pipeline.progress import Progress
@@ -172,9 +170,3 @@ def test_a_changed_checkpoint(mine):
 def test_changed_rows(mine, rows, match):
     write_rows(mine / "prompts.jsonl", labelled(rows))
     refused(mine, rf"the data changed since .* \(.*{match}")
-
-
-def test_changed_settings_are_named(mine):
-    text = (mine / "run" / "settings.yaml").read_text()
-    with pytest.raises(InterplayError, match=r"other settings \(prompts\.n: 2 -> 3\)"):
-        run(load_settings(parse_yaml(text), ["prompts.n=3"]), mine / "run")

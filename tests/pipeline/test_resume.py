@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_job import TRAIN, contents, labelled, run_here, settings, write_rows
+from tiny_job import TRAIN, contents, run_here, settings, write_rows
 
 from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
@@ -168,26 +168,6 @@ def check(wanted: dict, out: Path) -> None:
 def labelled_messages() -> list[dict]:
     text = "The terrible service ruined our whole dinner"
     return [{"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "anger"}]}]
-
-
-def test_changed_data_under_a_finished_run(tmp_path, finished, a_copy):
-    """Through the whole pipeline: the file that the settings name now holds other rows."""
-    data = Path(finished.wanted["data"]["train"])
-    before = data.read_bytes()
-    try:
-        write_rows(data, labelled(TRAIN[:-1]))
-        with pytest.raises(InterplayError, match="data changed since"):
-            run_here(finished.wanted, a_copy)
-    finally:
-        data.write_bytes(before)
-
-
-def test_changed_base_is_refused(finished, a_copy, tiny_folder):
-    """Adapters of one base on another are no checkpoints of anything."""
-    weights = json.loads((a_copy / "weights.json").read_text())
-    (a_copy / "weights.json").write_text(json.dumps(weights | {"base": "0" * 64}))
-    with pytest.raises(InterplayError, match="weights changed since"):
-        run_here(finished.wanted, a_copy)
 
 
 def test_leftovers_of_a_killed_process_are_swept_and_no_others(finished, a_copy):

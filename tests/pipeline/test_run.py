@@ -52,6 +52,7 @@ def test_folder_holds_what_a_run_leaves(finished):
         "views_samples.parquet",
         "inputs.json",
         "manifest.json",
+        "measured.json",
         "recommendation.json",
         "report.html",
         "report.json",
@@ -84,7 +85,7 @@ def test_environment_names_versions_and_no_place(finished):
 def test_settings_are_kept_with_every_default(finished):
     kept = yaml.safe_load(finished.files["settings.yaml"])
     assert kept.keys() == set(Settings.model_fields)
-    assert kept["effects"]["ratio"] == 0.05
+    assert kept["dynamics"]["ratio"] == 0.05
     assert kept["prompts"] == {"count": 3, "n": 3, "words": "content", "language": "auto", "stop_words": None}
     assert RunFolder(finished.folder).settings() == load_settings(finished.wanted)
 
@@ -197,10 +198,10 @@ def test_progress_is_on_stderr_with_time_left(finished):
     assert "Warning" not in said
 
 
-def test_payload_hands_on_the_verdict_with_its_basis(finished):
+def test_payload_hands_on_the_recommendation_with_its_basis(finished):
     payload = build_payload(RunFolder(finished.folder))
     kept = json.loads(finished.files["recommendation.json"])
-    assert payload["verdict"] == {k: kept[k] for k in payload["verdict"]}
-    assert payload["verdict"]["basis"] in ("accuracy", "eval-loss", "last", "only")
+    assert payload["recommendation"] == {k: kept[k] for k in payload["recommendation"]}
+    assert payload["recommendation"]["basis"] in ("accuracy", "eval-loss", "last", "only")
     assert [prompt["n"] for prompt in payload["prompts"]] == [3, 3, 3]
     assert b"<html" in finished.files["report.html"][:200]

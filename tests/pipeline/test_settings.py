@@ -123,6 +123,17 @@ def test_later_overrides_win_and_the_source_is_not_changed():
         (["checkpoints.folder=x"], r"exclude each other"),
         (["data.train=null"], r"training needs data\.train"),
         (["seed=-1"], r"'seed'"),
+        (["effects.duality_gap=2"], r"'effects\.duality_gap': expected a number less than 1; given '2'"),
+        (["effects.duality_gap=0"], r"greater than 0; given '0'"),
+        (["effects.tolerance=-1"], r"'effects\.tolerance': expected 'auto' or a number of at least 0; given '-1'"),
+        (["effects.tolerance=.nan"], r"'effects\.tolerance': expected a finite number or 'auto'; given 'nan'"),
+        (["dynamics.resamples=1000000000"], r"'dynamics\.resamples': .* less than or equal to 100000"),
+        (["dynamics.draws=1000000"], r"'dynamics\.draws': .* less than or equal to 10000"),
+        (["controls.draws=17"], r"'controls\.draws': .* less than or equal to 16"),
+        (
+            ["prompts.count=1000", "dynamics.resamples=100000"],
+            r"resamples is 100,000,000, more than the 50,000,000 that fit into memory",
+        ),
         (["a"], r"--set 'a': write it as section\.key=value"),
         (["=3"], r"write it as section\.key=value"),
         (["name.x=3"], r"expected a valid string"),
@@ -257,7 +268,7 @@ def sections(model: type[BaseModel]):
 def test_every_section_says_what_it_is_and_every_field_is_read_somewhere():
     """A setting that is declared and never read is a promise broken."""
     code = "\n".join(p.read_text() for p in SOURCE.rglob("*.py") if p.name != "settings.py")
-    code += (SOURCE / "runs" / "settings.py").read_text().partition("class Settings")[2]
+    code += (SOURCE / "config" / "settings.py").read_text().partition("class Settings")[2]
     read = set(re.findall(r"\.(\w+)", code))
     found = list(sections(Settings))
     assert [model for model in found if not model.__doc__] == []

@@ -18,7 +18,7 @@ from interplay.errors import InterplayError
 from interplay.parallel.run import helper_command
 from interplay.parallel.workers import helpers
 from interplay.pipeline import jobs, pipeline, stages
-from interplay.pipeline.pipeline import RunResult, Unfinished, run_shard
+from interplay.pipeline.pipeline import RunResult, Unfinished, run
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.shards import Shard
 from interplay.store.files import cache_json
@@ -60,7 +60,7 @@ def units(files: dict[str, bytes]) -> list[str]:
 
 
 def share(finished, out: Path, i: int, n: int) -> RunResult | Unfinished:
-    return run_shard(load_settings(finished.wanted), out, Shard(i, n), Progress(quiet=True))
+    return run(load_settings(finished.wanted), out, Progress(quiet=True), shard=Shard(i, n))
 
 
 STAGES = 5  # in which units are computed: checkpoints, controls, second reference, the baseline and its two wordings
@@ -203,7 +203,7 @@ def test_shares_written_apart_and_copied_together_are_finished_by_the_same_comma
 def test_a_share_of_another_machine_with_another_tolerance_is_computed_again(finished, parts, tmp_path):
     """Its units answer another question: they are never mixed with those of the tolerance that the whole folder has."""
     calibration = json.loads((parts[0] / "calibration.json").read_text())
-    moved = calibration["value"] | {"tolerance": 2 * calibration["value"]["tolerance"]}
+    moved = calibration["value"] | {"mean_total_effect": 2 * calibration["value"]["mean_total_effect"]}
     shutil.rmtree(parts[0] / "units")
     cache_json(parts[0] / "calibration.json", calibration["key"], moved)
     share(finished, parts[0], 1, 2)
@@ -376,7 +376,7 @@ def test_a_share_looks_again_at_what_others_did_meanwhile(finished, tmp_path, mo
 
 def test_the_last_share_does_all_that_hangs_on_every_unit(finished, tmp_path):
     out, wanted = tmp_path / "run", load_settings(finished.wanted | {"controls": {"reference": 2}})
-    first, last = (run_shard(wanted, out, Shard(i, 2), Progress(quiet=True)) for i in (1, 2))
+    first, last = (run(wanted, out, Progress(quiet=True), shard=Shard(i, 2)) for i in (1, 2))
     assert isinstance(first, Unfinished)
     assert isinstance(last, RunResult)
     assert len(list((out / "units" / "step-000002-rephrased").iterdir())) == 3

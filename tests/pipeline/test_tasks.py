@@ -98,8 +98,8 @@ def test_correlations_are_those_of_the_curves(measured):
             row = whole.loc[interaction, task]
             expected = spearmanr(curve, measured.task[task]).statistic
             assert row["checkpoints"] == 4
-            assert row["rho"] == pytest.approx(expected, nan_ok=True)
-            assert np.isnan(row["rho"]) or -1 <= row["lo"] <= row["hi"] <= 1
+            assert row["spearman"] == pytest.approx(expected, nan_ok=True)
+            assert np.isnan(row["spearman"]) or -1 <= row["lo"] <= row["hi"] <= 1
     assert ("emerged strength", "accuracy") in whole.index
     assert "gamma" not in whole.index.get_level_values(0), "there is no baseline LLM"
     assert whole.loc[("l1", "train_loss"), "checkpoints"] == 3, "no loss has been trained at step 0"

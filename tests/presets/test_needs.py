@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from interplay.cli.presets import presets
 from interplay.presets import preset_names
-from interplay.presets.costs import Shape, adapter_parameters, linear_weights, parameters
-from interplay.presets.needs import WEIGHTS, all_needs, needs
+from interplay.presets.needs import WEIGHTS, Shape, adapter_parameters, all_needs, linear_weights, needs, parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -80,7 +79,7 @@ def test_needs_of_every_preset():
     found = {needs.preset: needs for needs in all_needs()}
     assert tuple(found) == preset_names()
     for item in found.values():
-        assert 0 < item.memory_alone <= item.memory
+        assert 0 < item.memory_without_baselines <= item.memory
     three, seven = found["qwen2.5-3b-goemotions"], found["qwen2.5-7b-goemotions"]
     assert three.memory < seven.memory < 80e9, "a pair fits on one GPU of 80 GB"
     assert seven.gated == ("meta-llama/Meta-Llama-3-8B-Instruct", "google/gemma-3-4b-it")
@@ -101,7 +100,7 @@ def test_the_verb_lists_every_preset_and_calls_its_figures_estimates():
     assert [line.split()[0] for line in lines[1 : 1 + len(preset_names())]] == list(preset_names())
     assert len({len(line) for line in lines[: 1 + len(preset_names())]}) == 1, "columns are aligned"
     assert "Estimates for one GPU; none was measured" in said
-    assert "licence must be accepted" in said
+    assert "Accept the licence" in said
 
 
 def test_the_verb_as_json():

@@ -65,7 +65,7 @@ def test_a_pair_runs_whole(preset, in_style, data_of, tmp_path):
     assert {"manifest.json", "report.html", "trajectory.parquet"} <= {p.name for p in folder.iterdir()}
     summary = pd.read_parquet(folder / "trajectory.parquet")
     assert set(summary["step"]) == {0, 1, 2}
-    strength = summary.query("set == 'all' and measure == 'strength' and order == 0 and reading == 'paper'")
+    strength = summary.query("set == 'all' and measure == 'strength' and order == 0 and definition == 'paper'")
     assert (strength["value"] > 0).all()
     described = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
     words = [[word["text"] for word in prompt["words"]] for prompt in described["prompts"]]
@@ -96,6 +96,7 @@ def test_every_style_goes_through_the_trie(style, in_style):
     from interplay.data.samples import make_sample
     from interplay.data.template import PromptTemplate
     from interplay.models.loading import load_model
+    from interplay.scoring.logodds import Question
     from interplay.scoring.masking import masked_ids
     from interplay.scoring.trie import score_trie, supports_trie
 
@@ -109,7 +110,7 @@ def test_every_style_goes_through_the_trie(style, in_style):
         start, end = encoded.text_start + word.start, encoded.text_start + word.end
         spans.append(tuple(i for i, (a, b) in enumerate(encoded.offsets) if a < end and b > start))
     target = encoded.target_ids[0]
-    ours = score_trie(loaded.model, encoded.input_ids, spans, 0, (target,))
+    ours = score_trie(loaded.model, encoded.input_ids, spans, 0, Question((target,)))
     with torch.no_grad():
         rows = torch.from_numpy(masked_ids(encoded.input_ids, tuple(spans), 0))
         logits = loaded.model(input_ids=rows).logits[:, -1].double()

@@ -5,11 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interplay.effects import extract
 from interplay.errors import InterplayError
-from interplay.recommendation import signals
-from interplay.recommendation.measurements import Measurements
-from interplay.recommendation.stopping import decide, interaction_loss, judge
+from interplay.recommendation.stopping import recommend_stop
 
 STEPS = [0, 10, 20, 40, 80, 160]
 DIP = np.array([9.0, 3.0, 2.0, 1.0, 2.0, 3.0])
@@ -24,55 +21,46 @@ def table(means, prompts=12, noise=0.1, seed=0):
 
 def test_the_dip_of_either_factor_is_found():
     flat = table(np.full(6, 10.0))
-    assert decide(STEPS, table(DIP), flat).step == 40
-    got = decide(STEPS, table(np.full(6, 1.0)), 10 * table(DIP, seed=1))
+    assert recommend_stop(STEPS, table(DIP), flat).step == 40
+    got = recommend_stop(STEPS, table(np.full(6, 1.0)), 10 * table(DIP, seed=1))
     assert (got.step, got.certain) == (40, True)
-    assert "interaction loss is the lowest of 5 checkpoints" in got.why
 
 
-def test_the_factors_weigh_alike():
-    """Twice the loss with half the strength is the same interaction loss."""
-    loss, strength = np.full((2, 4), 1.0), np.full((2, 4), 8.0)
-    loss[1], strength[1] = 2.0, 4.0
-    assert interaction_loss(loss, strength) == pytest.approx([8.0, 8.0])
-
-
-def test_patience_counts_readings_without_a_new_low():
+def test_patience_counts_measurements_without_a_new_low():
     loss, strength = table(DIP, noise=0.0), np.full((6, 12), 10.0)
-    assert decide(STEPS, loss, strength, patience=3).stop_step is None
-    two = decide(STEPS, loss, strength, patience=2)
-    assert (two.step, two.stop, two.stop_step) == (40, True, 160)
-    assert decide(STEPS, loss, strength, patience=1).stop_step == 80
+    assert recommend_stop(STEPS, loss, strength, patience=3).stop_step is None
+    two = recommend_stop(STEPS, loss, strength, patience=2)
+    assert (two.step, two.stop_step) == (40, 160)
+    assert recommend_stop(STEPS, loss, strength, patience=1).stop_step == 80
 
 
 def test_it_stops_where_the_first_run_of_patience_ends_and_stays_stopped():
     loss = np.array([9, 3, 4, 4, 1, 1.0])[:, None] * np.ones((1, 3))
-    got = decide(STEPS, loss, np.full((6, 3), 5.0), patience=2)
+    got = recommend_stop(STEPS, loss, np.full((6, 3), 5.0), patience=2)
     assert (got.stop_step, got.step) == (40, 80)  # what came after the stop is still known to `recommend`
 
 
-def test_step_zero_is_never_kept():
+def test_step_zero_is_never_recommended():
     loss = table([0.1, 3.0, 2.0, 2.5, 3.0, 3.0])
-    assert decide(STEPS, loss, np.full((6, 12), 10.0)).step == 20
-    alone = decide([0], loss[:1], np.full((1, 12), 10.0))
-    assert (alone.step, alone.stop) == (None, False)
-    assert "no trained checkpoint" in alone.sentence
+    assert recommend_stop(STEPS, loss, np.full((6, 12), 10.0)).step == 20
+    alone = recommend_stop([0], loss[:1], np.full((1, 12), 10.0))
+    assert (alone.step, alone.stop_step, alone.values) == (None, None, ())
 
 
-def test_only_what_exists_is_kept():
+def test_only_what_exists_is_recommended():
     loss, strength = table(DIP), np.full((6, 12), 10.0)
-    assert decide(STEPS, loss, strength, existing=[20, 160]).step == 20
-    gone = decide(STEPS, loss, strength, existing=[])
-    assert gone.step is None
-    assert "none of the measured checkpoints exists" in gone.sentence
-    assert decide(STEPS, loss, strength, existing=[20, 160], patience=2).stop_step == 160  # patience saw all the same
+    assert recommend_stop(STEPS, loss, strength, existing=[20, 160]).step == 20
+    assert recommend_stop(STEPS, loss, strength, existing=[]).step is None
+    assert (
+        recommend_stop(STEPS, loss, strength, existing=[20, 160], patience=2).stop_step == 160
+    )  # patience saw all the same
 
 
-def test_a_reading_never_changes_what_earlier_ones_said():
+def test_a_measurement_never_changes_what_earlier_ones_said():
     loss, strength = table(DIP, seed=3), table(np.full(6, 10.0), seed=4)
-    whole = decide(STEPS, loss, strength)
+    whole = recommend_stop(STEPS, loss, strength)
     for count in range(1, 7):
-        part = decide(STEPS[:count], loss[:count], strength[:count])
+        part = recommend_stop(STEPS[:count], loss[:count], strength[:count])
         assert part.losses == whole.losses[:count]
 
 
@@ -82,29 +70,28 @@ def test_pure_noise_is_seldom_called_evidence():
     found = 0
     for seed in range(80):
         loss, strength = table(np.full(6, 2.0), noise=0.6, seed=seed), table(np.full(6, 9.0), noise=0.2, seed=99 + seed)
-        found += decide(STEPS, loss, strength, resamples=200).certain
+        found += recommend_stop(STEPS, loss, strength, resamples=200).certain
     assert found <= 10
 
 
 def test_one_checkpoint_that_is_far_off_does_not_hide_the_others():
     loss = table([9.0, 60.0, 3.0, 1.0, 3.0, 3.0], noise=0.2)
-    got = decide(STEPS, loss, np.full((6, 12), 10.0))
+    got = recommend_stop(STEPS, loss, np.full((6, 12), 10.0))
     above = {point.step: point for point in got.above_lowest}
     assert all(above[step].lo > 0 for step in (10, 20, 80, 160))
     assert above[10].hi - above[10].value > above[20].hi - above[20].value  # decided first, by a wider threshold
 
 
 def test_no_evidence_says_so():
-    got = decide(STEPS, table(np.full(6, 2.0), prompts=4, noise=0.5), table(np.full(6, 9.0), prompts=4))
+    got = recommend_stop(STEPS, table(np.full(6, 2.0), prompts=4, noise=0.5), table(np.full(6, 9.0), prompts=4))
     assert not got.certain
-    assert got.sentence.startswith("No evidence to choose")
-    one = decide(STEPS, table(DIP, prompts=1), table(np.full(6, 9.0), prompts=1))
+    one = recommend_stop(STEPS, table(DIP, prompts=1), table(np.full(6, 9.0), prompts=1))
     assert not one.certain
     assert one.step == 40
 
 
 def test_the_end_of_denoising_has_an_interval():
-    got = decide(STEPS, table(np.full(6, 2.0)), table([30, 20, 10, 8, 9, 30]))
+    got = recommend_stop(STEPS, table(np.full(6, 2.0)), table([30, 20, 10, 8, 9, 30]))
     assert got.denoised is not None
     assert 20 <= got.denoised.lo <= got.denoised.step <= got.denoised.hi <= 80
     assert got.denoised.step == 40
@@ -113,51 +100,23 @@ def test_the_end_of_denoising_has_an_interval():
 def test_constant_scores_are_left_out_of_the_strength():
     strength = np.full((6, 12), 10.0)
     strength[3, 0] = np.nan
-    got = decide(STEPS, table(DIP), strength)
+    got = recommend_stop(STEPS, table(DIP), strength)
     assert got.step == 40
     assert np.isfinite(got.losses).all()
-    nothing = decide(STEPS, table(DIP), np.full((6, 12), np.nan))
+    nothing = recommend_stop(STEPS, table(DIP), np.full((6, 12), np.nan))
     assert nothing.step is None
-
-
-def test_judge_is_decide_on_scores_and_effects():
-    rng = np.random.default_rng(0)
-    scores = [rng.normal(size=(3, 8)) for _ in range(3)]
-    effects = []
-    for v in scores:
-        parts = [extract(x, 0.0) for x in v]
-        effects.append(np.stack([np.stack([p.and_effects, p.or_effects]) for p in parts]))
-    measurements = Measurements((0, 5, 10), tuple(scores), tuple(effects))
-    loss = np.stack([np.log1p(np.exp(-v[:, -1])) for v in scores], axis=1)
-    made = [np.abs(w).sum((1, 2)) / v.std(axis=1) for v, w in zip(scores, effects, strict=True)]
-    want = decide((0, 5, 10), loss, np.stack(made, axis=1))
-    assert judge(measurements).losses == pytest.approx(want.losses)
-    assert judge(measurements.until(2)).losses == pytest.approx(want.losses[:2])
 
 
 def test_shapes_are_refused_in_one_line():
     with pytest.raises(InterplayError, match="expected two tables"):
-        decide(STEPS, np.ones((6, 3)), np.ones((5, 3)))
-    with pytest.raises(InterplayError, match="patience 0"):
-        decide(STEPS, np.ones((6, 3)), np.ones((6, 3)), patience=0)
-    with pytest.raises(InterplayError, match="must ascend"):
-        Measurements((5, 0), (np.zeros((2, 4)),), (np.zeros((2, 2, 4)),))
-    with pytest.raises(InterplayError, match="effects"):
-        Measurements((0, 5), (np.zeros((2, 4)),), (np.zeros((2, 2, 8)),))
+        recommend_stop(STEPS, np.ones((6, 3)), np.ones((5, 3)))
+    with pytest.raises(InterplayError, match="patience is 0"):
+        recommend_stop(STEPS, np.ones((6, 3)), np.ones((6, 3)), patience=0)
 
 
 @given(st.lists(st.floats(0.01, 50), min_size=3, max_size=7), st.integers(1, 5))
 def test_whatever_the_curve_the_choice_is_its_lowest(means, patience):
     steps = list(range(0, 10 * len(means), 10))
     loss = np.asarray(means)[:, None] * np.ones((1, 3))
-    got = decide(steps, loss, np.full(loss.shape, 7.0), patience=patience, resamples=20)
+    got = recommend_stop(steps, loss, np.full(loss.shape, 7.0), patience=patience, resamples=20)
     assert got.step == steps[1 + int(np.argmin(means[1:]))]
-    assert got.stop == (got.stop_step is not None)
-
-
-def test_signals_agree_with_their_definitions():
-    v = np.array([0.0, 3.0, -1.0, 2.0])
-    w = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]])
-    assert signals.loss(v) == pytest.approx(np.log1p(np.exp(-2.0)))
-    assert signals.strength_per_spread(v, w) == pytest.approx(4.0 / v.std())
-    assert np.isnan(signals.strength_per_spread(np.zeros(4), w))

@@ -165,10 +165,7 @@ def _row(
     low = 0.0 if measure in ("count", "strength", "rho", "gamma", "sufficiency") else -math.inf
     wide = None if null is None else abs(null) * 0.14
     row |= {"lo": max(low, centre - half), "hi": centre + half, "samples": len(values), "null": null}
-    return row | {
-        "null_lo": None if null is None else null - wide,
-        "null_hi": None if null is None else null + wide,
-    }
+    return row | {"null_lo": None if null is None else null - wide, "null_hi": None if null is None else null + wide}
 
 
 def _summary(prompts: list[dict], definitions: list[str], gamma: bool, floor: bool, rng: random.Random) -> list[dict]:
@@ -224,7 +221,7 @@ def make_payload(
         "subtitle": "SmolLM2-135M-Instruct · GoEmotions, 800 rows · LoRA r = 8 · 80 steps",
         "version": "0.1.0",
         "created": "2026-05-17",
-        "verdict": {
+        "recommendation": {
             "step": 40,
             "sentence": "At step 40 emerged strength is at its lowest after format learning, inside what rephrasing alone "
             "causes; by step 80 it has tripled, and what came neither agrees with a second model nor points one way.",
@@ -290,9 +287,9 @@ def make_undecided() -> dict:
     for name, base in (("cancelled_per_sd", 14.0), ("above_lowest", 2.0)):
         for i, step in enumerate(STEPS[2:]):
             v = base + (2 - i) * (i - 1)
-            evidence.append({"name": f"{name}, step {step}", "value": v, "lo": v - 3, "hi": v + 3.5})
-    evidence += [{"name": "cancelled_per_sd, step 5", "value": 17.0, "lo": 12.0, "hi": 21.0}]
-    payload["verdict"] |= {
+            evidence.append({"name": name, "step": step, "value": v, "lo": v - 3, "hi": v + 3.5})
+    evidence += [{"name": "cancelled_per_sd", "step": 5, "value": 17.0, "lo": 12.0, "hi": 21.0}]
+    payload["recommendation"] |= {
         "basis": "last",
         "sentence": "No evidence to choose: the cancelled interaction strength per unit of spread of 3 prompts does not tell "
         "the 5 checkpoints apart; step 40 is named only because its eval loss is the lowest (provisional rule).",
@@ -371,13 +368,13 @@ def make_controlled() -> dict:
             "interaction": a,
             "task": b,
             "span": span,
-            "rho": rho,
-            "lo": rho - w,
-            "hi": min(1.0, rho + w),
+            "spearman": rank,
+            "lo": rank - w,
+            "hi": min(1.0, rank + w),
             "checkpoints": 6,
         }
         for span in ("all", "after-format")
-        for a, rho in (("l1_per_sd", 0.9), ("emerged strength", -0.75), ("gamma", 0.1))
+        for a, rank in (("l1_per_sd", 0.9), ("emerged strength", -0.75), ("gamma", 0.1))
         for b, w in (("eval_loss", 0.2), ("accuracy", 0.95))
     ]
     payload["fidelity"] = _fidelity(payload["prompts"], rng)
@@ -456,11 +453,11 @@ def make_hostile() -> dict:
     nasty = iter(NASTY * 40)
     for key in ("title", "subtitle", "version", "created", "settings"):
         payload[key] = next(nasty)
-    verdict = payload["verdict"]
-    verdict["sentence"], verdict["rule"] = "".join(NASTY), next(nasty)
-    for e in verdict["evidence"]:
+    recommendation = payload["recommendation"]
+    recommendation["sentence"], recommendation["rule"] = "".join(NASTY), next(nasty)
+    for e in recommendation["evidence"]:
         e["name"] = next(nasty)
-    verdict["rivals"] = {text: payload["steps"][i % 6] for i, text in enumerate(NASTY)}
+    recommendation["rivals"] = {text: payload["steps"][i % 6] for i, text in enumerate(NASTY)}
     renamed = {"paper": NASTY[0], "signed": NASTY[1], "fixed-tau": NASTY[6]}
     for name in ("summary", "views", "baselines", "floors", "multiples"):
         for row in payload[name]:

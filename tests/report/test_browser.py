@@ -158,7 +158,7 @@ def test_the_explorer_shows_how_well_one_prompt_is_matched(visit):
     assert visit("demo").locator("#ex-fit").is_hidden()
 
 
-def test_reading_switch_by_mouse_and_keys(visit):
+def test_definition_switch_by_mouse_and_keys(visit):
     page = visit("demo")
     shown = lambda i: page.locator(f"#turnover .definition.r{i}").is_visible()  # noqa: E731
     assert [shown(i) for i in range(3)] == [True, False, False]

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ from synthetic_runs import NASTY, synthetic_run
 
 from interplay.comparison.comparison import compare_runs
 from interplay.comparison.tables import comparison_payload
-from interplay.report.chart import Curve, draw_runs, letter, style
-from interplay.report.comparison import render, write
-from interplay.report.rows import Point
+from interplay.report.chart import Line, Panel, draw
+from interplay.report.comparison import letter, render, style, write
+from interplay.report.rows import Point, Series
 from interplay.report.scales import step_axis, value_axis
 from interplay.report.text import interval, number
 
@@ -36,34 +35,10 @@ def payloads(tmp_path_factory):
     }
 
 
-class _Tags(HTMLParser):
-    VOID = ("meta", "br", "input", "img", "path", "rect", "line", "circle")
-
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.seen, self.ids = [], [], []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.seen.append(tag)
-        self.ids += [value for name, value in attributes if name == "id"]
-        assert not [name for name, _ in attributes if name.startswith("on") or name in ("src", "srcset")]
-        assert all((v or "").startswith("#") for n, v in attributes if n == "href")
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.seen.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
 @pytest.mark.parametrize("name", ["study", "seeds", "named"])
-def test_page_is_whole_and_closed(payloads, name):
+def test_page_is_whole_and_closed(payloads, name, parse):
     page = render(payloads[name])
-    tags = _Tags(page)
+    tags = parse(page)
     assert len(tags.ids) == len(set(tags.ids))
     assert tags.seen.count("script") == 1
     assert "img" not in tags.seen
@@ -74,9 +49,9 @@ def test_page_is_whole_and_closed(payloads, name):
 
 def test_every_group_has_its_line_in_every_chart(payloads):
     page = render(payloads["study"])
-    strength = page[page.index("How strong they are together") :].split("</figure>")[0]
+    strength = page[page.index("How strong are they together?") :].split("</figure>")[0]
     assert strength.count('class="curve r-0 d-0"') == 3  # one mean for each set
-    assert strength.count('class="curve seed r-0 d-0"') == 6  # and two trainings
+    assert strength.count('class="curve seed r-0 d-0 thin"') == 6  # and two trainings
     assert strength.count('class="curve r-1 d-1"') == 3
     axes = {tuple(re.findall(r'class="tick end">([^<]+)<', chart)) for chart in strength.split("<svg")[1:]}
     assert len(axes) == 1  # one value axis for the row
@@ -86,14 +61,14 @@ def test_every_group_has_its_line_in_every_chart(payloads):
 
 def test_spread_and_differences_are_said(payloads):
     page = render(payloads["study"])
-    assert "Another seed, or other prompts?" in page
-    assert "A side with one training only" in page
-    assert "named for want of evidence" in page
+    assert "Do seeds matter more than prompts?" in page
+    assert "With one training on a side" in page
+    assert "No evidence to choose" in page
     assert "can be told apart at some checkpoint" in page
     alone = render(payloads["seeds"])
     assert "epoch" in alone
-    assert "What differs in their settings" in alone
-    assert "Another seed, or other prompts?" not in render(payloads["named"])
+    assert "Different settings" in alone
+    assert "Do seeds matter more than prompts?" not in render(payloads["named"])
 
 
 def test_figures_of_the_page_are_those_of_the_tables(payloads):
@@ -107,9 +82,10 @@ def test_figures_of_the_page_are_those_of_the_tables(payloads):
 
 def test_chart_of_one_point_and_of_many_lines():
     x = step_axis([0.0])
-    one = [Curve(f"run {i}", i, (Point(0.0, float(i), i - 0.5, i + 0.5, 1.0),)) for i in range(12)]
-    svg = str(draw_runs(one, x, value_axis([0.0, 12.0]), "twelve"))
-    places = [float(y) for y in re.findall(r'<text x="[^"]+" y="([0-9.]+)" class="letter', svg)]
+    one = [Series("", (Point(0.0, float(i), i - 0.5, i + 0.5, 1.0),)) for i in range(12)]
+    lines = tuple(Line(series, style(i), "small", letter(i), null="chance") for i, series in enumerate(one))
+    svg = str(draw(Panel("", "", lines, "", "", tips=[(0.0, "")], said="twelve"), x, value_axis([0.0, 12.0])))
+    places = [float(y) for y in re.findall(r'<text x="[^"]+" y="([0-9.]+)" class="label end-mark', svg)]
     assert len(places) == 12
     assert all(abs(a - b) >= 10.9 for i, a in enumerate(places) for b in places[:i])  # no letter on another
     assert len({style(i) for i in range(32)}) == 32

@@ -8,12 +8,12 @@ import pytest
 
 from interplay.analysis.payload import VIEWED, build_payload
 from interplay.dynamics import trajectory
-from interplay.dynamics.fidelity import Fitted, fidelity
-from interplay.dynamics.fit import matching
+from interplay.dynamics.fidelity import Fitted, fidelity, matching
 from interplay.effects.moebius import reconstruct
 from interplay.report import render, validate
 from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
+from interplay.store.formats import write_format
 
 STEPS, IDS, N = (0, 10, 40), ("a", "b", "c", "d"), 4
 TEXT = "one two three four"
@@ -58,10 +58,11 @@ def plain_run(effects, tmp_path_factory):
     words = [{"text": w, "start": TEXT.index(w), "end": TEXT.index(w) + len(w)} for w in TEXT.split()]
     prompts = [{"id": name, "text": TEXT, "label": None, "words": words} for name in IDS]
     about = {"title": "t", "subtitle": "s", "version": "0", "method": [], "notes": [], "skipped": []}
-    verdict = {"step": 10, "sentence": "Keep step 10.", "rule": "r", "provisional": True, "basis": "rule",
+    recommendation = {"step": 10, "sentence": "Keep step 10.", "rule": "r", "provisional": True, "basis": "rule",
                "evidence": [], "rivals": {"last": 40}}  # fmt: skip
-    for name, value in (("report", about), ("inputs", {"prompts": prompts}), ("recommendation", verdict)):
+    for name, value in (("report", about), ("inputs", {"prompts": prompts}), ("recommendation", recommendation)):
         (folder / f"{name}.json").write_text(json.dumps(value))
+    write_format(folder)
     (folder / "settings.yaml").write_text("model: {name: m}\ndata: {train: t, prompts: p}\ntraining: {steps: 40}\n")
     return folder
 
@@ -87,7 +88,7 @@ def full_run(plain_run):
         ),
         "correlations": pd.DataFrame(
             [("l1", "eval_loss", -1.0, np.nan, np.nan, 3)],
-            columns=["interaction", "task", "rho", "lo", "hi", "checkpoints"],
+            columns=["interaction", "task", "spearman", "lo", "hi", "checkpoints"],
         ),
     }
     for name, frame in tables.items():
@@ -100,7 +101,7 @@ def full_run(plain_run):
         (plain_run / name).unlink()
 
 
-def test_an_older_run_has_a_page_without_controls(plain_run):
+def test_a_run_without_controls_has_a_page(plain_run):
     payload = build_payload(RunFolder(plain_run))
     assert not {"views", "floors", "multiples", "baselines", "correlations", "controls"} & set(payload)
     page = render(payload)
@@ -134,7 +135,15 @@ def test_only_what_is_drawn_is_handed_on_and_rounded(full_run):
     assert {r["definition"] for r in [*payload["views"], *payload["floors"], *payload["multiples"]]} == {"paper"}
     assert {r["ratio"] for r in payload["multiples"]} == {None, 2.1235}  # an infinite multiple is none
     assert payload["correlations"] == [
-        {"interaction": "l1", "task": "eval_loss", "rho": -1.0, "lo": None, "hi": None, "checkpoints": 3, "span": None}
+        {
+            "interaction": "l1",
+            "task": "eval_loss",
+            "spearman": -1.0,
+            "lo": None,
+            "hi": None,
+            "checkpoints": 3,
+            "span": None,
+        }
     ]
     assert payload["task"][0]["rows"] == 20.0
     page = render(payload)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from interplay.models.loading import hash_tensors
+from interplay.models.weights import hash_tensors
 from interplay.scoring.forward import score_rows
+from interplay.scoring.logodds import Question
 from interplay.scoring.masking import masked_ids
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3", "qwen3")
@@ -39,7 +40,9 @@ def test_sharing_and_batches_never_change_scores(loaded, prepared, masked, archi
         assert spread > 0.3  # a flat score would agree with anything
         for shared in (0, 1, prepared.shared):
             for batch_tokens in (1, 64, 4096):
-                values = score_rows(model, masked, targets[:m], shared=shared, batch_tokens=batch_tokens)
+                values = score_rows(
+                    model, masked, Question(tuple(targets[:m])), shared=shared, batch_tokens=batch_tokens
+                )
                 assert values.dtype == np.float64
                 np.testing.assert_allclose(values, reference, rtol=0, atol=tolerance * spread)
 
@@ -54,11 +57,11 @@ def test_sliding_windows_shorter_than_prompt_and_shared_prefix(loaded, prepared,
     reference = plain(model, masked, prepared.target_ids)
     longest = masked.shape[1]
     for shared in (window - 1, window, window + 1, prepared.shared):
-        values = score_rows(model, masked, prepared.target_ids, shared=shared)
+        values = score_rows(model, masked, Question(prepared.target_ids), shared=shared)
         np.testing.assert_allclose(values, reference, rtol=0, atol=1e-9)
     # All but one token shared: only the last prompt token is run behind the cache.
     same = np.tile(masked[-1], (3, 1))
-    one = score_rows(model, same, prepared.target_ids, shared=longest)
+    one = score_rows(model, same, Question(prepared.target_ids), shared=longest)
     np.testing.assert_allclose(one, reference[-1], rtol=0, atol=1e-9)
     # The window matters at all: without it the scores are others.
     config = model.config.layer_types
@@ -72,7 +75,7 @@ def test_window_of_gemma_changes_scores(tiny_folder, prepared, masked):
 
     wide = AutoModelForCausalLM.from_pretrained(tiny_folder("gemma3"), sliding_window=512, dtype=torch.float64).eval()
     narrow = AutoModelForCausalLM.from_pretrained(tiny_folder("gemma3"), dtype=torch.float64).eval()
-    a, b = (score_rows(m, masked, prepared.target_ids, shared=prepared.shared) for m in (wide, narrow))
+    a, b = (score_rows(m, masked, Question(prepared.target_ids), shared=prepared.shared) for m in (wide, narrow))
     assert np.abs(a - b).max() > 1e-3
 
 
@@ -108,7 +111,7 @@ class WithoutKeep(torch.nn.Module):
 def test_models_without_logits_to_keep_or_cache(loaded, prepared, masked):
     inner = loaded("qwen2", "float64").model
     model = WithoutKeep(inner)
-    values = score_rows(model, masked, prepared.target_ids, shared=prepared.shared)
+    values = score_rows(model, masked, Question(prepared.target_ids), shared=prepared.shared)
     np.testing.assert_allclose(values, plain(inner, masked, prepared.target_ids), rtol=0, atol=1e-9)
     assert model.seen == [masked.shape]  # nothing was left out of the prompt
 
@@ -130,7 +133,7 @@ def test_recurrent_hybrids_are_run_plainly(prepared, masked):
         initializer_range=0.3,
     )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval()
-    values = score_rows(model, masked, prepared.target_ids, shared=prepared.shared)
+    values = score_rows(model, masked, Question(prepared.target_ids), shared=prepared.shared)
     reference = plain(model, masked, prepared.target_ids)
     np.testing.assert_allclose(values, reference, rtol=0, atol=1e-9 + 1e-9 * np.ptp(reference))
 
@@ -154,9 +157,9 @@ def test_the_users_model_is_untouched(tiny_folder, prepared, masked, fails):
     handle = model.lm_head.register_forward_pre_hook(hook)
     if fails:
         with pytest.raises(RuntimeError, match="out of memory"):
-            score_rows(model, masked, prepared.target_ids, shared=prepared.shared)
+            score_rows(model, masked, Question(prepared.target_ids), shared=prepared.shared)
     else:
-        score_rows(model, masked, prepared.target_ids, shared=prepared.shared)
+        score_rows(model, masked, Question(prepared.target_ids), shared=prepared.shared)
     handle.remove()
     assert calls
     assert not any(calls)  # evaluation mode while scoring
@@ -172,5 +175,5 @@ def test_dropout_is_off_while_scoring(tiny_folder, prepared, masked):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny_folder("llama"), attention_dropout=0.5).train()
-    first = score_rows(model, masked, prepared.target_ids, shared=prepared.shared)
-    assert np.array_equal(first, score_rows(model, masked, prepared.target_ids, shared=prepared.shared))
+    first = score_rows(model, masked, Question(prepared.target_ids), shared=prepared.shared)
+    assert np.array_equal(first, score_rows(model, masked, Question(prepared.target_ids), shared=prepared.shared))

@@ -1,13 +1,15 @@
-"""Scores do not depend on what precision a caller has switched on around them, and his settings come back."""
+"""Precision while scoring: independent of what a caller has switched on, which comes back; oneDNN gives the same numbers."""
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.models.loading import load_model
-from interplay.scoring.precision import exact_products, is_rounded, product_float32, wide_residual
+from interplay.scoring import precision
+from interplay.scoring.precision import exact_products, fast_products, is_rounded, product_float32, wide_residual
 from interplay.scoring.scores import prepare, score, score_prepared
 
 TEMPLATE = PromptTemplate(template="Sentence: {text}\nEmotion:", chat=False)
@@ -62,8 +64,6 @@ def test_exact_products_come_back_after_an_exception(matmul_precision):
 
 def test_layers_that_insist_on_one_dtype(tiny_tokenizer):
     """GPT-2 (layer_norm, addmm) and a model with biases run on a wide residual stream."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     for kind, own in (
         ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4}),
         ("phi", {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}),
@@ -90,3 +90,41 @@ def test_noisy_scores_are_warned_of(tiny_folder, tiny_tokenizer, monkeypatch):
     monkeypatch.setattr("interplay.scoring.noise.FLAGGED", 1e-9)
     with pytest.warns(RuntimeWarning, match="bfloat16 scores have a noise of .* use float32"):
         score(model, tiny_tokenizer, sample, template=TEMPLATE)
+
+
+@pytest.fixture
+def model(tiny_folder):
+    return AutoModelForCausalLM.from_pretrained(tiny_folder("qwen2"), dtype=torch.float32).eval()  # has biases
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_same_logits(model, monkeypatch, slow):
+    if slow and not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        pytest.skip("this PyTorch has no oneDNN")
+    monkeypatch.setattr(precision, "_is_mkl_slow", lambda: slow)
+    ids = torch.arange(4, 44).view(2, 20)
+    with torch.no_grad():
+        plain = model(ids).logits
+        with fast_products(model) as on:
+            fast = model(ids).logits
+        after = model(ids).logits
+    assert on is slow
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=5e-5)
+    assert torch.equal(after, plain)
+
+
+def test_gradients_and_other_dtypes_are_left_alone(model, monkeypatch):
+    monkeypatch.setattr(precision, "_is_mkl_slow", lambda: True)
+    ids = torch.arange(4, 24)[None]
+    with fast_products(model):
+        model(ids).logits.sum().backward()
+    assert model.model.layers[0].mlp.up_proj.weight.grad is not None
+    with fast_products(model.to(torch.float64)) as on:
+        assert not on
+
+
+def test_it_ends_with_an_exception(model, monkeypatch):
+    monkeypatch.setattr(precision, "_is_mkl_slow", lambda: True)
+    with pytest.raises(RuntimeError, match="stop"), fast_products(model):
+        raise RuntimeError("stop")
+    assert torch.overrides._get_current_function_mode_stack() == []

@@ -11,11 +11,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.scoring.forward import score_rows
+from interplay.scoring.logodds import Question
 from interplay.scoring.masking import masked_ids
 from interplay.scoring.plan import branch_order, kept_words, make_plan, plan_tokens
 from interplay.scoring.precision import product_float32, wide_residual
 from interplay.scoring.scores import prepare, score_prepared
-from interplay.scoring.trie import TESTED, score_trie, supports_trie, trie_answers
+from interplay.scoring.trie import TESTED, score_trie, supports_trie
 
 MASK = 3
 ALTERNATING = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8}
@@ -86,9 +87,10 @@ def prompt(first: int, n: int = 4, seed: int = 0):
     return ids, spans
 
 
-def plainly(model, ids, spans, targets, **options):
+def plainly(model, ids, spans, target, among=None):
     """One prompt a pass, nothing shared."""
-    return np.array([score_rows(model, row[None], targets, **options)[0] for row in masked_ids(ids, spans, MASK)])
+    question = Question(target, among)
+    return np.array([score_rows(model, row[None], question)[0] for row in masked_ids(ids, spans, MASK)])
 
 
 @pytest.mark.matrix("llama", "gemma2", "gpt2", "mixtral", "qwen3")
@@ -104,16 +106,21 @@ def test_equals_plain_forward_passes(tiny_model, architecture):
         plain = plainly(model, ids, spans, (7, 9, 11))
         assert np.std(plain) > 0.05  # the comparison means something
         for budget in (10_000, 40, 1):  # one pass; runs of leaves; one leaf at a time
-            found = score_trie(model, ids, spans, MASK, (7, 9, 11), budget=budget)
+            found = score_trie(model, ids, spans, MASK, Question((7, 9, 11)), budget=budget)
             np.testing.assert_allclose(found, plain, rtol=0, atol=close)
 
 
 def test_the_soft_cap_matters(tiny_model):
     ids, spans = prompt(3)
     capped, free = (tiny_model("gemma2", attn_logit_softcapping=cap) for cap in (1.0, None))
-    assert np.abs(score_trie(capped, ids, spans, MASK, (7,)) - score_trie(free, ids, spans, MASK, (7,))).max() > 0.01
+    assert (
+        np.abs(
+            score_trie(capped, ids, spans, MASK, Question((7,))) - score_trie(free, ids, spans, MASK, Question((7,)))
+        ).max()
+        > 0.01
+    )
     np.testing.assert_allclose(
-        score_trie(free, ids, spans, MASK, (7,)), plainly(free, ids, spans, (7,)), rtol=0, atol=1e-5
+        score_trie(free, ids, spans, MASK, Question((7,))), plainly(free, ids, spans, (7,)), rtol=0, atol=1e-5
     )
 
 
@@ -121,8 +128,8 @@ def test_the_soft_cap_matters(tiny_model):
 def test_float32_within_rounding(tiny_model, architecture):
     model = tiny_model(architecture, torch.float32)
     ids, spans = prompt(5, n=6)
-    plain = score_rows(model, masked_ids(ids, spans, MASK), (7,), batch_tokens=1)
-    np.testing.assert_allclose(score_trie(model, ids, spans, MASK, (7,)), plain, rtol=0, atol=5e-5)
+    plain = score_rows(model, masked_ids(ids, spans, MASK), Question((7,)), batch_tokens=1)
+    np.testing.assert_allclose(score_trie(model, ids, spans, MASK, Question((7,))), plain, rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -132,9 +139,9 @@ def test_16_bit_models(tiny_model, architecture, dtype):
     ids, spans = prompt(5)
     with wide_residual(model, product_float32):  # the same model without rounding: trie and plain passes agree in it
         exact = plainly(model, ids, spans, (7,))
-        np.testing.assert_allclose(score_trie(model, ids, spans, MASK, (7,)), exact, rtol=0, atol=5e-5)
+        np.testing.assert_allclose(score_trie(model, ids, spans, MASK, Question((7,))), exact, rtol=0, atol=5e-5)
     with wide_residual(model):
-        wide = score_trie(model, ids, spans, MASK, (7,))
+        wide = score_trie(model, ids, spans, MASK, Question((7,)))
     assert 0 < np.abs(wide - exact).max() < 40 * torch.finfo(dtype).eps
     assert all(parameter.dtype == dtype for parameter in model.parameters())
 
@@ -143,11 +150,11 @@ def test_a_wide_residual_takes_most_of_the_noise_away(tiny_model):
     model = tiny_model("llama", torch.bfloat16, num_hidden_layers=12)
     ids, spans = prompt(5, n=6)
     with wide_residual(model, product_float32):
-        exact = score_trie(model, ids, spans, MASK, (7,))
+        exact = score_trie(model, ids, spans, MASK, Question((7,)))
     with wide_residual(model) as on:
-        wide = score_trie(model, ids, spans, MASK, (7,))
+        wide = score_trie(model, ids, spans, MASK, Question((7,)))
     assert on
-    stock = score_trie(model, ids, spans, MASK, (7,))
+    stock = score_trie(model, ids, spans, MASK, Question((7,)))
     assert np.std(wide - exact) < 0.9 * np.std(stock - exact)
     with wide_residual(tiny_model("llama", torch.float32)) as on:  # nothing to widen
         assert not on
@@ -163,7 +170,7 @@ def test_repeated_words_first_and_last_tokens(tiny_model):
         assert len(np.unique(plain)) == 32
         for budget in (10_000, 20):
             np.testing.assert_allclose(
-                score_trie(model, ids, spans, MASK, targets, budget=budget), plain, rtol=0, atol=1e-9
+                score_trie(model, ids, spans, MASK, Question(targets), budget=budget), plain, rtol=0, atol=1e-9
             )
 
 
@@ -171,7 +178,7 @@ def test_the_words_may_be_the_whole_prompt(tiny_model):
     model = tiny_model("llama")
     ids, spans = (40,), ((0,),)
     np.testing.assert_allclose(
-        score_trie(model, ids, spans, MASK, (7,)), plainly(model, ids, spans, (7,)), rtol=0, atol=1e-9
+        score_trie(model, ids, spans, MASK, Question((7,))), plainly(model, ids, spans, (7,)), rtol=0, atol=1e-9
     )
 
 
@@ -185,9 +192,9 @@ def test_label_sets(tiny_model, architecture, labels):
     ids, spans = prompt(9)
     chances = 0.0
     for target in labels:
-        plain = plainly(model, ids, spans, target, among=labels)
+        plain = plainly(model, ids, spans, target, labels)
         for budget in (10_000, 40):
-            found = score_trie(model, ids, spans, MASK, target, among=labels, budget=budget)
+            found = score_trie(model, ids, spans, MASK, Question(target, labels), budget=budget)
             np.testing.assert_allclose(found, plain, rtol=0, atol=1e-9)
         chances = chances + 1 / (1 + np.exp(-plain))
     np.testing.assert_allclose(chances, 1, atol=1e-9)
@@ -204,13 +211,13 @@ def test_labels_cost_their_own_tokens(tiny_model):
 def test_chosen_coalitions_in_their_own_order(tiny_model):
     model = tiny_model("qwen2")
     ids, spans = prompt(3, n=7)
-    every = score_trie(model, ids, spans, MASK, (7,))
+    every = score_trie(model, ids, spans, MASK, Question((7,)))
     chosen = np.random.default_rng(0).permutation(128)[:50].astype(np.uint64)
     chosen = np.concatenate([chosen, chosen[:3]])  # also twice
     for budget in (10_000, 60, 1):
-        found = score_trie(model, ids, spans, MASK, (7,), coalitions=chosen, budget=budget)
+        found = score_trie(model, ids, spans, MASK, Question((7,)), coalitions=chosen, budget=budget)
         np.testing.assert_allclose(found, every[chosen], rtol=0, atol=1e-9)
-    rows = score_rows(model, masked_ids(ids, spans, MASK, chosen), (7,), shared=3)
+    rows = score_rows(model, masked_ids(ids, spans, MASK, chosen), Question((7,)), shared=3)
     np.testing.assert_allclose(rows, every[chosen], rtol=0, atol=1e-9)
 
 
@@ -222,9 +229,9 @@ def test_more_words_than_there_are_bits_in_an_int(tiny_model):
     chosen = np.array([0, 2**64 - 1, 2**63, 1, 2**63 + 1, *rng.integers(0, 2**63, 9)], dtype=np.uint64)
     seen = []
     found = score_trie(
-        model, ids, spans, MASK, (7,), coalitions=chosen, budget=300, progress=lambda *done: seen.append(done)
+        model, ids, spans, MASK, Question((7,)), coalitions=chosen, budget=300, progress=lambda *done: seen.append(done)
     )
-    plain = [score_rows(model, row[None], (7,))[0] for row in masked_ids(ids, spans, MASK, chosen)]
+    plain = [score_rows(model, row[None], Question((7,)))[0] for row in masked_ids(ids, spans, MASK, chosen)]
     np.testing.assert_allclose(found, plain, rtol=0, atol=1e-9)
     assert len(seen) > 1
     assert seen[-1] == (len(chosen), len(chosen))
@@ -235,12 +242,12 @@ def test_adapter(tiny_model):
 
     model = tiny_model("qwen2")
     ids, spans = prompt(3)
-    before = score_trie(model, ids, spans, MASK, (7,))
+    before = score_trie(model, ids, spans, MASK, Question((7,)))
     torch.manual_seed(1)
     model = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
     assert supports_trie(model)
-    after = score_trie(model, ids, spans, MASK, (7,))
-    plain = score_rows(model, masked_ids(ids, spans, MASK), (7,))
+    after = score_trie(model, ids, spans, MASK, Question((7,)))
+    plain = score_rows(model, masked_ids(ids, spans, MASK), Question((7,)))
     np.testing.assert_allclose(after, plain, atol=1e-9)
     assert np.abs(after - before).max() > 0.01
 
@@ -250,19 +257,19 @@ def test_several_adapters_on_one_base(tiny_model):
 
     model = tiny_model("llama")
     ids, spans = prompt(3)
-    base = score_trie(model, ids, spans, MASK, (7,))
+    base = score_trie(model, ids, spans, MASK, Question((7,)))
     settings = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
     model = get_peft_model(model, settings, adapter_name="one")
     model.add_adapter("two", settings)
     found = {}
     for name in ("one", "two", "one"):
         model.set_adapter(name)
-        values = score_trie(model, ids, spans, MASK, (7,))
+        values = score_trie(model, ids, spans, MASK, Question((7,)))
         np.testing.assert_allclose(values, plainly(model, ids, spans, (7,)), rtol=0, atol=1e-9)
         np.testing.assert_array_equal(values, found.setdefault(name, values))
     assert np.abs(found["one"] - found["two"]).max() > 0.01
     with model.disable_adapter():
-        np.testing.assert_array_equal(score_trie(model, ids, spans, MASK, (7,)), base)
+        np.testing.assert_array_equal(score_trie(model, ids, spans, MASK, Question((7,))), base)
 
 
 def test_the_trie_is_as_small_as_it_says():
@@ -285,9 +292,9 @@ def test_the_model_is_left_as_it_was(tiny_model):
     ids, spans = prompt(3)
     state = {k: v.clone() for k, v in model.state_dict().items()}
     attention, random = model.config._attn_implementation, torch.get_rng_state()
-    score_trie(model, ids, spans, MASK, (7,))
+    score_trie(model, ids, spans, MASK, Question((7,)))
     with pytest.raises(IndexError):
-        score_trie(model, (*ids[:-1], 10_000), spans, MASK, (7,))  # no such embedding
+        score_trie(model, (*ids[:-1], 10_000), spans, MASK, Question((7,)))  # no such embedding
     assert model.config._attn_implementation == attention
     assert all(layer.self_attn.config._attn_implementation == attention for layer in model.model.layers)
     assert all(module.training for module in model.modules())
@@ -304,7 +311,7 @@ def test_a_wrong_trie_is_noticed(tiny_model, tiny_tokenizer, monkeypatch, dtype)
     right = score_prepared(model, prepared)
     assert (right.noise_sigma < 1e-4) == (dtype == torch.float32)
     module = import_module("interplay.scoring.scores")
-    monkeypatch.setattr(module, "trie_answers", lambda *args, **kwargs: trie_answers(*args, **kwargs) + 0.5)
+    monkeypatch.setattr(module, "score_trie", lambda *args, **kwargs: score_trie(*args, **kwargs) + 0.5)
     with pytest.warns(UserWarning, match="packed trie differs from plain forward passes"):
         again = score_prepared(model, prepared)
     np.testing.assert_allclose(again.values, right.values, atol=max(5e-5, 10 * right.noise_sigma))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from interplay.dynamics.stats import resample_counts
-from interplay.task.correlation import Correlation, Curve, correlate, curve_of_samples, ranks, spearman_rows
+from interplay.task.correlation import Correlation, Curve, correlate, curve_of_samples, spearman_rows
 
 STEPS = np.array([0, 10, 20, 40, 80])
 
@@ -18,14 +18,13 @@ def test_rows_are_correlated_as_scipy_does(seed, checkpoints, ties):
     x, y = rng.normal(size=(2, 5, checkpoints))
     if ties:
         x, y = x.round(), y.round()
-    assert np.array_equal(ranks(x), rankdata(x, axis=1))
     got = spearman_rows(x, y)
-    for a, b, rho in zip(x, y, got, strict=True):
+    for a, b, rank in zip(x, y, got, strict=True):
         if len(set(a)) == 1 or len(set(b)) == 1:
-            assert np.isnan(rho)
+            assert np.isnan(rank)
         else:
-            assert rho == pytest.approx(spearmanr(a, b).statistic, abs=1e-9)
-            assert correlate(Curve(a), Curve(b)).rho == round(float(spearmanr(a, b).statistic), 12)
+            assert rank == pytest.approx(spearmanr(a, b).statistic, abs=1e-9)
+            assert correlate(Curve(a), Curve(b)).spearman == round(float(spearmanr(a, b).statistic), 12)
 
 
 def test_interval_resamples_prompts_and_rows():
@@ -34,8 +33,8 @@ def test_interval_resamples_prompts_and_rows():
     counts = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]])
     rising = Curve(np.arange(5.0), np.tile(np.arange(5.0), (4, 1)))
     got = correlate(curve_of_samples(samples, counts), rising)
-    # Means: 2, 2, 2, 2, 2.25: ranks 2.5 four times, then 5; rho = 1/sqrt(2).
-    assert got.rho == pytest.approx(np.sqrt(0.5))
+    # Means: 2, 2, 2, 2, 2.25: ranks 2.5 four times, then 5: 1/sqrt(2).
+    assert got.spearman == pytest.approx(np.sqrt(0.5))
     assert (got.lo, got.hi, got.checkpoints) == (-1.0, 1.0, 5)
     same = correlate(curve_of_samples(samples[:1], np.ones((4, 1))), rising)
     assert same == Correlation(1.0, 1.0, 1.0, 5)
@@ -46,10 +45,10 @@ def test_a_curve_of_one_number_a_step_is_not_resampled():
     samples = np.arange(5.0) + rng.normal(0, 2, size=(12, 5))
     curve = curve_of_samples(samples, resample_counts(12, 500, rng))
     got = correlate(curve, Curve(np.array([5.0, 3.0, 2.0, 1.0, 0.5])))
-    assert -1 <= got.lo <= got.rho <= got.hi <= 1
+    assert -1 <= got.lo <= got.spearman <= got.hi <= 1
     assert got.lo < got.hi
     alone = correlate(Curve(curve.value), Curve(np.array([5.0, 3.0, 2.0, 1.0, 0.5])))
-    assert alone.rho == got.rho
+    assert alone.spearman == got.spearman
     assert np.isnan([alone.lo, alone.hi]).all()
 
 
@@ -59,7 +58,7 @@ def test_only_checkpoints_from_a_step_on_where_both_are_known():
     assert correlate(a, b, steps=STEPS)[0::3] == (pytest.approx(-0.2), 4)
     assert correlate(a, b, steps=STEPS, from_step=10)[0::3] == (1.0, 3)
     assert correlate(a, b, steps=STEPS, from_step=20)[3] == 2
-    assert np.isnan(correlate(a, b, steps=STEPS, from_step=20).rho), "two points always agree or disagree"
+    assert np.isnan(correlate(a, b, steps=STEPS, from_step=20).spearman), "two points always agree or disagree"
 
 
 def test_what_never_changes_goes_with_nothing():
@@ -76,5 +75,5 @@ def test_undefined_resamples_are_left_out_up_to_half():
     assert got == Correlation(1.0, 1.0, 1.0, 5)
     holes[:6, 2] = np.nan
     got = correlate(Curve(np.arange(5.0), rising), Curve(np.arange(5.0), holes))
-    assert got.rho == 1.0
+    assert got.spearman == 1.0
     assert np.isnan([got.lo, got.hi]).all()

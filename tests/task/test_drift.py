@@ -1,4 +1,4 @@
-"""KL divergences of known distributions, from the pass that gives the loss; perplexity against one token at a time."""
+"""KL divergences of known distributions, from the pass that gives the loss; nats of windows against one token at a time."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from interplay.errors import InterplayError
 from interplay.task import drift
-from interplay.task.drift import BaseDistributions, divergences, perplexity, retention_windows, score_windows
+from interplay.task.drift import BaseDistributions, divergences, retention_windows, score_windows
 from interplay.task.labels import score_eval
 
 TEXT = "we had to laugh at all the food, not happy with the sadness. " * 12
@@ -90,7 +90,7 @@ def test_another_head_is_refused():
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 200, None])
-def test_perplexity_is_that_of_one_token_at_a_time(loaded, tiny_tokenizer, monkeypatch, batch_tokens):
+def test_nats_of_windows_are_those_of_one_token_at_a_time(loaded, tiny_tokenizer, monkeypatch, batch_tokens):
     model = loaded("qwen3")
     monkeypatch.setattr(drift, "WINDOW", 20)
     windows = retention_windows(TEXT, model, tiny_tokenizer, 50)
@@ -104,7 +104,7 @@ def test_perplexity_is_that_of_one_token_at_a_time(loaded, tiny_tokenizer, monke
                 nats.append(-float(logits.double().log_softmax(-1)[window[i]]))
     found = score_windows(model, windows, batch_tokens=batch_tokens)
     assert found.tokens.tolist() == [19, 19, 9]
-    assert perplexity(found) == pytest.approx(math.exp(sum(nats) / 47), rel=1e-9)
+    assert found.nll.sum() == pytest.approx(sum(nats), rel=1e-9)
 
 
 def test_windows_start_with_the_tokenizers_bos_and_fit_the_model(loaded, tiny_tokenizer, monkeypatch):

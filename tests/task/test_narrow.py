@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from interplay.task.drift import BaseDistributions, perplexity, retention_windows, score_windows
+from interplay.task.drift import BaseDistributions, retention_windows, score_windows
 from interplay.task.generation import greedy
-from interplay.task.labels import loss, score_eval
+from interplay.task.labels import score_eval
 
 
 @pytest.mark.matrix(1)
@@ -21,9 +21,9 @@ def test_figures_in_16_bits_are_near_those_in_32(loaded, data, tiny_tokenizer, d
         windows = retention_windows("we had to laugh at all the food " * 9, one, tiny_tokenizer, 60)
         assert all(len(answer) == 4 for answer in greedy(other, [e.input_ids for e in data.encoded[:3]], tokens=4))
         found[kind] = (
-            loss(scores),
+            scores.nll.sum() / scores.tokens.sum(),
             compared.found.forward.mean(),
             compared.found.reverse.mean(),
-            np.log(perplexity(score_windows(one, windows))),
+            score_windows(one, windows).nll.mean(),
         )
     np.testing.assert_allclose(found[dtype], found["float32"], rtol=0.05)

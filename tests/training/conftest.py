@@ -15,7 +15,7 @@ def examples(rows, template, tiny_tokenizer):
 @pytest.fixture(scope="session")
 def plan() -> Callable:
     """`plan(steps=3, method="full")`: three steps of LoRA with dropout unless told otherwise."""
-    from interplay.training.sft import SftPlan
+    from interplay.training.methods import SftPlan
 
     def make(**changes):
         fields = {

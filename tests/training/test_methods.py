@@ -9,12 +9,13 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from interplay.errors import InterplayError
-from interplay.models.checkpoints import checkpoint_hash, find_checkpoints, model_at
-from interplay.models.loading import LoadedModel, hash_tensors, load_model
+from interplay.models.checkpoints import checkpoint_hash, model_at
+from interplay.models.layouts import find_layout
+from interplay.models.loading import LoadedModel, load_model
+from interplay.models.weights import hash_tensors
 from interplay.training.methods import (
     METHODS,
     adapter_config,
-    four_bits,
     load_for_training,
     method_notes,
     method_title,
@@ -50,7 +51,7 @@ def test_checkpoints_are_written_and_measured(train, tiny_folder, tmp_path, meth
     assert [entry["step"] for entry in log] == [1, 2, 3]
     base = load_model(str(tiny_folder(architecture)))
     before, ids = hash_tensors(base.model.state_dict().items()), torch.arange(5, 12)[None]
-    found = find_checkpoints(tmp_path)
+    found = find_layout(tmp_path).checkpoints
     assert [(c.step, c.kind) for c in found] == [(0, "base"), (1, "adapter"), (3, "adapter")]
     assert len({checkpoint_hash(c, base) for c in found}) == 3
     logits = []
@@ -109,7 +110,7 @@ def test_lists_in_no_order_are_settled(tmp_path):
         config = {key: value[::-1] if turned and value else value for key, value in lists.items()}
         (folder / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "IA3"}, indent=2, sort_keys=True))
         settle(folder.parent)
-    texts = [(tmp_path / str(t) / "checkpoint-1" / "adapter_config.json").read_text().strip() for t in (False, True)]
+    texts = [(tmp_path / str(t) / "checkpoint-1" / "adapter_config.json").read_text() for t in (False, True)]
     assert texts[0] == texts[1]
     assert json.loads(texts[0])["feedforward_modules"] == ["c", "d"]
 
@@ -211,15 +212,6 @@ def test_qlora_without_bitsandbytes(tiny_folder, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_four_bits():
-    config = four_bits(bf16=True)
-    assert config.load_in_4bit
-    assert config.bnb_4bit_quant_type == "nf4"
-    assert config.bnb_4bit_use_double_quant
-    assert config.bnb_4bit_compute_dtype == torch.bfloat16
-    assert four_bits(bf16=False).bnb_4bit_compute_dtype == torch.float32
-
-
 def test_qlora_is_never_lora_in_disguise(tiny_folder, examples, plan, tmp_path):
     base = load_model(str(tiny_folder("llama")))
     with pytest.raises(InterplayError, match=r"QLoRA needs .* in 4 bits, it is in torch.float32: load it with"):
@@ -231,7 +223,7 @@ def test_qlora(train, tiny_folder, examples, plan, tmp_path):
     log = train(tmp_path, "qlora")
     assert [entry["step"] for entry in log] == [1, 2, 3]
     base = load_model(str(tiny_folder("llama")))
-    found = find_checkpoints(tmp_path)
+    found = find_layout(tmp_path).checkpoints
     assert [(c.step, c.kind) for c in found] == [(0, "base"), (1, "adapter"), (3, "adapter")]
     with model_at(found[2], base) as model:
         assert torch.isfinite(model(torch.arange(5, 12)[None]).logits).all()

@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from interplay.errors import InterplayError, SkipSample
-from interplay.models.checkpoints import checkpoint_hash, find_checkpoints, model_at
-from interplay.models.loading import hash_tensors, load_model
+from interplay.models.checkpoints import checkpoint_hash, model_at
+from interplay.models.layouts import find_layout
+from interplay.models.loading import load_model
+from interplay.models.weights import hash_tensors
 from interplay.training.sft import RESUME_FILES, finetune, tokenise
 
 WEIGHTS = {"lora": "adapter_model.safetensors", "full": "model.safetensors"}
@@ -50,7 +52,7 @@ def test_lora_leaves_the_scheduled_checkpoints(train, tiny_folder, tmp_path, arc
     assert json.loads((tmp_path / "out" / "training_log.json").read_text()) == log
     # What scoring makes of it: both checkpoints fit the base, and the weights moved.
     base = load_model(str(tiny_folder(architecture)))
-    found = find_checkpoints(tmp_path / "out", [0, 1, 3])
+    found = find_layout(tmp_path / "out", [0, 1, 3]).checkpoints
     assert [c.kind for c in found] == ["base", "adapter", "adapter"]
     assert len({checkpoint_hash(c, base) for c in found}) == 3
     for checkpoint in found:
@@ -85,7 +87,7 @@ def test_full_fine_tuning(train, tiny_folder, tmp_path):
     train(tmp_path / "a", "qwen2", method="full")
     train(tmp_path / "b", "qwen2", method="full")
     base = load_model(str(tiny_folder("qwen2")))
-    found = find_checkpoints(tmp_path / "a")
+    found = find_layout(tmp_path / "a").checkpoints
     assert [(c.step, c.kind) for c in found] == [(0, "base"), (1, "full"), (3, "full")]
     assert weights(tmp_path / "a", 3, "full") == weights(tmp_path / "b", 3, "full")
     before = hash_tensors(base.model.state_dict().items())
@@ -194,7 +196,7 @@ def test_a_torn_checkpoint_is_dropped(train, tmp_path, damage):
 def test_cut_off_between_the_last_checkpoint_and_the_log(train, tmp_path, monkeypatch):
     whole = train(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.replace", cut_now)
+        patch.setattr("interplay.training.sft.write_text", cut_now)
         with pytest.raises(Cut):
             train(tmp_path / "cut")
     (tmp_path / "cut" / "checkpoint-best").mkdir()  # the user's own

@@ -1,78 +1,70 @@
 """What the report says about how a run was made: the rows of its method table, its title, notes and rows left out."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import interplay
+from interplay.analysis.measured import read_calibration
 from interplay.config.settings import Settings
-from interplay.data.prompts import template_hash, uses_chat
-from interplay.data.rows import Sample
-from interplay.data.template import PromptTemplate
-from interplay.pipeline.inputs import Inputs, Omitted
-from interplay.pipeline.measure import Calibration
-from interplay.pipeline.stages import Context, States
 from interplay.scoring.noise import NARROW
-from interplay.store.conditions import Measured, baseline_condition
+from interplay.store.conditions import Measured, Record, baseline_condition
+from interplay.store.files import read_json
 from interplay.training.methods import method_title
 
 MAX_SKIPPED_SHOWN = 200
 MethodRow = tuple[str, Any, str | None]  # name, value, note
 
 
-def about_run(
-    context: Context,
-    inputs: Inputs,
-    states: States,
-    measured: Measured,
-    delta: Calibration,
-    tokenizer,
-    mask_id: int,
-) -> dict[str, Any]:
-    """The part of the report that no table holds, as JSON-safe values; kept in `report.json`."""
-    settings = context.settings
-    rows = measured_rows(
-        settings,
-        measured,
-        delta,
-        samples=inputs.prompts,
-        template=inputs.template,
-        base_sha256=states.base.sha256,
-        hashes=states.hashes,
-        tokenizer=tokenizer,
-        mask_id=mask_id,
-    )
-    said = "loss per response token with end of turn; accuracy = likeliest label, Wilson interval"
-    rows += [("Training rows", len(inputs.train), None), ("Eval rows", len(inputs.eval), said)]
-    for index, (wanted, used) in enumerate(zip(settings.baseline, measured.baselines, strict=True)):
-        served = sum(unit is not None for unit in measured.units.get(baseline_condition(index), []))
-        family = f"{used.family}{' as the model itself' if used.same_family else ''}"
-        said = f"architecture family {family}; {served} prompts, {wanted.few_shot} examples in its prompt; weights {used.sha256[:16]}"
-        rows.append(("Baseline LLM", wanted.name, said))
-    return about(settings.name, _subtitle(settings), rows, context.notes, context.omitted)
+def about(folder: Path, settings: Settings, record: Record, measured: Measured) -> dict[str, Any]:
+    """The part of the report that no table holds, as JSON-safe values; kept in `report.json`.
 
-
-def about(
-    title: str, subtitle: str, method: Sequence[MethodRow], notes: Sequence[str], omitted: Sequence[Omitted]
-) -> dict[str, Any]:
-    """What `report.json` keeps, whoever measured: rows left out are counted among the notes and listed with their reasons."""
-    stages = Counter(o.stage for o in omitted)
-    notes = list(notes)
+    Rows left out are counted among the notes and listed with their reasons.
+    """
+    stages = Counter(o.stage for o in record.omitted)
+    notes = [*record.notes, *_notes(settings, record, measured)]
     for stage, count in sorted(stages.items()):
-        reasons = [o for o in omitted if o.stage == stage]
-        notes.append(
-            f"{count} row{'s' if count > 1 else ''} left out ({stage}); first: {reasons[0].id}: {reasons[0].reason}"
-        )
+        first = next(o for o in record.omitted if o.stage == stage)
+        notes.append(f"{count} row{'s' if count > 1 else ''} left out ({stage}); first: {first.id}: {first.reason}")
     return {
-        "title": title,
-        "subtitle": subtitle,
+        "title": settings.name,
+        "subtitle": record.subtitle or _subtitle(settings),
         "version": interplay.__version__,
-        "method": [{"name": name, "value": value, "note": note} for name, value, note in method],
+        "method": [
+            {"name": name, "value": value, "note": note}
+            for name, value, note in _method(folder, settings, record, measured)
+        ],
         "notes": notes,
-        "skipped": [{"id": f"{o.stage}: {o.id}", "reason": o.reason} for o in omitted[:MAX_SKIPPED_SHOWN]],
+        "skipped": [{"id": f"{o.stage}: {o.id}", "reason": o.reason} for o in record.omitted[:MAX_SKIPPED_SHOWN]],
     }
+
+
+def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:
+    """What these settings leave out of the analysis, and what they make doubtful."""
+    if record.subtitle is not None:  # the callback measures no controls
+        return []
+    notes = []
+    if settings.prompt.rephrased is None:
+        notes.append("prompt.rephrased is null, so there is no churn floor: removed and emerged stand without it.")
+    for draw, words in measured.words.items():
+        if not any(words):
+            notes.append(f"No prompt has words left for another draw (words-{draw}): it is left out.")
+    if not settings.baseline:
+        notes.append(
+            "No baseline LLM was given, so generalizability (gamma) is left out: set baseline.name "
+            "(the demo: make demo BASELINE=1, or interplay demo --baseline)."
+        )
+    return notes + [kinship(b.name, b.family) for b in measured.baselines if b.same_family]
+
+
+def kinship(name: str, family: str) -> str:
+    """What to know of a baseline LLM of the model's own architecture family."""
+    return (
+        f"The baseline LLM {name} is of the same architecture family ({family}) as the model: gamma against it may be high "
+        "because the two are alike, not because what is learnt generalises."
+    )
 
 
 def _subtitle(settings: Settings) -> str:
@@ -88,90 +80,60 @@ def _range(values: list[float], digits: str = ".2g") -> str:
     return f"{np.median(values):{digits}} (median), {max(values):{digits}} (worst)" if values else "not measured"
 
 
-def measured_rows(
-    settings: Settings,
-    measured: Measured,
-    delta: Calibration,
-    *,
-    samples: Sequence[Sample],
-    template: PromptTemplate,
-    base_sha256: str,
-    hashes: Mapping[int, str],
-    tokenizer,
-    mask_id: int,
-) -> list[MethodRow]:
-    """How scores and effects were measured, and of what: the rows that a run and a training's callback share.
-
-    hashes: of the weights at each measured step, in the order of the steps.
-    """
-    units = [unit for condition in measured.units.values() for unit in condition if unit is not None]
-    headers = [unit.header for unit in units]
-    sizes = sorted({sample.n for sample in samples})
+def _method(folder: Path, settings: Settings, record: Record, measured: Measured) -> list[MethodRow]:
+    """How scores and effects were measured, and of what."""
+    inputs = read_json(folder / "inputs.json")
+    delta = read_calibration(folder / "calibration.json", settings.effects)
+    assert delta is not None  # the units were read with it
+    headers = [unit.header for units in measured.units.values() for unit in units if unit is not None]
+    sizes = sorted({len(prompt["words"]) for prompt in inputs["prompts"]})
     unconverged = sum(not h.converged for h in headers)
     sigmas = [h.noise_sigma for h in headers if h.noise_sigma is not None]
-    return [
-        ("Model", settings.model.name, f"weights SHA-256 {base_sha256[:16]}"),
-        (
-            "Checkpoints",
-            ", ".join(map(str, measured.steps)),
-            "; ".join(f"{step}: {sha[:10]}" for step, sha in hashes.items()),
-        ),
-        (
-            "Reference step",
-            measured.reference,
-            "preserved, emerged and removed are relative to it; the first step in the paper",
-        ),
+    token, mask_id = record.mask
+    narrow = "weights, float32 residual stream" if settings.model.dtype in NARROW else "scores"
+    hashes = "; ".join(f"{step}: {sha[:10]}" for step, sha in record.weights.items())
+    missed = f"{unconverged} of {len(headers)} units missed it"
+    effect = f"mean |v(N) − v(∅)| at step 0 is {delta.mean_total_effect:.3g}"
+    words = f"{len(inputs['prompts'])}, n = {', '.join(map(str, sizes))} words each"
+    drawn = "content words of the user's text, drawn with a per-sample seed; held out from training"
+    relative = "preserved, emerged and removed are relative to it; the first step in the paper"
+    matching = "worst |v − reconstruction| over all 2^n coalitions, at most delta"
+    rows: list[MethodRow] = [
+        ("Model", settings.model.name, f"weights SHA-256 {record.base_sha256[:16]}"),
+        ("Checkpoints", ", ".join(map(str, measured.steps)), hashes),
+        ("Reference step", measured.reference, relative),
         (
             "Precision",
-            f"{settings.model.dtype} {'weights, float32 residual stream' if settings.model.dtype in NARROW else 'scores'}, "
-            "float64 effects",
+            f"{settings.model.dtype} {narrow}, float64 effects",
             "16-bit rounding looks like noise interactions",
         ),
-        (
-            "Numerical noise of v",
-            _range(sigmas),
-            "the packed evaluation against plain float32 forward passes, nats",
-        ),
-        (
-            "Prompts",
-            f"{len(samples)}, n = {', '.join(map(str, sizes))} words each",
-            "content words of the user's text, drawn with a per-sample seed; held out from training",
-        ),
+        ("Numerical noise of v", _range(sigmas), "the packed evaluation against plain float32 forward passes, nats"),
+        ("Prompts", words, drawn),
         ("Score v", _score_name(settings), "log p / (1 - p) of the gold response's first tokens"),
-        (
-            "Masked word",
-            f"{tokenizer.convert_ids_to_tokens(mask_id)} (id {mask_id})",
-            "each of its tokens; length and positions stay",
-        ),
+        ("Masked word", f"{token} (id {mask_id})", "each of its tokens; length and positions stay"),
         (
             "tau",
-            f"{settings.effects.ratio:g} × the largest effect",
+            f"{settings.dynamics.ratio:g} × the largest effect",
             "an effect above it is salient; per sample and step",
         ),
-        (
-            "delta",
-            f"{delta.tolerance:.4g}",
-            f"tolerance of the split; mean |v(N) − v(∅)| at step 0 is {delta.mean_total_effect:.3g}",
-        ),
-        (
-            "Duality gap",
-            _range([h.duality_gap for h in headers]),
-            f"asked: {settings.effects.duality_gap:g}; {unconverged} of {len(units)} units missed it",
-        ),
-        (
-            "Universal matching",
-            _range([h.residual for h in headers]),
-            "worst |v − reconstruction| over all 2^n coalitions, at most delta",
-        ),
-        (
-            "Prompt",
-            "chat template" if uses_chat(tokenizer, template) else "plain text",
-            f"hash {template_hash(tokenizer, template)}",
-        ),
+        ("delta", f"{delta.tolerance:.4g}", f"tolerance of the split; {effect}"),
+        ("Duality gap", _range([h.duality_gap for h in headers]), f"asked: {settings.effects.duality_gap:g}; {missed}"),
+        ("Universal matching", _range([h.residual for h in headers]), matching),
+        ("Prompt", "chat template" if record.chat else "plain text", f"hash {record.template_hash}"),
         ("Bootstrap", f"{settings.dynamics.resamples} resamples over prompts", "95 % percentile intervals"),
         ("Nulls", f"{settings.dynamics.draws} draws each", "churn floor, random signs, permuted words, random subsets"),
         ("Seed", settings.seed, "data, words, training, nulls"),
     ]
+    if record.subtitle is not None:
+        return [*rows, *record.method]
+    said = "loss per response token with end of turn; accuracy = likeliest label, Wilson interval"
+    rows += [("Training rows", inputs["rows"]["train"], None), ("Eval rows", inputs["rows"]["eval"], said)]
+    for index, (wanted, used) in enumerate(zip(settings.baseline, measured.baselines, strict=True)):
+        served = sum(unit is not None for unit in measured.units[baseline_condition(index)])
+        family = f"{used.family}{' as the model itself' if used.same_family else ''}"
+        said = f"architecture family {family}; {served} prompts, {wanted.few_shot} examples in its prompt; weights {used.sha256[:16]}"
+        rows.append(("Baseline LLM", wanted.name, said))
+    return rows
 
 
 def _score_name(settings: Settings) -> str:

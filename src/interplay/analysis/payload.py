@@ -1,8 +1,4 @@
-"""A finished run folder -> the payload of its page. Reads files only, so that the page can be rebuilt at any time.
-
-Tables of controls (views, floors, baselines, correlations) are missing where the settings ask for none. Only rows that the page
-draws are handed on, rounded to five significant digits.
-"""
+"""A finished run folder -> the payload of its page: the rows that the page draws, rounded to five significant digits."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from interplay.dynamics import Trajectory
-from interplay.dynamics.fit import matching, reconstruct
+from interplay.dynamics.fidelity import matching, reconstruct
 from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
@@ -31,23 +27,23 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
 
 def _payload(run: RunReader) -> dict[str, Any]:
     about, inputs, track, units = run.json("report.json"), run.inputs, run.trajectory, run.units
-    verdict = verdict_part(run.recorded)
+    recommendation = recommendation_part(run.recorded)
     return {
         **{key: about[key] for key in ("title", "subtitle", "version", "method", "notes", "skipped")},
         "created": None,
-        "verdict": verdict,
+        "recommendation": recommendation,
         "steps": list(track.steps),
         "reference": track.reference,
         "summary": _records(track.summary),
         "task": _records(run.task),
         **_controls(run),
-        "fidelity": _fidelity(run, track, units, verdict["step"]),
+        "fidelity": _fidelity(run, track, units, recommendation["step"]),
         "prompts": [_prompt(prompt, track, units) for prompt in inputs["prompts"]],
         "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
     }
 
 
-def verdict_part(recommendation: Mapping[str, Any]) -> dict[str, Any]:
+def recommendation_part(recommendation: Mapping[str, Any]) -> dict[str, Any]:
     """The recommendation in the page's terms."""
     keys = ("step", "sentence", "rule", "provisional", "basis", "evidence", "rivals")
     return {key: recommendation[key] for key in keys}

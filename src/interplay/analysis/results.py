@@ -1,7 +1,6 @@
-"""Units and task metrics -> trajectory, verdict, tables and the report of a run folder."""
+"""A run folder -> its trajectory, recommendation and tables. Everything comes from files of the run; no model is opened."""
 
-from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +9,96 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from interplay.analysis.task_tables import correlation_frame, task_frame
+from interplay.analysis.about import about
+from interplay.analysis.measured import read_measured
+from interplay.analysis.summary import Summary, summarise
+from interplay.analysis.task_tables import correlation_frame, task_curves, task_frame
 from interplay.analysis.views import make_controls, make_trajectory
 from interplay.atomic import replacing
 from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity
 from interplay.recommendation import Recommendation, recommend
-from interplay.store.conditions import Measured, step_name
+from interplay.store.conditions import Measured, Record, step_name
 from interplay.store.files import write_json
+from interplay.store.units import save_unit
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What a run came to. `notes`: what a reader of it must know."""
+
+    recommendation: Recommendation
+    summary: Summary
+    notes: tuple[str, ...]
+
+
+def analyse(
+    folder: Path, settings: Settings, task: pd.DataFrame | None = None, measured: Measured | None = None
+) -> Analysis:
+    """Write every table of a run, the recommendation, and what the page needs besides (`report.json`), from its units.
+
+    Args:
+        task: one row a step with `task_tables.COLUMNS`, where a trainer measured the task; None: from the run's task files.
+        measured: what `read_measured` gives, where it was read already.
+
+    Raises InterplayError where the folder lacks something that these settings need.
+    """
+    record = Record.read(folder)
+    if task is None and "logged" in record.task:
+        task = pd.read_parquet(folder / "task.parquet")
+    measured = measured or read_measured(folder, settings, record)
+    track = make_trajectory(settings, measured)
+    for path, unit in measured.solved_again.items():
+        save_unit(path, unit)
+    _write_table(folder / "units.parquet", unit_table(measured, settings.dynamics.ratio))
+    track.save(folder)  # makes the folder where it is missing, so not as the first
+    curves = task_curves(measured.task, settings.dynamics.resamples, settings.seed)
+    task = task_frame(measured.task, record.train_loss, curves) if task is None else task
+    asked = {"resamples": settings.dynamics.resamples, "seed": settings.seed}
+    recommendation = recommend(track, task, existing=record.saved, **asked)
+    controls, said = make_controls(settings, measured, track, task)
+    frames = {
+        "task": task,
+        "correlations": correlation_frame(track, measured.task, curves, task, measured.second_reference, **asked),
+        "fidelity": fidelity_frame(track, measured),
+        **controls,
+    }
+    for name, frame in frames.items():
+        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        _write_table(folder / f"{name}.parquet", table)
+    described = about(folder, settings, record, measured)
+    for name, value in {"recommendation": recommendation.to_dict(), "controls": said, "report": described}.items():
+        write_json(folder / f"{name}.json", value)
+    return Analysis(recommendation, summarise(track, task), tuple(described["notes"]))
 
 
 def unit_table(measured: Measured, ratio: float) -> pa.Table:
     """One row per unit: its header, a few figures of its scores, and the arrays themselves as lists."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for condition in sorted(measured.units):
         for unit in measured.units[condition]:
             if unit is None:
                 continue
             size = np.abs(unit.effects)
             tau = ratio * float(size.max())
-            row = asdict(unit.header) | {
-                "words": list(unit.header.words),
-                "target_ids": list(unit.header.target_ids),
-                "n": len(unit.header.words),
-                "score_full": float(unit.scores[-1]),
-                "score_empty": float(unit.scores[0]),
-                "tau": tau,
-                "salient": int((size > tau).sum()),
-                "scores": unit.scores,
-                "and_effects": unit.effects[0],
-                "or_effects": unit.effects[1],
-            }
-            rows.append(row)
+            header = asdict(unit.header)
+            del header["effects_key"]
+            rows.append(
+                header
+                | {
+                    "words": list(unit.header.words),
+                    "target_ids": list(unit.header.target_ids),
+                    "n": len(unit.header.words),
+                    "score_full": float(unit.scores[-1]),
+                    "score_empty": float(unit.scores[0]),
+                    "tau": tau,
+                    "salient": int((size > tau).sum()),
+                    "scores": unit.scores,
+                    "and_effects": unit.effects[0],
+                    "or_effects": unit.effects[1],
+                }
+            )
     return pa.Table.from_pylist(rows)
 
 
@@ -56,51 +112,6 @@ def fidelity_frame(track: Trajectory, measured: Measured) -> pd.DataFrame:
             for name in track.sample_ids
         ]
     return fidelity(samples, resamples=int(track.settings["resamples"]), seed=int(track.settings["seed"]))
-
-
-def write_results(
-    settings: Settings,
-    folder: Path,
-    measured: Measured,
-    about: dict[str, Any],
-    existing: Collection[int] | None = None,
-    *,
-    task: pd.DataFrame | None = None,
-) -> tuple[Trajectory, Recommendation]:
-    """Write every table, the recommendation and what the report needs besides them (`report.json`).
-
-    existing: the steps whose weights are on disk, where that is not all of them; no other is recommended.
-    task: one row a step with `task_tables.COLUMNS`, where somebody else measured the task; None: from `measured.task`.
-    """
-    track = make_trajectory(settings, measured)
-    _write_table(folder / "units.parquet", unit_table(measured, settings.effects.ratio))
-    track.save(folder)  # makes the folder where it is missing, so not as the first
-    task = task_frame(folder, measured.task, settings) if task is None else task
-    _write_table(
-        folder / "task.parquet", pa.Table.from_pandas(task, preserve_index=False).replace_schema_metadata(None)
-    )
-    correlations = correlation_frame(track, measured.task, task, measured.second_reference, settings)
-    _write_table(
-        folder / "correlations.parquet",
-        pa.Table.from_pandas(correlations, preserve_index=False).replace_schema_metadata(None),
-    )
-    fidelity = pa.Table.from_pandas(fidelity_frame(track, measured), preserve_index=False)
-    _write_table(folder / "fidelity.parquet", fidelity.replace_schema_metadata(None))
-    verdict = _verdict(settings, track, task, existing)
-    write_json(folder / "recommendation.json", verdict.to_dict())
-    controls, said = make_controls(settings, measured, track, task)
-    for name, frame in controls.items():
-        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-        _write_table(folder / f"{name}.parquet", table)
-    write_json(folder / "controls.json", said)
-    write_json(folder / "report.json", about)
-    return track, verdict
-
-
-def _verdict(
-    settings: Settings, track: Trajectory, task: pd.DataFrame, existing: Collection[int] | None
-) -> Recommendation:
-    return recommend(track, task, existing=existing, resamples=settings.dynamics.resamples, seed=settings.seed)
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

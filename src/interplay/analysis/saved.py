@@ -1,15 +1,12 @@
-"""The checkpoints of a run that are still on disk, and the recommendation among them: weights that are gone cannot be kept.
-
-Looks at folders and the first bytes of weight files, and asks the rule again where a checkpoint was lost since the run. It
-opens no model and measures nothing; which checkpoint a rule prefers is the rule's business.
-"""
+"""The checkpoints of a run that are still on disk, and the recommendation among them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from interplay.errors import InterplayError
-from interplay.models.layouts import Checkpoint, find_layout, weight_files
+from interplay.models.layouts import Checkpoint, find_layout
+from interplay.models.weights import weight_files
 from interplay.recommendation import Recommendation, recommend
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
@@ -64,7 +61,7 @@ def recommend_saved(run: RunReader, saved: SavedCheckpoints) -> Recommendation:
     name = str(run.path)
     if not saved.hashes:
         raise InterplayError(
-            f"{name!r} is of the base model alone, which is no checkpoint to keep: measure saved checkpoints too"
+            f"{name!r} measured the base model only, so there is no checkpoint to keep: measure saved checkpoints too"
         )
     if saved.problem is not None:
         raise InterplayError(

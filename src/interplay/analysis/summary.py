@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from interplay.dynamics.sets import TABLE_SETS
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from interplay.dynamics import Trajectory
-
-SETS = ("removed", "preserved", "emerged")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +27,14 @@ class Summary:
 
     def lines(self) -> list[str]:
         """The table as lines of at most 80 characters, unless a figure needs more room."""
-        heads = ["step", *("count", "nats", "rho") * len(SETS), "rho", "loss", "acc."]
+        heads = ["step", *("count", "nats", "rho") * len(TABLE_SETS), "rho", "loss", "acc."]
         body = [_cells(row) for row in self.rows]
         if self.floor is not None:
             body.append(_cells({"step": "floor", **self.floor}))
         widths = [max(len(line[i]) for line in [heads, *body]) for i in range(len(heads))]
-        spans = [(1 + 3 * i, 4 + 3 * i) for i in range(len(SETS))]
+        spans = [(1 + 3 * i, 4 + 3 * i) for i in range(len(TABLE_SETS))]
         groups = [" " * widths[0]]
-        for (start, stop), name in zip(spans, SETS, strict=True):
+        for (start, stop), name in zip(spans, TABLE_SETS, strict=True):
             groups.append(f" {name} ".center(sum(widths[start:stop]) + stop - start - 1, "─"))
         groups += ["all".rjust(widths[-3]), "eval".rjust(widths[-2]), "".rjust(widths[-1])]
         lines = ["  ".join(groups).rstrip()]
@@ -65,7 +65,7 @@ def summarise(track: "Trajectory", task: "pd.DataFrame") -> Summary:
     by_step = task.set_index("step")
     for step in track.steps:
         row: dict[str, Any] = {"step": step}
-        for name in SETS:
+        for name in TABLE_SETS:
             for measure in ("count", "strength", "rho"):
                 row[f"{name} {measure}"] = _at(track.get(measure, name), step)
         row["rho"] = _at(track.get("rho", "all"), step)
@@ -73,7 +73,7 @@ def summarise(track: "Trajectory", task: "pd.DataFrame") -> Summary:
             row[measure] = float(by_step[measure][step])
         rows.append(row)
     floor = {}
-    for name in SETS:
+    for name in TABLE_SETS:
         for measure in ("count", "strength"):
             null = track.get(measure, name)["null"].dropna()
             if len(null):
@@ -95,7 +95,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     cells = [str(row["step"])]
-    for name in SETS:
+    for name in TABLE_SETS:
         cells += [number(row.get(f"{name} count"), 1), number(row.get(f"{name} strength"), 1)]
         cells.append(number(row.get(f"{name} rho")))
     loss = row.get("eval_loss")

@@ -1,28 +1,27 @@
 """Task metrics row by row -> one row a step (`task.parquet`), and what rises and falls with the interactions
 (`correlations.parquet`).
 
-Every figure is made from rows at hand, so an interval costs no forward pass: Wilson's for shares (accuracy, exact match), a
-percentile bootstrap over rows for the others.
+Intervals are Wilson's for fractions (accuracy, exact match), a percentile bootstrap over rows for the others.
 """
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.stats import mean_of, percentile, ratio_of, resample_counts, resampled, wilson
 from interplay.models.layouts import read_training_log
 from interplay.store.files import read_json
 from interplay.task.correlation import Curve, correlate, curve_of_samples
-from interplay.task.intervals import macro_f1, macro_f1_of
 from interplay.task.labels import RowScores
 from interplay.task.measured import TaskMeasured, TaskRows
-from interplay.task.metrics import COLUMNS, METRICS
+from interplay.task.metrics import COLUMNS, METRICS, macro_f1, macro_f1_of
 
-CORRELATIONS = ("interaction", "task", "span", "rho", "lo", "hi", "checkpoints")
+CORRELATIONS = ("interaction", "task", "span", "spearman", "lo", "hi", "checkpoints")
 # Interaction measures that task measures are held beside: (measure, set) of the trajectory's paper definition.
 INTERACTIONS = (
     ("l1", "all"), ("sd", "all"), ("l1_per_sd", "all"), ("cancelled_per_sd", "all"), ("walsh_high", "all"),
@@ -83,16 +82,18 @@ def task_curves(task: TaskMeasured, resamples: int, seed: int) -> dict[str, Curv
     return curves
 
 
-def task_frame(folder: Path, task: TaskMeasured, settings: Settings) -> pd.DataFrame:
+def task_frame(task: TaskMeasured, train_loss: Sequence[float | None], curves: Mapping[str, Curve]) -> pd.DataFrame:
     """One row a step with every column of `task.parquet` (`COLUMNS`), NaN where not measured.
 
-    train_loss is the mean of the steps since the last checkpoint, from the training's log in the run folder.
+    train_loss: mean of the steps since the last checkpoint; curves: of `task_curves`.
     """
-    steps = [c.step for c in task.checkpoints]
-    columns: dict[str, np.ndarray] = {"step": np.array(steps), "train_loss": _train_loss(folder, steps, settings)}
+    columns: dict[str, np.ndarray] = {
+        "step": np.array([c.step for c in task.checkpoints]),
+        "train_loss": np.array([math.nan if loss is None else loss for loss in train_loss], dtype=np.float64),
+    }
     if any(c.labels is not None for c in task.checkpoints):
         columns["rows"] = np.array([len(c.labels.nll) for c in task.checkpoints if c.labels is not None])
-    for name, curve in task_curves(task, settings.dynamics.resamples, settings.seed).items():
+    for name, curve in curves.items():
         columns[name] = np.where(np.isfinite(curve.value), curve.value, np.nan)
         if METRICS[name].interval is None or curve.resampled is None:
             continue
@@ -112,38 +113,45 @@ def _trials(task: TaskMeasured, name: str) -> int:
     return len(rows.nll) if rows is not None else len(first.exact)  # ty: ignore[invalid-argument-type]
 
 
-def _train_loss(folder: Path, steps: list[int], settings: Settings) -> np.ndarray:
-    """From our own log, or from what another training's trainer left beside its checkpoints."""
-    log, outside = folder / "checkpoints" / "training_log.json", settings.checkpoints.folder
+def train_losses(folder: Path, steps: Sequence[int], outside: str | None) -> tuple[float | None, ...]:
+    """Mean train loss since the step before, from our log or from the one that another training left in `outside`."""
+    log = folder / "checkpoints" / "training_log.json"
     ours = read_json(log, list) if log.exists() else []
     entries = read_training_log(Path(outside)) if outside is not None else ours
     losses = {entry["step"]: entry["loss"] for entry in entries if entry["loss"] is not None}
-    found, before = [], 0
-    for step in steps:
+    found: list[float | None] = []
+    for before, step in itertools.pairwise((0, *steps)):
         since = [loss for s, loss in losses.items() if before < s <= step]
-        found.append(float(np.mean(since)) if since else float("nan"))
-        before = step
-    return np.array(found)
+        mean = float(np.mean(since)) if since else math.nan
+        found.append(mean if math.isfinite(mean) else None)
+    return tuple(found)
 
 
 def correlation_frame(
-    track: Trajectory, task: TaskMeasured, frame: pd.DataFrame, from_step: int | None, settings: Settings
+    track: Trajectory,
+    task: TaskMeasured,
+    curves: Mapping[str, Curve],
+    frame: pd.DataFrame,
+    from_step: int | None,
+    *,
+    resamples: int,
+    seed: int,
 ) -> pd.DataFrame:
-    """Spearman's rho of every interaction measure with every task measure over the checkpoints (`task.correlation`).
+    """Spearman's rank correlation of every interaction measure with every task measure over the checkpoints (`task.correlation`).
 
     Args:
-        frame: of `task_frame`, for the train loss.
+        curves: of `task_curves`; frame: of `task_frame`, for the train loss.
         from_step: the controls' second reference; adds the same correlations over the checkpoints from there on
             (`span` "after-format"), where learning the answer's format no longer moves both. None: only "all".
 
     Columns `CORRELATIONS`; `interaction` is named "l1_per_sd" or, of a set, "emerged strength".
     """
-    resamples, seed = settings.dynamics.resamples, settings.seed
     steps = np.array(track.steps)
-    tasks = task_curves(task, resamples, seed)
     order = [c.step for c in task.checkpoints]
     at = [order.index(step) for step in track.steps]
-    tasks = {name: Curve(c.value[at], None if c.resampled is None else c.resampled[:, at]) for name, c in tasks.items()}
+    tasks = {
+        name: Curve(c.value[at], None if c.resampled is None else c.resampled[:, at]) for name, c in curves.items()
+    }
     if (train := frame.set_index("step")["train_loss"].reindex(steps)).notna().any():
         tasks["train_loss"] = Curve(train.to_numpy())
     counts = resample_counts(len(track.sample_ids), resamples, np.random.default_rng([seed, 9]))
@@ -160,4 +168,4 @@ def correlation_frame(
                 found = correlate(curve, other, steps=steps, from_step=first)
                 rows.append((shown, column, span, *found))
     made = pd.DataFrame(rows, columns=list(CORRELATIONS))
-    return made.astype({"rho": "float64", "lo": "float64", "hi": "float64", "checkpoints": "int64"})
+    return made.astype({"spearman": "float64", "lo": "float64", "hi": "float64", "checkpoints": "int64"})

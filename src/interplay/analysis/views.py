@@ -1,16 +1,16 @@
-"""Views: the same trajectory computed another way, and what every figure is held against. Units in, tables out.
+"""The trajectory of a run, and what its figures are compared with: views, churn floors, other baseline LLMs.
 
-A view differs from the main trajectory in one thing: the reference step, the pool v is measured in, the words, or the prompt
-that step 0 was asked with. Churn floors and other baseline LLMs are tables of their own. Nothing here computes a score.
+A view is the trajectory with one thing changed: the reference step, the pool v is measured in, the words, or the prompt of step 0.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from interplay.analysis.measured import second_precision
 from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory, trajectory
 from interplay.dynamics.churn import FLOORS, MULTIPLES, Churn, Twin, churn, restrict, shared_words
@@ -18,18 +18,6 @@ from interplay.errors import InterplayError
 from interplay.recommendation import recommend
 from interplay.store.conditions import Measured, Words, baseline_condition, rephrased_name, step_name
 from interplay.store.units import Unit
-
-
-@dataclass(frozen=True)
-class View:
-    """One other way to look: `note` says in a sentence what it tells; `recommended` is the checkpoint it would keep."""
-
-    name: str
-    title: str
-    note: str
-    trajectory: Trajectory
-    recommended: int | None
-    basis: str | None
 
 
 def make_trajectory(
@@ -74,7 +62,7 @@ def make_trajectory(
         rephrased=effects_of(rephrased_name(reference)) if rephrased else None,
         baseline=effects_of(baseline),
         noise_sigma=[np.array([sigma(u) for u in units]) for units in samples],
-        ratio=settings.effects.ratio,
+        ratio=settings.dynamics.ratio,
         draws=settings.dynamics.draws,
         resamples=settings.dynamics.resamples,
         seed=settings.seed,
@@ -85,37 +73,24 @@ def make_controls(
     settings: Settings, measured: Measured, main: Trajectory, task: pd.DataFrame
 ) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """Every view, floor and baseline LLM that was measured: the tables by name, and what `controls.json` says of them."""
-    views = _views(settings, measured, task)
-    churns, floor_notes = _floors(settings, measured)
-    notes = []
-    if len(measured.baselines) == 1:
-        notes.append("One baseline LLM: how far gamma depends on the choice of it is not known; give two or more.")
-    about = {
-        "views": [
-            {
-                "name": v.name,
-                "title": v.title,
-                "note": v.note,
-                "reference": v.trajectory.reference,
-                "recommended": v.recommended,
-                "basis": v.basis,
-                "samples": len(v.trajectory.sample_ids),
-            }
-            for v in views
-        ],
-        "baselines": [asdict(b) for b in measured.baselines],
-        "floors": floor_notes,
-        "second_reference": measured.second_reference,
-        "notes": notes,
-    }
-    summaries = [v.trajectory.summary.assign(view=v.name) for v in views]
-    per_sample = [v.trajectory.per_sample.assign(view=v.name) for v in views]
+    views, trajectories = _views(settings, measured, task)
+    churns, floors = _floors(settings, measured)
+    summaries = [track.summary.assign(view=name) for name, track in trajectories.items()]
+    per_sample = [track.per_sample.assign(view=name) for name, track in trajectories.items()]
     tables = {
         "views": _together(summaries, ["view", *main.summary.columns]),
         "views_samples": _together(per_sample, ["view", *main.per_sample.columns]),
         "floors": _together([c.floors for c in churns], FLOORS),
         "multiples": _together([c.multiples for c in churns], MULTIPLES),
         "baselines": _together(_baselines(settings, measured, main), ["baseline", *main.summary.columns]),
+    }
+    one = "One baseline LLM: how far gamma depends on the choice of it is not known; give two or more."
+    about = {
+        "views": views,
+        "baselines": [asdict(b) for b in measured.baselines],
+        "floors": floors,
+        "second_reference": measured.second_reference,
+        "notes": [one] if len(measured.baselines) == 1 else [],
     }
     return tables, about
 
@@ -125,25 +100,35 @@ def _together(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.Data
     return pd.concat(frames, ignore_index=True)[list(columns)] if frames else pd.DataFrame(columns=list(columns))
 
 
-def _views(settings: Settings, measured: Measured, task: pd.DataFrame) -> list[View]:
+def _views(
+    settings: Settings, measured: Measured, task: pd.DataFrame
+) -> tuple[list[dict[str, Any]], dict[str, Trajectory]]:
+    """What each view is and which checkpoint it would keep, and its trajectory by name."""
     first = measured.steps[0]
-    views: list[View] = []
+    views: list[dict[str, Any]] = []
+    trajectories: dict[str, Trajectory] = {}
 
     def add(name: str, title: str, note: str, **how: Any) -> None:
-        made = make_trajectory(settings, measured, **how)
-        verdict = recommend(made, task, resamples=settings.dynamics.resamples, seed=settings.seed)
+        track = trajectories[name] = make_trajectory(settings, measured, **how)
+        found = recommend(track, task, resamples=settings.dynamics.resamples, seed=settings.seed)
         # What interactions say under this view: eval rows, which decide, are the same under all of them.
-        step = verdict.rivals.get("interactions")
-        views.append(View(name, title, note, made, step or verdict.step, "rule" if step else verdict.basis))
+        step = found.rivals.get("interactions")
+        views.append(
+            {
+                "name": name,
+                "title": title,
+                "note": note,
+                "reference": track.reference,
+                "recommended": step or found.step,
+                "basis": "rule" if step else found.basis,
+                "samples": len(track.sample_ids),
+            }
+        )
 
     def complete(name: Callable[[int], str]) -> bool:
         """Whether some prompt has a unit under every step."""
-        if any(name(step) not in measured.units for step in measured.steps):
-            return False
-        return any(
-            all(u is not None for u in units)
-            for units in zip(*(measured.units[name(step)] for step in measured.steps), strict=True)
-        )
+        columns = [measured.units.get(name(step), ()) for step in measured.steps]
+        return any(None not in units for units in zip(*columns, strict=False))
 
     if (second := measured.second_reference) is not None:
         add(
@@ -152,25 +137,24 @@ def _views(settings: Settings, measured: Measured, task: pd.DataFrame) -> list[V
             f"Removed, preserved and emerged since step {second}, after most of the answer's format was learnt.",
             reference=second,
         )
-    if complete(among := lambda step: f"{step_name(step)}-labels"):
-        add(
+    others = [
+        (
             "labels",
             "log-odds among the labels",
             "v against the other labels only: learning that the answer is a label at all no longer counts.",
-            condition=among,
-            rephrased=False,
-            baseline="baseline-labels",
         )
-    for draw in range(2, settings.controls.draws + 1):
-        if complete(drawn := lambda step, draw=draw: f"{step_name(step)}-words-{draw}"):
-            add(
-                f"words-{draw}",
-                f"word draw {draw}",
-                "Other words of the same prompts: how much of a figure is the choice of words.",
-                condition=drawn,
-                rephrased=False,
-                baseline=f"baseline-words-{draw}",
-            )
+    ]
+    others += [
+        (
+            f"words-{draw}",
+            f"word draw {draw}",
+            "Other words of the same prompts: how much of a figure is the choice of words.",
+        )
+        for draw in range(2, settings.controls.draws + 1)
+    ]
+    for name, title, note in others:
+        if complete(condition := lambda step, name=name: f"{step_name(step)}-{name}"):
+            add(name, title, note, condition=condition, rephrased=False, baseline=f"baseline-{name}")
     for name, title, note in (
         (
             "few-shot",
@@ -179,14 +163,12 @@ def _views(settings: Settings, measured: Measured, task: pd.DataFrame) -> list[V
         ),
         ("format", "step 0 told the format", "Step 0 is the base model told in its prompt how to answer."),
     ):
-        if f"{step_name(first)}-{name}" in measured.units and complete(
-            other := lambda step, name=name: f"{step_name(step)}-{name}" if step == first else step_name(step)
-        ):
-            add(name, title, note, condition=other, reference=first, rephrased=False)
-    return views
+        if complete(condition := lambda step, name=name: step_name(step) + f"-{name}" * (step == first)):
+            add(name, title, note, condition=condition, reference=first, rephrased=False)
+    return views, trajectories
 
 
-_FLOOR_NOTES = {
+_FLOORS = {
     "rephrased": ("another wording", "the same checkpoint and words, one or two words of the template changed"),
     "precision": ("another precision", "the same checkpoint, words and template, scored in {precision}"),
     "words": (
@@ -198,37 +180,21 @@ _FLOOR_NOTES = {
 
 def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[dict[str, str]]]:
     churns, notes = [], {}
-    references = [step for step in (measured.reference, measured.second_reference) if step is not None]
-    for step in references:
-        main = [measured.units[step_name(s)] for s in measured.steps]
-        effects = [np.stack([u.effects for u in units if u is not None]) for units in zip(*main, strict=True)]
-        for floor, name in (
-            ("rephrased", rephrased_name(step)),
-            *(("precision", f"{step_name(step)}-{dtype}") for dtype in ("bfloat16", "float16", "float32", "float64")),
-            ("words", f"{step_name(step)}-words-2"),
-        ):
-            if (twins := measured.units.get(name)) is None or not any(twins):
+    main = [measured.units[step_name(step)] for step in measured.steps]
+    effects = [np.stack([u.effects for u in units if u is not None]) for units in zip(*main, strict=True)]
+    dtype = second_precision(settings)
+    asked = {"ratio": settings.dynamics.ratio, "resamples": settings.dynamics.resamples, "seed": settings.seed}
+    for step in (measured.reference, measured.second_reference):
+        for floor, question in (("rephrased", "rephrased"), ("precision", dtype), ("words", "words-2")):
+            twins = [] if step is None else measured.units.get(f"{step_name(step)}-{question}", [])
+            if step is None or not any(twins):
                 continue
             draws = (measured.words[1], measured.words[2]) if floor == "words" else None
             pairs, shared = _pairs(effects, twins, draws)
-            churns.append(
-                churn(
-                    pairs,
-                    measured.steps,
-                    step,
-                    floor,
-                    ratio=settings.effects.ratio,
-                    resamples=settings.dynamics.resamples,
-                    seed=settings.seed,
-                )
-            )
-            title, note = _FLOOR_NOTES[floor]
-            shared_words_said = f"{np.mean(shared):.1f}" if shared else "no"
-            notes[floor] = {
-                "name": floor,
-                "title": title,
-                "note": note.format(precision=name.rpartition("-")[2], shared=shared_words_said),
-            }
+            churns.append(churn(pairs, measured.steps, step, floor, **asked))
+            title, note = _FLOORS[floor]
+            note = note.format(precision=dtype, shared=f"{np.mean(shared):.1f}" if shared else "no")
+            notes[floor] = {"name": floor, "title": title, "note": note}
     return churns, list(notes.values())
 
 

@@ -1,4 +1,4 @@
-"""Interplay inside a training with transformers' Trainer or TRL's SFTTrainer. Lazy: the trainer library is imported on use."""
+"""Interplay inside a training with transformers' Trainer or TRL's SFTTrainer. Lazy: imports the trainer library on use."""
 
 from typing import TYPE_CHECKING
 

@@ -1,317 +1,408 @@
-"""What is measured while a model trains: all prompts at one step, on the one process that holds the answer.
+"""The measurements of one training: all prompts at one step, their run folder, and what the stopping rule recommends.
 
-`Measurer` reads the prompt data set, plans under a budget, scores and solves through the same code as `interplay run`, keeps the
-run folder and asks the rule. It knows a model that is lent and steps that are counted; of trainers it knows nothing.
+Scores and effects come from the same code as in `interplay run`. The folder is a run folder as of `interplay track`, plus
+`callback.json` with the plan and the hashes of the weights at each measurement. A resumed training finds its earlier
+measurements by that file and the units, not by the trainer's state.
 """
 
+import re
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
-from interplay.callback import record
-from interplay.callback.budget import LEAST_PROMPTS, MOST_PROMPTS, Costs, Meter, Plan, choose
-from interplay.callback.live import lent, weights_sha256
-from interplay.callback.options import Wanted
-from interplay.callback.prompts import Prompts, choose_prompts, read_prompts
+from interplay.analysis.payload import build_payload
+from interplay.analysis.results import analyse
+from interplay.atomic import write_text
+from interplay.callback.budget import MAX_PROMPTS, MIN_PROMPTS, Costs, Meter, Plan, choose_plan
+from interplay.callback.model import borrowed, weights_sha256
+from interplay.callback.options import CallbackOptions
+from interplay.callback.prompts import choose_prompts, read_prompts
+from interplay.config.loading import dump_settings
 from interplay.config.settings import Settings
-from interplay.data.prompts import template_hash
+from interplay.data.prompts import template_hash, uses_chat
+from interplay.data.template import PromptTemplate
 from interplay.data.words import WORDS_PER_PROMPT
+from interplay.dynamics.measures import loss_of
 from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.models.placement import input_device
-from interplay.pipeline.measure import Question, measure, refuse_noise, survey
-from interplay.recommendation.measurements import Measurements
-from interplay.recommendation.stopping import Judgement, judge
-from interplay.store.conditions import step_name
-from interplay.store.files import sha256_json
+from interplay.pipeline.inputs import Inputs
+from interplay.pipeline.measure import Question, cache_calibration, measure, refuse_noise, survey
+from interplay.recommendation.stopping import StopRecommendation, recommend_stop, strength_per_spread
+from interplay.report import write
+from interplay.scoring.forward import last_logits
+from interplay.scoring.scores import score_prepared
+from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
+from interplay.store.files import sha256_json, sweep, write_json
+from interplay.store.folder import RunFolder, environment
+from interplay.store.formats import check_format, write_format
+from interplay.store.guard import refuse_links
 from interplay.store.units import Unit
+from interplay.task.metrics import COLUMNS, METRICS
 
-TRAINING_PER_FORWARD = 3.0  # a training step costs about three forward passes of its tokens [ours]
-TOKENS_GUESSED = 256  # of a training row, where its length cannot be read [ours]
-ROWS_LOOKED_AT = 32
-_DTYPES = ("float32", "float64", "bfloat16", "float16")
+METRIC = "eval_interaction_loss"  # of the trainer's log
+FORWARDS_PER_STEP = 3.0  # a training step costs about three forward passes of its tokens [ours]
+DEFAULT_LENGTH = 256  # tokens of a training row, if its length cannot be read [ours]
+ROWS_SAMPLED = 32  # training rows whose length is read
+_RECORD = "callback.json"
+_RESULTS = (
+    "*.parquet",
+    "report.*",
+    "recommendation.json",
+    "controls.json",
+    "measured.json",
+    "manifest.json",
+    "times.json",
+)
 
 
-@dataclass(frozen=True)
-class Training:
-    """What is known of the training beforehand.
+@dataclass
+class CallbackRecord:
+    """The content of `callback.json`.
 
-    step, steps   where it stands, and its last step
-    batch         rows of a micro-step, and micro-steps of an optimiser step
-    every         steps between measurements at most, for the trainer asks for the metric itself; None: it does not
-    title, how    for the page
-    read          steps that were read, as the trainer's log has it
+    request  hash of prompts, words, template and base weights: only measurements of one request are comparable
+    base     hash of the parameters that training does not change
+    hashes   step -> hash of the other parameters at each measurement
+    saved    steps of which the trainer saved a checkpoint
     """
 
-    step: int
-    steps: int
-    batch: int
-    accumulation: int
-    dataset: Any
-    every: int | None
-    output_dir: str
-    title: str
-    how: str
-    read: tuple[int, ...] = ()
+    request: str
+    plan: Plan
+    base: str
+    calibration: Calibration | None = None
+    hashes: dict[int, str] = field(default_factory=dict)
+    saved: list[int] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folder: Path) -> "CallbackRecord | None":
+        """The record of an earlier process; None if missing or damaged."""
+        try:
+            return TypeAdapter(cls).validate_json((folder / _RECORD).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Write `callback.json`, and `weights.json` with the saved checkpoints."""
+        write_json(folder / _RECORD, asdict(self))
+        checkpoints = {str(step): self.hashes[step] for step in self.saved if step in self.hashes}
+        write_json(folder / "weights.json", {"base": self.base, "checkpoints": checkpoints})
+
+
+def take_folder(folder: Path, step: int, request: str) -> tuple[CallbackRecord | None, str | None]:
+    """Prepare the folder for a training at `step`; returns its record up to there, and a note if that was lost.
+
+    Removes measurements after `step`: the training will make them again. Raises InterplayError for a folder that the callback did
+    not write.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = [p.name for p in folder.iterdir() if not p.name.endswith(".tmp")]
+    except OSError as error:
+        raise InterplayError(
+            f"cannot write the folder {str(folder)!r}: {error.strerror}; give another folder="
+        ) from error
+    if names and _RECORD not in names:
+        raise InterplayError(f"{str(folder)!r} is not empty and was not written by this callback: give another folder=")
+    refuse_links(folder)
+    if "settings.yaml" in names:
+        check_format(folder)
+    sweep(folder)
+    record, note = CallbackRecord.read(folder), None
+    if record is None or record.request != request or step == 0:
+        why = (
+            f"{_RECORD} is damaged" if record is None else "earlier measurements are of other prompts, words or wording"
+        )
+        record, note = None, f"{why}: the rule starts over at step {step}" if step and names else None
+    for path in (path for pattern in _RESULTS for path in folder.glob(pattern)):
+        path.unlink()
+    for path in (folder / "units").glob("step-*"):
+        found = re.fullmatch(r"step-(\d{6,})", path.name)
+        if found and (record is None or int(found[1]) > step) and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+    if record is not None:
+        record.hashes = {s: sha for s, sha in record.hashes.items() if s <= step}
+        record.saved = [s for s in record.saved if s <= step]
+    return record, note
 
 
 class Measurer:
-    """The measurements of one training. Every method may raise; whoever calls decides what that costs."""
+    """The measurements of one training. Every method may raise; the caller decides what an error costs.
+
+    Args:
+        args, state: the trainer's arguments and state.
+        dataset: the training rows, to time a training step.
+        every: steps between evaluations that need the metric; None: no evaluation does.
+        how: description of the training for the page.
+        warn: shows a line to the user.
+    """
 
     def __init__(
         self,
-        wanted: Wanted,
-        training: Training,
+        options: CallbackOptions,
+        args: Any,
+        state: Any,
         model: Any,
         tokenizer: Any,
+        *,
+        dataset: Any,
+        every: int | None,
+        how: str,
         folder: Path,
         meter: Meter,
-        say: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
-        self.wanted, self.training, self.folder, self.meter, self._say = wanted, training, folder, meter, say
-        self.tokenizer = tokenizer
-        self.found = read_prompts(wanted.source, wanted.template)
+        self.options, self.args, self.state, self.tokenizer = options, args, state, tokenizer
+        self.how, self.folder, self.meter, self._warn = how, folder, meter, warn
+        self.rows = read_prompts(options.source, options.template)
         self.notes: list[str] = []
-        with lent(model):
-            self._open(model)
+        with borrowed(model):
+            self._open(model, dataset, every)
 
     # ---- before the first measurement ------------------------------------------------------------------------------------
 
-    def _open(self, model: Any) -> None:
-        wanted, training = self.wanted, self.training
+    def _open(self, model: Any, dataset: Any, every: int | None) -> None:
+        options = self.options
         base = weights_sha256(model, trained=False)
         request = self._request(base)
-        kept, note = record.claim(self.folder, training.step, request)
+        record, note = take_folder(self.folder, self.state.global_step, request)
         if note:
             self._note(note)
-        if kept is None:
-            kept = record.Kept(request, self._plan(model), base)
-        elif wanted.max_overhead is None:
-            kept.plan = Plan(kept.plan.prompts, kept.plan.n, self._every())
-        self.kept, self.plan = kept, kept.plan
-        self.prompts: Prompts = self._choose(self.plan.prompts, self.plan.n)
+        if record is None:
+            record = CallbackRecord(request, self._plan(model, dataset, every), base)
+        elif options.max_overhead is None:
+            record.plan = replace(record.plan, every=options.every)
+        self.record, self.plan = record, record.plan
+        self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
         self.notes += self.prompts.notes
-        if len(self.prompts.prepared) < LEAST_PROMPTS:
-            few = len(self.prompts.prepared)
+        if (few := len(self.prepared)) < MIN_PROMPTS:
             self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
-        config = getattr(model, "config", None)
-        self.settings: Settings = record.make_settings(
-            name=training.title,
-            model=getattr(config, "_name_or_path", "") or "a model in memory",
-            dtype=_dtype(model),
-            found=self.found,
-            plan=self.plan,
-            seed=wanted.seed,
-            output_dir=training.output_dir,
-            mask=wanted.mask,
-            target_tokens=wanted.target_tokens,
-        )
-        self.inputs = record.make_inputs(self.found, self.prompts)
-        record.open_folder(self.folder, self.settings, self.inputs)
-        self.units: dict[int, list[Unit]] = self._found_units()
-        if training.read and not self.units and not note:
-            self._note(f"the measurements of this training are not in {str(self.folder)!r}: the rule begins anew")
-        record.write_kept(self.folder, self.kept)
+        self.settings, self.inputs = self._settings(model), self._inputs()
+        write_format(self.folder)
+        write_text(self.folder / "settings.yaml", dump_settings(self.settings))
+        write_json(self.folder / "environment.json", environment())
+        write_json(self.folder / "inputs.json", {"fingerprint": self.inputs.fingerprint(), **self.inputs.describe()})
+        self.units = self._earlier_units()
+        if not self.units and not note and any(METRIC in entry for entry in self.state.log_history):
+            self._note(f"the measurements of this training are not in {str(self.folder)!r}: the rule starts over")
+        record.write(self.folder)
 
     def _note(self, line: str) -> None:
         self.notes.append(line[:1].upper() + line[1:] + ".")
-        self._say(line)
+        self._warn(line)
 
     def _request(self, base: str) -> str:
-        """Hash of the question: another one's measurements cannot be compared with these."""
-        rows = [[r.id, [(m.role, m.content) for m in r.messages], r.text_start, r.target] for r in self.found.rows]
-        wording = [template_hash(self.tokenizer, self.found.template), self.found.verbatim]
-        w = self.wanted
-        return sha256_json([base, rows, wording, w.n, w.num_prompts, w.seed, w.target_tokens, w.mask])
+        rows = [[r.id, [(m.role, m.content) for m in r.messages], r.text_start, r.target] for r in self.rows.rows]
+        wording = [template_hash(self.tokenizer, self.rows.template), self.rows.verbatim]
+        o = self.options
+        return sha256_json([base, rows, wording, o.n, o.num_prompts, o.seed, o.target_tokens, o.mask])
 
-    def _every(self) -> int:
-        asked = self.training.every
-        return self.wanted.every if asked is None else min(self.wanted.every, asked)
-
-    def _choose(self, count: int, n: int) -> Prompts:
-        return choose_prompts(
-            self.found,
-            self.tokenizer,
-            count=count,
-            n=n,
-            seed=self.wanted.seed,
-            mask=self.wanted.mask,
-            target_tokens=self.wanted.target_tokens,
-        )
-
-    def _plan(self, model: Any) -> Plan:
-        wanted, training = self.wanted, self.training
-        available = min(len(self.found.rows), MOST_PROMPTS if wanted.num_prompts is None else wanted.num_prompts)
-        n = WORDS_PER_PROMPT if wanted.n is None else wanted.n
-        if wanted.max_overhead is None:
-            return Plan(available, n, wanted.every)
-        costs = self._costs(model, n)
-        plan = choose(
+    def _plan(self, model: Any, dataset: Any, every: int | None) -> Plan:
+        options = self.options
+        available = min(len(self.rows.rows), MAX_PROMPTS if options.num_prompts is None else options.num_prompts)
+        n = WORDS_PER_PROMPT if options.n is None else options.n
+        if options.max_overhead is None:
+            return Plan(available, n, options.every)
+        costs = self._costs(model, n, dataset)
+        plan = choose_plan(
             costs,
-            steps=max(1, training.steps - training.step),
-            every=self._every(),
-            max_overhead=wanted.max_overhead,
-            n=wanted.n,
-            prompts=wanted.num_prompts,
+            steps=max(1, self.state.max_steps - self.state.global_step),
+            every=options.every if every is None else min(options.every, every),
+            max_overhead=options.max_overhead,
+            n=options.n,
+            prompts=options.num_prompts,
             available=available,
-            fixed_every=training.every is not None,
+            fixed_every=every is not None,
         )
-        self.meter.expect(costs.measurement(plan.prompts, plan.n))
+        self.meter.next = costs.measurement(plan.prompts, plan.n)
         return plan
 
-    def _costs(self, model: Any, n: int) -> Costs:
-        """Seconds of one prompt, of what a measurement costs besides, and, from a forward pass, of a training step."""
-        from interplay.scoring.scores import score_prepared
-
-        (prepared,) = self._choose(1, n).prepared
-        score_prepared(model, prepared, coalitions=np.array([0, 1]))  # the first passes of a process are slow
-        start = time.perf_counter()
-        scored = score_prepared(model, prepared)
-        extract(scored)
-        prompt = time.perf_counter() - start
-        start = time.perf_counter()
-        weights_sha256(model, trained=True)
-        fixed = time.perf_counter() - start
-        return Costs(self._step_seconds(model, prepared.input_ids), prompt, len(prepared.spans), fixed)
-
-    def _step_seconds(self, model: Any, ids: Sequence[int]) -> float:
+    def _costs(self, model: Any, n: int, dataset: Any) -> Costs:
+        """Measure the seconds of one prompt, of hashing the weights, and of a forward pass of a training batch."""
         import torch
 
-        from interplay.scoring.forward import last_logits
+        _, (prepared,) = choose_prompts(self.rows, self.tokenizer, self.options, 1, n)
+        score_prepared(model, prepared, coalitions=np.array([0, 1]))  # the first passes of a process are slow
+        prompt = _seconds(lambda: extract(score_prepared(model, prepared)))
+        fixed = _seconds(lambda: weights_sha256(model, trained=True))
+        ids, length = list(prepared.input_ids), _mean_length(dataset)
+        row = torch.tensor((ids * (length // len(ids) + 1))[:length], device=input_device(model))
+        rows = row.expand(self.args.per_device_train_batch_size, -1)
+        forward = sorted(_seconds(lambda: last_logits(model, rows, 1).sum().item()) for _ in range(3))[1]
+        step = max(1e-9, FORWARDS_PER_STEP * self.args.gradient_accumulation_steps * forward)
+        return Costs(step, prompt, len(prepared.spans), fixed)
 
-        t = self.training
-        length = _mean_length(t.dataset)
-        device = input_device(model)
-        rows = torch.tensor((list(ids) * (length // len(ids) + 1))[:length], device=device).expand(t.batch, -1)
-        seconds = []
-        for _ in range(3):
-            start = time.perf_counter()
-            last_logits(model, rows, 1).sum().item()  # waits for the device
-            seconds.append(time.perf_counter() - start)
-        return max(1e-9, TRAINING_PER_FORWARD * t.accumulation * sorted(seconds)[1])
+    def _settings(self, model: Any) -> Settings:
+        """The measurement as settings of a run: those of `interplay track` on the checkpoints of this training."""
+        options, template, output = self.options, self.rows.template, str(self.args.output_dir)
+        # Of the embeddings: quantised weights elsewhere say nothing about the precision of the scores.
+        dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
+        return Settings.model_validate(
+            {
+                "name": Path(output).name or "training",
+                "seed": options.seed,
+                "model": {
+                    "name": getattr(model.config, "_name_or_path", "") or "a model in memory",
+                    "dtype": dtype if dtype in ("float32", "float64", "bfloat16", "float16") else "float32",
+                },
+                "data": {"prompts": self.rows.source},
+                "prompt": {
+                    "system": template.system,
+                    "template": template.template,
+                    "chat": False if self.rows.verbatim else template.chat,
+                    "rephrased": None,
+                },
+                "prompts": {"count": self.plan.prompts, "n": max(2, self.plan.n)},
+                "checkpoints": {"folder": output, "steps": None},
+                "scoring": {"mask": options.mask, "target_tokens": options.target_tokens},
+                "task": {"kl": False},
+                "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
+            }
+        )
 
-    def _found_units(self) -> dict[int, list[Unit]]:
-        """Measurements of an earlier process, valid to the last prompt."""
+    def _inputs(self) -> Inputs:
+        """The prompts as inputs of a run; the callback does not know the training rows."""
+        return Inputs(
+            train=(),
+            eval=(),
+            labels=None,
+            prompts=self.prompts.samples,
+            template=PromptTemplate(chat=False) if self.rows.verbatim else self.rows.template,
+            omitted=tuple(Omitted("prompts", s.id, s.reason) for s in self.prompts.skipped),
+            notes=self.prompts.notes,
+        )
+
+    def _earlier_units(self) -> dict[int, list[Unit]]:
+        """Complete measurements of an earlier process, by step."""
         found = {}
-        for step in sorted(self.kept.hashes):
+        for step in sorted(self.record.hashes):
             units = [question.saved(self.folder) for question in self._questions(step)]
             if all(units):
                 found[step] = [u for u in units if u is not None]
-        if lost := sorted(set(self.kept.hashes) - set(found)):
+        if lost := sorted(self.record.hashes.keys() - found.keys()):
             self._note(f"the units of steps {lost} are missing or damaged, so the rule goes on without them")
-            for step in lost:
-                del self.kept.hashes[step]
+            self.record.hashes = {step: self.record.hashes[step] for step in found}
         return found
 
     # ---- measurements ----------------------------------------------------------------------------------------------------
 
     def _questions(self, step: int) -> list[Question]:
-        assert self.kept.calibration is not None
-        weights, tolerance = (self.kept.base, self.kept.hashes[step]), self.kept.calibration.tolerance
+        assert self.record.calibration is not None
+        weights, tolerance = (self.record.base, self.record.hashes[step]), self.record.calibration.tolerance
         return [
             Question(step_name(step), i, step, *weights, prepared, tolerance, self.settings)
-            for i, prepared in enumerate(self.prompts.prepared)
+            for i, prepared in enumerate(self.prepared)
         ]
 
-    def read(self, model: Any, step: int) -> None:
-        """Score and solve every prompt as the model is now, into the folder; the weights are those in memory."""
-        with lent(model):
-            self.kept.hashes[step] = weights_sha256(model, trained=True)
+    def measure(self, model: Any, step: int) -> None:
+        """Score and solve every prompt under the weights in memory, and write the units."""
+        with borrowed(model):
+            self.record.hashes[step] = weights_sha256(model, trained=True)
             try:
-                if self.kept.calibration is None:
-                    found = survey(model, self.prompts.prepared, self.settings)
+                if self.record.calibration is None:
+                    found = survey(model, self.prepared, self.settings)
                     refuse_noise(found, self.settings, self._note)
-                    self.kept.calibration = found
+                    self.record.calibration = found
                 units = measure(self.folder, model, self._questions(step))
             except BaseException:
-                del self.kept.hashes[step]
+                del self.record.hashes[step]
                 raise
         self.units[step] = [u for u in units if u is not None]
-        record.write_kept(self.folder, self.kept)
+        self.record.write(self.folder)
 
-    def judgement(self) -> Judgement:
-        """What the rule says of all measurements so far."""
+    def recommendation(self) -> tuple[StopRecommendation, dict[int, float]]:
+        """What the rule recommends after all measurements so far, and the interaction loss of each step."""
         steps = sorted(self.units)
-        measurements = Measurements.of_units(
-            steps,
-            [[u.scores for u in self.units[step]] for step in steps],
-            [[u.effects for u in self.units[step]] for step in steps],
-        )
-        return judge(measurements, patience=self.wanted.patience, seed=self.wanted.seed)
+        loss = np.array([[loss_of(u.scores[-1]) for u in self.units[step]] for step in steps])
+        strength = np.array([[strength_per_spread(u.scores, u.effects) for u in self.units[step]] for step in steps])
+        found = recommend_stop(steps, loss, strength, patience=self.options.patience, seed=self.options.seed)
+        return found, dict(zip(steps, found.losses, strict=True))
 
-    def loss(self, judged: Judgement, step: int) -> float:
-        """The interaction loss of a measured step."""
-        return float(judged.losses[sorted(self.units).index(step)])
-
-    def saved(self, step: int) -> None:
+    def checkpoint_saved(self, step: int) -> None:
         """The trainer has saved a checkpoint of this step."""
-        if step not in self.kept.saved:
-            self.kept.saved = sorted([*self.kept.saved, step])
-            record.write_kept(self.folder, self.kept)
+        if step not in self.record.saved:
+            self.record.saved = sorted([*self.record.saved, step])
+            self.record.write(self.folder)
 
     # ---- the folder ---------------------------------------------------------------------------------------------------
 
-    def write_tables(self, history: Sequence[Mapping[str, Any]], more: Sequence[str] = (), *, page: bool) -> None:
-        """Every table of a run folder from the measurements so far, and its page."""
-        from interplay.analysis.about import about, measured_rows
-        from interplay.analysis.results import write_results
-        from interplay.callback.logged import task_table
-
-        if not self.units:
-            raise InterplayError("no measurement was made, so there is nothing to write a report of")
-        settings, calibration = self.settings, self.kept.calibration
-        assert calibration is not None
-        found = record.measured(self.units, self.inputs)
-        rows = measured_rows(
-            settings,
-            found,
-            calibration,
-            samples=self.prompts.samples,
-            template=self.inputs.template,
-            base_sha256=self.kept.base,
-            hashes=self.kept.hashes,
-            tokenizer=self.tokenizer,
-            mask_id=self.prompts.prepared[0].mask_id,
-        )
-        rows.append(("Training", self.training.how, "watched while it ran; losses and metrics are the trainer's own"))
-        plan = self.plan
-        rows.append(("Plan", f"{plan.prompts} prompts of {plan.n} words every {plan.every} steps", _limit(self.wanted)))
-        said = about(
-            settings.name,
-            f"{settings.model.name} · {settings.data.prompts} · {self.training.how}",
-            rows,
-            [*dict.fromkeys([*self.notes, *more])],
-            self.inputs.omitted,
-        )
-        # What can be kept: saved, measured, and not deleted since by save_total_limit.
-        where, later = Path(str(settings.checkpoints.folder)), [s for s in self.kept.saved if s > found.reference]
-        there = [s for s in later if s in self.units and (where / f"checkpoint-{s}").is_dir()]
-        write_results(settings, self.folder, found, said, there or None, task=task_table(history, found.steps))
+    def write_tables(self, notes: Sequence[str] = (), *, page: bool) -> None:
+        """Write every table of a run folder from the measurements so far, and its page."""
+        settings, plan, prompts = self.settings, self.plan, range(len(self.prepared))
+        assert self.record.calibration is not None
+        steps = tuple(sorted(self.units))
+        limit = self.options.max_overhead
+        allowed = "no limit on their cost" if limit is None else f"at most {limit:.0%} of the training time"
+        # Checkpoints that can be kept: saved, measured, and not deleted since by save_total_limit.
+        output = Path(self.args.output_dir)
+        existing = tuple(s for s in self.record.saved if s in steps[1:] and (output / f"checkpoint-{s}").is_dir())
+        mask_id = self.prepared[0].mask_id
+        cache_calibration(self.folder / "calibration.json", self.record.request, self.record.calibration)
+        Record(
+            base_sha256=self.record.base,
+            weights={step: self.record.hashes[step] for step in steps},
+            conditions={step_name(step): tuple(prompts) for step in steps},
+            words={1: offsets(self.inputs.prompts)},
+            mask=(self.tokenizer.convert_ids_to_tokens(mask_id), mask_id),
+            chat=uses_chat(self.tokenizer, self.inputs.template),
+            template_hash=template_hash(self.tokenizer, self.inputs.template),
+            task=("logged",),
+            notes=tuple(dict.fromkeys([*self.notes, *notes])),
+            omitted=self.inputs.omitted,
+            saved=existing or None,
+            subtitle=f"{settings.model.name} · {settings.data.prompts} · {self.how}",
+            method=(
+                ("Training", self.how, "watched while it ran; losses and metrics are the trainer's own"),
+                ("Plan", f"{plan.prompts} prompts of {plan.n} words every {plan.every} steps", allowed),
+            ),
+        ).write(self.folder)
+        analyse(self.folder, settings, task_table(self.state.log_history, steps))
         if page:
-            record.write_page(self.folder, {"measurements": self.meter.seconds})
+            run = RunFolder(self.folder)
+            run.manifest.unlink(missing_ok=True)
+            write(build_payload(run), self.folder / "report.html", folders=0)
+            run.finish({"measurements": self.meter.seconds})
 
 
-def _limit(wanted: Wanted) -> str:
-    share = wanted.max_overhead
-    return "no limit on their cost" if share is None else f"at most {share:.0%} of the training time"
+def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd.DataFrame:
+    """The trainer's log as a task table: per measured step the mean train loss since the step before, and the eval metrics.
+
+    >>> log = [{"step": 5, "loss": 3.0}, {"step": 10, "loss": 1.0}, {"step": 10, "eval_loss": 2.5}]
+    >>> task_table(log, [0, 10])[["step", "train_loss", "eval_loss"]].values.tolist()
+    [[0.0, nan, nan], [10.0, 2.0, 2.5]]
+    """
+    log = pd.DataFrame(list(history)).reindex(
+        columns=["step", "loss", *(m.logged for m in METRICS.values() if m.logged)]
+    )
+    log = log.apply(pd.to_numeric, errors="coerce").astype("float64").replace([np.inf, -np.inf], np.nan)
+    table = pd.DataFrame({"step": np.array(steps, dtype=np.int64)}).reindex(columns=list(COLUMNS))
+    for metric in METRICS.values():
+        if metric.logged is not None:
+            values = log.dropna(subset=metric.logged).groupby("step")[metric.logged].last()
+            table[metric.key] = values.reindex(steps).to_numpy()
+    since = [
+        log["loss"][log["step"].between(a, b, inclusive="right")] for a, b in zip([0, *steps], steps, strict=False)
+    ]
+    table["train_loss"] = [losses.mean() for losses in since]
+    return table.astype(dict.fromkeys(COLUMNS[1:], "float64"))
 
 
-def _dtype(model: Any) -> str:
-    """Of the embeddings, as settings spell it: quantised weights elsewhere say nothing about the scores' precision."""
-    name = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
-    return name if name in _DTYPES else "float32"
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def _mean_length(dataset: Any) -> int:
-    """Mean number of tokens of some rows spread over the training set; a guess where rows are not tokenised."""
+    """Mean number of tokens of some rows spread over the training set; a default if rows are not tokenised."""
     try:
-        size = len(dataset)
-        picks = sorted({i * size // ROWS_LOOKED_AT for i in range(ROWS_LOOKED_AT)})
-        lengths = [len(dataset[i]["input_ids"]) for i in picks]
-    except Exception:  # a streamed data set, one of another shape: any of them may raise what it likes
-        return TOKENS_GUESSED
-    return max(1, round(sum(lengths) / len(lengths))) if lengths else TOKENS_GUESSED
+        picks = range(0, len(dataset), max(1, len(dataset) // ROWS_SAMPLED))
+        return max(1, round(sum(len(dataset[i]["input_ids"]) for i in picks) / len(picks)))
+    except Exception:  # a streamed data set or one of another shape may raise anything
+        return DEFAULT_LENGTH

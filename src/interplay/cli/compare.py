@@ -1,4 +1,4 @@
-"""`interplay compare`: options into a comparison, its page on disk and a few lines on the terminal. Options only."""
+"""`interplay compare`: the page of a comparison, and its table on the terminal."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,17 +20,21 @@ def compare(
         typer.Option(
             "--group",
             metavar="NAME=RUN,RUN",
-            help="Show these runs as one line, their mean; may be repeated. Runs that differ in nothing but training.seed "
-            "are grouped without it.",
+            help="Show these runs as one line, their mean; repeat for several groups. Runs that differ only in training.seed "
+            "form a group without it.",
         ),
     ] = None,
-    axis: Annotated[str, typer.Option("--axis", help="steps, or epochs where the training rows are known.")] = "steps",
-    definition: Annotated[str, typer.Option("--definition", help="paper, signed or fixed-tau.")] = "paper",
+    axis: Annotated[
+        str, typer.Option("--axis", help="steps, or epochs if every run knows its number of training rows.")
+    ] = "steps",
+    definition: Annotated[
+        str, typer.Option("--definition", help="Definition of the sets: paper, signed or fixed-tau.")
+    ] = "paper",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print every table as JSON; the page is then written only with --out.")
+        bool, typer.Option("--json", help="Print every table as JSON; the page is then only written with --out.")
     ] = False,
 ) -> None:
-    """Put two or more runs on one page with shared axes: LoRA against full, seeds, models."""
+    """Compare two or more runs on one page with shared axes: LoRA against full fine-tuning, seeds, models."""
     groups = read_groups(group or [])
     if out is not None and out.is_dir():
         raise InterplayError(f"--out {str(out)!r} is a folder, expected the name of a page: end it in a file name")
@@ -40,10 +44,8 @@ def compare(
     from interplay import verbs
     from interplay.cli.show import printable, say
 
-    found = verbs.compare(runs or [], groups=groups, axis=axis, definition=definition)
     page = out or (None if as_json else Path("comparison.html"))
-    if page is not None:
-        found.report(page)
+    found = verbs.compare(runs or [], out=page, group=groups, axis=axis, definition=definition)
     if as_json:
         print(json.dumps(found.payload, indent=1, allow_nan=False))
         return

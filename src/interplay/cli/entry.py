@@ -1,4 +1,4 @@
-"""The entry point: what the verbs raise becomes one line on stderr and an exit code. Which verbs there are is `app.py`'s."""
+"""The entry point: an error of a verb becomes one line on stderr and an exit code."""
 
 import errno
 import io
@@ -19,7 +19,7 @@ _USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == 
 
 
 def main() -> None:
-    """Entry point: one line on stderr and exit code 2 for what the user can mend, 130 when interrupted."""
+    """Run a verb: one line on stderr and exit code 2 for an error that the user can correct, 130 when interrupted."""
     from interplay.cli.show import printable
     from interplay.secrets import redact
 
@@ -58,18 +58,18 @@ def main() -> None:
     except SystemExit as stopped:  # 1 is typer's answer to a closed pipe, before it reaches us
         sys.exit(0 if stopped.code == 1 else stopped.code)
     except BrokenPipeError:
-        # The reader of stdout went away, which is its right; what is buffered has nowhere to go.
+        # The reader of stdout went away; what is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         from interplay.atomic import LOST
         from interplay.data.words import short
 
-        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            stop(f"{error.strerror}: {short(error.filename)}; give another path")
-        if error.errno not in LOST:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP, *LOST):
             raise
-        stop(f"{error.strerror}{f': {error.filename}' if error.filename else ''}; make room or choose another folder")
+        stop(
+            f"{error.strerror}{f': {short(error.filename)}' if error.filename else ''}; make room or choose another path"
+        )
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
             raise

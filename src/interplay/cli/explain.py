@@ -4,6 +4,9 @@ from typing import Annotated
 
 import typer
 
+from interplay.cli.options import Json, Quiet
+from interplay.data.words import WORDS_PER_PROMPT
+
 EXAMPLES = """\b
 Examples:
   interplay explain --model Qwen/Qwen2.5-0.5B --prompt "I was not happy with it" --target sadness
@@ -20,66 +23,65 @@ def explain(
         list[str] | None,
         typer.Argument(
             metavar="A [B]",
-            help="One model, or two to show side by side: hub name, local folder, GGUF file, a folder with an adapter, or "
-            "RUN@STEP, a checkpoint of a run folder.",
+            help="One model, or two to compare: hub name, local folder, GGUF file, adapter folder, or RUN@STEP, a checkpoint "
+            "of a run folder.",
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Hub name, local folder or GGUF file; the same as A.")
-    ] = None,
-    prompt: Annotated[str, typer.Option("--prompt", help="The user's text; words are chosen from it.")],
+    model: Annotated[str | None, typer.Option("--model", help="The model, instead of A.")] = None,
+    prompt: Annotated[str, typer.Option("--prompt", help="The user's text; the words are chosen from it.")],
     target: Annotated[str, typer.Option("--target", help="The response whose first token is explained.")],
     words: Annotated[
-        str | None, typer.Option("--words", metavar="A,B,C", help="These words, in the order of the text.")
+        str | None, typer.Option("--words", metavar="A,B,C", help="Words to explain, instead of a random choice.")
     ] = None,
     n: Annotated[
         int,
-        typer.Option(help="Number of words if none are named, 1 to 64; up to 16 words all 2^n coalitions are scored."),
-    ] = 8,
+        typer.Option(help="Number of words without --words, 1 to 64; up to 16 words all 2^n coalitions are scored."),
+    ] = WORDS_PER_PROMPT,
     coalitions: Annotated[
         int | None,
         typer.Option(
-            help="Score no more than this many coalitions, sampled where there are more; default 2000 beyond 16 words."
+            help="Score at most this many coalitions, a random sample if there are more; default 2000 beyond 16 words."
         ),
     ] = None,
     order: Annotated[
         int | None,
-        typer.Option(min=1, help="Words in an interaction at most, where coalitions are sampled; default 3."),
+        typer.Option(min=1, help="Largest number of words in an interaction if coalitions are sampled; default 3."),
     ] = None,
-    adapter: Annotated[
-        str | None, typer.Option(help="An adapter folder (LoRA, DoRA, IA3) to put on the model.")
-    ] = None,
+    adapter: Annotated[str | None, typer.Option(help="Adapter folder (LoRA, DoRA, IA3) to put on the model.")] = None,
     base: Annotated[
         str | None,
-        typer.Option(help="What an adapter, or RUN@STEP, is put on; default the base it names, or the run's."),
+        typer.Option(help="Base model of an adapter or of RUN@STEP; default: the one it names."),
     ] = None,
-    system: Annotated[
-        str | None, typer.Option(help="System message; default the run's where A or B is RUN@STEP.")
-    ] = None,
+    system: Annotated[str | None, typer.Option(help="System message; default: that of the run, for RUN@STEP.")] = None,
     template: Annotated[
         str | None,
-        typer.Option(help="User message; {text} stands for the prompt. Default the run's, else {text} alone."),
+        typer.Option(help="User message; {text} is the prompt. Default: that of the run, else {text} alone."),
     ] = None,
     chat: Annotated[
-        str | None, typer.Option(help="Use the chat template: auto, true or false; default the run's, else auto.")
+        str | None,
+        typer.Option(help="Use the chat template: auto, true or false. Default: that of the run, else auto."),
     ] = None,
     rephrased: Annotated[
         str | None,
-        typer.Option(help="Of two models, score A in this wording too: the floor that removed and new stand on."),
+        typer.Option(help="With two models: score A in this wording too, as the floor under removed and new."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
-    top: Annotated[int, typer.Option(min=1, help="Interactions drawn, strongest first; --json has all.")] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of words, and of sampled coalitions.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    top: Annotated[
+        int, typer.Option(min=1, help="Number of interactions in the table, strongest first; --json has all.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of words and of sampled coalitions.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Explain one prompt under one model: its salient AND-OR interactions, as a table and a small picture.
+    """Explain one prompt under one model: a table of its salient AND-OR interactions.
 
-    With two models, what was removed, kept and new from A to B, on the same words and with one tau each.
+    With two models: the interactions that were removed, kept and new from A to B, on the same words.
 
-    Up to 16 words the split is exact. Beyond, it is fitted to sampled coalitions, and R2 on coalitions that were never fitted
-    says how far to trust it.
+    Up to 16 words the split is exact. Beyond, it is fitted to sampled coalitions, and R2 on held-out coalitions says how good
+    the fit is.
     """
+    arguments = locals()  # the same names in Python
     import sys
     import warnings
 
@@ -87,29 +89,17 @@ def explain(
     from interplay.errors import InterplayError
     from interplay.explanation.explain import explain as explained
 
-    chosen = [*(models or []), *([] if model is None else [model])]
+    for name in ("models", "as_json", "quiet"):
+        del arguments[name]
     if models and model is not None:
         raise InterplayError(f"--model {model!r} and {models[0]!r} are both the model: give one of the two")
+    arguments["model"] = models or ([] if model is None else [model])
+    if words is not None:
+        arguments["words"] = [word.strip() for word in words.split(",") if word.strip()]
+    if chat in ("true", "false"):
+        arguments["chat"] = chat == "true"
     with warnings.catch_warnings(record=True):  # they are among the notes
-        found = explained(
-            chosen,
-            prompt,
-            target,
-            words=None if words is None else [w.strip() for w in words.split(",") if w.strip()],
-            n=n,
-            coalitions=coalitions,
-            order=order,
-            adapter=adapter,
-            base=base,
-            system=system,
-            template=template,
-            chat={"true": True, "false": False}.get(chat, chat) if chat else chat,
-            rephrased=rephrased,
-            dtype=dtype,
-            top=top,
-            seed=seed,
-            progress=not quiet,
-        )
+        found = explained(**arguments, progress=not quiet)
     for note in found.notes:
         print(f"interplay: {printable(note)}", file=sys.stderr, flush=True)
     print(found.to_json() if as_json else found.text(terminal=sys.stdout.isatty()))

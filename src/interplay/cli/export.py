@@ -1,18 +1,20 @@
-"""`interplay export`: every figure of a run as a vector file and every number as a table. Options only."""
+"""`interplay export`: every figure of a run as a vector file and every number as a table."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from interplay.cli.options import RunFolder
+
 
 def export(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
+    run: RunFolder,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for figures/, tables/ and README.md.")
     ],
-    figures: Annotated[
-        str, typer.Option("--format", help="Formats of the figures with commas: svg, pdf, png; or none.")
+    format: Annotated[
+        str, typer.Option("--format", help="Formats of the figures, separated by commas: svg, pdf, png; or none.")
     ] = "svg,pdf",
     tables: Annotated[
         str, typer.Option("--tables", help="Formats of the tables: csv, parquet; or none.")
@@ -24,7 +26,7 @@ def export(
     from interplay import verbs
     from interplay.cli.show import printable
 
-    done = verbs.export(run_folder, out, format=figures, tables=tables)
+    done = verbs.export(run, out, format=format, tables=tables)
     for text in done.missing:
         print(printable(f"interplay: {text}"), file=sys.stderr)
     print(printable(f"{done.figures} figures and {done.tables} tables in {out}"))

@@ -13,13 +13,21 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where to write the page; default RUN/report.html.")
     ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="A.B=C",
+            help="Analyse again under another setting, such as dynamics.ratio=0.1; measures nothing. Repeatable.",
+        ),
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the default browser.")] = False,
 ) -> None:
-    """Rebuild the page of a run from its tables."""
+    """Rebuild the page of a run from its tables; with --set analyse the run again first."""
     from interplay.cli.show import printable
     from interplay.runfolder import Run
 
-    path = Run(run_folder).report(out)
+    path = Run(run_folder).report(out, overrides or ())
     print(printable(str(path)))
     if open_page:
         import webbrowser

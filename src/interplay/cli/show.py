@@ -1,11 +1,10 @@
-"""What the terminal shows at the end of a run. Plain text on a pipe, bold on a terminal; data cannot write escapes."""
+"""What the terminal shows at the end of a run. Plain text on a pipe, bold on a terminal; control characters are replaced."""
 
 import shutil
 import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from interplay.analysis.summary import number as number
 from interplay.data.words import printable
 
 if TYPE_CHECKING:
@@ -29,24 +28,24 @@ def _bold(text: str) -> str:
 
 
 def show_run(run: "Run") -> None:
-    """The table of steps with the churn floor under it, the recommendation and the path of the report; notes come first."""
+    """Notes, the table of steps with the churn floor under it, the recommendation and the path of the report."""
     for note in run.notes:
         say(f"note: {note}")
     if run.notes:
         print()
     summary, recorded = run.summary(), run.recorded
-    kept = str(recorded["step"])
+    recommended = str(recorded["step"])
     for line in summary.lines():
-        print(_bold(line) if line.split(None, 1)[0] == kept else line)
+        print(_bold(line) if line.split(None, 1)[0] == recommended else line)
     print()
     say(
-        "Per prompt, means: count of interactions, their strength (sum of |I|, nats), and rho, the share of it "
+        "Means per prompt: number of interactions, their strength (sum of |I|, nats), and rho, the fraction of it "
         "that does not cancel."
     )
     if summary.floor is not None:
         say(
-            "floor: what the same sets hold between two wordings of the prompt at the reference step, where nothing was "
-            "learnt. Removed and emerged mean something above it."
+            "floor: the same sets between two wordings of the prompt at the reference step, where nothing was learnt. "
+            "Removed and emerged mean something above it."
         )
     print()
     say(recorded["sentence"], bold=True)
@@ -55,10 +54,10 @@ def show_run(run: "Run") -> None:
 
 
 def show_unfinished(left: "Unfinished") -> None:
-    """What a shard says that is done before the others are."""
+    """Print what is missing after a shard that is not the last."""
     say(
         f"Shard {left.shard} is done; {left.missing} units or task measurements of other shards are missing. The last shard to "
-        "finish writes the report, and so does the same command without --shard. Shards written to different folders: copy "
-        "these together first."
+        "finish writes the report, and so does the same command without --shard. Shards in separate folders: copy them "
+        "together first."
     )
     print(f"Run folder: {printable(str(left.folder))}")

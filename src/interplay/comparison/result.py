@@ -1,18 +1,20 @@
 """`RunComparison`: finished runs side by side, in Python. Its table, its tables as plain values, and its page."""
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from interplay.analysis.summary import number
+from interplay.comparison.comparison import compare_runs
+from interplay.comparison.tables import comparison_payload
+from interplay.dynamics.sets import DEFINITIONS
 from interplay.errors import InterplayError
+from interplay.report.comparison import write
 from interplay.report.rows import DECIDED
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-DEFINITIONS = ("paper", "signed", "fixed-tau")
 
 
 class RunComparison:
@@ -30,16 +32,12 @@ class RunComparison:
         return list(self.payload["notes"])
 
     @cached_property
-    def overview(self) -> "pd.DataFrame":
+    def overview(self) -> pd.DataFrame:
         """One row a run: its group, the checkpoint recommended, the best by eval loss and by accuracy, and its last figures."""
-        import pandas as pd
-
         return pd.DataFrame(self.payload["overview"])
 
-    def report(self, path: str | Path = "comparison.html") -> Path:
+    def report(self, path: str | os.PathLike[str] = "comparison.html") -> Path:
         """Write the page; returns where it is."""
-        from interplay.report.comparison import write
-
         write(self.payload, Path(path))
         return Path(path)
 
@@ -48,24 +46,13 @@ class RunComparison:
         rows = [["run", "group", "keep", "eval loss", "accuracy", "cancelled/sd"]]
         for run in self.payload["overview"]:
             kept = f"{run['recommended']}" + ("" if run["basis"] in DECIDED else "*")
-            rows.append(
-                [
-                    run["run"],
-                    run["group"],
-                    kept,
-                    number(run["last_eval_loss"], 3),
-                    number(run["last_accuracy"]),
-                    number(run["last_cancelled_per_sd"], 1),
-                ]
-            )
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = []
-        for row in rows:
-            cells = [
-                cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(cells).rstrip())
-        return lines
+            last = ("last_eval_loss", 3), ("last_accuracy", 2), ("last_cancelled_per_sd", 1)
+            rows.append([run["run"], run["group"], kept, *(number(run[key], digits) for key, digits in last)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        cells = [
+            [row[0].ljust(widths[0]), row[1].ljust(widths[1]), *map(str.rjust, row[2:], widths[2:])] for row in rows
+        ]
+        return ["  ".join(line).rstrip() for line in cells]
 
     def findings(self) -> list[str]:
         """Which measures tell two groups apart at some checkpoint, a sentence a pair; and what a star in the table means."""
@@ -95,8 +82,4 @@ def compare_folders(
     for name, given, known in (("--axis", axis, ("steps", "epochs")), ("--definition", definition, DEFINITIONS)):
         if given not in known:
             raise InterplayError(f"{name} is {given!r}, expected one of {', '.join(known)}")
-    from interplay.comparison.comparison import compare_runs
-    from interplay.comparison.tables import comparison_payload
-
-    comparison = compare_runs(paths, groups, axis)  # ty: ignore[invalid-argument-type]
-    return RunComparison(comparison_payload(comparison, definition))
+    return RunComparison(comparison_payload(compare_runs(paths, groups, axis), definition))

@@ -1,18 +1,18 @@
 """The figures of a comparison as tidy tables: curves on one axis, means over seeds, spread between them, paired differences.
 
-Two different uncertainties are kept apart. The bootstrap over prompts says how far a figure would move with other prompts of
-the same kind; it says nothing about another training. The spread between seeds says that, from as few trainings as there are.
+Two uncertainties are kept apart: the bootstrap over prompts estimates how far a figure would move with other prompts, the
+spread between seeds how far it would move with another training.
 """
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from interplay import __version__
-from interplay.comparison.comparison import ComparedRun, Comparison, Group, overview, setting_table, shared_prompts
+from interplay.comparison.comparison import ComparedRun, Comparison, Group, changed_keys, setting, shared_prompts
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.dynamics.stats import generator, paired_interval
 from interplay.task.metrics import METRICS
@@ -26,6 +26,9 @@ MAIN = (
     *((measure, name) for measure in ("rho", "gamma") for name in ("preserved", "emerged")),
     *((measure, "all") for measure in ("l1_per_sd", "cancelled_per_sd", "walsh_high", "mean_order")),
 )
+# The last figures of each run in the overview.
+LAST_TASK = ("eval_loss", "accuracy", "macro_f1", "kl_base", "retention_ppl", "ood_accuracy")
+LAST_INTERACTIONS = (("cancelled_per_sd", "all"), ("rho", "all"), ("strength", "emerged"), ("strength", "removed"))
 FIGURES = ["value", "lo", "hi", "null", "null_lo", "null_hi"]
 CURVES = ["run", "group", "kind", "measure", "set", "step", "x", *FIGURES, "samples"]
 MEANS = [*(c for c in CURVES if c not in ("run", "samples")), "sd", "lowest", "highest", "runs"]
@@ -35,6 +38,40 @@ PAIRED = [
 ]  # fmt: skip
 ROUNDING = 1e-9  # relative: one base model measured twice is the same model
 ALL_PAIRS = 4  # groups up to which every pair is compared; beyond, each against the first [ours]
+
+
+def setting_table(runs: Sequence[ComparedRun]) -> pd.DataFrame:
+    """The settings in which the runs differ: one row a key, one column a run, values as text (an en dash: null)."""
+    keys = {key for run in runs[1:] for key in changed_keys(runs[0].values, run.values)}
+    rows = [{"setting": key, **{run.name: setting(run, key) for run in runs}} for key in sorted(keys)]
+    return pd.DataFrame(rows, columns=["setting", *(run.name for run in runs)])
+
+
+def overview(comparison: Comparison) -> pd.DataFrame:
+    """One row a run: its group, the checkpoint recommended, the best by eval loss and by accuracy, and its last figures."""
+    rows = []
+    for run in comparison.runs:
+        last, task = max(run.steps), run.task.sort_values("step").set_index("step")
+        row: dict[str, Any] = {
+            "run": run.name,
+            "group": next(group.name for group in comparison.groups if run.name in group.runs),
+            "seed": run.seed,
+            "last_step": last,
+            "recommended": run.recorded["step"],
+            "basis": run.recorded.get("basis"),
+        }
+        for key in ("eval_loss", "accuracy"):
+            known = task[key].dropna() if key in task else pd.Series(dtype=float)
+            best = None if known.empty else METRICS[key].best(known)
+            row |= {f"best_{key}_step": best, f"best_{key}": None if best is None else float(known[best])}
+        figures = {key: task.get(key) for key in LAST_TASK}
+        for measure, name in LAST_INTERACTIONS:
+            figures[measure if name == "all" else f"{measure}_{name}"] = run.trajectory.get(measure, name)["value"]
+        for key, curve in figures.items():
+            value = None if curve is None else curve.get(last)
+            row[f"last_{key}"] = None if value is None or np.isnan(value) else float(value)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def curves(comparison: Comparison, definition: str = "paper") -> pd.DataFrame:
@@ -52,14 +89,10 @@ def curves(comparison: Comparison, definition: str = "paper") -> pd.DataFrame:
 def _of_run(run: ComparedRun, comparison: Comparison, definition: str) -> pd.DataFrame:
     table = run.trajectory.summary
     table = table[(table["definition"] == definition) & (table["order"] == 0)]
-    table = table[pd.MultiIndex.from_frame(table[["measure", "set"]]).isin(SHOWN)]
-    frames = [table.assign(kind="interactions")]
-    if run.multiples is not None:
-        m = run.multiples
-        m = m[
-            (m["definition"] == definition) & (m["floor"] == "rephrased") & (m["reference"] == run.trajectory.reference)
-        ]
-        m = m[m["measure"].isin(["count", "strength"])]
+    frames = [table[pd.MultiIndex.from_frame(table[["measure", "set"]]).isin(SHOWN)].assign(kind="interactions")]
+    if (m := run.optional_table("multiples")) is not None:
+        m = m[(m["definition"] == definition) & (m["floor"] == "rephrased") & m["measure"].isin(["count", "strength"])]
+        m = m[m["reference"] == run.trajectory.reference]
         frames.append(m.assign(kind="multiples", value=m["ratio"], null=1.0))
     for key in (key for key in METRICS if key in run.task):
         ends = {end: run.task[name] for end in ("lo", "hi") if (name := f"{key}_{end}") in run.task}
@@ -98,7 +131,7 @@ def _spread_of(values: pd.Series) -> dict[str, float]:
 
 
 def seed_spread(means: pd.DataFrame) -> pd.DataFrame:
-    """At the last shared checkpoint of each group: spread between its runs beside the interval over prompts.
+    """At the last shared checkpoint of each group: spread between its runs and the interval over prompts.
 
     `half_width` is half of the mean interval over prompts, `ratio` = (highest - lowest) / 2 over it. Over 1, another training
     moved the figure further than other prompts of the same kind would.
@@ -114,22 +147,14 @@ def seed_spread(means: pd.DataFrame) -> pd.DataFrame:
     return last[SPREAD].reset_index(drop=True)
 
 
-class _Side(NamedTuple):
-    """One side of a paired difference: a group's runs, or one run where there is but one group."""
-
-    name: str
-    runs: tuple[ComparedRun, ...]
-
-
-def sides(comparison: Comparison) -> list[tuple[_Side, _Side]]:
+def sides(comparison: Comparison) -> list[tuple[Group, Group]]:
     """Which pairs are compared: groups, or the runs of the only group; all pairs if few, else each against the first."""
     groups: Sequence[Group] = comparison.groups
     if len(groups) == 1:
         groups = [Group(run.name, (run.name,)) for run in comparison.runs]
-    found = [_Side(group.name, tuple(comparison.run(name) for name in group.runs)) for group in groups]
-    if len(found) <= ALL_PAIRS:
-        return list(itertools.combinations(found, 2))
-    return [(found[0], other) for other in found[1:]]
+    if len(groups) <= ALL_PAIRS:
+        return list(itertools.combinations(groups, 2))
+    return [(groups[0], other) for other in groups[1:]]
 
 
 def paired_differences(
@@ -144,13 +169,14 @@ def paired_differences(
     """
     out = []
     for first, second in sides(comparison):
-        runs = [*first.runs, *second.runs]
+        both = [[comparison.run(name) for name in group.runs] for group in (first, second)]
+        runs = [*both[0], *both[1]]
         prompts = shared_prompts(*runs)
         steps = sorted(set.intersection(*(set(run.trajectory.steps) for run in runs)))
         if not prompts or not steps:
             continue
         for measure, name in MAIN:
-            a, b = (_values(side, measure, name, definition, steps, prompts) for side in (first, second))
+            a, b = (_values(side, measure, name, definition, steps, prompts) for side in both)
             d = b.mean(axis=0) - a.mean(axis=0)  # NaN where any run of a side has none
             d[np.abs(d) <= ROUNDING * np.maximum(np.abs(a).max(axis=0), np.abs(b).max(axis=0))] = 0.0
             kept = [i for i in range(len(steps)) if not np.isnan(d[:, i]).all()]
@@ -168,13 +194,12 @@ def paired_differences(
     return pd.DataFrame(out, columns=PAIRED).astype({"seeds_apart": "object"})
 
 
-def _values(side: _Side, measure: str, name: str, definition: str, steps: list[int], prompts: list[str]) -> np.ndarray:
+def _values(
+    runs: Sequence[ComparedRun], measure: str, name: str, definition: str, steps: list[int], prompts: list[str]
+) -> np.ndarray:
     """Value of each run, prompt and step: `[runs, prompts, steps]`, NaN where not defined."""
-    frames = [
-        run.trajectory.samples(measure, name, definition).reindex(index=steps, columns=prompts).to_numpy(float).T
-        for run in side.runs
-    ]
-    return np.stack(frames)
+    tables = [run.trajectory.samples(measure, name, definition) for run in runs]
+    return np.stack([table.reindex(index=steps, columns=prompts).to_numpy(float).T for table in tables])
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> list[bool | None]:
@@ -198,11 +223,11 @@ def comparison_payload(comparison: Comparison, definition: str = "paper") -> dic
         "runs": [
             {
                 "name": run.name,
-                "title": run.title,
+                "title": run.settings.name,
                 "seed": run.seed,
-                "recommended": run.recommendation["step"],
-                "recommended_x": run.x(run.recommendation["step"], comparison.axis),
-                "basis": run.recommendation["basis"],
+                "recommended": run.recorded["step"],
+                "recommended_x": run.x(run.recorded["step"], comparison.axis),
+                "basis": run.recorded["basis"],
             }
             for run in comparison.runs
         ],

@@ -1,7 +1,4 @@
-"""Settings from YAML and `a.b=c` overrides, back to YAML, and what is wrong with them in one line.
-
-What the settings are stands in `settings`; how YAML is read, in `reading`.
-"""
+"""Settings from YAML and `a.b=c` overrides, back to YAML, and what is wrong with them in one line."""
 
 import difflib
 import re
@@ -56,9 +53,7 @@ def _located(loc: tuple) -> tuple[list[str], list[str]]:
     for part in loc:
         if model is None:
             break
-        if isinstance(
-            part, int
-        ):  # the place in a list of sections, mostly a list of one that was given without its brackets
+        if isinstance(part, int):  # the place in a list of sections
             continue
         known = list(model.model_fields)
         path.append(str(part))
@@ -123,8 +118,10 @@ def dump_settings(settings: Settings) -> str:
 
 
 def default_folder(settings: Settings) -> Path:
-    """`runs/NAME-HASH`: the same settings find their run again, other settings get a folder of their own."""
+    """`runs/NAME-HASH`: the same measurement under the same name finds its run again, however it is analysed."""
     import hashlib
+    import json
 
     slug = re.sub(r"[^a-z0-9]+", "-", settings.name.lower()).strip("-")[:40] or "run"
-    return Path("runs") / f"{slug}-{hashlib.sha256(dump_settings(settings).encode()).hexdigest()[:8]}"
+    measurement = json.dumps(settings.measurement(), sort_keys=True).encode()
+    return Path("runs") / f"{slug}-{hashlib.sha256(measurement).hexdigest()[:8]}"

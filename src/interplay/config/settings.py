@@ -1,7 +1,6 @@
-"""Settings of a run: one frozen, strict description from YAML, `--set a.b=c` and defaults.
+"""Settings of a run. Unknown keys and settings that contradict each other are refused before anything is loaded.
 
-Unknown keys are refused with the nearest known name; what contradicts itself is refused before anything is loaded. Every
-field is read somewhere. Marks in brackets say whose constant a default is: [paper], [lineage] or [ours].
+Marks in brackets say whose constant a default is: [paper], [lineage] or [ours].
 """
 
 import re
@@ -16,6 +15,9 @@ from interplay.data.words import MAX_WORDS, MOST_WORDS, WORDS_PER_PROMPT, short
 from interplay.errors import InterplayError
 from interplay.models.placement import DEVICE_MAPS, SPREAD, Placement
 
+MOST_RESAMPLED = 50_000_000  # prompts times bootstrap resamples, about a gigabyte [ours]
+Dtype = Literal["float32", "float64", "bfloat16", "float16"]
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -26,9 +28,7 @@ class ModelSettings(_Strict):
 
     name: str = Field(description="hub name, local folder or GGUF file")
     revision: str | None = Field(None, description="hub revision")
-    dtype: Literal["float32", "float64", "bfloat16", "float16"] = Field(
-        "float32", description="of scoring; 16-bit rounding looks like noise interactions"
-    )
+    dtype: Dtype = Field("float32", description="of scoring; 16-bit rounding looks like noise interactions")
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto takes a GPU when there is one")
     device_map: Literal[DEVICE_MAPS] | None = Field(  # ty: ignore[invalid-type-form]
         None,
@@ -117,7 +117,7 @@ class PromptSettings(WordingSettings):
 class PromptsSettings(_Strict):
     """The held-out prompts whose interactions are extracted."""
 
-    count: int = Field(12, ge=1)
+    count: int = Field(12, ge=1, le=100_000)
     n: int = Field(
         WORDS_PER_PROMPT, ge=2, description="words per prompt, 2 to 16 [lineage: 10]; 2^n forward passes each"
     )
@@ -127,9 +127,7 @@ class PromptsSettings(_Strict):
         "in its column `words`",
     )
     language: Literal["auto", "en", "zh"] = Field("auto", description="how words are split; zh needs jieba")
-    stop_words: str | None = Field(
-        None, description="more words that are never drawn: legal, or with commas between them"
-    )
+    stop_words: str | None = Field(None, description="more words that are never drawn: legal, or separated by commas")
 
     @field_validator("n")
     @classmethod
@@ -193,25 +191,35 @@ class CheckpointSettings(_Strict):
 class ScoringSettings(_Strict):
     """How v is evaluated."""
 
-    mask: str | int | None = Field(None, description="baseline token; null: unk, pad or a reserved one [lineage]")
+    mask: str | int | None = Field(
+        None, description="token that replaces masked words; null: unk, pad or a reserved one [lineage]"
+    )
     target_tokens: int = Field(1, ge=1, description="response tokens scored [paper: 1]")
     among_labels: bool = Field(False, description="log-odds among the labels only, cut to target_tokens tokens each")
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
     )
-    noise_coalitions: int = Field(4, ge=0, description="coalitions evaluated a second time to measure numerical noise")
+    noise_coalitions: int = Field(
+        4, ge=0, le=1 << MAX_WORDS, description="coalitions evaluated a second time to measure numerical noise"
+    )
     accept_noise: bool = Field(False, description="go on where 16-bit rounding makes effects meaningless [ours]")
 
 
 class EffectSettings(_Strict):
     """The sparse AND-OR split."""
 
-    duality_gap: float = Field(1e-3, gt=0, description="certified relative duality gap [ours]")
+    duality_gap: float = Field(1e-3, gt=0, lt=1, description="certified relative duality gap [ours]")
     tolerance: float | Literal["auto"] = Field(
         "auto",
         description="delta; auto: 0.02 |v(N) - v(empty)|, mean at step 0 [lineage], at least 3 sigma of noise [ours]",
     )
-    ratio: float = Field(0.05, gt=0, lt=1, description="tau as a share of the largest effect [lineage]")
+
+    @field_validator("tolerance")
+    @classmethod
+    def _not_negative(cls, value: float | str) -> float | str:
+        if not isinstance(value, str) and value < 0:
+            raise ValueError(f"expected 'auto' or a number of at least 0; given '{value:g}'")
+        return value
 
 
 class BaselineSettings(WordingSettings):
@@ -237,15 +245,15 @@ class TaskSettings(_Strict):
     generate_rows: int | None = Field(
         None,
         ge=0,
-        description="eval rows answered freely, for exact match and ROUGE-L; null: 32 where rows have no labels, else 0",
+        description="eval rows answered freely, for exact match and ROUGE-L; null: 32 if rows have no labels",
     )
     generate_tokens: int = Field(64, ge=1, description="tokens of an answer at most")
 
 
 class ControlSettings(_Strict):
-    """What the figures are held against beside the nulls [ours]. Each costs units; see docs/design/controls.md."""
+    """What the figures are compared with, besides nulls [ours]. Each costs units; see docs/design/controls.md."""
 
-    precision: Literal["float32", "float64", "bfloat16", "float16"] | None = Field(
+    precision: Dtype | None = Field(
         "bfloat16", description="second precision, at the reference: the churn of rounding alone; null leaves it out"
     )
     reference: int | Literal["auto"] | None = Field(
@@ -269,13 +277,21 @@ class ControlSettings(_Strict):
 
 
 class DynamicsSettings(_Strict):
-    """Nulls and intervals."""
+    """The threshold for salient effects, nulls and intervals."""
 
+    ratio: float = Field(0.05, gt=0, lt=1, description="tau as a fraction of the largest effect [lineage]")
     reference: int | None = Field(
         None, ge=0, description="reference step of removed / preserved / emerged; null: the first [paper]"
     )
-    draws: int = Field(200, ge=1, description="draws per null")
-    resamples: int = Field(1000, ge=1, description="bootstrap resamples over samples")
+    draws: int = Field(200, ge=1, le=10_000, description="draws per null")
+    resamples: int = Field(1000, ge=1, le=100_000, description="bootstrap resamples over prompts")
+
+
+# What is computed from scores, or asks for further ones; all other settings are those of the measurement.
+ANALYSIS: dict[str, Any] = dict.fromkeys(("name", "effects", "dynamics", "controls", "baseline"), True) | {
+    "prompt": {"rephrased"},
+    "scoring": {"accept_noise"},
+}
 
 
 class Settings(_Strict):
@@ -320,11 +336,20 @@ class Settings(_Strict):
         few = self.prompt.few_shot or self.controls.few_shot or any(b.few_shot for b in self.baseline)
         if few and not self.data.has_train:
             raise ValueError("few_shot examples are taken from data.train: name it, or set few_shot to 0")
+        if (size := self.prompts.count * self.dynamics.resamples) > MOST_RESAMPLED:
+            raise ValueError(
+                f"prompts.count x dynamics.resamples is {size:,}, more than the {MOST_RESAMPLED:,} that fit into memory: "
+                "choose fewer of either"
+            )
         schedule = self.schedule()
         for key, step in (("dynamics", self.dynamics.reference), ("controls", self.controls.reference)):
             if schedule is not None and isinstance(step, int) and step not in schedule:
                 raise ValueError(f"{key}.reference is {step}, no measured step: choose one of {schedule}")
         return self
+
+    def measurement(self) -> dict[str, Any]:
+        """The settings that scores, training and task metrics depend on, as JSON values: a run folder keeps to them."""
+        return self.model_dump(mode="json", exclude=ANALYSIS)
 
     def schedule(self) -> list[int] | None:
         """The steps to measure, or None for every checkpoint found.

@@ -5,6 +5,7 @@ A bad row among good ones is skipped with a reason; a source without a good row 
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,12 +83,24 @@ def read_rows(
             form, columns = "text-labels", {}
         else:
             table = tables.read_table(path)
+    return rows_of_table(table, name, stem, form, columns, template, labels)
 
+
+def rows_of_table(
+    table: Table,
+    name: str,
+    stem: str,
+    form: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    template: PromptTemplate = _DEFAULT_TEMPLATE,
+    labels: tuple[str, ...] | None = None,
+) -> ReadResult:
+    """`read_rows` of a table in memory; `name` names it in errors, `stem` in the ids of rows without one."""
+    columns = columns or {}
     unreadable = [f"{place}: {record.reason}" for place, record in table if isinstance(record, Unreadable)]
     if len(unreadable) == len(table):
         raise InterplayError(f"{name}: none of {len(table)} rows can be read; {unreadable[0]}")
-    present = [column for _, record in table if isinstance(record, dict) for column in record]
-    chosen, located = choose_form(form, present, columns, name)
+    chosen, located = choose_form(form, tables.columns_of(table), columns, name)
     rows: list[Row] = []
     skipped: list[Skipped] = []
     used: dict[str, int] = {}
@@ -184,19 +197,25 @@ def _read_hub(source: str, split: str | None, columns: Mapping[str, str]) -> tup
     except Exception as error:  # the hub's client raises some thirty types
         message = ascii_safe(redact(str(error).strip().split("\n")[0]))[:200] or type(error).__name__
         raise InterplayError(f"hub:{name}: cannot be loaded (split {split}): {message}") from None
+    table, classes = dataset_table(data)
+    if not table:
+        raise InterplayError(f"hub:{name}: the split {split} holds no rows")
+    label, labels = columns.get("label", "label"), columns.get("labels", "labels")
+    return table, classes.get(label) or classes.get(labels), f"hub:{name}"
+
+
+def dataset_table(data: Any, limit: int | None = None) -> tuple[Table, dict[str, tuple[str, ...]]]:
+    """The first `limit` records of a datasets.Dataset, classes by name; and the names of each class column."""
     # A class, or a list of classes, which holds its class feature as `feature`.
     features = {column: getattr(feature, "feature", feature) for column, feature in data.features.items()}
-    classes = {column: tuple(f.names) for column, f in features.items() if isinstance(f, datasets.ClassLabel)}
+    classes = {column: tuple(f.names) for column, f in features.items() if hasattr(f, "names")}
     table: Table = []
-    for number, row in enumerate(data, start=1):
+    for number, row in enumerate(islice(data, limit), start=1):
         record = dict(row)
         for column, names in classes.items():
             record[column] = _class_names(record.get(column), names)
         table.append((f"row {number}", record))
-    if not table:
-        raise InterplayError(f"hub:{name}: the split {split} holds no rows")
-    labels = classes.get(columns.get("label", "label")) or classes.get(columns.get("labels", "labels"))
-    return table, labels, f"hub:{name}"
+    return table, classes
 
 
 def _class_names(value: Any, names: tuple[str, ...]) -> Any:

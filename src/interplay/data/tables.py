@@ -32,6 +32,11 @@ Record = dict[str, Any] | Unreadable
 Table = list[tuple[str, Record]]  # each record behind its place: "line 17"
 
 
+def columns_of(table: Table) -> list[str]:
+    """The columns of all records together, in the order in which they first occur."""
+    return list(dict.fromkeys(column for _, record in table if isinstance(record, dict) for column in record))
+
+
 def kind_of(path: Path) -> str:
     """The suffix that says how to read a file, without .gz; "" for other files."""
     name = path.name.lower().removesuffix(".gz")

@@ -1,21 +1,19 @@
-"""Churn floors: what a change that means nothing "removes" and "emerges", and how many times that floor a training step is.
+"""Churn floors: what a change without training "removes" and "emerges", and how many times that a training step does.
 
-Two templates, two precisions or two draws of words of ONE checkpoint also differ in their salient interactions [ours,
-method §5.3]. Arrays in, tidy tables out; which variation made the second array is the caller's business. Of two draws of
-words only the interactions among the words they share can be compared: `restrict` cuts both down to them.
+Two templates, two precisions or two draws of words of one checkpoint also differ in their salient interactions [ours]. Of two
+draws of words only the interactions among the words they share can be compared: `restrict` cuts both down to them.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from interplay.dynamics.measures import CHURN_MEASURES
+from interplay.dynamics.measures import CHURN_MEASURES, set_values, transition
 from interplay.dynamics.sets import CHURN_SETS, DEFINITIONS, RATIO, partition
 from interplay.dynamics.stats import generator, interval, ratio_of_means, resample_counts
-from interplay.dynamics.values import set_values
-from interplay.errors import InterplayError
 
 FLOORS = ["reference", "floor", "definition", "set", "measure", "value", "lo", "hi", "samples"]
 MULTIPLES = ["reference", "floor", "definition", "set", "measure", "step", "ratio", "lo", "hi", "samples"]
@@ -38,7 +36,6 @@ class Churn(NamedTuple):
 def restrict(effects: np.ndarray, words: Sequence[int]) -> np.ndarray:
     """Effects among some of the words: `[..., 2, 2^n]` -> `[..., 2, 2^m]`, bit j of the new index = words[j].
 
-    >>> import numpy as np
     >>> e = np.arange(16.0).reshape(2, 8)  # three words
     >>> restrict(e, [0, 2])  # the empty set, {0}, {2}, {0, 2}
     array([[ 0.,  1.,  4.,  5.],
@@ -70,67 +67,43 @@ def churn(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Churn:
-    """The floor of one variation at the reference step, and what every later step is as a multiple of it.
+    """The floor of one variation at the reference step, and every later step as a multiple of it.
 
     samples    one `Twin` a sample, or None where the variation could not be measured; n may differ between samples
     steps      T optimiser steps, ascending; `reference` is one of them
     floor      name of the variation, for the tables
 
-    A multiple is the mean over samples at a step divided by the mean over the same samples of the floor, so a sample whose
-    floor is 0 needs no special care; its interval resamples both together. 1 = no more than the variation does by itself.
+    A multiple is the mean over samples at a step divided by the mean of the floor over the same samples; its interval resamples
+    both together. 1 = no more than the variation itself does.
 
-    >>> import numpy as np
     >>> e = np.zeros((2, 2, 8)); e[:, 0, 1] = 4; e[0, 0, 2] = 1; e[1, 0, 4] = 1; e[1, 0, 3] = 1  # {1} leaves, two come
     >>> twin = e[0].copy(); twin[0, 5] = 1  # the variation adds one
     >>> result = churn([Twin(e, twin)], [0, 10], 0, "rephrased")
     >>> result.multiples.query("definition == 'paper' and measure == 'count' and step == 10")[["set", "ratio"]].values.tolist()
     [['removed', inf], ['emerged', 2.0]]
     """
-    steps = [int(step) for step in steps]
-    if reference not in steps:
-        raise InterplayError(f"reference step {reference} is not one of the steps {steps}; choose one of them")
     at = steps.index(reference)
     used = [s for s in samples if s is not None]
-    for s in used:
-        if s.effects.shape[1:] != s.twin.shape or len(s.effects) != len(steps):
-            raise InterplayError(
-                f"churn floor {floor!r}: effects of shape {list(s.effects.shape)} and a twin of {list(s.twin.shape)}, "
-                f"expected [{len(steps)}, 2, 2^n] and [2, 2^n]"
-            )
-    keys = [
-        (definition, name, measure) for definition in DEFINITIONS for name in CHURN_SETS for measure in CHURN_MEASURES
-    ]
     if not used:
         return Churn(pd.DataFrame(columns=FLOORS), pd.DataFrame(columns=MULTIPLES))
-    found = np.array([_one(s, at, keys, ratio) for s in used])  # [S, K, 1 + T]: the floor, then every step
+    keys = list(itertools.product(DEFINITIONS, CHURN_SETS, CHURN_MEASURES))
+    found = np.array([_figures(s, at, keys, ratio) for s in used])  # [S, K, 1 + T]: the floor, then every step
     counts = resample_counts(len(used), resamples, generator(seed, "churn", len(used)))
     floors = interval(found[:, :, 0], counts)
-    rows = [
-        (reference, floor, *key, floors.value[k], floors.lo[k], floors.hi[k], int(floors.samples[k]))
-        for k, key in enumerate(keys)
-    ]
+    rows = [(reference, floor, *key, *row) for key, row in zip(keys, zip(*floors, strict=True), strict=True)]
     multiples = []
     for k, key in enumerate(keys):
         for t in range(at + 1, len(steps)):
             both = found[:, k][:, [0, 1 + t]]
             both = both[~np.isnan(both).any(axis=1)]
-            figures = (
-                ratio_of_means(both, resamples, generator(seed, "multiple", len(both))) if len(both) else (np.nan,) * 3
-            )
-            multiples.append((reference, floor, *key, steps[t], *figures, len(both)))
+            ratios = ratio_of_means(both, resamples, generator(seed, "multiple", len(both)))
+            multiples.append((reference, floor, *key, steps[t], *ratios, len(both)))
     return Churn(pd.DataFrame(rows, columns=FLOORS), pd.DataFrame(multiples, columns=MULTIPLES))
 
 
-def _one(sample: Twin, at: int, keys: list[tuple[str, str, str]], ratio: float) -> np.ndarray:
+def _figures(sample: Twin, at: int, keys: list[tuple[str, str, str]], ratio: float) -> np.ndarray:
     """`[K, 1 + T]`: each figure between the reference and its twin, then at every checkpoint."""
-    out = []
-    pair = np.stack([sample.effects[at], sample.twin])
-    for definition in DEFINITIONS:
-        over = set_values(partition(sample.effects, at, definition, ratio), sample.effects, sample.effects[at], 0)
-        twice = set_values(partition(pair, 0, definition, ratio), pair, pair[0], 0)
-        out += [
-            np.concatenate([[twice[measure, name, 0][1]], over[measure, name, 0]])
-            for own, name, measure in keys
-            if own == definition
-        ]
-    return np.array(out)
+    ref = sample.effects[at]
+    floor = {d: transition(ref, sample.twin, d, ratio)[1] for d in DEFINITIONS}
+    over = {d: set_values(partition(sample.effects, at, d, ratio), sample.effects, ref, 0) for d in DEFINITIONS}
+    return np.array([[floor[d][measure, name, 0], *over[d][measure, name, 0]] for d, name, measure in keys])

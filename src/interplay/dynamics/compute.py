@@ -1,34 +1,36 @@
 """From the effects of every sample at every checkpoint to a Trajectory.
 
-The order of things only: definitions are in `sets` and `measures`, what they are held against in `nulls`, intervals in
-`stats`. Each sample is worked through alone; samples meet in one place, the mean and its interval.
+Sets are defined in `sets`, measures in `measures`, nulls in `nulls`, intervals in `stats`. Each sample is computed alone;
+samples meet in the mean and its interval only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from interplay.dynamics import measures, nulls
 from interplay.dynamics.result import PER_SAMPLE, SUMMARY, Trajectory, frame
 from interplay.dynamics.sets import DEFINITIONS, RATIO, SETS, VALUED, Partition, pack, partition, salient
 from interplay.dynamics.stats import generator, interval, resample_counts
-from interplay.dynamics.values import effects_of, set_values
 from interplay.errors import InterplayError
 
-
-class Key(NamedTuple):
-    """What a curve is of; a curve is a pair of arrays over steps: the value and its null."""
-
-    definition: str
-    measure: str
-    set: str
-    order: int
+# By definition, measure, set and order; a curve is its value and its null, two arrays over steps.
+Curves = dict[tuple[str, str, str, int], tuple[np.ndarray, np.ndarray]]
 
 
-Curves = dict[Key, tuple[np.ndarray, np.ndarray]]
+class _Setup(NamedTuple):
+    """What all samples share: `at` is the position of the reference step, `top` the largest n of all samples."""
+
+    steps: tuple[int, ...]
+    at: int
+    top: int
+    ratio: float
+    draws: int
+    seed: int
 
 
 class _Sample(NamedTuple):
@@ -74,7 +76,6 @@ def trajectory(
 
     Raises InterplayError where shapes, steps or ids do not fit together, or a number is not finite.
 
-    >>> import numpy as np
     >>> e = np.zeros((2, 2, 4)); e[:, 0, 1] = 2.0; e[0, 0, 2] = -1.0; e[1, 0, 3] = 1.0  # {1} leaves, {0, 1} comes
     >>> v = np.array([[0.0, 2.0, -1.0, 1.0], [0.0, 2.0, 0.0, 3.0]])
     >>> t = trajectory([0, 10], [e], [v], ["a"])
@@ -89,88 +90,70 @@ def trajectory(
             f"ratio {ratio}, draws {draws}, resamples {resamples}: expected 0 <= ratio < 1, draws and resamples at least 1"
         )
     at = steps.index(reference)
-    samples = _checked(steps, effects, scores, sample_ids, rephrased, baseline, noise_sigma)
+    inputs: dict[str, Sequence | None] = {"effects": effects, "scores": scores}
+    inputs |= {"rephrased": rephrased, "baseline": baseline, "noise_sigma": noise_sigma}
+    samples = _checked_samples([str(name) for name in sample_ids], inputs, len(steps))
     samples.sort(key=lambda sample: sample.id)
-    top = max(sample.n for sample in samples)
+    setup = _Setup(steps, at, max(sample.n for sample in samples), ratio, draws, seed)
     curves, sets = [], {}
     for sample in samples:
         partitions = {definition: partition(sample.effects, at, definition, ratio) for definition in DEFINITIONS}
         sets[sample.id] = {definition: pack(part) for definition, part in partitions.items()}
-        curves.append(_curves(sample, partitions, steps, at, top, ratio, draws, seed))
+        curves.append(_curves(sample, partitions, setup))
     ids = tuple(sample.id for sample in samples)
-    summary, per_sample = _tables(curves, steps, at, ids, resamples, seed)
+    summary, per_sample = _tables(curves, setup, ids, resamples)
     settings = {"ratio": ratio, "draws": draws, "resamples": resamples, "seed": seed}
-    return Trajectory(steps, reference, ids, frame(summary), frame(per_sample), sets, settings)
+    return Trajectory(steps, reference, ids, summary, per_sample, sets, settings)
 
 
-def _curves(
-    sample: _Sample,
-    partitions: dict[str, Partition],
-    steps: tuple[int, ...],
-    at: int,
-    top: int,
-    ratio: float,
-    draws: int,
-    seed: int,
-) -> Curves:
-    """Every curve of one sample. `top` is the largest n of all samples: above its own n a sample has no effects, so 0."""
+def _curves(sample: _Sample, partitions: dict[str, Partition], setup: _Setup) -> Curves:
+    """Every curve of one sample. Above its own n a sample has no effects, so 0."""
     curves: Curves = {}
-    nan = np.full(len(steps), np.nan)
+    nan, ref = np.full(len(setup.steps), np.nan), sample.effects[setup.at]
     everything = measures.scale(sample.effects, sample.scores)
     noise = None if sample.sigma is None else measures.noise_floor(sample.sigma, sample.n)
     baseline_sign = None
     if sample.baseline is not None:  # its own tau, in every definition: another LLM has another scale
-        baseline_sign = np.where(salient(sample.baseline, ratio), np.sign(sample.baseline), 0).astype(np.int8)
+        baseline_sign = np.where(salient(sample.baseline, setup.ratio), np.sign(sample.baseline), 0).astype(np.int8)
 
     for definition, part in partitions.items():
-        values = set_values(part, sample.effects, sample.effects[at], top)
-        floor = _floor(sample, definition, at, top, ratio)
-        for (measure, name, order), value in values.items():
-            curves[Key(definition, measure, name, order)] = (
-                value,
-                np.full(len(steps), floor.get((measure, name, order), np.nan)),
-            )
-        if definition != "signed":  # there, kept means same sign: the share is 1 by definition
-            agreement = measures.sign_agreement(sample.effects, sample.effects[at], part.kept)
-            agreement_floor = np.full(len(steps), floor.get(("sign_agreement", "kept", 0), np.nan))
-            curves[Key(definition, "sign_agreement", "kept", 0)] = (agreement, agreement_floor)
-        _held_against_draws(curves, sample, definition, part, baseline_sign, steps, at, draws, seed)
+        values = measures.set_values(part, sample.effects, ref, setup.top)
+        if definition != "signed":  # there, kept means same sign: the fraction is 1 by definition
+            values["sign_agreement", "kept", 0] = measures.sign_agreement(sample.effects, ref, part.kept)
+        floor = _floor(sample, definition, setup)
+        for key, value in values.items():
+            curves[definition, *key] = value, np.full(len(nan), floor.get(key, np.nan))
+        for (measure, name), curve in _against_draws(sample, part, baseline_sign, setup).items():
+            curves[definition, measure, name, 0] = curve
         for measure, value in everything.items():
-            curves[Key(definition, measure, "all", 0)] = (value, nan)
+            curves[definition, measure, "all", 0] = value, nan
         if noise is not None:
-            for order in range(top + 1):
+            for order in range(setup.top + 1):
                 value = noise[:, order] if order <= sample.n else 0.0 * noise[:, 0]
-                curves[Key(definition, "noise", "all", order)] = (value, nan)
+                curves[definition, "noise", "all", order] = value, nan
     return curves
 
 
-def _floor(sample: _Sample, definition: str, at: int, top: int, ratio: float) -> dict[tuple[str, str, int], np.ndarray]:
+def _floor(sample: _Sample, definition: str, setup: _Setup) -> dict[tuple[str, str, int], np.ndarray]:
     """The churn floor: the same measures from the reference to the same checkpoint under a rephrased template [ours]."""
     if sample.twin is None:
         return {}
-    both = np.stack([sample.effects[at], sample.twin])
-    part = Partition(*(mask[1] for mask in partition(both, 0, definition, ratio)))
-    floor = set_values(part, sample.twin, both[0], top)
+    ref = sample.effects[setup.at]
+    part, floor = measures.transition(ref, sample.twin, definition, setup.ratio, setup.top)
     for measure in measures.CHURN_MEASURES:
         floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
-    floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, both[0], part.kept)
+    floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, ref, part.kept)
     return floor
 
 
-def _held_against_draws(
-    curves: Curves,
-    sample: _Sample,
-    definition: str,
-    part: Partition,
-    baseline_sign: np.ndarray | None,
-    steps: tuple[int, ...],
-    at: int,
-    draws: int,
-    seed: int,
-) -> None:
-    """rho, gamma, net, contribution and sufficiency of each set, with nulls from random draws, put into `curves`."""
+def _against_draws(
+    sample: _Sample, part: Partition, baseline_sign: np.ndarray | None, setup: _Setup
+) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+    """rho, gamma, net, contribution and sufficiency of each set, with nulls from random draws, by (measure, set)."""
+    steps, at, draws, seed = setup.steps, setup.at, setup.draws, setup.seed
     masks = np.stack([getattr(part, name) for name in VALUED])  # [4, T, 2, M]
-    w = np.stack([effects_of(n, m, sample.effects, sample.effects[at]) for n, m in zip(VALUED, masks, strict=True)])
+    w = np.broadcast_to(sample.effects, masks.shape).copy()
+    w[VALUED.index("removed")] = sample.effects[at]  # removed ones are weighed by their effects at the reference
     shape = masks.shape[:2]
     weights = np.where(masks, w, 0.0).reshape(shape[0] * shape[1], -1)
     size = measures.count(masks)  # [4, T]
@@ -194,52 +177,42 @@ def _held_against_draws(
         rng = generator(seed, "subsets", sample.id, steps[t])
         for place, loss in zip(ours, nulls.random_subset_losses(pool, sizes, draws, rng), strict=True):
             losses[place] = loss
-    # The empty subset's sum is 0; a subset as large as all there is is no random one: no null for `all`.
+    # The empty subset's sum is 0. `all` has no null: a random subset of that size is always `all`.
     with_null = np.where(np.array([False, True, True, True])[:, None], 1.0, np.nan)
     found["net"] = (measures.net(w, masks), with_null * np.where(size > 0, size * mean, 0.0))
     found["contribution"] = (measures.contribution(w, masks), with_null * np.where(size > 0, mean, np.nan))
     found["sufficiency"] = (measures.sufficiency(w, masks), losses)
-    for measure, (value, null) in found.items():
-        for i, name in enumerate(VALUED):
-            curves[Key(definition, measure, name, 0)] = (value[i], null[i])
+    return {
+        (measure, name): (value[i], null[i])
+        for measure, (value, null) in found.items()
+        for i, name in enumerate(VALUED)
+    }
 
 
 def _tables(
-    curves: list[Curves], steps: tuple[int, ...], at: int, ids: tuple[str, ...], resamples: int, seed: int
-) -> tuple[pa.Table, pa.Table]:
+    curves: list[Curves], setup: _Setup, ids: tuple[str, ...], resamples: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Means and intervals over samples, and the rows behind them. Sorted by definition, measure, set, order, step, sample."""
     rank = {name: i for names in (DEFINITIONS, measures.MEASURES, SETS) for i, name in enumerate(names)}
-    keys = sorted(
-        {key for one in curves for key in one},
-        key=lambda k: (rank[k.definition], rank[k.measure], rank[k.set], k.order),
-    )
+    keys = sorted({key for one in curves for key in one}, key=lambda key: (*(rank[name] for name in key[:3]), key[3]))
+    steps = np.array(setup.steps)
     missing = (np.full(len(steps), np.nan),) * 2
     stacked = np.array([[one.get(key, missing) for key in keys] for one in curves])  # [S, K, 2, T]
-    shown = np.array([[key.set == "all" or t >= at for t in range(len(steps))] for key in keys])  # [K, T]
+    shown = np.array([[name == "all" or t >= setup.at for t in range(len(steps))] for _, _, name, _ in keys])  # [K, T]
     value, null = stacked[:, :, 0][:, shown], stacked[:, :, 1][:, shown]  # [S, rows]
-    counts = resample_counts(len(ids), resamples, generator(seed, "bootstrap", len(ids)))
+    counts = resample_counts(len(ids), resamples, generator(setup.seed, "bootstrap", len(ids)))
     ours, theirs = interval(value, counts), interval(null, counts)
 
     which, when = np.nonzero(shown)
-    key_columns = {
-        "definition": np.array([key.definition for key in keys], object)[which],
-        "step": np.array(steps)[when],
-        "set": np.array([key.set for key in keys], object)[which],
-        "measure": np.array([key.measure for key in keys], object)[which],
-        "order": np.array([key.order for key in keys])[which],
-    }
+    definition, measure, name, order = (np.array(column, object)[which] for column in zip(*keys, strict=True))
+    key_columns = {"definition": definition, "step": steps[when], "set": name, "measure": measure, "order": order}
     figures = {"value": ours.value, "lo": ours.lo, "hi": ours.hi}
     figures |= {"null": theirs.value, "null_lo": theirs.lo, "null_hi": theirs.hi, "samples": ours.samples}
     rows = {name: np.repeat(column, len(ids)) for name, column in key_columns.items()}
     rows["sample"] = np.tile(np.array(ids, object), len(which))
     rows |= {"value": value.T.ravel(), "null": null.T.ravel()}
-    return _table(key_columns | figures, SUMMARY), _table(rows, PER_SAMPLE)
-
-
-def _table(columns: dict[str, np.ndarray], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_arrays(
-        [pa.array(columns[f.name], type=f.type, from_pandas=False) for f in schema], schema=schema
-    )
+    rows = {name: rows[name] for name in PER_SAMPLE.names}
+    return frame(pa.table(key_columns | figures, schema=SUMMARY)), frame(pa.table(rows, schema=PER_SAMPLE))
 
 
 def _checked_steps(steps: Sequence[int], reference: int | None) -> tuple[tuple[int, ...], int]:
@@ -255,57 +228,40 @@ def _checked_steps(steps: Sequence[int], reference: int | None) -> tuple[tuple[i
     return steps, int(reference)
 
 
-def _checked(
-    steps: tuple[int, ...],
-    effects: Sequence[np.ndarray],
-    scores: Sequence[np.ndarray],
-    sample_ids: Sequence[str],
-    rephrased: Sequence[np.ndarray | None] | None,
-    baseline: Sequence[np.ndarray | None] | None,
-    noise_sigma: Sequence[np.ndarray | None] | None,
-) -> list[_Sample]:
+def _checked_samples(ids: list[str], inputs: Mapping[str, Sequence | None], checkpoints: int) -> list[_Sample]:
     """Samples with their arrays as float64, or an InterplayError that names the sample and the array."""
-    ids = [str(name) for name in sample_ids]
     if not ids:
         raise InterplayError("no samples given; expected at least one")
     if len(set(ids)) != len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
-        raise InterplayError(f"sample id {twice!r} is given twice; every sample needs an id of its own")
-    inputs = {
-        "effects": effects,
-        "scores": scores,
-        "rephrased": rephrased,
-        "baseline": baseline,
-        "noise_sigma": noise_sigma,
-    }
-    given = {name: [None] * len(ids) if arrays is None else list(arrays) for name, arrays in inputs.items()}
-    for name, arrays in given.items():
-        if len(arrays) != len(ids):
-            raise InterplayError(f"{name} has {len(arrays)} samples, expected {len(ids)}, one for each sample id")
-    return [_one(name, len(steps), *arrays) for name, *arrays in zip(ids, *(given[key] for key in inputs), strict=True)]
+        raise InterplayError(f"sample id {twice!r} is given twice; give every sample a different id")
+    for what, arrays in inputs.items():
+        if arrays is not None and len(arrays) != len(ids):
+            raise InterplayError(f"{what} has {len(arrays)} samples, expected {len(ids)}, one for each sample id")
+    samples = []
+    for i, name in enumerate(ids):
+        given = {what: None if arrays is None else arrays[i] for what, arrays in inputs.items()}
+        samples.append(_checked_sample(name, given, checkpoints))
+    return samples
 
 
-def _one(name: str, checkpoints: int, effects, scores, twin, baseline, sigma) -> _Sample:
-    if effects is None or scores is None:
+def _checked_sample(name: str, given: dict[str, np.ndarray | None], checkpoints: int) -> _Sample:
+    if given["effects"] is None or given["scores"] is None:
         raise InterplayError(f"sample {name!r} has no effects or no scores; both are needed for every sample")
-    size = np.shape(scores)[-1] if np.ndim(scores) else 0
+    size = np.shape(given["scores"])[-1] if np.ndim(given["scores"]) else 0
     n = size.bit_length() - 1
     if size < 2 or size != 1 << n:
-        raise InterplayError(f"sample {name!r}: scores of shape {np.shape(scores)}, expected [{checkpoints}, 2^n]")
-    expected = {
-        "effects": (effects, (checkpoints, 2, size)),
-        "scores": (scores, (checkpoints, size)),
-        "rephrased": (twin, (2, size)),
-        "baseline": (baseline, (2, size)),
-        "noise_sigma": (sigma, (checkpoints,)),
-    }
-    arrays: list[np.ndarray | None] = []
-    singles = 1 << np.arange(n)
-    for what, (array, shape) in expected.items():
-        if array is None:
-            arrays.append(None)
+        raise InterplayError(
+            f"sample {name!r}: scores of shape {np.shape(given['scores'])}, expected [{checkpoints}, 2^n]"
+        )
+    shapes: dict[str, tuple[int, ...]] = {"effects": (checkpoints, 2, size), "scores": (checkpoints, size)}
+    shapes |= {"rephrased": (2, size), "baseline": (2, size), "noise_sigma": (checkpoints,)}
+    arrays: dict[str, np.ndarray | None] = {}
+    for what, shape in shapes.items():
+        arrays[what] = None
+        if given[what] is None:
             continue
-        array = np.asarray(array, dtype=np.float64)
+        array = np.array(given[what], dtype=np.float64)
         if array.shape != shape:
             raise InterplayError(f"sample {name!r}: {what} of shape {list(array.shape)}, expected {list(shape)}")
         if np.isinf(array).any() or (what != "noise_sigma" and np.isnan(array).any()):
@@ -313,11 +269,10 @@ def _one(name: str, checkpoints: int, effects, scores, twin, baseline, sigma) ->
                 f"sample {name!r}: {what} has NaN or infinity; score this sample again or leave it out"
             )
         if what in ("effects", "rephrased", "baseline"):
-            if array[..., 1, singles].any():
+            if array[..., 1, 1 << np.arange(n)].any():
                 raise InterplayError(
                     f"sample {name!r}: {what} has OR effects of single words; AND and OR of one word are the same: add them to AND"
                 )
-            array = array.copy()
             array[..., 0] = 0.0  # order 0 is never an interaction
-        arrays.append(array)
-    return _Sample(name, n, *arrays)  # ty: ignore[invalid-argument-type]
+        arrays[what] = array
+    return _Sample(name, n, *arrays.values())  # ty: ignore[invalid-argument-type]

@@ -1,8 +1,8 @@
-"""Two models on one prompt: which interactions were removed, kept and new between them. Arrays in, sets out.
+"""Two models on one prompt: which interactions were removed, kept and new between them.
 
-The same words in both, each model with its own tau (a share of its own largest effect), so a model whose scores merely grew
-has lost nothing. The sets are those of `sets.partition`, the first model the reference. Whether a difference means anything
-is told by the churn floor: the first model under a second wording.
+Sets are those of `sets.partition` with the first model as reference. Each model has its own tau (a fraction of its largest
+effect), so a model whose scores merely grew has lost nothing. The churn floor, the first model under a second wording, tells
+whether a difference means anything.
 """
 
 from typing import NamedTuple
@@ -14,14 +14,13 @@ from interplay.dynamics.sets import RATIO, partition
 
 
 class PairedInteraction(NamedTuple):
-    """One interaction under both models: its kind ("and", "or"), its coalition, its two effects (log-odds), and in which of
-    the two models it is salient."""
+    """One interaction under both models."""
 
-    kind: str
+    kind: str  # "and", "or"
     mask: int
-    before: float
+    before: float  # effects, log-odds
     after: float
-    salient: tuple[bool, bool]
+    salient: tuple[bool, bool]  # in which of the two models
 
     @property
     def flipped(self) -> bool:
@@ -30,41 +29,46 @@ class PairedInteraction(NamedTuple):
 
 
 class SetTotal(NamedTuple):
-    """A set in figures: how many, their strength (sum of |I|, log-odds), and both as shares of the salient interactions of
-    their model; None where that model has none."""
+    """Size and strength (sum of |I|, log-odds) of a set, and both as fractions of the salient interactions of its model; None
+    where that model has none."""
 
     count: int
     strength: float
     count_fraction: float | None
     strength_fraction: float | None
 
+    def over(self, floor: "SetTotal") -> dict[str, float | None]:
+        """Multiples of a floor, in number and in fraction of strength, which has no scale; None where the floor is 0.
+
+        >>> SetTotal(3, 6.0, 0.5, 0.6).over(SetTotal(2, 1.0, 0.2, 0.0))
+        {'count': 1.5, 'strength_fraction': None}
+        """
+        known = self.strength_fraction is not None and floor.strength_fraction
+        return {
+            "count": self.count / floor.count if floor.count else None,
+            "strength_fraction": self.strength_fraction / floor.strength_fraction if known else None,
+        }
+
 
 class ContrastSets(NamedTuple):
-    """What became of the salient interactions from model A to model B, strongest first.
+    """What became of the salient interactions from model A to model B, strongest first."""
 
-    removed, kept, new   the interactions. Removed ones are ordered by their effect in A, new ones in B, kept ones by the
-                         larger of both
-    salient              number of salient interactions in A and in B
-    removed_total        of `removed`, weighed in A
-    new_total            of `new`, weighed in B
-    floor                the same sets between two wordings of A, where nothing was learnt; None if not measured
-    """
-
-    removed: tuple[PairedInteraction, ...]
-    kept: tuple[PairedInteraction, ...]
-    new: tuple[PairedInteraction, ...]
-    salient: tuple[int, int]
-    removed_total: SetTotal
-    new_total: SetTotal
-    floor: "ContrastSets | None" = None
+    removed: tuple[PairedInteraction, ...]  # by their effect in A
+    kept: tuple[PairedInteraction, ...]  # by the larger effect of both
+    new: tuple[PairedInteraction, ...]  # by their effect in B
+    salient: tuple[int, int]  # number of salient interactions in A and in B
+    removed_total: SetTotal  # of `removed`, weighed in A
+    new_total: SetTotal  # of `new`, weighed in B
+    floor: "ContrastSets | None" = (
+        None  # the same sets between two wordings of A, without training; None if not measured
+    )
 
     def multiples(self) -> dict[str, dict[str, float | None]]:
-        """How many times the floor `removed` and `new` are: in number, and in share of strength, which does not depend on
-        the scale of v. None where there is no floor, or it is 0."""
-        floor = self.floor
+        """How many times their floor `removed` and `new` are, see `SetTotal.over`; only with a floor."""
+        assert self.floor is not None
         return {
-            "removed": _multiples(self.removed_total, None if floor is None else floor.removed_total),
-            "new": _multiples(self.new_total, None if floor is None else floor.new_total),
+            "removed": self.removed_total.over(self.floor.removed_total),
+            "new": self.new_total.over(self.floor.new_total),
         }
 
 
@@ -107,11 +111,12 @@ def contrast(
         )
 
     def total(mask: np.ndarray, side: int) -> SetTotal:
-        figures, whole = (
+        (count, strength), whole = (
             (float(measures.count(m)), float(measures.strength(both[side], m))) for m in (mask, sets.all[side])
         )
-        shares = [part / all_ if all_ else None for part, all_ in zip(figures, whole, strict=True)]
-        return SetTotal(int(figures[0]), figures[1], *shares)
+        return SetTotal(
+            int(count), strength, count / whole[0] if whole[0] else None, strength / whole[1] if whole[1] else None
+        )
 
     size = np.abs(both)
     return ContrastSets(
@@ -123,17 +128,3 @@ def contrast(
         new_total=total(sets.emerged[1], 1),
         floor=None if floor is None else contrast(before, floor, ratio),
     )
-
-
-def _multiples(found: SetTotal, floor: SetTotal | None) -> dict[str, float | None]:
-    """
-    >>> _multiples(SetTotal(3, 6.0, 0.5, 0.6), SetTotal(2, 1.0, 0.2, 0.0))
-    {'count': 1.5, 'strength_fraction': None}
-    """
-    if floor is None:
-        return {"count": None, "strength_fraction": None}
-    known = found.strength_fraction is not None and floor.strength_fraction
-    return {
-        "count": found.count / floor.count if floor.count else None,
-        "strength_fraction": found.strength_fraction / floor.strength_fraction if known else None,
-    }

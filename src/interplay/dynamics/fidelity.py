@@ -1,28 +1,96 @@
-"""How well the interactions stand for the model at every checkpoint, as a table: matching error with its null, strength by rank.
+"""How well the interactions stand for the model: matching error on all coalitions, and how few of them are strong.
 
-One table (`fidelity.parquet`), columns `COLUMNS`. Rows with `rank` 0 hold the matching error, the others the strength by rank:
+With all interactions the logical model gives back every score, up to the solver's tolerance [paper eq 2-3]; that a few salient
+ones nearly suffice is the sparsity claim [lineage]. `fidelity` makes one table (`fidelity.parquet`, columns `COLUMNS`) with means
+and intervals over prompts. Rows with `rank` 0 hold the matching error, the others the strength by rank:
 
 - `rms`      error of the salient interactions alone, over the standard deviation of the scores; null: a random set
-- `r2`       share of the scores' variance they give back; null: a random set
+- `r2`       fraction of the scores' variance they explain; null: a random set
 - `rms_all`  error of all interactions; no null
-- `sorted_strength`  strength of the `rank`-th strongest interaction as a share of the strongest; no null
+- `sorted_strength`  strength of the `rank`-th strongest interaction as a fraction of the strongest; no null
 
-The random set has as many interactions as are salient, drawn among all that are not zero. Means and intervals are over
-prompts. The quantities of one prompt are in `fit`; nothing is read or written here.
+The random set has as many interactions as are salient, drawn among all that are not zero.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
-from interplay.dynamics.fit import matching, sorted_strength
 from interplay.dynamics.stats import generator, interval, resample_counts
+from interplay.effects.moebius import reconstruct as scores_of
+
+Array = NDArray[Any]
 
 RANDOM_SETS = 10  # draws of the matching error's null, per prompt and step [ours]
 COLUMNS = ["step", "measure", "rank", "value", "lo", "hi", "null", "null_lo", "null_hi", "samples"]
+
+
+class Matching(NamedTuple):
+    """Error of the logical model over all 2^n coalitions, `[..]` each.
+
+    rms   root mean square error over the standard deviation of the scores: 0 = exact, 1 = no better than their mean
+    r2    1 - rms^2, the fraction of the scores' variance that is explained; negative = worse than their mean
+    """
+
+    rms: Array
+    r2: Array
+
+
+def reconstruct(effects: ArrayLike, v_empty: ArrayLike, mask: ArrayLike | None = None) -> Array:
+    """Scores of the logical model made of the interactions in `mask`: `[.., 2, 2^n]`, `[..]` -> `[.., 2^n]`  [paper eq 3].
+
+    effects in log-odds, row 0 AND, row 1 OR; v_empty: the score with no word; mask: boolean like effects, None = all
+
+    >>> e = np.array([[0.0, 2, 3, 4], [0, 0, 0, 5]])       # AND {0}: 2, {1}: 3, {0, 1}: 4; OR {0, 1}: 5
+    >>> reconstruct(e, 1.0)                                # 1; 1+2+5; 1+3+5; 1+2+3+4+5
+    array([ 1.,  8.,  9., 15.])
+    >>> reconstruct(e, 1.0, abs(e) > 3)                    # AND {0, 1} and OR {0, 1} alone: 1; 1+5; 1+5; 1+4+5
+    array([ 1.,  6.,  6., 10.])
+    """
+    e = np.asarray(effects, dtype=np.float64)
+    if mask is not None:
+        e = np.where(np.asarray(mask, dtype=bool), e, 0.0)
+    return scores_of(e[..., 0, :], e[..., 1, :], v_empty)
+
+
+def matching(effects: ArrayLike, scores: ArrayLike, mask: ArrayLike | None = None) -> Matching:
+    """Error of the logical model made of the interactions in `mask` against the scores `[.., 2^n]`, on all coalitions.
+
+    The model is given the score with no word, as in the paper. Both are NaN where all scores are the same.
+
+    >>> e = np.array([[0.0, 0, 0, 4], [0, 0, 0, 0]])       # one AND of two words
+    >>> matching(e, [1.0, 1, 1, 5])                        # exact
+    Matching(rms=array(0.), r2=array(1.))
+    >>> found = matching(e, [1.0, 1, 1, 5], e > 9)         # 1 everywhere: mean square error 16/4 = 4, variance 3
+    >>> round(float(found.rms), 4), round(float(found.r2), 4)
+    (1.1547, -0.3333)
+    """
+    v = np.asarray(scores, dtype=np.float64)
+    model = reconstruct(effects, v[..., 0], mask)
+    spread = v.std(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rms = np.where(spread > 0, np.sqrt(((v - model) ** 2).mean(axis=-1)) / spread, np.nan)
+    return Matching(rms, np.asarray(1 - rms**2))
+
+
+def sorted_strength(effects: ArrayLike, ranks: ArrayLike) -> Array:
+    """Strength of the interactions at the given ranks (1 = strongest) as a fraction of the strongest: `[.., 2, 2^n]` -> `[.., R]`.
+
+    AND and OR together. Ranks beyond the number of interactions give 0; effects that are all zero give NaN.
+
+    >>> sorted_strength(np.array([[0.0, -4, 1, 0], [0, 0, 0, 2]]), [1, 2, 3, 4, 99])
+    array([1.  , 0.5 , 0.25, 0.  , 0.  ])
+    """
+    e = np.asarray(effects, dtype=np.float64)
+    at = np.asarray(ranks)
+    size = -np.sort(-np.abs(e.reshape(*e.shape[:-2], -1)), axis=-1)
+    found = np.where(at <= size.shape[-1], size[..., np.minimum(at, size.shape[-1]) - 1], 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return found / size[..., :1]
 
 
 class Fitted(NamedTuple):
@@ -45,7 +113,8 @@ def fidelity(samples: Mapping[int, Sequence[Fitted]], *, resamples: int = 1000, 
     """
     first = next(iter(samples.values()))
     counts = resample_counts(len(first), resamples, generator(seed, "fidelity", len(first)))
-    ranks = _ranks(max(one.effects.size for one in first))
+    # About 40 ranks, evenly on a log axis.
+    ranks = np.unique(np.geomspace(1, max(one.effects.size for one in first), 40).round().astype(np.int64))
     rows = []
     for step, prompts in samples.items():
         salient = [matching(*one) for one in prompts]
@@ -64,11 +133,6 @@ def fidelity(samples: Mapping[int, Sequence[Fitted]], *, resamples: int = 1000, 
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _ranks(most: int) -> np.ndarray:
-    """About 40 ranks from 1 to `most`, evenly on a log axis."""
-    return np.unique(np.geomspace(1, most, 40).round().astype(np.int64))
-
-
 def _random_sets(one: Fitted, rng: np.random.Generator) -> np.ndarray:
     """Null of rms and r2: as many interactions as are salient, drawn among all that are not zero. `[2]`."""
     present = np.flatnonzero(one.effects)
@@ -76,10 +140,5 @@ def _random_sets(one: Fitted, rng: np.random.Generator) -> np.ndarray:
     masks = np.zeros((RANDOM_SETS, one.effects.size), dtype=bool)
     for mask in masks:
         mask[rng.choice(present, size=size, replace=False)] = True
-    shape = (RANDOM_SETS, *one.effects.shape)
-    drawn = matching(
-        np.broadcast_to(one.effects, shape),
-        np.broadcast_to(one.scores, (RANDOM_SETS, len(one.scores))),
-        masks.reshape(shape),
-    )
+    drawn = matching(one.effects, one.scores, masks.reshape(RANDOM_SETS, *one.effects.shape))
     return np.array([drawn.rms.mean(), drawn.r2.mean()])

@@ -1,7 +1,7 @@
-"""What is measured on a set of interactions, or on all effects of one checkpoint. Arrays in, arrays out; no nulls here.
+"""What is measured on a set of interactions, or on all effects of one checkpoint.
 
-`MEASURES` is the registry: one row a measure with its title, unit, null, formula and direction. Every table, page, figure
-and card takes its words from there, so a new measure is one row here and the function that computes it.
+`MEASURES` is the registry: one row a measure with its title, unit, null, formula and direction. Tables, page, figures and card
+take their words from there, so a new measure is one row here and the function that computes it.
 
 >>> MEASURES["rho"].title, MEASURES["rho"].null, MEASURES["rho"].sets
 ('rho', 'random signs', ('all', 'preserved', 'emerged', 'removed'))
@@ -11,8 +11,8 @@ and card takes its words from there, so a new measure is one row here and the fu
 ['sufficiency', 'loss', 'noise']
 
 Shapes: effects `w` are `[..., 2, 2^n]` (row 0 AND, row 1 OR), masks broadcast against them, results have the leading axes.
-AND and OR count together in every measure [paper]. Effects are in log-odds (nats). A ratio over an empty set is NaN;
-a sum over an empty set is 0. No normalisation over samples here: each number is one prompt's.
+AND and OR count together in every measure [paper]. Effects are in log-odds (nats), each number is one prompt's. A ratio over an
+empty set is NaN, a sum is 0.
 """
 
 from math import comb, pi, sqrt
@@ -20,33 +20,23 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from interplay.dynamics.sets import SETS, VALUED
+from interplay.dynamics.sets import SETS, VALUED, Partition, partition
 from interplay.effects.moebius import orders, walsh_energy
 
 _BOTH = (-2, -1)
 
 
 class Measure(NamedTuple):
-    """One row of the registry.
+    """One row of the registry."""
 
-    key       name in the tables (column `measure`)
-    title     name in pictures and tables that people read
-    unit      unit, "" for a plain ratio
-    formula   how it is computed; I is an effect, sums run over the set
-    null      name of what it is compared with, "" for none
-    better    "high" or "low" where one end is good in itself; None where it only describes
-    sets      the sets it is defined on, names of `SETS`
-    by_order  whether it also has one row for each number of words (column `order`; 0 is all orders)
-    """
-
-    key: str
-    title: str
-    unit: str
-    formula: str
-    null: str = ""
-    better: Literal["high", "low"] | None = None
-    sets: tuple[str, ...] = ("all",)
-    by_order: bool = False
+    key: str  # name in the tables (column `measure`)
+    title: str  # name in pictures and tables that people read
+    unit: str  # "" for a plain ratio
+    formula: str  # I is an effect, sums run over the set
+    null: str = ""  # name of what it is compared with, "" for none
+    better: Literal["high", "low"] | None = None  # None where it only describes
+    sets: tuple[str, ...] = ("all",)  # the sets it is defined on, names of `SETS`
+    by_order: bool = False  # also one row for each number of words (column `order`; 0 is all orders)
 
     @property
     def label(self) -> str:
@@ -96,7 +86,6 @@ def quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def count(mask: np.ndarray) -> np.ndarray:
     """Number of interactions in the set.
 
-    >>> import numpy as np
     >>> int(count(np.array([[False, True, True, False], [False, False, False, True]])))
     3
     """
@@ -106,7 +95,6 @@ def count(mask: np.ndarray) -> np.ndarray:
 def strength(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Sum of |I| over the set, log-odds.
 
-    >>> import numpy as np
     >>> float(strength(np.array([[0, 3.0, -1.0, 5.0], [0, 0, 0, 2.0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 1]]) == 1))
     6.0
     """
@@ -116,7 +104,6 @@ def strength(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def net(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Sum of I over the set, log-odds: over all effects it is v(N) - v(empty) [paper eq 3].
 
-    >>> import numpy as np
     >>> float(net(np.array([[0, 3.0, -1.0, 5.0], [0, 0, 0, 2.0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 1]]) == 1))
     4.0
     """
@@ -126,7 +113,6 @@ def net(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def rho(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Uncancelled ratio |sum I| / sum |I|, 0..1; low means the effects cancel [paper eq 10].
 
-    >>> import numpy as np
     >>> float(rho(np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 0]]) == 1))  # 2 / 4
     0.5
     """
@@ -136,7 +122,6 @@ def rho(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def contribution(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Mean effect of the set, sum I / size, log-odds [paper].
 
-    >>> import numpy as np
     >>> float(contribution(np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 0]]) == 1))
     1.0
     """
@@ -155,9 +140,8 @@ def loss_of(total: np.ndarray) -> np.ndarray:
 def sufficiency(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """-log sigmoid(sum I over the set), nats: how well this set alone would predict the target [paper].
 
-    Without v(empty), so that the set is judged alone [paper]. The empty set gives log 2: it says nothing either way.
+    Without v(empty), so that the set counts alone [paper]. The empty set gives log 2.
 
-    >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]])
     >>> float(sufficiency(e, e < 0).round(4))  # log(1 + exp(1))
     1.3133
@@ -171,7 +155,6 @@ def gamma(w: np.ndarray, mask: np.ndarray, baseline_sign: np.ndarray) -> np.ndar
     baseline_sign `[2, 2^n]`: the sign of each effect that is salient in the baseline LLM, 0 elsewhere. G(S) = 1 where the
     signs agree, in every definition.
 
-    >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, 0]])
     >>> float(gamma(e, e != 0, np.array([[0, 1, 1, 0], [0, 0, 0, 1]])))  # {0} agrees, {1} has the other sign: 3 / 6
     0.5
@@ -183,7 +166,6 @@ def gamma(w: np.ndarray, mask: np.ndarray, baseline_sign: np.ndarray) -> np.ndar
 def by_order(w: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sums of the positive and of the negative effects of the set at each order: two arrays `[..., n + 1]`, log-odds [paper].
 
-    >>> import numpy as np
     >>> up, down = by_order(np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, -4.0]]), np.array([[0, 1, 1, 1], [0, 0, 0, 1]]) == 1)
     >>> up.tolist(), down.tolist()
     ([0.0, 3.0, 2.0], [0.0, -1.0, -4.0])
@@ -197,7 +179,6 @@ def by_order(w: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def mean_order(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Mean number of words, weighted by |I| [ours].
 
-    >>> import numpy as np
     >>> e = np.array([[0, 3.0, 0, -1.0], [0, 0, 0, 0]])
     >>> float(mean_order(e, e != 0))  # (3 * 1 + 1 * 2) / 4
     1.25
@@ -209,7 +190,6 @@ def mean_order(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def sign_agreement(w: np.ndarray, other: np.ndarray, both: np.ndarray) -> np.ndarray:
     """Share of the interactions in `both` whose sign is the same in w and other; 0.5 is a coin [ours].
 
-    >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, 0]])
     >>> float(sign_agreement(e, np.abs(e), e != 0).round(3))  # two of three
     0.667
@@ -220,9 +200,8 @@ def sign_agreement(w: np.ndarray, other: np.ndarray, both: np.ndarray) -> np.nda
 def walsh_high(v: np.ndarray) -> np.ndarray:
     """Share of the variance of v over coalitions that lies in Walsh degrees above n/2, 0..1 [ours]. v `[..., 2^n]`.
 
-    A witness of high-order structure that needs no split into AND and OR and no solver. NaN where v is constant.
+    Shows high-order structure without a split into AND and OR. NaN where v is constant.
 
-    >>> import numpy as np
     >>> float(walsh_high(np.array([0.0, 0.0, 0.0, 4.0])).round(4))  # energy 2 at degree 1, 1 at degree 2
     0.3333
     """
@@ -235,7 +214,6 @@ def walsh_high(v: np.ndarray) -> np.ndarray:
 def spread(v: np.ndarray) -> np.ndarray:
     """sd(v): standard deviation over the 2^n coalitions, log-odds; exactly 0 for a constant.
 
-    >>> import numpy as np
     >>> float(spread(np.array([0.0, 0.0, 2.0, 2.0])))
     1.0
     """
@@ -245,15 +223,8 @@ def spread(v: np.ndarray) -> np.ndarray:
 def scale(effects: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
     """Measures over all effects of a checkpoint, salient or not [ours]. effects `[..., 2, 2^n]`, v `[..., 2^n]`.
 
-    l1                sum |I|, log-odds
-    sd                standard deviation of v over coalitions, log-odds
-    total_effect               |v(N) - v(empty)|, log-odds
-    l1_per_sd, l1_per_total_effect
-    cancelled_per_sd  (sum |I| - |sum I|) / sd: strength that cancels, in units of the spread of v
-    loss              -log sigmoid(v(N)): of the answer behind the whole prompt, nats; of one response token -log p
-    walsh_high        see there
+    Names and formulas are those of `MEASURES`.
 
-    >>> import numpy as np
     >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]); v = np.array([0.0, 3.0, -1.0, 2.0])
     >>> {k: round(float(x), 3) for k, x in scale(e, v).items() if k != "walsh_high"}  # sd = sqrt(10 / 4), log(1 + e^-2)
     {'l1': 4.0, 'sd': 1.581, 'total_effect': 2.0, 'l1_per_sd': 2.53, 'l1_per_total_effect': 2.0, 'cancelled_per_sd': 1.265, 'loss': 0.127}
@@ -287,3 +258,38 @@ def noise_floor(sigma: np.ndarray | float, n: int) -> np.ndarray:
     per_order = np.array([0.0] + [comb(n, k) * 2 ** (k / 2) * sqrt(2 / pi) for k in range(1, n + 1)])
     per_order[0] = per_order[1:].sum()
     return np.asarray(sigma, dtype=np.float64)[..., None] * per_order
+
+
+def set_values(
+    part: Partition, effects: np.ndarray, at_reference: np.ndarray, top: int
+) -> dict[tuple[str, str, int], np.ndarray]:
+    """The measures that have a churn floor, of every set, by (measure, set, order). Leading axes stay.
+
+    Removed interactions are weighed by their effects at the reference, all others by `effects` [paper].
+    """
+    out: dict[tuple[str, str, int], np.ndarray] = {}
+    omega_ref = part.removed | part.kept  # what removed is a fraction of
+    for name, mask in zip(SETS, part, strict=True):
+        w = np.broadcast_to(at_reference, mask.shape) if name == "removed" else effects
+        out["strength", name, 0], out["count", name, 0] = strength(w, mask), count(mask)
+        if name != "all":
+            whole = out["strength", "all", 0], out["count", "all", 0]
+            if name == "removed":
+                whole = strength(at_reference, omega_ref), count(omega_ref)
+            out["strength_fraction", name, 0] = quotient(out["strength", name, 0], whole[0])
+            out["count_fraction", name, 0] = quotient(out["count", name, 0], whole[1])
+        if name in VALUED:
+            out["mean_order", name, 0] = mean_order(w, mask)
+            for measure, sums in zip(("positive", "negative"), by_order(w, mask), strict=True):
+                out[measure, name, 0] = sums.sum(axis=-1)
+                for k in range(1, top + 1):
+                    out[measure, name, k] = sums[..., k] if k < sums.shape[-1] else np.zeros(sums.shape[:-1])
+    return out
+
+
+def transition(
+    before: np.ndarray, after: np.ndarray, definition: str, ratio: float, top: int = 0
+) -> tuple[Partition, dict[tuple[str, str, int], np.ndarray]]:
+    """Sets and `set_values` from one array of effects `[2, 2^n]` to another, as from a reference to the next checkpoint."""
+    part = Partition(*(mask[1] for mask in partition(np.stack([before, after]), 0, definition, ratio)))
+    return part, set_values(part, after, before, top)

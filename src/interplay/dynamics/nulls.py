@@ -1,11 +1,8 @@
-"""What each measure would be if there were nothing to see: random signs, permuted words, random subsets.
+"""Measures under chance: random signs, permuted words, random subsets. Each null is the mean over its draws.
 
-Every figure that claims a change stands beside one of these. The fourth null, the churn floor, is no computation of its
-own: it is the measure itself between the reference checkpoint and the same checkpoint under a rephrased template.
-
-All nulls are seeded by what they belong to (the seed, the sample's id, the step), never by the order in which samples or
-steps are worked through, so a trajectory does not change when a sample or a checkpoint is added. Each returns the mean of
-the measure over its draws.
+The fourth null, the churn floor, is the measure itself between the reference checkpoint and the same checkpoint under a
+rephrased template (`measures.transition`). Draws are seeded by (seed, sample id, step), so a trajectory does not change when a
+sample or a checkpoint is added.
 """
 
 from itertools import islice, permutations
@@ -24,7 +21,6 @@ def random_signs(weights: np.ndarray, draws: int, rng: np.random.Generator) -> n
     Near sqrt(2/pi) * ||w||_2 / ||w||_1 for a large set of like effects, and 1 for a single one. Column j has the same
     signs in every row, so the nulls of neighbouring checkpoints move together.
 
-    >>> import numpy as np
     >>> random_signs(np.array([[0.0, -3.0], [0.0, 0.0]]), 10, np.random.default_rng(0))
     array([ 1., nan])
     """
@@ -63,11 +59,10 @@ def permuted_words(
 ) -> np.ndarray:
     """Mean of gamma over permutations of the baseline LLM's word indices. Returns `[C]`, NaN for an empty set.
 
-    weights `[C, 2 * 2^n]` signed effects, 0 outside the set; baseline_sign `[2, 2^n]` as in `measures.gamma`. Orders, signs
-    and kinds stay what they are: only which words are meant is lost. So a gamma that is high because both models have
-    many interactions of an order (two games of pure noise reach 0.2-0.4) is matched by its null.
+    weights `[C, 2 * 2^n]` signed effects, 0 outside the set; baseline_sign `[2, 2^n]` as in `measures.gamma`. Orders, signs and
+    kinds stay, only the words change. So the null matches a gamma that is high because both models have many interactions of
+    an order (two games of pure noise reach 0.2-0.4).
 
-    >>> import numpy as np
     >>> w = np.zeros((1, 8)); w[0, 1] = 2.0  # {0}, salient and positive in the baseline too, where {1} is not
     >>> permuted_words(w, np.array([[0, 1, 0, 0], [0, 0, 0, 0]]), 9, np.random.default_rng(0), 2)  # the one swap
     array([0.])
@@ -93,7 +88,6 @@ def random_subset_losses(effects: np.ndarray, sizes: np.ndarray, draws: int, rng
 
     The subsets of one draw are nested (the first k of one shuffle), which makes sizes comparable.
 
-    >>> import numpy as np
     >>> random_subset_losses(np.array([1.0, 1.0, 1.0]), np.array([0, 3]), 5, np.random.default_rng(0)).round(4)
     array([0.6931, 0.0486])
     """

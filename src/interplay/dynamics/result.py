@@ -1,7 +1,6 @@
-"""Trajectory: what became of the interactions over the checkpoints, as tidy tables; and how it is kept on disk.
+"""Trajectory: the interactions over the checkpoints as tidy tables, in memory and on disk (`compute` makes it).
 
-It holds and finds figures; it computes none (see `compute`). The columns and measures are those of
-docs/design/architecture.md. Three parquet files make one trajectory: `trajectory_samples.parquet`,
+Columns and measures: docs/design/architecture.md. On disk it is three parquet files: `trajectory_samples.parquet`,
 `trajectory_sets.parquet` and, written last, `trajectory.parquet`; the same trajectory gives the same bytes.
 """
 
@@ -79,10 +78,8 @@ class Trajectory:
 
         `membership(id, 40).emerged[1, 6]` says whether OR over words 1 and 2 has emerged at step 40.
         """
-        if sample not in self.sets:
-            raise InterplayError(f"sample {sample!r} is not in this trajectory; it has {_some(self.sample_ids)}")
-        if step not in self.steps:
-            raise InterplayError(f"step {step} is not in this trajectory; it has {_some(self.steps)}")
+        _known("sample", sample, self.sample_ids)
+        _known("step", step, self.steps)
         _known("definition", definition, DEFINITIONS)
         return unpack(self.sets[sample][definition][self.steps.index(step)])
 
@@ -110,7 +107,9 @@ class Trajectory:
             pa.Table.from_pandas(self.summary, SUMMARY, preserve_index=False),
         )
         for name, table in zip(_FILES, tables, strict=True):
-            _write(folder / name, table.replace_schema_metadata({"interplay": json.dumps(about)}))
+            with replacing(folder / name) as temporary:
+                table = table.replace_schema_metadata({"interplay": json.dumps(about)})
+                pq.write_table(table, temporary, compression="zstd")
         return folder
 
     @classmethod
@@ -124,27 +123,21 @@ class Trajectory:
         raw = abouts.pop()
         if abouts or raw is None:
             raise InterplayError(f"{folder}: the trajectory files do not belong together; compute the trajectory again")
-        try:
-            about = json.loads(raw)
-            if about.get("format") != _FORMAT:
-                raise InterplayError(
-                    f"{folder}: trajectory format {about.get('format')!r:.40}, expected {_FORMAT}; compute it again"
-                )
-            steps, samples = tuple(about["steps"]), about["samples"]
-            return cls(
-                steps=steps,
-                reference=about["reference"],
-                sample_ids=tuple(sorted(samples)),
-                summary=frame(summary),
-                per_sample=frame(per_sample),
-                sets=_sets_from(sets, steps, samples),
-                settings=about["settings"],
-            )
-        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        about = json.loads(raw)
+        if about["format"] != _FORMAT:
             raise InterplayError(
-                f"{folder}: the trajectory files are damaged ({said}); delete them and compute the trajectory again"
-            ) from error
+                f"{folder}: trajectory format {about['format']!r:.40}, expected {_FORMAT}; compute it again"
+            )
+        steps, samples = tuple(about["steps"]), about["samples"]
+        return cls(
+            steps=steps,
+            reference=about["reference"],
+            sample_ids=tuple(sorted(samples)),
+            summary=frame(summary),
+            per_sample=frame(per_sample),
+            sets=_sets_from(sets, steps, samples),
+            settings=about["settings"],
+        )
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
@@ -152,35 +145,31 @@ def frame(table: pa.Table) -> pd.DataFrame:
     return table.replace_schema_metadata(None).to_pandas()
 
 
-def _some(names: tuple) -> str:
-    shown = ", ".join(str(name) for name in names[:8])
-    return shown + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
-
-
-def _known(what: str, name: str, names: Collection[str]) -> None:
-    if name not in names:
-        raise InterplayError(f"{what} {name!r} is not known; choose one of {', '.join(names)}")
+def _known(what: str, given: object, names: Collection[object]) -> None:
+    if given not in names:
+        first = ", ".join(str(name) for name in list(names)[:30])
+        raise InterplayError(
+            f"{what} {given!r} is not known; choose one of {first}{', ...' if len(names) > 30 else ''}"
+        )
 
 
 def _sets_table(trajectory: Trajectory) -> pa.Table:
     """Only coalitions that belong to some set: a few hundred of the 2^(n+1) in most samples."""
-    columns: list[list[np.ndarray]] = [[] for _ in _SETS]
+    tables = []
     for sample in trajectory.sample_ids:
         for definition in DEFINITIONS:
             code = trajectory.sets[sample][definition]
             at, kind, coalition = np.nonzero(code)
-            where = (
-                np.full(len(at), sample, object),
-                np.full(len(at), definition, object),
-                np.array(trajectory.steps)[at],
-            )
-            for column, values in zip(columns, (*where, kind, coalition, code[at, kind, coalition]), strict=True):
-                column.append(values)
-    arrays = [
-        pa.array(np.concatenate(c) if c else [], type=f.type, from_pandas=False)
-        for c, f in zip(columns, _SETS, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=_SETS)
+            columns = {
+                "sample": [sample] * len(at),
+                "definition": [definition] * len(at),
+                "step": np.array(trajectory.steps)[at],
+                "kind": kind,
+                "coalition": coalition,
+                "code": code[at, kind, coalition],
+            }
+            tables.append(pa.table(columns, schema=_SETS))
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def _sets_from(table: pa.Table, steps: tuple[int, ...], sizes: dict[str, int]) -> dict[str, dict[str, np.ndarray]]:
@@ -190,18 +179,11 @@ def _sets_from(table: pa.Table, steps: tuple[int, ...], sizes: dict[str, int]) -
     }
     rows = frame(table)
     at = np.searchsorted(steps, rows["step"])
-    if not np.array_equal(np.asarray(steps)[np.minimum(at, len(steps) - 1)], rows["step"]):
-        raise ValueError("sets of a step that is not there")
     kind, coalition, code = (rows[name].to_numpy() for name in ("kind", "coalition", "code"))
     for name, ours in rows.groupby(["sample", "definition"], sort=False).indices.items():
         sample, definition = cast("tuple[str, str]", name)
         sets[sample][definition][at[ours], kind[ours], coalition[ours]] = code[ours]
     return sets
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
 
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:

@@ -1,9 +1,7 @@
 """Which interactions are salient, and what becomes of them from one checkpoint to the next.
 
-One sample at a time, arrays only: effects `[T, 2, 2^n]` in, boolean masks `[T, 2, 2^n]` out (row 0 AND, row 1 OR; the two
-are never mixed: AND over {0, 1} and OR over {0, 1} are different interactions). It weighs nothing: see `measures`.
-
-Three definitions of the sets, computed side by side (the column `definition` names them):
+One sample at a time: effects `[T, 2, 2^n]` in, boolean masks `[T, 2, 2^n]` out (row 0 AND, row 1 OR: AND over {0, 1} and OR
+over {0, 1} are different interactions). Three definitions of the sets (column `definition`):
 
 - `paper`      tau = ratio * max |I| at each checkpoint; an interaction is known by its words and its kind alone [paper]
 - `signed`     the same tau, but an interaction is known by its sign too: one that flips has been removed, and another one
@@ -18,13 +16,9 @@ import numpy as np
 DEFINITIONS = ("paper", "signed", "fixed-tau")
 SETS = ("all", "preserved", "emerged", "removed", "kept", "reentered")
 MAIN_SETS = ("preserved", "emerged", "removed")  # what pictures and comparisons show, in this order
-TABLE_SETS = (
-    "removed",
-    "preserved",
-    "emerged",
-)  # the columns of the terminal's table and the model card, in this order
-CHURN_SETS = ("removed", "emerged")  # what a change that means nothing also makes: the sets that have floors
-VALUED = ("all", *MAIN_SETS)  # sets whose effects are looked into, beyond count and strength
+TABLE_SETS = ("removed", "preserved", "emerged")  # columns of the terminal's table and the model card, in this order
+CHURN_SETS = ("removed", "emerged")  # sets with churn floors: a change without training makes them too
+VALUED = ("all", *MAIN_SETS)  # sets with measures beyond count and strength
 RATIO = 0.05  # tau / max |I| [lineage]
 
 
@@ -45,10 +39,9 @@ class Partition(NamedTuple):
 def salient(effects: np.ndarray, ratio: float = RATIO, tau: np.ndarray | float | None = None) -> np.ndarray:
     """Omega: |I| > tau, with tau = ratio * max |I| over AND and OR together unless it is given [lineage].
 
-    effects `[..., 2, 2^n]`; tau broadcasts against the leading axes. Order 0 is never an interaction, and is no part of the
-    largest effect either. Where every effect is zero nothing is salient.
+    effects `[..., 2, 2^n]`; tau broadcasts against the leading axes. Order 0 does not count, neither as an
+    interaction nor for the largest effect.
 
-    >>> import numpy as np
     >>> salient(np.array([[9.0, 2.0, -0.1, 1.0], [0.0, 0.0, 0.0, 0.11]]))  # tau = 0.05 * 2 = 0.1, exceeded strictly
     array([[False,  True, False,  True],
            [False, False, False,  True]])
@@ -70,7 +63,6 @@ def partition(effects: np.ndarray, reference: int, definition: str = "paper", ra
     removed    Omega_ref without Omega_t [paper]
     reentered  the part of emerged that is kept, i.e. was salient at the reference and at some later checkpoint was not [ours]
 
-    >>> import numpy as np
     >>> e = np.zeros((3, 2, 4)); e[:, 0, 1] = 1; e[:, 0, 2] = [1, 0, 1]  # {0} stays; {1} leaves and comes back
     >>> sets = partition(e, 0)
     >>> sets.preserved[:, 0, 1:3].tolist(), sets.removed[:, 0, 1:3].tolist()
@@ -100,7 +92,6 @@ def partition(effects: np.ndarray, reference: int, definition: str = "paper", ra
 def pack(sets: Partition) -> np.ndarray:
     """Six masks as one uint8 array: bit j is the j-th name of `SETS`. `unpack` is its inverse.
 
-    >>> import numpy as np
     >>> yes, no = np.array([True]), np.array([False])
     >>> pack(Partition(yes, yes, no, no, yes, no))  # 1 + 2 + 16
     array([19], dtype=uint8)
@@ -114,7 +105,6 @@ def pack(sets: Partition) -> np.ndarray:
 def unpack(code: np.ndarray) -> Partition:
     """The six masks of a packed array.
 
-    >>> import numpy as np
     >>> [bool(m) for m in unpack(np.array(19, dtype=np.uint8))]
     [True, True, False, False, True, False]
     """

@@ -1,17 +1,14 @@
-"""Every random draw over samples and every interval: percentile bootstraps, Wilson's interval, sign flips, permutations.
+"""Random draws over samples, and intervals: percentile bootstraps, Wilson's interval, sign flips, permutations.
 
-What is resampled are samples (prompts, or rows of a data set), never the interactions within one: interactions of one prompt
-are not independent, prompts are. An interval says how far a figure would move with other samples of the same kind; it says
-nothing about another training seed. Arrays only. Random sets and signs, which figures are compared with, are in `nulls`.
-
-Which function for what:
+Samples are resampled (prompts, or rows of a data set), never the interactions within one: these depend on each other, prompts do
+not. An interval says how far a figure would move with other samples of the same kind, nothing about another training seed.
 
 - `interval`        mean over samples of thousands of columns at once, NaN skipped
 - `percentile`      any figure, from its resamples (`resampled`, `mean_of`, `ratio_of`)
 - `ratio_of_means`  one mean over another, samples paired
-- `wilson`          a share of rows
-- `paired_interval` mean differences, intervals good for all columns at once
-- `exchanged`       which checkpoints differ from the lowest one, which was picked by looking
+- `wilson`          a fraction of rows
+- `paired_interval` mean differences, intervals that hold for all columns at once
+- `exchanged`       which checkpoints differ from the lowest one
 """
 
 import hashlib
@@ -51,7 +48,6 @@ class Interval(NamedTuple):
 def resample_counts(samples: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """How often each sample is drawn in each resample: `[resamples, samples]`, every row sums to `samples`.
 
-    >>> import numpy as np
     >>> resample_counts(3, 4, np.random.default_rng(0)).sum(axis=1)
     array([3., 3., 3., 3.])
     """
@@ -60,13 +56,12 @@ def resample_counts(samples: int, resamples: int, rng: np.random.Generator) -> n
     return np.bincount(flat.ravel(), minlength=resamples * samples).reshape(resamples, samples).astype(np.float64)
 
 
-def interval(x: np.ndarray, counts: np.ndarray, level: float = LEVEL) -> Interval:
+def interval(x: np.ndarray, counts: np.ndarray) -> Interval:
     """Mean over samples (axis 0) and its percentile bootstrap interval, NaN skipped.
 
-    x `[S, K]`, counts `[R, S]` from `resample_counts`. A column with fewer than two defined samples has no interval (NaN):
-    one prompt says nothing about others. A resample that happens to draw only undefined samples is left out.
+    x `[S, K]`, counts `[R, S]` from `resample_counts`. A column with fewer than two defined samples has no interval (NaN). A
+    resample that draws only undefined samples is left out.
 
-    >>> import numpy as np
     >>> counts = resample_counts(3, 200, np.random.default_rng(0))
     >>> got = interval(np.array([[1.0, 0.1], [2.0, 0.1], [np.nan, 0.1]]), counts)
     >>> got.value, got.samples
@@ -91,7 +86,7 @@ def interval(x: np.ndarray, counts: np.ndarray, level: float = LEVEL) -> Interva
             means = (counts @ deviation[:, part]) / (counts @ defined[:, part].astype(np.float64))
         means.sort(axis=0)  # NaN last
         usable = (~np.isnan(means)).sum(axis=0)
-        tail = (1 - level) / 2
+        tail = (1 - LEVEL) / 2
         lo[part] = first[part] + _sorted_quantile(means, usable, tail)
         hi[part] = first[part] + _sorted_quantile(means, usable, 1 - tail)
     return Interval(value, lo, hi, samples)
@@ -124,20 +119,20 @@ class Figure(NamedTuple):
     hi: float
 
 
-def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float, float]:
-    """Share and its Wilson interval.
+def wilson(successes: int, trials: int) -> Figure:
+    """Fraction of successes with its Wilson interval.
 
     >>> [round(x, 3) for x in wilson(8, 10)]
     [0.8, 0.49, 0.943]
     """
-    share = successes / trials
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    # At 0 and at 1 an end is the share itself, but for rounding.
-    return share, float(min(share, max(0.0, centre - half))), float(max(share, min(1.0, centre + half)))
+    z, p = 1.96, successes / trials
+    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    # At 0 and at 1 an end is the fraction itself, but for rounding.
+    return Figure(p, float(min(p, max(0.0, centre - half))), float(max(p, min(1.0, centre + half))))
 
 
-def percentile(value: float, resampled: np.ndarray, level: float = LEVEL) -> Figure:
+def percentile(value: float, resampled: np.ndarray) -> Figure:
     """A value with the percentile interval of its resamples [R]. No ends where under half of the resamples are finite.
 
     >>> [round(x, 3) for x in percentile(20.0, np.arange(41))]  # 0, 1, ..., 40: 2.5 % lie below 1
@@ -146,7 +141,7 @@ def percentile(value: float, resampled: np.ndarray, level: float = LEVEL) -> Fig
     finite = resampled[np.isfinite(resampled)]
     if len(finite) < max(1, len(resampled) / 2):
         return Figure(float(value), float("nan"), float("nan"))
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Figure(float(value), float(low), float(high))
 
 
@@ -175,46 +170,34 @@ def ratio_of(over: np.ndarray, under: np.ndarray, counts: np.ndarray) -> np.ndar
         return np.asarray(np.tensordot(counts, a, (1, -1)) / np.tensordot(counts, b, (1, -1)))
 
 
-def ratio_of_means(pairs: np.ndarray, resamples: int, rng: np.random.Generator) -> tuple[float, float, float]:
+def ratio_of_means(pairs: np.ndarray, resamples: int, rng: np.random.Generator) -> Figure:
     """Mean of the second column over mean of the first, with a paired percentile interval. pairs `[S, 2]`.
 
-    One pair has no interval, and neither have means that are never finite: NaN.
+    NaN where nothing is finite, and the ends where there is one pair only.
 
-    >>> ratio_of_means(np.array([[1.0, 2.0], [2.0, 4.0]]), 100, np.random.default_rng(0))  # twice the first in every pair
+    >>> tuple(ratio_of_means(np.array([[1.0, 2.0], [2.0, 4.0]]), 100, np.random.default_rng(0)))  # twice the first
     (2.0, 2.0, 2.0)
     """
+    nan = float("nan")
+    if not len(pairs):
+        return Figure(nan, nan, nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        floor, value = pairs.mean(axis=0)
-        ratio = float(value / floor) if value or floor else float("nan")
-        if len(pairs) < 2:
-            return ratio, float("nan"), float("nan")
+        under, over = pairs.mean(axis=0)
         means = resample_counts(len(pairs), resamples, rng) @ pairs
         drawn = means[:, 1] / means[:, 0]
+        ratio = float(over / under)
     drawn = drawn[np.isfinite(drawn)]
-    if not len(drawn):
-        return ratio, float("nan"), float("nan")
-    lo, hi = np.quantile(drawn, [0.025, 0.975])
-    return ratio, float(lo), float(hi)
+    lo, hi = np.quantile(drawn, [0.025, 0.975]) if len(drawn) and len(pairs) > 1 else (nan, nan)
+    return Figure(ratio, float(lo), float(hi))
 
 
-class Paired(NamedTuple):
-    """Mean difference of each column with its interval, and the number of prompts it rests on; each `[steps]`."""
-
-    value: np.ndarray
-    lo: np.ndarray
-    hi: np.ndarray
-    samples: np.ndarray
-
-
-def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, level: float = LEVEL) -> Paired:
+def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator) -> Interval:
     """Mean over prompts of each column of d `[prompts, steps]`, NaN skipped, with intervals good for all columns at once.
 
-    A wild bootstrap over prompts, as in the verdict: rows of the centred table change sign as a whole, the largest
-    studentised mean over the columns is kept, and its `level` quantile scales every interval [ours]. Percentile intervals
-    of a dozen prompts are too narrow, and a curve has many checkpoints to be wrong at. Columns of fewer than six prompts
-    get no interval (NaN).
+    A wild bootstrap over prompts: rows of the centred table change sign as a whole, and the 95 % quantile of the largest
+    studentised mean over the columns scales every interval [ours]. Percentile intervals of a dozen prompts are too narrow, and a
+    curve has many checkpoints to be wrong at. Columns of fewer than six prompts get no interval (NaN).
 
-    >>> import numpy as np
     >>> d = np.array([[1.0, 0.5], [1.2, -0.4], [0.9, 0.1], [1.1, -0.2], [0.8, 0.3], [1.0, -0.3], [1.05, 0.1], [0.95, -0.1]])
     >>> got = paired_interval(d, 2000, np.random.default_rng(0))
     >>> got.value.round(9).tolist()[0], bool(got.lo[0] > 0), bool(got.lo[1] < 0 < got.hi[1])
@@ -226,7 +209,7 @@ def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, lev
     enough = samples >= FEWEST
     lo, hi = np.full(d.shape[1], np.nan), np.full(d.shape[1], np.nan)
     if not enough.any():
-        return Paired(value, lo, hi, samples)
+        return Interval(value, lo, hi, samples)
     centred = np.where(defined, d - value, 0.0)[:, enough]
     counts = samples[enough].astype(float)
     squares = (centred**2).sum(axis=0)
@@ -239,10 +222,10 @@ def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator, lev
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.abs(means) / np.sqrt(np.maximum(variance, 0.0))
     t = np.nan_to_num(t[:, moving], nan=0.0, posinf=np.inf)
-    scale = float(np.quantile(t.max(axis=1), level, method="higher")) if moving.any() else 0.0
+    scale = float(np.quantile(t.max(axis=1), LEVEL, method="higher")) if moving.any() else 0.0
     half = np.where(moving, error * (scale if np.isfinite(scale) else np.nan), 0.0)
     lo[enough], hi[enough] = value[enough] - half, value[enough] + half
-    return Paired(value, lo, hi, samples)
+    return Interval(value, lo, hi, samples)
 
 
 def exchanged(
@@ -252,14 +235,13 @@ def exchanged(
     distance: np.ndarray,
     resamples: int,
     rng: np.random.Generator,
-    level: float = LEVEL,
 ) -> np.ndarray:
-    """Half-widths [T]: a checkpoint further than this above the lowest differs from it, at `level` for all of them at once.
+    """Half-widths [T]: a checkpoint further than this above the lowest differs from it, at 95 % for all of them at once.
 
-    Were the checkpoints alike, each prompt's values could be handed round among them. So they are, prompt by prompt, and the
-    `level` quantile of the range of the statistic over checkpoints is the threshold (Tukey's, by permutation; exact, however
-    few or skewed the prompts). Then step-down: what lies beyond is set aside and the rest is asked again, so that one checkpoint
-    that is far off does not hide the differences between the others [ours].
+    If the checkpoints were alike, each prompt's values could be exchanged among them. So they are permuted, prompt by prompt, and
+    the threshold is the 95 % quantile of the range of the statistic over checkpoints (Tukey's, by permutation; exact, however
+    few or skewed the prompts). Then step-down: checkpoints beyond it are set aside and the rest is tested again, so that one
+    far-off checkpoint does not hide the differences between the others [ours].
 
     tables     one or more `[T, P]`, permuted together: rows are checkpoints, columns prompts
     statistic  of tables `[..., T, P]`, gives `[..., T]`
@@ -275,7 +257,14 @@ def exchanged(
     left = np.arange(len(distance))
     while len(left) > 1:
         some = tuple(table[left] for table in tables)
-        threshold = np.quantile(_ranges(some, statistic, resamples, rng), level, method="higher")
+        steps, prompts = some[0].shape
+        ranges = []
+        chunk = max(1, _PERMUTED // (steps * prompts))
+        for done in range(0, resamples, chunk):  # each prompt's values in random order
+            order = rng.random((min(chunk, resamples - done), steps, prompts)).argsort(axis=1)
+            values = statistic(*(np.take_along_axis(np.broadcast_to(t, order.shape), order, axis=1) for t in some))
+            ranges.append(values.max(axis=1) - values.min(axis=1))
+        threshold = np.quantile(np.concatenate(ranges), LEVEL, method="higher")
         half[left] = threshold
         far = left[distance[left] > threshold + 1e-12]
         far = far[far != lowest]
@@ -284,18 +273,3 @@ def exchanged(
         left = np.setdiff1d(left, far)
     half[lowest] = 0.0
     return half
-
-
-def _ranges(
-    tables: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], resamples: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Largest minus smallest statistic over checkpoints, [resamples], each prompt's values in random order."""
-    steps, prompts = tables[0].shape
-    found = np.empty(resamples)
-    chunk = max(1, _PERMUTED // (steps * prompts))
-    for done in range(0, resamples, chunk):
-        rows = min(chunk, resamples - done)
-        order = rng.random((rows, steps, prompts)).argsort(axis=1)
-        values = statistic(*(np.take_along_axis(np.broadcast_to(t, order.shape), order, axis=1) for t in tables))
-        found[done : done + rows] = values.max(axis=1) - values.min(axis=1)
-    return found

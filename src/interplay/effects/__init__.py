@@ -2,16 +2,7 @@
 
 from interplay.effects.dividends import dividends
 from interplay.effects.interactions import Interactions, Salient, default_tolerance, extract
-from interplay.effects.moebius import (
-    moebius,
-    or_moebius,
-    or_zeta,
-    orders,
-    reconstruct,
-    walsh,
-    walsh_energy,
-    zeta,
-)
+from interplay.effects.moebius import moebius, or_moebius, orders, reconstruct, walsh, walsh_energy
 from interplay.effects.sampled import extract_sampled, sample_coalitions
 from interplay.effects.sampled_result import SampledInteractions
 
@@ -25,11 +16,9 @@ __all__ = [
     "extract_sampled",
     "moebius",
     "or_moebius",
-    "or_zeta",
     "orders",
     "reconstruct",
     "sample_coalitions",
     "walsh",
     "walsh_energy",
-    "zeta",
 ]

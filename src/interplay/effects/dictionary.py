@@ -6,7 +6,7 @@ Coalitions are uint64 bitmasks (bit i set: word i kept), n up to 64. A column is
     <r, AND_S> = sum_T r(T) prod_{i in S} X(T, i)        <r, OR_S> = sum_T r(T) - sum_T r(T) prod_{i in S} Z(T, i)
 
 so correlating a residual with all columns is two moment tensors of it: one matrix product each of the products over sets of
-order < d (`heads`) with X or Z. Knows nothing about which columns are chosen, or why: that is `penalised.py`.
+order < d (`heads`) with X or Z.
 """
 
 import math
@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_COLUMNS = 1 << 17  # n = 64 at order 3 has 87,424; one correlation of 2^17 columns with 4,000 rows takes about 0.2 s
-CACHE_BYTES = (
-    1 << 27
-)  # products kept between correlations, AND and OR together; above this they are made anew, in pieces
+CACHE_BYTES = 1 << 27  # products cached between correlations, AND and OR together; above this they are made anew
 PIECE = 256  # heads made at a time
 
 Masks = NDArray[np.uint64]

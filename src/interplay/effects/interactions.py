@@ -1,7 +1,7 @@
 """Scores in, Interactions out: `extract`, its result, salience, a tidy table, and one safetensors file.
 
-The edge of `effects/`: checks what it is given, hands arrays to `sparse.py`, and measures what comes back (universal
-matching, objective, gap) from the effects themselves. Knows nothing about models, words' meaning or checkpoints.
+`extract` checks its arguments, hands arrays to `sparse.py`, and measures objective, gap and residual from the effects that
+come back. Salience threshold, table and file serve `SampledInteractions` too.
 """
 
 import json
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from interplay.atomic import write_bytes
-from interplay.effects.moebius import orders, reconstruct
+from interplay.effects.inputs import as_float64, fraction, per_sample, whole
+from interplay.effects.moebius import reconstruct
 from interplay.effects.sparse import solve
 from interplay.errors import InterplayError
 from interplay.limits import EXACT_WORDS
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     import pandas
 
 SALIENT_RATIO = 0.05  # [lineage]
-TOLERANCE_SHARE, TOLERANCE_SIGMAS = 0.02, 3  # of |v(N) - v(empty)| [lineage], and of the noise of v [ours]
-_FORMAT = "interplay.interactions"
-_VERSION = 1
+TOLERANCE_FRACTION, TOLERANCE_SIGMAS = 0.02, 3  # of |v(N) - v(empty)| [lineage], and of the noise of v [ours]
+_FORMAT, VERSION = "interplay.interactions", 1
 
 
 class Salient(NamedTuple):
@@ -96,24 +96,14 @@ class Interactions:
         >>> kept.and_ | kept.or_
         array([False, False,  True,  True])
         """
-        size_and, size_or = np.abs(self.and_effects), np.abs(self.or_effects)
-        if threshold is None:
-            if not (isinstance(ratio, (int, float, np.number)) and 0 <= ratio < 1):
-                raise InterplayError(
-                    f"ratio is {ratio!r}; expected a share of the largest effect, 0 or more and under 1"
-                )
-            tau = np.asarray(ratio * np.maximum(size_and.max(-1), size_or.max(-1)))
-        else:
-            tau = _per_sample(threshold, self.shape, "threshold")
-        kept_and, kept_or = size_and > tau[..., None], size_or > tau[..., None]
-        kept_and[..., 0] = kept_or[..., 0] = False  # order 0 is never an interaction
-        return Salient(kept_and, kept_or, tau)
+        size = np.abs(self.effects)
+        tau = salience_threshold(size.max((-2, -1)), ratio, threshold)
+        size[..., 0] = 0.0  # order 0 is never an interaction
+        salient = size > tau[..., None, None]
+        return Salient(salient[..., 0, :], salient[..., 1, :], tau)
 
     def to_pandas(
-        self,
-        words: Sequence[Any] | None = None,
-        salient_only: bool = True,
-        ratio: float = SALIENT_RATIO,
+        self, words: Sequence[Any] | None = None, salient_only: bool = True, ratio: float = SALIENT_RATIO
     ) -> "pandas.DataFrame":
         """A tidy table, one row per effect, largest |effect| first.
 
@@ -125,58 +115,23 @@ class Interactions:
         >>> exact.to_pandas(["not", "bad"])[["mask", "words", "effect"]].round(2).values.tolist()
         [[3, ('not', 'bad'), 5.0], [2, ('bad',), 3.0], [1, ('not',), 2.0]]
         """
-        import pandas as pd
-
         samples = math.prod(self.shape)
-        names = _words_per_sample(words, samples, self.n)
         effects = self.effects.reshape(samples, 2, 2**self.n)
+        chosen = effects != 0
         if salient_only:
-            kept = self.salient(ratio)
-            chosen = np.stack([kept.and_, kept.or_], axis=-2).reshape(effects.shape)
-        else:
-            chosen = effects != 0
+            chosen = np.stack(self.salient(ratio)[:2], axis=-2).reshape(effects.shape)
         sample, kind, mask = np.nonzero(chosen)
-        effect = effects[sample, kind, mask]
-        rank = np.argsort(-np.abs(effect), kind="stable")
-        sample, kind, mask, effect = sample[rank], kind[rank], mask[rank], effect[rank]
-        members = [tuple(names[s][i] for i in range(self.n) if m >> i & 1) for s, m in zip(sample, mask, strict=True)]
-        columns = {
-            "sample": sample,
-            "type": np.array(["and", "or"], dtype=object)[kind],
-            "mask": mask,
-            "order": orders(self.n)[mask],
-            "words": pd.Series(members, dtype=object),
-            "effect": effect,
-        }
-        return pd.DataFrame(columns)
+        names = words_per_sample(words, samples, self.n)
+        return effect_table(sample, kind, mask, effects[chosen], names)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file, under a temporary name first: `path` is never half a file."""
-        from safetensors.numpy import save
-
-        path = Path(path)
-        tensors = {f.name: np.array(getattr(self, f.name), order="C") for f in fields(self) if f.name != "n"}
-        # one entry only: safetensors writes its metadata in no fixed order, and the same result should be the same bytes
-        data = save(tensors, metadata={_FORMAT: json.dumps({"version": _VERSION, "n": self.n})})
-        write_bytes(path, data, folders=None)
+        save_fields(path, self, _FORMAT, "n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Interactions":
-        """Read what `save` wrote; any other file is refused with a message."""
-        from safetensors import SafetensorError, safe_open
-
-        path = Path(path)
-        try:
-            with safe_open(path, framework="np") as file:
-                n = _word_count(path, (file.metadata() or {}).get(_FORMAT))
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        except FileNotFoundError:
-            raise InterplayError(f"{path} does not exist; expected a file written by Interactions.save") from None
-        except (SafetensorError, OSError) as error:
-            raise InterplayError(
-                f"{path} cannot be read as safetensors ({error}); expected a file written by Interactions.save"
-            ) from None
-        return cls(**_checked(path, n, tensors))
+        """Read what `save` wrote. Raises InterplayError for any other file."""
+        return cls(**load_fields(path, cls, _FORMAT, "n"))
 
     def __len__(self) -> int:
         if not self.shape:
@@ -196,11 +151,10 @@ class Interactions:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        kept = self.salient()
         where = f"{'x'.join(map(str, self.shape))} samples, " if self.shape else ""
         if math.prod(self.shape) == 0:
             return f"Interactions({where}n={self.n})"
-        ands, ors = kept.and_.sum(-1), kept.or_.sum(-1)
+        ands, ors = (mask.sum(-1) for mask in self.salient()[:2])
         state = "converged" if self.converged.all() else f"{int((~self.converged).sum())} not converged"
         return (
             f"Interactions({where}n={self.n}, salient {_span(ands)} AND + {_span(ors)} OR, "
@@ -213,7 +167,15 @@ def _span(x: Any) -> str:
     return low if low == high else f"{low}..{high}"
 
 
-def _words_per_sample(words: Sequence[Any] | None, samples: int, n: int) -> Sequence[Sequence[Any]]:
+def salience_threshold(largest: Any, ratio: float, threshold: ArrayLike | None) -> NDArray[np.float64]:
+    """tau: `threshold` itself where it is given, else ratio times the largest |effect|, [...]."""
+    if threshold is not None:
+        return per_sample(threshold, np.shape(largest), "threshold")
+    return np.asarray(fraction(ratio, "ratio", "a fraction of the largest effect") * largest)
+
+
+def words_per_sample(words: Sequence[Any] | None, samples: int, n: int) -> Sequence[Sequence[Any]]:
+    """n names for each sample, from n strings, one list per sample, or None (word indices)."""
     if words is None:
         return [range(n)] * samples
     if all(isinstance(word, str) for word in words):
@@ -225,68 +187,56 @@ def _words_per_sample(words: Sequence[Any] | None, samples: int, n: int) -> Sequ
     return words
 
 
-def _word_count(path: Path, header: str | None) -> int:
+def effect_table(sample: Any, kind: Any, mask: Any, effect: Any, names: Sequence[Sequence[Any]]) -> "pandas.DataFrame":
+    """The table of `to_pandas` from one array a column (kind 0 AND, 1 OR) and the words of each sample."""
+    import pandas as pd
+
+    rank = np.argsort(-np.abs(effect), kind="stable")
+    sample, kind, mask, effect = sample[rank], kind[rank], mask[rank], effect[rank]
+    members = [
+        tuple(word for i, word in enumerate(names[s]) if m >> i & 1)
+        for s, m in zip(sample.tolist(), mask.tolist(), strict=True)
+    ]
+    columns = {
+        "sample": sample,
+        "type": np.array(["and", "or"], dtype=object)[kind],
+        "mask": mask,
+        "order": np.bitwise_count(mask).astype(np.int64),
+        "words": pd.Series(members, dtype=object),
+        "effect": effect,
+    }
+    return pd.DataFrame(columns)
+
+
+def save_fields(path: str | os.PathLike[str], result: Any, kind: str, in_header: str) -> None:
+    """Write the fields of a dataclass as tensors; the field `in_header` and the version go into the header."""
+    from safetensors.numpy import save
+
+    tensors = {f.name: np.array(getattr(result, f.name), order="C") for f in fields(result) if f.name != in_header}
+    # one entry only: safetensors writes its metadata in no fixed order, and the same result should be the same bytes
+    header = json.dumps({"version": VERSION, in_header: getattr(result, in_header)})
+    write_bytes(Path(path), save(tensors, metadata={kind: header}), folders=None)
+
+
+def load_fields(path: str | os.PathLike[str], cls: Any, kind: str, in_header: str) -> dict[str, Any]:
+    """The fields that `save_fields` wrote, as arrays but for the one in the header."""
+    from safetensors import SafetensorError, safe_open
+
+    expected = f"expected a file written by {cls.__name__}.save"
     try:
-        found = json.loads(header or "null")
-        version, n = found["version"], found["n"]
-    except (ValueError, TypeError, KeyError):
-        raise InterplayError(f"{path} is no Interactions file; expected a file written by Interactions.save") from None
-    if version != _VERSION or not (isinstance(n, int) and 1 <= n <= EXACT_WORDS):
-        raise InterplayError(
-            f"{path} holds version {_short(version)} with n = {_short(n)}; expected version {_VERSION}, n = 1..{EXACT_WORDS}"
-        )
-    return n
-
-
-def _checked(path: Path, n: int, tensors: dict[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in fields(Interactions)} - {"n"}
-    kinds = {"iterations": "i", "converged": "b"}
-    if set(tensors) != names:
-        raise InterplayError(f"{path} is not a complete Interactions file; write it again with Interactions.save")
-    leading = tensors["v_empty"].shape
-    for name, x in tensors.items():
-        shape = (*leading, 2**n) if name.endswith("_effects") else leading
-        if x.shape != shape or x.dtype.kind != kinds.get(name, "f"):
-            raise InterplayError(f"{path}: {name} is {x.dtype} {list(x.shape)}; expected shape {list(shape)}")
-    return {"n": n, **tensors}
-
-
-def _as_float64(scores: Any) -> NDArray[np.float64]:
-    if hasattr(scores, "detach"):  # a torch tensor, on any device and of any precision; torch need not be imported here
-        scores = scores.detach().cpu().double().numpy()
-    given = type(scores).__name__
-    expected = "expected an array (..., 2**n) of real numbers"
-    if isinstance(scores, (str, bytes, dict, set)) or scores is None:
-        raise InterplayError(f"scores are a {given}; {expected}")
-    try:
-        x = np.asarray(scores)
-    except (ValueError, TypeError, RuntimeError):
-        raise InterplayError(f"scores are a {given} that is no rectangular array; {expected}") from None
-    if x.dtype.kind not in "fiub" and x.size:
-        raise InterplayError(f"scores are a {given} with entries of type {x.dtype}; {expected}")
-    return np.array(x, dtype=np.float64, order="C")
-
-
-def _per_sample(value: Any, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().double().numpy()
-    try:
-        x = np.broadcast_to(np.asarray(value, dtype=np.float64), shape).copy()
-    except (ValueError, TypeError):
-        raise InterplayError(
-            f"{name} is {_short(value)}; expected one number, or numbers that broadcast to the leading axes {list(shape)}"
-        ) from None
-    if not np.isfinite(x).all() or (x < 0).any():
-        bad = x[~(np.isfinite(x) & (x >= 0))].flat[0]
-        raise InterplayError(f"{name} is {bad:g}; expected a finite number, 0 or more")
-    return x
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {list(value.shape)}"
-    text = repr(value).replace("\n", " ")
-    return text if len(text) <= 60 else text[:57] + "..."
+        with safe_open(Path(path), framework="np") as file:
+            header = json.loads((file.metadata() or {}).get(kind, "{}"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise InterplayError(f"{path} does not exist; {expected}") from None
+    except (SafetensorError, OSError) as error:
+        raise InterplayError(f"{path} cannot be read as safetensors ({error}); {expected}") from None
+    if header.get("version") != VERSION:
+        raise InterplayError(f"{path} has no {cls.__name__} of version {VERSION}; {expected}")
+    values = {in_header: header[in_header], **tensors}
+    if set(values) != {f.name for f in fields(cls)}:
+        raise InterplayError(f"{path} is not a complete file; {expected}")
+    return values
 
 
 def default_tolerance(total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
@@ -299,7 +249,7 @@ def default_tolerance(total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0) -> 
     (np.float64(0.1), np.float64(0.3), np.float64(0.1))
     """
     size = np.abs(np.asarray(total_effect, dtype=np.float64))
-    return np.fmax(TOLERANCE_SHARE * size, TOLERANCE_SIGMAS * np.asarray(noise_sigma, dtype=np.float64))
+    return np.fmax(TOLERANCE_FRACTION * size, TOLERANCE_SIGMAS * np.asarray(noise_sigma, dtype=np.float64))
 
 
 def extract(
@@ -317,8 +267,8 @@ def extract(
     tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed. "auto" is what
         `interplay explain` and a run use (`default_tolerance`): 2 % of |v(N) - v(empty)| of the sample, at least 3 standard
         deviations of the noise of v, which `Scores` know and plain numbers do not. 0 asks for the exact split.
-    duality_gap: relative duality gap asked for. Among near-ties the answer is the one of low order and least squares
-        (docs/design/solver.md), so it is a unique, continuous function of the scores.
+    duality_gap: relative duality gap asked for. Of near-ties the answer is the one of low order and least squares, so it is a
+        unique, continuous function of the scores (docs/design/solver.md).
     max_iterations: of each of the two phases; where it is hit the result says so and a RuntimeWarning is given.
     device: None solves with numpy on the CPU (a sample's result then has the same bytes whatever else is in the batch);
         "cuda" and the like solve in float64 with torch there, equal within the gap only.
@@ -334,7 +284,7 @@ def extract(
     """
     known = [getattr(x, "noise_sigma", 0.0) for x in (scores if isinstance(scores, (list, tuple)) else [])]
     noise = known if any(known) else getattr(scores, "noise_sigma", 0.0)
-    v = _as_float64(scores)
+    v = as_float64(scores)
     if v.ndim == 0:
         raise InterplayError("scores are a single number; expected an array (..., 2**n), one score per coalition")
     n = v.shape[-1].bit_length() - 1
@@ -350,20 +300,15 @@ def extract(
     leading = v.shape[:-1]
     if isinstance(tolerance, str) and tolerance == "auto":
         tolerance = default_tolerance(v[..., -1] - v[..., 0], noise)
-    delta = _per_sample(tolerance, leading, "tolerance")
-    if not (isinstance(duality_gap, (int, float, np.number)) and 0 < duality_gap < 1):
-        raise InterplayError(
-            f"duality_gap is {_short(duality_gap)}; expected a relative duality gap between 0 and 1, such as 1e-3"
-        )
-    if isinstance(max_iterations, bool) or not isinstance(max_iterations, (int, np.integer)) or max_iterations < 1:
-        raise InterplayError(f"max_iterations is {_short(max_iterations)}; expected a whole number, 1 or more")
-
+    delta = per_sample(tolerance, leading, "tolerance")
+    duality_gap = fraction(duality_gap, "duality_gap", "a relative duality gap such as 1e-3", zero=False)
+    max_iterations = whole(max_iterations, "max_iterations", 1)
     flat = v.reshape(-1, 1 << n)
     v_empty = flat[:, 0].copy()
     u = flat - v_empty[:, None]
-    split = solve(u, delta.reshape(-1), float(duality_gap), int(max_iterations), device)
+    split = solve(u, delta.reshape(-1), duality_gap, max_iterations, device)
     objective = np.abs(split.and_effects).sum(-1) + np.abs(split.or_effects).sum(-1)
-    reached = np.where(objective > 0, (objective - split.dual) / np.where(objective > 0, objective, 1.0), 0.0)
+    reached = np.divide(objective - split.dual, objective, out=np.zeros_like(objective), where=objective > 0)
     reached = np.maximum(reached, 0.0)
     residual = np.abs(flat - reconstruct(split.and_effects, split.or_effects, v_empty)).max(-1, initial=0.0)
     converged = reached <= duality_gap
@@ -374,16 +319,19 @@ def extract(
             RuntimeWarning,
             stacklevel=2,
         )
+    per_sample_fields: dict[str, Any] = {
+        "v_empty": v_empty,
+        "objective": objective,
+        "duality_gap": reached,
+        "residual": residual,
+        "iterations": split.iterations,
+        "converged": converged,
+        "error_bar": split.error_bar,
+    }
     return Interactions(
         n=n,
         and_effects=split.and_effects.reshape(v.shape),
         or_effects=split.or_effects.reshape(v.shape),
-        v_empty=v_empty.reshape(leading),
-        objective=objective.reshape(leading),
-        duality_gap=reached.reshape(leading),
-        residual=residual.reshape(leading),
         tolerance=delta,
-        iterations=split.iterations.reshape(leading),
-        converged=converged.reshape(leading),
-        error_bar=split.error_bar.reshape(leading),
+        **{name: x.reshape(leading) for name, x in per_sample_fields.items()},
     )

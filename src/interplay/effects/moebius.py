@@ -1,9 +1,7 @@
 """Transforms over coalitions: AND (Möbius), OR, Walsh-Hadamard, and the way back to scores.
 
-Pure numpy on the last axis, batched over any leading axes, O(n 2^n). Knows nothing about sparsity, models or words:
-which split into AND and OR is chosen is `sparse.py`'s business.
-
-Axis name: the last axis has length 2^n and its index is a coalition, bit i set = word i kept.
+numpy on the last axis, batched over any leading axes, O(n 2^n). The last axis has length 2^n and its index is a coalition, bit i
+set = word i kept.
 """
 
 import functools
@@ -83,34 +81,16 @@ def moebius(v: ArrayLike) -> Array:
     return butterfly(_copy(v, "v"), subtract_subsets)
 
 
-def zeta(effects: ArrayLike) -> Array:
-    """The game of given AND effects, v(T) = sum over S ⊆ T of I(S); inverse of `moebius`.
-
-    >>> zeta([1, 2, 3, 4])            # 1+2 = 3, 1+3 = 4, 1+2+3+4 = 10
-    array([ 1,  3,  4, 10])
-    """
-    return butterfly(_copy(effects, "effects"), add_subsets)
-
-
 def or_moebius(v: ArrayLike) -> Array:
     """OR effects of a game, all orders: minus the Möbius transform of the reversed array, v(N∖T)  [lineage].
 
-    Order 0 is -v(N), which makes the transform invertible; as an effect it means nothing (`reconstruct` ignores it).
+    Order 0 is -v(N), which makes the transform invertible; `reconstruct` ignores it.
 
     >>> or_moebius([0, 1, 1, 1])      # "either word": I_or({0,1}) = -(0 - 1 - 1 + 1) = 1
     array([-1,  0,  0,  1])
     """
     x = _copy(v, "v")
     return -butterfly(np.ascontiguousarray(x[..., ::-1]), subtract_subsets)
-
-
-def or_zeta(effects: ArrayLike) -> Array:
-    """The game of given OR effects, v(T) = -sum over S ⊆ N∖T of I(S), order 0 included; inverse of `or_moebius`.
-
-    >>> or_zeta([-1, 0, 0, 1])
-    array([0, 1, 1, 1])
-    """
-    return -butterfly(_copy(effects, "effects"), add_subsets)[..., ::-1]
 
 
 @functools.lru_cache(maxsize=32)
@@ -163,8 +143,8 @@ def walsh(v: ArrayLike) -> Array:
 def walsh_energy(v: ArrayLike) -> Array:
     """Energy of v by Walsh degree, (..., n+1): entry d = sum over |S| = d of w(S)^2.
 
-    By Parseval the sum over d is the mean of v^2, and the sum over d ≥ 1 is the variance of v over the coalitions. The
-    share at high degree is a cheap witness of high-order interactions that needs no solver  [ours].
+    The sum over d ≥ 1 is the variance of v over the coalitions (Parseval). The fraction at high degree shows high-order
+    interactions without a solver  [ours].
 
     >>> walsh_energy([0.0, 0.0, 0.0, 4.0])             # one, two and one coefficients of size 1
     array([1., 2., 1.])

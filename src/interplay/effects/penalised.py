@@ -7,11 +7,8 @@ OR (AND{i} + AND{j} = AND{i,j} + OR{i,j}) are broken the same way. mu is tiny: t
 
 Inside the working set the answer is found by an active set method (Lee et al. 2006, feature-sign search): guess the signs,
 solve the linear system, walk towards it as far as the objective falls, drop what hit zero. It ends after finitely many
-steps, at rounding. Then every column is checked in one correlation, and the worst violators join the working set. Knows
-nothing about how the penalty is chosen (`sampled.py`) or what a column means.
+steps, at rounding. Then one correlation checks every column, and the worst violators join the working set.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +19,13 @@ from interplay.effects.sparse import OMEGA, ORDER_COST, ORDER_ONE
 Array = NDArray[np.float64]
 
 RIDGE = 1e-5  # mu, scores in units of their standard deviation [ours]
-DEBIAS = 1e-4  # share of the penalty that stays when a support is refitted: settles ties among its columns [ours]
+DEBIAS = 1e-4  # part of the penalty that stays when a support is refitted: settles ties among its columns [ours]
 INDEPENDENT = 1e-7  # least eigenvalue of a support's products, against its largest column, to be plain least squares
 TIE = 1e-4  # columns this near to entering count as tied; more than what mu changes (mu times an effect)
 BATCH = 64  # columns that may join the working set after one correlation, at least
 EXACT = 1e-10  # of the penalty: rounding
 ROUNDS = 200  # correlations for one penalty, at most
 STEPS = 20_000  # linear systems for one penalty, at most
-
-
-class Solution(NamedTuple):
-    """One solved penalty: columns with a coefficient, the coefficients (units of y), and the relative gap."""
-
-    index: NDArray[np.int64]
-    value: Array
-    duality_gap: float
 
 
 def weights(orders: NDArray[np.int64]) -> Array:
@@ -61,8 +50,7 @@ def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> fl
     """Certified relative gap of c as an answer to: the least sum w|c| that misses y by no more, in root mean square, than c.
 
     The dual is max <y, z> - |r| |z| s.t. |Phi'z| <= w, sum z = 0, with r the residual of c. z = r / max(|Phi'r| / w) is
-    feasible whatever c is, so no trust in a solver is needed: no coefficients over these columns that fit as well have a
-    cost under (1 - duality_gap) that of c.
+    feasible for any c, so the certificate does not depend on the solver.
 
     >>> from interplay.effects.dictionary import Dictionary
     >>> rows = Rows(Dictionary(1, 1), np.array([0, 1], dtype=np.uint64))       # one word, v = 0 and 2
@@ -86,7 +74,7 @@ def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> fl
 def _active_set(H: Array, q: Array, pen: Array, c: Array, slack: float = EXACT) -> Array:
     """min 1/2 c'Hc - q'c + pen|c| from the start c; H is positive definite.
 
-    `slack`: a zero stays zero while its gradient exceeds pen by less than this share.
+    `slack`: a zero stays zero while its gradient exceeds pen by less than this part of it.
     """
     c = c.copy()
     batch = len(c)
@@ -141,9 +129,8 @@ def _active_set(H: Array, q: Array, pen: Array, c: Array, slack: float = EXACT) 
 def _refined(columns: Array, y: Array, pull: Array, ridge: Array) -> Array:
     """The least 1/(2m) |y - columns c|^2 + pull'c + 1/2 c'diag(ridge)c, where only the ridge makes the answer unique.
 
-    Same as solving (columns'columns / m + diag(ridge)) c = columns'y / m - pull, but by QR of the columns. Rounding of
-    their products is about 1e-17, and the ridge of a refit about 1e-12: the linear system gives the undetermined directions
-    to 1e-5 only, and differently on each processor. QR works with the square root of the ridge and gives them to 1e-10.
+    Solves (columns'columns / m + diag(ridge)) c = columns'y / m - pull by QR of the columns. The ridge of a refit is about 1e-12:
+    from the products the undetermined directions come out to 1e-5 only, differently on each processor, and by QR to 1e-10.
 
     >>> twice = np.array([[1.0, 1.0], [0.0, 0.0]])                             # one column, given twice
     >>> _refined(twice, np.array([2.0, 0.0]), np.zeros(2), np.full(2, 1e-12)).round(9)
@@ -193,10 +180,10 @@ class Path:
             self.gram, self.columns = self.gram[np.ix_(keep, keep)], self.columns[:, keep]
             self.index, self.product, self.value = self.index[keep], self.product[keep], self.value[keep]
 
-    def solve(self, penalty: float, duality_gap: float, ties: bool = False) -> Solution:
-        """The programme at this penalty (at most the last one), to the relative gap over all columns.
+    def solve(self, penalty: float, duality_gap: float, ties: bool = False) -> float:
+        """Solve the programme at this penalty (at most the last one), to the relative gap over all columns. Returns the gap.
 
-        `ties`: go on until every column that would do as well is in the working set, so that mu chooses among all of them.
+        The answer is in `value`, for the columns `index`. `ties`: go on until every column that would do as well is in the working set, so that mu chooses among all of them.
         """
         score = np.abs(self.correlation) / self.w
         self._leave((self.value != 0) | (score[self.index] >= 0.5 * penalty))
@@ -227,15 +214,14 @@ class Path:
             first = np.argsort(-score[violators], kind="stable")[: max(BATCH, np.count_nonzero(self.value))]
             self._join(np.sort(violators[first]))
         self.penalty = penalty
-        chosen = np.flatnonzero(self.value)
-        return Solution(self.index[chosen], self.value[chosen], max(reached, 0.0))
+        return max(reached, 0.0)
 
     def refit(self) -> tuple[NDArray[np.int64], Array]:
         """Columns and coefficients of the last solution's support without its shrinkage.
 
-        Least squares where the support's columns are independent. Where they are not (OR{i,j} = AND{i} + AND{j} - AND{i,j}),
-        a DEBIAS share of the penalty stays and settles who carries what. A coefficient may not change its sign: one that
-        would is carried by an alias of its neighbours rather than by the scores, and is dropped.
+        Least squares where the support's columns are independent. Where they are not (OR{i,j} = AND{i} + AND{j} - AND{i,j}), a
+        DEBIAS part of the penalty stays and settles the tie. A coefficient that would change its sign is dropped: its
+        neighbours explain it, not the scores.
         """
         chosen = np.flatnonzero(self.value)
         value = self.value[chosen]

@@ -5,9 +5,8 @@ u = v - v(∅), Z for the zeta transform, P for the complement T -> N∖T. What 
 
     Z a - P Z b + q = u                                                                                       [ours]
 
-Two matrices over words do the work: any Kronecker power X⊗...⊗X applied to an array over coalitions is two small matrix
-products once the words are cut into a high and a low half. Derivation: docs/design/solver.md. Knows nothing about
-sparsity; it is one half of the splitting in `sparse.py`.
+Any Kronecker power X⊗...⊗X applied to an array over coalitions is two small matrix products once the words are cut into a high
+and a low half. Derivation: docs/design/solver.md.
 """
 
 import functools
@@ -60,9 +59,9 @@ class Shell(NamedTuple):
 def schur_weyl(k: int) -> tuple[tuple[Shell, ...], Any]:
     """An orthogonal basis of the 2^k coalitions in which every Kronecker power X⊗...⊗X is block diagonal.
 
-    Returns the shells and the basis (rows, 2^k × 2^k). Built by adding one word at a time: a space of dimension d = 2j+1
-    (spin j) and one more word give one of dimension d+1 and one of dimension d-1, with the Clebsch-Gordan coefficients of
-    j ⊗ 1/2. Blocks in the same shell are equal for every X, which is what makes sums of Kronecker powers cheap to invert.
+    Returns the shells and the basis (rows, 2^k × 2^k). Built by adding one word at a time: a space of dimension d = 2j+1 (spin j)
+    and one more word give one of dimension d+1 and one of dimension d-1, with the Clebsch-Gordan coefficients of j ⊗ 1/2. Blocks
+    in the same shell are equal for every X, so sums of Kronecker powers are cheap to invert.
 
     >>> schur_weyl(2)[0]           # two words: one antisymmetric vector, and the three symmetric ones
     (Shell(size=1, copies=1), Shell(size=3, copies=1))
@@ -220,12 +219,3 @@ def cached_projection(n: int, gamma: float | None, device: str | None = None) ->
     import torch
 
     return Projection(n, gamma, torch, torch.device(device))
-
-
-def condition(n: int) -> float:
-    """Condition number of K, phi^(2n) with phi the golden ratio: why gradient methods crawl on this problem.
-
-    >>> round(condition(1), 3), round(condition(10))
-    (2.618, 15127)
-    """
-    return ((1 + math.sqrt(5)) / 2) ** (2 * n)

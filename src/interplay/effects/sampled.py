@@ -1,10 +1,10 @@
 """Beyond 16 words: which coalitions to score, and the sparse AND-OR fit to their scores.
 
-2^n ends the exact road (`interactions.py`). Here m chosen coalitions are scored and the same programme, rows = sampled
-coalitions, columns = AND and OR up to a chosen order, is fitted in least squares [method: beyond 16 words; ours]. Why each
-choice, and what was measured: docs/design/sampled.md. Scores nothing itself and knows no models.
+Where 2^n scores are too many, m chosen coalitions are scored, and the same programme (rows = sampled coalitions, columns = AND
+and OR up to a chosen order) is fitted in least squares [ours]. Reasons and measurements: docs/design/sampled.md.
 """
 
+import functools
 import math
 import warnings
 from typing import Any, NamedTuple
@@ -13,31 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interplay.effects.dictionary import MAX_COLUMNS, Dictionary, Masks, Rows, column_count, evaluate, popcount
-from interplay.effects.interactions import _as_float64, _short
+from interplay.effects.inputs import as_float64, as_masks, fraction, per_sample, whole
 from interplay.effects.penalised import Path, dual_gap
-from interplay.effects.sampled_result import SampledInteractions, as_masks, number
+from interplay.effects.sampled_result import SampledInteractions
 from interplay.errors import InterplayError
 from interplay.limits import SAMPLED_WORDS
 
 MAX_COALITIONS = 1 << 20
-PENALTIES, SMALLEST = (
-    50,
-    1e-4,
-)  # penalties tried, evenly spaced in the logarithm, down to this share of the largest [ours]
+PENALTIES, SMALLEST = 50, 1e-4  # penalties tried, evenly spaced in the logarithm, down to this part of the largest
 PATH_GAP = 1e-2  # of the solutions that are only compared; the chosen one is solved to the gap asked for
 PATIENCE = 8  # penalties without a better prediction of the rows left out after which a fold stops
 MOST = 0.8  # effects for each fitted row beyond which smaller penalties are not tried: they would fit any scores [ours]
-SAME = 1e-8  # squared errors under this share of the variance are all the same: exact
-CONSTANT = 1e-13  # scores that vary by less than this share of their size are constant, to rounding
+SAME = 1e-8  # squared errors under this part of the variance are all the same: exact
+CONSTANT = 1e-13  # scores that vary by less than this part of their size are constant, to rounding
 UNFAITHFUL = 0.5  # R2 on coalitions never fitted under which a warning is given [ours]
-
-
-def _whole(value: Any, name: str, low: int, high: int | None = None) -> int:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        bound = f"{low} or more" if high is None else f"{low}..{high}"
-        raise InterplayError(f"{name} is {_short(value)}; expected a whole number, {bound}")
-    return int(value)
 
 
 def sample_coalitions(n: int, count: int, seed: int = 0, *, order: int = 3) -> Masks:
@@ -51,18 +40,16 @@ def sample_coalitions(n: int, count: int, seed: int = 0, *, order: int = 3) -> M
     >>> sample_coalitions(2, 100).tolist(), len(sample_coalitions(24, 500))
     ([0, 1, 2, 3], 500)
     """
-    n = _whole(n, "n", 1, SAMPLED_WORDS)
-    count = _whole(count, "count", 2, MAX_COALITIONS)
-    order = min(_whole(order, "order", 1), n)
-    rng = np.random.default_rng(_whole(seed, "seed", 0))
+    n = whole(n, "n", 1, SAMPLED_WORDS)
+    count = whole(count, "count", 2, MAX_COALITIONS)
+    order = min(whole(order, "order", 1), n)
+    rng = np.random.default_rng(whole(seed, "seed", 0))
     if count >= 1 << n:
         return np.arange(1 << n, dtype=np.uint64)
     levels = 2.0 ** (-1.0 / np.arange(1, order + 1))
     levels = np.concatenate([levels, 1.0 - levels])
     full = (1 << n) - 1
-    if (
-        1 << n <= 8 * count
-    ):  # too many of all to wait for new ones: the same law in one go (Efraimidis and Spirakis 2006)
+    if 1 << n <= 8 * count:  # new ones would be rare: the same law in one go (Efraimidis and Spirakis 2006)
         every = np.arange(1, full, dtype=np.uint64)
         kept = np.arange(n + 1)[:, None]
         weight = (levels**kept * (1.0 - levels) ** (n - kept)).mean(1)  # of one coalition, by its size
@@ -78,19 +65,12 @@ def sample_coalitions(n: int, count: int, seed: int = 0, *, order: int = 3) -> M
     return np.sort(np.array(list(chosen)[:count], dtype=np.uint64))
 
 
-class _Parts(NamedTuple):
-    """Rows to fit and rows never to fit, as positions."""
-
-    fit: NDArray[np.int64]
-    held: NDArray[np.int64]
-
-
-def _hold_out(coalitions: Masks, n: int, share: float, rng: np.random.Generator) -> _Parts:
-    """A share of the rows, drawn; none and all words kept are always fitted."""
-    m = len(coalitions)
+def _held_out(coalitions: Masks, n: int, fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """A fraction of the rows, drawn, as a mask; none and all words kept are always fitted."""
     inner = np.flatnonzero((coalitions != 0) & (popcount(coalitions) != n))
-    held = np.sort(rng.permutation(inner)[: min(round(share * m), len(inner))])
-    return _Parts(np.setdiff1d(np.arange(m), held), held)
+    held = np.zeros(len(coalitions), dtype=bool)
+    held[rng.permutation(inner)[: round(fraction * len(coalitions))]] = True
+    return held
 
 
 def _intercept(y: NDArray[np.float64], rows: Rows, index: NDArray[np.int64], value: NDArray[np.float64]) -> float:
@@ -141,15 +121,15 @@ def extract_sampled(
 ) -> SampledInteractions:
     """The sparse AND-OR explanation of scores on sampled coalitions, with its faithfulness on coalitions never fitted.
 
-    coalitions: m distinct bitmasks under 2**n (bit i set: word i kept), the empty and the full one among them; from
-        `sample_coalitions`. Their order plays no part.
+    coalitions: m distinct bitmasks under 2**n (bit i set: word i kept), the empty and the full one among them, in any order;
+        from `sample_coalitions`.
     scores: the m log-odds, in the same order.
     n: number of words, up to 64. order: AND of orders 1..order and OR of orders 2..order are looked for; refused where
         that makes more than 131,072 columns.
     tolerance: None: the penalty is chosen by cross-validation over `folds` folds of the fitted coalitions. A number >= 0:
         the root mean square by which the scores may be missed (their noise); the largest penalty whose refitted effects
         miss them by no more is taken (discrepancy principle).
-    holdout: share of the coalitions that is never fitted and gives `r2`; 0 for none.
+    holdout: fraction of the coalitions that is never fitted and gives `r2`; 0 for none.
     duality_gap: relative duality gap asked of the penalised programme.
     seed: of the choice of held-out coalitions and folds. The same arguments give the same bytes on one machine.
 
@@ -164,17 +144,13 @@ def extract_sampled(
     >>> round(found.r2, 6), found.held_out, round(found.v_empty, 6)
     (1.0, 60, 1.0)
     """
-    n = _whole(n, "n", 1, SAMPLED_WORDS)
-    order = min(_whole(order, "order", 1), n)
-    folds = _whole(folds, "folds", 2)
-    seed = _whole(seed, "seed", 0)
-    asked = None if tolerance is None else number(tolerance, "tolerance")
-    if not (isinstance(holdout, (int, float, np.number)) and 0 <= holdout < 1):
-        raise InterplayError(f"holdout is {_short(holdout)}; expected a share of the coalitions, 0 or more and under 1")
-    if not (isinstance(duality_gap, (int, float, np.number)) and 0 < duality_gap < 1):
-        raise InterplayError(
-            f"duality_gap is {_short(duality_gap)}; expected a relative duality gap between 0 and 1, such as 1e-3"
-        )
+    n = whole(n, "n", 1, SAMPLED_WORDS)
+    order = min(whole(order, "order", 1), n)
+    folds = whole(folds, "folds", 2)
+    seed = whole(seed, "seed", 0)
+    asked = None if tolerance is None else float(per_sample(tolerance, (), "tolerance"))
+    holdout = fraction(holdout, "holdout", "a fraction of the coalitions")
+    duality_gap = fraction(duality_gap, "duality_gap", "a relative duality gap such as 1e-3", zero=False)
     if column_count(n, order) > MAX_COLUMNS:
         fits = max(d for d in range(1, order) if column_count(n, d) <= MAX_COLUMNS)
         raise InterplayError(
@@ -183,31 +159,32 @@ def extract_sampled(
         )
     masks, v = _table(coalitions, scores, n)
     rng = np.random.default_rng(seed)
-    parts = _hold_out(masks, n, float(holdout), rng)
+    held = _held_out(masks, n, holdout, rng)
+    fitted = int((~held).sum())
     needed = min(n + 2, 1 << n)
-    if len(parts.fit) < needed:
+    if fitted < needed:
         raise InterplayError(
-            f"{len(masks)} coalitions, {len(parts.held)} of them held out, leave {len(parts.fit)} to fit; "
+            f"{len(masks)} coalitions, {held.sum()} of them held out, leave {fitted} to fit; "
             f"expected {needed} or more for {n} words: score more coalitions"
         )
     dictionary = Dictionary(n, order)
-    rows = Rows(dictionary, masks[parts.fit])
+    rows = Rows(dictionary, masks[~held])
     unit = float(np.abs(v).max()) or 1.0
-    inside = v[parts.fit] / unit
+    inside = v[~held] / unit
     center, spread = float(inside.mean()), float(inside.std())
     if spread > CONSTANT:
         y = (inside - center) / spread  # the solver's units: scores of mean 0 and standard deviation 1
         limit = None if asked is None else max(asked / unit / spread, math.sqrt(SAME))
-        chosen = _choose(rows, y, limit, float(duality_gap), folds, rng)
+        chosen = _choose(rows, y, limit, duality_gap, folds, rng)
     else:
         none = np.empty(0)
         chosen = _Chosen(np.empty(0, dtype=np.int64), none, none, 0.0, 0.0, 0.0, "constant scores")
-    return _result(masks, v, parts, dictionary, chosen, center * unit, spread * unit, asked, float(duality_gap))
+    return _result(masks, v, held, dictionary, chosen, center * unit, spread * unit, asked, duality_gap)
 
 
 def _table(coalitions: Any, scores: Any, n: int) -> tuple[Masks, NDArray[np.float64]]:
     """Coalitions and scores, checked and sorted by coalition: the given order must not matter."""
-    masks, v = as_masks(coalitions, n, "coalitions"), _as_float64(scores)
+    masks, v = as_masks(coalitions, n), as_float64(scores)
     if v.ndim != 1 or len(v) != len(masks):
         raise InterplayError(f"scores have shape {list(v.shape)}; expected [{len(masks)}], one per coalition")
     if not np.isfinite(v).all():
@@ -254,15 +231,12 @@ def _choose(
         last = _cross_validate(rows.dictionary, rows.coalitions, y, grid, folds, rng)
     index, value, penalty = path.index, path.value, path.largest
     for i, penalty in enumerate(grid[: last + 1]):
+        exact = limit is not None or i == last  # the others only lead there
         if i:
-            path.solve(
-                penalty,
-                duality_gap if limit is not None or i == last else PATH_GAP,
-                ties=limit is not None or i == last,
-            )
+            path.solve(penalty, duality_gap if exact else PATH_GAP, ties=exact)
             if limit is not None and np.count_nonzero(path.value) > MOST * len(y):
                 break
-        if limit is not None or i == last:
+        if exact:
             index, value = path.refit()
             if limit is not None and (y - rows.columns(index) @ value).std() <= limit:
                 break
@@ -278,7 +252,7 @@ def _choose(
 def _result(
     masks: Masks,
     v: NDArray[np.float64],
-    parts: _Parts,
+    is_held: NDArray[np.bool_],
     dictionary: Dictionary,
     chosen: _Chosen,
     center: float,
@@ -293,9 +267,9 @@ def _result(
     v_empty = center + scale * chosen.intercept
     rest = v - v_empty - evaluate(masks, sets, is_or) @ effects
     largest = float(np.abs(v).max()) or 1.0  # squares of scores in these units neither overflow nor vanish
-    misfit = largest * float(np.sqrt(np.mean((rest[parts.fit] / largest) ** 2)))
+    misfit = largest * float(np.sqrt(np.mean((rest[~is_held] / largest) ** 2)))
     whole = float(v[-1] - v[0])
-    held, missed = v[parts.held] / largest, rest[parts.held] / largest
+    held, missed = v[is_held] / largest, rest[is_held] / largest
     known = len(held) >= 2 and held.std() > CONSTANT
     r2 = 1.0 - float(np.sum(missed**2) / np.sum((held - held.mean()) ** 2)) if known else math.nan
     found = SampledInteractions(
@@ -308,34 +282,29 @@ def _result(
         v_empty=v_empty,
         objective=float(np.abs(effects).sum()),
         duality_gap=chosen.duality_gap,
-        residual=float(np.abs(rest[parts.fit]).max()),
+        residual=float(np.abs(rest[~is_held]).max()),
         misfit=misfit,
         tolerance=math.nan if asked is None else asked,
         converged=chosen.duality_gap <= duality_gap,
         penalty=chosen.penalty * scale,
         rule=chosen.rule,
         columns=len(dictionary),
-        fitted=len(parts.fit),
-        held_out=len(parts.held),
+        fitted=len(v) - len(held),
+        held_out=len(held),
         r2=r2,
         total_effect_fraction=1.0 - float(rest[-1] - rest[0]) / whole if abs(whole) > CONSTANT * largest else math.nan,
     )
-    for wrong, said in (
-        (
-            not found.converged,
-            f"the penalised programme reached gap {found.duality_gap:.2g}, not {duality_gap:g}; raise duality_gap",
-        ),
-        (
-            chosen.rule == "tolerance" and misfit > max(found.tolerance, 2 * math.sqrt(SAME) * scale),
+    warn = functools.partial(warnings.warn, category=RuntimeWarning, stacklevel=3)
+    if not found.converged:
+        warn(f"the penalised programme reached gap {found.duality_gap:.2g}, not {duality_gap:g}; raise duality_gap")
+    if chosen.rule == "tolerance" and misfit > max(found.tolerance, 2 * math.sqrt(SAME) * scale):
+        warn(
             f"orders up to {found.order} miss the scores by {misfit:.3g} (root mean square), not {found.tolerance:.3g}; "
-            "raise tolerance or order",
-        ),
-        (
-            r2 < UNFAITHFUL,
+            "raise tolerance or order"
+        )
+    if r2 < UNFAITHFUL:
+        warn(
             f"the effects explain {max(r2, 0.0):.0%} of the variance of coalitions never fitted: noise, orders above "
-            f"{found.order}, or too few coalitions; do not read them as the model's",
-        ),
-    ):
-        if wrong:
-            warnings.warn(said, RuntimeWarning, stacklevel=3)
+            f"{found.order}, or too few coalitions; do not read them as the model's"
+        )
     return found

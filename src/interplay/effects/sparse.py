@@ -5,8 +5,7 @@
 u = v - v(∅); Phi has the AND columns of orders 1..n and the OR columns of orders 2..n. Solved by Douglas-Rachford
 splitting with the exact projection of `projection.py`, in two phases: with a small ridge, which makes the answer a unique
 continuous function of the scores, then once more around that answer to certify it for the programme without the ridge.
-Derivation and measurements: docs/design/solver.md. Arrays only: checking what a user gave, and the result he gets, are
-`interactions.py`'s business.
+Derivation and measurements: docs/design/solver.md.
 """
 
 from typing import Any, NamedTuple
@@ -29,15 +28,15 @@ from interplay.effects.projection import Projection, cached_projection
 OMEGA = 1e-2  # mu = omega |x|_1 / |x|_2^2 at the start: the ridge adds about omega/2 of the objective
 ORDER_COST = 0.5
 ORDER_ONE = 1e-2
-RIDGE_SHARE, RIDGE_SHARE_MOST = 0.1, 0.5  # the regularised programme is solved to this share of the gap asked for,
-PATIENCE = 1000  # and after this many iterations to a share that grows with them: wide tolerances converge slowly
-SWALLOWED = 1e-12  # scores beyond the tolerance by less than this share of them are within it, to rounding
+RIDGE_GAP, RIDGE_GAP_MOST = 0.1, 0.5  # the regularised programme is solved to this fraction of the gap asked for,
+PATIENCE = 1000  # and after this many iterations to one that grows with them: wide tolerances converge slowly
+SWALLOWED = 1e-12  # scores beyond the tolerance by less than this part of them are within it, to rounding
 
 # Speed only: measured over planted, noisy, additive and network games of 7-10 words (docs/design/solver.md).
 STEP = 0.5  # prox step, in units of the size-weighted mean size of the start
 RELAXATION = 1.6
 # Scale of the tolerance block against the effects, times sqrt(tolerance / size of u), as a power of two; beyond GAMMA_WORDS words
-# twice as much for every two words: n = 14 takes half of the iterations so, n = 12 more of them.
+# twice as much for every two words.
 GAMMA, GAMMA_WORDS = 7.0, 12
 CHECK_EVERY, ROUND = 25, 100  # iterations between checks, and between moves of the center in the second phase
 CHUNK, CHUNK_ON_DEVICE = 1 << 15, 1 << 22  # coalitions solved side by side
@@ -56,7 +55,7 @@ class Split(NamedTuple):
 def dual_bound(u: Any, y: Any, delta: Any) -> Any:
     """Lower bound on the programme's optimum from any multiplier y: (<u, y> - delta |y|_1) / max |Phi' y|, at least 0.
 
-    `u`, `y` are [..., 2^n] with u(∅) = 0, `delta` is [...]. y(∅) is ignored: no effect has a say in v(∅).
+    `u`, `y` are [..., 2^n] with u(∅) = 0, `delta` is [...]. y(∅) is ignored: no effect changes v(∅).
 
     >>> dual_bound([0.0, 0.0, 0.0, 3.0], [0.0, 0.0, 0.0, 1.0], 0.5)    # one AND of 3, tolerance 0.5: at least 2.5
     array(2.5)
@@ -231,8 +230,8 @@ def _solve_chunk(
         best_and[chosen], best_or[chosen] = a[better], b[better]
         ridge_value[chosen], objective[chosen] = ridge[better], _as_numpy(size.sum(-1))[better]
         best_z[rows] = z
-        share = min(RIDGE_SHARE * max(1.0, iteration / PATIENCE), RIDGE_SHARE_MOST)
-        return ridge_value[rows] - ridge_dual[rows] <= share * duality_gap * ridge_value[rows]
+        part = min(RIDGE_GAP * max(1.0, iteration / PATIENCE), RIDGE_GAP_MOST)
+        return ridge_value[rows] - ridge_dual[rows] <= part * duality_gap * ridge_value[rows]
 
     def check_dual(iteration: int, rows: Any, push: Any, x: Any, z: Any) -> Any:
         measure_dual(rows, push)
@@ -241,8 +240,8 @@ def _solve_chunk(
         return objective[rows] - dual[rows] <= duality_gap * objective[rows]
 
     iterations = _iterate(problem, problem.start * 1.0, everyone, None, check_ridge, max_iterations)
-    # Around the answer the ridge costs nothing at the optimum, so its multiplier serves the plain programme too. An answer
-    # a little off the plain optimum is not where it ends: move the center along (a proximal point method).
+    # With the ridge around the optimum it costs nothing, so its multiplier serves the plain programme too. Where the answer is a
+    # little off the plain optimum, the center moves along (a proximal point method).
     center, left = xp.stack([best_and, best_or], 1), max_iterations
     while left > 0 and len(rows := np.flatnonzero(objective - dual > duality_gap * objective)):
         iterations += _iterate(problem, best_z[rows], rows, center[rows], check_dual, min(left, ROUND))

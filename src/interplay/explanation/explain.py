@@ -25,7 +25,7 @@ from interplay.explanation.names import ReadyModel, Wording, find_model, load, p
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.checkpoints import model_at
 from interplay.pipeline.progress import Progress
-from interplay.pipeline.stages import choose_device, quiet_libraries
+from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
 from interplay.scoring.noise import noise_warning
 
@@ -138,7 +138,7 @@ def explain(
             how: dict[str, Any] = {"mask": wording.mask, "target_tokens": wording.target_tokens}
             with _named_errors(states[side].name if two else None):
                 prepared.append(scores.prepare(sample, found[side], wording.template, **how))
-        loaded = load(states, found, dtype=dtype, device=choose_device(device))
+        loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]
         if two:
             notes += _differences(wordings, loaded, prepared)

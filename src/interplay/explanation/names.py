@@ -14,10 +14,14 @@ from typing import Any, NamedTuple
 from interplay.data.template import PromptTemplate
 from interplay.data.words import short
 from interplay.errors import InterplayError
-from interplay.models import checkpoints, loading
-from interplay.models.checkpoints import Checkpoint, classify, find_checkpoints
+from interplay.models import loading
+from interplay.models.adapters import base_name_note, named_base
+from interplay.models.checkpoints import checkpoint_hash, model_at
 from interplay.models.gguf import wheel_folder
-from interplay.models.loading import LoadedModel, expanded, hash_tensors, load_tokenizer, resolve
+from interplay.models.layouts import Checkpoint, classify, find_layout
+from interplay.models.loading import LoadedModel, expanded, load_tokenizer, resolve
+from interplay.models.placement import Placement
+from interplay.models.weights import hash_tensors
 from interplay.pipeline.inputs import read_inputs
 from interplay.store.folder import RunFolder
 
@@ -110,7 +114,7 @@ def _refuse_missing(model: str, what: str | None = None) -> None:
 def _adapter(name: str, path: Path, base: str | None) -> NamedModel:
     if classify(path) != "adapter":
         raise InterplayError(f"{name!r} is not a complete adapter: it needs adapter_model.safetensors; save it again")
-    found = base or checkpoints.named_base(path)
+    found = base or named_base(path)
     if not found:
         raise InterplayError(f"the adapter in {name!r} does not name its base: give it as base")
     _refuse_missing(found, None if base else f"the adapter in {name!r} stands on {short(found)}")
@@ -143,7 +147,7 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     where = Path(settings.checkpoints.folder or run.checkpoints)
     if int(step) == 0 and not (where / "checkpoint-0").is_dir():
         return state  # the base, even if the run stopped before it saved anything
-    found = find_checkpoints(where, [int(step)])[0]
+    found = find_layout(where, [int(step)]).checkpoints[0]
     return replace(state, weights=str(found.path)) if found.kind == "full" else replace(state, adapter=found.path)
 
 
@@ -180,7 +184,7 @@ def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, de
             source, local = resolve(state.weights, state.revision)
             key = (str(Path(source).resolve()), None) if local else (source, state.revision)
             if key not in bases:
-                model = loading.load_weights(state.weights, dtype=dtype, device=device, revision=state.revision)
+                model = loading.load_weights(state.weights, Placement(device), dtype=dtype, revision=state.revision)
                 bases[key] = LoadedModel(model, tokenizer, state.weights, hash_tensors(model.state_dict().items()))
             base = bases[key]
         elif len(states) > 1 and not base.sha256:
@@ -188,8 +192,8 @@ def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, de
         checkpoint = Checkpoint(0, None, "base")
         if state.adapter is not None:
             checkpoint = Checkpoint(1, state.adapter, "adapter")
-            with checkpoints.model_at(checkpoint, base):
+            with model_at(checkpoint, base):
                 pass
-        sha256, note = checkpoints.checkpoint_hash(checkpoint, base), checkpoints.base_name_note(checkpoint, base)
+        sha256, note = checkpoint_hash(checkpoint, base), base_name_note(checkpoint, base.name)
         ready.append(ReadyModel(base, checkpoint, sha256, note))
     return ready

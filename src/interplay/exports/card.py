@@ -1,38 +1,36 @@
-r"""A run as a section of a model card: "Training dynamics" in Markdown, from the files of a run folder alone.
+r"""A run as a section of a model card: "Training dynamics" in Markdown, from the files of a run folder.
 
-No model is loaded and nothing is computed. Whatever comes from data (names, labels, sentences) is written so that neither a
-Markdown nor an HTML reader finds markup in it (`inert`). A card that exists gets the section between two comments of ours;
-every other byte of it stays (`insert`).
+Names, labels and sentences from data are escaped (`inert`). In a card that exists the section stands between two comments;
+every other byte of the card stays (`insert`).
 """
 
-import codecs
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-import interplay
+from interplay import __version__
+from interplay.analysis.summary import number
 from interplay.atomic import write_bytes
 from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.sets import TABLE_SETS
 from interplay.errors import InterplayError
-from interplay.report.verdict import NAMES
+from interplay.report.recommendation import NAMES
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
 BEGIN = "<!-- interplay: training dynamics begin -->"
 END = "<!-- interplay: training dynamics end -->"
-LONGEST = 300  # characters of one string out of data; no name needs more, a card is no place for the rest [ours]
+LONGEST = 300  # characters of one string from data [ours]
 LABELS = 12  # labels named one by one
 
-# Markup in no dialect at no place inside a line. Everything else of ASCII is written as its number: CommonMark decodes those
-# after it has looked for markup, HTML shows the same character.
+# Never markup inside a line, in any dialect. Every other ASCII character is written as its HTML number, which CommonMark
+# decodes after it has looked for markup.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,./-()%;+?='\"")
-# GitHub and others also make links of bare addresses, some after decoding; a word joiner, which has no width, stops them.
+# GitHub and others also make links of bare addresses; a word joiner, which has no width, prevents that.
 _BARE = re.compile(r"(?<=:)(?=//)|(?<=@)|(?<=www)(?=\.)", re.IGNORECASE)
 _JOINER = "\u2060"
 
@@ -45,10 +43,9 @@ _BASES = {
 
 
 def inert(text: object, longest: int = LONGEST) -> str:
-    r"""One line of text that is nothing but text to a reader of Markdown or HTML, cut to `longest` characters.
+    r"""One line of text without markup for readers of Markdown and HTML, cut to `longest` characters.
 
-    Control and direction characters become a replacement mark, runs of space one space, ASCII signs their HTML number; bare
-    web and mail addresses get an invisible joiner so that nobody makes a link of them.
+    Control and direction characters become a replacement mark, runs of space one space, ASCII signs their HTML number.
 
     >>> inert("a|b `c`\n<b>")
     'a&#124;b &#96;c&#96; &#60;b&#62;'
@@ -63,10 +60,7 @@ def inert(text: object, longest: int = LONGEST) -> str:
 
 
 def section(run: RunReader) -> str:
-    """The section for a finished run, comments of ours around it, ending in a newline.
-
-    Raises InterplayError where the folder is not a run, or its run is not finished.
-    """
+    """The section for a finished run between our two comments, ending in a newline."""
     with run.intact():
         parts = [
             BEGIN,
@@ -84,29 +78,27 @@ def section(run: RunReader) -> str:
 
 
 def write_section(path: Path, text: str) -> None:
-    """Write a section into a file for it alone. Raises InterplayError where the file holds anything else."""
-    if path.exists() and not is_section(_read(path)):
-        raise InterplayError(
-            f"{str(path)!r} exists and is not a section of ours: give it to --append, or another --out"
-        )
-    write_bytes(path, text.encode("utf-8"))
+    """Write a section into a file for it alone. Raises InterplayError if the file holds anything else."""
+    if path.exists():
+        before = _read(path).decode("utf-8", errors="replace").strip()
+        ours = before.startswith(BEGIN) and before.endswith(END) and before.count(BEGIN) == before.count(END) == 1
+        if not ours:
+            raise InterplayError(
+                f"{str(path)!r} exists and is not a section of ours: give it to --append, or another --out"
+            )
+    write_bytes(path, text.encode("utf-8"), folders=None)
 
 
 def append_section(path: Path, text: str) -> str:
-    """Put a section into a card that exists; says what was done: unchanged, section replaced or section added.
+    """Put a section into a card that exists. Returns what was done: unchanged, section replaced or section added.
 
-    The file is written whole or not at all; a link stays one, and who may read the card stays so.
+    The file is written whole or not at all; a link stays a link, and the file keeps its permissions.
     """
     before = _read(path)
     after = insert(before, text, repr(str(path)))
     if after == before:
         return "unchanged"
     target = path.resolve()
-    # A link in a folder of somebody's may lead to anything.
-    if path.is_symlink() and target.suffix.lower() not in (".md", ".markdown"):
-        raise InterplayError(
-            f"{str(path)!r} leads to {str(target)!r}, which is no Markdown by its name: give that card itself"
-        )
     mode = target.stat().st_mode & 0o7777
     write_bytes(target, after)
     target.chmod(mode)
@@ -123,13 +115,13 @@ def _read(path: Path) -> bytes:
 
 
 def insert(card: bytes, text: str, name: str = "the card") -> bytes:
-    r"""A model card with the section in it: in the place of an earlier one, else at the end. All other bytes stay.
+    r"""A model card with the section in the place of an earlier one, else at the end. All other bytes stay.
 
-    card  the file's bytes, UTF-8; a byte-order mark, its line ends and a missing newline at its end are kept as they are
-    text  what `section` made; its lines end as the card's do
-    name  of the file, for what is said of it
+    card  the file's bytes, UTF-8; the section gets its line ends
+    text  what `section` made
+    name  of the file, for errors
 
-    Raises InterplayError where the card is no UTF-8 text, its front matter is not closed, or its comments do not pair up.
+    Raises InterplayError if the card is not UTF-8 text, its front matter is not closed, or its comments do not pair up.
 
     >>> once = insert(b"# Mine\n", f"{BEGIN}\nold\n{END}\n")
     >>> insert(once, f"{BEGIN}\nnew\n{END}\n") == once.replace(b"old", b"new")
@@ -148,67 +140,47 @@ def insert(card: bytes, text: str, name: str = "the card") -> bytes:
     line_end = "\r\n" if "\r\n" in written or written.endswith("\r") else "\n"
     text = text.replace("\n", line_end)
     marks = list(re.finditer(rf"^(?:{re.escape(BEGIN)}|{re.escape(END)})(?=[ \t]*\r?$)", written, re.MULTILINE))
-    spelt = written.count(BEGIN), written.count(END)  # anywhere: what is not on a line of its own is not ours to judge
-    if spelt == (0, 0):
-        if _open_front_matter(written):
+    counts = written.count(BEGIN), written.count(END)  # anywhere, also within a line
+    if counts == (0, 0):
+        first, *rest = written.removeprefix("\ufeff").splitlines() or [""]
+        if first.rstrip() == "---" and not any(line.rstrip() in ("---", "...") for line in rest):
             raise InterplayError(
-                f"the front matter of {name} opens with --- and is never closed: close it with a line --- of its own"
+                f"the front matter of {name} opens with --- and is never closed: add a closing line ---"
             )
-        return card + (_gap(written, line_end) + text).encode("utf-8")
-    if spelt != (1, 1) or [mark[0] for mark in marks] != [BEGIN, END]:
+        if not written or re.search(r"\n[ \t]*\r?\n\Z", written):
+            gap = ""
+        else:
+            gap = line_end if written.endswith("\n") else line_end * 2
+        return card + (gap + text).encode("utf-8")
+    if counts != (1, 1) or [mark[0] for mark in marks] != [BEGIN, END]:
         raise InterplayError(
-            f"{name} holds {spelt[0]} begin and {spelt[1]} end comments of Interplay, expected one pair in this order, each "
-            "on a line of its own: delete what is left of the earlier section"
+            f"{name} holds {counts[0]} begin and {counts[1]} end comments of Interplay, expected one pair in this order, each "
+            "on its own line: delete what is left of the earlier section"
         )
     before, after = written[: marks[0].start()], written[marks[1].end() :]
     return (before + text.removesuffix(line_end) + after).encode("utf-8")
-
-
-def is_section(data: bytes) -> bool:
-    """Whether a file holds a section of ours and nothing else, so that writing another in its place loses nothing."""
-    text = data.decode("utf-8", errors="replace").strip()
-    return text.startswith(BEGIN) and text.endswith(END) and text.count(BEGIN) == text.count(END) == 1
-
-
-def _open_front_matter(written: str) -> bool:
-    lines = written.removeprefix(codecs.BOM_UTF8.decode()).splitlines()
-    return bool(lines) and lines[0].rstrip() == "---" and not any(line.rstrip() in ("---", "...") for line in lines[1:])
-
-
-def _gap(written: str, line_end: str) -> str:
-    """What stands between the end of a card and a new section: one empty line."""
-    if not written:
-        return ""
-    if not written.endswith("\n"):
-        return line_end * 2
-    return "" if re.search(r"\n[ \t]*\r?\n\Z", written) else line_end
 
 
 # ---- the parts of the section ----------------------------------------------------------------------------------------
 
 
 def _facts(settings: Settings, inputs: Mapping[str, Any], track: Trajectory) -> str:
-    sizes = sorted({len(prompt["words"]) for prompt in inputs["prompts"]})
-    counted = len(track.sample_ids)
-    labels = inputs["labels"] or []
-    rows = [
-        ("Model", inert(public_name(settings.model.name))),
-        ("Method", inert(_method(settings))),
-        ("Steps measured", f"{', '.join(map(str, track.steps))} (reference: step {track.reference})"),
-        (
-            "Prompts",
-            f"{counted} held-out prompt{'' if counted == 1 else 's'}, n = {', '.join(map(str, sizes))} words each, "
-            "all 2^n combinations of them scored",
-        ),
-    ]
-    if labels:
+    sizes = ", ".join(map(str, sorted({len(prompt["words"]) for prompt in inputs["prompts"]})))
+    prompts = f"{len(track.sample_ids)} held-out prompt{'' if len(track.sample_ids) == 1 else 's'}"
+    facts = {
+        "Model": inert(public_name(settings.model.name)),
+        "Method": inert(_method(settings)),
+        "Steps measured": f"{', '.join(map(str, track.steps))} (reference: step {track.reference})",
+        "Prompts": f"{prompts}, n = {sizes} words each, all 2^n combinations of them scored",
+    }
+    if labels := inputs["labels"]:
         named = ", ".join(inert(label, 60) for label in labels[:LABELS])
-        rows.append(("Labels", named + (f" and {len(labels) - LABELS} more" if len(labels) > LABELS else "")))
-    return "\n".join(f"- **{name}:** {value}" for name, value in rows)
+        facts["Labels"] = named + (f" and {len(labels) - LABELS} more" if len(labels) > LABELS else "")
+    return "\n".join(f"- **{name}:** {value}" for name, value in facts.items())
 
 
 def public_name(name: str) -> str:
-    r"""A model's name as others know it: of a path on this machine its last part only.
+    r"""A model's name for others: the last part only of a path on this machine.
 
     >>> public_name("Qwen/Qwen2.5-0.5B"), public_name("/data/me/base.gguf"), public_name("../out/"), public_name("C:\\m\\x")
     ('Qwen/Qwen2.5-0.5B', 'base.gguf', 'out', 'x')
@@ -221,7 +193,7 @@ def public_name(name: str) -> str:
 def _method(settings: Settings) -> str:
     training = settings.training
     if training is None:
-        return "a training of its own; its checkpoints were measured afterwards"
+        return "trained elsewhere; its checkpoints were measured afterwards"
     from interplay.training.methods import method_title
 
     return (
@@ -231,75 +203,58 @@ def _method(settings: Settings) -> str:
 
 
 def _table(track: Trajectory, task: pd.DataFrame) -> str:
-    """One row a step: what the task measured, the strength of each set beside its floor, rho beside its null, L1/sd."""
+    """One row a step: what the task measured, the strength of each set with its floor, rho with its null, L1/sd."""
     by_step = task.drop_duplicates("step", keep="last").set_index("step")
     columns: list[tuple[str, list[str]]] = [("step", [str(step) for step in track.steps])]
     for name, digits in (("eval_loss", 3), ("accuracy", 2)):
         if name in by_step and by_step[name].notna().any():
-            measured = by_step[name].reindex(track.steps)
-            columns.append((METRICS[name].title, [_figure(value, digits) for value in measured]))
+            columns.append((METRICS[name].title, [number(x, digits) for x in by_step[name].reindex(track.steps)]))
     for name in TABLE_SETS:
-        columns.append(_beside(track, name, "strength", name, "floor", 1))
-    columns.append(_beside(track, "rho", "rho", "all", "null", 2))
-    l1 = track.get("l1_per_sd")["value"].reindex(track.steps)
-    columns.append(("L1/sd", [_figure(value, 1) for value in l1]))
+        columns.append(_with_null(track, name, "strength", name, "floor", 1))
+    columns.append(_with_null(track, "rho", "rho", "all", "null", 2))
+    columns.append(("L1/sd", [number(x, 1) for x in track.get("l1_per_sd")["value"].reindex(track.steps)]))
     lines = [[title for title, _ in columns], ["---:"] * len(columns)]
     lines += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _beside(track: Trajectory, title: str, measure: str, of: str, null: str, digits: int) -> tuple[str, list[str]]:
-    """A column of values with their nulls in brackets; without brackets where no null was measured."""
-    curve = track.get(measure, of).reindex(track.steps)
-    values = [_figure(value, digits) for value in curve["value"]]
+def _with_null(track: Trajectory, title: str, measure: str, set_: str, null: str, digits: int) -> tuple[str, list[str]]:
+    """A column of values with their nulls in brackets, if one was measured."""
+    curve = track.get(measure, set_).reindex(track.steps)
+    values, nulls = ([number(x, digits) for x in curve[column]] for column in ("value", "null"))
     if not curve["null"].notna().any():
         return title, values
-    nulls = [_figure(value, digits) for value in curve["null"]]
-    return f"{title} ({null})", [f"{v} ({x})" for v, x in zip(values, nulls, strict=True)]
-
-
-def _figure(value: Any, digits: int) -> str:
-    """
-    >>> _figure(2.345, 1), _figure(float("nan"), 1), _figure(-0.001, 2)
-    ('2.3', '–', '0.00')
-    """
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{round(float(value), digits) + 0.0:.{digits}f}"
+    return f"{title} ({null})", [f"{value} ({floor})" for value, floor in zip(values, nulls, strict=True)]
 
 
 def _meaning(track: Trajectory) -> str:
-    """What the figures mean, in two sentences, the second of them about what they are held against."""
+    """What the figures mean, and what they are compared with."""
     first = (
         "Removed, preserved and emerged are the summed strength, in nats and as means over the prompts, of the interactions "
         "that a checkpoint lost, kept or gained since the reference step; rho is the share of all strength that does not "
         "cancel, and L1/sd the strength of all interactions in units of the spread of the score."
     )
-    floor = track.get("strength", "emerged")["null"].notna().any()
-    said = "The floor is what the same sets hold between two wordings of the prompt at the reference step, where nothing was "
-    said += "learnt, so only what stands above it is a change; "
-    if not floor:
-        said = (
-            "No floor was measured, so how much of a set another wording of the prompt would have moved is not known; "
+    floor = "No floor was measured, so how much of a set another wording of the prompt would have moved is not known; "
+    if track.get("strength", "emerged")["null"].notna().any():
+        floor = (
+            "The floor is what the same sets hold between two wordings of the prompt at the reference step, where nothing was "
+            "learnt, so only what stands above it is a change; "
         )
-    return f"{first} {said}the null of rho is that of the same interactions with random signs."
+    return f"{first} {floor}the null of rho is that of the same interactions with random signs."
 
 
-def _recommendation(verdict: Mapping[str, Any]) -> str:
-    basis = _BASES.get(verdict["basis"]) or inert(verdict["basis"])
-    lines = [f"**Which checkpoint to keep:** {inert(verdict['sentence'], 2000)}", f"- Basis: {basis}."]
-    if verdict.get("provisional"):
+def _recommendation(recorded: Mapping[str, Any]) -> str:
+    basis = _BASES.get(recorded["basis"]) or inert(recorded["basis"])
+    lines = [f"**Which checkpoint to keep:** {inert(recorded['sentence'], 2000)}\n", f"- Basis: {basis}."]
+    if recorded.get("provisional"):
         lines[-1] += " The rule is provisional."
-    rivals: Sequence[tuple[str, Any]] = list((verdict.get("rivals") or {}).items())
-    if rivals:
-        told = "; ".join(f"{NAMES.get(name) or inert(name, 60)}: step {inert(step, 20)}" for name, step in rivals)
-        lines.append(f"- What each rule would choose: {told}.")
-    return f"{lines[0]}\n\n" + "\n".join(lines[1:])
+    if rivals := recorded.get("rivals"):
+        told = [f"{NAMES.get(name) or inert(name, 60)}: step {inert(step, 20)}" for name, step in rivals.items()]
+        lines.append(f"- What each rule would choose: {'; '.join(told)}.")
+    return "\n".join(lines)
 
 
 def _versions(measured: str | None) -> str:
-    """The version that wrote this, and the one that measured the run as far as its files say."""
-    own = interplay.__version__
-    if measured == own:
-        return f"Measured and written by Interplay {inert(own)}."
-    return f"Measured by Interplay {inert(measured)}, written by Interplay {inert(own)}."
+    if measured == __version__:
+        return f"Measured and written by Interplay {__version__}."
+    return f"Measured by Interplay {inert(measured)}, written by Interplay {__version__}."

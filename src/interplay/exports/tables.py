@@ -1,7 +1,4 @@
-"""Tables of an export: which there are, what their columns mean, and how they become CSV that a spreadsheet cannot run.
-
-It turns what a run holds into long tidy frames; no figure in them is computed here.
-"""
+"""Tables of an export: which there are, what their columns mean, and CSV that a spreadsheet does not execute."""
 
 import io
 import json
@@ -23,7 +20,7 @@ from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
 ARRAYS = ("scores", "and_effects", "or_effects")
-OPTIONAL = {  # tables that not every run has, and what a run without them lacks
+OPTIONAL = {  # tables that not every run has, and what is missing then
     "views": "no other views of the trajectory",
     "views_samples": "no other views prompt by prompt",
     "floors": "no churn floors",
@@ -33,11 +30,11 @@ OPTIONAL = {  # tables that not every run has, and what a run without them lacks
     "fidelity": "no matching error",
 }
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a formula to a spreadsheet
-# The signs as they are typed in East Asia, which spreadsheets there read as formulas too; and the apostrophe itself, so that
-# taking one off the front of a cell always gives the text back.
+# The full-width signs, which spreadsheets in East Asia also read as formulas; and the apostrophe itself, so that removing one
+# always gives the text back.
 _GUARDED = (*DANGEROUS, "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
 
-_SUMMARY = {
+COLUMNS: dict[str, str] = {
     "definition": "definition of the sets: paper, signed (a flipped sign is another interaction), fixed-tau",
     "step": "optimiser step of the checkpoint",
     "set": "all, preserved, emerged, removed, kept (salient now and at the reference), reentered",
@@ -51,9 +48,6 @@ _SUMMARY = {
     "null_hi": "upper end of it",
     "samples": "prompts on which the measure is defined",
     "sample": "id of the prompt",
-}
-COLUMNS: dict[str, str] = {
-    **_SUMMARY,
     "view": "the same trajectory computed another way; controls of the run say what differs",
     "baseline": "the baseline LLM that gamma is measured against",
     "reference": "the step that removed and emerged are relative to",
@@ -62,7 +56,7 @@ COLUMNS: dict[str, str] = {
     "interaction": "measure of the interactions",
     "rank": "place of the interaction by strength, 1: strongest; 0: the row is a matching error",
     "task": "column of the task table",
-    "rho": "Spearman's rank correlation over checkpoints",
+    "spearman": "Spearman's rank correlation over checkpoints",
     "checkpoints": "checkpoints it rests on",
     "condition": "model state and wording: step-000040, step-000000-rephrased, baseline",
     "sample_id": "id of the prompt",
@@ -108,10 +102,10 @@ FIGURES = {
     "evolution-orders": "strength by number of words, positive up and negative down, for each set and checkpoint",
     "evolution-count": "how many interactions are preserved, emerged, removed, with their churn floor",
     "evolution-strength": "how strong they are together",
-    "rho": "how little the effects of a set cancel, beside random signs",
-    "gamma": "the share of strength the baseline LLM holds too, beside shuffled words",
-    "sufficiency": "loss when each set alone predicts the target, beside random sets",
-    "contribution": "what one interaction of a set adds, beside random sets",
+    "rho": "how little the effects of a set cancel, with random signs as null",
+    "gamma": "the share of strength the baseline LLM holds too, with shuffled words as null",
+    "sufficiency": "loss when each set alone predicts the target, with random sets as null",
+    "contribution": "what one interaction of a set adds, with random sets as null",
     "mean-order": "number of words of an interaction, weighted by strength",
     "scale": "strength of all effects, spread of the score, and what is free of scale",
     "task": "every task metric that was measured",
@@ -144,9 +138,11 @@ ABOUT = {
 
 @dataclass(frozen=True, eq=False)
 class Exported:
-    """One table: its name, its rows, and where a parquet file of it already lies in the run (copied as it is).
+    """One table of an export.
 
-    `arrays`: columns that only parquet holds. `csv`: whether there is a CSV of it at all.
+    source  its parquet file in the run, which is copied; None if the table is made here
+    arrays  columns that only parquet holds
+    csv     whether it is also written as CSV
     """
 
     name: str
@@ -191,33 +187,21 @@ def interactions(run: RunReader) -> pd.DataFrame:
 
 def optional_tables(run: RunReader) -> dict[str, pd.DataFrame]:
     """The tables of the run that not every run has, by name."""
-    found = ((name, run.optional_table(name)) for name in OPTIONAL)
-    return {name: table for name, table in found if table is not None}
+    return {name: run.table(name) for name in OPTIONAL if run.has(f"{name}.parquet")}
 
 
-def prompts(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def prompts(given: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row a prompt: its text, target, label and chosen words."""
-    rows = [
-        {
-            "sample": p["id"],
-            "text": p["text"],
-            "target": p.get("target"),
-            "label": p.get("label"),
-            "words": json.dumps([word["text"] for word in p["words"]], ensure_ascii=False),
-        }
-        for p in found
-    ]
-    return pd.DataFrame(rows, columns=["sample", "text", "target", "label", "words"])
+    words = [json.dumps([word["text"] for word in prompt["words"]], ensure_ascii=False) for prompt in given]
+    table = pd.DataFrame(list(given)).reindex(columns=["id", "text", "target", "label"]).assign(words=words)
+    return table.rename(columns={"id": "sample"})
 
 
-def recommendation(verdict: Mapping[str, Any]) -> pd.DataFrame:
-    """The answer, its evidence and the rivals' picks as rows."""
-    rows = [{"part": "answer", "name": verdict.get("basis"), "step": verdict["step"]}]
-    rows += [
-        {"part": "evidence", **{k: e.get(k) for k in ("name", "step", "value", "lo", "hi")}}
-        for e in verdict["evidence"]
-    ]
-    rows += [{"part": "rival", "name": name, "step": step} for name, step in verdict["rivals"].items()]
+def recommendation(recorded: Mapping[str, Any]) -> pd.DataFrame:
+    """The answer, its evidence and what other rules recommend, as rows."""
+    rows = [{"part": "answer", "name": recorded.get("basis"), "step": recorded["step"]}]
+    rows += [{"part": "evidence", **evidence} for evidence in recorded["evidence"]]
+    rows += [{"part": "rival", "name": name, "step": step} for name, step in recorded["rivals"].items()]
     frame = pd.DataFrame(rows).reindex(columns=["part", "name", "step", "value", "lo", "hi"])
     return frame.astype({"step": "Int64", "value": float, "lo": float, "hi": float})
 
@@ -247,12 +231,12 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
     for column in frame.columns:
         kind = frame[column].dtype
         if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind)):
-            # As objects: pandas' own strings are UTF-8 and refuse half of a surrogate pair, which is written as ? below.
+            # As objects, since pandas' own strings refuse half of a surrogate pair, which is written as ? below.
             safe[column] = pd.Series([_cell(value) for value in frame[column]], index=frame.index, dtype=object)
     safe.columns = [harmless(str(column)) for column in frame.columns]
     buffer = io.StringIO(newline="")
-    # Python quotes a carriage return only where lines end in one, and readers begin a row, so a cell, behind a bare one. So
-    # lines end in both here, and those outside of quotes in a line feed alone afterwards.
+    # Python quotes a carriage return only if lines end in one, and a reader starts a new row at a bare one. So lines end in
+    # both here, and the ends outside of quotes become line feeds afterwards.
     safe.to_csv(buffer, index=False, lineterminator="\r\n")
     text = re.sub(r'("[^"]*")|\r\n', lambda found: found[1] or "\n", buffer.getvalue())
     return text.encode("utf-8", errors="replace")
@@ -265,9 +249,9 @@ def _cell(value: Any) -> Any:
 
 
 def harmless(text: str) -> str:
-    """Text that no spreadsheet takes for a formula; what it has in front is taken off again by `text.removeprefix("'")`.
+    """Text that no spreadsheet takes for a formula; `text.removeprefix("'")` gives it back.
 
-    Spaces and characters without a width before the sign do not help a formula: some programs strip them.
+    Spaces and characters without width before the sign are ignored, since some programs strip them.
 
     >>> harmless("=HYPERLINK(1)"), harmless(" =1"), harmless("'tis"), harmless("joy")
     ("'=HYPERLINK(1)", "' =1", "''tis", 'joy')
@@ -283,13 +267,9 @@ def readme(
     title = " ".join("".join(c if c.isalnum() or c in " .,:()+/-" else " " for c in name).split())[:120]
     lines = [f"# Export of the run {title}".rstrip(), ""]
     if figures:
-        lines += [
-            f"## Figures ({', '.join(formats)})",
-            "",
-            *(f"- `figures/{figure}`: {FIGURES.get(figure, '')}" for figure in figures),
-            "",
-        ]
-        lines += ["Bands and bars are 95 % intervals over prompts unless it says otherwise.", ""]
+        lines += [f"## Figures ({', '.join(formats)})", ""]
+        lines += [f"- `figures/{figure}`: {FIGURES.get(figure, '')}" for figure in figures]
+        lines += ["", "Bands and bars are 95 % intervals over prompts unless it says otherwise.", ""]
     if tables:
         lines += [
             f"## Tables ({', '.join(kinds)})",
@@ -303,24 +283,19 @@ def readme(
         where = [kind for kind in kinds if kind == "parquet" or table.csv]
         if not where:
             continue
-        lines += [
-            f"### {table.name} ({', '.join(where)}, {len(table.frame):,} rows)",
-            "",
-            f"{ABOUT.get(table.name, '')}.",
-            "",
-        ]
-        lines += ["| column | meaning |", "|---|---|"]
+        lines += [f"### {table.name} ({', '.join(where)}, {len(table.frame):,} rows)", ""]
+        lines += [f"{ABOUT.get(table.name, '')}.", "", "| column | meaning |", "|---|---|"]
         for column in map(str, table.frame.columns):
-            name = _plain(column)
+            shown = _plain(column)
             only = " (parquet only)" if column in table.arrays else ""
-            said = PER_SAMPLE.get(name) if table.name.endswith("_samples") else None
-            lines.append(f"| `{name}` | {said or meaning(name)}{only} |")
+            per_sample = PER_SAMPLE.get(shown) if table.name.endswith("_samples") else None
+            lines.append(f"| `{shown}` | {per_sample or meaning(shown)}{only} |")
         lines.append("")
     return "\n".join(lines)
 
 
 def _plain(column: str) -> str:
-    """A column's name in our Markdown: a run from elsewhere may have columns of any name, ours are words.
+    """A column's name in our Markdown; a run from elsewhere may have columns of any name.
 
     >>> _plain("accuracy_lo"), _plain("a`|<b>[c](x)"), _plain("`|`")
     ('accuracy_lo', 'a b c x', '(no name)')
@@ -329,7 +304,7 @@ def _plain(column: str) -> str:
 
 
 def meaning(column: str) -> str:
-    """What a column holds; interval ends and unknown columns are said from their names.
+    """What a column holds; for interval ends and unknown columns, made from the name.
 
     >>> meaning("accuracy_lo")
     'lower end of the 95 % interval of accuracy'

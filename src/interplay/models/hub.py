@@ -1,7 +1,7 @@
-"""Whether the Hugging Face hub answers, and what its cache holds. Nothing is downloaded here.
+"""Whether the Hugging Face hub answers, and what its cache holds. Downloads nothing.
 
 Without a network, transformers asks for each file of a model five times, which takes a minute and a half. So the hub is
-asked once, briefly, before transformers is.
+first asked once, briefly.
 """
 
 import threading
@@ -9,15 +9,14 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
+from interplay.errors import reason_of
+
 PATIENCE = 5.0  # seconds that the hub has for an answer [ours]
-_FRESH = 60  # seconds that an answer is taken for true [ours]
+_FRESH = 60  # seconds for which an answer holds [ours]
 
 
 def hub_problem() -> str | None:
-    """Why the hub cannot be used, in a few words; None where it answers, or where the user forbids to ask (HF_HUB_OFFLINE).
-
-    Asked at most once a minute.
-    """
+    """Why the hub cannot be used; None where it answers or HF_HUB_OFFLINE is set. Asked at most once a minute."""
     from huggingface_hub import constants
 
     return None if constants.HF_HUB_OFFLINE else _problem(constants.ENDPOINT, int(time.monotonic() / _FRESH))
@@ -34,9 +33,9 @@ def _problem(endpoint: str, minute: int) -> str | None:
             status = get_session().head(endpoint, timeout=PATIENCE).status_code
             said.append(f"it answers with error {status}" if status >= 500 else "")
         except Exception as error:  # a dozen kinds, of the client and of the network
-            said.append(" ".join(str(error).split())[:120] or type(error).__name__)
+            said.append(reason_of(error, 120))
 
-    # In a thread, since looking up the name of the host knows no timeout.
+    # In a thread: looking up the name of the host has no timeout.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(PATIENCE + 1)

@@ -1,7 +1,7 @@
-"""Which folders a fine-tuning left hold its checkpoints, and what its log says: the layouts of Trainer, TRL, LLaMA-Factory, unsloth.
+"""Which folders of a fine-tuning hold its checkpoints, and what its log says: Trainer, TRL, LLaMA-Factory, unsloth.
 
 All four write `checkpoint-<step>` into an output folder; most leave the final weights in the output folder itself as well.
-Nothing is loaded here, no model is made: what is in the folders is `checkpoints.py`'s business.
+Nothing is loaded here.
 """
 
 import contextlib
@@ -10,15 +10,18 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from interplay.data.words import short
-from interplay.errors import InterplayError
+from interplay.errors import InterplayError, reason_of
+from interplay.models.weights import same_weights, weight_files
 
 STATE = "trainer_state.json"
 LOOKED_THROUGH = 1000  # folders, when none was found where it should be  [ours]
 SHOWN = 5
+HALF = "; it is written half or damaged"
 
 
 @dataclass(frozen=True)
@@ -60,86 +63,53 @@ def _has_whole(folder: Path) -> bool:
     return (folder / "config.json").exists() and any((folder / name).exists() for name in names)
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a whole model that transformers would load: the one, or the shards that the index names.
-
-    Empty where there are none. Raises InterplayError for an index that cannot be read, or names a shard that is not there.
-    """
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").exists():
-        return [folder / "model.safetensors"]
-    if not index.exists():
-        return []
-    try:
-        names = sorted(set(_read(index)["weight_map"].values()))
-        lacking = [name for name in names if not (folder / name).is_file()]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InterplayError(f"cannot read {index} ({type(error).__name__}): save the checkpoint again") from error
-    if not names:
-        raise InterplayError(f"{index} names no files in its weight_map: save the checkpoint again")
-    if lacking:
-        raise InterplayError(
-            f"{folder} lacks {len(lacking)} of the {len(names)} files its index names "
-            f"(first: {short(lacking[0], 120)[1:-1]}): copy it again in full"
-        )
-    return [folder / name for name in names]
-
-
 def _read(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
 def find_damage(folder: Path, kind: str) -> str | None:
-    """Why a folder that `classify` calls `kind` cannot be read, or None where it can be as far as its headers say.
+    """Why a folder that `classify` calls `kind` cannot be read, or None; looks at configs and headers, not at tensors.
 
-    A training that was killed, or goes on, leaves its newest checkpoint half written: a config that breaks off, a safetensors
-    file shorter than its header says, an index whose shards are not there yet. What Trainer writes after the weights (its
-    state, the optimiser's) is not needed to measure them. Reads configs and headers; no tensor.
+    A training that was killed, or goes on, leaves its newest checkpoint half written. What Trainer writes after the weights
+    (its state, the optimiser's) is not needed.
     """
     from safetensors import SafetensorError, safe_open
 
-    adapter = kind == "adapter"
-    config = folder / ("adapter_config.json" if adapter else "config.json")
+    config = folder / ("adapter_config.json" if kind == "adapter" else "config.json")
     try:
         if not isinstance(_read(config), dict):
             return f"{config.name} is not a JSON object"
-        files = [folder / "adapter_model.safetensors"] if adapter else weight_files(folder)
+        files = weight_files(folder, kind)
     except InterplayError as error:
         return str(error).rpartition(": ")[0]
     except (OSError, ValueError) as error:
-        return f"{config.name} cannot be read ({_said(error)})"
+        return f"{config.name} cannot be read ({_shown(error)})"
     for file in files:
         try:
             with safe_open(file, framework="np"):
                 pass
         except (OSError, SafetensorError) as error:
-            return f"{file.name} cannot be read ({_said(error)})"
+            return f"{file.name} cannot be read ({_shown(error)})"
     return None
 
 
-def _said(error: Exception) -> str:
-    return short(" ".join(str(error).split()), 120)[1:-1]
-
-
-def find_checkpoints(folder: Path, steps: list[int] | None = None) -> list[Checkpoint]:
-    """The checkpoints of `find_layout`, without its notes."""
-    return list(find_layout(folder, steps).checkpoints)
+def _shown(error: Exception) -> str:
+    return short(reason_of(error), 120)[1:-1]
 
 
 def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
-    """Step 0 (the base), every `checkpoint-<step>` in `folder` and, where its step is known, the final weights beside them.
+    """Step 0 (the base), every `checkpoint-<step>` in `folder` and, where its step is known, the final weights in `folder` itself.
 
-    A checkpoint that is written half or damaged is left out with a note, unless `steps` asks for it. The final weights count when `trainer_state.json` gives a step that no checkpoint has; where they are those of a
-    checkpoint, that one stands for them. Only `steps`, if given.
+    A half-written or damaged checkpoint is left out with a note. The final weights count when `trainer_state.json` gives a
+    step that no checkpoint has. With `steps`, only those are returned.
 
-    Raises InterplayError when the folder is missing, holds no checkpoint (naming the folders near it that do), or lacks a
-    step asked for (saying why, where it was left out).
+    Raises InterplayError when the folder is missing, holds no checkpoint (naming the folders near it that do), or lacks one
+    of `steps` (saying why it was left out).
     """
     if not folder.is_dir():
         raise InterplayError(f"no checkpoints folder at {str(folder)!r}: give the output folder of a training run")
     notes: list[str] = []
-    aside: dict[int, str] = {}
-    found = _numbered(folder, notes, aside)
+    found = _numbered(folder, notes)
     if not found:
         found = {(only := _only_root(folder, notes)).step: only}
     elif final := _final(folder, found, notes):
@@ -148,7 +118,8 @@ def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
     if steps is not None:
         lacking = sorted(set(steps) - set(found))
         if lacking:
-            why = _aside([aside[lacking[0]]] if lacking[0] in aside else notes)
+            own = [note for note in notes if step_of(Path(note.split(" was left out")[0])) == lacking[0]]
+            why = _first(own or notes)
             raise InterplayError(
                 f"no checkpoint for step {lacking[0]} in {str(folder)!r}: it holds {sorted(found)}{why}"
             )
@@ -156,7 +127,7 @@ def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
     return Layout(tuple(found[step] for step in sorted(found)), tuple(notes))
 
 
-def _aside(notes: list[str]) -> str:
+def _first(notes: list[str]) -> str:
     return f" ({notes[0]})" if notes else ""
 
 
@@ -170,19 +141,18 @@ def step_of(folder: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def _numbered(folder: Path, notes: list[str], aside: dict[int, str]) -> dict[int, Checkpoint]:
-    """The checkpoints directly inside `folder`, by step; `aside`: by step, what was noted of those left out."""
+def _numbered(folder: Path, notes: list[str]) -> dict[int, Checkpoint]:
+    """The checkpoints directly inside `folder`, by step."""
     found: dict[int, Checkpoint] = {}
     for path in sorted(folder.iterdir()):
         step = step_of(path)
         if step is None or not path.is_dir():
             continue
         kind = classify(path)
-        damage = None if kind is None else find_damage(path, kind)
-        if kind is None or damage is not None:
-            why = f"{damage}; it is written half or damaged" if damage else _why_no_weights(path)
-            aside[step] = f"{path.name} was left out: {why}"
-            notes.append(aside[step])
+        damage = kind and find_damage(path, kind)
+        if kind is None or damage:
+            why = f"{damage}{HALF}" if damage else _why_no_weights(path)
+            notes.append(f"{path.name} was left out: {why}")
             continue
         if step in found:
             raise InterplayError(f"{found[step].path} and {path.name} are both step {step}: remove one of them")
@@ -193,12 +163,11 @@ def _numbered(folder: Path, notes: list[str], aside: dict[int, str]) -> dict[int
 
 
 def _why_no_weights(path: Path) -> str:
-    half = "; it is written half or damaged"
     if (path / "adapter_model.safetensors").exists():
-        return f"it holds an adapter without its adapter_config.json{half}"
+        return f"it holds an adapter without its adapter_config.json{HALF}"
     if any(path.glob("model*.safetensors")):
         config = (path / "config.json").exists()
-        return f"it holds weights without their {'model.safetensors.index.json' if config else 'config.json'}{half}"
+        return f"it holds weights without their {'model.safetensors.index.json' if config else 'config.json'}{HALF}"
     inside = sorted(p for p in path.iterdir() if p.is_dir())
     for p in inside:
         if (p / "adapter_model.safetensors").exists():
@@ -210,61 +179,43 @@ def _why_no_weights(path: Path) -> str:
     return "it holds no adapter_model.safetensors and no model.safetensors with their configs"
 
 
+_KIND = {"adapter": "an adapter", "full": "a whole model"}
+
+
 def _only_root(folder: Path, notes: list[str]) -> Checkpoint:
     """The final weights in a folder without checkpoints, or an error that says which folder to give."""
-    kind = classify(folder)
+    shown, kind = repr(str(folder)), classify(folder)
+    if kind is None:
+        near = _near(folder) if not notes else []
+        if len(near) == 1:
+            raise InterplayError(f"{shown} holds no checkpoint-<step> folder itself: give {str(near[0])!r}")
+        if near:
+            first = ", ".join(repr(str(p)) for p in near[:SHOWN]) + (", ..." if len(near) > SHOWN else "")
+            raise InterplayError(f"{shown} holds {len(near)} trainings: give one of them ({first})")
+        raise InterplayError(
+            f"{shown} holds no checkpoint-<step> folder with adapter_model.safetensors or model.safetensors"
+            f"{_first(notes)}: give the output folder of a training run"
+        )
     own = folder if folder.name not in ("", "..") else folder.resolve()
-    if kind is not None and step_of(own) is not None:
+    if (step := step_of(own)) is not None:
         raise InterplayError(
-            f"{str(folder)!r} is one checkpoint, not the folder of a training: give {str(own.parent)!r} "
-            f"and its step ({step_of(own)})"
+            f"{shown} is one checkpoint, not the folder of a training: give {str(own.parent)!r} and its step ({step})"
         )
-    if kind is not None and (damage := find_damage(folder, kind)) is not None:
+    if (damage := find_damage(folder, kind)) is not None:
+        raise InterplayError(f"{shown} holds {_KIND[kind]} that cannot be read: {damage}{HALF}, save it again")
+    if (step := _global_step(_state(folder))) is None:
         raise InterplayError(
-            f"{str(folder)!r} holds {_KIND[kind]} that cannot be read: {damage}; it is written half or damaged, save it again"
+            f"{shown} holds {_KIND[kind]}, but nothing says of which step (no checkpoint-<step> folder, no {STATE}): move it "
+            "into a folder checkpoint-<step> and give the folder around that"
         )
-    if kind is not None:
-        step = _global_step(_state(folder))
-        if step is None:
-            raise InterplayError(
-                f"{str(folder)!r} holds {_KIND[kind]}, but nothing says of which step (no checkpoint-<step> folder, no "
-                f"{STATE}): move it into a folder checkpoint-<step> and give the folder around that"
-            )
-        notes.append(f"the only trained weights are the final ones, of step {step}")
-        return Checkpoint(step, folder, kind)
-    near = _near(folder) if not notes else []
-    if len(near) == 1:
-        raise InterplayError(f"{str(folder)!r} holds no checkpoint-<step> folder itself: give {str(near[0])!r}")
-    if near:
-        shown = ", ".join(repr(str(p)) for p in near[:SHOWN]) + (", ..." if len(near) > SHOWN else "")
-        raise InterplayError(f"{str(folder)!r} holds {len(near)} trainings: give one of them ({shown})")
-    raise InterplayError(
-        f"{str(folder)!r} holds no checkpoint-<step> folder with adapter_model.safetensors or model.safetensors"
-        f"{_aside(notes)}: give the output folder of a training run"
-    )
-
-
-_KIND = {"adapter": "an adapter", "full": "a whole model"}
+    notes.append(f"the only trained weights are the final ones, of step {step}")
+    return Checkpoint(step, folder, kind)
 
 
 def _near(folder: Path) -> list[Path]:
     """Folders with checkpoints one or two levels below, as hyper-parameter searches and folders of runs have them."""
-    near, left = [], LOOKED_THROUGH
-    level = [folder]
-    for _ in range(2):
-        deeper = []
-        for path in level:
-            for child in _folders(path):
-                left -= 1
-                if left < 0:
-                    return near
-                inside = list(_folders(child))
-                if any(step_of(p) is not None for p in inside):
-                    near.append(child)
-                else:
-                    deeper.append(child)
-        level = deeper
-    return near
+    below = chain(_folders(folder), (inner for child in _folders(folder) for inner in _folders(child)))
+    return [path for path in islice(below, LOOKED_THROUGH) if any(step_of(p) is not None for p in _folders(path))]
 
 
 def _folders(path: Path) -> Iterator[Path]:
@@ -273,11 +224,11 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Checkpoint | None:
-    """The weights in the output folder itself, unless a checkpoint stands for them or their step is not known."""
+    """The weights in the output folder itself, unless a checkpoint holds the same or their step is not known."""
     try:
         kind = classify(folder)
     except InterplayError:
-        return None  # pickles there do not matter: the checkpoints are what was asked for
+        return None  # pickles here do not matter: there are checkpoints
     if kind is None:
         return None
     left_out = f"the final weights in {folder.name or str(folder)} were left out:"
@@ -299,7 +250,7 @@ def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Chec
     if kind != last.kind:
         notes.append(f"{left_out} {_KIND[kind]}, where the checkpoints are {_KIND[last.kind]} each")
     elif step is None:
-        notes.append(f"{left_out} they are those of no checkpoint, and no {STATE} beside them says their step")
+        notes.append(f"{left_out} they are those of no checkpoint, and no {STATE} says their step")
     elif step < last.step:
         notes.append(f"{left_out} its {STATE} says step {step}, before the last checkpoint ({last.step})")
     elif best is not None and best != step and best not in found:
@@ -307,31 +258,6 @@ def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Chec
     else:
         return Checkpoint(step, folder, kind)
     return None
-
-
-def same_weights(a: Path, b: Path, kind: str) -> bool:
-    """Whether two folders of one kind hold the same tensors, bit by bit; stops at the first that differs."""
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with contextlib.ExitStack() as stack:
-            sides: list[dict[str, Any]] = []
-            for folder in (a, b):
-                files = weight_files(folder) if kind == "full" else [folder / "adapter_model.safetensors"]
-                opened = [stack.enter_context(safe_open(file, framework="pt")) for file in files]
-                sides.append({name: f for f in opened for name in f.keys()})  # noqa: SIM118  (safe_open is no mapping)
-            if set(sides[0]) != set(sides[1]):
-                return False
-            for name in sides[0]:
-                x, y = (side[name].get_tensor(name) for side in sides)
-                if x.dtype != y.dtype or x.shape != y.shape:
-                    return False
-                if not torch.equal(x.reshape(-1).view(torch.uint8), y.reshape(-1).view(torch.uint8)):  # NaN is itself
-                    return False
-            return True
-    except (SafetensorError, OSError, InterplayError):
-        return False  # a damaged file is told when it is read
 
 
 def _state(folder: Path) -> dict[str, Any]:
@@ -343,17 +269,18 @@ def _state(folder: Path) -> dict[str, Any]:
     return state if isinstance(state, dict) else {}
 
 
+def _step(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
 def _global_step(state: dict[str, Any]) -> int | None:
-    step = state.get("global_step")
-    return step if isinstance(step, int) and not isinstance(step, bool) and step > 0 else None
+    return _step(state.get("global_step")) or None
 
 
 def _best_step(state: dict[str, Any]) -> int | None:
     """The step of the best checkpoint; older trainers give its path only."""
-    best, path = state.get("best_global_step"), state.get("best_model_checkpoint")
-    if isinstance(best, int) and not isinstance(best, bool) and best >= 0:
-        return best
-    return step_of(Path(path)) if isinstance(path, str) else None
+    best, path = _step(state.get("best_global_step")), state.get("best_model_checkpoint")
+    return step_of(Path(path)) if best is None and isinstance(path, str) else best
 
 
 def read_training_log(folder: Path) -> list[dict[str, Any]]:
@@ -363,15 +290,14 @@ def read_training_log(folder: Path) -> list[dict[str, Any]]:
     step: `step`, `loss` (nats, the mean since the entry before; None at a step that was only evaluated), `learning_rate`
     (None where not logged), and `eval_loss` where there is one.
     """
-    places = [folder]
-    if numbered := [(step, p) for p in _folders(folder) if (step := step_of(p)) is not None]:
-        places.append(max(numbered)[1])
+    numbered = [(step, path) for path in _folders(folder) if (step := step_of(path)) is not None]
+    places = [folder, *(path for _, path in sorted(numbered)[-1:])]
     state = max((_state(place) for place in places), key=lambda state: _global_step(state) or 0)
     history = state.get("log_history")
     log: dict[int, dict[str, Any]] = {}
     for entry in history if isinstance(history, list) else ():
-        step = entry.get("step") if isinstance(entry, dict) else None
-        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        step = _step(entry.get("step")) if isinstance(entry, dict) else None
+        if step is None:
             continue
         given = {key: x for key in ("loss", "learning_rate", "eval_loss") if (x := _number(entry.get(key))) is not None}
         if "loss" in given or "eval_loss" in given:  # the last entry of a training is a summary of it

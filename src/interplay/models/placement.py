@@ -1,7 +1,7 @@
 """Where the weights of a model lie: on one device, spread over several, or offloaded to memory or disk.
 
-transformers and accelerate do all of it (`device_map`); this module says what they are asked for, and what scoring must know
-afterwards: on which device ids go in, and what the real bytes of a weight are. It loads nothing itself (`models.py`).
+transformers and accelerate do the work (`device_map`). This module says what they are asked for, on which device ids go in,
+and what the real bytes of a weight are.
 """
 
 import contextlib
@@ -21,22 +21,30 @@ from interplay.errors import InterplayError
 if TYPE_CHECKING:
     import torch
 
-SPREAD = (
-    "auto",
-    "balanced",
-    "balanced_low_0",
-    "sequential",
-)  # transformers' own ways to fill devices one after the other
-APART = ("cpu", "disk")  # ours: the decoder layers lie there and visit the device one at a time
-DEVICE_MAPS = (*SPREAD, *APART)
+SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")  # transformers' own ways to fill devices
+DEVICE_MAPS = (*SPREAD, "cpu", "disk")  # cpu, disk: the decoder layers lie there and visit the device one at a time
 _SIZE = re.compile(r"[0-9]+(\.[0-9]+)?[KMG]i?B")  # as accelerate reads them, which is slow to import
+
+
+def choose_device(wanted: str) -> str:
+    """The device to run on: `auto` is a GPU where there is one. InterplayError for a device that is not there."""
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InterplayError(f"device {wanted!r} cannot be used here ({reason}): set it to auto") from error
+    return wanted
 
 
 @dataclass(frozen=True)
 class Placement:
     """How a model is laid out.
 
-    device      where all of it goes; of the maps `cpu` and `disk` where it is computed, the others choose by themselves
+    device      as `choose_device` takes it: where all of it goes; with the maps `cpu` and `disk`, where it is computed
     device_map  one of `DEVICE_MAPS`, or None: everything on `device`
     max_memory  bytes a device may hold ("20GiB" or a number) by GPU number or "cpu"; what fits nowhere stays on disk
 
@@ -48,9 +56,9 @@ class Placement:
     interplay.errors.InterplayError: unknown device_map 'everywhere': choose one of auto, balanced, balanced_low_0, sequential, cpu, disk
     """
 
-    device: str = "cpu"
+    device: str = "auto"
     device_map: str | None = None
-    max_memory: Mapping[Any, str | int] | None = None  # Any: a Mapping of str is none of str | int
+    max_memory: Mapping[Any, str | int] | None = None  # Any: ty takes no Mapping[str, ...] for Mapping[str | int, ...]
 
     def __post_init__(self) -> None:
         if self.device_map is not None and self.device_map not in DEVICE_MAPS:
@@ -60,7 +68,7 @@ class Placement:
         self.limits()
 
     def limits(self) -> dict[str | int, str | int] | None:
-        """`max_memory` as accelerate takes it: GPUs by number. InterplayError for what is no device or no size."""
+        """`max_memory` as accelerate takes it: GPUs by number. InterplayError for an unknown device or size."""
         if self.max_memory is None:
             return None
         found: dict[str | int, str | int] = {}
@@ -69,29 +77,32 @@ class Placement:
             if not (isinstance(device, int) or device in ("cpu", "mps")):
                 raise InterplayError(f"max_memory names {key!r}: name a GPU by its number, or cpu")
             if not (size > 0 if isinstance(size, int) else _SIZE.fullmatch(size)):
-                raise InterplayError(f"max_memory {key}: {size!r} is no size: write 20GiB, or bytes")
+                raise InterplayError(f"max_memory {key}: {size!r} is not a size: write 20GiB, or bytes")
             found[device] = size
         return found
 
     def options(self, source: str, revision: str | None) -> dict[str, Any]:
-        """What `from_pretrained` is told beside the name, the dtype and what is refused."""
+        """The arguments of `from_pretrained` that lay the model out."""
+        device = choose_device(self.device)  # before anything is loaded
         if self.device_map is None:
             return {}
         limits = self.limits()
-        chosen = self.device_map if self.device_map in SPREAD else _layers_apart(source, revision, self)
+        chosen: Any = self.device_map
+        if chosen not in SPREAD:
+            chosen = layers_apart(_outline(source, revision), self.device_map, device)
         # Weights that transformers converts on loading (experts of a mixture) cannot be read from the model's own files.
         folder = tempfile.mkdtemp(prefix="interplay-offload-")
         return {"device_map": chosen, "offload_folder": folder} | ({} if limits is None else {"max_memory": limits})
 
     def discard(self, options: Mapping[str, Any]) -> None:
-        """Take back what `options` made, when nothing was loaded."""
+        """Remove the folder that `options` made, when nothing was loaded."""
         if (folder := options.get("offload_folder")) is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
     def settle(self, model: Any, options: Mapping[str, Any]) -> None:
-        """Put the loaded model where it belongs, if it is not there, and see to what was made for its sake."""
+        """Move the loaded model to its device, and let its offload folder go when the model goes."""
         if self.device_map is None:
-            model.to(self.device)
+            model.to(choose_device(self.device))
         if (folder := options.get("offload_folder")) is not None:
             if os.listdir(folder):
                 weakref.finalize(model, shutil.rmtree, folder, ignore_errors=True)
@@ -122,9 +133,9 @@ def is_spread(model: Any) -> bool:
 
 
 def input_device(model: Any) -> "torch.device":
-    """The device that token ids go to: that of the embeddings, or where they are computed if their weights are offloaded.
+    """The device that token ids go to: that of the embeddings, or where these are computed if their weights are offloaded.
 
-    A module that does not say what its embeddings are is on one device, that of its first weight.
+    For a module that does not name its embeddings, the device of its first weight.
 
     >>> import torch
     >>> input_device(torch.nn.Linear(2, 2))
@@ -164,25 +175,10 @@ def without_map(model: Any) -> Generator[None]:
             model.hf_device_map = found
 
 
-@contextlib.contextmanager
-def gradients_restored(model: Any) -> Generator[None]:
-    """Put back which weights need gradients, also where a hook has made new parameters of them since.
-
-    Not only for tidiness: PyTorch multiplies by a weight that needs gradients in another way, and rounds differently.
-    """
-    before = [(m, name, p.requires_grad) for m in model.modules() for name, p in m._parameters.items() if p is not None]
-    try:
-        yield
-    finally:
-        for module, name, needed in before:
-            module._parameters[name].requires_grad_(needed)
-
-
 def adapter_joins(wrapped: Any, path: Path) -> None:
-    """Give an adapter its tensors where its base is offloaded: peft puts them on the device of the base's weights, which is none.
+    """Put an adapter's tensors where their layer is computed; on an offloaded base peft leaves them without data.
 
-    They go to where their layer is computed and stay there. InterplayError for adapters that need the base's weights
-    themselves (DoRA), or a copy of a module of the base, which are not at hand.
+    InterplayError for adapters that need the weights of an offloaded base (DoRA) or a copy of one of its modules.
     """
     empty = {name for name, tensor in wrapped.named_parameters() if tensor.is_meta and ".default" in name}
     if not empty:
@@ -191,14 +187,14 @@ def adapter_joins(wrapped: Any, path: Path) -> None:
     from safetensors import safe_open
 
     with safe_open(path / "adapter_model.safetensors", framework="pt") as stored:
-        kept = set(stored.keys())
+        names = set(stored.keys())
         for layer_name, layer in wrapped.named_modules():
             if any(getattr(layer, "use_dora", {}).values()):
                 continue
             for hook in _hooks(getattr(layer, "base_layer", None)):
                 for name in sorted(n for n in empty if n.startswith(f"{layer_name}.")):
                     key = name.replace(".default", "", 1)
-                    if key in kept:
+                    if key in names:
                         set_module_tensor_to_device(wrapped, name, hook.execution_device, value=stored.get_tensor(key))
                         empty.remove(name)
     if empty:
@@ -206,9 +202,6 @@ def adapter_joins(wrapped: Any, path: Path) -> None:
             f"the adapter in {path} needs weights of the base that are offloaded ({min(empty)}): DoRA and whole modules "
             "saved along work on a base that fits its devices; merge it and give the whole model as a checkpoint"
         )
-
-
-# ---- device maps of our own ------------------------------------------------------------------------------------------
 
 
 def _outline(source: str, revision: str | None) -> Any:
@@ -219,11 +212,6 @@ def _outline(source: str, revision: str | None) -> Any:
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-
-
-def _layers_apart(source: str, revision: str | None, placement: Placement) -> dict[str, str]:
-    assert placement.device_map is not None
-    return layers_apart(_outline(source, revision), placement.device_map, placement.device)
 
 
 def layers_apart(model: Any, layers: str, rest: str) -> dict[str, str]:
@@ -243,8 +231,7 @@ def layers_apart(model: Any, layers: str, rest: str) -> dict[str, str]:
 
     found = {block: layers for block in blocks if not inside(block)}
     # Tied weights by each of their names, or accelerate misses the second.
-    named = chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
-    for name, _ in named:
+    for name, _ in chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)):
         if not inside(name):
             owner = name.rpartition(".")[0]
             holds_blocks = not owner or any(block.startswith(f"{owner}.") for block in blocks)

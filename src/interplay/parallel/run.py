@@ -13,9 +13,9 @@ from interplay.errors import InterplayError
 from interplay.parallel.workers import helpers, leave_with_parent
 from interplay.pipeline import pipeline
 from interplay.pipeline.jobs import Engine, in_this_process
-from interplay.pipeline.pipeline import RunResult
+from interplay.pipeline.pipeline import RunResult, Unfinished
 from interplay.pipeline.progress import Progress
-from interplay.pipeline.shards import parse_shard
+from interplay.pipeline.shards import EVERYTHING, Shard, parse_shard
 from interplay.pipeline.stages import Context
 
 
@@ -26,12 +26,14 @@ def run(
     *,
     workers: int | None = None,
     ray: str | None = None,
-) -> RunResult:
+    shard: Shard = EVERYTHING,
+) -> RunResult | Unfinished:
     """`pipeline.run` with more processes that score.
 
     Args:
         workers: processes on this machine, None: one; with `ray`, actors.
         ray: address of a Ray cluster whose actors compute the units.
+        shard: of `pipeline.run`; for one process.
     """
 
     @contextlib.contextmanager
@@ -47,7 +49,7 @@ def run(
                 yield in_this_process(context.models)
 
     if ray is None and (workers or 1) == 1:
-        return pipeline.run(settings, path, progress)
+        return pipeline.run(settings, path, progress, shard=shard)
     if ray is not None and settings.training is not None:
         from interplay.parallel.cluster import refuse_unreachable
 

@@ -18,7 +18,7 @@ PATIENCE = 10.0  # seconds a helper has to leave by itself when all work is done
 def helpers(commands: Sequence[Sequence[str]], say: Callable[[str], None]) -> Generator[None]:
     """One process for each command, for the length of the block; each should call `leave_with_parent`.
 
-    One that fails is told in a line: whoever needs its work does it.
+    A helper that fails is reported in a line; others do its work.
     """
     count = len(commands)
     before = _threads_here(count + 1)
@@ -69,7 +69,7 @@ def _end(process: subprocess.Popen[bytes]) -> bool:
 
 
 def helper_environment(index: int, count: int, environment: dict[str, str] | None = None) -> dict[str, str]:
-    """What the index-th of `count` processes may use: its part of the cores, and of several GPUs one of its own.
+    """What the index-th of `count` processes may use: a part of the cores, and one of several GPUs.
 
     Process 0, the one that starts the others, has the first GPU. With fewer GPUs than processes they share them in turn.
 
@@ -120,6 +120,6 @@ def leave_with_parent() -> None:
         # Not through sys.stdin, whose lock a thread that still reads would hold when the interpreter ends.
         with contextlib.suppress(OSError):
             os.read(0, 1)
-        os._exit(0)  # in the middle of anything: what is written is whole, what is not is nobody's
+        os._exit(0)  # at any moment: files are written atomically
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,46 +1,37 @@
 """Which units a run needs, and getting them: the checkpoints, the controls at the references, the baseline LLMs.
 
-Every condition is one model state under one wording; what is asked of all of them is decided here, how one unit is computed
-in `measure`. Names of conditions: docs/design/architecture.md.
+A condition is one model state under one wording. Names of conditions: docs/design/architecture.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
-
+from interplay.analysis.about import kinship
+from interplay.analysis.measured import second_precision, second_reference
 from interplay.config.settings import Settings
 from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import short
 from interplay.errors import InterplayError, SkipSample
-from interplay.models.checkpoints import Checkpoint
+from interplay.models.layouts import Checkpoint
 from interplay.models.loading import resolve
 from interplay.pipeline.identity import check_parts, config_hash
-from interplay.pipeline.inputs import Inputs, Omitted, Variant
+from interplay.pipeline.inputs import Inputs, Variant
 from interplay.pipeline.jobs import Asked, Engine, jobs_of, units_of
-from interplay.pipeline.measure import Calibration, Question, calibrate, refuse_noise
+from interplay.pipeline.measure import Question, calibrate, refuse_noise
 from interplay.pipeline.stages import Context, States, note
 from interplay.pipeline.states import ModelState, Source
 from interplay.scoring.scores import Prepared, prepare
-from interplay.store.conditions import BaselineLLM, Units, rephrased_name, step_name
+from interplay.store.conditions import (
+    BaselineLLM,
+    Calibration,
+    Omitted,
+    Units,
+    calibration_name,
+    rephrased_name,
+    step_name,
+)
 from interplay.store.files import sha256_json
-
-RISE = 0.8  # of the rise of v(N), behind which the answer's format counts as learnt [ours]
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """All units of a run by condition, the second reference step (None: there is none), the baseline LLMs, and under which
-    tolerance and with which token for masked words the main ones were made. `missing`: how many jobs other shards have not done.
-    """
-
-    units: Units
-    delta: Calibration
-    mask_id: int
-    second_reference: int | None
-    baselines: tuple[BaselineLLM, ...]
-    missing: int
 
 
 def prepare_one(
@@ -70,22 +61,30 @@ def label_rows(samples: Sequence[Sample | None], labels: Sequence[str] | None, w
     return [replace(row, target=label, label=label) for label in labels]
 
 
+Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None: it cannot serve the prompt
+
+
 class Extraction:
-    """The conditions of one run, worked off in the order that later ones need."""
+    """The conditions of one run, worked off in the order that later ones need.
+
+    After `run`: all `units` by condition, the mask token's `mask_id`, the `baselines`, and how many jobs of other shards are
+    `missing`.
+    """
 
     def __init__(self, context: Context, states: States, inputs: Inputs, engine: Engine) -> None:
         self.context, self.states, self.inputs, self.engine = context, states, inputs, engine
         self.settings = context.settings
         self.units: Units = {}
-        self.missing = 0  # jobs of other shards that are not done
+        self.baselines: tuple[BaselineLLM, ...] = ()
+        self.missing, self.mask_id = 0, 0
         self.delta: Calibration | None = None
-        self._reworded: tuple[Prepared | None, ...] | None = None
+        self._reworded: Prompts | None = None
 
-    def run(self) -> Extracted:
-        """Every unit the settings ask for."""
+    def run(self) -> "Extraction":
+        """Get every unit the settings ask for."""
         main = Variant("", self.inputs.prompts, self.inputs.template)
         prompts = self._prepared(main, self.states.base.tokenizer, self.settings.scoring.among_labels)
-        self.delta = self._calibrate("calibration.json", prompts)
+        self.delta = self._calibrate(step_name(self.states.checkpoints[0].step), prompts)
         refuse_noise(self.delta, self.settings, lambda line: note(self.context, line))
         checkpoints = self.states.checkpoints
         among = self._among_labels()
@@ -106,14 +105,9 @@ class Extraction:
         if second is not None and self.inputs.rephrased is not None:
             self._measure("second reference", [self._rephrased(second)], everything=True)
         self.context.models.drop_others()
-        baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
-        if not baselines:
-            self.context.notes.append(
-                "No baseline LLM was given, so generalizability (gamma) is left out: set baseline.name "
-                "(the demo: make demo BASELINE=1, or interplay demo --baseline)."
-            )
-        mask_id = next(p.mask_id for p in prompts if p is not None)
-        return Extracted(self.units, self.delta, mask_id, second, baselines, self.missing)
+        self.baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
+        self.mask_id = next(p.mask_id for p in prompts if p is not None)
+        return self
 
     # ---- what is asked -----------------------------------------------------------------------------------------------
 
@@ -126,23 +120,19 @@ class Extraction:
             self._reworded = self._prepared(self.inputs.rephrased, tokenizer, among)
         return self._asked(rephrased_name(step), c, self._reworded)
 
-    def _controls(self, prompts: tuple[Prepared | None, ...]) -> list[Asked]:
-        """What is asked beside the checkpoints' own conditions; settings differ where the precision does."""
+    def _controls(self, prompts: Prompts) -> list[Asked]:
+        """What is asked besides the checkpoints' own conditions; settings differ where the precision does."""
         inputs, settings = self.inputs, self.settings
         tokenizer, among = self.states.base.tokenizer, settings.scoring.among_labels
         reference = self.states.reference
         planned: list[Asked] = []
 
-        def at(checkpoints: Sequence[Checkpoint], name: str, ready: tuple[Prepared | None, ...]) -> None:
+        def at(checkpoints: Sequence[Checkpoint], name: str, ready: Prompts) -> None:
             for c in checkpoints:
                 planned.append(self._asked(f"{step_name(c.step)}-{name}", c, ready))
 
         if inputs.rephrased is not None:
             planned.append(self._rephrased(reference.step))
-        else:
-            self.context.notes.append(
-                "prompt.rephrased is null, so there is no churn floor: removed and emerged stand without it."
-            )
         if (dtype := second_precision(settings)) is not None:
             other = settings.model_copy(update={"model": settings.model.model_copy(update={"dtype": dtype})})
             asked = self._asked(f"{step_name(reference.step)}-{dtype}", reference, prompts)
@@ -152,21 +142,21 @@ class Extraction:
             where = self.states.checkpoints if settings.controls.draw_steps == "all" else (reference,)
             if any(draw.samples):
                 at(where, draw.name, self._prepared(draw, tokenizer, among))
-            else:
-                self.context.notes.append(f"No prompt has words left for another draw ({draw.name}): it is left out.")
         for variant in (inputs.few_shot, inputs.format):
             if variant is not None:
                 at(self.states.checkpoints[:1], variant.name, self._prepared(variant, tokenizer, among))
         return planned
 
-    def _among_labels(self) -> tuple[tuple[Prepared | None, ...], Calibration] | None:
+    def _among_labels(self) -> tuple[Prompts, Calibration] | None:
         """The prompts asked among the labels as well, with a tolerance from those scores; None where that is not wanted."""
         ready = self._label_question(self.inputs.prompts, self.inputs.template, self.states.base.tokenizer)
-        return None if ready is None else (ready, self._calibrate("calibration-labels.json", ready))
+        if ready is None:
+            return None
+        return ready, self._calibrate(f"{step_name(self.states.checkpoints[0].step)}-labels", ready)
 
     def _label_question(
         self, samples: tuple[Sample | None, ...], template: PromptTemplate, tokenizer
-    ) -> tuple[Prepared | None, ...] | None:
+    ) -> Prompts | None:
         """`auto` asks where it costs nothing: rows have labels, one token is scored, and labels differ in it."""
         wanted, scoring = self.settings.controls.labels, self.settings.scoring
         if scoring.among_labels or not wanted:
@@ -181,7 +171,7 @@ class Extraction:
                 return None
             raise
 
-    def _prepared(self, variant: Variant, tokenizer, among: bool) -> tuple[Prepared | None, ...]:
+    def _prepared(self, variant: Variant, tokenizer, among: bool) -> Prompts:
         """The prompts of a variant for a tokenizer; None, with the reason noted, where one cannot be served."""
         rows = label_rows(variant.samples, self.inputs.labels, among)
         prepared: list[Prepared | None] = []
@@ -199,9 +189,7 @@ class Extraction:
 
     # ---- of whom -----------------------------------------------------------------------------------------------------
 
-    def _asked(
-        self, name: str, c: Checkpoint, prompts: tuple[Prepared | None, ...], delta: Calibration | None = None
-    ) -> Asked:
+    def _asked(self, name: str, c: Checkpoint, prompts: Prompts, delta: Calibration | None = None) -> Asked:
         """A condition: these prompts at a checkpoint."""
         delta = delta or self.delta
         assert delta is not None
@@ -209,29 +197,22 @@ class Extraction:
         return self._questions(name, c.step, weights, prompts, delta, self.states.at(c))
 
     def _questions(
-        self,
-        name: str,
-        step: int,
-        weights: tuple[str, str],
-        prompts: tuple[Prepared | None, ...],
-        delta: Calibration,
-        state: ModelState,
+        self, name: str, step: int, weights: tuple[str, str], prompts: Prompts, delta: Calibration, state: ModelState
     ) -> Asked:
         rest = (delta.tolerance, self.settings, state)
         return {
             name: [None if p is None else Question(name, i, step, *weights, p, *rest) for i, p in enumerate(prompts)]
         }
 
-    def _calibrate(self, file: str, prompts: tuple[Prepared | None, ...]) -> Calibration:
-        """Tolerance and noise, at the first checkpoint."""
-        first = self.states.checkpoints[0]
-        with self.context.progress.phase("calibrating" if file == "calibration.json" else "calibrating among labels"):
-            return self._calibrated(file, prompts, self.states.at(first), self.states.hashes[first.step])
-
-    def _calibrated(self, file: str, prompts: tuple[Prepared | None, ...], state: ModelState, sha: str) -> Calibration:
-        """Kept in `file`; of several processes one measures it and the others wait, a few forward passes."""
-        with self.context.alone():
-            path = self.context.folder.path / file
+    def _calibrate(
+        self, condition: str, prompts: Prompts, state: ModelState | None = None, sha: str = ""
+    ) -> Calibration:
+        """Tolerance and noise at a model state, by default the first checkpoint; other processes wait, a few forward passes."""
+        if state is None:
+            first = self.states.checkpoints[0]
+            state, sha = self.states.at(first), self.states.hashes[first.step]
+        with self.context.progress.phase("calibrating"), self.context.alone():
+            path = self.context.folder.path / calibration_name(condition)
             return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha)
 
     def _measure(self, phase: str, asked: Sequence[Asked], *, everything: bool = False) -> None:
@@ -268,20 +249,16 @@ class Extraction:
                     raise InterplayError(
                         f"baseline {wanted.name!r} can serve none of the prompts (first: {self.context.omitted[-1].reason})"
                     )
-                delta = self._calibrated(f"calibration-{name}.json", ready, state, other.sha256)
+                delta = self._calibrate(name, ready, state, other.sha256)
                 refuse_noise(delta, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
                 asked |= self._questions(name, 0, (other.sha256, other.sha256), ready, delta, state)
             self._measure("baseline LLM", [asked])
         family, own = other.model.config.model_type, self.states.base.model.config.model_type
         if family == own:
-            note(
-                self.context,
-                f"The baseline LLM {wanted.name} is of the same architecture family ({family}) as the model: gamma against it "
-                "may be high because the two are alike, not because what is learnt generalises.",
-            )
+            self.context.progress.say(f"warning: {kinship(wanted.name, family)}")
         return BaselineLLM(wanted.name, family, family == own, other.sha256)
 
-    def _asked_of_baseline(self, index: int, tokenizer) -> list[list[tuple[str, tuple[Prepared | None, ...]]]]:
+    def _asked_of_baseline(self, index: int, tokenizer) -> list[list[tuple[str, Prompts]]]:
         """(condition, prompts), those of one prompt together: the main question; of the first LLM those of the views as well."""
         variant, settings = self.inputs.baselines[index], self.settings
         among = settings.scoring.among_labels
@@ -298,31 +275,3 @@ class Extraction:
                 drawn = Variant(name, tuple(a and b and replace(a, words=b.words) for a, b in pairs), variant.template)
                 asked.append([(name, self._prepared(drawn, tokenizer, among))])
         return asked
-
-
-def second_precision(settings: Settings) -> str | None:
-    """The precision of the rounding floor: the one asked for, float32 where that is the run's own, None for none."""
-    wanted, own = settings.controls.precision, settings.model.dtype
-    if wanted == own:
-        return None if own == "float32" else "float32"
-    return wanted
-
-
-def second_reference(settings: Settings, units: Units, steps: Sequence[int], reference: int) -> int | None:
-    """The second reference step: the one asked for, or the first at which v(N) has made 80 % of its rise [ours].
-
-    Before SFT the target stands deep in the tail of a model that does not know the answer's format; from there on the score
-    of the whole prompt mostly says which answer, no longer that there is one. None where v(N) never rises, and at the end.
-    """
-    wanted = settings.controls.reference
-    if wanted is None:
-        return None
-    if wanted != "auto":
-        if wanted not in steps:
-            raise InterplayError(f"controls.reference is {wanted}, no measured step: choose one of {list(steps)}")
-        return wanted if reference != wanted else None
-    later = [step for step in steps if step >= reference]
-    full = {step: np.mean([u.scores[-1] for u in units[step_name(step)] if u is not None]) for step in later}
-    goal = full[reference] + RISE * (max(full.values()) - full[reference])
-    found = next((step for step in later[1:-1] if full[step] >= goal), None)
-    return found if goal > full[reference] else None

@@ -1,7 +1,6 @@
-"""What a run stands on, kept in its folder, and the refusal to go on when it changed: data, prompt, weights; with the difference.
+"""Fingerprints of data, prompts and weights in a run folder, and the refusal to go on when one changed, with the difference.
 
-A folder of results that come from two sets of data, two chat templates or two models is worth nothing and looks like one that
-is. Settings are held against each other where the folder is opened (`folder.py`).
+Settings are compared where the folder is opened (`store/folder.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -52,13 +51,9 @@ def check_weights(folder: Path, base: str, checkpoints: Mapping[int, str]) -> No
     if file.exists():
         before = read_json(file)
         old = {"the base": before["base"]} | {f"step {s}": sha for s, sha in before["checkpoints"].items()}
-        new = {"the base": base} | {
-            f"step {s}": sha for s, sha in checkpoints.items() if str(s) in before["checkpoints"]
-        }
-        # With another base every adapter is another model: the base alone says it.
-        names = ["the base"] if old["the base"] != base else list(new)
-        if changes := [f"{name}: {old[name][:8]} -> {new[name][:8]}" for name in names if old[name] != new[name]]:
-            _refuse(folder, "the model's weights", changes, "restore them")
+        changes = _changes(old, {"the base": base} | {f"step {s}": sha for s, sha in checkpoints.items()})
+        if changes:  # with another base every adapter is another model: the base alone says it
+            _refuse(folder, "the model's weights", changes[: 1 if old["the base"] != base else None], "restore them")
     write_json(file, {"base": base, "checkpoints": {str(step): sha for step, sha in checkpoints.items()}})
 
 
@@ -73,13 +68,8 @@ def check_parts(folder: Path, name: str, now: Mapping[str, str], restore: str, *
         anew: nothing was computed from what they were, so they may change.
     """
     file = folder / IDENTITY / f"{name}.json"
-    if file.exists() and not anew:
-        before = read_json(file)
-        changes = [
-            f"{what}: {str(before[what])[:8]} -> {sha[:8]}" for what, sha in now.items() if before.get(what, sha) != sha
-        ]
-        if changes:
-            _refuse(folder, "what the results come from", changes, restore)
+    if not anew and file.exists() and (changes := _changes(read_json(file), now)):
+        _refuse(folder, "what the results come from", changes, restore)
     write_json(file, dict(now), folders=1)
 
 
@@ -105,6 +95,16 @@ def config_hash(source: Path | str, revision: str | None = None) -> str:
     return sha256_json(
         {key: config[key] for key in config if not key.startswith("_") and key != "transformers_version"}
     )
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+    """
+    >>> _changes({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"})
+    ['b: 2 -> 3']
+    """
+    return [
+        f"{what}: {str(before[what])[:8]} -> {sha[:8]}" for what, sha in now.items() if before.get(what, sha) != sha
+    ]
 
 
 def _refuse(folder: Path, what: str, changes: Sequence[str], restore: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from interplay.config.settings import BaselineSettings, Settings, WordingSettings
+from interplay.config.settings import Settings, WordingSettings
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import choose_samples, redraw
 from interplay.data.sources import ReadResult, read_rows
@@ -16,17 +16,8 @@ from interplay.data.stopwords import stop_words
 from interplay.data.template import PromptTemplate
 from interplay.data.words import stable_hash
 from interplay.errors import InterplayError
-from interplay.store.conditions import baseline_condition
+from interplay.store.conditions import Omitted, baseline_condition
 from interplay.store.files import sha256_json
-
-
-@dataclass(frozen=True)
-class Omitted:
-    """A row that was not used, where, and why."""
-
-    stage: str
-    id: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -52,13 +43,13 @@ class Inputs:
     labels: tuple[str, ...] | None
     prompts: tuple[Sample, ...]
     template: PromptTemplate
-    rephrased: Variant | None
-    few_shot: Variant | None
-    format: Variant | None
-    draws: tuple[Variant, ...]
-    baselines: tuple[Variant, ...]
-    omitted: tuple[Omitted, ...]
-    notes: tuple[str, ...]
+    rephrased: Variant | None = None
+    few_shot: Variant | None = None
+    format: Variant | None = None
+    draws: tuple[Variant, ...] = ()
+    baselines: tuple[Variant, ...] = ()
+    omitted: tuple[Omitted, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """SHA-256 of all conversations, targets, labels and chosen words: changes when the data does."""
@@ -72,7 +63,7 @@ class Inputs:
         )
 
     def describe(self) -> dict[str, Any]:
-        """What `inputs.json` keeps beside the fingerprint: counts, labels, prompts with their words, rows left out."""
+        """What `inputs.json` holds besides the fingerprint: counts, labels, prompts with their words, rows left out."""
         return {
             "rows": {"train": len(self.train), "eval": len(self.eval), "prompts": len(self.prompts)},
             "labels": list(self.labels) if self.labels else None,
@@ -162,8 +153,11 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         format=reworded("format", worded(controls.format, 0)) if controls.format else None,
         draws=tuple(_redrawn(prompts, draw, settings, template, usable) for draw in range(2, controls.draws + 1)),
         baselines=tuple(
-            reworded(baseline_condition(i), _baseline_template(baseline, train, settings.seed))
-            for i, baseline in enumerate(settings.baseline)
+            reworded(
+                baseline_condition(i),
+                PromptTemplate(b.system, b.template, b.chat, examples(train, b.few_shot, settings.seed)),
+            )
+            for i, b in enumerate(settings.baseline)
         ),
         omitted=tuple(omitted),
         notes=tuple(notes),
@@ -192,6 +186,16 @@ class _Reader:
         return getattr(split_rows(result.rows, self.settings.seed), stage) if data.file else result.rows
 
 
+def _drawing(settings: Settings) -> dict[str, Any]:
+    """How words are drawn, as `choose_samples` and `redraw` take it."""
+    prompts = settings.prompts
+    return {
+        "words": prompts.words,
+        "language": prompts.language,
+        "stop_words": stop_words(prompts.stop_words),
+    }
+
+
 def _redrawn(
     prompts: Sequence[Sample],
     draw: int,
@@ -200,20 +204,8 @@ def _redrawn(
     usable: Callable[[Sample], object],
 ) -> Variant:
     """Another draw of words for every prompt; None where its text has no other words than those drawn first."""
-    wanted = settings.prompts
-    again = [
-        redraw(
-            sample,
-            draw,
-            wanted.n,
-            settings.seed,
-            words=wanted.words,
-            language=wanted.language,
-            stop_words=stop_words(wanted.stop_words),
-            check=usable,
-        )
-        for sample in prompts
-    ]
+    how = _drawing(settings)
+    again = [redraw(old, draw, settings.prompts.n, settings.seed, check=usable, **how) for old in prompts]
     pairs = zip(prompts, again, strict=True)
     return Variant(f"words-{draw}", tuple(new if new.words != old.words else None for old, new in pairs), template)
 
@@ -221,35 +213,13 @@ def _redrawn(
 def _choose(
     rows: list[Row], settings: Settings, usable: Callable[[Sample], object], omitted: list[Omitted], notes: list[str]
 ) -> tuple[Sample, ...]:
-    wanted = settings.prompts
-    choice = choose_samples(
-        rows,
-        wanted.count,
-        wanted.n,
-        settings.seed,
-        words=wanted.words,
-        language=wanted.language,
-        stop_words=stop_words(wanted.stop_words),
-        check=usable,
-    )
+    count, n = settings.prompts.count, settings.prompts.n
+    choice = choose_samples(rows, count, n, settings.seed, check=usable, **_drawing(settings))
     omitted.extend(Omitted("prompts", s.id, s.reason) for s in choice.skipped)
     notes.extend(choice.notes)
     if not choice.samples:
+        first = f" (first: {omitted[0].id}: {omitted[0].reason})" if omitted else ""
         raise InterplayError(
-            f"data.prompts {settings.data.file or settings.data.prompts!r} gave no usable prompt"
-            + _first_reason(omitted)
+            f"data.prompts {settings.data.file or settings.data.prompts!r} gave no usable prompt{first}"
         )
     return choice.samples
-
-
-def _first_reason(omitted: Sequence[Omitted]) -> str:
-    return f" (first: {omitted[0].id}: {omitted[0].reason})" if omitted else ""
-
-
-def _baseline_template(baseline: BaselineSettings, rows: Sequence[Row], seed: int) -> PromptTemplate:
-    return PromptTemplate(
-        system=baseline.system,
-        template=baseline.template,
-        chat=baseline.chat,
-        few_shot=examples(rows, baseline.few_shot, seed),
-    )

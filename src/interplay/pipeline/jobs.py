@@ -1,12 +1,11 @@
-"""The units of a run as jobs: what is asked of one prompt under one model state, and how a process here answers.
+"""The units of a run as jobs, which are plain data and can be sent to other processes, and how a process computes them.
 
-A job is plain data and can be sent to another process or machine, where `OpenModel` needs nothing but it and a place to load
-models. Which jobs a process does is decided in `shards`.
+Which jobs a process does is decided in `shards`.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ class OpenModel:
 
     def units(self, job: Job) -> list[Unit]:
         """The job's units, computed."""
-        if job.state != self._state:
+        if job.state != self._state and any(question.scored is None for question in job.questions):
             self._stack.close()
             self._state = None  # should opening fail
             self._model = self._stack.enter_context(self.models.at(job.state))
@@ -94,7 +93,7 @@ def jobs_of(asked: Sequence[Asked]) -> list[Job]:
 def units_of(
     folder: Path, asked: Sequence[Asked], engine: Engine, shard: Shard, advance: Callable[..., None]
 ) -> tuple[Units, int]:
-    """All units by condition, found or computed; and how many jobs of other shares are not done.
+    """All units by condition, found or computed; and how many jobs of other shards are not done.
 
     `advance()` is called once a prompt. Raises InterplayError for what a unit cannot be computed or written for; those that
     were finished stay.
@@ -104,13 +103,14 @@ def units_of(
     def do(chosen: Iterator[Job]) -> Iterator[tuple[Job, bool]]:
         whole: dict[str, Job] = {}
 
-        def lacking() -> Iterator[Job]:
+        def parts() -> Iterator[Job]:
             for job in chosen:
-                part = Job(tuple(q for q in job.questions if q.saved(folder) is None) or job.questions)
+                lacking = [q for q in job.questions if q.saved(folder) is None] or job.questions
+                part = Job(tuple(replace(q, scored=q.stored(folder)) for q in lacking))
                 whole[part.name] = job
                 yield part
 
-        for part, units in engine(lacking()):
+        for part, units in engine(parts()):
             job = whole.pop(part.name)
             new = job.saved(folder) is None  # else another process was quicker
             if new:
@@ -123,7 +123,7 @@ def units_of(
         shard,
         saved=lambda job: job.saved(folder),
         do=do,
-        advance=lambda job, before: advance(note=job.questions[0].condition, kept=before),
+        advance=lambda job, before: advance(note=job.questions[0].condition, cached=before),
     )
     units: Units = {name: [None] * len(questions) for together in asked for name, questions in together.items()}
     for job in jobs:

@@ -1,25 +1,23 @@
-"""One prompt under one model state -> its units: tolerance, the key of the question, scores, effects. Knows no other prompt.
-
-Which units a run needs is decided in `extraction`, who computes them in `jobs`.
-"""
+"""One prompt under one model state -> its units: tolerance, the key of the question, scores, effects. Knows no other prompt."""
 
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from interplay.analysis.measured import read_calibration, tolerance_of
 from interplay.config.settings import Settings
-from interplay.effects import default_tolerance, extract
 from interplay.errors import InterplayError
 from interplay.pipeline.states import ModelState
 from interplay.scoring.noise import REFUSED, noise_fraction, noise_warning
 from interplay.scoring.scores import Prepared, UnitScores, score_prepared, score_together
-from interplay.store.files import cache_json, cached_json, sha256_json
-from interplay.store.units import Unit, UnitHeader, load_unit, save_unit, unit_path
+from interplay.store.conditions import Calibration
+from interplay.store.files import cache_json, sha256_json
+from interplay.store.units import Unit, UnitHeader, effects_key, load_unit, save_unit, unit_path, with_effects
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +26,7 @@ class Question:
 
     condition: name of the model state and the wording, over all prompts; index: which prompt it is.
     state: which model; None where it is at hand already.
+    scored: its unit where only the effects in it are not those asked for.
     """
 
     condition: str
@@ -39,48 +38,32 @@ class Question:
     tolerance: float
     settings: Settings
     state: ModelState | None = None
+    scored: Unit | None = None
 
     def key(self) -> str:
-        """Hash of everything that the unit's content depends on."""
-        return sha256_json(
-            [
-                self.base_sha256,
-                self.weights_sha256,
-                _question(self.prepared),
-                _scoring(self.settings),
-                self.settings.effects.model_dump(),
-                self.tolerance,
-            ]
-        )
+        """Hash of everything that the unit's scores depend on."""
+        return sha256_json([self.base_sha256, self.weights_sha256, _question(self.prepared), _scoring(self.settings)])
+
+    def stored(self, folder: Path) -> Unit | None:
+        """The unit on disk whose scores are valid, whatever its effects were solved under."""
+        return load_unit(unit_path(folder, self.condition, self.index), self.key())
 
     def saved(self, folder: Path) -> Unit | None:
         """The valid unit on disk."""
-        return load_unit(unit_path(folder, self.condition, self.index), self.key())
+        unit = self.stored(folder)
+        wanted = effects_key(self.tolerance, self.settings.effects.duality_gap)
+        return unit if unit is not None and unit.header.effects_key == wanted else None
 
     def save(self, folder: Path, unit: Unit) -> None:
         """Write its unit."""
         save_unit(unit_path(folder, self.condition, self.index), unit)
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Tolerance delta and what it comes from, in nats: means over the prompts at one model state."""
-
-    tolerance: float
-    mean_total_effect: float  # |v(N) - v(empty)|
-    noise_sigma: float  # root mean square numerical noise of v
-    spread: float  # standard deviation of v over coalitions
-
-
 SURVEYED = 8  # coalitions a prompt from which tolerance and noise are estimated; none and all are two of them [ours]
 
 
 def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibration:
-    """The tolerance for one model, from a few coalitions a prompt, evaluated as the units will be.
-
-    delta = 0.02 |v(N) - v(empty)|, mean over samples at step 0, held fixed over steps [lineage], and never under three
-    standard deviations of the measured numerical noise of v [ours].
-    """
+    """Tolerance and noise for one model, from a few coalitions a prompt, evaluated as the units will be."""
     gaps, squares, spreads = [], [], []
     for p in prompts:
         last = (1 << len(p.spans)) - 1
@@ -96,8 +79,7 @@ def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibratio
         squares.append(scored.noise_sigma**2)
         spreads.append(np.std(scored.values))
     mean_total_effect, sigma = float(np.mean(gaps)), float(np.sqrt(np.mean(squares)))
-    wanted = settings.effects.tolerance
-    tolerance = float(default_tolerance(mean_total_effect, sigma)) if wanted == "auto" else float(wanted)
+    tolerance = tolerance_of(settings.effects, mean_total_effect, sigma)
     return Calibration(tolerance, mean_total_effect, sigma, float(np.mean(spreads)))
 
 
@@ -121,13 +103,19 @@ def calibrate(
 ) -> Calibration:
     """`survey` of one model state, kept in `file`."""
     usable = [p for p in prompts if p is not None]
-    key = sha256_json([sha, [_question(p) for p in usable], settings.effects.tolerance, _scoring(settings)])
-    if (kept := cached_json(file, key)) is not None:
-        return Calibration(**kept)
+    key = sha256_json([sha, [_question(p) for p in usable], _scoring(settings)])
+    if (cached := read_calibration(file, settings.effects, key)) is not None:
+        return cached
     with model_open() as model:
         found = survey(model, usable, settings)
-    cache_json(file, key, asdict(found))
+    cache_calibration(file, key, found)
     return found
+
+
+def cache_calibration(file: Path, key: str, found: Calibration) -> None:
+    """Keep what a tolerance is computed from; the tolerance itself depends on settings of the analysis."""
+    value = {"mean_total_effect": found.mean_total_effect, "noise_sigma": found.noise_sigma, "spread": found.spread}
+    cache_json(file, key, value)
 
 
 def _scoring(settings: Settings) -> dict[str, Any]:
@@ -159,24 +147,27 @@ def measure(folder: Path, model: Any, questions: Sequence[Question | None]) -> l
 
 
 def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
-    """The units of several questions about one prompt, from one evaluation.
+    """The units of several questions about one prompt, from one evaluation; those that are scored need no model.
 
     They differ in what is asked behind the prompt (and in their tolerance), never in model, prompt, words or settings. A
     unit's bytes do not depend on which others are asked for with it.
     """
-    scoring = questions[0].settings.scoring
-    scores = score_together(
-        model,
-        [question.prepared for question in questions],
-        batch_tokens=scoring.batch_tokens,
-        noise_coalitions=scoring.noise_coalitions,
-    )
-    return [_solve(question, scored) for question, scored in zip(questions, scores, strict=True)]
+    unscored = [question for question in questions if question.scored is None]
+    scores: Sequence[UnitScores] = ()
+    if unscored:
+        scoring = unscored[0].settings.scoring
+        scores = score_together(
+            model,
+            [question.prepared for question in unscored],
+            batch_tokens=scoring.batch_tokens,
+            noise_coalitions=scoring.noise_coalitions,
+        )
+    new = iter([_unit(question, scored) for question, scored in zip(unscored, scores, strict=True)])
+    return [with_effects(q.scored or next(new), q.tolerance, q.settings.effects.duality_gap) for q in questions]
 
 
-def _solve(question: Question, scored: UnitScores) -> Unit:
-    # One unit at a time, so that its bytes do not depend on which others had to be computed.
-    effects = extract(scored.values, tolerance=question.tolerance, duality_gap=question.settings.effects.duality_gap)
+def _unit(question: Question, scored: UnitScores) -> Unit:
+    """A unit without its effects."""
     header = UnitHeader(
         key=question.key(),
         condition=question.condition,
@@ -190,11 +181,5 @@ def _solve(question: Question, scored: UnitScores) -> Unit:
         noise_sigma=None if math.isnan(scored.noise_sigma) else scored.noise_sigma,
         weights_sha256=question.weights_sha256,
         prompt_sha256=scored.prompt_sha256,
-        tolerance=question.tolerance,
-        objective=float(effects.objective),
-        duality_gap=float(effects.duality_gap),
-        residual=float(effects.residual),
-        iterations=int(effects.iterations),
-        converged=bool(effects.converged),
     )
-    return Unit(header, scored.values, np.stack([effects.and_effects, effects.or_effects]))
+    return Unit(header, scored.values, np.empty((2, 0)))

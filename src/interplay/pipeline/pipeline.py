@@ -1,4 +1,4 @@
-"""The main job, in order: data, training, checkpoints, units, trajectory, verdict, report.
+"""The main job, in order: data, training, checkpoints, units, trajectory, recommendation, report.
 
 The same command goes on where an earlier one was cut off and recomputes nothing that is valid.
 """
@@ -9,19 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interplay.analysis.about import about_run
+from interplay.analysis.measured import control_settings
 from interplay.analysis.payload import build_payload
-from interplay.analysis.results import write_results
-from interplay.analysis.summary import Summary, summarise
-from interplay.analysis.task_tables import task_frame
+from interplay.analysis.results import analyse
+from interplay.analysis.summary import Summary
+from interplay.analysis.task_tables import train_losses
 from interplay.config.settings import Settings
+from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
-from interplay.models.loading import load_tokenizer
-from interplay.pipeline.extraction import Extracted, Extraction, label_rows, prepare_one
+from interplay.models.loading import load_model, load_tokenizer
+from interplay.pipeline.extraction import Extraction, label_rows, prepare_one
 from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
 from interplay.pipeline.jobs import Engine, in_this_process
+from interplay.pipeline.measure import refuse_noise, survey
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.requirements import refuse_missing
 from interplay.pipeline.shards import EVERYTHING, Shard
@@ -31,17 +33,16 @@ from interplay.pipeline.stages import (
     find_states,
     models_of,
     quiet_libraries,
-    refuse_noise_before_training,
     train,
 )
-from interplay.pipeline.tasks import answered_rows, measure_tasks, read_extra
+from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
 from interplay.recommendation import Recommendation
 from interplay.report import write
+from interplay.scoring.noise import NARROW
 from interplay.scoring.scores import Prepared
-from interplay.store.conditions import Measured, offsets
+from interplay.store.conditions import Record, calibration_name, offsets
 from interplay.store.folder import RunFolder
 from interplay.task.generation import require_rouge
-from interplay.task.measured import TaskMeasured
 
 
 @dataclass(frozen=True)
@@ -73,21 +74,35 @@ def _here(context: Context) -> contextlib.AbstractContextManager[Engine]:
     return contextlib.nullcontext(in_this_process(context.models))
 
 
-def run(settings: Settings, path: Path, progress: Progress | None = None, *, scoring: Scoring = _here) -> RunResult:
+def run(
+    settings: Settings,
+    path: Path,
+    progress: Progress | None = None,
+    *,
+    shard: Shard = EVERYTHING,
+    scoring: Scoring = _here,
+) -> RunResult | Unfinished:
     """Make, or finish, the run of `settings` in the folder `path`, as other processes may at the same time.
 
-    scoring: what scores the units; by default this process.
+    Args:
+        shard: one of n parts of the run, done without waiting for the others; the last to finish finishes the run.
+        scoring: what scores the units; by default this process.
 
     Raises InterplayError for anything the user can mend; what was finished by then stays and is used again.
     """
-    result = _run(settings, path, progress, EVERYTHING, scoring)
-    assert isinstance(result, RunResult)
-    return result
-
-
-def run_shard(settings: Settings, path: Path, shard: Shard, progress: Progress | None = None) -> RunResult | Unfinished:
-    """One of n shards of a run, without waiting for the others; the last of them to finish finishes the run."""
-    return _run(settings, path, progress, shard, _here)
+    folder = RunFolder(path)
+    with _at_work(settings, folder, progress or Progress(), shard, make=True) as context:
+        inputs, tokenizer = _read(context)
+        if settings.training is not None:
+            _refuse_noise(context, inputs, tokenizer)
+            with context.alone():
+                train(context, inputs, tokenizer)
+        with scoring(context) as engine:
+            states, extracted, task, missing = _measure(context, inputs, engine)
+        if missing:
+            return Unfinished(path, shard, missing)
+        with context.alone():
+            return _finish(context, inputs, states, extracted, task)
 
 
 def help_run(path: Path, shard: Shard, progress: Progress | None = None) -> None:
@@ -117,24 +132,6 @@ def _at_work(
         yield Context(settings, folder, progress, models, lock, shard, waiting)
 
 
-def _run(
-    settings: Settings, path: Path, progress: Progress | None, shard: Shard, scoring: Scoring
-) -> RunResult | Unfinished:
-    folder = RunFolder(path)
-    with _at_work(settings, folder, progress or Progress(), shard, make=True) as context:
-        inputs, tokenizer = _read(context)
-        if settings.training is not None:
-            _refuse_noise(context, inputs, tokenizer)
-            with context.alone():
-                train(context, inputs, tokenizer)
-        with scoring(context) as engine:
-            states, extracted, task, missing = _measure(context, inputs, engine)
-        if missing:
-            return Unfinished(path, shard, missing)
-        with context.alone():
-            return _finish(context, inputs, states, extracted, task)
-
-
 def _read(context: Context) -> tuple[Inputs, Any]:
     """The data and the prompts, held against what the folder was made from; and the model's tokenizer."""
     settings = context.settings
@@ -148,7 +145,7 @@ def _read(context: Context) -> tuple[Inputs, Any]:
             return prepare_one(sample, tokenizer, settings, template, None)
 
         inputs = read_inputs(settings, usable=lambda s: ready(s, settings.template()))
-        extra = read_extra(settings, inputs.template)  # a file that is missing must not cost a training first
+        extra = read_task_data(settings, inputs.template)  # a file that is missing must not cost a training first
         if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
             require_rouge()
         prepared = [ready(s, inputs.template) for s in inputs.prompts]
@@ -164,15 +161,20 @@ def _read(context: Context) -> tuple[Inputs, Any]:
 
 
 def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
-    """Before hours go into training: whether the scores would mean anything in the precision asked for."""
+    """Before hours go into training: refuse 16-bit scores that mean nothing, and labels that cannot be asked."""
     settings = context.settings
     among = label_rows(inputs.prompts, inputs.labels, settings.scoring.among_labels or settings.controls.labels is True)
     among = among if settings.scoring.among_labels else None
     prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.prompts)
-    refuse_noise_before_training(context, prompts)
+    model = settings.model
+    if model.dtype in NARROW:
+        with context.progress.phase("measuring the noise of 16-bit scores"):
+            base = load_model(model.name, dtype=model.dtype, device=context.models.device, revision=model.revision)
+            found = survey(base.model, prompts, settings)
+        refuse_noise(found, settings, lambda line: None)  # what is only noted is noted with the calibration
 
 
-def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, Extracted, TaskMeasured, int]:
+def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, Extraction, dict[str, Any], int]:
     """Every unit and every task metric, and how many are other shards' and missing."""
     states = find_states(context)
     known = len(context.notes), len(context.omitted)
@@ -189,25 +191,50 @@ def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, 
     return states, extracted, task, missing
 
 
-def _finish(context: Context, inputs: Inputs, states: States, extracted: Extracted, task: TaskMeasured) -> RunResult:
-    """Tables, verdict and page; the manifest last."""
+def _finish(context: Context, inputs: Inputs, states: States, extracted: Extraction, task: dict[str, Any]) -> RunResult:
+    """Record what was measured, then tables, recommendation and page from the folder; the manifest last."""
     settings, folder = context.settings, context.folder
+    tokenizer, draws = states.base.tokenizer, [variant.samples for variant in inputs.draws]
     with context.progress.phase("trajectory and report"):
-        measured = Measured(
-            steps=tuple(c.step for c in states.checkpoints),
-            reference=states.reference.step,
-            units=extracted.units,
-            task=task,
-            second_reference=extracted.second_reference,
+        record = Record(
+            base_sha256=states.base.sha256,
+            weights=states.hashes,
+            conditions={
+                name: tuple(i for i, unit in enumerate(units) if unit is not None)
+                for name, units in extracted.units.items()
+            },
+            words={draw: offsets(samples) for draw, samples in enumerate([inputs.prompts, *draws], start=1)},
+            mask=(tokenizer.convert_ids_to_tokens(extracted.mask_id), extracted.mask_id),
+            chat=uses_chat(tokenizer, inputs.template),
+            template_hash=template_hash(tokenizer, inputs.template),
+            controls=control_settings(settings),
             baselines=extracted.baselines,
-            words={1: offsets(inputs.prompts)}
-            | {draw: offsets(variant.samples) for draw, variant in enumerate(inputs.draws, start=2)},
+            train_loss=train_losses(folder.path, tuple(states.hashes), settings.checkpoints.folder),
+            notes=tuple(context.notes),
+            omitted=tuple(context.omitted),
+            **task,
         )
-        tokenizer = states.base.tokenizer
-        about = about_run(context, inputs, states, measured, extracted.delta, tokenizer, extracted.mask_id)
-        track, verdict = write_results(settings, folder.path, measured, about)
+        record.write(folder.path)
+        extracted.units.clear()  # the analysis reads them from the folder
+        _remove_unused(folder.path, record)
+        found = analyse(folder.path, settings)
         report = folder.path / "report.html"
         write(build_payload(folder), report, folders=0)
     folder.finish(context.progress.seconds)
-    table = summarise(track, task_frame(folder.path, measured.task, settings))
-    return RunResult(folder.path, report, verdict, table, tuple(context.notes), len(context.omitted))
+    return RunResult(folder.path, report, found.recommendation, found.summary, found.notes, len(context.omitted))
+
+
+def _remove_unused(folder: Path, record: Record) -> None:
+    """Remove the units and calibrations that earlier settings of the analysis asked for and these do not."""
+    used = {calibration_name(condition) for condition in record.conditions}
+    for file in folder.glob("calibration*.json"):
+        if file.name not in used:
+            file.unlink(missing_ok=True)
+    for place in (folder / "units").iterdir():
+        served = {f"prompt-{index:04d}.safetensors" for index in record.conditions.get(place.name, ())}
+        for file in place.glob("prompt-*.safetensors"):
+            if file.name not in served:
+                file.unlink(missing_ok=True)
+        if not served:
+            with contextlib.suppress(OSError):  # files that are not ours stay
+                place.rmdir()

@@ -39,13 +39,13 @@ class Progress:
 
     @contextlib.contextmanager
     def phase(self, name: str, total: int | None = None) -> Generator[Advance]:
-        """Time a phase. Yields `advance(done=None, note="", kept=False)`: without `done` it counts one up.
+        """Time a phase. Yields `advance(done=None, note="", cached=False)`: without `done` it counts one up.
 
-        kept: that it took no time, and says nothing about the time left.
+        cached: that it took no time, and says nothing about the time left.
         """
         start = time.monotonic()
         if self.quiet:
-            yield lambda done=None, note="", kept=False: None
+            yield lambda done=None, note="", cached=False: None
         elif sys.stderr.isatty() and total:
             with self._bar(name, total) as advance:
                 yield advance
@@ -74,7 +74,7 @@ class Progress:
         with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(name, total=total, note="")
 
-            def advance(done: int | None = None, note: str = "", kept: bool = False) -> None:
+            def advance(done: int | None = None, note: str = "", cached: bool = False) -> None:
                 if done is None:
                     bar.update(task, advance=1, note=ascii_safe(note))
                 else:
@@ -84,12 +84,12 @@ class Progress:
 
     def _lines(self, name: str, total: int | None, start: float) -> Advance:
         self.say(f"{name} ...")
-        state = {"done": 0, "kept": 0, "said": start}
+        state = {"done": 0, "cached": 0, "said": start}
 
-        def advance(done: int | None = None, note: str = "", kept: bool = False) -> None:
+        def advance(done: int | None = None, note: str = "", cached: bool = False) -> None:
             state["done"] = state["done"] + 1 if done is None else done
-            state["kept"] += kept
-            worked = state["done"] - state["kept"]
+            state["cached"] += cached
+            worked = state["done"] - state["cached"]
             now = time.monotonic()
             if not total or not worked or (now - state["said"] < self.every and worked != 1):
                 return

@@ -4,36 +4,30 @@ Each leaves its result in the run folder and finds it there the next time.
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from interplay.analysis.measured import reference_of
 from interplay.config.settings import Settings
 from interplay.data.words import short
 from interplay.errors import InterplayError
-from interplay.models.checkpoints import (
-    Checkpoint,
-    base_name_note,
-    checkpoint_hash,
-    comparable_hashes,
-    find_twins,
-    model_at,
-)
-from interplay.models.layouts import find_layout
-from interplay.models.loading import LoadedModel, load_model, resolve
+from interplay.models.adapters import base_name_note
+from interplay.models.checkpoints import checkpoint_hash, comparable_hashes, find_twins, model_at
+from interplay.models.layouts import Checkpoint, find_layout
+from interplay.models.loading import LoadedModel, resolve
+from interplay.models.placement import choose_device
 from interplay.pipeline.identity import check_parts, check_weights, config_hash, forget_parts
-from interplay.pipeline.inputs import Inputs, Omitted
-from interplay.pipeline.measure import refuse_noise, survey
+from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.shards import Shard
 from interplay.pipeline.states import Models, ModelState, Source
-from interplay.scoring.noise import NARROW
-from interplay.scoring.scores import Prepared
+from interplay.store.conditions import Omitted
 from interplay.store.folder import RunFolder
 from interplay.store.lock import Lock
-from interplay.training.methods import load_for_training, method_notes
-from interplay.training.sft import SftPlan, finetune, settle, tokenise
+from interplay.training.methods import SftPlan, load_for_training, method_notes
+from interplay.training.sft import finetune, settle, tokenise
 
 
 @dataclass
@@ -71,20 +65,6 @@ class States:
     def at(self, checkpoint: Checkpoint, dtype: str | None = None) -> ModelState:
         """The description of a checkpoint, in another precision where one is given."""
         return ModelState(self.source if dtype is None else replace(self.source, dtype=dtype), checkpoint)
-
-
-def choose_device(wanted: str) -> str:
-    """The device to run on; InterplayError when the one asked for is not there."""
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InterplayError(f"model.device {wanted!r} cannot be used here ({reason}): set it to auto") from error
-    return wanted
 
 
 def models_of(settings: Settings) -> Models:
@@ -159,12 +139,8 @@ def find_states(context: Context) -> States:
     checkpoints = layout.checkpoints
     for line in layout.notes if outside else ():
         note(context, line)
-    step = settings.dynamics.reference
-    chosen = [c for c in checkpoints if c.step == (checkpoints[0].step if step is None else step)]
-    if not chosen:
-        raise InterplayError(
-            f"dynamics.reference is {step}, no measured step: choose one of {[c.step for c in checkpoints]}"
-        )
+    step = reference_of(settings, [c.step for c in checkpoints])
+    [reference] = [c for c in checkpoints if c.step == step]
     with context.progress.phase("loading the model"):
         source = Source(model.name, model.revision, model.dtype)
         base = context.models.base(source)
@@ -184,19 +160,8 @@ def find_states(context: Context) -> States:
             f"Steps {earlier} and {later} have identical weights, so one of them is not what its name says: "
             "read every change between them as none.",
         )
-    context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base))))
-    return States(base, source, tuple(checkpoints), hashes, chosen[0])
-
-
-def refuse_noise_before_training(context: Context, prompts: Sequence[Prepared]) -> None:
-    """A 16-bit evaluation that means nothing is refused before hours go into training, and leaves nothing behind."""
-    model = context.settings.model
-    if context.settings.training is None or model.dtype not in NARROW:
-        return
-    with context.progress.phase("measuring the noise of 16-bit scores"):
-        base = load_model(model.name, dtype=model.dtype, device=context.models.device, revision=model.revision)
-        found = survey(base.model, prompts, context.settings)
-    refuse_noise(found, context.settings, lambda line: None)  # what is only noted is noted with the calibration
+    context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base.name))))
+    return States(base, source, tuple(checkpoints), hashes, reference)
 
 
 def note(context: Context, line: str) -> None:

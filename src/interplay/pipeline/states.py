@@ -1,15 +1,12 @@
-"""Model states by description, and opening them: which model, at which checkpoint of its training, in which precision.
-
-A description is plain data, so that it can be sent to another process; whoever computes opens it there. Which states a run
-needs is decided in `extraction`.
-"""
+"""Model states: which model, at which checkpoint, in which precision, as plain data; and opening them."""
 
 import contextlib
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from interplay.models.checkpoints import Checkpoint, model_at
+from interplay.models.checkpoints import model_at
+from interplay.models.layouts import Checkpoint
 from interplay.models.loading import LoadedModel, load_model
 
 ITSELF = Checkpoint(0, None, "base")

@@ -1,11 +1,9 @@
 """The stage that asks every checkpoint the task, what it knew before, and how far it has moved; kept row by row.
 
-One file a checkpoint under the hash of all it depends on (`task/step-000040.json`), and one with the answers it wrote
-(`task/answers-000040.json`). Rows are kept, not figures: figures and correlations resample them. The tables that come of
-them are made in `task_tables`.
+One file a checkpoint (`task/step-000040.json`), and one with the answers it wrote (`task/answers-000040.json`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,16 +17,15 @@ from interplay.data.tables import read_text
 from interplay.data.template import PromptTemplate
 from interplay.data.words import short
 from interplay.errors import InterplayError
-from interplay.models.checkpoints import Checkpoint
-from interplay.pipeline.inputs import Inputs, Omitted, row_parts, seeded_choice
+from interplay.models.layouts import Checkpoint
+from interplay.pipeline.inputs import Inputs, row_parts, seeded_choice
 from interplay.pipeline.shards import work_off
 from interplay.pipeline.stages import Context, States, note
-from interplay.store.conditions import step_name
+from interplay.store.conditions import Omitted, step_name
 from interplay.store.files import cache_json, cached_json, sha256_json
-from interplay.task.drift import BaseDistributions, Divergence, Windows, retention_windows, score_windows
+from interplay.task.drift import BaseDistributions, Divergence, retention_windows, score_windows
 from interplay.task.generation import decoded, exact_match, greedy, rouge_l, stop_ids
 from interplay.task.labels import EvalSet, RowScores, prepare_eval, score_eval
-from interplay.task.measured import TaskMeasured, TaskRows
 
 FREE_ROWS = 32  # rows answered freely where the data has no labels and nothing else is asked for [ours]
 KEPT_PROMPT, KEPT_ANSWER = 200, 2000  # characters of a prompt's end and of an answer that are kept
@@ -37,7 +34,7 @@ _NOTHING = EvalSet((), None, None, ())
 
 
 @dataclass(frozen=True)
-class Extra:
+class TaskData:
     """What is measured besides the eval rows: out-of-domain rows with labels of their own, and a text."""
 
     ood: tuple[Row, ...]
@@ -55,7 +52,7 @@ class Extra:
         return found
 
 
-def read_extra(settings: Settings, template: PromptTemplate) -> Extra:
+def read_task_data(settings: Settings, template: PromptTemplate) -> TaskData:
     """Read task.ood and task.retention. InterplayError where either cannot be: call it before anything is trained."""
     wanted, omitted = settings.task, []
     rows: tuple[Row, ...] = ()
@@ -69,7 +66,7 @@ def read_extra(settings: Settings, template: PromptTemplate) -> Extra:
         if not path.is_file():
             raise InterplayError(f"task.retention {short(wanted.retention)} is no file: name a plain text file")
         text = read_text(path)
-    return Extra(rows, labels, text, tuple(omitted))
+    return TaskData(rows, labels, text, tuple(omitted))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,18 +92,19 @@ class _Questions:
         return bool(self.eval.encoded or self.ood.encoded or self.windows)
 
 
-def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[TaskMeasured, int]:
-    """Ask every checkpoint, or find what it said; and how many are other shards' and not done.
+def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[dict[str, Any], int]:
+    """Ask every checkpoint what is not cached of it. Gives what a run's `Record` says of the task: which files there are and
+    the rows' labels; and how many checkpoints are other shards' and not done.
 
-    A checkpoint of which everything is kept is not opened.
+    A checkpoint of which everything is cached is not opened.
 
     The base's distributions for KL are collected in its own pass over the eval rows. Where that is kept but a later
     checkpoint's answer is not, they are collected anew; during one run they take 512 MB at most.
     """
-    asked = _questions(context, states, inputs, read_extra(context.settings, inputs.template))
+    asked = _questions(context, states, inputs, read_task_data(context.settings, inputs.template))
     stage = _Stage(context, states, asked)
     if not asked.size:
-        return TaskMeasured(tuple(TaskRows(c.step) for c in states.checkpoints)), 0
+        return {}, 0
     jobs = [_Job(f"task-{step_name(c.step)}", c) for c in states.checkpoints]
     with context.progress.phase("task metrics", len(jobs) * asked.size) as advance:
         done = 0
@@ -120,9 +118,11 @@ def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[Tas
             for job in chosen:
                 yield job, stage.measure(job.checkpoint, lambda part, c: advance(done + part, note=f"step {c.step}"))
 
-        found = work_off(jobs, context.shard, saved=lambda job: stage.kept(job.checkpoint), do=do, advance=finished)
-    rows = tuple(found[job.name] for job in jobs if job.name in found)
-    return TaskMeasured(rows, asked.eval.gold, asked.ood.gold), len(jobs) - len(found)
+        found = work_off(
+            jobs, context.shard, saved=lambda job: stage.cached(job.checkpoint) or None, do=do, advance=finished
+        )
+    files = ("step",) * asked.any_rows + ("answers",) * bool(asked.generated)
+    return {"task": files, "gold": asked.eval.gold, "ood_gold": asked.ood.gold}, len(jobs) - len(found)
 
 
 def answered_rows(settings: Settings, inputs: Inputs) -> int:
@@ -132,15 +132,14 @@ def answered_rows(settings: Settings, inputs: Inputs) -> int:
     return min(len(inputs.eval), wanted)
 
 
-@dataclass(frozen=True)
-class _Job:
+class _Job(NamedTuple):
     """One checkpoint: each is opened once."""
 
     name: str
     checkpoint: Checkpoint
 
 
-def _questions(context: Context, states: States, inputs: Inputs, extra: Extra) -> _Questions:
+def _questions(context: Context, states: States, inputs: Inputs, extra: TaskData) -> _Questions:
     settings, tokenizer, model = context.settings, states.base.tokenizer, states.base.model
     data = prepare_eval(inputs.eval, inputs.labels, tokenizer, inputs.template) if inputs.eval else _NOTHING
     ood = prepare_eval(extra.ood, extra.ood_labels, tokenizer, inputs.template) if extra.ood else _NOTHING
@@ -189,30 +188,29 @@ def _first(data: EvalSet, count: int) -> list[tuple[Any, Row]]:
     return list(zip(data.encoded[:count], data.rows[:count], strict=True))
 
 
-class _Place(NamedTuple):
-    file: Path
+class _TaskFile(NamedTuple):
+    path: Path
     key: str
-    kept: dict[str, Any] | None
+    value: dict[str, Any] | None
 
-
-def _keep(place: _Place, value: dict[str, Any]) -> bool:
-    """Keep what was measured, unless another process has; whether it had not."""
-    if cached_json(place.file, place.key) is not None:
-        return False
-    cache_json(place.file, place.key, value, folders=1)
-    return True
+    def write(self, value: dict[str, Any]) -> bool:
+        """Cache what was measured, unless another process has; whether it had not."""
+        if cached_json(self.path, self.key) is not None:
+            return False
+        cache_json(self.path, self.key, value, folders=1)
+        return True
 
 
 class _Stage:
-    """What one checkpoint says, kept or asked now; holds the base's distributions once they are needed."""
+    """What one checkpoint says, cached or asked now; holds the base's distributions once they are needed."""
 
     def __init__(self, context: Context, states: States, asked: _Questions) -> None:
         self.context, self.states, self.asked = context, states, asked
         self.base = states.checkpoints[0]  # step 0
         self.distributions: BaseDistributions | None = None
 
-    def _found(self, c: Checkpoint) -> tuple[_Place, _Place]:
-        """Its rows and its answers: where they are kept, under which hash, and what is kept (None: it must be asked)."""
+    def _found(self, c: Checkpoint) -> tuple[_TaskFile, _TaskFile]:
+        """Its rows and its answers as they are cached; no value: it must be asked."""
         folder, dtype = self.context.folder.path / "task", self.context.settings.model.dtype
         weights = [self.states.base.sha256, self.states.hashes[c.step], dtype]
         key = sha256_json([*weights, self.states.hashes[self.base.step], self.asked.key])
@@ -220,20 +218,19 @@ class _Stage:
         files = folder / f"{step_name(c.step)}.json", folder / f"answers-{c.step:06d}.json"
         said = cached_json(files[0], key) if self.asked.any_rows else {}
         answers = cached_json(files[1], answers_key) if self.asked.generated else {}
-        return _Place(files[0], key, said), _Place(files[1], answers_key, answers)
+        return _TaskFile(files[0], key, said), _TaskFile(files[1], answers_key, answers)
 
-    def kept(self, c: Checkpoint) -> TaskRows | None:
-        """What a checkpoint said, if all of it is kept."""
-        said, answers = (place.kept for place in self._found(c))
-        return None if said is None or answers is None else _read(c.step, said, answers)
+    def cached(self, c: Checkpoint) -> bool:
+        """Whether all that a checkpoint is asked is cached."""
+        return all(file.value is not None for file in self._found(c))
 
     def measure(self, c: Checkpoint, progress: Callable[[int, Checkpoint], None]) -> bool:
-        """Ask a checkpoint what is not kept of it, and keep it; False where another process kept all of it meanwhile.
+        """Ask a checkpoint what is not cached of it, and cache it; False where another process cached all of it meanwhile.
 
         `progress` is told how much of `asked.size` is done of it.
         """
         rows, written = self._found(c)
-        said, answers = rows.kept, written.kept
+        said, answers = rows.value, written.value
         models, new = self.context.models, False
         if said is None and self.asked.kl and c is not self.base and self.distributions is None:
             with models.at(self.states.at(self.base)) as model:
@@ -245,10 +242,10 @@ class _Stage:
         with models.at(self.states.at(c)) as model:
             if said is None:
                 said = {"step": c.step, **self._rows(model, c is self.base, behind)}
-                new |= _keep(rows, said)
+                new |= rows.write(said)
             if answers is None:
                 answers = self._answers(model, behind(self.asked.size - self.asked.generated))
-                new |= _keep(written, answers)
+                new |= written.write(answers)
         return new
 
     def _labels(self, model, progress: Callable[[int, int], None], base: bool) -> tuple[RowScores, Divergence | None]:
@@ -317,28 +314,3 @@ def _listed(x: np.ndarray) -> list[float | None]:
 def _scores(scores: RowScores) -> dict[str, Any]:
     predicted = None if scores.predicted is None else scores.predicted.tolist()
     return {"nll": _listed(scores.nll), "tokens": scores.tokens.tolist(), "predicted": predicted}
-
-
-def _array(values: Sequence[float | None]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _read(step: int, said: dict[str, Any], answers: dict[str, Any]) -> TaskRows:
-    """What a checkpoint's files say, as arrays: the same whether it was measured now or kept."""
-
-    def scores(name: str) -> RowScores | None:
-        if (kept := said.get(name)) is None:
-            return None
-        predicted = None if kept["predicted"] is None else np.array(kept["predicted"])
-        return RowScores(_array(kept["nll"]), np.array(kept["tokens"]), predicted)
-
-    kl, windows, written = said.get("kl"), said.get("retention"), answers.get("answers")
-    return TaskRows(
-        step,
-        labels=scores("eval"),
-        ood=scores("ood"),
-        kl=Divergence(_array(kl["forward"]), _array(kl["reverse"])) if kl else None,
-        retention=Windows(_array(windows["nll"]), np.array(windows["tokens"])) if windows else None,
-        exact=np.array([a["exact"] for a in written], dtype=np.float64) if written else None,
-        rouge=np.array([a["rouge_l"] for a in written], dtype=np.float64) if written else None,
-    )

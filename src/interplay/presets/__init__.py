@@ -1,14 +1,11 @@
-"""Settings that ship with the package, one YAML file each.
-
-What a preset costs is `needs.py`, by the arithmetic of `costs.py`.
-"""
+"""Settings that ship with the package, one YAML file each. What a preset needs is in `needs`."""
 
 from importlib import resources
 from pathlib import Path
 
 from interplay.errors import InterplayError
 
-# First what runs on a laptop; then the pairs of the paper in its order. What is not named here follows by name.
+# What runs on a laptop first, then the pairs of the paper in its order; others follow by name.
 _FIRST = (
     "demo",
     "goemotions",

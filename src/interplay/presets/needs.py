@@ -1,21 +1,39 @@
-"""The weights to download and the GPU memory that each preset needs, by arithmetic from its settings.
+"""What a preset needs: weights to download and GPU memory, by arithmetic from its settings and the shape of its models.
 
-These are estimates. None was measured on a GPU.
+These are estimates. None was measured on a GPU. Imports nothing heavy.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from interplay.presets import preset_names, preset_path
-from interplay.presets.costs import PASS_TOKENS, Shape, parameters, pass_bytes, training_bytes
 
 if TYPE_CHECKING:
     from interplay.config.settings import Settings
 
 WIDTHS = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+PASS_TOKENS = 16_384  # in one forward pass on a GPU (scoring.batch_tokens)
+LOGITS = 1 << 29  # bytes of logits of one pass at most
+
+
+class Shape(NamedTuple):
+    """A decoder-only LLM: `hidden`, `inner` (feed-forward), layers, query and key-value heads of size `head`, vocabulary.
+
+    `tied`: the head is the embedding. `other`: weights that text does not use (a vision tower).
+    """
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head: int
+    vocabulary: int
+    tied: bool = False
+    other: int = 0
 
 
 class Weights(NamedTuple):
-    """An LLM on a hub: its shape, bytes of its files a weight (the data type they are in), and whether a form stands before them."""
+    """An LLM on a hub: its shape, bytes per weight in its files, and whether its licence must be accepted first."""
 
     shape: Shape
     file_width: int = 2
@@ -28,9 +46,8 @@ WEIGHTS: dict[str, Weights] = {
     "Qwen/Qwen2.5-7B-Instruct": Weights(Shape(3584, 18944, 28, 28, 4, 128, 152_064)),
     "meta-llama/Llama-2-7b-chat-hf": Weights(Shape(4096, 11008, 32, 32, 32, 128, 32_000), gated=True),
     "meta-llama/Meta-Llama-3-8B-Instruct": Weights(Shape(4096, 14336, 32, 32, 8, 128, 128_256), gated=True),
-    # with a vision tower of 417 M weights, which no text passes
     "google/gemma-3-4b-it": Weights(
-        Shape(2560, 10240, 34, 8, 4, 256, 262_208, tied=True, beside=417_000_000), gated=True
+        Shape(2560, 10240, 34, 8, 4, 256, 262_208, tied=True, other=417_000_000), gated=True
     ),
     "HuggingFaceTB/SmolLM2-135M-Instruct": Weights(Shape(576, 1536, 30, 9, 3, 64, 49_152, tied=True)),
     "google/gemma-3-270m": Weights(Shape(640, 2048, 18, 4, 1, 256, 262_144, tied=True), gated=True),
@@ -43,8 +60,55 @@ ROW_TOKENS = {"goemotions": 140, "dolly": 450, "unilaw": 930}
 OTHER_ROW_TOKENS = 60
 
 
+def linear_weights(shape: Shape) -> int:
+    """Weights of the linear layers, the head apart.
+
+    >>> linear_weights(Shape(hidden=4, inner=8, layers=1, heads=2, kv_heads=1, head=2, vocabulary=10))
+    144
+    """
+    attention = 2 * shape.hidden * shape.head * (shape.heads + shape.kv_heads)
+    return shape.layers * (attention + 3 * shape.hidden * shape.inner)
+
+
+def parameters(shape: Shape) -> int:
+    """All weights but norms and biases.
+
+    >>> parameters(Shape(4, 8, 1, 2, 1, 2, 10)), parameters(Shape(4, 8, 1, 2, 1, 2, 10, tied=True))
+    (224, 184)
+    """
+    return linear_weights(shape) + shape.vocabulary * shape.hidden * (1 if shape.tied else 2) + shape.other
+
+
+def adapter_parameters(shape: Shape, rank: int) -> int:
+    """Weights of LoRA on all linear layers: rank x (inputs + outputs) of each.
+
+    >>> adapter_parameters(Shape(4, 8, 1, 2, 1, 2, 10), rank=1)
+    64
+    """
+    q, kv = shape.heads * shape.head, shape.kv_heads * shape.head
+    attention = 2 * (shape.hidden + q) + 2 * (shape.hidden + kv)
+    return rank * shape.layers * (attention + 3 * (shape.hidden + shape.inner))
+
+
+def pass_bytes(shape: Shape, tokens: float, width: int = 4) -> float:
+    """Beyond the weights in a forward pass of the trie: keys and values of all layers, one layer's activations, logits."""
+    keys = 2 * shape.layers * shape.kv_heads * shape.head * width
+    activations = (4 * shape.hidden + 3 * shape.inner) * 4
+    return tokens * (keys + activations) + LOGITS
+
+
+def training_bytes(shape: Shape, tokens: float, rank: int) -> float:
+    """Of LoRA under bfloat16 autocast without gradient checkpointing: float32 base, adapters with Adam, activations, logits.
+
+    `tokens` in one micro-step, padding included. A layer keeps about 14 x hidden + 4 x inner 2-byte values a token (norms,
+    projections and the gated product), the loss three float32 arrays over the vocabulary: an estimate [ours].
+    """
+    kept = 2 * shape.layers * (14 * shape.hidden + 4 * shape.inner) + 12 * shape.vocabulary
+    return 4 * parameters(shape) + 16 * adapter_parameters(shape, rank) + tokens * kept
+
+
 class Needs(NamedTuple):
-    """What one preset needs; download and memory are estimates in bytes."""
+    """What one preset needs; download and memory in bytes."""
 
     preset: str
     title: str
@@ -55,18 +119,16 @@ class Needs(NamedTuple):
     download: float
     memory_training: float
     memory_scoring: float
-    memory_alone: float
+    memory_without_baselines: float
 
     @property
     def memory(self) -> float:
-        """The larger of training and scoring, which never run at the same time. `memory_alone`: without baseline LLMs."""
+        """The larger of training and scoring, which never run at the same time."""
         return max(self.memory_training, self.memory_scoring)
 
 
 def needs(preset: str) -> Needs:
-    """What a preset needs on one GPU, with full passes of `PASS_TOKENS` tokens.
-
-    Errors: InterplayError for an unknown preset.
+    """What a preset needs on one GPU, with full passes of `PASS_TOKENS` tokens. Raises InterplayError for an unknown one.
 
     >>> round(needs("demo").download / 1e9, 2)
     0.27
@@ -96,16 +158,12 @@ def needs(preset: str) -> Needs:
         download=sum(w.file_width * parameters(w.shape) for w in (base, *others)),
         memory_training=learnt,
         memory_scoring=own + largest + max(passes),
-        memory_alone=max(learnt, own + second + passes[0]),
+        memory_without_baselines=max(learnt, own + second + passes[0]),
     )
 
 
 def all_needs() -> tuple[Needs, ...]:
-    """Of every shipped preset, in the order of `preset_names`.
-
-    >>> len(all_needs()) == len(preset_names())
-    True
-    """
+    """The needs of every shipped preset, in the order of `preset_names`."""
     return tuple(needs(name) for name in preset_names())
 
 

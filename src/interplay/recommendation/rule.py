@@ -1,14 +1,14 @@
-"""Which of a run's checkpoints to keep, and what each rule would choose.
+"""Recommend one of a run's checkpoints, and say what other rules would choose.
 
-The study of docs/evidence/stopping.md decides the order: with labelled eval rows the highest eval accuracy, without labels the lowest
-eval loss, without eval rows the last checkpoint. The interaction loss (`stopping.decide`, which the callback asks too) did no
-better there than the loss on the same few prompts, and lost accuracy to all three; so it stands beside the choice, and does not
-make it. Sees a Trajectory and a table of task metrics; knows nothing about models, reads and writes nothing.
+The study in docs/evidence/stopping.md gives the order: with labelled eval rows the highest eval accuracy, without labels the lowest
+eval loss, without eval rows the last checkpoint. The interaction loss (`stopping.recommend_stop`, which the callback uses) did no
+better there than the loss on the same few prompts and lost accuracy to all three rules, so it is reported but does not decide.
+Takes a Trajectory and a table of task metrics; reads and writes no files.
 """
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +16,13 @@ import pandas as pd
 
 from interplay.dynamics.result import Trajectory
 from interplay.errors import InterplayError
-from interplay.recommendation.stopping import Judgement, decide
+from interplay.recommendation.stopping import StopRecommendation, recommend_stop
 
 RULE = "highest eval accuracy; without labels lowest eval loss; without eval rows the last"
 
 
 class Evidence(NamedTuple):
-    """One figure behind the answer, at one step, with its interval."""
+    """One figure behind the recommendation, at one step, with its interval."""
 
     name: str
     step: int
@@ -37,14 +37,14 @@ class Recommendation:
 
     step         the checkpoint
     rule         name of the rule
-    basis        what decided: `accuracy` or `eval-loss` of the eval rows; `last` where there are none, so no evidence to
-                 choose; `only` where there was nothing to compare
-    provisional  whether the rule has not been held against its rivals in a study
+    basis        what decided: `accuracy` or `eval-loss` of the eval rows; `last` without eval rows, so without evidence;
+                 `only` if there was nothing to compare
+    provisional  whether the rule has not been compared with its rivals in a study
     sentence     one line of plain English for the user
-    evidence     `accuracy` or `eval_loss` of each candidate where that decided; its `interaction_loss`, and `above_lowest`,
+    evidence     `accuracy` or `eval_loss` of each candidate if that decided; its `interaction_loss`, and `above_lowest`,
                  the log distance of that to the lowest one
-    rivals       what other rules choose among the same checkpoints, where their measure is there
-    denoised     the end of the denoising stage: {step, lo, hi}; None where it cannot be told
+    rivals       what other rules choose among the same checkpoints, if their measure is known
+    denoised     the end of the denoising stage: {step, lo, hi}; None if unknown
     stop_step    where patience would have stopped the training; None: nowhere
     """
 
@@ -64,19 +64,18 @@ class Recommendation:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recommendation":
-        """What `to_dict` gave; keys that this version does not know are left out.
+        """The inverse of `to_dict`; ignores unknown keys.
 
-        >>> kept = Recommendation(4, "r", "last", "Keep step 4.", (Evidence("loss", 4, 1.0, float("nan"), 2.0),), {"last": 4})
-        >>> Recommendation.from_dict(kept.to_dict()).to_dict() == kept.to_dict()
+        >>> one = Recommendation(4, "r", "last", "Keep step 4.", (Evidence("loss", 4, 1.0, float("nan"), 2.0),), {"last": 4})
+        >>> Recommendation.from_dict(one.to_dict()).to_dict() == one.to_dict()
         True
         """
         evidence = tuple(
             Evidence(row["name"], row["step"], *(math.nan if row[k] is None else row[k] for k in ("value", "lo", "hi")))
             for row in values["evidence"]
         )
-        known = {key: values[key] for key in ("step", "rule", "sentence", "rivals", "provisional")}
-        more = {key: values.get(key) for key in ("denoised", "stop_step")}
-        return cls(**known, **more, basis=values.get("basis") or "", evidence=evidence)
+        others: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name != "evidence"}
+        return cls(**others, evidence=evidence)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: NaN becomes None."""
@@ -84,17 +83,7 @@ class Recommendation:
             {k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in item._asdict().items()}
             for item in self.evidence
         ]
-        return {
-            "step": self.step,
-            "rule": self.rule,
-            "basis": self.basis,
-            "provisional": self.provisional,
-            "sentence": self.sentence,
-            "evidence": evidence,
-            "rivals": dict(self.rivals),
-            "denoised": self.denoised,
-            "stop_step": self.stop_step,
-        }
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"evidence": evidence}
 
 
 def recommend(
@@ -109,11 +98,11 @@ def recommend(
     """Recommend one of the checkpoints after the reference.
 
     trajectory    with `loss` and `l1_per_sd` of every prompt
-    task          columns `step` and, where measured, `eval_loss`, `rows`, `accuracy`; NaN is not measured
-    existing      the steps whose weights are there to be kept; None: all
-    minimum_step  earlier checkpoints are no candidates
+    task          columns `step` and, if measured, `eval_loss`, `rows`, `accuracy`; NaN is not measured
+    existing      the steps whose weights still exist; None: all
+    minimum_step  earlier checkpoints are not candidates
 
-    Raises InterplayError where minimum_step or `existing` leaves none of the trained checkpoints.
+    Raises InterplayError if minimum_step or `existing` leaves none of the trained checkpoints.
 
     >>> import numpy as np
     >>> from interplay.dynamics import trajectory as compute
@@ -124,39 +113,40 @@ def recommend(
     trained = [step for step in trajectory.steps if step > trajectory.reference]
     if not trained:
         step = trajectory.reference
-        said = f"Only the reference checkpoint, step {step}, was measured: nothing was compared."
-        return Recommendation(step, RULE, "only", said, (), {})
+        sentence = f"Only the reference checkpoint, step {step}, was measured: nothing was compared."
+        return Recommendation(step, RULE, "only", sentence, (), {})
     candidates = [step for step in trained if step >= minimum_step and (existing is None or step in existing)]
-    if not candidates:
-        if existing is not None and any(step >= minimum_step for step in trained):
-            raise InterplayError(
-                f"none of the measured checkpoints ({', '.join(map(str, trained))}) exists any more: keep their weights, or "
-                "measure those that are left"
-            )
+    if not candidates and trained[-1] < minimum_step:
         raise InterplayError(
             f"minimum_step {minimum_step} leaves no checkpoint to choose from; the last is step {trained[-1]}: set it to that or less"
         )
-    measured = _measured(task, candidates)
-    judged = _judge(trajectory, candidates, resamples, seed)
-    rivals = _rivals(trajectory, measured, judged, candidates)
+    if not candidates:
+        raise InterplayError(
+            f"none of the measured checkpoints ({', '.join(map(str, trained))}) exists any more: keep their weights, or "
+            "measure those that are left"
+        )
+    metrics = _metrics(task, candidates)
+    stop = _stop(trajectory, candidates, resamples, seed)
+    rivals = _rivals(trajectory, metrics, stop, candidates)
     if len(candidates) == 1:
-        said = f"Only one trained checkpoint, step {candidates[0]}, was measured: nothing was compared."
-        return Recommendation(candidates[0], RULE, "only", said, (), rivals)
-    step, basis, said = _choose(measured, rivals, judged, candidates)
-    denoised = judged.denoised._asdict() if judged and judged.denoised else None
-    if denoised:
-        span = f"95 % interval {denoised['lo']} to {denoised['hi']}"
-        said += f" Interaction strength per unit of spread is lowest at step {denoised['step']} ({span})."
-    evidence = _eval_evidence(measured, basis)
-    for name, points in (("interaction_loss", judged.values), ("above_lowest", judged.above_lowest)) if judged else ():
+        sentence = f"Only one trained checkpoint, step {candidates[0]}, was measured: nothing was compared."
+        return Recommendation(candidates[0], RULE, "only", sentence, (), rivals)
+    step, basis, sentence = _choose(metrics, rivals, stop, candidates)
+    evidence = _eval_evidence(metrics, basis)
+    for name, points in (("interaction_loss", stop.values), ("above_lowest", stop.above_lowest)):
         evidence += tuple(Evidence(name, *point) for point in points)
-    return Recommendation(
-        step, RULE, basis, said, evidence, rivals, denoised=denoised, stop_step=judged.stop_step if judged else None
-    )
+    denoised = None
+    if stop.denoised:
+        denoised = stop.denoised._asdict()
+        sentence += (
+            f" Interaction strength per unit of spread is lowest at step {denoised['step']} (95 % interval "
+            f"{denoised['lo']} to {denoised['hi']})."
+        )
+    return Recommendation(step, RULE, basis, sentence, evidence, rivals, denoised=denoised, stop_step=stop.stop_step)
 
 
-def _measured(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
-    """Task metrics of the candidates as numbers, NaN where not measured; a column that is all NaN is left out."""
+def _metrics(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
+    """Task metrics of the candidates as numbers, NaN if not measured; a column that is all NaN is left out."""
     if task is None:
         return pd.DataFrame(index=candidates)
     if "step" not in task.columns:
@@ -165,88 +155,73 @@ def _measured(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
     return of_step.apply(pd.to_numeric, errors="coerce").dropna(axis=1, how="all")
 
 
-def _judge(trajectory: Trajectory, candidates: list[int], resamples: int, seed: int) -> Judgement | None:
-    """The rule on every measurement, of which the candidates can be kept; None for a trajectory without losses of its prompts."""
+def _stop(trajectory: Trajectory, candidates: list[int], resamples: int, seed: int) -> StopRecommendation:
+    """The stopping rule on every measurement, choosing among the candidates."""
     steps = list(trajectory.steps)
     loss, strength = (trajectory.samples(name).reindex(steps).to_numpy() for name in ("loss", "l1_per_sd"))
-    if loss.shape != strength.shape or not loss.size:
-        return None
     known = np.isfinite(loss).all(axis=0)
-    if not known.any():
-        return None
-    return decide(steps, loss[:, known], strength[:, known], existing=candidates, resamples=resamples, seed=seed)
-
-
-def _choose(
-    measured: pd.DataFrame, rivals: dict[str, int], judged: Judgement | None, candidates: list[int]
-) -> tuple[int, str, str]:
-    """Step, basis and sentence."""
-    others = {"eval loss": rivals.get("eval_loss"), "the interaction loss": rivals.get("interactions")}
-
-    def elsewhere(step: int, best: str) -> str:
-        found = [f"{name} is {best} at step {at}" for name, at in others.items() if at not in (None, step)]
-        return f"; {' and '.join(found)} instead" if found else ""
-
-    if "accuracy" in rivals:
-        step = rivals["accuracy"]
-        said = f"Keep step {step}: its eval accuracy, {_number(measured['accuracy'][step])}, is the highest of "
-        return step, "accuracy", said + f"{len(candidates)} checkpoints{elsewhere(step, 'lowest')}."
-    if "eval_loss" in rivals:
-        step = rivals["eval_loss"]
-        said = f"Keep step {step}: its eval loss, {_number(measured['eval_loss'][step])} nats, is the lowest of "
-        return step, "eval-loss", said + f"{len(candidates)} checkpoints{elsewhere(step, 'lowest')}."
-    step = candidates[-1]
-    said = f"No evidence to choose: no eval rows were measured, so step {step} is named, the last"
-    if judged is None or judged.step is None:
-        return step, "last", f"{said}."
-    if not judged.certain:
-        return step, "last", f"{said}; the interaction loss does not tell the {len(candidates)} checkpoints apart."
-    same = "which agrees" if judged.step == step else "which has kept a lower test loss but a lower accuracy too"
-    return (
-        step,
-        "last",
-        f"{said}; the interaction loss is lowest at step {judged.step}, {same} (docs/evidence/stopping.md).",
+    return recommend_stop(
+        steps, loss[:, known], strength[:, known], existing=candidates, resamples=resamples, seed=seed
     )
 
 
-def _eval_evidence(measured: pd.DataFrame, basis: str) -> tuple[Evidence, ...]:
-    """The eval metric that decided at every candidate, with its interval where the table has one."""
+def _choose(
+    metrics: pd.DataFrame, rivals: dict[str, int], stop: StopRecommendation, candidates: list[int]
+) -> tuple[int, str, str]:
+    """Step, basis and sentence."""
+    for column, basis, name, best, unit in (
+        ("accuracy", "accuracy", "eval accuracy", "highest", ""),
+        ("eval_loss", "eval-loss", "eval loss", "lowest", " nats"),
+    ):
+        if column in rivals:
+            step = rivals[column]
+            others = {"eval loss": rivals.get("eval_loss"), "the interaction loss": rivals.get("interactions")}
+            elsewhere = [f"{other} is lowest at step {at}" for other, at in others.items() if at not in (None, step)]
+            instead = f"; {' and '.join(elsewhere)} instead" if elsewhere else ""
+            value = f"{metrics[column][step]:.3g}{unit}"
+            sentence = (
+                f"Keep step {step}: its {name}, {value}, is the {best} of {len(candidates)} checkpoints{instead}."
+            )
+            return step, basis, sentence
+    step = candidates[-1]
+    sentence = f"No evidence to choose: no eval set was given, so step {step} is simply the last checkpoint."
+    if stop.step is not None and not stop.certain:
+        sentence += f" Interaction loss cannot tell the {len(candidates)} checkpoints apart."
+    elif stop.step is not None:
+        sentence += f" Interaction loss is lowest at step {stop.step}"
+        if stop.step != step:
+            sentence += (
+                "; in our study that choice had lower test loss but also lower accuracy (docs/evidence/stopping.md)"
+            )
+        sentence += "."
+    return step, "last", sentence
+
+
+def _eval_evidence(metrics: pd.DataFrame, basis: str) -> tuple[Evidence, ...]:
+    """The eval metric that decided at every candidate, with its interval if the table has one."""
     column = {"accuracy": "accuracy", "eval-loss": "eval_loss"}.get(basis)
     if column is None:
         return ()
-    nothing = pd.Series(float("nan"), index=measured.index)
-    lo, hi = (measured.get(f"{column}_{end}", nothing) for end in ("lo", "hi"))
+    unknown = pd.Series(float("nan"), index=metrics.index)
+    lo, hi = (metrics.get(f"{column}_{end}", unknown) for end in ("lo", "hi"))
     return tuple(
         Evidence(column, int(step), float(value), float(lo[step]), float(hi[step]))
-        for step, value in measured[column].items()
+        for step, value in metrics[column].items()
         if math.isfinite(value)
     )
 
 
 def _rivals(
-    trajectory: Trajectory, measured: pd.DataFrame, judged: Judgement | None, candidates: list[int]
+    trajectory: Trajectory, metrics: pd.DataFrame, stop: StopRecommendation, candidates: list[int]
 ) -> dict[str, int]:
     """What every rule chooses among the same checkpoints; the earliest of ties."""
-    rivals: dict[str, int] = {}
-    if judged is not None and judged.step is not None:
-        rivals["interactions"] = judged.step
-    for name, best in (("eval_loss", "idxmin"), ("accuracy", "idxmax")):
-        if name in measured.columns:
-            rivals[name] = int(getattr(measured[name].dropna(), best)())
+    rivals = {} if stop.step is None else {"interactions": stop.step}
+    if "eval_loss" in metrics:
+        rivals["eval_loss"] = int(metrics["eval_loss"].idxmin())
+    if "accuracy" in metrics:
+        rivals["accuracy"] = int(metrics["accuracy"].idxmax())
     for name, measure in (("prompt_loss", "loss"), ("strength", "l1_per_sd")):
         curve = trajectory.get(measure)["value"].reindex(candidates).dropna()
         if len(curve):
             rivals[name] = int(curve.idxmin())
-    rivals["last"] = candidates[-1]
-    return rivals
-
-
-def _number(x: float) -> str:
-    """Three significant digits, no exponent for everyday sizes.
-
-    >>> _number(12.345), _number(-0.0), _number(1234.5), _number(0.00012)
-    ('12.3', '0', '1234', '0.00012')
-    """
-    if abs(x) >= 100:
-        return f"{x:.0f}" if abs(x) < 1e6 else f"{x:.3g}"
-    return f"{x + 0.0:.3g}"
+    return rivals | {"last": candidates[-1]}

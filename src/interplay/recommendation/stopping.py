@@ -1,13 +1,12 @@
-"""When to stop, and which checkpoint to keep: one rule for a training in progress and for a folder of checkpoints.
+"""The stopping rule: when to stop training, and which checkpoint has the lowest interaction loss.
 
 The interaction loss of a checkpoint is the loss on the prompts times the interaction strength per unit of spread, L1/sd(v):
 
     S_t = log mean_p loss_p,t + mean_p log(L1/sd)_p,t        interaction loss = exp S_t                              [ours]
 
-The first factor says how wrong the answers are, the second of how much interaction, most of it cancelling, they are made.
-Keep the checkpoint at which it is lowest; stop when `patience` measurements in a row bring no new low. Why these two and no other:
-docs/design/stopping.md; how it does against other rules: docs/evidence/stopping.md. Arrays in, one judgement out; nothing is read or
-written here.
+The first factor measures how wrong the answers are, the second how much interaction, most of it cancelling, they consist of.
+The best checkpoint is the one where it is lowest; training stops after `patience` measurements in a row without a new low.
+docs/design/stopping.md gives the reasons for these two factors, docs/evidence/stopping.md compares the rule with others.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,12 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from interplay.dynamics.measures import quotient, spread
 from interplay.dynamics.stats import LEVEL, exchanged, generator, resample_counts
 from interplay.errors import InterplayError
-from interplay.recommendation import signals
-from interplay.recommendation.measurements import Measurements
 
-PATIENCE = 3  # measurements [ours; sensitivity in docs/evidence/stopping.md]
+PATIENCE = 3  # measurements [ours; sensitivity in docs/stopping.md]
 TINY = 1e-6  # nats: a prompt answered with certainty has no logarithm
 
 
@@ -43,37 +41,34 @@ class Stage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What the rule says after the measurements so far.
+class StopRecommendation:
+    """What the stopping rule recommends after the measurements so far.
 
-    step         the measured step to keep; None where none may be kept
-    certain      whether any other candidate is distinguishable from it: else the measurements give no evidence to choose
-    stop         whether to stop now: the last `patience` measurements brought no new low
-    stop_step    the measurement at which stopping was first called for; None: it was not
-    losses       [T] interaction loss, lower is better; that of a step never changes with later measurements
+    step         the checkpoint with the lowest interaction loss; None if there is no trained checkpoint
+    certain      whether any other candidate can be told from it; if not, the measurements are no evidence for a choice
+    stop_step    the measurement at which to stop; None: go on
+    losses       [T] interaction loss, lower is better; later measurements never change it
     values       interaction loss of every candidate, with its interval over prompts
     above_lowest log distance of every candidate to `step`, with intervals that hold for all pairs at once
-    denoised     the step at which strength per spread was lowest: the end of the denoising stage, with the interval of that
-                 step over resampled prompts; None with fewer than three measurements
-    why          half a sentence: what the evidence is, or why there is none
+    denoised     end of the denoising stage, where strength per spread is lowest; None with fewer than three measurements
     """
 
     step: int | None
     certain: bool
-    stop: bool
     stop_step: int | None
     losses: tuple[float, ...]
     values: tuple[Point, ...]
     above_lowest: tuple[Point, ...]
     denoised: Stage | None
-    why: str
 
-    @property
-    def sentence(self) -> str:
-        """One line for a log."""
-        if self.step is None:
-            return f"No checkpoint to keep: {self.why}."
-        return f"{'Keep' if self.certain else 'No evidence to choose; lowest so far is'} step {self.step}: {self.why}."
+
+def strength_per_spread(scores: np.ndarray, effects: np.ndarray) -> np.ndarray:
+    """sum |I| / sd(v) of scores `[..., 2^n]` and effects `[..., 2, 2^n]` [ours]; NaN where the score is constant.
+
+    >>> float(strength_per_spread(np.array([0.0, 2.0, 0.0, 2.0]), np.array([[0, 2.0, 0, 0], [0, 0, 0, 0]])))
+    2.0
+    """
+    return quotient(np.abs(effects).sum(axis=(-2, -1)), spread(scores))
 
 
 def interaction_loss(loss: np.ndarray, strength: np.ndarray) -> np.ndarray:
@@ -83,30 +78,13 @@ def interaction_loss(loss: np.ndarray, strength: np.ndarray) -> np.ndarray:
     >>> interaction_loss(loss, strength).round(9).tolist()  # 3 nats x 10, 1 nat x sqrt(16)
     [30.0, 4.0]
     """
-    some = np.isfinite(strength) & (strength > 0)
-    logs = np.log(np.where(some, strength, 1.0)).sum(axis=-1)
-    mean = np.divide(logs, some.sum(axis=-1), out=np.full(len(strength), np.nan), where=some.any(axis=-1))
+    usable = np.isfinite(strength) & (strength > 0)
+    logs = np.log(np.where(usable, strength, 1.0)).sum(axis=-1)
+    mean = np.divide(logs, usable.sum(axis=-1), out=np.full(len(strength), np.nan), where=usable.any(axis=-1))
     return np.maximum(loss.mean(axis=-1), TINY) * np.exp(mean)
 
 
-def judge(
-    measurements: Measurements,
-    *,
-    patience: int = PATIENCE,
-    existing: Collection[int] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Judgement:
-    """The rule on measurements of a few prompts; see `decide`."""
-    loss = np.stack([signals.loss(v) for v in measurements.scores], axis=-1)
-    pairs = zip(measurements.scores, measurements.effects, strict=True)
-    strength = np.stack([signals.strength_per_spread(v, w) for v, w in pairs], axis=-1)
-    return decide(
-        measurements.steps, loss, strength, patience=patience, existing=existing, resamples=resamples, seed=seed
-    )
-
-
-def decide(
+def recommend_stop(
     steps: Sequence[int],
     loss: np.ndarray,
     strength: np.ndarray,
@@ -115,18 +93,18 @@ def decide(
     existing: Collection[int] | None = None,
     resamples: int = 1000,
     seed: int = 0,
-) -> Judgement:
-    """The rule on loss `[T, P]` in nats and L1/sd `[T, P]` of P prompts at T steps.
+) -> StopRecommendation:
+    """Apply the rule to loss `[T, P]` in nats and L1/sd `[T, P]` of P prompts at T steps.
 
-    Step 0 is read but never kept or waited for. `existing` are the steps that can be kept (None: all); patience counts every
-    trained measurement all the same.
+    Step 0 is measured but never recommended, and patience does not count it. `existing` are the steps that can be recommended
+    (None: all); patience counts every trained measurement.
 
-    Raises InterplayError where shapes do not fit or patience is under 1.
+    Raises InterplayError if shapes do not match or patience is under 1.
 
     >>> loss = np.array([[9.0] * 4, [2, 2.1, 1.9, 2], [1, 1.1, 0.9, 1], [2, 2.1, 1.9, 2], [3, 3.1, 2.9, 3]])
-    >>> got = decide([0, 10, 20, 30, 40], loss, np.full((5, 4), 10.0), patience=2)
-    >>> got.step, got.stop, got.stop_step, [round(x) for x in got.losses]
-    (20, True, 40, [90, 20, 10, 20, 30])
+    >>> found = recommend_stop([0, 10, 20, 30, 40], loss, np.full((5, 4), 10.0), patience=2)
+    >>> found.step, found.stop_step, [round(x) for x in found.losses]
+    (20, 40, [90, 20, 10, 20, 30])
     """
     loss, strength = np.asarray(loss, dtype=np.float64), np.asarray(strength, dtype=np.float64)
     if loss.shape != strength.shape or loss.ndim != 2 or len(loss) != len(steps):
@@ -134,97 +112,81 @@ def decide(
             f"loss {loss.shape} and strength {strength.shape} of {len(steps)} steps: expected two tables [steps, prompts]"
         )
     if patience < 1:
-        raise InterplayError(f"patience {patience}: expected 1 or more measurements without a new low")
+        raise InterplayError(f"patience is {patience}: give 1 or more measurements without a new low")
     curve = interaction_loss(loss, strength)
-    losses = tuple(float(x) for x in curve)
     trained = [t for t, step in enumerate(steps) if step > 0 and np.isfinite(curve[t])]
-    stop_at = _stopped(curve, trained, patience)
-    stop = stop_at is not None
-    stop_step = None if stop_at is None else steps[stop_at]
-    kept = [t for t in trained if existing is None or steps[t] in existing]
-    denoised = _denoised(steps, strength, resamples, seed)
-    if not kept:
-        why = (
-            "no trained checkpoint was measured" if not trained else "none of the measured checkpoints exists any more"
-        )
-        return Judgement(None, False, stop, stop_step, losses, (), (), denoised, why)
-    best = kept[int(np.argmin(curve[kept]))]
-    values, above, certain = _evidence(steps, loss, strength, kept, best, resamples, seed)
-    return Judgement(
-        steps[best],
-        certain,
-        stop,
-        stop_step,
-        losses,
-        values,
-        above,
-        denoised,
-        _why(loss, strength, best, certain, kept),
+    candidates = [t for t in trained if existing is None or steps[t] in existing]
+    best = min(candidates, key=lambda t: curve[t], default=None)
+    values, above = _evidence(steps, loss, strength, curve, candidates, best, resamples, seed)
+    return StopRecommendation(
+        step=None if best is None else steps[best],
+        certain=any(point.lo > 0 for point in above),
+        stop_step=_stop_step(steps, curve, trained, patience),
+        losses=tuple(float(x) for x in curve),
+        values=values,
+        above_lowest=above,
+        denoised=_denoised(steps, strength, resamples, seed),
     )
 
 
-def _stopped(curve: np.ndarray, trained: list[int], patience: int) -> int | None:
-    """The measurement that is the `patience`-th in a row without a new low; the first such one."""
+def _stop_step(steps: Sequence[int], curve: np.ndarray, trained: list[int], patience: int) -> int | None:
+    """The first measurement that is the `patience`-th in a row without a new low."""
     low, since = np.inf, 0
     for t in trained:
         low, since = (curve[t], 0) if curve[t] < low else (low, since + 1)
         if since >= patience:
-            return t
+            return steps[t]
     return None
 
 
 def _evidence(
-    steps: Sequence[int], loss: np.ndarray, strength: np.ndarray, kept: list[int], best: int, resamples: int, seed: int
-) -> tuple[tuple[Point, ...], tuple[Point, ...], bool]:
+    steps: Sequence[int],
+    loss: np.ndarray,
+    strength: np.ndarray,
+    curve: np.ndarray,
+    candidates: list[int],
+    best: int | None,
+    resamples: int,
+    seed: int,
+) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
     """Interaction losses with intervals over resampled prompts, log distances to the lowest with `exchanged` intervals."""
-    some = (np.isfinite(strength[kept]) & (strength[kept] > 0)).all(axis=0)
-    curve = interaction_loss(loss, strength)
-    if some.sum() < 2 or len(kept) < 2:
-        none = tuple(Point(steps[t], float(curve[t]), float("nan"), float("nan")) for t in kept)
-        return none, (), False
-    made = np.log(strength[kept][:, some])
-    s, at = np.log(curve[kept]), kept.index(best)
-    own = loss[kept][:, some]
-    half = exchanged((own, made), _log_product, at, s - s[at], resamples, generator(seed, "verdict"))
+    usable = _usable(strength[candidates])
+    if best is None or usable.sum() < 2 or len(candidates) < 2:
+        return tuple(Point(steps[t], float(curve[t]), float("nan"), float("nan")) for t in candidates), ()
+    s, at = np.log(curve[candidates]), candidates.index(best)
+    losses, logs = loss[candidates][:, usable], np.log(strength[candidates][:, usable])
+    half = exchanged((losses, logs), _log_product, at, s - s[at], resamples, generator(seed, "verdict"))
     above = tuple(
-        Point(steps[t], float(d), float(d - h), float(d + h)) for t, d, h in zip(kept, s - s[at], half, strict=True)
+        Point(steps[t], float(d), float(d - h), float(d + h))
+        for t, d, h in zip(candidates, s - s[at], half, strict=True)
     )
-    counts = resample_counts(int(some.sum()), resamples, generator(seed, "bootstrap", int(some.sum())))
+    counts = resample_counts(int(usable.sum()), resamples, generator(seed, "bootstrap", int(usable.sum())))
     weights = counts / counts.sum(axis=1, keepdims=True)
-    drawn = np.log(np.maximum(weights @ own.T, TINY)) + weights @ made.T  # [resamples, candidates]
+    resampled = np.log(np.maximum(weights @ losses.T, TINY)) + weights @ logs.T  # [resamples, candidates]
     tail = (1 - LEVEL) / 2
-    lows, highs = np.exp(np.quantile(drawn, [tail, 1 - tail], axis=0))
+    lows, highs = np.exp(np.quantile(resampled, [tail, 1 - tail], axis=0))
     values = tuple(
-        Point(steps[t], float(curve[t]), float(a), float(b)) for t, a, b in zip(kept, lows, highs, strict=True)
+        Point(steps[t], float(curve[t]), float(a), float(b)) for t, a, b in zip(candidates, lows, highs, strict=True)
     )
-    return values, above, any(point.lo > 0 for point in above)
+    return values, above
 
 
-def _log_product(own: np.ndarray, made: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(own.mean(axis=-1), TINY)) + made.mean(axis=-1)
+def _usable(strength: np.ndarray) -> np.ndarray:
+    """[P] whether a prompt's strength per spread is defined at every step."""
+    return (np.isfinite(strength) & (strength > 0)).all(axis=0)
+
+
+def _log_product(losses: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(losses.mean(axis=-1), TINY)) + logs.mean(axis=-1)
 
 
 def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: int) -> Stage | None:
     """Where mean log strength per spread is lowest, and the middle 95 % of that step over resampled prompts."""
-    some = (np.isfinite(strength) & (strength > 0)).all(axis=0)
-    if len(steps) < 3 or some.sum() < 2:
+    usable = _usable(strength)
+    if len(steps) < 3 or usable.sum() < 2:
         return None
-    logs = np.log(strength[:, some])
-    counts = resample_counts(int(some.sum()), resamples, generator(seed, "denoised", int(some.sum())))
+    logs = np.log(strength[:, usable])
+    counts = resample_counts(int(usable.sum()), resamples, generator(seed, "denoised", int(usable.sum())))
     found = np.asarray(steps)[(counts @ logs.T).argmin(axis=1)]
     lo, hi = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
     return Stage(int(steps[int(logs.mean(axis=1).argmin())]), int(lo), int(hi))
-
-
-def _why(loss: np.ndarray, strength: np.ndarray, best: int, certain: bool, kept: list[int]) -> str:
-    prompts = strength.shape[1]
-    if len(kept) == 1:
-        return "it is the only trained checkpoint there is"
-    if not certain:
-        return f"{prompts} prompts do not tell the {len(kept)} checkpoints apart"
-    with np.errstate(divide="ignore", invalid="ignore"):
-        made = float(np.exp(np.nanmean(np.log(strength[best]))))
-    return (
-        f"its interaction loss is the lowest of {len(kept)} checkpoints ({prompts} prompts: loss "
-        f"{loss[best].mean():.2f} nats, times {made:.1f} of interaction strength per unit of spread)"
-    )

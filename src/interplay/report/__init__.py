@@ -1,4 +1,4 @@
-"""The report: one offline HTML page from one payload. Knows the payload and nothing else: no models, no run folder."""
+"""The report: one offline HTML page from one payload. It needs no model and no run folder."""
 
 from interplay.report.page import render, write
 from interplay.report.schema import Payload, validate

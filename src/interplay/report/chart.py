@@ -1,8 +1,7 @@
-"""Every chart over one axis: panels, strips, sparks and the lines of a comparison, as SVG made from the same few pieces.
+"""Every chart over one axis: panels, strips and sparks, as SVG made from the same few pieces.
 
-Static SVG with colours from the page's style sheet (classes, CSS variables), so it shows without JavaScript, in the dark and
+Static SVG with colours from the page's style sheet (classes, CSS variables), so it shows without JavaScript, in dark mode and
 on paper. Each place carries its figures as a <title>; the page's script turns these into tooltips for mouse and keys.
-Drawing only: which measures there are, and with which words, is decided where the sections are put together.
 """
 
 import itertools
@@ -13,7 +12,7 @@ from markupsafe import Markup
 
 from interplay.report.labels import CHAR, Spot, place
 from interplay.report.rows import Point, Series
-from interplay.report.scales import NumberAxis, StepAxis, ValueAxis, tick_label
+from interplay.report.scales import StepAxis, ValueAxis, tick_label
 from interplay.report.text import interval, number, plain, tag
 
 # Shapes relative to their middle: where they start, and the rest of the path.
@@ -25,13 +24,12 @@ MARKERS = {
     "small": (-2.8, 0.0, "a2.8 2.8 0 1 0 5.6 0a2.8 2.8 0 1 0-5.6 0z"),
     "dots": (0.0, 0.0, "h0"),  # strokes without length: their round caps are the dots
 }
-COLOURS = 8  # of a comparison's style sheet; dashes change too, so 32 lines differ
 
 
 class Frame(NamedTuple):
     """The area of a chart, in units of its view box, y downwards, with both axes; `inset`: room before the first place."""
 
-    x: StepAxis | NumberAxis
+    x: StepAxis
     y: ValueAxis
     left: float
     right: float
@@ -53,20 +51,30 @@ class Frame(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One series of a chart; `label` is written beside it, a digit at its end. Without a marker it has no marks."""
+    """One series of a chart; a label of one or two characters is written at its end, a longer one near it.
+
+    marker   its marks, one of `MARKERS`; "" for none
+    null     class of the line of its null; "" for none
+    ring     the step around whose mark there is a ring
+    """
 
     series: Series
     css: str
     marker: str = "circle"
     label: str = ""
     thin: bool = False
+    null: str = ""
+    ring: float | None = None
 
 
 class Panel(NamedTuple):
-    """What one small chart shows. `null_name` is the name of the null drawn for the first line ('' = none).
+    """What one small chart shows.
 
-    `spread`: points whose lo and hi are the least and the largest of several lines; `level`: a value to hold all lines
-    against, with its name; `tips`: what is said at places of an axis that has no steps, and `said` what the whole shows.
+    null_name      name of the null of the first line, drawn as a hatched band; "" for none
+    spread         points whose lo and hi are the least and the largest of several lines
+    level          a value to compare all lines with, and its name
+    tips, said     tooltips of the places, and the chart in a sentence, instead of `tooltip` of the lines
+    width, height  of the view box; margin: room right of the plot
     """
 
     title: str
@@ -80,6 +88,8 @@ class Panel(NamedTuple):
     tips: Sequence[tuple[float, str]] = ()
     said: str = ""
     width: float = 264.0
+    height: float = 180.0
+    margin: float = 12.0
 
     @property
     def main(self) -> Series:
@@ -92,8 +102,8 @@ class Panel(NamedTuple):
         for i, line in enumerate(self.lines):
             for p in line.series.points:
                 out += [p.value] if line.thin else [p.value, p.lo, p.hi]
-                if i == 0 and self.null_name:
-                    out += [p.null, p.null_lo, p.null_hi]
+                out += [p.null] if line.null else []
+                out += [p.null, p.null_lo, p.null_hi] if i == 0 and self.null_name else []
         return out
 
 
@@ -152,7 +162,7 @@ def curve(f: Frame, points: Iterable[Point], field: str, css: str, half: float =
 
 
 def null(f: Frame, points: Sequence[Point], half: float = 8.0) -> Markup:
-    """What chance alone gives: its interval hatched, its mean dashed."""
+    """The null: its interval hatched, its mean dashed."""
     bands = [area(f, points, "null_lo", "null_hi", css, half / 2) for css in ("null-band", "hatch")]
     return Markup("").join([*bands, curve(f, points, "null", "null", half)])
 
@@ -179,7 +189,7 @@ def upright(x: float, top: float, bottom: float, css: str) -> Markup:
 
 def step_ticks(f: Frame, bottom: float, drop: float = 15.0) -> Markup:
     """A tick at every place of the axis, and as many labels as fit."""
-    parts = [upright(f.px(x), bottom, bottom + 3.5, "axis") for x in f.x.steps]
+    parts = [upright(f.px(x), bottom, bottom + 3.5, "axis") for x in f.x.ticks]
     for x in f.x.labels(f.right - f.left - 2 * f.inset):
         parts.append(tag("text", {"x": f.px(x), "y": bottom + drop, "class": "tick mid"}, f.x.text(x)))
     return Markup("").join(parts)
@@ -192,7 +202,7 @@ def axes(f: Frame) -> Markup:
 
 
 def flag(f: Frame, step: int, name: str, top: float, bottom: float, most: float) -> Markup:
-    """A step that is marked by a line and a name: the one to keep, or the reference."""
+    """A line and a name at a step: the one to keep, or the reference."""
     css, half = "ref" if name == "ref" else "keep", len(name) * CHAR / 2
     at = min(max(f.px(step), f.left + half), most - half)
     text = tag("text", {"x": at, "y": top - 3, "class": f"{css}-name mid"}, name)
@@ -213,7 +223,7 @@ def apart(wanted: Iterable[float], gap: float, most: float) -> list[float]:
 
 
 def hits(f: Frame, tips: Sequence[tuple[float, str]], edge: float) -> Markup:
-    """Invisible columns that carry the figures of a place; hovered, focused, read aloud. Empty texts have none."""
+    """Invisible columns that carry the tooltips of the places; none for empty texts."""
     at, parts = [f.px(x) for x, _ in tips], []
     for i, (px, (_, text)) in enumerate(zip(at, tips, strict=True)):
         a = (at[i - 1] + px) / 2 if i else f.left
@@ -225,7 +235,7 @@ def hits(f: Frame, tips: Sequence[tuple[float, str]], edge: float) -> Markup:
 
 
 def point(text: str, *inside: Markup) -> Markup:
-    """One place of a chart with what is said about it."""
+    """One place of a chart with its tooltip."""
     return tag("g", {"class": "pt"}, tag("title", None, text), *inside)
 
 
@@ -235,8 +245,13 @@ def figure(name: str, p: Point, unit: str = "", interval_name: str = "") -> str:
     return f"{name} {number(p.value)} {unit}".rstrip() + (f" ({interval_name}{ci})" if ci else "")
 
 
+def prompts(count: int) -> str:
+    """Their number in words."""
+    return f"{count} prompt{'' if count == 1 else 's'}"
+
+
 def svg(width: float, height: float, said: str, parts: Iterable[Any], css: str = "chart") -> Markup:
-    """The chart as one element; `said` is what a screen reader says of it."""
+    """The chart as one element; `said` is for screen readers."""
     box = {"class": css, "viewBox": f"0 0 {width:g} {height:g}", "role": "img", "aria-label": plain(said)}
     return tag("svg", box, *parts)
 
@@ -244,10 +259,10 @@ def svg(width: float, height: float, said: str, parts: Iterable[Any], css: str =
 # A panel: one small chart
 
 
-def draw(panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[str, int] | None = None) -> Markup:
+def draw(panel: Panel, x: StepAxis, y: ValueAxis, flags: Mapping[str, int] | None = None) -> Markup:
     """The panel as one <svg>, with the steps in `flags` marked by a line and a name."""
-    inset = 6.0 if isinstance(x, StepAxis) else 0.0
-    f = Frame(x, y, 40.0, panel.width - 12, 17.0, 145.0, inset)
+    inset = 6.0 if x.some is None else 0.0
+    f = Frame(x, y, 40.0, panel.width - panel.margin, 17.0, panel.height - 35, inset)
     parts = [axes(f)]
     parts += [flag(f, step, name, f.top - 3, f.bottom, panel.width) for name, step in (flags or {}).items()]
     if panel.null_name and panel.main.has_null:
@@ -258,13 +273,16 @@ def draw(panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[st
         parts.append(across(f, f.py(panel.level[0]), "null"))
     lines = panel.lines[::-1]
     parts += [area(f, line.series.points, "lo", "hi", f"band {line.css}") for line in lines if not line.thin]
+    parts += [curve(f, line.series.points, "null", line.null, 8.0) for line in lines if line.null]
     for line in lines:
         if line.marker != "dots":
             parts.append(curve(f, line.series.points, "value", f"curve {line.css}" + (" thin" if line.thin else "")))
     for line in lines:
+        points = line.series.points
         if line.marker:
-            marker = "dot" if line.thin else line.marker
-            parts.append(markers(f.spots(line.series.points), marker, line.css))
+            parts.append(markers(f.spots(points), "dot" if line.thin else line.marker, line.css))
+        for cx, cy in f.spots(p for p in points if p.step == line.ring):
+            parts.append(tag("circle", {"cx": cx, "cy": cy, "r": 5.2, "class": f"ring {line.css}"}))
     parts += _names(f, panel)
     tips = panel.tips or [(step, tooltip(panel, step)) for step in x.steps]
     parts.append(hits(f, tips, panel.width))
@@ -272,24 +290,25 @@ def draw(panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[st
     said = panel.said or f"{panel.measure}, {panel.title}"
     if known and not panel.said:
         said += ": " + ", ".join(f"{number(p.value)} at step {p.step}" for p in (known[0], known[-1]))
-    return svg(panel.width, 180.0, said, parts)
+    return svg(panel.width, panel.height, said, parts)
 
 
 def cell(
-    panel: Panel, x: StepAxis | NumberAxis, y: ValueAxis, flags: Mapping[str, int] | None = None, **more: Any
+    panel: Panel, x: StepAxis, y: ValueAxis, flags: Mapping[str, int] | None = None, **more: Any
 ) -> dict[str, Any]:
-    """The panel drawn, with what stands around it; `more`: what is said under it, or another unit."""
-    return {"title": panel.title, "css": panel.css, "unit": panel.unit, "svg": draw(panel, x, y, flags), **more}
+    """The panel drawn, with its heading; `more`: a note under it (`say`), or another unit."""
+    of = {"title": panel.title, "css": panel.css, "unit": panel.unit, "say": ""}
+    return {**of, "svg": draw(panel, x, y, flags), **more}
 
 
 def _names(f: Frame, panel: Panel) -> list[Markup]:
-    """Names of the null, of the level and of the lines; lines numbered in a legend carry their numeral at the end."""
+    """Names of the null, of the level and of the lines; lines of a legend have its mark at their end."""
     wanted: list[tuple[str, str, list[Spot]]] = []
-    ends: list[tuple[float, Line]] = []
+    ends: list[tuple[float, float, Line]] = []
     curves = [f.spots(line.series.points) for line in panel.lines]
     for line, spots in zip(panel.lines, curves, strict=True):
-        if line.label.isdigit() and spots:
-            ends.append((spots[-1][1] + 3.5, line))
+        if 0 < len(line.label) < 3 and spots:
+            ends.append((spots[-1][1] + 4, spots[-1][0] + 9, line))
         elif line.label and spots:
             wanted.append((line.label, f"label {line.css}", spots))
     if panel.null_name and panel.main.has_null:
@@ -305,8 +324,8 @@ def _names(f: Frame, panel: Panel) -> list[Markup]:
         for (text, css, _), box in zip(wanted, boxes, strict=True)
     ]
     ends.sort(key=lambda end: end[0])
-    for y, (_, line) in zip(apart([y for y, _ in ends], 9.5, f.bottom), ends, strict=True):
-        out.append(tag("text", {"x": f.right - 1, "y": y, "class": f"label end-mark {line.css}"}, line.label))
+    for y, (_, x, line) in zip(apart([y for y, _, _ in ends], 11.0, f.bottom), ends, strict=True):
+        out.append(tag("text", {"x": x, "y": y, "class": f"label end-mark {line.css}"}, line.label))
     return out
 
 
@@ -324,78 +343,66 @@ def tooltip(panel: Panel, step: float) -> str:
     if p and panel.null_name and p.null is not None:
         lines.append(figure(panel.null_name, Point(p.step, p.null, p.null_lo, p.null_hi)))
     if p and p.samples is not None:
-        lines.append(f"{p.samples} prompt{'' if p.samples == 1 else 's'}")
+        lines.append(prompts(p.samples))
     return "\n".join([f"step {step} · {panel.title}", *lines])
 
 
 # Strips: several measures above each other on one axis of steps
 
 
-class Strip(NamedTuple):
-    """One measure: its lines (the first one's null is drawn when it has one), its axis, its words, its group's title."""
-
-    title: str
-    unit: str
-    lines: tuple[Line, ...]
-    axis: ValueAxis
-    group: str = ""
-    null_name: str = ""
-
-
-def draw_stack(strips: Sequence[Strip], x: StepAxis, flags: Mapping[str, int], said: str) -> Markup:
-    """All strips as one <svg>, so that what turns at the same step is seen at once; steps in `flags` are marked."""
+def draw_stack(
+    strips: Sequence[tuple[str, Panel, ValueAxis]], x: StepAxis, flags: Mapping[str, int], said: str
+) -> Markup:
+    """Panels as strips of one <svg>, each with its group's title and its axis; steps in `flags` are marked."""
     width, left, right, tall, gap = 1080.0, 222.0, 972.0, 62.0, 20.0
     parts: list[Markup] = []
-    top, group = 22.0, ""
-    for i, strip in enumerate(strips):
-        if strip.group != group:
-            top += 10.0 if i else 0.0
-            group = strip.group
+    top, last = 22.0, ""
+    for group, panel, y in strips:
+        if group != last:
+            top += 10.0 if last else 0.0
             parts.append(tag("text", {"x": 0.0, "y": top + 2, "class": "group"}, group))
-            top += 16.0
-        parts.append(_strip(strip, Frame(x, strip.axis, left, right, top, top + tall, 8.0)))
+            top, last = top + 16.0, group
+        parts.append(_strip(panel, Frame(x, y, left, right, top, top + tall, 8.0)))
         top += tall + gap
     f = Frame(x, ValueAxis(0.0, 1.0, ()), left, right, 22.0, top - gap, 8.0)
     below = f.bottom + 6
     axis = [across(f, below, "axis"), step_ticks(f, below, 17.0)]
     axis.append(tag("text", {"x": right + 12, "y": below + 17, "class": "name"}, x.caption.split(",")[0]))
     marks = [flag(f, step, name, 13.0, below, width) for name, step in flags.items()]
-    tips = [(step, _stack_tip(strips, step)) for step in x.steps]
+    lines = [
+        (panel.title + (f", {line.label}:" if line.label else ":"), line.series)
+        for _, panel, _ in strips
+        for line in panel.lines
+    ]
+    tips = []
+    for step in x.steps:
+        figures = [figure(name, p) for name, series in lines if (p := series.at(step)) and p.value is not None]
+        tips.append((step, "\n".join([f"step {step}", *figures]) if figures else ""))
     parts = [*axis, *marks, *parts, hits(f, tips, right)]
     return svg(width, f.bottom + 34, said, parts, "chart stack-chart")
 
 
-def _strip(strip: Strip, f: Frame) -> Markup:
-    first = strip.lines[0].series.points
+def _strip(panel: Panel, f: Frame) -> Markup:
+    first = panel.main.points
     parts = [
-        tag("text", {"x": 0.0, "y": f.top + 14, "class": "strip-name"}, strip.title),
-        tag("text", {"x": 0.0, "y": f.top + 29, "class": "name"}, strip.unit),
+        tag("text", {"x": 0.0, "y": f.top + 14, "class": "strip-name"}, panel.title),
+        tag("text", {"x": 0.0, "y": f.top + 29, "class": "name"}, panel.unit),
         value_ticks(f, (f.y.ticks[0], f.y.ticks[-1]), 7.0, "grid"),
-        null(f, first) if strip.null_name else Markup(""),
+        null(f, first) if panel.null_name else Markup(""),
     ]
     ends: list[tuple[float, str, str]] = []
-    for line in reversed(strip.lines):
+    for line in reversed(panel.lines):
         parts.append(area(f, line.series.points, "lo", "hi", f"band {line.css}"))
         parts.append(curve(f, line.series.points, "value", f"curve {line.css}"))
         spots = f.spots(line.series.points)
         parts.append(markers(spots, line.marker, line.css))
         ends += [(spots[-1][1], line.label, f"label {line.css}")] if line.label and spots else []
-    if strip.null_name and (spots := f.spots(first, "null")):
-        ends.append((spots[-1][1], strip.null_name, "label null-name"))
+    if panel.null_name and (spots := f.spots(first, "null")):
+        ends.append((spots[-1][1], panel.null_name, "label null-name"))
     ends.sort()
     for y, (_, name, css) in zip(apart([y for y, _, _ in ends], 12.0, f.bottom), ends, strict=True):
         parts.append(tag("text", {"x": f.right + 12, "y": y + 3.8, "class": css}, name))
     return Markup("").join(parts)
-
-
-def _stack_tip(strips: Sequence[Strip], step: float) -> str:
-    lines = []
-    for strip in strips:
-        for line in strip.lines:
-            p = line.series.at(step)
-            if p is not None and p.value is not None:
-                lines.append(figure(strip.title + (f", {line.label}:" if line.label else ":"), p))
-    return "\n".join([f"step {step}", *lines]) if lines else ""
 
 
 # A spark: a chart the size of a table's cell
@@ -411,110 +418,25 @@ def draw_spark(
     keep: int | None,
     labelled: bool,
 ) -> Markup:
-    """One series over the curve of the main trajectory, which lies `behind`; `labelled`: with first and last step."""
+    """One series over the main curve, `behind`; `labelled`: with first and last step."""
     f = Frame(x, y, 26.0, 117.0, 6.0, 60.0, 3.0)
     parts = [value_ticks(f, (y.ticks[0], y.ticks[-1]), 4.0, "grid", small=True)]
     if keep is not None:
         parts.append(upright(f.px(keep), f.top, f.bottom, "keep"))
     if len(own.points) > 1:
         parts.append(area(f, own.points, "lo", "hi", f"band {css}"))
-    said = [title]
     for series, line in ((behind, "behind"), (own, css)):
         spots = f.spots(series.points) if series else []
         if len(spots) == 1:
             parts.append(tag("circle", {"class": f"dot {line}", "cx": spots[0][0], "cy": spots[0][1], "r": 2.0}))
-        elif series and spots:
+        elif spots:
             parts.append(path(f"curve {line}", spots))
+    tip = [title]
     for series, name in ((own, ""), (behind, "main: ")):
         known = [p for p in series.points if p.value is not None] if series else []
-        said += [figure(f"{name}step {p.step}:", p) for p in dict.fromkeys([known[0], known[-1]] if known else ())]
+        tip += [figure(f"{name}step {p.step}:", p) for p in dict.fromkeys([*known[:1], *known[-1:]])]
     if labelled:
         for step, at, end in ((x.steps[0], f.left, ""), (x.steps[-1], f.right, " end")):
             parts.append(tag("text", {"x": at, "y": 73.0, "class": f"tick small{end}"}, f"{step}"))
-    parts.append(
-        point("\n".join(said), tag("rect", {"class": "hit", "x": 0.0, "y": 0.0, "width": 122.0, "height": 66.0}))
-    )
-    return svg(122.0, 77.0 if labelled else 66.0, title, parts, "spark")
-
-
-# A comparison: the same measure of several runs
-
-
-class Curve(NamedTuple):
-    """One run, or one group's mean with its runs in `thin` (their names and points).
-
-    number   place in the legend: colour, dashes and letter follow from it, so every line is told apart three times
-    kept     place of the checkpoints recommended, with the name of the run each belongs to
-    """
-
-    name: str
-    number: int
-    points: tuple[Point, ...]
-    thin: tuple[tuple[str, tuple[Point, ...]], ...] = ()
-    kept: tuple[tuple[str, float], ...] = ()
-
-
-def letter(number: int) -> str:
-    """The mark at a line's end and in the legend.
-
-    >>> letter(0), letter(25), letter(26)
-    ('A', 'Z', 'A2')
-    """
-    return chr(65 + number % 26) + (str(number // 26 + 1) if number >= 26 else "")
-
-
-def style(number: int) -> str:
-    """Classes that give a line its colour and dashes.
-
-    >>> style(0), style(9)
-    ('r-0 d-0', 'r-1 d-2')
-    """
-    return f"r-{number % COLOURS} d-{(number + number // COLOURS) % 4}"
-
-
-def sample(number: int) -> Markup:
-    """The line of one run as the legend shows it."""
-    inside = path(f"curve {style(number)}", [(1.0, 9.0), (39.0, 9.0)]), markers([(20.0, 9.0)], "small", style(number))
-    return tag("svg", {"viewBox": "0 0 40 18", "aria-hidden": "true", "class": "sample"}, *inside)
-
-
-def extent(curves: Sequence[Curve]) -> list[float | None]:
-    """Every value that has to fit on the value axis."""
-    means = [v for c in curves for p in c.points for v in (p.value, p.lo, p.hi, p.null)]
-    return means + [p.value for c in curves for _, points in c.thin for p in points]
-
-
-def draw_runs(curves: Sequence[Curve], x: StepAxis, y: ValueAxis, said: str, null_name: str = "") -> Markup:
-    """All the curves as one <svg>; `said` names it for a screen reader."""
-    f = Frame(x, y, 42.0, 334.0, 10.0, 178.0)
-    parts = [axes(f)]
-    parts += [area(f, c.points, "lo", "hi", f"band {style(c.number)}") for c in curves]
-    parts += [curve(f, c.points, "null", f"chance r-{c.number % COLOURS}", 8.0) for c in curves]
-    for c in reversed(curves):
-        parts += [curve(f, points, "value", f"curve seed {style(c.number)}") for _, points in c.thin]
-        parts.append(curve(f, c.points, "value", f"curve {style(c.number)}"))
-        parts.append(markers(f.spots(c.points), "small", style(c.number)))
-        lines = dict(c.thin) or {c.name: c.points}
-        for name, at in c.kept:  # a ring where each run's recommended checkpoint lies, on that run's own line
-            for cx, cy in f.spots(p for p in lines.get(name, ()) if p.step == at):
-                parts.append(tag("circle", {"cx": cx, "cy": cy, "r": 5.2, "class": f"ring r-{c.number % COLOURS}"}))
-    ends = sorted((*reversed(f.spots(c.points)[-1]), c.number) for c in curves if c.points)
-    for at, (_, px, n) in zip(apart([end[0] for end in ends], 11.0, f.bottom), ends, strict=True):
-        parts.append(tag("text", {"x": px + 9, "y": at + 4, "class": f"letter r-{n % COLOURS}"}, letter(n)))
-    parts.append(hits(f, [(at, _runs_tip(curves, at, x, null_name)) for at in x.steps], 356.0))
-    return svg(356.0, 214.0, said, parts)
-
-
-def _runs_tip(curves: Sequence[Curve], at: float, x: StepAxis, null_name: str) -> str:
-    lines = []
-    for c in curves:
-        p = next((p for p in c.points if p.step == at), None)
-        if p is None:
-            continue
-        said = figure(f"{letter(c.number)} {plain(c.name, 60)}:", p, "", "95 %: ")
-        if trainings := [q.value for _, points in c.thin for q in points if q.step == at and q.value is not None]:
-            said += f"; {len(trainings)} trainings {number(min(trainings))} to {number(max(trainings))}"
-        if p.null is not None and null_name:
-            said += f"; {null_name} {number(p.null)}"
-        lines.append(said)
-    return "\n".join([f"{x.caption.partition(',')[0].removesuffix('s')} {x.text(at)}", *lines]) if lines else ""
+    hit = tag("rect", {"class": "hit", "x": 0.0, "y": 0.0, "width": 122.0, "height": 66.0})
+    return svg(122.0, 77.0 if labelled else 66.0, title, [*parts, point("\n".join(tip), hit)], "spark")

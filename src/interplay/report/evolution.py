@@ -1,82 +1,116 @@
-"""The page's main figure, in the manner of the paper: what is preserved, emerged and removed at every checkpoint.
+"""The main figure, as in the paper: the preserved, emerged and removed interactions at every checkpoint.
 
-One column per checkpoint and one sector per set. A sector holds the effects by order (positive ones upwards, negative ones
-downwards), and under it, on the same columns, total strength and number with interval and churn floor. All sectors share
-one scale in each of the three, so heights may be compared across the whole figure. Only drawing; figures arrive measured.
+One column per checkpoint and one sector per set. A sector shows the effects by order (positive ones upwards, negative ones
+downwards), and under it, on the same columns, total strength and number with interval and churn floor. All sectors share one
+scale in each of the three, so heights compare across the whole figure.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from interplay.dynamics.sets import MAIN_SETS
-from interplay.report.chart import Frame, area, curve, figure, markers, point, svg, upright, value_ticks
-from interplay.report.orders import ROWS, Bar, bars_at, curve_table, order_table, present, values_of
-from interplay.report.rows import Series, Summary
+from interplay.report.chart import Frame, area, curve, figure, markers, point, prompts, svg, upright, value_ticks
+from interplay.report.rows import Point, Series, Summary, brief, cells
 from interplay.report.scales import StepAxis, ValueAxis, value_axis
-from interplay.report.schema import Payload
-from interplay.report.text import number, tag
+from interplay.report.schema import Part
+from interplay.report.text import number, table, tag
 
+ROWS = (("strength", "total strength", "log-odds"), ("count", "number", "per prompt"))
 MINOR = {"preserved": ("kept", "with re-entered"), "emerged": ("reentered", "of these re-entered")}
 LEFT, RIGHT, TOP = 44.0, 6.0, 24.0
 NARROW, WIDE, WHOLE = 70.0, 96.0, 1000.0  # width of a column; fewer checkpoints get wider ones
 TALL, LOW, ROW, GAP = 170.0, 52.0, 58.0, 31.0  # heights: all orders of one scale, at least, one curve, between
-NOISY = (
-    0.02  # share of a bar from which its numeric noise is told in the tooltip; the largest stands in the legend [ours]
-)
+NOISY = 0.02  # fraction of a bar from which the tooltip tells its numeric noise; the largest is in the legend [ours]
 SCALING = (0.95, 1.35)  # how far the page may shrink or stretch the drawing before it scrolls or stops growing
+NO_FLOOR = (
+    "There is no churn floor because the run measured no rephrased prompt. It is unknown how much of this turnover a mere change "
+    "of wording would cause."
+)
 
 
-def evolution(payload: Payload, summary: Summary, definition: str, keep: int | None) -> dict[str, Any]:
-    """All sectors of one definition and their tables; no sectors where nothing was measured."""
+class Bar(NamedTuple):
+    """The sums of one order in one column."""
+
+    order: int
+    positive: Point | None
+    negative: Point | None
+    noise: float
+
+    @property
+    def sums(self) -> list[Point]:
+        """Those of the two that are known."""
+        return [p for p in (self.positive, self.negative) if p]
+
+    @property
+    def heights(self) -> list[float]:
+        """Sums and floors."""
+        return [v for p in self.sums for v in (p.value, p.null) if v is not None]
+
+
+Cells = list[list[Bar]]  # the bars of each checkpoint
+Pair = tuple[Series, Series | None]  # a curve and its thin second line
+
+
+def evolution(payload: Part, summary: Summary, definition: str, keep: int | None) -> dict[str, Any]:
+    """All sectors of one definition and their tables; no sectors if nothing was measured."""
     steps = tuple(payload["steps"])
     wide = min(WIDE, max(NARROW, WHOLE / len(steps)))
     x = StepAxis(steps, tuple((i + 0.5) / len(steps) for i in range(len(steps))), "")
-    bars = {s: [bars_at(summary, definition, s, step, payload["reference"]) for step in steps] for s in MAIN_SETS}
+    bars = {s: [_bars(summary, definition, s, step, payload["reference"]) for step in steps] for s in MAIN_SETS}
     curves = {(s, m): summary.series(definition, s, m) for s in MAIN_SETS for m, _, _ in ROWS}
-    every = [p for cells in bars.values() for cell in cells for bar in cell for p in (bar.positive, bar.negative) if p]
-    values = [v for p in every for v in (p.value, p.null) if v is not None]
-    sets = [s for s in MAIN_SETS if any(curves[s, m].known for m, _, _ in ROWS) or any(present(c) for c in bars[s])]
-    if not sets:
-        return {"sectors": [], "tables": [], "notes": [], "floor": False, "noise": ""}
+    every = [bar for columns in bars.values() for column in columns for bar in column]
+    values = [v for bar in every for v in bar.heights]
+    sets = [s for s in MAIN_SETS if any(curves[s, m].known for m, _, _ in ROWS) or any(_present(c) for c in bars[s])]
+    floor = any(p.null is not None for bar in every for p in bar.sums) or any(c.has_null for c in curves.values())
     axis = value_axis(values, about=4) if values else None
-    rows = {m: value_axis(_extent([curves[s, m] for s in sets]), about=3) for m, _, _ in ROWS}
-    sectors = []
+    rows = {
+        m: value_axis(
+            [v for s in sets for p in curves[s, m].points for v in (p.value, p.hi, p.null, p.null_hi)], about=3
+        )
+        for m, _, _ in ROWS
+    }
+    width, sectors = len(steps) * wide, []
     for s in sets:
         minor = {m: summary.series(definition, MINOR[s][0], m) for m, _, _ in ROWS} if s in MINOR else {}
         thin = MINOR[s][1] if any(series.known for series in minor.values()) else ""
-        frame = Frame(x, rows["count"], LEFT, LEFT + len(steps) * wide, TOP, TOP, 0.0)
-        own = _own_frame(frame, axis, [v for cell in bars[s] for bar in cell for v in values_of(bar)])
+        frame = Frame(x, rows["count"], LEFT, LEFT + width, TOP, TOP, 0.0)
+        own = _own_frame(frame, axis, [v for column in bars[s] for bar in column for v in bar.heights])
         both = {m: (curves[s, m], minor.get(m)) for m, _, _ in ROWS}
         sectors.append({"name": s, "thin": thin, "svg": _sector(frame, s, bars[s], own, both, rows, keep, thin)})
-    noise = max((bar.noise for cells in bars.values() for cell in cells for bar in cell), default=0.0)
-    floor = any(p.null is not None for p in every) or any(c.has_null for c in curves.values())
-    width = LEFT + RIGHT + len(steps) * wide
+    noise, width = max((bar.noise for bar in every), default=0.0), width + LEFT + RIGHT
     return {
         "sectors": sectors,
         "style": Markup(f"min-width:{SCALING[0] * width:.0f}px;max-width:{SCALING[1] * width:.0f}px"),
-        "tables": [curve_table(summary, definition), *([order_table(bars, steps, floor)] if values else [])],
-        "notes": _notes(floor, bool(values)),
+        "tables": [_curve_table(summary, definition), *([_order_table(bars, steps, floor)] if values else [])],
+        "notes": ([] if floor else [NO_FLOOR]) + ([] if values else ["This run did not measure sums by order."]),
         "floor": floor,
         "noise": number(noise) if noise else "",
     }
 
 
-def _notes(floor: bool, orders: bool) -> list[str]:
+def _bars(summary: Summary, definition: str, set_: str, step: int, reference: int) -> list[Bar]:
+    """Removed effects are those of the reference, so their noise is the reference's too."""
     out = []
-    if not floor:
-        out.append(
-            "No rephrased template was measured, so no churn floor is drawn: how much of this turnover a mere change of "
-            "wording would cause is not known."
-        )
-    if not orders:
-        out.append("Sums by order were not measured in this run.")
+    for order in range(1, summary.largest_order + 1):
+        positive = summary.series(definition, set_, "positive", order).at(step)
+        negative = _downwards(summary.series(definition, set_, "negative", order).at(step))
+        noise = summary.anywhere("all", "noise", order).at(reference if set_ == "removed" else step)
+        out.append(Bar(order, positive, negative, (noise.value if noise else None) or 0.0))
     return out
 
 
-def _extent(series: Sequence[Series]) -> list[float | None]:
-    return [v for s in series for p in s.points for v in (p.value, p.hi, p.null, p.null_hi)]
+def _downwards(p: Point | None) -> Point | None:
+    """Sums of negative effects as negative numbers, whichever way the table writes them."""
+    if p is None or (p.value or p.null or 0.0) <= 0:
+        return p
+    flip = [None if v is None else -v for v in (p.value, p.hi, p.lo, p.null, p.null_hi, p.null_lo)]
+    return Point(p.step, *flip, samples=p.samples)
+
+
+def _present(column: list[Bar]) -> bool:
+    return any(p.value for bar in column for p in bar.sums)
 
 
 def _own_frame(f: Frame, axis: ValueAxis | None, values: list[float]) -> Frame | None:
@@ -94,9 +128,9 @@ def _own_frame(f: Frame, axis: ValueAxis | None, values: list[float]) -> Frame |
 def _sector(
     f: Frame,
     set_: str,
-    cells: list[list[Bar]],
+    bars: Cells,
     own: Frame | None,
-    curves: dict[str, tuple[Series, Series | None]],
+    curves: dict[str, Pair],
     axes: dict[str, ValueAxis],
     keep: int | None,
     thin: str,
@@ -106,7 +140,7 @@ def _sector(
     bottom = TOP
     if own:
         back.append(value_ticks(own, own.y.ticks))
-        front.append(_histograms(own, set_, cells))
+        front.append(_histograms(own, set_, bars))
         bottom = own.bottom + 14
     for measure, name, unit in ROWS:
         series, minor = curves[measure]
@@ -126,8 +160,8 @@ def _sector(
         css = "step mid kept" if step == keep else "step mid"
         heads.append(tag("text", {"x": f.px(step), "y": 12.0, "class": css}, f"{step}"))
         hit = tag("rect", {"class": "hit", "x": left, "y": TOP, "width": wide, "height": bottom - TOP})
-        said = _said(step, set_, cells[i] if own else [], curves, thin)
-        points.append(point(said, upright(f.px(step), TOP, bottom, "guide"), hit))
+        tip = _tip(step, set_, bars[i] if own else [], curves, thin)
+        points.append(point(tip, upright(f.px(step), TOP, bottom, "guide"), hit))
     said = f"{set_} at each checkpoint: effects by order, total strength, number; arrow keys read the figures"
     return svg(f.right + RIGHT, bottom + 8, said, [*heads, *back, *front, *points])
 
@@ -137,12 +171,12 @@ def _wide(f: Frame) -> float:
     return (f.right - f.left) / len(f.x.steps)
 
 
-def _histograms(f: Frame, set_: str, cells: list[list[Bar]]) -> Markup:
+def _histograms(f: Frame, set_: str, bars: Cells) -> Markup:
     """One path each for all positive bars, all negative ones, the outline of the floor and the noise belts of the sector."""
     drawn: dict[str, list[str]] = {"floor": [], "up": [], "down": [], "belt": []}
     texts = []
     zero, inner = f.py(0.0), _wide(f) * 0.84  # so that columns stand apart
-    for step, cell in zip(f.x.steps, cells, strict=True):
+    for step, cell in zip(f.x.steps, bars, strict=True):
         slot, left = inner / max(1, len(cell)), f.px(step) - inner / 2
         for k, bar in enumerate(cell):
             x = left + k * slot
@@ -161,7 +195,7 @@ def _histograms(f: Frame, set_: str, cells: list[list[Bar]]) -> Markup:
             if any(floors):
                 heights = "".join(f"V{f.py(v or 0.0):.1f}h{slot:.1f}" for v in floors)
                 drawn["floor"].append(f"M{left:.1f} {zero:.1f}{heights}V{zero:.1f}")
-        if not present(cell):
+        if not _present(cell):
             texts.append(tag("text", {"x": f.px(step), "y": f.top - 2, "class": "name mid"}, "none"))
     css = {"floor": "null-band", "up": f"bar s-{set_}", "down": f"bar neg s-{set_}", "belt": "belt"}
     paths = [tag("path", {"class": css[way], "d": "".join(d)}) for way, d in drawn.items() if d]
@@ -178,7 +212,7 @@ def _shown_orders(cell: list[Bar]) -> set[int]:
 def _curves(f: Frame, set_: str, series: Series, minor: Series | None) -> list[Markup]:
     """Area under the mean, band of its interval, churn floor, and a thin second line."""
     points, half = series.points, _wide(f) / 4
-    parts = [area(f, points, "null_lo", "null_hi", css, half) for css in ("null-band", "hatch")]
+    parts = [*(area(f, points, "null_lo", "null_hi", css, half) for css in ("null-band", "hatch"))]
     parts.append(area(f, points, "", "value", f"under s-{set_}", half))
     parts.append(area(f, points, "lo", "hi", f"band s-{set_}", half))
     parts.append(curve(f, points, "null", "null", half))
@@ -188,9 +222,9 @@ def _curves(f: Frame, set_: str, series: Series, minor: Series | None) -> list[M
     return [*parts, markers(f.spots(points), "small", f"s-{set_}")]
 
 
-def _said(step: float, set_: str, cell: list[Bar], curves: dict[str, tuple[Series, Series | None]], thin: str) -> str:
-    """The figures of one column: read by mouse, keys and screen readers; intervals of all orders stand in the table."""
-    lines, prompts = [f"step {step} · {set_}"], 0
+def _tip(step: float, set_: str, cell: list[Bar], curves: dict[str, Pair], thin: str) -> str:
+    """The figures of one column, for tooltips and screen readers; the table has the intervals of all orders."""
+    lines, most = [f"step {step} · {set_}"], 0
     for measure, name, unit in ROWS:
         series, minor = curves[measure]
         p = series.at(step)
@@ -200,12 +234,43 @@ def _said(step: float, set_: str, cell: list[Bar], curves: dict[str, tuple[Serie
         lines.append(figure(name, p, unit, "95 %: ") + floor)
         if minor is not None and (q := minor.at(step)) is not None and q.value is not None:
             lines.append(f"  {thin} {number(q.value)}")
-        prompts = max(prompts, p.samples or 0)
+        most = max(most, p.samples or 0)
     for bar in cell:
-        sums = [number(p.value, signed=True) for p in (bar.positive, bar.negative) if p is not None and p.value]
+        sums = [number(p.value, signed=True) for p in bar.sums if p.value]
         if sums:
-            noise = f" (noise ±{number(bar.noise)})" if bar.noise > NOISY * max(map(abs, values_of(bar))) else ""
+            noise = f" (noise ±{number(bar.noise)})" if bar.noise > NOISY * max(map(abs, bar.heights)) else ""
             lines.append(f"order {bar.order}: {', '.join(sums)}{noise}")
-    if prompts:
-        lines.append(f"{prompts} prompt{'' if prompts == 1 else 's'}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *([prompts(most)] if most else [])])
+
+
+def _curve_table(summary: Summary, definition: str) -> dict[str, Any] | None:
+    """Strength and number of every set, all and the returned ones included."""
+    head = ["set", "step"]
+    for _, name, unit in ROWS:
+        head += [f"{name} ({unit})", "95 % interval", "churn floor", "its 95 % interval"]
+    names = {"all": "all", "kept": "preserved, with re-entered", "reentered": "emerged, of these re-entered"}
+    body = []
+    for s in ("all", "preserved", "kept", "emerged", "reentered", "removed"):
+        found = [summary.series(definition, s, m) for m, _, _ in ROWS]
+        for step in summary.steps:
+            points = [series.at(step) for series in found]
+            if any(points):
+                most = max((p.samples or 0 for p in points if p), default=0)
+                figures = [cell for p in points for cell in cells(p, null=True)]
+                body.append([names.get(s, s), f"{step}", *figures, number(most)])
+    return table("Total strength and number", [*head, "prompts"], body)
+
+
+def _order_table(bars: dict[str, Cells], steps: Sequence[int], floor: bool) -> dict[str, Any] | None:
+    """Steps across; the floor of one transition is the same at every step."""
+    body = []
+    for set_, columns in bars.items():
+        for k, order in enumerate(bar.order for bar in columns[0]):
+            for sign in ("positive", "negative"):
+                points = [getattr(column[k], sign) for column in columns]
+                if any(p is not None and p.value for p in points):
+                    nulls = [number(next((p.null for p in points if p is not None and p.null is not None), None))]
+                    sums = [brief(p) if p and p.value else number(p.value if p else None) for p in points]
+                    body.append([set_, f"{order}", sign, *(nulls if floor else []), *sums])
+    head = ["set", "order", "sign", *(["churn floor"] if floor else []), *(f"step {step}" for step in steps)]
+    return table("Strength by order, log-odds, with 95 % intervals", head, body)

@@ -1,6 +1,6 @@
 """The interactions of one prompt as a fragment of HTML for notebooks: a drawing like the explorer's, and its table.
 
-It stands alone: static SVG, its own style under one class, no script, every string escaped. It computes nothing.
+It needs nothing else: static SVG, its own style under one class, no script, every string escaped.
 """
 
 import itertools
@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from interplay.report.explorer import kind, names
 from interplay.report.scales import tick_label
 from interplay.report.text import clean, number, plain, short, tag
 
@@ -36,11 +37,10 @@ def explanation_html(
 
     Args:
         words: the words of the prompt that were masked, in the order of the text.
-        rows: interactions: `type` ("and" or "or"), `words` (their words, in the order of the text), `order` (their number)
-            and `effect` in log-odds. `mask` (bit i = word i) may stand there too: it tells apart words that occur twice.
-        title, note: said above and below; untrusted like every other string.
+        rows: interactions: `type` ("and" or "or"), `mask` (bit i = word i) and `effect` in log-odds.
+        title, note: above and below; untrusted like every other string.
 
-    >>> html = explanation_html(["not", "<b>"], [{"type": "and", "words": ["not", "<b>"], "order": 2, "effect": -1.5}])
+    >>> html = explanation_html(["not", "<b>"], [{"type": "and", "mask": 3, "effect": -1.5}])
     >>> "<script" in html, "<b>" in html, "&lt;b&gt;" in html, "\u22121.50" in html
     (False, False, True, True)
     """
@@ -50,28 +50,13 @@ def explanation_html(
     if title:
         parts.append(tag("p", None, tag("strong", None, short(clean(title), 300))))
     if ranked:
-        legend = "● AND: all of its words must be there. ○ OR: one of its words is enough."
-        parts += [_drawing(shown, ranked[:DRAWN]), tag("p", {"class": "quiet"}, legend), _table(ranked)]
+        legend = "● AND: all its words must be visible. ○ OR: any of them is enough."
+        parts += [_drawing(shown, ranked[:DRAWN]), tag("p", {"class": "quiet"}, legend), _table(shown, ranked)]
     else:
         parts.append(tag("p", {"class": "quiet"}, "No salient interaction."))
     if note:
         parts.append(tag("p", {"class": "quiet"}, short(clean(note), 1200)))
     return str(tag("div", {"class": "interplay-x"}, *parts))
-
-
-def _members(words: Sequence[str], row: Mapping[str, Any]) -> list[int]:
-    """Places of an interaction's words; a word that occurs twice is taken where it comes next.
-
-    >>> _members(["not", "good", "not"], {"words": ["good", "not"]})
-    [1, 2]
-    """
-    if "mask" in row:
-        return [i for i in range(len(words)) if int(row["mask"]) >> i & 1]
-    found: list[int] = []
-    for word in row["words"]:
-        places = [i for i, other in enumerate(words) if other == clean(word) and i not in found]
-        found += [next((i for i in places if not found or i > found[-1]), places[0])] if places else []
-    return sorted(found)
 
 
 def _drawing(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
@@ -104,43 +89,35 @@ def _drawing(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
     parts.append(tag("text", {"class": "small", "x": right + 4, "y": 12.0}, "raises the score →"))
     for side, start, step in ((down, left, -LANE), (up, right, LANE)):
         for k, row in enumerate(side):
-            parts.append(_chord(row, [at(i) for i in _members(words, row)], start + step * (k + 0.5), base, most))
+            ys = [at(i) for i in range(len(words)) if int(row["mask"]) >> i & 1]
+            parts.append(_chord(words, row, ys, start + step * (k + 0.5), base, most))
     said = f"{len(rows)} strongest interactions by effect on the score; the table below lists them"
     box = {"viewBox": f"0 0 {width:g} {tall:g}", "width": f"{width:g}", "height": f"{tall:g}", "role": "img"}
     return tag("svg", {**box, "aria-label": said}, *parts)
 
 
-def _chord(row: Mapping[str, Any], ys: Sequence[float], x: float, base: float, most: float) -> Markup:
-    share = abs(row["effect"]) / most
-    either, high, r = row["type"] == "or", max(1.0, share * BAR), 3.6 + 2.4 * share
-    parts = [tag("title", None, _said(row))]
+def _chord(
+    words: Sequence[str], row: Mapping[str, Any], ys: Sequence[float], x: float, base: float, most: float
+) -> Markup:
+    part, either = abs(row["effect"]) / most, row["type"] == "or"
+    high, r = max(1.0, part * BAR), 3.6 + 2.4 * part
+    chosen = [plain(word, 40) for i, word in enumerate(words) if int(row["mask"]) >> i & 1]
+    tip = f"{(' / ' if either else ' + ').join(chosen)}\n{kind(row)}, {number(float(row['effect']), signed=True)} log-odds"
+    parts = [tag("title", None, tip)]
     parts.append(tag("rect", {"class": "fill", "x": x - 6, "y": base - high, "width": 12.0, "height": high}))
     for a, b in itertools.pairwise(ys):
         stem = {"class": "stem or" if either else "stem", "x1": x, "x2": x, "y1": a + r, "y2": b - r}
         parts.append(tag("line", stem))
-    dots = "open" if either else "fill"
-    parts += [tag("circle", {"class": dots, "cx": x, "cy": y, "r": r}) for y in ys]
+    parts += [tag("circle", {"class": "open" if either else "fill", "cx": x, "cy": y, "r": r}) for y in ys]
     return tag("g", {"class": "down" if row["effect"] < 0 else "up"}, *parts)
 
 
-def _kind(row: Mapping[str, Any]) -> str:
-    return "one word" if int(row["order"]) == 1 else str(row["type"]).upper()
-
-
-def _said(row: Mapping[str, Any]) -> str:
-    joint = " / " if row["type"] == "or" else " + "
-    words = joint.join(plain(clean(word), 40) for word in row["words"])
-    return f"{words}\n{_kind(row)}, {number(float(row['effect']), signed=True)} log-odds"
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> Markup:
+def _table(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
     head = tag("tr", None, *(tag("th", {"scope": "col"}, name) for name in ("words", "type", "effect (log-odds)")))
     body = []
     for row in rows[:LISTED]:
-        joint = Markup(" / " if row["type"] == "or" else " + ")
-        words = joint.join(short(clean(word), 40) for word in row["words"])
         effect = tag("td", {"class": "num"}, number(float(row["effect"]), signed=True))
-        body.append(tag("tr", None, tag("td", None, words), tag("td", None, _kind(row)), effect))
+        body.append(tag("tr", None, tag("td", None, names(words, row)), tag("td", None, kind(row)), effect))
     whole = f"{tick_label(len(rows))} interaction" + ("" if len(rows) == 1 else "s")
     cut = "" if len(rows) <= LISTED else f", the strongest {LISTED}"
     table = tag("table", None, tag("thead", None, head), tag("tbody", None, *body))

@@ -1,24 +1,26 @@
-"""The explorer's data: every prompt at every step, encoded compactly, and the tables that stand in for it without a script.
+"""The explorer's data: every prompt at every step, encoded compactly; and the tables that replace it without a script.
 
-At most `STRONGEST` interactions a unit are carried (present and removed counted apart); totals are kept, so that the page
-can say how many it leaves out. Texts are cut around the chosen words. The drawing itself is explorer.js.
+A unit carries at most `STRONGEST` interactions of each kind (present, removed) and the totals, so that the page can say how many
+it leaves out. Texts are cut around the chosen words. explorer.js draws.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from interplay.report.scales import StepAxis
-from interplay.report.schema import Effect, MatchingCurve, Payload, Prompt, PromptStep
-from interplay.report.text import clean, number, percent, plain, short, straight
+from interplay.report.schema import Part
+from interplay.report.text import number, percent, plain, short, straight
 
 STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 prompts x 8 steps under 2 MB
 LISTED = 8  # interactions per list in the tables shown without a script [ours]
 WORD, STRETCH = 40, 280  # longest word and longest stretch of background text shown, in characters [ours]
+NEW = ("emerged", "reentered")
 STATE_CODE = {"preserved": "p", "initial": "i", "emerged": "e", "reentered": "r"}
 
 
-def segments(prompt: Prompt) -> list[tuple[str, int]]:
+def segments(prompt: Part) -> list[tuple[str, int]]:
     """The text cut into stretches: (text, index of the chosen word or -1). Overlapping words: the earlier one counts.
 
     >>> prompt = {"text": "I am so happy", "words": [{"text": "happy", "start": 8, "end": 13}]}
@@ -32,60 +34,50 @@ def segments(prompt: Prompt) -> list[tuple[str, int]]:
             continue
         if word["start"] > at:
             out.append((_stretch(prompt["text"][at : word["start"]]), -1))
-        out.append((_cut(prompt["text"][word["start"] : word["end"]], WORD), i))
+        out.append((plain(prompt["text"][word["start"] : word["end"]], WORD), i))
         at = word["end"]
     if at < len(prompt["text"]):
         out.append((_stretch(prompt["text"][at:]), -1))
     return out
 
 
-def _cut(text: str, most: int) -> str:
-    text = straight(clean(text[: most + 1]))
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def _stretch(text: str) -> str:
-    if len(text) <= STRETCH:
-        return straight(clean(text))
     half = STRETCH // 2
-    return straight(f"{clean(text[:half])} … {clean(text[-half:])}")
+    return straight(text if len(text) <= STRETCH else f"{text[:half]} … {text[-half:]}")
 
 
-def _strongest(effects: list[Effect]) -> list[Effect]:
+def _strongest(effects: list[Part]) -> list[Part]:
     """Strongest first; ties in a fixed order, so that the page is the same bytes every time."""
     return sorted(effects, key=lambda e: (-abs(e["effect"]), e["mask"], e["type"]))[:STRONGEST]
 
 
-def _coded(effects: list[Effect]) -> dict[str, Any]:
-    kept = _strongest(effects)
-    return {
-        "n": len(effects),
-        "m": [e["mask"] << 1 | (e["type"] == "or") for e in kept],
-        "e": [_digits(e["effect"]) for e in kept],
-    }
+def _coded(effects: list[Part]) -> dict[str, Any]:
+    shown = _strongest(effects)
+    codes = [e["mask"] << 1 | (e["type"] == "or") for e in shown]
+    return {"n": len(effects), "m": codes, "e": [_digits(e["effect"]) for e in shown]}
+
+
+def _total(effects: list[Part]) -> list[Any]:
+    return [len(effects), _digits(sum(abs(e["effect"]) for e in effects))]
 
 
 def _digits(x: float | None) -> float | None:
     return None if x is None else float(f"{x:.4g}")
 
 
-def _unit(step: PromptStep) -> dict[str, Any]:
-    here = _coded(step["interactions"])
-    here["s"] = "".join(STATE_CODE[e.get("state", "initial")] for e in _strongest(step["interactions"]))
+def _unit(step: Part) -> dict[str, Any]:
     fields = ("score_full", "score_empty", "duality_gap", "residual", "sigma", "tau")
-    totals = {"new": ("emerged", "reentered"), "still": ("preserved", "initial")}
+    present, removed = step["interactions"], step["removed"]
+    here = _coded(present) | {"s": "".join(STATE_CODE[e["state"]] for e in _strongest(present))}
     here["total"] = {
-        name: [
-            sum(e.get("state") in states for e in step["interactions"]),
-            _digits(sum(abs(e["effect"]) for e in step["interactions"] if e.get("state") in states)),
-        ]
-        for name, states in totals.items()
+        "new": _total([e for e in present if e["state"] in NEW]),
+        "still": _total([e for e in present if e["state"] not in NEW]),
+        "gone": _total(removed),
     }
-    here["total"]["gone"] = [len(step["removed"]), _digits(sum(abs(e["effect"]) for e in step["removed"]))]
-    return {"v": [_digits(step[f]) for f in fields], "here": here, "gone": _coded(step["removed"])}
+    return {"v": [_digits(step[f]) for f in fields], "here": here, "gone": _coded(removed)}
 
 
-def _fit(m: MatchingCurve) -> dict[str, Any] | None:
+def _fit(m: Part) -> dict[str, Any] | None:
     """Scores and the logical model's on a scale of 0..999 between the least and the largest: small, and fine enough to draw."""
     curves = [m["score"], m["salient"], m["all"]]
     if len(m["score"]) < 2:
@@ -96,9 +88,9 @@ def _fit(m: MatchingCurve) -> dict[str, Any] | None:
     return {"lo": _digits(lo), "hi": _digits(hi), "v": scaled, "rms": _digits(m["rms"]), "of": m["of"], "n": m["count"]}
 
 
-def explorer_data(payload: Payload, x: StepAxis, decided: bool) -> dict[str, Any]:
+def explorer_data(payload: Part, x: StepAxis, decided: bool) -> dict[str, Any]:
     """What explorer.js reads: short keys, interactions as (mask * 2 + is_or), effects to four digits."""
-    fits = {(m["prompt"], m["step"]): _fit(m) for m in (payload.get("fidelity") or {}).get("matching", [])}
+    fits = {(m["prompt"], m["step"]): _fit(m) for m in (payload["fidelity"] or {}).get("matching", [])}
     prompts = []
     for prompt in payload["prompts"]:
         units = {step["step"]: _unit(step) for step in prompt["steps"]}
@@ -107,7 +99,7 @@ def explorer_data(payload: Payload, x: StepAxis, decided: bool) -> dict[str, Any
                 unit["f"] = fit
         prompts.append(
             {
-                "id": _cut(prompt["id"], 80),
+                "id": plain(prompt["id"], 80),
                 "target": plain(prompt["target"], 40),
                 "label": None if prompt["label"] is None else plain(prompt["label"], 40),
                 "text": segments(prompt),
@@ -119,68 +111,69 @@ def explorer_data(payload: Payload, x: StepAxis, decided: bool) -> dict[str, Any
         "steps": payload["steps"],
         "at": [round(at, 4) for at in x.at],
         "reference": payload["reference"],
-        "keep": payload["verdict"]["step"],
+        "keep": payload["recommendation"]["step"],
         "decided": decided,
         "most": STRONGEST,
         "prompts": prompts,
     }
 
 
-def explorer_tables(payload: Payload) -> list[dict[str, Any]]:
+def explorer_tables(payload: Part) -> list[dict[str, Any]]:
     """Reference, recommended and last step of each prompt, as tables: the explorer without a script."""
-    keep = payload["verdict"]["step"]
+    keep = payload["recommendation"]["step"]
     wanted = {payload["reference"], payload["steps"][-1], payload["reference"] if keep is None else keep}
-    out = []
-    for prompt in payload["prompts"]:
-        steps = [_step_table(prompt, step, payload["reference"]) for step in prompt["steps"] if step["step"] in wanted]
-        out.append(
-            {
-                "id": short(prompt["id"], 60),
-                "target": short(prompt["target"], 40),
-                "label": None if prompt["label"] is None else short(prompt["label"], 40),
-                "text": segments(prompt),
-                "steps": steps,
-            }
-        )
-    return out
-
-
-def _step_table(prompt: Prompt, step: PromptStep, reference: int) -> dict[str, Any]:
-    groups = [
-        (
-            f"new since step {reference}",
-            [e for e in step["interactions"] if e.get("state") in ("emerged", "reentered")],
-        ),
-        (
-            f"there at step {step['step']}" if step["step"] <= reference else "still there",
-            [e for e in step["interactions"] if e.get("state") in ("preserved", "initial")],
-        ),
-        (f"removed since step {reference}", step["removed"]),
+    return [
+        {
+            "id": short(prompt["id"], 60),
+            "target": short(prompt["target"], 40),
+            "label": None if prompt["label"] is None else short(prompt["label"], 40),
+            "text": segments(prompt),
+            "steps": [
+                _step_table(prompt, step, payload["reference"]) for step in prompt["steps"] if step["step"] in wanted
+            ],
+        }
+        for prompt in payload["prompts"]
     ]
-    body = []
-    for name, effects in groups:
-        for e in _strongest(effects)[:LISTED]:
-            again = " (seen before)" if e.get("state") == "reentered" else ""
-            body.append([name + again, kind(e), names(prompt, e), number(e["effect"], signed=True)])
+
+
+def _step_table(prompt: Part, step: Part, reference: int) -> dict[str, Any]:
+    present, words = step["interactions"], [word["text"] for word in prompt["words"]]
+    groups = {
+        f"new since step {reference}": [e for e in present if e["state"] in NEW],
+        f"there at step {step['step']}" if step["step"] <= reference else "still there": [
+            e for e in present if e["state"] not in NEW
+        ],
+        f"removed since step {reference}": step["removed"],
+    }
+    body = [
+        [
+            name + " (re-entered)" * (e["state"] == "reentered"),
+            kind(e),
+            names(words, e),
+            number(e["effect"], signed=True),
+        ]
+        for name, effects in groups.items()
+        for e in _strongest(effects)[:LISTED]
+    ]
     return {
         "step": step["step"],
         "full": number(step["score_full"], signed=True),
         "full_p": percent(step["score_full"]),
         "empty": number(step["score_empty"], signed=True),
         "empty_p": percent(step["score_empty"]),
-        "counts": [(name, len(effects)) for name, effects in groups],
+        "counts": [(name, len(effects)) for name, effects in groups.items()],
         "head": ["list", "type", "words", "effect (log-odds)"],
         "body": body,
-        "more": sum(max(0, len(effects) - LISTED) for _, effects in groups),
+        "more": sum(max(0, len(effects) - LISTED) for effects in groups.values()),
     }
 
 
-def kind(effect: Effect) -> str:
+def kind(effect: Mapping[str, Any]) -> str:
     """AND, OR, or "one word", for which the two are the same."""
-    return "one word" if effect["mask"].bit_count() == 1 else effect["type"].upper()
+    return "one word" if int(effect["mask"]).bit_count() == 1 else effect["type"].upper()
 
 
-def names(prompt: Prompt, effect: Effect) -> Markup:
+def names(words: Sequence[str], effect: Mapping[str, Any]) -> Markup:
     """The words of an interaction, in order, each isolated: "happy + thanks" (AND), "happy / thanks" (OR)."""
-    members = [short(w["text"], WORD) for i, w in enumerate(prompt["words"]) if effect["mask"] >> i & 1]
-    return Markup(" + " if effect["type"] == "and" else " / ").join(members)
+    chosen = [short(word, WORD) for i, word in enumerate(words) if int(effect["mask"]) >> i & 1]
+    return Markup(" + " if effect["type"] == "and" else " / ").join(chosen)

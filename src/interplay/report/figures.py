@@ -1,8 +1,7 @@
-"""Which measures the page draws under each definition, in which rows, with which words: the editorial part of the charts.
+"""Which measures the page draws under each definition of the sets, in which rows, with which words.
 
-A row is one measure for all four sets on one shared axis, so that a column of the page is always the same set. Each row
-says what to look for, and holds its own table. The main figure is `evolution`; drawing is `chart`. What does not depend on
-the definition stands in `controls`, `fidelity` and `task`.
+A row is one measure for all four sets on one shared axis, so that a column of the page is always the same set. Each row says
+what to look for, and has its own table. `evolution` is the main figure; `chart` draws.
 """
 
 from collections.abc import Sequence
@@ -12,79 +11,67 @@ from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import VALUED as SETS
 from interplay.report.chart import Line, Panel, cell
 from interplay.report.evolution import evolution
-from interplay.report.rows import Point, Series, Summary, cells, flags_of, point_of
+from interplay.report.rows import Point, Series, Summary, flags_of, series_by, table_rows
 from interplay.report.scales import StepAxis, value_axis
-from interplay.report.schema import Payload
-from interplay.report.text import number, table
+from interplay.report.schema import Part
+from interplay.report.text import table
 
 MARKER = {"all": "circle", "preserved": "circle", "emerged": "diamond", "removed": "square"}
-
-
-class Shown(NamedTuple):
-    """One row of charts: a measure, its heading, and what to look for in it."""
-
-    key: str
-    title: str
-    look: str
-    missing: str = ""
-
-
-ORDER = Shown(
-    "mean_order",
-    "Mean order",
-    "The same in one number: how many words an interaction joins, weighted by strength.",
-)
-QUALITY = (
-    Shown(
-        "rho",
+LOOKS = {  # measure -> heading, and what to look for; for the comparison too
+    "mean_order": (
+        "How many words do they join? (mean order)",
+        "The average number of words in an interaction, weighted by strength. The paper calls high orders noise.",
+    ),
+    "rho": (
         "Do they pull together? (rho)",
-        "1: all effects point one way. Near the dashed null: they cancel like random signs, so the set says little. Small "
-        "sets score high by chance; read the distance from the null, not the height.",
+        "1: all effects have the same sign. Near the null: they cancel like random signs. Small sets score high by chance, so "
+        "compare the distance from the null, not the height.",
     ),
-    Shown(
-        "gamma",
+    "gamma": (
         "Does another model use them too? (gamma)",
-        "The share of strength that a baseline LLM of another family also holds, with the same sign. Above the dashed "
-        "null, shared patterns; on it, chance agreement.",
-        "Generalizability (gamma) is not shown: it needs a baseline LLM of another family, and this run had none.",
+        "The fraction of strength that a baseline LLM shares, with the same sign. Above the null, the models share patterns; at "
+        "the null, they agree by chance.",
     ),
-)
-USE = (
-    Shown(
-        "sufficiency",
+    "sufficiency": (
         "Could each set alone give the answer?",
-        "Loss when the target is predicted from this set alone. Lower is better; below the dashed line, better than a "
-        "random set of the same size; ln 2 = 0.69 is a coin toss.",
+        "The loss if only this set predicts the target. Lower is better: below the null, the set beats a random one of the same "
+        "size; ln 2 = 0.69 is a coin toss.",
     ),
-    Shown(
-        "contribution",
-        "What one interaction adds on average",
-        "Above zero, the set supports the target; near zero, it adds strength without direction.",
+    "contribution": (
+        "What does one interaction add on average?",
+        "Above zero, the set supports the target. Near zero, it adds strength without direction.",
     ),
-)
+}
+NO_GAMMA = "Generalizability (gamma) was not measured: it needs a baseline LLM of another family."
 WHOLE = (
     ("all", "count", "all, number", "per prompt"),
     ("all", "strength", "all, strength", "log-odds"),
-    ("removed", "count_fraction", "removed share", "of the reference's"),
-    ("emerged", "count_fraction", "emerged share", "of those there"),
+    ("removed", "count_fraction", "removed fraction", "of reference"),
+    ("emerged", "count_fraction", "emerged fraction", "of present"),
 )
+DEFINITIONS = {
+    "paper": "As in the paper: an interaction counts if its effect exceeds 5 % of the largest one at that step, whatever its sign.",
+    "signed": "As in the paper, but an interaction whose effect changed sign counts as another one.",
+    "fixed-tau": "The reference's threshold applies at every step, so a change of scale alone shows up as turnover.",
+}
 
 
-def definitions(payload: Payload, summary: Summary, x: StepAxis) -> list[dict[str, Any]]:
+def definitions(payload: Part, summary: Summary, x: StepAxis) -> list[dict[str, Any]]:
     """Everything that depends on the definition: one block of sections for each."""
-    keep = payload["verdict"]["step"]
     out = []
-    for i, definition in enumerate(summary.definitions):
-        baselines = _baselines(payload) if i == 0 else []
+    for i, name in enumerate(summary.definitions):
+        rows = {
+            key: _row(payload, summary, name, key, x, _baselines(payload) if key == "gamma" and i == 0 else ())
+            for key in LOOKS
+        }
         out.append(
             {
-                "name": definition,
-                "evolution": evolution(payload, summary, definition, keep),
-                "turnover": [_whole(payload, summary, definition, x), _row(payload, summary, definition, ORDER, x)],
-                "quality": [
-                    _row(payload, summary, definition, m, x, baselines if m.key == "gamma" else ()) for m in QUALITY
-                ],
-                "use": [_row(payload, summary, definition, m, x) for m in USE],
+                "name": name,
+                "about": DEFINITIONS.get(name, ""),
+                "evolution": evolution(payload, summary, name, payload["recommendation"]["step"]),
+                "turnover": [_whole(payload, summary, name, x), rows["mean_order"]],
+                "quality": [rows["rho"], rows["gamma"]],
+                "use": [rows["sufficiency"], rows["contribution"]],
             }
         )
     return out
@@ -98,22 +85,19 @@ class _Baseline(NamedTuple):
     curves: dict[str, Series]
 
 
-def _baselines(payload: Payload) -> list[_Baseline]:
-    """All baseline LLMs in the order given; empty where only one was used, whose curves the summary holds."""
-    found: dict[str, dict[str, dict[int, Point]]] = {}
-    for row in payload["baselines"]:
-        if row["measure"] == "gamma" and row["order"] == 0:
-            found.setdefault(row["baseline"], {}).setdefault(row["set"], {})[row["step"]] = point_of(row)
+def _baselines(payload: Part) -> list[_Baseline]:
+    """All baseline LLMs in the order given; empty if there was only one, whose curves the summary holds."""
+    rows = [row for row in payload["baselines"] if row["measure"] == "gamma" and row["order"] == 0]
+    found = series_by(rows, "baseline", "set")
     same = {b["name"]: b["same_family"] for b in payload["controls"]["baselines"]}
-    curves = {
-        name: {s: Series(name, tuple(p for _, p in sorted(points.items()))) for s, points in sets.items()}
-        for name, sets in found.items()
-    }
-    return [_Baseline(name, same.get(name, False), sets) for name, sets in curves.items()]
+    return [
+        _Baseline(name, same.get(name, False), {s: series for (of, s), series in found.items() if of == name})
+        for name in dict.fromkeys(row["baseline"] for row in rows)
+    ]
 
 
-def _whole(payload: Payload, summary: Summary, definition: str, x: StepAxis) -> dict[str, Any]:
-    """The whole and what is gone or new as a share of it, each on its own axis."""
+def _whole(payload: Part, summary: Summary, definition: str, x: StepAxis) -> dict[str, Any]:
+    """All interactions, and the removed and the emerged ones as fractions, each on its own axis."""
     panels, body = [], []
     for set_, key, title, unit in WHOLE:
         series = summary.series(definition, set_, key)
@@ -122,38 +106,49 @@ def _whole(payload: Payload, summary: Summary, definition: str, x: StepAxis) -> 
         null = MEASURES[key].null if series.has_null and set_ != "all" else ""  # a floor says nothing of the whole
         panel = Panel(title, f"s-{set_}", (Line(series, f"s-{set_}", MARKER[set_]),), unit, title, null)
         panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload)))
-        body += [[f"{title} ({unit})", f"{p.step}", *cells(p, True), number(p.samples)] for p in series.points]
+        body += table_rows(f"{title} ({unit})", series, True)
     head = ["figure", "step", "value", "95 % interval", "churn floor", "its 95 % interval", "prompts"]
-    title = "The whole, and shares of it"
-    look = "Shares do not grow with the scale of the scores, so they show turnover more fairly than totals do."
-    return {"title": title, "look": look, "panels": panels, "note": "", "table": table(title, head, body)}
+    title = "The whole, and fractions of it"
+    look = "Fractions do not grow with the scale of the scores, so they show turnover more fairly than totals."
+    return {"title": title, "look": look, "panels": panels, "note": "", "table": table(title, head, body), "models": []}
 
 
 def _row(
-    payload: Payload, summary: Summary, definition: str, m: Shown, x: StepAxis, baselines: Sequence[_Baseline] = ()
+    payload: Part, summary: Summary, definition: str, key: str, x: StepAxis, baselines: Sequence[_Baseline] = ()
 ) -> dict[str, Any]:
     """One measure for all sets; gamma against further baseline LLMs as thin lines, numbered in a legend."""
-    panels, others, of = [], baselines[1:], MEASURES[m.key]
-    unit = of.unit or "0 to 1"
-    for set_ in SETS:
-        main = summary.series(definition, set_, m.key)
-        if not main.known:
-            continue
-        more = [(str(i), b.curves[set_]) for i, b in enumerate(others, 2) if set_ in b.curves and b.curves[set_].known]
+    panels, body, of = [], [], MEASURES[key]
+    unit, (title, look) = of.unit or "0 to 1", LOOKS[key]
+    mains = {s: series for s in SETS if (series := summary.series(definition, s, key)).known}
+    null = of.null if any(series.has_null for series in mains.values()) else ""
+    for set_, main in mains.items():
+        more = [
+            (i, b, b.curves[set_]) for i, b in enumerate(baselines[1:], 2) if set_ in b.curves and b.curves[set_].known
+        ]
         lines = [Line(main, f"s-{set_}", MARKER[set_])]
-        lines += [Line(series, f"s-{set_} faint", label=label, thin=True) for label, series in more]
-        spread = _spread([main, *(series for _, series in more)]) if more else ()
-        null = of.null if main.has_null else ""
-        panels.append(Panel(set_, f"s-{set_}", tuple(lines), unit, m.key, null, spread))
-    out: dict[str, Any] = {"title": m.title, "look": m.look, "panels": [], "note": "", "table": None}
-    if not panels:
-        return {**out, "note": m.missing or f"{m.title}: not measured in this run."}
-    y = value_axis([v for panel in panels for v in panel.extent()], zero=m.key != "mean_order")
-    out["panels"] = [cell(p, x, y, flags_of(payload)) for p in panels]
-    out["table"] = _table(panels, m, baselines)
-    if len(baselines) > 1:
-        out["models"] = [{"mark": str(i), "name": b.name, "same": b.same_family} for i, b in enumerate(baselines, 1)]
-    return out
+        lines += [Line(series, f"s-{set_} faint", label=str(i), thin=True) for i, _, series in more]
+        spread = _spread([main, *(series for _, _, series in more)]) if more else ()
+        panels.append(Panel(set_, f"s-{set_}", tuple(lines), unit, key, of.null if main.has_null else "", spread))
+        body += table_rows(set_, main, bool(null))
+        for _, b, series in more:
+            body += table_rows(f"{set_}, {b.name}", series, bool(null))
+    y = value_axis([v for panel in panels for v in panel.extent()], zero=key != "mean_order")
+    head = [
+        "set",
+        "step",
+        f"{key} ({unit})",
+        "95 % interval",
+        *([null, "its 95 % interval"] if null else []),
+        "prompts",
+    ]
+    return {
+        "title": title,
+        "look": look,
+        "panels": [cell(p, x, y, flags_of(payload)) for p in panels],
+        "note": "" if panels else NO_GAMMA if key == "gamma" else f"{title}: not measured in this run.",
+        "table": table(title, head, body),
+        "models": [(i, b) for i, b in enumerate(baselines, 1)] if panels and len(baselines) > 1 else [],
+    }
 
 
 def _spread(series: list[Series]) -> tuple[Point, ...]:
@@ -164,15 +159,3 @@ def _spread(series: list[Series]) -> tuple[Point, ...]:
         if values:
             out.append(Point(step, None, min(values), max(values)))
     return tuple(sorted(out))
-
-
-def _table(panels: list[Panel], m: Shown, baselines: Sequence[_Baseline]) -> dict[str, Any] | None:
-    null = next((p.null_name for p in panels if p.null_name), "")
-    head = ["set", "step", f"{m.key} ({panels[0].unit})", "95 % interval"]
-    head += [null, "its 95 % interval"] if null else []
-    body = []
-    for panel in panels:
-        for line in panel.lines:
-            name = f"{panel.title}, {baselines[int(line.label) - 1].name}" if line.label else panel.title
-            body += [[name, f"{p.step}", *cells(p, bool(null)), number(p.samples)] for p in line.series.points]
-    return table(m.title, [*head, "prompts"], body)

@@ -1,4 +1,4 @@
-"""Names written beside curves, each where there is most room around it: boxes, crossings and a small search. No drawing.
+"""Names of curves, each placed near its curve where there is most room: boxes, crossings and a small search.
 
 Units are those of the chart (an SVG view box), y downwards.
 """
@@ -10,13 +10,11 @@ from typing import NamedTuple
 CHAR = 6.6  # generous width of a character at the charts' 11 px
 
 Spot = tuple[float, float]
-
-
-Frame = tuple[float, float, float, float]  # left, right, top, bottom of the area inside which a label has to stay
+Frame = tuple[float, float, float, float]  # left, right, top, bottom of the area that has to contain the labels
 
 
 class Box(NamedTuple):
-    """Where a text stands; its baseline is 3 units above `bottom`."""
+    """The box of a text; its baseline is 3 units above `bottom`."""
 
     left: float
     top: float
@@ -24,14 +22,14 @@ class Box(NamedTuple):
     bottom: float
 
 
-def place(wanted: Sequence[tuple[str, Sequence[Spot]]], curves: Sequence[Sequence[Spot]], frame: Frame) -> list[Box]:
-    """One box for each wanted (text, its own curve), in order: near the curve, off all curves, off each other.
+def place(names: Sequence[tuple[str, Sequence[Spot]]], curves: Sequence[Sequence[Spot]], frame: Frame) -> list[Box]:
+    """One box for each name (text and its curve), in order: near the curve, off all curves, off each other.
 
     >>> place([("ab", [(50.0, 50.0)])], [[(50.0, 50.0)]], (0.0, 100.0, 0.0, 100.0))  # 13.2 wide, 6 above its curve
     [Box(left=43.4, top=34.0, right=56.6, bottom=47.0)]
     """
     taken: list[Box] = []
-    for text, curve in wanted:
+    for text, curve in names:
         best: tuple[float, Box] | None = None
         half = len(text) * CHAR / 2
         middles = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in itertools.pairwise(curve)]
@@ -59,18 +57,19 @@ def _overlap(a: Box, b: Box) -> bool:
 
 
 def _near(x: float, y: float, own: Sequence[Spot], curves: Sequence[Sequence[Spot]]) -> int:
-    """How many other curves pass so close to a spot that a label there could be read as theirs."""
-    found = 0
-    for curve in curves:
-        for (x1, y1), (x2, y2) in itertools.pairwise(curve):
-            if curve is not own and x1 <= x <= x2 and x1 < x2 and abs(y1 + (y2 - y1) * (x - x1) / (x2 - x1) - y) < 16:
-                found += 1
-                break
-    return found
+    """How many other curves pass so close to a spot that a label there could be taken for theirs."""
+    return sum(
+        any(
+            x1 <= x <= x2 and x1 < x2 and abs(y1 + (y2 - y1) * (x - x1) / (x2 - x1) - y) < 16
+            for (x1, y1), (x2, y2) in itertools.pairwise(curve)
+        )
+        for curve in curves
+        if curve is not own
+    )
 
 
 def _crossings(box: Box, curves: Sequence[Sequence[Spot]]) -> float:
-    """How much of the drawn curves runs under a label: samples of every segment that fall inside its box."""
+    """How much of the curves a label covers: samples of every segment inside its box."""
     left, top, right, bottom = box.left - 2, box.top - 1, box.right + 2, box.bottom + 1
     inside = 0
     for curve in curves:

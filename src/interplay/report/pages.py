@@ -1,18 +1,18 @@
-"""What every page of ours is closed with: escaping templates, inlined style and script, and the hash that alone may run.
-
-One home, because a second one could be left open by mistake.
-"""
+"""What closes both pages, the report and the comparison: escaping templates, inlined style and script, the hash that alone may run."""
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from interplay.atomic import write_text
 from interplay.report import text
 
 
@@ -35,16 +35,15 @@ def _environment() -> Environment:
 
 
 def render_page(template: str, styles: Sequence[str], scripts: Sequence[str], **parts: Any) -> str:
-    """One offline page: the template with its parts, every string escaped, and nothing but `scripts` allowed to run."""
+    """One offline page: the template with its parts, every string escaped; only `scripts` may run."""
     script = "\n".join(source(name) for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            style=Markup("\n".join(source(name) for name in styles)),
-            script=Markup(script),
-            script_hash=f"sha256-{digest}",
-            **parts,
-        )
-    )
+    style = Markup("\n".join(source(name) for name in styles))
+    parts |= {"style": style, "script": Markup(script), "script_hash": f"sha256-{digest}"}
+    return _environment().get_template(template).render(parts)
+
+
+def write_page(page: str, path: str | os.PathLike[str], folders: int | None = None) -> Path:
+    """Put a page at `path`, all or nothing; returns the path. folders: how many missing folders above it may be made (None: all)."""
+    write_text(Path(path), page, folders=folders)
+    return Path(path)

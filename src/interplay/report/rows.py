@@ -1,27 +1,22 @@
-"""The summary table, looked up: one series for a definition, set, measure and order, over the steps.
-
-Only an index; it neither computes nor draws.
-"""
+"""The summary table, looked up: one series over the steps for a definition, set, measure and order; and rows of tables."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from interplay.report.schema import Payload, Row, TaskRow
+from interplay.report.schema import Part
 from interplay.report.text import interval, number
 
-# What a step may have been chosen by (`rule`: by the interactions, under a view).
-DECIDED = ("rule", "accuracy", "eval-loss")
+DECIDED = ("rule", "accuracy", "eval-loss")  # bases that choose a step (`rule`: by the interactions, under a view)
 
 
-def decided(payload: Payload) -> bool:
-    """Whether the step was chosen: not where it was named for want of evidence, and not where there is none."""
-    verdict = payload["verdict"]
-    by_rule = verdict.get("basis") in (None, *DECIDED) and not verdict["sentence"].startswith("No evidence")
-    return by_rule and verdict["step"] is not None
+def decided(payload: Part) -> bool:
+    """Whether there was evidence to choose the step; without it the step is only a default."""
+    recommendation = payload["recommendation"]
+    return recommendation.get("basis") in (None, *DECIDED) and recommendation["step"] is not None
 
 
 class Point(NamedTuple):
-    """One value with its interval and its null; None where not measured."""
+    """One value with its interval and its null; None if not measured."""
 
     step: float
     value: float | None
@@ -34,7 +29,7 @@ class Point(NamedTuple):
 
 
 class Series(NamedTuple):
-    """Points over the steps, ascending; steps without a row are left out."""
+    """Points over the steps, ascending, without steps that have no row."""
 
     set: str
     points: tuple[Point, ...]
@@ -55,41 +50,35 @@ class Series(NamedTuple):
 
 
 class Summary:
-    """All series of a payload, by (definition, set, measure, order)."""
+    """All series of a payload, by definition, set, measure and order."""
 
-    def __init__(self, payload: Payload):
+    def __init__(self, payload: Part):
         self.steps: Sequence[int] = payload["steps"]
-        self._rows: dict[tuple[str, str, str, int, int], Row] = {}
-        definitions: dict[str, None] = {}
-        for row in payload["summary"]:
-            definitions.setdefault(row["definition"])
-            self._rows[row["definition"], row["set"], row["measure"], row["order"], row["step"]] = row
-        self.definitions = list(definitions)
+        self._curves = series_by(payload["summary"], "definition", "set", "measure", "order")
+        self.definitions = list(dict.fromkeys(row["definition"] for row in payload["summary"]))
         self.largest_order = max((row["order"] for row in payload["summary"]), default=0)
 
     def series(self, definition: str, set_: str, measure: str, order: int = 0) -> Series:
-        """One series; empty when the table does not hold it."""
-        found = (self._rows.get((definition, set_, measure, order, step)) for step in self.steps)
-        return Series(set_, tuple(point_of(row) for row in found if row))
+        """One series; empty if the table does not hold it."""
+        return self._curves.get((definition, set_, measure, order), Series("", ()))
 
     def anywhere(self, set_: str, measure: str, order: int = 0) -> Series:
         """A measure that does not depend on the definition (l1, sd, noise ...): from the first definition that holds it."""
-        for definition in self.definitions:
-            series = self.series(definition, set_, measure, order)
-            if series.known:
-                return series
-        return Series(set_, ())
+        every = (self.series(definition, set_, measure, order) for definition in self.definitions)
+        return next((series for series in every if series.known), Series("", ()))
 
 
-def point_of(row: Row) -> Point:
-    """The figures of one row of a table."""
-    return Point(
-        row["step"], row["value"], row["lo"], row["hi"], row["null"], row["null_lo"], row["null_hi"], row["samples"]
-    )
+def series_by(rows: Iterable[Part], *keys: str, field: str = "value") -> dict[tuple[Any, ...], Series]:
+    """The rows of a table as series over the steps, by the values of the columns `keys`."""
+    found: dict[tuple[Any, ...], list[Point]] = {}
+    for row in sorted(rows, key=lambda r: r["step"]):
+        figures = (row[key] for key in (field, "lo", "hi", "null", "null_lo", "null_hi", "samples"))
+        found.setdefault(tuple(row[key] for key in keys), []).append(Point(row["step"], *figures))
+    return {key: Series("", tuple(points)) for key, points in found.items()}
 
 
 def cells(p: Point | None, null: bool = False) -> list[str]:
-    """Value and interval as a table shows them, with those of the null where asked for; en dashes for what is not known.
+    """Value and interval for a table, with those of the null if asked for; en dashes for what is not known.
 
     >>> cells(Point(0, 1.0, 0.5, 1.5), null=True), cells(None)
     (['1.00', '0.50 to 1.50', '–', '–'], ['–', '–'])
@@ -97,6 +86,11 @@ def cells(p: Point | None, null: bool = False) -> list[str]:
     p = p or Point(0, None)
     out = [number(p.value), interval(p.lo, p.hi) or "–"]
     return [*out, number(p.null), interval(p.null_lo, p.null_hi) or "–"] if null else out
+
+
+def table_rows(name: str, series: Series, null: bool = False) -> list[list[str]]:
+    """Rows of a table for one series: name, step, `cells` and the number of prompts."""
+    return [[name, f"{p.step}", *cells(p, null), number(p.samples)] for p in series.points]
 
 
 def brief(p: Point | None) -> str:
@@ -109,7 +103,7 @@ def brief(p: Point | None) -> str:
     return number(p.value if p else None) + (f" ({ci})" if ci else "")
 
 
-def task_series(task: Iterable[TaskRow], key: str) -> Series:
+def task_series(task: Iterable[Part], key: str) -> Series:
     """One task metric as a series, with an interval where the rows carry one."""
     points = (
         Point(row["step"], row.get(key), row.get(f"{key}_lo"), row.get(f"{key}_hi"))
@@ -118,12 +112,11 @@ def task_series(task: Iterable[TaskRow], key: str) -> Series:
     return Series(key, tuple(p for p in points if p.value is not None))
 
 
-def flags_of(payload: Payload) -> dict[str, int]:
-    """The steps every chart marks: the one to keep (or the one named for want of evidence), and a later reference."""
-    verdict, reference = payload["verdict"], payload["reference"]
-    flags = {}
-    if verdict["step"] is not None:
-        flags["keep" if decided(payload) else "named"] = verdict["step"]
-    if reference not in (payload["steps"][0], verdict["step"]):
+def flags_of(payload: Part) -> dict[str, int]:
+    """The steps every chart marks: the one to keep (without evidence, the default), and a later reference."""
+    step, reference, flags = payload["recommendation"]["step"], payload["reference"], {}
+    if step is not None:
+        flags["keep" if decided(payload) else "default"] = step
+    if reference not in (payload["steps"][0], step):
         flags["ref"] = reference
     return flags

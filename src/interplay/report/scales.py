@@ -1,7 +1,4 @@
-"""Where things stand on a chart: the axis of steps, shared by every chart, and value axes with round ticks.
-
-Numbers in, positions out; it draws nothing.
-"""
+"""Positions on a chart: the axis of steps, which all charts share, and value axes with round ticks."""
 
 import itertools
 import math
@@ -9,24 +6,30 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 EVEN = 4  # largest spacing over smallest up to which checkpoints are drawn to scale [ours]
-CROWDED = 0.025  # two checkpoints nearer than this share of the axis cannot be told apart [ours]
+CROWDED = 0.025  # two checkpoints nearer than this fraction of the axis look like one [ours]
 
 
 class StepAxis(NamedTuple):
-    """Positions 0..1 of the checkpoints, and what to write under the axis."""
+    """Positions 0..1 of the checkpoints (or of ranks, or coalitions); `some`: the only ones with a tick."""
 
     steps: tuple[float, ...]
     at: tuple[float, ...]
     caption: str
+    some: tuple[float, ...] | None = None
+
+    @property
+    def ticks(self) -> tuple[float, ...]:
+        """The steps that have a tick."""
+        return self.steps if self.some is None else self.some
 
     def of(self, step: float) -> float:
         """Position 0..1 of one checkpoint."""
         return self.at[self.steps.index(step)]
 
     def labels(self, width: float) -> list[float]:
-        """The steps whose labels fit side by side on `width` units, the first and the last before the others."""
+        """The ticks whose labels fit side by side on `width` units, the first and the last before the others."""
         placed: list[tuple[float, float, float]] = []
-        for step in dict.fromkeys([*self.ends, *self.steps]):
+        for step in dict.fromkeys([*self.ticks[:1], *self.ticks[-1:], *self.ticks]):
             half = len(self.text(step)) * 3.6 + 3.5
             x = self.of(step) * width
             if all(x + half <= lo or x - half >= hi for lo, hi, _ in placed):
@@ -34,35 +37,13 @@ class StepAxis(NamedTuple):
         return sorted(s for _, _, s in placed)
 
     def text(self, step: float) -> str:
-        """What is written under a step."""
+        """The label of a step."""
         return f"{step:.0f}" if step == int(step) else f"{step:.4g}"
 
     @property
     def ends(self) -> tuple[float, float]:
         """The first and the last step."""
         return self.steps[0], self.steps[-1]
-
-
-class NumberAxis(NamedTuple):
-    """An axis of numbers that are no steps, with ticks at `steps`; `log`: positions go by the logarithm."""
-
-    ends: tuple[float, float]
-    steps: tuple[float, ...]
-    caption: str
-    log: bool = False
-
-    def of(self, x: float) -> float:
-        """Position 0..1 of a number."""
-        a, b, v = (math.log(t) for t in (*self.ends, x)) if self.log else (*self.ends, x)
-        return (v - a) / (b - a or 1.0)
-
-    def labels(self, width: float) -> list[float]:
-        """All ticks have a label."""
-        return list(self.steps)
-
-    def text(self, x: float) -> str:
-        """What is written under a tick."""
-        return f"{x:,.0f}"
 
 
 def step_axis(steps: Sequence[float], unit: str = "optimiser step", many: str = "checkpoints") -> StepAxis:
@@ -89,7 +70,7 @@ def step_axis(steps: Sequence[float], unit: str = "optimiser step", many: str = 
 
 
 class ValueAxis(NamedTuple):
-    """A range of values and the round ticks inside it; `log`: positions go by the logarithm."""
+    """A range of values and the round ticks inside it; `log`: a logarithmic one."""
 
     lo: float
     hi: float
@@ -97,16 +78,16 @@ class ValueAxis(NamedTuple):
     log: bool = False
 
     def of(self, value: float) -> float:
-        """Share of the way up, 0..1; values outside are clipped to the edge."""
+        """Position 0..1 of a value; those outside are clipped to the edge."""
         if self.log:
-            share = math.log(max(value, self.lo) / self.lo) / math.log(self.hi / self.lo)
+            at = math.log(max(value, self.lo) / self.lo) / math.log(self.hi / self.lo)
         else:
-            share = (value - self.lo) / (self.hi - self.lo)
-        return min(1.0, max(0.0, share))
+            at = (value - self.lo) / (self.hi - self.lo)
+        return min(1.0, max(0.0, at))
 
 
 def log_axis(values: Iterable[float | None]) -> ValueAxis:
-    """For positive values that span more than a factor of ten, or else the linear axis of `value_axis`.
+    """A logarithmic axis if the values are positive and span a factor of ten, or else `value_axis`.
 
     >>> log_axis([0.39, 12.7])
     ValueAxis(lo=0.2, hi=20.0, ticks=(0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0), log=True)

@@ -1,49 +1,30 @@
-"""The task beside the interactions: strips on one axis of steps, one table, and which of them rise and fall together.
+"""The task and the interactions: strips on one axis of steps, one table, and which of them rise and fall together."""
 
-Editorial part: which measures, in which order, with which words. Drawing is `chart`.
-"""
-
-from typing import Any, NamedTuple
+from typing import Any
 
 from markupsafe import Markup
 
 from interplay.dynamics.measures import MEASURES
-from interplay.report.chart import Line, Panel, Strip, cell, draw_stack
+from interplay.report.chart import Line, Panel, cell, draw_stack
 from interplay.report.rows import Summary, brief, cells, flags_of, task_series
-from interplay.report.scales import StepAxis, log_axis, value_axis
-from interplay.report.schema import Payload, Row
+from interplay.report.scales import StepAxis, ValueAxis, log_axis, value_axis
+from interplay.report.schema import Part
 from interplay.report.text import interval, number, table
 from interplay.task.metrics import METRICS
 
-
-class Strips(NamedTuple):
-    """One strip: metrics that share an axis, each with its name beside the line, its class and its marker."""
-
-    title: str
-    unit: str
-    metrics: dict[str, tuple[str, str, str]]
-
-
 HELD, OTHER = ("held out", "s-eval", "circle"), ("other data", "s-other", "diamond")
-TASK = (
-    Strips(
+EXACT, REVERSE = ("exact match", *HELD[1:]), ("reverse KL", "s-train", "square")
+TASK: tuple[tuple[str, str, dict[str, tuple[str, str, str]]], ...] = (  # title, unit, metric -> label, class, marker
+    (
         "Loss",
         "nats per token",
         {"eval_loss": HELD, "train_loss": ("training", "s-train", "square"), "ood_loss": OTHER},
     ),
-    Strips("Accuracy", "share right", {"accuracy": HELD, "ood_accuracy": OTHER}),
-    Strips("Macro F1", "0 to 1, mean over labels", {"macro_f1": HELD, "ood_macro_f1": OTHER}),
-    Strips(
-        "Written answers",
-        "0 to 1",
-        {"exact_match": ("exact match", "s-eval", "circle"), "rouge_l": ("ROUGE-L", "s-train", "square")},
-    ),
-    Strips(
-        "Distance from base model",
-        "KL, nats per token",
-        {"kl_base": ("KL", "s-eval", "circle"), "kl_base_reverse": ("reverse KL", "s-train", "square")},
-    ),
-    Strips("What was known before", "perplexity on other text", {"retention_ppl": ("", "s-eval", "circle")}),
+    ("Accuracy", "fraction right", {"accuracy": HELD, "ood_accuracy": OTHER}),
+    ("Macro F1", "0 to 1, mean over labels", {"macro_f1": HELD, "ood_macro_f1": OTHER}),
+    ("Free answers", "0 to 1", {"exact_match": EXACT, "rouge_l": ("ROUGE-L", "s-train", "square")}),
+    ("Distance from step 0", "KL, nats per token", {"kl_base": ("KL", *HELD[1:]), "kl_base_reverse": REVERSE}),
+    ("Prior knowledge", "perplexity on other text", {"retention_ppl": ("", *HELD[1:])}),
 )
 INTERACTIONS = (
     ("all", "l1_per_sd", "Strength / spread of score", "no unit"),
@@ -52,27 +33,26 @@ INTERACTIONS = (
     ("emerged", "strength", "Emerged strength", "log-odds per prompt"),
 )
 SCALE = {
-    "sd": "Standard deviation of the score over all masks: the scale itself.",
+    "sd": "Standard deviation of the score over all coalitions: the scale itself.",
     "l1_per_total_effect": "Total strength over the score gained from all words.",
-    "total_effect": "Score with all words minus score with none.",
-    "walsh_high": "Share of the score's variance in high-degree Walsh terms.",
+    "total_effect": "Score with all words minus score without them.",
+    "walsh_high": "Fraction of the score's variance in high-degree Walsh terms.",
 }
 SPANS = {"all": "over all checkpoints", "after-format": "after format learning only"}
 
 
-def task_part(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]:
-    """Strips, scale panels, the table of everything per step, and correlations; each empty where nothing was measured."""
+def task_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
+    """Strips, scale panels, the table of everything per step, and correlations; each empty if nothing was measured."""
     strips = _task_strips(payload)
-    note = "" if strips else "No task metrics were recorded in this run."
-    columns = [(METRICS[line.series.set].title, line.series) for strip in strips for line in strip.lines]
-    definition = summary.definitions[0] if summary.definitions else ""
+    note = "" if strips else "This run recorded no task metrics."
+    columns = [(METRICS[line.series.set].title, line.series) for _, panel, _ in strips for line in panel.lines]
+    definition = (summary.definitions or [""])[0]
     for set_, key, title, unit in INTERACTIONS:
         series = summary.series(definition, set_, key)
         if series.known:
-            values = [v for p in series.points for v in (p.value, p.lo, p.hi, p.null, p.null_hi)]
             line = Line(series, f"s-{set_}", "diamond" if set_ == "emerged" else "circle")
-            null = "churn floor" if series.has_null else ""
-            strips.append(Strip(title, unit, (line,), value_axis(values, about=3), "The interactions", null))
+            panel = Panel(title, "", (line,), unit, key, "churn floor" if series.has_null else "")
+            strips.append(("The interactions", panel, value_axis(panel.extent(), about=3)))
             columns.append((title.lower(), series))
     body = [[f"{step}", *(brief(series.at(step)) for _, series in columns)] for step in payload["steps"]]
     head = ["step", *(name for name, _ in columns)]
@@ -85,7 +65,7 @@ def task_part(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]
     }
 
 
-def _task_strips(payload: Payload) -> list[Strip]:
+def _task_strips(payload: Part) -> list[tuple[str, Panel, ValueAxis]]:
     strips = []
     for title, unit, metrics in TASK:
         found = [(task_series(payload["task"], key), *look) for key, look in metrics.items()]
@@ -98,11 +78,12 @@ def _task_strips(payload: Payload) -> list[Strip]:
         points = [p for line in lines for p in line.series.points]
         values = [v for p in points for v in (p.value, p.hi, None if p.lo is None else max(0.0, p.lo))]
         axis = log_axis(values) if unit.startswith("nats") else value_axis(values, about=3)
-        strips.append(Strip(title, unit + (", log scale" if axis.log else ""), tuple(lines), axis, "The task"))
+        panel = Panel(title, "", tuple(lines), unit + (", log scale" if axis.log else ""), "")
+        strips.append(("The task", panel, axis))
     return strips
 
 
-def _scale(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]:
+def _scale(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
     panels, body = [], []
     for key, say in SCALE.items():
         series, m = summary.anywhere("all", key), MEASURES[key]
@@ -114,20 +95,18 @@ def _scale(payload: Payload, summary: Summary, x: StepAxis) -> dict[str, Any]:
     return {"panels": panels, "table": table("Scale of the scores", head, body)}
 
 
-def _correlations(rows: list[Row]) -> list[dict[str, Any]]:
-    """One grid a span: interaction measures down, task columns across; weak = the interval holds 0."""
+def _correlations(rows: list[Part]) -> list[dict[str, Any]]:
+    """One grid for each span: interaction measures down, task columns across."""
     grids = []
     for span in dict.fromkeys(row["span"] or "all" for row in rows):
         ours = {
             (row["interaction"], row["task"]): row
             for row in rows
-            if (row["span"] or "all") == span and row["rho"] is not None
+            if (row["span"] or "all") == span and row["spearman"] is not None
         }
         tasks = dict.fromkeys(task for _, task in ours)
         across = [*(key for key in METRICS if key in tasks), *(key for key in tasks if key not in METRICS)]
-        down = list(dict.fromkeys(interaction for interaction, _ in ours))
-        if not down:
-            continue
+        down = dict.fromkeys(interaction for interaction, _ in ours)
         most = max((row["checkpoints"] or 0 for row in ours.values()), default=0)
         grids.append(
             {
@@ -136,24 +115,25 @@ def _correlations(rows: list[Row]) -> list[dict[str, Any]]:
                 "body": [(_name(i), [_cell(ours.get((i, task))) for task in across]) for i in down],
             }
         )
-    return grids
+    return [grid for grid in grids if grid["body"]]
 
 
 def _name(interaction: str) -> str:
-    """ "emerged strength" as it is, "l1_per_sd" in words."""
+    """ "emerged strength" unchanged, "l1_per_sd" in words."""
     set_, _, measure = interaction.rpartition(" ")
     shown = MEASURES[measure].title if measure in MEASURES else measure
     return f"{set_} {shown}" if set_ else shown
 
 
-def _cell(row: Row | None) -> dict[str, Any]:
-    if row is None or row["rho"] is None:
-        return {"value": "–", "ci": "", "css": "none", "share": Markup("0")}
-    lo, hi = row["lo"], row["hi"]
+def _cell(row: Part | None) -> dict[str, Any]:
+    """One correlation; weak if its interval holds 0."""
+    if row is None:
+        return {"value": "–", "ci": "", "css": "none", "depth": Markup("0")}
+    spearman, lo, hi = row["spearman"], row["lo"], row["hi"]
     sure = lo is not None and hi is not None and (lo > 0 or hi < 0)
     return {
-        "value": number(row["rho"], signed=True),
+        "value": number(spearman, signed=True),
         "ci": interval(lo, hi),
-        "css": ("plus" if row["rho"] > 0 else "minus") if sure else "weak",
-        "share": Markup(f"{abs(row['rho']) * 55:.0f}"),
+        "css": ("plus" if spearman > 0 else "minus") if sure else "weak",
+        "depth": Markup(f"{abs(spearman) * 55:.0f}"),
     }

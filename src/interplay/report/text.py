@@ -1,41 +1,52 @@
 """Words and numbers as the page shows them: digits, signs, intervals, cut strings, the JSON island.
 
-Pure string work. It does not know charts or the payload; escaping for HTML is done by markupsafe and jinja2.
+markupsafe and jinja2 escape for HTML.
 """
 
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from markupsafe import Markup, escape
 
 MINUS = "\u2212"
-# Characters that turn the direction of what follows them: harmless inside <bdi>, not inside an attribute or a tooltip.
+# Characters that turn the direction of the text after them: harmless inside <bdi>, not in an attribute or a tooltip.
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # A control character shows as nothing or as a torn page, a lone surrogate cannot be written as UTF-8, and U+2028/9 end a
 # line in old parsers: the first two become U+FFFD, the last two a space.
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_LINES = re.compile("[\u2028\u2029]|\r\n?")
+_LINES = re.compile("[\u2028\u2029]|\r(?=\n)")
 
 
 def clean(text: str) -> str:
-    r"""The same string, without characters that no page can show.
+    r"""The same string without characters that no page can show; equally long, so that offsets still hold.
 
-    >>> clean("a\x00b\u2028c")
-    'a\ufffdb c'
+    >>> clean("a\x00b\u2028c\r\nd\re")
+    'a\ufffdb c \nd\ne'
     """
-    return _BROKEN.sub("\ufffd", _LINES.sub(lambda m: "\n" if "\r" in m.group() else " ", text))
+    return _BROKEN.sub("\ufffd", _LINES.sub(" ", text).replace("\r", "\n"))
 
 
-def finite(x: Any) -> float | None:
-    """The number as a float; None where there is none, or one that is not finite.
+def cleaned(value: Any) -> Any:
+    """A copy with every string `clean`, numpy's numbers as Python's, and numbers that are not finite as None.
 
-    >>> finite(1), finite(float("nan")), finite(None)
-    (1.0, None, None)
+    >>> cleaned({"a": ["x\\x00", float("nan"), True]})
+    {'a': ['x\ufffd', None, True]}
     """
-    return float(x) if x is not None and math.isfinite(x) else None
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {clean(str(key)): cleaned(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [cleaned(item) for item in value]
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 def number(x: float | int | None, signed: bool = False) -> str:
@@ -78,7 +89,7 @@ def interval(lo: float | None, hi: float | None) -> str:
 
 
 def table(caption: str, head: Sequence[str], body: Sequence[Sequence[Any]], words: int = 1) -> dict[str, Any] | None:
-    """A table behind a fold, the first `words` columns being text; None where it would be empty."""
+    """A table behind a fold, the first `words` columns being text; None if it would be empty."""
     return {"caption": caption, "head": head, "body": body, "words": words} if body else None
 
 
@@ -118,7 +129,7 @@ def plain(text: str, most: int = 300) -> str:
 
 
 def short(text: str, most: int = 80) -> Markup:
-    """Untrusted text in the flow of the page: its own direction, cut when very long (the rest in its title).
+    """Untrusted text in the flow of the page: isolated in direction, and cut if very long (the rest in its title).
 
     >>> short("<b>")
     Markup('<bdi>&lt;b&gt;</bdi>')

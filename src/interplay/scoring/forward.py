@@ -1,15 +1,14 @@
-"""Scores of all 2^n masked prompts of one sample by plain forward passes of a causal LM, sharing the common prefix.
+"""Scores of masked prompts by plain forward passes of a causal LM, sharing the common prefix.
 
 The tokens before the first word are the same for every coalition: they are run once and their key-value cache is repeated.
-Only the positions that predict target tokens reach the head (`logits_to_keep`). A model without such a cache or without that
-option is run plainly, to the same scores. Nothing here draws random numbers or makes gradients, and the mode of the user's
-model comes back.
+Only the positions that predict target tokens reach the head (`logits_to_keep`). A model without such a cache or option is
+run without it, to the same scores. Nothing here draws random numbers or makes gradients.
 """
 
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
     import torch
 
 
-# More tokens a pass are no faster on a CPU, where activations fall out of the cache, and take memory in proportion: at 4,096
-# a pass of SmolLM2-135M takes 440 MB, at 2,048 245 MB (docs/evidence/benchmarks.md). For a GPU it is a guess  [ours]
+# On a CPU larger passes are no faster, since activations fall out of the cache, and take more memory: 440 MB at 4,096 tokens of
+# SmolLM2-135M, 245 MB at 2,048 (docs/evidence/benchmarks.md). The number for a GPU is a guess  [ours]
 TOKENS_ON_CPU, TOKENS_ELSEWHERE = 2048, 16384
 
 
 def tokens_per_pass(device: "torch.device", wanted: int | None = None) -> int:
-    """Tokens in one forward pass: as wanted, else what suits the device.
+    """Tokens in one forward pass: `wanted`, or what suits the device.
 
     >>> import torch
     >>> tokens_per_pass(torch.device("cpu")), tokens_per_pass(torch.device("cpu"), 10)
@@ -40,10 +39,7 @@ def tokens_per_pass(device: "torch.device", wanted: int | None = None) -> int:
 
 @contextlib.contextmanager
 def evaluating(model) -> Generator[None]:
-    """Evaluation mode without gradients; the mode of every submodule comes back, also after an exception.
-
-    An autocast of the caller's (a trainer's, say) is suspended: it would round what is scored.
-    """
+    """Evaluation mode without gradients or a trainer's autocast; the mode of every submodule comes back."""
     import torch
 
     device = input_device(model).type
@@ -58,10 +54,9 @@ def evaluating(model) -> Generator[None]:
 
 
 def _accepts(model, name: str) -> bool:
-    """Whether the forward of the model (of the one inside a peft model) names this argument.
+    """Whether the forward of the model (of the one inside a peft model) names this argument; `**kwargs` does not count.
 
-    Swallowing it in `**kwargs` does not count: it would be ignored there. The class is asked, not the object, whose forward
-    a trainer may have wrapped in something that names nothing and hands everything on.
+    The class is asked, because a trainer may have wrapped the object's forward.
     """
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     return name in inspect.signature(type(core).forward).parameters
@@ -113,9 +108,8 @@ def _prefix_cache(model, ids: "torch.Tensor"):
 def score_rows(
     model,
     ids: np.ndarray,
-    target_ids: Sequence[int],
+    question: Question | Questions,
     *,
-    among: Sequence[Sequence[int]] | None = None,
     shared: int = 0,
     batch_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -124,38 +118,20 @@ def score_rows(
 
     Args:
         ids: [rows, L] prompt token ids, one length for all (masking keeps length).
-        target_ids: the m target tokens; with m > 1 they are teacher-forced behind every row.
-        among: label sequences to score among (`Question`); None: the whole vocabulary. Each label that is not the
-            beginning of another is a pass of its own.
+        question: what is asked behind every row. Each label that does not begin another one is a pass of its own.
         shared: the first `shared` tokens are equal in all rows and are run once.
-        batch_tokens: upper bound of tokens in one forward pass (rows x tokens behind the shared prefix); None:
-            `tokens_per_pass`.
+        batch_tokens: most tokens in one forward pass (rows x tokens behind the shared prefix); None: `tokens_per_pass`.
         progress: called with (rows done, in all).
 
     Returns:
-        [rows] float64 log-odds in nats.
+        [rows] float64 log-odds in nats, or [rows, questions] of several.
     """
-    question = Question.of(target_ids, among)
-    return row_answers(model, ids, question, shared=shared, batch_tokens=batch_tokens, progress=progress)
-
-
-def row_answers(
-    model,
-    ids: np.ndarray,
-    question: Question | Questions,
-    *,
-    shared: int = 0,
-    batch_tokens: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """`score_rows` of any question: [rows], or [rows, questions] of several, float64 nats."""
     import torch
 
     rows, length = ids.shape
     shared = max(0, min(shared, length - 1))  # at least one prompt token must produce logits in every row
     device = input_device(model)
-    several = (len(question.each),) if isinstance(question, Questions) else ()
-    values = np.empty((rows, *several), dtype=np.float64)
+    values = []
     with evaluating(model):
         cache = _prefix_cache(model, torch.from_numpy(ids[:1, :shared]).to(device)) if shared else None
         past = 0 if cache is None else shared
@@ -163,10 +139,10 @@ def row_answers(
         step = max(1, tokens_per_pass(device, batch_tokens) // (tail.shape[1] + len(question.prefixes[-1])))
         for a in range(0, rows, step):
             batch = tail[a : a + step].to(device)
-            values[a : a + step] = question.answer(_behind(model, batch, question, cache, past)).double().cpu().numpy()
+            values.append(question.answer(_behind(model, batch, question, cache, past)).double().cpu().numpy())
             if progress is not None:
                 progress(min(a + step, rows), rows)
-    return values
+    return np.concatenate(values)
 
 
 def _behind(model, batch: "torch.Tensor", question: Question | Questions, cache, past: int) -> "torch.Tensor":

@@ -1,6 +1,6 @@
-"""What is asked of a model after a prompt, and the answer from its logits. Knows neither models nor words."""
+"""What is asked of a model after a prompt, and the answer from its logits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -41,23 +41,18 @@ def log_odds(logits: "torch.Tensor", target_ids: Sequence[int]) -> "torch.Tensor
 class Question:
     """The log-odds of one response: against all else, token by token, or among a set of labels.
 
-    Every response and label is teacher-forced behind the prompt. What the model must be run on is the set of `prefixes`:
-    responses that begin alike share what they share, so a label set costs its own tokens and no prompt again.
+    Every response and label is teacher-forced behind the prompt. The model must be run on the set of `prefixes`: labels
+    share their common beginnings, so a label set costs its own tokens and no prompt again.
 
     >>> Question((5, 6)).prefixes                                   # predict 5 after the prompt, 6 after 5
     ((), (5,))
-    >>> Question((5, 6), among=((5, 6), (5, 7), (8,))).prefixes     # 5 is shared; (8,) needs no token of its own
+    >>> Question((5, 6), among=((5, 6), (5, 7), (8,))).prefixes     # 5 is shared; (8,) adds nothing
     ((), (5,))
     """
 
     target: tuple[int, ...]
     among: tuple[tuple[int, ...], ...] | None = None
     """Label sequences, the target and at least one other; None: the whole vocabulary [paper eq 1]."""
-
-    @classmethod
-    def of(cls, target_ids: Sequence[int], among: Sequence[Sequence[int]] | None) -> "Question":
-        """From any sequences of token ids."""
-        return cls(tuple(target_ids), None if among is None else tuple(tuple(label) for label in among))
 
     def __post_init__(self) -> None:
         if not self.target:
@@ -74,9 +69,8 @@ class Question:
 
     @cached_property
     def prefixes(self) -> tuple[tuple[int, ...], ...]:
-        """What stands behind the prompt wherever a token is predicted: shorter ones first, the empty one at 0."""
-        found = {label[:i] for label in self.labels for i in range(len(label))}
-        return tuple(sorted(found, key=lambda p: (len(p), p)))
+        """The tokens behind the prompt wherever a token is predicted, the shortest (empty) first."""
+        return _shortest_first(label[:i] for label in self.labels for i in range(len(label)))
 
     def answer(self, logits: "torch.Tensor") -> "torch.Tensor":
         """[...] in nats from logits [..., len(prefixes), V], those behind the prompt and each prefix.
@@ -93,7 +87,7 @@ class Question:
         if self.among is None:
             return log_odds(logits, self.target)  # the prefixes of one sequence, in its own order
         logits = _wide(logits)
-        # With one place the normaliser is the same for all labels and cancels: leaving it out saves its rounding.
+        # With one place the normaliser is the same for all labels and cancels; without it there is less rounding.
         norm = logits.logsumexp(-1) if len(place) > 1 else torch.zeros_like(logits[..., 0])
         chances = []
         for label in self.labels:
@@ -114,8 +108,8 @@ class Questions:
 
     @cached_property
     def prefixes(self) -> tuple[tuple[int, ...], ...]:
-        """As of one `Question`, of all of them together."""
-        return tuple(sorted({p for q in self.each for p in q.prefixes}, key=lambda p: (len(p), p)))
+        """As of one `Question`, for all of them together."""
+        return _shortest_first(prefix for question in self.each for prefix in question.prefixes)
 
     def answer(self, logits: "torch.Tensor") -> "torch.Tensor":
         """[..., questions] in nats from logits [..., len(prefixes), V].
@@ -130,10 +124,13 @@ class Questions:
         place = {prefix: i for i, prefix in enumerate(self.prefixes)}
         answers = []
         for question in self.each:
-            # Where a question needs every place, as they mostly do, its logits are not copied.
-            own = question.prefixes == self.prefixes
-            answers.append(question.answer(logits if own else logits[..., [place[p] for p in question.prefixes], :]))
+            every = question.prefixes == self.prefixes  # as mostly: then the logits are not copied
+            answers.append(question.answer(logits if every else logits[..., [place[p] for p in question.prefixes], :]))
         return torch.stack(answers, -1)
+
+
+def _shortest_first(prefixes: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(sorted(set(prefixes), key=lambda prefix: (len(prefix), prefix)))
 
 
 def _wide(logits: "torch.Tensor") -> "torch.Tensor":

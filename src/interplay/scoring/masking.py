@@ -1,8 +1,7 @@
 """Which token ids change when a word is masked, and to what. Knows tokenizers, not models.
 
-A masked word keeps its length and its position: every one of its tokens becomes one baseline id, the attention mask stays
-[lineage]. Words are mapped to tokens by the character offsets of one tokenisation of the whole prompt, never by
-tokenising a word alone.
+A masked word keeps its length and its position: each of its tokens becomes the mask token, the attention mask stays [lineage].
+Words are mapped to tokens by the character offsets of one tokenisation of the whole prompt.
 """
 
 import re
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def mask_token(tokenizer, wanted: str | int | None = None) -> int:
-    """The baseline id: `wanted` if given, else `<unk>`, else `<pad>`, else a reserved special token [lineage], else EOS [ours].
+    """The id of the mask token: `wanted` if given, else `<unk>`, else `<pad>`, else a reserved special token [lineage], else EOS [ours].
 
     Known values: Llama-2 0 (`<unk>`), Llama-3 128255 (last reserved token), Qwen2.5 151643 (`<|endoftext|>`, its pad).
     """
@@ -52,10 +51,8 @@ def mask_token(tokenizer, wanted: str | int | None = None) -> int:
 def word_tokens(sample: Sample, encoded: "Encoded") -> tuple[tuple[int, ...], ...]:
     """Token positions of each word, in prompt coordinates.
 
-    A token that also covers visible text outside the word (a neighbouring word, or template text) cannot be masked without
-    changing something else, so the sample is refused; white space and punctuation glued to the word may go with it.
-
-    Returns one tuple of ascending positions a word. Raises SkipSample with the word and the reason.
+    White space and punctuation glued to a word may go with it. Raises SkipSample where a token also covers a neighbouring word
+    or template text: it cannot be masked without changing these.
     """
     spans = []
     taken: dict[int, str] = {}
@@ -65,7 +62,7 @@ def word_tokens(sample: Sample, encoded: "Encoded") -> tuple[tuple[int, ...], ..
         start, end = low + word.start, low + word.end
         tokens = tuple(i for i, (a, b) in enumerate(encoded.offsets) if a < end and b > start)
         if not tokens:
-            raise SkipSample(f"word {word.text!r} has no token of its own in this tokenizer")
+            raise SkipSample(f"word {word.text!r} has no token in this tokenizer")
         for i in tokens:
             a, b = encoded.offsets[i]
             outside = text[a : min(b, start)] + text[max(a, end) : b]
@@ -81,7 +78,7 @@ def word_tokens(sample: Sample, encoded: "Encoded") -> tuple[tuple[int, ...], ..
 
 
 def refuse_mask_in_words(input_ids: tuple[int, ...], spans: tuple[tuple[int, ...], ...], mask_id: int) -> None:
-    """Raise SkipSample where a token of a word already is the mask token, so that masking would not change it.
+    """Raise SkipSample where a word holds the mask token, so that masking would not change it.
 
     >>> refuse_mask_in_words((5, 6, 7), ((0,), (2,)), mask_id=7)
     Traceback (most recent call last):
@@ -100,8 +97,7 @@ def masked_ids(
 ) -> np.ndarray:
     """Masked versions of one prompt, [coalitions, L] int64; word i is kept where bit i of the coalition is set.
 
-    `coalitions` None: all 2^n, in the order of their numbers. Raises SkipSample where masking would change nothing, that is
-    where a token of a word already is the mask token.
+    `coalitions` None: all 2^n, in the order of their numbers. Raises SkipSample as in `refuse_mask_in_words`.
 
     >>> masked_ids((5, 6, 7), ((0,), (2,)), mask_id=0)
     array([[0, 6, 0],

@@ -1,13 +1,13 @@
 """When is an evaluation too noisy to explain? The measured noise of v against the spread of v over coalitions.
 
-Noise of v becomes false interactions: symmetric, cancelling, of high order, the very look of what fine-tuning is said to
+Noise of v becomes false interactions: symmetric, cancelling, of high order, just like those that fine-tuning is said to
 remove. Float32 is far below these limits; bfloat16 is not (docs/evidence/benchmarks.md, docs/design/scoring.md).
 """
 
 import math
 
-# Gaussian noise of this share of sd(v), put on scores of a real LLM, loses 4 of the 20 strongest effects at n = 8, although
-# the tolerance follows it, and half of them at the second  [ours]
+# As fractions of sd(v). Gaussian noise of the first size on the scores of a real LLM loses 4 of the 20 strongest effects at
+# n = 8, although the tolerance follows the noise; the second loses half of them  [ours]
 FLAGGED, REFUSED = 0.02, 0.1
 NARROW = ("bfloat16", "float16")
 
@@ -31,13 +31,13 @@ def noise_warning(sigma: float, spread: float, dtype: str) -> str | None:
     >>> print(noise_warning(0.1, 0.5, "bfloat16"))
     bfloat16 scores have a noise of 0.1 nats, 20 % of the spread of v: more than half of the strongest effects are rounding; use float32
     """
-    share = noise_fraction(sigma, spread)
-    if dtype not in NARROW or not share > FLAGGED:
+    fraction = noise_fraction(sigma, spread)
+    if dtype not in NARROW or not fraction > FLAGGED:
         return None
     worth = (
         "more than half of the strongest effects are rounding"
-        if share > REFUSED
+        if fraction > REFUSED
         else "one in five of the strongest effects, and more, is rounding"
     )
-    size = f"{share:.0%}".replace("%", " %") if math.isfinite(share) else "all"
+    size = f"{fraction:.0%}".replace("%", " %") if math.isfinite(fraction) else "all"
     return f"{dtype} scores have a noise of {sigma:.2g} nats, {size} of the spread of v: {worth}; use float32"

@@ -1,4 +1,4 @@
-"""The layout of a packed prefix trie: which tokens, at which positions, under which branch. Arrays only: knows no model.
+"""The layout of a packed prefix trie: which tokens, at which positions, under which branch. Knows arrays only.
 
 Two coalitions that agree on the first i words share every token before word i + 1. Cut the prompt at the words: level 0 is
 what stands before the first word, level i is word i with the background behind it. A level has one branch for every
@@ -114,7 +114,7 @@ def make_plan(
         spans: token positions of each word, words in the order of the prompt.
         coalitions: [c] bitmasks, bit i = word i kept; any, in any order.
         prefixes: what is forced behind the prompt (`Question.prefixes`): the empty one first, each one's own beginning too.
-        prefix: so many leading tokens are left out, they stand in a cache.
+        prefix: number of leading tokens that are left out because they stand in a cache.
 
     >>> plan = make_plan([1, 2, 3], [(1,), (2,)], 0, np.arange(4))
     >>> plan.ids.tolist()                    # level 0 | word 1 masked, kept | word 2 masked, kept, under either

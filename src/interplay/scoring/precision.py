@@ -1,13 +1,17 @@
-"""In which precision a 16-bit model is evaluated, without changing it: what is added up stays float32.
+"""How the matrix products of a model are computed while it is scored: in which precision, and how fast. Changes no model.
 
-A model in bfloat16 or float16 rounds its residual stream at every layer, and that, not the rounding inside the products, is
-most of its noise (docs/evidence/benchmarks.md). While `wide_residual` is on, the outputs of embeddings, products and norms are
-float32, so is everything computed from them; a product still takes 16-bit operands, on a GPU at 16-bit speed. With
-`float32` products the weights are widened one at a time: the reference that noise is measured against, at no more memory.
+A model in bfloat16 or float16 rounds its residual stream at every layer, which makes most of its noise (docs/evidence/benchmarks.md).
+While `wide_residual` is on, the outputs of embeddings, products and norms are float32, and so is everything computed from
+them; a product still takes 16-bit operands, at 16-bit speed on a GPU. With `product_float32` the weights are widened one at a
+time: noise is measured against that, at no more memory.
+
+PyTorch multiplies float32 matrices with MKL, at half speed on AMD processors. `fast_products` uses oneDNN there. That depends
+on the processor alone, never on a timing, so two runs on one machine give the same bytes.
 """
 
 import contextlib
 from collections.abc import Callable, Generator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from interplay.models.placement import input_device
@@ -48,7 +52,7 @@ def _settings() -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def exact_products() -> Generator[None]:
-    """Float32 products in all their digits, whatever the user has switched on; his settings come back.
+    """Float32 products in all their digits; what the user has switched on comes back.
 
     >>> import torch
     >>> before = torch.get_float32_matmul_precision()
@@ -93,19 +97,6 @@ def product_float32(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tens
     return linear(x.float(), weight.float(), None if bias is None else bias.float())
 
 
-def dtype_advice(dtype: str) -> str:
-    """What to do about scores that are not finite, by the dtype they were computed in: the end of a one-line message.
-
-    >>> print(dtype_advice("float16"))
-    float16 holds nothing above 65504, which this model's activations or weights exceed: use bfloat16 or float32
-    >>> print(dtype_advice("float32"))
-    check its weights for NaN or infinity, and the dtype
-    """
-    if dtype == "float16":
-        return "float16 holds nothing above 65504, which this model's activations or weights exceed: use bfloat16 or float32"
-    return "check its weights for NaN or infinity, and the dtype"
-
-
 @contextlib.contextmanager
 def wide_residual(model: Any, product: Product | None = None) -> Generator[bool]:
     """Evaluate a 16-bit model with a float32 residual stream; yields whether that is on (a wide model is left alone).
@@ -114,18 +105,14 @@ def wide_residual(model: Any, product: Product | None = None) -> Generator[bool]
         product: how a linear layer is computed, `product_of_weights` (default) or `product_float32`. Given one, it serves
             a float32 model too.
     """
-    if product is None and not is_narrow(model):
-        yield False
-        return
-    with _mode(product or product_of_weights):
-        yield True
-
-
-def _mode(product: Product):
     import torch
     from torch.nn import functional
     from torch.overrides import TorchFunctionMode
 
+    if product is None and not is_narrow(model):
+        yield False
+        return
+    linear = product or product_of_weights
     narrow = (torch.bfloat16, torch.float16)
     # What mixes a weight with the stream and insists on one dtype, or hands on the weight's.
     widened = (functional.layer_norm, functional.rms_norm, torch.addmm, torch.matmul, torch.bmm)
@@ -134,7 +121,7 @@ def _mode(product: Product):
         def __torch_function__(self, func, types, args=(), kwargs=None):
             kwargs = kwargs or {}
             if func is functional.linear:
-                return product(*_arguments(*args, **kwargs))
+                return linear(*_arguments(*args, **kwargs))
             if func is functional.embedding:  # what is looked up is widened, not the whole table
                 return _widen(func(*args, **kwargs), narrow)
             if func in widened:
@@ -142,7 +129,48 @@ def _mode(product: Product):
                 kwargs = {key: _widen(a, narrow) for key, a in kwargs.items()}
             return func(*args, **kwargs)
 
-    return WideResidual()
+    with WideResidual():
+        yield True
+
+
+@cache
+def _is_mkl_slow() -> bool:
+    """Whether this is an AMD processor under a PyTorch that has both MKL and oneDNN."""
+    import torch
+
+    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+        return False
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
+            return "AuthenticAMD" in f.read(4096)
+    except OSError:
+        return False  # not Linux: leave it alone
+
+
+@contextlib.contextmanager
+def fast_products(model: Any) -> Generator[bool]:
+    """Linear layers of a float32 model on an AMD CPU through oneDNN; yields whether that is on. No gradients through it."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    dtype = next(model.parameters()).dtype
+    if input_device(model).type != "cpu" or dtype != torch.float32 or not _is_mkl_slow():
+        yield False
+        return
+    multiply = torch.ops.mkldnn._linear_pointwise
+
+    class OneDnn(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if func is torch.nn.functional.linear and not torch.is_grad_enabled():
+                x, weight, bias = _arguments(*args, **(kwargs or {}))
+                if x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and x.numel() and x.dim() > 1:
+                    return multiply(x, weight, bias, "none", [], "")
+            return func(*args, **(kwargs or {}))
+
+    with OneDnn():
+        yield True
 
 
 def _arguments(input, weight, bias=None):

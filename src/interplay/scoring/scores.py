@@ -1,10 +1,11 @@
 """`score`: samples and a model in, scores of all coalitions with their provenance out.
 
-A sample is prepared once for a tokenizer and a prompt template (token ids, which of them each word owns, the target); the
-prepared sample is then scored under as many model states as one likes.
+A sample is prepared once for a tokenizer and a prompt template (token ids, which of them belong to each word, the target) and
+can then be scored under many model states.
 """
 
 import hashlib
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,25 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interplay.data.prompts import encode, render
+from interplay.data.prompts import Rendered, encode, render
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import MAX_WORDS, MOST_WORDS, short
 from interplay.errors import InterplayError
-from interplay.scoring.forward import row_answers
+from interplay.scoring.forward import score_rows
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
 from interplay.scoring.noise import noise_warning
 from interplay.scoring.precision import (
-    dtype_advice,
     exact_products,
+    fast_products,
     is_narrow,
     is_rounded,
     product_float32,
     wide_residual,
 )
-from interplay.scoring.products import fast_products
-from interplay.scoring.trie import supports_trie, trie_answers
+from interplay.scoring.trie import score_trie, supports_trie
 
 if TYPE_CHECKING:
     from interplay.data.rows import Row
@@ -88,7 +88,7 @@ class UnitScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of several samples; an array of shape [samples, 2^n] wherever one is expected (if all have one n)."""
+    """Scores of several samples, and an array [samples, 2^n] wherever one is expected (if all have the same n)."""
 
     units: tuple[UnitScores, ...]
 
@@ -100,7 +100,7 @@ class Scores:
         return np.stack([unit.values for unit in self.units]) if self.units else np.empty((0, 2))
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        if copy is False:  # the protocol of NumPy 2: the array is stacked on demand, so there is nothing to share
+        if copy is False:  # NumPy's protocol: the array is stacked on demand, so there is nothing to share
             raise ValueError("scores are one array a sample; an array of all of them is a copy")
         return self.values if dtype is None else self.values.astype(dtype)
 
@@ -127,12 +127,14 @@ def prepare(
     mask: str | int | None = None,
     target_tokens: int = 1,
     among: "Sequence[Row] | None" = None,
+    rendered: Rendered | None = None,
 ) -> Prepared:
     """Tokenise a sample: prompt as trained, words by offsets, the first `target_tokens` tokens of the response as target.
 
     Args:
         among: rows whose responses, cut to `target_tokens` tokens, make up the label set to score among (the row's own is
             added); None scores against the whole vocabulary [paper eq 1].
+        rendered: the row as one string, if not as `render` makes it.
 
     Raises SkipSample when this sample cannot be used with this tokenizer, InterplayError when the arguments cannot.
     """
@@ -141,7 +143,7 @@ def prepare(
     if target_tokens < 1:
         raise InterplayError(f"target_tokens must be at least 1, given {target_tokens}")
     template = template or PromptTemplate()
-    encoded = encode(render(sample.row, tokenizer, template), tokenizer)
+    encoded = encode(rendered or render(sample.row, tokenizer, template), tokenizer)
     target_ids = tuple(encoded.target_ids[:target_tokens])
     pool = None
     if among is not None:
@@ -166,37 +168,9 @@ def prepare(
     )
 
 
-def score_prepared(
-    model,
-    prepared: Prepared,
-    *,
-    coalitions: np.ndarray | None = None,
-    batch_tokens: int | None = None,
-    noise_coalitions: int = 4,
-    progress: Callable[[int, int], None] | None = None,
-) -> UnitScores:
-    """Scores of all 2^n coalitions of one prepared sample, or of chosen ones, and the measured numerical noise of v.
-
-    The packed trie is used where the architecture is known to take it, else batches that share the prefix. A 16-bit model
-    is evaluated with a float32 residual stream (`precision.py`). The noise is the root mean square difference to plain
-    float32 forward passes on `noise_coalitions` coalitions spread over the range (0 measures nothing and gives NaN). The
-    same comparison guards the trie: where it differs by more than rounding can explain, a warning is issued and batches are
-    used.
-
-    Args:
-        coalitions: [m] bitmasks, bit i = word i kept; None: all, in the order of their numbers, for 16 words at most.
-        progress: called with (coalitions done, in all).
-
-    Raises InterplayError for scores that are not finite, and for token ids that the model has no embedding of.
-    """
-    (unit,) = score_together(
-        model,
-        (prepared,),
-        coalitions=coalitions,
-        batch_tokens=batch_tokens,
-        noise_coalitions=noise_coalitions,
-        progress=progress,
-    )
+def score_prepared(model, prepared: Prepared, **options: Any) -> UnitScores:
+    """Scores of all 2^n coalitions of one prepared sample; arguments and errors as in `score_together`."""
+    [unit] = score_together(model, (prepared,), **options)
     return unit
 
 
@@ -209,17 +183,30 @@ def score_together(
     noise_coalitions: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[UnitScores, ...]:
-    """`score_prepared` of several questions about one prompt, such as the target among all tokens and among the labels.
+    """Scores of several questions about one prompt, such as the target among all tokens and among the labels.
 
-    They must agree in their token ids and words, and cost what one of them costs.
+    They must have the same token ids and words, and cost about as much as one of them. The packed trie is used where the
+    architecture is known to take it, else batches that share the prefix. A 16-bit model is evaluated with a float32 residual
+    stream (`precision.py`). The noise of v is the root mean square difference to plain float32 forward passes on a few
+    coalitions. The same comparison guards the trie: where it differs by more than rounding can explain, a warning is issued
+    and batches are used.
+
+    Args:
+        coalitions: [m] bitmasks, bit i = word i kept; None: all, in the order of their numbers, for 16 words at most.
+        batch_tokens: most tokens in one forward pass; None: what suits the device.
+        noise_coalitions: on how many coalitions, spread over the range, the noise is measured; 0 gives NaN.
+        progress: called with (coalitions done, in all).
+
+    Raises InterplayError for scores that are not finite, and for token ids that the model has no embedding of.
     """
     first = several[0]
-    if any((p.input_ids, p.spans, p.mask_id) != (first.input_ids, first.spans, first.mask_id) for p in several):
+    words = (first.input_ids, first.spans, first.mask_id)
+    if any((p.input_ids, p.spans, p.mask_id) != words for p in several):
         raise ValueError(
             "questions that are scored together must have one prompt, one choice of words and one mask token"
         )
     for prepared in several:
-        _same_vocabulary(model, prepared)
+        _refuse_unknown_ids(model, prepared)
     n = len(first.spans)
     if coalitions is None and n > MAX_WORDS:
         raise InterplayError(
@@ -229,65 +216,60 @@ def score_together(
     chosen = np.arange(1 << n, dtype=np.uint64) if coalitions is None else np.asarray(coalitions, dtype=np.uint64)
     last = len(chosen) - 1
     picks = np.unique(np.linspace(0, last, min(max(noise_coalitions, 2), last + 1)).round().astype(int))
-    asked = Questions(tuple(Question.of(p.target_ids, p.among) for p in several))
-    words = (first.input_ids, first.spans, first.mask_id)
+    asked = Questions(tuple(Question(p.target_ids, p.among) for p in several))
     # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
     packed = supports_trie(model) and list(first.spans) == sorted(first.spans)
     rounded = is_rounded(model)
     with exact_products(), wide_residual(model, product_float32 if is_narrow(model) else None):
-        plain = row_answers(model, masked_ids(*words, chosen[picks]), asked, batch_tokens=batch_tokens)
+        plain = score_rows(model, masked_ids(*words, chosen[picks]), asked, batch_tokens=batch_tokens)
         packed = packed and bool(np.isfinite(plain).all())
         if packed and rounded:  # the guard compares in float32, where rounding is small
-            few = trie_answers(model, *words, asked, coalitions=chosen[picks], budget=batch_tokens)
+            few = score_trie(model, *words, asked, coalitions=chosen[picks], budget=batch_tokens)
             packed = _agrees(few, plain, first)
     with fast_products(model), wide_residual(model):
         if packed:
-            values = trie_answers(model, *words, asked, coalitions=chosen, budget=batch_tokens, progress=progress)
+            values = score_trie(model, *words, asked, coalitions=chosen, budget=batch_tokens, progress=progress)
             packed = rounded or _agrees(values[picks], plain, first)
         if not packed:
             ids = masked_ids(*words, chosen)
-            values = row_answers(model, ids, asked, shared=first.shared, batch_tokens=batch_tokens, progress=progress)
+            values = score_rows(model, ids, asked, shared=first.shared, batch_tokens=batch_tokens, progress=progress)
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    _refuse_infinite(values, chosen, first, dtype)
+
+    def noise(i: int) -> float:  # root mean square, not the sd about the mean: a constant offset is noise as well
+        return float(np.sqrt(np.mean((plain[:, i] - values[picks, i]) ** 2))) if noise_coalitions else math.nan
+
     return tuple(
-        _unit(p, values[:, i], plain[:, i], picks, chosen, coalitions is None, bool(noise_coalitions), model)
+        UnitScores(
+            sample_id=p.sample.id,
+            words=tuple(word.text for word in p.sample.words),
+            target=p.target,
+            target_ids=p.target_ids,
+            values=np.ascontiguousarray(values[:, i]),
+            dtype=dtype,
+            noise_sigma=noise(i),
+            mask_id=p.mask_id,
+            prompt_sha256=hashlib.sha256(p.prompt.encode()).hexdigest(),
+            coalitions=None if coalitions is None else chosen,
+        )
         for i, p in enumerate(several)
     )
 
 
-def _unit(
-    prepared: Prepared,
-    values: np.ndarray,
-    plain: np.ndarray,
-    picks: np.ndarray,
-    chosen: np.ndarray,
-    everything: bool,
-    noisy: bool,
-    model,
-) -> UnitScores:
-    """One question's scores [coalitions] with its noise: `plain` [picks] are the same by plain float32 passes."""
-    if not np.isfinite(values).all():
-        bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise InterplayError(
-            f"sample {prepared.sample.id!r}: the model gives a score of {values[bad]} for coalition {chosen[bad]}; "
-            + dtype_advice(str(next(model.parameters()).dtype).removeprefix("torch."))
-        )
-    # Root mean square rather than sd about the mean: a constant offset between two evaluations is noise as well.
-    sigma = float(np.sqrt(np.mean((plain - values[picks]) ** 2))) if noisy else float("nan")
-    return UnitScores(
-        sample_id=prepared.sample.id,
-        words=tuple(word.text for word in prepared.sample.words),
-        target=prepared.target,
-        target_ids=prepared.target_ids,
-        values=np.ascontiguousarray(values),
-        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
-        noise_sigma=sigma,
-        mask_id=prepared.mask_id,
-        prompt_sha256=hashlib.sha256(prepared.prompt.encode()).hexdigest(),
-        coalitions=None if everything else chosen,
+def _refuse_infinite(values: np.ndarray, chosen: np.ndarray, prepared: Prepared, dtype: str) -> None:
+    if np.isfinite(values).all():
+        return
+    row, column = np.argwhere(~np.isfinite(values))[0]
+    advice = "check its weights for NaN or infinity, and the dtype"
+    if dtype == "float16":
+        advice = "float16 holds nothing above 65504, which this model's activations or weights exceed: use bfloat16 or float32"
+    raise InterplayError(
+        f"sample {prepared.sample.id!r}: the model gives a score of {values[row, column]} for coalition {chosen[row]}; {advice}"
     )
 
 
 def _agrees(values: np.ndarray, plain: np.ndarray, prepared: Prepared) -> bool:
-    """Whether the trie's scores are those of plain passes, up to 2^9 units in the last place of float32; warns if not."""
+    """Whether the trie's scores equal those of plain passes, up to 2^9 units in the last place of float32; warns if not."""
     worst = float(np.abs(values - plain).max())
     if worst <= 512 * np.finfo(np.float32).eps * max(1.0, float(np.abs(plain).max())):
         return True
@@ -299,7 +281,7 @@ def _agrees(values: np.ndarray, plain: np.ndarray, prepared: Prepared) -> bool:
     return False
 
 
-def _same_vocabulary(model, prepared: Prepared) -> None:
+def _refuse_unknown_ids(model, prepared: Prepared) -> None:
     size = model.get_input_embeddings().weight.shape[0]
     labels = (prepared.target_ids, *(prepared.among or ()))
     highest = max(*prepared.input_ids, *(token for label in labels for token in label), prepared.mask_id)
@@ -327,9 +309,9 @@ def score(
     Args:
         model, tokenizer: a transformers causal LM (a peft model too) and its fast tokenizer; neither is changed.
         samples: from `interplay.make_sample`; n up to 16 words each.
-        template: the one the samples were made with, and training used. A sample holds its conversation already; what is
-            taken from here is whether a chat template writes it, and which special tokens its wording spells on purpose.
-        mask: baseline token (text or id) for masked words; default `<unk>`, else pad, else a reserved token [lineage].
+        template: the one the samples were made with, and training used. It says whether a chat template writes the
+            conversation, and which special tokens the wording spells on purpose.
+        mask: mask token (text or id) that replaces masked words; default `<unk>`, else pad, else a reserved token [lineage].
         target_tokens: how many tokens of the response are scored, teacher-forced; 1 in the paper.
         progress: called with (samples done, samples in all).
 
@@ -365,13 +347,13 @@ def score_answers(
     """Scores of several answers to the same prompts, from the same forward passes: about the price of `score` with one.
 
     Args:
-        answers: responses that are scored in the place of each sample's own; the rest as in `score`.
+        answers: responses that are scored instead of each sample's own; the rest as in `score`.
 
     Returns:
-        For each answer, in the order given, its `Scores`: what `score` gives when the answer is the target of every sample.
+        For each answer, in the order given, what `score` gives when it is the target of every sample.
 
     Raises:
-        InterplayError: for no answers or one that is given twice; SkipSample for one that cannot stand behind a prompt.
+        InterplayError: for no answers or repeated ones; SkipSample for one that cannot follow a prompt.
 
     >>> from interplay import load_model, make_sample                                 # doctest: +SKIP
     >>> lm = load_model("Qwen/Qwen2.5-0.5B")                                          # doctest: +SKIP
@@ -401,7 +383,7 @@ def _score_all(
     noise_coalitions: int,
     progress: Callable[[int, int], None] | None,
 ) -> list[Scores]:
-    """The scores of each answer, of samples that come one by one with all their answers; warns of those that are noisy."""
+    """The scores of each answer; `asked` gives the samples one by one, each with all its answers. Warns of noisy ones."""
     units: list[tuple[UnitScores, ...]] = []
     for prepared in asked:
         units.append(score_together(model, prepared, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions))
@@ -410,6 +392,6 @@ def _score_all(
     scored = [Scores(tuple(unit[i] for unit in units)) for i in range(answers)]
     for found in scored if units else ():
         sigma, spread = float(found.noise_sigma.mean()), float(np.mean([np.std(unit.values) for unit in found]))
-        if (said := noise_warning(sigma, spread, found[0].dtype)) is not None:
-            warnings.warn(said, RuntimeWarning, stacklevel=3)
+        if (warning := noise_warning(sigma, spread, found[0].dtype)) is not None:
+            warnings.warn(warning, RuntimeWarning, stacklevel=3)
     return scored

@@ -1,8 +1,8 @@
 """All masked prompts of one sample in one packed forward pass: a prefix trie instead of 2^n copies of the prompt.
 
-`plan.py` lays the trie out in one row of tokens with their own position ids; here a registered attention function lets each
-token see its own path only. The model is the stock one (peft adapters too); its attention setting is put back afterwards.
-Tries larger than the budget are cut into runs of leaves, which bounds memory.
+`plan.py` lays the trie out in one row of tokens with their own position ids; a registered attention function lets each token
+see its own path only. The model is the stock one (peft adapters too). Tries larger than the budget are cut into runs of
+leaves, which bounds memory.
 """
 
 import contextlib
@@ -28,32 +28,29 @@ _current: ContextVar["_Masks | None"] = ContextVar("interplay_trie", default=Non
 
 
 class _Masks:
-    """A plan on the devices of a model's layers, with the visibility mask of each level per sliding window."""
+    """A plan on the devices of a model's layers: the tokens each branch sees, and its visibility masks, made once each."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._paths: dict[tuple[int, torch.device], torch.Tensor] = {}
-        self._visible: dict[tuple[int, int | None, int, int, torch.device], torch.Tensor] = {}
+        self._made: dict[tuple, torch.Tensor] = {}
 
     def path(self, index: int, device: "torch.device") -> "torch.Tensor":
-        """Positions of each branch's own tokens at a level."""
-        import torch
-
-        if (index, device) not in self._paths:
-            self._paths[index, device] = torch.from_numpy(self.plan.levels[index].path).to(device)
-        return self._paths[index, device]
+        """`Level.path` of one level."""
+        return self._once((index, device), lambda: self.plan.levels[index].path, device)
 
     def visible(
         self, index: int, window: int | None, cached: int, groups: int, device: "torch.device"
     ) -> "torch.Tensor":
         """`Plan.visible` for the query heads of one group one after the other: [groups * size, cached + path length]."""
+        key = (index, window, cached, groups, device)
+        return self._once(key, lambda: np.tile(self.plan.visible(index, window, cached), (groups, 1)), device)
+
+    def _once(self, key: tuple, make: Callable[[], np.ndarray], device: "torch.device") -> "torch.Tensor":
         import torch
 
-        key = (index, window, cached, groups, device)
-        if key not in self._visible:
-            seen = torch.from_numpy(self.plan.visible(index, window, cached)).to(device)
-            self._visible[key] = seen.repeat(groups, 1)
-        return self._visible[key]
+        if key not in self._made:
+            self._made[key] = torch.from_numpy(make()).to(device)
+        return self._made[key]
 
 
 def _attention(
@@ -72,8 +69,8 @@ def _attention(
     for index, level in enumerate(masks.plan.levels):
         rows, size = level.rows, level.size
         here = slice(level.first, level.first + rows * size)
-        # The query heads that share a key head stand one after the other, as if they were more tokens: no key is repeated,
-        # and every kernel of scaled_dot_product_attention may be used (grouped heads have one of their own only).
+        # Query heads that share a key head stand one after the other, as if they were more tokens: no key is repeated, and
+        # every kernel of scaled_dot_product_attention may be used.
         q = query[0, :, here].reshape(shared, groups, rows, size, width).permute(2, 0, 1, 3, 4)
         q = q.reshape(rows, shared, groups * size, width)
         path = masks.path(index, query.device)
@@ -125,8 +122,8 @@ def _trie_attention(model) -> Generator[None]:
             config._attn_implementation = name
 
 
-# Architectures held against plain forward passes in the tests; others take the plain road. Left out on purpose: attention
-# sinks (gpt_oss), linear biases (bloom, mpt) and recurrent or convolutional states, which a path through a trie does not carry.
+# Architectures that the tests compare with plain forward passes; others are scored in plain batches. A path through a trie cannot
+# carry attention sinks (gpt_oss), linear biases (bloom, mpt) or recurrent and convolutional states.
 # fmt: off
 TESTED = frozenset({
     "apertus", "arcee", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma", "gemma2", "gemma3_text", "glm", "glm4",
@@ -149,40 +146,24 @@ def score_trie(
     input_ids: Sequence[int],
     spans: Sequence[Sequence[int]],
     mask_id: int,
-    target_ids: Sequence[int],
-    *,
-    among: Sequence[Sequence[int]] | None = None,
-    coalitions: np.ndarray | None = None,
-    budget: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """Log-odds of the target under coalitions of words, [coalitions] float64 nats; bit i of a coalition = word i kept.
-
-    Args:
-        spans: token positions of each word, words in the order of the prompt.
-        among: label sequences to score among (`Question`); None: the whole vocabulary.
-        coalitions: [c] bitmasks; None: all 2^n in the order of their numbers.
-        budget: packed tokens per forward pass, None: `tokens_per_pass`; larger tries are cut into runs of leaves.
-        progress: called with (coalitions done, in all).
-    """
-    question = Question.of(target_ids, among)
-    return trie_answers(
-        model, input_ids, spans, mask_id, question, coalitions=coalitions, budget=budget, progress=progress
-    )
-
-
-def trie_answers(
-    model,
-    input_ids: Sequence[int],
-    spans: Sequence[Sequence[int]],
-    mask_id: int,
     question: Question | Questions,
     *,
     coalitions: np.ndarray | None = None,
     budget: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """`score_trie` of any question: [coalitions], or [coalitions, questions] of several, float64 nats."""
+    """Log-odds of the target under coalitions of words; bit i of a coalition = word i kept.
+
+    Args:
+        spans: token positions of each word, words in the order of the prompt.
+        coalitions: [c] bitmasks; None: all 2^n in the order of their numbers.
+        budget: packed tokens per forward pass, None: `tokens_per_pass`; larger tries are cut into runs of leaves.
+        progress: called with (coalitions done, in all).
+
+    Returns:
+        [coalitions] float64 log-odds in nats, or [coalitions, questions] of several.
+    """
+    import torch
     from transformers import DynamicCache
 
     n, length = len(spans), len(input_ids)
@@ -193,62 +174,37 @@ def trie_answers(
     sizes = [b - a for a, b in level_bounds(spans, length, prefix)]
     sizes[-1] += len(question.prefixes) - 1
     leaves = LOGIT_BYTES // (4 * len(question.prefixes) * model.config.get_text_config().vocab_size)
-    values = np.empty((len(chosen), *_shape(question)), dtype=np.float64)
-    done = 0
+    found = []
     with evaluating(model), _trie_attention(model):
-        cache = _prefix_cache(model, input_ids[:prefix], device, DynamicCache)
+        cache = None
+        if prefix:
+            cache = DynamicCache(config=model.config.get_text_config())
+            _logits(model, make_plan(input_ids[:prefix], [], 0, np.zeros(1, dtype=np.uint64)), cache, 1, device)
         for run in cut(fresh, sizes, tokens_per_pass(device, budget), leaves):
-            here = order[run]
-            plan = make_plan(input_ids, spans, mask_id, chosen[here], question.prefixes, prefix=prefix)
-            values[here] = _score_plan(model, plan, copy.deepcopy(cache), question, device)
-            done += len(here)
+            plan = make_plan(input_ids, spans, mask_id, chosen[order[run]], question.prefixes, prefix=prefix)
+            keep = torch.from_numpy(plan.leaves.reshape(-1))
+            # In a model that is spread the head may be on another device; a CPU index fits all (`Placement.settle`).
+            keep = keep if is_spread(model) else keep.to(device)
+            logits = _logits(model, plan, copy.deepcopy(cache), keep, device)
+            answers = question.answer(logits.reshape(*plan.leaves.shape, logits.shape[-1]))
+            found.append(answers.double().cpu().numpy()[plan.leaf])
             if progress is not None:
-                progress(done, len(chosen))
-    return values
+                progress(run.stop, len(chosen))
+    return np.concatenate(found)[np.argsort(order)]
 
 
-def _shape(question: Question | Questions) -> tuple[int, ...]:
-    return (len(question.each),) if isinstance(question, Questions) else ()
-
-
-def _prefix_cache(model, ids: Sequence[int], device, cache_class):
-    """Key-value cache of the tokens before the first word, or None when there are none."""
+def _logits(model, plan: Plan, cache, keep: "int | torch.Tensor", device) -> "torch.Tensor":
+    """[kept, V] of one packed pass; `cache` holds the prefix and grows by the plan. The head runs on `keep` only."""
     import torch
 
-    if not ids:
-        return None
-    cache = cache_class(config=model.config.get_text_config())
-    plan = make_plan(ids, [], 0, np.zeros(1, dtype=np.uint64))
     token = _current.set(_Masks(plan))
     try:
-        model(
-            input_ids=torch.tensor([list(ids)], device=device),
-            position_ids=torch.arange(len(ids), device=device)[None],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-    finally:
-        _current.reset(token)
-    return cache
-
-
-def _score_plan(model, plan: Plan, past, question: Question | Questions, device) -> np.ndarray:
-    """The answers of the plan's coalitions by one packed pass; the head runs on the leaves only."""
-    import torch
-
-    leaves = torch.from_numpy(plan.leaves.reshape(-1))
-    token = _current.set(_Masks(plan))
-    try:
-        logits = model(
+        return model(
             input_ids=torch.from_numpy(plan.ids)[None].to(device),
             position_ids=torch.from_numpy(plan.positions)[None].to(device),
-            past_key_values=past,
-            use_cache=past is not None,
-            # The head of a model that is spread may be on another device than the ids; a CPU index fits all (`Placement.settle`).
-            logits_to_keep=leaves if is_spread(model) else leaves.to(device),
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=keep,
         ).logits[0]
     finally:
         _current.reset(token)
-    answers = question.answer(logits.reshape(*plan.leaves.shape, logits.shape[-1]))
-    return answers.double().cpu().numpy()[plan.leaf]

@@ -1,14 +1,21 @@
-"""Names of conditions, and what the measuring stages leave behind for the tables. Data only."""
+"""Names of conditions, and what measuring leaves for the analysis besides units and task metrics. Data only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from interplay.data.rows import Sample
+from interplay.errors import InterplayError
+from interplay.store.files import read_json, write_json
 from interplay.store.units import Unit
 from interplay.task.measured import TaskMeasured
 
 Units = dict[str, list[Unit | None]]
-Words = list[list[tuple[int, int]] | None]
+Words = list[list[tuple[int, int]] | None]  # (start, end) of each word in its prompt's text; None: no such draw
+MEASURED = "measured.json"
 
 
 @dataclass(frozen=True)
@@ -22,8 +29,85 @@ class BaselineLLM:
 
 
 @dataclass(frozen=True)
+class Omitted:
+    """A row that was not used, where, and why."""
+
+    stage: str
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Tolerance delta and what it comes from, in nats: means over the prompts at one model state."""
+
+    tolerance: float
+    mean_total_effect: float  # |v(N) - v(empty)|
+    noise_sigma: float  # root mean square numerical noise of v
+    spread: float  # standard deviation of v over coalitions
+
+
+@dataclass(frozen=True)
+class Record:
+    """`measured.json`: what was measured and with what, written before the tables are made from it.
+
+    weights      SHA-256 of the weights at each measured step, ascending; base_sha256 of the base
+    conditions   name -> the prompts that have a unit under it
+    controls     the settings that `conditions` of controls were measured under
+    words        draw of words -> where they stand; the first draw is 1
+    mask         token for masked words, and its id
+    chat         whether prompts go through the chat template; template_hash tells wordings apart
+    train_loss   mean train loss since the step before, at each step; None where not known
+    gold         label of each eval row, by its index; None: no labels. ood_gold: of the out-of-domain rows
+    task         which task files there are: "step", "answers"; "logged": the trainer's own metrics, in `task.parquet`
+    saved        steps whose weights can be kept, where that is not all of them
+    subtitle, method   what the page says of a training that was watched by the callback
+    """
+
+    base_sha256: str
+    weights: dict[int, str]
+    conditions: dict[str, tuple[int, ...]]
+    words: dict[int, Words]
+    mask: tuple[str, int]
+    chat: bool
+    template_hash: str
+    controls: dict[str, Any] = field(default_factory=dict)
+    baselines: tuple[BaselineLLM, ...] = ()
+    train_loss: tuple[float | None, ...] = ()
+    gold: tuple[int, ...] | None = None
+    ood_gold: tuple[int, ...] | None = None
+    task: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    omitted: tuple[Omitted, ...] = ()
+    saved: tuple[int, ...] | None = None
+    subtitle: str | None = None
+    method: tuple[tuple[str, str | None, str | None], ...] = ()
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The measured steps, ascending."""
+        return tuple(self.weights)
+
+    def write(self, folder: Path) -> None:
+        """Write `measured.json`."""
+        write_json(folder / MEASURED, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record":
+        """The record of a run folder; InterplayError where it is missing or damaged."""
+        value = read_json(folder / MEASURED)
+        try:
+            found = TypeAdapter(cls).validate_python(value)
+        except ValidationError as error:
+            raise InterplayError(
+                f"{str(folder / MEASURED)!r} does not hold what a run writes: run the same command again"
+            ) from error
+        return replace(found, weights=dict(sorted(found.weights.items())))
+
+
+@dataclass(frozen=True)
 class Measured:
-    """Units by condition (None where a prompt has none), task metrics, and where each draw's words stand in the texts."""
+    """What the tables are made from: units by condition (None where a prompt has none), task metrics, the draws of words."""
 
     steps: tuple[int, ...]
     reference: int
@@ -32,6 +116,7 @@ class Measured:
     second_reference: int | None = None
     baselines: tuple[BaselineLLM, ...] = ()
     words: dict[int, Words] = field(default_factory=dict)  # by draw, the first is 1
+    solved_again: dict[Path, Unit] = field(default_factory=dict)  # units whose effects on disk are under other settings
 
 
 def offsets(samples: Sequence[Sample | None]) -> Words:
@@ -60,3 +145,14 @@ def baseline_condition(index: int) -> str:
     ('baseline', 'baseline-2')
     """
     return "baseline" if index == 0 else f"baseline-{index + 1}"
+
+
+def calibration_name(condition: str) -> str:
+    """The file with the calibration that a condition's tolerance comes from: baseline LLMs and scores among labels have their own.
+
+    >>> [calibration_name(c) for c in ("step-000002-words-2", "step-000002-labels", "baseline-labels")]
+    ['calibration.json', 'calibration-labels.json', 'calibration-baseline-labels.json']
+    """
+    if condition.startswith("baseline"):
+        return f"calibration-{condition}.json"
+    return "calibration-labels.json" if condition.endswith("-labels") else "calibration.json"

@@ -39,12 +39,12 @@ def cache_json(path: Path, key: str, value: dict[str, Any], *, folders: int = 0)
     write_json(path, {"key": key, "sha256": sha256_json(value), "value": value}, folders=folders)
 
 
-def cached_json(path: Path, key: str) -> dict[str, Any] | None:
-    """What `cache_json` left, or None when it is absent, damaged, or answers another question."""
+def cached_json(path: Path, key: str | None = None) -> dict[str, Any] | None:
+    """What `cache_json` left, or None when it is absent, damaged, or answers another question than `key`."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         value = kept["value"]
-        whole = kept["key"] == key and isinstance(value, dict) and kept["sha256"] == sha256_json(value)
+        whole = key in (None, kept["key"]) and isinstance(value, dict) and kept["sha256"] == sha256_json(value)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return value if whole else None

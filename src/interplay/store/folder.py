@@ -9,12 +9,13 @@ identity/           SHA-256 of what else results come from: configs, baseline LL
 checkpoints/        checkpoint-<step> of the training, and its log
 calibration.json    noise and tolerance, from step 0
 units/              one file per sample and condition
-task/               eval loss and accuracy per step
+task/               task metrics of each step, row by row
+measured.json       what was measured and with what (`conditions.Record`); from here on no model is needed
 units.parquet, trajectory.parquet, trajectory_samples.parquet, trajectory_sets.parquet
 views.parquet, views_samples.parquet, floors.parquet, multiples.parquet, baselines.parquet, controls.json: what it is held against
 task.parquet, correlations.parquet, fidelity.parquet
 recommendation.json, report.json, report.html
-callback.json       of a training that was watched by `interplay.callback`: its plan and the weights' hashes at each definition
+callback.json       of a training that was watched by `interplay.callback`: its plan and the weights' hashes at each measurement
 times.json          seconds per phase: with environment.json the only files that may differ between equal runs
 manifest.json       SHA-256 of the results; written last, so its existence means the run is whole
 .work/              the lock, while a process works on the run (`interplay.store.lock`)
@@ -31,7 +32,7 @@ from typing import Any
 from interplay.atomic import disk_error, write_text
 from interplay.config.loading import dump_settings, load_settings
 from interplay.config.settings import Settings
-from interplay.config.yaml import difference, parse_yaml
+from interplay.config.yaml import difference
 from interplay.errors import InterplayError
 from interplay.store.files import WORK, file_hashes, read_json, result_files, sweep, write_json
 from interplay.store.formats import FILE, check_format, write_format
@@ -77,11 +78,16 @@ class RunFolder:
             raise self._unwritable(error) from error
 
     @contextlib.contextmanager
-    def opened(self, settings: Settings, waiting: Callable[[str], None] | None = None) -> Generator[Lock]:
-        """Work on the folder under these settings, as other processes may; yields its lock. Refuses another run's folder.
+    def opened(
+        self, settings: Settings, waiting: Callable[[str], None] | None = None, *, measures: bool = True
+    ) -> Generator[Lock]:
+        """Work on the folder under these settings, as other processes may; yields its lock. Refuses another measurement's folder.
 
-        Settings under which nothing was computed yet give way: a mistake mended must not cost a folder. `waiting` is told
-        which process this one waits for.
+        Settings under which nothing was computed yet give way, and so do those that the measurement does not depend on.
+
+        Args:
+            waiting: told which process this one waits for.
+            measures: False keeps `environment.json`, which is of what measured.
         """
         try:
             names = [p.name for p in self.path.iterdir()]
@@ -94,6 +100,8 @@ class RunFolder:
         try:
             with lock.held(waiting):
                 self._take(settings)
+                if measures:
+                    write_json(self.path / "environment.json", environment())
             yield lock
             sweep(self.path)  # of those that died while we worked
         except Exception as error:
@@ -124,16 +132,15 @@ class RunFolder:
         if file.exists():
             check_format(self.path)
         if file.exists() and not self.is_bare():
-            self._refuse_changes(settings)
+            self._adopt(settings)
         else:
             same = file.exists() and file.read_text(encoding="utf-8") == text
             write_format(self.path)
             write_text(file, text)
             for recorded in (self.path / "inputs.json", *(self.path / "identity").glob("*.json")):
-                # Another process may stand on what was recorded of the data: it is replaced, never missing.
+                # What is recorded of the data is replaced, never missing: another process may work under it.
                 if not same or recorded.name not in ("inputs.json", "task.json"):
                     recorded.unlink(missing_ok=True)
-        write_json(self.path / "environment.json", environment())
         self.stand_on("settings.yaml")
 
     def stand_on(self, name: str) -> None:
@@ -155,14 +162,20 @@ class RunFolder:
         files = (path.relative_to(self.path) for path in result_files(self.path))
         return all(file.name in _BEFORE_WORK or file.parts[0] == "identity" for file in files)
 
-    def _refuse_changes(self, settings: Settings) -> None:
-        old = parse_yaml(dump_settings(self.settings()))
-        changes = difference(old, parse_yaml(dump_settings(settings)))
-        if changes:
+    def _adopt(self, settings: Settings) -> None:
+        """Go on under settings that ask for another analysis; refuse those that ask for another measurement."""
+        old = self.settings()
+        if changes := difference(old.measurement(), settings.measurement()):
             shown = "; ".join(changes[:6]) + (f"; and {len(changes) - 6} more" if len(changes) > 6 else "")
             raise InterplayError(
                 f"{str(self.path)!r} holds a run with other settings ({shown}): choose another --out, or delete it"
             )
+        if settings != old:
+            self.manifest.unlink(missing_ok=True)
+            for index, baseline in enumerate(old.baseline):
+                if settings.baseline[index : index + 1] != (baseline,):
+                    (self.path / "identity" / f"baseline-{index}.json").unlink(missing_ok=True)
+            write_text(self.path / "settings.yaml", dump_settings(settings))
 
     def finish(self, seconds: dict[str, float]) -> None:
         """Write the times and, last, the manifest. A phase that only found its results keeps the time they took."""

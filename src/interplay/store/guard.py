@@ -1,7 +1,5 @@
-"""Refuse a run folder in which a link leads outside, or in which something is neither file nor folder nor link.
-
-Run folders travel. A link in one that came from elsewhere could have a run write or delete a file of the user, or copy one into
-an export; a pipe would be waited for. Links from one place inside the folder to another are allowed.
+"""Refuse a run folder with a link that leads outside, or with a pipe or device: through a link in a folder that came from elsewhere
+a run would write or delete the user's files. Links inside the folder are allowed.
 """
 
 import os

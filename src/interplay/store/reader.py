@@ -1,7 +1,6 @@
 """The one reader of a run folder: its settings, JSON files and tables, each read and checked when it is first asked for.
 
-The page, the card, the export and a comparison are made from what this gives; `interplay.Run` adds the verbs. A file that is
-missing or damaged is told in one line that says what to do. It writes nothing; who works in a folder is `folder`'s business.
+Page, card, export and comparison are made from it; `interplay.Run` adds the verbs. It writes nothing.
 """
 
 import contextlib
@@ -142,11 +141,7 @@ class RunReader:
 
     @contextlib.contextmanager
     def intact(self) -> Generator[None]:
-        """Around everything that puts files of the run together: what wrong content makes of it becomes one line.
-
-        A file that is not of its shape is refused when it is read. What is left are files of the right shape with the wrong
-        content: a flipped bit that changes a sample's name, a table of another run. Such a thing shows wherever two files are
-        put together, as any type of error. Nothing here is asked while all is well; the cause stays with the error.
+        """Around code that combines files of the run: errors from files whose content does not fit together become one line.
 
         >>> with RunReader("runs/none").intact():
         ...     {}["sample"]
@@ -173,8 +168,7 @@ if it happens again, please report a bug.
 
     @cached_property
     def _by_unit(self) -> pd.DataFrame:
-        columns = ["condition", "sample_id", "words", "and_effects", "or_effects", "tau"]
-        return self.units[columns].set_index(["condition", "sample_id"])
+        return self.units.set_index(["condition", "sample_id"])
 
     def _unit(self, sample: str, step: int) -> pd.Series:
         return self._by_unit.loc[(step_name(step), sample)]

@@ -1,22 +1,25 @@
-"""Unit: one sample under one condition, with its scores, its effects and their certificate, in one file.
+"""Unit: one prompt under one condition, with its scores, its effects and their certificate, in one file.
 
-A file is used again only if it answers the same question (`key`) and its arrays and header hash to what it says; anything
-else is computed anew. Names on disk come from our own counters, never from ids in the data.
+Scores are used again only if they answer the same question (`key`) and the arrays and the header hash to what the file says.
+Effects are used again only under the same tolerance and duality gap (`effects_key`); else they are solved from the stored
+scores. Names on disk come from our own counters, never from ids in the data.
 """
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from interplay.atomic import write_bytes
+from interplay.effects import extract
 
 
 @dataclass(frozen=True)
 class UnitHeader:
-    """Everything about a unit but its arrays; kept as JSON in the file's metadata."""
+    """Everything about a unit but its arrays; kept as JSON in the file's metadata. From `tolerance` on: of its effects."""
 
     key: str
     condition: str
@@ -30,12 +33,13 @@ class UnitHeader:
     noise_sigma: float | None
     weights_sha256: str
     prompt_sha256: str
-    tolerance: float
-    objective: float
-    duality_gap: float
-    residual: float
-    iterations: int
-    converged: bool
+    tolerance: float = math.nan
+    objective: float = math.nan
+    duality_gap: float = math.nan
+    residual: float = math.nan
+    iterations: int = 0
+    converged: bool = False
+    effects_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,37 @@ class Unit:
     header: UnitHeader
     scores: np.ndarray
     effects: np.ndarray
+
+
+def effects_key(tolerance: float, duality_gap: float) -> str:
+    """Key of the effects under a tolerance and the duality gap that is asked for.
+
+    >>> effects_key(0.125, 0.001)
+    'tolerance 0.125, duality gap 0.001'
+    """
+    return f"tolerance {tolerance!r}, duality gap {duality_gap!r}"
+
+
+def with_effects(unit: Unit, tolerance: float, duality_gap: float) -> Unit:
+    """The unit with its effects under this tolerance and duality gap, solved from its scores unless it has them.
+
+    Units are solved one at a time, so that a unit's bytes do not depend on which others are computed with it.
+    """
+    key = effects_key(tolerance, duality_gap)
+    if unit.header.effects_key == key:
+        return unit
+    found = extract(unit.scores, tolerance=tolerance, duality_gap=duality_gap)
+    header = replace(
+        unit.header,
+        tolerance=tolerance,
+        objective=float(found.objective),
+        duality_gap=float(found.duality_gap),
+        residual=float(found.residual),
+        iterations=int(found.iterations),
+        converged=bool(found.converged),
+        effects_key=key,
+    )
+    return Unit(header, unit.scores, np.stack([found.and_effects, found.or_effects]))
 
 
 def unit_path(folder: Path, condition: str, index: int) -> Path:

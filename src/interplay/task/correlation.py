@@ -1,14 +1,14 @@
 """Rank correlation between two curves over the checkpoints of one trajectory, with a bootstrap interval. Arrays only.
 
-Checkpoints of one training are not independent of each other: two curves that only ever rise agree perfectly. The
-checkpoints are therefore held fixed, and what is resampled are the prompts behind the one curve and the rows behind the
-other. The interval says how far the correlation would move with other prompts and other rows; it says nothing about another
-training, and it is no test of whether the two are related.
+Checkpoints of one training depend on each other: two curves that only ever rise agree perfectly. So the checkpoints stay fixed,
+and the prompts behind the one curve and the rows behind the other are resampled. The interval says how far the correlation would
+move with other prompts and rows. It says nothing about another training, and does not test whether the two are related.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from interplay.dynamics.stats import mean_of, percentile
 
@@ -16,17 +16,17 @@ FEWEST = 3  # checkpoints: with two a rank correlation can only be 1 or -1
 
 
 class Curve(NamedTuple):
-    """A curve over T checkpoints, `value` [T], and the same curve in R resamples of what it is the mean of, `resampled` [R, T];
-    None where it is one number a checkpoint and has nothing to resample. NaN: not measured there."""
+    """A curve over T checkpoints, `value` [T], NaN where not measured, and the curve in R resamples, `resampled` [R, T]; None
+    where there is nothing to resample, one number a checkpoint."""
 
     value: np.ndarray
     resampled: np.ndarray | None = None
 
 
 class Correlation(NamedTuple):
-    """Spearman's rho with a 95 % percentile interval, and over how many checkpoints; NaN where it is not defined."""
+    """Spearman's rank correlation with a 95 % percentile interval, and over how many checkpoints; NaN where it is not defined."""
 
-    rho: float
+    spearman: float
     lo: float
     hi: float
     checkpoints: int
@@ -45,17 +45,17 @@ def curve_of_samples(samples: np.ndarray, counts: np.ndarray) -> Curve:
 
 
 def correlate(a: Curve, b: Curve, *, steps: np.ndarray | None = None, from_step: int | None = None) -> Correlation:
-    """Spearman's rho of two curves over the checkpoints where both are measured, from `from_step` on (None: all).
+    """Spearman's rank correlation of two curves over the checkpoints where both are measured, from `from_step` on (None: all).
 
     Args:
         a, b: curves over the same T checkpoints, with the same number of resamples where they have any.
         steps: [T] step of each checkpoint; needed with `from_step`.
 
-    A constant curve, or fewer than 3 checkpoints, has no rank correlation: NaN. A resample in which either curve is
-    constant or has a hole is left out; without half of them there is no interval.
+    NaN for a constant curve or fewer than 3 checkpoints. A resample in which either curve is constant or has a hole is left
+    out; without half of them there is no interval.
 
     >>> a = Curve(np.array([1.0, 2.0, 3.0, 4.0]))
-    >>> correlate(a, Curve(np.array([1.0, 3.0, 2.0, 4.0]))).rho  # 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15)
+    >>> correlate(a, Curve(np.array([1.0, 3.0, 2.0, 4.0]))).spearman  # 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15)
     0.8
     >>> correlate(a, Curve(np.array([9.0, 1.0, 2.0, 3.0])), steps=np.array([0, 5, 10, 20]), from_step=5)[0::3]
     (1.0, 3)
@@ -68,41 +68,22 @@ def correlate(a: Curve, b: Curve, *, steps: np.ndarray | None = None, from_step:
     nothing = Correlation(float("nan"), float("nan"), float("nan"), count)
     if count < FEWEST:
         return nothing
-    rho = _spearman(a.value[used], b.value[used])
-    if not np.isfinite(rho) or (a.resampled is None and b.resampled is None):
-        return nothing._replace(rho=rho)
+    spearman = round(float(spearman_rows(a.value[None, used], b.value[None, used])[0]), 12)
+    if not np.isfinite(spearman) or (a.resampled is None and b.resampled is None):
+        return nothing._replace(spearman=spearman)
     x, y = (c.value[None, used] if c.resampled is None else c.resampled[:, used] for c in (a, b))
-    return Correlation(*percentile(rho, spearman_rows(x, y)), count)
-
-
-def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Of two curves [T] without NaN; NaN where one is constant."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return round(float(np.corrcoef(ranks(x[None]), ranks(y[None]))[0, 1]), 12)
-
-
-def ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks in each row of x [R, T], from 1; equal values share the mean of theirs. Rows must not hold NaN.
-
-    >>> ranks(np.array([[0.3, 0.1, 0.3, 0.9]]))
-    array([[2.5, 1. , 2.5, 4. ]])
-    """
-    made = np.empty(x.shape)
-    for row, out in zip(x, made, strict=True):
-        ordered = np.sort(row)
-        out[:] = (np.searchsorted(ordered, row, "left") + np.searchsorted(ordered, row, "right") + 1) / 2
-    return made
+    return Correlation(*percentile(spearman, spearman_rows(x, y)), count)
 
 
 def spearman_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's rho of each row of x and y, [R, T] each (or one row for all): the Pearson correlation of their ranks, ties
-    sharing theirs. NaN for a row that is constant or holds NaN.
+    """Spearman's rank correlation of each row of x and y, [R, T] each (or one row for all). Ties share the mean of their ranks.
+    NaN for a row that is constant or holds NaN.
 
     >>> spearman_rows(np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]), np.array([[3.0, 2.0, 1.0]]))
     array([-1., nan])
     """
-    a, b = (ranks(z) - (z.shape[1] + 1) / 2 for z in (x, y))
+    a, b = (pd.DataFrame(z).rank(axis=1).to_numpy() - (z.shape[1] + 1) / 2 for z in (x, y))
     with np.errstate(invalid="ignore", divide="ignore"):
-        rho = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    rho[~(np.isfinite(x).all(1) & np.isfinite(y).all(1))] = np.nan
-    return rho
+        spearman = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    spearman[~(np.isfinite(x).all(1) & np.isfinite(y).all(1))] = np.nan
+    return spearman

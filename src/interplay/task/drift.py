@@ -1,8 +1,7 @@
 """What a model departs from: KL divergence to the base model at the first response token, and perplexity of a retention text.
 
-The KL divergence of the task's own prompts is named as what predicts forgetting, in the direction from the base [2509.04259,
-there of whole responses; ours is of their first token, whose distribution the eval loss needs anyway]. It costs no forward
-pass of its own.
+The KL divergence from the base on the task's own prompts predicts forgetting [arXiv 2509.04259, of whole responses; ours is of
+their first token, whose distribution the eval loss needs anyway, so it costs no further forward pass].
 """
 
 from collections.abc import Callable, Sequence
@@ -12,13 +11,13 @@ import numpy as np
 
 from interplay.data.prompts import _leading_ids
 from interplay.errors import InterplayError
-from interplay.task.passes import MAX_LOGITS, Item, batches, budgets, target_logprobs, vocabulary
+from interplay.task.passes import MAX_LOGITS, Item, scored_batches, vocabulary
 
 if TYPE_CHECKING:
     import torch
 
-# The base's distributions are held during one run: in float32 up to 256 MB, then in float16, and never more than 512 MB; of
-# more rows (1,766 at a vocabulary of 151,936) only the first are compared [ours].
+# The base's distributions stay in memory during a run: in float32 up to 256 MB, then in float16, at most 512 MB; of more rows
+# (1,766 at a vocabulary of 151,936) only the first are compared [ours].
 SINGLE_BYTES, MOST_BYTES = 1 << 28, 1 << 29
 WINDOW = 512  # tokens of a retention window at most [ours]
 CHARACTERS_A_TOKEN = 64  # more of the retention text than this many times its tokens is not read
@@ -33,31 +32,31 @@ class Divergence(NamedTuple):
 
 
 class BaseDistributions:
-    """log p of the base model at the first response token, [rows, V], collected from one pass over the eval rows.
+    """log p of the base model at the first response token, [rows, V].
 
-    `collect` is for `labels.score_eval(seen=...)` on the base; `against()` gives one such function for another model.
+    `collect` is for `labels.score_eval(seen=...)` on the base, `against().seen` for the same call on another model.
     """
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
-        self._kept: np.ndarray | None = None
+        self._logprobs: np.ndarray | None = None
 
     def collect(self, row: int, logprobs: "torch.Tensor") -> None:
         """Keep a row's distribution [V]."""
-        if self._kept is None:
+        if self._logprobs is None:
             size = logprobs.shape[0]
             narrow = self.rows * size * 4 > SINGLE_BYTES
             rows = min(self.rows, max(1, MOST_BYTES // (2 * size))) if narrow else self.rows
-            self._kept = np.empty((rows, size), np.float16 if narrow else np.float32)
-        if row < len(self._kept):
-            lowest = np.finfo(self._kept.dtype).min  # float16 ends at -65,504, and -inf would be no number there
-            self._kept[row] = np.maximum(logprobs.float().cpu().numpy(), lowest)
+            self._logprobs = np.empty((rows, size), np.float16 if narrow else np.float32)
+        if row < len(self._logprobs):
+            lowest = np.finfo(self._logprobs.dtype).min  # float16 ends at -65,504, and -inf would be no number there
+            self._logprobs[row] = np.maximum(logprobs.float().cpu().numpy(), lowest)
 
     def against(self) -> "Comparison":
         """What compares one other model with these; InterplayError where nothing was collected."""
-        if self._kept is None:
+        if self._logprobs is None:
             raise InterplayError("no distribution of the base model was collected: run it over the eval rows first")
-        return Comparison(self._kept, self.rows)
+        return Comparison(self._logprobs, self.rows)
 
 
 class Comparison:
@@ -81,8 +80,7 @@ class Comparison:
 
 
 def divergences(base: np.ndarray, model: np.ndarray) -> tuple[float, float]:
-    """KL(base || model) and KL(model || base) in nats, from two log-distributions [V]; both are normalised first, so that
-    what rounding took from them is not taken for a difference.
+    """KL(base || model) and KL(model || base) in nats, from two log-distributions [V], normalised first against rounding.
 
     >>> [round(float(x), 4) for x in divergences(np.log([0.5, 0.5]), np.log([0.25, 0.75]))]  # ln 2 - ln(3)/2, 3/4 ln 3 - ln 2
     [0.1438, 0.1308]
@@ -101,9 +99,6 @@ def _kl(a: np.ndarray, b: np.ndarray) -> float:
     p = np.exp(a)
     some = p > 0
     return max(0.0, float((p[some] * (a[some] - b[some])).sum()))  # below zero only by rounding
-
-
-# ---- retention ----------------------------------------------------------------------------------------------------------
 
 
 class Windows(NamedTuple):
@@ -147,21 +142,7 @@ def score_windows(
 ) -> Windows:
     """Nats of every token of a window but its first, each given those before it in the window."""
     items: list[Item] = [(w[:1], w[1:]) for w in windows]
-    nll, done = np.zeros(len(items)), 0
-    for batch in batches(items, *budgets(model, batch_tokens)):
-        for i, (own, _) in zip(batch, target_logprobs(model, [items[k] for k in batch]), strict=True):
-            nll[i] = -float(own.sum())
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(items))
+    nll = np.zeros(len(items))
+    for batch, scored in scored_batches(model, items, batch_tokens=batch_tokens, progress=progress):
+        nll[batch] = [-float(own.sum()) for own, _ in scored]
     return Windows(nll, np.array([len(t) for _, t in items]))
-
-
-def perplexity(windows: Windows) -> float:
-    """exp of the mean nats per token.
-
-    >>> round(perplexity(Windows(np.array([2.0, 4.0]), np.array([1, 2]))), 3)  # e^(6/3)
-    7.389
-    """
-    with np.errstate(over="ignore"):
-        return float(np.exp(windows.nll.sum() / windows.tokens.sum()))

@@ -1,8 +1,7 @@
 """Answers that a model writes freely, and how near they come to the gold ones: exact match and ROUGE-L.
 
-Greedy decoding by transformers' own `generate`: the likeliest token each time, whatever sampling or penalties the model's
-generation config asks for, so that an answer is a function of weights and prompt. No random number is drawn, and model,
-generation config and tokenizer are left as they were found.
+Greedy decoding with transformers' `generate`, whatever sampling or penalties the model's generation config asks for, so that an
+answer is a function of weights and prompt. Model, generation config, tokenizer and random state stay as they are.
 """
 
 import contextlib
@@ -15,7 +14,7 @@ from typing import Any
 from interplay.extras import require
 from interplay.models.placement import input_device
 from interplay.scoring.forward import evaluating, tokens_per_pass
-from interplay.scoring.products import fast_products
+from interplay.scoring.precision import fast_products
 from interplay.task.passes import batches, padded
 
 # Han (with extensions), kana: written without spaces, so a character is what a word is elsewhere.
@@ -25,9 +24,7 @@ _WORDS = re.compile(rf"[{_SCRIPTS}]|[^\W_{_SCRIPTS}]+")
 
 def stop_ids(model, tokenizer, targets: Iterable[Sequence[int]] = ()) -> tuple[int, ...]:
     """Tokens that end an answer: EOS of the tokenizer and of the generation config, and special tokens that end the gold
-    responses (a chat template's end of turn, which a base model's EOS is not).
-
-    targets: token ids of gold responses as training has them, end of turn included.
+    responses `targets` (a chat template's end of turn, which a base model's EOS is not).
     """
     found: set[int] = set()
     for eos in (tokenizer.eos_token_id, _core(model).generation_config.eos_token_id):
@@ -81,8 +78,8 @@ def _core(model) -> Any:
 
 @contextlib.contextmanager
 def _plain(core, tokens: int, stop: Sequence[int], pad: int) -> Generator[None]:
-    """Greedy decoding with nothing else: what is not set in a config handed to `generate` comes from the model's own (a
-    repetition penalty, say), so that is put aside meanwhile."""
+    """Replace the model's generation config by plain greedy decoding: `generate` fills what its argument leaves open, such as a
+    repetition penalty, from the model's own."""
     from transformers import GenerationConfig
 
     own = core.generation_config
@@ -121,8 +118,7 @@ def _normal(text: str) -> str:
 
 
 class _Words:
-    """Lower-cased words and numbers; each Han or kana character is a word. On ASCII text the library's own default without
-    stemming, which would drop every other script."""
+    """Lower-cased words and numbers; each Han or kana character is a word. The library's default drops all but ASCII."""
 
     def tokenize(self, text: str) -> list[str]:
         return _WORDS.findall(unicodedata.normalize("NFKC", text).lower())

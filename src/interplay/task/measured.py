@@ -1,4 +1,4 @@
-"""What the task stage leaves behind: values of rows at each checkpoint. Data only; figures are made of it elsewhere."""
+"""What the task stage measures: values of rows at each checkpoint."""
 
 from dataclasses import dataclass
 

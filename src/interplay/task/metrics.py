@@ -1,7 +1,7 @@
 """The registry of task metrics: one row a metric, in the order of the columns of `task.parquet`.
 
-Tables, page, figures, comparison, card and callback take names, units and directions from here. A new metric is one row,
-and the rows it is computed from (`analysis/task_tables.py`).
+Tables, page, figures, comparison, card and callback take names, units and directions from here. A new metric is one row here
+and its computation in `analysis/task_tables.py`.
 
 >>> METRICS["accuracy"].label, METRICS["accuracy"].better, METRICS["accuracy"].interval
 ('accuracy', 'high', 'wilson')
@@ -13,32 +13,24 @@ and the rows it is computed from (`analysis/task_tables.py`).
 ('step', 'eval_loss', 'train_loss', 'accuracy', 'accuracy_lo', 'accuracy_hi', 'rows', 'macro_f1')
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 
 class Metric(NamedTuple):
-    """One row of the registry.
+    """One row of the registry."""
 
-    key       column of `task.parquet`; with an interval also `KEY_lo` and `KEY_hi`
-    title     name in pictures and tables that people read
-    unit      unit; "" for shares and scores from 0 to 1
-    meaning   what it is, for the notes of an export
-    better    which end is good
-    interval  "wilson" for a share of rows, "bootstrap" over rows, None for a metric without an interval
-    log       whether its axis is logarithmic
-    logged    key of a Trainer's evaluation log that holds it, None for none
-    """
-
-    key: str
-    title: str
-    unit: str
-    meaning: str
+    key: str  # column of `task.parquet`; with an interval also `KEY_lo` and `KEY_hi`
+    title: str  # name in pictures and tables that people read
+    unit: str  # "" for fractions and scores from 0 to 1
+    meaning: str  # for the notes of an export
     better: Literal["high", "low"]
-    interval: Literal["wilson", "bootstrap"] | None = None
-    log: bool = False
-    logged: str | None = None
+    interval: Literal["wilson", "bootstrap"] | None = None  # Wilson's for a fraction of rows, or a bootstrap over rows
+    log: bool = False  # whether its axis is logarithmic
+    logged: str | None = None  # key of a Trainer's evaluation log that holds it
 
     @property
     def label(self) -> str:
@@ -77,12 +69,45 @@ METRICS: dict[str, Metric] = {
 }  # fmt: skip
 
 
-def _columns() -> tuple[str, ...]:
-    columns = ["step"]
+def _columns() -> Iterator[str]:
+    yield "step"
     for key, metric in METRICS.items():
-        columns += [key, f"{key}_lo", f"{key}_hi"] if metric.interval else [key]
-        columns += ["rows"] if key == "accuracy" else []  # the number of rows it is a share of
-    return tuple(columns)
+        yield from [key, f"{key}_lo", f"{key}_hi"] if metric.interval else [key]
+        if key == "accuracy":
+            yield "rows"  # the number of rows behind it
 
 
-COLUMNS = _columns()  # of `task.parquet`
+COLUMNS = tuple(_columns())  # of `task.parquet`
+
+
+def macro_f1(gold: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.ndarray) -> float:
+    """F1 of each label that occurs as gold or as prediction, then their mean: `f1_score(average="macro")` of scikit-learn.
+
+    >>> round(macro_f1([0, 0, 1, 1], [0, 1, 1, 2]), 4)  # F1 of the labels 0, 1, 2: 2/3, 1/2, 0
+    0.3889
+    """
+    gold, predicted = np.asarray(gold), np.asarray(predicted)
+    labels, number = np.unique(np.concatenate([gold, predicted]), return_inverse=True)
+    occurs = np.bincount(number)  # 2 tp + fp + fn
+    hits = np.bincount(number[: len(gold)][gold == predicted], minlength=len(labels))
+    return float(np.mean(2 * hits / occurs))
+
+
+def macro_f1_of(gold: np.ndarray, predicted: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """`macro_f1` in each resample: [R] for gold, predicted [rows] and counts [R, rows].
+
+    From sums of counts: a thousand calls of `macro_f1` at each checkpoint would take long.
+
+    >>> macro_f1_of(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2]), np.array([[1, 1, 1, 1], [1, 0, 1, 0]])).round(4)
+    array([0.3889, 1.    ])
+    """
+    total = np.zeros(len(counts))
+    present = np.zeros(len(counts))
+    for label in np.union1d(gold, predicted):
+        is_gold, is_predicted = gold == label, predicted == label
+        hits = counts @ (is_gold & is_predicted).astype(np.float64)
+        size = counts @ (is_gold.astype(np.float64) + is_predicted)  # 2 tp + fp + fn
+        occurs = size > 0
+        total += np.divide(2 * hits, size, out=np.zeros_like(size), where=occurs)
+        present += occurs
+    return total / present

@@ -1,23 +1,21 @@
 """Teacher-forced forward passes over (prompt, continuation) pairs in padded batches: log p of every continuation token.
 
-What the pairs mean (labels, rows of a data set, windows of a text) is for the callers. Nothing here draws random numbers,
-and neither the model's mode nor the tokenizer is touched.
+Nothing here draws random numbers, and the model's mode and the tokenizer stay as they are.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interplay.models.placement import input_device
 from interplay.scoring.forward import evaluating, last_logits, tokens_per_pass
-from interplay.scoring.products import fast_products
+from interplay.scoring.precision import fast_products
 
 if TYPE_CHECKING:
     import torch
 
-# Logits of one forward pass that are held at once, in numbers (256 MB in float32): a response of hundreds of tokens times a
-# vocabulary of 262,144 (Gemma) would not fit otherwise [ours].
+# Logits of one forward pass held at once (256 MB in float32): hundreds of tokens times a vocabulary of 262,144 would not fit.
 MAX_LOGITS = 1 << 26
 
 Item = tuple[Sequence[int], Sequence[int]]  # token ids of a prompt and of what follows it
@@ -73,16 +71,12 @@ def padded(sequences: Sequence[Sequence[int]], pad: int = 0) -> "tuple[torch.Ten
 
 
 def target_logprobs(
-    model,
-    items: Sequence[Item],
-    firsts: Sequence[int] = (),
-    seen: "Callable[[int, torch.Tensor], None] | None" = None,
+    model, items: Sequence[Item], firsts: Sequence[int] = (), seen: "Callable[[int, torch.Tensor], None] | None" = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """One forward pass. For each (prompt, target): log p of each target token [m] in nats, and of the tokens `firsts` at the
     first position behind the prompt.
 
-    `seen(index, logprobs)` is handed the whole log-distribution [V] at that first position, while it is at hand. The head
-    runs on the few positions that matter.
+    `seen(index, logprobs)` gets the whole log-distribution [V] at that first position.
     """
     import torch
 
@@ -101,3 +95,29 @@ def target_logprobs(
         if seen is not None:
             seen(row, logprobs[0])
     return result
+
+
+def scored_batches(
+    model,
+    items: Sequence[Item],
+    firsts: Sequence[int] = (),
+    *,
+    batch_tokens: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    seen: "Callable[[int, torch.Tensor], None] | None" = None,
+) -> Iterator[tuple[list[int], list[tuple[np.ndarray, np.ndarray]]]]:
+    """`target_logprobs` of all items, batch by batch: the indices of the items of a batch, and what it gives for them.
+
+    `seen` gets the index among all items; `progress` is called with (items done, in all) after the caller is done with a batch.
+    """
+    done = 0
+    for batch in batches(items, *budgets(model, batch_tokens)):
+
+        def seen_in_batch(row: int, logprobs: "torch.Tensor", batch: list[int] = batch) -> None:
+            if seen is not None:
+                seen(batch[row], logprobs)
+
+        yield batch, target_logprobs(model, [items[i] for i in batch], firsts, seen_in_batch)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(items))

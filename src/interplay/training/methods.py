@@ -1,31 +1,53 @@
-"""The methods of SFT: which weights are trained, as peft's configs, and the base loaded as the method needs it.
+"""The methods of SFT: which weights are trained, as peft configs, and the base loaded as the method needs it.
 
 LoRA [paper], full fine-tuning, DoRA (LoRA with a trained length of every row of weights), IA3 (one factor for every key,
-value and hidden feed-forward unit) and QLoRA (LoRA beside a base held in four bits). The training itself is `sft.py`'s.
+value and hidden feed-forward unit) and QLoRA (LoRA on a base in four bits). `sft.py` runs the training.
 """
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from interplay.errors import InterplayError
 from interplay.extras import require
-from interplay.models.loading import LoadedModel, hash_tensors, load_model, load_tokenizer, resolve
-
-if TYPE_CHECKING:
-    from interplay.training.sft import SftPlan
+from interplay.models.loading import LoadedModel, load_model, load_tokenizer, resolve
+from interplay.models.placement import choose_device
+from interplay.models.weights import hash_tensors
 
 # What a method is called in a report.
 _NAMES = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA", "ia3": "IA3", "full": "full fine-tuning"}
 METHODS = tuple(_NAMES)
 
-# Where IA3 is put in its paper (Liu et al. 2022, arXiv 2205.05638): keys, values, and what goes into the second feed-forward
-# product. peft's own table has queries for keys in Qwen and Gemma, so the layers' names decide, and its table comes second.
+# Where its paper (Liu et al. 2022, arXiv 2205.05638) puts IA3: keys, values and the input of the second feed-forward product.
+# peft's table has queries instead of keys for Qwen and Gemma, so it is used only where these layers do not exist.
 _IA3_PAPER = ("k_proj", "v_proj", "down_proj")
 # Layers whose input IA3 scales instead of their output, by the last part of their name.
 _FEEDFORWARD = ("down_proj", "fc2", "fc_out", "dense_4h_to_h", "w2", "wo")
 
 
+@dataclass(frozen=True)
+class SftPlan:
+    """One fine-tuning: the fields mirror `TrainingSettings`, which documents them."""
+
+    method: str
+    rank: int
+    alpha: float
+    dropout: float
+    targets: str
+    learning_rate: float
+    scheduler: str
+    warmup_steps: int
+    weight_decay: float
+    batch_size: int
+    accumulation: int
+    steps: int
+    max_length: int | None
+    bf16: bool
+    seed: int
+    save_at: tuple[int, ...]
+
+
 def method_title(method: str, rank: int) -> str:
-    """How a method stands in a report.
+    """Name of a method in a report.
 
     >>> method_title("dora", 8), method_title("ia3", 8), method_title("full", 8)
     ('DoRA r = 8', 'IA3', 'full fine-tuning')
@@ -34,7 +56,7 @@ def method_title(method: str, rank: int) -> str:
 
 
 def method_notes(method: str, weight_decay: float = 0.0) -> tuple[str, ...]:
-    """What a reader of the report must know about a method.
+    """Warnings about a method for the report.
 
     >>> method_notes("lora", 0.1), len(method_notes("qlora")), len(method_notes("ia3", 0.1))
     ((), 1, 1)
@@ -42,9 +64,9 @@ def method_notes(method: str, weight_decay: float = 0.0) -> tuple[str, ...]:
     notes = []
     if method == "qlora":
         notes.append(
-            "QLoRA trained its adapters beside a base rounded to 4 bits; they are measured on the base in the dtype of the "
-            "model settings, as adapters are commonly deployed. Step 0 is that base too, so a part of every change may be "
-            "the adapters' answer to the rounding."
+            "QLoRA trained its adapters on a base rounded to 4 bits; they are measured on the base in the dtype of the "
+            "model settings, as adapters are commonly deployed. Step 0 is that base too, so a part of every change may "
+            "compensate for the rounding."
         )
     if method in ("dora", "ia3") and weight_decay > 0:
         what = "lengths" if method == "dora" else "factors"
@@ -55,18 +77,19 @@ def method_notes(method: str, weight_decay: float = 0.0) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def adapter_config(plan: "SftPlan", base: LoadedModel) -> Any:
-    """peft's config for a plan on a base; None where all weights are trained.
+def adapter_config(plan: SftPlan, base: LoadedModel) -> Any:
+    """The peft config for a plan on a base; None if all weights are trained.
 
-    Raises InterplayError for an unknown method, for QLoRA on a base that is not held in four bits, and for IA3 where nobody
-    knows which layers are keys, values and feed-forward outputs.
+    Raises InterplayError for an unknown method, for QLoRA on a base that is not in four bits, and for IA3 on an architecture
+    whose keys, values and feed-forward outputs are unknown.
     """
     if plan.method not in METHODS:
         raise InterplayError(f"unknown training.method {plan.method!r}: choose one of {', '.join(METHODS)}")
     if plan.method == "full":
         return None
+    targets = None if plan.targets == "all-linear" else [t.strip() for t in plan.targets.split(",")]
     if plan.method == "ia3":
-        return _ia3(plan, base)
+        return _ia3(targets, base)
     if plan.method == "qlora" and not getattr(base.model, "is_loaded_in_4bit", False):
         raise InterplayError(
             f"QLoRA needs {base.name!r} in 4 bits, it is in {next(base.model.parameters()).dtype}: load it with "
@@ -78,7 +101,7 @@ def adapter_config(plan: "SftPlan", base: LoadedModel) -> Any:
         r=plan.rank,
         lora_alpha=plan.alpha,  # ty: ignore[invalid-argument-type]  (annotated int, any number works)
         lora_dropout=plan.dropout,
-        target_modules="all-linear" if plan.targets == "all-linear" else _split(plan.targets),
+        target_modules=targets or "all-linear",
         use_dora=plan.method == "dora",
         bias="none",
         task_type="CAUSAL_LM",
@@ -86,15 +109,11 @@ def adapter_config(plan: "SftPlan", base: LoadedModel) -> Any:
     )
 
 
-def _split(targets: str) -> list[str]:
-    return [t.strip() for t in targets.split(",")]
-
-
-def _ia3(plan: "SftPlan", base: LoadedModel):
+def _ia3(targets: list[str] | None, base: LoadedModel):
     from peft import IA3Config
     from peft.utils import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as KNOWN_FEEDFORWARD
 
-    targets = _ia3_targets(base) if plan.targets == "all-linear" else _split(plan.targets)
+    targets = targets or _ia3_targets(base)
     known = KNOWN_FEEDFORWARD.get(base.model.config.get_text_config().model_type, [])
     return IA3Config(
         target_modules=targets,
@@ -106,10 +125,15 @@ def _ia3(plan: "SftPlan", base: LoadedModel):
 
 
 def _ia3_targets(base: LoadedModel) -> list[str]:
-    """Where IA3 goes when no layers are named: as in its paper, else as peft's table says for the architecture."""
+    """Where IA3 goes if no layers are named: as in its paper, else as in peft's table for the architecture."""
+    import torch
     from peft.utils import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as KNOWN
 
-    linear = [name for name, module in base.model.named_modules() if _is_linear(module)]
+    linear = [
+        name
+        for name, module in base.model.named_modules()
+        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
+    ]
     names = {name.rpartition(".")[2] for name in linear}
     if names.issuperset(_IA3_PAPER):
         return list(_IA3_PAPER)
@@ -123,17 +147,11 @@ def _ia3_targets(base: LoadedModel) -> list[str]:
     )
 
 
-def _is_linear(module: Any) -> bool:
-    import torch
-
-    return isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
-
-
 def widen_adapters(model: Any) -> None:
-    """Float32 for the adapters beside a base in four bits, which TRL makes bfloat16; other models are left alone.
+    """Adapters on a base in four bits as float32 instead of TRL's bfloat16; other models are left alone.
 
-    In bfloat16 (8 bits) a step of 1e-4 on a weight of 0.02 is lost in rounding; and peft opens adapters in float32, so that
-    a training that was cut off would go on in another precision than it began.
+    In bfloat16 (8 bits) a step of 1e-4 on a weight of 0.02 is lost in rounding. And peft opens adapters in float32, so a
+    resumed training would change its precision.
     """
     import torch
 
@@ -144,12 +162,11 @@ def widen_adapters(model: Any) -> None:
 
 
 def load_for_training(
-    name: str, method: str = "lora", *, device: str = "cpu", revision: str | None = None, bf16: bool = False
+    name: str, method: str = "lora", *, device: str = "auto", revision: str | None = None, bf16: bool = False
 ) -> LoadedModel:
     """The base as a method trains it: in float32, or for QLoRA in four bits; names and errors as in `load_model`.
 
-    Args:
-        bf16: whether training runs under bfloat16 autocast: four-bit weights are then widened to bfloat16, else to float32.
+    bf16: whether training runs under bfloat16 autocast: four-bit weights are then widened to bfloat16, else to float32.
     """
     if method != "qlora":
         return load_model(name, dtype="float32", device=device, revision=revision)
@@ -165,7 +182,7 @@ def load_for_training(
             revision=revision,
             dtype=torch.float32,
             quantization_config=four_bits(bf16),
-            device_map={"": device},
+            device_map={"": choose_device(device)},
             use_safetensors=True,
             output_loading_info=True,
             trust_remote_code=False,
@@ -179,13 +196,13 @@ def load_for_training(
             f"{name!r} lacks {len(missing)} weights its config asks for (first: {missing[0]}): the folder is incomplete"
         )
     model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    # What the adapters will call their base: the name the user knows, as in `load_weights`.
+    # The adapters name their base as the user does, as in `load_weights`.
     model.name_or_path = model.config._name_or_path = name
     return LoadedModel(model, load_tokenizer(name, revision=revision), name, hash_tensors(model.state_dict().items()))
 
 
 def four_bits(bf16: bool) -> Any:
-    """QLoRA's numbers (Dettmers et al. 2023): NF4, its scales rounded too, products in 16 bits where training has them."""
+    """QLoRA's settings (Dettmers et al. 2023): NF4 with double quantisation; products in the precision of the training."""
     import torch
     from transformers import BitsAndBytesConfig
 

@@ -1,8 +1,8 @@
-"""Fine-tune with TRL's SFTTrainer and leave checkpoints at a schedule of steps.
+"""Fine-tune with TRL's SFTTrainer and save checkpoints at a schedule of steps.
 
-Rows are tokenised by the same code that scoring uses and handed over ready-made, so training and scoring share one prompt
-string by construction. Which weights are trained is `methods.py`'s. Everything else (optimiser, schedule, saving, resuming) is
-TRL's, peft's and transformers'; what they would send over a network is left out.
+The code that tokenises rows for scoring tokenises them for training too, so both see the same prompt string. `methods.py` says
+which weights are trained. Everything else (optimiser, schedule, saving, resuming) is done by TRL, peft and transformers, without
+what they would send over a network.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,36 +28,13 @@ from interplay.errors import InterplayError, SkipSample
 from interplay.extras import require
 from interplay.models.layouts import classify, find_damage
 from interplay.models.loading import LoadedModel
-from interplay.training.methods import adapter_config, widen_adapters
+from interplay.models.placement import choose_device
+from interplay.training.methods import SftPlan, adapter_config, widen_adapters
 
-# What a checkpoint needs to be resumed but not to be read: removed once a newer one is there and when the training is whole.
-# They are pickles, and for full fine-tuning twice the size of the weights.
-_RESUMED = ("optimizer.pt", "scheduler.pt", "rng_state.pth")  # without any of which it would be another training
+# What resuming needs and reading does not: removed once a newer checkpoint exists, and when the training is complete. They are
+# pickles, and for full fine-tuning twice the size of the weights.
+_RESUMED = ("optimizer.pt", "scheduler.pt", "rng_state.pth")  # needed to resume to the same weights
 RESUME_FILES = (*_RESUMED, "scaler.pt", "training_args.bin")
-
-_SETS = ("target_modules", "feedforward_modules", "exclude_modules")  # which peft writes as lists, in no order
-
-
-@dataclass(frozen=True)
-class SftPlan:
-    """One fine-tuning: the fields mirror `TrainingSettings`, which documents them."""
-
-    method: str
-    rank: int
-    alpha: float
-    dropout: float
-    targets: str
-    learning_rate: float
-    scheduler: str
-    warmup_steps: int
-    weight_decay: float
-    batch_size: int
-    accumulation: int
-    steps: int
-    max_length: int | None
-    bf16: bool
-    seed: int
-    save_at: tuple[int, ...]
 
 
 def tokenise(
@@ -66,7 +42,7 @@ def tokenise(
 ) -> tuple[list[dict], list[tuple[str, str]]]:
     """Rows as `{input_ids, labels}` with the prompt's labels at -100, and (id, reason) of the rows left out.
 
-    With `max_length`, rows whose response would begin behind it are left out with that reason.
+    Rows whose response begins after `max_length` tokens are left out.
     """
     examples, skipped = [], []
     for row in rows:
@@ -89,22 +65,21 @@ def finetune(
     plan: SftPlan,
     folder: Path,
     *,
-    device: str = "cpu",
+    device: str = "auto",
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train `base` (its model is changed: hand over one of its own) and write `folder/checkpoint-<step>`.
+    """Train `base` (its model is changed) and write `folder/checkpoint-<step>`.
 
-    A training that was cut off goes on from its last whole checkpoint, to the same weights. Returns the log: one `{step,
-    loss, learning_rate}` per optimiser step, also kept in `folder/training_log.json`, which marks the training as whole.
-    The global random state is seeded with `plan.seed`; the tokenizer stays as it is.
+    An interrupted training continues from its last complete checkpoint, to the same weights. Returns the log: one `{step, loss,
+    learning_rate}` per optimiser step, also in `folder/training_log.json`, which marks the training as complete. The global random
+    state is seeded with `plan.seed`; the tokenizer is not changed.
 
     Args:
-        examples: from `tokenise`. Behind `plan.max_length` tokens they are cut, as TRL does; without a response token left
-            they are left out.
-        on_step: called with (step, steps in all, loss).
+        examples: from `tokenise`, cut to `plan.max_length` tokens as TRL does; those without a response token left are dropped.
+        on_step: called with (step, total steps, loss).
 
     Raises InterplayError when a target module does not exist, there is nothing to train on, or the loss or the weights are
-    no longer finite.
+    not finite.
     """
     done = folder / "training_log.json"
     if done.exists():
@@ -114,7 +89,7 @@ def finetune(
     state: dict[str, Any] = (
         json.loads((last / "trainer_state.json").read_text(encoding="utf-8")) if last else {"global_step": 0}
     )
-    # Resumed behind its last step, the Trainer would make another one.
+    # Resumed after its last step, the Trainer would make another one.
     history = (
         state["log_history"]
         if state["global_step"] >= plan.steps
@@ -125,10 +100,8 @@ def finetune(
         for entry in history
         if "loss" in entry
     ]
-    partial = done.with_suffix(".tmp")
-    partial.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
-    partial.replace(done)
-    # After the log: the other way round a kill in between would leave checkpoints that nothing can be resumed from.
+    write_text(done, json.dumps(log, indent=1) + "\n")
+    # After the log: in the other order a kill in between would leave checkpoints that cannot be resumed.
     _remove_resume_files(folder)
     return log
 
@@ -143,8 +116,8 @@ def _train(
     on_step: Callable[[int, int, float], None] | None,
 ) -> list[dict[str, Any]]:
     """Run TRL's trainer from the checkpoint `last`, or from the start; returns its log history."""
-    kept = _cut(examples, plan.max_length)
-    if not kept:
+    rows = _cut(examples, plan.max_length)
+    if not rows:
         why = (
             f"no response begins within training.max_length {plan.max_length}" if examples else "every row was skipped"
         )
@@ -152,15 +125,18 @@ def _train(
     require("trl", "datasets", what="fine-tuning")
     from datasets import Dataset
     from transformers import TrainerCallback, set_seed
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
     from trl import SFTConfig, SFTTrainer
 
+    remedy = "lower training.learning_rate or set training.bf16 to false"
+
     class Schedule(TrainerCallback):
-        """Saves at the scheduled steps, reports progress, stops at what is not finite; touches nothing else."""
+        """Saves at the scheduled steps, reports progress, stops when loss or weights are not finite."""
 
         def on_step_end(self, args, state, control, model: Any = None, **kwargs):
             control.should_save = state.global_step in plan.save_at
             if control.should_save and not all(bool(p.isfinite().all()) for p in model.parameters() if p.requires_grad):
-                raise _not_finite(f"the weights after step {state.global_step} are not finite")
+                raise InterplayError(f"the weights after step {state.global_step} are not finite: {remedy}")
 
         def on_save(self, args, state, control, **kwargs):
             _remove_resume_files(folder, but=f"checkpoint-{state.global_step}")
@@ -169,12 +145,12 @@ def _train(
             if not logs or "loss" not in logs:
                 return
             if not math.isfinite(logs["loss"]):
-                raise _not_finite(f"the training loss is {logs['loss']} at step {state.global_step}")
+                raise InterplayError(f"the training loss is {logs['loss']} at step {state.global_step}: {remedy}")
             if on_step is not None:
                 on_step(state.global_step, state.max_steps, float(logs["loss"]))
 
     class OfflineTrainer(SFTTrainer):
-        """Without TRL's usage statistics, which it sends from the constructor, and without its model card."""
+        """Without TRL's usage statistics and model card."""
 
         def _send_telemetry(self):
             pass
@@ -182,7 +158,7 @@ def _train(
         def create_model_card(self, *args, **kwargs):
             pass
 
-    folder.mkdir(exist_ok=True)  # but not the run folder around it, should that be gone
+    folder.mkdir(exist_ok=True)  # but not its parent: a run folder that is gone stays away
     config = SFTConfig(
         output_dir=str(folder),
         max_steps=plan.steps,
@@ -195,7 +171,7 @@ def _train(
         max_length=plan.max_length,
         bf16=plan.bf16,
         fp16=False,
-        use_cpu=device == "cpu",
+        use_cpu=choose_device(device) == "cpu",
         seed=plan.seed,
         data_seed=plan.seed,
         logging_steps=1,
@@ -208,18 +184,17 @@ def _train(
         dataset_kwargs={"skip_prepare_dataset": True},  # the rows are tokenised and cut already
     )
     if config.n_gpu > 1:
-        config._n_gpu = 1  # TRL refuses the DataParallel that the Trainer would use on its own for several GPUs
+        config._n_gpu = 1  # TRL refuses DataParallel, the Trainer's default for several GPUs
     adapters = adapter_config(plan, base)
-    # LoRA's matrices are drawn when the trainer wraps the model. TRL seeds before that since 1.0 or so; others seed after it.
+    # The trainer draws LoRA's matrices when it wraps the model. TRL seeds before that since about 1.0.
     set_seed(plan.seed)
     with _quiet():
         try:
             trainer = OfflineTrainer(
                 model=base.model,
                 args=config,
-                train_dataset=Dataset.from_list(kept),
-                # A copy: the trainer gives a tokenizer without a padding token one.
-                processing_class=copy.deepcopy(base.tokenizer),
+                train_dataset=Dataset.from_list(rows),
+                processing_class=copy.deepcopy(base.tokenizer),  # the trainer may add a padding token
                 peft_config=adapters,
                 callbacks=[Schedule()],
             )
@@ -230,7 +205,8 @@ def _train(
                     f"training.targets {plan.targets!r} cannot be trained (set it to all-linear): {reason}"
                 ) from error
             raise
-        _mute(trainer)
+        trainer.remove_callback(PrinterCallback)  # the terminal has our own progress line
+        trainer.remove_callback(ProgressCallback)
         widen_adapters(trainer.model)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.state.log_history
@@ -246,28 +222,13 @@ def _cut(examples: Sequence[dict], max_length: int | None) -> list[dict]:
     return [example for example in cut if any(label != -100 for label in example["labels"])]
 
 
-def _not_finite(what: str) -> InterplayError:
-    return InterplayError(f"{what}: lower training.learning_rate or set training.bf16 to false")
-
-
-def _mute(trainer) -> None:
-    """Keep the trainer's own printing off the terminal, which has a progress line of its own."""
-    from transformers.trainer_callback import PrinterCallback, ProgressCallback
-
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
-
-
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
-    """Without the talk of accelerate, and without the look-up on a hub that peft makes at every save.
-
-    peft asks whether the base's vocabulary grew, by the base's name; ours did not, and that name may be no hub's.
-    """
+    """Without accelerate's messages, and without the hub request with which peft checks the vocabulary at every save."""
     logger = logging.getLogger("accelerate")
     level, offline = logger.level, os.environ.get("HF_HUB_OFFLINE")
     logger.setLevel(logging.ERROR)
-    os.environ["HF_HUB_OFFLINE"] = "1"  # peft reads it at the time; huggingface_hub read it when it was imported
+    os.environ["HF_HUB_OFFLINE"] = "1"  # peft reads it at each save
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Could not find a config file in")
@@ -287,10 +248,9 @@ def _remove_resume_files(folder: Path, but: str = "") -> None:
 
 
 def _last_whole(folder: Path) -> Path | None:
-    """The newest checkpoint that can be resumed from; torn ones are removed.
+    """The newest checkpoint that can be resumed; torn ones are removed.
 
-    `trainer_state.json` is written last, so it tells whole from torn where no disk failed; the rest is looked through for
-    where one did. Older whole ones have no resume files any more.
+    `trainer_state.json` is written last, so without it a checkpoint is torn; the other files are checked for disk failures.
     """
     newest = None
     ours = [p for p in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
@@ -298,14 +258,17 @@ def _last_whole(folder: Path) -> Path | None:
         needed = [checkpoint / name for name in _RESUMED]
         resumable = all(file.exists() for file in needed)
         if _is_torn(checkpoint) or (resumable and not all(map(_is_whole_archive, needed))):
-            _remove(checkpoint)
+            if checkpoint.is_symlink() or not checkpoint.is_dir():
+                checkpoint.unlink()  # never what a link leads to
+            else:
+                shutil.rmtree(checkpoint)
         elif resumable:
             newest = checkpoint
     return newest
 
 
 def _is_torn(checkpoint: Path) -> bool:
-    """Whether its state or its weights are missing or broken off. A disk's own error is raised: it may be back in a moment."""
+    """Whether its state or its weights are missing or cut off. Disk errors are raised: they may be temporary."""
     try:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         if (kind := classify(checkpoint)) is None:
@@ -318,15 +281,8 @@ def _is_torn(checkpoint: Path) -> bool:
     return find_damage(checkpoint, kind) is not None
 
 
-def _remove(checkpoint: Path) -> None:
-    if checkpoint.is_symlink() or not checkpoint.is_dir():
-        checkpoint.unlink()  # what a link leads to is not ours to remove
-    else:
-        shutil.rmtree(checkpoint)
-
-
 def _is_whole_archive(file: Path) -> bool:
-    """Whether a file of torch.save is whole, by the checksums of the zip archive it is. Nothing in it is unpickled."""
+    """Whether a file of torch.save is complete, by the checksums of its zip archive. Nothing is unpickled."""
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.testzip() is None
@@ -335,24 +291,23 @@ def _is_whole_archive(file: Path) -> bool:
 
 
 def settle(folder: Path) -> None:
-    """Bring a whole training to its last form, the same bytes whether or not it was interrupted.
+    """Make the files of a complete training the same bytes whether or not it was interrupted.
 
-    Gone are the pickles for resuming it. peft writes target modules in the order of a set, which is another one in every
-    process; TRL counts tokens from the start of its process, not of the training.
+    Removes the pickles for resuming, sorts what peft writes in the order of a set, and drops TRL's count of tokens, which
+    starts anew with each process.
     """
-    for name in RESUME_FILES:
-        for file in folder.glob(f"checkpoint-*/{name}"):
-            file.unlink()
+    _remove_resume_files(folder)
     for file in folder.glob("checkpoint-*/adapter_config.json"):
         config = json.loads(file.read_text(encoding="utf-8"))
-        lists = {key: sorted(config[key]) for key in _SETS if isinstance(config.get(key), list)}
-        _replace_json(file, config, config | lists)
+        sets = ("target_modules", "feedforward_modules", "exclude_modules")
+        _rewrite(file, config | {key: sorted(config[key]) for key in sets if isinstance(config.get(key), list)})
     for file in folder.glob("checkpoint-*/trainer_state.json"):
         state = json.loads(file.read_text(encoding="utf-8"))
         log = [{k: v for k, v in entry.items() if k != "num_tokens"} for entry in state.get("log_history", [])]
-        _replace_json(file, state, state | {"log_history": log})
+        _rewrite(file, state | {"log_history": log})
 
 
-def _replace_json(file: Path, old: Any, new: Any) -> None:
-    if new != old:
-        write_text(file, json.dumps(new, indent=2, sort_keys=True) + "\n")
+def _rewrite(file: Path, value: dict[str, Any]) -> None:
+    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+    if file.read_text(encoding="utf-8") != text:  # peft ends without a line break
+        write_text(file, text)

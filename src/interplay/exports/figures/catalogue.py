@@ -1,80 +1,61 @@
-"""Which figures a run has: a name and a maker each, from the tables that are there. It draws nothing itself."""
+"""Which figures a run has: a name and a maker each, from the tables that are there."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from interplay.exports.figures import curves, shapes
+from interplay.store.conditions import step_name
+from interplay.store.reader import RunReader
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEASURES = ("count", "strength", "rho", "gamma", "sufficiency", "contribution", "mean_order")
-OPTIONAL = ("views", "floors", "multiples", "baselines", "correlations")
-MOST_COLUMNS = 10  # checkpoints of the order histograms and the like; more are thinned, the ends stay [ours]
+MOST_COLUMNS = 10  # checkpoints in the order histograms; more are thinned, the ends stay [ours]
 
 
-@dataclass(frozen=True, eq=False)
-class Tables:
-    """What figures are drawn from; a table that a run does not have is absent from `more`.
+def figures_of(
+    run: RunReader, tables: Mapping[str, pd.DataFrame]
+) -> Iterator[tuple[str, Callable[[], "Figure | None"]]]:
+    """Name and maker of every figure. Call inside `styled`.
 
-    units     units of the checkpoints themselves: step, scores, and_effects, or_effects
-    titles    view -> its title
-    kept      the recommended step, shown among the few checkpoints of matching and sparsity
+    tables: those that not every run has. A maker gives None if the run does not have its measure.
     """
-
-    steps: tuple[int, ...]
-    reference: int
-    ratio: float
-    summary: pd.DataFrame
-    units: pd.DataFrame
-    task: pd.DataFrame
-    more: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    titles: Mapping[str, str] = field(default_factory=dict)
-    kept: int | None = None
-
-
-def figures_of(tables: Tables) -> Iterator[tuple[str, Callable[[], "Figure | None"]]]:
-    """Name and maker of every figure; a maker gives None where its measure is not in the tables. Call inside `styled`."""
-    few = _few(tables)
-    paper = tables.summary
-    yield "evolution-orders", lambda: shapes.evolution(paper, _thinned(tables.steps))
+    track = run.trajectory
+    summary, reference = track.summary, track.reference
+    main = {step_name(step): step for step in track.steps}
+    units = run.units[run.units["condition"].isin(list(main))]
+    units = units.assign(step=units["condition"].map(main))
+    few = sorted({reference, run.recorded["step"], track.steps[-1]} & set(track.steps))
+    yield "evolution-orders", partial(shapes.evolution, summary, _thinned(track.steps))
     for measure in MEASURES:
         title = f"evolution-{measure}" if measure in ("count", "strength") else measure.replace("_", "-")
-        yield title, _by_set(paper, measure)
-    yield "scale", lambda: curves.scale(paper)
-    yield "task", lambda: curves.task(tables.task)
-    yield "matching", lambda: shapes.matching(tables.units, few)
-    yield "sparsity", lambda: shapes.sparsity(tables.units, few, tables.ratio)
-    more = tables.more
-    if "multiples" in more:
-        yield "churn-multiples", lambda: curves.multiples(more["multiples"], tables.reference)
-    if "floors" in more:
-        yield "churn-floors", lambda: shapes.floors(more["floors"], tables.reference)
-    if "views" in more:
-        yield "views", lambda: curves.views(paper, more["views"], dict(tables.titles))
-    if "baselines" in more:
-        yield "gamma-baselines", lambda: curves.baselines(more["baselines"])
-    if "correlations" in more:
-        yield "correlations", lambda: shapes.correlations(more["correlations"])
+        yield title, partial(curves.by_set, summary, measure)
+    yield "scale", partial(curves.scale, summary)
+    yield "task", partial(curves.task, run.task)
+    yield "matching", partial(shapes.matching, units, few)
+    yield "sparsity", partial(shapes.sparsity, units, few, run.settings.dynamics.ratio)
+    if "multiples" in tables:
+        yield "churn-multiples", partial(curves.multiples, tables["multiples"], reference)
+    if "floors" in tables:
+        yield "churn-floors", partial(shapes.floors, tables["floors"], reference)
+    if "views" in tables:
+        controls = run.json("controls.json") if run.has("controls.json") else {}
+        titles = {view["name"]: view["title"] for view in controls.get("views", [])}
+        yield "views", partial(curves.views, summary, tables["views"], titles)
+    if "baselines" in tables:
+        yield "gamma-baselines", partial(curves.baselines, tables["baselines"])
+    if "correlations" in tables:
+        yield "correlations", partial(shapes.correlations, tables["correlations"])
 
 
-def _by_set(summary: pd.DataFrame, measure: str) -> Callable[[], "Figure | None"]:
-    return lambda: curves.by_set(summary, measure)
+def _thinned(steps: Sequence[int], most: int = MOST_COLUMNS) -> list[int]:
+    """At most `most` steps, evenly by position, the first and the last among them.
 
-
-def _few(tables: Tables) -> list[int]:
-    """Reference, recommended and last checkpoint."""
-    wanted = [tables.reference, tables.kept, tables.steps[-1]]
-    return sorted({step for step in wanted if step is not None and step in tables.steps})
-
-
-def _thinned(steps: tuple[int, ...], most: int = MOST_COLUMNS) -> list[int]:
-    """At most so many steps, evenly by place, first and last among them.
-
-    >>> _thinned(tuple(range(0, 110, 10)), 3)
+    >>> _thinned(range(0, 110, 10), 3)
     [0, 50, 100]
     """
     if len(steps) <= most:

@@ -1,13 +1,15 @@
 """Figures of curves over checkpoints: turnover, quality, views, baseline LLMs, multiples of the floor, the task."""
 
+import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from interplay.dynamics.measures import MEASURES
-from interplay.dynamics.sets import MAIN_SETS
+from interplay.dynamics.sets import CHURN_SETS, MAIN_SETS
 from interplay.exports.figures.style import COLOURS, CYCLE, DASHES, MARKERS, MUTED, name, panels, steps_axis
 from interplay.task.metrics import METRICS
 
@@ -36,7 +38,7 @@ def pick(summary: pd.DataFrame, measure: str, set_: str, definition: str = "pape
 
 
 def curve(axis: "Axes", rows: pd.DataFrame, look: Look, null: str | None = None) -> Any:
-    """A line with its interval as a band, and its null dashed with a band of its own. Returns the line."""
+    """A line with its interval as a band, and its null dashed with its own band. Returns the line."""
     if null and rows["null"].notna().any():
         axis.fill_between(rows["step"], rows["null_lo"], rows["null_hi"], color=MUTED, alpha=0.12, linewidth=0)
         axis.plot(rows["step"], rows["null"], color=MUTED, linestyle="--", linewidth=0.9)
@@ -46,12 +48,6 @@ def curve(axis: "Axes", rows: pd.DataFrame, look: Look, null: str | None = None)
         rows["step"], rows["value"], color=look.colour, marker=look.marker, linestyle=look.dashes, label=look.label
     )
     return line
-
-
-def _null_legend(axis: "Axes", text: str) -> None:
-    from matplotlib.lines import Line2D
-
-    axis.legend([Line2D([], [], color=MUTED, linestyle="--", linewidth=0.9)], [text], loc="best")
 
 
 def by_set(summary: pd.DataFrame, measure: str) -> "Figure | None":
@@ -70,7 +66,9 @@ def by_set(summary: pd.DataFrame, measure: str) -> "Figure | None":
         axes[0].set_ylim(bottom=0)  # shared, and last: it stops the axis from growing
     axes[0].set_ylabel(measured.label)
     if (null := measured.null) and any(rows["null"].notna().any() for rows in found.values()):
-        _null_legend(axes[-1], null)
+        from matplotlib.lines import Line2D
+
+        axes[-1].legend([Line2D([], [], color=MUTED, linestyle="--", linewidth=0.9)], [null], loc="best")
     return figure
 
 
@@ -94,17 +92,14 @@ def task(table: pd.DataFrame) -> "Figure | None":
 def _grid(found: Sequence[tuple[str, pd.DataFrame, str]]) -> "Figure | None":
     if not found:
         return None
-    columns = min(3, len(found))
-    figure, axes = panels(columns, -(-len(found) // columns))
+    figure, axes = panels(len(found), 3)
     steps = sorted({int(step) for _, rows, _ in found for step in rows["step"]})
-    for axis, (label, rows, colour) in zip(axes, found, strict=False):
+    for axis, (label, rows, colour) in zip(axes, found, strict=True):
         curve(axis, rows, Look(colour))
         axis.set_title(label)
         steps_axis(axis, steps)
         if rows[["value", "lo"]].min().min() >= 0 and "perplexity" not in label:
             axis.set_ylim(bottom=0)
-    for axis in axes[len(found) :]:
-        axis.set_axis_off()
     return figure
 
 
@@ -113,19 +108,18 @@ def lines(
     draw: Sequence[tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]],
     most: int = 3,
 ) -> "Figure | None":
-    """Several tables on the same panels, at most `most` side by side, one line a table.
+    """Several tables on the same panels, at most `most` panels in a row, one line a table.
 
-    `draw` has a panel's title and how to find its rows. Of more than three tables only the first keeps its interval: bands
-    over bands cannot be read, and the tables have them all.
+    `draw` has a panel's title and how to find its rows. With more than three tables only the first keeps its interval, since
+    bands over bands cannot be read.
     """
-    kept = [(title, find) for title, find in draw if any(len(find(table)) for _, table in tables)]
-    if not kept:
+    drawn = [(title, find) for title, find in draw if any(len(find(table)) for _, table in tables)]
+    if not drawn:
         return None
-    columns = min(most, len(kept))
-    figure, axes = panels(columns, -(-len(kept) // columns))
+    figure, axes = panels(len(drawn), most)
     steps = sorted({int(step) for _, table in tables for step in table["step"]})
     handles: dict[str, Any] = {}
-    for axis, (title, find) in zip(axes, kept, strict=False):
+    for axis, (title, find) in zip(axes, drawn, strict=True):
         for i, (label, table) in enumerate(tables):
             rows = find(table)
             if len(rows):
@@ -134,28 +128,22 @@ def lines(
         axis.set_title(title)
         axis.set_ylim(bottom=0)
         steps_axis(axis, steps)
-    for axis in axes[len(kept) :]:
-        axis.set_axis_off()
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(3, len(handles)))
     return figure
 
 
 def views(main: pd.DataFrame, table: pd.DataFrame, titles: dict[str, str]) -> "Figure | None":
-    """The main trajectory beside the same trajectory computed in other ways."""
+    """The main trajectory, and the same trajectory computed in other ways."""
     tables = [("as in the paper", main)]
     tables += [(titles.get(str(view), str(view)), rows) for view, rows in table.groupby("view", sort=False)]
-    wanted = [("count", s) for s in MAIN_SETS] + [("strength", s) for s in MAIN_SETS] + [("rho", s) for s in MAIN_SETS]
-    return lines(tables, [(f"{m}, {s}", _finder(m, s)) for m, s in wanted])
+    shown = itertools.product(("count", "strength", "rho"), MAIN_SETS)
+    return lines(tables, [(f"{m}, {s}", partial(pick, measure=m, set_=s)) for m, s in shown])
 
 
 def baselines(table: pd.DataFrame) -> "Figure | None":
     """gamma against every baseline LLM."""
     tables = [(str(label), rows) for label, rows in table.groupby("baseline", sort=False)]
-    return lines(tables, [(f"gamma, {s}", _finder("gamma", s)) for s in MAIN_SETS])
-
-
-def _finder(measure: str, set_: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    return lambda table: pick(table, measure, set_)
+    return lines(tables, [(f"gamma, {s}", partial(pick, measure="gamma", set_=s)) for s in MAIN_SETS])
 
 
 def multiples(table: pd.DataFrame, reference: int) -> "Figure | None":
@@ -163,12 +151,12 @@ def multiples(table: pd.DataFrame, reference: int) -> "Figure | None":
     table = table[(table["definition"] == "paper") & (table["reference"] == reference)]
     table = table[table["ratio"].notna() & (table["ratio"] > 0)].rename(columns={"ratio": "value"})
     tables = [(f"floor: {floor}", rows) for floor, rows in table.groupby("floor", sort=False)]
-    wanted = [(m, s) for m in ("count", "strength") for s in ("removed", "emerged")]
 
-    def find(measure: str, set_: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-        return lambda rows: rows[(rows["measure"] == measure) & (rows["set"] == set_)].sort_values("step")
+    def find(rows: pd.DataFrame, measure: str, set_: str) -> pd.DataFrame:
+        return rows[(rows["measure"] == measure) & (rows["set"] == set_)].sort_values("step")
 
-    figure = lines(tables, [(f"{m}, {s}", find(m, s)) for m, s in wanted], most=2)
+    shown = itertools.product(("count", "strength"), CHURN_SETS)
+    figure = lines(tables, [(f"{m}, {s}", partial(find, measure=m, set_=s)) for m, s in shown], most=2)
     if figure is not None:
         for axis in figure.axes:
             if axis.axison:

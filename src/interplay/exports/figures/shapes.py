@@ -1,4 +1,4 @@
-"""Figures that are no curves over checkpoints: orders, matching, sparsity, churn floors, correlations."""
+"""Figures other than curves over checkpoints: orders, matching, sparsity, churn floors, correlations."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from interplay.dynamics.measures import CHURN_MEASURES
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.effects.moebius import reconstruct
 from interplay.exports.figures.style import COLOURS, CYCLE, MARKERS, MUTED, PANEL, name, panels
 from interplay.task.metrics import METRICS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_POINTS = 600  # of a scatter's panel: every k-th coalition, so that a vector file stays small [ours]
@@ -124,11 +126,9 @@ def sparsity(units: pd.DataFrame, steps: Sequence[int], ratio: float) -> "Figure
 
 
 def floors(table: pd.DataFrame, reference: int) -> "Figure | None":
-    """The churn floors: what each change that means nothing removes and lets emerge at the reference."""
+    """The churn floors: what each meaningless change removes and adds at the reference."""
     table = table[(table["definition"] == "paper") & (table["reference"] == reference)].dropna(subset=["value"])
-    measures = [
-        m for m in ("count", "strength", "count_fraction", "strength_fraction") if (table["measure"] == m).any()
-    ]
+    measures = [measure for measure in CHURN_MEASURES if (table["measure"] == measure).any()]
     if not measures:
         return None
     kinds = list(dict.fromkeys(table["floor"]))
@@ -137,47 +137,44 @@ def floors(table: pd.DataFrame, reference: int) -> "Figure | None":
     for axis, measure in zip(axes, measures, strict=True):
         for offset, set_ in ((-0.13, "removed"), (0.13, "emerged")):
             rows = table[(table["measure"] == measure) & (table["set"] == set_)]
-            y = [kinds.index(kind) + offset for kind in rows["floor"]]
-            _dots(axis, rows["value"], y, rows["lo"], rows["hi"], COLOURS[set_], MARKERS[set_], set_)
+            _dots(axis, rows, [kinds.index(kind) + offset for kind in rows["floor"]], set_, set_)
         axis.set_title(measure.replace("_", " "))
         axis.set_xlim(left=0)
-        axis.grid(True, axis="x")
-        axis.grid(False, axis="y")
-    axes[0].set_yticks(range(len(kinds)), [name(str(kind), 30) for kind in kinds])
-    axes[0].set_ylim(len(kinds) - 0.5, -0.5)
+    _row_names(axes[0], [name(str(kind), 30) for kind in kinds])
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 
 def correlations(table: pd.DataFrame) -> "Figure | None":
-    """Spearman's rho over checkpoints between each interaction measure and each task metric, with its interval."""
-    table = table.dropna(subset=["rho"])
+    """Spearman's rank correlation over checkpoints between each interaction measure and each task metric, with its interval."""
+    table = table.dropna(subset=["spearman"])
     if table.empty:
         return None
     rows = list(dict.fromkeys(table["interaction"]))
     metrics = list(dict.fromkeys(table["task"]))
-    columns = min(4, len(metrics))
-    figure, axes = panels(columns, -(-len(metrics) // columns), sharey=True, sharex=True)
-    lines = -(-len(metrics) // columns)
+    figure, axes = panels(len(metrics), 4, sharey=True, sharex=True)
+    columns, lines = min(4, len(metrics)), -(-len(metrics) // 4)
     figure.set_size_inches(1.6 * columns + 1.0, lines * (0.24 * len(rows) + 0.45) + 0.4)
-    for axis, metric in zip(axes, metrics, strict=False):
-        here = table[table["task"] == metric]
-        y = [rows.index(which) for which in here["interaction"]]
+    for axis, metric in zip(axes, metrics, strict=True):
+        here = table[table["task"] == metric].rename(columns={"spearman": "value"})
         axis.axvline(0, color=MUTED, linewidth=0.7)
-        _dots(axis, here["rho"], y, here["lo"], here["hi"], COLOURS["all"], "o", None)
+        _dots(axis, here, [rows.index(row) for row in here["interaction"]], "all")
         axis.set_title(METRICS[metric].title if metric in METRICS else name(str(metric).replace("_", " "), 40))
         axis.set_xlim(-1.05, 1.05)
-        axis.grid(True, axis="x")
-        axis.grid(False, axis="y")
-    axes[0].set_yticks(range(len(rows)), [name(str(row).replace("_", " "), 40) for row in rows])
-    axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    for axis in axes[len(metrics) :]:
-        axis.set_axis_off()
+    _row_names(axes[0], [name(str(row).replace("_", " "), 40) for row in rows])
     figure.supxlabel("rank correlation over checkpoints", fontsize=8)
     return figure
 
 
-def _dots(axis, value, y, lo, hi, colour: str, marker: str, label: str | None) -> None:
-    axis.hlines(y, lo, hi, color=colour, linewidth=1.0, alpha=0.8)
-    axis.plot(value, y, marker, color=colour, linestyle="none", label=label)
+def _dots(axis: "Axes", rows: pd.DataFrame, y: Sequence[float], set_: str, label: str | None = None) -> None:
+    """A row of a dot chart: values with their intervals, in the look of a set."""
+    axis.hlines(y, rows["lo"], rows["hi"], color=COLOURS[set_], linewidth=1.0, alpha=0.8)
+    axis.plot(rows["value"], y, MARKERS[set_], color=COLOURS[set_], linestyle="none", label=label)
+    axis.grid(True, axis="x")
+    axis.grid(False, axis="y")
+
+
+def _row_names(axis: "Axes", names: Sequence[str]) -> None:
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.5, -0.5)

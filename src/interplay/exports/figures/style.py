@@ -3,7 +3,7 @@
 import contextlib
 import io
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ _NO_DATE: dict[str, dict[str, Any]] = {
 
 @contextlib.contextmanager
 def styled() -> Generator[None]:
-    """Our settings of matplotlib, and only here: figures are made and written inside."""
+    """Our settings of matplotlib, for the figures that are made and written inside."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -70,32 +70,33 @@ def save(figure: "Figure", path: Path) -> Path:
     """Write a figure whole or not at all; the format is the path's suffix. Call inside `styled`. Returns the path."""
     kind = path.suffix.removeprefix(".")
     if kind not in FORMATS:
-        raise InterplayError(f"{kind!r} is no format of a figure: choose among {', '.join(FORMATS)}")
+        raise InterplayError(f"{kind!r} is not a format of figures: choose one of {', '.join(FORMATS)}")
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata=_NO_DATE[kind])
     write_bytes(path, buffer.getvalue(), folders=None)
     return path
 
 
-def panels(columns: int, rows: int = 1, **options: Any) -> tuple["Figure", list["Axes"]]:
-    """A figure of equal panels, row by row, with room made for labels."""
+def panels(count: int, most: int | None = None, **options: Any) -> tuple["Figure", list["Axes"]]:
+    """A figure of `count` equal panels, at most `most` in a row (default: all), with room for labels."""
     from matplotlib.figure import Figure
 
+    columns = min(most or count, count)
+    rows = -(-count // columns)
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
-    return figure, [axis for row in axes for axis in row]
+    axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure, axes[:count]
 
 
 def steps_axis(axis: "Axes", steps: Sequence[int], label: bool = True) -> None:
-    """Checkpoints on x: to scale if even, else on a scale that is linear to the first step and logarithmic beyond.
-
-    At most nine ticks, so that labels do not run into each other.
-    """
+    """Checkpoints on x: to scale if even, else linear up to the first step and logarithmic beyond."""
     ordered = sorted(set(steps))
     gaps = [b - a for a, b in itertools.pairwise(ordered)]
     if gaps and max(gaps) > 4 * min(gaps) and ordered[0] >= 0:
         first = next(step for step in ordered if step > 0)
-        axis.set_xscale("function", functions=(_squash(first), _unsquash(first)))
+        axis.set_xscale("function", functions=_logarithmic_from(first))
     axis.set_xlim(*_padded(axis, ordered))
     axis.set_xticks(_spread(axis, ordered), minor=False)
     axis.set_xticks([], minor=True)
@@ -104,46 +105,41 @@ def steps_axis(axis: "Axes", steps: Sequence[int], label: bool = True) -> None:
         axis.set_xlabel("optimiser step")
 
 
-def _squash(first: int) -> Any:
+def _logarithmic_from(first: int) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """A scale that is linear up to `first` and logarithmic beyond, and its inverse."""
     import numpy as np
 
     def forward(x: Any) -> Any:
         y = np.asarray(x, float) / first
         return np.where(y <= 1, y, 1 + np.log2(np.maximum(y, 1)))
 
-    return forward
-
-
-def _unsquash(first: int) -> Any:
-    import numpy as np
-
     def backward(z: Any) -> Any:
         y = np.asarray(z, float)
         return first * np.where(y <= 1, y, np.exp2(np.maximum(y, 1) - 1))
 
-    return backward
+    return forward, backward
 
 
 def _padded(axis: "Axes", steps: list[int]) -> tuple[float, float]:
     if len(steps) == 1:
         return steps[0] - 1, steps[0] + 1
-    lo, hi = (axis.get_xaxis().get_transform().transform(float(s)) for s in (steps[0], steps[-1]))
-    room = 0.05 * (hi - lo)
-    back = axis.get_xaxis().get_transform().inverted().transform
+    scale = axis.get_xaxis().get_transform()
+    lo, hi = (scale.transform(float(step)) for step in (steps[0], steps[-1]))
+    room, back = 0.05 * (hi - lo), scale.inverted().transform
     return float(back(lo - room)), float(back(hi + room))
 
 
 def _spread(axis: "Axes", steps: list[int]) -> list[int]:
-    """Steps whose labels keep their distance, the ends first."""
-    to = axis.get_xaxis().get_transform().transform
-    lo, hi = float(to(float(steps[0]))), float(to(float(steps[-1])))
-    width = (hi - lo) or 1.0
-    kept: list[int] = []
+    """Steps whose labels do not overlap, the ends first."""
+    scale = axis.get_xaxis().get_transform()
+    at = {step: float(scale.transform(float(step))) for step in steps}
+    width = (at[steps[-1]] - at[steps[0]]) or 1.0
+    labelled: set[int] = set()
     for step in [steps[0], steps[-1], *steps[1:-1]]:
         need = 0.028 * (len(str(step)) + 1.2)
-        if all(abs(float(to(float(step))) - float(to(float(k)))) / width >= need for k in kept) or step in kept:
-            kept.append(step)
-    return sorted(set(kept))
+        if all(abs(at[step] - at[other]) / width >= need for other in labelled):
+            labelled.add(step)
+    return sorted(labelled)
 
 
 def name(text: str, most: int = 60) -> str:

@@ -40,7 +40,7 @@
   const decode = (part, states) => part.m.map((code, i) => ({ code, effect: part.e[i], state: states ? states[i] : "g", words: members(code) }));
   const isOr = (x) => (x.code & 1) === 1;
   const kind = (x) => x.words.length === 1 ? "one word" : isOr(x) ? "OR" : "AND";
-  const STATES = { p: "still there", i: "there at this step", e: "new", r: "new again, was seen before", g: "removed; effect at step " + data.reference };
+  const STATES = { p: "still there", i: "salient at this step", e: "new", r: "re-entered", g: "removed; effect at step " + data.reference };
   const about = (x) => x.words.map((i) => prompt().words[i]).join(isOr(x) ? " / " : " + ") + "\n" + kind(x) + ", " + num(x.effect, true) + " log-odds\n" + STATES[x.state];
 
   // Lighting up: an interaction lights its words, a word lights its interactions.
@@ -88,7 +88,7 @@
     const gold = p.label !== null ? [" (gold label ", el("bdi", {}, p.label), ")"] : [];
     if (!u) { box.replaceChildren("Target ", target, ...gold, ". This prompt was not measured at step " + data.steps[state.step] + "."); return; }
     box.replaceChildren("Score of ", target, ...gold, ": ", el("b", {}, num(u.v[0], true)), " log-odds (" + percent(u.v[0]) + ") with all words, ",
-      el("b", {}, num(u.v[1], true)), " (" + percent(u.v[1]) + ") with all of them masked.");
+      el("b", {}, num(u.v[1], true)), " (" + percent(u.v[1]) + ") without them.");
   };
 
   const spark = () => {
@@ -147,8 +147,8 @@
     const most = Math.floor((W - middle - 16) / 13);
     const shown = all.slice(0, Math.min(+$("ex-k").value, most));
     $("ex-k-out").textContent = shown.length;
-    $("ex-count").textContent = all.length ? shown.length + " of " + all.length + " are drawn, the strongest." : "";
-    if (!shown.length) { box.replaceChildren(el("p", { class: "nothing" }, unit() ? "Nothing to draw here: no salient interaction of the kinds chosen." : "Not measured at this step.")); return; }
+    $("ex-count").textContent = all.length ? shown.length + " of " + all.length + " drawn, the strongest." : "";
+    if (!shown.length) { box.replaceChildren(el("p", { class: "nothing" }, unit() ? "Nothing to draw: no salient interaction of the chosen kinds." : "Not measured at this step.")); return; }
     const down = shown.filter((x) => x.effect < 0), up = shown.filter((x) => x.effect >= 0);
     const lane = Math.min(34, (W - middle - 16) / Math.max(8, shown.length));
     const used = middle + lane * shown.length;
@@ -172,14 +172,14 @@
     svg.append(draw("text", { class: "side end", x: left - 6, y: 13 }, narrow ? "← lowers" : "← lowers the score"));
     svg.append(draw("text", { class: "side", x: right + 6, y: 13 }, narrow ? "raises →" : "raises the score →"));
     const chord = (x, cx) => {
-      const share = Math.abs(x.effect) / top, g = draw("g", { class: "pt chord " + CLASS[x.state] + (x.state === "r" ? " again" : ""), "data-code": x.code });
-      const w = Math.min(15, lane * 0.62), h = Math.max(1, share * height);
+      const part = Math.abs(x.effect) / top, g = draw("g", { class: "pt chord " + CLASS[x.state] + (x.state === "r" ? " again" : ""), "data-code": x.code });
+      const w = Math.min(15, lane * 0.62), h = Math.max(1, part * height);
       g.append(draw("rect", { class: "hit", x: cx - lane / 2, y: base - height - 6, width: lane, height: H - base + height + 2 }));
       g.append(draw("rect", { class: "cbar" + (x.effect < 0 ? " neg" : ""), x: cx - w / 2, y: base - h, width: w, height: h, rx: 1 }));
-      const ys = x.words.map((i) => TOP + ROW * (i + 0.5)), r = Math.min(lane * 0.36, 3.2 + 2.6 * share);
+      const ys = x.words.map((i) => TOP + ROW * (i + 0.5)), r = Math.min(lane * 0.36, 3.2 + 2.6 * part);
       if (ys.length > 1) {
         const stem = draw("path", { class: "stem" + (isOr(x) ? " or" : ""), d: `M${cx.toFixed(1)} ${ys[0]}V${ys[ys.length - 1]}` });
-        stem.style.strokeWidth = (1.1 + 2.6 * share).toFixed(2);
+        stem.style.strokeWidth = (1.1 + 2.6 * part).toFixed(2);
         g.append(stem);
       }
       for (const y of ys) g.append(draw("circle", { class: isOr(x) ? "note-or" : "note-and", cx, cy: y, r }));
@@ -201,7 +201,7 @@
     for (const x of state.open[key] ? items : items.slice(0, FEW)) {
       const name = el("span");
       x.words.forEach((w, i) => { if (i) name.append(" ", el("span", { class: "join" }, isOr(x) ? "OR" : "AND"), " "); name.append(el("bdi", {}, prompt().words[w])); });
-      if (x.state === "r") name.append(" ", el("span", { class: "tagged" }, "(seen before)"));
+      if (x.state === "r") name.append(" ", el("span", { class: "tagged" }, "(re-entered)"));
       const bar = el("i", { class: css + (x.effect < 0 ? " neg" : "") }), wide = 50 * Math.abs(x.effect) / top;
       bar.style.width = wide.toFixed(1) + "%";
       bar.style.left = (x.effect < 0 ? 50 - wide : 50).toFixed(1) + "%";
@@ -233,15 +233,15 @@
     const u = unit(), parts = [];
     if (u) {
       if (u.v[5] !== null) parts.push("salient above tau = " + num(u.v[5]));
-      if (u.v[2] !== null) parts.push("solved to a gap of " + u.v[2].toPrecision(2));
+      if (u.v[2] !== null) parts.push("duality gap " + u.v[2].toPrecision(2));
       if (u.v[3] !== null) parts.push("worst residual " + u.v[3].toPrecision(2));
       if (u.v[4] !== null) parts.push("score noise " + u.v[4].toPrecision(2));
-      if (u.here.n > data.most || u.gone.n > data.most) parts.push("only the strongest " + data.most + " of each list are kept in this page");
+      if (u.here.n > data.most || u.gone.n > data.most) parts.push("this page has only the strongest " + data.most + " of each list");
     }
-    $("ex-certificate").textContent = parts.length ? "This unit: " + parts.join("; ") + " (log-odds)." : "";
+    $("ex-certificate").textContent = parts.length ? "This prompt and step: " + parts.join("; ") + " (log-odds)." : "";
   };
 
-  // Scores of all coalitions, sorted, and what the interactions alone say of them.
+  // Scores of all coalitions, sorted, and what the interactions alone predict.
   const fit = () => {
     const u = unit(), f = u && u.f;
     $("ex-fit").hidden = !f;
@@ -262,7 +262,7 @@
       Interplay.set(pt, "score " + num(value(v), true) + "\nall interactions " + num(value(f.v[2][i]), true) + "\nsalient only " + num(value(f.v[1][i]), true) + " log-odds");
       svg.append(pt);
     });
-    $("ex-fit-say").textContent = "The line is the model's score in log-odds, sorted; dots are what the interactions say of the same words. The " + f.n + " salient ones alone are off by " + num(f.rms) + " of the scores' spread.";
+    $("ex-fit-say").textContent = "Line: the model's scores in log-odds, sorted. Dots: what the interactions predict for the same words. The " + f.n + " salient ones alone miss the scores by " + num(f.rms) + " of their spread.";
     $("ex-fit-chart").replaceChildren(svg);
     Interplay.adopt($("ex-fit-chart"));
   };

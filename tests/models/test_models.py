@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interplay.errors import InterplayError
-from interplay.models.loading import hash_tensors, load_model, load_tokenizer, resolve
+from interplay.models.loading import load_model, load_tokenizer, resolve
+from interplay.models.weights import hash_tensors
 
 
 def refused(name, match: str, **options) -> str:
@@ -85,16 +86,6 @@ def test_missing_weights(copied):
     refused(copied, r"lacks 1 weights .*model\.layers\.1\.mlp\.up_proj\.weight")
 
 
-def test_a_config_that_asks_for_layers_without_end(copied, monkeypatch):
-    """All of them would be made before the first is missed."""
-    from transformers import AutoModelForCausalLM
-
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *a, **k: pytest.fail("loaded"))
-    config = json.loads((copied / "config.json").read_text())
-    (copied / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 300_000, "layer_types": None}))
-    refused(copied, r"asks for 300000 layers in its config.json and holds \d+ tensors")
-
-
 def test_weights_of_another_shape_and_damaged_files(copied):
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
@@ -122,6 +113,10 @@ def test_remote_code_is_refused_without_a_question(copied, monkeypatch):
 
 def test_unknown_dtype_comes_before_any_loading(tmp_path):
     refused(tmp_path / "missing", "unknown dtype 'fp32': choose one of float32, float64", dtype="fp32")
+
+
+def test_a_device_that_is_not_there(tiny_folder):
+    refused(tiny_folder("llama"), "device 'toaster' cannot be used here .*: set it to auto", device="toaster")
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3"])

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from interplay.errors import InterplayError
-from interplay.models.checkpoints import Checkpoint, model_at
-from interplay.models.loading import digest_tensors, load_model, load_weights
+from interplay.models.checkpoints import model_at
+from interplay.models.layouts import Checkpoint
+from interplay.models.loading import load_model, load_weights
 from interplay.models.placement import Placement, input_device, is_spread, layers_apart, whole_tensors
-from interplay.scoring.precision import dtype_advice
+from interplay.models.weights import digest_tensors
+from interplay.scoring.precision import wide_residual
 from interplay.scoring.scores import score_prepared
 
 WAYS = [
@@ -66,7 +68,7 @@ def test_a_dtype_holds_on_disk(tiny_folder, loaded, prepared, dtype):
 
 def test_plain_passes_go_through_hooks_too(tiny_folder, loaded, prepared, monkeypatch):
     monkeypatch.setattr(sys.modules[score_prepared.__module__], "supports_trie", lambda model: False)
-    found = load_weights(str(tiny_folder("qwen3")), device_map="disk")
+    found = load_weights(str(tiny_folder("qwen3")), Placement(device_map="disk"))
     loses_nothing(score_prepared(found, prepared), score_prepared(loaded("qwen3").model, prepared))
 
 
@@ -112,7 +114,7 @@ def test_a_failed_load_leaves_no_folder(tmp_path, offload_folders):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_text(json.dumps({"model_type": "llama", "num_hidden_layers": 1}))
     with pytest.raises(InterplayError, match="cannot load"):
-        load_weights(str(tmp_path / "empty"), device_map="auto")
+        load_weights(str(tmp_path / "empty"), Placement(device_map="auto"))
     assert offload_folders() == []
 
 
@@ -194,8 +196,8 @@ def test_a_model_that_does_not_name_its_layers_is_refused():
         ({"max_memory": {"cpu": "1GB"}}, "max_memory is read with device_map auto, balanced"),
         ({"device_map": "disk", "max_memory": {"cpu": "1GB"}}, "max_memory is read with device_map auto, balanced"),
         ({"device_map": "auto", "max_memory": {"tpu": "1GB"}}, "max_memory names 'tpu': name a GPU by its number"),
-        ({"device_map": "auto", "max_memory": {"0": "much"}}, "max_memory 0: 'much' is no size: write 20GiB"),
-        ({"device_map": "auto", "max_memory": {"cpu": -5}}, "max_memory cpu: -5 is no size: write 20GiB"),
+        ({"device_map": "auto", "max_memory": {"0": "much"}}, "max_memory 0: 'much' is not a size: write 20GiB"),
+        ({"device_map": "auto", "max_memory": {"cpu": -5}}, "max_memory cpu: -5 is not a size: write 20GiB"),
     ],
 )
 def test_placements_that_cannot_be_are_refused_in_one_line(tiny_folder, given, said):
@@ -207,7 +209,7 @@ def test_placements_that_cannot_be_are_refused_in_one_line(tiny_folder, given, s
 
 def test_a_placement_is_kept_with_what_was_loaded(tiny_folder):
     found = load_model(str(tiny_folder("llama")), device_map="auto", max_memory={"cpu": "1GB"})
-    assert found.placement == Placement("cpu", "auto", {"cpu": "1GB"})
+    assert found.placement == Placement("auto", "auto", {"cpu": "1GB"})
 
 
 # ---- float16 -----------------------------------------------------------------------------------------------------------
@@ -235,12 +237,12 @@ def overflowing_folder(request, tiny_folder, tmp_path):
 @pytest.mark.parametrize("device_map", [None, "disk"])
 def test_float16_that_overflows_is_an_error_in_one_line(overflowing_folder, prepared, device_map):
     for dtype in ("float32", "bfloat16"):
-        model = load_weights(overflowing_folder, dtype=dtype, device_map=device_map)
+        model = load_weights(overflowing_folder, Placement(device_map=device_map), dtype=dtype)
         assert np.isfinite(score_prepared(model, prepared).values).all()
-    model = load_weights(overflowing_folder, dtype="float16", device_map=device_map)
+    model = load_weights(overflowing_folder, Placement(device_map=device_map), dtype="float16")
     with pytest.raises(InterplayError, match=r"the model gives a score of (nan|-?inf) for coalition") as caught:
         score_prepared(model, prepared)
-    assert str(caught.value).endswith(dtype_advice("float16"))
+    assert str(caught.value).endswith("use bfloat16 or float32")
     assert "\n" not in str(caught.value)
 
 
@@ -266,8 +268,6 @@ def test_a_residual_stream_over_the_range_of_float16_is_held(tiny_folder, tmp_pa
 
 
 def test_a_lookup_widens_what_it_finds_and_not_the_table():
-    from interplay.scoring.precision import wide_residual
-
     table = torch.nn.Embedding(1000, 8, dtype=torch.float16)
     seen = []
     table.weight.register_hook(seen.append)

@@ -8,16 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interplay.errors import InterplayError
-from interplay.models.checkpoints import Checkpoint, base_name_note, checkpoint_hash, model_at
-from interplay.models.layouts import (
-    classify,
-    find_checkpoints,
-    find_layout,
-    read_training_log,
-    same_weights,
-    weight_files,
-)
-from interplay.models.loading import LoadedModel, load_model
+from interplay.models.adapters import base_name_note
+from interplay.models.checkpoints import checkpoint_hash, model_at
+from interplay.models.layouts import Checkpoint, classify, find_layout, read_training_log
+from interplay.models.loading import load_model
+from interplay.models.weights import same_weights, weight_files
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +43,68 @@ def weights(tiny_folder, tmp_path_factory):
         return folder
 
     return make
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True)
+    shard = "model-00001-of-00001.safetensors"
+    for name in names:
+        if name.endswith(".safetensors"):
+            save_file({}, folder / name)
+        else:
+            (folder / name).write_text(json.dumps({"weight_map": {"w": shard}}) if "index" in name else "{}")
+        if "index" in name:
+            save_file({}, folder / shard)
+    return folder
+
+
+ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
+FULL = ("config.json", "model.safetensors")
+
+
+def test_found_in_the_order_of_their_steps(tmp_path):
+    for step in (100, 20, 3):
+        touch(tmp_path / f"checkpoint-{step}", *ADAPTER)
+    touch(tmp_path / "checkpoint-1000", "config.json", "model.safetensors.index.json")
+    touch(tmp_path / "checkpoint-7")  # empty: torn, or another program's
+    touch(tmp_path / "checkpoint-best", *ADAPTER)
+    (tmp_path / "checkpoint-9").touch()
+    found = find_layout(tmp_path).checkpoints
+    assert [(c.step, c.kind) for c in found] == [
+        (0, "base"),
+        (3, "adapter"),
+        (20, "adapter"),
+        (100, "adapter"),
+        (1000, "full"),
+    ]
+    assert found[0].path is None
+    assert [c.step for c in find_layout(tmp_path, [100, 0]).checkpoints] == [0, 100]
+    assert [c.step for c in find_layout(tmp_path, [20]).checkpoints] == [20]
+    with pytest.raises(InterplayError, match=r"no checkpoint for step 7 .* it holds \[0, 3, 20, 100, 1000\]"):
+        find_layout(tmp_path, [0, 7])
+
+
+def test_folders_without_checkpoints(tmp_path):
+    with pytest.raises(InterplayError, match="no checkpoints folder"):
+        find_layout(tmp_path / "missing")
+    with pytest.raises(InterplayError, match="holds no checkpoint-<step> folder"):
+        find_layout(tmp_path)
+
+
+def test_two_folders_of_one_step(tmp_path):
+    touch(tmp_path / "checkpoint-10", *FULL)
+    touch(tmp_path / "checkpoint-010", *FULL)
+    with pytest.raises(InterplayError, match="both step 10"):
+        find_layout(tmp_path)
+
+
+def test_pickles_are_refused_unless_safetensors_stand_beside_them(tmp_path):
+    for name in ("adapter_model.bin", "pytorch_model.bin", "pytorch_model-00001-of-00002.bin"):
+        folder = touch(tmp_path / name, name, "config.json", "adapter_config.json")
+        with pytest.raises(InterplayError, match="pickled weights only"):
+            classify(folder)
+    assert classify(touch(tmp_path / "both", "pytorch_model.bin", *FULL)) == "full"
+    assert classify(touch(tmp_path / "none", "optimizer.pt")) is None
 
 
 def write(folder, *names, **contents):
@@ -116,14 +173,14 @@ def test_llama_factory(llama_factory):
         (47, "adapter", folder),
     ]
     assert find_layout(folder).notes == ()
-    assert [c.step for c in find_checkpoints(folder, [0, 47])] == [0, 47]
+    assert [c.step for c in find_layout(folder, [0, 47]).checkpoints] == [0, 47]
     with pytest.raises(InterplayError, match=r"no checkpoint for step 30 .* it holds \[0, 20, 40, 47\]"):
         find_layout(folder, [30])
 
 
 def test_final_weights_serve_as_a_checkpoint(llama_factory, tiny_folder):
     base = load_model(str(tiny_folder("llama")))
-    states = find_checkpoints(llama_factory())
+    states = find_layout(llama_factory()).checkpoints
     assert len({checkpoint_hash(c, base) for c in states}) == 4
     with model_at(states[-1], base) as model:
         assert torch.isfinite(model(torch.arange(5, 12)[None]).logits).all()
@@ -132,7 +189,7 @@ def test_final_weights_serve_as_a_checkpoint(llama_factory, tiny_folder):
 def test_the_last_checkpoint_stands_for_the_final_weights(llama_factory):
     """Trainer saves a checkpoint at its last step, so most often both are there."""
     folder = llama_factory(steps=(20, 40), final=40)
-    assert [c.path for c in find_checkpoints(folder)][1:] == [folder / "checkpoint-20", folder / "checkpoint-40"]
+    assert [c.path for c in find_layout(folder).checkpoints][1:] == [folder / "checkpoint-20", folder / "checkpoint-40"]
     assert find_layout(folder).notes == ()
 
 
@@ -144,13 +201,13 @@ def test_trl(weights, tmp_path):
     weights(folder, seed=50)  # what checkpoint-50 holds
     write(folder, "training_args.bin", "chat_template.jinja", "tokenizer.json")
     (folder / "runs" / "Nov20_host").mkdir(parents=True)  # TensorBoard's
-    assert [c.step for c in find_checkpoints(folder)] == [0, 25, 50]
+    assert [c.step for c in find_layout(folder).checkpoints] == [0, 25, 50]
     assert find_layout(folder).notes == ()
     weights(folder, seed=60)  # trained on since, without a state
     layout = find_layout(folder)
     assert [c.step for c in layout.checkpoints] == [0, 25, 50]
     assert len(layout.notes) == 1
-    assert "those of no checkpoint, and no trainer_state.json" in layout.notes[0]
+    assert "those of no checkpoint, and no trainer_state.json says" in layout.notes[0]
     with pytest.raises(InterplayError, match=r"no checkpoint for step 60 .*\(the final weights in .* were left out"):
         find_layout(folder, [0, 60])
 
@@ -172,7 +229,7 @@ def test_the_best_checkpoint_put_back_is_no_state_of_its_own(llama_factory, weig
     write(
         folder, trainer_state=state | {"best_global_step": 40}
     )  # there, and other weights: so these are the last ones
-    assert [c.step for c in find_checkpoints(folder)] == [0, 40, 47]
+    assert [c.step for c in find_layout(folder).checkpoints] == [0, 40, 47]
 
 
 def test_final_weights_that_do_not_belong(llama_factory, weights):
@@ -202,13 +259,15 @@ def test_unsloth(weights, tmp_path, tiny_folder):
     layout = find_layout(outputs)
     assert [(c.step, c.kind) for c in layout.checkpoints] == [(0, "base"), (60, "adapter")]
     assert layout.notes == ()
-    base = LoadedModel(None, None, "meta-llama/Meta-Llama-3-8B", "")
+    base = "meta-llama/Meta-Llama-3-8B"
     note = base_name_note(layout.checkpoints[1], base)
     assert "names its base 'unsloth/llama-3-8b-bnb-4bit'; it was put on 'meta-llama/Meta-Llama-3-8B'" in note
     assert "held in few bits" in note
     second = trainer_checkpoint(weights, outputs, 80)
     shutil.copy(path / "adapter_config.json", second)
-    assert len({base_name_note(c, base) for c in find_checkpoints(outputs)[1:]}) == 1  # one sentence, not one each
+    assert (
+        len({base_name_note(c, base) for c in find_layout(outputs).checkpoints[1:]}) == 1
+    )  # one sentence, not one each
     with pytest.raises(InterplayError, match=r"itself: give '.*outputs'"):
         find_layout(tmp_path)
 
@@ -263,7 +322,7 @@ def test_one_checkpoint_given(weights, tmp_path, monkeypatch):
     )
     monkeypatch.chdir(path)
     assert f"give {str(tmp_path / 'out')!r}" in error_of(path.relative_to(path))
-    assert [c.step for c in find_checkpoints(tmp_path / "out", [0, 60])] == [0, 60]
+    assert [c.step for c in find_layout(tmp_path / "out", [0, 60]).checkpoints] == [0, 60]
 
 
 def test_the_folder_around_is_told_which_to_give(weights, llama_factory, tmp_path):
@@ -353,7 +412,7 @@ def test_an_adapter_beside_whole_weights(weights, tmp_path, tiny_folder):
 
 def test_full_checkpoints_with_their_final_model(llama_factory):
     folder = llama_factory(kind="full")
-    assert [(c.step, c.kind) for c in find_checkpoints(folder)] == [
+    assert [(c.step, c.kind) for c in find_layout(folder).checkpoints] == [
         (0, "base"),
         (20, "full"),
         (40, "full"),

@@ -18,7 +18,7 @@ def ranks(tiny_folder, tmp_path_factory):
         "PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, str(HERE / "two_ranks.py"), str(tiny_folder("llama")), str(out)],
+        [sys.executable, str(HERE / "two_processes.py"), str(tiny_folder("llama")), str(out)],
         env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
@@ -46,7 +46,7 @@ def test_an_error_hangs_nobody(ranks):
         assert found["error"]["losses"] == [[0, 9.0], [1, 5.0]]
         assert found["error"]["errors"] == [[2, 1], [3, 2], [4, 3]]
         assert found["error"]["best"] == [1, 5.0]
-    told = "interplay: a measurement failed (RuntimeError: the prompt broke); training goes on, this kind is not told again"
+    told = "interplay: a measurement failed (RuntimeError: the prompt broke); training goes on, this kind is not reported again"
     assert ranks[0]["error"]["warned"].count(told) == 1
     assert ranks[1]["error"]["warned"] == []
 

@@ -5,11 +5,17 @@ import json
 
 import pytest
 
-from interplay.callback.prompts import choose_prompts, own_tokenizer, read_prompts
+from interplay.callback.options import check_options
+from interplay.callback.prompts import choose_prompts, copy_tokenizer, read_prompts
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 
 TEXT = "The terrible service ruined our whole dinner"
+
+
+def options(**changes):
+    asked = {"every": 1, "patience": 1, "max_overhead": None, "n": None, "num_prompts": None, "template": None}
+    return check_options(source=[{}], **asked | {"seed": 0, "target_tokens": 1, "mask": None} | changes)
 
 
 def ids_of_training(rows, tokenizer) -> tuple[list[int], int]:
@@ -46,7 +52,7 @@ def ids_of_training(rows, tokenizer) -> tuple[list[int], int]:
 )
 def test_as_training_does(tiny_tokenizer, row):
     found = read_prompts([row], None)
-    (got,) = choose_prompts(found, tiny_tokenizer, count=1, n=3, seed=0, mask=None, target_tokens=9).prepared
+    _, (got,) = choose_prompts(found, tiny_tokenizer, options(target_tokens=9), 1, 3)
     ids, prompt = ids_of_training([row], tiny_tokenizer)
     assert list(got.input_ids) == ids[:prompt]
     assert list(got.target_ids) == ids[prompt : prompt + 9][: len(got.target_ids)]
@@ -71,8 +77,7 @@ def test_text_and_label_in_a_template(tiny_tokenizer, tmp_path, form):
         source = tmp_path / "prompts.csv"
         source.write_text(f"text,label\n{TEXT},anger\n,joy\n")
     found = read_prompts(source, PromptTemplate(template="Sentence: {text}\nEmotion:", chat=False))
-    chosen = choose_prompts(found, tiny_tokenizer, count=4, n=4, seed=0, mask=None, target_tokens=1)
-    (got,) = chosen.prepared
+    chosen, (got,) = choose_prompts(found, tiny_tokenizer, options(), 4, 4)
     assert got.prompt == f"Sentence: {TEXT}\nEmotion:"
     assert got.target == " anger"
     assert [skip.reason.split(": ")[1] for skip in chosen.skipped] == ["'text' is empty"]
@@ -80,13 +85,13 @@ def test_text_and_label_in_a_template(tiny_tokenizer, tmp_path, form):
 
 
 def test_the_tokenizer_is_copied(tiny_tokenizer):
-    mine = own_tokenizer(tiny_tokenizer, "{{ messages[0]['content'] }}")
+    mine = copy_tokenizer(tiny_tokenizer, "{{ messages[0]['content'] }}")
     assert mine is not tiny_tokenizer
     assert mine.chat_template != tiny_tokenizer.chat_template
     processor = type("Processor", (), {"tokenizer": copy.deepcopy(tiny_tokenizer)})()
-    assert own_tokenizer(processor, None).chat_template == tiny_tokenizer.chat_template
+    assert copy_tokenizer(processor, None).chat_template == tiny_tokenizer.chat_template
     with pytest.raises(InterplayError, match="no processing_class"):
-        own_tokenizer(None, None)
+        copy_tokenizer(None, None)
 
 
 def test_columns_that_no_form_has(tiny_tokenizer):
@@ -97,4 +102,4 @@ def test_columns_that_no_form_has(tiny_tokenizer):
 def test_special_tokens_spelt_in_a_prompt_are_refused(tiny_tokenizer):
     found = read_prompts([{"prompt": f"<|im_start|>{TEXT}", "completion": " anger"}], None)
     with pytest.raises(InterplayError, match="spells the special token"):
-        choose_prompts(found, tiny_tokenizer, count=1, n=3, seed=0, mask=None, target_tokens=1)
+        choose_prompts(found, tiny_tokenizer, options(), 1, 3)

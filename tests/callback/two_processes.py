@@ -1,4 +1,4 @@
-"""Two gloo processes train together, three times; each writes what it saw as JSON. `python two_ranks.py MODEL OUT`.
+"""Two gloo processes train together, three times; each writes what it saw as JSON. `python two_processes.py MODEL OUT`.
 
 One process imports everything and forks the two, since imports take longer than the trainings.
 """
@@ -25,8 +25,7 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
 
     from transformers import AutoModelForCausalLM, AutoTokenizer, EarlyStoppingCallback, Trainer, TrainingArguments
 
-    from interplay.callback import InteractionCallback
-    from interplay.callback import measuring as measuring
+    from interplay.callback import InteractionCallback, measuring
 
     model = AutoModelForCausalLM.from_pretrained(model_folder)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
@@ -42,16 +41,17 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
               ("The terrible service ruined dinner", "Children played near the quiet river")]  # fmt: skip
     callback = InteractionCallback(prompts, every=1, max_overhead=None, n=2, num_prompts=2, strict=case == "strict")
     if rank == 0 and case != "off":  # only the process that measures hears the rule
-        real = measuring.judge
+        real = measuring.recommend_stop
 
-        def said(measurements, **options):
-            step = measurements.steps[-1]
+        def scripted(steps, loss, strength, **options):
+            step = steps[-1]
             if case in ("error", "strict") and step >= 2:
                 raise RuntimeError("the prompt broke")
-            losses = tuple(LOSSES.get(s, 8.0) for s in measurements.steps)
-            return replace(real(measurements, **options), losses=losses, stop=case == "stop" and step >= 3)
+            losses = tuple(LOSSES.get(s, 8.0) for s in steps)
+            found = real(steps, loss, strength, **options)
+            return replace(found, losses=losses, stop_step=3 if case == "stop" and step >= 3 else None)
 
-        measuring.judge = said
+        measuring.recommend_stop = scripted
     trainer = Trainer(
         model,
         arguments,
@@ -68,7 +68,7 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
         except Exception as error:
             raised = f"{type(error).__name__}: {error}"
     if rank == 0 and case != "off":
-        measuring.judge = real
+        measuring.recommend_stop = real
     history = trainer.state.log_history
     digest = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).hexdigest()
     return {

@@ -1,0 +1,204 @@
+"""A run folder's units and task metrics -> `Measured`, under any settings of the analysis. Opens no model.
+
+Effects that were solved under another tolerance or duality gap are solved again from the stored scores.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interplay.config.settings import EffectSettings, Settings
+from interplay.effects import default_tolerance
+from interplay.errors import InterplayError
+from interplay.store.conditions import (
+    Calibration,
+    Measured,
+    Record,
+    Units,
+    baseline_condition,
+    calibration_name,
+    rephrased_name,
+    step_name,
+)
+from interplay.store.files import cached_json
+from interplay.store.units import Unit, load_unit, unit_path, with_effects
+from interplay.task.drift import Divergence, Windows
+from interplay.task.labels import RowScores
+from interplay.task.measured import TaskMeasured, TaskRows
+
+RISE = 0.8  # of the rise of v(N), behind which the answer's format counts as learnt [ours]
+
+
+def tolerance_of(effects: EffectSettings, mean_total_effect: float, noise_sigma: float) -> float:
+    """delta: the one asked for, or 0.02 |v(N) - v(empty)| [lineage], never under three sigma of the noise [ours]."""
+    if effects.tolerance == "auto":
+        return float(default_tolerance(mean_total_effect, noise_sigma))
+    return float(effects.tolerance)
+
+
+def read_calibration(file: Path, effects: EffectSettings, key: str | None = None) -> Calibration | None:
+    """A calibration of the run with its tolerance under these settings; None where it is missing, or of another `key`."""
+    if (cached := cached_json(file, key)) is None:
+        return None
+    return Calibration(tolerance_of(effects, cached["mean_total_effect"], cached["noise_sigma"]), **cached)
+
+
+def second_precision(settings: Settings) -> str | None:
+    """The precision of the rounding floor: the one asked for, float32 where that is the run's own, None for none."""
+    wanted, own = settings.controls.precision, settings.model.dtype
+    if wanted == own:
+        return None if own == "float32" else "float32"
+    return wanted
+
+
+def reference_of(settings: Settings, steps: Sequence[int]) -> int:
+    """The reference step: the one asked for, or the first. InterplayError where it was not measured."""
+    step = settings.dynamics.reference
+    if step is not None and step not in steps:
+        raise InterplayError(f"dynamics.reference is {step}, no measured step: choose one of {list(steps)}")
+    return steps[0] if step is None else step
+
+
+def second_reference(settings: Settings, units: Units, steps: Sequence[int], reference: int) -> int | None:
+    """The second reference step: the one asked for, or the first at which v(N) has made 80 % of its rise [ours].
+
+    Before SFT the target stands deep in the tail of a model that does not know the answer's format; from there on the score
+    of the whole prompt mostly says which answer, no longer that there is one. None where v(N) never rises, and at the end.
+    """
+    wanted = settings.controls.reference
+    if wanted is None:
+        return None
+    if wanted != "auto":
+        if wanted not in steps:
+            raise InterplayError(f"controls.reference is {wanted}, no measured step: choose one of {list(steps)}")
+        return wanted if reference != wanted else None
+    later = [step for step in steps if step >= reference]
+    full = {step: np.mean([u.scores[-1] for u in units[step_name(step)] if u is not None]) for step in later}
+    goal = full[reference] + RISE * (max(full.values()) - full[reference])
+    found = next((step for step in later[1:-1] if full[step] >= goal), None)
+    return found if goal > full[reference] else None
+
+
+def control_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that decide what a control's condition is, as JSON values: part of a run's record."""
+    dumped = settings.model_dump(mode="json", include={"prompt": {"rephrased"}, "controls": True, "baseline": True})
+    kept = {name: dumped["controls"][name] for name in ("few_shot", "format", "labels")}
+    return {"rephrased": dumped["prompt"]["rephrased"], "baseline": dumped["baseline"], **kept}
+
+
+def asked_conditions(settings: Settings, record: Record, reference: int, second: int | None) -> set[str]:
+    """Every condition that an analysis under these settings uses; draws that no prompt has words for are none."""
+    controls = settings.controls
+    draws = [f"words-{k}" for k in range(2, controls.draws + 1) if k not in record.words or any(record.words[k])]
+    labels = ["labels"] if controls.labels and not settings.scoring.among_labels else []
+    everywhere = [*labels, *(draws if controls.draw_steps == "all" else [])]
+    asked = {step_name(step) for step in record.steps}
+    asked |= {f"{step_name(step)}-{question}" for step in record.steps for question in everywhere}
+    asked |= {f"{step_name(reference)}-{draw}" for draw in draws}
+    if (dtype := second_precision(settings)) is not None:
+        asked.add(f"{step_name(reference)}-{dtype}")
+    if settings.prompt.rephrased is not None:
+        asked |= {rephrased_name(step) for step in (reference, second) if step is not None}
+    first = step_name(record.steps[0])
+    asked |= {f"{first}-few-shot"} if controls.few_shot else set()
+    asked |= {f"{first}-format"} if controls.format is not None else set()
+    asked |= {baseline_condition(index) for index in range(len(settings.baseline))}
+    if settings.baseline:
+        asked |= {f"{baseline_condition(0)}-{question}" for question in everywhere}
+    return asked
+
+
+def _unmeasured(settings: Settings, record: Record, asked: set[str]) -> list[str]:
+    """What an analysis needs that was not measured: settings with another wording or model, else conditions."""
+    old, new = record.controls, control_settings(settings)
+    if not old:
+        return sorted(asked - record.conditions.keys())
+    other = [f"controls.{name}" for name in ("few_shot", "format") if new[name] and new[name] != old[name]]
+    if new["rephrased"] and new["rephrased"] != old["rephrased"]:
+        other.append("prompt.rephrased")
+    if new["baseline"] != old["baseline"][: len(new["baseline"])]:
+        other.append("baseline")
+    if new["labels"] and not old["labels"]:
+        other.append("controls.labels")
+    optional = new["labels"] == "auto"  # it was left out where it cannot be asked
+    lacking = [name for name in sorted(asked - record.conditions.keys()) if not (optional and name.endswith("-labels"))]
+    return other or lacking
+
+
+def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
+    """Everything that the tables are made from, as these settings look at it; writes nothing.
+
+    Raises InterplayError where a unit or a task metric is missing or damaged, and where the settings need units that were not
+    measured.
+    """
+    reference = reference_of(settings, record.steps)
+    prompts = len(record.words[1])
+    solved_again: dict[Path, Unit] = {}
+
+    def units(condition: str) -> list[Unit | None]:
+        calibration = read_calibration(folder / calibration_name(condition), settings.effects)
+        found: list[Unit | None] = [None] * prompts
+        for index in record.conditions[condition]:
+            unit = load_unit(unit_path(folder, condition, index))
+            if unit is None or unit.header.condition != condition or calibration is None:
+                raise InterplayError("a unit is missing from the run: run the same command again to compute it")
+            found[index] = solved = with_effects(unit, calibration.tolerance, settings.effects.duality_gap)
+            if solved is not unit:
+                solved_again[unit_path(folder, condition, index)] = solved
+        return found
+
+    main = {step_name(step): units(step_name(step)) for step in record.steps}
+    second = second_reference(settings, main, record.steps, reference)
+    asked = asked_conditions(settings, record, reference, second)
+    if lacking := _unmeasured(settings, record, asked):
+        shown = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+        raise InterplayError(
+            f"these settings need units that were not measured ({shown}): run `interplay run {folder}/settings.yaml "
+            f"--out {folder}` with the same --set"
+        )
+    others = {name: units(name) for name in sorted(asked & record.conditions.keys() - main.keys())}
+    return Measured(
+        steps=record.steps,
+        reference=reference,
+        units=main | others,
+        task=TaskMeasured(tuple(_task(folder, step, record) for step in record.steps), record.gold, record.ood_gold),
+        second_reference=second,
+        baselines=record.baselines[: len(settings.baseline)],
+        words={draw: words for draw, words in record.words.items() if draw <= settings.controls.draws},
+        solved_again=solved_again,
+    )
+
+
+def _task(folder: Path, step: int, record: Record) -> TaskRows:
+    files = {"step": f"{step_name(step)}.json", "answers": f"answers-{step:06d}.json"}
+    found = {kind: cached_json(folder / "task" / name) for kind, name in files.items() if kind in record.task}
+    if None in found.values():
+        raise InterplayError(f"task metrics of step {step} are missing from the run: run the same command again")
+    return task_rows(step, found.get("step") or {}, found.get("answers") or {})
+
+
+def _array(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def task_rows(step: int, said: dict[str, Any], answers: dict[str, Any]) -> TaskRows:
+    """What a checkpoint's two task files say, as arrays."""
+
+    def scores(name: str) -> RowScores | None:
+        if (cached := said.get(name)) is None:
+            return None
+        predicted = None if cached["predicted"] is None else np.array(cached["predicted"])
+        return RowScores(_array(cached["nll"]), np.array(cached["tokens"]), predicted)
+
+    kl, windows, written = said.get("kl"), said.get("retention"), answers.get("answers")
+    return TaskRows(
+        step,
+        labels=scores("eval"),
+        ood=scores("ood"),
+        kl=Divergence(_array(kl["forward"]), _array(kl["reverse"])) if kl else None,
+        retention=Windows(_array(windows["nll"]), np.array(windows["tokens"])) if windows else None,
+        exact=np.array([a["exact"] for a in written], dtype=np.float64) if written else None,
+        rouge=np.array([a["rouge_l"] for a in written], dtype=np.float64) if written else None,
+    )

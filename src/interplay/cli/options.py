@@ -1,0 +1,51 @@
+"""Options that several verbs share, with their help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one setting; repeat for several.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Run folder; default runs/NAME-HASH. An unfinished run in it is continued."),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do only part I of N, for job arrays. All parts may write to one folder; the last one finishes the run. Parts in "
+        "separate folders: copy them together and run the same command again.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        "-j",
+        min=1,
+        max=256,
+        help="Number of scoring processes; each gets one GPU or an equal share of the CPU cores (with --ray: number of "
+        "actors).",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Score on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local to start one on this machine.",
+    ),
+]
+Form = Annotated[str, typer.Option(help="Form of the data; auto looks at the columns.")]
+System = Annotated[str | None, typer.Option(help="System message used in training.")]
+Template = Annotated[str, typer.Option(help="User message used in training; {text} is the text of a row.")]
+Chat = Annotated[str, typer.Option(help="Use the chat template: auto, true or false.")]
+WordCount = Annotated[int, typer.Option(help="Words per prompt, 2 to 16; all 2^n combinations are scored.")]
+NumPrompts = Annotated[int, typer.Option(help="Number of prompts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]

@@ -1,0 +1,131 @@
+"""`interplay demo`, `run` and `track`: make a run and print its table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interplay import verbs
+from interplay.cli.options import (
+    Chat,
+    Form,
+    NumPrompts,
+    Out,
+    Quiet,
+    Ray,
+    Set,
+    Shard,
+    System,
+    Template,
+    WordCount,
+    Workers,
+)
+from interplay.data.words import WORDS_PER_PROMPT
+from interplay.errors import InterplayError
+
+if TYPE_CHECKING:
+    from interplay.pipeline.pipeline import Unfinished
+    from interplay.runfolder import Run
+
+
+def demo(
+    out: Out = None,
+    baseline: Annotated[
+        bool | None,
+        typer.Option(
+            "--baseline/--no-baseline",
+            help="Measure generalizability against Gemma-3-270M (238 MB); default: if its wheel is installed.",
+        ),
+    ] = None,
+    settings: Set = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune SmolLM2-135M on the embedded emotion data and show what it learnt, in about ten minutes."""
+    from interplay.models.gguf import wheel_folder
+
+    other, overrides = "google/gemma-3-270m", settings or []
+    if baseline is None:
+        baseline = wheel_folder(other) is not None
+    if baseline:
+        wording = ['baseline.template="Sentence: {text}\\nEmotion:"', "baseline.chat=false"]
+        overrides = [f"baseline.name={other}", *wording, *overrides]
+    folder = out or Path("runs") / ("demo-baseline" if baseline else "demo")
+    _show(verbs.run("preset:demo", settings=overrides, out=folder, workers=workers, quiet=quiet))
+
+
+def run(
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG.yaml", help="Settings file, or preset:NAME (see interplay presets).")
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="DIR", help="The LLM: local folder, GGUF file or hub name.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="FILE",
+            help="The data: a folder with train, dev and test files, or one file, which is split 80/10/10 %.",
+        ),
+    ] = None,
+    settings: Set = None,
+    out: Out = None,
+    workers: Workers = None,
+    shard: Shard = None,
+    ray: Ray = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune a causal LM, extract interactions at every checkpoint, track and report them.
+
+    The same command continues an unfinished run and repeats nothing that is done.
+    """
+    _show(verbs.run(**locals()))  # the same names in Python
+
+
+def track(
+    base: Annotated[str, typer.Option("--base", help="Base model: hub name, local folder or GGUF file.")],
+    checkpoints: Annotated[
+        str, typer.Option("--checkpoints", help="Folder with checkpoint-STEP folders (adapters or full weights).")
+    ],
+    data: Annotated[str, typer.Option("--data", help="Held-out rows; prompts and eval rows are taken from them.")],
+    form: Form = "auto",
+    system: System = None,
+    template: Template = "{text}",
+    chat: Chat = "auto",
+    n: WordCount = WORDS_PER_PROMPT,
+    num_prompts: NumPrompts = verbs.PROMPTS,
+    steps: Annotated[str | None, typer.Option(help="Only these steps, separated by commas; default: all.")] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="Baseline LLM for generalizability; repeat for several.")
+    ] = None,
+    settings: Set = None,
+    out: Out = None,
+    workers: Workers = None,
+    shard: Shard = None,
+    ray: Ray = None,
+    quiet: Quiet = False,
+) -> None:
+    """Analyse the checkpoints of another training. Nothing is trained and the base is loaded once."""
+    arguments = locals()  # the same names in Python
+    if steps is not None:
+        arguments["steps"] = _numbers(steps)
+    _show(verbs.track(**arguments))
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InterplayError(f"--steps {text!r}: give whole numbers with commas, for example 0,10,40") from None
+
+
+def _show(made: "Run | Unfinished") -> None:
+    """Print the table of a finished run, or how much other shards have left to do."""
+    from interplay.cli.show import show_run, show_unfinished
+    from interplay.runfolder import Run
+
+    if isinstance(made, Run):
+        show_run(made)
+    else:
+        show_unfinished(made)
