@@ -29,7 +29,7 @@ from interplay.data.rows import Row, Sample
 from interplay.data.samples import choose_samples
 from interplay.data.sources import read_rows
 from interplay.data.template import PromptTemplate
-from interplay.data.words import stable_hash
+from interplay.text import stable_hash
 from interplay.models.loading import LoadedModel, load_model
 from interplay.pipeline.inputs import seeded_choice
 from interplay.scoring.scores import Prepared, prepare, score_together

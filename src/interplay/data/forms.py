@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from interplay.data.rows import Message, Row
 from interplay.data.template import PromptTemplate
-from interplay.data.words import short
 from interplay.errors import InterplayError, SkipSample
+from interplay.text import short
 
 Record = Mapping[str, Any]
 
@@ -55,13 +55,7 @@ class Form:
 
 
 def row_from(record: Record, form: Form, located: Mapping[str, str], template: PromptTemplate, row_id: str) -> Row:
-    """The Row in `record`, its text put into the prompt template's user turn. Errors: SkipSample with the reason.
-
-    >>> form = FORMS["text-label"]
-    >>> row_from({"text": "So sad", "label": "grief"}, form, {"text": "text", "label": "label"}, PromptTemplate(), "r1")
-    Row(id='r1', messages=(Message(role='user', content='So sad'),), target='grief', text='So sad', text_start=0, label='grief', \
-words=None)
-    """
+    """The Row in `record`, its text put into the prompt template's user turn. Errors: SkipSample with the reason."""
     content = form.read(record, located)
     words = _given_words(record.get(located["words"])) if "words" in located else None
     messages, start = template.messages_for(content.before + content.text)
@@ -126,10 +120,8 @@ def _clean(value: Any, name: str, optional: bool = False) -> str:
         raise SkipSample(f"{name!r} is {type(value).__name__}, expected text")
     if not value.strip() and not optional:
         raise SkipSample(f"{name!r} is empty")
-    if "\0" in value:
-        raise SkipSample(f"{name!r} holds a NUL character")
-    if re.search("[\ud800-\udfff]", value):
-        raise SkipSample(f"{name!r} holds half a surrogate pair, which is not text")
+    if re.search("[\0\ud800-\udfff]", value):
+        raise SkipSample(f"{name!r} holds a NUL character or half a surrogate pair")
     return value
 
 
@@ -146,8 +138,8 @@ def _given_words(value: Any) -> tuple[str, ...] | None:
 
 
 def _text_label(record: Record, at: Mapping[str, str]) -> Content:
-    text, label = _string(record, at["text"]), _string(record, at["label"]).strip()
-    return Content(text, label, label)
+    label = _string(record, at["label"]).strip()
+    return Content(_string(record, at["text"]), label, label)
 
 
 def _text_labels(record: Record, at: Mapping[str, str], names: tuple[str, ...] = ()) -> Content:
@@ -192,11 +184,9 @@ def _conversation(turns: list[Any], name: str) -> Content:
         if not isinstance(turn, Mapping) or not isinstance(turn.get("role"), str):
             raise SkipSample(f"{name!r} must hold objects with 'role' and 'content'")
         messages.append(Message(turn["role"], _clean(turn.get("content"), "content", optional=True)))
-    last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=None)
-    if last is None:
-        raise SkipSample(f"{name!r} has no assistant turn")
+    last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=0)
     if last == 0 or messages[last - 1].role != "user":
-        raise SkipSample(f"{name!r} has no user turn right before its last assistant turn")
+        raise SkipSample(f"{name!r} needs an assistant turn right behind a user turn")
     text, target = messages[last - 1].content, messages[last].content
     for part, role in ((text, "user"), (target, "assistant")):
         if not part.strip():

@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 
 from interplay.data.rows import Message, Row
 from interplay.data.template import PromptTemplate
-from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError, SkipSample
+from interplay.text import ascii_safe, short
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -122,13 +122,7 @@ _PATTERNS: WeakKeyDictionary[Any, tuple[object, re.Pattern[str]]] = WeakKeyDicti
 
 
 def special_tokens(tokenizer: "Tokenizer") -> re.Pattern[str]:
-    """A pattern that finds every string that the tokenizer turns into a special token, the longest first.
-
-    >>> from types import SimpleNamespace
-    >>> added = {5: SimpleNamespace(content="<|im_end|>", special=True), 6: SimpleNamespace(content="\\n\\n", special=False)}
-    >>> special_tokens(type("Toy", (), {"all_special_tokens": ["<s>"], "added_tokens_decoder": added})()).pattern
-    '<\\\\|im_end\\\\|>|<s>'
-    """
+    """A pattern that finds every string that the tokenizer turns into a special token, the longest first."""
     named = tuple(str(token) for token in tokenizer.all_special_tokens)
     key = (named, len(tokenizer) if hasattr(tokenizer, "__len__") else 0)
     if tokenizer not in _PATTERNS or _PATTERNS[tokenizer][0] != key:

@@ -9,15 +9,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from interplay.data import tables
+from interplay.data import emotions, tables
 from interplay.data.forms import FORMS, GOEMOTIONS, choose_form, row_from
 from interplay.data.rows import Row
 from interplay.data.tables import Record, Table, Unreadable, kind_of, name_of, stem_of
 from interplay.data.template import PromptTemplate
-from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError, SkipSample
 from interplay.extras import require
 from interplay.secrets import redact
+from interplay.text import ascii_safe, short
 
 FORM_NAMES = ("auto", *FORMS)
 _DEFAULT_TEMPLATE = PromptTemplate()
@@ -73,7 +73,7 @@ def read_rows(
         stem = name.rpartition("/")[2]
     else:
         if isinstance(source, str) and name.partition(":")[0] == "emotions":
-            path, labels = _find_emotions(name, split)
+            path, labels = emotions.path(_one_split(name, name.partition(":")[2], split)), emotions.LABELS
         else:
             path = _find_file(Path(source), split)
         name, stem = name_of(path), stem_of(path)
@@ -167,13 +167,6 @@ def _one_split(source: str, named: str | None, split: str | None) -> str:
     if named and split and named != split:
         raise InterplayError(f"two splits are given: {short(source)} and split {short(split)}; give one")
     return named or split or "train"
-
-
-def _find_emotions(source: str, split: str | None) -> tuple[Path, tuple[str, ...]]:
-    """The file of a split of the embedded data set, and its labels."""
-    from interplay.data import emotions
-
-    return emotions.path(_one_split(source, source.partition(":")[2], split)), emotions.LABELS
 
 
 _HUB = re.compile(

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from interplay.data.rows import Row
 from interplay.data.tables import data_files, listed, name_of, stem_of
-from interplay.data.words import stable_hash
 from interplay.errors import InterplayError
+from interplay.text import stable_hash
 
 # 80 % to train on, 10 % to evaluate on, 10 % to choose prompts from [ours].
 TRAIN, EVAL = 0.8, 0.1
@@ -58,13 +58,6 @@ def find_splits(folder: Path) -> dict[str, Path]:
     """The train, eval and prompts files of a folder, by name: `train.tsv`, `validation.jsonl`, `test-00000-of-00001.parquet`.
 
     One held-out file serves for eval and prompts. Errors: InterplayError when a file is missing, or when two could be meant.
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for name in ("train.csv", "validation.csv", "notes.txt"):
-    ...     _ = (folder / name).write_text("text,label\\n")
-    >>> {part: path.name for part, path in find_splits(folder).items()}
-    {'train': 'train.csv', 'eval': 'validation.csv', 'prompts': 'validation.csv'}
     """
     files = data_files(folder)
     train, dev, test = (_one(folder, files, names) for names in NAMES.values())

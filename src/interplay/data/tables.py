@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError
+from interplay.text import ascii_safe, short
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _LABEL_IDS = re.compile(r"\d+(,\d+)*")

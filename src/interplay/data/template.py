@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from interplay.data.rows import Message
-from interplay.data.words import short
 from interplay.errors import InterplayError
+from interplay.text import short
 
 _PLACE = "{text}"
 
@@ -51,11 +51,7 @@ class PromptTemplate:
         return self.template.replace(_PLACE, text)
 
     def messages_for(self, text: str) -> tuple[tuple[Message, ...], int]:
-        """The conversation that ends with `text` in its user turn, and the offset of `text` in that turn's content.
-
-        >>> PromptTemplate(system="Be brief.", template="Q: {text}").messages_for("Why?")[1]
-        3
-        """
+        """The conversation that ends with `text` in its user turn, and the offset of `text` in that turn's content."""
         messages = [] if self.system is None else [Message("system", self.system)]
         for shown, answer in self.few_shot:
             messages += [Message("user", self.user_turn(shown)), Message("assistant", answer)]

@@ -5,7 +5,6 @@ with a seed are [lineage]; the stop lists, the hash and the limits are [ours]. T
 """
 
 import functools
-import hashlib
 import importlib
 import re
 import tempfile
@@ -17,15 +16,14 @@ from interplay.data.rows import Word
 from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH
 from interplay.errors import InterplayError
 from interplay.extras import require
-from interplay.limits import EXACT_WORDS as MAX_WORDS
-from interplay.limits import SAMPLED_WORDS as MOST_WORDS
+from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
+from interplay.text import short, stable_hash
 
 Language = Literal["auto", "en", "zh"]
 
 MIN_CHOSEN = 2  # with one word there is nothing that could interact
 WORDS_PER_PROMPT = 8  # the default everywhere [ours]; the paper's presets ask for 10
 
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 # From this fraction of letters on a text is Chinese: one borrowed character in an English comment must not need jieba [ours].
 _HAN_FRACTION = 0.2
@@ -87,7 +85,7 @@ def find_words(text: str, words: Sequence[str]) -> tuple[Word, ...]:
     """
     if isinstance(words, str):
         raise InterplayError(f"words must be a list of words; given one string {short(words)}: split it first")
-    check_n(len(words), MOST_WORDS)
+    check_n(len(words), SAMPLED_WORDS)
     taken: list[Word] = []
     missing: list[str] = []
     for word in words:
@@ -105,56 +103,20 @@ def find_words(text: str, words: Sequence[str]) -> tuple[Word, ...]:
 def check_n(n: int, most: int, least: int = 1) -> None:
     """Refuse a number of words outside `least`..`most`: 16 where every coalition is scored, 64 where some of them are.
 
-    >>> check_n(20, MOST_WORDS)
-    >>> check_n(20, MAX_WORDS)
+    >>> check_n(20, SAMPLED_WORDS)
+    >>> check_n(20, EXACT_WORDS)
     Traceback (most recent call last):
     interplay.errors.InterplayError: n must be 1..16 words (all 2^n coalitions are scored); given 20: \
 interplay explain samples coalitions of up to 64
     """
     if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= most:
-        why = "a coalition is 64 bits" if most > MAX_WORDS else "all 2^n coalitions are scored"
-        sampled = isinstance(n, int) and most < n <= MOST_WORDS
-        hint = f": interplay explain samples coalitions of up to {MOST_WORDS}" if sampled else ""
+        why = "a coalition is 64 bits" if most > EXACT_WORDS else "all 2^n coalitions are scored"
+        sampled = isinstance(n, int) and most < n <= SAMPLED_WORDS
+        hint = f": interplay explain samples coalitions of up to {SAMPLED_WORDS}" if sampled else ""
         raise InterplayError(f"n must be 1..{most} words ({why}); given {short(n)[1:-1]}{hint}")
     if n < least:
         hint = "one word interacts with nothing; name the word to explain it alone"
         raise InterplayError(f"n must be {least}..{most} where words are drawn; given {n}: {hint}")
-
-
-def stable_hash(*parts: object) -> str:
-    """A key for orders and draws that is the same everywhere, unlike `hash()`: hex SHA-256 of the parts' repr [ours]."""
-    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()
-
-
-def short(text: object, limit: int = 60) -> str:
-    """`text` quoted on one line and cut, fit for a message whatever it holds.
-
-    >>> short("one\\ntwo"), short("x" * 99, 5)
-    ("'one\\\\ntwo'", "'xxxxx...'")
-    """
-    try:
-        string = str(text)
-    except ValueError:  # Python writes out no number of more than 4300 digits
-        string = f"a {type(text).__name__} of thousands of digits"
-    return ascii_safe(repr(string[:limit] + ("..." if len(string) > limit else "")))
-
-
-def printable(text: str) -> str:
-    r"""Text without control characters, so that no word of a data set can command the terminal.
-
-    >>> printable("a\x1b[31mb\nc")
-    'a�[31mb c'
-    """
-    return "".join(c if c.isprintable() else (" " if c in "\n\t\r" else "\ufffd") for c in text)
-
-
-def ascii_safe(text: str) -> str:
-    """`text` with control, format and surrogate characters and line separators escaped (terminal escapes, right-to-left marks).
-
-    >>> ascii_safe("a\\x1b[31m")
-    'a\\\\x1b[31m'
-    """
-    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNSEEN else c for c in text)
 
 
 def _pieces(text: str, chinese: bool) -> Iterator[tuple[int, int]]:

@@ -5,6 +5,7 @@ is fitted to sampled ones (docs/design/sampled.md). Bad arguments are refused be
 """
 
 import contextlib
+import functools
 import os
 import re
 import warnings
@@ -21,9 +22,10 @@ from interplay.effects.dictionary import MAX_COLUMNS, column_count
 from interplay.effects.sampled import MAX_COALITIONS
 from interplay.errors import InterplayError
 from interplay.explanation.explanation import Change, Explanation
-from interplay.explanation.names import ReadyModel, Wording, find_model, load, put_on, tokenizers, wording_of
+from interplay.explanation.names import ReadyModel, Wording, find_model, load, put_on, wording_of
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.checkpoints import model_at
+from interplay.models.loading import load_tokenizer
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
@@ -68,8 +70,8 @@ def explain(
         prompt: the user's text; words are chosen from it.
         target: the response whose first token is explained.
         words: these words, named in any order; else `n` are drawn with `seed`, 1 to 64.
-        coalitions: score no more than this many, sampled where there are more (default: all up to 16 words, 2000 beyond).
-        order: words in an interaction at most, where coalitions are sampled (default 3).
+        coalitions, order: score at most so many, sampled where there are more (default: all up to 16 words, 2000 beyond), and
+            fit interactions of at most `order` words to the sample (default 3).
         adapter: a folder with an adapter (LoRA, DoRA, IA3) to put on the model.
         base: what an adapter's folder, or RUN@STEP, is put on instead of the base it names.
         system, template, chat: the wording around the prompt; `{text}` in the template stands for it. Default: the run's where a
@@ -132,7 +134,8 @@ def explain(
                 f"two models are compared on all coalitions of up to {EXACT_WORDS} words, not on sampled ones ({count} "
                 f"words{'' if coalitions is None else f', coalitions {coalitions}'}): take fewer words"
             )
-        found = tokenizers(states)
+        load_once = functools.cache(load_tokenizer)
+        found = [s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision) for s in states]
         prepared = []
         for (side, wording), sample in zip(asked, samples, strict=True):
             how: dict[str, Any] = {"mask": wording.mask, "target_tokens": wording.target_tokens}
@@ -185,9 +188,7 @@ def explain(
 
 
 def plan_sampling(n: int, coalitions: int | None, order: int | None) -> tuple[int, int] | None:
-    """How many coalitions of n words are sampled, and the highest order that is fitted; None where all are scored.
-
-    Up to 16 words all 2^n are scored unless fewer are asked for; `coalitions` is never exceeded.
+    """How many coalitions of n words are sampled, and the highest order that is fitted; None where all 2^n are scored.
 
     Raises InterplayError for what could not be fitted once it was scored.
 

@@ -109,7 +109,7 @@ class Explanation:
 
     @property
     def duality_gap(self) -> float:
-        """The certificate: no cheaper effects within the tolerance cost less than (1 - duality_gap) of these."""
+        """The certificate: no effects within the tolerance cost less than (1 - duality_gap) of these."""
         return float(self.interactions.duality_gap)
 
     @property
@@ -155,16 +155,14 @@ class Explanation:
         if self.sampled:
             names = ("r2", "total_effect_fraction", "fitted", "held_out", "order", "columns")
             sampled = {"sampled": True} | {name: _or_none(getattr(self.interactions, name)) for name in names}
+        asked = {name: getattr(self, name) for name in ("version", "model", "prompt")}
+        scored = {
+            name: getattr(self, name) for name in ("mask", "target", "target_scored", "score_full", "score_empty")
+        }
         return {
-            "version": self.version,
-            "model": self.model,
-            "prompt": self.prompt,
+            **asked,
             "words": list(self.words),
-            "mask": self.mask,
-            "target": self.target,
-            "target_scored": self.target_scored,
-            "score_full": self.score_full,
-            "score_empty": self.score_empty,
+            **scored,
             "tolerance": _or_none(self.tolerance),
             "duality_gap": self.duality_gap,
             "dtype": self.scores.dtype,
@@ -404,17 +402,22 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
+def _numbers(sets: ContrastSets) -> str:
+    """How many interactions were removed and are new, and their share of the strength."""
+    parts = []
+    both = (sets.removed_total, sets.new_total)
+    for name, total, of in zip(("removed", "new"), both, sets.salient, strict=True):
+        strength = (
+            "" if total.strength_fraction is None else f" ({100 * total.strength_fraction:.0f} % of the strength)"
+        )
+        parts.append(f"{name}: {total.count} of {of} salient interactions{strength}")
+    return ", ".join(parts)
+
+
 def _sentence(names: Sequence[str], sets: ContrastSets) -> str:
-    """What happened, in words."""
-    gone, come = sets.removed_total, sets.new_total
+    """What changed from A to B, in numbers and by the strongest interaction of each set."""
     flips = sum(c.flipped for c in sets.kept)
-    turned = f" ({flips} with {'its' if flips == 1 else 'their'} sign flipped)" if flips else ""
-    text = (
-        f"From A to B, {gone.count} of {sets.salient[0]} salient interactions {'was' if gone.count == 1 else 'were'} removed "
-        f"({_percent(gone.strength_fraction)} of the strength), {len(sets.kept)} kept{turned}, and "
-        f"{come.count} of B's {sets.salient[1]} {'is' if come.count == 1 else 'are'} new "
-        f"({_percent(come.strength_fraction)} of the strength)."
-    )
+    text = f"From A to B, {_numbers(sets)}; kept: {len(sets.kept)}{f' ({flips} with another sign)' if flips else ''}."
     for what, first in (("new", sets.new[:1]), ("removed", sets.removed[:1])):
         for c in first:
             kind = f"{c.kind.upper()}, " if c.mask.bit_count() > 1 else ""
@@ -425,21 +428,12 @@ def _sentence(names: Sequence[str], sets: ContrastSets) -> str:
 
 def _floor_sentence(sets: ContrastSets, floor: ContrastSets) -> str:
     """What a second wording of A alone changes, and how many times as much changes from A to B."""
-
-    def times(name: str, count: int) -> str:
+    text = f"Between the two wordings of A, where nothing was learnt, {_numbers(floor)}."
+    for name, count in (("removed", len(sets.removed)), ("new", len(sets.new))):
         many, fraction = sets.multiples()[name].values()
-        if many is None or fraction is None:
-            return "not comparable, as that is none" if count else "none, as there"
-        return f"{many:.2f} times that in number, {fraction:.2f} times in share of strength"
-
-    gone, come = floor.removed_total, floor.new_total
-    return (
-        f"Between the two wordings of A, where nothing was learnt, {gone.count} of {floor.salient[0]} {'was' if gone.count == 1 else 'were'} "
-        f"removed ({_percent(gone.strength_fraction)} of the strength) and {come.count} of {floor.salient[1]} "
-        f"{'is' if come.count == 1 else 'are'} new ({_percent(come.strength_fraction)}). From A to B, removed is "
-        f"{times('removed', len(sets.removed))}; new is {times('new', len(sets.new))}."
-    )
-
-
-def _percent(fraction: float | None) -> str:
-    return "–" if fraction is None else f"{100 * fraction:.0f} %"
+        if many is not None and fraction is not None:
+            times = f"{many:.2f} times that in number, {fraction:.2f} times in share of strength"
+        else:
+            times = "not comparable, as that is none" if count else "none, as there"
+        text += f" From A to B, {name} is {times}."
+    return text

@@ -3,7 +3,6 @@
 `find_model` looks at folders and settings only; `load` loads each base once.
 """
 
-import functools
 import os
 import re
 from collections.abc import Sequence
@@ -12,18 +11,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interplay.data.template import PromptTemplate
-from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.models import loading
 from interplay.models.adapters import base_name_note, named_base
 from interplay.models.checkpoints import checkpoint_hash, model_at
 from interplay.models.gguf import wheel_folder
 from interplay.models.layouts import Checkpoint, classify, find_layout
-from interplay.models.loading import LoadedModel, expanded, load_tokenizer, resolve
+from interplay.models.loading import LoadedModel, expanded, resolve
 from interplay.models.placement import Placement
 from interplay.models.weights import hash_tensors
 from interplay.pipeline.inputs import read_inputs
 from interplay.store.folder import RunFolder
+from interplay.text import short
 
 
 class Wording(NamedTuple):
@@ -59,10 +58,7 @@ class ReadyModel(NamedTuple):
 
 
 def find_model(model: Any, base: str | None = None) -> NamedModel:
-    """The model state that the user means; `model` and `base` as in `explain`.
-
-    Raises InterplayError for what is no model, is not here, or is an adapter that names no base.
-    """
+    """The model state that the user means; `model` and `base` as in `explain`. InterplayError for what is not a model here."""
     if isinstance(model, str | os.PathLike):
         return _find_name(os.fspath(model), base)
     if isinstance(model, tuple) and len(model) == 2 and hasattr(model[0], "state_dict") and hasattr(model[1], "decode"):
@@ -165,20 +161,11 @@ def wording_of(named: NamedModel, others: Sequence[NamedModel] = (), **given: An
     return found._replace(template=template, mask=found.mask if named.wording is not None else None)
 
 
-def tokenizers(states: Sequence[NamedModel]) -> list:
-    """The tokenizer of each state, in the same order; states on one base share it."""
-    once = functools.cache(load_tokenizer)
-    return [s.given.tokenizer if s.given else once(s.tokenizer, revision=s.revision) for s in states]
-
-
-def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, device: str) -> list[ReadyModel]:
-    """Load every base once and try each adapter on, before anything is scored.
-
-    Raises InterplayError for weights that cannot be loaded and adapters that do not fit.
-    """
+def load(states: Sequence[NamedModel], tokenizers: Sequence, *, dtype: str, device: str) -> list[ReadyModel]:
+    """Load every base once and try each adapter on; InterplayError for weights and adapters that cannot be used."""
     bases: dict[tuple[str, str | None], LoadedModel] = {}
     ready = []
-    for state, tokenizer in zip(states, tokenizer_of, strict=True):
+    for state, tokenizer in zip(states, tokenizers, strict=True):
         base = state.given
         if base is None:
             source, local = resolve(state.weights, state.revision)

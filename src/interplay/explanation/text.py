@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from interplay.data.words import printable
+from interplay.text import printable
 
 SPELT_LEGEND = "AND, &: all its words must stay   OR, |: one of its words is enough   █ raises the score   ░ lowers it"
 
@@ -107,10 +107,8 @@ class Printout:
 def scored_name(token: str, target: str, tokens: int = 1) -> str:
     """What is scored, in words: often only the first piece of the target.
 
-    >>> scored_name("s", "sadness"), scored_name(" joy", "joy")
-    ("'s', the first token of 'sadness'", "' joy'")
-    >>> scored_name("sad", "sadness", 2)
-    "'sad', the first 2 tokens of 'sadness'"
+    >>> scored_name("sad", "sadness", 2), scored_name(" joy", "joy")
+    ("'sad', the first 2 tokens of 'sadness'", "' joy'")
     """
     name = repr(printable(token))
     first = "the first token" if tokens == 1 else f"the first {tokens} tokens"

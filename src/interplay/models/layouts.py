@@ -14,9 +14,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from interplay.data.words import short
 from interplay.errors import InterplayError, reason_of
 from interplay.models.weights import same_weights, weight_files
+from interplay.text import short
 
 STATE = "trainer_state.json"
 LOOKED_THROUGH = 1000  # folders, when none was found where it should be  [ours]

@@ -6,8 +6,8 @@ benchmark. Every line is {"id", "text", "label", "structure"}. DATASHEET.md, nex
 
 from pathlib import Path
 
-from interplay.data.words import short
 from interplay.errors import InterplayError
+from interplay.text import short
 
 LABELS: tuple[str, ...] = ("anger", "disgust", "fear", "joy", "love", "pride", "sadness", "surprise")
 SPLITS: tuple[str, ...] = ("train", "dev", "test", "ood")
