@@ -19,9 +19,9 @@ from interplay.callback.model import random_states_restored, sharded_by
 from interplay.callback.options import check_options
 from interplay.callback.prompts import copy_tokenizer
 from interplay.data.template import PromptTemplate
-from interplay.data.words import ascii_safe
 from interplay.errors import InterplayError
 from interplay.secrets import redact
+from interplay.text import ascii_safe
 
 TABLE_SECONDS = 1.0  # about what writing the tables takes on a slow processor [ours]
 

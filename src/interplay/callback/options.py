@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interplay.data.template import PromptTemplate
-from interplay.data.words import MAX_WORDS, short
 from interplay.errors import InterplayError
+from interplay.limits import EXACT_WORDS
+from interplay.text import short
 
 
 class CallbackOptions(BaseModel):
@@ -20,7 +21,7 @@ class CallbackOptions(BaseModel):
     every: int = Field(ge=1)
     patience: int = Field(ge=1)
     max_overhead: float | None = Field(gt=0, le=1)
-    n: int | None = Field(ge=2, le=MAX_WORDS)
+    n: int | None = Field(ge=2, le=EXACT_WORDS)
     num_prompts: int | None = Field(ge=1)
     template: PromptTemplate | None
     seed: int = Field(ge=0)

@@ -15,7 +15,7 @@ from interplay.data.prompts import Rendered, refuse_special_tokens
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
-from interplay.data.tables import Position, Table, Unreadable, kind_of, read_table, stem_of
+from interplay.data.tables import Table, Unreadable, columns_of, kind_of, read_table, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.scores import Prepared, prepare
@@ -53,19 +53,18 @@ def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
         table, _ = dataset_table(source, MAX_ROWS)
     else:
         name, stem = f"a list of {len(source)} rows", "row"
-        records: list[tuple[Position, Any]] = []
+        table = []
         for i, record in enumerate(source[:MAX_ROWS], start=1):
             wrong = Unreadable(f"expected a dict, found {type(record).__name__}")
-            records.append((Position("row", i), dict(record) if isinstance(record, Mapping) else wrong))
-        table = Table(tuple(records))
+            table.append((f"row {i}", dict(record) if isinstance(record, Mapping) else wrong))
     read = rows_of_table(table, f"prompt data set ({name})", stem, template=wording)
     return PromptRows(read.rows, read.skipped, wording, template is None and _are_strings(table), name)
 
 
 def _are_strings(table: Table) -> bool:
     """Whether the rows are prompts and completions given as strings."""
-    form, located = choose_form("auto", table.columns, {}, "")
-    records = [record for _, record in table.records if isinstance(record, dict)]
+    form, located = choose_form("auto", columns_of(table), {}, "")
+    records = [record for _, record in table if isinstance(record, dict)]
     return form.name == "prompt-completion" and all(isinstance(r.get(located["prompt"]), str) for r in records)
 
 

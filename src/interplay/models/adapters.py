@@ -9,11 +9,11 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from interplay.data.words import short
 from interplay.errors import InterplayError, reason_of
 from interplay.models.layouts import Checkpoint
 from interplay.models.placement import adapter_joins
 from interplay.models.weights import ADAPTER, hash_files
+from interplay.text import short
 
 # Settings of an adapter that change the function its tensors compute.
 _SETTINGS = (

@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interplay.data.words import short
 from interplay.errors import InterplayError, reason_of
+from interplay.text import short
 
 if TYPE_CHECKING:
     import torch

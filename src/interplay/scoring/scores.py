@@ -15,8 +15,8 @@ import numpy as np
 from interplay.data.prompts import Rendered, encode, render
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
-from interplay.data.words import MAX_WORDS, MOST_WORDS, short
 from interplay.errors import InterplayError
+from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.scoring.forward import score_rows
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
@@ -30,6 +30,7 @@ from interplay.scoring.precision import (
     wide_residual,
 )
 from interplay.scoring.trie import score_trie, supports_trie
+from interplay.text import short
 
 if TYPE_CHECKING:
     from interplay.data.rows import Row
@@ -134,8 +135,8 @@ def prepare(
 
     Raises SkipSample when this sample cannot be used with this tokenizer, InterplayError when the arguments cannot.
     """
-    if not 1 <= sample.n <= MOST_WORDS:
-        raise InterplayError(f"a sample needs 1..{MOST_WORDS} words, this one has {sample.n}: choose fewer words")
+    if not 1 <= sample.n <= SAMPLED_WORDS:
+        raise InterplayError(f"a sample needs 1..{SAMPLED_WORDS} words, this one has {sample.n}: choose fewer words")
     if target_tokens < 1:
         raise InterplayError(f"target_tokens must be at least 1, given {target_tokens}")
     template = template or PromptTemplate()
@@ -198,7 +199,7 @@ def score_together(
     for prepared in several:
         _refuse_unknown_ids(model, prepared)
     n = len(first.spans)
-    if coalitions is None and n > MAX_WORDS:
+    if coalitions is None and n > EXACT_WORDS:
         raise InterplayError(f"{n} words have 2^{n} coalitions: choose fewer words, or give score_prepared coalitions=")
     chosen = np.arange(1 << n, dtype=np.uint64) if coalitions is None else np.asarray(coalitions, dtype=np.uint64)
     last = len(chosen) - 1
