@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEASURES = ("count", "strength", "rho", "gamma", "sufficiency", "contribution", "mean_order")
-OPTIONAL = ("views", "floors", "multiples", "baselines", "correlations")
 MOST_COLUMNS = 10  # checkpoints of the order histograms and the like; more are thinned, the ends stay [ours]
 
 
@@ -38,12 +38,13 @@ class Tables:
 
 def figures_of(tables: Tables) -> Iterator[tuple[str, Callable[[], "Figure | None"]]]:
     """Name and maker of every figure; a maker gives None where its measure is not in the tables. Call inside `styled`."""
-    few = _few(tables)
+    shown = {tables.reference, tables.kept, tables.steps[-1]}
+    few = [step for step in tables.steps if step in shown]
     paper = tables.summary
     yield "evolution-orders", lambda: shapes.evolution(paper, _thinned(tables.steps))
     for measure in MEASURES:
         title = f"evolution-{measure}" if measure in ("count", "strength") else measure.replace("_", "-")
-        yield title, _by_set(paper, measure)
+        yield title, partial(curves.by_set, paper, measure)
     yield "scale", lambda: curves.scale(paper)
     yield "task", lambda: curves.task(tables.task)
     yield "matching", lambda: shapes.matching(tables.units, few)
@@ -59,16 +60,6 @@ def figures_of(tables: Tables) -> Iterator[tuple[str, Callable[[], "Figure | Non
         yield "gamma-baselines", lambda: curves.baselines(more["baselines"])
     if "correlations" in more:
         yield "correlations", lambda: shapes.correlations(more["correlations"])
-
-
-def _by_set(summary: pd.DataFrame, measure: str) -> Callable[[], "Figure | None"]:
-    return lambda: curves.by_set(summary, measure)
-
-
-def _few(tables: Tables) -> list[int]:
-    """Reference, recommended and last checkpoint."""
-    wanted = [tables.reference, tables.kept, tables.steps[-1]]
-    return sorted({step for step in wanted if step is not None and step in tables.steps})
 
 
 def _thinned(steps: tuple[int, ...], most: int = MOST_COLUMNS) -> list[int]:

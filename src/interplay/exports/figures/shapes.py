@@ -1,5 +1,7 @@
 """Figures that are no curves over checkpoints: orders, matching, sparsity, churn floors, correlations."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from interplay.exports.figures.style import COLOURS, CYCLE, MARKERS, MUTED, PANE
 from interplay.task.metrics import METRICS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_POINTS = 600  # of a scatter's panel: every k-th coalition, so that a vector file stays small [ours]
@@ -23,38 +26,29 @@ def evolution(summary: pd.DataFrame, steps: Sequence[int]) -> "Figure | None":
     shown = [s for s in MAIN_SETS if len(summary[(summary["set"] == s) & (summary["measure"] == "positive")])]
     if not orders or not shown:
         return None
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    figure = Figure(figsize=(max(1.05 * len(steps), 3.2), 1.25 * len(shown) + 0.5), layout="constrained")
-    axes = figure.subplots(len(shown), len(steps), sharex=True, sharey=True, squeeze=False)
+    figure, axes = panels(len(shown) * len(steps), len(steps), sharex=True, sharey=True)
+    figure.set_size_inches(max(1.05 * len(steps), 3.2), 1.25 * len(shown) + 0.5)
     rows = summary[(summary["definition"] == "paper") & (summary["order"] > 0)]
-    for i, set_ in enumerate(shown):
-        for j, step in enumerate(steps):
-            axis = axes[i][j]
-            here = rows[(rows["set"] == set_) & (rows["step"] == step)]
-            for measure, alpha in (("positive", 1.0), ("negative", 0.55)):
-                bars = here[here["measure"] == measure].dropna(subset=["value"])
-                if bars.empty:
-                    continue
-                axis.bar(bars["order"], bars["value"], width=0.8, color=COLOURS[set_], alpha=alpha, linewidth=0)
-                if bars["lo"].notna().any():
-                    error = np.abs(np.stack([bars["value"] - bars["lo"], bars["hi"] - bars["value"]]))
-                    axis.errorbar(
-                        bars["order"], bars["value"], yerr=error, fmt="none", ecolor="#1d2126", elinewidth=0.5
-                    )
-                if bars["null"].notna().any():
-                    axis.step(bars["order"], bars["null"], where="mid", color=MUTED, linestyle=":", linewidth=0.8)
-            axis.axhline(0, color=MUTED, linewidth=0.6)
-            axis.set_xticks([o for o in orders if o % 2 == orders[-1] % 2 or len(orders) < 6])
-            if i == 0:
-                axis.set_title(f"step {step}", fontsize=7.5)
-            if i == len(shown) - 1:
-                axis.set_xlabel("order", fontsize=7)
-        axes[i][0].set_ylabel(f"{set_}\n(log-odds)", color=COLOURS[set_])
-    if rows["null"].notna().any():
-        floor = Line2D([], [], color=MUTED, linestyle=":", linewidth=0.8)
-        figure.legend([floor], ["churn floor"], loc="outside lower right")
+    for k, (axis, (set_, step)) in enumerate(zip(axes, itertools.product(shown, steps), strict=True)):
+        here = rows[(rows["set"] == set_) & (rows["step"] == step)]
+        for measure, alpha in (("positive", 1.0), ("negative", 0.55)):
+            bars = here[here["measure"] == measure].dropna(subset=["value"])
+            axis.bar(bars["order"], bars["value"], width=0.8, color=COLOURS[set_], alpha=alpha, linewidth=0)
+            axis.vlines(bars["order"], bars["lo"], bars["hi"], color="#1d2126", linewidth=0.5)
+            if bars["null"].notna().any():
+                look = {"color": MUTED, "linestyle": ":", "linewidth": 0.8}
+                axis.step(bars["order"], bars["null"], where="mid", label="churn floor", **look)
+        axis.axhline(0, color=MUTED, linewidth=0.6)
+        axis.set_xticks([o for o in orders if o % 2 == orders[-1] % 2 or len(orders) < 6])
+        if k < len(steps):
+            axis.set_title(f"step {step}", fontsize=7.5)
+        if k >= len(axes) - len(steps):
+            axis.set_xlabel("order", fontsize=7)
+        if k % len(steps) == 0:
+            axis.set_ylabel(f"{set_}\n(log-odds)", color=COLOURS[set_])
+    floors = [handle for axis in axes for handle in axis.get_legend_handles_labels()[0]]
+    if floors:
+        figure.legend(floors[:1], ["churn floor"], loc="outside lower right")
     return figure
 
 
@@ -65,31 +59,22 @@ def matching(units: pd.DataFrame, steps: Sequence[int]) -> "Figure | None":
         return None
     figure, axes = panels(len(found), sharex=True, sharey=True)
     for axis, (step, rows) in zip(axes, found, strict=True):
-        v, model, worst = _matched(rows)
+        pairs = []
+        for scores, *effects in rows[["scores", "and_effects", "or_effects"]].itertuples(index=False):
+            pairs.append((scores, reconstruct(*(np.asarray(e, float) for e in effects), scores[0])))
+        v, model = (np.concatenate(side) for side in zip(*pairs, strict=True))
         every = max(1, len(v) // MOST_POINTS)
         ends = [float(min(v.min(), model.min())), float(max(v.max(), model.max()))]
         axis.plot(ends, ends, color=MUTED, linewidth=0.7)
-        axis.plot(
-            v[::every], model[::every], ".", color=COLOURS["preserved"], markersize=2.2, alpha=0.6, linestyle="none"
-        )
+        axis.plot(v[::every], model[::every], ".", color=COLOURS["preserved"], markersize=2.2, alpha=0.6)
         axis.set_title(f"step {step}")
         axis.set_xlabel("v(S), scored (log-odds)")
         axis.locator_params(nbins=5)
-        said = f"{len(v):,} coalitions\nlargest difference {worst:.2g}"
+        said = f"{len(v):,} coalitions\nlargest difference {np.abs(v - model).max():.2g}"
         axis.text(0.04, 0.96, said, transform=axis.transAxes, va="top", fontsize=6.5, color=MUTED)
         axis.grid(True, axis="both")
     axes[0].set_ylabel("from interactions (log-odds)")
     return figure
-
-
-def _matched(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, float]:
-    """Scores, the same from the effects, and their largest difference, over all coalitions of all prompts."""
-    pairs = []
-    for scores, *effects in rows[["scores", "and_effects", "or_effects"]].itertuples(index=False):
-        v = np.asarray(scores, float)
-        pairs.append((v, reconstruct(*(np.asarray(e, float) for e in effects), v[0])))
-    v, model = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    return v, model, float(np.abs(v - model).max())
 
 
 def sparsity(units: pd.DataFrame, steps: Sequence[int], ratio: float) -> "Figure | None":
@@ -126,13 +111,12 @@ def sparsity(units: pd.DataFrame, steps: Sequence[int], ratio: float) -> "Figure
 def floors(table: pd.DataFrame, reference: int) -> "Figure | None":
     """The churn floors: what each change that means nothing removes and lets emerge at the reference."""
     table = table[(table["definition"] == "paper") & (table["reference"] == reference)].dropna(subset=["value"])
-    measures = [
-        m for m in ("count", "strength", "count_fraction", "strength_fraction") if (table["measure"] == m).any()
-    ]
+    known = ("count", "strength", "count_fraction", "strength_fraction")
+    measures = [m for m in known if (table["measure"] == m).any()]
     if not measures:
         return None
     kinds = list(dict.fromkeys(table["floor"]))
-    figure, axes = panels(len(measures), sharey=True)
+    figure, axes = panels(len(measures), 4, sharey=True)
     figure.set_size_inches(1.9 * len(measures) + 0.5, 0.42 * len(kinds) + 0.95)
     for axis, measure in zip(axes, measures, strict=True):
         for offset, set_ in ((-0.13, "removed"), (0.13, "emerged")):
@@ -141,10 +125,7 @@ def floors(table: pd.DataFrame, reference: int) -> "Figure | None":
             _dots(axis, rows["value"], y, rows["lo"], rows["hi"], COLOURS[set_], MARKERS[set_], set_)
         axis.set_title(measure.replace("_", " "))
         axis.set_xlim(left=0)
-        axis.grid(True, axis="x")
-        axis.grid(False, axis="y")
-    axes[0].set_yticks(range(len(kinds)), [name(str(kind), 30) for kind in kinds])
-    axes[0].set_ylim(len(kinds) - 0.5, -0.5)
+    _name_rows(axes, kinds)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
@@ -157,23 +138,17 @@ def correlations(table: pd.DataFrame) -> "Figure | None":
         return None
     rows = list(dict.fromkeys(table["interaction"]))
     metrics = list(dict.fromkeys(table["task"]))
-    columns = min(4, len(metrics))
-    figure, axes = panels(columns, -(-len(metrics) // columns), sharey=True, sharex=True)
-    lines = -(-len(metrics) // columns)
+    figure, axes = panels(len(metrics), 4, sharey=True, sharex=True)
+    columns, lines = min(4, len(metrics)), math.ceil(len(metrics) / 4)
     figure.set_size_inches(1.6 * columns + 1.0, lines * (0.24 * len(rows) + 0.45) + 0.4)
-    for axis, metric in zip(axes, metrics, strict=False):
+    for axis, metric in zip(axes, metrics, strict=True):
         here = table[table["task"] == metric]
         y = [rows.index(which) for which in here["interaction"]]
         axis.axvline(0, color=MUTED, linewidth=0.7)
         _dots(axis, here["spearman"], y, here["lo"], here["hi"], COLOURS["all"], "o", None)
         axis.set_title(METRICS[metric].title if metric in METRICS else name(str(metric).replace("_", " "), 40))
         axis.set_xlim(-1.05, 1.05)
-        axis.grid(True, axis="x")
-        axis.grid(False, axis="y")
-    axes[0].set_yticks(range(len(rows)), [name(str(row).replace("_", " "), 40) for row in rows])
-    axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    for axis in axes[len(metrics) :]:
-        axis.set_axis_off()
+    _name_rows(axes, rows)
     figure.supxlabel("rank correlation over checkpoints", fontsize=8)
     return figure
 
@@ -181,3 +156,12 @@ def correlations(table: pd.DataFrame) -> "Figure | None":
 def _dots(axis, value, y, lo, hi, colour: str, marker: str, label: str | None) -> None:
     axis.hlines(y, lo, hi, color=colour, linewidth=1.0, alpha=0.8)
     axis.plot(value, y, marker, color=colour, linestyle="none", label=label)
+
+
+def _name_rows(axes: Sequence["Axes"], names: Sequence[str]) -> None:
+    """Names down the left side, and lines up and down instead of across."""
+    for axis in axes:
+        axis.grid(True, axis="x")
+        axis.grid(False, axis="y")
+    axes[0].set_yticks(range(len(names)), [name(str(row).replace("_", " "), 40) for row in names])
+    axes[0].set_ylim(len(names) - 0.5, -0.5)

@@ -44,14 +44,9 @@ _RC: dict[str, Any] = {
     "svg.hashsalt": "interplay",
     "pdf.fonttype": 42,
     "text.parse_math": False,  # names come from data; a dollar sign is a dollar sign
-    "axes.unicode_minus": True,
     "savefig.dpi": 200,
 }
-_NO_DATE: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-    "png": {"Software": None},
-}
+_NO_DATE: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 
 @contextlib.contextmanager
@@ -61,8 +56,7 @@ def styled() -> Generator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever the caller, or a matplotlibrc, has chosen
-        for key, value in _RC.items():
-            matplotlib.rcParams[key] = value  # ty: ignore[invalid-assignment]
+        matplotlib.rcParams.update(_RC)
         yield
 
 
@@ -77,73 +71,43 @@ def save(figure: "Figure", path: Path) -> Path:
     return path
 
 
-def panels(columns: int, rows: int = 1, **options: Any) -> tuple["Figure", list["Axes"]]:
-    """A figure of equal panels, row by row, with room made for labels."""
+def panels(count: int, most: int = 3, **options: Any) -> tuple["Figure", list["Axes"]]:
+    """A figure of equal panels, at most `most` side by side, row by row; what is left of the grid stays empty."""
     from matplotlib.figure import Figure
 
+    columns = min(most, count)
+    rows = -(-count // columns)
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
-    return figure, [axis for row in axes for axis in row]
+    axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure, axes[:count]
 
 
-def steps_axis(axis: "Axes", steps: Sequence[int], label: bool = True) -> None:
+def steps_axis(axis: "Axes", steps: Sequence[int]) -> None:
     """Checkpoints on x: to scale if even, else on a scale that is linear to the first step and logarithmic beyond.
 
-    At most nine ticks, so that labels do not run into each other.
+    Ticks whose labels would run into each other are left out, the ends last.
     """
     ordered = sorted(set(steps))
     gaps = [b - a for a, b in itertools.pairwise(ordered)]
-    if gaps and max(gaps) > 4 * min(gaps) and ordered[0] >= 0:
+    if gaps and max(gaps) > 4 * min(gaps):
         first = next(step for step in ordered if step > 0)
-        axis.set_xscale("function", functions=(_squash(first), _unsquash(first)))
-    axis.set_xlim(*_padded(axis, ordered))
-    axis.set_xticks(_spread(axis, ordered), minor=False)
+        axis.set_xscale("symlog", base=2, linthresh=first, linscale=0.5)  # so the first step is as far as a doubling
+    scale = axis.get_xaxis().get_transform()
+    at = {step: float(scale.transform(float(step))) for step in ordered}
+    lo, hi = at[ordered[0]], at[ordered[-1]]
+    width = (hi - lo) or 20.0
+    axis.set_xlim(*(float(scale.inverted().transform(x)) for x in (lo - 0.05 * width, hi + 0.05 * width)))
+    ticks: list[int] = []
+    for step in dict.fromkeys([ordered[0], ordered[-1], *ordered]):
+        room = 0.028 * (len(str(step)) + 1.2) * width
+        if all(abs(at[step] - at[tick]) >= room for tick in ticks):
+            ticks.append(step)
+    axis.set_xticks(sorted(ticks))
     axis.set_xticks([], minor=True)
     axis.xaxis.set_major_formatter("{x:g}")
-    if label:
-        axis.set_xlabel("optimiser step")
-
-
-def _squash(first: int) -> Any:
-    import numpy as np
-
-    def forward(x: Any) -> Any:
-        y = np.asarray(x, float) / first
-        return np.where(y <= 1, y, 1 + np.log2(np.maximum(y, 1)))
-
-    return forward
-
-
-def _unsquash(first: int) -> Any:
-    import numpy as np
-
-    def backward(z: Any) -> Any:
-        y = np.asarray(z, float)
-        return first * np.where(y <= 1, y, np.exp2(np.maximum(y, 1) - 1))
-
-    return backward
-
-
-def _padded(axis: "Axes", steps: list[int]) -> tuple[float, float]:
-    if len(steps) == 1:
-        return steps[0] - 1, steps[0] + 1
-    lo, hi = (axis.get_xaxis().get_transform().transform(float(s)) for s in (steps[0], steps[-1]))
-    room = 0.05 * (hi - lo)
-    back = axis.get_xaxis().get_transform().inverted().transform
-    return float(back(lo - room)), float(back(hi + room))
-
-
-def _spread(axis: "Axes", steps: list[int]) -> list[int]:
-    """Steps whose labels keep their distance, the ends first."""
-    to = axis.get_xaxis().get_transform().transform
-    lo, hi = float(to(float(steps[0]))), float(to(float(steps[-1])))
-    width = (hi - lo) or 1.0
-    kept: list[int] = []
-    for step in [steps[0], steps[-1], *steps[1:-1]]:
-        need = 0.028 * (len(str(step)) + 1.2)
-        if all(abs(float(to(float(step))) - float(to(float(k)))) / width >= need for k in kept) or step in kept:
-            kept.append(step)
-    return sorted(set(kept))
+    axis.set_xlabel("optimiser step")
 
 
 def name(text: str, most: int = 60) -> str:
