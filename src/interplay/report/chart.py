@@ -371,10 +371,10 @@ def draw_stack(
     tips = []
     for step in x.steps:
         figures = []
-        for panel, line in ((panel, line) for _, panel, _ in strips for line in panel.lines):
+        for title, line in ((panel.title, line) for _, panel, _ in strips for line in panel.lines):
             p = line.series.at(step)
             if p and p.value is not None:
-                figures.append(figure(", ".join(filter(None, (panel.title, line.label))) + ":", p))
+                figures.append(figure(", ".join(filter(None, (title, line.label))) + ":", p))
         tips.append((step, "\n".join([f"step {step}", *figures]) if figures else ""))
     parts = [*axis, *marks, *parts, hits(f, tips, right)]
     return svg(width, f.bottom + 34, said, parts, "chart stack-chart")
@@ -399,7 +399,14 @@ def _strip(panel: Panel, f: Frame) -> Markup:
 
 
 def draw_spark(
-    own: Series, behind: Series | None, css: str, title: str, x: StepAxis, y: ValueAxis, keep: int | None, labelled: bool
+    own: Series,
+    behind: Series | None,
+    css: str,
+    title: str,
+    x: StepAxis,
+    y: ValueAxis,
+    keep: int | None,
+    labelled: bool,
 ) -> Markup:
     """One series over the main curve, `behind`; `labelled`: with first and last step."""
     f = Frame(x, y, 26.0, 117.0, 6.0, 60.0, 3.0)

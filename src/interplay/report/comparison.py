@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from interplay.atomic import write_text
 from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Line, Panel, cell, figure, markers, path
 from interplay.report.figures import LOOKS, NO_GAMMA
-from interplay.report.pages import render_page, write_page
+from interplay.report.pages import render_page
 from interplay.report.rows import DECIDED, Point, Series
 from interplay.report.scales import log_axis, step_axis, value_axis
 from interplay.report.text import cleaned, interval, number, plain, table, tag
@@ -155,7 +156,8 @@ def render(payload: Mapping[str, Any]) -> str:
 
 def write(payload: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     """Render and put the page at `path`, all or nothing. Returns the path."""
-    return write_page(render(payload), path)
+    write_text(Path(path), render(payload), folders=None)
+    return Path(path)
 
 
 class _Drawing:
@@ -187,12 +189,8 @@ class _Drawing:
             ring = None if several else self.recommended[name]
             thick.append(Line(series, style(i), "small", letter(i), null=f"chance r-{i % COLOURS}", ring=ring))
         tips = [(at, self.tip(thick, thin, at, key.null)) for at in self.x.steps]
-        lines = (*thick, *thin)
-        return (
-            Panel("", "", lines, key.unit, "", tips=tips, said=title, width=356.0, height=214.0, margin=22.0)
-            if lines
-            else None
-        )
+        size = {"width": 356.0, "height": 214.0, "margin": 22.0}
+        return Panel("", "", (*thick, *thin), key.unit, "", tips=tips, said=title, **size) if thick else None
 
     def tip(self, thick: Sequence[Line], thin: Sequence[Line], at: float, null: str) -> str:
         """The figures of one place; "" if there are none."""
@@ -259,25 +257,20 @@ class _Drawing:
 def _overview(p: Mapping[str, Any]) -> dict[str, Any]:
     """Runs in rows; figures that no run has are left out."""
     rows, several = p["overview"], len(p["groups"]) < len(p["runs"])
-    figures = [
-        key
-        for key in rows[0]
-        if key.startswith("last_") and key != "last_step" and any(r[key] is not None for r in rows)
-    ]
+    last = [key for key in rows[0] if key.startswith("last_") and key != "last_step"]
+    figures = [key for key in last if any(row[key] is not None for row in rows)]
     doubtful = [row["basis"] not in (None, *DECIDED) for row in rows]
     body = []
     for row, doubt in zip(rows, doubtful, strict=True):
-        best = [
-            "–" if row[f"best_{key}"] is None else f"{number(row[f'best_{key}'])} at {row[f'best_{key}_step']}"
-            for key in ("eval_loss", "accuracy")
-        ]
         cells = [
             row["run"],
             *([row["group"]] if several else []),
             f"{row['seed']}",
             f"{row['recommended']}{'*' * doubt}",
         ]
-        body.append([*cells, *best, f"{row['last_step']}", *(number(row[key]) for key in figures)])
+        for key in ("best_eval_loss", "best_accuracy"):
+            cells.append("–" if row[key] is None else f"{number(row[key])} at {row[f'{key}_step']}")
+        body.append([*cells, f"{row['last_step']}", *(number(row[key]) for key in figures)])
     head = ["run", *(["group"] if several else []), "seed", "keep", "lowest eval loss", "best accuracy", "last step"]
     for key in figures:
         measure, _, set_ = key.removeprefix("last_").rpartition("_")
@@ -299,9 +292,8 @@ def _spread(p: Mapping[str, Any]) -> dict[str, Any] | None:
         f"In {sum(ratio > 1 for ratio in ratios)} of {len(ratios)} figures the trainings differ by more than other prompts "
         "would change them (last column over 1)."
     )
-    head = [
-        "measure", "group", "step", "mean", "lowest to highest training", "sd", "± over prompts", "trainings / prompts",
-    ]  # fmt: skip
+    head = ["measure", "group", "step", "mean", "lowest to highest training", "sd", "± over prompts"]
+    head.append("trainings / prompts")
     body = [
         [full_name(row["measure"], row["set"], row["kind"]), row["group"], f"{row['step']}", number(row["value"]),
          interval(row["lowest"], row["highest"]), number(row["sd"]), number(row["half_width"]), number(row["ratio"])]
@@ -314,10 +306,9 @@ def _spread(p: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _paired(p: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One part for each pair: the last shared checkpoint in the open, every checkpoint behind a fold."""
-    pairs: dict[tuple[str, str], dict[tuple[str, str], list[dict[str, Any]]]] = {}
+    pairs: dict[tuple[str, str], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in p["paired"]:
-        curves = pairs.setdefault((row["first"], row["second"]), {})
-        curves.setdefault((row["measure"], row["set"]), []).append(row)
+        pairs[row["first"], row["second"]][row["measure"], row["set"]].append(row)
     out = []
     for (first, second), curves in pairs.items():
         rows = [row for found in curves.values() for row in found]
@@ -334,9 +325,8 @@ def _paired(p: Mapping[str, Any]) -> list[dict[str, Any]]:
         head += ["all trainings apart"] if apart else []
         body = [_difference(max(found, key=lambda r: r["step"]), apart) for found in curves.values()]
         every = table("every shared checkpoint", head, [_difference(row, apart) for row in rows][:MOST_ROWS])
-        out.append(
-            {"first": first, "second": second, "say": say, "one": not apart, "head": head, "body": body, "table": every}
-        )
+        about = {"first": first, "second": second, "say": say, "one": not apart}
+        out.append(about | {"head": head, "body": body, "table": every})
     return out
 
 

@@ -34,12 +34,8 @@ FIGURES = (  # set, measure, title, unit
 
 def controls_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
     """Everything of the section; None if the run has no controls at all."""
-    part = {
-        "multiples": _multiples(payload, x),
-        "floors": _floors(payload),
-        "views": _views(payload, summary, x),
-        "baselines": _baseline_table(payload),
-    }
+    part = {"multiples": _multiples(payload, x), "floors": _floors(payload)}
+    part |= {"views": _views(payload, summary, x), "baselines": _baseline_table(payload)}
     return part | {"notes": payload["controls"]["notes"]} if any(part.values()) else None
 
 
@@ -105,9 +101,8 @@ def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | Non
     main = {key: summary.series(definition, *key) for key in keys}
     own = recommendation["rivals"].get("interactions")  # like the views below: what the interactions choose
     kept = _keeps(own or recommendation["step"], "rule" if own or decided(payload) else recommendation["basis"])
-    rows: list[tuple[dict[str, Any], Curves]] = [
-        ({"title": "as in the rest of the page", "note": "", "keeps": kept, "main": True}, main)
-    ]
+    info = {"title": "as in the rest of the page", "note": "", "keeps": kept, "main": True}
+    rows: list[tuple[dict[str, Any], Curves]] = [(info, main)]
     about = {view["name"]: view for view in payload["controls"]["views"]}
     for name in dict.fromkeys(row["view"] for row in payload["views"]):
         view = about.get(name, {})
@@ -131,22 +126,14 @@ def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | Non
                 sparks.append("")
                 continue
             behind = None if curves is main else main[key]
-            sparks.append(
-                draw_spark(curves[key], behind, f"s-{set_}", title, x, axes[key], recommendation["step"], last)
-            )
+            keep = recommendation["step"]
+            sparks.append(draw_spark(curves[key], behind, f"s-{set_}", title, x, axes[key], keep, last))
             points = [curves[key].at(step) for step in payload["steps"]]
             body.append(["main" if curves is main else info["title"], f"{title} ({unit})", *map(_with_null, points)])
         parts.append(info | {"cells": sparks})
-    return {
-        "head": [(f"s-{s}", title, unit) for s, _, title, unit in figures],
-        "rows": parts,
-        "table": table(
-            "Every view, with 95 % intervals",
-            ["view", "figure", *(f"step {step}" for step in payload["steps"])],
-            body,
-            2,
-        ),
-    }
+    head = ["view", "figure", *(f"step {step}" for step in payload["steps"])]
+    every = table("Every view, with 95 % intervals", head, body, 2)
+    return {"head": [(f"s-{s}", title, unit) for s, _, title, unit in figures], "rows": parts, "table": every}
 
 
 def _keeps(step: int | None, basis: str | None) -> str:
@@ -166,9 +153,8 @@ def _baseline_table(payload: Part) -> dict[str, Any] | None:
     found = series_by(rows, "baseline", "set")
     names = dict.fromkeys([*about, *(row["baseline"] for row in payload["baselines"])])
     keep, last = payload["recommendation"]["step"], payload["steps"][-1]
-    places = [
-        (s, step) for step in dict.fromkeys([last if keep is None else keep, last]) for s in ("preserved", "emerged")
-    ]
+    steps = dict.fromkeys([last if keep is None else keep, last])
+    places = [(s, step) for step in steps for s in ("preserved", "emerged")]
     body = []
     for name in names:
         points = [found.get((name, s), Series("", ())).at(step) or Point(0, None) for s, step in places]

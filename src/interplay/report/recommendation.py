@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Line, Panel, cell
 from interplay.report.rows import Point, Series, Summary, decided, flags_of
 from interplay.report.scales import StepAxis, value_axis
@@ -61,13 +62,8 @@ def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
     panels = []
     for name in titles if over_steps else ():
         points = [Point(e["step"], e["value"], e["lo"], e["hi"]) for e in evidence if e["name"] == name]
-        panel = Panel(
-            titles[name],
-            "s-all",
-            (Line(Series("all", tuple(sorted(points, key=lambda p: p.step))), "s-all"),),
-            "",
-            titles[name],
-        )
+        line = Line(Series("all", tuple(sorted(points))), "s-all")
+        panel = Panel(titles[name], "s-all", (line,), "", titles[name])
         panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload)))
     body = [[name, number(e["value"]), interval(e["lo"], e["hi"]) or "–"] for name, e in named]
     return {
@@ -83,11 +79,10 @@ def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
 def strip(payload: Part, summary: Summary) -> dict[str, Any]:
     """The strip of checkpoints: bars of what is present and what is gone, and which rule would pick which."""
     definition = (summary.definitions or [""])[0]
-    found = {s: summary.series(definition, s, "strength") for s in ("preserved", "emerged", "removed")}
-    at = {
-        step: {s: p.value or 0.0 if (p := series.at(step)) else 0.0 for s, series in found.items()}
-        for step in payload["steps"]
-    }
+    at: dict[int, dict[str, float]] = {}
+    for step in payload["steps"]:
+        points = {s: summary.series(definition, s, "strength").at(step) for s in MAIN_SETS}
+        at[step] = {s: (p.value if p else None) or 0.0 for s, p in points.items()}
     up = max(strengths["preserved"] + strengths["emerged"] for strengths in at.values())
     whole = up + max(strengths["removed"] for strengths in at.values())
     columns = []
