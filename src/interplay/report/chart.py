@@ -196,12 +196,6 @@ def step_ticks(f: Frame, bottom: float) -> Markup:
     return Markup("").join(parts)
 
 
-def axes(f: Frame) -> Markup:
-    """Both axes, and the caption of the horizontal one."""
-    caption = tag("text", {"x": (f.left + f.right) / 2, "y": f.bottom + 31, "class": "name mid"}, f.x.caption)
-    return value_ticks(f, f.y.ticks) + step_ticks(f, f.bottom) + caption
-
-
 def flag(f: Frame, step: int, name: str, top: float, bottom: float, most: float) -> Markup:
     """A line and a name at a step: the one to keep, or the reference."""
     css, half = "ref" if name == "ref" else "keep", len(name) * CHAR / 2
@@ -277,7 +271,8 @@ def draw(panel: Panel, x: StepAxis, y: ValueAxis, flags: Mapping[str, int] | Non
     """The panel as one <svg>, with the steps in `flags` marked by a line and a name."""
     inset = 6.0 if x.some is None else 0.0
     f = Frame(x, y, 40.0, panel.width - panel.margin, 17.0, panel.height - 35, inset)
-    parts = [axes(f)]
+    caption = tag("text", {"x": (f.left + f.right) / 2, "y": f.bottom + 31, "class": "name mid"}, x.caption)
+    parts = [value_ticks(f, y.ticks), step_ticks(f, f.bottom), caption]
     parts += [flag(f, step, name, f.top - 3, f.bottom, panel.width) for name, step in (flags or {}).items()]
     if panel.null_name and panel.main.has_null:
         parts.append(null(f, panel.main.points))
@@ -289,10 +284,9 @@ def draw(panel: Panel, x: StepAxis, y: ValueAxis, flags: Mapping[str, int] | Non
     parts += _names(f, panel)
     tips = panel.tips or [(step, tooltip(panel, step)) for step in x.steps]
     parts.append(hits(f, tips, panel.width))
-    known = [p for p in panel.main.points if p.value is not None]
-    said = panel.said or f"{panel.measure}, {panel.title}"
-    if known and not panel.said:
-        said += ": " + ", ".join(f"{number(p.value)} at step {p.step}" for p in (known[0], known[-1]))
+    known = [f"{number(p.value)} at step {p.step}" for p in panel.main.points if p.value is not None]
+    ends = f": {known[0]}, {known[-1]}" if known else ""
+    said = panel.said or f"{panel.measure}, {panel.title}{ends}"
     return svg(panel.width, panel.height, said, parts)
 
 
@@ -318,7 +312,7 @@ def _names(f: Frame, panel: Panel) -> list[Markup]:
         wanted.append((panel.null_name, "label null-name", f.spots(panel.main.points, "null")))
     if panel.level:
         y = f.py(panel.level[0])
-        wanted.append((panel.level[1], "label null-name", [(f.px(x), y) for x in f.x.ends]))
+        wanted.append((panel.level[1], "label null-name", [(f.px(x), y) for x in (f.x.steps[0], f.x.steps[-1])]))
     curves += [spots for _, css, spots in wanted if css == "label null-name"]
     room = Box(f.left + 2, f.top, panel.width - 1, f.bottom)
     boxes = place([(text, spots) for text, _, spots in wanted], curves, room)
@@ -413,14 +407,9 @@ def draw_spark(
     parts = [value_ticks(f, (y.ticks[0], y.ticks[-1]), small=True)]
     if keep is not None:
         parts.append(upright(f.px(keep), f.top, f.bottom, "keep"))
-    if len(own.points) > 1:
-        parts.append(area(f, own.points, "lo", "hi", f"band {css}"))
-    for series, line in ((behind, "behind"), (own, css)):
-        spots = f.spots(series.points) if series else []
-        if len(spots) == 1:
-            parts.append(tag("circle", {"class": f"dot {line}", "cx": spots[0][0], "cy": spots[0][1], "r": 2.0}))
-        elif spots:
-            parts.append(path(f"curve {line}", spots))
+    mark = "dot" if len(own.points) == 1 else ""
+    lines = [Line(own, css, mark), *([Line(behind, "behind", mark, thin=True)] if behind else [])]
+    parts += layers(f, lines)
     tip = [title]
     for series, name in ((own, ""), (behind, "main: ")):
         known = [p for p in series.points if p.value is not None] if series else []

@@ -13,15 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from markupsafe import Markup
-
 from interplay.atomic import write_text
 from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Line, Panel, cell, figure, markers, path
 from interplay.report.figures import LOOKS, NO_GAMMA
 from interplay.report.pages import render_page
-from interplay.report.rows import DECIDED, Point, Series
+from interplay.report.rows import DECIDED, Point, Series, cells
 from interplay.report.scales import log_axis, step_axis, value_axis
 from interplay.report.text import cleaned, interval, number, plain, table, tag
 from interplay.task.metrics import METRICS
@@ -106,12 +104,6 @@ def style(number: int) -> str:
     return f"r-{number % COLOURS} d-{(number + number // COLOURS) % 4}"
 
 
-def _sample(number: int) -> Markup:
-    """The line of one run as the legend shows it."""
-    inside = path(f"curve {style(number)}", [(1.0, 9.0), (39.0, 9.0)]), markers([(20.0, 9.0)], "small", style(number))
-    return tag("svg", {"viewBox": "0 0 40 18", "aria-hidden": "true", "class": "sample"}, *inside)
-
-
 def full_name(measure: str, set_: str, kind: str = "") -> str:
     """A figure's name in a table.
 
@@ -132,16 +124,18 @@ def render(payload: Mapping[str, Any]) -> str:
     several = [group["runs"] if len(group["runs"]) > 1 else [] for group in p["groups"]]
     runs = [run["name"] for run in p["runs"]]
     differing = [[row["setting"], *(row[name] for name in runs)] for row in p["settings"]]
+    legend = []
+    for i, (name, trainings) in enumerate(zip(names, several, strict=True)):
+        line = path(f"curve {style(i)}", [(1.0, 9.0), (39.0, 9.0)]), markers([(20.0, 9.0)], "small", style(i))
+        sample = tag("svg", {"viewBox": "0 0 40 18", "aria-hidden": "true", "class": "sample"}, *line)
+        legend.append({"letter": letter(i), "css": style(i), "sample": sample, "name": name, "runs": trainings})
     return render_page(
         "comparison.html.j2",
         STYLES,
         ("tips.js",),
         p=p,
         heading=f"{names[0]}: {len(runs)} trainings" if len(names) == 1 else heading,
-        legend=[
-            {"letter": letter(i), "css": style(i), "sample": _sample(i), "name": name, "runs": several[i]}
-            for i, name in enumerate(names)
-        ],
+        legend=legend,
         several=any(several),
         overview=_overview(p),
         settings=table("Settings", ["setting", *runs], differing),
@@ -218,11 +212,11 @@ class _Drawing:
         panels = {name: self.panel(key, f"{title}, {name}") for name, key in keys.items()}
         found = {name: panel for name, panel in panels.items() if panel}
         y = value_axis([v for panel in found.values() for v in panel.extent()], zero=measure != "mean_order")
-        cells = [cell(panel, self.x, y, title=name) if panel else {"svg": ""} for name, panel in panels.items()]
+        drawn = [cell(panel, self.x, y, title=name) if panel else {"svg": ""} for name, panel in panels.items()]
         measured = [keys[name] for name in found]
         note = self.missing(measured) if found else missing or "Not measured in these runs."
         rows = self.table(measured, title, keys["removed"].null)
-        return {"title": title, "look": look, "panels": found and cells, "note": note, "table": rows, "models": []}
+        return {"title": title, "look": look, "panels": found and drawn, "note": note, "table": rows, "models": []}
 
     def whole(self, looks: Mapping[str, str], kind: str) -> dict[str, Any]:
         """Measures without sets, each with its own value axis."""
@@ -243,12 +237,11 @@ class _Drawing:
     def table(self, keys: Sequence[_Key], title: str, null_name: str) -> dict[str, Any] | None:
         """What the charts draw, as rows."""
         body = [
-            [run["name"], full_name(key.measure, key.set), f"{p.step:.4g}", number(p.value), interval(p.lo, p.hi) or "–",
-             number(p.null)]
+            [run["name"], full_name(key.measure, key.set), f"{p.step:.4g}", *cells(p), number(p.null)]
             for key in keys
             for run in self.p["runs"]
             for p in self.points.get((key, f"run {run['name']}"), ())
-        ]  # fmt: skip
+        ]
         at = "epoch" if self.p["axis"] == "epochs" else "step"
         head = ["run", "measure", at, "value", "95 % over prompts", null_name or "null"]
         return table(title, head, body[:MOST_ROWS], 2)
@@ -262,15 +255,11 @@ def _overview(p: Mapping[str, Any]) -> dict[str, Any]:
     doubtful = [row["basis"] not in (None, *DECIDED) for row in rows]
     body = []
     for row, doubt in zip(rows, doubtful, strict=True):
-        cells = [
-            row["run"],
-            *([row["group"]] if several else []),
-            f"{row['seed']}",
-            f"{row['recommended']}{'*' * doubt}",
-        ]
+        shown = [row["run"], *([row["group"]] if several else [])]
+        shown += [f"{row['seed']}", f"{row['recommended']}{'*' * doubt}"]
         for key in ("best_eval_loss", "best_accuracy"):
-            cells.append("–" if row[key] is None else f"{number(row[key])} at {row[f'{key}_step']}")
-        body.append([*cells, f"{row['last_step']}", *(number(row[key]) for key in figures)])
+            shown.append("–" if row[key] is None else f"{number(row[key])} at {row[f'{key}_step']}")
+        body.append([*shown, f"{row['last_step']}", *(number(row[key]) for key in figures)])
     head = ["run", *(["group"] if several else []), "seed", "keep", "lowest eval loss", "best accuracy", "last step"]
     for key in figures:
         measure, _, set_ = key.removeprefix("last_").rpartition("_")
@@ -332,7 +321,7 @@ def _paired(p: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _difference(row: Mapping[str, Any], apart: bool) -> list[str]:
     words = {None: "–", True: "yes", False: "no"}
-    cells = [full_name(row["measure"], row["set"]), f"{row['step']}", number(row["difference"], signed=True)]
-    cells += [interval(row["lo"], row["hi"]) or "–", f"{row['prompts']}"]
-    cells.append(words[None if row["lo"] is None else bool(row["distinguishable"])])
-    return [*cells, words[row["seeds_apart"]]] if apart else cells
+    shown = [full_name(row["measure"], row["set"]), f"{row['step']}", number(row["difference"], signed=True)]
+    shown += [interval(row["lo"], row["hi"]) or "–", f"{row['prompts']}"]
+    shown.append(words[None if row["lo"] is None else bool(row["distinguishable"])])
+    return [*shown, words[row["seeds_apart"]]] if apart else shown

@@ -1,7 +1,6 @@
-"""The explorer's data: every prompt at every step, encoded compactly; and the tables that replace it without a script.
+"""The explorer's data for explorer.js, encoded compactly, and the tables that replace it without a script.
 
-A unit carries at most `STRONGEST` interactions of each kind (present, removed) and the totals, so that the page can say how many
-it leaves out. Texts are cut around the chosen words. explorer.js draws.
+A unit carries at most `STRONGEST` interactions of each kind (present, removed), and the totals of all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from markupsafe import Markup
 
 from interplay.report.scales import StepAxis
 from interplay.report.schema import Part
-from interplay.report.text import number, percent, plain, short, straight
+from interplay.report.text import BIDI, number, percent, plain, short
 
 STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 prompts x 8 steps under 2 MB
 LISTED = 8  # interactions per list in the tables shown without a script [ours]
@@ -43,7 +42,7 @@ def segments(prompt: Part) -> list[tuple[str, int]]:
 
 def _stretch(text: str) -> str:
     half = STRETCH // 2
-    return straight(text if len(text) <= STRETCH else f"{text[:half]} … {text[-half:]}")
+    return BIDI.sub("", text if len(text) <= STRETCH else f"{text[:half]} … {text[-half:]}")
 
 
 def _strongest(effects: list[Part]) -> list[Part]:

@@ -13,8 +13,8 @@ from typing import Any
 from markupsafe import Markup, escape
 
 MINUS = "\u2212"
-# Characters that turn the direction of the text after them: harmless inside <bdi>, not in an attribute or a tooltip.
-_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Marks that turn the direction of the text after them: harmless inside <bdi>, not in an attribute or a tooltip.
+BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # Control characters and lone surrogates, which UTF-8 cannot hold, become U+FFFD; U+2028/9 and the CR of a CRLF a space.
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _LINES = re.compile("[\u2028\u2029]|\r(?=\n)")
@@ -103,22 +103,13 @@ def percent(log_odds: float | None) -> str:
     return f"{p:.1f} %" if p < 10 or p > 90 else f"{p:.0f} %"
 
 
-def straight(text: str) -> str:
-    r"""Without the marks that turn the direction of everything after them (letters keep their own direction).
-
-    >>> straight("a\u202eb")
-    'ab'
-    """
-    return _BIDI.sub("", text)
-
-
 def plain(text: str, most: int = 300) -> str:
     r"""For attributes, tooltips and SVG text: one line, no direction marks, at most `most` characters.
 
     >>> plain("a\u202eb\nc"), plain("x" * 9, 5)
     ('ab c', 'xxxx…')
     """
-    text = " ".join(_BIDI.sub("", text[: 4 * most]).split())
+    text = " ".join(BIDI.sub("", text[: 4 * most]).split())
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,6 @@ from interplay.exports.figures.style import COLOURS, CYCLE, MARKERS, MUTED, PANE
 from interplay.task.metrics import METRICS
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_POINTS = 600  # of a scatter's panel: every k-th coalition, so that a vector file stays small [ours]
@@ -84,7 +83,7 @@ def sparsity(units: pd.DataFrame, steps: Sequence[int], ratio: float) -> "Figure
         return None
     figure, (axis,) = panels(1)
     figure.set_size_inches(1.6 * PANEL[0], 1.35 * PANEL[1])
-    floor, longest = 1e-4, None
+    floor, longest = 1e-4, 1
     for i, (step, rows) in enumerate(found):
         sizes = [np.abs(np.concatenate(e)) for e in rows[["and_effects", "or_effects"]].itertuples(index=False)]
         sizes = [np.sort(s / s.max())[::-1] for s in sizes if s.max() > 0]
@@ -94,14 +93,14 @@ def sparsity(units: pd.DataFrame, steps: Sequence[int], ratio: float) -> "Figure
         table = np.maximum(np.stack([s[:length] for s in sizes]), floor)
         middle, lo, hi = np.median(table, axis=0), *np.quantile(table, [0.1, 0.9], axis=0)
         rank = np.arange(1, length + 1)
-        longest = max(longest or 0, int((hi > floor).sum()))
+        longest = max(longest, int((hi > floor).sum()))
         axis.fill_between(rank, lo, hi, color=CYCLE[i % 8], alpha=0.12, linewidth=0)
         axis.plot(rank, middle, color=CYCLE[i % 8], label=f"step {step}")
     axis.axhline(ratio, color=MUTED, linestyle="--", linewidth=0.9, label=f"salient above {ratio:g}")
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter("{x:g}")
     axis.set_ylim(floor, 1.2)
-    axis.set_xlim(0, None if longest is None else 1.1 * longest)
+    axis.set_xlim(0, 1.1 * longest)
     axis.set_xlabel("rank of the effect")
     axis.set_ylabel("size / largest size")
     axis.legend(loc="upper right")
@@ -115,18 +114,11 @@ def floors(table: pd.DataFrame, reference: int) -> "Figure | None":
     measures = [m for m in known if (table["measure"] == m).any()]
     if not measures:
         return None
-    kinds = list(dict.fromkeys(table["floor"]))
-    figure, axes = panels(len(measures), 4, sharey=True)
-    figure.set_size_inches(1.9 * len(measures) + 0.5, 0.42 * len(kinds) + 0.95)
-    for axis, measure in zip(axes, measures, strict=True):
-        for offset, set_ in ((-0.13, "removed"), (0.13, "emerged")):
-            rows = table[(table["measure"] == measure) & (table["set"] == set_)]
-            y = [kinds.index(kind) + offset for kind in rows["floor"]]
-            _dots(axis, rows["value"], y, rows["lo"], rows["hi"], COLOURS[set_], MARKERS[set_], set_)
-        axis.set_title(measure.replace("_", " "))
+    table = table[table["set"].isin(["removed", "emerged"])].sort_values("set", ascending=False, kind="stable")
+    figure = _dots(table, "floor", "measure", {measure: measure.replace("_", " ") for measure in measures})
+    for axis in figure.axes:
         axis.set_xlim(left=0)
-    _name_rows(axes, kinds)
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
@@ -136,32 +128,32 @@ def correlations(table: pd.DataFrame) -> "Figure | None":
     table = table.dropna(subset=["spearman"])
     if table.empty:
         return None
-    rows = list(dict.fromkeys(table["interaction"]))
-    metrics = list(dict.fromkeys(table["task"]))
-    figure, axes = panels(len(metrics), 4, sharey=True, sharex=True)
-    columns, lines = min(4, len(metrics)), math.ceil(len(metrics) / 4)
-    figure.set_size_inches(1.6 * columns + 1.0, lines * (0.24 * len(rows) + 0.45) + 0.4)
-    for axis, metric in zip(axes, metrics, strict=True):
-        here = table[table["task"] == metric]
-        y = [rows.index(which) for which in here["interaction"]]
-        axis.axvline(0, color=MUTED, linewidth=0.7)
-        _dots(axis, here["spearman"], y, here["lo"], here["hi"], COLOURS["all"], "o", None)
-        axis.set_title(METRICS[metric].title if metric in METRICS else name(str(metric).replace("_", " "), 40))
+    titles = {}
+    for metric in dict.fromkeys(table["task"]):
+        titles[metric] = METRICS[metric].title if metric in METRICS else name(str(metric).replace("_", " "), 40)
+    figure = _dots(table.assign(set="all", value=table["spearman"]), "interaction", "task", titles)
+    for axis in figure.axes:
         axis.set_xlim(-1.05, 1.05)
-    _name_rows(axes, rows)
+        axis.axvline(0, color=MUTED, linewidth=0.7)
     figure.supxlabel("rank correlation over checkpoints", fontsize=8)
     return figure
 
 
-def _dots(axis, value, y, lo, hi, colour: str, marker: str, label: str | None) -> None:
-    axis.hlines(y, lo, hi, color=colour, linewidth=1.0, alpha=0.8)
-    axis.plot(value, y, marker, color=colour, linestyle="none", label=label)
-
-
-def _name_rows(axes: Sequence["Axes"], names: Sequence[str]) -> None:
-    """Names down the left side, and lines up and down instead of across."""
-    for axis in axes:
+def _dots(table: pd.DataFrame, row: str, panel: str, titles: Mapping[str, str]) -> "Figure":
+    """Values as dots with their intervals: a row for each value of the column `row`, panels by `panel`, colours by set."""
+    names, sets = list(dict.fromkeys(table[row])), list(dict.fromkeys(table["set"]))
+    figure, axes = panels(len(titles), 4, sharey=True)
+    columns, lines = min(4, len(titles)), math.ceil(len(titles) / 4)
+    figure.set_size_inches(1.8 * columns + 0.8, lines * (0.13 * (1 + len(sets)) * len(names) + 0.45) + 0.45)
+    for axis, (key, title) in zip(axes, titles.items(), strict=True):
+        for i, set_ in enumerate(sets):
+            here, colour = table[(table[panel] == key) & (table["set"] == set_)], COLOURS[set_]
+            y = [names.index(each) + 0.26 * (i - (len(sets) - 1) / 2) for each in here[row]]
+            axis.hlines(y, here["lo"], here["hi"], color=colour, linewidth=1.0, alpha=0.8)
+            axis.plot(here["value"], y, MARKERS[set_], color=colour, linestyle="none", label=set_)
+        axis.set_title(title)
         axis.grid(True, axis="x")
         axis.grid(False, axis="y")
-    axes[0].set_yticks(range(len(names)), [name(str(row).replace("_", " "), 40) for row in names])
+    axes[0].set_yticks(range(len(names)), [name(str(each).replace("_", " "), 40) for each in names])
     axes[0].set_ylim(len(names) - 0.5, -0.5)
+    return figure
