@@ -1,7 +1,7 @@
 """Every chart over one axis: panels, strips and sparks, as SVG made from the same few pieces.
 
-Static SVG with colours from the page's style sheet (classes, CSS variables), so it shows without JavaScript, in dark mode and
-on paper. Each place carries its figures as a <title>; the page's script turns these into tooltips for mouse and keys.
+Colours come from the style sheet, so it shows without JavaScript, in dark mode and on paper. Each place carries its figures as
+a <title>; the page's script turns these into tooltips for mouse and keys.
 """
 
 import itertools
@@ -38,11 +38,9 @@ class Frame(NamedTuple):
     inset: float = 6.0
 
     def px(self, x: float) -> float:
-        """Horizontal place of a step, or of another value on the axis."""
         return self.left + self.inset + self.x.of(x) * (self.right - self.left - 2 * self.inset)
 
     def py(self, value: float) -> float:
-        """Vertical place of a value."""
         return self.bottom - self.y.of(value) * (self.bottom - self.top)
 
     def spots(self, points: Iterable[Point], field: str = "value") -> list[Spot]:
@@ -93,7 +91,6 @@ class Panel(NamedTuple):
 
     @property
     def main(self) -> Series:
-        """The series the panel is named after."""
         return self.lines[0].series
 
     def extent(self) -> list[float | None]:
@@ -179,12 +176,10 @@ def value_ticks(f: Frame, ticks: Sequence[float], small: bool = False) -> Markup
 
 
 def across(f: Frame, y: float, css: str) -> Markup:
-    """A horizontal line over the whole width."""
     return tag("line", {"x1": f.left, "x2": f.right, "y1": y, "y2": y, "class": css})
 
 
 def upright(x: float, top: float, bottom: float, css: str) -> Markup:
-    """A vertical line."""
     return tag("line", {"x1": x, "x2": x, "y1": top, "y2": bottom, "class": css})
 
 
@@ -254,7 +249,6 @@ def figure(name: str, p: Point, unit: str = "", interval_name: str = "") -> str:
 
 
 def prompts(count: int) -> str:
-    """Their number in words."""
     return f"{count} prompt{'' if count == 1 else 's'}"
 
 

@@ -1,10 +1,8 @@
-"""The page of a comparison: payload in, one offline HTML file out, with the look and the protections of the report.
+"""The page of a comparison: payload in, one offline HTML file out.
 
 Payload (made by `interplay.comparison.tables.comparison_payload`; plain values only):
 version, definition, axis (`steps` or `epochs`), notes; runs: name, title, seed, recommended, recommended_x, basis;
 groups: name, runs; settings, overview, curves, means, spread, paired: rows of the tables of those names; paired_prompts.
-
-Titles, units and nulls come from the registries of measures and of task metrics.
 """
 
 import os
@@ -73,7 +71,6 @@ class _Key(NamedTuple):
 
     @property
     def null(self) -> str:
-        """The name of the dotted lines; '' if there are none."""
         return MEASURES[self.measure].null if self.kind != "task" else ""
 
     @property
@@ -155,7 +152,7 @@ def write(payload: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
 
 
 class _Drawing:
-    """All charts of a page: they share the axis of steps, and each row of charts shares its value axis."""
+    """All charts of a page; they share the axis of steps."""
 
     def __init__(self, p: Mapping[str, Any]) -> None:
         named = ("epoch", "epochs") if p["axis"] == "epochs" else ()
@@ -183,7 +180,7 @@ class _Drawing:
             ring = None if several else self.recommended[name]
             thick.append(Line(series, style(i), "small", letter(i), null=f"chance r-{i % COLOURS}", ring=ring))
         tips = [(at, self.tip(thick, thin, at, key.null)) for at in self.x.steps]
-        size = {"width": 356.0, "height": 214.0, "margin": 22.0}
+        size: dict[str, Any] = {"width": 356.0, "height": 214.0, "margin": 22.0}
         return Panel("", "", (*thick, *thin), key.unit, "", tips=tips, said=title, **size) if thick else None
 
     def tip(self, thick: Sequence[Line], thin: Sequence[Line], at: float, null: str) -> str:

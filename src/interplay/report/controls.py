@@ -1,7 +1,4 @@
-"""Controls: turnover over every churn floor, the same figures under every view, and gamma against each baseline LLM.
-
-A run made without controls has none of this.
-"""
+"""Controls: turnover over every churn floor, the same figures under every view, and gamma against each baseline LLM."""
 
 from typing import Any
 

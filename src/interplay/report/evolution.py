@@ -1,8 +1,7 @@
 """The main figure, as in the paper: the preserved, emerged and removed interactions at every checkpoint.
 
-One column per checkpoint and one sector per set. A sector shows the effects by order (positive ones upwards, negative ones
-downwards), and under it, on the same columns, total strength and number with interval and churn floor. All sectors share one
-scale in each of the three, so heights compare across the whole figure.
+One column per checkpoint and one sector per set: effects by order, and under them total strength and number with interval and
+churn floor. All sectors share one scale in each of the three.
 """
 
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from interplay.dynamics.sets import MAIN_SETS
-from interplay.report.chart import Frame, area, curve, figure, markers, point, prompts, svg, upright, value_ticks
+from interplay.report.chart import Frame, Line, area, figure, layers, null, point, prompts, svg, upright, value_ticks
 from interplay.report.rows import Point, Series, Summary, brief, cells
 from interplay.report.scales import StepAxis, ValueAxis, value_axis
 from interplay.report.schema import Part
@@ -40,7 +39,6 @@ class Bar(NamedTuple):
 
     @property
     def heights(self) -> list[float]:
-        """Sums and floors."""
         return [v for p in self.sums.values() for v in (p.value, p.null) if v is not None]
 
 
@@ -58,9 +56,8 @@ def evolution(payload: Part, summary: Summary, definition: str, keep: int | None
     every = [bar for columns in bars.values() for column in columns for bar in column]
     values = [v for bar in every for v in bar.heights]
     sets = [s for s in MAIN_SETS if any(curves[s, m].known for m, _, _ in ROWS) or any(_present(c) for c in bars[s])]
-    floor = any(p.null is not None for bar in every for p in bar.sums.values()) or any(
-        c.has_null for c in curves.values()
-    )
+    floors = [p.null for bar in every for p in bar.sums.values()]
+    floor = any(v is not None for v in floors) or any(series.has_null for series in curves.values())
     axis = value_axis(values, about=4) if values else None
     rows = {}
     for m, _, _ in ROWS:
@@ -116,7 +113,7 @@ def _sector(
     thin: str,
 ) -> Markup:  # fmt: skip
     parts: list[Markup] = []
-    bottom = TOP
+    bottom, wide = TOP, (f.right - f.left) / len(f.x.steps)
     if own:
         parts += [value_ticks(own, own.y.ticks), _histograms(own, set_, bars)]
         bottom = own.bottom + 14
@@ -128,8 +125,11 @@ def _sector(
         bottom = row.bottom
         parts.append(value_ticks(row, (row.y.ticks[0], row.y.ticks[-1])))
         parts.append(tag("text", {"x": 0.0, "y": row.top - 10, "class": "row-name"}, f"{name}, {unit}"))
-        parts += _curves(row, set_, series, minor)
-    wide, heads, points = _wide(f), [], []
+        css, half = f"s-{set_}", wide / 4
+        lines = [Line(series, css, "small"), *([Line(minor, css, "", thin=True)] if minor else [])]
+        parts += [null(row, series.points, 2 * half), area(row, series.points, "", "value", f"under {css}", half)]
+        parts += layers(row, lines)
+    heads, points = [], []
     for i, step in enumerate(f.x.steps):
         left = f.px(step) - wide / 2
         if step == keep:
@@ -144,16 +144,11 @@ def _sector(
     return svg(f.right + RIGHT, bottom + 8, said, [*heads, *parts, *points])
 
 
-def _wide(f: Frame) -> float:
-    """Width of the column of one checkpoint."""
-    return (f.right - f.left) / len(f.x.steps)
-
-
 def _histograms(f: Frame, set_: str, bars: Cells) -> Markup:
     """One path each for all positive bars, all negative ones, the outline of the floor and the noise belts of the sector."""
     drawn: dict[str, list[str]] = {"floor": [], "positive": [], "negative": [], "belt": []}
     texts = []
-    zero, inner = f.py(0.0), _wide(f) * 0.84  # so that columns stand apart
+    zero, inner = f.py(0.0), 0.84 * (f.right - f.left) / len(f.x.steps)  # so that columns stand apart
     for step, cell in zip(f.x.steps, bars, strict=True):
         slot, left = inner / max(1, len(cell)), f.px(step) - inner / 2
         marked = (1, len(cell), (len(cell) + 1) // 2 if len(cell) > 4 else 0)
@@ -183,19 +178,6 @@ def _histograms(f: Frame, set_: str, bars: Cells) -> Markup:
         paths.insert(1, tag("path", {"class": "hatch", "d": "".join(drawn["floor"])}))
         paths += [tag("path", {"class": name, "d": "".join(drawn["floor"])}) for name in ("casing", "outline")]
     return Markup("").join([*paths, *texts])
-
-
-def _curves(f: Frame, set_: str, series: Series, minor: Series | None) -> list[Markup]:
-    """Area under the mean, band of its interval, churn floor, and a thin second line."""
-    points, half = series.points, _wide(f) / 4
-    parts = [*(area(f, points, "null_lo", "null_hi", css, half) for css in ("null-band", "hatch"))]
-    parts.append(area(f, points, "", "value", f"under s-{set_}", half))
-    parts.append(area(f, points, "lo", "hi", f"band s-{set_}", half))
-    parts.append(curve(f, points, "null", "null", half))
-    if minor is not None:
-        parts.append(curve(f, minor.points, "value", f"curve thin s-{set_}"))
-    parts.append(curve(f, points, "value", f"curve s-{set_}"))
-    return [*parts, markers(f.spots(points), "small", f"s-{set_}")]
 
 
 def _tip(step: float, set_: str, cell: list[Bar], curves: dict[str, Pair], thin: str) -> str:

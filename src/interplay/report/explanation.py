@@ -1,6 +1,6 @@
 """The interactions of one prompt as a fragment of HTML for notebooks: a drawing like the explorer's, and its table.
 
-It needs nothing else: static SVG, its own style under one class, no script, every string escaped.
+Static SVG, its own style under one class, no script, every string escaped.
 """
 
 import itertools
@@ -10,7 +10,6 @@ from typing import Any
 from markupsafe import Markup
 
 from interplay.report.explorer import kind, names
-from interplay.report.scales import tick_label
 from interplay.report.text import clean, number, plain, short, tag
 
 DRAWN, LISTED = 24, 200  # interactions in the drawing and in the table [ours]
@@ -113,7 +112,7 @@ def _table(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
     for row in rows[:LISTED]:
         effect = tag("td", {"class": "num"}, number(float(row["effect"]), signed=True))
         body.append(tag("tr", None, tag("td", None, names(words, row)), tag("td", None, kind(row)), effect))
-    whole = f"{tick_label(len(rows))} interaction" + ("" if len(rows) == 1 else "s")
+    whole = f"{len(rows)} interaction" + ("" if len(rows) == 1 else "s")
     cut = "" if len(rows) <= LISTED else f", the strongest {LISTED}"
     table = tag("table", None, tag("thead", None, head), tag("tbody", None, *body))
     return tag("details", {"open": "" if len(rows) <= 12 else None}, tag("summary", None, whole + cut), table)

@@ -1,7 +1,4 @@
-"""How well interactions reproduce the model: matching error over the steps, one prompt's scores, strength by rank.
-
-[paper eq 2-3; lineage]
-"""
+"""How well interactions reproduce the model: error over the steps, one prompt's scores, strength by rank [paper eq 2-3]."""
 
 import math
 from typing import Any
@@ -98,7 +95,7 @@ def _sparsity(fidelity: Part, payload: Part) -> dict[str, Any] | None:
         tips.append((float(rank), "\n".join(tip)))
     said = "Strength of interactions by rank, as a fraction of the strongest"
     level = None if ratio is None else (ratio, f"tau, {100 * ratio:g} %")
-    look = {"level": level, "tips": tips, "said": said, "width": 554.0}
+    look: dict[str, Any] = {"level": level, "tips": tips, "said": said, "width": 554.0}
     panel = Panel("Strength by rank", "s-all", tuple(lines), "fraction of the strongest", "", **look)
     say = (
         "The steeper the fall, the fewer interactions carry the score. Interactions above the dashed line are salient. Mean over "

@@ -1,7 +1,6 @@
 """Which measures the page draws under each definition of the sets, in which rows, with which words.
 
-A row is one measure for all four sets on one shared axis, so that a column of the page is always the same set. Each row says
-what to look for, and has its own table. `evolution` is the main figure; `chart` draws.
+A row is one measure for all four sets on one axis, so a column of the page is always the same set.
 """
 
 from typing import Any
@@ -134,9 +133,8 @@ def _row(
 
 def _spread(series: list[Series]) -> tuple[Point, ...]:
     """Least and largest value over several lines, step by step."""
-    out = []
-    for step in dict.fromkeys(p.step for s in series for p in s.points):
-        values = [p.value for s in series if (p := s.at(step)) and p.value is not None]
-        if values:
-            out.append(Point(step, None, min(values), max(values)))
-    return tuple(sorted(out))
+    values: dict[float, list[float]] = {}
+    for p in (p for one in series for p in one.points):
+        if p.value is not None:
+            values.setdefault(p.step, []).append(p.value)
+    return tuple(Point(step, None, min(found), max(found)) for step, found in sorted(values.items()))

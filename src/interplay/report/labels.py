@@ -17,13 +17,12 @@ class Box(NamedTuple):
     right: float
     bottom: float
 
-    def count(self, spots: Sequence[Spot], room: float) -> int:
+    def near(self, spots: Sequence[Spot], room: float) -> int:
         """How many spots lie less than `room` from the box."""
         left, top, right, bottom = self.left - room, self.top - room, self.right + room, self.bottom + room
         return sum(left < x < right and top < y < bottom for x, y in spots)
 
     def overlaps(self, other: "Box") -> bool:
-        """Whether the two have an area in common."""
         across = self.left < other.right and other.left < self.right
         return across and self.top < other.bottom and other.top < self.bottom
 
@@ -45,8 +44,8 @@ def place(names: Sequence[tuple[str, Sequence[Spot]]], curves: Sequence[Sequence
             for dy in (-6.0, 13.0, -12.0, 19.0):
                 base = min(max(y + dy, area.top + 9), area.bottom - 3)
                 box = Box(middle - half, base - 10, middle + half, base + 3)
-                covered = sum(box.count(spots, 2.0) for spots in dense)
-                cost = abs(dy) / 8 + 2 * covered + 0.5 * box.count(others, 9.0) + 40 * sum(map(box.overlaps, taken))
+                covered = sum(box.near(spots, 2.0) for spots in dense)
+                cost = abs(dy) / 8 + 2 * covered + 0.5 * box.near(others, 9.0) + 40 * sum(map(box.overlaps, taken))
                 best = min(best, (cost, box))
         taken.append(best[1])
     return taken

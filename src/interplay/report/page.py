@@ -1,7 +1,6 @@
 """The report: payload in, one HTML file out.
 
-The file carries everything: style, script and data. Its Content-Security-Policy loads nothing and runs only our own script (by
-hash), so that even a hole in the escaping could not run anything. jinja2 escapes every string.
+jinja2 escapes every string, and the page's Content-Security-Policy loads nothing and runs only our own script (by hash).
 """
 
 import os

@@ -1,7 +1,4 @@
-"""The top of the page: the headline, its evidence, and the strip of checkpoints with what each rule would keep.
-
-The headline says no more than the rule does: a default step, without evidence, is not called the one to keep.
-"""
+"""The top of the page: the headline, its evidence, and the strip of checkpoints with what each rule would keep."""
 
 from typing import Any
 
@@ -32,7 +29,7 @@ FIGURES = {"accuracy": "eval accuracy", "eval_loss": "eval loss"}
 
 
 def headline(payload: Part) -> tuple[str, int | None]:
-    """The headline's words and the step that belongs in it.
+    """The headline's words and its step; a default step, without evidence, is not called the one to keep.
 
     >>> headline({"recommendation": {"step": 40, "sentence": "Keep step 40: it is the lowest.", "basis": "rule"}})
     ('Keep step', 40)
@@ -50,11 +47,8 @@ def headline(payload: Part) -> tuple[str, int | None]:
 def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
     """Headline, sentence without what the headline already says, and evidence: as figures, or as panels over the steps."""
     words, step = headline(payload)
-    sentence = payload["recommendation"]["sentence"]
-    for said in (f"{words} {step}: ", f"{words}: "):
-        if sentence.startswith(said):
-            sentence = sentence[len(said) :]
-            sentence = sentence[:1].upper() + sentence[1:]
+    sentence = payload["recommendation"]["sentence"].removeprefix(f"{words} {step}: ").removeprefix(f"{words}: ")
+    sentence = sentence[:1].upper() + sentence[1:]
     evidence = payload["recommendation"]["evidence"]
     titles = {e["name"]: FIGURES.get(e["name"]) or NAMES.get(e["name"], e["name"]) for e in evidence}
     named = [(titles[e["name"]] + ("" if e["step"] is None else f", step {e['step']}"), e) for e in evidence]

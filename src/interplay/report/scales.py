@@ -19,7 +19,6 @@ class StepAxis(NamedTuple):
 
     @property
     def ticks(self) -> tuple[float, ...]:
-        """The steps that have a tick."""
         return self.steps if self.some is None else self.some
 
     def of(self, step: float) -> float:
@@ -37,7 +36,6 @@ class StepAxis(NamedTuple):
         return sorted(s for _, _, s in placed)
 
     def text(self, step: float) -> str:
-        """The label of a step."""
         return f"{step:.0f}" if step == int(step) else f"{step:.4g}"
 
 

@@ -88,19 +88,14 @@ class SummaryRow(Figures):
 
 
 class FloorRow(Figures):
-    """A churn floor at its reference step."""
+    """A churn floor at its reference step, or turnover at a step over a floor, with its ratio (None if the floor is zero)."""
 
     reference: Step
+    step: Step | None = None
     floor: str  # rephrased, precision, words
     definition: str
     set: str
     measure: str
-
-
-class MultipleRow(FloorRow):
-    """Turnover at a step over a churn floor; the ratio is None if the floor is zero."""
-
-    step: Step
     ratio: Number = None
 
 
@@ -272,7 +267,7 @@ class Payload(BaseModel, extra="forbid"):
     views: list[SummaryRow] = []
     baselines: list[SummaryRow] = []
     floors: list[FloorRow] = []
-    multiples: list[MultipleRow] = []
+    multiples: list[FloorRow] = []
     correlations: list[CorrelationRow] = []
     controls: Controls = Controls()
     fidelity: Fidelity | None = None

@@ -1,8 +1,7 @@
-"""Figures for papers, with matplotlib: a run's tables in, one vector file a figure out.
+"""Figures for papers, with matplotlib: a run's tables in, one vector file a figure out. Needs `interplay[figures]`.
 
-`catalogue.figures_of(tables)` names the figures a run has, `style.save(figure, path)` writes one. Figure objects only: no pyplot, no window,
-no change to matplotlib's settings outlives a call. It knows tables, not run folders, and computes nothing but what it draws.
-Needs the extra `interplay[figures]`; `require` says so in one line.
+`catalogue.figures_of(tables)` names the figures a run has, `style.save(figure, path)` writes one. No pyplot, no window, and no
+change to matplotlib's settings outlives a call.
 """
 
 from interplay import extras

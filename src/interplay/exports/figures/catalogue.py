@@ -49,17 +49,16 @@ def figures_of(tables: Tables) -> Iterator[tuple[str, Callable[[], "Figure | Non
     yield "task", lambda: curves.task(tables.task)
     yield "matching", lambda: shapes.matching(tables.units, few)
     yield "sparsity", lambda: shapes.sparsity(tables.units, few, tables.ratio)
-    more = tables.more
-    if "multiples" in more:
-        yield "churn-multiples", lambda: curves.multiples(more["multiples"], tables.reference)
-    if "floors" in more:
-        yield "churn-floors", lambda: shapes.floors(more["floors"], tables.reference)
-    if "views" in more:
-        yield "views", lambda: curves.views(paper, more["views"], dict(tables.titles))
-    if "baselines" in more:
-        yield "gamma-baselines", lambda: curves.baselines(more["baselines"])
-    if "correlations" in more:
-        yield "correlations", lambda: shapes.correlations(more["correlations"])
+    drawn = {
+        "multiples": ("churn-multiples", lambda table: curves.multiples(table, tables.reference)),
+        "floors": ("churn-floors", lambda table: shapes.floors(table, tables.reference)),
+        "views": ("views", lambda table: curves.views(paper, table, dict(tables.titles))),
+        "baselines": ("gamma-baselines", curves.baselines),
+        "correlations": ("correlations", shapes.correlations),
+    }
+    for name, (title, draw) in drawn.items():
+        if name in tables.more:
+            yield title, partial(draw, tables.more[name])
 
 
 def _thinned(steps: tuple[int, ...], most: int = MOST_COLUMNS) -> list[int]:

@@ -38,13 +38,13 @@ def pick(summary: pd.DataFrame, measure: str, set_: str) -> pd.DataFrame:
 
 def draw(axis: "Axes", curve: Curve) -> None:
     """A line with its interval as a band, over its null, dashed with a band too."""
-    rows, look = curve.rows, {"color": curve.colour, "marker": curve.marker, "linestyle": curve.dashes}
+    rows, look = curve.rows, f"{curve.marker}{curve.dashes}"
     if curve.null and rows["null"].notna().any():
         axis.fill_between(rows["step"], rows["null_lo"], rows["null_hi"], color=MUTED, alpha=0.12, linewidth=0)
         axis.plot(rows["step"], rows["null"], color=MUTED, linestyle="--", linewidth=0.9, label=curve.null)
     if curve.band and rows["lo"].notna().any():
         axis.fill_between(rows["step"], rows["lo"], rows["hi"], color=curve.colour, alpha=0.17, linewidth=0)
-    axis.plot(rows["step"], rows["value"], label=curve.label, **look)
+    axis.plot(rows["step"], rows["value"], look, color=curve.colour, label=curve.label)
 
 
 def grid(

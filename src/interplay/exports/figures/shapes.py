@@ -35,8 +35,9 @@ def evolution(summary: pd.DataFrame, steps: Sequence[int]) -> "Figure | None":
             axis.bar(bars["order"], bars["value"], width=0.8, color=COLOURS[set_], alpha=alpha, linewidth=0)
             axis.vlines(bars["order"], bars["lo"], bars["hi"], color="#1d2126", linewidth=0.5)
             if bars["null"].notna().any():
-                look = {"color": MUTED, "linestyle": ":", "linewidth": 0.8}
-                axis.step(bars["order"], bars["null"], where="mid", label="churn floor", **look)
+                axis.step(
+                    bars["order"], bars["null"], ":", where="mid", color=MUTED, linewidth=0.8, label="churn floor"
+                )
         axis.axhline(0, color=MUTED, linewidth=0.6)
         axis.set_xticks([o for o in orders if o % 2 == orders[-1] % 2 or len(orders) < 6])
         if k < len(steps):

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interplay.atomic import write_bytes
-from interplay.errors import InterplayError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("svg", "pdf", "png")
 COLOURS = {"all": "#2b3037", "preserved": "#0a6e7d", "emerged": "#b9510a", "removed": "#69727e"}
 MARKERS = {"all": "o", "preserved": "o", "emerged": "D", "removed": "s"}
 CYCLE = ("#0063a8", "#b9510a", "#00795c", "#9a3f83", "#7d6000", "#2b3037", "#b3273b", "#4a7fa5")
@@ -56,15 +54,13 @@ def styled() -> Generator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever the caller, or a matplotlibrc, has chosen
-        matplotlib.rcParams.update(_RC)
+        matplotlib.rcParams.update(_RC)  # ty: ignore[no-matching-overload]
         yield
 
 
 def save(figure: "Figure", path: Path) -> Path:
     """Write a figure whole or not at all; the format is the path's suffix. Call inside `styled`. Returns the path."""
     kind = path.suffix.removeprefix(".")
-    if kind not in FORMATS:
-        raise InterplayError(f"{kind!r} is no format of a figure: choose among {', '.join(FORMATS)}")
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata=_NO_DATE[kind])
     write_bytes(path, buffer.getvalue(), folders=None)
