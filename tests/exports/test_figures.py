@@ -11,10 +11,8 @@ pytest.importorskip("matplotlib")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import matplotlib
-from matplotlib.figure import Figure
 from synthetic_runs import STEPS, synthetic_run
 
-from interplay.errors import InterplayError
 from interplay.exports.export import draw_figures
 from interplay.exports.figures import catalogue, curves, require, shapes, style
 from interplay.exports.figures.catalogue import figures_of
@@ -140,9 +138,7 @@ def test_axis_of_steps(steps):
     assert len(ticks) <= 14
 
 
-def test_no_window_and_no_other_format(tmp_path):
+def test_no_window():
     require()
     modules = [Path(module.__file__) for module in (curves, shapes, style, catalogue)]  # effects.py is for notebooks
-    assert not [path for path in modules if "pyplot" in path.read_text(encoding="utf-8")]
-    with pytest.raises(InterplayError, match="not a format of figures"):
-        save(Figure(), tmp_path / "a.gif")
+    assert not [path for path in modules if re.search(r"import.*pyplot", path.read_text(encoding="utf-8"))]

@@ -70,12 +70,6 @@ def test_missing_key_is_named(payload, key):
         validate(payload)
 
 
-def test_twice_the_same_summary_row(payload):
-    payload["summary"].append(dict(payload["summary"][0]))
-    with pytest.raises(InterplayError, match="one row for each definition, step, set, measure and order"):
-        validate(payload)
-
-
 def test_not_finite_becomes_none_and_numpy_is_welcome(payload):
     payload["summary"][0] |= {
         "value": np.float64("nan"),

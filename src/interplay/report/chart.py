@@ -1,7 +1,7 @@
 """Every chart over one axis: panels, strips and sparks, as SVG made from the same few pieces.
 
-Static SVG with colours from the page's style sheet (classes, CSS variables), so it shows without JavaScript, in dark mode and
-on paper. Each place carries its figures as a <title>; the page's script turns these into tooltips for mouse and keys.
+Colours come from the style sheet, so it shows without JavaScript, in dark mode and on paper. Each place carries its figures as
+a <title>; the page's script turns these into tooltips for mouse and keys.
 """
 
 import itertools
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from interplay.report.labels import CHAR, Spot, place
+from interplay.report.labels import CHAR, Box, Spot, place
 from interplay.report.rows import Point, Series
 from interplay.report.scales import StepAxis, ValueAxis, tick_label
 from interplay.report.text import interval, number, plain, tag
@@ -38,11 +38,9 @@ class Frame(NamedTuple):
     inset: float = 6.0
 
     def px(self, x: float) -> float:
-        """Horizontal place of a step, or of another value on the axis."""
         return self.left + self.inset + self.x.of(x) * (self.right - self.left - 2 * self.inset)
 
     def py(self, value: float) -> float:
-        """Vertical place of a value."""
         return self.bottom - self.y.of(value) * (self.bottom - self.top)
 
     def spots(self, points: Iterable[Point], field: str = "value") -> list[Spot]:
@@ -93,7 +91,6 @@ class Panel(NamedTuple):
 
     @property
     def main(self) -> Series:
-        """The series the panel is named after."""
         return self.lines[0].series
 
     def extent(self) -> list[float | None]:
@@ -167,38 +164,31 @@ def null(f: Frame, points: Sequence[Point], half: float = 8.0) -> Markup:
     return Markup("").join([*bands, curve(f, points, "null", "null", half)])
 
 
-def value_ticks(f: Frame, ticks: Sequence[float], gap: float = 6.0, zero: str = "zero", small: bool = False) -> Markup:
+def value_ticks(f: Frame, ticks: Sequence[float], small: bool = False) -> Markup:
     """Lines across the chart with their values before them."""
+    css, gap, down = ("tick small end", 4.0, 3.2) if small else ("tick end", 6.0, 3.8)
     parts = []
     for tick in dict.fromkeys(ticks):
-        y, css = f.py(tick), "tick small end" if small else "tick end"
-        parts.append(across(f, y, zero if tick == 0 else "grid"))
-        parts.append(tag("text", {"x": f.left - gap, "y": y + (3.2 if small else 3.8), "class": css}, tick_label(tick)))
+        y = f.py(tick)
+        parts.append(across(f, y, "grid" if tick else "zero"))
+        parts.append(tag("text", {"x": f.left - gap, "y": y + down, "class": css}, tick_label(tick)))
     return Markup("").join(parts)
 
 
 def across(f: Frame, y: float, css: str) -> Markup:
-    """A horizontal line over the whole width."""
     return tag("line", {"x1": f.left, "x2": f.right, "y1": y, "y2": y, "class": css})
 
 
 def upright(x: float, top: float, bottom: float, css: str) -> Markup:
-    """A vertical line."""
     return tag("line", {"x1": x, "x2": x, "y1": top, "y2": bottom, "class": css})
 
 
-def step_ticks(f: Frame, bottom: float, drop: float = 15.0) -> Markup:
+def step_ticks(f: Frame, bottom: float) -> Markup:
     """A tick at every place of the axis, and as many labels as fit."""
     parts = [upright(f.px(x), bottom, bottom + 3.5, "axis") for x in f.x.ticks]
     for x in f.x.labels(f.right - f.left - 2 * f.inset):
-        parts.append(tag("text", {"x": f.px(x), "y": bottom + drop, "class": "tick mid"}, f.x.text(x)))
+        parts.append(tag("text", {"x": f.px(x), "y": bottom + 15, "class": "tick mid"}, f.x.text(x)))
     return Markup("").join(parts)
-
-
-def axes(f: Frame) -> Markup:
-    """Both axes, and the caption of the horizontal one."""
-    caption = tag("text", {"x": (f.left + f.right) / 2, "y": f.bottom + 31, "class": "name mid"}, f.x.caption)
-    return value_ticks(f, f.y.ticks) + step_ticks(f, f.bottom) + caption
 
 
 def flag(f: Frame, step: int, name: str, top: float, bottom: float, most: float) -> Markup:
@@ -209,17 +199,30 @@ def flag(f: Frame, step: int, name: str, top: float, bottom: float, most: float)
     return upright(f.px(step), top, bottom, css) + text
 
 
-def apart(wanted: Iterable[float], gap: float, most: float) -> list[float]:
-    """Ascending heights moved so that neighbours keep their distance and none lies below `most`.
+def end_labels(ends: Iterable[tuple[float, float, str, str]], gap: float, most: float) -> Markup:
+    """Texts (y, x, class, text) at the ends of lines, moved until they are `gap` apart and none lies below `most`."""
+    ordered, parts, at = sorted(ends), [], float("-inf")
+    for i, (y, x, css, text) in enumerate(ordered, 1):
+        at = min(max(y, at + gap), most - gap * (len(ordered) - i))
+        parts.append(tag("text", {"x": x, "y": at, "class": css}, text))
+    return Markup("").join(parts)
 
-    >>> apart([20.0, 25.0, 30.0], 10.0, 30.0)
-    [10.0, 20.0, 30.0]
-    """
-    at: list[float] = []
-    for y in wanted:
-        at.append(max(y, at[-1] + gap) if at else y)
-    over = max(0.0, at[-1] - most) if at else 0.0
-    return [y - over for y in at]
+
+def layers(f: Frame, lines: Sequence[Line]) -> list[Markup]:
+    """Bands, nulls, curves and marks of some lines, the first line on top."""
+    lines = lines[::-1]
+    parts = [area(f, line.series.points, "lo", "hi", f"band {line.css}") for line in lines if not line.thin]
+    parts += [curve(f, line.series.points, "null", line.null, 8.0) for line in lines if line.null]
+    for line in lines:
+        if line.marker != "dots":
+            parts.append(curve(f, line.series.points, "value", f"curve {line.css}" + (" thin" if line.thin else "")))
+    for line in lines:
+        points = line.series.points
+        if line.marker:
+            parts.append(markers(f.spots(points), "dot" if line.thin else line.marker, line.css))
+        for cx, cy in f.spots(p for p in points if p.step == line.ring):
+            parts.append(tag("circle", {"cx": cx, "cy": cy, "r": 5.2, "class": f"ring {line.css}"}))
+    return parts
 
 
 def hits(f: Frame, tips: Sequence[tuple[float, str]], edge: float) -> Markup:
@@ -246,7 +249,6 @@ def figure(name: str, p: Point, unit: str = "", interval_name: str = "") -> str:
 
 
 def prompts(count: int) -> str:
-    """Their number in words."""
     return f"{count} prompt{'' if count == 1 else 's'}"
 
 
@@ -263,7 +265,8 @@ def draw(panel: Panel, x: StepAxis, y: ValueAxis, flags: Mapping[str, int] | Non
     """The panel as one <svg>, with the steps in `flags` marked by a line and a name."""
     inset = 6.0 if x.some is None else 0.0
     f = Frame(x, y, 40.0, panel.width - panel.margin, 17.0, panel.height - 35, inset)
-    parts = [axes(f)]
+    caption = tag("text", {"x": (f.left + f.right) / 2, "y": f.bottom + 31, "class": "name mid"}, x.caption)
+    parts = [value_ticks(f, y.ticks), step_ticks(f, f.bottom), caption]
     parts += [flag(f, step, name, f.top - 3, f.bottom, panel.width) for name, step in (flags or {}).items()]
     if panel.null_name and panel.main.has_null:
         parts.append(null(f, panel.main.points))
@@ -271,25 +274,13 @@ def draw(panel: Panel, x: StepAxis, y: ValueAxis, flags: Mapping[str, int] | Non
         parts.append(area(f, panel.spread, "lo", "hi", f"spread {panel.css}"))
     if panel.level:
         parts.append(across(f, f.py(panel.level[0]), "null"))
-    lines = panel.lines[::-1]
-    parts += [area(f, line.series.points, "lo", "hi", f"band {line.css}") for line in lines if not line.thin]
-    parts += [curve(f, line.series.points, "null", line.null, 8.0) for line in lines if line.null]
-    for line in lines:
-        if line.marker != "dots":
-            parts.append(curve(f, line.series.points, "value", f"curve {line.css}" + (" thin" if line.thin else "")))
-    for line in lines:
-        points = line.series.points
-        if line.marker:
-            parts.append(markers(f.spots(points), "dot" if line.thin else line.marker, line.css))
-        for cx, cy in f.spots(p for p in points if p.step == line.ring):
-            parts.append(tag("circle", {"cx": cx, "cy": cy, "r": 5.2, "class": f"ring {line.css}"}))
+    parts += layers(f, panel.lines)
     parts += _names(f, panel)
     tips = panel.tips or [(step, tooltip(panel, step)) for step in x.steps]
     parts.append(hits(f, tips, panel.width))
-    known = [p for p in panel.main.points if p.value is not None]
-    said = panel.said or f"{panel.measure}, {panel.title}"
-    if known and not panel.said:
-        said += ": " + ", ".join(f"{number(p.value)} at step {p.step}" for p in (known[0], known[-1]))
+    known = [f"{number(p.value)} at step {p.step}" for p in panel.main.points if p.value is not None]
+    ends = f": {known[0]}, {known[-1]}" if known else ""
+    said = panel.said or f"{panel.measure}, {panel.title}{ends}"
     return svg(panel.width, panel.height, said, parts)
 
 
@@ -302,30 +293,26 @@ def cell(
 
 
 def _names(f: Frame, panel: Panel) -> list[Markup]:
-    """Names of the null, of the level and of the lines; lines of a legend have its mark at their end."""
+    """Names of the lines, of the null and of the level; lines of a legend have its mark at their end."""
     wanted: list[tuple[str, str, list[Spot]]] = []
-    ends: list[tuple[float, float, Line]] = []
+    ends = []
     curves = [f.spots(line.series.points) for line in panel.lines]
     for line, spots in zip(panel.lines, curves, strict=True):
         if 0 < len(line.label) < 3 and spots:
-            ends.append((spots[-1][1] + 4, spots[-1][0] + 9, line))
+            ends.append((spots[-1][1] + 4, spots[-1][0] + 9, f"label end-mark {line.css}", line.label))
         elif line.label and spots:
             wanted.append((line.label, f"label {line.css}", spots))
     if panel.null_name and panel.main.has_null:
         wanted.append((panel.null_name, "label null-name", f.spots(panel.main.points, "null")))
-        curves.append(wanted[-1][2])
     if panel.level:
         y = f.py(panel.level[0])
-        wanted.append((panel.level[1], "label null-name", [(f.px(x), y) for x in f.x.ends]))
-        curves.append(wanted[-1][2])
-    boxes = place([(text, spots) for text, _, spots in wanted], curves, (f.left + 2, panel.width - 1, f.top, f.bottom))
-    out = [
-        tag("text", {"x": (box.left + box.right) / 2, "y": box.top + 10, "class": f"{css} mid"}, text)
-        for (text, css, _), box in zip(wanted, boxes, strict=True)
-    ]
-    ends.sort(key=lambda end: end[0])
-    for y, (_, x, line) in zip(apart([y for y, _, _ in ends], 11.0, f.bottom), ends, strict=True):
-        out.append(tag("text", {"x": x, "y": y, "class": f"label end-mark {line.css}"}, line.label))
+        wanted.append((panel.level[1], "label null-name", [(f.px(x), y) for x in (f.x.steps[0], f.x.steps[-1])]))
+    curves += [spots for _, css, spots in wanted if css == "label null-name"]
+    room = Box(f.left + 2, f.top, panel.width - 1, f.bottom)
+    boxes = place([(text, spots) for text, _, spots in wanted], curves, room)
+    out = [end_labels(ends, 11.0, f.bottom)]
+    for (text, css, _), box in zip(wanted, boxes, strict=True):
+        out.append(tag("text", {"x": (box.left + box.right) / 2, "y": box.top + 10, "class": f"{css} mid"}, text))
     return out
 
 
@@ -366,17 +353,16 @@ def draw_stack(
         top += tall + gap
     f = Frame(x, ValueAxis(0.0, 1.0, ()), left, right, 22.0, top - gap, 8.0)
     below = f.bottom + 6
-    axis = [across(f, below, "axis"), step_ticks(f, below, 17.0)]
-    axis.append(tag("text", {"x": right + 12, "y": below + 17, "class": "name"}, x.caption.split(",")[0]))
+    axis = [across(f, below, "axis"), step_ticks(f, below)]
+    axis.append(tag("text", {"x": right + 12, "y": below + 15, "class": "name"}, x.caption.split(",")[0]))
     marks = [flag(f, step, name, 13.0, below, width) for name, step in flags.items()]
-    lines = [
-        (panel.title + (f", {line.label}:" if line.label else ":"), line.series)
-        for _, panel, _ in strips
-        for line in panel.lines
-    ]
     tips = []
     for step in x.steps:
-        figures = [figure(name, p) for name, series in lines if (p := series.at(step)) and p.value is not None]
+        figures = []
+        for title, line in ((panel.title, line) for _, panel, _ in strips for line in panel.lines):
+            p = line.series.at(step)
+            if p and p.value is not None:
+                figures.append(figure(", ".join(filter(None, (title, line.label))) + ":", p))
         tips.append((step, "\n".join([f"step {step}", *figures]) if figures else ""))
     parts = [*axis, *marks, *parts, hits(f, tips, right)]
     return svg(width, f.bottom + 34, said, parts, "chart stack-chart")
@@ -387,22 +373,14 @@ def _strip(panel: Panel, f: Frame) -> Markup:
     parts = [
         tag("text", {"x": 0.0, "y": f.top + 14, "class": "strip-name"}, panel.title),
         tag("text", {"x": 0.0, "y": f.top + 29, "class": "name"}, panel.unit),
-        value_ticks(f, (f.y.ticks[0], f.y.ticks[-1]), 7.0, "grid"),
+        value_ticks(f, (f.y.ticks[0], f.y.ticks[-1])),
         null(f, first) if panel.null_name else Markup(""),
+        *layers(f, panel.lines),
     ]
-    ends: list[tuple[float, str, str]] = []
-    for line in reversed(panel.lines):
-        parts.append(area(f, line.series.points, "lo", "hi", f"band {line.css}"))
-        parts.append(curve(f, line.series.points, "value", f"curve {line.css}"))
-        spots = f.spots(line.series.points)
-        parts.append(markers(spots, line.marker, line.css))
-        ends += [(spots[-1][1], line.label, f"label {line.css}")] if line.label and spots else []
-    if panel.null_name and (spots := f.spots(first, "null")):
-        ends.append((spots[-1][1], panel.null_name, "label null-name"))
-    ends.sort()
-    for y, (_, name, css) in zip(apart([y for y, _, _ in ends], 12.0, f.bottom), ends, strict=True):
-        parts.append(tag("text", {"x": f.right + 12, "y": y + 3.8, "class": css}, name))
-    return Markup("").join(parts)
+    named = [(f.spots(line.series.points), f"label {line.css}", line.label) for line in panel.lines]
+    named += [(f.spots(first, "null"), "label null-name", panel.null_name)]
+    ends = [(spots[-1][1] + 3.8, f.right + 12, css, name) for spots, css, name in named if spots and name]
+    return Markup("").join([*parts, end_labels(ends, 12.0, f.bottom + 3.8)])
 
 
 # A spark: a chart the size of a table's cell
@@ -420,17 +398,12 @@ def draw_spark(
 ) -> Markup:
     """One series over the main curve, `behind`; `labelled`: with first and last step."""
     f = Frame(x, y, 26.0, 117.0, 6.0, 60.0, 3.0)
-    parts = [value_ticks(f, (y.ticks[0], y.ticks[-1]), 4.0, "grid", small=True)]
+    parts = [value_ticks(f, (y.ticks[0], y.ticks[-1]), small=True)]
     if keep is not None:
         parts.append(upright(f.px(keep), f.top, f.bottom, "keep"))
-    if len(own.points) > 1:
-        parts.append(area(f, own.points, "lo", "hi", f"band {css}"))
-    for series, line in ((behind, "behind"), (own, css)):
-        spots = f.spots(series.points) if series else []
-        if len(spots) == 1:
-            parts.append(tag("circle", {"class": f"dot {line}", "cx": spots[0][0], "cy": spots[0][1], "r": 2.0}))
-        elif spots:
-            parts.append(path(f"curve {line}", spots))
+    mark = "dot" if len(own.points) == 1 else ""
+    lines = [Line(own, css, mark), *([Line(behind, "behind", mark, thin=True)] if behind else [])]
+    parts += layers(f, lines)
     tip = [title]
     for series, name in ((own, ""), (behind, "main: ")):
         known = [p for p in series.points if p.value is not None] if series else []

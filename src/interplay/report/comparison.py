@@ -1,10 +1,8 @@
-"""The page of a comparison: payload in, one offline HTML file out, with the look and the protections of the report.
+"""The page of a comparison: payload in, one offline HTML file out.
 
 Payload (made by `interplay.comparison.tables.comparison_payload`; plain values only):
 version, definition, axis (`steps` or `epochs`), notes; runs: name, title, seed, recommended, recommended_x, basis;
 groups: name, runs; settings, overview, curves, means, spread, paired: rows of the tables of those names; paired_prompts.
-
-Titles, units and nulls come from the registries of measures and of task metrics.
 """
 
 import os
@@ -13,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from markupsafe import Markup
-
+from interplay.atomic import write_text
 from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Line, Panel, cell, figure, markers, path
 from interplay.report.figures import LOOKS, NO_GAMMA
-from interplay.report.pages import render_page, write_page
-from interplay.report.rows import DECIDED, Point, Series
+from interplay.report.pages import render_page
+from interplay.report.rows import DECIDED, Point, Series, cells
 from interplay.report.scales import log_axis, step_axis, value_axis
 from interplay.report.text import cleaned, interval, number, plain, table, tag
 from interplay.task.metrics import METRICS
@@ -74,7 +71,6 @@ class _Key(NamedTuple):
 
     @property
     def null(self) -> str:
-        """The name of the dotted lines; '' if there are none."""
         return MEASURES[self.measure].null if self.kind != "task" else ""
 
     @property
@@ -105,12 +101,6 @@ def style(number: int) -> str:
     return f"r-{number % COLOURS} d-{(number + number // COLOURS) % 4}"
 
 
-def _sample(number: int) -> Markup:
-    """The line of one run as the legend shows it."""
-    inside = path(f"curve {style(number)}", [(1.0, 9.0), (39.0, 9.0)]), markers([(20.0, 9.0)], "small", style(number))
-    return tag("svg", {"viewBox": "0 0 40 18", "aria-hidden": "true", "class": "sample"}, *inside)
-
-
 def full_name(measure: str, set_: str, kind: str = "") -> str:
     """A figure's name in a table.
 
@@ -131,16 +121,18 @@ def render(payload: Mapping[str, Any]) -> str:
     several = [group["runs"] if len(group["runs"]) > 1 else [] for group in p["groups"]]
     runs = [run["name"] for run in p["runs"]]
     differing = [[row["setting"], *(row[name] for name in runs)] for row in p["settings"]]
+    legend = []
+    for i, (name, trainings) in enumerate(zip(names, several, strict=True)):
+        line = path(f"curve {style(i)}", [(1.0, 9.0), (39.0, 9.0)]), markers([(20.0, 9.0)], "small", style(i))
+        sample = tag("svg", {"viewBox": "0 0 40 18", "aria-hidden": "true", "class": "sample"}, *line)
+        legend.append({"letter": letter(i), "css": style(i), "sample": sample, "name": name, "runs": trainings})
     return render_page(
         "comparison.html.j2",
         STYLES,
         ("tips.js",),
         p=p,
         heading=f"{names[0]}: {len(runs)} trainings" if len(names) == 1 else heading,
-        legend=[
-            {"letter": letter(i), "css": style(i), "sample": _sample(i), "name": name, "runs": several[i]}
-            for i, name in enumerate(names)
-        ],
+        legend=legend,
         several=any(several),
         overview=_overview(p),
         settings=table("Settings", ["setting", *runs], differing),
@@ -155,11 +147,12 @@ def render(payload: Mapping[str, Any]) -> str:
 
 def write(payload: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     """Render and put the page at `path`, all or nothing. Returns the path."""
-    return write_page(render(payload), path)
+    write_text(Path(path), render(payload), folders=None)
+    return Path(path)
 
 
 class _Drawing:
-    """All charts of a page: they share the axis of steps, and each row of charts shares its value axis."""
+    """All charts of a page; they share the axis of steps."""
 
     def __init__(self, p: Mapping[str, Any]) -> None:
         named = ("epoch", "epochs") if p["axis"] == "epochs" else ()
@@ -187,12 +180,8 @@ class _Drawing:
             ring = None if several else self.recommended[name]
             thick.append(Line(series, style(i), "small", letter(i), null=f"chance r-{i % COLOURS}", ring=ring))
         tips = [(at, self.tip(thick, thin, at, key.null)) for at in self.x.steps]
-        lines = (*thick, *thin)
-        return (
-            Panel("", "", lines, key.unit, "", tips=tips, said=title, width=356.0, height=214.0, margin=22.0)
-            if lines
-            else None
-        )
+        size: dict[str, Any] = {"width": 356.0, "height": 214.0, "margin": 22.0}
+        return Panel("", "", (*thick, *thin), key.unit, "", tips=tips, said=title, **size) if thick else None
 
     def tip(self, thick: Sequence[Line], thin: Sequence[Line], at: float, null: str) -> str:
         """The figures of one place; "" if there are none."""
@@ -220,11 +209,11 @@ class _Drawing:
         panels = {name: self.panel(key, f"{title}, {name}") for name, key in keys.items()}
         found = {name: panel for name, panel in panels.items() if panel}
         y = value_axis([v for panel in found.values() for v in panel.extent()], zero=measure != "mean_order")
-        cells = [cell(panel, self.x, y, title=name) if panel else {"svg": ""} for name, panel in panels.items()]
+        drawn = [cell(panel, self.x, y, title=name) if panel else {"svg": ""} for name, panel in panels.items()]
         measured = [keys[name] for name in found]
         note = self.missing(measured) if found else missing or "Not measured in these runs."
         rows = self.table(measured, title, keys["removed"].null)
-        return {"title": title, "look": look, "panels": found and cells, "note": note, "table": rows, "models": []}
+        return {"title": title, "look": look, "panels": found and drawn, "note": note, "table": rows, "models": []}
 
     def whole(self, looks: Mapping[str, str], kind: str) -> dict[str, Any]:
         """Measures without sets, each with its own value axis."""
@@ -245,12 +234,11 @@ class _Drawing:
     def table(self, keys: Sequence[_Key], title: str, null_name: str) -> dict[str, Any] | None:
         """What the charts draw, as rows."""
         body = [
-            [run["name"], full_name(key.measure, key.set), f"{p.step:.4g}", number(p.value), interval(p.lo, p.hi) or "–",
-             number(p.null)]
+            [run["name"], full_name(key.measure, key.set), f"{p.step:.4g}", *cells(p), number(p.null)]
             for key in keys
             for run in self.p["runs"]
             for p in self.points.get((key, f"run {run['name']}"), ())
-        ]  # fmt: skip
+        ]
         at = "epoch" if self.p["axis"] == "epochs" else "step"
         head = ["run", "measure", at, "value", "95 % over prompts", null_name or "null"]
         return table(title, head, body[:MOST_ROWS], 2)
@@ -259,25 +247,16 @@ class _Drawing:
 def _overview(p: Mapping[str, Any]) -> dict[str, Any]:
     """Runs in rows; figures that no run has are left out."""
     rows, several = p["overview"], len(p["groups"]) < len(p["runs"])
-    figures = [
-        key
-        for key in rows[0]
-        if key.startswith("last_") and key != "last_step" and any(r[key] is not None for r in rows)
-    ]
+    last = [key for key in rows[0] if key.startswith("last_") and key != "last_step"]
+    figures = [key for key in last if any(row[key] is not None for row in rows)]
     doubtful = [row["basis"] not in (None, *DECIDED) for row in rows]
     body = []
     for row, doubt in zip(rows, doubtful, strict=True):
-        best = [
-            "–" if row[f"best_{key}"] is None else f"{number(row[f'best_{key}'])} at {row[f'best_{key}_step']}"
-            for key in ("eval_loss", "accuracy")
-        ]
-        cells = [
-            row["run"],
-            *([row["group"]] if several else []),
-            f"{row['seed']}",
-            f"{row['recommended']}{'*' * doubt}",
-        ]
-        body.append([*cells, *best, f"{row['last_step']}", *(number(row[key]) for key in figures)])
+        shown = [row["run"], *([row["group"]] if several else [])]
+        shown += [f"{row['seed']}", f"{row['recommended']}{'*' * doubt}"]
+        for key in ("best_eval_loss", "best_accuracy"):
+            shown.append("–" if row[key] is None else f"{number(row[key])} at {row[f'{key}_step']}")
+        body.append([*shown, f"{row['last_step']}", *(number(row[key]) for key in figures)])
     head = ["run", *(["group"] if several else []), "seed", "keep", "lowest eval loss", "best accuracy", "last step"]
     for key in figures:
         measure, _, set_ = key.removeprefix("last_").rpartition("_")
@@ -299,9 +278,8 @@ def _spread(p: Mapping[str, Any]) -> dict[str, Any] | None:
         f"In {sum(ratio > 1 for ratio in ratios)} of {len(ratios)} figures the trainings differ by more than other prompts "
         "would change them (last column over 1)."
     )
-    head = [
-        "measure", "group", "step", "mean", "lowest to highest training", "sd", "± over prompts", "trainings / prompts",
-    ]  # fmt: skip
+    head = ["measure", "group", "step", "mean", "lowest to highest training", "sd", "± over prompts"]
+    head.append("trainings / prompts")
     body = [
         [full_name(row["measure"], row["set"], row["kind"]), row["group"], f"{row['step']}", number(row["value"]),
          interval(row["lowest"], row["highest"]), number(row["sd"]), number(row["half_width"]), number(row["ratio"])]
@@ -314,10 +292,9 @@ def _spread(p: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _paired(p: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One part for each pair: the last shared checkpoint in the open, every checkpoint behind a fold."""
-    pairs: dict[tuple[str, str], dict[tuple[str, str], list[dict[str, Any]]]] = {}
+    pairs: dict[tuple[str, str], dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in p["paired"]:
-        curves = pairs.setdefault((row["first"], row["second"]), {})
-        curves.setdefault((row["measure"], row["set"]), []).append(row)
+        pairs[row["first"], row["second"]][row["measure"], row["set"]].append(row)
     out = []
     for (first, second), curves in pairs.items():
         rows = [row for found in curves.values() for row in found]
@@ -334,15 +311,14 @@ def _paired(p: Mapping[str, Any]) -> list[dict[str, Any]]:
         head += ["all trainings apart"] if apart else []
         body = [_difference(max(found, key=lambda r: r["step"]), apart) for found in curves.values()]
         every = table("every shared checkpoint", head, [_difference(row, apart) for row in rows][:MOST_ROWS])
-        out.append(
-            {"first": first, "second": second, "say": say, "one": not apart, "head": head, "body": body, "table": every}
-        )
+        about = {"first": first, "second": second, "say": say, "one": not apart}
+        out.append(about | {"head": head, "body": body, "table": every})
     return out
 
 
 def _difference(row: Mapping[str, Any], apart: bool) -> list[str]:
     words = {None: "–", True: "yes", False: "no"}
-    cells = [full_name(row["measure"], row["set"]), f"{row['step']}", number(row["difference"], signed=True)]
-    cells += [interval(row["lo"], row["hi"]) or "–", f"{row['prompts']}"]
-    cells.append(words[None if row["lo"] is None else bool(row["distinguishable"])])
-    return [*cells, words[row["seeds_apart"]]] if apart else cells
+    shown = [full_name(row["measure"], row["set"]), f"{row['step']}", number(row["difference"], signed=True)]
+    shown += [interval(row["lo"], row["hi"]) or "–", f"{row['prompts']}"]
+    shown.append(words[None if row["lo"] is None else bool(row["distinguishable"])])
+    return [*shown, words[row["seeds_apart"]]] if apart else shown

@@ -1,7 +1,4 @@
-"""Controls: turnover over every churn floor, the same figures under every view, and gamma against each baseline LLM.
-
-A run made without controls has none of this.
-"""
+"""Controls: turnover over every churn floor, the same figures under every view, and gamma against each baseline LLM."""
 
 from typing import Any
 
@@ -34,25 +31,25 @@ FIGURES = (  # set, measure, title, unit
 
 def controls_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
     """Everything of the section; None if the run has no controls at all."""
-    part = {
-        "multiples": _multiples(payload, x),
-        "floors": _floors(payload),
-        "views": _views(payload, summary, x),
-        "baselines": _baseline_table(payload),
-    }
+    part = {"multiples": _multiples(payload, x), "floors": _floors(payload)}
+    part |= {"views": _views(payload, summary, x), "baselines": _baseline_table(payload)}
     return part | {"notes": payload["controls"]["notes"]} if any(part.values()) else None
 
 
-def _floor_words(payload: Part) -> dict[str, tuple[str, str]]:
-    """Title and note of each floor."""
-    about = {f["name"]: (f["title"] or f["name"], f["note"] or "") for f in payload["controls"]["floors"]}
-    names = dict.fromkeys(row["floor"] for row in [*payload["floors"], *payload["multiples"]])
-    return {name: about.get(name, (FLOORS.get(name, (name, ""))[0], "")) for name in names}
+def _floor_legend(payload: Part) -> dict[str, dict[str, str]]:
+    """Title, note, class and marker of each floor."""
+    about = {floor["name"]: floor for floor in payload["controls"]["floors"]}
+    legend = {}
+    for i, name in enumerate(dict.fromkeys(row["floor"] for row in [*payload["floors"], *payload["multiples"]])):
+        floor, (css, marker) = about.get(name, {}), FLOOR_STYLE[i % len(FLOOR_STYLE)]
+        title = floor["title"] or name if floor else FLOORS.get(name, (name, ""))[0]
+        legend[name] = {"title": title, "note": floor.get("note") or "", "css": css, "marker": marker}
+    return legend
 
 
 def _multiples(payload: Part, x: StepAxis) -> list[dict[str, Any]]:
     """One row of panels for each reference step: number and strength of removed and emerged, over every floor."""
-    words = _floor_words(payload)
+    legend = _floor_legend(payload)
     flags = {name: step for name, step in flags_of(payload).items() if name != "ref"}
     out = []
     for reference in sorted({row["reference"] for row in payload["multiples"]}):
@@ -62,11 +59,11 @@ def _multiples(payload: Part, x: StepAxis) -> list[dict[str, Any]]:
         panels, body = [], []
         for measure, set_ in ((measure, set_) for measure in ("count", "strength") for set_ in CHURN_SETS):
             lines, title = [], f"{set_}, {'number' if measure == 'count' else measure}"
-            for (floor, (name, _)), (css, marker) in zip(words.items(), FLOOR_STYLE * len(words), strict=False):
+            for floor, look in legend.items():
                 if series := found.get((measure, set_, floor)):
                     label = FLOORS[floor][1] if floor in FLOORS else floor[:14]
-                    lines.append(Line(series, css, marker, label))
-                    body += [[title, name, f"{p.step}", *cells(p)] for p in series.points]
+                    lines.append(Line(series, look["css"], look["marker"], label))
+                    body += [[title, look["title"], f"{p.step}", *cells(p)] for p in series.points]
             if lines:
                 panels.append(Panel(title, f"s-{set_}", tuple(lines), "× floor", "ratio", level=(1.0, "floor")))
         if panels:
@@ -80,18 +77,14 @@ def _multiples(payload: Part, x: StepAxis) -> list[dict[str, Any]]:
 
 def _floors(payload: Part) -> dict[str, Any] | None:
     """The legend of the floors, and the value of each at its reference."""
-    words = _floor_words(payload)
-    legend = [
-        {"css": css, "title": title, "note": note}
-        for (title, note), (css, _) in zip(words.values(), FLOOR_STYLE * len(words), strict=False)
-    ]
+    legend = _floor_legend(payload)
     body = [
-        [words[r["floor"]][0], f"{r['reference']}", r["set"], r["measure"].replace("_", " "), number(r["value"]),
+        [legend[r["floor"]]["title"], f"{r['reference']}", r["set"], r["measure"].replace("_", " "), number(r["value"]),
          interval(r["lo"], r["hi"]) or "–", number(r["samples"])]
         for r in payload["floors"] if r["definition"] == payload["floors"][0]["definition"]
     ]  # fmt: skip
     head = ["floor", "at step", "set", "measure", "value", "95 % interval", "prompts"]
-    return {"legend": legend, "table": table("The floors themselves", head, body)} if words else None
+    return {"legend": list(legend.values()), "table": table("The floors themselves", head, body)} if legend else None
 
 
 def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
@@ -105,9 +98,8 @@ def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | Non
     main = {key: summary.series(definition, *key) for key in keys}
     own = recommendation["rivals"].get("interactions")  # like the views below: what the interactions choose
     kept = _keeps(own or recommendation["step"], "rule" if own or decided(payload) else recommendation["basis"])
-    rows: list[tuple[dict[str, Any], Curves]] = [
-        ({"title": "as in the rest of the page", "note": "", "keeps": kept, "main": True}, main)
-    ]
+    info = {"title": "as in the rest of the page", "note": "", "keeps": kept, "main": True}
+    rows: list[tuple[dict[str, Any], Curves]] = [(info, main)]
     about = {view["name"]: view for view in payload["controls"]["views"]}
     for name in dict.fromkeys(row["view"] for row in payload["views"]):
         view = about.get(name, {})
@@ -131,32 +123,22 @@ def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | Non
                 sparks.append("")
                 continue
             behind = None if curves is main else main[key]
-            sparks.append(
-                draw_spark(curves[key], behind, f"s-{set_}", title, x, axes[key], recommendation["step"], last)
-            )
-            points = [curves[key].at(step) for step in payload["steps"]]
-            body.append(["main" if curves is main else info["title"], f"{title} ({unit})", *map(_with_null, points)])
+            keep = recommendation["step"]
+            sparks.append(draw_spark(curves[key], behind, f"s-{set_}", title, x, axes[key], keep, last))
+            row = ["main" if curves is main else info["title"], f"{title} ({unit})"]
+            for p in map(curves[key].at, payload["steps"]):
+                row.append(brief(p) + ("" if p is None or p.null is None else f"; null {number(p.null)}"))
+            body.append(row)
         parts.append(info | {"cells": sparks})
-    return {
-        "head": [(f"s-{s}", title, unit) for s, _, title, unit in figures],
-        "rows": parts,
-        "table": table(
-            "Every view, with 95 % intervals",
-            ["view", "figure", *(f"step {step}" for step in payload["steps"])],
-            body,
-            2,
-        ),
-    }
+    head = ["view", "figure", *(f"step {step}" for step in payload["steps"])]
+    every = table("Every view, with 95 % intervals", head, body, 2)
+    return {"head": [(f"s-{s}", title, unit) for s, _, title, unit in figures], "rows": parts, "table": every}
 
 
 def _keeps(step: int | None, basis: str | None) -> str:
     if step is None:
         return "none"
     return f"{step}" if basis in (None, *DECIDED) else f"{step} (not by the rule)"
-
-
-def _with_null(p: Point | None) -> str:
-    return brief(p) + (f"; null {number(p.null)}" if p and p.value is not None and p.null is not None else "")
 
 
 def _baseline_table(payload: Part) -> dict[str, Any] | None:
@@ -166,9 +148,8 @@ def _baseline_table(payload: Part) -> dict[str, Any] | None:
     found = series_by(rows, "baseline", "set")
     names = dict.fromkeys([*about, *(row["baseline"] for row in payload["baselines"])])
     keep, last = payload["recommendation"]["step"], payload["steps"][-1]
-    places = [
-        (s, step) for step in dict.fromkeys([last if keep is None else keep, last]) for s in ("preserved", "emerged")
-    ]
+    steps = dict.fromkeys([last if keep is None else keep, last])
+    places = [(s, step) for step in steps for s in ("preserved", "emerged")]
     body = []
     for name in names:
         points = [found.get((name, s), Series("", ())).at(step) or Point(0, None) for s, step in places]

@@ -1,8 +1,7 @@
 """The main figure, as in the paper: the preserved, emerged and removed interactions at every checkpoint.
 
-One column per checkpoint and one sector per set. A sector shows the effects by order (positive ones upwards, negative ones
-downwards), and under it, on the same columns, total strength and number with interval and churn floor. All sectors share one
-scale in each of the three, so heights compare across the whole figure.
+One column per checkpoint and one sector per set: effects by order, and under them total strength and number with interval and
+churn floor. All sectors share one scale in each of the three.
 """
 
 from collections.abc import Sequence
@@ -11,12 +10,13 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from interplay.dynamics.sets import MAIN_SETS
-from interplay.report.chart import Frame, area, curve, figure, markers, point, prompts, svg, upright, value_ticks
+from interplay.report.chart import Frame, Line, area, figure, layers, null, point, prompts, svg, upright, value_ticks
 from interplay.report.rows import Point, Series, Summary, brief, cells
 from interplay.report.scales import StepAxis, ValueAxis, value_axis
 from interplay.report.schema import Part
 from interplay.report.text import number, table, tag
 
+SIGNS = ("positive", "negative")
 ROWS = (("strength", "total strength", "log-odds"), ("count", "number", "per prompt"))
 MINOR = {"preserved": ("kept", "with re-entered"), "emerged": ("reentered", "of these re-entered")}
 LEFT, RIGHT, TOP = 44.0, 6.0, 24.0
@@ -31,22 +31,15 @@ NO_FLOOR = (
 
 
 class Bar(NamedTuple):
-    """The sums of one order in one column."""
+    """The sums of one order in one column: those that are known of positive and negative effects."""
 
     order: int
-    positive: Point | None
-    negative: Point | None
+    sums: dict[str, Point]
     noise: float
 
     @property
-    def sums(self) -> list[Point]:
-        """Those of the two that are known."""
-        return [p for p in (self.positive, self.negative) if p]
-
-    @property
     def heights(self) -> list[float]:
-        """Sums and floors."""
-        return [v for p in self.sums for v in (p.value, p.null) if v is not None]
+        return [v for p in self.sums.values() for v in (p.value, p.null) if v is not None]
 
 
 Cells = list[list[Bar]]  # the bars of each checkpoint
@@ -54,7 +47,7 @@ Pair = tuple[Series, Series | None]  # a curve and its thin second line
 
 
 def evolution(payload: Part, summary: Summary, definition: str, keep: int | None) -> dict[str, Any]:
-    """All sectors of one definition and their tables; no sectors if nothing was measured."""
+    """All sectors of one definition and their tables."""
     steps = tuple(payload["steps"])
     wide = min(WIDE, max(NARROW, WHOLE / len(steps)))
     x = StepAxis(steps, tuple((i + 0.5) / len(steps) for i in range(len(steps))), "")
@@ -63,14 +56,13 @@ def evolution(payload: Part, summary: Summary, definition: str, keep: int | None
     every = [bar for columns in bars.values() for column in columns for bar in column]
     values = [v for bar in every for v in bar.heights]
     sets = [s for s in MAIN_SETS if any(curves[s, m].known for m, _, _ in ROWS) or any(_present(c) for c in bars[s])]
-    floor = any(p.null is not None for bar in every for p in bar.sums) or any(c.has_null for c in curves.values())
+    floors = [p.null for bar in every for p in bar.sums.values()]
+    floor = any(v is not None for v in floors) or any(series.has_null for series in curves.values())
     axis = value_axis(values, about=4) if values else None
-    rows = {
-        m: value_axis(
-            [v for s in sets for p in curves[s, m].points for v in (p.value, p.hi, p.null, p.null_hi)], about=3
-        )
-        for m, _, _ in ROWS
-    }
+    rows = {}
+    for m, _, _ in ROWS:
+        points = [p for s in sets for p in curves[s, m].points]
+        rows[m] = value_axis([v for p in points for v in (p.value, p.hi, p.null, p.null_hi)], about=3)
     width, sectors = len(steps) * wide, []
     for s in sets:
         minor = {m: summary.series(definition, MINOR[s][0], m) for m, _, _ in ROWS} if s in MINOR else {}
@@ -94,23 +86,14 @@ def _bars(summary: Summary, definition: str, set_: str, step: int, reference: in
     """Removed effects are those of the reference, so their noise is the reference's too."""
     out = []
     for order in range(1, summary.largest_order + 1):
-        positive = summary.series(definition, set_, "positive", order).at(step)
-        negative = _downwards(summary.series(definition, set_, "negative", order).at(step))
+        sums = {sign: summary.series(definition, set_, sign, order).at(step) for sign in SIGNS}
         noise = summary.anywhere("all", "noise", order).at(reference if set_ == "removed" else step)
-        out.append(Bar(order, positive, negative, (noise.value if noise else None) or 0.0))
+        out.append(Bar(order, {sign: p for sign, p in sums.items() if p}, (noise.value if noise else None) or 0.0))
     return out
 
 
-def _downwards(p: Point | None) -> Point | None:
-    """Sums of negative effects as negative numbers, whichever way the table writes them."""
-    if p is None or (p.value or p.null or 0.0) <= 0:
-        return p
-    flip = [None if v is None else -v for v in (p.value, p.hi, p.lo, p.null, p.null_hi, p.null_lo)]
-    return Point(p.step, *flip, samples=p.samples)
-
-
 def _present(column: list[Bar]) -> bool:
-    return any(p.value for bar in column for p in bar.sums)
+    return any(p.value for bar in column for p in bar.sums.values())
 
 
 def _own_frame(f: Frame, axis: ValueAxis | None, values: list[float]) -> Frame | None:
@@ -126,21 +109,13 @@ def _own_frame(f: Frame, axis: ValueAxis | None, values: list[float]) -> Frame |
 
 
 def _sector(
-    f: Frame,
-    set_: str,
-    bars: Cells,
-    own: Frame | None,
-    curves: dict[str, Pair],
-    axes: dict[str, ValueAxis],
-    keep: int | None,
+    f: Frame, set_: str, bars: Cells, own: Frame | None, curves: dict[str, Pair], axes: dict[str, ValueAxis], keep: int | None,
     thin: str,
-) -> Markup:
-    back: list[Markup] = []
-    front: list[Markup] = []
-    bottom = TOP
+) -> Markup:  # fmt: skip
+    parts: list[Markup] = []
+    bottom, wide = TOP, (f.right - f.left) / len(f.x.steps)
     if own:
-        back.append(value_ticks(own, own.y.ticks))
-        front.append(_histograms(own, set_, bars))
+        parts += [value_ticks(own, own.y.ticks), _histograms(own, set_, bars)]
         bottom = own.bottom + 14
     for measure, name, unit in ROWS:
         series, minor = curves[measure]
@@ -148,10 +123,13 @@ def _sector(
             continue
         row = f._replace(y=axes[measure], top=bottom + GAP, bottom=bottom + GAP + ROW)
         bottom = row.bottom
-        back.append(value_ticks(row, (row.y.ticks[0], row.y.ticks[-1])))
-        back.append(tag("text", {"x": 0.0, "y": row.top - 10, "class": "row-name"}, f"{name}, {unit}"))
-        front += _curves(row, set_, series, minor)
-    wide, heads, points = _wide(f), [], []
+        parts.append(value_ticks(row, (row.y.ticks[0], row.y.ticks[-1])))
+        parts.append(tag("text", {"x": 0.0, "y": row.top - 10, "class": "row-name"}, f"{name}, {unit}"))
+        css, half = f"s-{set_}", wide / 4
+        lines = [Line(series, css, "small"), *([Line(minor, css, "", thin=True)] if minor else [])]
+        parts += [null(row, series.points, 2 * half), area(row, series.points, "", "value", f"under {css}", half)]
+        parts += layers(row, lines)
+    heads, points = [], []
     for i, step in enumerate(f.x.steps):
         left = f.px(step) - wide / 2
         if step == keep:
@@ -163,63 +141,43 @@ def _sector(
         tip = _tip(step, set_, bars[i] if own else [], curves, thin)
         points.append(point(tip, upright(f.px(step), TOP, bottom, "guide"), hit))
     said = f"{set_} at each checkpoint: effects by order, total strength, number; arrow keys read the figures"
-    return svg(f.right + RIGHT, bottom + 8, said, [*heads, *back, *front, *points])
-
-
-def _wide(f: Frame) -> float:
-    """Width of the column of one checkpoint."""
-    return (f.right - f.left) / len(f.x.steps)
+    return svg(f.right + RIGHT, bottom + 8, said, [*heads, *parts, *points])
 
 
 def _histograms(f: Frame, set_: str, bars: Cells) -> Markup:
     """One path each for all positive bars, all negative ones, the outline of the floor and the noise belts of the sector."""
-    drawn: dict[str, list[str]] = {"floor": [], "up": [], "down": [], "belt": []}
+    drawn: dict[str, list[str]] = {"floor": [], "positive": [], "negative": [], "belt": []}
     texts = []
-    zero, inner = f.py(0.0), _wide(f) * 0.84  # so that columns stand apart
+    zero, inner = f.py(0.0), 0.84 * (f.right - f.left) / len(f.x.steps)  # so that columns stand apart
     for step, cell in zip(f.x.steps, bars, strict=True):
         slot, left = inner / max(1, len(cell)), f.px(step) - inner / 2
+        marked = (1, len(cell), (len(cell) + 1) // 2 if len(cell) > 4 else 0)
         for k, bar in enumerate(cell):
             x = left + k * slot
-            for way, p in (("up", bar.positive), ("down", bar.negative)):
-                if p is not None and p.value:
+            for sign, p in bar.sums.items():
+                if p.value:
                     shape = f"M{x + slot * 0.14:.1f} {zero:.1f}V{f.py(p.value):.1f}h{slot * 0.72:.1f}V{zero:.1f}z"
-                    drawn[way].append(shape)
+                    drawn[sign].append(shape)
             if bar.noise:
                 top = f.py(bar.noise)
                 low = max(f.py(-bar.noise), top + 0.6)
                 drawn["belt"].append(f"M{x:.1f} {top:.1f}h{slot:.1f}V{low:.1f}h{-slot:.1f}z")
-            if bar.order in _shown_orders(cell):
+            if bar.order in marked:
                 at = {"x": x + slot / 2, "y": f.bottom + 11, "class": "tick mid"}
                 texts.append(tag("text", at, f"{bar.order}"))
-        for floors in ([b.positive and b.positive.null for b in cell], [b.negative and b.negative.null for b in cell]):
+        for sign in SIGNS:
+            floors = [b.sums[sign].null if sign in b.sums else None for b in cell]
             if any(floors):
                 heights = "".join(f"V{f.py(v or 0.0):.1f}h{slot:.1f}" for v in floors)
                 drawn["floor"].append(f"M{left:.1f} {zero:.1f}{heights}V{zero:.1f}")
         if not _present(cell):
             texts.append(tag("text", {"x": f.px(step), "y": f.top - 2, "class": "name mid"}, "none"))
-    css = {"floor": "null-band", "up": f"bar s-{set_}", "down": f"bar neg s-{set_}", "belt": "belt"}
-    paths = [tag("path", {"class": css[way], "d": "".join(d)}) for way, d in drawn.items() if d]
+    css = {"floor": "null-band", "positive": f"bar s-{set_}", "negative": f"bar neg s-{set_}", "belt": "belt"}
+    paths = [tag("path", {"class": css[name], "d": "".join(d)}) for name, d in drawn.items() if d]
     if drawn["floor"]:  # the area lies behind the bars, its outline over them
         paths.insert(1, tag("path", {"class": "hatch", "d": "".join(drawn["floor"])}))
         paths += [tag("path", {"class": name, "d": "".join(drawn["floor"])}) for name in ("casing", "outline")]
     return Markup("").join([*paths, *texts])
-
-
-def _shown_orders(cell: list[Bar]) -> set[int]:
-    return {1, len(cell)} | ({(len(cell) + 1) // 2} if len(cell) > 4 else set())
-
-
-def _curves(f: Frame, set_: str, series: Series, minor: Series | None) -> list[Markup]:
-    """Area under the mean, band of its interval, churn floor, and a thin second line."""
-    points, half = series.points, _wide(f) / 4
-    parts = [*(area(f, points, "null_lo", "null_hi", css, half) for css in ("null-band", "hatch"))]
-    parts.append(area(f, points, "", "value", f"under s-{set_}", half))
-    parts.append(area(f, points, "lo", "hi", f"band s-{set_}", half))
-    parts.append(curve(f, points, "null", "null", half))
-    if minor is not None:
-        parts.append(curve(f, minor.points, "value", f"curve thin s-{set_}"))
-    parts.append(curve(f, points, "value", f"curve s-{set_}"))
-    return [*parts, markers(f.spots(points), "small", f"s-{set_}")]
 
 
 def _tip(step: float, set_: str, cell: list[Bar], curves: dict[str, Pair], thin: str) -> str:
@@ -236,7 +194,7 @@ def _tip(step: float, set_: str, cell: list[Bar], curves: dict[str, Pair], thin:
             lines.append(f"  {thin} {number(q.value)}")
         most = max(most, p.samples or 0)
     for bar in cell:
-        sums = [number(p.value, signed=True) for p in bar.sums if p.value]
+        sums = [number(p.value, signed=True) for p in bar.sums.values() if p.value]
         if sums:
             noise = f" (noise ±{number(bar.noise)})" if bar.noise > NOISY * max(map(abs, bar.heights)) else ""
             lines.append(f"order {bar.order}: {', '.join(sums)}{noise}")
@@ -266,8 +224,8 @@ def _order_table(bars: dict[str, Cells], steps: Sequence[int], floor: bool) -> d
     body = []
     for set_, columns in bars.items():
         for k, order in enumerate(bar.order for bar in columns[0]):
-            for sign in ("positive", "negative"):
-                points = [getattr(column[k], sign) for column in columns]
+            for sign in SIGNS:
+                points = [column[k].sums.get(sign) for column in columns]
                 if any(p is not None and p.value for p in points):
                     nulls = [number(next((p.null for p in points if p is not None and p.null is not None), None))]
                     sums = [brief(p) if p and p.value else number(p.value if p else None) for p in points]

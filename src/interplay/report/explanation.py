@@ -1,6 +1,6 @@
 """The interactions of one prompt as a fragment of HTML for notebooks: a drawing like the explorer's, and its table.
 
-It needs nothing else: static SVG, its own style under one class, no script, every string escaped.
+Static SVG, its own style under one class, no script, every string escaped.
 """
 
 import itertools
@@ -10,7 +10,6 @@ from typing import Any
 from markupsafe import Markup
 
 from interplay.report.explorer import kind, names
-from interplay.report.scales import tick_label
 from interplay.report.text import clean, number, plain, short, tag
 
 DRAWN, LISTED = 24, 200  # interactions in the drawing and in the table [ours]
@@ -68,26 +67,21 @@ def _drawing(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
     right = left + middle
     width, tall = right + max(130.0, 8 + LANE * len(up)), TOP + LINE * len(names) + 6
     most = max(abs(row["effect"]) for row in rows) or 1.0
-    base = TOP - 12
+    base, centre = TOP - 12, (left + right) / 2
 
     def at(i: int) -> float:
         return TOP + LINE * (i + 0.5)
 
-    parts = []
-    for side, a, b in ((down, left - LANE * len(down), left), (up, right, right + LANE * len(up))):
-        if side:
-            staff = [
-                {"class": "staff", "x1": a, "x2": b, "y1": y, "y2": y} for y in (base, *map(at, range(len(names))))
-            ]
-            parts += [tag("line", line) for line in staff]
-    centre = (left + right) / 2
-    for i, name in enumerate(names):
-        parts.append(tag("text", {"class": "mid", "x": centre, "y": at(i) + 5}, name))
+    texts = [("mid", centre, at(i) + 5, name) for i, name in enumerate(names)]
     for y, said in ((base + 4, "0"), (base - BAR + 4, number(most)), (base - BAR / 2 + 4, "log-odds")):
-        parts.append(tag("text", {"class": "mid small", "x": centre, "y": y}, said))
-    parts.append(tag("text", {"class": "end small", "x": left - 4, "y": 12.0}, "← lowers the score"))
-    parts.append(tag("text", {"class": "small", "x": right + 4, "y": 12.0}, "raises the score →"))
+        texts.append(("mid small", centre, y, said))
+    texts.append(("end small", left - 4, 12.0, "← lowers the score"))
+    texts.append(("small", right + 4, 12.0, "raises the score →"))
+    parts = [tag("text", {"class": css, "x": x, "y": y}, text) for css, x, y, text in texts]
     for side, start, step in ((down, left, -LANE), (up, right, LANE)):
+        for y in (base, *map(at, range(len(names)))) if side else ():
+            staff = {"class": "staff", "x1": start, "x2": start + step * len(side), "y1": y, "y2": y}
+            parts.append(tag("line", staff))
         for k, row in enumerate(side):
             ys = [at(i) for i in range(len(words)) if int(row["mask"]) >> i & 1]
             parts.append(_chord(words, row, ys, start + step * (k + 0.5), base, most))
@@ -103,8 +97,8 @@ def _chord(
     high, r = max(1.0, part * BAR), 3.6 + 2.4 * part
     chosen = [plain(word, 40) for i, word in enumerate(words) if int(row["mask"]) >> i & 1]
     tip = f"{(' / ' if either else ' + ').join(chosen)}\n{kind(row)}, {number(float(row['effect']), signed=True)} log-odds"
-    parts = [tag("title", None, tip)]
-    parts.append(tag("rect", {"class": "fill", "x": x - 6, "y": base - high, "width": 12.0, "height": high}))
+    bar = {"class": "fill", "x": x - 6, "y": base - high, "width": 12.0, "height": high}
+    parts = [tag("title", None, tip), tag("rect", bar)]
     for a, b in itertools.pairwise(ys):
         stem = {"class": "stem or" if either else "stem", "x1": x, "x2": x, "y1": a + r, "y2": b - r}
         parts.append(tag("line", stem))
@@ -118,7 +112,7 @@ def _table(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
     for row in rows[:LISTED]:
         effect = tag("td", {"class": "num"}, number(float(row["effect"]), signed=True))
         body.append(tag("tr", None, tag("td", None, names(words, row)), tag("td", None, kind(row)), effect))
-    whole = f"{tick_label(len(rows))} interaction" + ("" if len(rows) == 1 else "s")
+    whole = f"{len(rows)} interaction" + ("" if len(rows) == 1 else "s")
     cut = "" if len(rows) <= LISTED else f", the strongest {LISTED}"
     table = tag("table", None, tag("thead", None, head), tag("tbody", None, *body))
     return tag("details", {"open": "" if len(rows) <= 12 else None}, tag("summary", None, whole + cut), table)

@@ -1,17 +1,16 @@
-"""The explorer's data: every prompt at every step, encoded compactly; and the tables that replace it without a script.
+"""The explorer's data for explorer.js, encoded compactly, and the tables that replace it without a script.
 
-A unit carries at most `STRONGEST` interactions of each kind (present, removed) and the totals, so that the page can say how many
-it leaves out. Texts are cut around the chosen words. explorer.js draws.
+A unit carries at most `STRONGEST` interactions of each kind (present, removed), and the totals of all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from interplay.report.scales import StepAxis
 from interplay.report.schema import Part
-from interplay.report.text import number, percent, plain, short, straight
+from interplay.report.text import BIDI, number, percent, plain, short
 
 STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 prompts x 8 steps under 2 MB
 LISTED = 8  # interactions per list in the tables shown without a script [ours]
@@ -43,7 +42,7 @@ def segments(prompt: Part) -> list[tuple[str, int]]:
 
 def _stretch(text: str) -> str:
     half = STRETCH // 2
-    return straight(text if len(text) <= STRETCH else f"{text[:half]} … {text[-half:]}")
+    return BIDI.sub("", text if len(text) <= STRETCH else f"{text[:half]} … {text[-half:]}")
 
 
 def _strongest(effects: list[Part]) -> list[Part]:
@@ -57,10 +56,6 @@ def _coded(effects: list[Part]) -> dict[str, Any]:
     return {"n": len(effects), "m": codes, "e": [_digits(e["effect"]) for e in shown]}
 
 
-def _total(effects: list[Part]) -> list[Any]:
-    return [len(effects), _digits(sum(abs(e["effect"]) for e in effects))]
-
-
 def _digits(x: float | None) -> float | None:
     return None if x is None else float(f"{x:.4g}")
 
@@ -69,10 +64,10 @@ def _unit(step: Part) -> dict[str, Any]:
     fields = ("score_full", "score_empty", "duality_gap", "residual", "sigma", "tau")
     present, removed = step["interactions"], step["removed"]
     here = _coded(present) | {"s": "".join(STATE_CODE[e["state"]] for e in _strongest(present))}
+    new, still = ([e for e in present if (e["state"] in NEW) is wanted] for wanted in (True, False))
     here["total"] = {
-        "new": _total([e for e in present if e["state"] in NEW]),
-        "still": _total([e for e in present if e["state"] not in NEW]),
-        "gone": _total(removed),
+        name: [len(effects), _digits(sum(abs(e["effect"]) for e in effects))]
+        for name, effects in (("new", new), ("still", still), ("gone", removed))
     }
     return {"v": [_digits(step[f]) for f in fields], "here": here, "gone": _coded(removed)}
 
@@ -97,15 +92,9 @@ def explorer_data(payload: Part, x: StepAxis, decided: bool) -> dict[str, Any]:
         for step, unit in units.items():
             if fit := fits.get((prompt["id"], step)):
                 unit["f"] = fit
+        words = [plain(w["text"], WORD) or "(blank)" for w in prompt["words"]]
         prompts.append(
-            {
-                "id": plain(prompt["id"], 80),
-                "target": plain(prompt["target"], 40),
-                "label": None if prompt["label"] is None else plain(prompt["label"], 40),
-                "text": segments(prompt),
-                "words": [plain(w["text"], WORD) or "(blank)" for w in prompt["words"]],
-                "units": [units.get(step) for step in payload["steps"]],
-            }
+            _about(prompt, plain) | {"words": words, "units": [units.get(step) for step in payload["steps"]]}
         )
     return {
         "steps": payload["steps"],
@@ -122,39 +111,34 @@ def explorer_tables(payload: Part) -> list[dict[str, Any]]:
     """Reference, recommended and last step of each prompt, as tables: the explorer without a script."""
     keep = payload["recommendation"]["step"]
     wanted = {payload["reference"], payload["steps"][-1], payload["reference"] if keep is None else keep}
-    return [
-        {
-            "id": short(prompt["id"], 60),
-            "target": short(prompt["target"], 40),
-            "label": None if prompt["label"] is None else short(prompt["label"], 40),
-            "text": segments(prompt),
-            "steps": [
-                _step_table(prompt, step, payload["reference"]) for step in prompt["steps"] if step["step"] in wanted
-            ],
-        }
-        for prompt in payload["prompts"]
-    ]
+    out = []
+    for prompt in payload["prompts"]:
+        shown = [step for step in prompt["steps"] if step["step"] in wanted]
+        out.append(
+            _about(prompt, short) | {"steps": [_step_table(prompt, step, payload["reference"]) for step in shown]}
+        )
+    return out
+
+
+def _about(prompt: Part, shown: Callable[[str, int], str]) -> dict[str, Any]:
+    label = None if prompt["label"] is None else shown(prompt["label"], 40)
+    about = {"id": shown(prompt["id"], 80), "target": shown(prompt["target"], 40), "label": label}
+    return about | {"text": segments(prompt)}
 
 
 def _step_table(prompt: Part, step: Part, reference: int) -> dict[str, Any]:
     present, words = step["interactions"], [word["text"] for word in prompt["words"]]
+    there = f"there at step {step['step']}" if step["step"] <= reference else "still there"
     groups = {
         f"new since step {reference}": [e for e in present if e["state"] in NEW],
-        f"there at step {step['step']}" if step["step"] <= reference else "still there": [
-            e for e in present if e["state"] not in NEW
-        ],
+        there: [e for e in present if e["state"] not in NEW],
         f"removed since step {reference}": step["removed"],
     }
-    body = [
-        [
-            name + " (re-entered)" * (e["state"] == "reentered"),
-            kind(e),
-            names(words, e),
-            number(e["effect"], signed=True),
-        ]
-        for name, effects in groups.items()
-        for e in _strongest(effects)[:LISTED]
-    ]
+    body = []
+    for name, effects in groups.items():
+        for e in _strongest(effects)[:LISTED]:
+            shown = name + " (re-entered)" * (e["state"] == "reentered")
+            body.append([shown, kind(e), names(words, e), number(e["effect"], signed=True)])
     return {
         "step": step["step"],
         "full": number(step["score_full"], signed=True),

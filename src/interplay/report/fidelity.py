@@ -1,7 +1,4 @@
-"""How well interactions reproduce the model: matching error over the steps, one prompt's scores, strength by rank.
-
-[paper eq 2-3; lineage]
-"""
+"""How well interactions reproduce the model: error over the steps, one prompt's scores, strength by rank [paper eq 2-3]."""
 
 import math
 from typing import Any
@@ -28,16 +25,16 @@ def fidelity_part(payload: Part, x: StepAxis) -> dict[str, Any] | None:
     if not (panels or sparsity or typical):
         return None
     body = [
-        [one["prompt"], f"{one['step']}", number(one["score"][i]), number(one["all"][i]), number(one["salient"][i])]
+        [one["prompt"], f"{one['step']}", *(number(one[key][i]) for key in ("score", "all", "salient"))]
         for one in typical
         for i in range(0, len(one["score"]), 3)
     ]
     head = ["prompt", "step", "score (log-odds)", "all interactions", "salient only"]
     tables = [errors, sparsity and sparsity["table"], table("Scores against the interactions", head, body)]
-    matching = [_matching(one, payload) for one in typical]
+    panels += [sparsity] if sparsity else []
     return {
-        "panels": panels + ([sparsity] if sparsity else []),
-        "matching": matching,
+        "panels": panels,
+        "matching": [_matching(one, payload) for one in typical],
         "tables": [t for t in tables if t],
     }
 
@@ -98,17 +95,8 @@ def _sparsity(fidelity: Part, payload: Part) -> dict[str, Any] | None:
         tips.append((float(rank), "\n".join(tip)))
     said = "Strength of interactions by rank, as a fraction of the strongest"
     level = None if ratio is None else (ratio, f"tau, {100 * ratio:g} %")
-    panel = Panel(
-        "Strength by rank",
-        "s-all",
-        tuple(lines),
-        "fraction of the strongest",
-        "",
-        level=level,
-        tips=tips,
-        said=said,
-        width=554.0,
-    )
+    look: dict[str, Any] = {"level": level, "tips": tips, "said": said, "width": 554.0}
+    panel = Panel("Strength by rank", "s-all", tuple(lines), "fraction of the strongest", "", **look)
     say = (
         "The steeper the fall, the fewer interactions carry the score. Interactions above the dashed line are salient. Mean over "
         "prompts, 95 % interval."
@@ -123,14 +111,10 @@ def _matching(one: Part, payload: Part) -> dict[str, Any]:
     y = value_axis([*one["score"], *one["salient"], *one["all"]], zero=False)
     at = tuple(i / places[-1] for i in places)
     axis = StepAxis(tuple(places), at, f"{one['of'] or len(places):,} coalitions, lowest score first", ())
-    tips = [
-        (
-            places[i],
-            f"score {number(one['score'][i])}\nall interactions {number(one['all'][i])}\n"
-            f"salient only {number(one['salient'][i])} log-odds",
-        )
-        for i in range(0, len(places), 4)
-    ]
+    tips = []
+    for i in range(0, len(places), 4):
+        score, every, salient = (number(one[key][i]) for key in ("score", "all", "salient"))
+        tips.append((places[i], f"score {score}\nall interactions {every}\nsalient only {salient} log-odds"))
     said = f"Scores of prompt {plain(one['prompt'], 60)} at step {one['step']}"
     kept = " · keep" if decided(payload) and one["step"] == payload["recommendation"]["step"] else ""
     panel = Panel(f"Step {one['step']}{kept}", "s-all", lines, f"error {number(one['rms'])}", "", tips=tips, said=said)

@@ -1,11 +1,9 @@
 """Which measures the page draws under each definition of the sets, in which rows, with which words.
 
-A row is one measure for all four sets on one shared axis, so that a column of the page is always the same set. Each row says
-what to look for, and has its own table. `evolution` is the main figure; `chart` draws.
+A row is one measure for all four sets on one axis, so a column of the page is always the same set.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import VALUED as SETS
@@ -58,40 +56,30 @@ DEFINITIONS = {
 
 def definitions(payload: Part, summary: Summary, x: StepAxis) -> list[dict[str, Any]]:
     """Everything that depends on the definition: one block of sections for each."""
-    out = []
-    for i, name in enumerate(summary.definitions):
-        rows = {
-            key: _row(payload, summary, name, key, x, _baselines(payload) if key == "gamma" and i == 0 else ())
-            for key in LOOKS
-        }
-        out.append(
-            {
-                "name": name,
-                "about": DEFINITIONS.get(name, ""),
-                "evolution": evolution(payload, summary, name, payload["recommendation"]["step"]),
-                "turnover": [_whole(payload, summary, name, x), rows["mean_order"]],
-                "quality": [rows["rho"], rows["gamma"]],
-                "use": [rows["sufficiency"], rows["contribution"]],
-            }
-        )
+    out, baselines = [], _baselines(payload)
+    for name in summary.definitions:
+        rows = {key: _row(payload, summary, name, key, x, baselines if key == "gamma" else []) for key in LOOKS}
+        baselines = []  # they were measured under the first definition
+        block = {"name": name, "about": DEFINITIONS.get(name, "")}
+        block["evolution"] = evolution(payload, summary, name, payload["recommendation"]["step"])
+        block["turnover"] = [_whole(payload, summary, name, x), rows["mean_order"]]
+        block["quality"] = [rows["rho"], rows["gamma"]]
+        block["use"] = [rows["sufficiency"], rows["contribution"]]
+        out.append(block)
     return out
 
 
-class _Baseline(NamedTuple):
-    """gamma against one more baseline LLM, by set."""
-
-    name: str
-    same_family: bool
-    curves: dict[str, Series]
-
-
-def _baselines(payload: Part) -> list[_Baseline]:
-    """All baseline LLMs in the order given; empty if there was only one, whose curves the summary holds."""
+def _baselines(payload: Part) -> list[dict[str, Any]]:
+    """gamma against each baseline LLM by set, in the order given; empty if there was only one, whose curves the summary holds."""
     rows = [row for row in payload["baselines"] if row["measure"] == "gamma" and row["order"] == 0]
     found = series_by(rows, "baseline", "set")
     same = {b["name"]: b["same_family"] for b in payload["controls"]["baselines"]}
     return [
-        _Baseline(name, same.get(name, False), {s: series for (of, s), series in found.items() if of == name})
+        {
+            "name": name,
+            "same_family": same.get(name, False),
+            "curves": {s: series for (of, s), series in found.items() if of == name and series.known},
+        }
         for name in dict.fromkeys(row["baseline"] for row in rows)
     ]
 
@@ -114,7 +102,7 @@ def _whole(payload: Part, summary: Summary, definition: str, x: StepAxis) -> dic
 
 
 def _row(
-    payload: Part, summary: Summary, definition: str, key: str, x: StepAxis, baselines: Sequence[_Baseline] = ()
+    payload: Part, summary: Summary, definition: str, key: str, x: StepAxis, baselines: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """One measure for all sets; gamma against further baseline LLMs as thin lines, numbered in a legend."""
     panels, body, of = [], [], MEASURES[key]
@@ -122,25 +110,17 @@ def _row(
     mains = {s: series for s in SETS if (series := summary.series(definition, s, key)).known}
     null = of.null if any(series.has_null for series in mains.values()) else ""
     for set_, main in mains.items():
-        more = [
-            (i, b, b.curves[set_]) for i, b in enumerate(baselines[1:], 2) if set_ in b.curves and b.curves[set_].known
-        ]
+        more = [(i, b["name"], b["curves"][set_]) for i, b in enumerate(baselines[1:], 2) if set_ in b["curves"]]
         lines = [Line(main, f"s-{set_}", MARKER[set_])]
         lines += [Line(series, f"s-{set_} faint", label=str(i), thin=True) for i, _, series in more]
         spread = _spread([main, *(series for _, _, series in more)]) if more else ()
         panels.append(Panel(set_, f"s-{set_}", tuple(lines), unit, key, of.null if main.has_null else "", spread))
         body += table_rows(set_, main, bool(null))
-        for _, b, series in more:
-            body += table_rows(f"{set_}, {b.name}", series, bool(null))
+        for _, name, series in more:
+            body += table_rows(f"{set_}, {name}", series, bool(null))
     y = value_axis([v for panel in panels for v in panel.extent()], zero=key != "mean_order")
-    head = [
-        "set",
-        "step",
-        f"{key} ({unit})",
-        "95 % interval",
-        *([null, "its 95 % interval"] if null else []),
-        "prompts",
-    ]
+    nulls = [null, "its 95 % interval"] if null else []
+    head = ["set", "step", f"{key} ({unit})", "95 % interval", *nulls, "prompts"]
     return {
         "title": title,
         "look": look,
@@ -153,9 +133,8 @@ def _row(
 
 def _spread(series: list[Series]) -> tuple[Point, ...]:
     """Least and largest value over several lines, step by step."""
-    out = []
-    for step in dict.fromkeys(p.step for s in series for p in s.points):
-        values = [p.value for s in series if (p := s.at(step)) and p.value is not None]
-        if values:
-            out.append(Point(step, None, min(values), max(values)))
-    return tuple(sorted(out))
+    values: dict[float, list[float]] = {}
+    for p in (p for one in series for p in one.points):
+        if p.value is not None:
+            values.setdefault(p.step, []).append(p.value)
+    return tuple(Point(step, None, min(found), max(found)) for step, found in sorted(values.items()))

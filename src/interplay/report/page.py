@@ -1,7 +1,6 @@
 """The report: payload in, one HTML file out.
 
-The file carries everything: style, script and data. Its Content-Security-Policy loads nothing and runs only our own script (by
-hash), so that even a hole in the escaping could not run anything. jinja2 escapes every string.
+jinja2 escapes every string, and the page's Content-Security-Policy loads nothing and runs only our own script (by hash).
 """
 
 import os
@@ -9,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from interplay.atomic import write_text
 from interplay.report import figures, text
 from interplay.report.controls import controls_part
 from interplay.report.explorer import explorer_data, explorer_tables
 from interplay.report.fidelity import fidelity_part
-from interplay.report.pages import render_page, write_page
+from interplay.report.pages import render_page
 from interplay.report.recommendation import recommendation_part, strip
 from interplay.report.rows import Summary, decided
 from interplay.report.scales import step_axis
@@ -49,5 +49,9 @@ def render(payload: Mapping[str, Any]) -> str:
 
 
 def write(payload: Mapping[str, Any], path: str | os.PathLike[str], *, folders: int | None = None) -> Path:
-    """Render and put the page at `path`, all or nothing; returns the path. folders: as for `write_page`."""
-    return write_page(render(payload), path, folders)
+    """Render and put the page at `path`, all or nothing; returns the path.
+
+    folders: how many missing folders above it may be made (None: all).
+    """
+    write_text(Path(path), render(payload), folders=folders)
+    return Path(path)

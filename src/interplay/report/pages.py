@@ -2,17 +2,14 @@
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from interplay.atomic import write_text
 from interplay.report import text
 
 
@@ -41,9 +38,3 @@ def render_page(template: str, styles: Sequence[str], scripts: Sequence[str], **
     style = Markup("\n".join(source(name) for name in styles))
     parts |= {"style": style, "script": Markup(script), "script_hash": f"sha256-{digest}"}
     return _environment().get_template(template).render(parts)
-
-
-def write_page(page: str, path: str | os.PathLike[str], folders: int | None = None) -> Path:
-    """Put a page at `path`, all or nothing; returns the path. folders: how many missing folders above it may be made (None: all)."""
-    write_text(Path(path), page, folders=folders)
-    return Path(path)

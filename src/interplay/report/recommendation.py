@@ -1,12 +1,10 @@
-"""The top of the page: the headline, its evidence, and the strip of checkpoints with what each rule would keep.
-
-The headline says no more than the rule does: a default step, without evidence, is not called the one to keep.
-"""
+"""The top of the page: the headline, its evidence, and the strip of checkpoints with what each rule would keep."""
 
 from typing import Any
 
 from markupsafe import Markup
 
+from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Line, Panel, cell
 from interplay.report.rows import Point, Series, Summary, decided, flags_of
 from interplay.report.scales import StepAxis, value_axis
@@ -31,7 +29,7 @@ FIGURES = {"accuracy": "eval accuracy", "eval_loss": "eval loss"}
 
 
 def headline(payload: Part) -> tuple[str, int | None]:
-    """The headline's words and the step that belongs in it.
+    """The headline's words and its step; a default step, without evidence, is not called the one to keep.
 
     >>> headline({"recommendation": {"step": 40, "sentence": "Keep step 40: it is the lowest.", "basis": "rule"}})
     ('Keep step', 40)
@@ -49,11 +47,8 @@ def headline(payload: Part) -> tuple[str, int | None]:
 def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
     """Headline, sentence without what the headline already says, and evidence: as figures, or as panels over the steps."""
     words, step = headline(payload)
-    sentence = payload["recommendation"]["sentence"]
-    for said in (f"{words} {step}: ", f"{words}: "):
-        if sentence.startswith(said):
-            sentence = sentence[len(said) :]
-            sentence = sentence[:1].upper() + sentence[1:]
+    sentence = payload["recommendation"]["sentence"].removeprefix(f"{words} {step}: ").removeprefix(f"{words}: ")
+    sentence = sentence[:1].upper() + sentence[1:]
     evidence = payload["recommendation"]["evidence"]
     titles = {e["name"]: FIGURES.get(e["name"]) or NAMES.get(e["name"], e["name"]) for e in evidence}
     named = [(titles[e["name"]] + ("" if e["step"] is None else f", step {e['step']}"), e) for e in evidence]
@@ -61,13 +56,8 @@ def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
     panels = []
     for name in titles if over_steps else ():
         points = [Point(e["step"], e["value"], e["lo"], e["hi"]) for e in evidence if e["name"] == name]
-        panel = Panel(
-            titles[name],
-            "s-all",
-            (Line(Series("all", tuple(sorted(points, key=lambda p: p.step))), "s-all"),),
-            "",
-            titles[name],
-        )
+        line = Line(Series("all", tuple(sorted(points))), "s-all")
+        panel = Panel(titles[name], "s-all", (line,), "", titles[name])
         panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload)))
     body = [[name, number(e["value"]), interval(e["lo"], e["hi"]) or "–"] for name, e in named]
     return {
@@ -83,11 +73,10 @@ def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
 def strip(payload: Part, summary: Summary) -> dict[str, Any]:
     """The strip of checkpoints: bars of what is present and what is gone, and which rule would pick which."""
     definition = (summary.definitions or [""])[0]
-    found = {s: summary.series(definition, s, "strength") for s in ("preserved", "emerged", "removed")}
-    at = {
-        step: {s: p.value or 0.0 if (p := series.at(step)) else 0.0 for s, series in found.items()}
-        for step in payload["steps"]
-    }
+    at: dict[int, dict[str, float]] = {}
+    for step in payload["steps"]:
+        points = {s: summary.series(definition, s, "strength").at(step) for s in MAIN_SETS}
+        at[step] = {s: (p.value if p else None) or 0.0 for s, p in points.items()}
     up = max(strengths["preserved"] + strengths["emerged"] for strengths in at.values())
     whole = up + max(strengths["removed"] for strengths in at.values())
     columns = []

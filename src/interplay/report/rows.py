@@ -36,16 +36,13 @@ class Series(NamedTuple):
 
     @property
     def known(self) -> bool:
-        """Whether there is at least one value to draw."""
         return any(p.value is not None for p in self.points)
 
     @property
     def has_null(self) -> bool:
-        """Whether there is at least one null to draw."""
         return any(p.null is not None for p in self.points)
 
     def at(self, step: float) -> Point | None:
-        """The point of one step."""
         return next((p for p in self.points if p.step == step), None)
 
 
@@ -105,10 +102,8 @@ def brief(p: Point | None) -> str:
 
 def task_series(task: Iterable[Part], key: str) -> Series:
     """One task metric as a series, with an interval where the rows carry one."""
-    points = (
-        Point(row["step"], row.get(key), row.get(f"{key}_lo"), row.get(f"{key}_hi"))
-        for row in sorted(task, key=lambda r: r["step"])
-    )
+    rows = sorted(task, key=lambda row: row["step"])
+    points = [Point(row["step"], row.get(key), row.get(f"{key}_lo"), row.get(f"{key}_hi")) for row in rows]
     return Series(key, tuple(p for p in points if p.value is not None))
 
 

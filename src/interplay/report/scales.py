@@ -19,7 +19,6 @@ class StepAxis(NamedTuple):
 
     @property
     def ticks(self) -> tuple[float, ...]:
-        """The steps that have a tick."""
         return self.steps if self.some is None else self.some
 
     def of(self, step: float) -> float:
@@ -37,13 +36,7 @@ class StepAxis(NamedTuple):
         return sorted(s for _, _, s in placed)
 
     def text(self, step: float) -> str:
-        """The label of a step."""
         return f"{step:.0f}" if step == int(step) else f"{step:.4g}"
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The first and the last step."""
-        return self.steps[0], self.steps[-1]
 
 
 def step_axis(steps: Sequence[float], unit: str = "optimiser step", many: str = "checkpoints") -> StepAxis:
@@ -57,12 +50,10 @@ def step_axis(steps: Sequence[float], unit: str = "optimiser step", many: str = 
     if len(steps) == 1:
         return StepAxis(tuple(steps), (0.5,), unit)
     gaps = [b - a for a, b in itertools.pairwise(steps)]
-    if max(gaps) <= EVEN * min(gaps):
-        raw, caption = [float(s) for s in steps], unit
-    else:
+    raw, caption = list(steps), unit
+    if max(gaps) > EVEN * min(gaps):
         first = next(s for s in steps if s > 0)
-        raw = [s / first if s <= first else 1 + math.log2(s / first) for s in steps]
-        caption = f"{unit}, log scale"
+        raw, caption = [s / first if s <= first else 1 + math.log2(s / first) for s in steps], f"{unit}, log scale"
     at = [(x - raw[0]) / (raw[-1] - raw[0]) for x in raw]
     if min(b - a for a, b in itertools.pairwise(at)) < min(CROWDED, 0.5 / len(steps)):
         at, caption = [i / (len(steps) - 1) for i in range(len(steps))], f"{many}, evenly spaced"
@@ -100,8 +91,8 @@ def log_axis(values: Iterable[float | None]) -> ValueAxis:
     lo, hi = max(min(known), max(known) * 1e-5), max(known)
     decades = range(math.floor(math.log10(lo)), math.ceil(math.log10(hi)) + 1)
     rounds = [float(f"{m}e{d}") for d in decades for m in ((1, 2, 5) if len(decades) < 5 else (1,))]
-    first = max(r for r in [*rounds, 10.0 ** (decades[0] - 1)] if r <= lo)
-    last = min(r for r in rounds if r >= hi)
+    first = max((r for r in rounds if r <= lo), default=rounds[0])
+    last = min((r for r in rounds if r >= hi), default=rounds[-1])
     return ValueAxis(first, last, tuple(r for r in rounds if first <= r <= last), True)
 
 

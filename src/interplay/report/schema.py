@@ -1,8 +1,7 @@
 """The payload: what the page is made of. Models check it; `validate` returns the checked copy as plain dicts.
 
-Every figure arrives measured. Strings are untrusted (words, labels and model names come from data): `validate` replaces control
-characters and lone surrogates, the page escapes. Numbers that are not finite become None ("not measured"). A field with a
-default may be missing. Keys that no model names are dropped, except at the top, where they are refused.
+Strings are untrusted (words, labels and model names come from data): `validate` replaces control characters and lone
+surrogates, the page escapes. Numbers that are not finite become None ("not measured"). Unknown keys are dropped, at the top refused.
 """
 
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from pydantic import (
     StrictBool,
     ValidationError,
     ValidationInfo,
-    field_validator,
     model_validator,
 )
 
@@ -31,6 +29,12 @@ def _known_step(step: int, info: ValidationInfo) -> int:
     if step not in (info.context or ()):
         raise ValueError("expected one of the payload's steps")
     return step
+
+
+def _ascending(steps: list[int]) -> list[int]:
+    if not steps or steps != sorted(set(steps)) or steps[0] < 0:
+        raise ValueError("expected steps from 0 on, ascending, each once")
+    return steps
 
 
 Step = Annotated[int, AfterValidator(_known_step)]
@@ -59,8 +63,7 @@ class Evidence(Figures):
 class Recommendation(BaseModel):
     """The checkpoint to keep (None: no recommendation), one sentence, the rule's name, and what rival rules would pick.
 
-    `basis` says what decided: "accuracy" or "eval-loss"; "last" if there was no evidence; "only" if nothing was compared; "rule" or
-    None: the rule. The headline follows it, so the page never shows a fallback as a finding.
+    basis: what chose the step: "rule" (or None), "accuracy", "eval-loss"; "last": no evidence; "only": nothing to compare.
     """
 
     step: Step | None
@@ -85,19 +88,14 @@ class SummaryRow(Figures):
 
 
 class FloorRow(Figures):
-    """A churn floor at its reference step."""
+    """A churn floor at its reference step, or turnover at a step over a floor, with its ratio (None if the floor is zero)."""
 
     reference: Step
+    step: Step | None = None
     floor: str  # rephrased, precision, words
     definition: str
     set: str
     measure: str
-
-
-class MultipleRow(FloorRow):
-    """Turnover at a step over a churn floor; the ratio is None if the floor is zero."""
-
-    step: Step
     ratio: Number = None
 
 
@@ -141,18 +139,7 @@ class Controls(BaseModel):
     notes: list[str] = []
 
 
-class Curves(BaseModel):
-    """Lists that are drawn together, so they are equally long."""
-
-    @model_validator(mode="after")
-    def _equally_long(self) -> Self:
-        lengths = {key: len(value) for key, value in self if isinstance(value, list)}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"expected equally many numbers, given {lengths}")
-        return self
-
-
-class SparsityCurve(Curves):
+class SparsityCurve(BaseModel):
     """Strength by rank as a fraction of the strongest at one step: mean over prompts with its interval."""
 
     step: Step
@@ -161,7 +148,7 @@ class SparsityCurve(Curves):
     hi: list[Number]
 
 
-class MatchingCurve(Curves):
+class MatchingCurve(BaseModel):
     """One prompt at one step: scores ascending, and what the logical model says of the same coalitions (log-odds)."""
 
     prompt: str
@@ -266,7 +253,9 @@ class Skipped(BaseModel):
 class Payload(BaseModel, extra="forbid"):
     """The whole page. `steps` ascending; `reference` is one of them; `created` an ISO date, or None to leave it out."""
 
-    steps: list[int]  # first, so that a fault in the steps comes before what they make wrong elsewhere
+    steps: Annotated[
+        list[int], AfterValidator(_ascending)
+    ]  # first, so that a fault in the steps comes before what they make wrong elsewhere
     title: str
     subtitle: str
     version: str
@@ -278,7 +267,7 @@ class Payload(BaseModel, extra="forbid"):
     views: list[SummaryRow] = []
     baselines: list[SummaryRow] = []
     floors: list[FloorRow] = []
-    multiples: list[MultipleRow] = []
+    multiples: list[FloorRow] = []
     correlations: list[CorrelationRow] = []
     controls: Controls = Controls()
     fidelity: Fidelity | None = None
@@ -287,20 +276,6 @@ class Payload(BaseModel, extra="forbid"):
     skipped: list[Skipped] = []
     notes: list[str] = []
     settings: str = ""
-
-    @field_validator("steps")
-    @classmethod
-    def _ascending(cls, steps: list[int]) -> list[int]:
-        if not steps or steps != sorted(set(steps)) or steps[0] < 0:
-            raise ValueError("expected steps from 0 on, ascending, each once")
-        return steps
-
-    @field_validator("summary")
-    @classmethod
-    def _once(cls, rows: list[SummaryRow]) -> list[SummaryRow]:
-        if len({(r.definition, r.step, r.set, r.measure, r.order) for r in rows}) < len(rows):
-            raise ValueError("expected one row for each definition, step, set, measure and order")
-        return rows
 
 
 def validate(payload: Mapping[str, Any]) -> Part:

@@ -14,15 +14,12 @@ from interplay.task.metrics import METRICS
 
 HELD, OTHER = ("held out", "s-eval", "circle"), ("other data", "s-other", "diamond")
 EXACT, REVERSE = ("exact match", *HELD[1:]), ("reverse KL", "s-train", "square")
+TRAINING, ROUGE = ("training", *REVERSE[1:]), ("ROUGE-L", *REVERSE[1:])
 TASK: tuple[tuple[str, str, dict[str, tuple[str, str, str]]], ...] = (  # title, unit, metric -> label, class, marker
-    (
-        "Loss",
-        "nats per token",
-        {"eval_loss": HELD, "train_loss": ("training", "s-train", "square"), "ood_loss": OTHER},
-    ),
+    ("Loss", "nats per token", {"eval_loss": HELD, "train_loss": TRAINING, "ood_loss": OTHER}),
     ("Accuracy", "fraction right", {"accuracy": HELD, "ood_accuracy": OTHER}),
     ("Macro F1", "0 to 1, mean over labels", {"macro_f1": HELD, "ood_macro_f1": OTHER}),
-    ("Free answers", "0 to 1", {"exact_match": EXACT, "rouge_l": ("ROUGE-L", "s-train", "square")}),
+    ("Free answers", "0 to 1", {"exact_match": EXACT, "rouge_l": ROUGE}),
     ("Distance from step 0", "KL, nats per token", {"kl_base": ("KL", *HELD[1:]), "kl_base_reverse": REVERSE}),
     ("Prior knowledge", "perplexity on other text", {"retention_ppl": ("", *HELD[1:])}),
 )
@@ -99,23 +96,17 @@ def _correlations(rows: list[Part]) -> list[dict[str, Any]]:
     """One grid for each span: interaction measures down, task columns across."""
     grids = []
     for span in dict.fromkeys(row["span"] or "all" for row in rows):
-        ours = {
-            (row["interaction"], row["task"]): row
-            for row in rows
-            if (row["span"] or "all") == span and row["spearman"] is not None
-        }
+        own = [row for row in rows if (row["span"] or "all") == span and row["spearman"] is not None]
+        ours = {(row["interaction"], row["task"]): row for row in own}
         tasks = dict.fromkeys(task for _, task in ours)
         across = [*(key for key in METRICS if key in tasks), *(key for key in tasks if key not in METRICS)]
         down = dict.fromkeys(interaction for interaction, _ in ours)
-        most = max((row["checkpoints"] or 0 for row in ours.values()), default=0)
-        grids.append(
-            {
-                "title": SPANS.get(span, span) + (f", {most} checkpoints" if most else ""),
-                "head": [METRICS[task].title if task in METRICS else task for task in across],
-                "body": [(_name(i), [_cell(ours.get((i, task))) for task in across]) for i in down],
-            }
-        )
-    return [grid for grid in grids if grid["body"]]
+        most = max((row["checkpoints"] or 0 for row in own), default=0)
+        title = SPANS.get(span, span) + (f", {most} checkpoints" if most else "")
+        head = [METRICS[task].title if task in METRICS else task for task in across]
+        body = [(_name(i), [_cell(ours.get((i, task))) for task in across]) for i in down]
+        grids += [{"title": title, "head": head, "body": body}] if body else []
+    return grids
 
 
 def _name(interaction: str) -> str:

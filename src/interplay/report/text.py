@@ -13,10 +13,9 @@ from typing import Any
 from markupsafe import Markup, escape
 
 MINUS = "\u2212"
-# Characters that turn the direction of the text after them: harmless inside <bdi>, not in an attribute or a tooltip.
-_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-# A control character shows as nothing or as a torn page, a lone surrogate cannot be written as UTF-8, and U+2028/9 end a
-# line in old parsers: the first two become U+FFFD, the last two a space.
+# Marks that turn the direction of the text after them: harmless inside <bdi>, not in an attribute or a tooltip.
+BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Control characters and lone surrogates, which UTF-8 cannot hold, become U+FFFD; U+2028/9 and the CR of a CRLF a space.
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _LINES = re.compile("[\u2028\u2029]|\r(?=\n)")
 
@@ -66,14 +65,9 @@ def number(x: float | int | None, signed: bool = False) -> str:
         text = "0"
     elif size < 1e-3 or size >= 1e6:
         text = f"{size:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("-", MINUS)
-    elif size < 0.0995:
-        text = f"{size:.3f}"
-    elif size < 9.995:
-        text = f"{size:.2f}"
-    elif size < 99.95:
-        text = f"{size:.1f}"
     else:
-        text = f"{size:,.0f}"
+        digits = next((digits for below, digits in ((0.0995, 3), (9.995, 2), (99.95, 1)) if size < below), 0)
+        text = f"{size:,.{digits}f}"
     if x < 0:
         return MINUS + text
     return "+" + text if signed and x > 0 else text
@@ -109,22 +103,13 @@ def percent(log_odds: float | None) -> str:
     return f"{p:.1f} %" if p < 10 or p > 90 else f"{p:.0f} %"
 
 
-def straight(text: str) -> str:
-    r"""Without the marks that turn the direction of everything after them (letters keep their own direction).
-
-    >>> straight("a\u202eb")
-    'ab'
-    """
-    return _BIDI.sub("", text)
-
-
 def plain(text: str, most: int = 300) -> str:
     r"""For attributes, tooltips and SVG text: one line, no direction marks, at most `most` characters.
 
     >>> plain("a\u202eb\nc"), plain("x" * 9, 5)
     ('ab c', 'xxxx…')
     """
-    text = " ".join(_BIDI.sub("", text[: 4 * most]).split())
+    text = " ".join(BIDI.sub("", text[: 4 * most]).split())
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -159,15 +144,11 @@ def tag(name: str, attributes: dict[str, Any] | None = None, *inside: Any) -> Ma
     >>> tag("text", {"x": 1.234, "class": None}, "a<b")
     Markup('<text x="1.23">a&lt;b</text>')
     """
-    parts = [f"<{name}"]
+    start = f"<{name}"
     for key, value in (attributes or {}).items():
-        if value is None:
-            continue
-        shown = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else escape(value)
-        parts.append(f' {key}="{shown}"')
+        if value is not None:
+            shown = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else escape(value)
+            start += f' {key}="{shown}"'
     if not inside and name in {"path", "rect", "line", "circle"}:
-        return Markup("".join(parts) + "/>")
-    parts.append(">")
-    parts.extend(str(escape(x)) for x in inside)
-    parts.append(f"</{name}>")
-    return Markup("".join(parts))
+        return Markup(f"{start}/>")
+    return Markup(f"{start}>{''.join(map(escape, inside))}</{name}>")
