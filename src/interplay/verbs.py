@@ -13,7 +13,7 @@ from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
 
 if TYPE_CHECKING:
-    from interplay.comparison.result import RunComparison
+    from interplay.comparison.comparison import Comparison
     from interplay.exports.export import ExportResult
     from interplay.pipeline.pipeline import Unfinished
     from interplay.recommendation import Recommendation
@@ -192,7 +192,7 @@ def compare(
     group: Mapping[str, Sequence["AnyPath | Run"]] | None = None,
     axis: str = "steps",
     definition: str = "paper",
-) -> "RunComparison":
+) -> "Comparison":
     """Compare two or more finished runs: LoRA against full fine-tuning, seeds, models.
 
     Args:
@@ -205,10 +205,10 @@ def compare(
 
     Returns a comparison: `str` of it is the command's table.
     """
-    from interplay.comparison.result import compare_folders
+    from interplay.comparison.comparison import compare_runs
 
     groups = {name: [_folder(one) for one in members] for name, members in (group or {}).items()}
-    found = compare_folders([_folder(one) for one in runs], groups, axis, definition)
+    found = compare_runs([_folder(one) for one in runs], groups, axis, definition)
     if out is not None:
         found.report(out)
     return found
