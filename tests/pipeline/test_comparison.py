@@ -266,7 +266,7 @@ def test_export_tables_hold_what_the_run_holds(study, tmp_path):
 def test_export_names_what_is_absent(study, tmp_path):
     done = export_run(RunReader(study / "lora-0"), tmp_path / "out", (), ("csv",))
     assert len(done.missing) == 6
-    assert done.missing[0] == "views.parquet: no other views of the trajectory, left out"
+    assert done.missing[0] == "views.parquet is not in this run, left out: the trajectory computed in other ways"
 
 
 def test_interactions_are_those_of_the_sets(study):

@@ -1,13 +1,13 @@
 """Tables of an export: which there are, what their columns mean, and CSV that a spreadsheet does not execute."""
 
 import io
+import itertools
 import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,18 +20,9 @@ from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
 ARRAYS = ("scores", "and_effects", "or_effects")
-OPTIONAL = {  # tables that not every run has, and what is missing then
-    "views": "no other views of the trajectory",
-    "views_samples": "no other views prompt by prompt",
-    "floors": "no churn floors",
-    "multiples": "no multiples of the churn floor",
-    "baselines": "no table of baseline LLMs",
-    "correlations": "no correlations with the task",
-    "fidelity": "no matching error",
-}
+OPTIONAL = ("views", "views_samples", "floors", "multiples", "baselines", "correlations", "fidelity")  # not in every run
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a formula to a spreadsheet
-# The full-width signs, which spreadsheets in East Asia also read as formulas; and the apostrophe itself, so that removing one
-# always gives the text back.
+# Full-width signs are formulas in East Asia; with the apostrophe guarded too, removing one always gives the text back.
 _GUARDED = (*DANGEROUS, "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
 
 COLUMNS: dict[str, str] = {
@@ -44,8 +35,6 @@ COLUMNS: dict[str, str] = {
     "lo": "lower end of the 95 % interval over prompts (bootstrap)",
     "hi": "upper end of it",
     "null": "mean over prompts of the measure under its null",
-    "null_lo": "lower end of the null's interval",
-    "null_hi": "upper end of it",
     "samples": "prompts on which the measure is defined",
     "sample": "id of the prompt",
     "view": "the same trajectory computed another way; controls of the run say what differs",
@@ -136,52 +125,43 @@ ABOUT = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Exported:
-    """One table of an export.
-
-    source  its parquet file in the run, which is copied; None if the table is made here
-    arrays  columns that only parquet holds
-    csv     whether it is also written as CSV
-    """
+class Exported(NamedTuple):
+    """One table of an export; `source` is its parquet file in the run, None if the table is made here."""
 
     name: str
     frame: pd.DataFrame
     source: Path | None = None
-    arrays: tuple[str, ...] = ()
-    csv: bool = True
+
+    def kinds(self, asked: Sequence[str]) -> list[str]:
+        """In which of these kinds it is written: the codes of the sets are too many for CSV."""
+        return [kind for kind in asked if kind == "parquet" or self.name != "trajectory_sets"]
 
 
 def all_tables(run: RunReader) -> list[Exported]:
     """Every table of a run, the long tidy ones made from it included."""
     track = run.trajectory
-
-    def own(name: str, frame: pd.DataFrame, **more: Any) -> Exported:
-        return Exported(name, frame, run.path / f"{name}.parquet", **more)
-
-    return [
-        own("trajectory", track.summary),
-        own("trajectory_samples", track.per_sample),
-        own("trajectory_sets", run.table("trajectory_sets"), csv=False),
-        own("units", run.units, arrays=ARRAYS),
-        Exported("interactions", interactions(run)),
-        Exported("prompts", prompts(run.inputs["prompts"])),
-        Exported("recommendation", recommendation(run.recorded)),
-        own("task", run.task),
-        *(own(name, frame) for name, frame in optional_tables(run).items()),
-    ]
+    made = {
+        "interactions": interactions(run),
+        "prompts": prompts(run.inputs["prompts"]),
+        "recommendation": recommendation(run.recorded),
+    }
+    every = {
+        "trajectory": track.summary,
+        "trajectory_samples": track.per_sample,
+        "trajectory_sets": run.table("trajectory_sets"),
+        "units": run.units,
+        **made,
+        "task": run.task,
+        **optional_tables(run),
+    }
+    return [Exported(n, frame, None if n in made else run.path / f"{n}.parquet") for n, frame in every.items()]
 
 
 def interactions(run: RunReader) -> pd.DataFrame:
     """One row per definition x step x prompt x interaction that is in any set there, with its words and its effect."""
     track = run.trajectory
-    frames = [
-        run.listed(sample, step, definition)
-        for sample in track.sample_ids
-        for definition in DEFINITIONS
-        for step in track.steps
-    ]
-    every = pd.concat(frames, ignore_index=True)
+    keys = itertools.product(track.sample_ids, DEFINITIONS, track.steps)
+    every = pd.concat([run.listed(sample, step, name) for sample, name, step in keys], ignore_index=True)
     return every.assign(words=[json.dumps(words, ensure_ascii=False) for words in every["words"]])
 
 
@@ -208,15 +188,14 @@ def recommendation(recorded: Mapping[str, Any]) -> pd.DataFrame:
 
 def write_table(table: Exported, folder: Path, kind: str) -> None:
     """Write one table as `csv` or `parquet`, whole or not at all."""
+    path = folder / f"{table.name}.{kind}"
     if kind == "csv":
-        if table.csv:
-            write_bytes(
-                folder / f"{table.name}.csv", csv_bytes(table.frame.drop(columns=list(table.arrays))), folders=None
-            )
+        lists = ARRAYS if table.name == "units" else ()
+        write_bytes(path, csv_bytes(table.frame.drop(columns=list(lists))), folders=None)
     elif table.source is not None:
-        write_bytes(folder / f"{table.name}.parquet", table.source.read_bytes(), folders=None)
+        write_bytes(path, table.source.read_bytes(), folders=None)
     else:
-        with replacing(folder / f"{table.name}.parquet", folders=None) as temporary:
+        with replacing(path, folders=None) as temporary:
             frame = pa.Table.from_pandas(table.frame, preserve_index=False).replace_schema_metadata(None)
             pq.write_table(frame, temporary, compression="zstd")
 
@@ -235,8 +214,7 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
             safe[column] = pd.Series([_cell(value) for value in frame[column]], index=frame.index, dtype=object)
     safe.columns = [harmless(str(column)) for column in frame.columns]
     buffer = io.StringIO(newline="")
-    # Python quotes a carriage return only if lines end in one, and a reader starts a new row at a bare one. So lines end in
-    # both here, and the ends outside of quotes become line feeds afterwards.
+    # Python quotes a carriage return only if lines end in one: lines end in both here, and in line feeds afterwards.
     safe.to_csv(buffer, index=False, lineterminator="\r\n")
     text = re.sub(r'("[^"]*")|\r\n', lambda found: found[1] or "\n", buffer.getvalue())
     return text.encode("utf-8", errors="replace")
@@ -280,14 +258,14 @@ def readme(
             "",
         ]
     for table in tables:
-        where = [kind for kind in kinds if kind == "parquet" or table.csv]
+        where = table.kinds(kinds)
         if not where:
             continue
         lines += [f"### {table.name} ({', '.join(where)}, {len(table.frame):,} rows)", ""]
         lines += [f"{ABOUT.get(table.name, '')}.", "", "| column | meaning |", "|---|---|"]
         for column in map(str, table.frame.columns):
             shown = _plain(column)
-            only = " (parquet only)" if column in table.arrays else ""
+            only = " (parquet only)" if table.name == "units" and column in ARRAYS else ""
             per_sample = PER_SAMPLE.get(shown) if table.name.endswith("_samples") else None
             lines.append(f"| `{shown}` | {per_sample or meaning(shown)}{only} |")
         lines.append("")
@@ -309,9 +287,7 @@ def meaning(column: str) -> str:
     >>> meaning("accuracy_lo")
     'lower end of the 95 % interval of accuracy'
     """
-    if column in COLUMNS:
-        return COLUMNS[column]
-    for end, said in (("_lo", "lower"), ("_hi", "upper")):
-        if column.endswith(end):
-            return f"{said} end of the 95 % interval of {column.removesuffix(end)}"
-    return column.replace("_", " ")
+    stem, _, end = column.rpartition("_")
+    if column not in COLUMNS and end in ("lo", "hi"):
+        return f"{'lower' if end == 'lo' else 'upper'} end of the 95 % interval of {stem}"
+    return COLUMNS.get(column, column.replace("_", " "))

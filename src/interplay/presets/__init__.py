@@ -1,6 +1,5 @@
 """Settings that ship with the package, one YAML file each. What a preset needs is in `needs`."""
 
-from importlib import resources
 from pathlib import Path
 
 from interplay.errors import InterplayError
@@ -25,8 +24,7 @@ def preset_names() -> tuple[str, ...]:
     >>> preset_names()[:3]
     ('demo', 'goemotions', 'qwen2.5-3b-goemotions')
     """
-    folder = resources.files("interplay.presets")
-    found = {item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")}
+    found = {path.stem for path in Path(__file__).parent.glob("*.yaml")}
     return (*(name for name in _FIRST if name in found), *sorted(found - set(_FIRST)))
 
 
@@ -34,4 +32,4 @@ def preset_path(name: str) -> Path:
     """The YAML file of a preset; InterplayError with the known names otherwise."""
     if name not in preset_names():
         raise InterplayError(f"no preset {name!r}: choose one of {', '.join(preset_names())}")
-    return Path(str(resources.files("interplay.presets").joinpath(f"{name}.yaml")))
+    return Path(__file__).parent / f"{name}.yaml"
