@@ -1,10 +1,13 @@
 """`interplay compare`: the page of a comparison, and its table on the terminal."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from interplay import verbs
+from interplay.cli.show import printable, say
 from interplay.errors import InterplayError
 
 
@@ -38,11 +41,6 @@ def compare(
     groups = read_groups(group or [])
     if out is not None and out.is_dir():
         raise InterplayError(f"--out {str(out)!r} is a folder, expected the name of a page: end it in a file name")
-
-    import json
-
-    from interplay import verbs
-    from interplay.cli.show import printable, say
 
     page = out or (None if as_json else Path("comparison.html"))
     found = verbs.compare(runs or [], out=page, group=groups, axis=axis, definition=definition)

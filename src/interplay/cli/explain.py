@@ -1,11 +1,15 @@
 """`interplay explain`: `interplay.explain`, printed."""
 
+import sys
+import warnings
 from typing import Annotated
 
 import typer
 
 from interplay.cli.options import Json, Quiet
+from interplay.cli.show import printable
 from interplay.data.words import WORDS_PER_PROMPT
+from interplay.errors import InterplayError
 
 EXAMPLES = """\b
 Examples:
@@ -82,11 +86,6 @@ def explain(
     the fit is.
     """
     arguments = locals()  # the same names in Python
-    import sys
-    import warnings
-
-    from interplay.cli.show import printable
-    from interplay.errors import InterplayError
     from interplay.explanation.explain import explain as explained
 
     for name in ("models", "as_json", "quiet"):

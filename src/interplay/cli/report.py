@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from interplay.cli.show import printable
 from interplay.errors import InterplayError
 
 
@@ -24,7 +25,6 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the default browser.")] = False,
 ) -> None:
     """Rebuild the page of a run from its tables; with --set analyse the run again first."""
-    from interplay.cli.show import printable
     from interplay.runfolder import Run
 
     path = Run(run_folder).report(out, overrides or ())

@@ -20,7 +20,15 @@ from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
 ARRAYS = ("scores", "and_effects", "or_effects")
-OPTIONAL = ("views", "views_samples", "floors", "multiples", "baselines", "correlations", "fidelity")  # not in every run
+OPTIONAL = (
+    "views",
+    "views_samples",
+    "floors",
+    "multiples",
+    "baselines",
+    "correlations",
+    "fidelity",
+)  # not in every run
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a formula to a spreadsheet
 # Full-width signs are formulas in East Asia; with the apostrophe guarded too, removing one always gives the text back.
 _GUARDED = (*DANGEROUS, "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
