@@ -1,7 +1,6 @@
 """What the commands do, as Python functions with the same names and defaults: run, track, recommend, compare, export, card.
 
-The command line turns its options into these calls and prints the results. Settings are checked before torch is imported, so
-a typing error does not cost ten seconds.
+Settings are checked before torch is imported, so a typing error does not cost ten seconds.
 """
 
 import os
@@ -24,12 +23,8 @@ Chat = Literal["auto"] | bool
 Overrides = Mapping[str, Any] | Iterable[str]
 PROMPTS = 12  # held-out prompts, where no other number is asked for [ours]
 
-# `recommend` spends no forward pass on what the rule does not read. Few draws make the nulls of the report coarser and change
-# nothing that the rule reads.
-_QUICK = {
-    "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
-    "dynamics": {"draws": 20},
-}
+# `recommend` measures only what the rule reads; few draws make the nulls of its report coarser.
+_QUICK = {"controls": {"precision": None, "reference": None, "draws": 1, "labels": False}, "dynamics": {"draws": 20}}
 _ROWS = "--prompts FILE (a dozen or more held-out rows with the answer each: text and label, prompt and completion, or messages)"
 
 
@@ -64,12 +59,13 @@ def run(
 
     Raises InterplayError for anything the user can correct; finished parts stay and are used again.
     """
+    from interplay.config.loading import assignments
     from interplay.presets import preset_path
 
     if not isinstance(config, Mapping):
         name = os.fspath(config)
         config = preset_path(name.removeprefix("preset:")) if name.startswith("preset:") else Path(name)
-    return _make(config, [*copies(model, data), *_assignments(settings)], out, quiet, workers, shard, ray)
+    return _make(config, [*copies(model, data), *assignments(settings)], out, quiet, workers, shard, ray)
 
 
 def track(
@@ -107,6 +103,8 @@ def track(
 
     The other arguments, the result and the errors are those of `run`.
     """
+    from interplay.config.loading import assignments
+
     base, folder, rows = os.fspath(base), os.fspath(checkpoints), os.fspath(data)
     made: dict[str, Any] = {
         "name": f"{Path(folder).name} on {Path(base).name}",
@@ -118,7 +116,7 @@ def track(
     }
     if baseline:
         made["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in baseline]
-    return _make(made, _assignments(settings), out, quiet, workers, shard, ray)
+    return _make(made, assignments(settings), out, quiet, workers, shard, ray)
 
 
 def recommend(
@@ -156,9 +154,10 @@ def recommend(
 
 def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
     """The run that `recommend` with these arguments reads: the one in `path`, or a new one that measures the checkpoints."""
+    from interplay.config.loading import assignments
     from interplay.runfolder import Run
 
-    path, overrides = Path(path), _assignments(arguments["settings"])
+    path, overrides = Path(path), assignments(arguments["settings"])
     base, prompts, out = arguments["base"], arguments["prompts"], arguments["out"]
     if (path / "settings.yaml").exists():
         given = {"--base": base, "--prompts": prompts, "--out": out, "--set": overrides}
@@ -198,8 +197,7 @@ def compare(
     Args:
         runs: runs or their folders.
         out: where to write the page; None: only `.report(path)` of the result writes it.
-        group: name -> runs that are shown as one line, their mean. Runs that differ only in `training.seed` form a group
-            without it.
+        group: name -> runs shown as one line, their mean; runs that differ only in `training.seed` form a group without it.
         axis: steps, or epochs if every run knows its number of training rows.
         definition: definition of the sets: paper, signed or fixed-tau.
 
@@ -207,8 +205,8 @@ def compare(
     """
     from interplay.comparison.comparison import compare_runs
 
-    groups = {name: [_folder(one) for one in members] for name, members in (group or {}).items()}
-    found = compare_runs([_folder(one) for one in runs], groups, axis, definition)
+    groups = {name: [_opened(one).path for one in members] for name, members in (group or {}).items()}
+    found = compare_runs([_opened(one).path for one in runs], groups, axis, definition)
     if out is not None:
         found.report(out)
     return found
@@ -240,13 +238,6 @@ def copies(model: str | None, data: str | None) -> list[tuple[str, Any]]:
     return found
 
 
-def _assignments(settings: Overrides | None) -> list[Any]:
-    """Overrides as `load_settings` takes them."""
-    if isinstance(settings, str):
-        return [settings]
-    return list(settings.items() if isinstance(settings, Mapping) else settings or ())
-
-
 def _make(
     source: Path | Mapping[str, Any],
     overrides: Sequence[Any],
@@ -261,16 +252,16 @@ def _make(
     from interplay.pipeline.shards import EVERYTHING, parse_shard
 
     settings = load_settings(source, overrides)
-    part = EVERYTHING if shard is None else parse_shard(shard)
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
+    part = EVERYTHING if shard is None else parse_shard(shard)
     from interplay.parallel.run import run as run_pipeline
     from interplay.pipeline.pipeline import Unfinished
     from interplay.pipeline.progress import Progress
     from interplay.runfolder import Run
 
-    folder, progress = default_folder(settings) if out is None else Path(out), Progress(quiet=quiet)
-    done = run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)
+    folder = default_folder(settings) if out is None else Path(out)
+    done = run_pipeline(settings, folder, Progress(quiet=quiet), workers=workers, ray=ray, shard=part)
     return done if isinstance(done, Unfinished) else Run(folder)
 
 
@@ -296,6 +287,3 @@ def _opened(run: "AnyPath | Run") -> "Run":
 
     return run if isinstance(run, Run) else Run(Path(run))
 
-
-def _folder(run: "AnyPath | Run") -> Path:
-    return Path(run) if isinstance(run, str | os.PathLike) else run.path
