@@ -286,4 +286,3 @@ def _opened(run: "AnyPath | Run") -> "Run":
     from interplay.runfolder import Run
 
     return run if isinstance(run, Run) else Run(Path(run))
-

@@ -1,34 +1,23 @@
 """Recommend one of a run's checkpoints, and say what other rules would choose.
 
-The study in docs/evidence/stopping.md gives the order: with labelled eval rows the highest eval accuracy, without labels the lowest
-eval loss, without eval rows the last checkpoint. The interaction loss (`stopping.recommend_stop`, which the callback uses) did no
-better there than the loss on the same few prompts and lost accuracy to all three rules, so it is reported but does not decide.
-Takes a Trajectory and a table of task metrics; reads and writes no files.
+With labelled eval rows the highest eval accuracy decides, without labels the lowest eval loss, without eval rows the last
+checkpoint. In docs/evidence/stopping.md the interaction loss (`stopping.recommend_stop`, which the callback uses) lost accuracy
+to all three, so it is reported but does not decide.
 """
 
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from interplay.dynamics.result import Trajectory
 from interplay.errors import InterplayError
-from interplay.recommendation.stopping import StopRecommendation, recommend_stop
+from interplay.recommendation.stopping import Evidence, StopRecommendation, recommend_stop
 
 RULE = "highest eval accuracy; without labels lowest eval loss; without eval rows the last"
-
-
-class Evidence(NamedTuple):
-    """One figure behind the recommendation, at one step, with its interval."""
-
-    name: str
-    step: int
-    value: float
-    lo: float
-    hi: float
 
 
 @dataclass(frozen=True)
@@ -91,18 +80,16 @@ def recommend(
     task: pd.DataFrame | None = None,
     *,
     existing: Collection[int] | None = None,
-    minimum_step: int = 1,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Recommendation:
     """Recommend one of the checkpoints after the reference.
 
-    trajectory    with `loss` and `l1_per_sd` of every prompt
-    task          columns `step` and, if measured, `eval_loss`, `rows`, `accuracy`; NaN is not measured
-    existing      the steps whose weights still exist; None: all
-    minimum_step  earlier checkpoints are not candidates
+    trajectory  with `loss` and `l1_per_sd` of every prompt
+    task        columns `step` and, if measured, `eval_loss`, `rows`, `accuracy`; NaN is not measured
+    existing    the steps whose weights still exist; None: all
 
-    Raises InterplayError if minimum_step or `existing` leaves none of the trained checkpoints.
+    Raises InterplayError if `existing` holds none of the trained checkpoints.
 
     >>> import numpy as np
     >>> from interplay.dynamics import trajectory as compute
@@ -115,11 +102,7 @@ def recommend(
         step = trajectory.reference
         sentence = f"Only the reference checkpoint, step {step}, was measured: nothing was compared."
         return Recommendation(step, RULE, "only", sentence, (), {})
-    candidates = [step for step in trained if step >= minimum_step and (existing is None or step in existing)]
-    if not candidates and trained[-1] < minimum_step:
-        raise InterplayError(
-            f"minimum_step {minimum_step} leaves no checkpoint to choose from; the last is step {trained[-1]}: set it to that or less"
-        )
+    candidates = [step for step in trained if existing is None or step in existing]
     if not candidates:
         raise InterplayError(
             f"none of the measured checkpoints ({', '.join(map(str, trained))}) exists any more: keep their weights, or "
@@ -132,17 +115,16 @@ def recommend(
         sentence = f"Only one trained checkpoint, step {candidates[0]}, was measured: nothing was compared."
         return Recommendation(candidates[0], RULE, "only", sentence, (), rivals)
     step, basis, sentence = _choose(metrics, rivals, stop, candidates)
-    evidence = _eval_evidence(metrics, basis)
-    for name, points in (("interaction_loss", stop.values), ("above_lowest", stop.above_lowest)):
-        evidence += tuple(Evidence(name, *point) for point in points)
-    denoised = None
-    if stop.denoised:
-        denoised = stop.denoised._asdict()
+    evidence = _eval_evidence(metrics, basis) + stop.evidence
+    if stop.denoised is not None:
         sentence += (
-            f" Interaction strength per unit of spread is lowest at step {denoised['step']} (95 % interval "
-            f"{denoised['lo']} to {denoised['hi']})."
+            " Interaction strength per unit of spread is lowest at step {step} (95 % interval {lo} to {hi}).".format(
+                **stop.denoised
+            )
         )
-    return Recommendation(step, RULE, basis, sentence, evidence, rivals, denoised=denoised, stop_step=stop.stop_step)
+    return Recommendation(
+        step, RULE, basis, sentence, evidence, rivals, denoised=stop.denoised, stop_step=stop.stop_step
+    )
 
 
 def _metrics(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
