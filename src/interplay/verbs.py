@@ -48,16 +48,15 @@ def run(
         config: a settings file, `preset:NAME`, or the settings as a mapping.
         model: the LLM instead of the one in `config`: hub name, local folder or GGUF file.
         data: the data instead of those in `config`: a folder with train, dev and test files, or one file, which is split.
-        settings: overrides, as `{"dynamics.ratio": 0.1}` or as `["dynamics.ratio=0.1"]`, whose values are read as YAML.
+        settings: overrides, as `{"dynamics.ratio": 0.1}` or `["dynamics.ratio=0.1"]`, whose values are read as YAML.
         out: run folder; None: `runs/NAME-HASH`.
         workers: number of scoring processes (with `ray`: actors); None: one.
         shard: "I/N": do the I-th of N parts of the run only.
         ray: address of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one here.
         quiet: no progress on stderr.
 
-    Returns the finished run, or an `Unfinished` with the number of missing results if other shards are not done.
-
-    Raises InterplayError for anything the user can correct; finished parts stay and are used again.
+    Returns the finished run, or an `Unfinished` with the number of missing results if other shards are not done. Raises
+    InterplayError for anything the user can correct; finished parts stay and are used again.
     """
     from interplay.config.loading import assignments
     from interplay.presets import preset_path
@@ -136,8 +135,8 @@ def recommend(
 ) -> "Recommendation":
     """Which checkpoint to keep, and why: of a run, or of any folder of checkpoints.
 
-    A folder of checkpoints is measured first, limited to what the rule reads. The same call continues an unfinished
-    measurement. Only a checkpoint whose weights are on disk is recommended.
+    A folder of checkpoints is measured first, limited to what the rule reads; the same call continues. Only a checkpoint whose
+    weights are on disk is recommended.
 
     Args:
         path: a run folder, or the output folder of a training; the other arguments are for the latter only.
@@ -145,9 +144,8 @@ def recommend(
         prompts: file of held-out rows with their answers; the prompts are chosen among them.
         form, system, template, chat, num_prompts, n: as for `track`.
 
-    Returns the recommendation: `.step`, and one sentence as `str`.
-
-    Raises InterplayError if no checkpoint can be kept, and for what `run` refuses.
+    Returns the recommendation: `.step`, and one sentence as `str`. Raises InterplayError if no checkpoint can be kept, and for
+    what `run` refuses.
     """
     return run_to_recommend(**locals()).recommendation
 
@@ -232,10 +230,10 @@ def copies(model: str | None, data: str | None) -> list[tuple[str, Any]]:
     """The overrides that point a run at local copies of its model and its data."""
     from interplay.data.splits import data_settings
 
-    found: list[tuple[str, Any]] = [] if model is None else [("model.name", model)]
+    overrides: list[tuple[str, Any]] = [] if model is None else [("model.name", model)]
     if data is not None:
-        found += [(f"data.{key}", value) for key, value in data_settings(data).items()]
-    return found
+        overrides += [(f"data.{key}", value) for key, value in data_settings(data).items()]
+    return overrides
 
 
 def _make(

@@ -1,6 +1,6 @@
 """Finished runs that are compared: which of them form a group, and what weakens the comparison."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,30 +154,34 @@ def shared_prompts(first: ComparedRun, *others: ComparedRun) -> list[str]:
 
 def weaknesses(runs: Sequence[ComparedRun]) -> list[str]:
     """What weakens the comparison, in sentences."""
+
+    def listed(values: Iterable[Any], sign: str = ", ") -> str:
+        return sign.join(f"{run.name}: {value}" for run, value in zip(runs, values, strict=True))
+
     notes = []
-    shared, sizes = len(shared_prompts(*runs)), {run.name: len(run.texts) for run in runs}
-    if set(sizes.values()) != {shared}:
-        listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+    shared, sizes = len(shared_prompts(*runs)), [len(run.texts) for run in runs]
+    references = [run.trajectory.reference for run in runs]
+    baselines = [", ".join(baseline.name for baseline in run.settings.baseline) or "none" for run in runs]
+    if set(sizes) != {shared}:
         notes.append(
-            f"The runs were not measured on the same prompts and words: {shared} are shared by all ({listed}). Curves are "
+            f"The runs were not measured on the same prompts and words: {shared} are shared by all ({listed(sizes)}). Curves are "
             "means over each run's own prompts; paired differences use the shared ones only."
         )
-    if len({run.trajectory.reference for run in runs}) > 1:
-        listed = ", ".join(f"{run.name}: {run.trajectory.reference}" for run in runs)
-        notes.append(f"Removed, preserved and emerged are relative to different reference steps ({listed}).")
-    baselines = {run.name: ", ".join(baseline.name for baseline in run.settings.baseline) or "none" for run in runs}
-    if len(set(baselines.values())) > 1:
-        listed = "; ".join(f"{name}: {named}" for name, named in baselines.items())
-        notes.append(f"gamma was measured against different baseline LLMs ({listed}).")
+    if len(set(references)) > 1:
+        notes.append(
+            f"Removed, preserved and emerged are relative to different reference steps ({listed(references)})."
+        )
+    if len(set(baselines)) > 1:
+        notes.append(f"gamma was measured against different baseline LLMs ({listed(baselines, '; ')}).")
     if len({run.settings.model.name for run in runs}) > 1:
         notes.append(
             "Different models: log-odds of one model are not those of another, so compare what is free of scale (shares, rho, "
             "gamma, strength over spread)."
         )
     for i, run in enumerate(runs):
-        twin = next((other for other in runs[:i] if other.trajectory.summary.equals(run.trajectory.summary)), None)
-        if twin is not None:
-            notes.append(
-                f"{twin.name} and {run.name} have the very same figures: copies of one run, or one seed twice."
-            )
+        for other in runs[:i]:
+            if other.trajectory.summary.equals(run.trajectory.summary):
+                same = f"{other.name} and {run.name} have the very same figures"
+                notes.append(f"{same}: copies of one run, or one seed twice.")
+                break
     return notes

@@ -48,7 +48,6 @@ class Recommendation:
     stop_step: int | None = None
 
     def __str__(self) -> str:
-        """The sentence."""
         return self.sentence
 
     @classmethod
@@ -59,20 +58,15 @@ class Recommendation:
         >>> Recommendation.from_dict(one.to_dict()).to_dict() == one.to_dict()
         True
         """
-        evidence = tuple(
-            Evidence(row["name"], row["step"], *(math.nan if row[k] is None else row[k] for k in ("value", "lo", "hi")))
-            for row in values["evidence"]
-        )
-        others: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name != "evidence"}
-        return cls(**others, evidence=evidence)
+        rows = [{k: math.nan if x is None else x for k, x in row.items()} for row in values["evidence"]]
+        known = {field.name: values[field.name] for field in fields(cls)}
+        return cls(**known | {"evidence": tuple(Evidence(**row) for row in rows)})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: NaN becomes None."""
-        evidence = [
-            {k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in item._asdict().items()}
-            for item in self.evidence
-        ]
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"evidence": evidence}
+        rows = [row._asdict().items() for row in self.evidence]
+        plain = [{k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in row} for row in rows]
+        return vars(self) | {"evidence": plain}
 
 
 def recommend(
@@ -109,22 +103,22 @@ def recommend(
             "measure those that are left"
         )
     metrics = _metrics(task, candidates)
-    stop = _stop(trajectory, candidates, resamples, seed)
+    steps = list(trajectory.steps)
+    loss, strength = (trajectory.samples(name).reindex(steps).to_numpy() for name in ("loss", "l1_per_sd"))
+    known = np.isfinite(loss).all(axis=0)
+    stop = recommend_stop(
+        steps, loss[:, known], strength[:, known], existing=candidates, resamples=resamples, seed=seed
+    )
     rivals = _rivals(trajectory, metrics, stop, candidates)
     if len(candidates) == 1:
         sentence = f"Only one trained checkpoint, step {candidates[0]}, was measured: nothing was compared."
         return Recommendation(candidates[0], RULE, "only", sentence, (), rivals)
     step, basis, sentence = _choose(metrics, rivals, stop, candidates)
+    if (end := stop.denoised) is not None:
+        interval = f"step {end['step']} (95 % interval {end['lo']} to {end['hi']})"
+        sentence += f" Interaction strength per unit of spread is lowest at {interval}."
     evidence = _eval_evidence(metrics, basis) + stop.evidence
-    if stop.denoised is not None:
-        sentence += (
-            " Interaction strength per unit of spread is lowest at step {step} (95 % interval {lo} to {hi}).".format(
-                **stop.denoised
-            )
-        )
-    return Recommendation(
-        step, RULE, basis, sentence, evidence, rivals, denoised=stop.denoised, stop_step=stop.stop_step
-    )
+    return Recommendation(step, RULE, basis, sentence, evidence, rivals, denoised=end, stop_step=stop.stop_step)
 
 
 def _metrics(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
@@ -135,16 +129,6 @@ def _metrics(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
         raise InterplayError(f"task metrics have columns {list(task.columns)}; expected a column 'step'")
     of_step = task.drop_duplicates("step", keep="last").set_index("step").reindex(candidates)
     return of_step.apply(pd.to_numeric, errors="coerce").dropna(axis=1, how="all")
-
-
-def _stop(trajectory: Trajectory, candidates: list[int], resamples: int, seed: int) -> StopRecommendation:
-    """The stopping rule on every measurement, choosing among the candidates."""
-    steps = list(trajectory.steps)
-    loss, strength = (trajectory.samples(name).reindex(steps).to_numpy() for name in ("loss", "l1_per_sd"))
-    known = np.isfinite(loss).all(axis=0)
-    return recommend_stop(
-        steps, loss[:, known], strength[:, known], existing=candidates, resamples=resamples, seed=seed
-    )
 
 
 def _choose(
@@ -161,21 +145,15 @@ def _choose(
             elsewhere = [f"{other} is lowest at step {at}" for other, at in others.items() if at not in (None, step)]
             instead = f"; {' and '.join(elsewhere)} instead" if elsewhere else ""
             value = f"{metrics[column][step]:.3g}{unit}"
-            sentence = (
-                f"Keep step {step}: its {name}, {value}, is the {best} of {len(candidates)} checkpoints{instead}."
-            )
-            return step, basis, sentence
+            why = f"its {name}, {value}, is the {best} of {len(candidates)} checkpoints{instead}"
+            return step, basis, f"Keep step {step}: {why}."
     step = candidates[-1]
     sentence = f"No evidence to choose: no eval set was given, so step {step} is simply the last checkpoint."
     if stop.step is not None and not stop.certain:
         sentence += f" Interaction loss cannot tell the {len(candidates)} checkpoints apart."
     elif stop.step is not None:
-        sentence += f" Interaction loss is lowest at step {stop.step}"
-        if stop.step != step:
-            sentence += (
-                "; in our study that choice had lower test loss but also lower accuracy (docs/evidence/stopping.md)"
-            )
-        sentence += "."
+        study = "in our study that choice had lower test loss but also lower accuracy (docs/evidence/stopping.md)"
+        sentence += f" Interaction loss is lowest at step {stop.step}{'' if stop.step == step else '; ' + study}."
     return step, "last", sentence
 
 
