@@ -99,8 +99,7 @@ def main() -> None:
         code = 130
     except SystemExit as stopped:  # 1 is typer's answer to a closed pipe, before it reaches us
         sys.exit(0 if stopped.code == 1 else stopped.code)
-    except BrokenPipeError:
-        # The reader of stdout went away; what is still buffered must not fail again at exit.
+    except BrokenPipeError:  # the reader of stdout went away; what is still buffered must not fail again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:

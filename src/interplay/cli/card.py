@@ -18,11 +18,7 @@ def card(
     ] = None,
     append: Annotated[
         Path | None,
-        typer.Option(
-            "--append",
-            metavar="README.md",
-            help="Put the section into this model card: it replaces an earlier one, or goes to the end.",
-        ),
+        typer.Option(metavar="README.md", help="Model card to put the section into, replacing an earlier one."),
     ] = None,
 ) -> None:
     """Write a "Training dynamics" section for a Hugging Face model card."""

@@ -27,12 +27,8 @@ def compare(
             "form a group without it.",
         ),
     ] = None,
-    axis: Annotated[
-        str, typer.Option("--axis", help="steps, or epochs if every run knows its number of training rows.")
-    ] = "steps",
-    definition: Annotated[
-        str, typer.Option("--definition", help="Definition of the sets: paper, signed or fixed-tau.")
-    ] = "paper",
+    axis: Annotated[str, typer.Option(help="steps, or epochs if every run knows its training rows.")] = "steps",
+    definition: Annotated[str, typer.Option(help="Definition of the sets: paper, signed or fixed-tau.")] = "paper",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every table as JSON; the page is then only written with --out.")
     ] = False,

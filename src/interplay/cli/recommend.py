@@ -24,16 +24,10 @@ def recommend(
         Path, typer.Argument(metavar="PATH", help="A run folder, or the output folder of a training: its checkpoints.")
     ],
     base: Annotated[
-        str | None,
-        typer.Option(
-            "--base", help="Base model (hub name, folder or GGUF file). Required if PATH is a folder of checkpoints."
-        ),
+        str | None, typer.Option(help="Base model (hub name, folder or GGUF file), if PATH is a folder of checkpoints.")
     ] = None,
     prompts: Annotated[
-        str | None,
-        typer.Option(
-            "--prompts", metavar="FILE", help="Held-out rows with answers. Required if PATH is a folder of checkpoints."
-        ),
+        str | None, typer.Option(metavar="FILE", help="Held-out rows with answers, if PATH is a folder of checkpoints.")
     ] = None,
     form: Form = "auto",
     system: System = None,
@@ -43,8 +37,7 @@ def recommend(
     n: WordCount = WORDS_PER_PROMPT,
     settings: Set = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Run folder for the measurements of a folder of checkpoints."),
+        Path | None, typer.Option("--out", "-o", help="Run folder for the measurements of a folder of checkpoints.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole recommendation as JSON.")] = False,
     quiet: Quiet = False,

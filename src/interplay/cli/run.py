@@ -29,10 +29,7 @@ def demo(
     out: Out = None,
     baseline: Annotated[
         bool | None,
-        typer.Option(
-            "--baseline/--no-baseline",
-            help="Measure generalizability against Gemma-3-270M (238 MB); default: if its wheel is installed.",
-        ),
+        typer.Option(help="Measure gamma against Gemma-3-270M (238 MB); default: if its wheel is installed."),
     ] = None,
     settings: Set = None,
     workers: Workers = None,
@@ -56,12 +53,7 @@ def run(
         str | None, typer.Option("--model", metavar="DIR", help="The LLM: local folder, GGUF file or hub name.")
     ] = None,
     data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="FILE",
-            help="The data: a folder with train, dev and test files, or one file, which is split 80/10/10 %.",
-        ),
+        str | None, typer.Option(metavar="FILE", help="Folder with train, dev and test files, or one file to split.")
     ] = None,
     settings: Set = None,
     out: Out = None,

@@ -55,14 +55,9 @@ def overview(comparison: "Comparison") -> pd.DataFrame:
     rows = []
     for run in comparison.runs:
         last, task = max(run.steps), run.task.sort_values("step").set_index("step")
-        row: dict[str, Any] = {
-            "run": run.name,
-            "group": next(group.name for group in comparison.groups if run.name in group.runs),
-            "seed": run.seed,
-            "last_step": last,
-            "recommended": run.recorded["step"],
-            "basis": run.recorded.get("basis"),
-        }
+        group = next(group.name for group in comparison.groups if run.name in group.runs)
+        row: dict[str, Any] = {"run": run.name, "group": group, "seed": run.seed, "last_step": last}
+        row |= {"recommended": run.recorded["step"], "basis": run.recorded.get("basis")}
         for key in ("eval_loss", "accuracy"):
             known = task[key].dropna() if key in task else pd.Series(dtype=float)
             best = None if known.empty else METRICS[key].best(known)
@@ -125,9 +120,8 @@ def group_curves(comparison: "Comparison", table: pd.DataFrame) -> pd.DataFrame:
 
 def _spread_of(values: pd.Series) -> dict[str, float]:
     lowest, highest = float(values.min()), float(values.max())
-    same = highest - lowest <= ROUNDING * max(abs(lowest), abs(highest))
-    sd = np.nan if len(values) < 2 else 0.0 if same else float(values.std(ddof=1))
-    return {"sd": sd, "lowest": lowest, "highest": highest, "runs": len(values)}
+    same = len(values) > 1 and highest - lowest <= ROUNDING * max(abs(lowest), abs(highest))
+    return {"sd": 0.0 if same else float(values.std()), "lowest": lowest, "highest": highest, "runs": len(values)}
 
 
 def seed_spread(means: pd.DataFrame) -> pd.DataFrame:

@@ -88,16 +88,12 @@ def write_section(path: Path, text: str) -> None:
 
 
 def append_section(path: Path, text: str) -> str:
-    """Put a section into a card that exists. Returns what was done: unchanged, section replaced or section added.
-
-    The file is written whole or not at all; a link stays a link, and the file keeps its permissions.
-    """
+    """Put a section into a card, whose link and permissions stay. Returns unchanged, section replaced or section added."""
     before = _read(path)
     after = insert(before, text, repr(str(path)))
     if after == before:
         return "unchanged"
-    target = path.resolve()
-    mode = target.stat().st_mode & 0o7777
+    target, mode = path.resolve(), path.stat().st_mode & 0o7777
     write_bytes(target, after)
     target.chmod(mode)
     return "section replaced" if BEGIN.encode() in before else "section added"

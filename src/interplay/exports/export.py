@@ -13,7 +13,7 @@ from interplay.atomic import write_text
 from interplay.errors import InterplayError
 from interplay.exports.figures import catalogue, require
 from interplay.exports.figures.style import FORMATS, save, styled
-from interplay.exports.tables import ABOUT, OPTIONAL, all_tables, optional_tables, readme, write_table
+from interplay.exports.tables import OPTIONAL, all_tables, optional_tables, readme, write_table
 from interplay.store.reader import RunReader
 
 TABLES = ("csv", "parquet")
@@ -40,8 +40,8 @@ def export_run(run: RunReader, out: Path, format: str | Sequence[str], tables: s
     run.require_finished()
     if run.path.resolve() in (out.resolve(), *out.resolve().parents):
         raise InterplayError(f"--out {str(out)!r} lies in the run folder, which holds the run alone: choose another")
-    absent = (name for name in OPTIONAL if not run.has(f"{name}.parquet"))
-    missing = [f"{name}.parquet is not in this run, left out: {ABOUT[name]}" for name in absent]
+    absent = {f"{name}.parquet": about for name, about in OPTIONAL.items() if not run.has(f"{name}.parquet")}
+    missing = [f"{file} is not in this run, left out: {about}" for file, about in absent.items()]
     with run.intact():
         every = all_tables(run) if kinds else []
         for table in every:

@@ -20,15 +20,6 @@ from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
 ARRAYS = ("scores", "and_effects", "or_effects")
-OPTIONAL = (
-    "views",
-    "views_samples",
-    "floors",
-    "multiples",
-    "baselines",
-    "correlations",
-    "fidelity",
-)  # not in every run
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a formula to a spreadsheet
 # Full-width signs are formulas in East Asia; with the apostrophe guarded too, removing one always gives the text back.
 _GUARDED = (*DANGEROUS, "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
@@ -114,6 +105,15 @@ FIGURES = {
     "gamma-baselines": "gamma against each baseline LLM",
     "correlations": "rank correlation of interaction measures with task metrics over checkpoints",
 }
+OPTIONAL = {  # not in every run
+    "views": "the trajectory computed in other ways",
+    "views_samples": "the same, prompt by prompt",
+    "floors": "churn floors at the reference",
+    "multiples": "removed and emerged in units of those floors",
+    "baselines": "gamma against each baseline LLM",
+    "correlations": "interaction measures against task metrics over checkpoints",
+    "fidelity": "matching error of the salient and of all interactions, and strength by rank (rank 0: no rank)",
+}
 ABOUT = {
     "trajectory": "every curve: means over prompts with intervals and nulls",
     "trajectory_samples": "the same, prompt by prompt",
@@ -123,13 +123,7 @@ ABOUT = {
     "prompts": "the prompts and their chosen words",
     "recommendation": "the checkpoint recommended, the figures behind it, and what other rules pick",
     "task": "the task's metrics at each checkpoint",
-    "views": "the trajectory computed in other ways",
-    "views_samples": "the same, prompt by prompt",
-    "floors": "churn floors at the reference",
-    "multiples": "removed and emerged in units of those floors",
-    "baselines": "gamma against each baseline LLM",
-    "correlations": "interaction measures against task metrics over checkpoints",
-    "fidelity": "matching error of the salient and of all interactions, and strength by rank (rank 0: no rank)",
+    **OPTIONAL,
 }
 
 
@@ -148,21 +142,19 @@ class Exported(NamedTuple):
 def all_tables(run: RunReader) -> list[Exported]:
     """Every table of a run, the long tidy ones made from it included."""
     track = run.trajectory
-    made = {
-        "interactions": interactions(run),
-        "prompts": prompts(run.inputs["prompts"]),
-        "recommendation": recommendation(run.recorded),
-    }
-    every = {
+    frames = {
         "trajectory": track.summary,
         "trajectory_samples": track.per_sample,
         "trajectory_sets": run.table("trajectory_sets"),
         "units": run.units,
-        **made,
+        "interactions": interactions(run),
+        "prompts": prompts(run.inputs["prompts"]),
+        "recommendation": recommendation(run.recorded),
         "task": run.task,
         **optional_tables(run),
     }
-    return [Exported(n, frame, None if n in made else run.path / f"{n}.parquet") for n, frame in every.items()]
+    sources = {name: f"{name}.parquet" for name in frames}
+    return [Exported(n, f, run.path / sources[n] if run.has(sources[n]) else None) for n, f in frames.items()]
 
 
 def interactions(run: RunReader) -> pd.DataFrame:
@@ -181,8 +173,8 @@ def optional_tables(run: RunReader) -> dict[str, pd.DataFrame]:
 def prompts(given: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row a prompt: its text, target, label and chosen words."""
     words = [json.dumps([word["text"] for word in prompt["words"]], ensure_ascii=False) for prompt in given]
-    table = pd.DataFrame(list(given)).reindex(columns=["id", "text", "target", "label"]).assign(words=words)
-    return table.rename(columns={"id": "sample"})
+    table = pd.DataFrame(list(given)).rename(columns={"id": "sample"})
+    return table.reindex(columns=["sample", "text", "target", "label"]).assign(words=words)
 
 
 def recommendation(recorded: Mapping[str, Any]) -> pd.DataFrame:
@@ -257,9 +249,8 @@ def readme(
         lines += [f"- `figures/{figure}`: {FIGURES.get(figure, '')}" for figure in figures]
         lines += ["", "Bands and bars are 95 % intervals over prompts unless it says otherwise.", ""]
     if tables:
+        lines += [f"## Tables ({', '.join(kinds)})", ""]
         lines += [
-            f"## Tables ({', '.join(kinds)})",
-            "",
             "An empty cell was not measured. In CSV, text that begins with one of `= + - @`, a tab, a line end or an apostrophe "
             "has an apostrophe in front, so that a spreadsheet does not run it: take that one off when you read the file. "
             "Lists are JSON. Parquet holds text and lists as they are.",

@@ -49,11 +49,7 @@ OTHER_ROW_TOKENS = 60
 
 
 def linear_weights(shape: Shape) -> int:
-    """Weights of the linear layers, the head apart.
-
-    >>> linear_weights(Shape(hidden=4, inner=8, layers=1, heads=2, kv_heads=1, head=2, vocabulary=10))
-    144
-    """
+    """Weights of the linear layers, the head apart."""
     attention = 2 * shape.hidden * shape.head * (shape.heads + shape.kv_heads)
     return shape.layers * (attention + 3 * shape.hidden * shape.inner)
 
@@ -68,11 +64,7 @@ def parameters(shape: Shape) -> int:
 
 
 def adapter_parameters(shape: Shape, rank: int) -> int:
-    """Weights of LoRA on all linear layers: rank x (inputs + outputs) of each.
-
-    >>> adapter_parameters(Shape(4, 8, 1, 2, 1, 2, 10), rank=1)
-    64
-    """
+    """Weights of LoRA on all linear layers: rank x (inputs + outputs) of each."""
     q, kv = shape.heads * shape.head, shape.kv_heads * shape.head
     attention = 2 * (shape.hidden + q) + 2 * (shape.hidden + kv)
     return rank * shape.layers * (attention + 3 * (shape.hidden + shape.inner))

@@ -58,9 +58,10 @@ class Recommendation:
         >>> Recommendation.from_dict(one.to_dict()).to_dict() == one.to_dict()
         True
         """
-        rows = [{k: math.nan if x is None else x for k, x in row.items()} for row in values["evidence"]]
-        known = {field.name: values[field.name] for field in fields(cls)}
-        return cls(**known | {"evidence": tuple(Evidence(**row) for row in rows)})
+        known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
+        rows: list[Any] = [{k: math.nan if x is None else x for k, x in row.items()} for row in known["evidence"]]
+        known["evidence"] = tuple(Evidence(**row) for row in rows)
+        return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: NaN becomes None."""
