@@ -41,10 +41,7 @@ class Run(RunReader):
 
     @cached_property
     def recommendation(self) -> Recommendation:
-        """Which checkpoint to keep, and why, among those that are still on disk; `str` of it is the sentence.
-
-        Raises InterplayError where none of them is left; `recorded` is then what the run said when it was finished.
-        """
+        """Which checkpoint to keep, and why, among those still on disk (InterplayError if none is); `str` is the sentence."""
         return recommend_saved(self, self.checkpoints)
 
     @cached_property
@@ -56,11 +53,10 @@ class Run(RunReader):
     def prompts(self) -> pd.DataFrame:
         """The held-out prompts, one row each: id, text, target, label, and the chosen words as a tuple."""
         with self.intact():
-            rows = [
-                (p["id"], p["text"], p.get("target"), p.get("label"), tuple(word["text"] for word in p["words"]))
-                for p in self.inputs["prompts"]
-            ]
-            return pd.DataFrame(rows, columns=["id", "text", "target", "label", "words"])
+            prompts = pd.DataFrame(list(self.inputs["prompts"])).reindex(
+                columns=["id", "text", "target", "label", "words"]
+            )
+            return prompts.assign(words=[tuple(word["text"] for word in words) for words in prompts["words"]])
 
     @property
     def notes(self) -> list[str]:
@@ -76,9 +72,7 @@ class Run(RunReader):
             definition: definition of the sets: paper, signed or fixed-tau.
 
         Returns one row each: kind (and, or), words (a tuple), mask, order, effect and effect_reference (log-odds), tau, and one
-        boolean for each of all, preserved, emerged, removed, kept, reentered.
-
-        Raises InterplayError for a prompt or a step that was not measured.
+        boolean for each of all, preserved, emerged, removed, kept, reentered. InterplayError if it was not measured.
         """
         if not isinstance(prompt, str):
             if not 0 <= prompt < len(self.prompts):
@@ -96,8 +90,7 @@ class Run(RunReader):
         Args:
             path: where to write the page; None: `report.html` in the run folder.
             settings: other settings of the analysis, as `{"dynamics.ratio": 0.1}` or `["dynamics.ratio=0.1"]`: name, effects,
-                dynamics, controls, baseline and prompt.rephrased. The run folder then holds the new analysis. No model is
-                opened.
+                dynamics, controls, baseline and prompt.rephrased. The run folder then holds the new analysis.
 
         Raises InterplayError where the settings ask for another measurement, or for units that were not measured.
         """

@@ -266,9 +266,7 @@ def _make(
 def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> str:
     """What is missing to measure a folder of checkpoints, or that it holds none."""
     if not path.is_dir() or not any(path.iterdir()):
-        return (
-            f"{str(path)!r} is neither a run folder (no settings.yaml) nor a folder of checkpoints: give one of the two"
-        )
+        return f"{str(path)!r} is neither a run folder (no settings.yaml) nor a folder of checkpoints: give one of them"
     from interplay.models.layouts import find_layout
 
     try:

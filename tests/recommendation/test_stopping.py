@@ -107,9 +107,7 @@ def test_constant_scores_are_left_out_of_the_strength():
     assert nothing.step is None
 
 
-def test_shapes_are_refused_in_one_line():
-    with pytest.raises(InterplayError, match="expected two tables"):
-        recommend_stop(STEPS, np.ones((6, 3)), np.ones((5, 3)))
+def test_patience_of_zero_is_refused():
     with pytest.raises(InterplayError, match="patience is 0"):
         recommend_stop(STEPS, np.ones((6, 3)), np.ones((6, 3)), patience=0)
 

@@ -17,7 +17,7 @@ def report(
     overrides: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="A.B=C", help="Analyse again under another setting; measures nothing. Repeatable."
+            "--set", metavar="A.B=C", help="Analyse again with dynamics.ratio=0.1, say; measures nothing. Repeatable."
         ),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the default browser.")] = False,

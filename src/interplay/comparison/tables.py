@@ -175,14 +175,14 @@ def paired_differences(comparison: "Comparison") -> pd.DataFrame:
                 continue
             rng = generator(0, "paired", first.name, second.name, measure, name, definition)
             got = paired_interval(d[:, kept], RESAMPLES, rng)
-            apart = _apart(a[:, :, kept], b[:, :, kept])
-            for j, i in enumerate(kept):
-                lo, hi = float(got.lo[j]), float(got.hi[j])
-                out.append(
-                    (first.name, second.name, measure, name, steps[i], float(got.value[j]), lo, hi, int(got.samples[j]),
-                     bool(lo > 0 or hi < 0), apart[j])
-                )  # fmt: skip
-    return pd.DataFrame(out, columns=PAIRED).astype({"seeds_apart": "object"})
+            frame = pd.DataFrame(
+                {"step": [steps[i] for i in kept], "difference": got.value, "lo": got.lo, "hi": got.hi}
+            )
+            frame = frame.assign(first=first.name, second=second.name, measure=measure, set=name, prompts=got.samples)
+            frame["distinguishable"] = (got.lo > 0) | (got.hi < 0)
+            frame["seeds_apart"] = pd.Series(_apart(a[:, :, kept], b[:, :, kept]), dtype=object)
+            out.append(frame[PAIRED])
+    return pd.concat(out, ignore_index=True) if out else pd.DataFrame(columns=PAIRED)
 
 
 def _values(

@@ -209,11 +209,13 @@ def _meaning(track: Trajectory) -> str:
         "that a checkpoint lost, kept or gained since the reference step; rho is the share of all strength that does not "
         "cancel, and L1/sd the strength of all interactions in units of the spread of the score."
     )
-    floor = "No floor was measured, so how much of a set another wording of the prompt would have moved is not known; "
-    if track.get("strength", "emerged")["null"].notna().any():
+    floor = (
+        "The floor is what the same sets hold between two wordings of the prompt at the reference step, where nothing was "
+        "learnt, so only what stands above it is a change; "
+    )
+    if track.get("strength", "emerged")["null"].isna().all():
         floor = (
-            "The floor is what the same sets hold between two wordings of the prompt at the reference step, where nothing was "
-            "learnt, so only what stands above it is a change; "
+            "No floor was measured, so how much of a set another wording of the prompt would have moved is not known; "
         )
     return f"{first} {floor}the null of rho is that of the same interactions with random signs."
 

@@ -93,18 +93,13 @@ def recommend_stop(
     Step 0 is measured but never recommended, and patience does not count it. `existing` are the steps that can be recommended
     (None: all); patience counts every trained measurement.
 
-    Raises InterplayError if shapes do not match or patience is under 1.
+    Raises InterplayError if patience is under 1.
 
     >>> loss = np.array([[9.0] * 4, [2, 2.1, 1.9, 2], [1, 1.1, 0.9, 1], [2, 2.1, 1.9, 2], [3, 3.1, 2.9, 3]])
     >>> found = recommend_stop([0, 10, 20, 30, 40], loss, np.full((5, 4), 10.0), patience=2)
     >>> found.step, found.stop_step, [round(x) for x in found.losses]
     (20, 40, [90, 20, 10, 20, 30])
     """
-    loss, strength = np.asarray(loss, dtype=np.float64), np.asarray(strength, dtype=np.float64)
-    if loss.shape != strength.shape or loss.ndim != 2 or len(loss) != len(steps):
-        raise InterplayError(
-            f"loss {loss.shape} and strength {strength.shape} of {len(steps)} steps: expected two tables [steps, prompts]"
-        )
     if patience < 1:
         raise InterplayError(f"patience is {patience}: give 1 or more measurements without a new low")
     curve = interaction_loss(loss, strength)
