@@ -322,10 +322,9 @@ def _recommend(data: bytes, folder: Path) -> None:
 
 def _compare(data: bytes, folder: Path) -> None:
     from interplay.comparison.comparison import compare_runs
-    from interplay.comparison.tables import comparison_payload
     from interplay.report.comparison import write
 
-    payload = comparison_payload(compare_runs([damaged("run", data, folder), pattern("run")]), "paper")
+    payload = compare_runs([damaged("run", data, folder), pattern("run")]).payload
     json.dumps(payload, allow_nan=False)
     write(payload, folder / "comparison.html")
 

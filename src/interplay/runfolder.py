@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Run(RunReader):
-    """A run folder, as `interplay run`, `track` or the callback wrote it. Everything is read when it is first asked for.
+    """A run folder, as `interplay run`, `track` or the callback wrote it. Everything is read when first asked for.
 
     >>> run = Run("runs/demo")
     >>> run.path.name
@@ -31,8 +31,7 @@ class Run(RunReader):
     `run.trajectory.get("strength", "emerged")` one curve; `run.interactions(prompt=3, step=40)` one prompt at one step;
     `run.table("task")` any table by its name; `run.settings.dynamics.ratio` a setting.
 
-    Raises InterplayError in one line, when something is first read, for a folder that is not a run, a run that has not come
-    that far, and a file that is damaged.
+    Reading raises InterplayError for a folder that is not a run, a run that has not come that far, and a damaged file.
     """
 
     def summary(self) -> Summary:
@@ -42,10 +41,7 @@ class Run(RunReader):
 
     @cached_property
     def recommendation(self) -> Recommendation:
-        """Which checkpoint to keep, and why, among those that are still on disk; `str` of it is the sentence.
-
-        Raises InterplayError where none of them is left; `recorded` is then what the run said when it was finished.
-        """
+        """Which checkpoint to keep, and why, among those still on disk (InterplayError if none is); `str` is the sentence."""
         return recommend_saved(self, self.checkpoints)
 
     @cached_property
@@ -57,11 +53,10 @@ class Run(RunReader):
     def prompts(self) -> pd.DataFrame:
         """The held-out prompts, one row each: id, text, target, label, and the chosen words as a tuple."""
         with self.intact():
-            rows = [
-                (p["id"], p["text"], p.get("target"), p.get("label"), tuple(word["text"] for word in p["words"]))
-                for p in self.inputs["prompts"]
-            ]
-            return pd.DataFrame(rows, columns=["id", "text", "target", "label", "words"])
+            prompts = pd.DataFrame(list(self.inputs["prompts"])).reindex(
+                columns=["id", "text", "target", "label", "words"]
+            )
+            return prompts.assign(words=[tuple(word["text"] for word in words) for words in prompts["words"]])
 
     @property
     def notes(self) -> list[str]:
@@ -77,22 +72,17 @@ class Run(RunReader):
             definition: definition of the sets: paper, signed or fixed-tau.
 
         Returns one row each: kind (and, or), words (a tuple), mask, order, effect and effect_reference (log-odds), tau, and one
-        boolean for each of all, preserved, emerged, removed, kept, reentered.
-
-        Raises InterplayError for a prompt or a step that was not measured.
+        boolean for each of all, preserved, emerged, removed, kept, reentered. InterplayError if it was not measured.
         """
+        if not isinstance(prompt, str):
+            if not 0 <= prompt < len(self.prompts):
+                raise InterplayError(f"prompt {prompt} is not there: the run has prompts 0 to {len(self.prompts) - 1}")
+            prompt = self.prompts["id"][prompt]
         with self.intact():
-            found = self.listed(self._prompt_id(prompt), step, definition)
+            found = self.listed(prompt, step, definition)
             strongest = found.sort_values("effect", key=abs, ascending=False, kind="stable", ignore_index=True)
             first = ["kind", "words", "effect", "effect_reference"]
             return strongest[[*first, *(c for c in strongest if c not in (*first, "definition", "step", "sample"))]]
-
-    def _prompt_id(self, prompt: int | str) -> str:
-        if isinstance(prompt, str):
-            return prompt
-        if not 0 <= prompt < len(self.prompts):
-            raise InterplayError(f"prompt {prompt} is not there: the run has prompts 0 to {len(self.prompts) - 1}")
-        return self.prompts["id"][prompt]
 
     def report(self, path: str | Path | None = None, settings: Mapping[str, Any] | Iterable[str] | str = ()) -> Path:
         """Write the page of the run again, and with `settings` its tables and recommendation too; returns where the page is.
@@ -100,28 +90,26 @@ class Run(RunReader):
         Args:
             path: where to write the page; None: `report.html` in the run folder.
             settings: other settings of the analysis, as `{"dynamics.ratio": 0.1}` or `["dynamics.ratio=0.1"]`: name, effects,
-                dynamics, controls, baseline and prompt.rephrased. The run folder then holds the new analysis. No model is
-                opened.
+                dynamics, controls, baseline and prompt.rephrased. The run folder then holds the new analysis.
 
         Raises InterplayError where the settings ask for another measurement, or for units that were not measured.
         """
         from interplay.analysis.payload import build_payload
+        from interplay.config.loading import assignments
         from interplay.report import write
         from interplay.store.folder import RunFolder
 
         folder, inside = RunFolder(self.path), self.path / "report.html"
-        overrides: list[Any] = [settings] if isinstance(settings, str) else list(settings)
-        if isinstance(settings, Mapping):
-            overrides = list(settings.items())
-        if overrides:
+        if overrides := assignments(settings):
             self._analyse_again(folder, overrides)
         if overrides or path is None:
             write(build_payload(folder), inside)
             if overrides or folder.manifest.exists():
                 folder.write_manifest()  # a newer Interplay draws another page
-        if path is not None:
-            write(build_payload(folder), Path(path))
-        return inside if path is None else Path(path)
+        if path is None:
+            return inside
+        write(build_payload(folder), Path(path))
+        return Path(path)
 
     def _analyse_again(self, folder: "RunFolder", overrides: Sequence[Any]) -> None:
         from interplay.analysis.measured import read_measured
@@ -187,6 +175,5 @@ class Run(RunReader):
         """Its name, its table and the recommendation, for a notebook."""
         if not self.finished:
             return f"<p>{html.escape(repr(self))}: not finished</p>"
-        said: Mapping = self.recorded
-        table = self.summary()._repr_html_()
-        return f"<p><b>{html.escape(self.settings.name)}</b></p>{table}<p>{html.escape(str(said['sentence']))}</p>"
+        name, sentence = html.escape(self.settings.name), html.escape(str(self.recorded["sentence"]))
+        return f"<p><b>{name}</b></p>{self.summary()._repr_html_()}<p>{sentence}</p>"

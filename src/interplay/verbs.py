@@ -1,7 +1,6 @@
 """What the commands do, as Python functions with the same names and defaults: run, track, recommend, compare, export, card.
 
-The command line turns its options into these calls and prints the results. Settings are checked before torch is imported, so
-a typing error does not cost ten seconds.
+Settings are checked before torch is imported, so a typing error does not cost ten seconds.
 """
 
 import os
@@ -13,7 +12,7 @@ from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
 
 if TYPE_CHECKING:
-    from interplay.comparison.result import RunComparison
+    from interplay.comparison.comparison import Comparison
     from interplay.exports.export import ExportResult
     from interplay.pipeline.pipeline import Unfinished
     from interplay.recommendation import Recommendation
@@ -24,12 +23,8 @@ Chat = Literal["auto"] | bool
 Overrides = Mapping[str, Any] | Iterable[str]
 PROMPTS = 12  # held-out prompts, where no other number is asked for [ours]
 
-# `recommend` spends no forward pass on what the rule does not read. Few draws make the nulls of the report coarser and change
-# nothing that the rule reads.
-_QUICK = {
-    "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
-    "dynamics": {"draws": 20},
-}
+# `recommend` measures only what the rule reads; few draws make the nulls of its report coarser.
+_QUICK = {"controls": {"precision": None, "reference": None, "draws": 1, "labels": False}, "dynamics": {"draws": 20}}
 _ROWS = "--prompts FILE (a dozen or more held-out rows with the answer each: text and label, prompt and completion, or messages)"
 
 
@@ -53,23 +48,23 @@ def run(
         config: a settings file, `preset:NAME`, or the settings as a mapping.
         model: the LLM instead of the one in `config`: hub name, local folder or GGUF file.
         data: the data instead of those in `config`: a folder with train, dev and test files, or one file, which is split.
-        settings: overrides, as `{"dynamics.ratio": 0.1}` or as `["dynamics.ratio=0.1"]`, whose values are read as YAML.
+        settings: overrides, as `{"dynamics.ratio": 0.1}` or `["dynamics.ratio=0.1"]`, whose values are read as YAML.
         out: run folder; None: `runs/NAME-HASH`.
         workers: number of scoring processes (with `ray`: actors); None: one.
         shard: "I/N": do the I-th of N parts of the run only.
         ray: address of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one here.
         quiet: no progress on stderr.
 
-    Returns the finished run, or an `Unfinished` with the number of missing results if other shards are not done.
-
-    Raises InterplayError for anything the user can correct; finished parts stay and are used again.
+    Returns the finished run, or an `Unfinished` with the number of missing results if other shards are not done. Raises
+    InterplayError for anything the user can correct; finished parts stay and are used again.
     """
+    from interplay.config.loading import assignments
     from interplay.presets import preset_path
 
     if not isinstance(config, Mapping):
         name = os.fspath(config)
         config = preset_path(name.removeprefix("preset:")) if name.startswith("preset:") else Path(name)
-    return _make(config, [*copies(model, data), *_assignments(settings)], out, quiet, workers, shard, ray)
+    return _make(config, [*copies(model, data), *assignments(settings)], out, quiet, workers, shard, ray)
 
 
 def track(
@@ -107,6 +102,8 @@ def track(
 
     The other arguments, the result and the errors are those of `run`.
     """
+    from interplay.config.loading import assignments
+
     base, folder, rows = os.fspath(base), os.fspath(checkpoints), os.fspath(data)
     made: dict[str, Any] = {
         "name": f"{Path(folder).name} on {Path(base).name}",
@@ -118,7 +115,7 @@ def track(
     }
     if baseline:
         made["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in baseline]
-    return _make(made, _assignments(settings), out, quiet, workers, shard, ray)
+    return _make(made, assignments(settings), out, quiet, workers, shard, ray)
 
 
 def recommend(
@@ -138,8 +135,8 @@ def recommend(
 ) -> "Recommendation":
     """Which checkpoint to keep, and why: of a run, or of any folder of checkpoints.
 
-    A folder of checkpoints is measured first, limited to what the rule reads. The same call continues an unfinished
-    measurement. Only a checkpoint whose weights are on disk is recommended.
+    A folder of checkpoints is measured first, limited to what the rule reads; the same call continues. Only a checkpoint whose
+    weights are on disk is recommended.
 
     Args:
         path: a run folder, or the output folder of a training; the other arguments are for the latter only.
@@ -147,18 +144,18 @@ def recommend(
         prompts: file of held-out rows with their answers; the prompts are chosen among them.
         form, system, template, chat, num_prompts, n: as for `track`.
 
-    Returns the recommendation: `.step`, and one sentence as `str`.
-
-    Raises InterplayError if no checkpoint can be kept, and for what `run` refuses.
+    Returns the recommendation: `.step`, and one sentence as `str`. Raises InterplayError if no checkpoint can be kept, and for
+    what `run` refuses.
     """
     return run_to_recommend(**locals()).recommendation
 
 
 def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
     """The run that `recommend` with these arguments reads: the one in `path`, or a new one that measures the checkpoints."""
+    from interplay.config.loading import assignments
     from interplay.runfolder import Run
 
-    path, overrides = Path(path), _assignments(arguments["settings"])
+    path, overrides = Path(path), assignments(arguments["settings"])
     base, prompts, out = arguments["base"], arguments["prompts"], arguments["out"]
     if (path / "settings.yaml").exists():
         given = {"--base": base, "--prompts": prompts, "--out": out, "--set": overrides}
@@ -192,23 +189,22 @@ def compare(
     group: Mapping[str, Sequence["AnyPath | Run"]] | None = None,
     axis: str = "steps",
     definition: str = "paper",
-) -> "RunComparison":
+) -> "Comparison":
     """Compare two or more finished runs: LoRA against full fine-tuning, seeds, models.
 
     Args:
         runs: runs or their folders.
         out: where to write the page; None: only `.report(path)` of the result writes it.
-        group: name -> runs that are shown as one line, their mean. Runs that differ only in `training.seed` form a group
-            without it.
+        group: name -> runs shown as one line, their mean; runs that differ only in `training.seed` form a group without it.
         axis: steps, or epochs if every run knows its number of training rows.
         definition: definition of the sets: paper, signed or fixed-tau.
 
     Returns a comparison: `str` of it is the command's table.
     """
-    from interplay.comparison.result import compare_folders
+    from interplay.comparison.comparison import compare_runs
 
-    groups = {name: [_folder(one) for one in members] for name, members in (group or {}).items()}
-    found = compare_folders([_folder(one) for one in runs], groups, axis, definition)
+    groups = {name: [_opened(one).path for one in members] for name, members in (group or {}).items()}
+    found = compare_runs([_opened(one).path for one in runs], groups, axis, definition)
     if out is not None:
         found.report(out)
     return found
@@ -234,17 +230,10 @@ def copies(model: str | None, data: str | None) -> list[tuple[str, Any]]:
     """The overrides that point a run at local copies of its model and its data."""
     from interplay.data.splits import data_settings
 
-    found: list[tuple[str, Any]] = [] if model is None else [("model.name", model)]
+    overrides: list[tuple[str, Any]] = [] if model is None else [("model.name", model)]
     if data is not None:
-        found += [(f"data.{key}", value) for key, value in data_settings(data).items()]
-    return found
-
-
-def _assignments(settings: Overrides | None) -> list[Any]:
-    """Overrides as `load_settings` takes them."""
-    if isinstance(settings, str):
-        return [settings]
-    return list(settings.items() if isinstance(settings, Mapping) else settings or ())
+        overrides += [(f"data.{key}", value) for key, value in data_settings(data).items()]
+    return overrides
 
 
 def _make(
@@ -261,25 +250,23 @@ def _make(
     from interplay.pipeline.shards import EVERYTHING, parse_shard
 
     settings = load_settings(source, overrides)
-    part = EVERYTHING if shard is None else parse_shard(shard)
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
+    part = EVERYTHING if shard is None else parse_shard(shard)
     from interplay.parallel.run import run as run_pipeline
     from interplay.pipeline.pipeline import Unfinished
     from interplay.pipeline.progress import Progress
     from interplay.runfolder import Run
 
-    folder, progress = default_folder(settings) if out is None else Path(out), Progress(quiet=quiet)
-    done = run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)
+    folder = default_folder(settings) if out is None else Path(out)
+    done = run_pipeline(settings, folder, Progress(quiet=quiet), workers=workers, ray=ray, shard=part)
     return done if isinstance(done, Unfinished) else Run(folder)
 
 
 def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> str:
     """What is missing to measure a folder of checkpoints, or that it holds none."""
     if not path.is_dir() or not any(path.iterdir()):
-        return (
-            f"{str(path)!r} is neither a run folder (no settings.yaml) nor a folder of checkpoints: give one of the two"
-        )
+        return f"{str(path)!r} is neither a run folder (no settings.yaml) nor a folder of checkpoints: give one of them"
     from interplay.models.layouts import find_layout
 
     try:
@@ -295,7 +282,3 @@ def _opened(run: "AnyPath | Run") -> "Run":
     from interplay.runfolder import Run
 
     return run if isinstance(run, Run) else Run(Path(run))
-
-
-def _folder(run: "AnyPath | Run") -> Path:
-    return Path(run) if isinstance(run, str | os.PathLike) else run.path

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from interplay.analysis.payload import build_payload
 from interplay.callback.measuring import CallbackRecord
-from interplay.comparison.comparison import read_run
+from interplay.comparison.runs import read_run
 from interplay.models.checkpoints import checkpoint_hash, model_at
 from interplay.models.layouts import Checkpoint, find_layout
 from interplay.models.loading import LoadedModel, load_model

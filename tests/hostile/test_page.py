@@ -91,12 +91,11 @@ def plain(fixture_payload):
 def compared(tmp_path_factory):
     """The payload of a comparison with every part in it: a group of two seeds and a run of its own."""
     from interplay.comparison.comparison import compare_runs
-    from interplay.comparison.tables import comparison_payload
 
     root = tmp_path_factory.mktemp("compared")
     runs = [synthetic_run(root / "a", seed=0, noise=1, controls=True), synthetic_run(root / "b", seed=1, noise=2)]
     runs.append(synthetic_run(root / "c", method="full", grow=2.0, noise=3))
-    payload = comparison_payload(compare_runs(runs, {}, "steps"))
+    payload = compare_runs(runs).payload
     return payload | {"notes": ["a note"]}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from synthetic_runs import PROMPTS, STEPS, WORDS, synthetic_run
 
-from interplay.comparison.comparison import compare_runs, same_training
+from interplay.comparison.comparison import compare_runs
+from interplay.comparison.runs import same_training
 from interplay.comparison.tables import (
     MAIN,
-    comparison_payload,
     curves,
     group_curves,
     overview,
@@ -58,7 +59,7 @@ def test_seeds_are_one_group_and_methods_are_two(four):
         ("method lora", ("lora-0", "lora-1")),
         ("method full", ("full-0", "full-1")),
     ]
-    assert four.notes == ()
+    assert not four.notes
 
 
 def test_groups_given_by_hand(study):
@@ -240,8 +241,8 @@ def test_interval_moves_with_what_is_added(prompts, steps, shift, seed):
 
 
 def test_payload_is_plain_and_the_same_every_time(four):
-    first = json.dumps(comparison_payload(four), allow_nan=False)
-    assert first == json.dumps(comparison_payload(four), allow_nan=False)
+    first = json.dumps(four.payload, allow_nan=False)
+    assert first == json.dumps(replace(four).payload, allow_nan=False)
     assert {(row["measure"], row["set"]) for row in json.loads(first)["paired"]} <= set(MAIN)
 
 
@@ -265,7 +266,7 @@ def test_export_tables_hold_what_the_run_holds(study, tmp_path):
 def test_export_names_what_is_absent(study, tmp_path):
     done = export_run(RunReader(study / "lora-0"), tmp_path / "out", (), ("csv",))
     assert len(done.missing) == 6
-    assert done.missing[0] == "views.parquet: no other views of the trajectory, left out"
+    assert done.missing[0] == "views.parquet is not in this run, left out: the trajectory computed in other ways"
 
 
 def test_interactions_are_those_of_the_sets(study):
@@ -345,7 +346,7 @@ def test_a_real_run_is_compared_and_exported(finished, tmp_path):
     run_here(wanted, other)
     found = compare_runs([finished.folder, other])
     assert [len(group.runs) for group in found.groups] == [2]
-    payload = comparison_payload(found)
+    payload = found.payload
     assert payload["paired_prompts"] == 3
     assert payload["spread"]
     done = export_run(RunReader(finished.folder), tmp_path / "out", (), ("csv", "parquet"))

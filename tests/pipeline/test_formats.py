@@ -8,7 +8,7 @@ import pytest
 from tiny_job import contents, run_here
 
 from interplay.analysis.payload import build_payload
-from interplay.comparison.comparison import read_run
+from interplay.comparison.runs import read_run
 from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
 from interplay.store.folder import RunFolder

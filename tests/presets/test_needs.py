@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from interplay.cli.presets import presets
 from interplay.presets import preset_names
-from interplay.presets.needs import WEIGHTS, Shape, adapter_parameters, all_needs, linear_weights, needs, parameters
+from interplay.presets.needs import SHAPES, Shape, adapter_parameters, all_needs, linear_weights, needs, parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -52,7 +52,7 @@ def test_weights_are_counted_as_a_model_counts_them():
     ],
 )
 def test_shapes_have_the_size_their_cards_say(name, billions):
-    assert parameters(WEIGHTS[name].shape) / 1e9 == pytest.approx(billions, abs=0.005)
+    assert parameters(SHAPES[name]) / 1e9 == pytest.approx(billions, abs=0.005)
 
 
 def test_operations_by_hand():

@@ -126,13 +126,6 @@ def test_one_trained_checkpoint_or_none():
     assert "nothing was compared" in got.sentence
 
 
-def test_minimum_step():
-    assert recommend(build(curve(DIP)), minimum_step=80).rivals["interactions"] == 80
-    assert recommend(build(curve(DIP)), minimum_step=160).basis == "only"
-    with pytest.raises(InterplayError, match="minimum_step 161 leaves no checkpoint"):
-        recommend(build(curve(DIP)), minimum_step=161)
-
-
 def test_one_prompt_is_no_evidence():
     got = recommend(build(curve(DIP, samples=1)))
     assert got.basis == "last"

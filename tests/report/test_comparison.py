@@ -11,7 +11,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from synthetic_runs import NASTY, synthetic_run
 
 from interplay.comparison.comparison import compare_runs
-from interplay.comparison.tables import comparison_payload
 from interplay.report.chart import Line, Panel, draw
 from interplay.report.comparison import letter, render, style, write
 from interplay.report.rows import Point, Series
@@ -29,9 +28,9 @@ def payloads(tmp_path_factory):
         synthetic_run(odd, method="full", seed=0, noise=3, grow=1.5, name=NASTY, basis="last"),
     ]
     return {
-        "study": comparison_payload(compare_runs(runs)),
-        "seeds": comparison_payload(compare_runs(runs[:2], axis="epochs")),
-        "named": comparison_payload(compare_runs([], {NASTY: runs[:1], "b" * 300: runs[1:2]})),
+        "study": compare_runs(runs).payload,
+        "seeds": compare_runs(runs[:2], axis="epochs").payload,
+        "named": compare_runs([], {NASTY: runs[:1], "b" * 300: runs[1:2]}).payload,
     }
 
 

@@ -1,9 +1,14 @@
-"""All verbs of the command line, one module each: their options become a call of the Python function of the same name.
+"""All verbs of the command line, one module each, and the entry point, which turns an error into one line and an exit code.
 
-Heavy modules are imported inside the verbs, so `interplay --help` needs neither numpy nor torch.
+The options of a verb become a call of the Python function of the same name. Heavy modules are imported inside the verbs, so
+`interplay --help` needs neither numpy nor torch.
 """
 
-from typing import Annotated
+import errno
+import io
+import os
+import sys
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -15,6 +20,13 @@ from interplay.cli.presets import presets
 from interplay.cli.recommend import recommend
 from interplay.cli.report import report
 from interplay.cli.run import demo, run, track
+from interplay.cli.show import printable
+from interplay.errors import InterplayError
+
+_LONGEST = 2000  # characters of an error: what was given may be a megabyte [ours]
+
+# typer carries a click of its own since 0.20 and used the installed one before: the base of its errors is found either way.
+_USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     name="interplay",
@@ -25,8 +37,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(asked: bool) -> None:
+    if asked:
         from interplay import __version__
 
         print(__version__)
@@ -47,3 +59,68 @@ for _verb in (demo, run, track):
 app.command(epilog=EXAMPLES)(explain)
 for _verb in (report, recommend, card, presets, compare, export):
     app.command()(_verb)
+
+
+def main() -> None:
+    """Run a verb: one line on stderr and exit code 2 for an error that the user can correct, 130 when interrupted."""
+    from interplay.secrets import redact
+
+    def stop(message: str, code: int = 2) -> NoReturn:
+        line = printable(redact(message))
+        print(f"interplay: {line[:_LONGEST] + ('…' if len(line) > _LONGEST else '')}", file=sys.stderr)
+        sys.exit(code)
+
+    def traceback(*error: Any) -> None:
+        """As Python's own, but nothing in a library's message reaches the terminal as an escape, nor a token the log."""
+        from traceback import format_exception
+
+        for line in "".join(format_exception(*error)).splitlines():
+            print(printable(redact(line)), file=sys.stderr)
+
+    odd = next((a for a in sys.argv[1:] if any("\ud800" <= c <= "\udfff" for c in a)), None)
+    if odd is not None:
+        stop(f"the argument {odd!a} is not UTF-8 text: give it in UTF-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal gets ? for what it cannot draw, not a traceback
+    try:
+        # Without arguments, the help; as an exit code of ours, since typer calls it an error and has changed its mind before.
+        code = app(["--help"] if len(sys.argv) == 1 else None, standalone_mode=False)
+        sys.stdout.flush()
+    except InterplayError as error:
+        stop(str(error))
+    except _USAGE_ERROR as error:
+        stop(f"{error.format_message()} (see interplay --help)")
+    except KeyboardInterrupt:
+        code = 130
+    except typer.Abort as stopped:
+        if isinstance(stopped.__cause__, EOFError):  # typer takes any EOFError for Ctrl-D at a question; we ask none
+            raise stopped.__cause__ from None
+        code = 130
+    except SystemExit as stopped:  # 1 is typer's answer to a closed pipe, before it reaches us
+        sys.exit(0 if stopped.code == 1 else stopped.code)
+    except BrokenPipeError:  # the reader of stdout went away; what is still buffered must not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        from interplay.atomic import LOST
+        from interplay.text import short
+
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP, *LOST):
+            raise
+        where = f": {short(error.filename)}" if error.filename else ""
+        stop(f"{error.strerror}{where}; make room or choose another path")
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+            raise
+        if sys.argv[1:2] in (["report"], ["compare"], ["export"], ["card"]):  # which load no model
+            stop("out of memory: this run folder does not fit into it")
+        stop("out of memory: lower training.batch_size or scoring.batch_tokens, or take a smaller model")
+    finally:
+        sys.excepthook = traceback  # here, for typer puts in its own when it is called
+    if code == 130:
+        verb = sys.argv[1] if len(sys.argv) > 1 else ""
+        measures = verb == "recommend" and any(a.startswith("--base") for a in sys.argv)
+        goes_on = measures or verb in ("demo", "run", "track")
+        stop("stopped" + ("; what is finished stays, the same command goes on from there" if goes_on else ""), 130)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from interplay import verbs
 from interplay.cli.options import RunFolder
+from interplay.cli.show import printable
 from interplay.errors import InterplayError
 
 
@@ -16,18 +18,10 @@ def card(
     ] = None,
     append: Annotated[
         Path | None,
-        typer.Option(
-            "--append",
-            metavar="README.md",
-            help="Put the section into this model card: it replaces an earlier one, or goes to the end.",
-        ),
+        typer.Option(metavar="README.md", help="Model card to put the section into, replacing an earlier one."),
     ] = None,
 ) -> None:
     """Write a "Training dynamics" section for a Hugging Face model card."""
-    import sys
-
-    from interplay import verbs
-    from interplay.cli.show import printable
     from interplay.exports.card import append_section
 
     if out is not None and append is not None:
@@ -38,4 +32,4 @@ def card(
     elif out is not None:
         print(printable(str(out)))
     else:
-        sys.stdout.write(text)
+        print(text, end="")

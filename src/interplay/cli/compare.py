@@ -1,10 +1,13 @@
 """`interplay compare`: the page of a comparison, and its table on the terminal."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from interplay import verbs
+from interplay.cli.show import printable, say
 from interplay.errors import InterplayError
 
 
@@ -24,12 +27,8 @@ def compare(
             "form a group without it.",
         ),
     ] = None,
-    axis: Annotated[
-        str, typer.Option("--axis", help="steps, or epochs if every run knows its number of training rows.")
-    ] = "steps",
-    definition: Annotated[
-        str, typer.Option("--definition", help="Definition of the sets: paper, signed or fixed-tau.")
-    ] = "paper",
+    axis: Annotated[str, typer.Option(help="steps, or epochs if every run knows its training rows.")] = "steps",
+    definition: Annotated[str, typer.Option(help="Definition of the sets: paper, signed or fixed-tau.")] = "paper",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every table as JSON; the page is then only written with --out.")
     ] = False,
@@ -38,11 +37,6 @@ def compare(
     groups = read_groups(group or [])
     if out is not None and out.is_dir():
         raise InterplayError(f"--out {str(out)!r} is a folder, expected the name of a page: end it in a file name")
-
-    import json
-
-    from interplay import verbs
-    from interplay.cli.show import printable, say
 
     page = out or (None if as_json else Path("comparison.html"))
     found = verbs.compare(runs or [], out=page, group=groups, axis=axis, definition=definition)

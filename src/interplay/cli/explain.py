@@ -1,11 +1,15 @@
 """`interplay explain`: `interplay.explain`, printed."""
 
+import sys
+import warnings
 from typing import Annotated
 
 import typer
 
 from interplay.cli.options import Json, Quiet
+from interplay.cli.show import printable
 from interplay.data.words import WORDS_PER_PROMPT
+from interplay.errors import InterplayError
 
 EXAMPLES = """\b
 Examples:
@@ -27,43 +31,34 @@ def explain(
             "of a run folder.",
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="The model, instead of A.")] = None,
-    prompt: Annotated[str, typer.Option("--prompt", help="The user's text; the words are chosen from it.")],
-    target: Annotated[str, typer.Option("--target", help="The response whose first token is explained.")],
+    model: Annotated[str | None, typer.Option(help="The model, instead of A.")] = None,
+    prompt: Annotated[str, typer.Option(help="The user's text; the words are chosen from it.")],
+    target: Annotated[str, typer.Option(help="The response whose first token is explained.")],
     words: Annotated[
-        str | None, typer.Option("--words", metavar="A,B,C", help="Words to explain, instead of a random choice.")
+        str | None, typer.Option(metavar="A,B,C", help="Words to explain, instead of a random choice.")
     ] = None,
     n: Annotated[
-        int,
-        typer.Option(help="Number of words without --words, 1 to 64; up to 16 words all 2^n coalitions are scored."),
+        int, typer.Option(help="Number of words without --words, 1 to 64; up to 16 all 2^n coalitions are scored.")
     ] = WORDS_PER_PROMPT,
     coalitions: Annotated[
-        int | None,
-        typer.Option(
-            help="Score at most this many coalitions, a random sample if there are more; default 2000 beyond 16 words."
-        ),
+        int | None, typer.Option(help="Score at most this many coalitions, sampled; default 2000 beyond 16 words.")
     ] = None,
     order: Annotated[
-        int | None,
-        typer.Option(min=1, help="Largest number of words in an interaction if coalitions are sampled; default 3."),
+        int | None, typer.Option(min=1, help="Most words in an interaction if coalitions are sampled; default 3.")
     ] = None,
     adapter: Annotated[str | None, typer.Option(help="Adapter folder (LoRA, DoRA, IA3) to put on the model.")] = None,
     base: Annotated[
-        str | None,
-        typer.Option(help="Base model of an adapter or of RUN@STEP; default: the one it names."),
+        str | None, typer.Option(help="Base model of an adapter or of RUN@STEP; default: the one it names.")
     ] = None,
     system: Annotated[str | None, typer.Option(help="System message; default: that of the run, for RUN@STEP.")] = None,
     template: Annotated[
-        str | None,
-        typer.Option(help="User message; {text} is the prompt. Default: that of the run, else {text} alone."),
+        str | None, typer.Option(help="User message; {text} is the prompt. Default: the run's, else {text} alone.")
     ] = None,
     chat: Annotated[
-        str | None,
-        typer.Option(help="Use the chat template: auto, true or false. Default: that of the run, else auto."),
+        str | None, typer.Option(help="Use the chat template: auto, true or false. Default: the run's, else auto.")
     ] = None,
     rephrased: Annotated[
-        str | None,
-        typer.Option(help="With two models: score A in this wording too, as the floor under removed and new."),
+        str | None, typer.Option(help="With two models: score A in this wording too, the floor of removed and new.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -82,11 +77,6 @@ def explain(
     the fit is.
     """
     arguments = locals()  # the same names in Python
-    import sys
-    import warnings
-
-    from interplay.cli.show import printable
-    from interplay.errors import InterplayError
     from interplay.explanation.explain import explain as explained
 
     for name in ("models", "as_json", "quiet"):

@@ -1,11 +1,14 @@
 """`interplay export`: every figure of a run as a vector file and every number as a table."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from interplay import verbs
 from interplay.cli.options import RunFolder
+from interplay.cli.show import printable
 
 
 def export(
@@ -21,11 +24,6 @@ def export(
     ] = "csv,parquet",
 ) -> None:
     """Write every figure of a run for a paper, and every number behind it."""
-    import sys
-
-    from interplay import verbs
-    from interplay.cli.show import printable
-
     done = verbs.export(run, out, format=format, tables=tables)
     for text in done.missing:
         print(printable(f"interplay: {text}"), file=sys.stderr)

@@ -10,37 +10,20 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one setting; repeat for several.")
 ]
 Out = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", help="Run folder; default runs/NAME-HASH. An unfinished run in it is continued."),
+    Path | None, typer.Option("--out", "-o", help="Run folder, continued if unfinished; default runs/NAME-HASH.")
 ]
 Shard = Annotated[
     str | None,
     typer.Option(
-        "--shard",
         metavar="I/N",
         help="Do only part I of N, for job arrays. All parts may write to one folder; the last one finishes the run. Parts in "
         "separate folders: copy them together and run the same command again.",
     ),
 ]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        "-j",
-        min=1,
-        max=256,
-        help="Number of scoring processes; each gets one GPU or an equal share of the CPU cores (with --ray: number of "
-        "actors).",
-    ),
-]
-Ray = Annotated[
-    str | None,
-    typer.Option(
-        "--ray",
-        metavar="ADDRESS",
-        help="Score on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local to start one on this machine.",
-    ),
-]
+_WORKERS = "Number of scoring processes (Ray actors); each gets one GPU or an equal share of the CPU cores."
+Workers = Annotated[int | None, typer.Option("--workers", "-j", min=1, max=256, help=_WORKERS)]
+_RAY = "Score on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local to start one on this machine."
+Ray = Annotated[str | None, typer.Option(metavar="ADDRESS", help=_RAY)]
 Form = Annotated[str, typer.Option(help="Form of the data; auto looks at the columns.")]
 System = Annotated[str | None, typer.Option(help="System message used in training.")]
 Template = Annotated[str, typer.Option(help="User message used in training; {text} is the text of a row.")]

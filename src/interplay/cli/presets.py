@@ -1,6 +1,7 @@
 """`interplay presets`: the shipped presets, and what each needs."""
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING
 
 from interplay.cli.options import Json
 
@@ -14,9 +15,13 @@ def presets(as_json: Json = False) -> None:
 
     found = all_needs()
     if as_json:
-        import json
-
-        print(json.dumps([_record(needs) for needs in found], ensure_ascii=False, allow_nan=False))
+        records = []
+        for needs in found:  # bytes become gigabytes
+            values = needs._asdict().items()
+            plain = {key: value for key, value in values if not isinstance(value, int | float)}
+            sizes = {f"{key}_gb": round(value / 1e9, 2) for key, value in values if isinstance(value, int | float)}
+            records.append({**plain, **sizes, "measured": False})
+        print(json.dumps(records, ensure_ascii=False, allow_nan=False))
         return
     rows = [("preset", "download", "GPU memory", "no baseline"), *map(_cells, found)]
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
@@ -31,20 +36,4 @@ def presets(as_json: Json = False) -> None:
 
 def _cells(needs: "Needs") -> tuple[str, ...]:
     sizes = (needs.download, needs.memory, needs.memory_without_baselines)
-    return (needs.preset, *map(_gigabytes, sizes))
-
-
-def _gigabytes(count: float) -> str:
-    """
-    >>> _gigabytes(31.4e9), _gigabytes(0.27e9)
-    ('31 GB', '0.3 GB')
-    """
-    return f"{count / 1e9:.0f} GB" if count >= 9.5e9 else f"{count / 1e9:.1f} GB"
-
-
-def _record(needs: "Needs") -> dict[str, Any]:
-    """The fields as JSON; bytes become gigabytes."""
-    values = needs._asdict().items()
-    plain = {key: value for key, value in values if not isinstance(value, int | float)}
-    sizes = {f"{key}_gb": round(value / 1e9, 2) for key, value in values if isinstance(value, int | float)}
-    return {**plain, **sizes, "measured": False}
+    return (needs.preset, *(f"{size / 1e9:.{0 if size >= 9.5e9 else 1}f} GB" for size in sizes))

@@ -1,5 +1,7 @@
 """`interplay recommend`: which checkpoint to keep, of a run or of any folder of checkpoints."""
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,6 +9,7 @@ import typer
 
 from interplay import verbs
 from interplay.cli.options import Chat, Form, NumPrompts, Quiet, Set, System, Template, WordCount
+from interplay.cli.show import printable, say
 from interplay.data.words import WORDS_PER_PROMPT
 
 _LEFT_OUT = (
@@ -14,7 +17,6 @@ _LEFT_OUT = (
     "reference step, scores among the labels, generalizability. interplay track measures them."
 )
 _DECIDED = ("accuracy", "eval-loss", "rule", "only")  # any other basis is no evidence
-_FALLBACKS = {"last": "the last checkpoint"}
 
 
 def recommend(
@@ -22,16 +24,10 @@ def recommend(
         Path, typer.Argument(metavar="PATH", help="A run folder, or the output folder of a training: its checkpoints.")
     ],
     base: Annotated[
-        str | None,
-        typer.Option(
-            "--base", help="Base model (hub name, folder or GGUF file). Required if PATH is a folder of checkpoints."
-        ),
+        str | None, typer.Option(help="Base model (hub name, folder or GGUF file), if PATH is a folder of checkpoints.")
     ] = None,
     prompts: Annotated[
-        str | None,
-        typer.Option(
-            "--prompts", metavar="FILE", help="Held-out rows with answers. Required if PATH is a folder of checkpoints."
-        ),
+        str | None, typer.Option(metavar="FILE", help="Held-out rows with answers, if PATH is a folder of checkpoints.")
     ] = None,
     form: Form = "auto",
     system: System = None,
@@ -41,8 +37,7 @@ def recommend(
     n: WordCount = WORDS_PER_PROMPT,
     settings: Set = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Run folder for the measurements of a folder of checkpoints."),
+        Path | None, typer.Option("--out", "-o", help="Run folder for the measurements of a folder of checkpoints.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole recommendation as JSON.")] = False,
     quiet: Quiet = False,
@@ -53,11 +48,6 @@ def recommend(
     command continues an unfinished measurement. Only a checkpoint whose weights are on disk is recommended.
     """
     arguments = locals()  # the same names in Python
-    import json
-    import sys
-
-    from interplay.cli.show import printable, say
-
     del arguments["as_json"]
     run = verbs.run_to_recommend(**arguments)
     answer, saved = run.recommendation.to_dict(), run.checkpoints
@@ -89,4 +79,6 @@ def answer_lines(answer: dict[str, Any]) -> list[str]:
     if step is not None and basis in _DECIDED:
         return [f"step {step}", sentence]
     lines = [sentence] if sentence.lower().startswith("no evidence") else ["No evidence to choose.", sentence]
-    return lines if step is None else [*lines, f"fallback: step {step} ({_FALLBACKS.get(basis, basis)})"]
+    if step is not None:
+        lines.append(f"fallback: step {step} ({'the last checkpoint' if basis == 'last' else basis})")
+    return lines

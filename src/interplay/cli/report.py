@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from interplay.cli.show import printable
 from interplay.errors import InterplayError
 
 
@@ -16,15 +17,12 @@ def report(
     overrides: Annotated[
         list[str] | None,
         typer.Option(
-            "--set",
-            metavar="A.B=C",
-            help="Analyse again under another setting, such as dynamics.ratio=0.1; measures nothing. Repeatable.",
+            "--set", metavar="A.B=C", help="Analyse again with dynamics.ratio=0.1, say; measures nothing. Repeatable."
         ),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the default browser.")] = False,
 ) -> None:
     """Rebuild the page of a run from its tables; with --set analyse the run again first."""
-    from interplay.cli.show import printable
     from interplay.runfolder import Run
 
     path = Run(run_folder).report(out, overrides or ())

@@ -1,7 +1,7 @@
 """`interplay demo`, `run` and `track`: make a run and print its table."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,23 +19,17 @@ from interplay.cli.options import (
     Template,
     WordCount,
     Workers,
-)
+)  # fmt: skip
+from interplay.cli.show import show
 from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
-
-if TYPE_CHECKING:
-    from interplay.pipeline.pipeline import Unfinished
-    from interplay.runfolder import Run
 
 
 def demo(
     out: Out = None,
     baseline: Annotated[
         bool | None,
-        typer.Option(
-            "--baseline/--no-baseline",
-            help="Measure generalizability against Gemma-3-270M (238 MB); default: if its wheel is installed.",
-        ),
+        typer.Option(help="Measure gamma against Gemma-3-270M (238 MB); default: if its wheel is installed."),
     ] = None,
     settings: Set = None,
     workers: Workers = None,
@@ -44,14 +38,11 @@ def demo(
     """Fine-tune SmolLM2-135M on the embedded emotion data and show what it learnt, in about ten minutes."""
     from interplay.models.gguf import wheel_folder
 
-    other, overrides = "google/gemma-3-270m", settings or []
-    if baseline is None:
-        baseline = wheel_folder(other) is not None
-    if baseline:
+    other, overrides, folder = "google/gemma-3-270m", settings or [], "demo"
+    if baseline or (baseline is None and wheel_folder(other) is not None):
         wording = ['baseline.template="Sentence: {text}\\nEmotion:"', "baseline.chat=false"]
-        overrides = [f"baseline.name={other}", *wording, *overrides]
-    folder = out or Path("runs") / ("demo-baseline" if baseline else "demo")
-    _show(verbs.run("preset:demo", settings=overrides, out=folder, workers=workers, quiet=quiet))
+        overrides, folder = [f"baseline.name={other}", *wording, *overrides], "demo-baseline"
+    show(verbs.run("preset:demo", settings=overrides, out=out or Path("runs", folder), workers=workers, quiet=quiet))
 
 
 def run(
@@ -62,12 +53,7 @@ def run(
         str | None, typer.Option("--model", metavar="DIR", help="The LLM: local folder, GGUF file or hub name.")
     ] = None,
     data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="FILE",
-            help="The data: a folder with train, dev and test files, or one file, which is split 80/10/10 %.",
-        ),
+        str | None, typer.Option(metavar="FILE", help="Folder with train, dev and test files, or one file to split.")
     ] = None,
     settings: Set = None,
     out: Out = None,
@@ -80,7 +66,7 @@ def run(
 
     The same command continues an unfinished run and repeats nothing that is done.
     """
-    _show(verbs.run(**locals()))  # the same names in Python
+    show(verbs.run(**locals()))  # the same names in Python
 
 
 def track(
@@ -108,24 +94,8 @@ def track(
 ) -> None:
     """Analyse the checkpoints of another training. Nothing is trained and the base is loaded once."""
     arguments = locals()  # the same names in Python
-    if steps is not None:
-        arguments["steps"] = _numbers(steps)
-    _show(verbs.track(**arguments))
-
-
-def _numbers(text: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",")]
+        arguments["steps"] = None if steps is None else [int(part) for part in steps.split(",")]
     except ValueError:
-        raise InterplayError(f"--steps {text!r}: give whole numbers with commas, for example 0,10,40") from None
-
-
-def _show(made: "Run | Unfinished") -> None:
-    """Print the table of a finished run, or how much other shards have left to do."""
-    from interplay.cli.show import show_run, show_unfinished
-    from interplay.runfolder import Run
-
-    if isinstance(made, Run):
-        show_run(made)
-    else:
-        show_unfinished(made)
+        raise InterplayError(f"--steps {steps!r}: give whole numbers with commas, for example 0,10,40") from None
+    show(verbs.track(**arguments))

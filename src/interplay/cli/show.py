@@ -53,11 +53,16 @@ def show_run(run: "Run") -> None:
     print(f"Report: {printable(str(run.path / 'report.html'))}")
 
 
-def show_unfinished(left: "Unfinished") -> None:
-    """Print what is missing after a shard that is not the last."""
+def show(made: "Run | Unfinished") -> None:
+    """Print the table of a finished run, or how much other shards have left to do."""
+    from interplay.runfolder import Run
+
+    if isinstance(made, Run):
+        show_run(made)
+        return
     say(
-        f"Shard {left.shard} is done; {left.missing} units or task measurements of other shards are missing. The last shard to "
+        f"Shard {made.shard} is done; {made.missing} units or task measurements of other shards are missing. The last shard to "
         "finish writes the report, and so does the same command without --shard. Shards in separate folders: copy them "
         "together first."
     )
-    print(f"Run folder: {printable(str(left.folder))}")
+    print(f"Run folder: {printable(str(made.folder))}")

@@ -1,98 +1,134 @@
-"""Several finished run folders: which of them form a group, and what weakens a comparison. The figures are made in `tables`."""
+"""`Comparison`: finished runs side by side, in Python. Its table, its tables as plain values, and its page."""
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from interplay.config.yaml import difference
+import pandas as pd
+
+from interplay import __version__
+from interplay.analysis.summary import number
+from interplay.comparison import tables
+from interplay.comparison.runs import ComparedRun, Group, group_runs, read_run, run_names, shared_prompts, weaknesses
+from interplay.dynamics.sets import DEFINITIONS
 from interplay.errors import InterplayError
-from interplay.store.reader import RunReader
-from interplay.text import short
-
-# Settings in which two trainings of one kind may differ: the run's name, and what is measured besides the main trajectory.
-NOT_TRAINING = ("name", "controls", "task")
+from interplay.report.comparison import write
+from interplay.report.rows import DECIDED
 
 
-class ComparedRun(RunReader):
-    """A finished run, and its name among the others: its folder's, with as much of the path as tells it from them."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        super().__init__(path)
-        self.name = name
-
-    @cached_property
-    def values(self) -> dict[str, Any]:
-        """The settings as plain values, every default written out."""
-        return self.settings.model_dump(mode="json")
-
-    @property
-    def seed(self) -> int:
-        """Seed of the training."""
-        own = self.settings.training.seed if self.settings.training is not None else None
-        return self.settings.seed if own is None else own
-
-    @cached_property
-    def texts(self) -> dict[str, tuple[str, tuple[str, ...]]]:
-        """The text and the chosen words of each prompt that was measured, by its id."""
-        measured = set(self.trajectory.sample_ids)
-        return {
-            p["id"]: (p["text"], tuple(word["text"] for word in p["words"]))
-            for p in self.inputs["prompts"]
-            if p["id"] in measured
-        }
-
-    @property
-    def baselines(self) -> tuple[str, ...]:
-        """Names of its baseline LLMs."""
-        return tuple(baseline.name for baseline in self.settings.baseline)
-
-    def x(self, step: int, axis: str) -> float:
-        """Position of a step on the axis: the step itself, or the passes over the training rows up to it."""
-        if axis == "steps":
-            return float(step)
-        training, rows = self.settings.training, self.inputs["rows"]["train"]
-        if training is None or not rows:
-            raise InterplayError(f"run {short(self.name)} does not know its training rows: compare with --axis steps")
-        return round(step / (rows / (training.batch_size * training.accumulation)), 6)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs that are shown as one line: their mean, with each run thin next to it. `given`: the user named it."""
-
-    name: str
-    runs: tuple[str, ...]
-    given: bool = False
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """Runs in the order given, the groups they form, and what a reader must know before comparing them."""
+    """Two or more runs in the order given, and the groups they form; `str` of it is what the command prints."""
 
     runs: tuple[ComparedRun, ...]
     groups: tuple[Group, ...]
-    axis: str
-    notes: tuple[str, ...]
+    axis: str = "steps"
+    definition: str = "paper"
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What makes the comparison weaker than it looks, in sentences."""
+        return weaknesses(self.runs)
 
     def run(self, name: str) -> ComparedRun:
         """A run by its name."""
         return next(run for run in self.runs if run.name == name)
 
+    @cached_property
+    def payload(self) -> dict[str, Any]:
+        """Every table as plain values: what `--json` prints and the page shows (schema: `interplay.report.comparison`)."""
+        curves = tables.curves(self)
+        means = tables.group_curves(self, curves)
+        runs = [
+            {
+                "name": run.name,
+                "title": run.settings.name,
+                "seed": run.seed,
+                "recommended": run.recorded["step"],
+                "recommended_x": run.x(run.recorded["step"], self.axis),
+                "basis": run.recorded["basis"],
+            }
+            for run in self.runs
+        ]
+        frames = {
+            "settings": tables.setting_table(self.runs),
+            "overview": tables.overview(self),
+            "curves": curves,
+            "means": means,
+            "spread": tables.seed_spread(means),
+            "paired": tables.paired_differences(self),
+        }
+        return {
+            "version": __version__,
+            "definition": self.definition,
+            "axis": self.axis,
+            "runs": runs,
+            "groups": [{"name": group.name, "runs": list(group.runs), "given": group.given} for group in self.groups],
+            **{name: tables.records(frame) for name, frame in frames.items()},
+            "paired_prompts": len(shared_prompts(*self.runs)),
+            "notes": self.notes,
+        }
+
+    @cached_property
+    def overview(self) -> pd.DataFrame:
+        """One row a run: its group, the checkpoint recommended, the best by eval loss and by accuracy, and its last figures."""
+        return pd.DataFrame(self.payload["overview"])
+
+    def report(self, path: str | os.PathLike[str] = "comparison.html") -> Path:
+        """Write the page; returns where it is."""
+        write(self.payload, Path(path))
+        return Path(path)
+
+    def table(self) -> list[str]:
+        """The runs and where they end, as lines."""
+        rows = [["run", "group", "keep", "eval loss", "accuracy", "cancelled/sd"]]
+        for run in self.payload["overview"]:
+            kept = f"{run['recommended']}" + ("" if run["basis"] in DECIDED else "*")
+            last = ("last_eval_loss", 3), ("last_accuracy", 2), ("last_cancelled_per_sd", 1)
+            rows.append([run["run"], run["group"], kept, *(number(run[key], digits) for key, digits in last)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        cells = [
+            [row[0].ljust(widths[0]), row[1].ljust(widths[1]), *map(str.rjust, row[2:], widths[2:])] for row in rows
+        ]
+        return ["  ".join(line).rstrip() for line in cells]
+
+    def findings(self) -> list[str]:
+        """Which measures tell two groups apart at some checkpoint, a sentence a pair; and what a star in the table means."""
+        lines = []
+        if any(run["basis"] not in DECIDED for run in self.payload["overview"]):
+            lines.append("* named for want of evidence")
+        told: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        for row in self.payload["paired"]:
+            found = told.setdefault((row["first"], row["second"]), set())
+            if row["distinguishable"]:
+                found.add((row["measure"], row["set"]))
+        for (first, second), found in told.items():
+            names = ", ".join(m + ("" if s == "all" else f" {s}") for m, s in sorted(found)) or "none"
+            lines.append(f"{second} minus {first}, distinguishable at some checkpoint: {names}")
+        return lines
+
+    def __str__(self) -> str:
+        return "\n".join([*(f"note: {note}" for note in self.notes), *self.table(), *self.findings()])
+
+    __repr__ = __str__
+
 
 def compare_runs(
-    paths: Sequence[Path], groups: Mapping[str, Sequence[Path]] | None = None, axis: str = "steps"
+    paths: Sequence[Path],
+    groups: Mapping[str, Sequence[Path]] | None = None,
+    axis: str = "steps",
+    definition: str = "paper",
 ) -> Comparison:
-    """Read the runs and group them.
-
-    Args:
-        paths: run folders; those named in `groups` are added.
-        groups: name -> run folders. Other runs form a group if their settings differ only in `training.seed` and the name.
-        axis: `steps`, or `epochs` if every run knows its number of training rows.
+    """Read the runs and group them; see `interplay.compare`. Runs in `groups` need not be among `paths`.
 
     Raises InterplayError for fewer than two runs, a run given twice, and a folder that is not a finished run.
     """
+    for name, value, known in (("--axis", axis, ("steps", "epochs")), ("--definition", definition, DEFINITIONS)):
+        if value not in known:
+            raise InterplayError(f"{name} is {value!r}, expected one of {', '.join(known)}")
     groups = groups or {}
     folders: dict[Path, Path] = {}
     for path in paths:
@@ -103,133 +139,9 @@ def compare_runs(
         folders.setdefault(path.resolve(), path)
     if len(folders) < 2:
         raise InterplayError(f"{len(folders) or 'no'} run given, expected two or more run folders to compare")
-    names = dict(zip(folders, _names(list(folders)), strict=True))
+    names = dict(zip(folders, run_names(list(folders)), strict=True))
     runs = tuple(read_run(path, names[key]) for key, path in folders.items())
-    found = _group(runs, {name: [names[path.resolve()] for path in members] for name, members in groups.items()})
+    grouped = group_runs(runs, {name: [names[path.resolve()] for path in members] for name, members in groups.items()})
     for run in runs:
         run.x(0, axis)  # refuses an axis that some run cannot have
-    return Comparison(runs, found, axis, _notes(runs))
-
-
-def read_run(path: Path, name: str | None = None) -> ComparedRun:
-    """One finished run folder; InterplayError in one line for anything else."""
-    run = ComparedRun(path, name or path.resolve().name)
-    run.require_finished()
-    with run.intact():  # all that a comparison reads is read here
-        _ = run.texts, run.task, run.recorded, run.optional_table("multiples"), run.inputs["rows"]["train"]
-    return run
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of each path, as few as tell all of them apart.
-
-    >>> _names([Path("/a/lora/run"), Path("/a/full/run")])
-    ['lora/run', 'full/run']
-    """
-    for depth in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            break
-    return names
-
-
-def same_training(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without those in which two trainings of one kind may differ.
-
-    >>> same_training({"name": "a", "training": {"seed": 1, "steps": 9}})
-    {'training': {'steps': 9}}
-    """
-    kind = {key: value for key, value in settings.items() if key not in NOT_TRAINING}
-    if isinstance(training := kind.get("training"), Mapping):
-        kind["training"] = {key: value for key, value in training.items() if key != "seed"}
-    return kind
-
-
-def _group(runs: Sequence[ComparedRun], given: Mapping[str, Sequence[str]]) -> tuple[Group, ...]:
-    """The user's groups first, then runs of one kind of training together, in the order given."""
-    owner: dict[str, str] = {}
-    for name, members in given.items():
-        for member in members:
-            if member in owner:
-                raise InterplayError(f"--group: run {short(member)} is named twice, put every run into one group")
-            owner[member] = name
-    kinds: list[list[ComparedRun]] = []
-    for run in (run for run in runs if run.name not in owner):
-        for kind in kinds:
-            same = same_training(kind[0].values) == same_training(run.values)
-            if same and run.seed not in {other.seed for other in kind}:
-                kind.append(run)
-                break
-        else:
-            kinds.append([run])
-    found = [Group(name, tuple(members), True) for name, members in given.items()]
-    found += [Group(_group_name(kind, kinds), tuple(run.name for run in kind)) for kind in kinds]
-    if len({group.name for group in found}) < len(found):  # two kinds may share a name: add which runs they are
-        found = [
-            g if g.given or len(g.runs) == 1 else replace(g, name=f"{g.name} ({', '.join(g.runs)})") for g in found
-        ]
-    return tuple(found)
-
-
-def _group_name(kind: Sequence[ComparedRun], kinds: Sequence[Sequence[ComparedRun]]) -> str:
-    """One run: its name. Several: the settings that set them apart from the other kinds, or the name in their settings."""
-    if len(kind) == 1:
-        return kind[0].name
-    own = same_training(kind[0].values)
-    others = [same_training(other[0].values) for other in kinds if other is not kind]
-    keys = list(dict.fromkeys(key for other in others for key in changed_keys(own, other)))
-    apart = [f"{key.rpartition('.')[2]} {setting(kind[0], key, 24)}" for key in keys[:2]]
-    return ", ".join(apart) if apart and len(keys) <= 3 else kind[0].settings.name
-
-
-def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Which keys two settings differ in, with their sections.
-
-    >>> changed_keys({"prompts": {"n": 7}, "seed": 0}, {"prompts": {"n": 8}, "seed": 0})
-    ['prompts.n']
-    """
-    return [line.partition(": ")[0] for line in difference(old, new)]
-
-
-def setting(run: ComparedRun, key: str, longest: int = 80) -> str:
-    """One setting as text, such as `training.method`; an en dash for null and for a section that is absent."""
-    value: Any = run.values
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    text = "–" if value is None else str(value)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def shared_prompts(first: ComparedRun, *others: ComparedRun) -> list[str]:
-    """Ids of the prompts that all the runs measured with the same text and the same words, sorted."""
-    return sorted(i for i, prompt in first.texts.items() if all(other.texts.get(i) == prompt for other in others))
-
-
-def _notes(runs: Sequence[ComparedRun]) -> tuple[str, ...]:
-    """What weakens the comparison, in sentences."""
-    notes = []
-    shared, sizes = len(shared_prompts(*runs)), {run.name: len(run.texts) for run in runs}
-    if set(sizes.values()) != {shared}:
-        listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-        notes.append(
-            f"The runs were not measured on the same prompts and words: {shared} are shared by all ({listed}). Curves are "
-            "means over each run's own prompts; paired differences use the shared ones only."
-        )
-    if len({run.trajectory.reference for run in runs}) > 1:
-        listed = ", ".join(f"{run.name}: {run.trajectory.reference}" for run in runs)
-        notes.append(f"Removed, preserved and emerged are relative to different reference steps ({listed}).")
-    if len({run.baselines for run in runs}) > 1:
-        listed = "; ".join(f"{run.name}: {', '.join(run.baselines) or 'none'}" for run in runs)
-        notes.append(f"gamma was measured against different baseline LLMs ({listed}).")
-    if len({run.settings.model.name for run in runs}) > 1:
-        notes.append(
-            "Different models: log-odds of one model are not those of another, so compare what is free of scale (shares, rho, "
-            "gamma, strength over spread)."
-        )
-    for i, run in enumerate(runs):
-        twin = next((other for other in runs[:i] if other.trajectory.summary.equals(run.trajectory.summary)), None)
-        if twin is not None:
-            notes.append(
-                f"{twin.name} and {run.name} have the very same figures: copies of one run, or one seed twice."
-            )
-    return tuple(notes)
+    return Comparison(runs, grouped, axis, definition)

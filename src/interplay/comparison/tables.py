@@ -1,21 +1,23 @@
 """The figures of a comparison as tidy tables: curves on one axis, means over seeds, spread between them, paired differences.
 
-Two uncertainties are kept apart: the bootstrap over prompts estimates how far a figure would move with other prompts, the
-spread between seeds how far it would move with another training.
+The bootstrap over prompts estimates how far a figure would move with other prompts, the spread between seeds how far with
+another training.
 """
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
-from interplay import __version__
-from interplay.comparison.comparison import ComparedRun, Comparison, Group, changed_keys, setting, shared_prompts
+from interplay.comparison.runs import ComparedRun, Group, changed_keys, setting, shared_prompts
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.dynamics.stats import generator, paired_interval
 from interplay.task.metrics import METRICS
+
+if TYPE_CHECKING:
+    from interplay.comparison.comparison import Comparison
 
 BY_SET = ("count", "strength", "rho", "gamma", "mean_order", "sufficiency")
 WHOLE = ("l1_per_sd", "cancelled_per_sd", "walsh_high", "rho", "mean_order")
@@ -37,6 +39,7 @@ PAIRED = [
     "first", "second", "measure", "set", "step", "difference", "lo", "hi", "prompts", "distinguishable", "seeds_apart",
 ]  # fmt: skip
 ROUNDING = 1e-9  # relative: one base model measured twice is the same model
+RESAMPLES = 2000  # of prompts, for the intervals of paired differences
 ALL_PAIRS = 4  # groups up to which every pair is compared; beyond, each against the first [ours]
 
 
@@ -47,19 +50,14 @@ def setting_table(runs: Sequence[ComparedRun]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["setting", *(run.name for run in runs)])
 
 
-def overview(comparison: Comparison) -> pd.DataFrame:
+def overview(comparison: "Comparison") -> pd.DataFrame:
     """One row a run: its group, the checkpoint recommended, the best by eval loss and by accuracy, and its last figures."""
     rows = []
     for run in comparison.runs:
         last, task = max(run.steps), run.task.sort_values("step").set_index("step")
-        row: dict[str, Any] = {
-            "run": run.name,
-            "group": next(group.name for group in comparison.groups if run.name in group.runs),
-            "seed": run.seed,
-            "last_step": last,
-            "recommended": run.recorded["step"],
-            "basis": run.recorded.get("basis"),
-        }
+        group = next(group.name for group in comparison.groups if run.name in group.runs)
+        row: dict[str, Any] = {"run": run.name, "group": group, "seed": run.seed, "last_step": last}
+        row |= {"recommended": run.recorded["step"], "basis": run.recorded.get("basis")}
         for key in ("eval_loss", "accuracy"):
             known = task[key].dropna() if key in task else pd.Series(dtype=float)
             best = None if known.empty else METRICS[key].best(known)
@@ -74,20 +72,18 @@ def overview(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def curves(comparison: Comparison, definition: str = "paper") -> pd.DataFrame:
+def curves(comparison: "Comparison") -> pd.DataFrame:
     """Every curve of every run: one row a run x measure x set x step, with where it stands on the axis.
 
     `kind` is `interactions`, `multiples` (measures `count` and `strength`, in churn floors of a rephrased prompt) or `task`.
     """
-    frames = [_of_run(run, comparison, definition) for run in comparison.runs]
-    out = pd.concat(frames, ignore_index=True)
+    out = pd.concat([_of_run(run, comparison) for run in comparison.runs], ignore_index=True)
     group = {name: group.name for group in comparison.groups for name in group.runs}
-    out["group"] = out["run"].map(group)
-    return out[CURVES]
+    return out.assign(group=out["run"].map(group))[CURVES]
 
 
-def _of_run(run: ComparedRun, comparison: Comparison, definition: str) -> pd.DataFrame:
-    table = run.trajectory.summary
+def _of_run(run: ComparedRun, comparison: "Comparison") -> pd.DataFrame:
+    table, definition = run.trajectory.summary, comparison.definition
     table = table[(table["definition"] == definition) & (table["order"] == 0)]
     frames = [table[pd.MultiIndex.from_frame(table[["measure", "set"]]).isin(SHOWN)].assign(kind="interactions")]
     if (m := run.optional_table("multiples")) is not None:
@@ -104,11 +100,10 @@ def _of_run(run: ComparedRun, comparison: Comparison, definition: str) -> pd.Dat
     return frame.dropna(subset=["value"]).sort_values(["kind", "measure", "set", "step"], kind="stable")
 
 
-def group_curves(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
+def group_curves(comparison: "Comparison", table: pd.DataFrame) -> pd.DataFrame:
     """Means over the runs of each group that has several, where all of them that have the measure were measured.
 
-    Columns of `curves` without `run`, and `sd` (between the runs), `lowest`, `highest`, `runs`. `lo` and `hi` are the means of
-    the runs' own intervals over prompts, not an interval of the mean over trainings: two or three seeds cannot give one.
+    `lo` and `hi` are the means of the runs' own intervals over prompts; `sd`, `lowest` and `highest` are between the runs.
     """
     out = []
     for group in (group for group in comparison.groups if len(group.runs) > 1):
@@ -125,16 +120,15 @@ def group_curves(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
 
 def _spread_of(values: pd.Series) -> dict[str, float]:
     lowest, highest = float(values.min()), float(values.max())
-    same = highest - lowest <= ROUNDING * max(abs(lowest), abs(highest))
-    sd = np.nan if len(values) < 2 else 0.0 if same else float(values.std(ddof=1))
-    return {"sd": sd, "lowest": lowest, "highest": highest, "runs": len(values)}
+    same = len(values) > 1 and highest - lowest <= ROUNDING * max(abs(lowest), abs(highest))
+    return {"sd": 0.0 if same else float(values.std()), "lowest": lowest, "highest": highest, "runs": len(values)}
 
 
 def seed_spread(means: pd.DataFrame) -> pd.DataFrame:
     """At the last shared checkpoint of each group: spread between its runs and the interval over prompts.
 
-    `half_width` is half of the mean interval over prompts, `ratio` = (highest - lowest) / 2 over it. Over 1, another training
-    moved the figure further than other prompts of the same kind would.
+    `half_width` is half of the mean interval over prompts, `ratio` = (highest - lowest) / 2 over it: over 1, another training
+    moved the figure further than other prompts would.
     """
     if means.empty:
         return pd.DataFrame(columns=SPREAD)
@@ -147,7 +141,7 @@ def seed_spread(means: pd.DataFrame) -> pd.DataFrame:
     return last[SPREAD].reset_index(drop=True)
 
 
-def sides(comparison: Comparison) -> list[tuple[Group, Group]]:
+def sides(comparison: "Comparison") -> list[tuple[Group, Group]]:
     """Which pairs are compared: groups, or the runs of the only group; all pairs if few, else each against the first."""
     groups: Sequence[Group] = comparison.groups
     if len(groups) == 1:
@@ -157,17 +151,14 @@ def sides(comparison: Comparison) -> list[tuple[Group, Group]]:
     return [(groups[0], other) for other in groups[1:]]
 
 
-def paired_differences(
-    comparison: Comparison, definition: str = "paper", resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def paired_differences(comparison: "Comparison") -> pd.DataFrame:
     """Second minus first, prompt by prompt, at the checkpoints both were measured at (columns: PAIRED).
 
-    A side of several runs enters with its mean over them. Prompts are those that every run of both sides measured with the
-    same words; none are shared, no rows. `distinguishable`: the interval excludes zero, and it holds for all checkpoints of
-    its curve at once (`paired_interval`). `seeds_apart`: every run of one side lies above every run of the other; None
-    unless both sides have several runs.
+    A side of several runs enters with its mean over them, on the prompts that every run of both sides measured with the same
+    words. `distinguishable`: the interval, which holds for all checkpoints of its curve at once, excludes zero. `seeds_apart`:
+    every run of one side lies above every run of the other; None unless both sides have several runs.
     """
-    out = []
+    out, definition = [], comparison.definition
     for first, second in sides(comparison):
         both = [[comparison.run(name) for name in group.runs] for group in (first, second)]
         runs = [*both[0], *both[1]]
@@ -177,21 +168,21 @@ def paired_differences(
             continue
         for measure, name in MAIN:
             a, b = (_values(side, measure, name, definition, steps, prompts) for side in both)
-            d = b.mean(axis=0) - a.mean(axis=0)  # NaN where any run of a side has none
+            d = b.mean(axis=0) - a.mean(axis=0)  # NaN where a run of a side has none
             d[np.abs(d) <= ROUNDING * np.maximum(np.abs(a).max(axis=0), np.abs(b).max(axis=0))] = 0.0
             kept = [i for i in range(len(steps)) if not np.isnan(d[:, i]).all()]
             if not kept:
                 continue
-            rng = generator(seed, "paired", first.name, second.name, measure, name, definition)
-            got = paired_interval(d[:, kept], resamples, rng)
-            apart = _apart(a[:, :, kept], b[:, :, kept])
-            for j, i in enumerate(kept):
-                lo, hi = float(got.lo[j]), float(got.hi[j])
-                out.append(
-                    (first.name, second.name, measure, name, steps[i], float(got.value[j]), lo, hi, int(got.samples[j]),
-                     bool(lo > 0 or hi < 0), apart[j])
-                )  # fmt: skip
-    return pd.DataFrame(out, columns=PAIRED).astype({"seeds_apart": "object"})
+            rng = generator(0, "paired", first.name, second.name, measure, name, definition)
+            got = paired_interval(d[:, kept], RESAMPLES, rng)
+            frame = pd.DataFrame(
+                {"step": [steps[i] for i in kept], "difference": got.value, "lo": got.lo, "hi": got.hi}
+            )
+            frame = frame.assign(first=first.name, second=second.name, measure=measure, set=name, prompts=got.samples)
+            frame["distinguishable"] = (got.lo > 0) | (got.hi < 0)
+            frame["seeds_apart"] = pd.Series(_apart(a[:, :, kept], b[:, :, kept]), dtype=object)
+            out.append(frame[PAIRED])
+    return pd.concat(out, ignore_index=True) if out else pd.DataFrame(columns=PAIRED)
 
 
 def _values(
@@ -210,37 +201,6 @@ def _apart(a: np.ndarray, b: np.ndarray) -> list[bool | None]:
     weight = both / np.maximum(both.sum(axis=0), 1)
     first, second = (np.nansum(side * weight, axis=1) for side in (a, b))
     return [bool(x) for x in (first.min(axis=0) > second.max(axis=0)) | (second.min(axis=0) > first.max(axis=0))]
-
-
-def comparison_payload(comparison: Comparison, definition: str = "paper") -> dict[str, Any]:
-    """Everything the page shows and `--json` prints, as plain values (schema: `interplay.report.comparison`)."""
-    table = curves(comparison, definition)
-    means = group_curves(comparison, table)
-    return {
-        "version": __version__,
-        "definition": definition,
-        "axis": comparison.axis,
-        "runs": [
-            {
-                "name": run.name,
-                "title": run.settings.name,
-                "seed": run.seed,
-                "recommended": run.recorded["step"],
-                "recommended_x": run.x(run.recorded["step"], comparison.axis),
-                "basis": run.recorded["basis"],
-            }
-            for run in comparison.runs
-        ],
-        "groups": [{"name": group.name, "runs": list(group.runs), "given": group.given} for group in comparison.groups],
-        "settings": records(setting_table(comparison.runs)),
-        "overview": records(overview(comparison)),
-        "curves": records(table),
-        "means": records(means),
-        "spread": records(seed_spread(means)),
-        "paired": records(paired_differences(comparison, definition)),
-        "paired_prompts": len(shared_prompts(*comparison.runs)),
-        "notes": list(comparison.notes),
-    }
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

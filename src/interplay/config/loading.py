@@ -16,6 +16,13 @@ from interplay.secrets import refuse_secrets
 from interplay.text import short
 
 
+def assignments(settings: Mapping[str, Any] | Iterable[str] | None) -> list[Any]:
+    """Overrides as `load_settings` takes them, from `{"a.b": c}`, `["a.b=c"]` or one `"a.b=c"`."""
+    if isinstance(settings, str):
+        return [settings]
+    return list(settings.items() if isinstance(settings, Mapping) else settings or ())
+
+
 def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str | tuple[str, Any]] = ()) -> Settings:
     """Settings from a YAML file (or a mapping) and overrides: `a.b=c`, whose values are read as YAML, or `("a.b", c)`.
 

@@ -1,8 +1,4 @@
-r"""A run as a section of a model card: "Training dynamics" in Markdown, from the files of a run folder.
-
-Names, labels and sentences from data are escaped (`inert`). In a card that exists the section stands between two comments;
-every other byte of the card stays (`insert`).
-"""
+"""A run as a section of a model card: "Training dynamics" in Markdown. All text from data is escaped (`inert`)."""
 
 import re
 from collections.abc import Mapping
@@ -27,8 +23,7 @@ END = "<!-- interplay: training dynamics end -->"
 LONGEST = 300  # characters of one string from data [ours]
 LABELS = 12  # labels named one by one
 
-# Never markup inside a line, in any dialect. Every other ASCII character is written as its HTML number, which CommonMark
-# decodes after it has looked for markup.
+# Never markup inside a line. Other ASCII characters become their HTML number, which CommonMark decodes after looking for markup.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,./-()%;+?='\"")
 # GitHub and others also make links of bare addresses; a word joiner, which has no width, prevents that.
 _BARE = re.compile(r"(?<=:)(?=//)|(?<=@)|(?<=www)(?=\.)", re.IGNORECASE)
@@ -62,6 +57,10 @@ def inert(text: object, longest: int = LONGEST) -> str:
 def section(run: RunReader) -> str:
     """The section for a finished run between our two comments, ending in a newline."""
     with run.intact():
+        measured = run.json("report.json").get("version") if run.has("report.json") else None
+        versions = f"Measured by Interplay {inert(measured)}, written by Interplay {__version__}."
+        if measured == __version__:
+            versions = f"Measured and written by Interplay {__version__}."
         parts = [
             BEGIN,
             "## Training dynamics",
@@ -71,18 +70,17 @@ def section(run: RunReader) -> str:
             _table(run.trajectory, run.task),
             _meaning(run.trajectory),
             _recommendation(run.recorded),
-            _versions(run.json("report.json").get("version") if run.has("report.json") else None),
+            versions,
             END,
         ]
-        return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def write_section(path: Path, text: str) -> None:
     """Write a section into a file for it alone. Raises InterplayError if the file holds anything else."""
     if path.exists():
         before = _read(path).decode("utf-8", errors="replace").strip()
-        ours = before.startswith(BEGIN) and before.endswith(END) and before.count(BEGIN) == before.count(END) == 1
-        if not ours:
+        if not (before.startswith(BEGIN) and before.endswith(END) and before.count(BEGIN) == before.count(END) == 1):
             raise InterplayError(
                 f"{str(path)!r} exists and is not a section of ours: give it to --append, or another --out"
             )
@@ -90,16 +88,12 @@ def write_section(path: Path, text: str) -> None:
 
 
 def append_section(path: Path, text: str) -> str:
-    """Put a section into a card that exists. Returns what was done: unchanged, section replaced or section added.
-
-    The file is written whole or not at all; a link stays a link, and the file keeps its permissions.
-    """
+    """Put a section into a card, whose link and permissions stay. Returns unchanged, section replaced or section added."""
     before = _read(path)
     after = insert(before, text, repr(str(path)))
     if after == before:
         return "unchanged"
-    target = path.resolve()
-    mode = target.stat().st_mode & 0o7777
+    target, mode = path.resolve(), path.stat().st_mode & 0o7777
     write_bytes(target, after)
     target.chmod(mode)
     return "section replaced" if BEGIN.encode() in before else "section added"
@@ -115,11 +109,7 @@ def _read(path: Path) -> bytes:
 
 
 def insert(card: bytes, text: str, name: str = "the card") -> bytes:
-    r"""A model card with the section in the place of an earlier one, else at the end. All other bytes stay.
-
-    card  the file's bytes, UTF-8; the section gets its line ends
-    text  what `section` made
-    name  of the file, for errors
+    r"""The bytes of a card with `text` in the place of an earlier section, else at the end. The rest stays, line ends too.
 
     Raises InterplayError if the card is not UTF-8 text, its front matter is not closed, or its comments do not pair up.
 
@@ -147,10 +137,9 @@ def insert(card: bytes, text: str, name: str = "the card") -> bytes:
             raise InterplayError(
                 f"the front matter of {name} opens with --- and is never closed: add a closing line ---"
             )
+        gap = line_end if written.endswith("\n") else line_end * 2
         if not written or re.search(r"\n[ \t]*\r?\n\Z", written):
             gap = ""
-        else:
-            gap = line_end if written.endswith("\n") else line_end * 2
         return card + (gap + text).encode("utf-8")
     if counts != (1, 1) or [mark[0] for mark in marks] != [BEGIN, END]:
         raise InterplayError(
@@ -161,15 +150,20 @@ def insert(card: bytes, text: str, name: str = "the card") -> bytes:
     return (before + text.removesuffix(line_end) + after).encode("utf-8")
 
 
-# ---- the parts of the section ----------------------------------------------------------------------------------------
-
-
 def _facts(settings: Settings, inputs: Mapping[str, Any], track: Trajectory) -> str:
     sizes = ", ".join(map(str, sorted({len(prompt["words"]) for prompt in inputs["prompts"]})))
     prompts = f"{len(track.sample_ids)} held-out prompt{'' if len(track.sample_ids) == 1 else 's'}"
+    method, training = "trained elsewhere; its checkpoints were measured afterwards", settings.training
+    if training is not None:
+        from interplay.training.methods import method_title
+
+        method = (
+            f"{method_title(training.method, training.rank)}, learning rate {training.learning_rate:g}, "
+            f"{training.steps} steps of {training.batch_size * training.accumulation} rows"
+        )
     facts = {
         "Model": inert(public_name(settings.model.name)),
-        "Method": inert(_method(settings)),
+        "Method": inert(method),
         "Steps measured": f"{', '.join(map(str, track.steps))} (reference: step {track.reference})",
         "Prompts": f"{prompts}, n = {sizes} words each, all 2^n combinations of them scored",
     }
@@ -190,41 +184,22 @@ def public_name(name: str) -> str:
     return parts[-1] if a_path and parts else name
 
 
-def _method(settings: Settings) -> str:
-    training = settings.training
-    if training is None:
-        return "trained elsewhere; its checkpoints were measured afterwards"
-    from interplay.training.methods import method_title
-
-    return (
-        f"{method_title(training.method, training.rank)}, learning rate {training.learning_rate:g}, "
-        f"{training.steps} steps of {training.batch_size * training.accumulation} rows"
-    )
-
-
 def _table(track: Trajectory, task: pd.DataFrame) -> str:
     """One row a step: what the task measured, the strength of each set with its floor, rho with its null, L1/sd."""
-    by_step = task.drop_duplicates("step", keep="last").set_index("step")
-    columns: list[tuple[str, list[str]]] = [("step", [str(step) for step in track.steps])]
+    by_step = task.drop_duplicates("step", keep="last").set_index("step").reindex(track.steps)
+    columns = [["step", "---:", *map(str, track.steps)]]
     for name, digits in (("eval_loss", 3), ("accuracy", 2)):
         if name in by_step and by_step[name].notna().any():
-            columns.append((METRICS[name].title, [number(x, digits) for x in by_step[name].reindex(track.steps)]))
-    for name in TABLE_SETS:
-        columns.append(_with_null(track, name, "strength", name, "floor", 1))
-    columns.append(_with_null(track, "rho", "rho", "all", "null", 2))
-    columns.append(("L1/sd", [number(x, 1) for x in track.get("l1_per_sd")["value"].reindex(track.steps)]))
-    lines = [[title for title, _ in columns], ["---:"] * len(columns)]
-    lines += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _with_null(track: Trajectory, title: str, measure: str, set_: str, null: str, digits: int) -> tuple[str, list[str]]:
-    """A column of values with their nulls in brackets, if one was measured."""
-    curve = track.get(measure, set_).reindex(track.steps)
-    values, nulls = ([number(x, digits) for x in curve[column]] for column in ("value", "null"))
-    if not curve["null"].notna().any():
-        return title, values
-    return f"{title} ({null})", [f"{value} ({floor})" for value, floor in zip(values, nulls, strict=True)]
+            columns.append([METRICS[name].title, "---:", *(number(x, digits) for x in by_step[name])])
+    curves = [(name, track.get("strength", name), "floor", 1) for name in TABLE_SETS]
+    curves += [("rho", track.get("rho", "all"), "null", 2), ("L1/sd", track.get("l1_per_sd"), "null", 1)]
+    for title, curve, null, digits in curves:
+        values, nulls = ([number(x, digits) for x in curve[key].reindex(track.steps)] for key in ("value", "null"))
+        if curve["null"].notna().any():
+            title = f"{title} ({null})"
+            values = [f"{value} ({floor})" for value, floor in zip(values, nulls, strict=True)]
+        columns.append([title, "---:", *values])
+    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
 
 
 def _meaning(track: Trajectory) -> str:
@@ -234,11 +209,13 @@ def _meaning(track: Trajectory) -> str:
         "that a checkpoint lost, kept or gained since the reference step; rho is the share of all strength that does not "
         "cancel, and L1/sd the strength of all interactions in units of the spread of the score."
     )
-    floor = "No floor was measured, so how much of a set another wording of the prompt would have moved is not known; "
-    if track.get("strength", "emerged")["null"].notna().any():
+    floor = (
+        "The floor is what the same sets hold between two wordings of the prompt at the reference step, where nothing was "
+        "learnt, so only what stands above it is a change; "
+    )
+    if track.get("strength", "emerged")["null"].isna().all():
         floor = (
-            "The floor is what the same sets hold between two wordings of the prompt at the reference step, where nothing was "
-            "learnt, so only what stands above it is a change; "
+            "No floor was measured, so how much of a set another wording of the prompt would have moved is not known; "
         )
     return f"{first} {floor}the null of rho is that of the same interactions with random signs."
 
@@ -252,9 +229,3 @@ def _recommendation(recorded: Mapping[str, Any]) -> str:
         told = [f"{NAMES.get(name) or inert(name, 60)}: step {inert(step, 20)}" for name, step in rivals.items()]
         lines.append(f"- What each rule would choose: {'; '.join(told)}.")
     return "\n".join(lines)
-
-
-def _versions(measured: str | None) -> str:
-    if measured == __version__:
-        return f"Measured and written by Interplay {__version__}."
-    return f"Measured by Interplay {inert(measured)}, written by Interplay {__version__}."

@@ -6,21 +6,21 @@ DIR/README.md
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from interplay.atomic import write_text
 from interplay.errors import InterplayError
 from interplay.exports.figures import catalogue, require
-from interplay.exports.figures.style import FORMATS, save, styled
+from interplay.exports.figures.style import save, styled
 from interplay.exports.tables import OPTIONAL, all_tables, optional_tables, readme, write_table
 from interplay.store.reader import RunReader
 
+FORMATS = ("svg", "pdf", "png")
 TABLES = ("csv", "parquet")
 
 
-@dataclass(frozen=True)
-class ExportResult:
+class ExportResult(NamedTuple):
     """How much was written, and what the run did not have, one sentence each."""
 
     figures: int
@@ -41,14 +41,15 @@ def export_run(run: RunReader, out: Path, format: str | Sequence[str], tables: s
     run.require_finished()
     if run.path.resolve() in (out.resolve(), *out.resolve().parents):
         raise InterplayError(f"--out {str(out)!r} lies in the run folder, which holds the run alone: choose another")
-    missing = [f"{name}.parquet: {why}, left out" for name, why in OPTIONAL.items() if not run.has(f"{name}.parquet")]
+    absent = {f"{name}.parquet": about for name, about in OPTIONAL.items() if not run.has(f"{name}.parquet")}
+    missing = [f"{file} is not in this run, left out: {about}" for file, about in absent.items()]
     with run.intact():
         every = all_tables(run) if kinds else []
         for table in every:
-            for kind in kinds:
+            for kind in table.kinds(kinds):
                 write_table(table, out / "tables", kind)
-        figures, absent = draw_figures(run, out / "figures", formats) if formats else ([], [])
-    missing += [f"figure {name}: its measure is not in this run, left out" for name in absent]
+        figures, undrawn = draw_figures(run, out / "figures", formats) if formats else ([], [])
+    missing += [f"figure {name}: its measure is not in this run, left out" for name in undrawn]
     write_text(out / "README.md", readme(run.settings.name, every, figures, formats, kinds), folders=None)
     return ExportResult(len(figures), len(every), tuple(missing))
 

@@ -1,13 +1,13 @@
 """Tables of an export: which there are, what their columns mean, and CSV that a spreadsheet does not execute."""
 
 import io
+import itertools
 import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,18 +20,8 @@ from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
 ARRAYS = ("scores", "and_effects", "or_effects")
-OPTIONAL = {  # tables that not every run has, and what is missing then
-    "views": "no other views of the trajectory",
-    "views_samples": "no other views prompt by prompt",
-    "floors": "no churn floors",
-    "multiples": "no multiples of the churn floor",
-    "baselines": "no table of baseline LLMs",
-    "correlations": "no correlations with the task",
-    "fidelity": "no matching error",
-}
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a formula to a spreadsheet
-# The full-width signs, which spreadsheets in East Asia also read as formulas; and the apostrophe itself, so that removing one
-# always gives the text back.
+# Full-width signs are formulas in East Asia; with the apostrophe guarded too, removing one always gives the text back.
 _GUARDED = (*DANGEROUS, "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
 
 COLUMNS: dict[str, str] = {
@@ -44,8 +34,6 @@ COLUMNS: dict[str, str] = {
     "lo": "lower end of the 95 % interval over prompts (bootstrap)",
     "hi": "upper end of it",
     "null": "mean over prompts of the measure under its null",
-    "null_lo": "lower end of the null's interval",
-    "null_hi": "upper end of it",
     "samples": "prompts on which the measure is defined",
     "sample": "id of the prompt",
     "view": "the same trajectory computed another way; controls of the run say what differs",
@@ -117,6 +105,15 @@ FIGURES = {
     "gamma-baselines": "gamma against each baseline LLM",
     "correlations": "rank correlation of interaction measures with task metrics over checkpoints",
 }
+OPTIONAL = {  # not in every run
+    "views": "the trajectory computed in other ways",
+    "views_samples": "the same, prompt by prompt",
+    "floors": "churn floors at the reference",
+    "multiples": "removed and emerged in units of those floors",
+    "baselines": "gamma against each baseline LLM",
+    "correlations": "interaction measures against task metrics over checkpoints",
+    "fidelity": "matching error of the salient and of all interactions, and strength by rank (rank 0: no rank)",
+}
 ABOUT = {
     "trajectory": "every curve: means over prompts with intervals and nulls",
     "trajectory_samples": "the same, prompt by prompt",
@@ -126,62 +123,45 @@ ABOUT = {
     "prompts": "the prompts and their chosen words",
     "recommendation": "the checkpoint recommended, the figures behind it, and what other rules pick",
     "task": "the task's metrics at each checkpoint",
-    "views": "the trajectory computed in other ways",
-    "views_samples": "the same, prompt by prompt",
-    "floors": "churn floors at the reference",
-    "multiples": "removed and emerged in units of those floors",
-    "baselines": "gamma against each baseline LLM",
-    "correlations": "interaction measures against task metrics over checkpoints",
-    "fidelity": "matching error of the salient and of all interactions, and strength by rank (rank 0: no rank)",
+    **OPTIONAL,
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Exported:
-    """One table of an export.
-
-    source  its parquet file in the run, which is copied; None if the table is made here
-    arrays  columns that only parquet holds
-    csv     whether it is also written as CSV
-    """
+class Exported(NamedTuple):
+    """One table of an export; `source` is its parquet file in the run, None if the table is made here."""
 
     name: str
     frame: pd.DataFrame
     source: Path | None = None
-    arrays: tuple[str, ...] = ()
-    csv: bool = True
+
+    def kinds(self, asked: Sequence[str]) -> list[str]:
+        """In which of these kinds it is written: the codes of the sets are too many for CSV."""
+        return [kind for kind in asked if kind == "parquet" or self.name != "trajectory_sets"]
 
 
 def all_tables(run: RunReader) -> list[Exported]:
     """Every table of a run, the long tidy ones made from it included."""
     track = run.trajectory
-
-    def own(name: str, frame: pd.DataFrame, **more: Any) -> Exported:
-        return Exported(name, frame, run.path / f"{name}.parquet", **more)
-
-    return [
-        own("trajectory", track.summary),
-        own("trajectory_samples", track.per_sample),
-        own("trajectory_sets", run.table("trajectory_sets"), csv=False),
-        own("units", run.units, arrays=ARRAYS),
-        Exported("interactions", interactions(run)),
-        Exported("prompts", prompts(run.inputs["prompts"])),
-        Exported("recommendation", recommendation(run.recorded)),
-        own("task", run.task),
-        *(own(name, frame) for name, frame in optional_tables(run).items()),
-    ]
+    frames = {
+        "trajectory": track.summary,
+        "trajectory_samples": track.per_sample,
+        "trajectory_sets": run.table("trajectory_sets"),
+        "units": run.units,
+        "interactions": interactions(run),
+        "prompts": prompts(run.inputs["prompts"]),
+        "recommendation": recommendation(run.recorded),
+        "task": run.task,
+        **optional_tables(run),
+    }
+    sources = {name: f"{name}.parquet" for name in frames}
+    return [Exported(n, f, run.path / sources[n] if run.has(sources[n]) else None) for n, f in frames.items()]
 
 
 def interactions(run: RunReader) -> pd.DataFrame:
     """One row per definition x step x prompt x interaction that is in any set there, with its words and its effect."""
     track = run.trajectory
-    frames = [
-        run.listed(sample, step, definition)
-        for sample in track.sample_ids
-        for definition in DEFINITIONS
-        for step in track.steps
-    ]
-    every = pd.concat(frames, ignore_index=True)
+    keys = itertools.product(track.sample_ids, DEFINITIONS, track.steps)
+    every = pd.concat([run.listed(sample, step, name) for sample, name, step in keys], ignore_index=True)
     return every.assign(words=[json.dumps(words, ensure_ascii=False) for words in every["words"]])
 
 
@@ -193,8 +173,8 @@ def optional_tables(run: RunReader) -> dict[str, pd.DataFrame]:
 def prompts(given: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row a prompt: its text, target, label and chosen words."""
     words = [json.dumps([word["text"] for word in prompt["words"]], ensure_ascii=False) for prompt in given]
-    table = pd.DataFrame(list(given)).reindex(columns=["id", "text", "target", "label"]).assign(words=words)
-    return table.rename(columns={"id": "sample"})
+    table = pd.DataFrame(list(given)).rename(columns={"id": "sample"})
+    return table.reindex(columns=["sample", "text", "target", "label"]).assign(words=words)
 
 
 def recommendation(recorded: Mapping[str, Any]) -> pd.DataFrame:
@@ -208,15 +188,14 @@ def recommendation(recorded: Mapping[str, Any]) -> pd.DataFrame:
 
 def write_table(table: Exported, folder: Path, kind: str) -> None:
     """Write one table as `csv` or `parquet`, whole or not at all."""
+    path = folder / f"{table.name}.{kind}"
     if kind == "csv":
-        if table.csv:
-            write_bytes(
-                folder / f"{table.name}.csv", csv_bytes(table.frame.drop(columns=list(table.arrays))), folders=None
-            )
+        lists = ARRAYS if table.name == "units" else ()
+        write_bytes(path, csv_bytes(table.frame.drop(columns=list(lists))), folders=None)
     elif table.source is not None:
-        write_bytes(folder / f"{table.name}.parquet", table.source.read_bytes(), folders=None)
+        write_bytes(path, table.source.read_bytes(), folders=None)
     else:
-        with replacing(folder / f"{table.name}.parquet", folders=None) as temporary:
+        with replacing(path, folders=None) as temporary:
             frame = pa.Table.from_pandas(table.frame, preserve_index=False).replace_schema_metadata(None)
             pq.write_table(frame, temporary, compression="zstd")
 
@@ -235,8 +214,7 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
             safe[column] = pd.Series([_cell(value) for value in frame[column]], index=frame.index, dtype=object)
     safe.columns = [harmless(str(column)) for column in frame.columns]
     buffer = io.StringIO(newline="")
-    # Python quotes a carriage return only if lines end in one, and a reader starts a new row at a bare one. So lines end in
-    # both here, and the ends outside of quotes become line feeds afterwards.
+    # Python quotes a carriage return only if lines end in one: lines end in both here, and in line feeds afterwards.
     safe.to_csv(buffer, index=False, lineterminator="\r\n")
     text = re.sub(r'("[^"]*")|\r\n', lambda found: found[1] or "\n", buffer.getvalue())
     return text.encode("utf-8", errors="replace")
@@ -271,23 +249,22 @@ def readme(
         lines += [f"- `figures/{figure}`: {FIGURES.get(figure, '')}" for figure in figures]
         lines += ["", "Bands and bars are 95 % intervals over prompts unless it says otherwise.", ""]
     if tables:
+        lines += [f"## Tables ({', '.join(kinds)})", ""]
         lines += [
-            f"## Tables ({', '.join(kinds)})",
-            "",
             "An empty cell was not measured. In CSV, text that begins with one of `= + - @`, a tab, a line end or an apostrophe "
             "has an apostrophe in front, so that a spreadsheet does not run it: take that one off when you read the file. "
             "Lists are JSON. Parquet holds text and lists as they are.",
             "",
         ]
     for table in tables:
-        where = [kind for kind in kinds if kind == "parquet" or table.csv]
+        where = table.kinds(kinds)
         if not where:
             continue
         lines += [f"### {table.name} ({', '.join(where)}, {len(table.frame):,} rows)", ""]
         lines += [f"{ABOUT.get(table.name, '')}.", "", "| column | meaning |", "|---|---|"]
         for column in map(str, table.frame.columns):
             shown = _plain(column)
-            only = " (parquet only)" if column in table.arrays else ""
+            only = " (parquet only)" if table.name == "units" and column in ARRAYS else ""
             per_sample = PER_SAMPLE.get(shown) if table.name.endswith("_samples") else None
             lines.append(f"| `{shown}` | {per_sample or meaning(shown)}{only} |")
         lines.append("")
@@ -309,9 +286,7 @@ def meaning(column: str) -> str:
     >>> meaning("accuracy_lo")
     'lower end of the 95 % interval of accuracy'
     """
-    if column in COLUMNS:
-        return COLUMNS[column]
-    for end, said in (("_lo", "lower"), ("_hi", "upper")):
-        if column.endswith(end):
-            return f"{said} end of the 95 % interval of {column.removesuffix(end)}"
-    return column.replace("_", " ")
+    stem, _, end = column.rpartition("_")
+    if column not in COLUMNS and end in ("lo", "hi"):
+        return f"{'lower' if end == 'lo' else 'upper'} end of the 95 % interval of {stem}"
+    return COLUMNS.get(column, column.replace("_", " "))

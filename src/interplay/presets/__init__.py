@@ -1,37 +1,23 @@
 """Settings that ship with the package, one YAML file each. What a preset needs is in `needs`."""
 
-from importlib import resources
 from pathlib import Path
 
 from interplay.errors import InterplayError
 
-# What runs on a laptop first, then the pairs of the paper in its order; others follow by name.
-_FIRST = (
-    "demo",
-    "goemotions",
-    "qwen2.5-3b-goemotions",
-    "qwen2.5-7b-goemotions",
-    "llama-2-7b-goemotions",
-    "llama-3-8b-goemotions",
-    "qwen2.5-3b-unilaw",
-    "qwen2.5-7b-unilaw",
-    "gemma-3-4b-dolly",
-)
-
 
 def preset_names() -> tuple[str, ...]:
-    """Names of the shipped presets.
+    """Names of the shipped presets; the two that run on a laptop first.
 
     >>> preset_names()[:3]
-    ('demo', 'goemotions', 'qwen2.5-3b-goemotions')
+    ('demo', 'goemotions', 'gemma-3-4b-dolly')
     """
-    folder = resources.files("interplay.presets")
-    found = {item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")}
-    return (*(name for name in _FIRST if name in found), *sorted(found - set(_FIRST)))
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.yaml"))
+    first = ("demo", "goemotions")
+    return (*first, *(name for name in names if name not in first))
 
 
 def preset_path(name: str) -> Path:
     """The YAML file of a preset; InterplayError with the known names otherwise."""
     if name not in preset_names():
         raise InterplayError(f"no preset {name!r}: choose one of {', '.join(preset_names())}")
-    return Path(str(resources.files("interplay.presets").joinpath(f"{name}.yaml")))
+    return Path(__file__).parent / f"{name}.yaml"

@@ -1,14 +1,11 @@
-"""What a preset needs: weights to download and GPU memory, by arithmetic from its settings and the shape of its models.
+"""What a preset needs: weights to download and GPU memory, estimated from its settings and the shape of its models.
 
-These are estimates. None was measured on a GPU. Imports nothing heavy.
+None of it was measured on a GPU. Imports nothing heavy.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from interplay.presets import preset_names, preset_path
-
-if TYPE_CHECKING:
-    from interplay.config.settings import Settings
 
 WIDTHS = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 PASS_TOKENS = 16_384  # in one forward pass on a GPU (scoring.batch_tokens)
@@ -32,27 +29,18 @@ class Shape(NamedTuple):
     other: int = 0
 
 
-class Weights(NamedTuple):
-    """An LLM on a hub: its shape, bytes per weight in its files, and whether its licence must be accepted first."""
-
-    shape: Shape
-    file_width: int = 2
-    gated: bool = False
-
-
 # By hub name; shapes as in the models' own configs.
-WEIGHTS: dict[str, Weights] = {
-    "Qwen/Qwen2.5-3B-Instruct": Weights(Shape(2048, 11008, 36, 16, 2, 128, 151_936, tied=True)),
-    "Qwen/Qwen2.5-7B-Instruct": Weights(Shape(3584, 18944, 28, 28, 4, 128, 152_064)),
-    "meta-llama/Llama-2-7b-chat-hf": Weights(Shape(4096, 11008, 32, 32, 32, 128, 32_000), gated=True),
-    "meta-llama/Meta-Llama-3-8B-Instruct": Weights(Shape(4096, 14336, 32, 32, 8, 128, 128_256), gated=True),
-    "google/gemma-3-4b-it": Weights(
-        Shape(2560, 10240, 34, 8, 4, 256, 262_208, tied=True, other=417_000_000), gated=True
-    ),
-    "HuggingFaceTB/SmolLM2-135M-Instruct": Weights(Shape(576, 1536, 30, 9, 3, 64, 49_152, tied=True)),
-    "google/gemma-3-270m": Weights(Shape(640, 2048, 18, 4, 1, 256, 262_144, tied=True), gated=True),
+SHAPES: dict[str, Shape] = {
+    "Qwen/Qwen2.5-3B-Instruct": Shape(2048, 11008, 36, 16, 2, 128, 151_936, tied=True),
+    "Qwen/Qwen2.5-7B-Instruct": Shape(3584, 18944, 28, 28, 4, 128, 152_064),
+    "meta-llama/Llama-2-7b-chat-hf": Shape(4096, 11008, 32, 32, 32, 128, 32_000),
+    "meta-llama/Meta-Llama-3-8B-Instruct": Shape(4096, 14336, 32, 32, 8, 128, 128_256),
+    "google/gemma-3-4b-it": Shape(2560, 10240, 34, 8, 4, 256, 262_208, tied=True, other=417_000_000),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": Shape(576, 1536, 30, 9, 3, 64, 49_152, tied=True),
+    "google/gemma-3-270m": Shape(640, 2048, 18, 4, 1, 256, 262_144, tied=True),
 }
-
+GATED = ("meta-llama/", "google/")  # whose licences must be accepted on the hub
+FILE_WIDTH = 2  # bytes per weight in the files of all of them
 
 # Tokens of a typical training row, prompt and response. GoEmotions (28 labels in the prompt) and Dolly: means of 64 rows under
 # SmolLM2's tokenizer. Unilaw is assumed: LawBench's questions at 1.6 characters a token, and 800 tokens of reasoned answer.
@@ -61,11 +49,7 @@ OTHER_ROW_TOKENS = 60
 
 
 def linear_weights(shape: Shape) -> int:
-    """Weights of the linear layers, the head apart.
-
-    >>> linear_weights(Shape(hidden=4, inner=8, layers=1, heads=2, kv_heads=1, head=2, vocabulary=10))
-    144
-    """
+    """Weights of the linear layers, the head apart."""
     attention = 2 * shape.hidden * shape.head * (shape.heads + shape.kv_heads)
     return shape.layers * (attention + 3 * shape.hidden * shape.inner)
 
@@ -80,11 +64,7 @@ def parameters(shape: Shape) -> int:
 
 
 def adapter_parameters(shape: Shape, rank: int) -> int:
-    """Weights of LoRA on all linear layers: rank x (inputs + outputs) of each.
-
-    >>> adapter_parameters(Shape(4, 8, 1, 2, 1, 2, 10), rank=1)
-    64
-    """
+    """Weights of LoRA on all linear layers: rank x (inputs + outputs) of each."""
     q, kv = shape.heads * shape.head, shape.kv_heads * shape.head
     attention = 2 * (shape.hidden + q) + 2 * (shape.hidden + kv)
     return rank * shape.layers * (attention + 3 * (shape.hidden + shape.inner))
@@ -136,28 +116,29 @@ def needs(preset: str) -> Needs:
     from interplay.config.loading import load_settings
 
     settings = load_settings(preset_path(preset))
-    base = WEIGHTS[settings.model.name]
-    baselines = [b.name for b in settings.baseline]
-    others = [WEIGHTS[name] for name in baselines]
-    width = WIDTHS[settings.model.dtype]
+    model, data, controls, training = settings.model, settings.data, settings.controls, settings.training
+    names = (model.name, *(baseline.name for baseline in settings.baseline))
+    width, sizes = WIDTHS[model.dtype], [parameters(SHAPES[name]) for name in names]
     # The model shares the GPU with its own copy in a second precision, later with each baseline LLM in turn: the largest counts.
-    own = width * parameters(base.shape)
-    twin = settings.controls.precision if settings.controls.precision != settings.model.dtype else None
-    second = WIDTHS[twin] * parameters(base.shape) if twin else 0.0
-    largest = max([second, *(width * parameters(other.shape) for other in others)])
-    passes = [pass_bytes(w.shape, PASS_TOKENS, width) for w in (base, *others)]
-    training = settings.training
-    learnt = training_bytes(base.shape, training.batch_size * _row_tokens(settings), training.rank) if training else 0.0
+    own = width * sizes[0]
+    second = WIDTHS[controls.precision] * sizes[0] if controls.precision not in (None, model.dtype) else 0
+    passes = [pass_bytes(SHAPES[name], PASS_TOKENS, width) for name in names]
+    learnt = 0.0
+    if training is not None:
+        row = ROW_TOKENS.get(data.form.removesuffix("-answer"), OTHER_ROW_TOKENS)
+        if model.name == "HuggingFaceTB/SmolLM2-135M-Instruct":
+            row = OTHER_ROW_TOKENS
+        learnt = training_bytes(SHAPES[model.name], training.batch_size * row, training.rank)
     return Needs(
         preset=preset,
         title=settings.name,
-        model=settings.model.name,
-        data=settings.data.file or settings.data.train or settings.data.prompts or "",
-        baselines=tuple(baselines),
-        gated=tuple(name for name in (settings.model.name, *baselines) if WEIGHTS[name].gated),
-        download=sum(w.file_width * parameters(w.shape) for w in (base, *others)),
+        model=model.name,
+        data=data.file or data.train or data.prompts or "",
+        baselines=names[1:],
+        gated=tuple(name for name in names if name.startswith(GATED)),
+        download=FILE_WIDTH * sum(sizes),
         memory_training=learnt,
-        memory_scoring=own + largest + max(passes),
+        memory_scoring=own + max(second, *(width * size for size in (0, *sizes[1:]))) + max(passes),
         memory_without_baselines=max(learnt, own + second + passes[0]),
     )
 
@@ -165,9 +146,3 @@ def needs(preset: str) -> Needs:
 def all_needs() -> tuple[Needs, ...]:
     """The needs of every shipped preset, in the order of `preset_names`."""
     return tuple(needs(name) for name in preset_names())
-
-
-def _row_tokens(settings: "Settings") -> int:
-    if settings.model.name == "HuggingFaceTB/SmolLM2-135M-Instruct":
-        return OTHER_ROW_TOKENS
-    return ROW_TOKENS.get(settings.data.form.removesuffix("-answer"), OTHER_ROW_TOKENS)

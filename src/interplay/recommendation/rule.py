@@ -1,34 +1,23 @@
 """Recommend one of a run's checkpoints, and say what other rules would choose.
 
-The study in docs/evidence/stopping.md gives the order: with labelled eval rows the highest eval accuracy, without labels the lowest
-eval loss, without eval rows the last checkpoint. The interaction loss (`stopping.recommend_stop`, which the callback uses) did no
-better there than the loss on the same few prompts and lost accuracy to all three rules, so it is reported but does not decide.
-Takes a Trajectory and a table of task metrics; reads and writes no files.
+With labelled eval rows the highest eval accuracy decides, without labels the lowest eval loss, without eval rows the last
+checkpoint. In docs/evidence/stopping.md the interaction loss (`stopping.recommend_stop`, which the callback uses) lost accuracy
+to all three, so it is reported but does not decide.
 """
 
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from interplay.dynamics.result import Trajectory
 from interplay.errors import InterplayError
-from interplay.recommendation.stopping import StopRecommendation, recommend_stop
+from interplay.recommendation.stopping import Evidence, StopRecommendation, recommend_stop
 
 RULE = "highest eval accuracy; without labels lowest eval loss; without eval rows the last"
-
-
-class Evidence(NamedTuple):
-    """One figure behind the recommendation, at one step, with its interval."""
-
-    name: str
-    step: int
-    value: float
-    lo: float
-    hi: float
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,6 @@ class Recommendation:
     stop_step: int | None = None
 
     def __str__(self) -> str:
-        """The sentence."""
         return self.sentence
 
     @classmethod
@@ -70,20 +58,16 @@ class Recommendation:
         >>> Recommendation.from_dict(one.to_dict()).to_dict() == one.to_dict()
         True
         """
-        evidence = tuple(
-            Evidence(row["name"], row["step"], *(math.nan if row[k] is None else row[k] for k in ("value", "lo", "hi")))
-            for row in values["evidence"]
-        )
-        others: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name != "evidence"}
-        return cls(**others, evidence=evidence)
+        known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
+        rows: list[Any] = [{k: math.nan if x is None else x for k, x in row.items()} for row in known["evidence"]]
+        known["evidence"] = tuple(Evidence(**row) for row in rows)
+        return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: NaN becomes None."""
-        evidence = [
-            {k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in item._asdict().items()}
-            for item in self.evidence
-        ]
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"evidence": evidence}
+        rows = [row._asdict().items() for row in self.evidence]
+        plain = [{k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in row} for row in rows]
+        return vars(self) | {"evidence": plain}
 
 
 def recommend(
@@ -91,18 +75,16 @@ def recommend(
     task: pd.DataFrame | None = None,
     *,
     existing: Collection[int] | None = None,
-    minimum_step: int = 1,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Recommendation:
     """Recommend one of the checkpoints after the reference.
 
-    trajectory    with `loss` and `l1_per_sd` of every prompt
-    task          columns `step` and, if measured, `eval_loss`, `rows`, `accuracy`; NaN is not measured
-    existing      the steps whose weights still exist; None: all
-    minimum_step  earlier checkpoints are not candidates
+    trajectory  with `loss` and `l1_per_sd` of every prompt
+    task        columns `step` and, if measured, `eval_loss`, `rows`, `accuracy`; NaN is not measured
+    existing    the steps whose weights still exist; None: all
 
-    Raises InterplayError if minimum_step or `existing` leaves none of the trained checkpoints.
+    Raises InterplayError if `existing` holds none of the trained checkpoints.
 
     >>> import numpy as np
     >>> from interplay.dynamics import trajectory as compute
@@ -115,34 +97,29 @@ def recommend(
         step = trajectory.reference
         sentence = f"Only the reference checkpoint, step {step}, was measured: nothing was compared."
         return Recommendation(step, RULE, "only", sentence, (), {})
-    candidates = [step for step in trained if step >= minimum_step and (existing is None or step in existing)]
-    if not candidates and trained[-1] < minimum_step:
-        raise InterplayError(
-            f"minimum_step {minimum_step} leaves no checkpoint to choose from; the last is step {trained[-1]}: set it to that or less"
-        )
+    candidates = [step for step in trained if existing is None or step in existing]
     if not candidates:
         raise InterplayError(
             f"none of the measured checkpoints ({', '.join(map(str, trained))}) exists any more: keep their weights, or "
             "measure those that are left"
         )
     metrics = _metrics(task, candidates)
-    stop = _stop(trajectory, candidates, resamples, seed)
+    steps = list(trajectory.steps)
+    loss, strength = (trajectory.samples(name).reindex(steps).to_numpy() for name in ("loss", "l1_per_sd"))
+    known = np.isfinite(loss).all(axis=0)
+    stop = recommend_stop(
+        steps, loss[:, known], strength[:, known], existing=candidates, resamples=resamples, seed=seed
+    )
     rivals = _rivals(trajectory, metrics, stop, candidates)
     if len(candidates) == 1:
         sentence = f"Only one trained checkpoint, step {candidates[0]}, was measured: nothing was compared."
         return Recommendation(candidates[0], RULE, "only", sentence, (), rivals)
     step, basis, sentence = _choose(metrics, rivals, stop, candidates)
-    evidence = _eval_evidence(metrics, basis)
-    for name, points in (("interaction_loss", stop.values), ("above_lowest", stop.above_lowest)):
-        evidence += tuple(Evidence(name, *point) for point in points)
-    denoised = None
-    if stop.denoised:
-        denoised = stop.denoised._asdict()
-        sentence += (
-            f" Interaction strength per unit of spread is lowest at step {denoised['step']} (95 % interval "
-            f"{denoised['lo']} to {denoised['hi']})."
-        )
-    return Recommendation(step, RULE, basis, sentence, evidence, rivals, denoised=denoised, stop_step=stop.stop_step)
+    if (end := stop.denoised) is not None:
+        interval = f"step {end['step']} (95 % interval {end['lo']} to {end['hi']})"
+        sentence += f" Interaction strength per unit of spread is lowest at {interval}."
+    evidence = _eval_evidence(metrics, basis) + stop.evidence
+    return Recommendation(step, RULE, basis, sentence, evidence, rivals, denoised=end, stop_step=stop.stop_step)
 
 
 def _metrics(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
@@ -153,16 +130,6 @@ def _metrics(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
         raise InterplayError(f"task metrics have columns {list(task.columns)}; expected a column 'step'")
     of_step = task.drop_duplicates("step", keep="last").set_index("step").reindex(candidates)
     return of_step.apply(pd.to_numeric, errors="coerce").dropna(axis=1, how="all")
-
-
-def _stop(trajectory: Trajectory, candidates: list[int], resamples: int, seed: int) -> StopRecommendation:
-    """The stopping rule on every measurement, choosing among the candidates."""
-    steps = list(trajectory.steps)
-    loss, strength = (trajectory.samples(name).reindex(steps).to_numpy() for name in ("loss", "l1_per_sd"))
-    known = np.isfinite(loss).all(axis=0)
-    return recommend_stop(
-        steps, loss[:, known], strength[:, known], existing=candidates, resamples=resamples, seed=seed
-    )
 
 
 def _choose(
@@ -179,21 +146,15 @@ def _choose(
             elsewhere = [f"{other} is lowest at step {at}" for other, at in others.items() if at not in (None, step)]
             instead = f"; {' and '.join(elsewhere)} instead" if elsewhere else ""
             value = f"{metrics[column][step]:.3g}{unit}"
-            sentence = (
-                f"Keep step {step}: its {name}, {value}, is the {best} of {len(candidates)} checkpoints{instead}."
-            )
-            return step, basis, sentence
+            why = f"its {name}, {value}, is the {best} of {len(candidates)} checkpoints{instead}"
+            return step, basis, f"Keep step {step}: {why}."
     step = candidates[-1]
     sentence = f"No evidence to choose: no eval set was given, so step {step} is simply the last checkpoint."
     if stop.step is not None and not stop.certain:
         sentence += f" Interaction loss cannot tell the {len(candidates)} checkpoints apart."
     elif stop.step is not None:
-        sentence += f" Interaction loss is lowest at step {stop.step}"
-        if stop.step != step:
-            sentence += (
-                "; in our study that choice had lower test loss but also lower accuracy (docs/evidence/stopping.md)"
-            )
-        sentence += "."
+        study = "in our study that choice had lower test loss but also lower accuracy (docs/evidence/stopping.md)"
+        sentence += f" Interaction loss is lowest at step {stop.step}{'' if stop.step == step else '; ' + study}."
     return step, "last", sentence
 
 

@@ -4,11 +4,11 @@ The interaction loss of a checkpoint is the loss on the prompts times the intera
 
     S_t = log mean_p loss_p,t + mean_p log(L1/sd)_p,t        interaction loss = exp S_t                              [ours]
 
-The first factor measures how wrong the answers are, the second how much interaction, most of it cancelling, they consist of.
 The best checkpoint is the one where it is lowest; training stops after `patience` measurements in a row without a new low.
-docs/design/stopping.md gives the reasons for these two factors, docs/evidence/stopping.md compares the rule with others.
+docs/design/stopping.md gives the reasons for the two factors, docs/evidence/stopping.md compares the rule with others.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,46 +20,40 @@ from interplay.dynamics.stats import LEVEL, exchanged, generator, resample_count
 from interplay.errors import InterplayError
 
 PATIENCE = 3  # measurements [ours; sensitivity in docs/stopping.md]
+_TAILS = [(1 - LEVEL) / 2, 1 - (1 - LEVEL) / 2]
 TINY = 1e-6  # nats: a prompt answered with certainty has no logarithm
 
 
-class Point(NamedTuple):
-    """A figure at one step with its 95 % interval."""
+class Evidence(NamedTuple):
+    """One figure behind a recommendation, at one step, with its 95 % interval."""
 
+    name: str
     step: int
     value: float
     lo: float
     hi: float
 
 
-class Stage(NamedTuple):
-    """The step that ends a stage, and the middle 95 % of that step over resampled prompts."""
-
-    step: int
-    lo: int
-    hi: int
-
-
 @dataclass(frozen=True)
 class StopRecommendation:
     """What the stopping rule recommends after the measurements so far.
 
-    step         the checkpoint with the lowest interaction loss; None if there is no trained checkpoint
-    certain      whether any other candidate can be told from it; if not, the measurements are no evidence for a choice
-    stop_step    the measurement at which to stop; None: go on
-    losses       [T] interaction loss, lower is better; later measurements never change it
-    values       interaction loss of every candidate, with its interval over prompts
-    above_lowest log distance of every candidate to `step`, with intervals that hold for all pairs at once
-    denoised     end of the denoising stage, where strength per spread is lowest; None with fewer than three measurements
+    step       the checkpoint with the lowest interaction loss; None if there is no trained checkpoint
+    certain    whether any other candidate can be told from it; if not, the measurements are no evidence for a choice
+    stop_step  the measurement at which to stop; None: go on
+    losses     [T] interaction loss, lower is better; later measurements never change it
+    evidence   `interaction_loss` of every candidate, with its interval over prompts; `above_lowest`, its log distance to
+               `step`, with intervals that hold for all pairs at once
+    denoised   end of the denoising stage, where strength per spread is lowest: {step, lo, hi}, the middle 95 % over resampled
+               prompts; None with fewer than three measurements
     """
 
     step: int | None
     certain: bool
     stop_step: int | None
     losses: tuple[float, ...]
-    values: tuple[Point, ...]
-    above_lowest: tuple[Point, ...]
-    denoised: Stage | None
+    evidence: tuple[Evidence, ...]
+    denoised: dict[str, int] | None
 
 
 def strength_per_spread(scores: np.ndarray, effects: np.ndarray) -> np.ndarray:
@@ -99,32 +93,26 @@ def recommend_stop(
     Step 0 is measured but never recommended, and patience does not count it. `existing` are the steps that can be recommended
     (None: all); patience counts every trained measurement.
 
-    Raises InterplayError if shapes do not match or patience is under 1.
+    Raises InterplayError if patience is under 1.
 
     >>> loss = np.array([[9.0] * 4, [2, 2.1, 1.9, 2], [1, 1.1, 0.9, 1], [2, 2.1, 1.9, 2], [3, 3.1, 2.9, 3]])
     >>> found = recommend_stop([0, 10, 20, 30, 40], loss, np.full((5, 4), 10.0), patience=2)
     >>> found.step, found.stop_step, [round(x) for x in found.losses]
     (20, 40, [90, 20, 10, 20, 30])
     """
-    loss, strength = np.asarray(loss, dtype=np.float64), np.asarray(strength, dtype=np.float64)
-    if loss.shape != strength.shape or loss.ndim != 2 or len(loss) != len(steps):
-        raise InterplayError(
-            f"loss {loss.shape} and strength {strength.shape} of {len(steps)} steps: expected two tables [steps, prompts]"
-        )
     if patience < 1:
         raise InterplayError(f"patience is {patience}: give 1 or more measurements without a new low")
     curve = interaction_loss(loss, strength)
     trained = [t for t, step in enumerate(steps) if step > 0 and np.isfinite(curve[t])]
     candidates = [t for t in trained if existing is None or steps[t] in existing]
     best = min(candidates, key=lambda t: curve[t], default=None)
-    values, above = _evidence(steps, loss, strength, curve, candidates, best, resamples, seed)
+    evidence = _evidence(steps, loss, strength, curve, candidates, resamples, seed)
     return StopRecommendation(
         step=None if best is None else steps[best],
-        certain=any(point.lo > 0 for point in above),
+        certain=any(row.name == "above_lowest" and row.lo > 0 for row in evidence),
         stop_step=_stop_step(steps, curve, trained, patience),
         losses=tuple(float(x) for x in curve),
-        values=values,
-        above_lowest=above,
+        evidence=evidence,
         denoised=_denoised(steps, strength, resamples, seed),
     )
 
@@ -145,30 +133,27 @@ def _evidence(
     strength: np.ndarray,
     curve: np.ndarray,
     candidates: list[int],
-    best: int | None,
     resamples: int,
     seed: int,
-) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+) -> tuple[Evidence, ...]:
     """Interaction losses with intervals over resampled prompts, log distances to the lowest with `exchanged` intervals."""
-    usable = _usable(strength[candidates])
-    if best is None or usable.sum() < 2 or len(candidates) < 2:
-        return tuple(Point(steps[t], float(curve[t]), float("nan"), float("nan")) for t in candidates), ()
-    s, at = np.log(curve[candidates]), candidates.index(best)
+    at, values, usable = [steps[t] for t in candidates], curve[candidates], _usable(strength[candidates])
+    count = int(usable.sum())
+    if count < 2 or len(candidates) < 2:
+        return tuple(
+            Evidence("interaction_loss", t, float(x), math.nan, math.nan) for t, x in zip(at, values, strict=True)
+        )
     losses, logs = loss[candidates][:, usable], np.log(strength[candidates][:, usable])
-    half = exchanged((losses, logs), _log_product, at, s - s[at], resamples, generator(seed, "verdict"))
-    above = tuple(
-        Point(steps[t], float(d), float(d - h), float(d + h))
-        for t, d, h in zip(candidates, s - s[at], half, strict=True)
-    )
-    counts = resample_counts(int(usable.sum()), resamples, generator(seed, "bootstrap", int(usable.sum())))
+    distance = np.log(values) - np.log(values.min())
+    rng = generator(seed, "verdict")
+    half = exchanged((losses, logs), _log_product, int(values.argmin()), distance, resamples, rng)
+    counts = resample_counts(count, resamples, generator(seed, "bootstrap", count))
     weights = counts / counts.sum(axis=1, keepdims=True)
     resampled = np.log(np.maximum(weights @ losses.T, TINY)) + weights @ logs.T  # [resamples, candidates]
-    tail = (1 - LEVEL) / 2
-    lows, highs = np.exp(np.quantile(resampled, [tail, 1 - tail], axis=0))
-    values = tuple(
-        Point(steps[t], float(curve[t]), float(a), float(b)) for t, a, b in zip(candidates, lows, highs, strict=True)
-    )
-    return values, above
+    lows, highs = np.exp(np.quantile(resampled, _TAILS, axis=0))
+    rows = [("interaction_loss", *row) for row in zip(at, values, lows, highs, strict=True)]
+    rows += [("above_lowest", *row) for row in zip(at, distance, distance - half, distance + half, strict=True)]
+    return tuple(Evidence(name, step, float(x), float(lo), float(hi)) for name, step, x, lo, hi in rows)
 
 
 def _usable(strength: np.ndarray) -> np.ndarray:
@@ -180,13 +165,13 @@ def _log_product(losses: np.ndarray, logs: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(losses.mean(axis=-1), TINY)) + logs.mean(axis=-1)
 
 
-def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: int) -> Stage | None:
-    """Where mean log strength per spread is lowest, and the middle 95 % of that step over resampled prompts."""
+def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: int) -> dict[str, int] | None:
     usable = _usable(strength)
-    if len(steps) < 3 or usable.sum() < 2:
+    count = int(usable.sum())
+    if len(steps) < 3 or count < 2:
         return None
     logs = np.log(strength[:, usable])
-    counts = resample_counts(int(usable.sum()), resamples, generator(seed, "denoised", int(usable.sum())))
-    found = np.asarray(steps)[(counts @ logs.T).argmin(axis=1)]
-    lo, hi = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
-    return Stage(int(steps[int(logs.mean(axis=1).argmin())]), int(lo), int(hi))
+    counts = resample_counts(count, resamples, generator(seed, "denoised", count))
+    lowest = np.asarray(steps)[(counts @ logs.T).argmin(axis=1)]
+    lo, hi = np.quantile(lowest, _TAILS, method="nearest")
+    return {"step": int(steps[int(logs.mean(axis=1).argmin())]), "lo": int(lo), "hi": int(hi)}

@@ -1,6 +1,6 @@
 """The page of a comparison: payload in, one offline HTML file out.
 
-Payload (made by `interplay.comparison.tables.comparison_payload`; plain values only):
+Payload (made by `interplay.comparison.comparison.Comparison`; plain values only):
 version, definition, axis (`steps` or `epochs`), notes; runs: name, title, seed, recommended, recommended_x, basis;
 groups: name, runs; settings, overview, curves, means, spread, paired: rows of the tables of those names; paired_prompts.
 """
