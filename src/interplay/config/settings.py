@@ -5,9 +5,9 @@ Marks in brackets say whose constant a default is: [paper], [lineage] or [ours].
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from interplay.data.sources import FORM_NAMES
 from interplay.data.template import PromptTemplate
@@ -17,6 +17,8 @@ from interplay.models.placement import DEVICE_MAPS, SPREAD, Placement
 
 MOST_RESAMPLED = 50_000_000  # prompts times bootstrap resamples, about a gigabyte [ours]
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
+# YAML reads the 0 of {0: 20GiB} as a number.
+DeviceName = Annotated[str, BeforeValidator(lambda key: str(key) if type(key) is int else key)]
 
 
 class _Strict(BaseModel):
@@ -35,18 +37,10 @@ class ModelSettings(_Strict):
         description="for a model larger than a device: auto, balanced, balanced_low_0, sequential spread its layers over GPUs, "
         "memory and disk; cpu and disk keep them there and fetch one at a time; null: all of it on device",
     )
-    max_memory: dict[str, str | int] | None = Field(
+    max_memory: dict[DeviceName, str | int] | None = Field(
         None,
         description="what each device may hold of the weights under device_map: {'0': 60GiB, cpu: 100GiB}; null: what is free",
     )
-
-    @field_validator("max_memory", mode="before")
-    @classmethod
-    def _numbered(cls, value: Any) -> Any:
-        """YAML reads the 0 of {0: 20GiB} as a number."""
-        if not isinstance(value, Mapping):
-            return value
-        return {str(key) if type(key) is int else key: size for key, size in value.items()}
 
     @model_validator(mode="after")
     def _one_place(self) -> "ModelSettings":
@@ -81,11 +75,6 @@ class DataSettings(_Strict):
             raise ValueError("data.prompts is missing: name the held-out rows that prompts are chosen from")
         return self
 
-    @property
-    def has_train(self) -> bool:
-        """Whether there are rows to train on, or to take few-shot examples from."""
-        return self.file is not None or self.train is not None
-
 
 class WordingSettings(_Strict):
     """How a prompt is worded: the text goes where {text} stands."""
@@ -97,10 +86,9 @@ class WordingSettings(_Strict):
     @classmethod
     def _has_one_place(cls, value: str) -> str:
         try:
-            PromptTemplate(template=value)
+            return PromptTemplate(template=value).template
         except InterplayError as error:
             raise ValueError(str(error)) from None
-        return value
 
 
 class PromptSettings(WordingSettings):
@@ -209,17 +197,10 @@ class EffectSettings(_Strict):
     """The sparse AND-OR split."""
 
     duality_gap: float = Field(1e-3, gt=0, lt=1, description="certified relative duality gap [ours]")
-    tolerance: float | Literal["auto"] = Field(
+    tolerance: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
         description="delta; auto: 0.02 |v(N) - v(empty)|, mean at step 0 [lineage], at least 3 sigma of noise [ours]",
     )
-
-    @field_validator("tolerance")
-    @classmethod
-    def _not_negative(cls, value: float | str) -> float | str:
-        if not isinstance(value, str) and value < 0:
-            raise ValueError(f"expected 'auto' or a number of at least 0; given '{value:g}'")
-        return value
 
 
 class BaselineSettings(WordingSettings):
@@ -321,26 +302,26 @@ class Settings(_Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
-        if self.training is None and self.checkpoints.folder is None:
-            raise ValueError(
-                "nothing to do: set training (to fine-tune) or checkpoints.folder (to track a finished training)"
-            )
-        if self.training is not None and self.checkpoints.folder is not None:
-            raise ValueError("training and checkpoints.folder exclude each other: remove one")
-        if self.training is not None and self.model.device_map is not None:
-            raise ValueError(
-                "model.device_map is for scoring: train with your own tools and give checkpoints.folder, or remove it"
-            )
-        if self.training is not None and not self.data.has_train:
-            raise ValueError("training needs data.train: name the rows to train on")
+        trains, tracks = self.training is not None, self.checkpoints.folder is not None
+        has_train = self.data.file is not None or self.data.train is not None
         few = self.prompt.few_shot or self.controls.few_shot or any(b.few_shot for b in self.baseline)
-        if few and not self.data.has_train:
-            raise ValueError("few_shot examples are taken from data.train: name it, or set few_shot to 0")
-        if (size := self.prompts.count * self.dynamics.resamples) > MOST_RESAMPLED:
-            raise ValueError(
-                f"prompts.count x dynamics.resamples is {size:,}, more than the {MOST_RESAMPLED:,} that fit into memory: "
-                "choose fewer of either"
-            )
+        size = self.prompts.count * self.dynamics.resamples
+        problems = {
+            "nothing to do: set training (to fine-tune) or checkpoints.folder (to track a finished training)": (
+                not trains and not tracks
+            ),
+            "training and checkpoints.folder exclude each other: remove one": trains and tracks,
+            "model.device_map is for scoring: train with your own tools and give checkpoints.folder, or remove it": (
+                trains and self.model.device_map is not None
+            ),
+            "training needs data.train: name the rows to train on": trains and not has_train,
+            "few_shot examples are taken from data.train: name it, or set few_shot to 0": few and not has_train,
+            f"prompts.count x dynamics.resamples is {size:,}, more than the {MOST_RESAMPLED:,} that fit into memory: "
+            "choose fewer of either": size > MOST_RESAMPLED,
+        }
+        for problem, applies in problems.items():
+            if applies:
+                raise ValueError(problem)
         schedule = self.schedule()
         for key, step in (("dynamics", self.dynamics.reference), ("controls", self.controls.reference)):
             if schedule is not None and isinstance(step, int) and step not in schedule:
@@ -358,10 +339,10 @@ class Settings(_Strict):
         >>> Settings(**data).schedule()
         [0, 10, 20, 40, 80, 100]
         """
-        steps = self.checkpoints.steps
+        steps = "0, 10, 20, 40, ..." if self.checkpoints.steps is None else self.checkpoints.steps
         if self.training is not None:
-            return parse_steps("0, 10, 20, 40, ..." if steps is None else steps, self.training.steps)
-        listed, goes_on = ([], True) if steps is None else _listed(steps)
+            return parse_steps(steps, self.training.steps)
+        listed, goes_on = _listed(steps)
         return None if goes_on else sorted({0, *listed})
 
     def template(
@@ -369,9 +350,7 @@ class Settings(_Strict):
     ) -> PromptTemplate:
         """The prompt template, in the run's own wording or another one."""
         wording = wording or self.prompt
-        return PromptTemplate(
-            system=wording.system, template=wording.template, chat=self.prompt.chat, few_shot=tuple(few_shot)
-        )
+        return PromptTemplate(wording.system, wording.template, self.prompt.chat, tuple(few_shot))
 
 
 def parse_steps(steps: str | Iterable[int], last: int) -> list[int]:
@@ -385,9 +364,9 @@ def parse_steps(steps: str | Iterable[int], last: int) -> list[int]:
     listed, goes_on = _listed(steps)
     while goes_on and listed[-1] * 2 < last:
         listed.append(listed[-1] * 2)
-    beyond = [step for step in listed if step > last]
-    if beyond and not goes_on:  # a start that goes on is a habit, not a claim about this training
-        raise ValueError(f"checkpoints.steps: step {beyond[0]} lies beyond the last training step {last}")
+    if max(listed) > last and not goes_on:  # a start that goes on is a habit, not a claim about this training
+        beyond = next(step for step in listed if step > last)
+        raise ValueError(f"checkpoints.steps: step {beyond} lies beyond the last training step {last}")
     return sorted({0, last, *(step for step in listed if step <= last)})
 
 

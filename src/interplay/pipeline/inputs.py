@@ -1,7 +1,4 @@
-"""From settings to rows, prompts and prompt templates: everything that is known before a model is loaded.
-
-Prompts are held out: a prompt whose text is also a training text is left out, with the reason.
-"""
+"""From settings to rows, prompts and prompt templates: everything that is known before a model is loaded."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -106,14 +103,12 @@ def examples(rows: Sequence[Row], count: int, seed: int) -> tuple[tuple[str, str
 
 
 def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Inputs:
-    """Read all data of a run and choose its prompts.
+    """Read all data of a run and choose its prompts, none of which has a training text.
 
-    Args:
-        usable: raises SkipSample for a sample that the tokenizer cannot serve; the next row is then taken.
-
-    Raises InterplayError when a source cannot be read or no prompt is left.
+    `usable` raises SkipSample for a sample that the tokenizer cannot serve; the next row is then taken. Raises InterplayError
+    when a source cannot be read or no prompt is left.
     """
-    data, omitted, notes = settings.data, [], []
+    data, omitted = settings.data, []
     reader = _Reader(settings)
     train = reader.rows("train", settings.template(), omitted)
     template = settings.template(examples(train, settings.prompt.few_shot, settings.seed))
@@ -129,13 +124,30 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
             omitted.append(Omitted("prompts", row.id, "its text is also a training text, a prompt must be held out"))
         else:
             candidates.append(row)
-    prompts = _choose(candidates, settings, usable, omitted, notes)
+    wanted = settings.prompts
+    how: dict[str, Any] = {
+        "words": wanted.words,
+        "language": wanted.language,
+        "stop_words": stop_words(wanted.stop_words),
+        "check": usable,
+    }
+    choice = choose_samples(candidates, wanted.count, wanted.n, settings.seed, **how)
+    prompts, notes = choice.samples, list(choice.notes)
+    omitted.extend(Omitted("prompts", s.id, s.reason) for s in choice.skipped)
+    if not prompts:
+        first = f" (first: {omitted[0].id}: {omitted[0].reason})" if omitted else ""
+        raise InterplayError(f"data.prompts {data.file or data.prompts!r} gave no usable prompt{first}")
     if seen := sum(row.text.strip() in known for row in held_out):
         notes.append(f"{seen} of {len(held_out)} eval rows have a training text, so eval loss flatters.")
 
     def reworded(name: str, other: PromptTemplate) -> Variant:
         rows = {row.id: row for row in reader.rows("prompts", other)}
         return Variant(name, tuple(replace(sample, row=rows[sample.id]) for sample in prompts), other)
+
+    def redrawn(draw: int) -> Variant:
+        """Another draw of words; None for a prompt whose text has no other words than those drawn first."""
+        pairs = [(old, redraw(old, draw, wanted.n, settings.seed, **how)) for old in prompts]
+        return Variant(f"words-{draw}", tuple(new if new.words != old.words else None for old, new in pairs), template)
 
     def worded(wording: WordingSettings | None, few_shot: int) -> PromptTemplate:
         shown = examples(train, few_shot, settings.seed) if few_shot else template.few_shot
@@ -151,7 +163,7 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         rephrased=reworded("rephrased", worded(prompt.rephrased, 0)) if prompt.rephrased else None,
         few_shot=reworded("few-shot", worded(None, controls.few_shot)) if controls.few_shot else None,
         format=reworded("format", worded(controls.format, 0)) if controls.format else None,
-        draws=tuple(_redrawn(prompts, draw, settings, template, usable) for draw in range(2, controls.draws + 1)),
+        draws=tuple(redrawn(draw) for draw in range(2, controls.draws + 1)),
         baselines=tuple(
             reworded(
                 baseline_condition(i),
@@ -184,42 +196,3 @@ class _Reader:
         if self.labels is None:
             self.labels = result.labels
         return getattr(split_rows(result.rows, self.settings.seed), stage) if data.file else result.rows
-
-
-def _drawing(settings: Settings) -> dict[str, Any]:
-    """How words are drawn, as `choose_samples` and `redraw` take it."""
-    prompts = settings.prompts
-    return {
-        "words": prompts.words,
-        "language": prompts.language,
-        "stop_words": stop_words(prompts.stop_words),
-    }
-
-
-def _redrawn(
-    prompts: Sequence[Sample],
-    draw: int,
-    settings: Settings,
-    template: PromptTemplate,
-    usable: Callable[[Sample], object],
-) -> Variant:
-    """Another draw of words for every prompt; None where its text has no other words than those drawn first."""
-    how = _drawing(settings)
-    again = [redraw(old, draw, settings.prompts.n, settings.seed, check=usable, **how) for old in prompts]
-    pairs = zip(prompts, again, strict=True)
-    return Variant(f"words-{draw}", tuple(new if new.words != old.words else None for old, new in pairs), template)
-
-
-def _choose(
-    rows: list[Row], settings: Settings, usable: Callable[[Sample], object], omitted: list[Omitted], notes: list[str]
-) -> tuple[Sample, ...]:
-    count, n = settings.prompts.count, settings.prompts.n
-    choice = choose_samples(rows, count, n, settings.seed, check=usable, **_drawing(settings))
-    omitted.extend(Omitted("prompts", s.id, s.reason) for s in choice.skipped)
-    notes.extend(choice.notes)
-    if not choice.samples:
-        first = f" (first: {omitted[0].id}: {omitted[0].reason})" if omitted else ""
-        raise InterplayError(
-            f"data.prompts {settings.data.file or settings.data.prompts!r} gave no usable prompt{first}"
-        )
-    return choice.samples
