@@ -1,4 +1,4 @@
-"""One prompt under one model state -> its units: tolerance, the key of the question, scores, effects. Knows no other prompt."""
+"""One prompt under one model state -> its units: tolerance, the key of the question, scores, effects."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,11 +22,11 @@ from interplay.store.units import Unit, UnitHeader, effects_key, load_unit, save
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One prompt under one model state: what one unit answers. Plain data, so that it can be sent to another process.
+    """One prompt under one model state: what one unit answers. Plain data.
 
-    condition: name of the model state and the wording, over all prompts; index: which prompt it is.
-    state: which model; None where it is at hand already.
-    scored: its unit where only the effects in it are not those asked for.
+    condition: name of the model state and the wording; index: which prompt it is.
+    state: which model; None where it is loaded already.
+    scored: its unit, where only its effects are not those asked for.
     """
 
     condition: str
@@ -45,11 +45,11 @@ class Question:
         return sha256_json([self.base_sha256, self.weights_sha256, _question(self.prepared), _scoring(self.settings)])
 
     def stored(self, folder: Path) -> Unit | None:
-        """The unit on disk whose scores are valid, whatever its effects were solved under."""
+        """The unit on disk whose scores are valid."""
         return load_unit(unit_path(folder, self.condition, self.index), self.key())
 
     def saved(self, folder: Path) -> Unit | None:
-        """The valid unit on disk."""
+        """The unit on disk whose scores and effects are valid."""
         unit = self.stored(folder)
         wanted = effects_key(self.tolerance, self.settings.effects.duality_gap)
         return unit if unit is not None and unit.header.effects_key == wanted else None
@@ -101,7 +101,7 @@ def calibrate(
     settings: Settings,
     sha: str,
 ) -> Calibration:
-    """`survey` of one model state, kept in `file`."""
+    """`survey` of one model state, cached in `file`."""
     usable = [p for p in prompts if p is not None]
     key = sha256_json([sha, [_question(p) for p in usable], _scoring(settings)])
     if (cached := read_calibration(file, settings.effects, key)) is not None:
@@ -113,7 +113,7 @@ def calibrate(
 
 
 def cache_calibration(file: Path, key: str, found: Calibration) -> None:
-    """Keep what a tolerance is computed from; the tolerance itself depends on settings of the analysis."""
+    """Cache what a tolerance is computed from; the tolerance itself depends on settings of the analysis."""
     value = {"mean_total_effect": found.mean_total_effect, "noise_sigma": found.noise_sigma, "spread": found.spread}
     cache_json(file, key, value)
 
@@ -124,18 +124,11 @@ def _scoring(settings: Settings) -> dict[str, Any]:
 
 
 def _question(p: Prepared) -> list[Any]:
-    return [
-        p.sample.id,
-        list(p.input_ids),
-        [list(s) for s in p.spans],
-        list(p.target_ids),
-        p.mask_id,
-        [list(label) for label in p.among or ()],
-    ]
+    return [p.sample.id, p.input_ids, p.spans, p.target_ids, p.mask_id, p.among or ()]
 
 
 def measure(folder: Path, model: Any, questions: Sequence[Question | None]) -> list[Unit | None]:
-    """All units of a condition for a model that is at hand, from disk where valid; None where there is no question."""
+    """All units of a condition for a loaded model, from disk where valid; None where there is no question."""
     units: list[Unit | None] = []
     for question in questions:
         unit = None if question is None else question.saved(folder)
@@ -147,10 +140,9 @@ def measure(folder: Path, model: Any, questions: Sequence[Question | None]) -> l
 
 
 def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
-    """The units of several questions about one prompt, from one evaluation; those that are scored need no model.
+    """The units of several questions about one prompt and model state, from one evaluation; those that are scored need none.
 
-    They differ in what is asked behind the prompt (and in their tolerance), never in model, prompt, words or settings. A
-    unit's bytes do not depend on which others are asked for with it.
+    A unit's bytes do not depend on which others are asked for with it.
     """
     unscored = [question for question in questions if question.scored is None]
     scores: Sequence[UnitScores] = ()
