@@ -106,9 +106,7 @@ class PromptsSettings(_Strict):
     """The held-out prompts whose interactions are extracted."""
 
     count: int = Field(12, ge=1, le=100_000)
-    n: int = Field(
-        WORDS_PER_PROMPT, ge=2, description="words per prompt, 2 to 16 [lineage: 10]; 2^n forward passes each"
-    )
+    n: int = Field(WORDS_PER_PROMPT, ge=2, description="words a prompt, 2 to 16 [lineage: 10]; 2^n forward passes each")
     words: Literal["content", "all", "given"] = Field(
         "content",
         description="which words may be drawn: content words [lineage], all (stop words too), or those each row gives "
@@ -138,7 +136,7 @@ class TrainingSettings(_Strict):
         None,
         ge=0,
         lt=2**32,
-        description="of the order of rows, dropout and LoRA's start; null: seed. Data and prompts keep seed",
+        description="of row order, dropout and LoRA's start (data and prompts keep seed); null: seed",
     )
     rank: int = Field(8, ge=1, description="LoRA rank [paper]")
     alpha: float = Field(16, gt=0, description="LoRA alpha [ours]")
@@ -185,11 +183,9 @@ class ScoringSettings(_Strict):
     target_tokens: int = Field(1, ge=1, description="response tokens scored [paper: 1]")
     among_labels: bool = Field(False, description="log-odds among the labels only, cut to target_tokens tokens each")
     batch_tokens: int | None = Field(
-        None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
+        None, ge=1, description="tokens per pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
     )
-    noise_coalitions: int = Field(
-        4, ge=0, le=1 << MAX_WORDS, description="coalitions evaluated a second time to measure numerical noise"
-    )
+    noise_coalitions: int = Field(4, ge=0, le=1 << MAX_WORDS, description="evaluated again to measure numerical noise")
     accept_noise: bool = Field(False, description="go on where 16-bit rounding makes effects meaningless [ours]")
 
 
@@ -209,9 +205,7 @@ class BaselineSettings(WordingSettings):
     name: str
     revision: str | None = None
     chat: Literal["auto"] | bool = "auto"
-    few_shot: int = Field(
-        6, ge=0, description="training rows as examples, so that a base model knows the format [ours]"
-    )
+    few_shot: int = Field(6, ge=0, description="training rows as examples: a base model then knows the format [ours]")
 
 
 class TaskSettings(_Strict):
@@ -224,9 +218,7 @@ class TaskSettings(_Strict):
     retention_tokens: int = Field(4096, ge=16, description="tokens of it that are read")
     kl: bool = Field(True, description="KL divergence to step 0 at the first response token of the eval prompts")
     generate_rows: int | None = Field(
-        None,
-        ge=0,
-        description="eval rows answered freely, for exact match and ROUGE-L; null: 32 if rows have no labels",
+        None, ge=0, description="eval rows answered freely, for exact match and ROUGE-L; null: 32 without labels"
     )
     generate_tokens: int = Field(64, ge=1, description="tokens of an answer at most")
 
@@ -249,12 +241,8 @@ class ControlSettings(_Strict):
         description="log-odds among the label tokens as well, at every step; auto: where rows have labels and one token is "
         "scored, so that it costs no forward pass",
     )
-    few_shot: int = Field(
-        0, ge=0, description="step 0 once more with this many training rows as examples in its prompt"
-    )
-    format: WordingSettings | None = Field(
-        None, description="step 0 once more with a wording that states the answer's format"
-    )
+    few_shot: int = Field(0, ge=0, description="step 0 once more with so many training rows as examples in its prompt")
+    format: WordingSettings | None = Field(None, description="step 0 once more, told the answer's format in its prompt")
 
 
 class DynamicsSettings(_Strict):

@@ -48,10 +48,7 @@ def prepare_one(
 
 
 def label_rows(samples: Sequence[Sample | None], labels: Sequence[str] | None, wanted: bool) -> list[Row] | None:
-    """One row per label in the wording of `samples`, when scores are `wanted` among labels only.
-
-    A label is what it is behind this prompt, cut to scoring.target_tokens tokens: "sad" and " sad" are different tokens.
-    """
+    """One row per label in the wording of `samples`, when scores are `wanted` among labels only."""
     if not wanted:
         return None
     if not labels:
@@ -66,10 +63,9 @@ Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None
 
 
 class Extraction:
-    """The conditions of one run, worked off in the order that later ones need.
+    """The conditions of one run, in the order that later ones need.
 
-    After `run`: all `units` by condition, the mask token's `mask_id`, the `baselines`, and how many jobs of other shards are
-    `missing`.
+    After `run`: `units` by condition, the mask token's `mask_id`, `baselines`, and how many jobs of other shards are `missing`.
     """
 
     def __init__(self, context: Context, states: States, inputs: Inputs, engine: Engine) -> None:
@@ -85,12 +81,13 @@ class Extraction:
         """Get every unit the settings ask for."""
         checkpoints, inputs = self.states.checkpoints, self.inputs
         first = step_name(checkpoints[0].step)
+        at_first = self.states.at(checkpoints[0]), self.states.hashes[checkpoints[0].step]
         main = Variant("", inputs.prompts, inputs.template)
         prompts = self._prepared(main)
-        self.delta = self._calibrate(first, prompts)
+        self.delta = self._calibrate(first, prompts, *at_first)
         refuse_noise(self.delta, self.settings, lambda line: note(self.context, line))
         labels = self._label_question(main)
-        labels_delta = None if labels is None else self._calibrate(f"{first}-labels", labels)
+        labels_delta = None if labels is None else self._calibrate(f"{first}-labels", labels, *at_first)
         asked = []
         for c in checkpoints:
             together = self._asked(step_name(c.step), c, prompts)
@@ -186,17 +183,10 @@ class Extraction:
         self, name: str, step: int, weights: tuple[str, str], prompts: Prompts, delta: Calibration, state: ModelState
     ) -> Asked:
         rest = (delta.tolerance, self.settings, state)
-        return {
-            name: [None if p is None else Question(name, i, step, *weights, p, *rest) for i, p in enumerate(prompts)]
-        }
+        return {name: [p and Question(name, i, step, *weights, p, *rest) for i, p in enumerate(prompts)]}
 
-    def _calibrate(
-        self, condition: str, prompts: Prompts, state: ModelState | None = None, sha: str = ""
-    ) -> Calibration:
-        """Tolerance and noise at a model state, by default the first checkpoint; other processes wait meanwhile."""
-        if state is None:
-            first = self.states.checkpoints[0]
-            state, sha = self.states.at(first), self.states.hashes[first.step]
+    def _calibrate(self, condition: str, prompts: Prompts, state: ModelState, sha: str) -> Calibration:
+        """Tolerance and noise at a model state; other processes wait meanwhile."""
         with self.context.progress.phase("calibrating"), self.context.alone():
             path = self.context.folder.path / calibration_name(condition)
             return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha)
@@ -221,7 +211,7 @@ class Extraction:
         parts = {
             "its weights": other.sha256,
             "its config": config_hash(resolve(wanted.name, wanted.revision)[0], wanted.revision),
-            "its tokens": sha256_json([p and [list(p.input_ids), list(p.target_ids)] for p in wordings[0][0][1]]),
+            "its tokens": sha256_json([p and [p.input_ids, p.target_ids] for p in wordings[0][0][1]]),
         }
         check_parts(self.context.folder.path, f"baseline-{index}", parts, f"restore the baseline {short(wanted.name)}")
         for together in wordings:

@@ -32,7 +32,7 @@ def check_data(folder: Path, inputs: Inputs, prepared: Sequence[Prepared], *, an
         "prompt": {
             "text": prepared[0].prompt,
             "texts": sha256_json([p.prompt for p in prepared]),
-            "tokens": sha256_json([[list(p.input_ids), list(p.target_ids)] for p in prepared]),
+            "tokens": sha256_json([[p.input_ids, p.target_ids] for p in prepared]),
         },
     }
     if file.exists() and not anew:

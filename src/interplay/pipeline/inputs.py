@@ -1,5 +1,6 @@
 """From settings to rows, prompts and prompt templates: everything that is known before a model is loaded."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from interplay.config.settings import Settings, WordingSettings
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import choose_samples, redraw
-from interplay.data.sources import ReadResult, read_rows
+from interplay.data.sources import read_rows
 from interplay.data.splits import split_rows
 from interplay.data.stopwords import stop_words
 from interplay.data.template import PromptTemplate
@@ -92,14 +93,9 @@ def examples(rows: Sequence[Row], count: int, seed: int) -> tuple[tuple[str, str
     for row in sorted(rows, key=lambda r: (len(r.text) > 120, stable_hash(seed, "few-shot", r.id, r.text))):
         groups.setdefault(row.label or "", []).append(row)
     names = sorted(groups, key=lambda name: stable_hash(seed, "few-shot-label", name))
-    picked: list[Row] = []
-    turn = 0
-    while len(picked) < min(count, len(rows)):
-        for name in names:
-            if turn < len(groups[name]) and len(picked) < count:
-                picked.append(groups[name][turn])
-        turn += 1
-    return tuple((row.text, row.target) for row in picked)
+    turns = itertools.zip_longest(*(groups[name] for name in names))
+    in_turn = [row for turn in turns for row in turn if row is not None]
+    return tuple((row.text, row.target) for row in in_turn[:count])
 
 
 def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Inputs:
@@ -109,13 +105,27 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
     when a source cannot be read or no prompt is left.
     """
     data, omitted = settings.data, []
-    reader = _Reader(settings)
-    train = reader.rows("train", settings.template(), omitted)
+    labels: tuple[str, ...] | None = None
+
+    def rows_of(stage: str, template: PromptTemplate, omitted: list[Omitted] | None = None) -> tuple[Row, ...]:
+        """Rows of "train", "eval" or "prompts" in any wording; none where no source is given. Skipped ones go to `omitted`."""
+        nonlocal labels
+        source = data.file or getattr(data, stage)
+        if source is None:
+            return ()
+        result = read_rows(source, data.form, columns=data.columns or None, template=template)
+        # A single file's skipped rows are named once, with the stage that is always read.
+        if omitted is not None and (data.file is None or stage == "prompts"):
+            omitted.extend(Omitted("data" if data.file else stage, s.id, s.reason) for s in result.skipped)
+        labels = result.labels if labels is None else labels
+        return getattr(split_rows(result.rows, settings.seed), stage) if data.file else result.rows
+
+    train = rows_of("train", settings.template(), omitted)
     template = settings.template(examples(train, settings.prompt.few_shot, settings.seed))
     if template.few_shot:
-        train = reader.rows("train", template)
-    held_out = reader.rows("eval", template, omitted)
-    source = reader.rows("prompts", template, omitted)
+        train = rows_of("train", template)
+    held_out = rows_of("eval", template, omitted)
+    source = rows_of("prompts", template, omitted)
 
     known = {row.text.strip() for row in train}
     candidates = []
@@ -141,7 +151,7 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         notes.append(f"{seen} of {len(held_out)} eval rows have a training text, so eval loss flatters.")
 
     def reworded(name: str, other: PromptTemplate) -> Variant:
-        rows = {row.id: row for row in reader.rows("prompts", other)}
+        rows = {row.id: row for row in rows_of("prompts", other)}
         return Variant(name, tuple(replace(sample, row=rows[sample.id]) for sample in prompts), other)
 
     def redrawn(draw: int) -> Variant:
@@ -157,7 +167,7 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
     return Inputs(
         train=seeded_choice(train, data.train_rows, settings.seed, "train"),
         eval=seeded_choice(held_out, data.eval_rows, settings.seed, "eval"),
-        labels=reader.labels,
+        labels=labels,
         prompts=prompts,
         template=template,
         rephrased=reworded("rephrased", worded(prompt.rephrased, 0)) if prompt.rephrased else None,
@@ -174,25 +184,3 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         omitted=tuple(omitted),
         notes=tuple(notes),
     )
-
-
-class _Reader:
-    """The rows of each stage in any wording, whether three sources are given or one that is split; `labels` once it read."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.labels: tuple[str, ...] | None = None
-
-    def rows(self, stage: str, template: PromptTemplate, omitted: list[Omitted] | None = None) -> tuple[Row, ...]:
-        """Rows of "train", "eval" or "prompts"; none where no source is given. What is skipped goes to `omitted`."""
-        data = self.settings.data
-        source = data.file or getattr(data, stage)
-        if source is None:
-            return ()
-        result: ReadResult = read_rows(source, data.form, columns=data.columns or None, template=template)
-        # A single file's skipped rows are named once, with the stage that is always read.
-        if omitted is not None and (data.file is None or stage == "prompts"):
-            omitted.extend(Omitted("data" if data.file else stage, s.id, s.reason) for s in result.skipped)
-        if self.labels is None:
-            self.labels = result.labels
-        return getattr(split_rows(result.rows, self.settings.seed), stage) if data.file else result.rows

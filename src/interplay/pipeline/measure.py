@@ -68,13 +68,9 @@ def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibratio
     for p in prompts:
         last = (1 << len(p.spans)) - 1
         few = np.unique(np.linspace(0, last, min(SURVEYED, last + 1)).round().astype(np.uint64))
-        scored = score_prepared(
-            model,
-            p,
-            coalitions=few,
-            batch_tokens=settings.scoring.batch_tokens,
-            noise_coalitions=max(settings.scoring.noise_coalitions, 2),
-        )
+        again = max(settings.scoring.noise_coalitions, 2)
+        batch = settings.scoring.batch_tokens
+        scored = score_prepared(model, p, coalitions=few, batch_tokens=batch, noise_coalitions=again)
         gaps.append(abs(scored.values[-1] - scored.values[0]))
         squares.append(scored.noise_sigma**2)
         spreads.append(np.std(scored.values))
@@ -147,31 +143,22 @@ def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
     unscored = [question for question in questions if question.scored is None]
     scores: Sequence[UnitScores] = ()
     if unscored:
-        scoring = unscored[0].settings.scoring
-        scores = score_together(
-            model,
-            [question.prepared for question in unscored],
-            batch_tokens=scoring.batch_tokens,
-            noise_coalitions=scoring.noise_coalitions,
-        )
+        how = unscored[0].settings.scoring
+        asked = [question.prepared for question in unscored]
+        scores = score_together(model, asked, batch_tokens=how.batch_tokens, noise_coalitions=how.noise_coalitions)
     new = iter([_unit(question, scored) for question, scored in zip(unscored, scores, strict=True)])
     return [with_effects(q.scored or next(new), q.tolerance, q.settings.effects.duality_gap) for q in questions]
 
 
 def _unit(question: Question, scored: UnitScores) -> Unit:
     """A unit without its effects."""
+    same = ("sample_id", "words", "target", "target_ids", "mask_id", "dtype", "prompt_sha256")
     header = UnitHeader(
         key=question.key(),
         condition=question.condition,
         step=question.step,
-        sample_id=scored.sample_id,
-        words=scored.words,
-        target=scored.target,
-        target_ids=scored.target_ids,
-        mask_id=scored.mask_id,
-        dtype=scored.dtype,
         noise_sigma=None if math.isnan(scored.noise_sigma) else scored.noise_sigma,
         weights_sha256=question.weights_sha256,
-        prompt_sha256=scored.prompt_sha256,
+        **{name: getattr(scored, name) for name in same},
     )
     return Unit(header, scored.values, np.empty((2, 0)))

@@ -45,12 +45,9 @@ class TaskData:
 
     def hashes(self) -> dict[str, str]:
         """What is there, by the setting that names it."""
-        found = {}
-        if self.ood:
-            found["task.ood"] = sha256_json([row_parts(row) for row in self.ood])
-        if self.retention is not None:
-            found["task.retention"] = sha256_json(self.retention)
-        return found
+        ood = {"task.ood": sha256_json([row_parts(row) for row in self.ood])} if self.ood else {}
+        text = {} if self.retention is None else {"task.retention": sha256_json(self.retention)}
+        return ood | text
 
 
 def read_task_data(settings: Settings, template: PromptTemplate) -> TaskData:
@@ -251,19 +248,18 @@ class _Stage:
             batch_tokens=settings.scoring.batch_tokens,
             progress=progress,
         )
-        answers = []
-        for (e, row), ids in zip(self.answered, written, strict=True):
-            answer = decoded(self.states.base.tokenizer, ids)
-            answers.append(
-                {
-                    "id": row.id,
-                    "prompt": e.text[-KEPT_PROMPT:],
-                    "gold": row.target[:KEPT_ANSWER],
-                    "answer": answer[:KEPT_ANSWER],
-                    "exact": exact_match(answer, row.target),
-                    "rouge_l": rouge_l(answer, row.target),
-                }
-            )
+        texts = [decoded(self.states.base.tokenizer, ids) for ids in written]
+        answers = [
+            {
+                "id": row.id,
+                "prompt": e.text[-KEPT_PROMPT:],
+                "gold": row.target[:KEPT_ANSWER],
+                "answer": answer[:KEPT_ANSWER],
+                "exact": exact_match(answer, row.target),
+                "rouge_l": rouge_l(answer, row.target),
+            }
+            for (e, row), answer in zip(self.answered, texts, strict=True)
+        ]
         return {"answers": answers}
 
 
