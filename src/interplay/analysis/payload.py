@@ -21,26 +21,21 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
     """Everything the page shows, from the files of a run (schema: `interplay.report.schema`)."""
     run = RunReader(folder.path)
     with run.intact():
-        return _payload(run)
-
-
-def _payload(run: RunReader) -> dict[str, Any]:
-    about, inputs, track, units = run.json("report.json"), run.inputs, run.trajectory, run.units
-    keys = ("step", "sentence", "rule", "provisional", "basis", "evidence", "rivals")
-    recommendation = {key: run.recorded[key] for key in keys}
-    return {
-        **{key: about[key] for key in ("title", "subtitle", "version", "method", "notes", "skipped")},
-        "created": None,
-        "recommendation": recommendation,
-        "steps": list(track.steps),
-        "reference": track.reference,
-        "summary": _records(track.summary),
-        "task": _records(run.task),
-        **_controls(run),
-        "fidelity": _fidelity(run, track, units, recommendation["step"]),
-        "prompts": [_prompt(prompt, track, units) for prompt in inputs["prompts"]],
-        "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
-    }
+        about, track, recorded = run.json("report.json"), run.trajectory, run.recorded
+        keys = ("step", "sentence", "rule", "provisional", "basis", "evidence", "rivals")
+        return {
+            **{key: about[key] for key in ("title", "subtitle", "version", "method", "notes", "skipped")},
+            "created": None,
+            "recommendation": {key: recorded[key] for key in keys},
+            "steps": list(track.steps),
+            "reference": track.reference,
+            "summary": _records(track.summary),
+            "task": _records(run.task),
+            **_controls(run),
+            "fidelity": _fidelity(run, track, run.units, recorded["step"]),
+            "prompts": [_prompt(prompt, track, run.units) for prompt in run.inputs["prompts"]],
+            "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
+        }
 
 
 def _plain(value: Any) -> Any:
@@ -58,8 +53,7 @@ def _controls(run: RunReader) -> dict[str, Any]:
     """The tables beside the main trajectory, cut down to what is drawn."""
     out: dict[str, Any] = {}
     for name in ("views", "baselines", "floors", "multiples", "correlations"):
-        frame = run.optional_table(name)
-        if frame is None:
+        if (frame := run.optional_table(name)) is None:
             continue
         if "definition" in frame:
             frame = frame[frame["definition"] == "paper"]

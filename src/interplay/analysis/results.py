@@ -38,9 +38,8 @@ def analyse(
 ) -> Analysis:
     """Write every table of a run, the recommendation, and what the page needs besides (`report.json`), from its units.
 
-    task: one row a step with `COLUMNS`, where a trainer measured the task; measured: `read_measured`, if read already.
-
-    Raises InterplayError where the folder lacks something that these settings need.
+    task: one row a step with `COLUMNS`, where a trainer measured the task; measured: `read_measured`, if read already. Raises
+    InterplayError where the folder lacks something that these settings need.
     """
     record = Record.read(folder)
     if task is None and "logged" in record.task:

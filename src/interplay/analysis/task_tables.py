@@ -1,5 +1,4 @@
-"""Task metrics row by row -> one row a step (`task.parquet`), and what rises and falls with the interactions
-(`correlations.parquet`).
+"""Task metrics row by row -> one row a step (`task.parquet`), and correlations with the interactions (`correlations.parquet`).
 
 Intervals are Wilson's for fractions (accuracy, exact match), a percentile bootstrap over rows for the others.
 """
@@ -33,7 +32,7 @@ INTERACTIONS = (
 def task_curves(task: TaskMeasured, resamples: int, seed: int) -> dict[str, Curve]:
     """Each measured task metric as a curve over the checkpoints, [T], with its bootstrap over rows [R, T].
 
-    Metrics of the same rows share their resamples, so that two of them can be compared.
+    Metrics of the same rows share their resamples.
     """
     curves: dict[str, Curve] = {}
 

@@ -57,7 +57,7 @@ class DataSettings(_Strict):
     """Rows to train on, to evaluate on, and to choose prompts from."""
 
     file: str | None = Field(
-        None, description="one file for everything: split by a hash of each text into train 80 %, eval and prompts 10 %"
+        None, description="one file, split by a hash of each text: 80 % train, 10 % eval, 10 % prompts"
     )
     train: str | None = Field(None, description="file, emotions:SPLIT or hub:owner/name; needed to train")
     eval: str | None = Field(None, description="held-out rows for eval loss and accuracy; null measures neither")
@@ -108,9 +108,7 @@ class PromptsSettings(_Strict):
     count: int = Field(12, ge=1, le=100_000)
     n: int = Field(WORDS_PER_PROMPT, ge=2, description="words a prompt, 2 to 16 [lineage: 10]; 2^n forward passes each")
     words: Literal["content", "all", "given"] = Field(
-        "content",
-        description="which words may be drawn: content words [lineage], all (stop words too), or those each row gives "
-        "in its column `words`",
+        "content", description="which may be drawn: content words [lineage], all, or given: each row's column `words`"
     )
     language: Literal["auto", "en", "zh"] = Field("auto", description="how words are split; zh needs jieba")
     stop_words: str | None = Field(None, description="more words that are never drawn: legal, or separated by commas")
@@ -141,9 +139,7 @@ class TrainingSettings(_Strict):
     rank: int = Field(8, ge=1, description="LoRA rank [paper]")
     alpha: float = Field(16, gt=0, description="LoRA alpha [ours]")
     dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout [ours]")
-    targets: str = Field(
-        "all-linear", description="target modules [paper: all linear layers]; of IA3: keys, values and down projections"
-    )
+    targets: str = Field("all-linear", description="target modules [paper]; of IA3: keys, values and down projections")
     learning_rate: float = Field(1e-4, gt=0, description="[paper]")
     # Those of transformers that need no further arguments and no metric.
     scheduler: Literal[
@@ -178,7 +174,7 @@ class ScoringSettings(_Strict):
     """How v is evaluated."""
 
     mask: str | int | None = Field(
-        None, description="token that replaces masked words; null: unk, pad or a reserved one [lineage]"
+        None, description="token for masked words; null: unk, pad or a reserved one [lineage]"
     )
     target_tokens: int = Field(1, ge=1, description="response tokens scored [paper: 1]")
     among_labels: bool = Field(False, description="log-odds among the labels only, cut to target_tokens tokens each")
@@ -227,12 +223,11 @@ class ControlSettings(_Strict):
     """What the figures are compared with, besides nulls [ours]. Each costs units; see docs/design/controls.md."""
 
     precision: Dtype | None = Field(
-        "bfloat16", description="second precision, at the reference: the churn of rounding alone; null leaves it out"
+        "bfloat16", description="second precision at the reference: churn of rounding; null: none"
     )
     reference: int | Literal["auto"] | None = Field(
         "auto",
-        description="second reference step; auto: the first where v(N) has made 80 % of its rise, that is after the "
-        "answer's format is learnt; null leaves it out. Costs no units",
+        description="second reference; auto: first step where v(N) made 80 % of its rise (format learnt); null: none",
     )
     draws: int = Field(2, ge=1, le=16, description="draws of words a prompt, the first included")
     draw_steps: Literal["reference", "all"] = Field("reference", description="where the other draws are measured")
@@ -249,9 +244,7 @@ class DynamicsSettings(_Strict):
     """The threshold for salient effects, nulls and intervals."""
 
     ratio: float = Field(0.05, gt=0, lt=1, description="tau as a fraction of the largest effect [lineage]")
-    reference: int | None = Field(
-        None, ge=0, description="reference step of removed / preserved / emerged; null: the first [paper]"
-    )
+    reference: int | None = Field(None, ge=0, description="reference step of the sets; null: the first [paper]")
     draws: int = Field(200, ge=1, le=10_000, description="draws per null")
     resamples: int = Field(1000, ge=1, le=100_000, description="bootstrap resamples over prompts")
 
@@ -321,12 +314,7 @@ class Settings(_Strict):
         return self.model_dump(mode="json", exclude=ANALYSIS)
 
     def schedule(self) -> list[int] | None:
-        """The steps to measure, or None for every checkpoint found.
-
-        >>> data = {"model": {"name": "m"}, "data": {"train": "t", "prompts": "p"}, "training": {"steps": 100}}
-        >>> Settings(**data).schedule()
-        [0, 10, 20, 40, 80, 100]
-        """
+        """The steps to measure, ascending, or None for every checkpoint found."""
         steps = "0, 10, 20, 40, ..." if self.checkpoints.steps is None else self.checkpoints.steps
         if self.training is not None:
             return parse_steps(steps, self.training.steps)

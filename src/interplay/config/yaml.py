@@ -47,11 +47,7 @@ def _reason(error: Exception) -> str:
 
 
 def parse_yaml(text: str) -> Any:
-    """One YAML document as plain values.
-
-    >>> parse_yaml("prompts: {n: 7}")
-    {'prompts': {'n': 7}}
-    """
+    """One YAML document as plain values."""
     return _UniqueKeys(text).get_single_data()
 
 
@@ -59,9 +55,6 @@ def override(raw: dict[str, Any], assignment: str | tuple[str, Any]) -> dict[str
     """A copy of `raw` with one setting replaced: `a.b=c`, or the pair `("a.b", c)` of Python.
 
     As text, c is read as YAML; a mapping needs braces, so that a prompt template such as `Text: {text}` stays text.
-
-    >>> override({"prompts": {"n": 7, "count": 3}}, "prompts.n=8") == override({"prompts": {"n": 7, "count": 3}}, ("prompts.n", 8))
-    True
     """
     key, equals, text = assignment.partition("=") if isinstance(assignment, str) else (assignment[0], "=", "")
     value = _value(text) if isinstance(assignment, str) else assignment[1]

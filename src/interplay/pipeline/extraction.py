@@ -1,6 +1,6 @@
-"""Which units a run needs, and getting them: the checkpoints, the controls at the references, the baseline LLMs.
+"""Get every unit of a run: the checkpoints, the controls at the references, the baseline LLMs.
 
-A condition is one model state under one wording. Names of conditions: docs/design/architecture.md.
+A condition is one model state under one wording (docs/design/architecture.md).
 """
 
 from collections.abc import Sequence
@@ -142,9 +142,8 @@ class Extraction:
         `auto` asks where it costs nothing: rows have labels, one token is scored, and labels differ in it.
         """
         wanted, scoring = self.settings.controls.labels, self.settings.scoring
-        if scoring.among_labels or not wanted:
-            return None
-        if wanted == "auto" and (not self.inputs.labels or scoring.target_tokens > 1):
+        free = self.inputs.labels and scoring.target_tokens == 1
+        if scoring.among_labels or not wanted or (wanted == "auto" and not free):
             return None
         try:
             return self._prepared(replace(variant, name="labels"), tokenizer, among=True)
@@ -183,7 +182,9 @@ class Extraction:
         self, name: str, step: int, weights: tuple[str, str], prompts: Prompts, delta: Calibration, state: ModelState
     ) -> Asked:
         rest = (delta.tolerance, self.settings, state)
-        return {name: [p and Question(name, i, step, *weights, p, *rest) for i, p in enumerate(prompts)]}
+        return {
+            name: [None if p is None else Question(name, i, step, *weights, p, *rest) for i, p in enumerate(prompts)]
+        }
 
     def _calibrate(self, condition: str, prompts: Prompts, state: ModelState, sha: str) -> Calibration:
         """Tolerance and noise at a model state; other processes wait meanwhile."""

@@ -1,7 +1,4 @@
-"""Fingerprints of data, prompts and weights in a run folder, and the refusal to go on when one changed, with the difference.
-
-Settings are compared where the folder is opened (`store/folder.py`).
-"""
+"""Fingerprints of data, prompts and weights in a run folder, and the refusal to go on when one changed, with the difference."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,10 +17,7 @@ _SHOWN = 3  # differences in one message
 
 
 def check_data(folder: Path, inputs: Inputs, prepared: Sequence[Prepared], *, anew: bool = False) -> None:
-    """Record the rows and the tokenised prompts; InterplayError with the difference when they changed.
-
-    anew: nothing was computed from them yet, so they may change.
-    """
+    """Record the rows and the tokenised prompts; InterplayError with the difference when they changed, unless `anew`."""
     file = folder / "inputs.json"
     now = {
         "fingerprint": inputs.fingerprint(),
@@ -67,11 +61,6 @@ def check_parts(folder: Path, name: str, now: Mapping[str, str], restore: str, *
     write_json(file, dict(now), folders=1)
 
 
-def forget_parts(folder: Path, name: str) -> None:
-    """Remove what `check_parts` recorded."""
-    (folder / IDENTITY / f"{name}.json").unlink(missing_ok=True)
-
-
 def config_hash(source: Path | str, revision: str | None = None) -> str:
     """SHA-256 of the config.json of a folder or hub name, without the library's version and the folder it was read from."""
     file = Path(source) / "config.json"
@@ -89,10 +78,6 @@ def config_hash(source: Path | str, revision: str | None = None) -> str:
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
-    """
-    >>> _changes({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"})
-    ['b: 2 -> 3']
-    """
     return [
         f"{what}: {str(before[what])[:8]} -> {sha[:8]}" for what, sha in now.items() if before.get(what, sha) != sha
     ]
@@ -143,14 +128,7 @@ def _listed(labels: Sequence[str] | None) -> str:
 
 
 def prompt_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """How the tokenised prompts differ: the first one's text from where it changed, or only the tokens.
-
-    >>> old = {"text": "<user> Hi", "texts": "1", "tokens": "2"}
-    >>> prompt_differences(old, old | {"text": "<human> Hi", "texts": "3", "tokens": "4"})
-    ["chat template: '<user> Hi' -> '<human> Hi'"]
-    >>> prompt_differences(old, old | {"tokens": "4"})
-    ['tokenizer: the same prompts have other tokens']
-    """
+    """How the tokenised prompts differ: the first one's text from where it changed, or only the tokens."""
     if before["texts"] != now["texts"]:
         at = next((i for i, (a, b) in enumerate(zip(before["text"], now["text"], strict=False)) if a != b), 0)
         start = max(0, at - 20)

@@ -104,28 +104,29 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
     `usable` raises SkipSample for a sample that the tokenizer cannot serve; the next row is then taken. Raises InterplayError
     when a source cannot be read or no prompt is left.
     """
-    data, omitted = settings.data, []
+    data = settings.data
+    omitted: list[Omitted] = []
     labels: tuple[str, ...] | None = None
 
-    def rows_of(stage: str, template: PromptTemplate, omitted: list[Omitted] | None = None) -> tuple[Row, ...]:
-        """Rows of "train", "eval" or "prompts" in any wording; none where no source is given. Skipped ones go to `omitted`."""
+    def rows_of(stage: str, template: PromptTemplate, *, first: bool = False) -> tuple[Row, ...]:
+        """Rows of "train", "eval" or "prompts" in any wording; none where no source is given. `first`: name skipped rows."""
         nonlocal labels
         source = data.file or getattr(data, stage)
         if source is None:
             return ()
         result = read_rows(source, data.form, columns=data.columns or None, template=template)
         # A single file's skipped rows are named once, with the stage that is always read.
-        if omitted is not None and (data.file is None or stage == "prompts"):
+        if first and (data.file is None or stage == "prompts"):
             omitted.extend(Omitted("data" if data.file else stage, s.id, s.reason) for s in result.skipped)
         labels = result.labels if labels is None else labels
         return getattr(split_rows(result.rows, settings.seed), stage) if data.file else result.rows
 
-    train = rows_of("train", settings.template(), omitted)
+    train = rows_of("train", settings.template(), first=True)
     template = settings.template(examples(train, settings.prompt.few_shot, settings.seed))
     if template.few_shot:
         train = rows_of("train", template)
-    held_out = rows_of("eval", template, omitted)
-    source = rows_of("prompts", template, omitted)
+    held_out = rows_of("eval", template, first=True)
+    source = rows_of("prompts", template, first=True)
 
     known = {row.text.strip() for row in train}
     candidates = []

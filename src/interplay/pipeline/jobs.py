@@ -44,7 +44,7 @@ class Job:
 Engine = Callable[[Iterator[Job]], Iterator[tuple[Job, list[Unit]]]]
 
 
-class OpenModel:
+class OpenModel(contextlib.AbstractContextManager):
     """Answers jobs one after the other; keeps a model state open while jobs of it follow each other. A context manager."""
 
     def __init__(self, models: Models) -> None:
@@ -52,9 +52,6 @@ class OpenModel:
         self._stack = contextlib.ExitStack()
         self._state: ModelState | None = None
         self._model: Any = None
-
-    def __enter__(self) -> "OpenModel":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

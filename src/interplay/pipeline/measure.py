@@ -82,8 +82,7 @@ def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibratio
 def refuse_noise(found: Calibration, settings: Settings, warn: Callable[[str], None]) -> None:
     """InterplayError where rounding would make the effects meaningless; a warning where it takes a part of them."""
     dtype = settings.model.dtype
-    said = noise_warning(found.noise_sigma, found.spread, dtype)
-    if said is None:
+    if (said := noise_warning(found.noise_sigma, found.spread, dtype)) is None:
         return
     if noise_fraction(found.noise_sigma, found.spread) > REFUSED and not settings.scoring.accept_noise:
         raise InterplayError(f"model.dtype: {said}, or set scoring.accept_noise to true to go on all the same")
@@ -136,10 +135,7 @@ def measure(folder: Path, model: Any, questions: Sequence[Question | None]) -> l
 
 
 def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
-    """The units of several questions about one prompt and model state, from one evaluation; those that are scored need none.
-
-    A unit's bytes do not depend on which others are asked for with it.
-    """
+    """The units of several questions about one prompt and model state, from one evaluation; those that are scored need none."""
     unscored = [question for question in questions if question.scored is None]
     scores: Sequence[UnitScores] = ()
     if unscored:

@@ -60,17 +60,13 @@ class Unfinished:
 Scoring = Callable[[Context], contextlib.AbstractContextManager[Engine]]
 
 
-def _here(context: Context) -> contextlib.AbstractContextManager[Engine]:
-    return contextlib.nullcontext(in_this_process(context.models))
-
-
 def run(
     settings: Settings,
     path: Path,
     progress: Progress | None = None,
     *,
     shard: Shard = EVERYTHING,
-    scoring: Scoring = _here,
+    scoring: Scoring | None = None,
 ) -> RunResult | Unfinished:
     """Make, or finish, the run of `settings` in the folder `path`, as other processes may at the same time.
 
@@ -87,7 +83,8 @@ def run(
             _refuse_noise(context, inputs, tokenizer)
             with context.alone():
                 train(context, inputs, tokenizer)
-        with scoring(context) as engine:
+        here = contextlib.nullcontext(in_this_process(context.models))
+        with here if scoring is None else scoring(context) as engine:
             states, extracted, task, missing = _measure(context, inputs, engine)
         if missing:
             return Unfinished(path, shard, missing)
@@ -185,14 +182,12 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
     """Write the record, then tables, recommendation and page from the folder; the manifest last."""
     settings, folder = context.settings, context.folder
     tokenizer, draws = states.base.tokenizer, [variant.samples for variant in inputs.draws]
+    served = {name: tuple(i for i, u in enumerate(units) if u is not None) for name, units in extracted.units.items()}
     with context.progress.phase("trajectory and report"):
         record = Record(
             base_sha256=states.base.sha256,
             weights=states.hashes,
-            conditions={
-                name: tuple(i for i, unit in enumerate(units) if unit is not None)
-                for name, units in extracted.units.items()
-            },
+            conditions=served,
             words={draw: offsets(samples) for draw, samples in enumerate([inputs.prompts, *draws], start=1)},
             mask=(tokenizer.convert_ids_to_tokens(extracted.mask_id), extracted.mask_id),
             chat=uses_chat(tokenizer, inputs.template),

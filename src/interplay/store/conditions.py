@@ -125,11 +125,7 @@ def offsets(samples: Sequence[Sample | None]) -> Words:
 
 
 def step_name(step: int) -> str:
-    """Condition name of a checkpoint.
-
-    >>> step_name(40)
-    'step-000040'
-    """
+    """Condition name of a checkpoint, such as `step-000040`."""
     return f"step-{step:06d}"
 
 
@@ -139,11 +135,7 @@ def rephrased_name(step: int) -> str:
 
 
 def baseline_condition(index: int) -> str:
-    """Condition name of the index-th baseline LLM.
-
-    >>> baseline_condition(0), baseline_condition(1)
-    ('baseline', 'baseline-2')
-    """
+    """Condition name of the index-th baseline LLM: `baseline`, `baseline-2`, ..."""
     return "baseline" if index == 0 else f"baseline-{index + 1}"
 
 

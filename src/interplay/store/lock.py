@@ -153,10 +153,8 @@ class Lock:
         return self._is_silent(name) if dead is None else dead
 
     def _is_silent(self, name: str) -> bool:
-        """Whether a counter stood still for a lease by this process's clock.
-
-        Time in which we did not look counts for one beat at most: when a network folder hangs, it hangs for all.
-        """
+        """Whether a counter stood still for a lease by this process's clock. Time without a look counts for one beat at most,
+        since a network folder that hangs hangs for all."""
         try:
             said = (self.folder / name).read_bytes()[:12].decode(errors="replace")
         except OSError:

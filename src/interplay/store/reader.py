@@ -132,14 +132,7 @@ class RunReader:
 
     @contextlib.contextmanager
     def intact(self) -> Generator[None]:
-        """Around code that combines files of the run: errors from files whose content does not fit together become one line.
-
-        >>> with RunReader("runs/none").intact():
-        ...     {}["sample"]
-        Traceback (most recent call last):
-        interplay.errors.InterplayError: Run folder 'runs/none' is inconsistent (missing 'sample'). Run again with a new --out; \
-if it happens again, please report a bug.
-        """
+        """Around code that combines files of the run: InterplayError where their contents do not fit together."""
         try:
             yield
         except InterplayError:

@@ -51,11 +51,7 @@ class Unit:
 
 
 def effects_key(tolerance: float, duality_gap: float) -> str:
-    """Key of the effects under a tolerance and the duality gap that is asked for.
-
-    >>> effects_key(0.125, 0.001)
-    'tolerance 0.125, duality gap 0.001'
-    """
+    """Key of the effects under a tolerance and the duality gap that is asked for."""
     return f"tolerance {tolerance!r}, duality gap {duality_gap!r}"
 
 
