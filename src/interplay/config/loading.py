@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from interplay.config.settings import Settings
 from interplay.config.yaml import override, read_yaml
-from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.secrets import refuse_secrets
+from interplay.text import short
 
 
 def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str | tuple[str, Any]] = ()) -> Settings:

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError
+from interplay.text import ascii_safe, short
 
 # What PyYAML raises for text that is not YAML, and for a value its tag does not allow (`!!bool maybe`, an empty `!!int`).
 _UNREADABLE = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from interplay.data.words import short
 from interplay.errors import InterplayError
+from interplay.text import short
 
 
 def refuse_links(folder: Path) -> None:
