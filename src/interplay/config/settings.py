@@ -183,9 +183,7 @@ class ScoringSettings(_Strict):
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
     )
-    noise_coalitions: int = Field(
-        4, ge=0, le=1 << EXACT_WORDS, description="evaluated again to measure numerical noise"
-    )
+    noise_coalitions: int = Field(4, ge=0, le=1 << EXACT_WORDS, description="scored twice to measure numerical noise")
     accept_noise: bool = Field(False, description="go on where 16-bit rounding makes effects meaningless [ours]")
 
 
