@@ -6,7 +6,7 @@
 import re
 import sys
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer.main
 from pydantic import BaseModel
@@ -39,6 +39,8 @@ PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false
 
 def in_words(kind: Any) -> list[str]:
     """A type as the values a user may give."""
+    if get_origin(kind) is Annotated:
+        return in_words(get_args(kind)[0])
     if get_origin(kind) is Literal:
         return [str(value) for value in get_args(kind)]
     if get_origin(kind) in (Union, UnionType):

@@ -125,7 +125,10 @@ def test_later_overrides_win_and_the_source_is_not_changed():
         (["seed=-1"], r"'seed'"),
         (["effects.duality_gap=2"], r"'effects\.duality_gap': expected a number less than 1; given '2'"),
         (["effects.duality_gap=0"], r"greater than 0; given '0'"),
-        (["effects.tolerance=-1"], r"'effects\.tolerance': expected 'auto' or a number of at least 0; given '-1'"),
+        (
+            ["effects.tolerance=-1"],
+            r"'effects\.tolerance': expected a number greater than or equal to 0 or 'auto'; given '-1'",
+        ),
         (["effects.tolerance=.nan"], r"'effects\.tolerance': expected a finite number or 'auto'; given 'nan'"),
         (["dynamics.resamples=1000000000"], r"'dynamics\.resamples': .* less than or equal to 100000"),
         (["dynamics.draws=1000000"], r"'dynamics\.draws': .* less than or equal to 10000"),

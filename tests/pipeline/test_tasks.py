@@ -157,7 +157,7 @@ def test_rows_without_labels_are_answered(tmp_path, tiny_folder):
     ("task", "said"),
     [
         ({"ood": "nowhere.jsonl"}, "no such file"),
-        ({"retention": "nowhere.txt"}, "task.retention 'nowhere.txt' is no file"),
+        ({"retention": "nowhere.txt"}, "task.retention 'nowhere.txt' is not a file"),
     ],
 )
 def test_a_missing_file_is_said_before_anything_is_trained(tmp_path, tiny_folder, task, said):

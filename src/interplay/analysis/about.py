@@ -1,4 +1,4 @@
-"""What the report says about how a run was made: the rows of its method table, its title, notes and rows left out."""
+"""What the report says of how a run was made: method table, title, notes and rows left out."""
 
 from collections import Counter
 from pathlib import Path
@@ -19,30 +19,25 @@ MethodRow = tuple[str, Any, str | None]  # name, value, note
 
 
 def about(folder: Path, settings: Settings, record: Record, measured: Measured) -> dict[str, Any]:
-    """The part of the report that no table holds, as JSON-safe values; kept in `report.json`.
-
-    Rows left out are counted among the notes and listed with their reasons.
-    """
+    """The part of the report that no table holds, as JSON-safe values (`report.json`)."""
     stages = Counter(o.stage for o in record.omitted)
     notes = [*record.notes, *_notes(settings, record, measured)]
     for stage, count in sorted(stages.items()):
         first = next(o for o in record.omitted if o.stage == stage)
         notes.append(f"{count} row{'s' if count > 1 else ''} left out ({stage}); first: {first.id}: {first.reason}")
+    rows = _method(folder, settings, record, measured)
     return {
         "title": settings.name,
         "subtitle": record.subtitle or _subtitle(settings),
         "version": interplay.__version__,
-        "method": [
-            {"name": name, "value": value, "note": note}
-            for name, value, note in _method(folder, settings, record, measured)
-        ],
+        "method": [dict(zip(("name", "value", "note"), row, strict=True)) for row in rows],
         "notes": notes,
         "skipped": [{"id": f"{o.stage}: {o.id}", "reason": o.reason} for o in record.omitted[:MAX_SKIPPED_SHOWN]],
     }
 
 
 def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:
-    """What these settings leave out of the analysis, and what they make doubtful."""
+    """What these settings leave out or make doubtful."""
     if record.subtitle is not None:  # the callback measures no controls
         return []
     notes = []
@@ -76,8 +71,8 @@ def _subtitle(settings: Settings) -> str:
     return f"{settings.model.name} · {settings.data.file or settings.data.train or settings.data.prompts} · {how}"
 
 
-def _range(values: list[float], digits: str = ".2g") -> str:
-    return f"{np.median(values):{digits}} (median), {max(values):{digits}} (worst)" if values else "not measured"
+def _range(values: list[float]) -> str:
+    return f"{np.median(values):.2g} (median), {max(values):.2g} (worst)" if values else "not measured"
 
 
 def _method(folder: Path, settings: Settings, record: Record, measured: Measured) -> list[MethodRow]:
@@ -97,25 +92,19 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
     words = f"{len(inputs['prompts'])}, n = {', '.join(map(str, sizes))} words each"
     drawn = "content words of the user's text, drawn with a per-sample seed; held out from training"
     relative = "preserved, emerged and removed are relative to it; the first step in the paper"
+    rounding = "16-bit rounding looks like noise interactions"
+    salient = "an effect above it is salient; per sample and step"
     matching = "worst |v − reconstruction| over all 2^n coalitions, at most delta"
     rows: list[MethodRow] = [
         ("Model", settings.model.name, f"weights SHA-256 {record.base_sha256[:16]}"),
         ("Checkpoints", ", ".join(map(str, measured.steps)), hashes),
         ("Reference step", measured.reference, relative),
-        (
-            "Precision",
-            f"{settings.model.dtype} {narrow}, float64 effects",
-            "16-bit rounding looks like noise interactions",
-        ),
+        ("Precision", f"{settings.model.dtype} {narrow}, float64 effects", rounding),
         ("Numerical noise of v", _range(sigmas), "the packed evaluation against plain float32 forward passes, nats"),
         ("Prompts", words, drawn),
         ("Score v", _score_name(settings), "log p / (1 - p) of the gold response's first tokens"),
         ("Masked word", f"{token} (id {mask_id})", "each of its tokens; length and positions stay"),
-        (
-            "tau",
-            f"{settings.dynamics.ratio:g} × the largest effect",
-            "an effect above it is salient; per sample and step",
-        ),
+        ("tau", f"{settings.dynamics.ratio:g} × the largest effect", salient),
         ("delta", f"{delta.tolerance:.4g}", f"tolerance of the split; {effect}"),
         ("Duality gap", _range([h.duality_gap for h in headers]), f"asked: {settings.effects.duality_gap:g}; {missed}"),
         ("Universal matching", _range([h.residual for h in headers]), matching),

@@ -1,7 +1,4 @@
-"""A run folder's units and task metrics -> `Measured`, under any settings of the analysis. Opens no model.
-
-Effects that were solved under another tolerance or duality gap are solved again from the stored scores.
-"""
+"""A run folder's units and task metrics -> `Measured`, under any settings of the analysis, without a model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,8 +61,7 @@ def reference_of(settings: Settings, steps: Sequence[int]) -> int:
 def second_reference(settings: Settings, units: Units, steps: Sequence[int], reference: int) -> int | None:
     """The second reference step: the one asked for, or the first at which v(N) has made 80 % of its rise [ours].
 
-    Before SFT the target stands deep in the tail of a model that does not know the answer's format; from there on the score
-    of the whole prompt mostly says which answer, no longer that there is one. None where v(N) never rises, and at the end.
+    Until then v(N) mostly says that the model learns the answer's format. None where v(N) never rises, and at the end.
     """
     wanted = settings.controls.reference
     if wanted is None:
@@ -82,7 +78,7 @@ def second_reference(settings: Settings, units: Units, steps: Sequence[int], ref
 
 
 def control_settings(settings: Settings) -> dict[str, Any]:
-    """The settings that decide what a control's condition is, as JSON values: part of a run's record."""
+    """The settings that decide what a control's condition is, as JSON values for a run's record."""
     dumped = settings.model_dump(mode="json", include={"prompt": {"rephrased"}, "controls": True, "baseline": True})
     kept = {name: dumped["controls"][name] for name in ("few_shot", "format", "labels")}
     return {"rephrased": dumped["prompt"]["rephrased"], "baseline": dumped["baseline"], **kept}
@@ -94,19 +90,17 @@ def asked_conditions(settings: Settings, record: Record, reference: int, second:
     draws = [f"words-{k}" for k in range(2, controls.draws + 1) if k not in record.words or any(record.words[k])]
     labels = ["labels"] if controls.labels and not settings.scoring.among_labels else []
     everywhere = [*labels, *(draws if controls.draw_steps == "all" else [])]
+    dtype = second_precision(settings)
+    first, at_reference = step_name(record.steps[0]), step_name(reference)
     asked = {step_name(step) for step in record.steps}
     asked |= {f"{step_name(step)}-{question}" for step in record.steps for question in everywhere}
-    asked |= {f"{step_name(reference)}-{draw}" for draw in draws}
-    if (dtype := second_precision(settings)) is not None:
-        asked.add(f"{step_name(reference)}-{dtype}")
+    asked |= {f"{at_reference}-{question}" for question in (*draws, *([dtype] if dtype else []))}
     if settings.prompt.rephrased is not None:
         asked |= {rephrased_name(step) for step in (reference, second) if step is not None}
-    first = step_name(record.steps[0])
     asked |= {f"{first}-few-shot"} if controls.few_shot else set()
     asked |= {f"{first}-format"} if controls.format is not None else set()
     asked |= {baseline_condition(index) for index in range(len(settings.baseline))}
-    if settings.baseline:
-        asked |= {f"{baseline_condition(0)}-{question}" for question in everywhere}
+    asked |= {f"{baseline_condition(0)}-{question}" for question in everywhere if settings.baseline}
     return asked
 
 
@@ -128,10 +122,9 @@ def _unmeasured(settings: Settings, record: Record, asked: set[str]) -> list[str
 
 
 def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
-    """Everything that the tables are made from, as these settings look at it; writes nothing.
+    """Everything that the tables are made from; effects under other settings are solved again. Writes nothing.
 
-    Raises InterplayError where a unit or a task metric is missing or damaged, and where the settings need units that were not
-    measured.
+    Raises InterplayError where a unit or task metric is missing or damaged, or was never measured.
     """
     reference = reference_of(settings, record.steps)
     prompts = len(record.words[1])
@@ -171,20 +164,17 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
     )
 
 
+def _array(values: Sequence[float | None]) -> np.ndarray:
+    return np.array(values, dtype=np.float64)  # None becomes NaN
+
+
 def _task(folder: Path, step: int, record: Record) -> TaskRows:
+    """What a checkpoint's two task files say, as arrays."""
     files = {"step": f"{step_name(step)}.json", "answers": f"answers-{step:06d}.json"}
     found = {kind: cached_json(folder / "task" / name) for kind, name in files.items() if kind in record.task}
     if None in found.values():
         raise InterplayError(f"task metrics of step {step} are missing from the run: run the same command again")
-    return task_rows(step, found.get("step") or {}, found.get("answers") or {})
-
-
-def _array(values: Sequence[float | None]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def task_rows(step: int, said: dict[str, Any], answers: dict[str, Any]) -> TaskRows:
-    """What a checkpoint's two task files say, as arrays."""
+    said, answers = found.get("step") or {}, found.get("answers") or {}
 
     def scores(name: str) -> RowScores | None:
         if (cached := said.get(name)) is None:
@@ -199,6 +189,6 @@ def task_rows(step: int, said: dict[str, Any], answers: dict[str, Any]) -> TaskR
         ood=scores("ood"),
         kl=Divergence(_array(kl["forward"]), _array(kl["reverse"])) if kl else None,
         retention=Windows(_array(windows["nll"]), np.array(windows["tokens"])) if windows else None,
-        exact=np.array([a["exact"] for a in written], dtype=np.float64) if written else None,
-        rouge=np.array([a["rouge_l"] for a in written], dtype=np.float64) if written else None,
+        exact=_array([a["exact"] for a in written]) if written else None,
+        rouge=_array([a["rouge_l"] for a in written]) if written else None,
     )

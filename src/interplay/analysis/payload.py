@@ -1,7 +1,6 @@
 """A finished run folder -> the payload of its page: the rows that the page draws, rounded to five significant digits."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,54 +21,39 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
     """Everything the page shows, from the files of a run (schema: `interplay.report.schema`)."""
     run = RunReader(folder.path)
     with run.intact():
-        return _payload(run)
+        about, track, recorded = run.json("report.json"), run.trajectory, run.recorded
+        keys = ("step", "sentence", "rule", "provisional", "basis", "evidence", "rivals")
+        return {
+            **{key: about[key] for key in ("title", "subtitle", "version", "method", "notes", "skipped")},
+            "created": None,
+            "recommendation": {key: recorded[key] for key in keys},
+            "steps": list(track.steps),
+            "reference": track.reference,
+            "summary": _records(track.summary),
+            "task": _records(run.task),
+            **_controls(run),
+            "fidelity": _fidelity(run, track, run.units, recorded["step"]),
+            "prompts": [_prompt(prompt, track, run.units) for prompt in run.inputs["prompts"]],
+            "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
+        }
 
 
-def _payload(run: RunReader) -> dict[str, Any]:
-    about, inputs, track, units = run.json("report.json"), run.inputs, run.trajectory, run.units
-    recommendation = recommendation_part(run.recorded)
-    return {
-        **{key: about[key] for key in ("title", "subtitle", "version", "method", "notes", "skipped")},
-        "created": None,
-        "recommendation": recommendation,
-        "steps": list(track.steps),
-        "reference": track.reference,
-        "summary": _records(track.summary),
-        "task": _records(run.task),
-        **_controls(run),
-        "fidelity": _fidelity(run, track, units, recommendation["step"]),
-        "prompts": [_prompt(prompt, track, units) for prompt in inputs["prompts"]],
-        "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
-    }
-
-
-def recommendation_part(recommendation: Mapping[str, Any]) -> dict[str, Any]:
-    """The recommendation in the page's terms."""
-    keys = ("step", "sentence", "rule", "provisional", "basis", "evidence", "rivals")
-    return {key: recommendation[key] for key in keys}
-
-
-def _digits(x: float) -> float:
-    return float(f"{x:.5g}")
+def _plain(value: Any) -> Any:
+    """A float rounded, None for NaN and infinities; any other value unchanged."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dicts, rounded, with NaN and infinities as None."""
-
-    def plain(v: Any) -> Any:
-        if not isinstance(v, float):
-            return v
-        return _digits(v) if math.isfinite(v) else None
-
-    return [{k: plain(v) for k, v in row.items()} for row in frame.to_dict("records")]
+    return [{k: _plain(v) for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def _controls(run: RunReader) -> dict[str, Any]:
     """The tables beside the main trajectory, cut down to what is drawn."""
     out: dict[str, Any] = {}
     for name in ("views", "baselines", "floors", "multiples", "correlations"):
-        frame = run.optional_table(name)
-        if frame is None:
+        if (frame := run.optional_table(name)) is None:
             continue
         if "definition" in frame:
             frame = frame[frame["definition"] == "paper"]
@@ -104,7 +88,7 @@ def _fidelity(run: RunReader, track: Trajectory, units: pd.DataFrame, named: int
 
 
 def _finite(values: np.ndarray) -> list[float | None]:
-    return [_digits(float(v)) if math.isfinite(v) else None for v in values]
+    return [_plain(float(v)) for v in values]
 
 
 def _matching(sample: str, step: int, unit: pd.Series, salient: np.ndarray) -> dict[str, Any]:
@@ -119,7 +103,7 @@ def _matching(sample: str, step: int, unit: pd.Series, salient: np.ndarray) -> d
         "step": step,
         "count": int(salient.sum()),
         "of": len(scores),
-        "rms": _digits(error) if math.isfinite(error) else None,
+        "rms": _plain(error),
         "score": _finite(scores[shown]),
         **{name: _finite(values[shown]) for name, values in model.items()},
     }
@@ -135,36 +119,28 @@ def _prompt(prompt: dict[str, Any], track: Trajectory, units: pd.DataFrame) -> d
         sets = track.membership(prompt["id"], step)
         effects = np.stack([unit["and_effects"], unit["or_effects"]])
         states = {"preserved": sets.preserved, "reentered": sets.reentered, "emerged": sets.emerged & ~sets.reentered}
-        if step <= track.reference:
-            # Nothing is preserved or emerged before there is something to compare with.
+        if step <= track.reference:  # nothing to compare with yet
             states = {"initial": sets.all}
-        present: list[dict[str, Any]] = [
-            {"type": kind, "mask": mask, "effect": effect, "state": state}
-            for state, chosen in states.items()
-            for kind, mask, effect in _listed(effects, chosen)
-        ]
-        removed: list[dict[str, Any]] = [
-            {"type": k, "mask": m, "effect": e} for k, m, e in _listed(before, sets.removed)
-        ]
+        present = [{**row, "state": state} for state, chosen in states.items() for row in _listed(effects, chosen)]
         steps.append(
             {
                 "step": step,
-                "score_full": unit["score_full"],
-                "score_empty": unit["score_empty"],
-                "duality_gap": unit["duality_gap"],
-                "residual": unit["residual"],
+                **{name: unit[name] for name in ("score_full", "score_empty", "duality_gap", "residual")},
                 "sigma": None if pd.isna(unit["noise_sigma"]) else unit["noise_sigma"],
                 "tau": unit["tau"],
                 "interactions": sorted(present, key=_strongest_first),
-                "removed": sorted(removed, key=_strongest_first),
+                "removed": sorted(_listed(before, sets.removed), key=_strongest_first),
             }
         )
     target = str(reference["target"])
     return {**prompt, "target": target, "n": len(prompt["words"]), "steps": steps}
 
 
-def _listed(effects: np.ndarray, chosen: np.ndarray) -> list[tuple[str, int, float]]:
-    return [(("and", "or")[row], int(mask), float(effects[row, mask])) for row, mask in np.argwhere(chosen)]
+def _listed(effects: np.ndarray, chosen: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {"type": ("and", "or")[row], "mask": int(mask), "effect": float(effects[row, mask])}
+        for row, mask in np.argwhere(chosen)
+    ]
 
 
 def _strongest_first(row: dict[str, Any]) -> tuple[float, str, int]:

@@ -26,7 +26,7 @@ from interplay.store.units import save_unit
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What a run came to. `notes`: what a reader of it must know."""
+    """Results of a run, and notes on them."""
 
     recommendation: Recommendation
     summary: Summary
@@ -38,11 +38,8 @@ def analyse(
 ) -> Analysis:
     """Write every table of a run, the recommendation, and what the page needs besides (`report.json`), from its units.
 
-    Args:
-        task: one row a step with `task_tables.COLUMNS`, where a trainer measured the task; None: from the run's task files.
-        measured: what `read_measured` gives, where it was read already.
-
-    Raises InterplayError where the folder lacks something that these settings need.
+    task: one row a step with `COLUMNS`, where a trainer measured the task; measured: `read_measured`, if read already. Raises
+    InterplayError where the folder lacks something that these settings need.
     """
     record = Record.read(folder)
     if task is None and "logged" in record.task:
@@ -76,29 +73,24 @@ def analyse(
 def unit_table(measured: Measured, ratio: float) -> pa.Table:
     """One row per unit: its header, a few figures of its scores, and the arrays themselves as lists."""
     rows: list[dict[str, Any]] = []
-    for condition in sorted(measured.units):
-        for unit in measured.units[condition]:
-            if unit is None:
-                continue
-            size = np.abs(unit.effects)
-            tau = ratio * float(size.max())
-            header = asdict(unit.header)
-            del header["effects_key"]
-            rows.append(
-                header
-                | {
-                    "words": list(unit.header.words),
-                    "target_ids": list(unit.header.target_ids),
-                    "n": len(unit.header.words),
-                    "score_full": float(unit.scores[-1]),
-                    "score_empty": float(unit.scores[0]),
-                    "tau": tau,
-                    "salient": int((size > tau).sum()),
-                    "scores": unit.scores,
-                    "and_effects": unit.effects[0],
-                    "or_effects": unit.effects[1],
-                }
-            )
+    for unit in (u for condition in sorted(measured.units) for u in measured.units[condition] if u is not None):
+        size = np.abs(unit.effects)
+        tau = ratio * float(size.max())
+        header = asdict(unit.header)
+        del header["effects_key"]
+        own = {
+            "words": list(unit.header.words),
+            "target_ids": list(unit.header.target_ids),
+            "n": len(unit.header.words),
+            "score_full": float(unit.scores[-1]),
+            "score_empty": float(unit.scores[0]),
+            "tau": tau,
+            "salient": int((size > tau).sum()),
+            "scores": unit.scores,
+            "and_effects": unit.effects[0],
+            "or_effects": unit.effects[1],
+        }
+        rows.append(header | own)
     return pa.Table.from_pylist(rows)
 
 

@@ -14,12 +14,12 @@ from interplay.store.reader import RunReader
 
 @dataclass(frozen=True)
 class SavedCheckpoints:
-    """The trained checkpoints that a run measured, and where their weights are.
+    """The trained checkpoints that a run measured, without step 0, and where their weights are.
 
     where    the folder the training left them in
-    hashes   measured step -> SHA-256 of its weights, ascending; None where the run kept none. Step 0, the base, is not one
+    hashes   measured step -> SHA-256 of its weights, ascending; None where the run kept none
     paths    step -> folder of each one whose weights can still be opened
-    problem  why none can be found at all; None otherwise
+    problem  why none can be found at all
     """
 
     where: Path
@@ -39,10 +39,7 @@ class SavedCheckpoints:
 
 
 def saved_checkpoints(run: RunReader) -> SavedCheckpoints:
-    """Which of the checkpoints that a run measured are on disk, whole as far as their headers say.
-
-    A relative folder of another training is looked for from here, as `track` did.
-    """
+    """Which of the checkpoints that a run measured are on disk, whole as far as their headers say."""
     outside = run.settings.checkpoints.folder
     where = Path(outside) if outside else RunFolder(run.path).checkpoints
     hashes = {step: sha for step, sha in sorted(_measured(run).items()) if step > 0}
@@ -54,7 +51,7 @@ def saved_checkpoints(run: RunReader) -> SavedCheckpoints:
 
 
 def recommend_saved(run: RunReader, saved: SavedCheckpoints) -> Recommendation:
-    """What the run recommended; asked anew, of its tables, where a checkpoint of it is gone.
+    """What the run recommended, or recommends now where one of its checkpoints is gone.
 
     Raises InterplayError where the run measured the base alone, and where no checkpoint is left that can be kept.
     """
@@ -63,28 +60,18 @@ def recommend_saved(run: RunReader, saved: SavedCheckpoints) -> Recommendation:
         raise InterplayError(
             f"{name!r} measured the base model only, so there is no checkpoint to keep: measure saved checkpoints too"
         )
-    if saved.problem is not None:
-        raise InterplayError(
-            f"none of the checkpoints that {name!r} measured ({_listed(saved.steps)}) is there to keep: {saved.problem}"
-        )
     if not saved.paths:
-        raise InterplayError(
-            f"none of the checkpoints that {name!r} measured ({_listed(saved.steps)}) is whole in "
-            f"{str(saved.where)!r} any more: copy one back"
-        )
+        reason = f"is there to keep: {saved.problem}"
+        if saved.problem is None:
+            reason = f"is whole in {str(saved.where)!r} any more: copy one back"
+        raise InterplayError(f"none of the checkpoints that {name!r} measured ({_listed(saved.steps)}) {reason}")
     with run.intact():
         recorded = Recommendation.from_dict(run.recorded)
     if not saved.gone and recorded.step in (None, *saved.paths):
         return recorded
     with run.intact():
-        settings = run.settings
-        again = recommend(
-            run.trajectory,
-            run.task,
-            existing=tuple(saved.paths),
-            resamples=settings.dynamics.resamples,
-            seed=settings.seed,
-        )
+        how = {"resamples": run.settings.dynamics.resamples, "seed": run.settings.seed}
+        again = recommend(run.trajectory, run.task, existing=tuple(saved.paths), **how)
     if again.step not in saved.paths:
         raise InterplayError(
             f"of what {name!r} measured only {_listed(tuple(saved.paths))} is on disk, which leaves no trained "
@@ -94,7 +81,7 @@ def recommend_saved(run: RunReader, saved: SavedCheckpoints) -> Recommendation:
 
 
 def _measured(run: RunReader) -> dict[int, str | None]:
-    """Every measured step with the hash of its weights; those of the trajectory where the run kept no hashes."""
+    """Every measured step with the hash of its weights, where the run kept hashes."""
     if run.has("weights.json"):
         return {int(step): sha for step, sha in run.json("weights.json")["checkpoints"].items()}
     with run.intact():

@@ -1,4 +1,4 @@
-"""The table of a run: one row a checkpoint, and under it the churn floor. What the terminal shows and `Run.summary()` gives."""
+"""The table of a run that the terminal shows and `Run.summary()` gives: a row a checkpoint, then the churn floor."""
 
 import math
 from collections.abc import Mapping
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 class Summary:
     """Means over the prompts at each checkpoint; `str` of it is the terminal's table.
 
-    rows     one dict per step: `step`, `SET count|strength|rho` for each set, `rho`, `eval_loss`, `accuracy`; NaN where
-             something was not measured
-    floor    `SET count|strength` between the reference step and its rewording, or None where no rewording was measured
+    rows     one dict per step: `step`, `SET count|strength|rho` for each set, `rho`, `eval_loss`, `accuracy`; NaN: not measured
+    floor    `SET count|strength` between the reference step and its rewording; None: not measured
     """
 
     rows: list[dict[str, Any]]
@@ -61,17 +60,14 @@ class Summary:
 
 def summarise(track: "Trajectory", task: "pd.DataFrame") -> Summary:
     """The table of a trajectory and its task metrics (columns `step`, `eval_loss`, `accuracy`)."""
-    rows = []
+    curves = {f"{s} {measure}": track.get(measure, s) for s in TABLE_SETS for measure in ("count", "strength", "rho")}
+    curves["rho"] = track.get("rho", "all")
     by_step = task.set_index("step")
+    rows: list[dict[str, Any]] = []
     for step in track.steps:
-        row: dict[str, Any] = {"step": step}
-        for name in TABLE_SETS:
-            for measure in ("count", "strength", "rho"):
-                row[f"{name} {measure}"] = _at(track.get(measure, name), step)
-        row["rho"] = _at(track.get("rho", "all"), step)
-        for measure in ("eval_loss", "accuracy"):
-            row[measure] = float(by_step[measure][step])
-        rows.append(row)
+        row = {name: float(curve["value"].get(step, math.nan)) for name, curve in curves.items()}
+        metrics = {measure: float(by_step[measure][step]) for measure in ("eval_loss", "accuracy")}
+        rows.append({"step": step, **row, **metrics})
     floor = {}
     for name in TABLE_SETS:
         for measure in ("count", "strength"):
@@ -79,10 +75,6 @@ def summarise(track: "Trajectory", task: "pd.DataFrame") -> Summary:
             if len(null):
                 floor[f"{name} {measure}"] = float(null.iloc[-1])  # one transition: the same at every step
     return Summary(rows, floor or None)
-
-
-def _at(curve: "pd.DataFrame", step: int) -> float:
-    return float(curve["value"][step]) if step in curve.index else math.nan
 
 
 def number(value: float | None, digits: int = 2) -> str:

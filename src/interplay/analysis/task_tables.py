@@ -1,5 +1,4 @@
-"""Task metrics row by row -> one row a step (`task.parquet`), and what rises and falls with the interactions
-(`correlations.parquet`).
+"""Task metrics row by row -> one row a step (`task.parquet`), and correlations with the interactions (`correlations.parquet`).
 
 Intervals are Wilson's for fractions (accuracy, exact match), a percentile bootstrap over rows for the others.
 """
@@ -31,9 +30,9 @@ INTERACTIONS = (
 
 
 def task_curves(task: TaskMeasured, resamples: int, seed: int) -> dict[str, Curve]:
-    """Each task measure as a curve over the checkpoints, [T], with its bootstrap over rows [R, T]; only what was measured.
+    """Each measured task metric as a curve over the checkpoints, [T], with its bootstrap over rows [R, T].
 
-    All measures of the same rows share their resamples, so that two of them can be compared.
+    Metrics of the same rows share their resamples.
     """
     curves: dict[str, Curve] = {}
 
@@ -54,13 +53,12 @@ def task_curves(task: TaskMeasured, resamples: int, seed: int) -> dict[str, Curv
         known, said = np.array(gold), np.stack([s.predicted for s in found])  # ty: ignore[no-matching-overload]
         hit = (said == known).astype(np.float64)
         add(f"{prefix}accuracy", rows, stream, lambda counts: mean_of(hit, counts), hit.mean(1))
-        add(
-            f"{prefix}macro_f1",
-            rows,
-            stream,
-            lambda counts: np.stack([macro_f1_of(known, at, counts) for at in said], axis=1),
-            np.array([macro_f1(known, at) for at in said]),
-        )
+        f1 = np.array([macro_f1(known, at) for at in said])
+
+        def f1_of(counts: np.ndarray) -> np.ndarray:
+            return np.stack([macro_f1_of(known, at, counts) for at in said], axis=1)
+
+        add(f"{prefix}macro_f1", rows, stream, f1_of, f1)
 
     def means(name: str, part: Callable[[TaskRows], np.ndarray | None], stream: int) -> None:
         found = [rows for c in task.checkpoints if (rows := part(c)) is not None]
@@ -137,12 +135,11 @@ def correlation_frame(
     resamples: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Spearman's rank correlation of every interaction measure with every task measure over the checkpoints (`task.correlation`).
+    """Spearman's rank correlation of every interaction measure with every task measure over the checkpoints.
 
     Args:
         curves: of `task_curves`; frame: of `task_frame`, for the train loss.
-        from_step: the controls' second reference; adds the same correlations over the checkpoints from there on
-            (`span` "after-format"), where learning the answer's format no longer moves both. None: only "all".
+        from_step: adds the correlations over the checkpoints from the second reference on (`span` "after-format").
 
     Columns `CORRELATIONS`; `interaction` is named "l1_per_sd" or, of a set, "emerged strength".
     """

@@ -1,6 +1,5 @@
-"""The trajectory of a run, and what its figures are compared with: views, churn floors, other baseline LLMs.
-
-A view is the trajectory with one thing changed: the reference step, the pool v is measured in, the words, or the prompt of step 0.
+"""The trajectory of a run, and what its figures are compared with: churn floors, other baseline LLMs, and views: the
+trajectory with another reference step, other words, scores among labels, or another prompt at step 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,15 +28,14 @@ def make_trajectory(
     rephrased: bool = True,
     baseline: str = "baseline",
 ) -> Trajectory:
-    """The trajectory of a run, or a view of it.
+    """The trajectory of a run, or a view of it. Prompts that lack a unit under some step are left out.
 
     Args:
         condition: names the units of a step; the main ones by default.
-        reference: another reference step.
-        rephrased: whether the churn floor belongs to this view; it does where the words and the question are the main ones.
-        baseline: condition of the baseline LLM; left out where nobody measured it.
+        rephrased: whether the churn floor belongs to this view: words and question are the main ones.
+        baseline: condition of the baseline LLM; left out where it was not measured.
 
-    Prompts that lack a unit under some step are left out. Raises InterplayError when none is left.
+    Raises InterplayError when no prompt is left, and where a main unit is missing.
     """
     reference = measured.reference if reference is None else reference
     columns = list(zip(*(measured.units[condition(step)] for step in measured.steps), strict=True))
@@ -50,9 +48,6 @@ def make_trajectory(
         found = measured.units.get(name)
         return None if found is None else [None if (u := found[i]) is None else u.effects for i in chosen]
 
-    def sigma(unit: Unit) -> float:
-        return float("nan") if unit.header.noise_sigma is None else unit.header.noise_sigma
-
     return trajectory(
         steps=measured.steps,
         effects=[np.stack([u.effects for u in units]) for units in samples],
@@ -61,7 +56,7 @@ def make_trajectory(
         reference=reference,
         rephrased=effects_of(rephrased_name(reference)) if rephrased else None,
         baseline=effects_of(baseline),
-        noise_sigma=[np.array([sigma(u) for u in units]) for units in samples],
+        noise_sigma=[np.array([u.header.noise_sigma for u in units], dtype=np.float64) for units in samples],
         ratio=settings.dynamics.ratio,
         draws=settings.dynamics.draws,
         resamples=settings.dynamics.resamples,
@@ -104,7 +99,6 @@ def _views(
     settings: Settings, measured: Measured, task: pd.DataFrame
 ) -> tuple[list[dict[str, Any]], dict[str, Trajectory]]:
     """What each view is and which checkpoint it would keep, and its trajectory by name."""
-    first = measured.steps[0]
     views: list[dict[str, Any]] = []
     trajectories: dict[str, Trajectory] = {}
 
@@ -125,11 +119,6 @@ def _views(
             }
         )
 
-    def complete(name: Callable[[int], str]) -> bool:
-        """Whether some prompt has a unit under every step."""
-        columns = [measured.units.get(name(step), ()) for step in measured.steps]
-        return any(None not in units for units in zip(*columns, strict=False))
-
     if (second := measured.second_reference) is not None:
         add(
             f"reference-{second}",
@@ -138,36 +127,39 @@ def _views(
             reference=second,
         )
     others = [
-        (
-            "labels",
-            "log-odds among the labels",
-            "v against the other labels only: learning that the answer is a label at all no longer counts.",
-        )
+        _LABELS,
+        *((f"words-{draw}", f"word draw {draw}", _DRAW) for draw in range(2, settings.controls.draws + 1)),
     ]
-    others += [
-        (
-            f"words-{draw}",
-            f"word draw {draw}",
-            "Other words of the same prompts: how much of a figure is the choice of words.",
-        )
-        for draw in range(2, settings.controls.draws + 1)
-    ]
-    for name, title, note in others:
-        if complete(condition := lambda step, name=name: f"{step_name(step)}-{name}"):
-            add(name, title, note, condition=condition, rephrased=False, baseline=f"baseline-{name}")
-    for name, title, note in (
-        (
-            "few-shot",
-            "step 0 with examples",
-            "Step 0 is the base model shown examples in its prompt, so it knows the answer's format.",
-        ),
-        ("format", "step 0 told the format", "Step 0 is the base model told in its prompt how to answer."),
-    ):
-        if complete(condition := lambda step, name=name: step_name(step) + f"-{name}" * (step == first)):
-            add(name, title, note, condition=condition, reference=first, rephrased=False)
+    first = measured.steps[0]
+    for name, title, note in (*others, *_STEP_ZERO):
+        everywhere = (name, title, note) not in _STEP_ZERO
+
+        def condition(step: int, name: str = name, everywhere: bool = everywhere) -> str:
+            return f"{step_name(step)}-{name}" if everywhere or step == first else step_name(step)
+
+        columns = [measured.units.get(condition(step), ()) for step in measured.steps]
+        if not any(None not in units for units in zip(*columns, strict=False)):
+            continue  # no prompt has a unit under every step
+        how: dict[str, Any] = {"baseline": f"baseline-{name}"} if everywhere else {"reference": first}
+        add(name, title, note, condition=condition, rephrased=False, **how)
     return views, trajectories
 
 
+# Views by other units: name, title, note.
+_LABELS = (
+    "labels",
+    "log-odds among the labels",
+    "v against the other labels only: learning that the answer is a label at all no longer counts.",
+)
+_DRAW = "Other words of the same prompts: how much of a figure is the choice of words."
+_STEP_ZERO = (
+    (
+        "few-shot",
+        "step 0 with examples",
+        "Step 0 is the base model shown examples in its prompt, so it knows the answer's format.",
+    ),
+    ("format", "step 0 told the format", "Step 0 is the base model told in its prompt how to answer."),
+)
 _FLOORS = {
     "rephrased": ("another wording", "the same checkpoint and words, one or two words of the template changed"),
     "precision": ("another precision", "the same checkpoint, words and template, scored in {precision}"),
@@ -205,18 +197,15 @@ def _pairs(
     pairs: list[Twin | None] = []
     shared = []
     for index, (e, twin) in enumerate(zip(effects, twins, strict=True)):
-        if twin is None:
-            pairs.append(None)
-            continue
-        if draws is None:
-            pairs.append(Twin(e, twin.effects))
-            continue
-        a, b = shared_words(draws[0][index] or (), draws[1][index] or ())
-        if len(a) < 2:
-            pairs.append(None)
-            continue
-        shared.append(len(a))
-        pairs.append(Twin(restrict(e, a), restrict(twin.effects, b)))
+        pair = None
+        if twin is not None and draws is None:
+            pair = Twin(e, twin.effects)
+        elif twin is not None and draws is not None:
+            a, b = shared_words(draws[0][index] or (), draws[1][index] or ())
+            if len(a) >= 2:
+                shared.append(len(a))
+                pair = Twin(restrict(e, a), restrict(twin.effects, b))
+        pairs.append(pair)
     return pairs, shared
 
 

@@ -1,6 +1,8 @@
 """Settings from YAML and `a.b=c` overrides, back to YAML, and what is wrong with them in one line."""
 
 import difflib
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -39,7 +41,7 @@ def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str | tu
 
 
 def _section(field: Any) -> type[BaseModel] | None:
-    """The model class of a field that is a section, else None."""
+    """The class of a field that is a section."""
     candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
@@ -58,14 +60,10 @@ def _located(loc: tuple) -> tuple[list[str], list[str]]:
     path: list[str] = []
     known: list[str] = []
     for part in loc:
-        if model is None:
-            break
-        if isinstance(part, int):  # the place in a list of sections
-            continue
-        known = list(model.model_fields)
-        path.append(str(part))
-        field = model.model_fields.get(str(part))
-        model = _section(field) if field is not None else None
+        if model is not None and isinstance(part, str):  # a number: the place in a list of sections
+            known = list(model.model_fields)
+            path.append(part)
+            model = _section(model.model_fields[part]) if part in known else None
     return path, known
 
 
@@ -106,13 +104,10 @@ def _problem(error: ValidationError) -> str:
         return f"unknown settings key {short(where)}: {_nearest(path, known)}"
     if first["type"] == "missing":
         return f"settings key {where!r} is missing: it must be given"
-    said = []
-    for problem in problems:  # a field of several types has one problem for each of them
-        if _located(problem["loc"])[0] == path:
-            message = problem["msg"]
-            for pattern, plain in _PLAIN:
-                message = re.sub(pattern, plain, message)
-            said.append(message)
+    # A field of several types has one problem for each of them.
+    said = [problem["msg"] for problem in problems if _located(problem["loc"])[0] == path]
+    for pattern, plain in _PLAIN:
+        said = [re.sub(pattern, plain, message) for message in said]
     message = " or ".join(dict.fromkeys(said)).replace(" or expected ", " or ")
     if first["type"] == "value_error":
         return f"settings: {message}" if where == "settings" else f"settings key {where!r}: {message}"
@@ -126,9 +121,6 @@ def dump_settings(settings: Settings) -> str:
 
 def default_folder(settings: Settings) -> Path:
     """`runs/NAME-HASH`: the same measurement under the same name finds its run again, however it is analysed."""
-    import hashlib
-    import json
-
     slug = re.sub(r"[^a-z0-9]+", "-", settings.name.lower()).strip("-")[:40] or "run"
     measurement = json.dumps(settings.measurement(), sort_keys=True).encode()
     return Path("runs") / f"{slug}-{hashlib.sha256(measurement).hexdigest()[:8]}"

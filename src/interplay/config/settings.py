@@ -5,9 +5,9 @@ Marks in brackets say whose constant a default is: [paper], [lineage] or [ours].
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from interplay.data.sources import FORM_NAMES
 from interplay.data.template import PromptTemplate
@@ -19,6 +19,8 @@ from interplay.text import short
 
 MOST_RESAMPLED = 50_000_000  # prompts times bootstrap resamples, about a gigabyte [ours]
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
+# YAML reads the 0 of {0: 20GiB} as a number.
+DeviceName = Annotated[str, BeforeValidator(lambda key: str(key) if type(key) is int else key)]
 
 
 class _Strict(BaseModel):
@@ -37,18 +39,10 @@ class ModelSettings(_Strict):
         description="for a model larger than a device: auto, balanced, balanced_low_0, sequential spread its layers over GPUs, "
         "memory and disk; cpu and disk keep them there and fetch one at a time; null: all of it on device",
     )
-    max_memory: dict[str, str | int] | None = Field(
+    max_memory: dict[DeviceName, str | int] | None = Field(
         None,
         description="what each device may hold of the weights under device_map: {'0': 60GiB, cpu: 100GiB}; null: what is free",
     )
-
-    @field_validator("max_memory", mode="before")
-    @classmethod
-    def _numbered(cls, value: Any) -> Any:
-        """YAML reads the 0 of {0: 20GiB} as a number."""
-        if not isinstance(value, Mapping):
-            return value
-        return {str(key) if type(key) is int else key: size for key, size in value.items()}
 
     @model_validator(mode="after")
     def _one_place(self) -> "ModelSettings":
@@ -65,7 +59,7 @@ class DataSettings(_Strict):
     """Rows to train on, to evaluate on, and to choose prompts from."""
 
     file: str | None = Field(
-        None, description="one file for everything: split by a hash of each text into train 80 %, eval and prompts 10 %"
+        None, description="one file, split by a hash of each text: 80 % train, 10 % eval, 10 % prompts"
     )
     train: str | None = Field(None, description="file, emotions:SPLIT or hub:owner/name; needed to train")
     eval: str | None = Field(None, description="held-out rows for eval loss and accuracy; null measures neither")
@@ -83,11 +77,6 @@ class DataSettings(_Strict):
             raise ValueError("data.prompts is missing: name the held-out rows that prompts are chosen from")
         return self
 
-    @property
-    def has_train(self) -> bool:
-        """Whether there are rows to train on, or to take few-shot examples from."""
-        return self.file is not None or self.train is not None
-
 
 class WordingSettings(_Strict):
     """How a prompt is worded: the text goes where {text} stands."""
@@ -99,10 +88,9 @@ class WordingSettings(_Strict):
     @classmethod
     def _has_one_place(cls, value: str) -> str:
         try:
-            PromptTemplate(template=value)
+            return PromptTemplate(template=value).template
         except InterplayError as error:
             raise ValueError(str(error)) from None
-        return value
 
 
 class PromptSettings(WordingSettings):
@@ -120,13 +108,9 @@ class PromptsSettings(_Strict):
     """The held-out prompts whose interactions are extracted."""
 
     count: int = Field(12, ge=1, le=100_000)
-    n: int = Field(
-        WORDS_PER_PROMPT, ge=2, description="words per prompt, 2 to 16 [lineage: 10]; 2^n forward passes each"
-    )
+    n: int = Field(WORDS_PER_PROMPT, ge=2, description="words a prompt, 2 to 16 [lineage: 10]; 2^n forward passes each")
     words: Literal["content", "all", "given"] = Field(
-        "content",
-        description="which words may be drawn: content words [lineage], all (stop words too), or those each row gives "
-        "in its column `words`",
+        "content", description="which may be drawn: content words [lineage], all, or given: each row's column `words`"
     )
     language: Literal["auto", "en", "zh"] = Field("auto", description="how words are split; zh needs jieba")
     stop_words: str | None = Field(None, description="more words that are never drawn: legal, or separated by commas")
@@ -152,14 +136,12 @@ class TrainingSettings(_Strict):
         None,
         ge=0,
         lt=2**32,
-        description="of the order of rows, dropout and LoRA's start; null: seed. Data and prompts keep seed",
+        description="of row order, dropout and LoRA's start (data and prompts keep seed); null: seed",
     )
     rank: int = Field(8, ge=1, description="LoRA rank [paper]")
     alpha: float = Field(16, gt=0, description="LoRA alpha [ours]")
     dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout [ours]")
-    targets: str = Field(
-        "all-linear", description="target modules [paper: all linear layers]; of IA3: keys, values and down projections"
-    )
+    targets: str = Field("all-linear", description="target modules [paper]; of IA3: keys, values and down projections")
     learning_rate: float = Field(1e-4, gt=0, description="[paper]")
     # Those of transformers that need no further arguments and no metric.
     scheduler: Literal[
@@ -194,16 +176,14 @@ class ScoringSettings(_Strict):
     """How v is evaluated."""
 
     mask: str | int | None = Field(
-        None, description="token that replaces masked words; null: unk, pad or a reserved one [lineage]"
+        None, description="token for masked words; null: unk, pad or a reserved one [lineage]"
     )
     target_tokens: int = Field(1, ge=1, description="response tokens scored [paper: 1]")
     among_labels: bool = Field(False, description="log-odds among the labels only, cut to target_tokens tokens each")
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
     )
-    noise_coalitions: int = Field(
-        4, ge=0, le=1 << EXACT_WORDS, description="coalitions evaluated a second time to measure numerical noise"
-    )
+    noise_coalitions: int = Field(4, ge=0, le=1 << EXACT_WORDS, description="scored twice to measure numerical noise")
     accept_noise: bool = Field(False, description="go on where 16-bit rounding makes effects meaningless [ours]")
 
 
@@ -211,17 +191,10 @@ class EffectSettings(_Strict):
     """The sparse AND-OR split."""
 
     duality_gap: float = Field(1e-3, gt=0, lt=1, description="certified relative duality gap [ours]")
-    tolerance: float | Literal["auto"] = Field(
+    tolerance: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
         description="delta; auto: 0.02 |v(N) - v(empty)|, mean at step 0 [lineage], at least 3 sigma of noise [ours]",
     )
-
-    @field_validator("tolerance")
-    @classmethod
-    def _not_negative(cls, value: float | str) -> float | str:
-        if not isinstance(value, str) and value < 0:
-            raise ValueError(f"expected 'auto' or a number of at least 0; given '{value:g}'")
-        return value
 
 
 class BaselineSettings(WordingSettings):
@@ -230,9 +203,7 @@ class BaselineSettings(WordingSettings):
     name: str
     revision: str | None = None
     chat: Literal["auto"] | bool = "auto"
-    few_shot: int = Field(
-        6, ge=0, description="training rows as examples, so that a base model knows the format [ours]"
-    )
+    few_shot: int = Field(6, ge=0, description="training rows as examples: a base model then knows the format [ours]")
 
 
 class TaskSettings(_Strict):
@@ -245,9 +216,7 @@ class TaskSettings(_Strict):
     retention_tokens: int = Field(4096, ge=16, description="tokens of it that are read")
     kl: bool = Field(True, description="KL divergence to step 0 at the first response token of the eval prompts")
     generate_rows: int | None = Field(
-        None,
-        ge=0,
-        description="eval rows answered freely, for exact match and ROUGE-L; null: 32 if rows have no labels",
+        None, ge=0, description="eval rows answered freely, for exact match and ROUGE-L; null: 32 without labels"
     )
     generate_tokens: int = Field(64, ge=1, description="tokens of an answer at most")
 
@@ -256,12 +225,11 @@ class ControlSettings(_Strict):
     """What the figures are compared with, besides nulls [ours]. Each costs units; see docs/design/controls.md."""
 
     precision: Dtype | None = Field(
-        "bfloat16", description="second precision, at the reference: the churn of rounding alone; null leaves it out"
+        "bfloat16", description="second precision at the reference: churn of rounding; null: none"
     )
     reference: int | Literal["auto"] | None = Field(
         "auto",
-        description="second reference step; auto: the first where v(N) has made 80 % of its rise, that is after the "
-        "answer's format is learnt; null leaves it out. Costs no units",
+        description="second reference; auto: first step where v(N) made 80 % of its rise (format learnt); null: none",
     )
     draws: int = Field(2, ge=1, le=16, description="draws of words a prompt, the first included")
     draw_steps: Literal["reference", "all"] = Field("reference", description="where the other draws are measured")
@@ -270,21 +238,15 @@ class ControlSettings(_Strict):
         description="log-odds among the label tokens as well, at every step; auto: where rows have labels and one token is "
         "scored, so that it costs no forward pass",
     )
-    few_shot: int = Field(
-        0, ge=0, description="step 0 once more with this many training rows as examples in its prompt"
-    )
-    format: WordingSettings | None = Field(
-        None, description="step 0 once more with a wording that states the answer's format"
-    )
+    few_shot: int = Field(0, ge=0, description="step 0 once more with so many training rows as examples in its prompt")
+    format: WordingSettings | None = Field(None, description="step 0 once more, told the answer's format in its prompt")
 
 
 class DynamicsSettings(_Strict):
     """The threshold for salient effects, nulls and intervals."""
 
     ratio: float = Field(0.05, gt=0, lt=1, description="tau as a fraction of the largest effect [lineage]")
-    reference: int | None = Field(
-        None, ge=0, description="reference step of removed / preserved / emerged; null: the first [paper]"
-    )
+    reference: int | None = Field(None, ge=0, description="reference step of the sets; null: the first [paper]")
     draws: int = Field(200, ge=1, le=10_000, description="draws per null")
     resamples: int = Field(1000, ge=1, le=100_000, description="bootstrap resamples over prompts")
 
@@ -323,26 +285,26 @@ class Settings(_Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
-        if self.training is None and self.checkpoints.folder is None:
-            raise ValueError(
-                "nothing to do: set training (to fine-tune) or checkpoints.folder (to track a finished training)"
-            )
-        if self.training is not None and self.checkpoints.folder is not None:
-            raise ValueError("training and checkpoints.folder exclude each other: remove one")
-        if self.training is not None and self.model.device_map is not None:
-            raise ValueError(
-                "model.device_map is for scoring: train with your own tools and give checkpoints.folder, or remove it"
-            )
-        if self.training is not None and not self.data.has_train:
-            raise ValueError("training needs data.train: name the rows to train on")
+        trains, tracks = self.training is not None, self.checkpoints.folder is not None
+        has_train = self.data.file is not None or self.data.train is not None
         few = self.prompt.few_shot or self.controls.few_shot or any(b.few_shot for b in self.baseline)
-        if few and not self.data.has_train:
-            raise ValueError("few_shot examples are taken from data.train: name it, or set few_shot to 0")
-        if (size := self.prompts.count * self.dynamics.resamples) > MOST_RESAMPLED:
-            raise ValueError(
-                f"prompts.count x dynamics.resamples is {size:,}, more than the {MOST_RESAMPLED:,} that fit into memory: "
-                "choose fewer of either"
-            )
+        size = self.prompts.count * self.dynamics.resamples
+        problems = {
+            "nothing to do: set training (to fine-tune) or checkpoints.folder (to track a finished training)": (
+                not trains and not tracks
+            ),
+            "training and checkpoints.folder exclude each other: remove one": trains and tracks,
+            "model.device_map is for scoring: train with your own tools and give checkpoints.folder, or remove it": (
+                trains and self.model.device_map is not None
+            ),
+            "training needs data.train: name the rows to train on": trains and not has_train,
+            "few_shot examples are taken from data.train: name it, or set few_shot to 0": few and not has_train,
+            f"prompts.count x dynamics.resamples is {size:,}, more than the {MOST_RESAMPLED:,} that fit into memory: "
+            "choose fewer of either": size > MOST_RESAMPLED,
+        }
+        for problem, applies in problems.items():
+            if applies:
+                raise ValueError(problem)
         schedule = self.schedule()
         for key, step in (("dynamics", self.dynamics.reference), ("controls", self.controls.reference)):
             if schedule is not None and isinstance(step, int) and step not in schedule:
@@ -354,16 +316,11 @@ class Settings(_Strict):
         return self.model_dump(mode="json", exclude=ANALYSIS)
 
     def schedule(self) -> list[int] | None:
-        """The steps to measure, or None for every checkpoint found.
-
-        >>> data = {"model": {"name": "m"}, "data": {"train": "t", "prompts": "p"}, "training": {"steps": 100}}
-        >>> Settings(**data).schedule()
-        [0, 10, 20, 40, 80, 100]
-        """
-        steps = self.checkpoints.steps
+        """The steps to measure, ascending, or None for every checkpoint found."""
+        steps = "0, 10, 20, 40, ..." if self.checkpoints.steps is None else self.checkpoints.steps
         if self.training is not None:
-            return parse_steps("0, 10, 20, 40, ..." if steps is None else steps, self.training.steps)
-        listed, goes_on = ([], True) if steps is None else _listed(steps)
+            return parse_steps(steps, self.training.steps)
+        listed, goes_on = _listed(steps)
         return None if goes_on else sorted({0, *listed})
 
     def template(
@@ -371,9 +328,7 @@ class Settings(_Strict):
     ) -> PromptTemplate:
         """The prompt template, in the run's own wording or another one."""
         wording = wording or self.prompt
-        return PromptTemplate(
-            system=wording.system, template=wording.template, chat=self.prompt.chat, few_shot=tuple(few_shot)
-        )
+        return PromptTemplate(wording.system, wording.template, self.prompt.chat, tuple(few_shot))
 
 
 def parse_steps(steps: str | Iterable[int], last: int) -> list[int]:
@@ -387,9 +342,9 @@ def parse_steps(steps: str | Iterable[int], last: int) -> list[int]:
     listed, goes_on = _listed(steps)
     while goes_on and listed[-1] * 2 < last:
         listed.append(listed[-1] * 2)
-    beyond = [step for step in listed if step > last]
-    if beyond and not goes_on:  # a start that goes on is a habit, not a claim about this training
-        raise ValueError(f"checkpoints.steps: step {beyond[0]} lies beyond the last training step {last}")
+    if max(listed) > last and not goes_on:  # a start that goes on is a habit, not a claim about this training
+        beyond = next(step for step in listed if step > last)
+        raise ValueError(f"checkpoints.steps: step {beyond} lies beyond the last training step {last}")
     return sorted({0, last, *(step for step in listed if step <= last)})
 
 

@@ -9,8 +9,7 @@ import yaml
 from interplay.errors import InterplayError
 from interplay.text import ascii_safe, short
 
-# What PyYAML raises for text that is no YAML or no value of the tag it claims: its own error, and, for an empty `!!int`, a
-# `!!bool maybe`, a `!!timestamp x` or a year 0, what its Python stumbles over.
+# What PyYAML raises for text that is not YAML, and for a value its tag does not allow (`!!bool maybe`, an empty `!!int`).
 _UNREADABLE = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 
@@ -43,35 +42,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """What an error says, on one line; PyYAML's own are understood without their type."""
     said = ascii_safe(" ".join(str(error).split()))[:200]
     return said if isinstance(error, (yaml.YAMLError, OSError, ValueError)) else f"{type(error).__name__} {said}"
 
 
 def parse_yaml(text: str) -> Any:
-    """One YAML document as plain values.
-
-    >>> parse_yaml("prompts: {n: 7}")
-    {'prompts': {'n': 7}}
-    """
+    """One YAML document as plain values."""
     return _UniqueKeys(text).get_single_data()
 
 
 def override(raw: dict[str, Any], assignment: str | tuple[str, Any]) -> dict[str, Any]:
     """A copy of `raw` with one setting replaced: `a.b=c`, or the pair `("a.b", c)` of Python.
 
-    As text, c is read as YAML, so numbers, lists and null are themselves. A mapping is one only in braces: a prompt template
-    such as `Text: {text}` stays the text it is.
-
-    >>> override({"prompts": {"n": 7, "count": 3}}, "prompts.n=8") == override({"prompts": {"n": 7, "count": 3}}, ("prompts.n", 8))
-    True
+    As text, c is read as YAML; a mapping needs braces, so that a prompt template such as `Text: {text}` stays text.
     """
-    if isinstance(assignment, str):
-        key, equals, text = assignment.partition("=")
-        value = _value(text)
-    else:
-        key, value = assignment
-        equals = "="
+    key, equals, text = assignment.partition("=") if isinstance(assignment, str) else (assignment[0], "=", "")
+    value = _value(text) if isinstance(assignment, str) else assignment[1]
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
         raise InterplayError(f"--set {short(assignment)}: write it as section.key=value")

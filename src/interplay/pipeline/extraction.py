@@ -1,10 +1,11 @@
-"""Which units a run needs, and getting them: the checkpoints, the controls at the references, the baseline LLMs.
+"""Get every unit of a run: the checkpoints, the controls at the references, the baseline LLMs.
 
-A condition is one model state under one wording. Names of conditions: docs/design/architecture.md.
+A condition is one model state under one wording (docs/design/architecture.md).
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from interplay.analysis.about import kinship
 from interplay.analysis.measured import second_precision, second_reference
@@ -37,7 +38,7 @@ from interplay.text import short
 def prepare_one(
     sample: Sample, tokenizer, settings: Settings, template: PromptTemplate, among: Sequence[Row] | None
 ) -> Prepared:
-    """A prompt tokenised under the run's scoring settings; SkipSample where it cannot be, or a word cannot be masked."""
+    """A prompt tokenised under the run's scoring settings; SkipSample where that, or masking a word, is impossible."""
     scoring = settings.scoring
     ready = prepare(sample, tokenizer, template, mask=scoring.mask, target_tokens=scoring.target_tokens, among=among)
     for word, span in zip(sample.words, ready.spans, strict=True):
@@ -47,10 +48,7 @@ def prepare_one(
 
 
 def label_rows(samples: Sequence[Sample | None], labels: Sequence[str] | None, wanted: bool) -> list[Row] | None:
-    """One row per label in the wording of `samples`, when scores are `wanted` among labels only.
-
-    A label is what it is behind this prompt, cut to scoring.target_tokens tokens: "sad" and " sad" are different tokens.
-    """
+    """One row per label in the wording of `samples`, when scores are `wanted` among labels only."""
     if not wanted:
         return None
     if not labels:
@@ -65,10 +63,9 @@ Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None
 
 
 class Extraction:
-    """The conditions of one run, worked off in the order that later ones need.
+    """The conditions of one run, in the order that later ones need.
 
-    After `run`: all `units` by condition, the mask token's `mask_id`, the `baselines`, and how many jobs of other shards are
-    `missing`.
+    After `run`: `units` by condition, the mask token's `mask_id`, `baselines`, and how many jobs of other shards are `missing`.
     """
 
     def __init__(self, context: Context, states: States, inputs: Inputs, engine: Engine) -> None:
@@ -82,112 +79,97 @@ class Extraction:
 
     def run(self) -> "Extraction":
         """Get every unit the settings ask for."""
-        main = Variant("", self.inputs.prompts, self.inputs.template)
-        prompts = self._prepared(main, self.states.base.tokenizer, self.settings.scoring.among_labels)
-        self.delta = self._calibrate(step_name(self.states.checkpoints[0].step), prompts)
+        checkpoints, inputs = self.states.checkpoints, self.inputs
+        first = step_name(checkpoints[0].step)
+        at_first = self.states.at(checkpoints[0]), self.states.hashes[checkpoints[0].step]
+        main = Variant("", inputs.prompts, inputs.template)
+        prompts = self._prepared(main)
+        self.delta = self._calibrate(first, prompts, *at_first)
         refuse_noise(self.delta, self.settings, lambda line: note(self.context, line))
-        checkpoints = self.states.checkpoints
-        among = self._among_labels()
+        labels = self._label_question(main)
+        labels_delta = None if labels is None else self._calibrate(f"{first}-labels", labels, *at_first)
         asked = []
         for c in checkpoints:
             together = self._asked(step_name(c.step), c, prompts)
-            if among is not None:  # from the same forward passes, so at hardly any cost
-                together |= self._asked(f"{step_name(c.step)}-labels", c, *among)
+            if labels is not None:  # from the same forward passes, so at hardly any cost
+                together |= self._asked(f"{step_name(c.step)}-labels", c, labels, labels_delta)
             asked.append(together)
         self._measure("extracting interactions", asked)
         self._measure("controls", self._controls(prompts))
-        # Where it is depends on every checkpoint's units. While other shards lack some of them it cannot be told; a process
-        # that can tell does all that hangs on it, whatever its shard.
+        # Where it is depends on every checkpoint's units, so it is not known while other shards lack some of them. A process
+        # that knows it does all that depends on it, whatever its shard.
         second = None
         if not self.missing:
             steps = [c.step for c in checkpoints]
             second = second_reference(self.settings, self.units, steps, self.states.reference.step)
-        if second is not None and self.inputs.rephrased is not None:
-            self._measure("second reference", [self._rephrased(second)], everything=True)
+        if second is not None and inputs.rephrased is not None:
+            self._measure("second reference", [self._rephrased(inputs.rephrased, second)], everything=True)
         self.context.models.drop_others()
         self.baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
         self.mask_id = next(p.mask_id for p in prompts if p is not None)
         return self
 
-    # ---- what is asked -----------------------------------------------------------------------------------------------
-
-    def _rephrased(self, step: int) -> Asked:
+    def _rephrased(self, variant: Variant, step: int) -> Asked:
         """The prompts in the second wording, at a reference step."""
-        assert self.inputs.rephrased is not None
         [c] = [c for c in self.states.checkpoints if c.step == step]
         if self._reworded is None:  # once, since a prompt that cannot be served is to be named once
-            tokenizer, among = self.states.base.tokenizer, self.settings.scoring.among_labels
-            self._reworded = self._prepared(self.inputs.rephrased, tokenizer, among)
+            self._reworded = self._prepared(variant)
         return self._asked(rephrased_name(step), c, self._reworded)
 
     def _controls(self, prompts: Prompts) -> list[Asked]:
         """What is asked besides the checkpoints' own conditions; settings differ where the precision does."""
         inputs, settings = self.inputs, self.settings
-        tokenizer, among = self.states.base.tokenizer, settings.scoring.among_labels
-        reference = self.states.reference
+        checkpoints, reference = self.states.checkpoints, self.states.reference
         planned: list[Asked] = []
-
-        def at(checkpoints: Sequence[Checkpoint], name: str, ready: Prompts) -> None:
-            for c in checkpoints:
-                planned.append(self._asked(f"{step_name(c.step)}-{name}", c, ready))
-
         if inputs.rephrased is not None:
-            planned.append(self._rephrased(reference.step))
+            planned.append(self._rephrased(inputs.rephrased, reference.step))
         if (dtype := second_precision(settings)) is not None:
             other = settings.model_copy(update={"model": settings.model.model_copy(update={"dtype": dtype})})
             asked = self._asked(f"{step_name(reference.step)}-{dtype}", reference, prompts)
             state = self.states.at(reference, dtype)
             planned.append({n: [q and replace(q, settings=other, state=state) for q in qs] for n, qs in asked.items()})
-        for draw in inputs.draws:
-            where = self.states.checkpoints if settings.controls.draw_steps == "all" else (reference,)
-            if any(draw.samples):
-                at(where, draw.name, self._prepared(draw, tokenizer, among))
-        for variant in (inputs.few_shot, inputs.format):
-            if variant is not None:
-                at(self.states.checkpoints[:1], variant.name, self._prepared(variant, tokenizer, among))
+        where = checkpoints if settings.controls.draw_steps == "all" else (reference,)
+        variants = [(draw, where) for draw in inputs.draws if any(draw.samples)]
+        variants += [(variant, checkpoints[:1]) for variant in (inputs.few_shot, inputs.format) if variant is not None]
+        for variant, places in variants:
+            ready = self._prepared(variant)
+            planned += [self._asked(f"{step_name(c.step)}-{variant.name}", c, ready) for c in places]
         return planned
 
-    def _among_labels(self) -> tuple[Prompts, Calibration] | None:
-        """The prompts asked among the labels as well, with a tolerance from those scores; None where that is not wanted."""
-        ready = self._label_question(self.inputs.prompts, self.inputs.template, self.states.base.tokenizer)
-        if ready is None:
-            return None
-        return ready, self._calibrate(f"{step_name(self.states.checkpoints[0].step)}-labels", ready)
+    def _label_question(self, variant: Variant, tokenizer: Any = None) -> Prompts | None:
+        """The prompts asked among the labels as well; None where that is not wanted.
 
-    def _label_question(
-        self, samples: tuple[Sample | None, ...], template: PromptTemplate, tokenizer
-    ) -> Prompts | None:
-        """`auto` asks where it costs nothing: rows have labels, one token is scored, and labels differ in it."""
+        `auto` asks where it costs nothing: rows have labels, one token is scored, and labels differ in it.
+        """
         wanted, scoring = self.settings.controls.labels, self.settings.scoring
-        if scoring.among_labels or not wanted:
-            return None
-        if wanted == "auto" and (not self.inputs.labels or scoring.target_tokens > 1):
+        free = self.inputs.labels and scoring.target_tokens == 1
+        if scoring.among_labels or not wanted or (wanted == "auto" and not free):
             return None
         try:
-            return self._prepared(Variant("labels", samples, template), tokenizer, True)
+            return self._prepared(replace(variant, name="labels"), tokenizer, among=True)
         except InterplayError as error:
             if wanted == "auto":
                 self.context.notes.append(f"Scores among the labels were left out: {error}")
                 return None
             raise
 
-    def _prepared(self, variant: Variant, tokenizer, among: bool) -> Prompts:
-        """The prompts of a variant for a tokenizer; None, with the reason noted, where one cannot be served."""
+    def _prepared(self, variant: Variant, tokenizer: Any = None, *, among: bool | None = None) -> Prompts:
+        """The prompts of a variant, None with the reason noted where one cannot be served.
+
+        tokenizer, among: by default the model's own, and scoring.among_labels.
+        """
+        tokenizer = self.states.base.tokenizer if tokenizer is None else tokenizer
+        among = self.settings.scoring.among_labels if among is None else among
         rows = label_rows(variant.samples, self.inputs.labels, among)
-        prepared: list[Prepared | None] = []
-        for sample in variant.samples:
+        prepared: list[Prepared | None] = [None] * len(variant.samples)
+        for i, sample in enumerate(variant.samples):
             if sample is None:
-                prepared.append(None)
                 continue
             try:
-                ready = prepare_one(sample, tokenizer, self.settings, variant.template, rows)
+                prepared[i] = prepare_one(sample, tokenizer, self.settings, variant.template, rows)
             except SkipSample as reason:
                 self.context.omitted.append(Omitted(variant.name or "prompts", sample.id, str(reason)))
-                ready = None
-            prepared.append(ready)
         return tuple(prepared)
-
-    # ---- of whom -----------------------------------------------------------------------------------------------------
 
     def _asked(self, name: str, c: Checkpoint, prompts: Prompts, delta: Calibration | None = None) -> Asked:
         """A condition: these prompts at a checkpoint."""
@@ -204,13 +186,8 @@ class Extraction:
             name: [None if p is None else Question(name, i, step, *weights, p, *rest) for i, p in enumerate(prompts)]
         }
 
-    def _calibrate(
-        self, condition: str, prompts: Prompts, state: ModelState | None = None, sha: str = ""
-    ) -> Calibration:
-        """Tolerance and noise at a model state, by default the first checkpoint; other processes wait, a few forward passes."""
-        if state is None:
-            first = self.states.checkpoints[0]
-            state, sha = self.states.at(first), self.states.hashes[first.step]
+    def _calibrate(self, condition: str, prompts: Prompts, state: ModelState, sha: str) -> Calibration:
+        """Tolerance and noise at a model state; other processes wait meanwhile."""
         with self.context.progress.phase("calibrating"), self.context.alone():
             path = self.context.folder.path / calibration_name(condition)
             return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha)
@@ -225,8 +202,6 @@ class Extraction:
         self.units |= units
         self.missing += missing
 
-    # ---- baseline LLMs -----------------------------------------------------------------------------------------------
-
     def _baseline(self, index: int) -> BaselineLLM:
         """Units of one baseline LLM v' on the same words, with a tolerance from its own scores."""
         wanted, settings = self.settings.baseline[index], self.settings
@@ -234,14 +209,12 @@ class Extraction:
         with self.context.progress.phase("loading the baseline LLM"):
             other = self.context.models.base(state.base)
         wordings = self._asked_of_baseline(index, other.tokenizer)
-        stands_on = {
+        parts = {
             "its weights": other.sha256,
             "its config": config_hash(resolve(wanted.name, wanted.revision)[0], wanted.revision),
-            "its tokens": sha256_json([p and [list(p.input_ids), list(p.target_ids)] for p in wordings[0][0][1]]),
+            "its tokens": sha256_json([p and [p.input_ids, p.target_ids] for p in wordings[0][0][1]]),
         }
-        check_parts(
-            self.context.folder.path, f"baseline-{index}", stands_on, f"restore the baseline {short(wanted.name)}"
-        )
+        check_parts(self.context.folder.path, f"baseline-{index}", parts, f"restore the baseline {short(wanted.name)}")
         for together in wordings:
             asked: Asked = {}
             for name, ready in together:
@@ -259,19 +232,18 @@ class Extraction:
         return BaselineLLM(wanted.name, family, family == own, other.sha256)
 
     def _asked_of_baseline(self, index: int, tokenizer) -> list[list[tuple[str, Prompts]]]:
-        """(condition, prompts), those of one prompt together: the main question; of the first LLM those of the views as well."""
-        variant, settings = self.inputs.baselines[index], self.settings
-        among = settings.scoring.among_labels
-        asked = [[(variant.name, self._prepared(variant, tokenizer, among))]]
+        """(condition, prompts), those of one prompt together: the main question; of the first LLM also those of the views."""
+        variant = self.inputs.baselines[index]
+        asked = [[(variant.name, self._prepared(variant, tokenizer))]]
         if index:
             return asked
-        if (ready := self._label_question(variant.samples, variant.template, tokenizer)) is not None:
+        if (ready := self._label_question(variant, tokenizer)) is not None:
             asked[0].append((f"{variant.name}-labels", ready))
-        for draw in self.inputs.draws if settings.controls.draw_steps == "all" else ():
+        for draw in self.inputs.draws if self.settings.controls.draw_steps == "all" else ():
             if any(draw.samples):
                 # A word is known by its offsets in the text, so the draw's words stand in any wording of it.
                 pairs = zip(variant.samples, draw.samples, strict=True)
                 name = f"{variant.name}-{draw.name}"
                 drawn = Variant(name, tuple(a and b and replace(a, words=b.words) for a, b in pairs), variant.template)
-                asked.append([(name, self._prepared(drawn, tokenizer, among))])
+                asked.append([(name, self._prepared(drawn, tokenizer))])
         return asked

@@ -1,8 +1,6 @@
-"""From settings to rows, prompts and prompt templates: everything that is known before a model is loaded.
+"""From settings to rows, prompts and prompt templates: everything that is known before a model is loaded."""
 
-Prompts are held out: a prompt whose text is also a training text is left out, with the reason.
-"""
-
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 from interplay.config.settings import Settings, WordingSettings
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import choose_samples, redraw
-from interplay.data.sources import ReadResult, read_rows
+from interplay.data.sources import read_rows
 from interplay.data.splits import split_rows
 from interplay.data.stopwords import stop_words
 from interplay.data.template import PromptTemplate
@@ -95,32 +93,40 @@ def examples(rows: Sequence[Row], count: int, seed: int) -> tuple[tuple[str, str
     for row in sorted(rows, key=lambda r: (len(r.text) > 120, stable_hash(seed, "few-shot", r.id, r.text))):
         groups.setdefault(row.label or "", []).append(row)
     names = sorted(groups, key=lambda name: stable_hash(seed, "few-shot-label", name))
-    picked: list[Row] = []
-    turn = 0
-    while len(picked) < min(count, len(rows)):
-        for name in names:
-            if turn < len(groups[name]) and len(picked) < count:
-                picked.append(groups[name][turn])
-        turn += 1
-    return tuple((row.text, row.target) for row in picked)
+    turns = itertools.zip_longest(*(groups[name] for name in names))
+    in_turn = [row for turn in turns for row in turn if row is not None]
+    return tuple((row.text, row.target) for row in in_turn[:count])
 
 
 def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Inputs:
-    """Read all data of a run and choose its prompts.
+    """Read all data of a run and choose its prompts, none of which has a training text.
 
-    Args:
-        usable: raises SkipSample for a sample that the tokenizer cannot serve; the next row is then taken.
-
-    Raises InterplayError when a source cannot be read or no prompt is left.
+    `usable` raises SkipSample for a sample that the tokenizer cannot serve; the next row is then taken. Raises InterplayError
+    when a source cannot be read or no prompt is left.
     """
-    data, omitted, notes = settings.data, [], []
-    reader = _Reader(settings)
-    train = reader.rows("train", settings.template(), omitted)
+    data = settings.data
+    omitted: list[Omitted] = []
+    labels: tuple[str, ...] | None = None
+
+    def rows_of(stage: str, template: PromptTemplate, *, first: bool = False) -> tuple[Row, ...]:
+        """Rows of "train", "eval" or "prompts" in any wording; none where no source is given. `first`: name skipped rows."""
+        nonlocal labels
+        source = data.file or getattr(data, stage)
+        if source is None:
+            return ()
+        result = read_rows(source, data.form, columns=data.columns or None, template=template)
+        # A single file's skipped rows are named once, with the stage that is always read.
+        if first and (data.file is None or stage == "prompts"):
+            omitted.extend(Omitted("data" if data.file else stage, s.id, s.reason) for s in result.skipped)
+        labels = result.labels if labels is None else labels
+        return getattr(split_rows(result.rows, settings.seed), stage) if data.file else result.rows
+
+    train = rows_of("train", settings.template(), first=True)
     template = settings.template(examples(train, settings.prompt.few_shot, settings.seed))
     if template.few_shot:
-        train = reader.rows("train", template)
-    held_out = reader.rows("eval", template, omitted)
-    source = reader.rows("prompts", template, omitted)
+        train = rows_of("train", template)
+    held_out = rows_of("eval", template, first=True)
+    source = rows_of("prompts", template, first=True)
 
     known = {row.text.strip() for row in train}
     candidates = []
@@ -129,13 +135,30 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
             omitted.append(Omitted("prompts", row.id, "its text is also a training text, a prompt must be held out"))
         else:
             candidates.append(row)
-    prompts = _choose(candidates, settings, usable, omitted, notes)
+    wanted = settings.prompts
+    how: dict[str, Any] = {
+        "words": wanted.words,
+        "language": wanted.language,
+        "stop_words": stop_words(wanted.stop_words),
+        "check": usable,
+    }
+    choice = choose_samples(candidates, wanted.count, wanted.n, settings.seed, **how)
+    prompts, notes = choice.samples, list(choice.notes)
+    omitted.extend(Omitted("prompts", s.id, s.reason) for s in choice.skipped)
+    if not prompts:
+        first = f" (first: {omitted[0].id}: {omitted[0].reason})" if omitted else ""
+        raise InterplayError(f"data.prompts {data.file or data.prompts!r} gave no usable prompt{first}")
     if seen := sum(row.text.strip() in known for row in held_out):
         notes.append(f"{seen} of {len(held_out)} eval rows have a training text, so eval loss flatters.")
 
     def reworded(name: str, other: PromptTemplate) -> Variant:
-        rows = {row.id: row for row in reader.rows("prompts", other)}
+        rows = {row.id: row for row in rows_of("prompts", other)}
         return Variant(name, tuple(replace(sample, row=rows[sample.id]) for sample in prompts), other)
+
+    def redrawn(draw: int) -> Variant:
+        """Another draw of words; None for a prompt whose text has no other words than those drawn first."""
+        pairs = [(old, redraw(old, draw, wanted.n, settings.seed, **how)) for old in prompts]
+        return Variant(f"words-{draw}", tuple(new if new.words != old.words else None for old, new in pairs), template)
 
     def worded(wording: WordingSettings | None, few_shot: int) -> PromptTemplate:
         shown = examples(train, few_shot, settings.seed) if few_shot else template.few_shot
@@ -145,13 +168,13 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
     return Inputs(
         train=seeded_choice(train, data.train_rows, settings.seed, "train"),
         eval=seeded_choice(held_out, data.eval_rows, settings.seed, "eval"),
-        labels=reader.labels,
+        labels=labels,
         prompts=prompts,
         template=template,
         rephrased=reworded("rephrased", worded(prompt.rephrased, 0)) if prompt.rephrased else None,
         few_shot=reworded("few-shot", worded(None, controls.few_shot)) if controls.few_shot else None,
         format=reworded("format", worded(controls.format, 0)) if controls.format else None,
-        draws=tuple(_redrawn(prompts, draw, settings, template, usable) for draw in range(2, controls.draws + 1)),
+        draws=tuple(redrawn(draw) for draw in range(2, controls.draws + 1)),
         baselines=tuple(
             reworded(
                 baseline_condition(i),
@@ -162,64 +185,3 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         omitted=tuple(omitted),
         notes=tuple(notes),
     )
-
-
-class _Reader:
-    """The rows of each stage in any wording, whether three sources are given or one that is split; `labels` once it read."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.labels: tuple[str, ...] | None = None
-
-    def rows(self, stage: str, template: PromptTemplate, omitted: list[Omitted] | None = None) -> tuple[Row, ...]:
-        """Rows of "train", "eval" or "prompts"; none where no source is given. What is skipped goes to `omitted`."""
-        data = self.settings.data
-        source = data.file or getattr(data, stage)
-        if source is None:
-            return ()
-        result: ReadResult = read_rows(source, data.form, columns=data.columns or None, template=template)
-        # A single file's skipped rows are named once, with the stage that is always read.
-        if omitted is not None and (data.file is None or stage == "prompts"):
-            omitted.extend(Omitted("data" if data.file else stage, s.id, s.reason) for s in result.skipped)
-        if self.labels is None:
-            self.labels = result.labels
-        return getattr(split_rows(result.rows, self.settings.seed), stage) if data.file else result.rows
-
-
-def _drawing(settings: Settings) -> dict[str, Any]:
-    """How words are drawn, as `choose_samples` and `redraw` take it."""
-    prompts = settings.prompts
-    return {
-        "words": prompts.words,
-        "language": prompts.language,
-        "stop_words": stop_words(prompts.stop_words),
-    }
-
-
-def _redrawn(
-    prompts: Sequence[Sample],
-    draw: int,
-    settings: Settings,
-    template: PromptTemplate,
-    usable: Callable[[Sample], object],
-) -> Variant:
-    """Another draw of words for every prompt; None where its text has no other words than those drawn first."""
-    how = _drawing(settings)
-    again = [redraw(old, draw, settings.prompts.n, settings.seed, check=usable, **how) for old in prompts]
-    pairs = zip(prompts, again, strict=True)
-    return Variant(f"words-{draw}", tuple(new if new.words != old.words else None for old, new in pairs), template)
-
-
-def _choose(
-    rows: list[Row], settings: Settings, usable: Callable[[Sample], object], omitted: list[Omitted], notes: list[str]
-) -> tuple[Sample, ...]:
-    count, n = settings.prompts.count, settings.prompts.n
-    choice = choose_samples(rows, count, n, settings.seed, check=usable, **_drawing(settings))
-    omitted.extend(Omitted("prompts", s.id, s.reason) for s in choice.skipped)
-    notes.extend(choice.notes)
-    if not choice.samples:
-        first = f" (first: {omitted[0].id}: {omitted[0].reason})" if omitted else ""
-        raise InterplayError(
-            f"data.prompts {settings.data.file or settings.data.prompts!r} gave no usable prompt{first}"
-        )
-    return choice.samples

@@ -1,7 +1,4 @@
-"""The units of a run as jobs, which are plain data and can be sent to other processes, and how a process computes them.
-
-Which jobs a process does is decided in `shards`.
-"""
+"""The units of a run as jobs, plain data that can be sent to other processes, and how a process computes them."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +12,7 @@ from interplay.pipeline.states import Models, ModelState
 from interplay.store.conditions import Units
 from interplay.store.units import Unit
 
-# Conditions of one model state that differ only in what is asked behind the prompt, so that one evaluation answers them:
-# name -> a question for each prompt, None where the model's tokenizer cannot serve it.
+# Conditions of one model state that one evaluation answers: name -> a question for each prompt, None where it cannot be served.
 Asked = dict[str, list[Question | None]]
 
 
@@ -40,16 +36,16 @@ class Job:
 
     def saved(self, folder: Path) -> list[Unit] | None:
         """Its units on disk, in the order of the questions; None unless all are there and valid."""
-        units = [question.saved(folder) for question in self.questions]
-        return [u for u in units if u is not None] if all(u is not None for u in units) else None
+        units = [unit for question in self.questions if (unit := question.saved(folder)) is not None]
+        return units if len(units) == len(self.questions) else None
 
 
-# Computes jobs. It pulls a job when it can start it, and gives its units when they are there, in any order.
+# Computes jobs: pulls a job when it can start it, and yields its units in any order.
 Engine = Callable[[Iterator[Job]], Iterator[tuple[Job, list[Unit]]]]
 
 
-class OpenModel:
-    """Answers jobs one after the other; a model state stays open as long as jobs of it follow each other. A context."""
+class OpenModel(contextlib.AbstractContextManager):
+    """Answers jobs one after the other; keeps a model state open while jobs of it follow each other. A context manager."""
 
     def __init__(self, models: Models) -> None:
         self.models = models
@@ -57,14 +53,11 @@ class OpenModel:
         self._state: ModelState | None = None
         self._model: Any = None
 
-    def __enter__(self) -> "OpenModel":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def units(self, job: Job) -> list[Unit]:
-        """The job's units, computed."""
+        """Compute the job's units."""
         if job.state != self._state and any(question.scored is None for question in job.questions):
             self._stack.close()
             self._state = None  # should opening fail
@@ -95,8 +88,7 @@ def units_of(
 ) -> tuple[Units, int]:
     """All units by condition, found or computed; and how many jobs of other shards are not done.
 
-    `advance()` is called once a prompt. Raises InterplayError for what a unit cannot be computed or written for; those that
-    were finished stay.
+    `advance()` is called once a prompt. Units that were finished stay when it raises.
     """
     jobs = jobs_of(asked)
 

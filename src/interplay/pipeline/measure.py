@@ -1,4 +1,4 @@
-"""One prompt under one model state -> its units: tolerance, the key of the question, scores, effects. Knows no other prompt."""
+"""One prompt under one model state -> its units: tolerance, the key of the question, scores, effects."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,11 +22,11 @@ from interplay.store.units import Unit, UnitHeader, effects_key, load_unit, save
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One prompt under one model state: what one unit answers. Plain data, so that it can be sent to another process.
+    """One prompt under one model state: what one unit answers. Plain data.
 
-    condition: name of the model state and the wording, over all prompts; index: which prompt it is.
-    state: which model; None where it is at hand already.
-    scored: its unit where only the effects in it are not those asked for.
+    condition: name of the model state and the wording; index: which prompt it is.
+    state: which model; None where it is loaded already.
+    scored: its unit, where only its effects are not those asked for.
     """
 
     condition: str
@@ -45,11 +45,11 @@ class Question:
         return sha256_json([self.base_sha256, self.weights_sha256, _question(self.prepared), _scoring(self.settings)])
 
     def stored(self, folder: Path) -> Unit | None:
-        """The unit on disk whose scores are valid, whatever its effects were solved under."""
+        """The unit on disk whose scores are valid."""
         return load_unit(unit_path(folder, self.condition, self.index), self.key())
 
     def saved(self, folder: Path) -> Unit | None:
-        """The valid unit on disk."""
+        """The unit on disk whose scores and effects are valid."""
         unit = self.stored(folder)
         wanted = effects_key(self.tolerance, self.settings.effects.duality_gap)
         return unit if unit is not None and unit.header.effects_key == wanted else None
@@ -68,13 +68,9 @@ def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibratio
     for p in prompts:
         last = (1 << len(p.spans)) - 1
         few = np.unique(np.linspace(0, last, min(SURVEYED, last + 1)).round().astype(np.uint64))
-        scored = score_prepared(
-            model,
-            p,
-            coalitions=few,
-            batch_tokens=settings.scoring.batch_tokens,
-            noise_coalitions=max(settings.scoring.noise_coalitions, 2),
-        )
+        again = max(settings.scoring.noise_coalitions, 2)
+        batch = settings.scoring.batch_tokens
+        scored = score_prepared(model, p, coalitions=few, batch_tokens=batch, noise_coalitions=again)
         gaps.append(abs(scored.values[-1] - scored.values[0]))
         squares.append(scored.noise_sigma**2)
         spreads.append(np.std(scored.values))
@@ -86,8 +82,7 @@ def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibratio
 def refuse_noise(found: Calibration, settings: Settings, warn: Callable[[str], None]) -> None:
     """InterplayError where rounding would make the effects meaningless; a warning where it takes a part of them."""
     dtype = settings.model.dtype
-    said = noise_warning(found.noise_sigma, found.spread, dtype)
-    if said is None:
+    if (said := noise_warning(found.noise_sigma, found.spread, dtype)) is None:
         return
     if noise_fraction(found.noise_sigma, found.spread) > REFUSED and not settings.scoring.accept_noise:
         raise InterplayError(f"model.dtype: {said}, or set scoring.accept_noise to true to go on all the same")
@@ -101,7 +96,7 @@ def calibrate(
     settings: Settings,
     sha: str,
 ) -> Calibration:
-    """`survey` of one model state, kept in `file`."""
+    """`survey` of one model state, cached in `file`."""
     usable = [p for p in prompts if p is not None]
     key = sha256_json([sha, [_question(p) for p in usable], _scoring(settings)])
     if (cached := read_calibration(file, settings.effects, key)) is not None:
@@ -113,7 +108,7 @@ def calibrate(
 
 
 def cache_calibration(file: Path, key: str, found: Calibration) -> None:
-    """Keep what a tolerance is computed from; the tolerance itself depends on settings of the analysis."""
+    """Cache what a tolerance is computed from; the tolerance itself depends on settings of the analysis."""
     value = {"mean_total_effect": found.mean_total_effect, "noise_sigma": found.noise_sigma, "spread": found.spread}
     cache_json(file, key, value)
 
@@ -124,18 +119,11 @@ def _scoring(settings: Settings) -> dict[str, Any]:
 
 
 def _question(p: Prepared) -> list[Any]:
-    return [
-        p.sample.id,
-        list(p.input_ids),
-        [list(s) for s in p.spans],
-        list(p.target_ids),
-        p.mask_id,
-        [list(label) for label in p.among or ()],
-    ]
+    return [p.sample.id, p.input_ids, p.spans, p.target_ids, p.mask_id, p.among or ()]
 
 
 def measure(folder: Path, model: Any, questions: Sequence[Question | None]) -> list[Unit | None]:
-    """All units of a condition for a model that is at hand, from disk where valid; None where there is no question."""
+    """All units of a condition for a loaded model, from disk where valid; None where there is no question."""
     units: list[Unit | None] = []
     for question in questions:
         unit = None if question is None else question.saved(folder)
@@ -147,39 +135,26 @@ def measure(folder: Path, model: Any, questions: Sequence[Question | None]) -> l
 
 
 def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
-    """The units of several questions about one prompt, from one evaluation; those that are scored need no model.
-
-    They differ in what is asked behind the prompt (and in their tolerance), never in model, prompt, words or settings. A
-    unit's bytes do not depend on which others are asked for with it.
-    """
+    """The units of several questions about one prompt and model state, from one evaluation; those that are scored need none."""
     unscored = [question for question in questions if question.scored is None]
     scores: Sequence[UnitScores] = ()
     if unscored:
-        scoring = unscored[0].settings.scoring
-        scores = score_together(
-            model,
-            [question.prepared for question in unscored],
-            batch_tokens=scoring.batch_tokens,
-            noise_coalitions=scoring.noise_coalitions,
-        )
+        how = unscored[0].settings.scoring
+        asked = [question.prepared for question in unscored]
+        scores = score_together(model, asked, batch_tokens=how.batch_tokens, noise_coalitions=how.noise_coalitions)
     new = iter([_unit(question, scored) for question, scored in zip(unscored, scores, strict=True)])
     return [with_effects(q.scored or next(new), q.tolerance, q.settings.effects.duality_gap) for q in questions]
 
 
 def _unit(question: Question, scored: UnitScores) -> Unit:
     """A unit without its effects."""
+    same = ("sample_id", "words", "target", "target_ids", "mask_id", "dtype", "prompt_sha256")
     header = UnitHeader(
         key=question.key(),
         condition=question.condition,
         step=question.step,
-        sample_id=scored.sample_id,
-        words=scored.words,
-        target=scored.target,
-        target_ids=scored.target_ids,
-        mask_id=scored.mask_id,
-        dtype=scored.dtype,
         noise_sigma=None if math.isnan(scored.noise_sigma) else scored.noise_sigma,
         weights_sha256=question.weights_sha256,
-        prompt_sha256=scored.prompt_sha256,
+        **{name: getattr(scored, name) for name in same},
     )
     return Unit(header, scored.values, np.empty((2, 0)))

@@ -1,7 +1,4 @@
-"""The main job, in order: data, training, checkpoints, units, trajectory, recommendation, report.
-
-The same command goes on where an earlier one was cut off and recomputes nothing that is valid.
-"""
+"""The main job, in order: data, training, checkpoints, units, trajectory, recommendation, report."""
 
 import contextlib
 from collections.abc import Callable, Generator
@@ -27,14 +24,7 @@ from interplay.pipeline.measure import refuse_noise, survey
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.requirements import refuse_missing
 from interplay.pipeline.shards import EVERYTHING, Shard
-from interplay.pipeline.stages import (
-    Context,
-    States,
-    find_states,
-    models_of,
-    quiet_libraries,
-    train,
-)
+from interplay.pipeline.stages import Context, States, find_states, models_of, quiet_libraries, train
 from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
 from interplay.recommendation import Recommendation
 from interplay.report import write
@@ -47,7 +37,7 @@ from interplay.task.generation import require_rouge
 
 @dataclass(frozen=True)
 class RunResult:
-    """Where the run lies and what it came to: the terminal's table, the recommendation, notes."""
+    """Where the run is, and its results."""
 
     folder: Path
     report: Path
@@ -59,7 +49,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A shard that is done while others are not: where the run lies, and how many units and task measurements are missing."""
+    """A shard that is done while others are not; how many units and task measurements are missing."""
 
     folder: Path
     shard: Shard
@@ -70,17 +60,13 @@ class Unfinished:
 Scoring = Callable[[Context], contextlib.AbstractContextManager[Engine]]
 
 
-def _here(context: Context) -> contextlib.AbstractContextManager[Engine]:
-    return contextlib.nullcontext(in_this_process(context.models))
-
-
 def run(
     settings: Settings,
     path: Path,
     progress: Progress | None = None,
     *,
     shard: Shard = EVERYTHING,
-    scoring: Scoring = _here,
+    scoring: Scoring | None = None,
 ) -> RunResult | Unfinished:
     """Make, or finish, the run of `settings` in the folder `path`, as other processes may at the same time.
 
@@ -88,7 +74,7 @@ def run(
         shard: one of n parts of the run, done without waiting for the others; the last to finish finishes the run.
         scoring: what scores the units; by default this process.
 
-    Raises InterplayError for anything the user can mend; what was finished by then stays and is used again.
+    Raises InterplayError for anything the user can correct; what is finished stays and is used again.
     """
     folder = RunFolder(path)
     with _at_work(settings, folder, progress or Progress(), shard, make=True) as context:
@@ -97,7 +83,8 @@ def run(
             _refuse_noise(context, inputs, tokenizer)
             with context.alone():
                 train(context, inputs, tokenizer)
-        with scoring(context) as engine:
+        here = contextlib.nullcontext(in_this_process(context.models))
+        with here if scoring is None else scoring(context) as engine:
             states, extracted, task, missing = _measure(context, inputs, engine)
         if missing:
             return Unfinished(path, shard, missing)
@@ -106,7 +93,7 @@ def run(
 
 
 def help_run(path: Path, shard: Shard, progress: Progress | None = None) -> None:
-    """Work on a run that another process makes, as long as there is something to do. It writes units, no tables."""
+    """Write units of a run that another process makes, as long as there is something to do."""
     folder = RunFolder(path)
     with _at_work(folder.settings(), folder, progress or Progress(), shard, make=False) as context:
         inputs, _ = _read(context)
@@ -133,7 +120,7 @@ def _at_work(
 
 
 def _read(context: Context) -> tuple[Inputs, Any]:
-    """The data and the prompts, held against what the folder was made from; and the model's tokenizer."""
+    """The data and prompts, compared with what the folder was made from; and the model's tokenizer."""
     settings = context.settings
     with context.progress.phase("finding the models (a GGUF file is converted once)"):
         tokenizer = load_tokenizer(settings.model.name, revision=settings.model.revision)
@@ -178,7 +165,7 @@ def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, 
     """Every unit and every task metric, and how many are other shards' and missing."""
     states = find_states(context)
     known = len(context.notes), len(context.omitted)
-    # A shard looks a second time: of all shards, the last to come to this point then finds everything and finishes the run.
+    # A shard looks a second time, so that the last of them finds everything and finishes the run.
     for look in range(1 if context.shard.helps else 2):
         if look:
             context.progress.say("looking once more for what other shards did meanwhile")
@@ -192,17 +179,15 @@ def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, 
 
 
 def _finish(context: Context, inputs: Inputs, states: States, extracted: Extraction, task: dict[str, Any]) -> RunResult:
-    """Record what was measured, then tables, recommendation and page from the folder; the manifest last."""
+    """Write the record, then tables, recommendation and page from the folder; the manifest last."""
     settings, folder = context.settings, context.folder
     tokenizer, draws = states.base.tokenizer, [variant.samples for variant in inputs.draws]
+    served = {name: tuple(i for i, u in enumerate(units) if u is not None) for name, units in extracted.units.items()}
     with context.progress.phase("trajectory and report"):
         record = Record(
             base_sha256=states.base.sha256,
             weights=states.hashes,
-            conditions={
-                name: tuple(i for i, unit in enumerate(units) if unit is not None)
-                for name, units in extracted.units.items()
-            },
+            conditions=served,
             words={draw: offsets(samples) for draw, samples in enumerate([inputs.prompts, *draws], start=1)},
             mask=(tokenizer.convert_ids_to_tokens(extracted.mask_id), extracted.mask_id),
             chat=uses_chat(tokenizer, inputs.template),

@@ -1,7 +1,4 @@
-"""Progress with time left on every long phase: a rich bar on a terminal, one log line now and then elsewhere.
-
-All of it goes to stderr: stdout is for results.
-"""
+"""Progress and time left of every long phase, on stderr: a rich bar on a terminal, one line now and then elsewhere."""
 
 import contextlib
 import sys
@@ -25,15 +22,14 @@ def _clock(seconds: float) -> str:
 
 
 class Progress:
-    """Reports phases; remembers how many seconds each took (`seconds`)."""
+    """Reports phases, every `every` seconds in lines; `seconds`: how long each phase took."""
 
     def __init__(self, *, quiet: bool = False, every: float = 15.0) -> None:
-        self.quiet = quiet
-        self.every = every
+        self.quiet, self.every = quiet, every
         self.seconds: dict[str, float] = {}
 
     def say(self, line: str) -> None:
-        """One line for the user, on stderr; names of others cannot command the terminal."""
+        """One line for the user, on stderr."""
         if not self.quiet:
             print(ascii_safe(redact(line)), file=sys.stderr, flush=True)
 
@@ -75,10 +71,7 @@ class Progress:
             task = bar.add_task(name, total=total, note="")
 
             def advance(done: int | None = None, note: str = "", cached: bool = False) -> None:
-                if done is None:
-                    bar.update(task, advance=1, note=ascii_safe(note))
-                else:
-                    bar.update(task, completed=done, note=ascii_safe(note))
+                bar.update(task, advance=1 if done is None else None, completed=done, note=ascii_safe(note))
 
             yield advance
 

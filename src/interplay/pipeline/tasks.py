@@ -1,10 +1,11 @@
-"""The stage that asks every checkpoint the task, what it knew before, and how far it has moved; kept row by row.
+"""The stage that measures the task at every checkpoint, what it knew before, and how far it has moved, row by row.
 
 One file a checkpoint (`task/step-000040.json`), and one with the answers it wrote (`task/answers-000040.json`).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,81 +38,49 @@ _NOTHING = EvalSet((), None, None, ())
 class TaskData:
     """What is measured besides the eval rows: out-of-domain rows with labels of their own, and a text."""
 
-    ood: tuple[Row, ...]
-    ood_labels: tuple[str, ...] | None
-    retention: str | None
-    omitted: tuple[Omitted, ...]
+    ood: tuple[Row, ...] = ()
+    ood_labels: tuple[str, ...] | None = None
+    omitted: tuple[Omitted, ...] = ()
+    retention: str | None = None
 
     def hashes(self) -> dict[str, str]:
         """What is there, by the setting that names it."""
-        found = {}
-        if self.ood:
-            found["task.ood"] = sha256_json([row_parts(row) for row in self.ood])
-        if self.retention is not None:
-            found["task.retention"] = sha256_json(self.retention)
-        return found
+        ood = {"task.ood": sha256_json([row_parts(row) for row in self.ood])} if self.ood else {}
+        text = {} if self.retention is None else {"task.retention": sha256_json(self.retention)}
+        return ood | text
 
 
 def read_task_data(settings: Settings, template: PromptTemplate) -> TaskData:
     """Read task.ood and task.retention. InterplayError where either cannot be: call it before anything is trained."""
-    wanted, omitted = settings.task, []
-    rows: tuple[Row, ...] = ()
-    labels, text = None, None
+    wanted, data = settings.task, TaskData()
     if wanted.ood is not None:
         found = read_rows(wanted.ood, wanted.ood_form, template=template)
-        rows, labels = seeded_choice(found.rows, wanted.ood_rows, settings.seed, "ood"), found.labels
-        omitted += [Omitted("ood", s.id, s.reason) for s in found.skipped]
+        rows = seeded_choice(found.rows, wanted.ood_rows, settings.seed, "ood")
+        data = TaskData(rows, found.labels, tuple(Omitted("ood", s.id, s.reason) for s in found.skipped))
     if wanted.retention is not None:
         path = Path(wanted.retention)
         if not path.is_file():
-            raise InterplayError(f"task.retention {short(wanted.retention)} is no file: name a plain text file")
-        text = read_text(path)
-    return TaskData(rows, labels, text, tuple(omitted))
-
-
-@dataclass(frozen=True, eq=False)
-class _Questions:
-    """What every checkpoint is asked, tokenised, and the hash of it."""
-
-    eval: EvalSet
-    ood: EvalSet
-    windows: tuple[tuple[int, ...], ...]
-    generated: int  # the first so many eval rows are answered
-    tokens: int
-    stop: tuple[int, ...]
-    kl: bool
-    key: str
-    answers_key: str
-
-    @property
-    def size(self) -> int:
-        return len(self.eval.encoded) + len(self.ood.encoded) + len(self.windows) + self.generated
-
-    @property
-    def any_rows(self) -> bool:
-        return bool(self.eval.encoded or self.ood.encoded or self.windows)
+            raise InterplayError(f"task.retention {short(wanted.retention)} is not a file: name a plain text file")
+        data = replace(data, retention=read_text(path))
+    return data
 
 
 def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[dict[str, Any], int]:
-    """Ask every checkpoint what is not cached of it. Gives what a run's `Record` says of the task: which files there are and
-    the rows' labels; and how many checkpoints are other shards' and not done.
+    """Ask every checkpoint what is not cached of it; a checkpoint of which everything is cached is not opened.
 
-    A checkpoint of which everything is cached is not opened.
-
-    The base's distributions for KL are collected in its own pass over the eval rows. Where that is kept but a later
-    checkpoint's answer is not, they are collected anew; during one run they take 512 MB at most.
+    Returns what a run's `Record` says of the task, and how many checkpoints are other shards' and not done. The base's
+    distributions for KL are collected in its own pass over the eval rows, or once more where that is cached; 512 MB at most.
     """
-    asked = _questions(context, states, inputs, read_task_data(context.settings, inputs.template))
-    stage = _Stage(context, states, asked)
-    if not asked.size:
+    stage = _Stage(context, states, inputs, read_task_data(context.settings, inputs.template))
+    if not stage.size:
         return {}, 0
     jobs = [_Job(f"task-{step_name(c.step)}", c) for c in states.checkpoints]
-    with context.progress.phase("task metrics", len(jobs) * asked.size) as advance:
+    with context.progress.phase("task metrics", len(jobs) * stage.size) as advance:
         done = 0
 
         def finished(job: _Job, before: bool) -> None:
             nonlocal done
-            done += asked.size
+            done += stage.size
             advance(done, note=f"step {job.checkpoint.step}")
 
         def do(chosen: Iterator[_Job]) -> Iterator[tuple[_Job, bool]]:
@@ -121,8 +90,8 @@ def measure_tasks(context: Context, states: States, inputs: Inputs) -> tuple[dic
         found = work_off(
             jobs, context.shard, saved=lambda job: stage.cached(job.checkpoint) or None, do=do, advance=finished
         )
-    files = ("step",) * asked.any_rows + ("answers",) * bool(asked.generated)
-    return {"task": files, "gold": asked.eval.gold, "ood_gold": asked.ood.gold}, len(jobs) - len(found)
+    files = ("step",) * stage.any_rows + ("answers",) * bool(stage.generated)
+    return {"task": files, "gold": stage.eval.gold, "ood_gold": stage.ood.gold}, len(jobs) - len(found)
 
 
 def answered_rows(settings: Settings, inputs: Inputs) -> int:
@@ -139,53 +108,8 @@ class _Job(NamedTuple):
     checkpoint: Checkpoint
 
 
-def _questions(context: Context, states: States, inputs: Inputs, extra: TaskData) -> _Questions:
-    settings, tokenizer, model = context.settings, states.base.tokenizer, states.base.model
-    data = prepare_eval(inputs.eval, inputs.labels, tokenizer, inputs.template) if inputs.eval else _NOTHING
-    ood = prepare_eval(extra.ood, extra.ood_labels, tokenizer, inputs.template) if extra.ood else _NOTHING
-    context.omitted += [*(Omitted("eval", *pair) for pair in data.skipped), *extra.omitted]
-    context.omitted += [Omitted("ood", *pair) for pair in ood.skipped]
-    if not inputs.eval:
-        context.notes.append("No eval rows were given (data.eval), so eval loss and accuracy were not measured.")
-    elif not data.encoded:
-        context.notes.append("No eval row could be used, so eval loss and accuracy were not measured.")
-    elif data.label_ids is None:
-        context.notes.append("The eval rows have no labels, so accuracy was not measured.")
-    if extra.ood and not ood.encoded:
-        note(context, "No row of task.ood could be used, so nothing out of the task's domain was measured.")
-    trained = {row.text.strip() for row in inputs.train}
-    if seen := sum(row.text.strip() in trained for row in ood.rows):
-        note(
-            context, f"{seen} of {len(ood.rows)} rows of task.ood have a training text, so they are not out of domain."
-        )
-    task = settings.task
-    windows = ()
-    if extra.retention is not None:
-        windows = retention_windows(extra.retention, model, tokenizer, task.retention_tokens)
-    generated = min(len(data.encoded), answered_rows(settings, inputs))
-    stop = stop_ids(model, tokenizer, [e.target_ids for e in data.encoded]) if generated else ()
-    kl = task.kl and bool(data.encoded)
-    return _Questions(
-        data,
-        ood,
-        windows,
-        generated,
-        task.generate_tokens,
-        stop,
-        kl,
-        key=sha256_json([_asked(data), _asked(ood), windows, kl]),
-        answers_key=sha256_json(
-            [[(e.input_ids, row.target) for e, row in _first(data, generated)], task.generate_tokens, stop]
-        ),
-    )
-
-
 def _asked(data: EvalSet) -> list[Any]:
     return [[(e.input_ids, e.target_ids) for e in data.encoded], data.gold, data.label_ids]
-
-
-def _first(data: EvalSet, count: int) -> list[tuple[Any, Row]]:
-    return list(zip(data.encoded[:count], data.rows[:count], strict=True))
 
 
 class _TaskFile(NamedTuple):
@@ -202,22 +126,55 @@ class _TaskFile(NamedTuple):
 
 
 class _Stage:
-    """What one checkpoint says, cached or asked now; holds the base's distributions once they are needed."""
+    """What every checkpoint is asked, tokenised, and its answers, cached or asked now.
 
-    def __init__(self, context: Context, states: States, asked: _Questions) -> None:
-        self.context, self.states, self.asked = context, states, asked
+    `generated`: the first so many eval rows are answered; `size`: rows, windows and answers of one checkpoint.
+    """
+
+    def __init__(self, context: Context, states: States, inputs: Inputs, extra: TaskData) -> None:
+        self.context, self.states = context, states
         self.base = states.checkpoints[0]  # step 0
         self.distributions: BaseDistributions | None = None
+        tokenizer, model, task = states.base.tokenizer, states.base.model, context.settings.task
+        data = prepare_eval(inputs.eval, inputs.labels, tokenizer, inputs.template) if inputs.eval else _NOTHING
+        ood = prepare_eval(extra.ood, extra.ood_labels, tokenizer, inputs.template) if extra.ood else _NOTHING
+        self.eval, self.ood = data, ood
+        context.omitted += [*(Omitted("eval", *pair) for pair in data.skipped), *extra.omitted]
+        context.omitted += [Omitted("ood", *pair) for pair in ood.skipped]
+        if not inputs.eval:
+            context.notes.append("No eval rows were given (data.eval), so eval loss and accuracy were not measured.")
+        elif not data.encoded:
+            context.notes.append("No eval row could be used, so eval loss and accuracy were not measured.")
+        elif data.label_ids is None:
+            context.notes.append("The eval rows have no labels, so accuracy was not measured.")
+        if extra.ood and not ood.encoded:
+            note(context, "No row of task.ood could be used, so nothing out of the task's domain was measured.")
+        trained = {row.text.strip() for row in inputs.train}
+        if seen := sum(row.text.strip() in trained for row in ood.rows):
+            rows = f"{seen} of {len(ood.rows)} rows of task.ood"
+            note(context, f"{rows} have a training text, so they are not out of domain.")
+        self.windows = ()
+        if extra.retention is not None:
+            self.windows = retention_windows(extra.retention, model, tokenizer, task.retention_tokens)
+        self.generated = min(len(data.encoded), answered_rows(context.settings, inputs))
+        self.answered = list(zip(data.encoded[: self.generated], data.rows[: self.generated], strict=True))
+        self.stop = stop_ids(model, tokenizer, [e.target_ids for e in data.encoded]) if self.generated else ()
+        self.kl = task.kl and bool(data.encoded)
+        self.key = sha256_json([_asked(data), _asked(ood), self.windows, self.kl])
+        answered = [(e.input_ids, row.target) for e, row in self.answered]
+        self.answers_key = sha256_json([answered, task.generate_tokens, self.stop])
+        self.any_rows = bool(data.encoded or ood.encoded or self.windows)
+        self.size = len(data.encoded) + len(ood.encoded) + len(self.windows) + self.generated
 
     def _found(self, c: Checkpoint) -> tuple[_TaskFile, _TaskFile]:
         """Its rows and its answers as they are cached; no value: it must be asked."""
         folder, dtype = self.context.folder.path / "task", self.context.settings.model.dtype
         weights = [self.states.base.sha256, self.states.hashes[c.step], dtype]
-        key = sha256_json([*weights, self.states.hashes[self.base.step], self.asked.key])
-        answers_key = sha256_json([*weights, self.asked.answers_key])
+        key = sha256_json([*weights, self.states.hashes[self.base.step], self.key])
+        answers_key = sha256_json([*weights, self.answers_key])
         files = folder / f"{step_name(c.step)}.json", folder / f"answers-{c.step:06d}.json"
-        said = cached_json(files[0], key) if self.asked.any_rows else {}
-        answers = cached_json(files[1], answers_key) if self.asked.generated else {}
+        said = cached_json(files[0], key) if self.any_rows else {}
+        answers = cached_json(files[1], answers_key) if self.generated else {}
         return _TaskFile(files[0], key, said), _TaskFile(files[1], answers_key, answers)
 
     def cached(self, c: Checkpoint) -> bool:
@@ -225,14 +182,10 @@ class _Stage:
         return all(file.value is not None for file in self._found(c))
 
     def measure(self, c: Checkpoint, progress: Callable[[int, Checkpoint], None]) -> bool:
-        """Ask a checkpoint what is not cached of it, and cache it; False where another process cached all of it meanwhile.
-
-        `progress` is told how much of `asked.size` is done of it.
-        """
+        """Ask a checkpoint what is not cached of it, and cache it; False where another process cached all of it meanwhile."""
         rows, written = self._found(c)
-        said, answers = rows.value, written.value
         models, new = self.context.models, False
-        if said is None and self.asked.kl and c is not self.base and self.distributions is None:
+        if rows.value is None and self.kl and c is not self.base and self.distributions is None:
             with models.at(self.states.at(self.base)) as model:
                 self._labels(model, lambda done, total: None, base=True)
 
@@ -240,70 +193,66 @@ class _Stage:
             return lambda done, total: progress(already + done, c)
 
         with models.at(self.states.at(c)) as model:
-            if said is None:
-                said = {"step": c.step, **self._rows(model, c is self.base, behind)}
-                new |= rows.write(said)
-            if answers is None:
-                answers = self._answers(model, behind(self.asked.size - self.asked.generated))
-                new |= written.write(answers)
+            if rows.value is None:
+                new |= rows.write({"step": c.step, **self._rows(model, c is self.base, behind)})
+            if written.value is None:
+                new |= written.write(self._answers(model, behind(self.size - self.generated)))
         return new
 
     def _labels(self, model, progress: Callable[[int, int], None], base: bool) -> tuple[RowScores, Divergence | None]:
         """The eval rows in one pass; of the base, its distributions are collected, any other is compared with them."""
-        data, limit = self.asked.eval, self.context.settings.scoring.batch_tokens
-        rows = len(data.encoded)
-        if not self.asked.kl:
-            return score_eval(model, data, batch_tokens=limit, progress=progress), None
+        limit = self.context.settings.scoring.batch_tokens
+        score = partial(score_eval, model, self.eval, batch_tokens=limit, progress=progress)
+        if not self.kl:
+            return score(), None
         if base:
+            rows = len(self.eval.encoded)
             self.distributions = BaseDistributions(rows)
-            scores = score_eval(model, data, batch_tokens=limit, progress=progress, seen=self.distributions.collect)
+            scores = score(seen=self.distributions.collect)
             return scores, Divergence(np.zeros(rows), np.zeros(rows))  # of itself, by definition
         assert self.distributions is not None
         compared = self.distributions.against()
-        scores = score_eval(model, data, batch_tokens=limit, progress=progress, seen=compared.seen)
-        return scores, compared.found
+        return score(seen=compared.seen), compared.found
 
     def _rows(self, model, base: bool, progress: Callable[[int], Callable[[int, int], None]]) -> dict[str, Any]:
-        asked, limit = self.asked, self.context.settings.scoring.batch_tokens
+        limit = self.context.settings.scoring.batch_tokens
         said: dict[str, Any] = {}
-        if asked.eval.encoded:
+        if self.eval.encoded:
             scores, kl = self._labels(model, progress(0), base)
             said["eval"] = _scores(scores)
             if kl is not None:
                 said["kl"] = {"forward": _listed(kl.forward), "reverse": _listed(kl.reverse)}
-        at = len(asked.eval.encoded)
-        if asked.ood.encoded:
-            said["ood"] = _scores(score_eval(model, asked.ood, batch_tokens=limit, progress=progress(at)))
-        at += len(asked.ood.encoded)
-        if asked.windows:
-            windows = score_windows(model, asked.windows, batch_tokens=limit, progress=progress(at))
+        at = len(self.eval.encoded)
+        if self.ood.encoded:
+            said["ood"] = _scores(score_eval(model, self.ood, batch_tokens=limit, progress=progress(at)))
+        at += len(self.ood.encoded)
+        if self.windows:
+            windows = score_windows(model, self.windows, batch_tokens=limit, progress=progress(at))
             said["retention"] = {"nll": _listed(windows.nll), "tokens": _listed(windows.tokens)}
         return said
 
     def _answers(self, model, progress: Callable[[int, int], None]) -> dict[str, Any]:
-        asked, tokenizer = self.asked, self.states.base.tokenizer
-        pairs = _first(asked.eval, asked.generated)
+        settings = self.context.settings
         written = greedy(
             model,
-            [e.input_ids for e, _ in pairs],
-            tokens=asked.tokens,
-            stop=asked.stop,
-            batch_tokens=self.context.settings.scoring.batch_tokens,
+            [e.input_ids for e, _ in self.answered],
+            tokens=settings.task.generate_tokens,
+            stop=self.stop,
+            batch_tokens=settings.scoring.batch_tokens,
             progress=progress,
         )
-        answers = []
-        for (e, row), ids in zip(pairs, written, strict=True):
-            answer = decoded(tokenizer, ids)
-            answers.append(
-                {
-                    "id": row.id,
-                    "prompt": e.text[-KEPT_PROMPT:],
-                    "gold": row.target[:KEPT_ANSWER],
-                    "answer": answer[:KEPT_ANSWER],
-                    "exact": exact_match(answer, row.target),
-                    "rouge_l": rouge_l(answer, row.target),
-                }
-            )
+        texts = [decoded(self.states.base.tokenizer, ids) for ids in written]
+        answers = [
+            {
+                "id": row.id,
+                "prompt": e.text[-KEPT_PROMPT:],
+                "gold": row.target[:KEPT_ANSWER],
+                "answer": answer[:KEPT_ANSWER],
+                "exact": exact_match(answer, row.target),
+                "rouge_l": rouge_l(answer, row.target),
+            }
+            for (e, row), answer in zip(self.answered, texts, strict=True)
+        ]
         return {"answers": answers}
 
 

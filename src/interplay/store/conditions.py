@@ -1,4 +1,4 @@
-"""Names of conditions, and what measuring leaves for the analysis besides units and task metrics. Data only."""
+"""Names of conditions, and what measuring leaves for the analysis besides units and task metrics."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +20,7 @@ MEASURED = "measured.json"
 
 @dataclass(frozen=True)
 class BaselineLLM:
-    """One baseline LLM as it was used: its name, what its config calls its architecture, and its weights' hash."""
+    """A baseline LLM: its name, its architecture by its config (`family`), and its weights' hash."""
 
     name: str
     family: str
@@ -125,11 +125,7 @@ def offsets(samples: Sequence[Sample | None]) -> Words:
 
 
 def step_name(step: int) -> str:
-    """Condition name of a checkpoint.
-
-    >>> step_name(40)
-    'step-000040'
-    """
+    """Condition name of a checkpoint, such as `step-000040`."""
     return f"step-{step:06d}"
 
 
@@ -139,16 +135,12 @@ def rephrased_name(step: int) -> str:
 
 
 def baseline_condition(index: int) -> str:
-    """Condition name of the index-th baseline LLM.
-
-    >>> baseline_condition(0), baseline_condition(1)
-    ('baseline', 'baseline-2')
-    """
+    """Condition name of the index-th baseline LLM: `baseline`, `baseline-2`, ..."""
     return "baseline" if index == 0 else f"baseline-{index + 1}"
 
 
 def calibration_name(condition: str) -> str:
-    """The file with the calibration that a condition's tolerance comes from: baseline LLMs and scores among labels have their own.
+    """The calibration file of a condition: baseline LLMs and scores among labels have their own.
 
     >>> [calibration_name(c) for c in ("step-000002-words-2", "step-000002-labels", "baseline-labels")]
     ['calibration.json', 'calibration-labels.json', 'calibration-baseline-labels.json']

@@ -51,39 +51,36 @@ def cached_json(path: Path, key: str | None = None) -> dict[str, Any] | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted; links are neither listed nor entered. What goes away meanwhile is passed over."""
+    """Every file below a folder but those of the lock, sorted; links are neither listed nor entered."""
     found = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in found if path.is_file() and not path.is_symlink())
+    files = sorted(path for path in found if path.is_file() and not path.is_symlink())
+    return [path for path in files if path.relative_to(folder).parts[0] != WORK]
 
 
 def result_files(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted, but half-written ones and those of processes at work; links are not followed."""
-    return [
-        path for path in _files(folder) if path.relative_to(folder).parts[0] != WORK and not path.name.endswith(".tmp")
-    ]
+    """Every file below a folder, sorted, but half-written ones and the lock's; links are not followed."""
+    return [path for path in _files(folder) if not path.name.endswith(".tmp")]
 
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files that a process killed while writing left; others may write there meanwhile."""
     for path in _files(folder):
-        if path.relative_to(folder).parts[0] != WORK and is_left_over(path):
+        if is_left_over(path):
             path.unlink(missing_ok=True)
 
 
 def sha256_json(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON.
-
-    >>> sha256_json({"b": 1, "a": 2}) == sha256_json({"a": 2, "b": 1})
-    True
-    """
+    """SHA-256 of a value's canonical JSON, keys sorted."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True, default=str).encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_hashes(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
     """SHA-256 of every result file below a folder, by relative path; names in `leave_out` are passed over."""
-    hashes = {}
-    for path in result_files(folder):
-        if path.name not in leave_out:
-            with open(path, "rb") as f:
-                hashes[path.relative_to(folder).as_posix()] = hashlib.file_digest(f, "sha256").hexdigest()
-    return hashes
+    files = [path for path in result_files(folder) if path.name not in leave_out]
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}

@@ -49,15 +49,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.checkpoints, self.manifest = path / "checkpoints", path / "manifest.json"
         self._taken: dict[str, str] = {}  # settings.yaml and inputs.json, once this process works under them
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def manifest(self) -> Path:
-        return self.path / "manifest.json"
 
     def settings(self) -> Settings:
         """The settings the run was made with."""
@@ -71,7 +64,7 @@ class RunFolder:
         return load_settings(file)
 
     def make(self) -> None:
-        """Make the folder where it is missing. The only place that does: a folder that vanishes later stays away."""
+        """Make the folder where it is missing. A folder that vanishes later is not made again."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -83,11 +76,7 @@ class RunFolder:
     ) -> Generator[Lock]:
         """Work on the folder under these settings, as other processes may; yields its lock. Refuses another measurement's folder.
 
-        Settings under which nothing was computed yet give way, and so do those that the measurement does not depend on.
-
-        Args:
-            waiting: told which process this one waits for.
-            measures: False keeps `environment.json`, which is of what measured.
+        waiting: told which process this one waits for; measures: False keeps `environment.json`.
         """
         try:
             names = [p.name for p in self.path.iterdir()]
@@ -129,12 +118,12 @@ class RunFolder:
         """Under the lock."""
         file, text = self.path / "settings.yaml", dump_settings(settings)
         sweep(self.path)
-        if file.exists():
+        if old := file.exists():
             check_format(self.path)
-        if file.exists() and not self.is_bare():
+        if old and not self.is_bare():
             self._adopt(settings)
         else:
-            same = file.exists() and file.read_text(encoding="utf-8") == text
+            same = old and file.read_text(encoding="utf-8") == text
             write_format(self.path)
             write_text(file, text)
             for recorded in (self.path / "inputs.json", *(self.path / "identity").glob("*.json")):
@@ -144,11 +133,11 @@ class RunFolder:
         self.stand_on("settings.yaml")
 
     def stand_on(self, name: str) -> None:
-        """From here on `check` refuses to go on when this file is not what it is now."""
+        """From here on `check` refuses to go on when this file changed."""
         self._taken[name] = (self.path / name).read_text(encoding="utf-8")
 
     def check(self) -> None:
-        """Refuse to go on where another process began with other settings or data, before anything was computed."""
+        """Refuse to go on where another process began with other settings or data."""
         for name, text in self._taken.items():
             file = self.path / name
             if not file.exists() or file.read_text(encoding="utf-8") != text:
@@ -183,7 +172,6 @@ class RunFolder:
         before: dict[str, float] = {}
         with contextlib.suppress(InterplayError):
             before = read_json(file)
-            before = before if isinstance(before, dict) else {}
         names = sorted({*before, *seconds})
         write_json(file, {name: round(max(before.get(name, 0.0), seconds.get(name, 0.0)), 2) for name in names})
         self.write_manifest()

@@ -1,10 +1,8 @@
-"""One lock for what a single process of a run must do alone, in one file on any file system; no server, no `flock`.
+"""A lock for what one process of a run must do alone, as one file in one folder on any file system; no server, no `flock`.
 
-The lock is one file in one folder. It is called `free`, or `<random>.<process>` after the process that has it. Taking it,
-giving it back and taking it over from a dead process are renames of that name: of many that try, one finds the name, and
-one that comes late finds it gone. A name is never used twice, so a lock that somebody has taken meanwhile is never taken by
-mistake. Only exclusive stages need it. Units need none: they are written whole, under a hash, and are the same whoever
-computes them.
+The file is called `free`, or `<random>.<process>` after the process that has it. Taking it, giving it back and taking it over
+from a dead process are renames: of many that try, one finds the name. A name is never used twice, so a lock that another
+process has taken meanwhile is never taken by mistake.
 """
 
 import contextlib
@@ -23,9 +21,7 @@ from interplay.errors import InterplayError
 from interplay.process import is_dead, this_process
 
 BEAT = 5.0  # seconds between two rises of the counter in a lock that is held [ours]
-LEASE = (
-    60.0  # seconds without a rise after which an owner elsewhere counts as dead; NFS may show a file this late [ours]
-)
+LEASE = 60.0  # seconds without a rise after which an owner elsewhere is dead; NFS may show a file this late [ours]
 LOOK = 0.2  # seconds between two looks at a lock that another process has [ours]
 TELL = 2.0  # seconds of waiting after which the user is told for whom [ours]
 FREE = "free"
@@ -33,11 +29,7 @@ _OTHERS = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)  # another process made 
 
 
 class Lock:
-    """The lock in `folder`, whose parent lies in the run folder and holds nothing else. For one thread.
-
-    Args:
-        lease, beat: seconds, see LEASE and BEAT.
-    """
+    """The lock in `folder`, whose parent lies in the run folder and holds nothing else. For one thread."""
 
     def __init__(self, folder: Path, *, lease: float = LEASE, beat: float = BEAT) -> None:
         self.folder, self.lease, self.beat = folder, lease, beat
@@ -49,7 +41,7 @@ class Lock:
 
     @contextlib.contextmanager
     def held(self, waiting: Callable[[str], None] | None = None) -> Generator[None]:
-        """Have the lock for the block. While another process has it, wait; `waiting` is told once for whom."""
+        """Hold the lock; wait while another process has it (`waiting` is told once for whom)."""
         began = time.monotonic()
         while not self.take():
             if waiting is not None and time.monotonic() - began > TELL and (owner := self.owner()):
@@ -62,7 +54,7 @@ class Lock:
             self.release()
 
     def take(self) -> bool:
-        """Take the lock from nobody or from a dead process; False while another process has it."""
+        """Take the lock where it is free or its process is dead; False while another process has it."""
         assert not self._thread.is_alive(), "this process has the lock already"
         for name in self._names():
             if not self._is_takable(name):
@@ -90,17 +82,15 @@ class Lock:
             os.rename(self.folder / self._mine, self.folder / FREE)
 
     def is_lost(self) -> bool:
-        """Whether another process has taken the lock over, since this one was silent for a lease, or removed it."""
+        """Whether another process removed the lock, or took it over since this one was silent for a lease."""
         try:
             os.stat(self.folder / self._mine)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            pass  # the disk says nothing: what is written next will tell
+        except OSError as error:  # any other error says nothing: what is written next will tell
+            return isinstance(error, FileNotFoundError)
         return False
 
     def owner(self) -> str:
-        """Who has the lock, for a message; empty where nobody has."""
+        """Who has the lock, for a message; empty where it is free."""
         with contextlib.suppress(OSError):
             for name in os.listdir(self.folder):
                 if not self._is_takable(name):
@@ -109,7 +99,7 @@ class Lock:
         return ""
 
     def remove(self) -> None:
-        """Remove the folder and its parent, unless another process has the lock. One that comes then makes them anew."""
+        """Remove the folder and its parent, unless another process has the lock."""
         if not self.folder.is_dir() or not self.take():
             return
         try:
@@ -163,10 +153,8 @@ class Lock:
         return self._is_silent(name) if dead is None else dead
 
     def _is_silent(self, name: str) -> bool:
-        """Whether a counter was seen at one value for a lease, by this process's own clock: clocks elsewhere do not matter.
-
-        Time in which we did not look counts for one beat at most: when a network folder hangs, it hangs for all.
-        """
+        """Whether a counter stood still for a lease by this process's clock. Time without a look counts for one beat at most,
+        since a network folder that hangs hangs for all."""
         try:
             said = (self.folder / name).read_bytes()[:12].decode(errors="replace")
         except OSError:
@@ -187,12 +175,9 @@ class Lock:
         stop = self._stop = threading.Event()
 
         def count(beats: int) -> None:
-            with contextlib.suppress(OSError):  # then others may take it over, which `is_lost` tells
-                handle = os.open(self.folder / name, os.O_WRONLY)  # never made: it may be another's by now
-                try:
-                    os.pwrite(handle, self._said(beats), 0)
-                finally:
-                    os.close(handle)
+            # The file is not made here, it may be another's by now. On an error others may take it over: `is_lost`.
+            with contextlib.suppress(OSError), open(self.folder / name, "r+b", buffering=0) as file:
+                file.write(self._said(beats))
 
         def beat() -> None:
             beats = 1

@@ -1,10 +1,6 @@
-"""The one reader of a run folder: its settings, JSON files and tables, each read and checked when it is first asked for.
-
-Page, card, export and comparison are made from it; `interplay.Run` adds the verbs. It writes nothing.
-"""
+"""The one reader of a run folder: settings, JSON files and tables, each read when first asked for. `interplay.Run` adds verbs."""
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Generator, Mapping
 from functools import cached_property
@@ -21,7 +17,7 @@ from interplay.dynamics.result import frame
 from interplay.dynamics.sets import SETS
 from interplay.errors import InterplayError
 from interplay.store.conditions import step_name
-from interplay.store.files import read_json
+from interplay.store.files import read_json, sha256_file
 from interplay.store.folder import RunFolder
 from interplay.text import short
 
@@ -30,11 +26,7 @@ _DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) 
 
 
 class RunReader:
-    """What a run folder holds.
-
-    Raises InterplayError in one line, when something is first read, for a folder that is not a run, a run that has not come
-    that far, and a file that is damaged.
-    """
+    """What a run folder holds. Raises InterplayError when something is read that is damaged, missing or not a run's."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -92,7 +84,7 @@ class RunReader:
 
     @cached_property
     def recorded(self) -> Mapping[str, Any]:
-        """What the run recommended when it was finished (`recommendation.json`), whatever became of the checkpoints since."""
+        """What the run recommended when it finished (`recommendation.json`)."""
         return self.json("recommendation.json")
 
     @cached_property
@@ -119,8 +111,7 @@ class RunReader:
 
         Columns: definition, step, sample, kind, mask, order, words, effect, effect_reference, tau, and one boolean for each set.
         """
-        found = self.trajectory.membership(sample, step, definition)
-        member = np.stack(found)  # [sets, 2, 2^n]
+        member = np.stack(self.trajectory.membership(sample, step, definition))  # [sets, 2, 2^n]
         kind, mask = np.nonzero(member.any(axis=0))
         effects, tau = self.effects(sample, step)
         before, _ = self.effects(sample, self.trajectory.reference)
@@ -141,14 +132,7 @@ class RunReader:
 
     @contextlib.contextmanager
     def intact(self) -> Generator[None]:
-        """Around code that combines files of the run: errors from files whose content does not fit together become one line.
-
-        >>> with RunReader("runs/none").intact():
-        ...     {}["sample"]
-        Traceback (most recent call last):
-        interplay.errors.InterplayError: Run folder 'runs/none' is inconsistent (missing 'sample'). Run again with a new --out; \
-if it happens again, please report a bug.
-        """
+        """Around code that combines files of the run: InterplayError where their contents do not fit together."""
         try:
             yield
         except InterplayError:
@@ -191,19 +175,13 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
 
 
 def changed_file(folder: Path) -> str | None:
-    """The first table or JSON file of a run whose hash is not the one in its manifest; None where all are as written.
-
-    Looks at the files directly in the folder, which readers open; not at units and checkpoints.
-    """
+    """The first table or JSON file directly in a run folder whose hash is not that of the manifest, or None."""
     try:
         listed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
         for name in sorted(name for name in listed if "/" not in name and name.endswith((".parquet", ".json"))):
             file = folder / name
-            if not file.is_file():
+            if not file.is_file() or sha256_file(file) != listed[name]:
                 return name
-            with open(file, "rb") as f:
-                if hashlib.file_digest(f, "sha256").hexdigest() != listed[name]:
-                    return name
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
+    except (OSError, *_DAMAGE):
+        pass
     return None

@@ -1,8 +1,7 @@
 """Unit: one prompt under one condition, with its scores, its effects and their certificate, in one file.
 
-Scores are used again only if they answer the same question (`key`) and the arrays and the header hash to what the file says.
-Effects are used again only under the same tolerance and duality gap (`effects_key`); else they are solved from the stored
-scores. Names on disk come from our own counters, never from ids in the data.
+Scores are used again only under the same `key`, and if arrays and header hash to what the file says. Effects are used again
+only under the same `effects_key`; else they are solved from the scores. File names are counters, never ids in the data.
 """
 
 import hashlib
@@ -19,7 +18,7 @@ from interplay.effects import extract
 
 @dataclass(frozen=True)
 class UnitHeader:
-    """Everything about a unit but its arrays; kept as JSON in the file's metadata. From `tolerance` on: of its effects."""
+    """A unit without its arrays, as JSON in the file's metadata. From `tolerance` on: of its effects."""
 
     key: str
     condition: str
@@ -52,19 +51,12 @@ class Unit:
 
 
 def effects_key(tolerance: float, duality_gap: float) -> str:
-    """Key of the effects under a tolerance and the duality gap that is asked for.
-
-    >>> effects_key(0.125, 0.001)
-    'tolerance 0.125, duality gap 0.001'
-    """
+    """Key of the effects under a tolerance and the duality gap that is asked for."""
     return f"tolerance {tolerance!r}, duality gap {duality_gap!r}"
 
 
 def with_effects(unit: Unit, tolerance: float, duality_gap: float) -> Unit:
-    """The unit with its effects under this tolerance and duality gap, solved from its scores unless it has them.
-
-    Units are solved one at a time, so that a unit's bytes do not depend on which others are computed with it.
-    """
+    """The unit with its effects under this tolerance and duality gap, solved (alone) from its scores unless it has them."""
     key = effects_key(tolerance, duality_gap)
     if unit.header.effects_key == key:
         return unit
@@ -88,7 +80,7 @@ def unit_path(folder: Path, condition: str, index: int) -> Path:
 
 
 def _digest(scores: np.ndarray, effects: np.ndarray, header: object) -> str:
-    said = json.dumps(header, sort_keys=True, ensure_ascii=True).encode()
+    said = json.dumps(header, sort_keys=True).encode()
     return hashlib.sha256(scores.tobytes() + effects.tobytes() + said).hexdigest()
 
 
@@ -99,15 +91,9 @@ def save_unit(path: Path, unit: Unit) -> None:
     scores = np.ascontiguousarray(unit.scores, dtype=np.float64)
     effects = np.ascontiguousarray(unit.effects, dtype=np.float64)
     header = asdict(unit.header)
-    metadata = {
-        # One string, since the order of several metadata keys is not fixed in the format.
-        "interplay": json.dumps(
-            {"sha256": _digest(scores, effects, header), "header": header},
-            sort_keys=True,
-            ensure_ascii=True,
-        )
-    }
-    write_bytes(path, save({"scores": scores, "effects": effects}, metadata), folders=2)
+    # One string, since the order of several metadata keys is not fixed in the format.
+    said = json.dumps({"sha256": _digest(scores, effects, header), "header": header}, sort_keys=True)
+    write_bytes(path, save({"scores": scores, "effects": effects}, {"interplay": said}), folders=2)
 
 
 def load_unit(path: Path, key: str | None = None) -> Unit | None:
@@ -124,6 +110,4 @@ def load_unit(path: Path, key: str | None = None) -> Unit | None:
         header = UnitHeader(**fields | {"words": tuple(fields["words"]), "target_ids": tuple(fields["target_ids"])})
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    if key is not None and header.key != key:
-        return None
-    return Unit(header, scores, effects)
+    return Unit(header, scores, effects) if key in (None, header.key) else None
