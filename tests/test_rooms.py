@@ -10,7 +10,7 @@ SOURCE = Path(interplay.__file__).parent
 # A room may import from itself and from rooms above it in this list; so may the modules of the package itself.
 ROOMS = (
     ("errors",),
-    ("extras", "limits", "process", "secrets"),
+    ("extras", "limits", "process", "secrets", "text"),
     ("atomic",),
     ("data",),
     ("models",),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Change": "interplay.explanation.change",
+    "Change": "interplay.explanation.explanation",
     "Explanation": "interplay.explanation.explanation",
     "InteractionCallback": "interplay.callback.callback",
     "Interactions": "interplay.effects",
@@ -73,9 +73,8 @@ if TYPE_CHECKING:
     from interplay.dynamics import Trajectory, trajectory
     from interplay.effects import Interactions, extract
     from interplay.errors import InterplayError
-    from interplay.explanation.change import Change
     from interplay.explanation.explain import explain
-    from interplay.explanation.explanation import Explanation
+    from interplay.explanation.explanation import Change, Explanation
     from interplay.models import load_model
     from interplay.runfolder import Run
     from interplay.scoring import Scores, score, score_answers

@@ -22,8 +22,8 @@ LOST = frozenset(code for code, name in errno.errorcode.items() if name in _LOST
 def disk_error(error: BaseException) -> str | None:
     """The disk's message if the disk caused an exception; else None.
 
-    Not every library raises OSError for it. Rust libraries (safetensors, tokenizers) raise their own types, which end in
-    "(os error 28)"; torch's archive writer (C++) raises a RuntimeError that says where in its file it stood, never why.
+    Rust libraries (safetensors, tokenizers) raise their own types, which end in "(os error 28)"; torch's archive writer raises
+    a RuntimeError that says where in its file it stood.
 
     >>> disk_error(OSError(errno.ENOSPC, "No space left on device"))
     'No space left on device'
@@ -46,8 +46,7 @@ def disk_error(error: BaseException) -> str | None:
 def replacing(path: Path, *, folders: int | None = 0) -> Generator[Path]:
     """A temporary path next to `path`; it replaces `path` when the block ends without an exception.
 
-    folders: how many missing folders right above the file are made; None: all. Never so many that a run folder that is gone
-    would be made again.
+    folders: how many missing folders right above the file are made, None for all; a run folder that is gone stays gone.
 
     Raises InterplayError when the folder cannot be written, is gone or the disk is full; an older file at `path` then stays.
     """
@@ -68,19 +67,16 @@ def replacing(path: Path, *, folders: int | None = 0) -> Generator[Path]:
             os.fsync(f.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes it private; results are to be shared like any other file
         os.replace(temporary, path)
-    except FileNotFoundError as error:
-        raise InterplayError(
-            f"cannot write {str(path)!r}: its folder is gone; give another folder, or put it back"
-        ) from error
-    except IsADirectoryError as error:
-        raise InterplayError(f"cannot write {str(path)!r}: a folder lies there; remove it") from error
     except OSError as error:
-        raise InterplayError(
-            f"cannot write {str(path)!r}: {error.strerror or error}; choose another folder or make room"
-        ) from error
+        reason = f"{error.strerror or error}; choose another folder or make room"
+        if isinstance(error, FileNotFoundError):
+            reason = "its folder is gone; give another folder, or put it back"
+        elif isinstance(error, IsADirectoryError):
+            reason = "a folder lies there; remove it"
+        raise InterplayError(f"cannot write {str(path)!r}: {reason}") from error
     finally:
         if temporary is not None:
-            # In a lost folder this fails too, and must not hide the error; the next run sweeps the file.
+            # Must not hide the error; the next run sweeps the file.
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from interplay.errors import InterplayError
 
-# import name -> extra; the extras stand in pyproject.toml
+# import name -> extra
 EXTRAS = {
     "trl": "train",
     "datasets": "train",
@@ -19,11 +19,7 @@ EXTRAS = {
 
 
 def missing(*packages: str) -> list[str]:
-    """Those of the packages, by import name, that are not installed.
-
-    >>> missing("json", "no_such_package")
-    ['no_such_package']
-    """
+    """Those of the packages, by import name, that are not installed."""
     return [package for package in packages if importlib.util.find_spec(package) is None]
 
 
@@ -37,15 +33,7 @@ def install_command(packages: Collection[str]) -> str:
 
 
 def require(*packages: str, what: str, otherwise: str = "") -> None:
-    """Raise InterplayError unless all the packages are installed.
-
-    Args:
-        packages: import names, keys of `EXTRAS`.
-        what: what needs them, the subject of the message.
-        otherwise: what the user can do instead.
-    """
+    """Raise InterplayError unless the packages are installed. `what` needs them; `otherwise`: what the user can do instead."""
     if absent := missing(*packages):
-        names = " and ".join(absent)
-        raise InterplayError(
-            f"{what} needs {names}, not installed here: {install_command(absent)}{f', or {otherwise}' if otherwise else ''}"
-        )
+        hint = f"{install_command(absent)}, or {otherwise}" if otherwise else install_command(absent)
+        raise InterplayError(f"{what} needs {' and '.join(absent)}, not installed here: {hint}")

@@ -1,7 +1,4 @@
-"""Access tokens and passwords in text: hidden in messages, refused in settings, which are written into the run folder.
-
-Tokens are found by their shape (Hugging Face, OpenAI, GitHub, GitLab, AWS, Slack, JWT, Bearer), passwords by their place in a URL.
-"""
+"""Access tokens and passwords in text: hidden in messages, refused in settings."""
 
 import re
 from collections.abc import Mapping
@@ -9,6 +6,7 @@ from typing import Any
 
 from interplay.errors import InterplayError
 
+# Hugging Face, OpenAI, GitHub, GitLab, AWS, Slack, JWT, Bearer by their shape; passwords by their place in a URL.
 _SECRET = re.compile(
     r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}|\bsk-[\w-]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|(?<=\bBearer )[\w.~+/=-]{8,}"

@@ -29,12 +29,12 @@ from interplay.data.rows import Row, Sample
 from interplay.data.samples import choose_samples
 from interplay.data.sources import read_rows
 from interplay.data.template import PromptTemplate
-from interplay.data.words import stable_hash
 from interplay.models.loading import LoadedModel, load_model
 from interplay.pipeline.inputs import seeded_choice
 from interplay.scoring.scores import Prepared, prepare, score_together
 from interplay.task.drift import BaseDistributions, retention_windows, score_windows
 from interplay.task.passes import batches, budgets, target_logprobs
+from interplay.text import stable_hash
 from interplay.training.sft import tokenise
 from studies.stopping.grid import Cell
 

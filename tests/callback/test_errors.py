@@ -148,7 +148,7 @@ def test_a_foreign_folder_is_left_alone(sft, quick, tmp_path):
         ({"rows": []}, "has no rows"),
         ({"rows": ["a"]}, "a list of str"),
         ({"rows": "no/such/file.jsonl"}, "does not exist"),
-        ({"rows": 7}, "prompts is a int: give a datasets.Dataset, a list of dicts, or a file"),
+        ({"rows": 7}, "prompts is a int: give a Dataset, a list of dicts or a file"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(quick, arguments, said):

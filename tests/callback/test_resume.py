@@ -86,7 +86,7 @@ def test_lost_measurements_and_other_prompts_start_over(sft, quick, outcome, los
     assert losses(again) == losses(whole[0])
 
     other = sft("whole", [quick(n=2)], **SAVING)
-    with pytest.warns(UserWarning, match="are of other prompts, words or wording: the rule starts over at step 4"):
+    with pytest.warns(UserWarning, match="are of other prompts or words: the rule starts over at step 4"):
         outcome(other, checkpoint(whole[0], 4))
     assert sorted(p.name for p in (folder / "units").iterdir()) == ["step-000004", "step-000006"]
 

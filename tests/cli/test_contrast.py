@@ -218,9 +218,12 @@ def test_text_shows_every_interaction_and_says_what_happened(call, answer, tiny_
             assert not bar_a or ("█" in bar_a) == (row["before"] > 0)
             assert not bar_b or ("█" in bar_b) == (row["after"] > 0)
     flips = sum(row["sign_flipped"] for row in two["kept"])
-    assert f"From A to B, {len(two['removed'])} of {len(two['before']['interactions'])} salient interactions" in out
-    assert f"{len(two['kept'])} kept ({flips} with" in out
-    assert f"{len(two['new'])} of B's {len(two['after']['interactions'])}" in out
+    assert (
+        f"From A to B, removed: {len(two['removed'])} of {len(two['before']['interactions'])} salient interactions"
+        in out
+    )
+    assert f"kept: {len(two['kept'])} ({flips} with" in out
+    assert f"new: {len(two['new'])} of {len(two['after']['interactions'])}" in out
     strongest = two["new"][0]
     spelt = (" & " if strongest["type"] == "and" else " | ").join(strongest["words"])
     assert f"The strongest new one is {spelt} (" in out
@@ -231,7 +234,8 @@ def test_text_shows_every_interaction_and_says_what_happened(call, answer, tiny_
     floor = call("explain", *asked, "--rephrased", "Please answer. {text}").out
     assert "the option rephrased" not in floor
     assert re.search(
-        r"removed is \d+\.\d\d times that in number, \d+\.\d\d times in share of strength; new is \d", floor
+        r"removed is \d+\.\d\d times that in number, \d+\.\d\d times in share of strength. From A to B, new is \d",
+        floor,
     )
 
 
@@ -349,7 +353,7 @@ WRONG = [
     (["nowhere", "MODEL"], "no model at 'nowhere'"),
     (["MODEL", "empty"], "is not a model folder"),
     (["MODEL", "run"], "is a run folder: name one step of it, such as run@0"),
-    (["run@0", "run@7"], "no checkpoint for step 7 in 'run/checkpoints': it holds [0, 2]"),
+    (["run@0", "run@7"], "no checkpoint for step 7 in 'run/checkpoints', only [0, 2]"),
     (["run@0", "run@last"], "does not name a step: give a whole number"),
     (["run@0", "run@"], "does not name a step"),
     (["run@0", "empty@2"], "no settings.yaml"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from interplay.effects import sample_coalitions
-from interplay.explanation.explain import Sampling, plan_sampling
+from interplay.explanation.explain import plan_sampling
 from interplay.explanation.text import InteractionRow, Printout
 
 LONG = (
@@ -252,11 +252,11 @@ def test_progress_is_on_stderr_where_it_takes_long_and_quiet_is_quiet(explain, m
 
 def test_plan():
     assert plan_sampling(16, None, None) is None
-    assert plan_sampling(17, None, None) == Sampling(2000, 3)
-    assert plan_sampling(64, None, None) == Sampling(2000, 3)
+    assert plan_sampling(17, None, None) == (2000, 3)
+    assert plan_sampling(64, None, None) == (2000, 3)
     assert plan_sampling(16, 2**16, None) is None
-    assert plan_sampling(16, 2**16 - 1, None) == Sampling(2**16 - 1, 3)
-    assert plan_sampling(17, 2**20, 2) == Sampling(2**17, 2), "never more than there are"
+    assert plan_sampling(16, 2**16 - 1, None) == (2**16 - 1, 3)
+    assert plan_sampling(17, 2**20, 2) == (2**17, 2), "never more than there are"
     assert plan_sampling(2, 4, 1) is None
 
 

@@ -218,7 +218,7 @@ def test_a_folder_of_nothing_is_refused(place, call, tiny_folder):
     (place / "empty").mkdir()
     refused(call("recommend", "empty"), "a run folder (no settings.yaml)")
     refused(call("recommend", "."), "give 'out'")
-    refused(call("recommend", "out/checkpoint-5"), "is one checkpoint, not the folder of a training")
+    refused(call("recommend", "out/checkpoint-5"), "is one checkpoint of a training")
     refused(call("recommend", "held-out.jsonl"), "a run folder (no settings.yaml)")
     for given, says in (
         (["--n", 17], "prompts.n"),

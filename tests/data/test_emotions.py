@@ -8,6 +8,7 @@ from itertools import combinations
 import pytest
 
 from interplay.data import emotions
+from interplay.errors import InterplayError
 
 PER_LABEL = {"train": 85, "dev": 12, "test": 16, "ood": 12}
 STRUCTURES = {"negation", "irony", "contrast", "intensity", "idiom", "plain"}
@@ -58,7 +59,7 @@ def test_labels_and_splits():
 
 
 def test_path_refuses_an_unknown_split():
-    with pytest.raises(ValueError, match="train, dev, test, ood"):
+    with pytest.raises(InterplayError, match="train, dev, test, ood"):
         emotions.path("valid")
 
 

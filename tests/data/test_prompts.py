@@ -222,9 +222,13 @@ def test_a_template_may_spell_special_tokens_on_purpose(make_tokenizer):
 
 def test_special_tokens_follow_the_tokenizer(make_tokenizer):
     tokenizer = make_tokenizer()
-    assert special_tokens(tokenizer) == ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    assert special_tokens(tokenizer).findall("<|im_end|>a<|endoftext|><|im_start|>") == [
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<|im_start|>",
+    ]
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "[EOT]"]})
-    assert "[EOT]" in special_tokens(tokenizer)
+    assert special_tokens(tokenizer).fullmatch("[EOT]")
     with pytest.raises(SkipSample, match="EOT"):
         render(row_of("a [EOT]"), tokenizer, COMMENT)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from interplay.data import words as words_module
 from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH, LEGAL, stop_words
-from interplay.data.words import candidate_words, check_n, draw_words, find_words, short, stable_hash
+from interplay.data.words import candidate_words, check_n, draw_words, find_words
 from interplay.errors import InterplayError
+from interplay.text import short, stable_hash
 
 WORDS = st.sampled_from(
     ["not", "happy", "don't", "the", "a", "very", "naïve", "e\u0301tat", "x-ray", "🙂", "ﬁne", "हिन्दी", "5", "42"]

@@ -21,22 +21,22 @@ def test_by_hand():
     assert m.net(W, ALL) == 0
     assert m.rho(W, ALL) == 0
     assert m.rho(W, W > 0) == 1
-    assert m.contribution(W, W > 0) == 2.5
+    assert m.quotient(m.net(W, W > 0), m.count(W > 0)) == 2.5
     assert m.mean_order(W, ALL) == pytest.approx((3 + 1 + 2 * 2 + 4 * 2) / 10)
     up, down = m.by_order(W, ALL)
     assert up.tolist() == [0, 3, 2]
     assert down.tolist() == [0, -1, -4]
-    assert m.sufficiency(W, W > 0) == pytest.approx(math.log1p(math.exp(-5)))
-    assert m.sufficiency(W, W < 0) == pytest.approx(math.log1p(math.exp(5)))
+    assert m.loss_of(m.net(W, W > 0)) == pytest.approx(math.log1p(math.exp(-5)))
+    assert m.loss_of(m.net(W, W < 0)) == pytest.approx(math.log1p(math.exp(5)))
 
 
 def test_empty_set_ratios_are_nan_and_sums_are_zero():
-    for ratio in (m.rho, m.contribution, m.mean_order):
+    for ratio in (m.rho, m.mean_order):
         assert np.isnan(ratio(W, NONE))
     assert np.isnan(m.gamma(W, NONE, np.sign(W)))
     assert np.isnan(m.sign_agreement(W, W, NONE))
     assert m.strength(W, NONE) == m.net(W, NONE) == m.count(NONE) == 0
-    assert m.sufficiency(W, NONE) == pytest.approx(math.log(2))
+    assert m.loss_of(m.net(W, NONE)) == pytest.approx(math.log(2))
 
 
 def test_gamma_is_weighted_by_strength_and_needs_the_sign_and_the_kind():

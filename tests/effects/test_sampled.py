@@ -10,8 +10,8 @@ from sampled_games import planted, recovery
 
 from interplay.effects import Interactions, extract, orders, reconstruct
 from interplay.effects.dictionary import Dictionary, Rows, evaluate
+from interplay.effects.interactions import SampledInteractions
 from interplay.effects.sampled import extract_sampled, sample_coalitions
-from interplay.effects.sampled_result import SampledInteractions
 from interplay.errors import InterplayError
 
 # --- which coalitions -------------------------------------------------------------------------------------------------

@@ -12,8 +12,7 @@ import pytest
 import interplay
 from interplay.effects import dividends
 from interplay.errors import InterplayError
-from interplay.explanation.change import Change
-from interplay.explanation.explanation import Explanation
+from interplay.explanation.explanation import Change, Explanation
 
 PROMPT = "I was not happy with the food at all, but we had to laugh"
 LONG = (
@@ -100,7 +99,7 @@ def test_defaults_are_those_of_the_command():
     ours = inspect.signature(interplay.explain).parameters
     both = {p.name: p.default for p in verb.params if p.name in ours and p.name not in ("model", "prompt", "target")}
     assert both == {name: ours[name].default for name in both}
-    assert set(ours) - set(both) == {"model", "prompt", "target", "device", "progress"}
+    assert set(ours) - set(both) == {"model", "prompt", "target", "progress"}
 
 
 def test_a_loaded_model_and_a_pair_give_the_same(found, models):

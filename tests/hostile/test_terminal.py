@@ -128,7 +128,7 @@ def test_warnings_of_the_callback(payload):
     callback._warned = set()  # as at the beginning of a training
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        callback._complain(RuntimeError(payload.text), "a reading failed")
+        callback._warn_of(RuntimeError(payload.text), "a reading failed")
     assert len(caught) == 1
     assert not controls(str(caught[0].message), allowed="")
 

@@ -134,7 +134,7 @@ def test_progress_and_warnings_hide_them(capsys):
         warnings.simplefilter("always")
         callback = InteractionCallback([{"prompt": "a b", "completion": " c"}])
         callback._warned = set()  # as at the beginning of a training
-        callback._complain(RuntimeError(TOLD), "a reading failed")
+        callback._warn_of(RuntimeError(TOLD), "a reading failed")
     assert not holds_secret(str(caught[0].message))
 
 

@@ -61,7 +61,7 @@ def test_a_hub_name_served_by_a_wheel_names_the_wheel_when_it_is_missing(monkeyp
 def test_files_and_folders_that_are_no_model(tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("hello")
-    refused(text, "is a file but not .gguf")
+    refused(text, "is not a .gguf file")
     refused(tmp_path, "no config.json and no .gguf file")
     (tmp_path / "a.gguf").write_bytes(b"")
     (tmp_path / "b.gguf").write_bytes(b"")

@@ -163,7 +163,7 @@ def test_no_cluster_is_told_in_one_line(finished, call, tmp_path, monkeypatch):
     done = call("run", finished.config, "--out", "run", "--ray", "127.0.0.1:1", "-q")
     assert done.code == 2
     assert done.err.count("\n") == 1
-    assert done.err.startswith("interplay: no Ray cluster at '127.0.0.1:1': start one (ray start --head)")
+    assert done.err.startswith("interplay: no Ray cluster at '127.0.0.1:1': run ray start --head")
     assert not (tmp_path / "run" / "checkpoints").exists()  # told before the training
 
 

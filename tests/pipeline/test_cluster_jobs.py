@@ -417,4 +417,4 @@ def test_long_silence_is_named_once_and_no_error(pretended):
     made.ray.meanwhile = [*[nothing] * 2 * waits, only.answers]
     assert made.names(2) == ["0", "1"]
     assert told == [0] * waits + [1] * waits
-    assert made.said == ["Ray: no unit for 10 minutes (ray status shows whether actors wait for room)"]
+    assert made.said == ["Ray: no unit for 10 minutes (see ray status: do actors wait for room?)"]

@@ -171,8 +171,6 @@ def test_configs_take_the_plan_as_it_is(plan):
         assert config.target_modules == {"q_proj", "v_proj"}
         assert config.use_dora == (method == "dora")
     assert adapter_config(plan(method="full"), base) is None
-    with pytest.raises(InterplayError, match=r"unknown training\.method 'prefix': choose one of lora"):
-        adapter_config(plan(method="prefix"), base)
 
 
 def test_every_method_of_the_settings_is_here():
@@ -214,7 +212,7 @@ def test_qlora_without_bitsandbytes(tiny_folder, monkeypatch):
 
 def test_qlora_is_never_lora_in_disguise(tiny_folder, examples, plan, tmp_path):
     base = load_model(str(tiny_folder("llama")))
-    with pytest.raises(InterplayError, match=r"QLoRA needs .* in 4 bits, it is in torch.float32: load it with"):
+    with pytest.raises(InterplayError, match=r"QLoRA needs .* in 4 bits: load it with"):
         finetune(base, examples, plan(method="qlora"), tmp_path / "out")
 
 

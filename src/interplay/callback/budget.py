@@ -1,7 +1,6 @@
 """How much to measure within a fraction of the training time: seconds in, prompts, words and interval out.
 
-`choose_plan` runs once, before the first measurement, so that all measurements are comparable; later `Meter` can only space them
-further apart.
+`choose_plan` runs once, so that all measurements are comparable; later `Meter` can only space them further apart.
 """
 
 import math
@@ -18,11 +17,11 @@ MIN_PROMPTS, MIN_WORDS = 4, 4  # below these, measurements are spaced out instea
 
 @dataclass(frozen=True)
 class Plan:
-    """Prompts per measurement, words per prompt, optimiser steps between measurements."""
+    """What is measured, and how often."""
 
-    prompts: int
-    n: int
-    every: int
+    prompts: int  # per measurement
+    n: int  # words per prompt
+    every: int  # optimiser steps between measurements
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,7 @@ class Costs:
     fixed: float = 0.0
 
     def measurement(self, prompts: int, n: int) -> float:
-        """Estimated seconds of one measurement: a prompt's coalitions double with each word [ours].
-
-        >>> Costs(step=1.0, prompt=0.5, words=8, fixed=0.25).measurement(prompts=4, n=7)
-        1.25
-        """
+        """Estimated seconds of one measurement: a prompt's coalitions double with each word [ours]."""
         return self.fixed + prompts * self.prompt * 2.0 ** (n - self.words)
 
 
@@ -58,13 +53,11 @@ def choose_plan(
 
     Args:
         steps: optimiser steps of the training.
-        every: the interval asked for; doubled while even the cheapest measurement does not fit.
+        every: the interval asked for; doubled while even the cheapest measurement does not fit, unless `fixed_every`.
         n, prompts: fixed by the user; None: choose.
         available: number of prompts there are.
-        fixed_every: the interval must not grow (the trainer asks for the metric at its own steps).
 
-    Of two plans with the same cost the one with more prompts wins. If nothing fits: the cheapest, once at the end, or at the
-    interval if that is fixed.
+    Of two plans with the same cost the one with more prompts wins. If nothing fits: the cheapest.
 
     >>> seconds = Costs(step=1.0, prompt=0.5, words=8)                      # 100 s of training: 5 s, ten measurements of 0.5 s
     >>> choose_plan(seconds, steps=100, every=10, max_overhead=0.05)        # 16 prompts x 0.5 s / 2^4
@@ -90,7 +83,7 @@ def choose_plan(
 
 
 class Meter:
-    """Seconds spent on measurements since training began, and whether the next one fits under the limit.
+    """Seconds spent on measurements, and whether the next one fits under the limit.
 
     >>> now = iter([0.0, 10.0, 10.5, 20.5])                 # training begins; a measurement from 10 to 10.5; asked at 20.5
     >>> meter = Meter(clock=lambda: next(now))
@@ -105,7 +98,7 @@ class Meter:
         self._clock = clock
         self._began: float | None = None
         self._before = 0.0  # seconds of preparations and the first measurement
-        self._since = 0.0  # seconds of measurements after the first
+        self._since = 0.0  # of later ones
         self.next = 0.0  # expected seconds of the next measurement
 
     def begin(self) -> None:

@@ -19,34 +19,24 @@ from interplay.callback.model import random_states_restored, sharded_by
 from interplay.callback.options import check_options
 from interplay.callback.prompts import copy_tokenizer
 from interplay.data.template import PromptTemplate
-from interplay.data.words import ascii_safe
 from interplay.errors import InterplayError
 from interplay.secrets import redact
+from interplay.text import ascii_safe
 
 TABLE_SECONDS = 1.0  # about what writing the tables takes on a slow processor [ours]
 
 
 class Measurement(NamedTuple):
-    """One measurement as all processes know it: numbers, so that it can be broadcast as one tensor.
+    """One measurement as all processes know it: numbers, so that it can be broadcast as one tensor."""
 
-    loss      interaction loss of this step; NaN: not measured
-    measured  whether this step was measured
-    stop      whether the rule recommends to stop
-    errors    number of measurements that have failed so far
-    overhead  seconds of measurements over seconds of training
-    seconds   seconds spent in total
-    every     planned steps between measurements
-    raised    whether the measuring process is about to raise (strict)
-    """
-
-    loss: float = math.nan
-    measured: float = 0.0
-    stop: float = 0.0
-    errors: float = 0.0
-    overhead: float = 0.0
-    seconds: float = 0.0
-    every: float = 0.0
-    raised: float = 0.0
+    loss: float = math.nan  # interaction loss of this step; NaN: not measured
+    measured: float = 0.0  # whether this step was measured
+    stop: float = 0.0  # whether the rule recommends to stop
+    errors: float = 0.0  # number of measurements that have failed so far
+    overhead: float = 0.0  # seconds of measurements over seconds of training
+    seconds: float = 0.0  # seconds spent in total
+    every: float = 0.0  # planned steps between measurements
+    raised: float = 0.0  # whether the measuring process is about to raise (strict)
 
 
 class InteractionCallback(TrainerCallback):
@@ -59,17 +49,16 @@ class InteractionCallback(TrainerCallback):
     Args:
         prompts: held-out rows with their answers: a datasets.Dataset, a list of dicts or a file; text and label, prompt and
             completion, or messages.
-        every: optimiser steps between measurements. Steps that are saved, steps whose evaluation needs the metric, and the last
-            step are measured too.
+        every: optimiser steps between measurements. The last step, and steps that are saved or whose evaluation needs the
+            metric, are measured too.
         patience: stop after so many measurements in a row without a new low.
         max_overhead: fraction of the training time that measurements after the first may take. From timings at the start it sets
             num_prompts, n and every; later it skips measurements that would exceed it, except the last and those that
-            `metric_for_best_model` needs. The log has it as `interaction_overhead`, and all seconds spent as
-            `interaction_seconds`. None: no limit and no timing, so two trainings measure the same.
+            `metric_for_best_model` needs. None: no limit and no timing, so two trainings measure the same.
         n: words per prompt, 2 to 16, which take 2^n evaluations; None: 8, or fewer to stay under the limit.
         num_prompts: number of prompts; None: 16, or fewer to stay under the limit.
-        stop: False only watches: it never stops training, and leaves checkpoints to the trainer unless `metric_for_best_model`
-            names the metric. docs/evidence/stopping.md says what stopping cost.
+        stop: False never stops training, and leaves checkpoints to the trainer unless `metric_for_best_model` names the
+            metric. docs/evidence/stopping.md says what stopping cost.
         strict: raise errors instead of warning and training on.
         folder: run folder for `interplay report`; default `interplay` in the trainer's output folder.
         template: wording of bare texts; conversations use the trainer's chat template.
@@ -120,8 +109,6 @@ class InteractionCallback(TrainerCallback):
             trainer.add_callback(self)
         self._attached = weakref.ref(trainer)
         return self
-
-    # ---- events --------------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, args, state, control, model=None, processing_class=None, train_dataloader=None, **kwargs):
         trainer = self._attached() or _calling_trainer()
@@ -225,7 +212,7 @@ class InteractionCallback(TrainerCallback):
     def on_train_end(self, args, state, control, **kwargs):
         if not self._active:
             return
-        measurer, self._active = self._measurer, False
+        measurer, self._measurer, self._active = self._measurer, None, False
 
         def finish() -> Measurement:
             if measurer is not None and measurer.units:
@@ -234,9 +221,6 @@ class InteractionCallback(TrainerCallback):
             return Measurement()
 
         self._on_first_process(finish, "the report cannot be written")
-        self._measurer = None
-
-    # ---- measurements ------------------------------------------------------------------------------------------------------
 
     def _measure_and_log(self, args: Any, state: Any, control: Any, model: Any, *, must: bool) -> None:
         """Measure this step once, unless it would cost too much and is not a must."""
@@ -262,15 +246,14 @@ class InteractionCallback(TrainerCallback):
         self._remember(step, self._on_first_process(measure, "a measurement failed"))
 
     def _write_tables(self, measurer: Measurer) -> None:
-        """The tables so far, so that a training that is killed has a report. An error here does not spoil the measurement."""
+        """The tables so far, so that a training that is killed has a report."""
         with self._warn_unless_strict("the tables of the run folder cannot be written"), self._meter.spending():
             measurer.write_tables(page=False)
 
     def _on_first_process(self, work: Callable[[], Measurement], what: str) -> Measurement:
         """Run `work` on the first process and broadcast its result. An error is counted there, and raised if strict.
 
-        Processes that disagree about stopping would wait for each other without end. So everything that steers training goes
-        through here, at the same steps in all of them, also when the measuring process has failed.
+        Processes that disagree about stopping would deadlock, so everything that steers training goes through here.
         """
         failed: Exception | None = None
         result = Measurement()
@@ -308,8 +291,7 @@ class InteractionCallback(TrainerCallback):
     def _log(self, args: Any, state: Any, control: Any) -> None:
         """Append the numbers to the log history, and hand them to every callback's `on_log`.
 
-        Not by `Trainer.log`: SFTTrainer's resets the averages of the training step. Not by `callback_handler.on_log`: it clears
-        `should_log`, and the training's own entry of this step would be lost.
+        Not by `Trainer.log`, which in SFTTrainer resets averages, nor by `callback_handler.on_log`, which clears `should_log`.
         """
         trainer = self._trainer()
         unlogged, self._unlogged = self._unlogged, []
@@ -320,24 +302,21 @@ class InteractionCallback(TrainerCallback):
                 with self._warn_unless_strict("a tracker refused the numbers"):
                     trainer.callback_handler.call_event("on_log", args, state, control, logs=logs)
 
-    # ---- what follows from a measurement -----------------------------------------------------------------------------------
-
     def _loss(self, step: int) -> float | None:
-        measurement = self._measurements.get(step)
-        return None if measurement is None or not math.isfinite(measurement.loss) else float(measurement.loss)
+        loss = self._measurements.get(step, Measurement()).loss
+        return float(loss) if math.isfinite(loss) else None
 
     def _stop_if_recommended(self, state: Any, control: Any) -> bool:
-        measurement = self._measurements.get(state.global_step)
-        stop = self.stop and measurement is not None and bool(measurement.stop)
+        stop = self.stop and bool(self._measurements.get(state.global_step, Measurement()).stop)
         control.should_training_stop |= stop
         return stop
 
     def _keep_best(self, args: Any, state: Any, control: Any) -> None:
         """Where the trainer does not: name this step the best so far, which saves it and protects it from rotation."""
         step, loss, strategy = state.global_step, self._loss(state.global_step), args.save_strategy.value
-        if not self._keeps_best or step == 0 or loss is None:
+        if not self._keeps_best or step == 0 or loss is None or strategy == "no":
             return
-        if strategy == "no" or (strategy != "best" and not control.should_save):
+        if strategy != "best" and not control.should_save:
             return
         # The best of a resumed state may be of another metric.
         losses = {entry["step"]: entry[METRIC] for entry in state.log_history if METRIC in entry}
@@ -352,14 +331,12 @@ class InteractionCallback(TrainerCallback):
         others = list(eval_sets)[1:] if isinstance(eval_sets, dict) else []
         return not any(f"eval_{name}_runtime" in metrics for name in others)
 
-    # ---- arguments and warnings ----------------------------------------------------------------------------------------
-
     def _check_arguments(self, args: Any, trainer: Any) -> None:
         if not self._is_metric or not self._is_first:
             return
         if args.greater_is_better:
             self._warn(
-                f"{METRIC} is better when lower, but greater_is_better=True keeps the worst checkpoint: set it to False"
+                f"lower {METRIC} is better, but greater_is_better=True keeps the worst checkpoint: set it to False"
             )
         callbacks = [] if trainer is None else trainer.callback_handler.callbacks
         before = callbacks[: callbacks.index(self)] if self in callbacks else []
@@ -416,17 +393,10 @@ def _describe(trainer: Any, args: Any, state: Any, model: Any) -> str:
 
 
 def _calling_trainer() -> Any | None:
-    """The Trainer on the call stack, None if there is none.
-
-    The trainer gives a callback everything but itself, and only its handler reaches the other callbacks. `attach(trainer)` makes
-    this search unnecessary.
-    """
+    """The Trainer on the call stack, which it does not hand to its callbacks; `attach(trainer)` makes this unnecessary."""
     frame = sys._getframe(1)
     while frame is not None:
-        code = frame.f_code
-        if code.co_argcount and code.co_varnames[0] == "self":
-            found = frame.f_locals.get("self")
-            if isinstance(found, Trainer):
-                return found
+        if isinstance(trainer := frame.f_locals.get("self"), Trainer):
+            return trainer
         frame = frame.f_back
     return None

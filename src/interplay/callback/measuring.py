@@ -1,8 +1,7 @@
 """The measurements of one training: all prompts at one step, their run folder, and what the stopping rule recommends.
 
-Scores and effects come from the same code as in `interplay run`. The folder is a run folder as of `interplay track`, plus
-`callback.json` with the plan and the hashes of the weights at each measurement. A resumed training finds its earlier
-measurements by that file and the units, not by the trainer's state.
+The folder is a run folder as of `interplay track`, plus `callback.json`, by which a resumed training finds its earlier
+measurements.
 """
 
 import re
@@ -65,20 +64,14 @@ _RESULTS = (
 
 @dataclass
 class CallbackRecord:
-    """The content of `callback.json`.
+    """The content of `callback.json`."""
 
-    request  hash of prompts, words, template and base weights: only measurements of one request are comparable
-    base     hash of the parameters that training does not change
-    hashes   step -> hash of the other parameters at each measurement
-    saved    steps of which the trainer saved a checkpoint
-    """
-
-    request: str
+    request: str  # hash of prompts, words, template and base weights: only measurements of one request are comparable
     plan: Plan
-    base: str
+    base: str  # hash of the parameters that training does not change
     calibration: Calibration | None = None
-    hashes: dict[int, str] = field(default_factory=dict)
-    saved: list[int] = field(default_factory=list)
+    hashes: dict[int, str] = field(default_factory=dict)  # step -> hash of the other parameters at each measurement
+    saved: list[int] = field(default_factory=list)  # steps of which the trainer saved a checkpoint
 
     @classmethod
     def read(cls, folder: Path) -> "CallbackRecord | None":
@@ -98,16 +91,13 @@ class CallbackRecord:
 def take_folder(folder: Path, step: int, request: str) -> tuple[CallbackRecord | None, str | None]:
     """Prepare the folder for a training at `step`; returns its record up to there, and a note if that was lost.
 
-    Removes measurements after `step`: the training will make them again. Raises InterplayError for a folder that the callback did
-    not write.
+    Removes later measurements. Raises InterplayError for a folder that the callback did not write.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = [p.name for p in folder.iterdir() if not p.name.endswith(".tmp")]
     except OSError as error:
-        raise InterplayError(
-            f"cannot write the folder {str(folder)!r}: {error.strerror}; give another folder="
-        ) from error
+        raise InterplayError(f"cannot write {str(folder)!r}: {error.strerror}; give another folder=") from error
     if names and _RECORD not in names:
         raise InterplayError(f"{str(folder)!r} is not empty and was not written by this callback: give another folder=")
     refuse_links(folder)
@@ -116,9 +106,7 @@ def take_folder(folder: Path, step: int, request: str) -> tuple[CallbackRecord |
     sweep(folder)
     record, note = CallbackRecord.read(folder), None
     if record is None or record.request != request or step == 0:
-        why = (
-            f"{_RECORD} is damaged" if record is None else "earlier measurements are of other prompts, words or wording"
-        )
+        why = f"{_RECORD} is damaged" if record is None else "earlier measurements are of other prompts or words"
         record, note = None, f"{why}: the rule starts over at step {step}" if step and names else None
     for path in (path for pattern in _RESULTS for path in folder.glob(pattern)):
         path.unlink()
@@ -136,11 +124,10 @@ class Measurer:
     """The measurements of one training. Every method may raise; the caller decides what an error costs.
 
     Args:
-        args, state: the trainer's arguments and state.
+        args, state: of the trainer.
         dataset: the training rows, to time a training step.
         every: steps between evaluations that need the metric; None: no evaluation does.
         how: description of the training for the page.
-        warn: shows a line to the user.
     """
 
     def __init__(
@@ -165,8 +152,6 @@ class Measurer:
         with borrowed(model):
             self._open(model, dataset, every)
 
-    # ---- before the first measurement ------------------------------------------------------------------------------------
-
     def _open(self, model: Any, dataset: Any, every: int | None) -> None:
         options = self.options
         base = weights_sha256(model, trained=False)
@@ -183,7 +168,16 @@ class Measurer:
         self.notes += self.prompts.notes
         if (few := len(self.prepared)) < MIN_PROMPTS:
             self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
-        self.settings, self.inputs = self._settings(model), self._inputs()
+        self.settings = self._settings(model)
+        self.inputs = Inputs(  # of a run whose training rows are not known
+            train=(),
+            eval=(),
+            labels=None,
+            prompts=self.prompts.samples,
+            template=PromptTemplate(chat=False) if self.rows.verbatim else self.rows.template,
+            omitted=tuple(Omitted("prompts", s.id, s.reason) for s in self.prompts.skipped),
+            notes=self.prompts.notes,
+        )
         write_format(self.folder)
         write_text(self.folder / "settings.yaml", dump_settings(self.settings))
         write_json(self.folder / "environment.json", environment())
@@ -239,7 +233,7 @@ class Measurer:
         return Costs(step, prompt, len(prepared.spans), fixed)
 
     def _settings(self, model: Any) -> Settings:
-        """The measurement as settings of a run: those of `interplay track` on the checkpoints of this training."""
+        """The settings of `interplay track` on the checkpoints of this training."""
         options, template, output = self.options, self.rows.template, str(self.args.output_dir)
         # Of the embeddings: quantised weights elsewhere say nothing about the precision of the scores.
         dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
@@ -266,31 +260,17 @@ class Measurer:
             }
         )
 
-    def _inputs(self) -> Inputs:
-        """The prompts as inputs of a run; the callback does not know the training rows."""
-        return Inputs(
-            train=(),
-            eval=(),
-            labels=None,
-            prompts=self.prompts.samples,
-            template=PromptTemplate(chat=False) if self.rows.verbatim else self.rows.template,
-            omitted=tuple(Omitted("prompts", s.id, s.reason) for s in self.prompts.skipped),
-            notes=self.prompts.notes,
-        )
-
     def _earlier_units(self) -> dict[int, list[Unit]]:
         """Complete measurements of an earlier process, by step."""
         found = {}
         for step in sorted(self.record.hashes):
-            units = [question.saved(self.folder) for question in self._questions(step)]
-            if all(units):
-                found[step] = [u for u in units if u is not None]
+            units = [u for question in self._questions(step) if (u := question.saved(self.folder)) is not None]
+            if len(units) == len(self.prepared):
+                found[step] = units
         if lost := sorted(self.record.hashes.keys() - found.keys()):
             self._note(f"the units of steps {lost} are missing or damaged, so the rule goes on without them")
             self.record.hashes = {step: self.record.hashes[step] for step in found}
         return found
-
-    # ---- measurements ----------------------------------------------------------------------------------------------------
 
     def _questions(self, step: int) -> list[Question]:
         assert self.record.calibration is not None
@@ -326,11 +306,8 @@ class Measurer:
 
     def checkpoint_saved(self, step: int) -> None:
         """The trainer has saved a checkpoint of this step."""
-        if step not in self.record.saved:
-            self.record.saved = sorted([*self.record.saved, step])
-            self.record.write(self.folder)
-
-    # ---- the folder ---------------------------------------------------------------------------------------------------
+        self.record.saved = sorted({*self.record.saved, step})
+        self.record.write(self.folder)
 
     def write_tables(self, notes: Sequence[str] = (), *, page: bool) -> None:
         """Write every table of a run folder from the measurements so far, and its page."""
@@ -371,7 +348,7 @@ class Measurer:
 
 
 def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd.DataFrame:
-    """The trainer's log as a task table: per measured step the mean train loss since the step before, and the eval metrics.
+    """The trainer's log as a task table: per step the mean train loss since the step before, and the eval metrics.
 
     >>> log = [{"step": 5, "loss": 3.0}, {"step": 10, "loss": 1.0}, {"step": 10, "eval_loss": 2.5}]
     >>> task_table(log, [0, 10])[["step", "train_loss", "eval_loss"]].values.tolist()
@@ -400,7 +377,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def _mean_length(dataset: Any) -> int:
-    """Mean number of tokens of some rows spread over the training set; a default if rows are not tokenised."""
+    """Mean number of tokens of some training rows; a default if they are not tokenised."""
     try:
         picks = range(0, len(dataset), max(1, len(dataset) // ROWS_SAMPLED))
         return max(1, round(sum(len(dataset[i]["input_ids"]) for i in picks) / len(picks)))

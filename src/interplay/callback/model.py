@@ -15,9 +15,8 @@ from interplay.scoring.forward import evaluating
 def borrowed(model: Any) -> Generator[Any]:
     """The model in evaluation mode, without gradients and the trainer's autocast; restores mode and random states.
 
-    accelerate puts autocast inside `forward`, out of reach of any context around the call, and its `unwrap_model` would remove it
-    for good. So every wrapped forward is exchanged for the original one and put back. Gradients are not cleared: this is safe in
-    the middle of an accumulation, and the next training step gives the same bits.
+    accelerate puts autocast inside `forward`, and its `unwrap_model` would remove it for good. So every wrapped forward is
+    exchanged for the original one and put back. Gradients are not cleared: the next training step gives the same bits.
     """
     wrapped = [
         (vars(module), vars(module)["forward"])
@@ -50,12 +49,7 @@ def random_states_restored() -> Generator[None]:
 
 
 def sharded_by(model: Any) -> str | None:
-    """What splits the parameters over several processes, so that none can read them all; None if nothing does.
-
-    >>> import torch
-    >>> sharded_by(torch.nn.Linear(2, 2)) is None
-    True
-    """
+    """What splits the parameters over several processes, so that none can read them all; None if nothing does."""
     if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
         return "FSDP"
     for parameter in model.parameters():

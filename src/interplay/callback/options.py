@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interplay.data.template import PromptTemplate
-from interplay.data.words import MAX_WORDS, short
 from interplay.errors import InterplayError
+from interplay.limits import EXACT_WORDS
+from interplay.text import short
 
 
 class CallbackOptions(BaseModel):
@@ -20,7 +21,7 @@ class CallbackOptions(BaseModel):
     every: int = Field(ge=1)
     patience: int = Field(ge=1)
     max_overhead: float | None = Field(gt=0, le=1)
-    n: int | None = Field(ge=2, le=MAX_WORDS)
+    n: int | None = Field(ge=2, le=EXACT_WORDS)
     num_prompts: int | None = Field(ge=1)
     template: PromptTemplate | None
     seed: int = Field(ge=0)
@@ -29,35 +30,24 @@ class CallbackOptions(BaseModel):
 
 
 def check_options(**values: Any) -> CallbackOptions:
-    """The options; InterplayError in one line for one that cannot be used.
-
-    >>> check_options(source=[{}], every=0, patience=3, max_overhead=None, n=None, num_prompts=None, template=None, seed=0,
-    ...               target_tokens=1, mask=None)
-    Traceback (most recent call last):
-    interplay.errors.InterplayError: every is 0: it should be greater than or equal to 1
-    """
-    _check_source(values["source"])
+    """The options; InterplayError for one that cannot be used."""
+    source = values["source"]
+    if isinstance(source, (str, Path)):
+        name = str(source)
+        if not name.startswith(("hub:", "emotions:")) and name != "emotions" and not Path(name).exists():
+            raise InterplayError(f"prompts: {short(name)} does not exist; give a file, or the rows themselves")
+    elif not (is_dataset(source) or isinstance(source, Sequence)):
+        raise InterplayError(f"prompts is a {type(source).__name__}: give a Dataset, a list of dicts or a file")
+    elif not len(source):
+        raise InterplayError("prompts has no rows: give a dozen held-out rows or more")
+    elif not isinstance(source[0], Mapping):
+        raise InterplayError(f"prompts is a list of {type(source[0]).__name__}: give a list of dicts")
     try:
         return CallbackOptions(**values)
     except ValidationError as error:
         name = error.errors()[0]["loc"][0]
         expected = [e["msg"].replace("Input", "it") for e in error.errors() if e["loc"][0] == name]
         raise InterplayError(f"{name} is {ascii(values[str(name)])[:60]}: {' or '.join(expected)}") from None
-
-
-def _check_source(source: Any) -> None:
-    if isinstance(source, (str, Path)):
-        name = str(source)
-        if not name.startswith(("hub:", "emotions:")) and name != "emotions" and not Path(name).exists():
-            raise InterplayError(f"prompts: {short(name)} does not exist; give a file, or the rows themselves")
-    elif not (is_dataset(source) or isinstance(source, Sequence)):
-        raise InterplayError(
-            f"prompts is a {type(source).__name__}: give a datasets.Dataset, a list of dicts, or a file"
-        )
-    elif not len(source):
-        raise InterplayError("prompts has no rows: give a dozen held-out rows or more")
-    elif not isinstance(source[0], Mapping):
-        raise InterplayError(f"prompts is a list of {type(source[0]).__name__}: give a list of dicts")
 
 
 def is_dataset(source: Any) -> bool:

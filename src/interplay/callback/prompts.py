@@ -15,7 +15,7 @@ from interplay.data.prompts import Rendered, refuse_special_tokens
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
-from interplay.data.tables import Position, Table, Unreadable, kind_of, read_table, stem_of
+from interplay.data.tables import Table, Unreadable, columns_of, kind_of, read_table, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.scores import Prepared, prepare
@@ -25,24 +25,21 @@ MAX_ROWS = 10_000  # rows of a data set among which prompts are chosen [ours]
 
 @dataclass(frozen=True)
 class PromptRows:
-    """Usable rows, those left out, and their wording.
-
-    verbatim    prompt and completion stay as given, as SFTTrainer trains on such rows: no chat template, no space added
-    source      name of the rows in the settings of the run folder
-    """
+    """Usable rows, those left out, and their wording."""
 
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
     template: PromptTemplate
-    verbatim: bool
-    source: str
+    verbatim: (
+        bool  # prompt and completion stay as given, as SFTTrainer trains on them: no chat template, no space added
+    )
+    source: str  # name of the rows in the settings of the run folder
 
 
 def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
     """The rows of a prompt data set, in any form of `interplay.data.forms`.
 
-    `template` words bare texts (text and label). Without it conversations go through the chat template, and a prompt and a
-    completion given as strings stay verbatim.
+    `template` words bare texts; without it a prompt and a completion given as strings stay verbatim.
     """
     wording = template or PromptTemplate()
     if isinstance(source, (str, Path)):
@@ -56,30 +53,25 @@ def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
         table, _ = dataset_table(source, MAX_ROWS)
     else:
         name, stem = f"a list of {len(source)} rows", "row"
-        records = [
-            dict(record)
-            if isinstance(record, Mapping)
-            else Unreadable(f"expected a dict, found {type(record).__name__}")
-            for record in source[:MAX_ROWS]
-        ]
-        table = Table(tuple((Position("row", i), record) for i, record in enumerate(records, start=1)))
+        table = []
+        for i, record in enumerate(source[:MAX_ROWS], start=1):
+            wrong = Unreadable(f"expected a dict, found {type(record).__name__}")
+            table.append((f"row {i}", dict(record) if isinstance(record, Mapping) else wrong))
     read = rows_of_table(table, f"prompt data set ({name})", stem, template=wording)
     return PromptRows(read.rows, read.skipped, wording, template is None and _are_strings(table), name)
 
 
 def _are_strings(table: Table) -> bool:
     """Whether the rows are prompts and completions given as strings."""
-    form, located = choose_form("auto", table.columns, {}, "")
-    records = [record for _, record in table.records if isinstance(record, dict)]
+    form, located = choose_form("auto", columns_of(table), {}, "")
+    records = [record for _, record in table if isinstance(record, dict)]
     return form.name == "prompt-completion" and all(isinstance(r.get(located["prompt"]), str) for r in records)
 
 
 def copy_tokenizer(processing_class: Any, chat_template: str | None) -> Any:
     """A copy of the trainer's tokenizer (or of the one in its processor), with the chat template that training uses."""
     if processing_class is None:
-        raise InterplayError(
-            "the trainer has no processing_class: give it the tokenizer, Trainer(processing_class=...)"
-        )
+        raise InterplayError("the trainer has no tokenizer: give it one, Trainer(processing_class=...)")
     tokenizer = copy.deepcopy(getattr(processing_class, "tokenizer", processing_class))
     if chat_template is not None:
         tokenizer.chat_template = chat_template
@@ -89,12 +81,7 @@ def copy_tokenizer(processing_class: Any, chat_template: str | None) -> Any:
 def choose_prompts(
     found: PromptRows, tokenizer: Any, options: CallbackOptions, count: int, n: int
 ) -> tuple[Chosen, tuple[Prepared, ...]]:
-    """`count` prompts of `n` words each, and each one tokenised; the same for the same rows and seed.
-
-    There are fewer, with a note, if too few rows can be used.
-
-    Raises InterplayError when no row can be used.
-    """
+    """`count` prompts of `n` words each, tokenised; fewer, with a note, if too few rows can be used, InterplayError if none."""
     ready: dict[str, Prepared] = {}
 
     def check(sample: Sample) -> None:

@@ -104,7 +104,7 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         from interplay.atomic import LOST
-        from interplay.data.words import short
+        from interplay.text import short
 
         if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP, *LOST):
             raise

@@ -5,7 +5,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from interplay.data.words import printable
+from interplay.text import printable
 
 if TYPE_CHECKING:
     from interplay.pipeline.pipeline import Unfinished

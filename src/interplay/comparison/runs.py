@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interplay.config.yaml import difference
-from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.store.reader import RunReader
+from interplay.text import short
 
 # Settings in which two trainings of one kind may differ: the run's name, and what is measured besides the main trajectory.
 NOT_TRAINING = ("name", "controls", "task")

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 
 from interplay.config.settings import Settings
 from interplay.config.yaml import override, read_yaml
-from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.secrets import refuse_secrets
+from interplay.text import short
 
 
 def assignments(settings: Mapping[str, Any] | Iterable[str] | None) -> list[Any]:

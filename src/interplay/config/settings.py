@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from interplay.data.sources import FORM_NAMES
 from interplay.data.template import PromptTemplate
-from interplay.data.words import MAX_WORDS, MOST_WORDS, WORDS_PER_PROMPT, short
+from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
+from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.placement import DEVICE_MAPS, SPREAD, Placement
+from interplay.text import short
 
 MOST_RESAMPLED = 50_000_000  # prompts times bootstrap resamples, about a gigabyte [ours]
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
@@ -132,10 +134,10 @@ class PromptsSettings(_Strict):
     @field_validator("n")
     @classmethod
     def _can_be_enumerated(cls, value: int) -> int:
-        if value > MAX_WORDS:
+        if value > EXACT_WORDS:
             raise ValueError(
-                f"{value} is more than {MAX_WORDS} words, whose 2^n coalitions are all scored: choose fewer "
-                f"(interplay explain samples coalitions of up to {MOST_WORDS})"
+                f"{value} is more than {EXACT_WORDS} words, whose 2^n coalitions are all scored: choose fewer "
+                f"(interplay explain samples coalitions of up to {SAMPLED_WORDS})"
             )
         return value
 
@@ -200,7 +202,7 @@ class ScoringSettings(_Strict):
         None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
     )
     noise_coalitions: int = Field(
-        4, ge=0, le=1 << MAX_WORDS, description="coalitions evaluated a second time to measure numerical noise"
+        4, ge=0, le=1 << EXACT_WORDS, description="coalitions evaluated a second time to measure numerical noise"
     )
     accept_noise: bool = Field(False, description="go on where 16-bit rounding makes effects meaningless [ours]")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError
+from interplay.text import ascii_safe, short
 
 # What PyYAML raises for text that is no YAML or no value of the tag it claims: its own error, and, for an empty `!!int`, a
 # `!!bool maybe`, a `!!timestamp x` or a year 0, what its Python stumbles over.

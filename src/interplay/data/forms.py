@@ -1,7 +1,6 @@
 """Forms: how one record of a data set (a mapping of columns) becomes a Row.
 
-`choose_form` finds the form by the columns, `row_from` makes the Row or says why the record cannot be used. To add a form,
-write a reader (record -> Content) and list it in `_FORMS`. Reading files is in `tables.py`.
+To add a form, write a reader (record -> Content) and list it in `_FORMS`.
 """
 
 import contextlib
@@ -14,27 +13,28 @@ from typing import Any, NamedTuple
 
 from interplay.data.rows import Message, Row
 from interplay.data.template import PromptTemplate
-from interplay.data.words import short
 from interplay.errors import InterplayError, SkipSample
+from interplay.text import short
 
 Record = Mapping[str, Any]
 
 
 class Content(NamedTuple):
-    """What a form finds in one record: the user's text (words may come from it only), the answer, and what goes before."""
+    """What a form finds in one record: the user's text (words may come from it only), the answer, and what goes before.
+
+    `before` stands before the text in the same turn, as background. `history`: earlier turns; None: those of the template.
+    """
 
     text: str
     target: str
     label: str | None = None
-    before: str = ""  # what stands before the text in the same turn: background
-    history: tuple[Message, ...] | None = (
-        None  # earlier turns; None: the prompt template's own system turn and examples
-    )
+    before: str = ""
+    history: tuple[Message, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Form:
-    """A form by name: `needs` and `may` give, for each canonical column, the names it is known by, the best first."""
+    """`needs` and `may` give, for each canonical column, the names it is known by, the best first."""
 
     name: str
     needs: Mapping[str, tuple[str, ...]]
@@ -55,15 +55,7 @@ class Form:
 
 
 def row_from(record: Record, form: Form, located: Mapping[str, str], template: PromptTemplate, row_id: str) -> Row:
-    """The Row in `record`, its text put into the prompt template's user turn.
-
-    Errors: SkipSample with the reason, without the row's position (the caller knows it).
-
-    >>> form = FORMS["text-label"]
-    >>> row_from({"text": "So sad", "label": "grief"}, form, {"text": "text", "label": "label"}, PromptTemplate(), "r1")
-    Row(id='r1', messages=(Message(role='user', content='So sad'),), target='grief', text='So sad', text_start=0, label='grief', \
-words=None)
-    """
+    """The Row in `record`, its text put into the prompt template's user turn. Errors: SkipSample with the reason."""
     content = form.read(record, located)
     words = _given_words(record.get(located["words"])) if "words" in located else None
     messages, start = template.messages_for(content.before + content.text)
@@ -114,15 +106,13 @@ def choose_form(
 
 
 def _string(record: Record, name: str, optional: bool = False) -> str:
-    """The text in a column; numbers are read as text, nothing else is."""
+    """The text in a column; whole numbers are read as text."""
     value = record.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+    if value is None and optional:
+        return ""
     if value is None:
-        if optional:
-            return ""
         raise SkipSample(f"no {name!r}")
-    return _clean(value, name, optional)
+    return _clean(str(value) if isinstance(value, int) and not isinstance(value, bool) else value, name, optional)
 
 
 def _clean(value: Any, name: str, optional: bool = False) -> str:
@@ -130,10 +120,8 @@ def _clean(value: Any, name: str, optional: bool = False) -> str:
         raise SkipSample(f"{name!r} is {type(value).__name__}, expected text")
     if not value.strip() and not optional:
         raise SkipSample(f"{name!r} is empty")
-    if "\0" in value:
-        raise SkipSample(f"{name!r} holds a NUL character")
-    if re.search("[\ud800-\udfff]", value):
-        raise SkipSample(f"{name!r} holds half a surrogate pair, which is not text")
+    if re.search("[\0\ud800-\udfff]", value):
+        raise SkipSample(f"{name!r} holds a NUL character or half a surrogate pair")
     return value
 
 
@@ -150,8 +138,8 @@ def _given_words(value: Any) -> tuple[str, ...] | None:
 
 
 def _text_label(record: Record, at: Mapping[str, str]) -> Content:
-    text, label = _string(record, at["text"]), _string(record, at["label"]).strip()
-    return Content(text, label, label)
+    label = _string(record, at["label"]).strip()
+    return Content(_string(record, at["text"]), label, label)
 
 
 def _text_labels(record: Record, at: Mapping[str, str], names: tuple[str, ...] = ()) -> Content:
@@ -163,27 +151,21 @@ def _text_labels(record: Record, at: Mapping[str, str], names: tuple[str, ...] =
     label = value[0]
     if isinstance(label, int) and not isinstance(label, bool):
         if not 0 <= label < len(names):
-            raise SkipSample(
-                f"label id {label} is none of 0..{len(names) - 1}" if names else f"label id {label} has no name"
-            )
+            raise SkipSample(f"label id {label} {f'is none of 0..{len(names) - 1}' if names else 'has no name'}")
         label = names[label]
     label = _clean(label, at["labels"]).strip()
-    text = _string(record, at["text"])
-    return Content(text, label, label)
+    return Content(_string(record, at["text"]), label, label)
 
 
 def _prompt_completion(record: Record, at: Mapping[str, str]) -> Content:
     prompt, completion = record.get(at["prompt"]), record.get(at["completion"])
-    if isinstance(prompt, list) or isinstance(completion, list):  # TRL's conversational form
-        if not (isinstance(prompt, list) and isinstance(completion, list)):
-            raise SkipSample(
-                f"{at['prompt']!r} and {at['completion']!r} must both be text or both be lists of messages"
-            )
-        if len(completion) != 1:
-            raise SkipSample(f"{at['completion']!r} must be one assistant message, found {len(completion)}")
-        return _conversation([*prompt, *completion], at["prompt"])
-    text, target = _string(record, at["prompt"]), _string(record, at["completion"])
-    return Content(text, target)
+    if not isinstance(prompt, list) and not isinstance(completion, list):
+        return Content(_string(record, at["prompt"]), _string(record, at["completion"]))
+    if not (isinstance(prompt, list) and isinstance(completion, list)):  # TRL's conversational form
+        raise SkipSample(f"{at['prompt']!r} and {at['completion']!r} must both be text or both be lists of messages")
+    if len(completion) != 1:
+        raise SkipSample(f"{at['completion']!r} must be one assistant message, found {len(completion)}")
+    return _conversation([*prompt, *completion], at["prompt"])
 
 
 def _messages(record: Record, at: Mapping[str, str]) -> Content:
@@ -202,11 +184,9 @@ def _conversation(turns: list[Any], name: str) -> Content:
         if not isinstance(turn, Mapping) or not isinstance(turn.get("role"), str):
             raise SkipSample(f"{name!r} must hold objects with 'role' and 'content'")
         messages.append(Message(turn["role"], _clean(turn.get("content"), "content", optional=True)))
-    last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=None)
-    if last is None:
-        raise SkipSample(f"{name!r} has no assistant turn")
+    last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=0)
     if last == 0 or messages[last - 1].role != "user":
-        raise SkipSample(f"{name!r} has no user turn right before its last assistant turn")
+        raise SkipSample(f"{name!r} needs an assistant turn right behind a user turn")
     text, target = messages[last - 1].content, messages[last].content
     for part, role in ((text, "user"), (target, "assistant")):
         if not part.strip():
@@ -215,16 +195,13 @@ def _conversation(turns: list[Any], name: str) -> Content:
 
 
 def _dolly(record: Record, at: Mapping[str, str]) -> Content:
+    instruction = _string(record, at["instruction"])
     context = _string(record, at["context"], optional=True) if "context" in at else ""
-    return _instruction(_string(record, at["instruction"]), context, _string(record, at["response"]))
+    text = f"{instruction}\n\n{context}" if context.strip() else instruction
+    return Content(text, _string(record, at["response"]))
 
 
-def _instruction(instruction: str, context: str, response: str) -> Content:
-    return Content(f"{instruction}\n\n{context}" if context.strip() else instruction, response)
-
-
-# The Alpaca wording in which some copies of Dolly keep instruction and context. It is unwrapped, because words must come
-# from what a person wrote and never from this frame; `template` can put it, or any other wording, back.
+# The Alpaca wording in which some copies of Dolly keep instruction and context: words never come from this frame.
 _FRAME = re.compile(
     r"\s*Below is an instruction that describes a task.{0,200}?\n\n### Instruction:\n(?P<instruction>.+?)"
     r"(?:\n\n### Input:\n(?P<context>.+?))?\n\n### Response:\s*",
@@ -237,7 +214,8 @@ def _dolly_prompt(record: Record, at: Mapping[str, str]) -> Content:
     frame = _FRAME.fullmatch(prompt)
     if frame is None or not frame["instruction"].strip():
         return Content(prompt, answer)
-    return _instruction(frame["instruction"], frame["context"] or "", answer)
+    instruction, context = frame["instruction"], frame["context"] or ""
+    return Content(f"{instruction}\n\n{context}" if context.strip() else instruction, answer)
 
 
 def _lawbench(record: Record, at: Mapping[str, str]) -> Content:
@@ -297,6 +275,6 @@ _VARIANTS = {
     "dolly": (Form("dolly", {"prompt": ("prompt",), "answer": ("answer",)}, _dolly_prompt),),
     "goemotions": (FORMS["text-label"],),
 }
-# Never guessed: an id stands for an emotion only where somebody says so, and Alpaca's columns do not say which law they are on.
+# Never guessed: the columns alone do not say which labels an id stands for, or that a text is on law.
 _BY_NAME_ONLY = ("goemotions", "unilaw", "unilaw-answer")
 _EVERYWHERE = frozenset({"id", "words"})  # columns that any form may have

@@ -1,7 +1,6 @@
 """Prompts, rendered and encoded: from a row to the string and the token ids that both training and scoring use.
 
-The tokenizer is the user's: no attribute of it is set here. A chat template may put the user's text anywhere, so its place is
-found by rendering a sentinel instead of the text and comparing what stands around it [ours].
+Where a chat template puts the user's text is found by rendering a sentinel in its place [ours].
 """
 
 import hashlib
@@ -9,20 +8,16 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from interplay.data.rows import Message, Row
 from interplay.data.template import PromptTemplate
-from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError, SkipSample
+from interplay.text import ascii_safe, short
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    Tokenizer = PreTrainedTokenizerBase
-else:
-    Tokenizer = Any
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 # Llama-3 templates write today's date unless they are given one: a run must not depend on the day [ours].
 _FIXED = {"date_string": "26 Jul 2024"}
@@ -33,9 +28,8 @@ _DEFAULT_TEMPLATE = PromptTemplate()
 class Rendered:
     """One row as text. `prompt + completion` is what training sees; `completion` ends with the end-of-turn.
 
-    `text_start` is where `row.text` stands in `prompt`: `prompt[text_start + w.start : text_start + w.end] == w.text` for
-    every word w of the row's text (a template may have stripped white space at the text's edges, words are unaffected).
-    `chat` says that a chat template wrote it, which writes its own BOS.
+    `prompt[text_start + w.start : text_start + w.end] == w.text` for every word w of the row's text. `chat`: a chat template
+    wrote it, its own BOS included.
     """
 
     prompt: str
@@ -48,7 +42,7 @@ class Rendered:
 class Encoded:
     """One row as token ids: `input_ids` [L] of the prompt, `target_ids` [m >= 1] of the completion, end-of-turn included.
 
-    `offsets` [L]: (start, end) of each prompt token in `text`, the rendered prompt; (0, 0) for a BOS the tokenizer added.
+    `offsets` [L]: (start, end) of each prompt token in `text`, the rendered prompt; (0, 0) for an added BOS.
     """
 
     input_ids: tuple[int, ...]
@@ -58,15 +52,14 @@ class Encoded:
     text_start: int
 
 
-def render(row: Row, tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> Rendered:
+def render(row: Row, tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TEMPLATE) -> Rendered:
     """`row` as one string, through the tokenizer's chat template or as plain text (`template.chat`).
 
     Plain: turns joined by blank lines, an answer one space after its question unless that ends in white space, EOS at the end;
     a prompt's last space goes to the completion, where tokenizers have it.
 
-    Errors: SkipSample when the text or the target spells a special token (it would become a real one), when the target is
-    empty, or when the chat template refuses or rewrites the conversation; InterplayError when `chat` is True and there is no
-    chat template.
+    Errors: SkipSample when text or target spells a special token, the target is empty, or the chat template refuses or
+    rewrites the conversation; InterplayError when `chat` is True and there is no chat template.
 
     >>> toy = type("Toy", (), {"chat_template": None, "all_special_tokens": ["</s>"], "eos_token": "</s>"})()
     >>> toy.added_tokens_decoder = {}
@@ -79,18 +72,15 @@ def render(row: Row, tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_T
             f"row {short(row.id)}: the target {short(row.target)} tokenises to nothing; give a target with text in it"
         )
     refuse_special_tokens(row, tokenizer, template)
-    if not uses_chat(tokenizer, template):
-        return _render_plain(row, tokenizer)
-    return _render_chat(row, tokenizer)
+    return (_render_chat if uses_chat(tokenizer, template) else _render_plain)(row, tokenizer)
 
 
-def encode(rendered: Rendered, tokenizer: Tokenizer) -> Encoded:
+def encode(rendered: Rendered, tokenizer: "Tokenizer") -> Encoded:
     """Token ids of a rendered row, tokenised once as a whole so that training and scoring see the same ids.
 
-    Chat text holds its BOS already, so nothing is added; plain text gets what the tokenizer puts in front by default (the BOS
-    of Llama or Gemma), and never what it appends.
+    Plain text gets what the tokenizer puts in front by default (the BOS of Llama or Gemma), and never what it appends.
 
-    Errors: InterplayError when the tokenizer has no offsets (not a fast one); SkipSample when a token straddles the border
+    Errors: InterplayError for a tokenizer that is not a fast one (no offsets); SkipSample when a token straddles the border
     between prompt and completion, or the completion tokenises to nothing.
     """
     if not tokenizer.is_fast:
@@ -120,83 +110,46 @@ def encode(rendered: Rendered, tokenizer: Tokenizer) -> Encoded:
     )
 
 
-def uses_chat(tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> bool:
-    """Whether rows go through the tokenizer's chat template.
-
-    Errors: InterplayError when the prompt template demands a chat template and the tokenizer has none.
-
-    >>> from types import SimpleNamespace
-    >>> uses_chat(SimpleNamespace(chat_template=None)), uses_chat(SimpleNamespace(chat_template="{{ messages }}"))
-    (False, True)
-    """
+def uses_chat(tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TEMPLATE) -> bool:
+    """Whether rows go through the tokenizer's chat template; InterplayError when the prompt template demands one that is missing."""
     if template.chat is True and not tokenizer.chat_template:
         raise InterplayError("chat: true needs a chat template and this tokenizer has none; set chat to auto or false")
     return template.chat is not False and bool(tokenizer.chat_template)
 
 
-def special_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Every string that the tokenizer turns into a special token, the longest first.
-
-    Gemma has 6,000 added tokens and reading them takes milliseconds, so they are cached while the tokenizer lives and has the
-    same tokens.
-
-    >>> from types import SimpleNamespace
-    >>> added = {5: SimpleNamespace(content="<|im_end|>", special=True), 6: SimpleNamespace(content="\\n\\n", special=False)}
-    >>> special_tokens(type("Toy", (), {"all_special_tokens": ["<s>"], "added_tokens_decoder": added})())
-    ('<|im_end|>', '<s>')
-    """
-    return _specials(tokenizer).tokens
+# Tokenizer -> (its named special tokens and its length, the pattern made of them): Gemma has 6,000 added tokens.
+_PATTERNS: WeakKeyDictionary[Any, tuple[object, re.Pattern[str]]] = WeakKeyDictionary()
 
 
-class _Specials(NamedTuple):
-    key: object  # changes when the tokenizer gets another special token
-    tokens: tuple[str, ...]
-    pattern: re.Pattern[str]  # finds any of them
-
-
-_SPECIALS: WeakKeyDictionary[Any, _Specials] = WeakKeyDictionary()
-
-
-def _specials(tokenizer: Tokenizer) -> _Specials:
+def special_tokens(tokenizer: "Tokenizer") -> re.Pattern[str]:
+    """A pattern that finds every string that the tokenizer turns into a special token, the longest first."""
     named = tuple(str(token) for token in tokenizer.all_special_tokens)
     key = (named, len(tokenizer) if hasattr(tokenizer, "__len__") else 0)
-    if tokenizer not in _SPECIALS or _SPECIALS[tokenizer].key != key:
+    if tokenizer not in _PATTERNS or _PATTERNS[tokenizer][0] != key:
         added = (str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special)
         tokens = sorted({t for t in (*named, *added) if t.strip()}, key=lambda t: (-len(t), t))
-        pattern = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")  # (?!) matches nothing
-        _SPECIALS[tokenizer] = _Specials(key, tuple(tokens), pattern)
-    return _SPECIALS[tokenizer]
+        _PATTERNS[tokenizer] = key, re.compile("|".join(map(re.escape, tokens)) or r"(?!)")  # (?!) matches nothing
+    return _PATTERNS[tokenizer][1]
 
 
-def refuse_special_tokens(row: Row, tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> None:
-    """Raise SkipSample if data spells a special token: the tokenizer would make a real one of it, not the user's text.
+def refuse_special_tokens(row: Row, tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TEMPLATE) -> None:
+    """Raise SkipSample if data spells a special token: the tokenizer would make a real one of it.
 
-    The user's text and the target may hold none; other turns only those that the prompt template itself spells (a base model's
-    hand-written turns).
-
-    >>> toy = type("Toy", (), {"all_special_tokens": ["</s>"], "added_tokens_decoder": {}})()
-    >>> refuse_special_tokens(Row("a", (Message("user", "hi</s>"),), "yes", "hi</s>", 0), toy)
-    Traceback (most recent call last):
-    interplay.errors.SkipSample: row 'a': the text spells the special token '</s>', which would become a real one
+    The user's text and the target may hold none, other turns only those that the prompt template itself spells.
     """
     own = template.literals()
     rest = "\n".join(message.content for message in row.messages)
     for name, text in (("text", row.text), ("target", row.target), ("conversation", rest)):
-        for match in _specials(tokenizer).pattern.finditer(text):
+        for match in special_tokens(tokenizer).finditer(text):
             if not (name == "conversation" and match[0] in own):
+                token = short(match[0])
                 raise SkipSample(
-                    f"row {short(row.id)}: the {name} spells the special token {short(match[0])}, which would become a real one"
+                    f"row {short(row.id)}: the {name} spells the special token {token}, which would become a real one"
                 )
 
 
-def template_hash(tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMPLATE) -> str:
-    """16 hex digits that change when the wording around a text changes: chat template, prompt template, EOS, BOS.
-
-    >>> from types import SimpleNamespace
-    >>> toy = SimpleNamespace(chat_template=None, eos_token="</s>", bos_token=None)
-    >>> template_hash(toy) == template_hash(toy, PromptTemplate()), template_hash(toy) == template_hash(toy, PromptTemplate("S"))
-    (True, False)
-    """
+def template_hash(tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TEMPLATE) -> str:
+    """16 hex digits that change when the wording around a text changes: chat template, prompt template, EOS, BOS."""
     chat = uses_chat(tokenizer, template)
     parts = {
         "version": 1,
@@ -209,7 +162,7 @@ def template_hash(tokenizer: Tokenizer, template: PromptTemplate = _DEFAULT_TEMP
     return hashlib.sha256(data.encode()).hexdigest()[:16]
 
 
-def _render_plain(row: Row, tokenizer: Tokenizer) -> Rendered:
+def _render_plain(row: Row, tokenizer: "Tokenizer") -> Rendered:
     prompt, before = "", ""
     for message in row.messages:
         if message.role == "assistant":
@@ -228,13 +181,13 @@ def _space(prompt: str, answer: str) -> str:
     return "" if not prompt or prompt[-1].isspace() or answer[:1].isspace() else " "
 
 
-def _render_chat(row: Row, tokenizer: Tokenizer) -> Rendered:
+def _render_chat(row: Row, tokenizer: "Tokenizer") -> Rendered:
     sentinel = _sentinel(row)
-    history = _without_idle_system(row.messages[:-1], row.messages[-1].role, tokenizer, sentinel)
     question = row.messages[-1]
+    history = _without_idle_system(row.messages[:-1], question.role, tokenizer, sentinel)
     frame = [*history, Message(question.role, sentinel)]
-    # Thinking models: the prompt must end where a plain answer begins. Which way a template does that depends on the template
-    # alone (the frames hold no data of this row's text or target), so all rows of a data set are rendered alike.
+    # Thinking models: the prompt must end where a plain answer begins. The frames hold no data of this row's text or target, so
+    # all rows of a data set are rendered alike.
     for options in ({}, {"enable_thinking": False}):
         framed_prompt = _apply(tokenizer, frame, True, options)
         framed_full = _apply(tokenizer, [*frame, Message("assistant", sentinel + "A")], False, options)
@@ -249,11 +202,11 @@ def _render_chat(row: Row, tokenizer: Tokenizer) -> Rendered:
     if not found or sentinel in tail:
         raise SkipSample(f"row {short(row.id)}: the chat template does not write the user's turn once and unchanged")
     prompt = _apply(tokenizer, [*history, question], True, options)
-    middle = prompt[len(head) : len(prompt) - len(tail)]
-    stripped = _stripped_at_front(question.content, middle)
-    if prompt != head + middle + tail or stripped is None:
+    middle, text = prompt[len(head) : len(prompt) - len(tail)], question.content
+    # A template may strip white space at the edges of the text and do nothing else to it.
+    if prompt != head + middle + tail or middle not in (text, text.rstrip(), text.lstrip(), text.strip()):
         raise SkipSample(
-            f"row {short(row.id)}: the chat template rewrites the user's text, so its words cannot be located"
+            f"row {short(row.id)}: the chat template rewrites the user's text: its words cannot be located"
         )
 
     if agree:
@@ -264,25 +217,19 @@ def _render_chat(row: Row, tokenizer: Tokenizer) -> Rendered:
             raise SkipSample(f"row {short(row.id)}: the chat template rewrites the target {short(row.target)}")
         # Templates write white space after the end-of-turn; a model stops before it.
         bare = end.rstrip()
-        completion = answer + (bare if bare.endswith(special_tokens(tokenizer)) else end)
+        completion = answer + (bare if re.search(rf"(?:{special_tokens(tokenizer).pattern})\Z", bare) else end)
     else:
         completion = row.target + (tokenizer.eos_token or "")
-    return Rendered(prompt, completion, len(head) + row.text_start - stripped, chat=True)
-
-
-def _stripped_at_front(content: str, written: str) -> int | None:
-    """How many characters of white space the template stripped at the front of `content`; None if it did anything else."""
-    forms = (content, content.rstrip(), content.lstrip(), content.strip())
-    return content.find(written) if written in forms else None
+    return Rendered(prompt, completion, len(head) + row.text_start - text.find(middle), chat=True)
 
 
 def _without_idle_system(
-    history: Sequence[Message], role: str, tokenizer: Tokenizer, sentinel: str
+    history: Sequence[Message], role: str, tokenizer: "Tokenizer", sentinel: str
 ) -> tuple[Message, ...]:
     """Drop an empty system turn unless the chat template would then write a default one in its place.
 
-    Only an empty turn keeps a ChatML template from writing "You are a helpful assistant"; but templates without a default
-    would write an empty turn, or refuse it. A default stands where a given system text would: compare both.
+    Only an empty turn keeps a ChatML template from its "You are a helpful assistant"; templates without a default would write
+    an empty turn, or refuse it. A default stands where a given system text would: compare both.
     """
     if not history or history[0].role != "system" or history[0].content:
         return tuple(history)
@@ -298,7 +245,7 @@ def _without_idle_system(
 
 
 def _sentinel(row: Row) -> str:
-    """A plain word that stands nowhere in the row; letters and digits only, so no template treats it specially."""
+    """A plain word that stands nowhere in the row."""
     everything = "\n".join([*(message.content for message in row.messages), row.target])
     sentinel = "Xsentinel7q"
     while sentinel in everything:
@@ -306,7 +253,7 @@ def _sentinel(row: Row) -> str:
     return sentinel
 
 
-def _apply(tokenizer: Tokenizer, messages: Sequence[Message], generation: bool, options: dict[str, Any]) -> str:
+def _apply(tokenizer: "Tokenizer", messages: Sequence[Message], generation: bool, options: dict[str, Any]) -> str:
     import jinja2
 
     turns = [{"role": message.role, "content": message.content} for message in messages]
@@ -323,18 +270,16 @@ def _apply(tokenizer: Tokenizer, messages: Sequence[Message], generation: bool, 
     return str(text)
 
 
-def _tokenise(tokenizer: Tokenizer, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+def _tokenise(tokenizer: "Tokenizer", text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
     coded = tokenizer(
         text, add_special_tokens=False, return_offsets_mapping=True, padding=False, truncation=False, verbose=False
     )
     return tuple(coded["input_ids"]), tuple((start, end) for start, end in coded["offset_mapping"])
 
 
-def _leading_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+def _leading_ids(tokenizer: "Tokenizer") -> tuple[int, ...]:
     """What the tokenizer puts before any text by default: usually nothing or one BOS."""
     plain, _ = _tokenise(tokenizer, "a")
     whole = tuple(tokenizer("a", padding=False, truncation=False, verbose=False)["input_ids"])
-    for at in range(len(whole) - len(plain) + 1):
-        if whole[at : at + len(plain)] == plain:
-            return whole[:at]
-    return ()
+    starts = (at for at in range(len(whole) - len(plain) + 1) if whole[at : at + len(plain)] == plain)
+    return whole[: next(starts, 0)]

@@ -1,8 +1,6 @@
-"""Samples: a row with its n words, and the choice of rows from a data set.
+"""Samples: a row with its n words, and the choice of rows from a data set, the same on every machine and in any order of rows."""
 
-The same rows, count, n and seed give the same samples on every machine, in whatever order the rows come.
-"""
-
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -12,19 +10,17 @@ from interplay.data.rows import Row, Sample, Word
 from interplay.data.sources import Skipped
 from interplay.data.template import PromptTemplate
 from interplay.data.words import (
-    MAX_WORDS,
     MIN_CHOSEN,
-    MOST_WORDS,
     WORDS_PER_PROMPT,
     Language,
     candidate_words,
     check_n,
     draw_words,
     find_words,
-    short,
-    stable_hash,
 )
 from interplay.errors import InterplayError, SkipSample
+from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
+from interplay.text import short, stable_hash
 
 _DEFAULT_TEMPLATE = PromptTemplate()
 _ATTEMPTS = 64  # draws tried for one that differs; with one word to spare and n = 16, all fail once in 17^64
@@ -33,7 +29,7 @@ WordKind = Literal["content", "all", "given"]
 
 
 class Chosen(NamedTuple):
-    """The samples, the rows that were tried and left out, with reasons, and notes on what is missing."""
+    """The samples, the rows that were tried and left out, and notes on what is missing."""
 
     samples: tuple[Sample, ...]
     skipped: tuple[Skipped, ...]
@@ -55,8 +51,7 @@ def make_sample(
 
     Args:
         target: replaces that of a row.
-        words: the input variables, by name, at most 64; else `n` are drawn with `seed`. Up to 16 words can be scored on all
-            coalitions, more on sampled ones.
+        words: the input variables, by name, at most 64; else `n` are drawn with `seed`.
         template: the wording of a text; a row keeps its conversation.
 
     Errors: InterplayError for an empty text or target and words that do not stand in the text; SkipSample for a text with too
@@ -66,15 +61,25 @@ def make_sample(
     >>> sample.n, [word.start for word in sample.words], sample.row.target
     (2, [6, 10], 'sadness')
     """
-    row = _row(row_or_text, target, template)
+    if target is not None and not target.strip():
+        raise InterplayError(f"the target {short(target)} tokenises to nothing; give a target with text in it")
+    if isinstance(row_or_text, Row):
+        row = row_or_text if target is None else replace(row_or_text, target=target)
+    elif not isinstance(row_or_text, str) or not row_or_text.strip():
+        raise InterplayError(f"expected a prompt with text in it; given {short(row_or_text)}")
+    elif target is None:
+        raise InterplayError("a text needs a target: the response whose score is explained")
+    else:
+        messages, start = template.messages_for(row_or_text)
+        row = Row("text-" + stable_hash(row_or_text)[:12], messages, target, row_or_text, start)
     if words is not None:
         return Sample(row, find_words(row.text, words))
-    check_n(n, MOST_WORDS, least=MIN_CHOSEN)
+    check_n(n, SAMPLED_WORDS, least=MIN_CHOSEN)
     candidates = candidate_words(row.text, language, keep_stop_words)
     if len(candidates) < MIN_CHOSEN:
-        found = f"only one, {short(candidates[0].text)}" if candidates else "none"
+        found = f"found only one, {short(candidates[0].text)}" if candidates else "found none"
         raise SkipSample(
-            f"sample {short(row.id)}: expected at least {MIN_CHOSEN} words that are not stop words, found {found}"
+            f"sample {short(row.id)}: expected at least {MIN_CHOSEN} words that are not stop words, {found}"
         )
     return Sample(row, draw_words(candidates, n, seed, row.id))
 
@@ -88,18 +93,17 @@ def choose_samples(
     words: WordKind = "content",
     language: Language = "auto",
     stop_words: frozenset[str] = frozenset(),
-    check: Callable[[Sample], object] | None = None,
+    check: Callable[[Sample], object] = lambda sample: None,
 ) -> Chosen:
     """`count` samples of `n` words each, in a seeded order, labels taking turns when rows have labels.
 
     Args:
-        words: which may be drawn. content: no stop words [lineage]; all: stop words too; given: those that the row names
-            (`Row.words`); a row that names none, or words that do not stand in its text, is skipped.
+        words: which may be drawn. content: no stop words [lineage]; all: stop words too; given: those that the row names.
         stop_words: more words that are never drawn, unless the row names them.
         check: may refuse a sample by raising SkipSample (one that this tokenizer cannot encode, say).
 
     Rows with fewer than n candidate words are taken only when too few have n, the fullest first, and a note says so. No two
-    samples have the same text. `skipped` lists the rows that were tried, not those that were never needed.
+    samples have the same text.
 
     Errors: InterplayError for a count under 1, n outside 2..16, or when no row can be used.
 
@@ -110,7 +114,7 @@ def choose_samples(
     >>> sorted(sample.n for sample in chosen.samples), [skip.reason for skip in chosen.skipped], chosen.notes[0]
     ([2, 4, 4], ["the same text as row 'r3'"], '1 of 3 samples has fewer than 4 words')
     """
-    check_n(n, MAX_WORDS, least=MIN_CHOSEN)
+    check_n(n, EXACT_WORDS, least=MIN_CHOSEN)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise InterplayError(f"the number of samples must be 1 or more; given {short(count)}")
 
@@ -124,8 +128,7 @@ def choose_samples(
 
     def drawn(row: Row, candidates: Sequence[Word]) -> Sample:
         sample = Sample(row, draw_words(candidates, n, seed, row.id))
-        if check is not None:
-            check(sample)
+        check(sample)
         return sample
 
     def full(label: str) -> Iterator[Sample]:
@@ -164,10 +167,8 @@ def choose_samples(
         reason = skipped[0].reason if skipped else "there are no rows"
         raise InterplayError(f"no row can be used as a sample of {n} words: {reason}")
     notes = []
-    if short_ones := len(samples) - with_n:
-        notes.append(
-            f"{short_ones} of {len(samples)} samples {'has' if short_ones == 1 else 'have'} fewer than {n} words"
-        )
+    if few := len(samples) - with_n:
+        notes.append(f"{few} of {len(samples)} samples {'has' if few == 1 else 'have'} fewer than {n} words")
     if len(samples) < count:
         notes.append(f"{count} samples were asked for and {len(samples)} could be found")
     return Chosen(tuple(samples), tuple(skipped), tuple(notes))
@@ -182,17 +183,11 @@ def redraw(
     words: WordKind = "content",
     language: Language = "auto",
     stop_words: frozenset[str] = frozenset(),
-    check: Callable[[Sample], object] | None = None,
+    check: Callable[[Sample], object] = lambda sample: None,
 ) -> Sample:
-    """The same row with another draw of words, `draw` = 2, 3, ...; the other arguments as in `choose_samples`.
+    """The same row with other words, of draw 2, 3, ...; the other arguments as in `choose_samples`.
 
-    The words differ from those of `sample`. A draw that `check` refuses is drawn again. Returns `sample` itself where every
-    draw is refused or the text has no other words.
-
-    >>> sample = make_sample("very good food but awful service today", "bad", n=3)
-    >>> again = redraw(sample, 2, 3, seed=0)
-    >>> again.n, again.words != sample.words, again == redraw(sample, 2, 3, seed=0)
-    (3, True, True)
+    A draw that `check` refuses is drawn again. Returns `sample` itself where every draw is refused or the text has no others.
     """
     try:
         candidates = row_words(sample.row, words, language, stop_words)
@@ -202,14 +197,10 @@ def redraw(
         return sample
     for attempt in range(_ATTEMPTS):
         again = Sample(sample.row, draw_words(candidates, n, seed, sample.id, "draw", draw, attempt))
-        if again.words == sample.words or again.n < MIN_CHOSEN:
-            continue
-        try:
-            if check is not None:
+        if again.words != sample.words and again.n >= MIN_CHOSEN:
+            with contextlib.suppress(SkipSample):
                 check(again)
-        except SkipSample:
-            continue
-        return again
+                return again
     return sample
 
 
@@ -219,11 +210,6 @@ def row_words(
     """The words of a row that may be drawn, in the order of its text; arguments as in `choose_samples`.
 
     Errors: SkipSample when given words are asked for and the row names none, or some that do not stand in its text.
-
-    >>> from interplay.data.rows import Message
-    >>> row = Row("r", (Message("user", "I am not sad"),), "x", "I am not sad", 0, words=("am", "sad"))
-    >>> [[w.text for w in row_words(row, kind)] for kind in ("content", "all", "given")]
-    [['not', 'sad'], ['am', 'not', 'sad'], ['am', 'sad']]
     """
     if words != "given":
         return candidate_words(row.text, language, words == "all", stop_words)
@@ -247,17 +233,3 @@ def _take_turns(queues: list[Iterator[Sample]]) -> Iterator[Sample]:
 
 def _too_few(found: int, n: int) -> str:
     return f"{found} candidate word{'' if found == 1 else 's'} where {n} are asked for"
-
-
-def _row(row_or_text: Row | str, target: str | None, template: PromptTemplate) -> Row:
-    if target is not None and not target.strip():
-        raise InterplayError(f"the target {short(target)} tokenises to nothing; give a target with text in it")
-    if isinstance(row_or_text, Row):
-        row = row_or_text
-        return row if target is None else replace(row, target=target)
-    if not isinstance(row_or_text, str) or not row_or_text.strip():
-        raise InterplayError(f"expected a prompt with text in it; given {short(row_or_text)}")
-    if target is None:
-        raise InterplayError("a text needs a target: the response whose score is explained")
-    messages, start = template.messages_for(row_or_text)
-    return Row("text-" + stable_hash(row_or_text)[:12], messages, target, row_or_text, start)

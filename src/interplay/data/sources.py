@@ -1,7 +1,6 @@
 """Sources: where rows come from (a file, the embedded emotions, a hub data set), and which rows were skipped.
 
-One bad row among good ones is skipped with a reason that names it; a source without a good row is an error. How one record
-becomes a Row is in `forms.py`. Only a source that begins with `hub:` uses the network.
+A bad row among good ones is skipped with a reason; a source without a good row is an error. Only `hub:` uses the network.
 """
 
 import re
@@ -10,28 +9,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from interplay.data import emotions, tables
 from interplay.data.forms import FORMS, GOEMOTIONS, choose_form, row_from
 from interplay.data.rows import Row
-from interplay.data.tables import (
-    SUFFIXES,
-    Position,
-    Record,
-    Table,
-    Unreadable,
-    data_files,
-    kind_of,
-    listed,
-    looks_like_goemotions,
-    name_of,
-    read_goemotions,
-    read_table,
-    stem_of,
-)
+from interplay.data.tables import Record, Table, Unreadable, kind_of, name_of, stem_of
 from interplay.data.template import PromptTemplate
-from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError, SkipSample
 from interplay.extras import require
 from interplay.secrets import redact
+from interplay.text import ascii_safe, short
 
 FORM_NAMES = ("auto", *FORMS)
 _DEFAULT_TEMPLATE = PromptTemplate()
@@ -39,7 +25,7 @@ _ID_LIMIT = 200
 
 
 class Skipped(NamedTuple):
-    """A row that was left out, and why ("line 17: no 'completion'")."""
+    """A row that was left out, and why: "line 17: no 'completion'"."""
 
     id: str
     reason: str
@@ -60,7 +46,6 @@ def read_rows(
     columns: Mapping[str, str] | None = None,
     template: PromptTemplate = _DEFAULT_TEMPLATE,
     split: str | None = None,
-    limit: int | None = None,
 ) -> ReadResult:
     """Rows from `source`, each one's text in the user turn of `template`.
 
@@ -68,9 +53,8 @@ def read_rows(
         source: a path to .jsonl, .json, .csv, .tsv (also .gz) or .parquet; a folder with one such file named after `split`;
             `emotions` or `emotions:SPLIT` (embedded); `hub:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]`.
         form: one of `FORM_NAMES`; auto looks at the columns.
-        columns: the name here of a form's column: `{"text": "sentence"}`. Any form may have `id`, and `words`: the words that a
-            row names as input variables.
-        limit: stop after so many good rows.
+        columns: the name here of a form's column: `{"text": "sentence"}`; any form may have `id` and `words`, input variables
+            that a row names.
 
     A row's id is its own `id` if it has one, else the file's name and its line; ids are made unique with a suffix.
 
@@ -83,24 +67,23 @@ def read_rows(
     >>> result.rows[0].id, result.rows[0].target, result.labels, result.skipped
     ('mood-2', 'grief', ('grief',), (Skipped(id='mood-3', reason="line 3: 'label' is empty"),))
     """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise InterplayError(f"limit must be a whole number from 1 on, or null; given {short(limit)}")
     columns, name, labels = columns or {}, str(source), None
     if isinstance(source, str) and name.startswith("hub:"):
         table, labels, name = _read_hub(name, split, columns)
         stem = name.rpartition("/")[2]
     else:
         if isinstance(source, str) and name.partition(":")[0] == "emotions":
-            path, labels = _find_emotions(name, split)
+            path, labels = emotions.path(_one_split(name, name.partition(":")[2], split)), emotions.LABELS
         else:
             path = _find_file(Path(source), split)
         name, stem = name_of(path), stem_of(path)
-        if (form == "goemotions" and kind_of(path) == ".tsv") or (form == "auto" and looks_like_goemotions(path)):
-            table, labels = read_goemotions(path)
+        published = form == "goemotions" and kind_of(path) == ".tsv"
+        if published or (form == "auto" and tables.looks_like_goemotions(path)):
+            table, labels = tables.read_goemotions(path)
             form, columns = "text-labels", {}
         else:
-            table = read_table(path)
-    return rows_of_table(table, name, stem, form, columns, template, limit, labels)
+            table = tables.read_table(path)
+    return rows_of_table(table, name, stem, form, columns, template, labels)
 
 
 def rows_of_table(
@@ -110,60 +93,48 @@ def rows_of_table(
     form: str = "auto",
     columns: Mapping[str, str] | None = None,
     template: PromptTemplate = _DEFAULT_TEMPLATE,
-    limit: int | None = None,
     labels: tuple[str, ...] | None = None,
 ) -> ReadResult:
     """`read_rows` of a table in memory; `name` names it in errors, `stem` in the ids of rows without one."""
     columns = columns or {}
-    count = len(table.records)
-    unreadable = [
-        f"{position}: {record.reason}" for position, record in table.records if isinstance(record, Unreadable)
-    ]
-    if len(unreadable) == count:
-        raise InterplayError(f"{name}: none of {count} rows can be read; {unreadable[0]}")
-    chosen, located = choose_form(form, table.columns, columns, name)
+    unreadable = [f"{place}: {record.reason}" for place, record in table if isinstance(record, Unreadable)]
+    if len(unreadable) == len(table):
+        raise InterplayError(f"{name}: none of {len(table)} rows can be read; {unreadable[0]}")
+    chosen, located = choose_form(form, tables.columns_of(table), columns, name)
     rows: list[Row] = []
     skipped: list[Skipped] = []
     used: dict[str, int] = {}
     several = 0
-    for position, record in table.records:
-        if _has_several_labels(record, located.get("labels")):
+    for place, record in table:
+        labelled = record.get(located["labels"]) if "labels" in located and isinstance(record, dict) else None
+        if isinstance(labelled, (list, tuple)) and len(labelled) > 1:
             several += 1
             continue
-        if len(rows) == limit:
-            break
-        row_id = _unique(_own_id(record, columns.get("id", "id")) or f"{stem}-{position.number}", used)
+        row_id = _unique(_own_id(record, columns.get("id", "id")) or f"{stem}-{place.split()[-1]}", used)
         try:
             if isinstance(record, Unreadable):
                 raise SkipSample(record.reason)
             rows.append(row_from(record, chosen, located, template, row_id))
         except SkipSample as reason:
-            skipped.append(Skipped(row_id, f"{position}: {reason}"))
+            skipped.append(Skipped(row_id, f"{place}: {reason}"))
     if several:
         skipped.append(Skipped(stem, f"{several} rows with more than one label"))
     if not rows:
-        raise InterplayError(f"{name}: none of {count} rows can be used; {skipped[0].reason}")
+        raise InterplayError(f"{name}: none of {len(table)} rows can be used; {skipped[0].reason}")
     if labels is None and (found := {row.label for row in rows if row.label is not None}):
         labels = GOEMOTIONS if chosen.name == "goemotions" and found <= set(GOEMOTIONS) else tuple(sorted(found))
     return ReadResult(tuple(rows), tuple(skipped), labels)
 
 
-def _has_several_labels(record: Record, column: str | None) -> bool:
-    value = record.get(column) if isinstance(record, dict) and column is not None else None
-    return isinstance(value, (list, tuple)) and len(value) > 1
-
-
 def _own_id(record: Record, column: str) -> str | None:
     value = record.id if isinstance(record, Unreadable) else record.get(column)
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return None
-    text = str(value)
+    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     usable = text.strip() and len(text) <= _ID_LIMIT and not re.search("[\0\ud800-\udfff]", text)
     return text if usable else None
 
 
 def _unique(wanted: str, used: dict[str, int]) -> str:
-    """`wanted`, or with the first free suffix -2, -3, ...; `used` counts each id, so that a million equal ones stay quick."""
+    """`wanted`, or with the first free suffix -2, -3, ...; `used` counts each id, so a million equal ones stay quick."""
     row_id, count = wanted, used.get(wanted, 0)
     while row_id in used:
         count += 1
@@ -176,17 +147,16 @@ def _unique(wanted: str, used: dict[str, int]) -> str:
 def _find_file(path: Path, split: str | None) -> Path:
     """The file itself, or in a folder the one named after the split."""
     if path.is_dir():
-        files = data_files(path)
+        files = tables.data_files(path)
         chosen = [file for file in files if stem_of(file) == split]
         if len(chosen) == 1:
             return chosen[0]
         raise InterplayError(
-            f"{name_of(path)}: is a folder holding {listed(files)}; give one file, or the split it is named after"
+            f"{name_of(path)}: is a folder holding {tables.listed(files)}; give one file, or the split it is named after"
         )
     if not path.exists():
-        raise InterplayError(
-            f"{name_of(path)}: no such file; give a file ending in {', '.join(SUFFIXES)}, 'emotions' or 'hub:owner/name'"
-        )
+        hint = f"give a file ending in {', '.join(tables.SUFFIXES)}, 'emotions' or 'hub:owner/name'"
+        raise InterplayError(f"{name_of(path)}: no such file; {hint}")
     if split is not None:
         raise InterplayError(f"{name_of(path)}: a file has no splits; given split {short(split)}: leave it out")
     return path
@@ -199,16 +169,6 @@ def _one_split(source: str, named: str | None, split: str | None) -> str:
     return named or split or "train"
 
 
-def _find_emotions(source: str, split: str | None) -> tuple[Path, tuple[str, ...]]:
-    """The file of a split of the embedded data set, and its labels."""
-    from interplay.data import emotions
-
-    split = _one_split(source, source.partition(":")[2], split)
-    if split not in emotions.SPLITS:
-        raise InterplayError(f"emotions has the splits {', '.join(emotions.SPLITS)}; given {short(split)}")
-    return Path(emotions.path(split)), tuple(emotions.LABELS)
-
-
 _HUB = re.compile(
     r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(?:/(?P<config>\w[\w.-]*))?(?:@(?P<revision>[\w./-]+))?"
     r"(?::(?P<split>\w[\w.-]*))?"
@@ -219,9 +179,7 @@ def _read_hub(source: str, split: str | None, columns: Mapping[str, str]) -> tup
     """The records of a hub data set with classes by name, the classes of its label column, and the data set's name."""
     match = _HUB.fullmatch(source)
     if match is None:
-        raise InterplayError(
-            f"a hub data set is written hub:owner/name[/config][@revision][:split]; given {short(source)}"
-        )
+        raise InterplayError(f"expected hub:owner/name[/config][@revision][:split]; given {short(source)}")
     split, name = _one_split(source, match["split"], split), match["name"]
     require("datasets", what=f"a data set from the hub ({short(source)})", otherwise="give a file")
     import datasets
@@ -233,7 +191,7 @@ def _read_hub(source: str, split: str | None, columns: Mapping[str, str]) -> tup
         message = ascii_safe(redact(str(error).strip().split("\n")[0]))[:200] or type(error).__name__
         raise InterplayError(f"hub:{name}: cannot be loaded (split {split}): {message}") from None
     table, classes = dataset_table(data)
-    if not table.records:
+    if not table:
         raise InterplayError(f"hub:{name}: the split {split} holds no rows")
     label, labels = columns.get("label", "label"), columns.get("labels", "labels")
     return table, classes.get(label) or classes.get(labels), f"hub:{name}"
@@ -244,19 +202,17 @@ def dataset_table(data: Any, limit: int | None = None) -> tuple[Table, dict[str,
     # A class, or a list of classes, which holds its class feature as `feature`.
     features = {column: getattr(feature, "feature", feature) for column, feature in data.features.items()}
     classes = {column: tuple(f.names) for column, f in features.items() if hasattr(f, "names")}
-    records = []
+    table: Table = []
     for number, row in enumerate(islice(data, limit), start=1):
         record = dict(row)
         for column, names in classes.items():
-            value = record.get(column)
-            if isinstance(value, int):
-                record[column] = _class_name(value, names)
-            elif isinstance(value, list):
-                record[column] = [_class_name(v, names) for v in value]
-        records.append((Position("row", number), record))
-    return Table(tuple(records)), classes
+            record[column] = _class_names(record.get(column), names)
+        table.append((f"row {number}", record))
+    return table, classes
 
 
-def _class_name(value: Any, names: tuple[str, ...]) -> str | None:
-    """A class by its number; -1 stands for "no label"."""
+def _class_names(value: Any, names: tuple[str, ...]) -> Any:
+    """A class, or each of a list, by its number; -1 stands for "no label"."""
+    if isinstance(value, list):
+        return [_class_names(part, names) for part in value]
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

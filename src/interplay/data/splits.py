@@ -1,4 +1,4 @@
-"""Splits: one file cut into rows to train on, to evaluate on and to prompt; and the three files of a folder by name."""
+"""Splits: one file cut into rows to train on, to evaluate on and to prompt, or the three files of a folder by name."""
 
 import re
 from collections.abc import Iterable
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from interplay.data.rows import Row
 from interplay.data.tables import data_files, listed, name_of, stem_of
-from interplay.data.words import stable_hash
 from interplay.errors import InterplayError
+from interplay.text import stable_hash
 
 # 80 % to train on, 10 % to evaluate on, 10 % to choose prompts from [ours].
 TRAIN, EVAL = 0.8, 0.1
@@ -25,12 +25,9 @@ class Splits(NamedTuple):
 
 
 def split_rows(rows: Iterable[Row], seed: int) -> Splits:
-    """80 / 10 / 10 % of the rows by SHA-256 of (seed, text): a text stands on one side however often it occurs.
+    """80 / 10 / 10 % of the rows by SHA-256 of (seed, text), so that a file that grows keeps its split.
 
-    The side of a text depends only on itself and the seed, so a file that grows keeps its split; but every part of a small
-    file has at least one text.
-
-    Errors: InterplayError for fewer than three different texts.
+    Every part of a small file has at least one text. Errors: InterplayError for fewer than three different texts.
 
     >>> from interplay.data.rows import Message
     >>> rows = [Row(f"r{i}", (Message("user", t),), "x", t, 0) for i, t in enumerate(["one", "two", "three", "two"])]
@@ -60,16 +57,7 @@ def split_rows(rows: Iterable[Row], seed: int) -> Splits:
 def find_splits(folder: Path) -> dict[str, Path]:
     """The train, eval and prompts files of a folder, by name: `train.tsv`, `validation.jsonl`, `test-00000-of-00001.parquet`.
 
-    One held-out file is enough: it then serves for eval and prompts.
-
-    Errors: InterplayError listing what was found when a file is missing, or when two could be meant.
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for name in ("train.csv", "validation.csv", "notes.txt"):
-    ...     _ = (folder / name).write_text("text,label\\n")
-    >>> {part: path.name for part, path in find_splits(folder).items()}
-    {'train': 'train.csv', 'eval': 'validation.csv', 'prompts': 'validation.csv'}
+    One held-out file serves for eval and prompts. Errors: InterplayError when a file is missing, or when two could be meant.
     """
     files = data_files(folder)
     train, dev, test = (_one(folder, files, names) for names in NAMES.values())
@@ -86,7 +74,7 @@ def find_splits(folder: Path) -> dict[str, Path]:
 def data_settings(path: str) -> dict[str, str | None]:
     """Settings under `data` that point a run at `path`: a folder's three files, or one file that is split.
 
-    Errors: as `find_splits`; InterplayError when there is nothing at `path`.
+    Errors: InterplayError when there is nothing at `path`, and as `find_splits`.
 
     >>> data_settings("hub:databricks/databricks-dolly-15k")
     {'file': 'hub:databricks/databricks-dolly-15k', 'train': None, 'eval': None, 'prompts': None}

@@ -1,10 +1,7 @@
-"""Stop words: words that carry too little meaning to be input variables, and how the user names more of them.
+"""Stop words: words that carry too little meaning to be input variables. Dropping them is [lineage], the lists are [ours].
 
-`words.py` applies the lists. Dropping stop words is [lineage]; which words are dropped is [ours]: function words that only
-hold a sentence together. KEPT on purpose, because interactions are made of them: negation (not, no, never,
-nor, nothing, without, don't, can't, ...), intensity and degree (very, so, too, really, quite, more, most, only, hardly,
-barely, ...) and contrast (but, yet, though, although, however, unless, except). Contractions of a pronoun (I'm, it's, they've) are
-dropped with their pronoun. Compare case-folded, with a straight apostrophe.
+Kept on purpose, because interactions are made of them: negation (not, never, without, don't), intensity (very, too, only,
+hardly) and contrast (but, although, unless). Words are compared case-folded, with a straight apostrophe.
 """
 
 import re
@@ -35,9 +32,8 @@ _CHINESE = """
     之间 其他 其它 有关 某些 各种 及其 于是 然后 同时 另外 此外 例如 比如
 """
 
-# What every Chinese legal question says, whatever it is about: how it is put ("which of the following statements is
-# correct"), what an answer looks like, and the frame of citing law. Law's own concepts stay: liability, contract, theft,
-# intent, and above all negation. Dropping such words is [paper] by name only; the list is [ours].
+# What every Chinese legal question says: how it is put ("which of the following statements is correct"), what an answer looks
+# like, and the frame of citing law. Law's own concepts and negation stay. Dropping such words is [paper], the list is [ours].
 _LEGAL = """
     下列 以下 上述 下述 关于 说法 表述 叙述 论述 判断 选项 题目 问题 本题 正确 错误 不正确 准确 恰当 符合 属于 不属于 是否 哪些 哪个 哪项
     哪一项 哪几项 哪种 哪一 一项 几项 多项 单项 选择 选择题 单选 多选 单选题 多选题 答案 解析 分析 请问 请你 回答 选出 写出 说明 作出
@@ -54,9 +50,7 @@ CHINESE_SINGLES_KEPT = frozenset("不没未无非勿莫否很最太更")
 
 
 def stop_words(spec: str | None) -> frozenset[str]:
-    """The additional stop words that a setting names: None, "legal", "a,b,c", or "legal,a".
-
-    `legal` stands for the list of Chinese legal boilerplate; commas may be full-width.
+    """The additional stop words that a setting names: None, "legal" (Chinese legal boilerplate), "a,b,c", or "legal,a".
 
     Errors: InterplayError for a setting without a word in it.
 

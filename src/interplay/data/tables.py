@@ -1,7 +1,6 @@
-"""Tables: a data file as plain records, each with its position in the file.
+"""Data files as records, each with its place ("line 17"): .jsonl, .json, .csv, .tsv (each also .gz), .parquet, GoEmotions.
 
-Reads .jsonl, .json, .csv, .tsv (each also .gz) and .parquet, and the files of GoEmotions. No format can run code (no pickle).
-A file that cannot be read is an InterplayError; a broken line among good ones is `Unreadable`.
+A file that cannot be read is an InterplayError; a broken line among good ones is `Unreadable`. No format can run code.
 """
 
 import csv
@@ -14,22 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from interplay.data.words import ascii_safe, short
 from interplay.errors import InterplayError
+from interplay.text import ascii_safe, short
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _LABEL_IDS = re.compile(r"\d+(,\d+)*")
 _CELL_LIMIT = 16 * 2**20  # characters in one CSV cell; the csv module's own 128 Ki is too little for a document
-
-
-class Position(NamedTuple):
-    """Where a record stands: "line 17" for people, 17 for ids."""
-
-    kind: str
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.number}"
 
 
 class Unreadable(NamedTuple):
@@ -40,40 +29,26 @@ class Unreadable(NamedTuple):
 
 
 Record = dict[str, Any] | Unreadable
+Table = list[tuple[str, Record]]  # each record behind its place: "line 17"
 
 
-class Table(NamedTuple):
-    """The records of a data set, each with its position."""
-
-    records: tuple[tuple[Position, Record], ...]
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns of all records together, in the order in which they first occur."""
-        return list(dict.fromkeys(name for _, record in self.records if isinstance(record, dict) for name in record))
+def columns_of(table: Table) -> list[str]:
+    """The columns of all records together, in the order in which they first occur."""
+    return list(dict.fromkeys(column for _, record in table if isinstance(record, dict) for column in record))
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that says how to read a file, without .gz.
-
-    >>> kind_of(Path("a/train.JSONL.gz")), kind_of(Path("weights.pkl"))
-    ('.jsonl', '')
-    """
+    """The suffix that says how to read a file, without .gz; "" for other files."""
     name = path.name.lower().removesuffix(".gz")
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
 
 
 def stem_of(path: Path) -> str:
-    """A file's name without the suffixes that say how to read it.
-
-    >>> stem_of(Path("a/train.v2.jsonl.gz")), stem_of(Path("notes.txt"))
-    ('train.v2', 'notes')
-    """
+    """A file's name without the suffixes that say how to read it: train.v2 of train.v2.jsonl.gz."""
     return path.name[: path.name.lower().rindex(kind_of(path))] if kind_of(path) else path.stem
 
 
 def name_of(path: Path) -> str:
-    """A path fit for a message."""
     return ascii_safe(str(path))
 
 
@@ -92,24 +67,18 @@ def listed(files: list[Path]) -> str:
 
 
 def read_table(path: Path) -> Table:
-    """The records of a file, by its suffix.
-
-    Errors: InterplayError naming the file for an unknown suffix, and for an unreadable, undecodable, empty or torn file.
-    """
+    """The records of a file. Errors: InterplayError for an unknown suffix, and an unreadable, undecodable, empty or torn file."""
     readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
     if kind_of(path) not in readers:
         raise InterplayError(f"{name_of(path)}: expected a file ending in {', '.join(SUFFIXES)} (or .gz)")
-    table = Table(tuple(readers[kind_of(path)](path)))
-    if not table.records:
+    table = list(readers[kind_of(path)](path))
+    if not table:
         raise InterplayError(f"{name_of(path)}: the file holds no rows")
     return table
 
 
 def read_text(path: Path) -> str:
-    """A whole text file, UTF-8 with or without BOM, unpacked if it ends in .gz.
-
-    Errors: InterplayError naming the file when it cannot be read, is not UTF-8 or is empty.
-    """
+    """A text file, unpacked if it ends in .gz. Errors: InterplayError when it cannot be read, is not UTF-8 or is empty."""
     try:
         data = path.read_bytes()
         if path.name.lower().endswith(".gz"):
@@ -124,41 +93,44 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _jsonl(path: Path) -> Iterator[tuple[Position, Record]]:
-    # Only "\n" ends a line: str.splitlines would also cut at U+2028, which JSON strings may hold.
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines with text in them and their places. str.splitlines would also cut at U+2028, which JSON strings may hold."""
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
-            try:
-                record = _object(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                record = Unreadable(f"broken JSON: {_message(error)}")
-            yield Position("line", number), record
+            yield f"line {number}", line.rstrip("\r")
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, Record]]:
+    for place, line in _lines(path):
+        try:
+            yield place, _object(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            yield place, Unreadable(f"broken JSON: {_message(error)}")
 
 
 def _object(value: Any) -> Record:
     return value if isinstance(value, dict) else Unreadable(f"expected a JSON object, found {type(value).__name__}")
 
 
-def _json(path: Path) -> Iterator[tuple[Position, Record]]:
+def _json(path: Path) -> Iterator[tuple[str, Record]]:
     try:
         values = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise InterplayError(
-            f"{name_of(path)}: broken JSON: {_message(error)}; one object a line must be named .jsonl"
-        ) from None
+        why = f"broken JSON: {_message(error)}; one object a line must be named .jsonl"
+        raise InterplayError(f"{name_of(path)}: {why}") from None
     if not isinstance(values, list):
         raise InterplayError(f"{name_of(path)}: expected a list of objects, found {type(values).__name__}")
     for number, value in enumerate(values, start=1):
-        yield Position("item", number), _object(value)
+        yield f"item {number}", _object(value)
 
 
-def _csv(path: Path) -> Iterator[tuple[Position, Record]]:
+def _csv(path: Path) -> Iterator[tuple[str, Record]]:
     text, header = io.StringIO(read_text(path), newline=""), None
     limit = csv.field_size_limit(_CELL_LIMIT)  # a global of the csv module: put back below
     try:
         lines = csv.reader(text, delimiter="\t" if kind_of(path) == ".tsv" else ",", strict=True)
         while True:
-            position = Position("line", lines.line_num + 1)
+            place = f"line {lines.line_num + 1}"
             try:
                 cells = next(lines)
             except StopIteration:
@@ -167,23 +139,23 @@ def _csv(path: Path) -> Iterator[tuple[Position, Record]]:
                 # An open quote or a huge cell swallows an unknown number of rows; a stray quote only spoils its own.
                 message = _message(error)
                 if "unexpected end" in message:
-                    raise InterplayError(f"{name_of(path)}: {position}: a quote is never closed") from None
+                    raise InterplayError(f"{name_of(path)}: {place}: a quote is never closed") from None
                 if header is None or "larger than field limit" in message:
-                    raise InterplayError(f"{name_of(path)}: {position}: {message}") from None
-                yield position, Unreadable(f"broken CSV: {message}")
+                    raise InterplayError(f"{name_of(path)}: {place}: {message}") from None
+                yield place, Unreadable(f"broken CSV: {message}")
                 continue
             if header is None:
                 header = cells
                 _refuse_twins(path, header)
             elif cells and len(cells) == len(header):
-                yield position, dict(zip(header, cells, strict=True))
+                yield place, dict(zip(header, cells, strict=True))
             elif cells:
-                yield position, Unreadable(f"{len(cells)} cells where the header has {len(header)}")
+                yield place, Unreadable(f"{len(cells)} cells where the header has {len(header)}")
     finally:
         csv.field_size_limit(limit)
 
 
-def _parquet(path: Path) -> list[tuple[Position, Record]]:
+def _parquet(path: Path) -> Table:
     import pyarrow.parquet as pq
 
     try:
@@ -193,7 +165,7 @@ def _parquet(path: Path) -> list[tuple[Position, Record]]:
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
         raise InterplayError(f"{name_of(path)}: cannot be read as parquet: {_message(error)}") from None
     _refuse_twins(path, table.column_names)
-    return [(Position("row", number), row) for number, row in enumerate(rows, start=1)]
+    return [(f"row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
 def _refuse_twins(path: Path, columns: Sequence[str]) -> None:
@@ -210,30 +182,27 @@ def looks_like_goemotions(path: Path) -> bool:
 
 
 def read_goemotions(path: Path) -> tuple[Table, tuple[str, ...]]:
-    """The published files of GoEmotions: text, label ids, comment id; no header, no quoting. And the labels in order.
+    """The published files of GoEmotions (text, label ids, comment id; no header, no quoting), and the labels in order.
 
-    The records have the columns text, labels (a list of names) and id.
-
-    Errors: as `read_text`; InterplayError when emotions.txt, which names the labels, is missing.
+    The records have the columns text, labels (a list of names) and id. Errors: InterplayError without an emotions.txt.
     """
-    names_path = path.parent / "emotions.txt"
-    if not names_path.is_file():
+    if not (path.parent / "emotions.txt").is_file():
         raise InterplayError(f"{name_of(path)}: form 'goemotions' needs the label names in emotions.txt next to it")
-    names = tuple(line.strip() for line in read_text(names_path).split("\n") if line.strip())
+    names = tuple(line.strip() for _, line in _lines(path.parent / "emotions.txt"))
     by_id = {str(i): name for i, name in enumerate(names)}
-
-    def record(cells: list[str]) -> Record:
+    table: Table = []
+    for place, line in _lines(path):
+        cells = line.split("\t")
         if len(cells) != 3:
-            return Unreadable(f"{len(cells)} cells, expected text, label ids, comment id")
+            table.append((place, Unreadable(f"{len(cells)} cells, expected text, label ids, comment id")))
+            continue
         text, ids, comment = cells
         labels = [by_id.get(label) for label in ids.split(",")]
         if not _LABEL_IDS.fullmatch(ids) or labels == [None]:
-            return Unreadable(f"label id {short(ids, 20)} is none of 0..{len(names) - 1}", comment)
-        return {"text": text, "labels": labels, "id": comment}
-
-    lines = enumerate(read_text(path).split("\n"), start=1)
-    cells = [(Position("line", i), line.rstrip("\r").split("\t")) for i, line in lines if line.strip()]
-    return Table(tuple((position, record(row)) for position, row in cells)), names
+            table.append((place, Unreadable(f"label id {short(ids, 20)} is none of 0..{len(names) - 1}", comment)))
+        else:
+            table.append((place, {"text": text, "labels": labels, "id": comment}))
+    return table, names
 
 
 def _message(error: BaseException) -> str:

@@ -1,14 +1,11 @@
-"""Prompt templates: from the user's text to the conversation a model is asked.
-
-`prompts.py` makes one string and token ids of a conversation.
-"""
+"""Prompt templates: from the user's text to the conversation a model is asked."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from interplay.data.rows import Message
-from interplay.data.words import short
 from interplay.errors import InterplayError
+from interplay.text import short
 
 _PLACE = "{text}"
 
@@ -50,19 +47,11 @@ class PromptTemplate:
         object.__setattr__(self, "few_shot", pairs)  # YAML gives lists; tuples keep the template hashable
 
     def user_turn(self, text: str) -> str:
-        """The user turn around `text`. Not by `str.format`: a text may hold braces.
-
-        >>> PromptTemplate(template="Q: {text}").user_turn("{text} {0.__class__}")
-        'Q: {text} {0.__class__}'
-        """
+        """The user turn around `text`, which may hold braces."""
         return self.template.replace(_PLACE, text)
 
     def messages_for(self, text: str) -> tuple[tuple[Message, ...], int]:
-        """The conversation that ends with `text` in its user turn, and the offset of `text` in that turn's content.
-
-        >>> PromptTemplate(system="Be brief.", template="Q: {text}").messages_for("Why?")[1]
-        3
-        """
+        """The conversation that ends with `text` in its user turn, and the offset of `text` in that turn's content."""
         messages = [] if self.system is None else [Message("system", self.system)]
         for shown, answer in self.few_shot:
             messages += [Message("user", self.user_turn(shown)), Message("assistant", answer)]
@@ -70,9 +59,5 @@ class PromptTemplate:
         return tuple(messages), self.template.index(_PLACE)
 
     def literals(self) -> str:
-        """Every string the user wrote into the template, joined: what may spell special tokens on purpose.
-
-        >>> PromptTemplate(system="S", template="Q: {text}").literals()
-        'S\\nQ: {text}'
-        """
+        """Every string the user wrote into the template, joined: what may spell special tokens on purpose."""
         return "\n".join([self.system or "", self.template, *(part for pair in self.few_shot for part in pair)])

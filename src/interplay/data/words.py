@@ -1,14 +1,10 @@
 """Words: which words of a text may be input variables, which n of them are drawn, and where they stand.
 
-`text[word.start:word.end] == word.text` holds for any Unicode text, and two occurrences of a word are two variables. Which
-token ids belong to a word is found in scoring.
-
 Splitting on white space (jieba for Chinese), dropping stop words, punctuation and single characters, and drawing n words
-with a seed for each sample are [lineage]; the stop lists, the hash and the limits are [ours].
+with a seed are [lineage]; the stop lists, the hash and the limits are [ours]. Two occurrences of a word are two variables.
 """
 
 import functools
-import hashlib
 import importlib
 import re
 import tempfile
@@ -20,15 +16,14 @@ from interplay.data.rows import Word
 from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH
 from interplay.errors import InterplayError
 from interplay.extras import require
-from interplay.limits import EXACT_WORDS as MAX_WORDS
-from interplay.limits import SAMPLED_WORDS as MOST_WORDS
+from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
+from interplay.text import short, stable_hash
 
 Language = Literal["auto", "en", "zh"]
 
 MIN_CHOSEN = 2  # with one word there is nothing that could interact
 WORDS_PER_PROMPT = 8  # the default everywhere [ours]; the paper's presets ask for 10
 
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 # From this fraction of letters on a text is Chinese: one borrowed character in an English comment must not need jieba [ours].
 _HAN_FRACTION = 0.2
@@ -39,20 +34,18 @@ def candidate_words(
 ) -> list[Word]:
     """The words of `text` that may become input variables, in the order of the text.
 
-    White space splits; punctuation and symbols are stripped at the edges, inner apostrophes and hyphens stay; stop words and
-    single characters are dropped [lineage]. Negation, intensity and contrast are no stop words here [ours]. Chinese text
-    (`language="zh"`, or "auto" when a fifth of the letters are Han characters) is split by jieba. `stop_words`: more words
-    that are dropped, case-folded; they are dropped even where `keep_stop_words` keeps the usual ones.
+    White space splits; punctuation is stripped at the edges, inner apostrophes and hyphens stay; stop words and single
+    characters are dropped [lineage], but not negation, intensity and contrast [ours]. Chinese text (`language="zh"`, or "auto"
+    when a fifth of the letters are Han characters) is split by jieba. `stop_words`: more words, case-folded, that are always
+    dropped.
 
     Errors: InterplayError when jieba is needed and missing, or `language` is unknown.
 
     >>> candidate_words("I am not happy -- don't ask!")
     [Word(text='not', start=5, end=8), Word(text='happy', start=9, end=14), Word(text="don't", start=18, end=23), \
 Word(text='ask', start=24, end=27)]
-    >>> [w.text for w in candidate_words("I am sad", keep_stop_words=True)]
-    ['am', 'sad']
-    >>> [w.text for w in candidate_words("No sad song", stop_words=frozenset({"song"}))]
-    ['No', 'sad']
+    >>> [w.text for w in candidate_words("I am no song", keep_stop_words=True, stop_words=frozenset({"song"}))]
+    ['am', 'no']
     """
     if language not in ("auto", "en", "zh"):
         raise InterplayError(f"language must be 'auto', 'en' or 'zh'; given {language!r}")
@@ -69,7 +62,7 @@ Word(text='ask', start=24, end=27)]
 def draw_words(candidates: Sequence[Word], n: int, *key: object) -> tuple[Word, ...]:
     """`n` of the candidates (all, where there are fewer) in the order of the text, ranked by SHA-256 of (*key, offset) [ours].
 
-    So the draw is the same on every machine, and the draw of a smaller n is part of the draw of a larger one.
+    The draw of a smaller n is part of the draw of a larger one.
 
     >>> few = (Word("good", 0, 4), Word("food", 5, 9), Word("today", 10, 15))
     >>> [w.text for w in draw_words(few, 2, 0, "a")], draw_words(few, 5, 0, "a") == few
@@ -92,18 +85,17 @@ def find_words(text: str, words: Sequence[str]) -> tuple[Word, ...]:
     """
     if isinstance(words, str):
         raise InterplayError(f"words must be a list of words; given one string {short(words)}: split it first")
-    check_n(len(words), MOST_WORDS)
+    check_n(len(words), SAMPLED_WORDS)
     taken: list[Word] = []
     missing: list[str] = []
     for word in words:
         free = (w for w in _occurrences(text, word) if all(w.end <= t.start or t.end <= w.start for t in taken))
-        found = next(free, None)
-        if found is None:
-            missing.append(word)
-        else:
+        if found := next(free, None):
             taken.append(found)
+        else:
+            missing.append(short(word))
     if missing:
-        names = ", ".join(short(word) for word in missing)
+        names = ", ".join(missing)
         raise InterplayError(f"these words do not stand in the prompt (or not as often as they are given): {names}")
     return tuple(sorted(taken, key=lambda word: word.start))
 
@@ -111,64 +103,20 @@ def find_words(text: str, words: Sequence[str]) -> tuple[Word, ...]:
 def check_n(n: int, most: int, least: int = 1) -> None:
     """Refuse a number of words outside `least`..`most`: 16 where every coalition is scored, 64 where some of them are.
 
-    `least` is 2 where words are drawn; the user may name a single one.
-
-    >>> check_n(20, MOST_WORDS)
-    >>> check_n(20, MAX_WORDS)
+    >>> check_n(20, SAMPLED_WORDS)
+    >>> check_n(20, EXACT_WORDS)
     Traceback (most recent call last):
     interplay.errors.InterplayError: n must be 1..16 words (all 2^n coalitions are scored); given 20: \
 interplay explain samples coalitions of up to 64
     """
     if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= most:
-        why = "a coalition is 64 bits" if most > MAX_WORDS else "all 2^n coalitions are scored"
-        sampled = isinstance(n, int) and most < n <= MOST_WORDS
-        hint = f": interplay explain samples coalitions of up to {MOST_WORDS}" if sampled else ""
+        why = "a coalition is 64 bits" if most > EXACT_WORDS else "all 2^n coalitions are scored"
+        sampled = isinstance(n, int) and most < n <= SAMPLED_WORDS
+        hint = f": interplay explain samples coalitions of up to {SAMPLED_WORDS}" if sampled else ""
         raise InterplayError(f"n must be 1..{most} words ({why}); given {short(n)[1:-1]}{hint}")
     if n < least:
-        raise InterplayError(
-            f"n must be {least}..{most} where words are drawn, as one word interacts with nothing; given {n}: "
-            "name the word to explain it alone"
-        )
-
-
-def stable_hash(*parts: object) -> str:
-    """A key for orders and draws that is the same everywhere, unlike `hash()`: hex SHA-256 of the parts' repr [ours].
-
-    >>> stable_hash(0, "a")[:8]
-    '1484dab3'
-    """
-    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()
-
-
-def short(text: object, limit: int = 60) -> str:
-    """`text` quoted on one line and cut, fit for a message whatever it holds.
-
-    >>> short("one\\ntwo"), short("x" * 99, 5)
-    ("'one\\\\ntwo'", "'xxxxx...'")
-    """
-    try:
-        string = str(text)
-    except ValueError:  # Python writes out no number of more than 4300 digits
-        string = f"a {type(text).__name__} of thousands of digits"
-    return ascii_safe(repr(string[:limit] + ("..." if len(string) > limit else "")))
-
-
-def printable(text: str) -> str:
-    r"""Text without control characters, so that no word of a data set can command the terminal.
-
-    >>> printable("a\x1b[31mb\nc")
-    'a�[31mb c'
-    """
-    return "".join(c if c.isprintable() else (" " if c in "\n\t\r" else "\ufffd") for c in text)
-
-
-def ascii_safe(text: str) -> str:
-    """`text` with control, format and surrogate characters and line separators escaped (terminal escapes, right-to-left marks).
-
-    >>> ascii_safe("a\\x1b[31m")
-    'a\\\\x1b[31m'
-    """
-    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNSEEN else c for c in text)
+        hint = "one word interacts with nothing; name the word to explain it alone"
+        raise InterplayError(f"n must be {least}..{most} where words are drawn; given {n}: {hint}")
 
 
 def _pieces(text: str, chinese: bool) -> Iterator[tuple[int, int]]:

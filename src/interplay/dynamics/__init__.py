@@ -1,4 +1,4 @@
-"""Interactions over checkpoints: which are preserved, which emerge, which are removed, and what stands against each figure."""
+"""Interactions over checkpoints: which are preserved, emerge and are removed, with measures, nulls and intervals."""
 
 from interplay.dynamics.compute import trajectory
 from interplay.dynamics.measures import MEASURES

@@ -1,7 +1,6 @@
 """Churn floors: what a change without training "removes" and "emerges", and how many times that a training step does.
 
-Two templates, two precisions or two draws of words of one checkpoint also differ in their salient interactions [ours]. Of two
-draws of words only the interactions among the words they share can be compared: `restrict` cuts both down to them.
+Two templates, two precisions or two draws of words of one checkpoint also differ in their salient interactions [ours].
 """
 
 import itertools
@@ -48,12 +47,12 @@ def restrict(effects: np.ndarray, words: Sequence[int]) -> np.ndarray:
 
 
 def shared_words(first: Sequence[tuple[int, int]], second: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
-    """Places of the words that two draws from one text share, in each; words are known by their offsets in the text.
+    """Places in each of the words that two draws from one text have in common; words are offsets in the text.
 
     >>> shared_words([(0, 3), (5, 9), (12, 14)], [(5, 9), (12, 14), (20, 24)])
     ([1, 2], [0, 1])
     """
-    both = [word for word in first if word in set(second)]
+    both = [word for word in first if word in second]
     return [first.index(word) for word in both], [second.index(word) for word in both]
 
 
@@ -69,12 +68,11 @@ def churn(
 ) -> Churn:
     """The floor of one variation at the reference step, and every later step as a multiple of it.
 
-    samples    one `Twin` a sample, or None where the variation could not be measured; n may differ between samples
+    samples    one `Twin` a sample, or None where the variation could not be measured; n may differ
     steps      T optimiser steps, ascending; `reference` is one of them
     floor      name of the variation, for the tables
 
-    A multiple is the mean over samples at a step divided by the mean of the floor over the same samples; its interval resamples
-    both together. 1 = no more than the variation itself does.
+    A multiple is the mean over samples at a step by the mean of the floor over the same samples, resampled together.
 
     >>> e = np.zeros((2, 2, 8)); e[:, 0, 1] = 4; e[0, 0, 2] = 1; e[1, 0, 4] = 1; e[1, 0, 3] = 1  # {1} leaves, two come
     >>> twin = e[0].copy(); twin[0, 5] = 1  # the variation adds one

@@ -1,8 +1,4 @@
-"""From the effects of every sample at every checkpoint to a Trajectory.
-
-Sets are defined in `sets`, measures in `measures`, nulls in `nulls`, intervals in `stats`. Each sample is computed alone;
-samples meet in the mean and its interval only.
-"""
+"""From the effects of every sample at every checkpoint to a Trajectory. Samples meet in the mean and its interval only."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -23,11 +19,9 @@ Curves = dict[tuple[str, str, str, int], tuple[np.ndarray, np.ndarray]]
 
 
 class _Setup(NamedTuple):
-    """What all samples share: `at` is the position of the reference step, `top` the largest n of all samples."""
-
     steps: tuple[int, ...]
-    at: int
-    top: int
+    at: int  # position of the reference step
+    top: int  # largest n of all samples
     ratio: float
     draws: int
     seed: int
@@ -65,11 +59,10 @@ def trajectory(
     steps        T optimiser steps, ascending
     effects      one `[T, 2, 2^n]` a sample (row 0 AND, row 1 OR), log-odds; n may differ between samples
     scores       one `[T, 2^n]` a sample: v over coalitions, log-odds
-    sample_ids   names, each once; the result does not depend on the order of the samples
+    sample_ids   names, each once; their order does not matter
     reference    the step that the sets are relative to, by default the first. Steps before it have the set `all` only
     rephrased    one `[2, 2^n]` a sample (or None): effects of the reference checkpoint under a rephrased template
-    baseline     one `[2, 2^n]` a sample (or None): effects of the baseline LLM on the same words. One baseline LLM a call:
-                 for several, call once for each and compare the rows of gamma
+    baseline     one `[2, 2^n]` a sample (or None): effects of the baseline LLM on the same words
     noise_sigma  one `[T]` a sample (or None): standard deviation of the numerical noise of v, NaN where not measured
     ratio        tau / largest effect [lineage]
     draws        random draws a null, per sample; resamples: bootstrap resamples over samples; seed of both
@@ -84,7 +77,14 @@ def trajectory(
     >>> t.get("rho")["value"].round(3).tolist()  # |2 - 1| / 3, then (2 + 1) / 3
     [0.333, 1.0]
     """
-    steps, reference = _checked_steps(steps, reference)
+    steps = tuple(int(step) for step in steps)
+    if not steps:
+        raise InterplayError("no steps given; expected at least one checkpoint")
+    if any(b <= a for a, b in pairwise(steps)):
+        raise InterplayError(f"steps {list(steps)} are not ascending; sort the checkpoints and drop doubles")
+    reference = steps[0] if reference is None else reference
+    if reference not in steps:
+        raise InterplayError(f"reference step {reference} is not one of the steps {list(steps)}; choose one of them")
     if draws < 1 or resamples < 1 or not 0 <= ratio < 1:
         raise InterplayError(
             f"ratio {ratio}, draws {draws}, resamples {resamples}: expected 0 <= ratio < 1, draws and resamples at least 1"
@@ -103,7 +103,7 @@ def trajectory(
     ids = tuple(sample.id for sample in samples)
     summary, per_sample = _tables(curves, setup, ids, resamples)
     settings = {"ratio": ratio, "draws": draws, "resamples": resamples, "seed": seed}
-    return Trajectory(steps, reference, ids, summary, per_sample, sets, settings)
+    return Trajectory(steps, steps[at], ids, summary, per_sample, sets, settings)
 
 
 def _curves(sample: _Sample, partitions: dict[str, Partition], setup: _Setup) -> Curves:
@@ -120,7 +120,12 @@ def _curves(sample: _Sample, partitions: dict[str, Partition], setup: _Setup) ->
         values = measures.set_values(part, sample.effects, ref, setup.top)
         if definition != "signed":  # there, kept means same sign: the fraction is 1 by definition
             values["sign_agreement", "kept", 0] = measures.sign_agreement(sample.effects, ref, part.kept)
-        floor = _floor(sample, definition, setup)
+        floor: dict[tuple[str, str, int], np.ndarray] = {}
+        if sample.twin is not None:  # the same measures from the reference to itself under a rephrased template [ours]
+            between, floor = measures.transition(ref, sample.twin, definition, setup.ratio, setup.top)
+            for measure in measures.CHURN_MEASURES:
+                floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
+            floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, ref, between.kept)
         for key, value in values.items():
             curves[definition, *key] = value, np.full(len(nan), floor.get(key, np.nan))
         for (measure, name), curve in _against_draws(sample, part, baseline_sign, setup).items():
@@ -132,18 +137,6 @@ def _curves(sample: _Sample, partitions: dict[str, Partition], setup: _Setup) ->
                 value = noise[:, order] if order <= sample.n else 0.0 * noise[:, 0]
                 curves[definition, "noise", "all", order] = value, nan
     return curves
-
-
-def _floor(sample: _Sample, definition: str, setup: _Setup) -> dict[tuple[str, str, int], np.ndarray]:
-    """The churn floor: the same measures from the reference to the same checkpoint under a rephrased template [ours]."""
-    if sample.twin is None:
-        return {}
-    ref = sample.effects[setup.at]
-    part, floor = measures.transition(ref, sample.twin, definition, setup.ratio, setup.top)
-    for measure in measures.CHURN_MEASURES:
-        floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
-    floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, ref, part.kept)
-    return floor
 
 
 def _against_draws(
@@ -167,7 +160,7 @@ def _against_draws(
 
     # Random subsets of the same size, from Omega_t (removed: from Omega_ref). The mean of a random subset's sum needs no
     # draws: size * mean effect of what it is drawn from.
-    mean = measures.contribution(sample.effects, part.all)  # [T]
+    mean = measures.quotient(measures.net(sample.effects, part.all), measures.count(part.all))  # [T]
     mean = np.stack([mean, mean, mean, np.full(len(steps), mean[at])])
     losses = np.full(shape, np.nan)
     for t in range(len(steps)):
@@ -179,20 +172,18 @@ def _against_draws(
             losses[place] = loss
     # The empty subset's sum is 0. `all` has no null: a random subset of that size is always `all`.
     with_null = np.where(np.array([False, True, True, True])[:, None], 1.0, np.nan)
-    found["net"] = (measures.net(w, masks), with_null * np.where(size > 0, size * mean, 0.0))
-    found["contribution"] = (measures.contribution(w, masks), with_null * np.where(size > 0, mean, np.nan))
-    found["sufficiency"] = (measures.sufficiency(w, masks), losses)
-    return {
-        (measure, name): (value[i], null[i])
-        for measure, (value, null) in found.items()
-        for i, name in enumerate(VALUED)
-    }
+    net = measures.net(w, masks)
+    found["net"] = (net, with_null * np.where(size > 0, size * mean, 0.0))
+    found["contribution"] = (measures.quotient(net, size), with_null * np.where(size > 0, mean, np.nan))
+    found["sufficiency"] = (measures.loss_of(net), losses)  # of the set alone, without v(empty) [paper]
+    pairs = [(measure, i, name) for measure in found for i, name in enumerate(VALUED)]
+    return {(measure, name): (found[measure][0][i], found[measure][1][i]) for measure, i, name in pairs}
 
 
 def _tables(
     curves: list[Curves], setup: _Setup, ids: tuple[str, ...], resamples: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Means and intervals over samples, and the rows behind them. Sorted by definition, measure, set, order, step, sample."""
+    """Means and intervals over samples, and the rows behind them, sorted by definition, measure, set, order, step, sample."""
     rank = {name: i for names in (DEFINITIONS, measures.MEASURES, SETS) for i, name in enumerate(names)}
     keys = sorted({key for one in curves for key in one}, key=lambda key: (*(rank[name] for name in key[:3]), key[3]))
     steps = np.array(setup.steps)
@@ -215,21 +206,7 @@ def _tables(
     return frame(pa.table(key_columns | figures, schema=SUMMARY)), frame(pa.table(rows, schema=PER_SAMPLE))
 
 
-def _checked_steps(steps: Sequence[int], reference: int | None) -> tuple[tuple[int, ...], int]:
-    steps = tuple(int(step) for step in steps)
-    if not steps:
-        raise InterplayError("no steps given; expected at least one checkpoint")
-    if any(b <= a for a, b in pairwise(steps)):
-        raise InterplayError(f"steps {list(steps)} are not ascending; sort the checkpoints and drop doubles")
-    if reference is None:
-        reference = steps[0]
-    if reference not in steps:
-        raise InterplayError(f"reference step {reference} is not one of the steps {list(steps)}; choose one of them")
-    return steps, int(reference)
-
-
 def _checked_samples(ids: list[str], inputs: Mapping[str, Sequence | None], checkpoints: int) -> list[_Sample]:
-    """Samples with their arrays as float64, or an InterplayError that names the sample and the array."""
     if not ids:
         raise InterplayError("no samples given; expected at least one")
     if len(set(ids)) != len(ids):
@@ -238,11 +215,8 @@ def _checked_samples(ids: list[str], inputs: Mapping[str, Sequence | None], chec
     for what, arrays in inputs.items():
         if arrays is not None and len(arrays) != len(ids):
             raise InterplayError(f"{what} has {len(arrays)} samples, expected {len(ids)}, one for each sample id")
-    samples = []
-    for i, name in enumerate(ids):
-        given = {what: None if arrays is None else arrays[i] for what, arrays in inputs.items()}
-        samples.append(_checked_sample(name, given, checkpoints))
-    return samples
+    given = {what: [None] * len(ids) if arrays is None else arrays for what, arrays in inputs.items()}
+    return [_checked_sample(name, {what: given[what][i] for what in given}, checkpoints) for i, name in enumerate(ids)]
 
 
 def _checked_sample(name: str, given: dict[str, np.ndarray | None], checkpoints: int) -> _Sample:
@@ -256,9 +230,8 @@ def _checked_sample(name: str, given: dict[str, np.ndarray | None], checkpoints:
         )
     shapes: dict[str, tuple[int, ...]] = {"effects": (checkpoints, 2, size), "scores": (checkpoints, size)}
     shapes |= {"rephrased": (2, size), "baseline": (2, size), "noise_sigma": (checkpoints,)}
-    arrays: dict[str, np.ndarray | None] = {}
+    arrays: dict[str, np.ndarray | None] = dict.fromkeys(shapes)
     for what, shape in shapes.items():
-        arrays[what] = None
         if given[what] is None:
             continue
         array = np.array(given[what], dtype=np.float64)

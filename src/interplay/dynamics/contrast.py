@@ -1,8 +1,7 @@
 """Two models on one prompt: which interactions were removed, kept and new between them.
 
 Sets are those of `sets.partition` with the first model as reference. Each model has its own tau (a fraction of its largest
-effect), so a model whose scores merely grew has lost nothing. The churn floor, the first model under a second wording, tells
-whether a difference means anything.
+effect), so a model whose scores merely grew has lost nothing.
 """
 
 from typing import NamedTuple
@@ -29,25 +28,10 @@ class PairedInteraction(NamedTuple):
 
 
 class SetTotal(NamedTuple):
-    """Size and strength (sum of |I|, log-odds) of a set, and both as fractions of the salient interactions of its model; None
-    where that model has none."""
-
     count: int
-    strength: float
-    count_fraction: float | None
+    strength: float  # sum of |I|, log-odds
+    count_fraction: float | None  # of the salient interactions of its model; None where that model has none
     strength_fraction: float | None
-
-    def over(self, floor: "SetTotal") -> dict[str, float | None]:
-        """Multiples of a floor, in number and in fraction of strength, which has no scale; None where the floor is 0.
-
-        >>> SetTotal(3, 6.0, 0.5, 0.6).over(SetTotal(2, 1.0, 0.2, 0.0))
-        {'count': 1.5, 'strength_fraction': None}
-        """
-        known = self.strength_fraction is not None and floor.strength_fraction
-        return {
-            "count": self.count / floor.count if floor.count else None,
-            "strength_fraction": self.strength_fraction / floor.strength_fraction if known else None,
-        }
 
 
 class ContrastSets(NamedTuple):
@@ -59,17 +43,19 @@ class ContrastSets(NamedTuple):
     salient: tuple[int, int]  # number of salient interactions in A and in B
     removed_total: SetTotal  # of `removed`, weighed in A
     new_total: SetTotal  # of `new`, weighed in B
-    floor: "ContrastSets | None" = (
-        None  # the same sets between two wordings of A, without training; None if not measured
-    )
+    floor: "ContrastSets | None" = None  # the same sets between two wordings of A; None if not measured
 
     def multiples(self) -> dict[str, dict[str, float | None]]:
-        """How many times their floor `removed` and `new` are, see `SetTotal.over`; only with a floor."""
+        """How many times their floor `removed` and `new` are, in number and fraction of strength; None where it is 0."""
         assert self.floor is not None
-        return {
-            "removed": self.removed_total.over(self.floor.removed_total),
-            "new": self.new_total.over(self.floor.new_total),
-        }
+        result: dict[str, dict[str, float | None]] = {}
+        for name in ("removed", "new"):
+            ours, floor = getattr(self, f"{name}_total"), getattr(self.floor, f"{name}_total")
+            count = ours.count / floor.count if floor.count else None
+            known = ours.strength_fraction is not None and floor.strength_fraction
+            fraction = ours.strength_fraction / floor.strength_fraction if known else None
+            result[name] = {"count": count, "strength_fraction": fraction}
+        return result
 
 
 def contrast(
@@ -77,10 +63,7 @@ def contrast(
 ) -> ContrastSets:
     """The sets between two models, from their effects `[2, 2^n]` each (row 0 AND, row 1 OR), log-odds.
 
-    An interaction is known by its words and kind alone: the sign of a kept one may flip [paper].
-
-    ratio   tau / largest effect, of each model
-    floor   effects of the first model under a second wording, `[2, 2^n]`: gives `ContrastSets.floor`
+    floor: effects of the first model under a second wording. The sign of a kept interaction may flip [paper].
 
     >>> a, b = np.zeros((2, 2, 4))
     >>> a[0, 1:], b[0, 1:] = [2, 1, 0], [-2, 0, 4]  # {0} changes its sign, {1} leaves, {0, 1} comes
@@ -99,24 +82,18 @@ def contrast(
     def chosen(mask: np.ndarray, size: np.ndarray) -> tuple[PairedInteraction, ...]:
         kinds, masks = np.nonzero(mask)
         rank = np.argsort(-size[kinds, masks], kind="stable")
-        return tuple(
-            PairedInteraction(
-                ("and", "or")[kind],
-                int(s),
-                float(before[kind, s]),
-                float(after[kind, s]),
-                (bool(sets.all[0, kind, s]), bool(sets.all[1, kind, s])),
-            )
-            for kind, s in zip(kinds[rank], masks[rank], strict=True)
-        )
+        result = []
+        for kind, s in zip(kinds[rank], masks[rank], strict=True):
+            salient = bool(sets.all[0, kind, s]), bool(sets.all[1, kind, s])
+            effects = float(before[kind, s]), float(after[kind, s])
+            result.append(PairedInteraction(("and", "or")[kind], int(s), *effects, salient))
+        return tuple(result)
 
     def total(mask: np.ndarray, side: int) -> SetTotal:
-        (count, strength), whole = (
-            (float(measures.count(m)), float(measures.strength(both[side], m))) for m in (mask, sets.all[side])
-        )
-        return SetTotal(
-            int(count), strength, count / whole[0] if whole[0] else None, strength / whole[1] if whole[1] else None
-        )
+        count, strength = int(mask.sum()), float(measures.strength(both[side], mask))
+        whole = int(sets.all[side].sum())  # an interaction that is salient is not zero
+        all_strength = float(measures.strength(both[side], sets.all[side]))
+        return SetTotal(count, strength, count / whole if whole else None, strength / all_strength if whole else None)
 
     size = np.abs(both)
     return ContrastSets(

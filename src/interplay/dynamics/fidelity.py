@@ -1,15 +1,8 @@
 """How well the interactions stand for the model: matching error on all coalitions, and how few of them are strong.
 
-With all interactions the logical model gives back every score, up to the solver's tolerance [paper eq 2-3]; that a few salient
-ones nearly suffice is the sparsity claim [lineage]. `fidelity` makes one table (`fidelity.parquet`, columns `COLUMNS`) with means
-and intervals over prompts. Rows with `rank` 0 hold the matching error, the others the strength by rank:
-
-- `rms`      error of the salient interactions alone, over the standard deviation of the scores; null: a random set
-- `r2`       fraction of the scores' variance they explain; null: a random set
-- `rms_all`  error of all interactions; no null
-- `sorted_strength`  strength of the `rank`-th strongest interaction as a fraction of the strongest; no null
-
-The random set has as many interactions as are salient, drawn among all that are not zero.
+Measures of the table, means over prompts: `rms` (error of the salient interactions alone, over the standard deviation of the
+scores) and `r2` (fraction of the scores' variance they explain), with a random set as null; `rms_all` (error of all); and
+`sorted_strength` (strength of the `rank`-th strongest as a fraction of the strongest; `rank` is 0 elsewhere).
 """
 
 import math
@@ -30,20 +23,15 @@ COLUMNS = ["step", "measure", "rank", "value", "lo", "hi", "null", "null_lo", "n
 
 
 class Matching(NamedTuple):
-    """Error of the logical model over all 2^n coalitions, `[..]` each.
+    """Error of the logical model over all 2^n coalitions, `[..]` each."""
 
-    rms   root mean square error over the standard deviation of the scores: 0 = exact, 1 = no better than their mean
-    r2    1 - rms^2, the fraction of the scores' variance that is explained; negative = worse than their mean
-    """
-
-    rms: Array
-    r2: Array
+    rms: Array  # root mean square error / standard deviation of the scores: 0 = exact, 1 = no better than their mean
+    r2: Array  # 1 - rms^2, the fraction of the scores' variance that is explained
 
 
 def reconstruct(effects: ArrayLike, v_empty: ArrayLike, mask: ArrayLike | None = None) -> Array:
-    """Scores of the logical model made of the interactions in `mask`: `[.., 2, 2^n]`, `[..]` -> `[.., 2^n]`  [paper eq 3].
-
-    effects in log-odds, row 0 AND, row 1 OR; v_empty: the score with no word; mask: boolean like effects, None = all
+    """Scores `[.., 2^n]` of the logical model made of the interactions in `mask` (None: all)  [paper eq 3].
+    effects `[.., 2, 2^n]` in log-odds, row 0 AND, row 1 OR; v_empty `[..]`: the score with no word.
 
     >>> e = np.array([[0.0, 2, 3, 4], [0, 0, 0, 5]])       # AND {0}: 2, {1}: 3, {0, 1}: 4; OR {0, 1}: 5
     >>> reconstruct(e, 1.0)                                # 1; 1+2+5; 1+3+5; 1+2+3+4+5
@@ -58,9 +46,7 @@ def reconstruct(effects: ArrayLike, v_empty: ArrayLike, mask: ArrayLike | None =
 
 
 def matching(effects: ArrayLike, scores: ArrayLike, mask: ArrayLike | None = None) -> Matching:
-    """Error of the logical model made of the interactions in `mask` against the scores `[.., 2^n]`, on all coalitions.
-
-    The model is given the score with no word, as in the paper. Both are NaN where all scores are the same.
+    """Error of the logical model of the interactions in `mask` against the scores `[.., 2^n]`; NaN where these are all the same.
 
     >>> e = np.array([[0.0, 0, 0, 4], [0, 0, 0, 0]])       # one AND of two words
     >>> matching(e, [1.0, 1, 1, 5])                        # exact
@@ -78,9 +64,7 @@ def matching(effects: ArrayLike, scores: ArrayLike, mask: ArrayLike | None = Non
 
 
 def sorted_strength(effects: ArrayLike, ranks: ArrayLike) -> Array:
-    """Strength of the interactions at the given ranks (1 = strongest) as a fraction of the strongest: `[.., 2, 2^n]` -> `[.., R]`.
-
-    AND and OR together. Ranks beyond the number of interactions give 0; effects that are all zero give NaN.
+    """Strength at the given ranks (1 = strongest) as a fraction of the strongest: `[.., 2, 2^n]` -> `[.., R]`; NaN if all are 0.
 
     >>> sorted_strength(np.array([[0.0, -4, 1, 0], [0, 0, 0, 2]]), [1, 2, 3, 4, 99])
     array([1.  , 0.5 , 0.25, 0.  , 0.  ])
@@ -102,7 +86,7 @@ class Fitted(NamedTuple):
 
 
 def fidelity(samples: Mapping[int, Sequence[Fitted]], *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """The table from every step's prompts, in the same order at every step (columns `COLUMNS`).
+    """The table from every step's prompts, in the same order at every step.
 
     >>> e = np.array([[0.0, 1, 2, 4], [0, 0, 0, 0.01]]); v = np.array([0.0, 1.01, 2.01, 7.01])
     >>> table = fidelity({0: [Fitted(e, v, e > 0.2)]})

@@ -1,18 +1,12 @@
 """What is measured on a set of interactions, or on all effects of one checkpoint.
 
-`MEASURES` is the registry: one row a measure with its title, unit, null, formula and direction. Tables, page, figures and card
-take their words from there, so a new measure is one row here and the function that computes it.
+`MEASURES` is the registry: tables, page, figures and card take their words from it. A new measure is one row and its function.
 
->>> MEASURES["rho"].title, MEASURES["rho"].null, MEASURES["rho"].sets
-('rho', 'random signs', ('all', 'preserved', 'emerged', 'removed'))
->>> MEASURES["strength"].label
-'strength (log-odds)'
->>> [key for key, m in MEASURES.items() if m.better == "low"]
-['sufficiency', 'loss', 'noise']
+>>> MEASURES["rho"].null, MEASURES["strength"].label
+('random signs', 'strength (log-odds)')
 
 Shapes: effects `w` are `[..., 2, 2^n]` (row 0 AND, row 1 OR), masks broadcast against them, results have the leading axes.
-AND and OR count together in every measure [paper]. Effects are in log-odds (nats), each number is one prompt's. A ratio over an
-empty set is NaN, a sum is 0.
+AND and OR count together in every measure [paper]. Effects are in log-odds. A ratio over an empty set is NaN, a sum is 0.
 """
 
 from math import comb, pi, sqrt
@@ -27,8 +21,6 @@ _BOTH = (-2, -1)
 
 
 class Measure(NamedTuple):
-    """One row of the registry."""
-
     key: str  # name in the tables (column `measure`)
     title: str  # name in pictures and tables that people read
     unit: str  # "" for a plain ratio
@@ -52,8 +44,8 @@ MEASURES: dict[str, Measure] = {
     for row in (
         Measure("count", "number", "interactions per prompt", "size of the set", _FLOOR, sets=SETS),
         Measure("strength", "strength", "log-odds", "sum |I|", _FLOOR, sets=SETS),
-        Measure("count_fraction", "share of number", "", "size / size of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
-        Measure("strength_fraction", "share of strength", "", "sum |I| / that of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
+        Measure("count_fraction", "fraction of number", "", "size / size of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
+        Measure("strength_fraction", "fraction of strength", "", "sum |I| / that of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
         Measure("positive", "positive effects", "log-odds", "sum of I > 0", _FLOOR, sets=VALUED, by_order=True),
         Measure("negative", "negative effects", "log-odds", "sum of I < 0", _FLOOR, sets=VALUED, by_order=True),
         Measure("mean_order", "mean order", "words", "sum |I| order / sum |I|", _FLOOR, sets=VALUED),
@@ -62,7 +54,7 @@ MEASURES: dict[str, Measure] = {
         Measure("gamma", "gamma", "", "sum |I| of those the baseline LLM has with the same sign / sum |I|", _WORDS, "high", VALUED),
         Measure("contribution", "mean contribution", "log-odds", "sum I / size of the set", _RANDOM, sets=VALUED),
         Measure("sufficiency", "loss from this set alone", "nats", "-log sigmoid(sum I)", _RANDOM, "low", VALUED),
-        Measure("sign_agreement", "share with the reference's sign", "", "same sign as at the reference / size", _FLOOR, sets=("kept",)),
+        Measure("sign_agreement", "fraction with the reference's sign", "", "same sign as at the reference / size", _FLOOR, sets=("kept",)),
         Measure("l1", "total strength", "log-odds", "sum |I| over all effects, salient or not"),
         Measure("sd", "spread of score", "log-odds", "standard deviation of v over all coalitions"),
         Measure("total_effect", "score gained", "log-odds", "|v(N) - v(empty)|"),
@@ -70,7 +62,7 @@ MEASURES: dict[str, Measure] = {
         Measure("l1_per_total_effect", "strength / score gained", "", "l1 / total_effect"),
         Measure("cancelled_per_sd", "cancelled / spread of score", "", "(sum |I| - |sum I|) / sd"),
         Measure("loss", "loss on the prompt", "nats", "-log sigmoid(v(N))", better="low"),
-        Measure("walsh_high", "high-degree energy", "share", "share of the variance of v in Walsh degrees above n/2"),
+        Measure("walsh_high", "high-degree energy", "fraction", "fraction of the variance of v in Walsh degrees above n/2"),
         Measure("noise", "false strength from noise", "log-odds", "C(n, k) 2^(k/2) sigma sqrt(2/pi)", better="low", by_order=True),
     )
 }  # fmt: skip
@@ -84,29 +76,17 @@ def quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def count(mask: np.ndarray) -> np.ndarray:
-    """Number of interactions in the set.
-
-    >>> int(count(np.array([[False, True, True, False], [False, False, False, True]])))
-    3
-    """
+    """Number of interactions in the set."""
     return mask.sum(axis=_BOTH).astype(np.float64)
 
 
 def strength(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Sum of |I| over the set, log-odds.
-
-    >>> float(strength(np.array([[0, 3.0, -1.0, 5.0], [0, 0, 0, 2.0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 1]]) == 1))
-    6.0
-    """
+    """Sum of |I| over the set, log-odds."""
     return np.where(mask, np.abs(w), 0.0).sum(axis=_BOTH)
 
 
 def net(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Sum of I over the set, log-odds: over all effects it is v(N) - v(empty) [paper eq 3].
-
-    >>> float(net(np.array([[0, 3.0, -1.0, 5.0], [0, 0, 0, 2.0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 1]]) == 1))
-    4.0
-    """
+    """Sum of I over the set, log-odds: over all effects it is v(N) - v(empty) [paper eq 3]."""
     return np.where(mask, w, 0.0).sum(axis=_BOTH)
 
 
@@ -119,41 +99,14 @@ def rho(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return quotient(np.abs(net(w, mask)), strength(w, mask))
 
 
-def contribution(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Mean effect of the set, sum I / size, log-odds [paper].
-
-    >>> float(contribution(np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 0]]) == 1))
-    1.0
-    """
-    return quotient(net(w, mask), count(mask))
-
-
 def loss_of(total: np.ndarray) -> np.ndarray:
-    """-log sigmoid(total), nats, without overflow at either end.
-
-    >>> loss_of(np.array([0.0, -800.0])).round(3).tolist()  # log 2, and the linear tail
-    [0.693, 800.0]
-    """
+    """-log sigmoid(total), nats, without overflow at either end."""
     return np.logaddexp(0.0, -np.asarray(total, dtype=np.float64))
 
 
-def sufficiency(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """-log sigmoid(sum I over the set), nats: how well this set alone would predict the target [paper].
-
-    Without v(empty), so that the set counts alone [paper]. The empty set gives log 2.
-
-    >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]])
-    >>> float(sufficiency(e, e < 0).round(4))  # log(1 + exp(1))
-    1.3133
-    """
-    return loss_of(net(w, mask))
-
-
 def gamma(w: np.ndarray, mask: np.ndarray, baseline_sign: np.ndarray) -> np.ndarray:
-    """Generalizability sum |I| G / sum |I|, 0..1: the share of strength that the baseline LLM has too [paper eq 7, 9].
-
-    baseline_sign `[2, 2^n]`: the sign of each effect that is salient in the baseline LLM, 0 elsewhere. G(S) = 1 where the
-    signs agree, in every definition.
+    """Generalizability sum |I| G / sum |I|, G(S) = 1 where the baseline LLM has it with the same sign [paper eq 7, 9].
+    baseline_sign `[2, 2^n]`: sign of each effect that is salient in the baseline LLM, 0 elsewhere.
 
     >>> e = np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, 0]])
     >>> float(gamma(e, e != 0, np.array([[0, 1, 1, 0], [0, 0, 0, 1]])))  # {0} agrees, {1} has the other sign: 3 / 6
@@ -188,7 +141,7 @@ def mean_order(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def sign_agreement(w: np.ndarray, other: np.ndarray, both: np.ndarray) -> np.ndarray:
-    """Share of the interactions in `both` whose sign is the same in w and other; 0.5 is a coin [ours].
+    """Fraction of the interactions in `both` whose sign is the same in w and other; 0.5 is a coin [ours].
 
     >>> e = np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, 0]])
     >>> float(sign_agreement(e, np.abs(e), e != 0).round(3))  # two of three
@@ -198,9 +151,7 @@ def sign_agreement(w: np.ndarray, other: np.ndarray, both: np.ndarray) -> np.nda
 
 
 def walsh_high(v: np.ndarray) -> np.ndarray:
-    """Share of the variance of v over coalitions that lies in Walsh degrees above n/2, 0..1 [ours]. v `[..., 2^n]`.
-
-    Shows high-order structure without a split into AND and OR. NaN where v is constant.
+    """Fraction of the variance of v over coalitions in Walsh degrees above n/2 [ours]; NaN where constant. v `[..., 2^n]`.
 
     >>> float(walsh_high(np.array([0.0, 0.0, 0.0, 4.0])).round(4))  # energy 2 at degree 1, 1 at degree 2
     0.3333
@@ -212,18 +163,12 @@ def walsh_high(v: np.ndarray) -> np.ndarray:
 
 
 def spread(v: np.ndarray) -> np.ndarray:
-    """sd(v): standard deviation over the 2^n coalitions, log-odds; exactly 0 for a constant.
-
-    >>> float(spread(np.array([0.0, 0.0, 2.0, 2.0])))
-    1.0
-    """
+    """sd(v): standard deviation over the 2^n coalitions, log-odds; exactly 0 for a constant."""
     return (np.asarray(v, dtype=np.float64) - v[..., :1]).std(axis=-1)
 
 
 def scale(effects: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
     """Measures over all effects of a checkpoint, salient or not [ours]. effects `[..., 2, 2^n]`, v `[..., 2^n]`.
-
-    Names and formulas are those of `MEASURES`.
 
     >>> e = np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]); v = np.array([0.0, 3.0, -1.0, 2.0])
     >>> {k: round(float(x), 3) for k, x in scale(e, v).items() if k != "walsh_high"}  # sd = sqrt(10 / 4), log(1 + e^-2)
@@ -249,8 +194,7 @@ def noise_floor(sigma: np.ndarray | float, n: int) -> np.ndarray:
     """False strength to expect at each order from independent errors of v with standard deviation sigma: `[..., n + 1]`.
 
     C(n, k) * 2^(k/2) * sigma * sqrt(2/pi): an effect of order k adds 2^k scores with signs, and E|N(0, s)| = s sqrt(2/pi)
-    [ours]. It is the strength that all the error has as AND effects, an upper bound for a sparse split. Entry 0 is the sum
-    over orders 1..n.
+    [ours]. An upper bound for a sparse split. Entry 0 is the sum over orders 1..n.
 
     >>> noise_floor(sqrt(pi / 2), 2).round(3).tolist()  # 2 * sqrt(2), 1 * 2
     [4.828, 2.828, 2.0]
@@ -263,10 +207,8 @@ def noise_floor(sigma: np.ndarray | float, n: int) -> np.ndarray:
 def set_values(
     part: Partition, effects: np.ndarray, at_reference: np.ndarray, top: int
 ) -> dict[tuple[str, str, int], np.ndarray]:
-    """The measures that have a churn floor, of every set, by (measure, set, order). Leading axes stay.
-
-    Removed interactions are weighed by their effects at the reference, all others by `effects` [paper].
-    """
+    """The measures that have a churn floor, by (measure, set, order). Removed interactions are weighed by their effects at the
+    reference, all others by `effects` [paper]."""
     out: dict[tuple[str, str, int], np.ndarray] = {}
     omega_ref = part.removed | part.kept  # what removed is a fraction of
     for name, mask in zip(SETS, part, strict=True):

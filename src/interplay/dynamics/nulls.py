@@ -1,8 +1,6 @@
 """Measures under chance: random signs, permuted words, random subsets. Each null is the mean over its draws.
 
-The fourth null, the churn floor, is the measure itself between the reference checkpoint and the same checkpoint under a
-rephrased template (`measures.transition`). Draws are seeded by (seed, sample id, step), so a trajectory does not change when a
-sample or a checkpoint is added.
+Draws are seeded by (seed, sample id, step): a trajectory does not change when a sample or checkpoint is added.
 """
 
 from itertools import islice, permutations
@@ -16,10 +14,7 @@ _CHUNK = 4_000_000  # numbers held at a time
 
 
 def random_signs(weights: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Mean of rho = |sum s |w|| / sum |w| over random signs s. weights `[C, L]`, 0 outside the set; returns `[C]`.
-
-    Near sqrt(2/pi) * ||w||_2 / ||w||_1 for a large set of like effects, and 1 for a single one. Column j has the same
-    signs in every row, so the nulls of neighbouring checkpoints move together.
+    """Mean of rho = |sum s |w|| / sum |w| over random signs s, the same in all rows. weights `[C, L]`, 0 outside the set.
 
     >>> random_signs(np.array([[0.0, -3.0], [0.0, 0.0]]), 10, np.random.default_rng(0))
     array([ 1., nan])
@@ -39,8 +34,6 @@ def word_permutations(n: int, draws: int, rng: np.random.Generator) -> np.ndarra
 
     >>> word_permutations(3, 10, np.random.default_rng(0)).tolist()
     [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
-    >>> word_permutations(8, 4, np.random.default_rng(0)).shape
-    (4, 8)
     """
     if factorial(n) - 1 <= draws:
         return np.array(list(islice(permutations(range(n)), 1, None)), dtype=np.int64).reshape(-1, n)
@@ -57,11 +50,9 @@ def word_permutations(n: int, draws: int, rng: np.random.Generator) -> np.ndarra
 def permuted_words(
     weights: np.ndarray, baseline_sign: np.ndarray, draws: int, rng: np.random.Generator, n: int
 ) -> np.ndarray:
-    """Mean of gamma over permutations of the baseline LLM's word indices. Returns `[C]`, NaN for an empty set.
+    """Mean of gamma over permutations of the baseline LLM's word indices, `[C]`; NaN for an empty set.
 
-    weights `[C, 2 * 2^n]` signed effects, 0 outside the set; baseline_sign `[2, 2^n]` as in `measures.gamma`. Orders, signs and
-    kinds stay, only the words change. So the null matches a gamma that is high because both models have many interactions of
-    an order (two games of pure noise reach 0.2-0.4).
+    weights `[C, 2 * 2^n]` signed effects, 0 outside the set; baseline_sign `[2, 2^n]` as in `measures.gamma`.
 
     >>> w = np.zeros((1, 8)); w[0, 1] = 2.0  # {0}, salient and positive in the baseline too, where {1} is not
     >>> permuted_words(w, np.array([[0, 1, 0, 0], [0, 0, 0, 0]]), 9, np.random.default_rng(0), 2)  # the one swap
@@ -84,9 +75,7 @@ def permuted_words(
 
 
 def random_subset_losses(effects: np.ndarray, sizes: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Mean of -log sigmoid(sum of a random subset) for each size in `sizes`. effects `[m]`: those of the set drawn from.
-
-    The subsets of one draw are nested (the first k of one shuffle), which makes sizes comparable.
+    """Mean of -log sigmoid(sum of a random subset) for each size in `sizes`, nested within a draw. effects `[m]`: drawn from.
 
     >>> random_subset_losses(np.array([1.0, 1.0, 1.0]), np.array([0, 3]), 5, np.random.default_rng(0)).round(4)
     array([0.6931, 0.0486])

@@ -1,10 +1,10 @@
-"""Trajectory: the interactions over the checkpoints as tidy tables, in memory and on disk (`compute` makes it).
+"""Trajectory: the interactions over the checkpoints as tidy tables, in memory and as three parquet files.
 
-Columns and measures: docs/design/architecture.md. On disk it is three parquet files: `trajectory_samples.parquet`,
-`trajectory_sets.parquet` and, written last, `trajectory.parquet`; the same trajectory gives the same bytes.
+Columns and measures: docs/design/architecture.md. The same trajectory gives the same bytes.
 """
 
 import json
+import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,20 +20,12 @@ from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import DEFINITIONS, SETS, Partition, unpack
 from interplay.errors import InterplayError
 
-_KEY = [
-    ("definition", pa.string()),
-    ("step", pa.int64()),
-    ("set", pa.string()),
-    ("measure", pa.string()),
-    ("order", pa.int64()),
-]
+_TEXT, _WHOLE, _NUMBER = pa.string(), pa.int64(), pa.float64()
+_KEY = [("definition", _TEXT), ("step", _WHOLE), ("set", _TEXT), ("measure", _TEXT), ("order", _WHOLE)]
 _FIGURES = ("value", "lo", "hi", "null", "null_lo", "null_hi")
-SUMMARY = pa.schema([*_KEY, *((name, pa.float64()) for name in _FIGURES), ("samples", pa.int64())])
-PER_SAMPLE = pa.schema([*_KEY, ("sample", pa.string()), ("value", pa.float64()), ("null", pa.float64())])
-_SETS = pa.schema(
-    [("sample", pa.string()), ("definition", pa.string()), ("step", pa.int64()), ("kind", pa.int8()),
-     ("coalition", pa.int64()), ("code", pa.uint8())]
-)  # fmt: skip
+SUMMARY = pa.schema([*_KEY, *((name, _NUMBER) for name in _FIGURES), ("samples", _WHOLE)])
+PER_SAMPLE = pa.schema([*_KEY, ("sample", _TEXT), ("value", _NUMBER), ("null", _NUMBER)])
+_SETS = pa.schema([("sample", _TEXT), *_KEY[:2], ("kind", pa.int8()), ("coalition", _WHOLE), ("code", pa.uint8())])
 _FILES = ("trajectory_samples.parquet", "trajectory_sets.parquet", "trajectory.parquet")  # the last one says: complete
 _FORMAT = 1
 
@@ -44,7 +36,7 @@ class Trajectory:
 
     steps       optimiser steps, ascending
     reference   the step that preserved, emerged and removed are relative to
-    sample_ids  sorted: nothing here depends on the order in which samples were given
+    sample_ids  sorted
     summary     one row per definition x step x set x measure x order, means over samples with intervals and nulls
     per_sample  the same keys, one row a sample
     sets        sets[sample][definition]: uint8 `[T, 2, 2^n]`, bit j = member of the j-th of `SETS`; see `membership`
@@ -62,8 +54,8 @@ class Trajectory:
     def get(self, measure: str, set: str = "all", definition: str = "paper", order: int = 0) -> pd.DataFrame:
         """One curve: value, lo, hi, null, null_lo, null_hi, samples, indexed by step.
 
-        Empty where the measure could not be computed (gamma without a baseline LLM), or is not defined for that set.
-        Raises InterplayError on a name that no trajectory has.
+        Empty where the measure was not computed (gamma without a baseline LLM) or is not defined for that set. Raises
+        InterplayError on a name that no trajectory has.
         """
         table = self._rows(self.summary, measure, set, definition, order)
         return table.set_index("step")[[*_FIGURES, "samples"]]
@@ -74,10 +66,7 @@ class Trajectory:
         return table.pivot(index="step", columns="sample", values="value").rename_axis(index="step", columns="sample")
 
     def membership(self, sample: str, step: int, definition: str = "paper") -> Partition:
-        """Which interactions of one sample belong to which set at one step: six boolean masks `[2, 2^n]`, by name.
-
-        `membership(id, 40).emerged[1, 6]` says whether OR over words 1 and 2 has emerged at step 40.
-        """
+        """Boolean masks `[2, 2^n]` by set: `membership(id, 40).emerged[1, 6]` is OR over words 1 and 2, at step 40."""
         _known("sample", sample, self.sample_ids)
         _known("step", step, self.steps)
         _known("definition", definition, DEFINITIONS)
@@ -91,7 +80,7 @@ class Trajectory:
         return table[chosen & (table["definition"] == definition) & (table["order"] == order)]
 
     def save(self, folder: str | Path) -> Path:
-        """Write the three parquet files into `folder` (made if missing), each by temporary file and rename; return it."""
+        """Write the three parquet files into `folder` (made if missing) and return it."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         about = {
@@ -147,14 +136,12 @@ def frame(table: pa.Table) -> pd.DataFrame:
 
 def _known(what: str, given: object, names: Collection[object]) -> None:
     if given not in names:
-        first = ", ".join(str(name) for name in list(names)[:30])
-        raise InterplayError(
-            f"{what} {given!r} is not known; choose one of {first}{', ...' if len(names) > 30 else ''}"
-        )
+        known = textwrap.shorten(", ".join(map(str, names)), 400, placeholder=" ...")
+        raise InterplayError(f"{what} {given!r} is not known; choose one of {known}")
 
 
 def _sets_table(trajectory: Trajectory) -> pa.Table:
-    """Only coalitions that belong to some set: a few hundred of the 2^(n+1) in most samples."""
+    """Only the coalitions that belong to some set."""
     tables = []
     for sample in trajectory.sample_ids:
         for definition in DEFINITIONS:

@@ -1,11 +1,9 @@
 """Which interactions are salient, and what becomes of them from one checkpoint to the next.
 
-One sample at a time: effects `[T, 2, 2^n]` in, boolean masks `[T, 2, 2^n]` out (row 0 AND, row 1 OR: AND over {0, 1} and OR
-over {0, 1} are different interactions). Three definitions of the sets (column `definition`):
+One sample at a time: effects `[T, 2, 2^n]` in, boolean masks `[T, 2, 2^n]` out (row 0 AND, row 1 OR). Definitions of the sets:
 
 - `paper`      tau = ratio * max |I| at each checkpoint; an interaction is known by its words and its kind alone [paper]
-- `signed`     the same tau, but an interaction is known by its sign too: one that flips has been removed, and another one
-               has emerged in its place [ours]. As masks over coalitions the removed and the salient set may then overlap.
+- `signed`     as `paper`, but one that changes its sign is removed, and another has emerged in its place [ours]
 - `fixed-tau`  as `paper`, with the tau of the reference checkpoint held at every checkpoint [ours]
 """
 
@@ -23,10 +21,7 @@ RATIO = 0.05  # tau / max |I| [lineage]
 
 
 class Partition(NamedTuple):
-    """The sets of one sample under one definition, each a boolean array `[T, 2, 2^n]` (named as in `SETS`).
-
-    Before the reference step everything but `all` is empty: the sets are defined from the reference on.
-    """
+    """The sets of one sample under one definition, boolean `[T, 2, 2^n]`; before the reference step only `all` is not empty."""
 
     all: np.ndarray
     preserved: np.ndarray
@@ -37,10 +32,8 @@ class Partition(NamedTuple):
 
 
 def salient(effects: np.ndarray, ratio: float = RATIO, tau: np.ndarray | float | None = None) -> np.ndarray:
-    """Omega: |I| > tau, with tau = ratio * max |I| over AND and OR together unless it is given [lineage].
-
-    effects `[..., 2, 2^n]`; tau broadcasts against the leading axes. Order 0 does not count, neither as an
-    interaction nor for the largest effect.
+    """Omega: |I| > tau, with tau = ratio * max |I| over AND and OR together unless it is given [lineage]; order 0 is left out.
+    effects `[..., 2, 2^n]`; tau broadcasts against the leading axes.
 
     >>> salient(np.array([[9.0, 2.0, -0.1, 1.0], [0.0, 0.0, 0.0, 0.11]]))  # tau = 0.05 * 2 = 0.1, exceeded strictly
     array([[False,  True, False,  True],
@@ -58,10 +51,10 @@ def partition(effects: np.ndarray, reference: int, definition: str = "paper", ra
 
     all        Omega_t
     kept       Omega_ref and Omega_t
-    preserved  P_ref = Omega_ref, P_t = P_{t-1} and Omega_t over the measured checkpoints: it can only shrink [paper]
+    preserved  P_ref = Omega_ref, P_t = P_{t-1} and Omega_t over the measured checkpoints [paper]
     emerged    Omega_t without P_t [paper]: interactions that left and came back count as emerged
     removed    Omega_ref without Omega_t [paper]
-    reentered  the part of emerged that is kept, i.e. was salient at the reference and at some later checkpoint was not [ours]
+    reentered  emerged and kept: salient at the reference, later not, and now again [ours]
 
     >>> e = np.zeros((3, 2, 4)); e[:, 0, 1] = 1; e[:, 0, 2] = [1, 0, 1]  # {0} stays; {1} leaves and comes back
     >>> sets = partition(e, 0)
@@ -90,7 +83,7 @@ def partition(effects: np.ndarray, reference: int, definition: str = "paper", ra
 
 
 def pack(sets: Partition) -> np.ndarray:
-    """Six masks as one uint8 array: bit j is the j-th name of `SETS`. `unpack` is its inverse.
+    """Six masks as one uint8 array: bit j is the j-th name of `SETS`.
 
     >>> yes, no = np.array([True]), np.array([False])
     >>> pack(Partition(yes, yes, no, no, yes, no))  # 1 + 2 + 16
@@ -103,9 +96,5 @@ def pack(sets: Partition) -> np.ndarray:
 
 
 def unpack(code: np.ndarray) -> Partition:
-    """The six masks of a packed array.
-
-    >>> [bool(m) for m in unpack(np.array(19, dtype=np.uint8))]
-    [True, True, False, False, True, False]
-    """
+    """The six masks of a packed array."""
     return Partition(*((code >> np.uint8(bit)) & np.uint8(1) == 1 for bit in range(len(SETS))))

@@ -25,8 +25,6 @@ Masks = NDArray[np.uint64]
 def column_count(n: int, order: int) -> int:
     """AND columns of orders 1..order and OR columns of orders 2..order over n words.
 
-    >>> column_count(3, 2)        # 3 words, 3 AND and 3 OR of two words
-    9
     >>> column_count(20, 3)       # 20 + 2 (190 + 1140)
     2680
     """
@@ -34,23 +32,8 @@ def column_count(n: int, order: int) -> int:
 
 
 def popcount(masks: Masks) -> NDArray[np.int64]:
-    """Number of words in each mask.
-
-    >>> popcount(np.array([0, 5, 2**64 - 1], dtype=np.uint64))
-    array([ 0,  2, 64])
-    """
+    """Number of words in each mask."""
     return np.bitwise_count(masks).astype(np.int64)
-
-
-def kept_words(coalitions: Masks, n: int) -> NDArray[np.float64]:
-    """[n, m] of 0 and 1: word i kept in coalition j.
-
-    >>> kept_words(np.array([0, 2, 3], dtype=np.uint64), 2)
-    array([[0., 0., 1.],
-           [0., 1., 1.]])
-    """
-    shift = np.arange(n, dtype=np.uint64)[:, None]
-    return ((coalitions[None, :] >> shift) & np.uint64(1)).astype(np.float64)
 
 
 def evaluate(coalitions: Masks, masks: Masks, is_or: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -93,7 +76,6 @@ class Dictionary:
             within = np.arange(len(head)) - np.repeat(np.cumsum(later) - later, later)
             tail = last.tail[head] + 1 + within
             levels.append(_Level(last.masks[head] | (np.uint64(1) << tail.astype(np.uint64)), head, tail))
-        self.levels = levels
         several = [level.masks for level in levels[1:]]
         empty = np.empty(0, dtype=np.uint64)
         self.masks: Masks = np.concatenate([levels[0].masks, *several, *several, empty])
@@ -114,7 +96,8 @@ class Rows:
 
     def __init__(self, dictionary: Dictionary, coalitions: Masks) -> None:
         self.dictionary, self.coalitions = dictionary, coalitions
-        kept = kept_words(coalitions, dictionary.n)
+        word = np.arange(dictionary.n, dtype=np.uint64)[:, None]
+        kept = ((coalitions >> word) & np.uint64(1)).astype(np.float64)  # [n, m]
         # AND sees kept words; OR of S is one minus AND of S over the masked words
         self._sides = [(kept, coalitions), (1.0 - kept, ~coalitions)]
         self._cache: list[Any] = [None, None]

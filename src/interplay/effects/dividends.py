@@ -2,16 +2,14 @@
 
 import itertools
 
-from interplay.effects.interactions import Interactions
+from interplay.effects.interactions import Interactions, SampledInteractions
 from interplay.effects.moebius import moebius
-from interplay.effects.sampled_result import SampledInteractions
 
 
 def dividends(found: Interactions | SampledInteractions) -> dict[tuple[int, ...], float]:
     """The dividend of each set of words, by positions; () holds v(empty). Their sum over the subsets of T is the score of T.
 
-    OR of S is the sum over its non-empty subsets T of (-1)^(|T| + 1) AND of T. For one score table; sampled effects give only the
-    sets that occur.
+    OR of S is the sum over its non-empty subsets T of (-1)^(|T| + 1) AND of T. Sampled effects give only the sets that occur.
 
     >>> from interplay.effects import extract
     >>> either = dividends(extract([0, 1, 1, 1], tolerance=0))      # one OR of both words

@@ -17,7 +17,7 @@ def _numpy(value: Any) -> Any:
 
 
 def as_float64(scores: Any) -> NDArray[np.float64]:
-    """A new float64 array from an array, list or tensor of real numbers."""
+    """A new float64 array from an array, list or tensor of finite numbers."""
     given = type(scores).__name__
     try:
         x = np.asarray(_numpy(scores))
@@ -25,7 +25,13 @@ def as_float64(scores: Any) -> NDArray[np.float64]:
             raise TypeError
     except (ValueError, TypeError, RuntimeError):
         raise InterplayError(f"scores are a {given}; expected an array (..., 2**n) of real numbers") from None
-    return np.array(x, dtype=np.float64, order="C")
+    x = np.array(x, dtype=np.float64, order="C")
+    if not np.isfinite(x).all():
+        raise InterplayError(
+            f"scores hold {int((~np.isfinite(x)).sum())} NaN or infinite of {x.size}; expected finite log-odds: "
+            "compute them as logit_y - logsumexp(other logits)"
+        )
+    return x
 
 
 def per_sample(value: Any, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
@@ -42,7 +48,7 @@ def per_sample(value: Any, shape: tuple[int, ...], name: str) -> NDArray[np.floa
 
 
 def fraction(value: Any, name: str, meaning: str, *, zero: bool = True) -> float:
-    """A number from 0 (left out where `zero` is False) to 1 (left out)."""
+    """A number in [0, 1), or (0, 1) where `zero` is False."""
     if not (isinstance(value, (int, float, np.number)) and 0 <= value < 1 and (zero or value > 0)):
         raise InterplayError(
             f"{name} is {short(value)}; expected {meaning}, {'0 or more' if zero else 'over 0'} and under 1"
@@ -60,11 +66,7 @@ def whole(value: Any, name: str, low: int, high: int | None = None) -> int:
 
 
 def as_masks(coalitions: Any, n: int) -> NDArray[np.uint64]:
-    """Bitmasks as a new uint64 array [m], each under 2^n.
-
-    >>> as_masks([0, 5], 3)
-    array([0, 5], dtype=uint64)
-    """
+    """Bitmasks as a new uint64 array [m], each under 2^n."""
     expected = f"expected whole numbers from 0 to 2**{n} - 1, one bitmask per coalition"
     given = _numpy(coalitions)
     if not hasattr(given, "__iter__"):

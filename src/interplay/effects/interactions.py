@@ -1,8 +1,4 @@
-"""Scores in, Interactions out: `extract`, its result, salience, a tidy table, and one safetensors file.
-
-`extract` checks its arguments, hands arrays to `sparse.py`, and measures objective, gap and residual from the effects that
-come back. Salience threshold, table and file serve `SampledInteractions` too.
-"""
+"""Scores in, Interactions out: `extract`, and both results, with salience, a tidy table and one safetensors file."""
 
 import json
 import math
@@ -17,18 +13,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from interplay.atomic import write_bytes
-from interplay.effects.inputs import as_float64, fraction, per_sample, whole
+from interplay.effects.dictionary import Masks, evaluate, popcount
+from interplay.effects.inputs import as_float64, as_masks, fraction, per_sample, whole
 from interplay.effects.moebius import reconstruct
 from interplay.effects.sparse import solve
 from interplay.errors import InterplayError
-from interplay.limits import EXACT_WORDS
+from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 
 if TYPE_CHECKING:
     import pandas
 
 SALIENT_RATIO = 0.05  # [lineage]
 TOLERANCE_FRACTION, TOLERANCE_SIGMAS = 0.02, 3  # of |v(N) - v(empty)| [lineage], and of the noise of v [ours]
-_FORMAT, VERSION = "interplay.interactions", 1
+_FORMAT, _SAMPLED_FORMAT, VERSION = "interplay.interactions", "interplay.sampled-interactions", 1
 
 
 class Salient(NamedTuple):
@@ -43,8 +40,7 @@ class Salient(NamedTuple):
 class Interactions:
     """AND and OR effects of one or many score tables, with the certificate of the split. Made by `extract`.
 
-    `...` are the leading axes of the scores; effects are in the units of the scores (log-odds). Order 0 is zero in both,
-    and OR of one word is zero: it is the same function as AND of that word.
+    `...` are the leading axes of the scores; effects are in their units (log-odds). Order 0 and OR of one word are zero.
     """
 
     n: int
@@ -68,8 +64,7 @@ class Interactions:
     converged: NDArray[np.bool_]
     """[...] the gap asked for was reached."""
     error_bar: NDArray[np.float64]
-    """[...] bound on the Euclidean distance of all effects of order >= 2 to the one optimum of the regularised programme
-    (docs/design/solver.md): what stopping early can have changed. Often ten times the true distance, and more."""
+    """[...] bound on the Euclidean distance of all effects of order >= 2 to the regularised optimum; often 10 times too large."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -107,8 +102,8 @@ class Interactions:
     ) -> "pandas.DataFrame":
         """A tidy table, one row per effect, largest |effect| first.
 
-        Columns: sample (position along the leading axes, flattened), type ("and" or "or"), mask, order, words, effect.
-        `words` is the n words of every sample, or one such list per sample; without it `words` holds word indices.
+        Columns: sample (position along the flattened leading axes), type ("and" or "or"), mask, order, words, effect.
+        `words`: the n words of every sample, or one such list per sample (default: word indices).
         `salient_only=False` lists every effect that is not exactly zero.
 
         >>> exact = extract([0, 2, 3, 10], tolerance=0)
@@ -125,7 +120,7 @@ class Interactions:
         return effect_table(sample, kind, mask, effects[chosen], names)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file, under a temporary name first: `path` is never half a file."""
+        """Write one safetensors file."""
         save_fields(path, self, _FORMAT, "n")
 
     @classmethod
@@ -159,6 +154,118 @@ class Interactions:
         return (
             f"Interactions({where}n={self.n}, salient {_span(ands)} AND + {_span(ors)} OR, "
             f"objective {_span(self.objective)}, gap <= {self.duality_gap.max():.1e}, {state})"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SampledInteractions:
+    """AND and OR effects of one prompt, fitted to sampled coalitions. Made by `extract_sampled`.
+
+    k effects, sorted by mask, AND before OR; all others are zero. Units are those of the scores (log-odds).
+    """
+
+    n: int  # words, 1..64
+    order: int  # largest order looked for
+    masks: Masks  # [k] uint64, bit i set: word i belongs to the interaction
+    is_or: NDArray[np.bool_]  # [k] False: AND, True: OR (order 2 and up)
+    effects: NDArray[np.float64]  # [k], refitted without shrinkage; zero where the refit dropped one
+    penalised: NDArray[np.float64]  # [k] the solution of the penalised programme, which `duality_gap` certifies
+    v_empty: float  # fitted score with every word masked: a free intercept, as the measured one is noisy
+    objective: float  # sum of all absolute effects
+    # Relative: no effects over these columns that fit as well as `penalised` cost under (1 - duality_gap) of it, measured on
+    # the fitted coalitions (cost: sum of absolute effects, orders above 1 half a percent dearer).
+    duality_gap: float
+    residual: float  # worst |v - scores| over the fitted coalitions
+    misfit: float  # root mean square of v - scores over the fitted coalitions
+    tolerance: float  # the misfit that was asked for; NaN where cross-validation chose
+    converged: bool  # the gap asked for was reached
+    penalty: float  # price of one unit of effect, in units of the scores (docs/design/sampled.md)
+    rule: str  # what chose the penalty: "cross-validation", "tolerance", "smallest penalty" or "constant scores"
+    columns: int  # columns the fit chose from
+    fitted: int  # coalitions fitted
+    held_out: int  # coalitions never fitted
+    r2: float  # 1 - squared error / variance of v on the held-out coalitions; NaN if too few or all equal
+    total_effect_fraction: float  # fraction of v(N) - v(∅), as measured, that the effects explain; NaN if it is zero
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Always (): one score table."""
+        return ()
+
+    @property
+    def orders(self) -> NDArray[np.int64]:
+        """[k] number of words of each effect."""
+        return popcount(self.masks)
+
+    def scores(self, coalitions: Any) -> NDArray[np.float64]:
+        """The scores these effects give to any coalitions, [m] for [m] bitmasks  [paper eq 2-3].
+
+        >>> from interplay.effects.sampled import extract_sampled
+        >>> game = extract_sampled(range(8), [1, 1, 1, 3, 1, 1, 1, 3], 3, holdout=0.0)      # AND of words 0 and 1
+        >>> game.scores([0, 3, 4, 7]).round(6)
+        array([1., 3., 1., 3.])
+        """
+        chosen = as_masks(coalitions, self.n)
+        nonzero = self.effects != 0
+        values = np.full(len(chosen), self.v_empty)
+        step = max(1, (1 << 22) // max(1, int(nonzero.sum())))  # coalitions at a time: no [2^20, k] table
+        for a in range(0, len(chosen), step):
+            columns = evaluate(chosen[a : a + step], self.masks[nonzero], self.is_or[nonzero])
+            values[a : a + step] += columns @ self.effects[nonzero]
+        return values
+
+    def salient(self, ratio: float = SALIENT_RATIO, threshold: ArrayLike | None = None) -> Salient:
+        """Effects with |I(S)| > tau, tau = ratio · largest |I| [lineage], or `threshold` itself; boolean arrays [k]."""
+        size = np.abs(self.effects)
+        tau = salience_threshold(size.max(initial=0.0), ratio, threshold)
+        return Salient((size > tau) & ~self.is_or, (size > tau) & self.is_or, tau)
+
+    def to_pandas(
+        self, words: Sequence[Any] | None = None, salient_only: bool = True, ratio: float = SALIENT_RATIO
+    ) -> "pandas.DataFrame":
+        """The table of `Interactions.to_pandas`, with sample always 0 and mask uint64 for 64 words."""
+        chosen = self.effects != 0
+        if salient_only:
+            chosen = np.logical_or(*self.salient(ratio)[:2])
+        masks = self.masks[chosen]
+        masks = masks.astype(np.int64) if self.n < SAMPLED_WORDS else masks
+        sample, kind = np.zeros(len(masks), dtype=np.int64), self.is_or[chosen].astype(int)
+        return effect_table(sample, kind, masks, self.effects[chosen], words_per_sample(words, 1, self.n))
+
+    def statement(self) -> str:
+        """One line that says what was fitted to what, and how far it may be trusted."""
+        every = f"2^{self.n}" if self.n > 20 else f"{2**self.n:,}"
+        how = {
+            "cross-validation": "penalty by cross-validation",
+            "tolerance": f"penalty by the tolerance {self.tolerance:.3g}",
+            "smallest penalty": "smallest penalty",
+            "constant scores": "the scores are constant",
+        }[self.rule]
+        faith = "R2 unknown: too few coalitions were held out, or their scores are all equal"
+        if not math.isnan(self.r2):
+            faith = f"R2 {self.r2:.3f} on {self.held_out:,} coalitions never fitted"
+        whole = self.total_effect_fraction
+        explained = "" if math.isnan(whole) else f"; explains {whole:.1%} of v(N) - v(empty)"
+        return (
+            f"sampled: fitted to {self.fitted:,} of {every} coalitions, orders up to {self.order}, {how}; {faith}{explained}; "
+            f"certified gap {self.duality_gap:.1e}"
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file."""
+        save_fields(path, self, _SAMPLED_FORMAT, "rule")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "SampledInteractions":
+        """Read what `save` wrote. Raises InterplayError for any other file."""
+        values = load_fields(path, cls, _SAMPLED_FORMAT, "rule")
+        return cls(**{name: x if np.ndim(x) or name == "rule" else x.item() for name, x in values.items()})
+
+    def __repr__(self) -> str:
+        kept = self.salient()
+        return (
+            f"SampledInteractions(n={self.n}, salient {kept.and_.sum()} AND + {kept.or_.sum()} OR, "
+            f"objective {self.objective:.4g}, {self.statement()})"
         )
 
 
@@ -240,10 +347,7 @@ def load_fields(path: str | os.PathLike[str], cls: Any, kind: str, in_header: st
 
 
 def default_tolerance(total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
-    """How far each score may be missed unless the user says otherwise: the one default of `extract`, `explain` and a run.
-
-    2 % of |v(N) - v(empty)| [lineage], and at least 3 standard deviations of the noise of v where it was measured (not NaN)
-    [ours]. Arrays are taken element by element; units are those of the scores.
+    """Default tolerance: 2 % of |v(N) - v(empty)| [lineage], at least 3 standard deviations of the noise of v if not NaN [ours].
 
     >>> default_tolerance(-5.0), default_tolerance(5.0, 0.1).round(3), default_tolerance(5.0, math.nan)
     (np.float64(0.1), np.float64(0.3), np.float64(0.1))
@@ -264,14 +368,14 @@ def extract(
 
     scores: (..., 2**n) array, list or tensor of log-odds, index = coalition (bit i set: word i kept), 1 <= n <= 16; or
         `Scores` of `interplay.score`, or one sample of it.
-    tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed. "auto" is what
-        `interplay explain` and a run use (`default_tolerance`): 2 % of |v(N) - v(empty)| of the sample, at least 3 standard
-        deviations of the noise of v, which `Scores` know and plain numbers do not. 0 asks for the exact split.
+    tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed. "auto": 2 % of
+        |v(N) - v(empty)| of the sample, at least 3 standard deviations of the noise of v, which `Scores` know and plain
+        numbers do not. 0 asks for the exact split.
     duality_gap: relative duality gap asked for. Of near-ties the answer is the one of low order and least squares, so it is a
         unique, continuous function of the scores (docs/design/solver.md).
-    max_iterations: of each of the two phases; where it is hit the result says so and a RuntimeWarning is given.
-    device: None solves with numpy on the CPU (a sample's result then has the same bytes whatever else is in the batch);
-        "cuda" and the like solve in float64 with torch there, equal within the gap only.
+    max_iterations: of each of the two phases; a RuntimeWarning tells where it is hit.
+    device: None solves with numpy on the CPU (a sample's bytes do not depend on the batch); "cuda" and the like solve in
+        float64 with torch there, equal within the gap only.
 
     >>> game = extract([0, 0, 0, 0, 0, 0, 0, 2.0], tolerance=0)        # all three words are needed: one AND of order 3
     >>> game.and_effects.round(3) + 0.0
@@ -279,8 +383,6 @@ def extract(
     >>> either = extract([0, 1, 1, 1, 1, 1, 1, 1], tolerance=0)        # any one of three words: one OR, not seven ANDs
     >>> float(either.or_effects[7].round(3)), float(either.objective.round(3))
     (1.0, 1.0)
-    >>> extract([0, 0, 0, 2.0]).tolerance.item()
-    0.04
     """
     known = [getattr(x, "noise_sigma", 0.0) for x in (scores if isinstance(scores, (list, tuple)) else [])]
     noise = known if any(known) else getattr(scores, "noise_sigma", 0.0)
@@ -291,11 +393,6 @@ def extract(
     if v.shape[-1] != 1 << max(n, 0) or not 1 <= n <= EXACT_WORDS:
         raise InterplayError(
             f"scores have {v.shape[-1]} entries on the last axis; expected 2**n for n = 1..{EXACT_WORDS} words"
-        )
-    if not np.isfinite(v).all():
-        raise InterplayError(
-            f"scores hold {int((~np.isfinite(v)).sum())} NaN or infinite of {v.size}; expected finite log-odds: "
-            "compute them as logit_y - logsumexp(other logits)"
         )
     leading = v.shape[:-1]
     if isinstance(tolerance, str) and tolerance == "auto":
@@ -319,19 +416,16 @@ def extract(
             RuntimeWarning,
             stacklevel=2,
         )
-    per_sample_fields: dict[str, Any] = {
-        "v_empty": v_empty,
-        "objective": objective,
-        "duality_gap": reached,
-        "residual": residual,
-        "iterations": split.iterations,
-        "converged": converged,
-        "error_bar": split.error_bar,
-    }
     return Interactions(
         n=n,
         and_effects=split.and_effects.reshape(v.shape),
         or_effects=split.or_effects.reshape(v.shape),
+        v_empty=v_empty.reshape(leading),
+        objective=objective.reshape(leading),
+        duality_gap=reached.reshape(leading),
+        residual=residual.reshape(leading),
         tolerance=delta,
-        **{name: x.reshape(leading) for name, x in per_sample_fields.items()},
+        iterations=split.iterations.reshape(leading),
+        converged=converged.reshape(leading),
+        error_bar=split.error_bar.reshape(leading),
     )

@@ -1,7 +1,6 @@
-"""Transforms over coalitions: AND (Möbius), OR, Walsh-Hadamard, and the way back to scores.
+"""Transforms over coalitions: AND (Möbius), OR, Walsh-Hadamard, and the way back to scores, each O(n 2^n).
 
-numpy on the last axis, batched over any leading axes, O(n 2^n). The last axis has length 2^n and its index is a coalition, bit i
-set = word i kept.
+The last axis has length 2^n and its index is a coalition, bit i set = word i kept; any leading axes are a batch.
 """
 
 import functools
@@ -17,11 +16,7 @@ Array = NDArray[Any]
 
 
 def word_count(length: int) -> int:
-    """The n of an axis of `length` = 2^n coalitions.
-
-    >>> word_count(8)
-    3
-    """
+    """The n of an axis of `length` = 2^n coalitions."""
     if length < 1 or length & (length - 1):
         raise InterplayError(f"the last axis has {length} entries; expected 2**n, one per coalition of n words")
     return length.bit_length() - 1
@@ -71,9 +66,7 @@ def _copy(values: ArrayLike, name: str) -> Array:
 
 
 def moebius(v: ArrayLike) -> Array:
-    """AND effects of a game, all orders: I(S) = sum over T ⊆ S of (-1)^(|S|-|T|) v(T)  [paper eq 2].
-
-    `v` is (..., 2**n); integers stay integers. Order 0 is v(∅).
+    """AND effects of a game (..., 2**n), all orders: I(S) = sum over T ⊆ S of (-1)^(|S|-|T|) v(T)  [paper eq 2].
 
     >>> moebius([1, 3, 4, 10])        # 3-1 = 2, 4-1 = 3, 10-3-4+1 = 4
     array([1, 2, 3, 4])
@@ -82,9 +75,7 @@ def moebius(v: ArrayLike) -> Array:
 
 
 def or_moebius(v: ArrayLike) -> Array:
-    """OR effects of a game, all orders: minus the Möbius transform of the reversed array, v(N∖T)  [lineage].
-
-    Order 0 is -v(N), which makes the transform invertible; `reconstruct` ignores it.
+    """OR effects of a game: minus the Möbius transform of the reversed array, v(N∖T)  [lineage]. Order 0 is -v(N).
 
     >>> or_moebius([0, 1, 1, 1])      # "either word": I_or({0,1}) = -(0 - 1 - 1 + 1) = 1
     array([-1,  0,  0,  1])
@@ -102,19 +93,15 @@ def orders(n: int) -> NDArray[np.int64]:
     """
     if n < 0:
         raise InterplayError(f"n is {n}; expected a number of words, 0 or more")
-    count = np.zeros(1, dtype=np.int64)
-    for _ in range(n):
-        count = np.concatenate([count, count + 1])
+    count = np.bitwise_count(np.arange(1 << n)).astype(np.int64)
     count.flags.writeable = False
     return count
 
 
 def reconstruct(and_effects: ArrayLike, or_effects: ArrayLike, v_empty: ArrayLike = 0.0) -> Array:
-    """Scores from effects (universal matching): for every coalition T  [paper eq 2-3]
+    """Scores from effects (..., 2**n) and v_empty (...); order 0 of both effects is ignored  [paper eq 2-3]:
 
         v(T) = v(∅) + sum over ∅≠S⊆T of I_and(S) + sum over S∩T≠∅ of I_or(S)
-
-    Effects are (..., 2**n), `v_empty` is (...), result (..., 2**n). Order 0 of both effects is ignored.
 
     >>> reconstruct([0, 2, 3, 4], [0, 0, 0, 5], 1)     # 1; 1+2+5; 1+3+5; 1+2+3+4+5
     array([ 1,  8,  9, 15])
@@ -141,10 +128,7 @@ def walsh(v: ArrayLike) -> Array:
 
 
 def walsh_energy(v: ArrayLike) -> Array:
-    """Energy of v by Walsh degree, (..., n+1): entry d = sum over |S| = d of w(S)^2.
-
-    The sum over d ≥ 1 is the variance of v over the coalitions (Parseval). The fraction at high degree shows high-order
-    interactions without a solver  [ours].
+    """Energy of v by Walsh degree, (..., n+1): entry d = sum over |S| = d of w(S)^2; d ≥ 1 add up to the variance of v.
 
     >>> walsh_energy([0.0, 0.0, 0.0, 4.0])             # one, two and one coefficients of size 1
     array([1., 2., 1.])

@@ -2,12 +2,11 @@
 
     min over c and a free intercept   1/(2m) |y - b - Phi c|^2 + penalty (sum_S w_S |c_S| + mu/2 sum_S r_S c_S^2)
 
-w and r are those of the exact solver (`sparse.py`): 1 and 0.01 for order 1, 1 + omega/2 and 1 above, so ties between AND and
-OR (AND{i} + AND{j} = AND{i,j} + OR{i,j}) are broken the same way. mu is tiny: ties only, and regular linear systems.
+w and r are those of the exact solver (`sparse.py`): 1 and 0.01 for order 1, 1 + omega/2 and 1 above, so ties are broken the
+same way. mu is tiny: ties only, and regular linear systems.
 
-Inside the working set the answer is found by an active set method (Lee et al. 2006, feature-sign search): guess the signs,
-solve the linear system, walk towards it as far as the objective falls, drop what hit zero. It ends after finitely many
-steps, at rounding. Then one correlation checks every column, and the worst violators join the working set.
+Inside the working set an active set method (Lee et al. 2006, feature-sign search) guesses the signs, solves the linear system,
+walks towards it as far as the objective falls, and drops what hit zero; then the worst violators of all columns join.
 """
 
 import numpy as np
@@ -29,28 +28,19 @@ STEPS = 20_000  # linear systems for one penalty, at most
 
 
 def weights(orders: NDArray[np.int64]) -> Array:
-    """Cost w of one unit of effect, by order.
-
-    >>> weights(np.array([1, 2, 3]))
-    array([1.   , 1.005, 1.005])
-    """
+    """Cost w of one unit of effect, by order."""
     return np.where(orders == 1, 1.0, 1.0 + ORDER_COST * OMEGA)
 
 
 def ridges(orders: NDArray[np.int64]) -> Array:
-    """mu r, by order: what makes one of several answers of equal cost the answer.
-
-    >>> ridges(np.array([1, 2, 3]))
-    array([1.e-07, 1.e-05, 1.e-05])
-    """
+    """mu r, by order: what makes one of several answers of equal cost the answer."""
     return np.where(orders == 1, RIDGE * ORDER_ONE, RIDGE)
 
 
 def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> float:
     """Certified relative gap of c as an answer to: the least sum w|c| that misses y by no more, in root mean square, than c.
 
-    The dual is max <y, z> - |r| |z| s.t. |Phi'z| <= w, sum z = 0, with r the residual of c. z = r / max(|Phi'r| / w) is
-    feasible for any c, so the certificate does not depend on the solver.
+    The dual is max <y, z> - |r| |z| s.t. |Phi'z| <= w, sum z = 0, with r the residual of c; z = r / max(|Phi'r| / w) is feasible.
 
     >>> from interplay.effects.dictionary import Dictionary
     >>> rows = Rows(Dictionary(1, 1), np.array([0, 1], dtype=np.uint64))       # one word, v = 0 and 2
@@ -72,10 +62,7 @@ def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> fl
 
 
 def _active_set(H: Array, q: Array, pen: Array, c: Array, slack: float = EXACT) -> Array:
-    """min 1/2 c'Hc - q'c + pen|c| from the start c; H is positive definite.
-
-    `slack`: a zero stays zero while its gradient exceeds pen by less than this part of it.
-    """
+    """min 1/2 c'Hc - q'c + pen|c| from c; a zero stays while its gradient exceeds pen by less than `slack` of it."""
     c = c.copy()
     batch = len(c)
     consistent = False  # whether c solves the linear system of its own signs
@@ -127,10 +114,8 @@ def _active_set(H: Array, q: Array, pen: Array, c: Array, slack: float = EXACT) 
 
 
 def _refined(columns: Array, y: Array, pull: Array, ridge: Array) -> Array:
-    """The least 1/(2m) |y - columns c|^2 + pull'c + 1/2 c'diag(ridge)c, where only the ridge makes the answer unique.
-
-    Solves (columns'columns / m + diag(ridge)) c = columns'y / m - pull by QR of the columns. The ridge of a refit is about 1e-12:
-    from the products the undetermined directions come out to 1e-5 only, differently on each processor, and by QR to 1e-10.
+    """The least 1/(2m) |y - columns c|^2 + pull'c + 1/2 c'diag(ridge)c, by QR: from the columns' products, with a ridge of 1e-12,
+    undetermined directions come out to 1e-5 only, differently on each processor.
 
     >>> twice = np.array([[1.0, 1.0], [0.0, 0.0]])                             # one column, given twice
     >>> _refined(twice, np.array([2.0, 0.0]), np.zeros(2), np.full(2, 1e-12)).round(9)
@@ -181,9 +166,10 @@ class Path:
             self.index, self.product, self.value = self.index[keep], self.product[keep], self.value[keep]
 
     def solve(self, penalty: float, duality_gap: float, ties: bool = False) -> float:
-        """Solve the programme at this penalty (at most the last one), to the relative gap over all columns. Returns the gap.
+        """Solve at this penalty (at most the last one), to the relative gap over all columns, which is returned.
 
-        The answer is in `value`, for the columns `index`. `ties`: go on until every column that would do as well is in the working set, so that mu chooses among all of them.
+        The answer is in `value`, for the columns `index`. `ties`: go on until every column that would do as well is in the
+        working set, so that mu chooses among all of them.
         """
         score = np.abs(self.correlation) / self.w
         self._leave((self.value != 0) | (score[self.index] >= 0.5 * penalty))
@@ -217,12 +203,8 @@ class Path:
         return max(reached, 0.0)
 
     def refit(self) -> tuple[NDArray[np.int64], Array]:
-        """Columns and coefficients of the last solution's support without its shrinkage.
-
-        Least squares where the support's columns are independent. Where they are not (OR{i,j} = AND{i} + AND{j} - AND{i,j}), a
-        DEBIAS part of the penalty stays and settles the tie. A coefficient that would change its sign is dropped: its
-        neighbours explain it, not the scores.
-        """
+        """Columns and coefficients of the last solution's support without its shrinkage: least squares, with a DEBIAS part of the
+        penalty where columns are dependent. Coefficients that would change their sign are dropped."""
         chosen = np.flatnonzero(self.value)
         value = self.value[chosen]
         while len(chosen):

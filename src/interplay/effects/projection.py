@@ -1,12 +1,8 @@
 """The exact projection onto {effects that match the scores}, in O(n 2^n)-like time and without an iteration.
 
-Writes a for the AND effects, b for the OR effects (order 0 of both free), q for the correction within the tolerance,
-u = v - v(∅), Z for the zeta transform, P for the complement T -> N∖T. What must hold is
-
-    Z a - P Z b + q = u                                                                                       [ours]
-
-Any Kronecker power X⊗...⊗X applied to an array over coalitions is two small matrix products once the words are cut into a high
-and a low half. Derivation: docs/design/solver.md.
+With a the AND and b the OR effects (order 0 of both free), q the correction within the tolerance, u = v - v(∅), Z the zeta
+transform and P the complement T -> N∖T, what must hold is Z a - P Z b + q = u [ours]. A Kronecker power X⊗...⊗X applied to an
+array over coalitions is two small matrix products, one for each half of the words. Derivation: docs/design/solver.md.
 """
 
 import functools
@@ -22,25 +18,12 @@ SWAP = np.array([[0.0, 1.0], [1.0, 0.0]])  # one word: complement
 
 
 def power(x: Any, k: int) -> Any:
-    """The k-fold Kronecker power of a 2×2 matrix.
-
-    >>> power(SWAP, 2)[0]          # the complement of the empty set of two words is coalition 3
-    array([0., 0., 0., 1.])
-    """
-    result = np.ones((1, 1))
-    for _ in range(k):
-        result = np.kron(result, x)
-    return result
+    """The k-fold Kronecker power of a small matrix."""
+    return functools.reduce(np.kron, [x] * k, np.ones((1, 1)))
 
 
 def singular_basis() -> tuple[Any, Any, Any]:
-    """U, s, V' of the one-word K = M P Z = [[1, 1], [0, -1]], in closed form: s is the golden ratio and its inverse.
-
-    >>> u, s, v = singular_basis()
-    >>> np.round(u @ np.diag(s) @ v, 9) + 0.0
-    array([[ 1.,  1.],
-           [ 0., -1.]])
-    """
+    """U, s, V' of the one-word K = M P Z = [[1, 1], [0, -1]], in closed form: s is the golden ratio and its inverse."""
     phi = (1 + math.sqrt(5)) / 2
     norm = math.sqrt(1 + phi**2)
     left = np.array([[phi, 1.0], [-1.0, phi]]) / norm
@@ -59,9 +42,8 @@ class Shell(NamedTuple):
 def schur_weyl(k: int) -> tuple[tuple[Shell, ...], Any]:
     """An orthogonal basis of the 2^k coalitions in which every Kronecker power X⊗...⊗X is block diagonal.
 
-    Returns the shells and the basis (rows, 2^k × 2^k). Built by adding one word at a time: a space of dimension d = 2j+1 (spin j)
-    and one more word give one of dimension d+1 and one of dimension d-1, with the Clebsch-Gordan coefficients of j ⊗ 1/2. Blocks
-    in the same shell are equal for every X, so sums of Kronecker powers are cheap to invert.
+    Returns the shells and the basis (rows, 2^k × 2^k). Words are added one at a time: a space of dimension d = 2j+1 (spin j)
+    and a word give spaces of dimension d+1 and d-1, with the Clebsch-Gordan coefficients of j ⊗ 1/2.
 
     >>> schur_weyl(2)[0]           # two words: one antisymmetric vector, and the three symmetric ones
     (Shell(size=1, copies=1), Shell(size=3, copies=1))
@@ -86,26 +68,10 @@ def schur_weyl(k: int) -> tuple[tuple[Shell, ...], Any]:
     return shells, np.concatenate([spaces[shell.size].reshape(-1, 2**k) for shell in shells])
 
 
-def whole(k: int) -> tuple[tuple[Shell, ...], Any]:
-    """The trivial basis, one shell of everything: for few words one dense product costs less than many small ones."""
-    return (Shell(2**k, 1),), np.eye(2**k)
-
-
-class Block(NamedTuple):
-    """One pair of shells in `Projection.solve`: entries start:stop of the permuted array, [copies, size] @ inverse."""
-
-    start: int
-    stop: int
-    copies: int
-    size: int
-    inverse: Any
-
-
 class Projection:
     """Projection of x = (a, b) or (a, b, q/gamma), arrays [batch, k, 2^n], onto Z a - P Z b (+ q) = u.
 
-    `gamma` None leaves q out (the scores are matched exactly). `xp` is numpy, or torch with `device`. Every operation is
-    a fixed-size product per sample, so a sample's result does not depend on what else is in the batch (numpy).
+    `gamma` None leaves q out (the scores are matched exactly). `xp` is numpy, or torch with `device`.
 
     >>> p = Projection(1, None)
     >>> target = p.target(np.array([[0.0, 1.0]]))             # one word, u = (0, 1)
@@ -119,7 +85,8 @@ class Projection:
         self.n, self.gamma, self.xp = n, gamma, xp
         high, low = n - n // 2, n // 2
         self.shape = (2**high, 2**low)
-        self.blocks: list[Block] = []
+        # of each pair of shells: start, stop, copies, size, inverse, for [copies, size] @ inverse on start:stop
+        self.blocks: list[tuple[int, int, int, int, Any]] = []
 
         def put(x: Any) -> Any:
             x = np.ascontiguousarray(x)
@@ -132,13 +99,13 @@ class Projection:
             parts += [(-power(left.T, high), power(left.T, low))]  # - b
             lift = left.T @ MOEBIUS @ SWAP  # u -> -c, in the basis of U
             self.lift = put(power(lift, high)), put(power(lift, low).T)
-            squared = np.ones(1)
-            for _ in range(n):
-                squared = np.kron(squared, s**2)
-            self.diagonal = put((1.0 / (1.0 + squared)).reshape(self.shape))
+            self.diagonal = put((1.0 / (1.0 + power(s[None, :] ** 2, n))).reshape(self.shape))
         else:
-            basis = whole if n <= DENSE_WORDS else schur_weyl
-            (shells_high, basis_high), (shells_low, basis_low) = basis(high), basis(low)
+            if n <= DENSE_WORDS:  # one shell of everything: one dense product costs less than many small ones
+                shells_high, basis_high = (Shell(2**high, 1),), np.eye(2**high)
+                shells_low, basis_low = (Shell(2**low, 1),), np.eye(2**low)
+            else:
+                (shells_high, basis_high), (shells_low, basis_low) = schur_weyl(high), schur_weyl(low)
             parts = [(basis_high @ power(ZETA, high), basis_low @ power(ZETA, low))]
             parts += [(-basis_high @ power(SWAP @ ZETA, high), basis_low @ power(SWAP @ ZETA, low))]
             parts += [(gamma * basis_high, basis_low)]
@@ -172,7 +139,7 @@ class Projection:
                 here = here.reshape(high.copies, high.size, low.copies, low.size).transpose(0, 2, 1, 3)
                 permutation.append(here.reshape(-1))
                 stop = start + copies * size
-                self.blocks.append(Block(start, stop, copies, size, put((inverse + inverse.T) / 2)))
+                self.blocks.append((start, stop, copies, size, put((inverse + inverse.T) / 2)))
                 start, column = stop, column + low.copies * low.size
             row += high.copies * high.size
         order = np.concatenate(permutation)
@@ -199,7 +166,7 @@ class Projection:
             return r * self.diagonal
         batch = r.shape[0]
         if len(self.blocks) == 1:
-            return self.xp.matmul(r.reshape(batch, 1, -1), self.blocks[0].inverse).reshape(r.shape)
+            return self.xp.matmul(r.reshape(batch, 1, -1), self.blocks[0][-1]).reshape(r.shape)
         flat = self._gather(r.reshape(batch, -1), self.permutation)
         solved = self.xp.empty_like(flat)
         for start, stop, copies, size, inverse in self.blocks:

@@ -1,7 +1,6 @@
-"""Beyond 16 words: which coalitions to score, and the sparse AND-OR fit to their scores.
+"""Beyond 16 words: which coalitions to score, and the sparse AND-OR fit to their scores in least squares [ours].
 
-Where 2^n scores are too many, m chosen coalitions are scored, and the same programme (rows = sampled coalitions, columns = AND
-and OR up to a chosen order) is fitted in least squares [ours]. Reasons and measurements: docs/design/sampled.md.
+Reasons and measurements: docs/design/sampled.md.
 """
 
 import functools
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 
 from interplay.effects.dictionary import MAX_COLUMNS, Dictionary, Masks, Rows, column_count, evaluate, popcount
 from interplay.effects.inputs import as_float64, as_masks, fraction, per_sample, whole
+from interplay.effects.interactions import SampledInteractions
 from interplay.effects.penalised import Path, dual_gap
-from interplay.effects.sampled_result import SampledInteractions
 from interplay.errors import InterplayError
 from interplay.limits import SAMPLED_WORDS
 
@@ -32,10 +31,8 @@ UNFAITHFUL = 0.5  # R2 on coalitions never fitted under which a warning is given
 def sample_coalitions(n: int, count: int, seed: int = 0, *, order: int = 3) -> Masks:
     """`count` distinct coalitions of n words to score, ascending uint64 [count]: none and all, the rest drawn.
 
-    All 2^n when count >= 2^n. Each draw keeps every word with one probability p, itself drawn from 2^(-1/k) and
-    1 - 2^(-1/k), k = 1..order: at the first an AND of order k is on in half of the draws, at the second an OR is. With one
-    coin for all (p = 1/2) an AND of order 5 is on in 3 % and an OR in 97 %, and neither is measured [ours].
-    The same arguments give the same coalitions.
+    All 2^n when count >= 2^n. Each draw keeps every word with one probability, itself drawn from 2^(-1/k) and 1 - 2^(-1/k),
+    k = 1..order: at the first an AND of order k is on in half of the draws, at the second an OR is [ours].
 
     >>> sample_coalitions(2, 100).tolist(), len(sample_coalitions(24, 500))
     ([0, 1, 2, 3], 500)
@@ -63,14 +60,6 @@ def sample_coalitions(n: int, count: int, seed: int = 0, *, order: int = 3) -> M
         masks = (rng.random((1024, n)) < level[:, None]) @ bits
         chosen.update(dict.fromkeys(masks.tolist()))
     return np.sort(np.array(list(chosen)[:count], dtype=np.uint64))
-
-
-def _held_out(coalitions: Masks, n: int, fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """A fraction of the rows, drawn, as a mask; none and all words kept are always fitted."""
-    inner = np.flatnonzero((coalitions != 0) & (popcount(coalitions) != n))
-    held = np.zeros(len(coalitions), dtype=bool)
-    held[rng.permutation(inner)[: round(fraction * len(coalitions))]] = True
-    return held
 
 
 def _intercept(y: NDArray[np.float64], rows: Rows, index: NDArray[np.int64], value: NDArray[np.float64]) -> float:
@@ -121,20 +110,17 @@ def extract_sampled(
 ) -> SampledInteractions:
     """The sparse AND-OR explanation of scores on sampled coalitions, with its faithfulness on coalitions never fitted.
 
-    coalitions: m distinct bitmasks under 2**n (bit i set: word i kept), the empty and the full one among them, in any order;
-        from `sample_coalitions`.
+    coalitions: m distinct bitmasks under 2**n (bit i set: word i kept), the empty and the full one among them, in any order.
     scores: the m log-odds, in the same order.
-    n: number of words, up to 64. order: AND of orders 1..order and OR of orders 2..order are looked for; refused where
-        that makes more than 131,072 columns.
+    n: number of words, up to 64. order: AND of orders 1..order and OR of orders 2..order, 131,072 columns at most.
     tolerance: None: the penalty is chosen by cross-validation over `folds` folds of the fitted coalitions. A number >= 0:
         the root mean square by which the scores may be missed (their noise); the largest penalty whose refitted effects
         miss them by no more is taken (discrepancy principle).
     holdout: fraction of the coalitions that is never fitted and gives `r2`; 0 for none.
     duality_gap: relative duality gap asked of the penalised programme.
-    seed: of the choice of held-out coalitions and folds. The same arguments give the same bytes on one machine.
+    seed: of the choice of held-out coalitions and folds.
 
-    Warns (RuntimeWarning) where the effects explain under half of the held-out variance, where the tolerance or the gap is
-    not reached. Raises InterplayError for what cannot be used.
+    Warns (RuntimeWarning) where the effects explain under half of the held-out variance, or the tolerance or gap is not reached.
 
     >>> masks = sample_coalitions(20, 300, order=2)
     >>> v = [1.0 + 2.0 * (t & 3 == 3) - 0.5 * (t & 12 != 0) for t in masks.tolist()]    # AND of words 0, 1; OR of 2, 3
@@ -159,18 +145,20 @@ def extract_sampled(
         )
     masks, v = _table(coalitions, scores, n)
     rng = np.random.default_rng(seed)
-    held = _held_out(masks, n, holdout, rng)
-    fitted = int((~held).sum())
+    inner = np.flatnonzero((masks != 0) & (popcount(masks) != n))  # none and all words kept are always fitted
+    is_held = np.zeros(len(masks), dtype=bool)
+    is_held[rng.permutation(inner)[: round(holdout * len(masks))]] = True
+    fitted = int((~is_held).sum())
     needed = min(n + 2, 1 << n)
     if fitted < needed:
         raise InterplayError(
-            f"{len(masks)} coalitions, {held.sum()} of them held out, leave {fitted} to fit; "
+            f"{len(masks)} coalitions, {is_held.sum()} of them held out, leave {fitted} to fit; "
             f"expected {needed} or more for {n} words: score more coalitions"
         )
     dictionary = Dictionary(n, order)
-    rows = Rows(dictionary, masks[~held])
-    unit = float(np.abs(v).max()) or 1.0
-    inside = v[~held] / unit
+    rows = Rows(dictionary, masks[~is_held])
+    unit = float(np.abs(v).max()) or 1.0  # squares of scores in this unit neither overflow nor vanish
+    inside = v[~is_held] / unit
     center, spread = float(inside.mean()), float(inside.std())
     if spread > CONSTANT:
         y = (inside - center) / spread  # the solver's units: scores of mean 0 and standard deviation 1
@@ -179,7 +167,57 @@ def extract_sampled(
     else:
         none = np.empty(0)
         chosen = _Chosen(np.empty(0, dtype=np.int64), none, none, 0.0, 0.0, 0.0, "constant scores")
-    return _result(masks, v, held, dictionary, chosen, center * unit, spread * unit, asked, duality_gap)
+    # back to the units of the scores; what the effects explain is measured from the effects themselves
+    center, scale = center * unit, spread * unit
+    index = chosen.index
+    index = index[by_mask := np.lexsort((dictionary.is_or[index], dictionary.masks[index]))]
+    sets, is_or, effects = dictionary.masks[index], dictionary.is_or[index], chosen.refitted[by_mask] * scale
+    v_empty = center + scale * chosen.intercept
+    rest = v - v_empty - evaluate(masks, sets, is_or) @ effects
+    misfit = unit * float(np.sqrt(np.mean((rest[~is_held] / unit) ** 2)))
+    total_effect = float(v[-1] - v[0])
+    held, missed = v[is_held] / unit, rest[is_held] / unit
+    explained = math.nan
+    if abs(total_effect) > CONSTANT * unit:
+        explained = 1.0 - float(rest[-1] - rest[0]) / total_effect
+    known = len(held) >= 2 and held.std() > CONSTANT
+    r2 = 1.0 - float(np.sum(missed**2) / np.sum((held - held.mean()) ** 2)) if known else math.nan
+    found = SampledInteractions(
+        n=n,
+        order=order,
+        masks=sets,
+        is_or=is_or,
+        effects=effects,
+        penalised=chosen.penalised[by_mask] * scale,
+        v_empty=v_empty,
+        objective=float(np.abs(effects).sum()),
+        duality_gap=chosen.duality_gap,
+        residual=float(np.abs(rest[~is_held]).max()),
+        misfit=misfit,
+        tolerance=math.nan if asked is None else asked,
+        converged=chosen.duality_gap <= duality_gap,
+        penalty=chosen.penalty * scale,
+        rule=chosen.rule,
+        columns=len(dictionary),
+        fitted=fitted,
+        held_out=len(held),
+        r2=r2,
+        total_effect_fraction=explained,
+    )
+    warn = functools.partial(warnings.warn, category=RuntimeWarning, stacklevel=2)
+    if not found.converged:
+        warn(f"the penalised programme reached gap {found.duality_gap:.2g}, not {duality_gap:g}; raise duality_gap")
+    if chosen.rule == "tolerance" and misfit > max(found.tolerance, 2 * math.sqrt(SAME) * scale):
+        warn(
+            f"orders up to {found.order} miss the scores by {misfit:.3g} (root mean square), not {found.tolerance:.3g}; "
+            "raise tolerance or order"
+        )
+    if r2 < UNFAITHFUL:
+        warn(
+            f"the effects explain {max(r2, 0.0):.0%} of the variance of coalitions never fitted: noise, orders above "
+            f"{found.order}, or too few coalitions; do not read them as the model's"
+        )
+    return found
 
 
 def _table(coalitions: Any, scores: Any, n: int) -> tuple[Masks, NDArray[np.float64]]:
@@ -187,11 +225,6 @@ def _table(coalitions: Any, scores: Any, n: int) -> tuple[Masks, NDArray[np.floa
     masks, v = as_masks(coalitions, n), as_float64(scores)
     if v.ndim != 1 or len(v) != len(masks):
         raise InterplayError(f"scores have shape {list(v.shape)}; expected [{len(masks)}], one per coalition")
-    if not np.isfinite(v).all():
-        raise InterplayError(
-            f"scores hold {int((~np.isfinite(v)).sum())} NaN or infinite of {v.size}; expected finite log-odds: "
-            "compute them as logit_y - logsumexp(other logits)"
-        )
     rank = np.argsort(masks, kind="stable")
     masks, v = masks[rank], v[rank]
     twice = np.flatnonzero(masks[1:] == masks[:-1])
@@ -247,64 +280,3 @@ def _choose(
     refitted[np.searchsorted(support, index)] = value
     reached = dual_gap(rows, y, support, penalised)
     return _Chosen(support, penalised, refitted, _intercept(y, rows, index, value), float(penalty), reached, rule)
-
-
-def _result(
-    masks: Masks,
-    v: NDArray[np.float64],
-    is_held: NDArray[np.bool_],
-    dictionary: Dictionary,
-    chosen: _Chosen,
-    center: float,
-    scale: float,
-    asked: float | None,
-    duality_gap: float,
-) -> SampledInteractions:
-    """Back to the units of the scores; what the effects explain, measured from the effects themselves."""
-    index = chosen.index
-    index = index[by_mask := np.lexsort((dictionary.is_or[index], dictionary.masks[index]))]
-    sets, is_or, effects = dictionary.masks[index], dictionary.is_or[index], chosen.refitted[by_mask] * scale
-    v_empty = center + scale * chosen.intercept
-    rest = v - v_empty - evaluate(masks, sets, is_or) @ effects
-    largest = float(np.abs(v).max()) or 1.0  # squares of scores in these units neither overflow nor vanish
-    misfit = largest * float(np.sqrt(np.mean((rest[~is_held] / largest) ** 2)))
-    whole = float(v[-1] - v[0])
-    held, missed = v[is_held] / largest, rest[is_held] / largest
-    known = len(held) >= 2 and held.std() > CONSTANT
-    r2 = 1.0 - float(np.sum(missed**2) / np.sum((held - held.mean()) ** 2)) if known else math.nan
-    found = SampledInteractions(
-        n=dictionary.n,
-        order=dictionary.order,
-        masks=sets,
-        is_or=is_or,
-        effects=effects,
-        penalised=chosen.penalised[by_mask] * scale,
-        v_empty=v_empty,
-        objective=float(np.abs(effects).sum()),
-        duality_gap=chosen.duality_gap,
-        residual=float(np.abs(rest[~is_held]).max()),
-        misfit=misfit,
-        tolerance=math.nan if asked is None else asked,
-        converged=chosen.duality_gap <= duality_gap,
-        penalty=chosen.penalty * scale,
-        rule=chosen.rule,
-        columns=len(dictionary),
-        fitted=len(v) - len(held),
-        held_out=len(held),
-        r2=r2,
-        total_effect_fraction=1.0 - float(rest[-1] - rest[0]) / whole if abs(whole) > CONSTANT * largest else math.nan,
-    )
-    warn = functools.partial(warnings.warn, category=RuntimeWarning, stacklevel=3)
-    if not found.converged:
-        warn(f"the penalised programme reached gap {found.duality_gap:.2g}, not {duality_gap:g}; raise duality_gap")
-    if chosen.rule == "tolerance" and misfit > max(found.tolerance, 2 * math.sqrt(SAME) * scale):
-        warn(
-            f"orders up to {found.order} miss the scores by {misfit:.3g} (root mean square), not {found.tolerance:.3g}; "
-            "raise tolerance or order"
-        )
-    if r2 < UNFAITHFUL:
-        warn(
-            f"the effects explain {max(r2, 0.0):.0%} of the variance of coalitions never fitted: noise, orders above "
-            f"{found.order}, or too few coalitions; do not read them as the model's"
-        )
-    return found

@@ -2,10 +2,9 @@
 
     min |c|_1   subject to   |u(T) - (Phi c)(T)| <= delta  for every coalition T                        [ours; solver.md]
 
-u = v - v(∅); Phi has the AND columns of orders 1..n and the OR columns of orders 2..n. Solved by Douglas-Rachford
-splitting with the exact projection of `projection.py`, in two phases: with a small ridge, which makes the answer a unique
-continuous function of the scores, then once more around that answer to certify it for the programme without the ridge.
-Derivation and measurements: docs/design/solver.md.
+u = v - v(∅); Phi has the AND columns of orders 1..n and the OR columns of orders 2..n. Douglas-Rachford splitting, in two
+phases: with a small ridge, which makes the answer a unique continuous function of the scores, then once more around that answer
+to certify it for the programme without the ridge. Derivation and measurements: docs/design/solver.md.
 """
 
 from typing import Any, NamedTuple
@@ -43,7 +42,7 @@ CHUNK, CHUNK_ON_DEVICE = 1 << 15, 1 << 22  # coalitions solved side by side
 
 
 class Split(NamedTuple):
-    """Effects of a batch and their certificate, in the units of v. Arrays [batch, 2^n] or [batch]."""
+    """Effects of a batch [batch, 2^n] and their certificate [batch], in the units of v."""
 
     and_effects: Any
     or_effects: Any
@@ -53,9 +52,8 @@ class Split(NamedTuple):
 
 
 def dual_bound(u: Any, y: Any, delta: Any) -> Any:
-    """Lower bound on the programme's optimum from any multiplier y: (<u, y> - delta |y|_1) / max |Phi' y|, at least 0.
-
-    `u`, `y` are [..., 2^n] with u(∅) = 0, `delta` is [...]. y(∅) is ignored: no effect changes v(∅).
+    """Lower bound on the optimum from any multiplier y [..., 2^n]: (<u, y> - delta |y|_1) / max |Phi' y|, at least 0.
+    u [..., 2^n] has u(∅) = 0, delta is [...]; y(∅) is ignored, as no effect changes v(∅).
 
     >>> dual_bound([0.0, 0.0, 0.0, 3.0], [0.0, 0.0, 0.0, 1.0], 0.5)    # one AND of 3, tolerance 0.5: at least 2.5
     array(2.5)
@@ -104,10 +102,8 @@ class _Problem:
         self.target = self.projection.target(self.u)
 
     def prox(self, rows: Any, center: Any) -> tuple[Any, Any, Any]:
-        """Bounds to clip to [batch, k, 2^n], factor of the effects [batch, 1, 2^n], and shift, of the prox of
-
-        the regularised programme (`center` None), or of |c|_1 + mu/2 |c - center|^2, `center` [batch, 2, 2^n].
-        """
+        """Clip bounds [batch, k, 2^n], factor [batch, 1, 2^n] and shift of the prox of the regularised programme (`center` None),
+        or of |c|_1 + mu/2 |c - center|^2, `center` [batch, 2, 2^n]."""
         step, mu = self.step[rows][:, None], self.mu[rows][:, None]
         threshold, ridge = (self.cost, self.ridge[rows]) if center is None else (self.cost * 0.0 + 1.0, mu)
         bound = 0.0 * self.start[rows]
@@ -138,9 +134,8 @@ class _Problem:
         if self.tolerant:
             q = x[:, 2] * self.gamma
             limit = self.delta[rows][:, None]
-            excess = self.xp.zeros_like(q)
+            excess = q - self.xp.minimum(self.xp.maximum(q, -limit), limit)
             excess[:, 0] = q[:, 0]
-            excess[:, 1:] = q[:, 1:] - self.xp.minimum(self.xp.maximum(q[:, 1:], -limit), limit)
             change = self.exact.step(self.exact.target(excess), self.xp.zeros_like(x[:, :2]))  # least change
             a, b = a + change[:, 0], b + change[:, 1]
         return self.merge(a, b)
@@ -158,7 +153,7 @@ class _Problem:
 def _iterate(problem: _Problem, z: Any, rows: Any, center: Any, check: Any, max_iterations: int) -> Any:
     """Douglas-Rachford on the samples `rows` from `z` until `check(iteration, rows, push, x, z)` says done, per sample.
 
-    Which programme: see `_Problem.prox`. Finished samples leave the batch. Returns iterations, [whole batch].
+    Finished samples leave the batch. Returns iterations, [whole batch].
     """
     xp, project = problem.xp, problem.projection.step
     used = np.zeros(len(problem.u), dtype=np.int64)
@@ -259,9 +254,6 @@ def _solve_chunk(
 
 def solve(u: Any, delta: Any, duality_gap: float, max_iterations: int, device: str | None = None) -> Split:
     """The sparsest split of each row of u, [batch, 2^n] float64 with u(∅) = 0, within delta, [batch].
-
-    Deterministic, and on the CPU a row's result has the same bytes whatever else is in the batch. Rows that the tolerance
-    swallows whole (max |u| <= delta, constant scores) are all zero. `max_iterations` holds for each of the two phases.
 
     >>> solve(np.array([[0.0, 1.0, 2.0, 6.0]]), np.zeros(1), 1e-3, 1000).or_effects.round(2) + 0.0
     array([[0., 0., 0., 0.]])

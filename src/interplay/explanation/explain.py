@@ -1,31 +1,31 @@
 """`interplay.explain`: one prompt under one model, or under two side by side.
 
-Up to 16 words every coalition is scored and the split is exact. Beyond, or where the user asks for fewer coalitions than there
-are, that many are sampled and a sparse split is fitted to them (docs/design/sampled.md). Bad arguments are refused before a
-model is loaded.
+Up to 16 words every coalition is scored and the split is exact. Beyond, or where fewer coalitions are asked for, a sparse split
+is fitted to sampled ones (docs/design/sampled.md). Bad arguments are refused before a model is loaded.
 """
 
+import contextlib
+import functools
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from interplay import effects
 from interplay.data.prompts import uses_chat
-from interplay.data.rows import Sample
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import check_n
 from interplay.effects.dictionary import MAX_COLUMNS, column_count
 from interplay.effects.sampled import MAX_COALITIONS
-from interplay.errors import InterplayError, SkipSample
-from interplay.explanation.change import Change
-from interplay.explanation.explanation import Explanation
-from interplay.explanation.names import ReadyModel, Wording, find_model, load, put_on, tokenizers, wording_of
+from interplay.errors import InterplayError
+from interplay.explanation.explanation import Change, Explanation
+from interplay.explanation.names import ReadyModel, Wording, find_model, load, put_on, wording_of
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.checkpoints import model_at
+from interplay.models.loading import load_tokenizer
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
@@ -39,13 +39,6 @@ if TYPE_CHECKING:
 COALITIONS, ORDER = 2000, 3  # where words are sampled and the user says nothing
 HELD_OUT = 0.2  # fraction of the sampled coalitions that is never fitted, and measures R2
 _WATCHED = 1 << 12  # coalitions from which on scoring them all takes long enough to be watched
-
-
-class Sampling(NamedTuple):
-    """How many coalitions are drawn, and up to which order effects are fitted to them."""
-
-    count: int
-    order: int
 
 
 def explain(
@@ -77,8 +70,8 @@ def explain(
         prompt: the user's text; words are chosen from it.
         target: the response whose first token is explained.
         words: these words, named in any order; else `n` are drawn with `seed`, 1 to 64.
-        coalitions: score no more than this many, sampled where there are more (default: all up to 16 words, 2000 beyond).
-        order: words in an interaction at most, where coalitions are sampled (default 3).
+        coalitions, order: score at most so many, sampled where there are more (default: all up to 16 words, 2000 beyond), and
+            fit interactions of at most `order` words to the sample (default 3).
         adapter: a folder with an adapter (LoRA, DoRA, IA3) to put on the model.
         base: what an adapter's folder, or RUN@STEP, is put on instead of the base it names.
         system, template, chat: the wording around the prompt; `{text}` in the template stands for it. Default: the run's where a
@@ -89,7 +82,7 @@ def explain(
         progress: show progress on stderr where it takes long.
 
     Returns:
-        `Explanation`, or `Change` for two models. Effects are in nats of log-odds. The tolerance of an exact split is that of
+        `Explanation`, or `Change` for two models. Effects are in nats of log-odds, an exact split has the tolerance of
         `interplay.effects.default_tolerance`. Warnings of the scoring are given as Python warnings and kept in `.notes`.
 
     Raises:
@@ -99,7 +92,15 @@ def explain(
     >>> print(found)                                                                # doctest: +SKIP
     """
     models = model if isinstance(model, list) else [model]
-    _check(models, adapter, rephrased)
+    two = len(models) == 2
+    if not models:
+        raise InterplayError("no model is named: give one (hub name, folder, GGUF file, RUN@STEP), or two to compare")
+    if len(models) > 2:
+        raise InterplayError(f"{len(models)} models are named: give one, or two to compare")
+    if two and adapter is not None:
+        raise InterplayError("adapter is for one model: of two, give the adapter's folder itself as A or B")
+    if not two and rephrased is not None:
+        raise InterplayError("rephrased measures the floor of a comparison: name two models")
     check_n(n, SAMPLED_WORDS)
     states = [find_model(m, base) for m in models]
     if adapter is not None:
@@ -123,32 +124,32 @@ def explain(
         if text is not None and "\\n" in text
     ]
     with quiet_libraries(), warnings.catch_warnings(record=True) as caught:
-        try:
-            # The choice of words depends on the text and the seed, not on the wording around it or the tokenizer.
+        # The choice of words depends on the text and the seed, not on the wording around it or the tokenizer.
+        with _named_errors():
             samples = [make_sample(prompt, target, words=words, n=n, seed=seed, template=w.template) for _, w in asked]
-            count = samples[0].n
-            plan = plan_sampling(count, coalitions, order)
-            if plan is not None and len(states) == 2:
-                raise InterplayError(
-                    f"two models are compared on all coalitions of up to {EXACT_WORDS} words, not on sampled ones ({count} "
-                    f"words{'' if coalitions is None else f', coalitions {coalitions}'}): take fewer words"
-                )
-            found = tokenizers(states)
-            prepared = [
-                _prepare(sample, states[side].name if len(states) > 1 else None, found[side], wording)
-                for (side, wording), sample in zip(asked, samples, strict=True)
-            ]
-        except SkipSample as error:
-            raise InterplayError(_reason(error)) from error
+        count = samples[0].n
+        plan = plan_sampling(count, coalitions, order)
+        if plan is not None and two:
+            raise InterplayError(
+                f"two models are compared on all coalitions of up to {EXACT_WORDS} words, not on sampled ones ({count} "
+                f"words{'' if coalitions is None else f', coalitions {coalitions}'}): take fewer words"
+            )
+        load_once = functools.cache(load_tokenizer)
+        found = [s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision) for s in states]
+        prepared = []
+        for (side, wording), sample in zip(asked, samples, strict=True):
+            how: dict[str, Any] = {"mask": wording.mask, "target_tokens": wording.target_tokens}
+            with _named_errors(states[side].name if two else None):
+                prepared.append(scores.prepare(sample, found[side], wording.template, **how))
         loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]
-        if len(states) == 2:
+        if two:
             notes += _differences(wordings, loaded, prepared)
         if words is None and count < n:
             notes.append(f"only {count} content words in the prompt, not {n}: all of them are used")
         if plan is None and (coalitions is not None or order is not None):
             notes.append(f"all {2**count:,} coalitions are scored and split exactly: coalitions and order do nothing")
-        masks = None if plan is None else effects.sample_coalitions(count, plan.count, seed, order=plan.order)
+        masks = None if plan is None else effects.sample_coalitions(count, plan[0], seed, order=plan[1])
         each = 2**count if masks is None else len(masks)
         shown = Progress(quiet=not progress or (masks is None and len(asked) * each < _WATCHED))
         scored = []
@@ -170,116 +171,76 @@ def explain(
         else:
             # Cross-validation chooses the penalty, not the tolerance of an exact split: above the highest order a language
             # model does far more than its noise or 2 % of v(N) - v(empty), and effects fitted to that predict nothing [ours].
-            fit: dict[str, Any] = {"order": plan.order, "tolerance": None, "holdout": HELD_OUT, "seed": seed}
+            fit: dict[str, Any] = {"order": plan[1], "tolerance": None, "holdout": HELD_OUT, "seed": seed}
             with shown.phase("fitting interactions"):
                 splits = [effects.extract_sampled(masks, unit.values, count, **fit) for unit in scored]
     for warning in caught:
         warnings.warn(warning.message, warning.category, stacklevel=2)
         notes.append(" ".join(str(warning.message).split()))
-    explained = [
-        Explanation(
-            prompt=prompt,
-            target=target,
-            model=states[side].name,
-            mask=str(found[side].convert_ids_to_tokens(unit.mask_id)),
-            scores=unit,
-            interactions=split,
-            notes=tuple(notes),
-            drawn=top,
-        )
-        for (side, _), unit, split in zip(asked, scored, splits, strict=True)
-    ]
-    if len(states) == 1:
+    explained = []
+    for (side, _), unit, split in zip(asked, scored, splits, strict=True):
+        mask = str(found[side].convert_ids_to_tokens(unit.mask_id))
+        explained.append(Explanation(prompt, target, states[side].name, mask, unit, split, tuple(notes), top))
+    if not two:
         return explained[0]
     reworded = explained[2] if rephrased is not None else None
     return Change(explained[0], explained[1], rephrased, reworded, tuple(notes), top)
 
 
-def plan_sampling(n: int, coalitions: int | None, order: int | None) -> Sampling | None:
-    """What is sampled for n words; None where every coalition is scored. `coalitions`, `order`: None takes the default.
-
-    Up to 16 words all 2^n are scored unless fewer are asked for; `coalitions` is never exceeded.
+def plan_sampling(n: int, coalitions: int | None, order: int | None) -> tuple[int, int] | None:
+    """How many coalitions of n words are sampled, and the highest order that is fitted; None where all 2^n are scored.
 
     Raises InterplayError for what could not be fitted once it was scored.
 
-    >>> plan_sampling(8, None, None), plan_sampling(8, 2000, 2), plan_sampling(24, None, None)
-    (None, None, Sampling(count=2000, order=3))
-    >>> plan_sampling(16, 1000, 2)
-    Sampling(count=1000, order=2)
+    >>> plan_sampling(8, None, None), plan_sampling(24, None, None), plan_sampling(16, 1000, 2)
+    (None, (2000, 3), (1000, 2))
     """
     given = COALITIONS if coalitions is None else coalitions
     if not 1 <= given <= MAX_COALITIONS:
-        raise InterplayError(
-            f"coalitions is {given}; expected 1..{MAX_COALITIONS:,} forward passes, such as {COALITIONS}"
-        )
+        raise InterplayError(f"coalitions is {given}; expected 1..{MAX_COALITIONS:,}, such as {COALITIONS}")
     if n <= EXACT_WORDS and (coalitions is None or given >= 2**n):
         return None
     count, highest = min(given, 2**n), min(ORDER if order is None else order, n)
     least = next(m for m in range(n + 2, 2 * n + 6) if m - round(HELD_OUT * m) >= n + 2)
     if count < least:
-        raise InterplayError(
-            f"coalitions is {given}; {n} words need {min(least, 2**n)} or more to be fitted at all, and some {COALITIONS} to be "
-            "fitted well"
+        needed = (
+            f"{n} words need {min(least, 2**n)} or more to be fitted at all, and some {COALITIONS} to be fitted well"
         )
-    if column_count(n, highest) > MAX_COLUMNS:
+        raise InterplayError(f"coalitions is {given}; {needed}")
+    columns = column_count(n, highest)
+    if columns > MAX_COLUMNS:
         fits = max(d for d in range(1, highest) if column_count(n, d) <= MAX_COLUMNS)
-        raise InterplayError(
-            f"order {highest} of {n} words makes {column_count(n, highest):,} columns, over {MAX_COLUMNS:,}: "
-            f"take order {fits} or fewer words"
-        )
-    return Sampling(count, highest)
-
-
-def _check(models: Sequence[Any], adapter: Any, rephrased: str | None) -> None:
-    """What may stand together."""
-    if not models:
-        raise InterplayError("no model is named: give one (hub name, folder, GGUF file, RUN@STEP), or two to compare")
-    if len(models) > 2:
-        raise InterplayError(f"{len(models)} models are named: give one, or two to compare")
-    if len(models) == 2 and adapter is not None:
-        raise InterplayError("adapter is for one model: of two, give the adapter's folder itself as A or B")
-    if len(models) == 1 and rephrased is not None:
-        raise InterplayError("rephrased measures the floor of a comparison: name two models")
+        hint = f"take order {fits} or fewer words"
+        raise InterplayError(f"order {highest} of {n} words makes {columns:,} columns, over {MAX_COLUMNS:,}: {hint}")
+    return count, highest
 
 
 def _differences(
     wordings: Sequence[Wording], loaded: Sequence[ReadyModel], prepared: Sequence[scores.Prepared]
 ) -> list[str]:
-    """What else differs between A and B, or does not, and the reader should know."""
+    """What the reader should know about A and B: identical weights, different wordings or tokens."""
     lines = []
     if loaded[0].sha256 == loaded[1].sha256:
         lines.append("A and B have identical weights: no difference between them was learnt")
     if wordings[0].template != wordings[1].template:
         lines.append(
-            "A and B are asked in different wordings, each as its run does: give template, system or chat to ask both alike"
+            "A and B are asked in different wordings, each as its run does: give template, system or chat for both"
         )
     elif len({uses_chat(ready.base.tokenizer, w.template) for ready, w in zip(loaded, wordings, strict=True)}) > 1:
-        lines.append(
-            "one of A and B is asked through a chat template, the other has none: set chat to false to ask both alike"
-        )
+        lines.append("one of A and B is asked through a chat template, the other has none: set chat to false for both")
     if prepared[0].target.strip() != prepared[1].target.strip():
+        a, b = prepared[0].target, prepared[1].target
         lines.append(
-            f"A and B are scored on different tokens of the target, {prepared[0].target!r} and {prepared[1].target!r}: "
-            "their tokenizers cut it differently"
+            f"A and B are scored on different tokens of the target, as their tokenizers cut it: {a!r} and {b!r}"
         )
     return lines
 
 
-def _prepare(sample: Sample, model: str | None, tokenizer: Any, wording: Wording) -> scores.Prepared:
-    """The sample tokenised. Of two models an error names the `model`: another tokenizer may serve."""
+@contextlib.contextmanager
+def _named_errors(model: str | None = None) -> Generator[None]:
+    """Errors without the id that we gave the prompt, and with the model where there are two: another tokenizer may serve."""
     try:
-        mask, target_tokens = wording.mask, wording.target_tokens
-        return scores.prepare(sample, tokenizer, wording.template, mask=mask, target_tokens=target_tokens)
+        yield
     except InterplayError as error:
-        if model is None:
-            raise
-        raise InterplayError(f"{model}: {_reason(error)}") from error
-
-
-def _reason(error: InterplayError) -> str:
-    """Why a prompt cannot be used, without the id that we gave it.
-
-    >>> _reason(SkipSample("row 'text-0a1b': it is too long"))
-    'it is too long'
-    """
-    return re.sub(r"^(row|sample) 'text-[0-9a-f]+': ", "", str(error))
+        reason = re.sub(r"^(row|sample) 'text-[0-9a-f]+': ", "", str(error))
+        raise InterplayError(reason if model is None else f"{model}: {reason}") from error

@@ -1,7 +1,4 @@
-"""What `interplay.explain` returns for one model: `Explanation`.
-
-It prints as the command does, and gives a table, JSON, a figure, a drawing for notebooks, and values for shapiq.
-"""
+"""What `interplay.explain` returns: `Explanation` for one model, `Change` for two."""
 
 import json
 import math
@@ -14,17 +11,10 @@ import numpy as np
 
 from interplay import __version__
 from interplay.dynamics import measures
+from interplay.dynamics.contrast import ContrastSets, PairedInteraction, contrast
 from interplay.effects import Interactions, SampledInteractions, dividends
 from interplay.errors import InterplayError
-from interplay.explanation.text import (
-    SPELT_LEGEND,
-    InteractionRow,
-    Printout,
-    cut_note,
-    joint,
-    scored_name,
-    strongest_of,
-)
+from interplay.explanation.text import JOINT, SPELT_LEGEND, InteractionRow, Printout, cut_note, members, scored_name
 from interplay.limits import EXACT_WORDS
 from interplay.scoring.scores import UnitScores
 
@@ -32,8 +22,12 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-
 _LEGEND = "● AND: all its words must stay   ○ OR: one of its words is enough   █ raises the score   ░ lowers it"
+_PAIR_LEGEND = f"{SPELT_LEGEND}   no bar: not salient there (at most 5 % of that model's largest effect)"
+_CAVEAT = (
+    "Between two wordings of one model a third to two thirds of the salient interactions change by themselves; "
+    'the option rephrased, such as "Please answer. {text}", measures that for A.'
+)
 
 
 class Effect(NamedTuple):
@@ -60,7 +54,7 @@ class Explanation:
 
     prompt: str
     target: str
-    """The response as it was given; `target_scored` is the part that is scored."""
+    """The whole response; `target_scored` is the part that is scored."""
     model: str
     mask: str
     """The token that stands in the place of a masked word."""
@@ -68,7 +62,7 @@ class Explanation:
     """v of every coalition that was scored."""
     interactions: Interactions | SampledInteractions
     notes: tuple[str, ...] = ()
-    """What the user should know about this explanation, a sentence each; the command prints them on stderr."""
+    """Warnings and remarks, a sentence each; the command prints them on stderr."""
     drawn: int = 20
     """Interactions that `print` draws."""
     version: str = __version__
@@ -115,7 +109,7 @@ class Explanation:
 
     @property
     def duality_gap(self) -> float:
-        """The certificate: no cheaper effects within the tolerance cost less than (1 - duality_gap) of these."""
+        """The certificate: no effects within the tolerance cost less than (1 - duality_gap) of these."""
         return float(self.interactions.duality_gap)
 
     @property
@@ -131,9 +125,8 @@ class Explanation:
     @cached_property
     def salient(self) -> tuple[Effect, ...]:
         """The interactions over 5 % of the largest, strongest first."""
-        table = self.to_pandas()
-        columns = (table[name] for name in Effect._fields)
-        return tuple(Effect(str(t), tuple(w), float(e), int(m)) for t, w, e, m in zip(*columns, strict=True))
+        rows = self.to_pandas().to_dict("records")
+        return tuple(Effect(row["type"], tuple(row["words"]), row["effect"], row["mask"]) for row in rows)
 
     @property
     def rho(self) -> float:
@@ -159,27 +152,17 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """The object of `interplay explain --json`: prompt, model, scores, and the salient interactions."""
         sampled = {}
-        if isinstance(self.interactions, SampledInteractions):
-            fit = self.interactions
-            sampled = {
-                "sampled": True,
-                "r2": _or_none(fit.r2),
-                "total_effect_fraction": _or_none(fit.total_effect_fraction),
-                "fitted": fit.fitted,
-                "held_out": fit.held_out,
-                "order": fit.order,
-                "columns": fit.columns,
-            }
+        if self.sampled:
+            names = ("r2", "total_effect_fraction", "fitted", "held_out", "order", "columns")
+            sampled = {"sampled": True} | {name: _or_none(getattr(self.interactions, name)) for name in names}
+        asked = {name: getattr(self, name) for name in ("version", "model", "prompt")}
+        scored = {
+            name: getattr(self, name) for name in ("mask", "target", "target_scored", "score_full", "score_empty")
+        }
         return {
-            "version": self.version,
-            "model": self.model,
-            "prompt": self.prompt,
+            **asked,
             "words": list(self.words),
-            "mask": self.mask,
-            "target": self.target,
-            "target_scored": self.target_scored,
-            "score_full": self.score_full,
-            "score_empty": self.score_empty,
+            **scored,
             "tolerance": _or_none(self.tolerance),
             "duality_gap": self.duality_gap,
             "dtype": self.scores.dtype,
@@ -199,17 +182,11 @@ class Explanation:
         from interplay.exports.figures.effects import effect_bars
 
         chosen = self.top(self.drawn if top is None else top)
-        return effect_bars(
-            ax, [joint(e.type).join(e.words) for e in chosen], [(self.model, [e.effect for e in chosen])]
-        )
+        labels = [JOINT[e.type].join(e.words) for e in chosen]
+        return effect_bars(ax, labels, [(self.model, [e.effect for e in chosen])])
 
     def to_shapiq(self) -> Any:
-        """The explained scores as `shapiq.InteractionValues`: their Moebius transform, as shapiq knows only ANDs.
-
-        Each OR is written as the ANDs it equals (`interplay.effects.dividends`), so the values add up to the same scores.
-
-        Raises InterplayError where shapiq is not installed.
-        """
+        """The Moebius transform of the explained scores, as `shapiq.InteractionValues`; each OR becomes the ANDs it equals."""
         try:
             from shapiq import InteractionValues  # ty: ignore[import-not-found]
         except ImportError as error:
@@ -229,26 +206,26 @@ class Explanation:
     def text(self, *, terminal: bool = False) -> str:
         """What `print` shows. `terminal`: with colours, and prose folded to its width."""
         out, salient = Printout(terminal), self.salient
-        out.say(
-            f"log-odds of {self.target_in_words}: {self.score_full:+.3f} with all {self.n} words, "
-            f"{self.score_empty:+.3f} with none"
-        )
+        with_all = f"{self.score_full:+.3f} with all {self.n} words"
+        out.say(f"log-odds of {self.target_in_words}: {with_all}, {self.score_empty:+.3f} with none")
         if self.sampled:
             out.say(self.statement)
         more = cut_note(len(salient), self.drawn)
         out.say(f"{len(salient)} salient interactions (|effect| > 5 % of the largest){more}:")
         out.say()
-        spelt = self.n > EXACT_WORDS
         rows = [InteractionRow(e.type, e.mask, (e.effect,)) for e in self.top(self.drawn)]
-        if spelt:
-            out.spell(out.list_words(self.words), rows, strongest_of(rows))
+        if self.n > EXACT_WORDS:
+            out.spell(out.list_words(self.words), rows, max((abs(e.effect) for e in salient), default=1.0))
         else:
             out.draw(self.words, rows)
         out.say()
-        out.say(SPELT_LEGEND if spelt else _LEGEND)
-        certified = "" if self.sampled else f"{self.statement}, "
-        out.say(f"{certified}{self.scores.dtype}, noise of v {self.scores.noise_sigma:.1e} nats")
+        out.say(SPELT_LEGEND if self.n > EXACT_WORDS else _LEGEND)
+        out.say(self._precision if self.sampled else f"{self.statement}, {self._precision}")
         return "\n".join(out.lines)
+
+    @property
+    def _precision(self) -> str:
+        return f"{self.scores.dtype}, noise of v {self.scores.noise_sigma:.1e} nats"
 
     def __str__(self) -> str:
         return self.text()
@@ -263,10 +240,200 @@ class Explanation:
     def _html(self, title: str, effects: Sequence[Effect]) -> str:
         from interplay.report.explanation import explanation_html
 
-        note = f"{self.statement}, {self.scores.dtype}, noise of v {self.scores.noise_sigma:.1e} nats"
         rows = [e._asdict() | {"order": e.order} for e in effects]
-        return explanation_html(self.words, rows, title=title, note=note)
+        return explanation_html(self.words, rows, title=title, note=f"{self.statement}, {self._precision}")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Change:
+    """One prompt under two models, A and B, on the same words. Made by `interplay.explain([a, b], ...)`.
+
+    Each model has its own threshold. A change means something only above the floor: what a second wording of A alone changes
+    (`rephrased`).
+    """
+
+    before: Explanation
+    """A."""
+    after: Explanation
+    """B."""
+    rephrased: str | None = None
+    """The second wording of A, as a template."""
+    reworded: Explanation | None = None
+    """A in that wording."""
+    notes: tuple[str, ...] = ()
+    drawn: int = 20
+
+    @cached_property
+    def sets(self) -> ContrastSets:
+        """What became of the salient interactions from A to B, with their sums; `floor`: the same between the wordings of A."""
+        floor = None if self.reworded is None else self.reworded.interactions.effects
+        return contrast(self.before.interactions.effects, self.after.interactions.effects, floor=floor)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words explained, the same for both."""
+        return self.before.words
+
+    @property
+    def removed(self) -> tuple[PairedInteraction, ...]:
+        """Salient in A alone, strongest first."""
+        return self.sets.removed
+
+    @property
+    def kept(self) -> tuple[PairedInteraction, ...]:
+        """Salient in both, strongest first; the sign may flip."""
+        return self.sets.kept
+
+    @property
+    def new(self) -> tuple[PairedInteraction, ...]:
+        """Salient in B alone, strongest first."""
+        return self.sets.new
+
+    @property
+    def salient(self) -> tuple[PairedInteraction, ...]:
+        """All of them, strongest first."""
+        return tuple(sorted((*self.kept, *self.removed, *self.new), key=lambda c: -max(abs(c.before), abs(c.after))))
+
+    def top(self, k: int) -> tuple[PairedInteraction, ...]:
+        """The k strongest of all sets."""
+        return self.salient[:k]
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A table: set ("removed", "kept", "new"), type, mask, order, words, before, after, sign_flipped."""
+        import pandas as pd
+
+        rows = [
+            (name, c.kind, c.mask, c.mask.bit_count(), self._members(c), c.before, c.after, c.flipped)
+            for name in ("removed", "kept", "new")
+            for c in getattr(self, name)
+        ]
+        columns = ["set", "type", "mask", "order", "words", "before", "after", "sign_flipped"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `interplay explain A B --json`."""
+        sets: dict[str, list[dict[str, Any]]] = {"removed": [], "kept": [], "new": []}
+        for name, rows in sets.items():
+            for c in getattr(self, name):
+                row = {"type": c.kind, "words": [*self._members(c)], "order": c.mask.bit_count()}
+                row |= {"before": c.before, "after": c.after}
+                rows.append(row | {"sign_flipped": c.flipped} if name == "kept" else row)
+        floor = self.sets.floor and {
+            "template": self.rephrased,
+            "removed": self.sets.floor.removed_total._asdict(),
+            "new": self.sets.floor.new_total._asdict(),
+            "multiples": self.sets.multiples(),
+        }
+        return {"before": self.before.to_dict(), "after": self.after.to_dict(), **sets, "floor": floor}
+
+    def to_json(self) -> str:
+        """`to_dict` as one line of ASCII."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    def plot(self, ax: "Axes | None" = None, *, top: int | None = None) -> "Axes":
+        """The strongest interactions of both models as pairs of bars; as `Explanation.plot`."""
+        from interplay.exports.figures.effects import effect_bars
+
+        chosen = self.top(self.drawn if top is None else top)
+        labels = [JOINT[c.kind].join(self._members(c)) for c in chosen]
+        sides = [(self.before.model, [c.before for c in chosen]), (self.after.model, [c.after for c in chosen])]
+        return effect_bars(ax, labels, sides)
+
+    def text(self, *, terminal: bool = False) -> str:
+        """What `print` shows. `terminal`: with colours, and prose folded to its width."""
+        out, sides = Printout(terminal), (self.before, self.after)
+        for letter, side in zip("AB", sides, strict=True):
+            out.say(f"{letter}: {side.model}")
+        out.say(f"v: log-odds of {self.before.target_in_words}")
+        out.say()
+        table = {
+            "": "AB",
+            f"v(N), all {self.before.n} words": [f"{side.score_full:+.3f}" for side in sides],
+            "v(empty), none of them": [f"{side.score_empty:+.3f}" for side in sides],
+            "p of the target, all words": [f"{side.probability:.3g}" for side in sides],
+            "L1, sum of all |effects|": [f"{float(side.interactions.objective):.3f}" for side in sides],
+            "salient interactions": [str(len(side.salient)) for side in sides],
+            "rho, their uncancelled share": ["–" if math.isnan(side.rho) else f"{side.rho:.2f}" for side in sides],
+        }
+        out.lines += [f"{label:<30}{a:>10}{b:>10}" for label, (a, b) in table.items()]
+        out.say()
+        names = out.list_words(self.words)
+        strongest = max((abs(effect) for c in self.salient for effect in (c.before, c.after)), default=1.0)
+        for title, chosen in (("Kept", self.kept), ("Removed", self.removed), ("New", self.new)):
+            out.say(f"{title}: {len(chosen) or 'none'}{cut_note(len(chosen), self.drawn)}", bold=True)
+            rows = [
+                InteractionRow(c.kind, c.mask, (c.before, c.after), c.salient, "sign flipped" if c.flipped else "")
+                for c in chosen[: self.drawn]
+            ]
+            out.spell(names, rows, strongest)
+            out.say()
+        out.say(_sentence(names, self.sets))
+        out.say(_CAVEAT if self.sets.floor is None else _floor_sentence(self.sets, self.sets.floor))
+        out.say()
+        out.say(_PAIR_LEGEND)
+        a, b = (f"{side.statement}, noise of v {side.scores.noise_sigma:.1e} nats" for side in sides)
+        out.say(f"A: {a}; B: {b}; {self.before.scores.dtype}")
+        return "\n".join(out.lines)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        sets = f"{len(self.removed)} removed, {len(self.kept)} kept, {len(self.new)} new"
+        return f"Change({self.before.model!r} -> {self.after.model!r}, {self.before.prompt!r}: {sets})"
+
+    def _repr_html_(self) -> str:
+        a, b = self.before, self.after
+        removed = [Effect(c.kind, self._members(c), c.before, c.mask) for c in self.removed]
+        kept, new = (
+            [Effect(c.kind, self._members(c), c.after, c.mask) for c in rows] for rows in (self.kept, self.new)
+        )
+        return (
+            a._html(f"Removed: in A alone ({a.model})", removed)
+            + b._html(f"Kept, as in B ({b.model})", kept)
+            + b._html(f"New: in B alone ({b.model})", new)
+        )
+
+    def _members(self, interaction: PairedInteraction) -> tuple[str, ...]:
+        return tuple(members(self.words, interaction.mask))
 
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def _numbers(sets: ContrastSets) -> str:
+    """How many interactions were removed and are new, and their share of the strength."""
+    parts = []
+    both = (sets.removed_total, sets.new_total)
+    for name, total, of in zip(("removed", "new"), both, sets.salient, strict=True):
+        strength = (
+            "" if total.strength_fraction is None else f" ({100 * total.strength_fraction:.0f} % of the strength)"
+        )
+        parts.append(f"{name}: {total.count} of {of} salient interactions{strength}")
+    return ", ".join(parts)
+
+
+def _sentence(names: Sequence[str], sets: ContrastSets) -> str:
+    """What changed from A to B, in numbers and by the strongest interaction of each set."""
+    flips = sum(c.flipped for c in sets.kept)
+    text = f"From A to B, {_numbers(sets)}; kept: {len(sets.kept)}{f' ({flips} with another sign)' if flips else ''}."
+    for what, first in (("new", sets.new[:1]), ("removed", sets.removed[:1])):
+        for c in first:
+            kind = f"{c.kind.upper()}, " if c.mask.bit_count() > 1 else ""
+            effect = c.after if what == "new" else c.before
+            text += f" The strongest {what} one is {JOINT[c.kind].join(members(names, c.mask))} ({kind}{effect:+.3f})."
+    return text
+
+
+def _floor_sentence(sets: ContrastSets, floor: ContrastSets) -> str:
+    """What a second wording of A alone changes, and how many times as much changes from A to B."""
+    text = f"Between the two wordings of A, where nothing was learnt, {_numbers(floor)}."
+    for name, count in (("removed", len(sets.removed)), ("new", len(sets.new))):
+        many, fraction = sets.multiples()[name].values()
+        if many is not None and fraction is not None:
+            times = f"{many:.2f} times that in number, {fraction:.2f} times in share of strength"
+        else:
+            times = "not comparable, as that is none" if count else "none, as there"
+        text += f" From A to B, {name} is {times}."
+    return text

@@ -1,7 +1,6 @@
-"""What `explain` can be given as a model: a name, an adapter on its base, a step of a run, or a loaded model.
+"""What `explain` takes as a model: a name, an adapter on its base, a step of a run, or a loaded model.
 
-`find_model` looks at folders and settings only, so a misspelt name is refused before anything is loaded; `load` loads each
-base once, however many states stand on it.
+`find_model` looks at folders and settings only; `load` loads each base once.
 """
 
 import os
@@ -12,18 +11,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interplay.data.template import PromptTemplate
-from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.models import loading
 from interplay.models.adapters import base_name_note, named_base
 from interplay.models.checkpoints import checkpoint_hash, model_at
 from interplay.models.gguf import wheel_folder
 from interplay.models.layouts import Checkpoint, classify, find_layout
-from interplay.models.loading import LoadedModel, expanded, load_tokenizer, resolve
+from interplay.models.loading import LoadedModel, expanded, resolve
 from interplay.models.placement import Placement
 from interplay.models.weights import hash_tensors
 from interplay.pipeline.inputs import read_inputs
 from interplay.store.folder import RunFolder
+from interplay.text import short
 
 
 class Wording(NamedTuple):
@@ -36,7 +35,7 @@ class Wording(NamedTuple):
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model state by name: whose weights and tokenizer are loaded, the adapter put on them, and how its run asks it."""
+    """A model state by name: whose weights and tokenizer are loaded, the adapter on them, and how its run asks it."""
 
     name: str
     weights: str
@@ -50,7 +49,7 @@ class NamedModel:
 
 
 class ReadyModel(NamedTuple):
-    """A state ready for `interplay.models.checkpoints.model_at(checkpoint, base)`, the SHA-256 of its weights, and a note."""
+    """A state ready for `model_at(checkpoint, base)`, the SHA-256 of its weights, and a note on its base."""
 
     base: LoadedModel
     checkpoint: Checkpoint
@@ -59,38 +58,26 @@ class ReadyModel(NamedTuple):
 
 
 def find_model(model: Any, base: str | None = None) -> NamedModel:
-    """The model state that the user means.
-
-    Args:
-        model: RUN@STEP, a folder with an adapter, a name as `load_model` takes it, a `LoadedModel`, or a pair of a model and
-            its tokenizer.
-        base: put an adapter, or a step of a run, on this instead of the model its config, or the run, names.
-
-    Raises InterplayError when nothing of that name is here and it cannot be a hub name, when an adapter names no base, and for
-    anything that is not a model.
-    """
+    """The model state that the user means; `model` and `base` as in `explain`. InterplayError for what is not a model here."""
     if isinstance(model, str | os.PathLike):
         return _find_name(os.fspath(model), base)
     if isinstance(model, tuple) and len(model) == 2 and hasattr(model[0], "state_dict") and hasattr(model[1], "decode"):
         name = str(getattr(model[0], "name_or_path", "") or type(model[0]).__name__)
         model = LoadedModel(*model, name, "")  # `load` takes its hash if it is needed: that is slow
     if not isinstance(model, LoadedModel):
-        raise InterplayError(
-            f"{type(model).__name__} is not a model: give a name, a folder, what load_model returns, a pair (model, tokenizer), "
-            "or a list of two of these"
-        )
+        hint = "give a name, a folder, what load_model returns, a pair (model, tokenizer), or a list of two of these"
+        raise InterplayError(f"{type(model).__name__} is not a model: {hint}")
     return NamedModel(model.name, model.name, model.name, given=model)
 
 
 def put_on(state: NamedModel, adapter: str | os.PathLike[str]) -> NamedModel:
     """The same model with an adapter folder on it."""
+    path, name = Path(adapter), f"adapter {str(adapter)!r}"
     if state.adapter is not None or state.wording is not None:
-        raise InterplayError(
-            f"adapter {str(adapter)!r} goes on a plain model: {state.name!r} is an adapter or a step of a run"
-        )
-    if not Path(adapter).is_dir() or classify(Path(adapter)) != "adapter":
-        raise InterplayError(f"adapter {str(adapter)!r} is not an adapter folder: it needs adapter_model.safetensors")
-    return replace(state, name=str(adapter), adapter=Path(adapter))
+        raise InterplayError(f"{name} goes on a plain model: {state.name!r} is an adapter or a step of a run")
+    if not path.is_dir() or classify(path) != "adapter":
+        raise InterplayError(f"{name} is not an adapter folder: it needs adapter_model.safetensors")
+    return replace(state, name=str(adapter), adapter=path)
 
 
 def _find_name(name: str, base: str | None) -> NamedModel:
@@ -122,17 +109,14 @@ def _refuse_missing(model: str, what: str | None = None) -> None:
 
 def _adapter(name: str, path: Path, base: str | None) -> NamedModel:
     if classify(path) != "adapter":
-        raise InterplayError(
-            f"{name!r} is not a complete adapter folder: it needs adapter_model.safetensors; save it again"
-        )
+        raise InterplayError(f"{name!r} is not a complete adapter: it needs adapter_model.safetensors; save it again")
     found = base or named_base(path)
     if not found:
         raise InterplayError(f"the adapter in {name!r} does not name its base: give it as base")
     _refuse_missing(found, None if base else f"the adapter in {name!r} stands on {short(found)}")
     hint, folder = None, path.resolve()
-    run = folder.parent.parent
+    run, step = folder.parent.parent, folder.name.removeprefix("checkpoint-")
     if folder.parent.name == "checkpoints" and (run / "settings.yaml").exists():
-        step = folder.name.removeprefix("checkpoint-")
         hint = f"{name} is a step of a run and is asked plainly: {run.name}@{step}, by the path of the run, asks as the run does"
     return NamedModel(name, found, found, adapter=path, hint=hint)
 
@@ -142,34 +126,29 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     settings = run.settings()
     if not re.fullmatch(r"[0-9]{1,12}", step):
         raise InterplayError(f"{name!r} does not name a step: give a whole number after @, such as {folder}@0")
-    model = base or settings.model.name
+    model, scoring = base or settings.model.name, settings.scoring
     _refuse_missing(model, None if base else f"the run in {folder!r} is of {short(model)}")
-    where = Path(settings.checkpoints.folder or run.checkpoints)
-    # Step 0 is the base even if the run stopped before it saved anything, unless the training saved a step 0 itself.
-    path = None
-    if int(step) or (where / "checkpoint-0").is_dir():
-        path = find_layout(where, [int(step)]).checkpoints[0].path
-    full = path is not None and classify(path) == "full"
-    scoring = settings.scoring
     # The examples in a few-shot prompt are training rows, which have to be read.
     few_shot = settings.prompt.few_shot
     template = read_inputs(settings, usable=lambda sample: None).template if few_shot else settings.template(())
     note = f"{name}: the run scores among its labels, explain against the whole vocabulary"
-    return NamedModel(
+    state = NamedModel(
         name,
-        str(path) if full else model,
+        model,
         model,
         revision=settings.model.revision if base is None else None,
-        adapter=None if full else path,
         wording=Wording(template, scoring.mask, scoring.target_tokens),
         notes=(note,) if scoring.among_labels else (),
     )
+    where = Path(settings.checkpoints.folder or run.checkpoints)
+    if int(step) == 0 and not (where / "checkpoint-0").is_dir():
+        return state  # the base, even if the run stopped before it saved anything
+    found = find_layout(where, [int(step)]).checkpoints[0]
+    return replace(state, weights=str(found.path)) if found.kind == "full" else replace(state, adapter=found.path)
 
 
 def wording_of(named: NamedModel, others: Sequence[NamedModel] = (), **given: Any) -> Wording:
-    """How a state is asked: as its run does, else as another one's run does, else plainly.
-
-    `given`: fields of the template that the user sets (system, template, chat); None leaves a field unchanged.
+    """How a state is asked: as its run does, else as another one's run does, else plainly; `given` fields of the template win.
 
     >>> run = NamedModel("r@4", "m", "m", wording=Wording(PromptTemplate(template="Q: {text}", chat=False), target_tokens=2))
     >>> wording_of(NamedModel("m", "m", "m"), [run], system="Be brief.")[0]
@@ -182,40 +161,26 @@ def wording_of(named: NamedModel, others: Sequence[NamedModel] = (), **given: An
     return found._replace(template=template, mask=found.mask if named.wording is not None else None)
 
 
-def tokenizers(states: Sequence[NamedModel]) -> list:
-    """The tokenizer of each state, in the same order; states on one base share it."""
-    wanted = {(state.tokenizer, state.revision) for state in states if state.given is None}
-    loaded = {(name, revision): load_tokenizer(name, revision=revision) for name, revision in wanted}
-    return [state.given.tokenizer if state.given else loaded[state.tokenizer, state.revision] for state in states]
-
-
-def load(states: Sequence[NamedModel], tokenizer_of: Sequence, *, dtype: str, device: str) -> list[ReadyModel]:
-    """Load every base once, however often it is named, and try each adapter on.
-
-    Raises InterplayError for weights that cannot be loaded and adapters that do not fit, before anything is scored.
-    """
+def load(states: Sequence[NamedModel], tokenizers: Sequence, *, dtype: str, device: str) -> list[ReadyModel]:
+    """Load every base once and try each adapter on; InterplayError for weights and adapters that cannot be used."""
     bases: dict[tuple[str, str | None], LoadedModel] = {}
     ready = []
-    for state, tokenizer in zip(states, tokenizer_of, strict=True):
+    for state, tokenizer in zip(states, tokenizers, strict=True):
         base = state.given
-        if base is not None:
-            key = (str(id(base.model)), None)
-            if len(states) > 1 and not base.sha256:
-                base = replace(base, sha256=hash_tensors(base.model.state_dict().items()))
-        else:
+        if base is None:
             source, local = resolve(state.weights, state.revision)
             key = (str(Path(source).resolve()), None) if local else (source, state.revision)
-            base = bases.get(key)
-        if base is None:
-            model = loading.load_weights(state.weights, Placement(device), dtype=dtype, revision=state.revision)
-            base = LoadedModel(model, tokenizer, state.weights, hash_tensors(model.state_dict().items()))
-        bases[key] = base
+            if key not in bases:
+                model = loading.load_weights(state.weights, Placement(device), dtype=dtype, revision=state.revision)
+                bases[key] = LoadedModel(model, tokenizer, state.weights, hash_tensors(model.state_dict().items()))
+            base = bases[key]
+        elif len(states) > 1 and not base.sha256:
+            base = replace(base, sha256=hash_tensors(base.model.state_dict().items()))
         checkpoint = Checkpoint(0, None, "base")
         if state.adapter is not None:
             checkpoint = Checkpoint(1, state.adapter, "adapter")
             with model_at(checkpoint, base):
                 pass
-        ready.append(
-            ReadyModel(base, checkpoint, checkpoint_hash(checkpoint, base), base_name_note(checkpoint, base.name))
-        )
+        sha256, note = checkpoint_hash(checkpoint, base), base_name_note(checkpoint, base.name)
+        ready.append(ReadyModel(base, checkpoint, sha256, note))
     return ready

@@ -1,7 +1,4 @@
-"""Interactions as text: dots under the words, or the words spelt out where they are many.
-
-Every word is made printable first, so no data can command a terminal.
-"""
+"""Interactions as text: dots under the words, or the words spelt out where they are many. Every word is made printable."""
 
 import os
 import shutil
@@ -10,13 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from interplay.data.words import printable
+from interplay.text import printable
 
 SPELT_LEGEND = "AND, &: all its words must stay   OR, |: one of its words is enough   █ raises the score   ░ lowers it"
 
 _WIDEST = 100  # columns of a line of prose; longer ones are hard to read
 _SHORTEST_BAR, _LONGEST_BAR = 8, 20
 _CYAN, _MAGENTA, _BOLD = 36, 35, 1
+JOINT = {"and": " & ", "or": " | "}  # what stands between the words of an interaction
 
 
 class InteractionRow(NamedTuple):
@@ -56,7 +54,7 @@ class Printout:
     def draw(self, words: Sequence[str], rows: Sequence[InteractionRow]) -> None:
         """One line per interaction: dots under its words (AND ●, OR ○) joined by a line, and a bar for its effect.
 
-        Words that do not fit side by side become numbers, with the words listed above.
+        Words that do not fit side by side are listed above and become numbers.
         """
         lead = 12  # columns of kind and effect
         names = [_clip(printable(word)) for word in words]
@@ -65,7 +63,7 @@ class Printout:
             self.lines += [*(f"{i:>4}  {name}" for i, name in enumerate(names, start=1)), ""]
             names = [str(i) for i in range(1, len(names) + 1)]
         free = room - sum(_columns(name) + 2 for name in names) + _SHORTEST_BAR
-        longest, strongest = _bar_length(free), strongest_of(rows)
+        longest, strongest = _bar_length(free), max((abs(row.effects[0]) for row in rows), default=1.0)
         self.lines.append(" " * lead + "".join(f" {name} " for name in names).rstrip())
         for row in rows:
             dots = _dots(names, row.mask, "●" if row.kind == "and" else "○")
@@ -75,13 +73,12 @@ class Printout:
     def spell(self, names: Sequence[str], rows: Sequence[InteractionRow], strongest: float) -> None:
         """One line per interaction: effect and bar in each model, then its words, joined by & (AND) or | (OR).
 
-        Bars are relative to `strongest`; an effect that is not salient has none. Two models stand under A and B, with the
-        number of words in front. A line that is too long goes on under its first word.
+        Bars are relative to `strongest`; an effect that is not salient has none.
         """
         if not rows:
             return
         pairs = len(rows[0].effects) > 1
-        # Beside the bars: effects, and what the words of an interaction need in most cases.
+        # The rest of the width is for the effects and, in most cases, the words of an interaction.
         longest = _bar_length((self.width - 64) // 2 if pairs else self.width - 60)
         if pairs:
             self.lines.append((" " * 7 + "".join(f" {name:>4}".ljust(longest + 10) for name in "AB")).rstrip())
@@ -91,34 +88,27 @@ class Printout:
             for effect, salient in zip(row.effects, row.salient, strict=True):
                 bar = self._bar(effect, strongest, longest, longest + 2) if salient else " " * (longest + 2)
                 line += f"{_signed(effect)} {bar}"
-            folded = _fold(members(names, row.mask), joint(row.kind), self.width - lead)
+            parts = members(names, row.mask)
             if row.remark:
-                whole = f"{folded[-1]}  ({row.remark})"
-                folded[-1:] = [whole] if lead + _columns(whole) <= self.width else [folded[-1], f"({row.remark})"]
+                parts[-1] += f"  ({row.remark})"
+            folded = _fold(parts, JOINT[row.kind], self.width - lead)
             self.lines += [(line if i == 0 else " " * lead) + part for i, part in enumerate(folded)]
 
     def _bar(self, effect: float, strongest: float, longest: int, width: int = 0) -> str:
-        """The bar of one effect, at least one column long; blanks up to `width` columns behind it.
-
-        >>> Printout()._bar(-0.3, 0.3, 20) == "░" * 20, Printout()._bar(0.001, 0.3, 20, 3)
-        (True, '█  ')
-        """
+        """The bar of one effect, at least one column long, padded to `width` columns."""
         size = max(1, round(longest * abs(effect) / strongest))
         bar = self._painted(("█" if effect > 0 else "░") * size, _CYAN if effect > 0 else _MAGENTA)
         return bar + " " * (width - size)
 
     def _painted(self, text: str, code: int) -> str:
-        """The text in a colour, where there are colours."""
         return f"\x1b[{code}m{text}\x1b[0m" if text and self.terminal and not os.environ.get("NO_COLOR") else text
 
 
 def scored_name(token: str, target: str, tokens: int = 1) -> str:
     """What is scored, in words: often only the first piece of the target.
 
-    >>> scored_name("s", "sadness"), scored_name(" joy", "joy")
-    ("'s', the first token of 'sadness'", "' joy'")
-    >>> scored_name("sad", "sadness", 2)
-    "'sad', the first 2 tokens of 'sadness'"
+    >>> scored_name("sad", "sadness", 2), scored_name(" joy", "joy")
+    ("'sad', the first 2 tokens of 'sadness'", "' joy'")
     """
     name = repr(printable(token))
     first = "the first token" if tokens == 1 else f"the first {tokens} tokens"
@@ -131,31 +121,18 @@ def cut_note(count: int, drawn: int) -> str:
 
 
 def members(names: Sequence[str], mask: int) -> list[str]:
-    """The names of the words in a coalition.
-
-    >>> members(["not", "good", "food"], 0b101)
-    ['not', 'food']
-    """
+    """The names of the words in a coalition."""
     return [name for i, name in enumerate(names) if mask >> i & 1]
 
 
-def joint(kind: str) -> str:
-    """What stands between the words of an interaction."""
-    return " & " if kind == "and" else " | "
-
-
 def numbered(names: Sequence[str]) -> list[str]:
-    """The same names, those that occur several times told apart by a number.
+    """The same names, with a number where one occurs several times.
 
     >>> numbered(["not", "good", "not"])
     ['not#1', 'good', 'not#2']
     """
-    times, seen = Counter(names), Counter[str]()
-    out = []
-    for name in names:
-        seen[name] += 1
-        out.append(f"{name}#{seen[name]}" if times[name] > 1 else name)
-    return out
+    times = Counter(names)
+    return [f"{name}#{names[: i + 1].count(name)}" if times[name] > 1 else name for i, name in enumerate(names)]
 
 
 def _signed(effect: float) -> str:
@@ -164,10 +141,6 @@ def _signed(effect: float) -> str:
 
 def _bar_length(free: int) -> int:
     return max(_SHORTEST_BAR, min(_LONGEST_BAR, free))
-
-
-def strongest_of(rows: Sequence[InteractionRow]) -> float:
-    return max((abs(effect) for row in rows for effect in row.effects), default=1.0)
 
 
 def _columns(text: str) -> int:

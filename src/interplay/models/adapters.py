@@ -9,11 +9,11 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from interplay.data.words import short
 from interplay.errors import InterplayError, reason_of
 from interplay.models.layouts import Checkpoint
-from interplay.models.placement import adapter_joins, without_map
+from interplay.models.placement import adapter_joins
 from interplay.models.weights import ADAPTER, hash_files
+from interplay.text import short
 
 # Settings of an adapter that change the function its tensors compute.
 _SETTINGS = (
@@ -30,18 +30,16 @@ _TENSORS = {"LORA": r"\.lora_[A-Za-z_]+(\.|$)", "IA3": r"\.ia3_l$"}
 _STARTS = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
 # These change the layers or the config of the base, or act on some positions only, which the prefix trie cannot do.
 _FOREIGN = ("layer_replication", "alora_invocation_tokens", "kasa_config", "arrow_config", "megatron_config")
+_MERGE = "merge it into its base and give the whole model as a checkpoint"
 
 
 def adapter_hash(path: Path, base_sha256: str) -> str:
     """SHA-256 of an adapter on a base: its tensors, the settings that say how they are applied, and the hash of the base."""
     config = _read_config(path)
     settings = {key: config.get(key) for key in _SETTINGS}
-    # peft writes lists in the order of a set, which differs between processes.
-    settings |= {
-        key: sorted(config[key], key=str) if isinstance(config[key], list) else config[key]
-        for key in _RARE_SETTINGS
-        if config.get(key)
-    }
+    for key in _RARE_SETTINGS:
+        if value := config.get(key):  # peft writes lists in the order of a set, which differs between processes
+            settings[key] = sorted(value, key=str) if isinstance(value, list) else value
     parts = [base_sha256, hash_files(path, "adapter"), settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -49,14 +47,9 @@ def adapter_hash(path: Path, base_sha256: str) -> str:
 def _read_config(path: Path) -> dict[str, Any]:
     file = path / "adapter_config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InterplayError(
-            f"cannot read {file} ({short(reason_of(error), 160)[1:-1]}): save the adapter again"
-        ) from error
-    if not isinstance(config, dict):
-        raise InterplayError(f"{file} is not a JSON object: save the adapter again")
-    return config
+        raise InterplayError(f"cannot read {file} ({reason_of(error, 160)}): save the adapter again") from error
 
 
 def named_base(path: Path) -> str | None:
@@ -68,12 +61,11 @@ def named_base(path: Path) -> str | None:
 def base_name_note(checkpoint: Checkpoint, base: str) -> str | None:
     """A sentence when an adapter names another base than the one given; a hub name and its local copy count as one.
 
-    It does not name the checkpoint, so that all checkpoints of one training give the same sentence.
+    All checkpoints of one training give the same sentence.
     """
     if checkpoint.kind != "adapter" or checkpoint.path is None:
         return None
-    named = named_base(checkpoint.path)
-    if not named or Path(named).name.lower() == Path(base).name.lower():
+    if not (named := named_base(checkpoint.path)) or Path(named).name.lower() == Path(base).name.lower():
         return None
     note = f"the adapter names its base {named!r}; it was put on {base!r}, whose shapes fit"
     if re.search(r"bnb|[48]-?bit|int[48]|gptq|awq|fp8", Path(named).name.lower()):
@@ -85,8 +77,8 @@ def base_name_note(checkpoint: Checkpoint, base: str) -> str | None:
 def restored(model: Any) -> Generator[None]:
     """Put back the tree of modules, their modes, what needs gradients, and the model's attributes, also after an error.
 
-    peft replaces layers in place, and its own `unload` does not undo a load that failed. Gradients matter for the numbers
-    too: PyTorch multiplies by a weight that needs them in another way, and rounds differently.
+    peft's own `unload` does not undo a load that failed. Gradients matter for the numbers too: PyTorch multiplies by a
+    weight that needs them in another way, and rounds differently.
     """
     tree = [(module, dict(module._modules), module.training) for module in model.modules()]
     gradients = [
@@ -110,20 +102,10 @@ def restored(model: Any) -> Generator[None]:
 
 
 def put_on(path: Path, model: Any, base: str) -> Any:
-    """`model` with an adapter on it, in evaluation mode; peft changes the model itself (see `restored`).
-
-    Args:
-        base: name of the model, for messages.
+    """`model`, which messages call `base`, with an adapter on it; peft changes the model itself (see `restored`).
 
     Raises InterplayError for an adapter that is damaged, does not fit, would change the base, or is not LoRA, DoRA or IA3.
     """
-    with without_map(model):
-        wrapped = _wrapped(path, model, base)
-    adapter_joins(wrapped, path)
-    return wrapped
-
-
-def _wrapped(path: Path, model: Any, base: str) -> Any:
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError, safe_open
 
@@ -134,12 +116,11 @@ def _wrapped(path: Path, model: Any, base: str) -> Any:
     except (SafetensorError, OSError) as error:
         raise InterplayError(f"cannot read the adapter in {path} ({reason_of(error)}): save it again") from error
     if inside := sorted(name for name in stored if not own.search(name)):
-        raise InterplayError(
-            f"the adapter in {path} holds weights of the base itself (first: {inside[0]}): merge it into its base and "
-            "give the whole model as a checkpoint"
-        )
+        raise InterplayError(f"the adapter in {path} holds weights of the base itself (first: {inside[0]}): {_MERGE}")
     wrong = f"the adapter in {path} does not fit the base {base!r}"
     advice = f"give the base it was trained on ({named_base(path) or 'not recorded'})"
+    # Hidden: peft would take off the hooks of a model that is spread, and spread it anew in its own way.
+    device_map = model.__dict__.pop("hf_device_map", None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft warns of missing keys; they are refused below
@@ -148,36 +129,31 @@ def _wrapped(path: Path, model: Any, base: str) -> Any:
             expected = set(get_peft_model_state_dict(wrapped, save_embedding_layers=False))
     except Exception as error:  # shapes, names, unknown settings: peft has a type of error for each
         raise InterplayError(f"{wrong}: {advice}; {reason_of(error)}") from error
+    finally:
+        if device_map is not None:
+            model.hf_device_map = device_map
     if odd := sorted(stored ^ expected):
         raise InterplayError(f"{wrong}: {len(odd)} weights differ by name (first: {odd[0]}); {advice}")
+    adapter_joins(wrapped, path)
     return wrapped.eval()
 
 
 def _own_tensors(path: Path, config: dict[str, Any]) -> re.Pattern[str]:
     """A pattern of the names that an adapter's own tensors have; InterplayError for adapters that would change the base.
 
-    Whole modules that were trained along (`modules_to_save`) are kept as copies. Any other weight, such as a bias or an
-    embedding, peft would write into the base.
+    `modules_to_save` are kept as copies; any other weight, such as a bias, peft would write into the base.
     """
-    kind, start = config.get("peft_type"), config.get("init_lora_weights")
-    if not isinstance(kind, str) or kind not in _TENSORS:
+    kind, start = str(config.get("peft_type")), config.get("init_lora_weights")
+    if kind not in _TENSORS:
         raise InterplayError(
-            f"the adapter in {path} is of type {short(kind)}: only LoRA adapters (DoRA among them) and IA3 can be put on a base"
+            f"the adapter in {path} is of type {short(kind)}: only LoRA, DoRA and IA3 can be put on a base"
         )
     if start not in _STARTS:
         raise InterplayError(
             f"the adapter in {path} was started by {short(start)}, which changes the base: convert it to plain LoRA (peft: "
-            "path_initial_model_for_weight_conversion), or merge it and give the whole model as a checkpoint"
+            f"path_initial_model_for_weight_conversion), or {_MERGE}"
         )
     if odd := [key for key in _FOREIGN if config.get(key)]:
-        raise InterplayError(
-            f"the adapter in {path} uses {odd[0]}, which changes more than weights: merge it into its base and give the "
-            "whole model as a checkpoint"
-        )
-    modules = config.get("modules_to_save") or []
-    if not isinstance(modules, list) or not all(isinstance(module, str) and module for module in modules):
-        raise InterplayError(
-            f"the adapter in {path} has the modules_to_save {short(modules)}, expected a list of names: save it again"
-        )
-    copied = [re.escape(module) for module in modules]
-    return re.compile("|".join([_TENSORS[kind], *(rf"{module}\." for module in copied)]))
+        raise InterplayError(f"the adapter in {path} uses {odd[0]}, which changes more than weights: {_MERGE}")
+    copied = [rf"{re.escape(module)}\." for module in config.get("modules_to_save") or []]
+    return re.compile("|".join([_TENSORS[kind], *copied]))

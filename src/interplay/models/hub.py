@@ -1,8 +1,4 @@
-"""Whether the Hugging Face hub answers, and what its cache holds. Downloads nothing.
-
-Without a network, transformers asks for each file of a model five times, which takes a minute and a half. So the hub is
-first asked once, briefly.
-"""
+"""Whether the Hugging Face hub answers, asked once and briefly (transformers takes minutes), and what its cache holds."""
 
 import threading
 import time

@@ -1,25 +1,22 @@
 """Which folders of a fine-tuning hold its checkpoints, and what its log says: Trainer, TRL, LLaMA-Factory, unsloth.
 
-All four write `checkpoint-<step>` into an output folder; most leave the final weights in the output folder itself as well.
-Nothing is loaded here.
+All four write `checkpoint-<step>` into an output folder; most leave the final weights in the folder itself as well.
 """
 
 import contextlib
 import json
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from interplay.data.words import short
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from interplay.errors import InterplayError, reason_of
 from interplay.models.weights import same_weights, weight_files
 
 STATE = "trainer_state.json"
-LOOKED_THROUGH = 1000  # folders, when none was found where it should be  [ours]
 SHOWN = 5
 HALF = "; it is written half or damaged"
 
@@ -42,19 +39,14 @@ class Layout:
 
 
 def classify(folder: Path) -> str | None:
-    """'adapter', 'full' or None for a folder; pickled weights alone are refused.
-
-    Where both an adapter and whole weights lie, those are the base or what the two were merged into: the adapter is it.
-    """
+    """'adapter' (also where whole weights lie next to it), 'full' or None for a folder; pickled weights alone are refused."""
     if (folder / "adapter_model.safetensors").exists() and (folder / "adapter_config.json").exists():
         return "adapter"
     if _has_whole(folder):
         return "full"
     pickled = [p.name for pattern in ("adapter_model.bin", "pytorch_model*.bin") for p in sorted(folder.glob(pattern))]
     if pickled:
-        raise InterplayError(
-            f"{folder} holds pickled weights only ({pickled[0]}), which are not opened: save it again as safetensors"
-        )
+        raise InterplayError(f"{folder} holds pickled weights only ({pickled[0]}): save it again as safetensors")
     return None
 
 
@@ -63,48 +55,33 @@ def _has_whole(folder: Path) -> bool:
     return (folder / "config.json").exists() and any((folder / name).exists() for name in names)
 
 
-def _read(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
 def find_damage(folder: Path, kind: str) -> str | None:
-    """Why a folder that `classify` calls `kind` cannot be read, or None; looks at configs and headers, not at tensors.
-
-    A training that was killed, or goes on, leaves its newest checkpoint half written. What Trainer writes after the weights
-    (its state, the optimiser's) is not needed.
-    """
+    """Why a folder that `classify` calls `kind` cannot be read, or None; looks at configs and headers, not at tensors."""
     from safetensors import SafetensorError, safe_open
 
     config = folder / ("adapter_config.json" if kind == "adapter" else "config.json")
     try:
-        if not isinstance(_read(config), dict):
+        if not isinstance(json.loads(config.read_text(encoding="utf-8")), dict):
             return f"{config.name} is not a JSON object"
         files = weight_files(folder, kind)
     except InterplayError as error:
         return str(error).rpartition(": ")[0]
     except (OSError, ValueError) as error:
-        return f"{config.name} cannot be read ({_shown(error)})"
+        return f"{config.name} cannot be read ({reason_of(error, 120)})"
     for file in files:
         try:
             with safe_open(file, framework="np"):
                 pass
         except (OSError, SafetensorError) as error:
-            return f"{file.name} cannot be read ({_shown(error)})"
+            return f"{file.name} cannot be read ({reason_of(error, 120)})"
     return None
 
 
-def _shown(error: Exception) -> str:
-    return short(reason_of(error), 120)[1:-1]
-
-
 def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
-    """Step 0 (the base), every `checkpoint-<step>` in `folder` and, where its step is known, the final weights in `folder` itself.
+    """Step 0 (the base), every whole `checkpoint-<step>` in `folder`, and the final weights in `folder` itself when
+    `trainer_state.json` gives them a step that no checkpoint has. With `steps`, only those are returned.
 
-    A half-written or damaged checkpoint is left out with a note. The final weights count when `trainer_state.json` gives a
-    step that no checkpoint has. With `steps`, only those are returned.
-
-    Raises InterplayError when the folder is missing, holds no checkpoint (naming the folders near it that do), or lacks one
-    of `steps` (saying why it was left out).
+    Raises InterplayError when the folder is missing, holds no checkpoint, or lacks one of `steps`.
     """
     if not folder.is_dir():
         raise InterplayError(f"no checkpoints folder at {str(folder)!r}: give the output folder of a training run")
@@ -116,19 +93,12 @@ def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
         found[final.step] = final
     found = {0: Checkpoint(0, None, "base")} | found
     if steps is not None:
-        lacking = sorted(set(steps) - set(found))
-        if lacking:
+        if lacking := sorted(set(steps) - set(found)):
             own = [note for note in notes if step_of(Path(note.split(" was left out")[0])) == lacking[0]]
-            why = _first(own or notes)
-            raise InterplayError(
-                f"no checkpoint for step {lacking[0]} in {str(folder)!r}: it holds {sorted(found)}{why}"
-            )
+            why = f" ({(own or notes)[0]})" if notes else ""
+            raise InterplayError(f"no checkpoint for step {lacking[0]} in {str(folder)!r}, only {sorted(found)}{why}")
         found = {step: found[step] for step in steps}
     return Layout(tuple(found[step] for step in sorted(found)), tuple(notes))
-
-
-def _first(notes: list[str]) -> str:
-    return f" ({notes[0]})" if notes else ""
 
 
 def step_of(folder: Path) -> int | None:
@@ -192,21 +162,16 @@ def _only_root(folder: Path, notes: list[str]) -> Checkpoint:
         if near:
             first = ", ".join(repr(str(p)) for p in near[:SHOWN]) + (", ..." if len(near) > SHOWN else "")
             raise InterplayError(f"{shown} holds {len(near)} trainings: give one of them ({first})")
-        raise InterplayError(
-            f"{shown} holds no checkpoint-<step> folder with adapter_model.safetensors or model.safetensors"
-            f"{_first(notes)}: give the output folder of a training run"
-        )
+        why = f" ({notes[0]})" if notes else ""
+        raise InterplayError(f"{shown} holds no checkpoint-<step> folder with weights{why}: give a training's folder")
     own = folder if folder.name not in ("", "..") else folder.resolve()
     if (step := step_of(own)) is not None:
-        raise InterplayError(
-            f"{shown} is one checkpoint, not the folder of a training: give {str(own.parent)!r} and its step ({step})"
-        )
+        raise InterplayError(f"{shown} is one checkpoint of a training: give {str(own.parent)!r} and its step ({step})")
     if (damage := find_damage(folder, kind)) is not None:
         raise InterplayError(f"{shown} holds {_KIND[kind]} that cannot be read: {damage}{HALF}, save it again")
-    if (step := _global_step(_state(folder))) is None:
+    if not (step := read_state(folder).global_step):
         raise InterplayError(
-            f"{shown} holds {_KIND[kind]}, but nothing says of which step (no checkpoint-<step> folder, no {STATE}): move it "
-            "into a folder checkpoint-<step> and give the folder around that"
+            f"{shown} holds {_KIND[kind]}, but nothing says of which step: move it into a folder checkpoint-<step> in it"
         )
     notes.append(f"the only trained weights are the final ones, of step {step}")
     return Checkpoint(step, folder, kind)
@@ -214,13 +179,11 @@ def _only_root(folder: Path, notes: list[str]) -> Checkpoint:
 
 def _near(folder: Path) -> list[Path]:
     """Folders with checkpoints one or two levels below, as hyper-parameter searches and folders of runs have them."""
-    below = chain(_folders(folder), (inner for child in _folders(folder) for inner in _folders(child)))
-    return [path for path in islice(below, LOOKED_THROUGH) if any(step_of(p) is not None for p in _folders(path))]
-
-
-def _folders(path: Path) -> Iterator[Path]:
-    with contextlib.suppress(OSError):
-        yield from sorted(p for p in path.iterdir() if p.is_dir())
+    found: set[Path] = set()
+    with contextlib.suppress(OSError):  # a folder that may not be read
+        for pattern in ("*/checkpoint-*", "*/*/checkpoint-*"):
+            found |= {path.parent for path in folder.glob(pattern) if step_of(path) is not None}
+    return sorted(found)
 
 
 def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Checkpoint | None:
@@ -235,8 +198,8 @@ def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Chec
     if (damage := find_damage(folder, kind)) is not None:
         notes.append(f"{left_out} {damage}; they are written half or damaged")
         return None
-    state, last = _state(folder), found[max(found)]
-    step = _global_step(state)
+    state, last = read_state(folder), found[max(found)]
+    step = state.global_step
     if step in found:
         return None
     # Trainings that put their best checkpoint back save that one at the end, under the number of the last step.
@@ -246,41 +209,39 @@ def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Chec
             if checkpoint is not last:
                 notes.append(f"the final weights are those of checkpoint-{checkpoint.step}, which was put back")
             return None
-    best = _best_step(state)
+    best, path = state.best_global_step, state.best_model_checkpoint
+    if best is None and path is not None:  # older trainers give the path only
+        best = step_of(Path(path))
     if kind != last.kind:
         notes.append(f"{left_out} {_KIND[kind]}, where the checkpoints are {_KIND[last.kind]} each")
-    elif step is None:
+    elif not step:
         notes.append(f"{left_out} they are those of no checkpoint, and no {STATE} says their step")
     elif step < last.step:
         notes.append(f"{left_out} its {STATE} says step {step}, before the last checkpoint ({last.step})")
-    elif best is not None and best != step and best not in found:
+    elif best not in (None, step, *found):
         notes.append(f"{left_out} they may be those of step {step} or of the best one, {best}")
     else:
         return Checkpoint(step, folder, kind)
     return None
 
 
-def _state(folder: Path) -> dict[str, Any]:
-    """`trainer_state.json` of a folder; empty where it is missing or damaged."""
+class TrainerState(BaseModel):
+    """What is read of `trainer_state.json`."""
+
+    model_config = ConfigDict(strict=True)
+
+    global_step: int = 0
+    best_global_step: int | None = None
+    best_model_checkpoint: str | None = None
+    log_history: list[dict[str, Any]] = []
+
+
+def read_state(folder: Path) -> TrainerState:
+    """The state in a folder; empty where it is missing or damaged."""
     try:
-        state = _read(folder / STATE)
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
-
-
-def _step(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _global_step(state: dict[str, Any]) -> int | None:
-    return _step(state.get("global_step")) or None
-
-
-def _best_step(state: dict[str, Any]) -> int | None:
-    """The step of the best checkpoint; older trainers give its path only."""
-    best, path = _step(state.get("best_global_step")), state.get("best_model_checkpoint")
-    return step_of(Path(path)) if best is None and isinstance(path, str) else best
+        return TrainerState.model_validate_json((folder / STATE).read_bytes())
+    except (OSError, ValidationError):
+        return TrainerState()
 
 
 def read_training_log(folder: Path) -> list[dict[str, Any]]:
@@ -290,22 +251,15 @@ def read_training_log(folder: Path) -> list[dict[str, Any]]:
     step: `step`, `loss` (nats, the mean since the entry before; None at a step that was only evaluated), `learning_rate`
     (None where not logged), and `eval_loss` where there is one.
     """
-    numbered = [(step, path) for path in _folders(folder) if (step := step_of(path)) is not None]
-    places = [folder, *(path for _, path in sorted(numbered)[-1:])]
-    state = max((_state(place) for place in places), key=lambda state: _global_step(state) or 0)
-    history = state.get("log_history")
+    numbered = [(step, path) for path in folder.glob("checkpoint-*") if (step := step_of(path)) is not None]
+    states = [read_state(place) for place in (folder, *(path for _, path in sorted(numbered)[-1:]))]
     log: dict[int, dict[str, Any]] = {}
-    for entry in history if isinstance(history, list) else ():
-        step = _step(entry.get("step")) if isinstance(entry, dict) else None
-        if step is None:
-            continue
+    for entry in max(states, key=lambda state: state.global_step).log_history:
         given = {key: x for key in ("loss", "learning_rate", "eval_loss") if (x := _number(entry.get(key))) is not None}
         if "loss" in given or "eval_loss" in given:  # the last entry of a training is a summary of it
-            log.setdefault(step, {"step": step, "loss": None, "learning_rate": None}).update(given)
+            log.setdefault(entry["step"], {"step": entry["step"], "loss": None, "learning_rate": None}).update(given)
     return [log[step] for step in sorted(log)]
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

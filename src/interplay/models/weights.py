@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interplay.data.words import short
 from interplay.errors import InterplayError, reason_of
+from interplay.text import short
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ ADAPTER = "adapter_model.safetensors"
 
 
 def weight_files(folder: Path, kind: str = "full") -> list[Path]:
-    """The safetensors files that hold an "adapter" or a "full" model: one, or the shards that the index names; [] without any.
+    """The safetensors files of an "adapter" or a "full" model, [] without any.
 
     Raises InterplayError for an index that cannot be read or that names a missing shard.
     """
@@ -33,8 +33,6 @@ def weight_files(folder: Path, kind: str = "full") -> list[Path]:
         lacking = [name for name in names if not (folder / name).is_file()]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InterplayError(f"cannot read {index} ({type(error).__name__}): save the checkpoint again") from error
-    if not names:
-        raise InterplayError(f"{index} names no files in its weight_map: save the checkpoint again")
     if lacking:
         raise InterplayError(
             f"{folder} lacks {len(lacking)} of the {len(names)} files its index names "
@@ -43,17 +41,23 @@ def weight_files(folder: Path, kind: str = "full") -> list[Path]:
     return [folder / name for name in names]
 
 
-def hash_tensors(named: "Iterable[tuple[str, torch.Tensor]]") -> str:
-    """SHA-256 over names, shapes, dtypes and bytes of tensors, in the order of their names: equal for identical weights."""
-    return digest_tensors(sorted(named, key=lambda pair: pair[0]))
+def refuse_holes(info: dict[str, Any], name: object) -> None:
+    """InterplayError where `from_pretrained` found no value for some weights and drew random ones."""
+    if missing := sorted(info.get("missing_keys") or ()):
+        raise InterplayError(
+            f"{str(name)!r} lacks {len(missing)} weights of its model (first: {missing[0]}): get it again"
+        )
 
 
-def digest_tensors(ordered: "Iterable[tuple[str, torch.Tensor]]") -> str:
-    """`hash_tensors` of tensors that already come in the order of their names; one at a time is in memory."""
+def hash_tensors(named: "Iterable[tuple[str, torch.Tensor]]", *, ordered: bool = False) -> str:
+    """SHA-256 over names, shapes, dtypes and bytes of tensors in the order of their names: equal for identical weights.
+
+    Tensors that are `ordered` already are held one at a time.
+    """
     import torch
 
     digest = hashlib.sha256()
-    for name, tensor in ordered:
+    for name, tensor in named if ordered else sorted(named, key=lambda pair: pair[0]):
         data = tensor.detach().cpu().contiguous()
         digest.update(f"{name}|{tuple(data.shape)}|{data.dtype}|".encode())
         digest.update(data.view(-1).view(torch.uint8).numpy() if data.numel() else b"")
@@ -76,15 +80,15 @@ def hash_files(folder: Path, kind: str = "full") -> str:
 
     try:
         with _opened(folder, kind) as files:
-            return digest_tensors((name, files[name].get_tensor(name)) for name in sorted(files))
+            return hash_tensors(((name, files[name].get_tensor(name)) for name in sorted(files)), ordered=True)
     except (SafetensorError, OSError) as error:
         raise InterplayError(
-            f"cannot read {folder} ({reason_of(error)}): the file is damaged, save it again"
+            f"cannot read {folder}: the file is damaged, save it again ({reason_of(error)})"
         ) from error
 
 
 def same_weights(a: Path, b: Path, kind: str) -> bool:
-    """Whether two folders of one kind hold the same tensors, bit by bit; stops at the first that differs."""
+    """Whether two folders of one kind hold the same tensors, bit by bit."""
     import torch
     from safetensors import SafetensorError
 
@@ -94,9 +98,10 @@ def same_weights(a: Path, b: Path, kind: str) -> bool:
                 return False
             for name in left:
                 x, y = left[name].get_tensor(name), right[name].get_tensor(name)
-                if x.dtype != y.dtype or x.shape != y.shape:
-                    return False
-                if not torch.equal(x.reshape(-1).view(torch.uint8), y.reshape(-1).view(torch.uint8)):  # NaN equals NaN
+                # As bytes: NaN equals NaN.
+                if x.shape != y.shape or not torch.equal(
+                    x.reshape(-1).view(torch.uint8), y.reshape(-1).view(torch.uint8)
+                ):
                     return False
             return True
     except (SafetensorError, OSError, InterplayError):

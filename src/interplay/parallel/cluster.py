@@ -1,7 +1,7 @@
 """`--ray ADDRESS`: actors on an existing Ray cluster compute the units of a run; the process that asks writes them.
 
-An actor gets jobs as plain data and returns units. It needs the model and the checkpoints where it runs (a network folder or
-a hub), not the run folder, and loads a model once. Ray restarts what dies; a job may be done twice without harm.
+An actor needs the model and the checkpoints where it runs (a network folder or a hub), not the run folder. Ray restarts what
+dies; a job may be done twice without harm.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from interplay.errors import InterplayError, reason_of
@@ -56,9 +55,7 @@ def _connect(ray: Any, address: str) -> None:
             **({"include_dashboard": False} if address == "local" else {}),
         )
     except Exception as error:  # Ray raises many types here; all mean that there is no cluster
-        raise InterplayError(
-            f"no Ray cluster at {address!r}: start one (ray start --head), {reason_of(error)}"
-        ) from error
+        raise InterplayError(f"no Ray cluster at {address!r}: run ray start --head; {reason_of(error)}") from error
 
 
 def refuse_unreachable(address: str) -> None:
@@ -87,16 +84,14 @@ def _anywhere(job: "Job") -> "Job":
 def _cores_each(nodes: Sequence[dict[str, Any]], count: int, per_gpu: int) -> int:
     """The most cores each of `count` actors may ask for so that all find room on the nodes; 0 where they must share cores.
 
-    Args:
-        nodes: as `ray.nodes` gives them.
-        per_gpu: actors that share a GPU; only nodes with a GPU have room then. 0: actors need none.
+    `per_gpu` actors share a GPU, and only nodes with a GPU have room then; 0: actors need none.
 
     >>> def node(cpu, gpu=0): return {"Alive": True, "Resources": {"CPU": cpu, "GPU": gpu}}
     >>> _cores_each([node(1), node(3)], 2, 0), _cores_each([node(64), node(8, 4)], 4, 1), _cores_each([node(2)], 4, 0)
     (1, 2, 0)
     """
-    here = [node["Resources"] for node in nodes if node["Alive"]]
-    here = [(int(has.get("CPU", 0)), int(has.get("GPU", 0)) * per_gpu if per_gpu else count) for has in here]
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    here = [(int(has.get("CPU", 0)), int(has.get("GPU", 0)) * per_gpu if per_gpu else count) for has in resources]
     most = max((cores for cores, room in here if room), default=0)
     for each in range(most, 0, -1):
         if sum(min(cores // each, room) for cores, room in here) >= count:
@@ -105,8 +100,7 @@ def _cores_each(nodes: Sequence[dict[str, Any]], count: int, per_gpu: int) -> in
 
 
 def _end_of(error: Exception) -> str:
-    """The end of Ray's message, where the cause stands."""
-    return " ".join(str(error).split())[-300:]
+    return reason_of(error, 1_000_000)[-300:]  # the cause stands at the end
 
 
 class Scorer:
@@ -139,8 +133,8 @@ class Cluster:
     """Actors that share a cluster's cores and GPUs, for the length of a `with` block; `results` is an `Engine` of jobs.
 
     Args:
-        address: as `ray.init` takes it: "auto", "HOST:PORT", "ray://HOST:PORT", or "local" for one on this machine.
-        actors: how many; None: one a GPU, or without GPUs one a node with cores, since each holds a model [ours].
+        address: as `ray.init` takes it: "auto", "HOST:PORT", "ray://HOST:PORT", or "local".
+        actors: how many; None: one a GPU, or without GPUs one a node with cores [ours].
     """
 
     def __init__(
@@ -152,7 +146,7 @@ class Cluster:
         self._starting: dict[Any, Any] = {}  # answer to `ready` -> actor that has no place on the cluster yet
         self._node: dict[Any, str] = {}  # actor that has a place -> its node
         self._placed_once: list[Any] = []  # actors that had a place at some time
-        self._warned: set[str] = set()
+        self._said: set[str] = set()
         self._connected = False  # by this process, which then has to disconnect
 
     def __enter__(self) -> "Cluster":
@@ -178,27 +172,23 @@ class Cluster:
         self.say(f"Ray: {count} actor{'s' if count > 1 else ''} on {len(nodes)} node{'s' if len(nodes) > 1 else ''}")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for actor in self.actors:
             with contextlib.suppress(Exception):  # dead already, or the cluster is gone
                 self.ray.kill(actor)
-        self.actors, self._starting, self._node = [], {}, {}
         if self._connected:
             self.ray.shutdown()
 
     def results(self, jobs: "Iterator[Job]") -> "Iterator[tuple[Job, list[Unit]]]":
-        """Units as they come. Raises InterplayError for what an actor reports, and when the cluster cannot go on.
+        """Units as they come; a job is pulled when an actor with a place can take it.
 
-        A job is pulled only when an actor with a place can take it, so that other processes see early what is done.
+        Raises InterplayError for what an actor reports, and when the cluster cannot go on.
         """
         ray = self.ray
         free = [actor for _ in range(AHEAD) for actor in self._node]
         running: dict[Any, tuple[Job, Any]] = {}
         again: list[Job] = []  # of actors that were lost
         more, silent = True, 0.0
-        told: set[str] = set()
         died: list[str] = []  # names of jobs at which an actor died for good
         while True:
             while free and (again or more):
@@ -216,9 +206,14 @@ class Cluster:
                 silent += ROOM
                 alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
                 again += self._taken_back([a for a, node in self._node.items() if node not in alive], running, free)
-                if (line := self._lacking(silent)) and line not in told:
-                    told.add(line)
-                    self.say(line)
+                if not self._node:
+                    self._say_once(
+                        "Ray: no actor has a place yet (see ray status; --workers asks for more, smaller ones)"
+                    )
+                elif silent >= SILENCE:
+                    self._say_once(
+                        f"Ray: no unit for {SILENCE / 60:.0f} minutes (see ray status: do actors wait for room?)"
+                    )
                 continue
             [ready] = found
             if ready in self._starting:
@@ -263,16 +258,11 @@ class Cluster:
                 what, why = _UNMADE, f" Is the same Interplay installed on every node? {_end_of(error)}"
             if not self.actors:
                 raise InterplayError(f"{what}, and none is left: {_ANEW}.{why}") from error
-            if what not in self._warned:
-                self.say(f"warning: {what}, the run goes on with the others.{why}")
-            self._warned.add(what)
+            self._say_once(f"warning: {what}, the run goes on with the others.{why}", what)
             return []
 
     def _taken_back(self, lost: list[Any], running: "dict[Any, tuple[Job, Any]]", free: list[Any]) -> "list[Job]":
-        """The jobs of lost actors, which leave `running` and `free` and get work again once they answer.
-
-        Left to Ray, these jobs would wait until there is room for the actor on another node, perhaps never.
-        """
+        """The jobs of lost actors, which leave `running` and `free`; Ray would let them wait for room, perhaps for ever."""
         for actor in lost:
             if self._node.pop(actor, None) is not None:
                 self._starting[actor.ready.remote()] = actor
@@ -280,13 +270,7 @@ class Cluster:
         answers = [answer for answer, (_, actor) in running.items() if actor in lost]
         return [running.pop(answer)[0] for answer in answers]
 
-    def _lacking(self, silent: float) -> str | None:
-        """What to tell the user after so many seconds without an answer."""
-        if not self._node:
-            return (
-                "Ray: no actor has a place on the cluster, waiting for room (ray status shows what is taken; --workers asks "
-                "for more, smaller ones)"
-            )
-        if silent >= SILENCE:
-            return f"Ray: no unit for {SILENCE / 60:.0f} minutes (ray status shows whether actors wait for room)"
-        return None
+    def _say_once(self, line: str, kind: str | None = None) -> None:
+        if (kind or line) not in self._said:
+            self.say(line)
+        self._said.add(kind or line)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from interplay.config.settings import Settings
 from interplay.errors import InterplayError
+from interplay.parallel.cluster import Cluster, refuse_unreachable
 from interplay.parallel.workers import helpers, leave_with_parent
 from interplay.pipeline import pipeline
 from interplay.pipeline.jobs import Engine, in_this_process
@@ -28,19 +29,11 @@ def run(
     ray: str | None = None,
     shard: Shard = EVERYTHING,
 ) -> RunResult | Unfinished:
-    """`pipeline.run` with more processes that score.
-
-    Args:
-        workers: processes on this machine, None: one; with `ray`, actors.
-        ray: address of a Ray cluster whose actors compute the units.
-        shard: of `pipeline.run`; for one process.
-    """
+    """`pipeline.run` with `workers` processes on this machine, or so many actors on the Ray cluster at the address `ray`."""
 
     @contextlib.contextmanager
     def scoring(context: Context) -> Generator[Engine]:
         if ray is not None:
-            from interplay.parallel.cluster import Cluster
-
             with Cluster(ray, settings, context.progress.say, actors=workers) as cluster:
                 yield cluster.results
         else:
@@ -51,14 +44,12 @@ def run(
     if ray is None and (workers or 1) == 1:
         return pipeline.run(settings, path, progress, shard=shard)
     if ray is not None and settings.training is not None:
-        from interplay.parallel.cluster import refuse_unreachable
-
         refuse_unreachable(ray)
     return pipeline.run(settings, path, progress, scoring=scoring)
 
 
 def helper_command(folder: Path, i: int, n: int) -> list[str]:
-    """What starts the i-th of n processes on a run, the one that makes it being the first."""
+    """What starts the i-th of n processes on a run; the first makes it."""
     return [sys.executable, "-m", "interplay.parallel.run", str(folder), f"{i}/{n}"]
 
 

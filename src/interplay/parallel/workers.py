@@ -1,7 +1,4 @@
-"""Helper processes on this machine: how they are started, what each may use, and that none outlives the one that started it.
-
-What they do is the caller's: it gives their command lines.
-"""
+"""Helper processes on this machine: how they are started, what each may use, and that none outlives the one that started it."""
 
 import contextlib
 import os
@@ -16,12 +13,13 @@ PATIENCE = 10.0  # seconds a helper has to leave by itself when all work is done
 
 @contextlib.contextmanager
 def helpers(commands: Sequence[Sequence[str]], say: Callable[[str], None]) -> Generator[None]:
-    """One process for each command, for the length of the block; each should call `leave_with_parent`.
+    """One process for each command, for the length of the block; each should call `leave_with_parent`. Failures are reported."""
+    import torch
 
-    A helper that fails is reported in a line; others do its work.
-    """
     count = len(commands)
-    before = _threads_here(count + 1)
+    before = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:  # this process, too, takes its part of the cores
+        torch.set_num_threads(max(1, cores() // (count + 1)))
     started: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
     try:
         for i, command in enumerate(commands, start=1):
@@ -45,14 +43,11 @@ def helpers(commands: Sequence[Sequence[str]], say: Callable[[str], None]) -> Ge
             if process.returncode and said:
                 say(f"warning: helper {number} stopped, its work was done by others: {said.splitlines()[-1][:300]}")
             errors.close()
-        _set_threads(before)
+        torch.set_num_threads(before)
 
 
 def _end(process: subprocess.Popen[bytes]) -> bool:
-    """A helper that is still at work has its pipe closed, upon which it leaves; one that does not is killed.
-
-    Whether it was at work.
-    """
+    """Close the helper's pipe, upon which it leaves; kill one that does not. Returns whether it was still at work."""
     assert process.stdin is not None
     at_work = True
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -69,19 +64,19 @@ def _end(process: subprocess.Popen[bytes]) -> bool:
 
 
 def helper_environment(index: int, count: int, environment: dict[str, str] | None = None) -> dict[str, str]:
-    """What the index-th of `count` processes may use: a part of the cores, and one of several GPUs.
-
-    Process 0, the one that starts the others, has the first GPU. With fewer GPUs than processes they share them in turn.
+    """What the index-th of `count` processes may use: a part of the cores, and one GPU in turn; process 0 starts the others.
 
     >>> helper_environment(3, 4, {"CUDA_VISIBLE_DEVICES": "4,6", "OMP_NUM_THREADS": "2"})
     {'CUDA_VISIBLE_DEVICES': '6'}
     """
+    import torch
+
     given = dict(os.environ) if environment is None else environment
     wanted = {}
     if "OMP_NUM_THREADS" not in given:  # else every process has as many as the user said
         wanted["OMP_NUM_THREADS"] = str(max(1, cores() // count))
-    visible = [name for name in given.get("CUDA_VISIBLE_DEVICES", _gpus()).split(",") if name.strip()]
-    if visible:
+    gpus = ",".join(map(str, range(torch.cuda.device_count())))
+    if visible := [name for name in given.get("CUDA_VISIBLE_DEVICES", gpus).split(",") if name.strip()]:
         wanted["CUDA_VISIBLE_DEVICES"] = visible[index % len(visible)].strip()
     return wanted
 
@@ -89,28 +84,6 @@ def helper_environment(index: int, count: int, environment: dict[str, str] | Non
 def cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _gpus() -> str:
-    import torch
-
-    return ",".join(map(str, range(torch.cuda.device_count())))
-
-
-def _threads_here(count: int) -> int:
-    """This process, too, takes its part of the cores; what it had is given back at the end."""
-    import torch
-
-    before = torch.get_num_threads()
-    if "OMP_NUM_THREADS" not in os.environ:
-        _set_threads(max(1, cores() // count))
-    return before
-
-
-def _set_threads(count: int) -> None:
-    import torch
-
-    torch.set_num_threads(count)
 
 
 def leave_with_parent() -> None:

@@ -11,7 +11,6 @@ from interplay.analysis.measured import second_precision, second_reference
 from interplay.config.settings import Settings
 from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
-from interplay.data.words import short
 from interplay.errors import InterplayError, SkipSample
 from interplay.models.layouts import Checkpoint
 from interplay.models.loading import resolve
@@ -32,6 +31,7 @@ from interplay.store.conditions import (
     step_name,
 )
 from interplay.store.files import sha256_json
+from interplay.text import short
 
 
 def prepare_one(

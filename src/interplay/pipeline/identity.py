@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from interplay.data.rows import Row
-from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.pipeline.inputs import Inputs, row_parts
 from interplay.scoring.scores import Prepared
 from interplay.store.files import read_json, sha256_json, write_json
+from interplay.text import short
 
 EACH = 20_000  # rows of a part of which every one is kept as a short hash, so that a changed one can be named [ours]
 IDENTITY = "identity"  # the folder of `check_parts`

@@ -14,10 +14,10 @@ from interplay.data.sources import ReadResult, read_rows
 from interplay.data.splits import split_rows
 from interplay.data.stopwords import stop_words
 from interplay.data.template import PromptTemplate
-from interplay.data.words import stable_hash
 from interplay.errors import InterplayError
 from interplay.store.conditions import Omitted, baseline_condition
 from interplay.store.files import sha256_json
+from interplay.text import stable_hash
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Generator
 
-from interplay.data.words import ascii_safe
 from interplay.secrets import redact
+from interplay.text import ascii_safe
 
 Advance = Callable[..., None]
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from interplay.analysis.measured import reference_of
 from interplay.config.settings import Settings
-from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.models.adapters import base_name_note
 from interplay.models.checkpoints import checkpoint_hash, comparable_hashes, find_twins, model_at
@@ -26,6 +25,7 @@ from interplay.pipeline.states import Models, ModelState, Source
 from interplay.store.conditions import Omitted
 from interplay.store.folder import RunFolder
 from interplay.store.lock import Lock
+from interplay.text import short
 from interplay.training.methods import SftPlan, load_for_training, method_notes
 from interplay.training.sft import finetune, settle, tokenise
 

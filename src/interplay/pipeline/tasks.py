@@ -15,7 +15,6 @@ from interplay.data.rows import Row
 from interplay.data.sources import read_rows
 from interplay.data.tables import read_text
 from interplay.data.template import PromptTemplate
-from interplay.data.words import short
 from interplay.errors import InterplayError
 from interplay.models.layouts import Checkpoint
 from interplay.pipeline.inputs import Inputs, row_parts, seeded_choice
@@ -26,6 +25,7 @@ from interplay.store.files import cache_json, cached_json, sha256_json
 from interplay.task.drift import BaseDistributions, Divergence, retention_windows, score_windows
 from interplay.task.generation import decoded, exact_match, greedy, rouge_l, stop_ids
 from interplay.task.labels import EvalSet, RowScores, prepare_eval, score_eval
+from interplay.text import short
 
 FREE_ROWS = 32  # rows answered freely where the data has no labels and nothing else is asked for [ours]
 KEPT_PROMPT, KEPT_ANSWER = 200, 2000  # characters of a prompt's end and of an answer that are kept

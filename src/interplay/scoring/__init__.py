@@ -2,12 +2,4 @@
 
 from interplay.scoring.scores import Prepared, Scores, UnitScores, prepare, score, score_answers, score_prepared
 
-__all__ = [
-    "Prepared",
-    "Scores",
-    "UnitScores",
-    "prepare",
-    "score",
-    "score_answers",
-    "score_prepared",
-]
+__all__ = ["Prepared", "Scores", "UnitScores", "prepare", "score", "score_answers", "score_prepared"]

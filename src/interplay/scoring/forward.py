@@ -1,8 +1,7 @@
 """Scores of masked prompts by plain forward passes of a causal LM, sharing the common prefix.
 
-The tokens before the first word are the same for every coalition: they are run once and their key-value cache is repeated.
-Only the positions that predict target tokens reach the head (`logits_to_keep`). A model without such a cache or option is
-run without it, to the same scores. Nothing here draws random numbers or makes gradients.
+The tokens before the first word are run once and their key-value cache is repeated. Only the positions that predict target
+tokens reach the head (`logits_to_keep`). A model without such a cache or option is run without it, to the same scores.
 """
 
 import contextlib
@@ -13,28 +12,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interplay.models.placement import input_device
+from interplay.models.placement import input_device, unwrapped
 from interplay.scoring.logodds import Question, Questions
 
 if TYPE_CHECKING:
     import torch
 
 
-# On a CPU larger passes are no faster, since activations fall out of the cache, and take more memory: 440 MB at 4,096 tokens of
-# SmolLM2-135M, 245 MB at 2,048 (docs/evidence/benchmarks.md). The number for a GPU is a guess  [ours]
+# On a CPU larger passes are no faster and take more memory (docs/evidence/benchmarks.md). The GPU's is a guess  [ours]
 TOKENS_ON_CPU, TOKENS_ELSEWHERE = 2048, 16384
 
 
 def tokens_per_pass(device: "torch.device", wanted: int | None = None) -> int:
-    """Tokens in one forward pass: `wanted`, or what suits the device.
-
-    >>> import torch
-    >>> tokens_per_pass(torch.device("cpu")), tokens_per_pass(torch.device("cpu"), 10)
-    (2048, 10)
-    """
-    if wanted is not None:
-        return wanted
-    return TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ELSEWHERE
+    """Tokens in one forward pass: `wanted`, or what suits the device."""
+    return wanted or (TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ELSEWHERE)
 
 
 @contextlib.contextmanager
@@ -54,12 +45,8 @@ def evaluating(model) -> Generator[None]:
 
 
 def _accepts(model, name: str) -> bool:
-    """Whether the forward of the model (of the one inside a peft model) names this argument; `**kwargs` does not count.
-
-    The class is asked, because a trainer may have wrapped the object's forward.
-    """
-    core = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return name in inspect.signature(type(core).forward).parameters
+    """Whether the forward of the model's class names this argument; a trainer may have wrapped the object's forward."""
+    return name in inspect.signature(type(unwrapped(model)).forward).parameters
 
 
 def last_logits(
@@ -81,12 +68,7 @@ def last_logits(
         positions = torch.arange(past, past + length, device=ids.device).expand(rows, -1)
     else:
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    options = {
-        "position_ids": positions,
-        "past_key_values": cache,
-        "use_cache": cache is not None,
-        "logits_to_keep": keep,
-    }
+    options = dict(position_ids=positions, past_key_values=cache, use_cache=cache is not None, logits_to_keep=keep)
     options = {name: value for name, value in options.items() if _accepts(model, name)}
     return model(input_ids=ids, attention_mask=mask, **options).logits[:, -keep:]
 
@@ -117,14 +99,13 @@ def score_rows(
     """Log-odds of the target after each row of prompt ids.
 
     Args:
-        ids: [rows, L] prompt token ids, one length for all (masking keeps length).
-        question: what is asked behind every row. Each label that does not begin another one is a pass of its own.
+        ids: [rows, L] prompt token ids, one length for all.
+        question: each label that does not begin another one takes a pass.
         shared: the first `shared` tokens are equal in all rows and are run once.
-        batch_tokens: most tokens in one forward pass (rows x tokens behind the shared prefix); None: `tokens_per_pass`.
+        batch_tokens: most tokens in one forward pass; None: `tokens_per_pass`.
         progress: called with (rows done, in all).
 
-    Returns:
-        [rows] float64 log-odds in nats, or [rows, questions] of several.
+    Returns [rows] float64 log-odds in nats, or [rows, questions] of several.
     """
     import torch
 

@@ -18,8 +18,7 @@ def log_odds(logits: "torch.Tensor", target_ids: Sequence[int]) -> "torch.Tensor
         logits: [..., m, V]; row i predicts target token i. Promoted to float32 if narrower, float64 stays.
         target_ids: the m target token ids.
 
-    Returns:
-        [...] log-odds in nats, in the promoted dtype.
+    Returns [...] log-odds in nats, in the promoted dtype.
 
     >>> import torch
     >>> round(float(log_odds(torch.tensor([[2.0, 0.0, 0.0]]), [0])), 4)   # 2 - log(e^0 + e^0)
@@ -39,10 +38,9 @@ def log_odds(logits: "torch.Tensor", target_ids: Sequence[int]) -> "torch.Tensor
 
 @dataclass(frozen=True)
 class Question:
-    """The log-odds of one response: against all else, token by token, or among a set of labels.
+    """The log-odds of one response, teacher-forced: against all else, token by token, or among a set of labels.
 
-    Every response and label is teacher-forced behind the prompt. The model must be run on the set of `prefixes`: labels
-    share their common beginnings, so a label set costs its own tokens and no prompt again.
+    The model must be run on the set of `prefixes`; labels share their common beginnings.
 
     >>> Question((5, 6)).prefixes                                   # predict 5 after the prompt, 6 after 5
     ((), (5,))
@@ -58,9 +56,7 @@ class Question:
         if not self.target:
             raise ValueError("a question needs at least one target token")
         if self.among is not None and (self.target not in self.among or len(set(self.among)) < 2):
-            raise ValueError(
-                f"`among` must hold the target {self.target} and another label, given {sorted(set(self.among))}"
-            )
+            raise ValueError(f"`among` must hold the target {self.target} and another label, given {set(self.among)}")
 
     @cached_property
     def labels(self) -> tuple[tuple[int, ...], ...]:
@@ -98,11 +94,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Questions:
-    """Several questions behind one prompt, answered from the same forward passes: what is shared is run once.
-
-    >>> Questions((Question((5,)), Question((5, 6), among=((5, 6), (5, 7))))).prefixes
-    ((), (5,))
-    """
+    """Several questions behind one prompt, answered from the same forward passes: what is shared is run once."""
 
     each: tuple[Question, ...]
 

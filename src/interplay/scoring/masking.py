@@ -1,6 +1,6 @@
-"""Which token ids change when a word is masked, and to what. Knows tokenizers, not models.
+"""Which token ids change when a word is masked, and to what.
 
-A masked word keeps its length and its position: each of its tokens becomes the mask token, the attention mask stays [lineage].
+Each token of a masked word becomes the mask token; length, positions and attention mask stay [lineage].
 Words are mapped to tokens by the character offsets of one tokenisation of the whole prompt.
 """
 
@@ -24,35 +24,25 @@ def mask_token(tokenizer, wanted: str | int | None = None) -> int:
     """
     if isinstance(wanted, int) and not isinstance(wanted, bool):
         if not 0 <= wanted < len(tokenizer):
-            raise InterplayError(
-                f"mask token id {wanted} is outside the vocabulary of {len(tokenizer)}: give an id in it"
-            )
+            raise InterplayError(f"mask token id {wanted} is outside the vocabulary: give one below {len(tokenizer)}")
         return wanted
     if wanted is not None:
         found = tokenizer.convert_tokens_to_ids(wanted) if isinstance(wanted, str) else None
         if found is None or (found == tokenizer.unk_token_id and wanted != tokenizer.unk_token):
-            raise InterplayError(
-                f"mask token {wanted!r} is not in the vocabulary: name a token of the tokenizer, or its id"
-            )
+            raise InterplayError(f"mask token {wanted!r} is not in the vocabulary: name a token of it, or its id")
         return int(found)
-    for candidate in (tokenizer.unk_token_id, tokenizer.pad_token_id):
+    reserved = [i for t, i in tokenizer.get_added_vocab().items() if re.search(r"reserved|unused", t)]
+    last_reserved = max(reserved, default=None)
+    for candidate in (tokenizer.unk_token_id, tokenizer.pad_token_id, last_reserved, tokenizer.eos_token_id):
         if candidate is not None:
             return int(candidate)
-    reserved = [i for t, i in tokenizer.get_added_vocab().items() if re.search(r"reserved|unused", t)]
-    if reserved:
-        return int(max(reserved))
-    if tokenizer.eos_token_id is not None:
-        return int(tokenizer.eos_token_id)
-    raise InterplayError(
-        "the tokenizer has no unk, pad, reserved or eos token to mask with: name one as the mask token"
-    )
+    raise InterplayError("the tokenizer has no unk, pad, reserved or eos token: name one as the mask token")
 
 
 def word_tokens(sample: Sample, encoded: "Encoded") -> tuple[tuple[int, ...], ...]:
-    """Token positions of each word, in prompt coordinates.
+    """Token positions of each word in the prompt; white space and punctuation glued to a word may go with it.
 
-    White space and punctuation glued to a word may go with it. Raises SkipSample where a token also covers a neighbouring word
-    or template text: it cannot be masked without changing these.
+    Raises SkipSample where a token also covers a neighbouring word or template text.
     """
     spans = []
     taken: dict[int, str] = {}
@@ -78,12 +68,7 @@ def word_tokens(sample: Sample, encoded: "Encoded") -> tuple[tuple[int, ...], ..
 
 
 def refuse_mask_in_words(input_ids: tuple[int, ...], spans: tuple[tuple[int, ...], ...], mask_id: int) -> None:
-    """Raise SkipSample where a word holds the mask token, so that masking would not change it.
-
-    >>> refuse_mask_in_words((5, 6, 7), ((0,), (2,)), mask_id=7)
-    Traceback (most recent call last):
-    interplay.errors.SkipSample: word 1 already holds the mask token (id 7): masking would not change it
-    """
+    """Raise SkipSample where a word holds the mask token, so that masking would not change it."""
     for i, span in enumerate(spans):
         if any(input_ids[p] == mask_id for p in span):
             raise SkipSample(f"word {i} already holds the mask token (id {mask_id}): masking would not change it")
@@ -104,8 +89,6 @@ def masked_ids(
            [5, 6, 0],
            [0, 6, 7],
            [5, 6, 7]])
-    >>> masked_ids((5, 6, 7), ((0,), (2,)), mask_id=0, coalitions=np.array([2]))
-    array([[0, 6, 7]])
     """
     refuse_mask_in_words(input_ids, spans, mask_id)
     n = len(spans)

@@ -6,8 +6,7 @@ remove. Float32 is far below these limits; bfloat16 is not (docs/evidence/benchm
 
 import math
 
-# As fractions of sd(v). Gaussian noise of the first size on the scores of a real LLM loses 4 of the 20 strongest effects at
-# n = 8, although the tolerance follows the noise; the second loses half of them  [ours]
+# As fractions of sd(v). At n = 8 noise of the first size loses 4 of the 20 strongest effects, the second half of them  [ours]
 FLAGGED, REFUSED = 0.02, 0.1
 NARROW = ("bfloat16", "float16")
 
@@ -26,8 +25,6 @@ def noise_fraction(sigma: float, spread: float) -> float:
 def noise_warning(sigma: float, spread: float, dtype: str) -> str | None:
     """One line about a 16-bit evaluation that is too noisy, or None.
 
-    >>> noise_warning(1e-5, 0.5, "float32") is None, noise_warning(0.001, 0.5, "float16") is None
-    (True, True)
     >>> print(noise_warning(0.1, 0.5, "bfloat16"))
     bfloat16 scores have a noise of 0.1 nats, 20 % of the spread of v: more than half of the strongest effects are rounding; use float32
     """
@@ -35,9 +32,7 @@ def noise_warning(sigma: float, spread: float, dtype: str) -> str | None:
     if dtype not in NARROW or not fraction > FLAGGED:
         return None
     worth = (
-        "more than half of the strongest effects are rounding"
-        if fraction > REFUSED
-        else "one in five of the strongest effects, and more, is rounding"
+        "more than half of the strongest effects are" if fraction > REFUSED else "one in five strong effects or more is"
     )
     size = f"{fraction:.0%}".replace("%", " %") if math.isfinite(fraction) else "all"
-    return f"{dtype} scores have a noise of {sigma:.2g} nats, {size} of the spread of v: {worth}; use float32"
+    return f"{dtype} scores have a noise of {sigma:.2g} nats, {size} of the spread of v: {worth} rounding; use float32"

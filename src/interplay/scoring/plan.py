@@ -2,11 +2,9 @@
 
 Two coalitions that agree on the first i words share every token before word i + 1. Cut the prompt at the words: level 0 is
 what stands before the first word, level i is word i with the background behind it. A level has one branch for every
-different choice among the first i words: 2^i for all coalitions, at most as many as there are coalitions otherwise. The trie
-of all coalitions holds sum_i 2^i s_i tokens where plain batches hold 2^n L.
-
-What a question forces behind the prompt (target tokens before the last, tokens of labels) stands at the end of every leaf,
-itself a little trie: a forced token sees its leaf and the forced tokens before it, not its neighbours.
+different choice among the first i words, so the trie of all coalitions holds sum_i 2^i s_i tokens where plain batches hold
+2^n L. What a question forces behind the prompt stands at the end of every leaf, itself a little trie: a forced token sees
+its leaf and the forced tokens before it, not its neighbours.
 """
 
 from collections.abc import Sequence
@@ -52,8 +50,7 @@ class Plan:
         keys = np.concatenate([np.arange(self.prefix - cached, self.prefix), place])
         queries = place[-level.size :, None]
         seen = keys <= queries
-        forced = len(self.lineage)
-        if forced and index == len(self.levels) - 1:
+        if (forced := len(self.lineage)) and index == len(self.levels) - 1:
             seen[-forced:, -forced:] = self.lineage
         if window is not None:
             seen &= queries - keys < window
@@ -110,7 +107,6 @@ def make_plan(
     """Lay out the trie of one prompt.
 
     Args:
-        input_ids: prompt tokens [L].
         spans: token positions of each word, words in the order of the prompt.
         coalitions: [c] bitmasks, bit i = word i kept; any, in any order.
         prefixes: what is forced behind the prompt (`Question.prefixes`): the empty one first, each one's own beginning too.
@@ -167,11 +163,7 @@ def make_plan(
 
 
 def level_bounds(spans: Sequence[Sequence[int]], length: int, prefix: int) -> list[tuple[int, int]]:
-    """Token ranges of the n + 1 levels.
-
-    >>> level_bounds([(2,), (5, 6)], 9, 1)
-    [(1, 2), (2, 5), (5, 9)]
-    """
+    """Token ranges of the n + 1 levels."""
     return list(pairwise([prefix, *(span[0] for span in spans), length]))
 
 

@@ -1,12 +1,9 @@
 """How the matrix products of a model are computed while it is scored: in which precision, and how fast. Changes no model.
 
-A model in bfloat16 or float16 rounds its residual stream at every layer, which makes most of its noise (docs/evidence/benchmarks.md).
-While `wide_residual` is on, the outputs of embeddings, products and norms are float32, and so is everything computed from
-them; a product still takes 16-bit operands, at 16-bit speed on a GPU. With `product_float32` the weights are widened one at a
-time: noise is measured against that, at no more memory.
-
-PyTorch multiplies float32 matrices with MKL, at half speed on AMD processors. `fast_products` uses oneDNN there. That depends
-on the processor alone, never on a timing, so two runs on one machine give the same bytes.
+A 16-bit model rounds its residual stream at every layer, which makes most of its noise (docs/evidence/benchmarks.md). With
+`wide_residual` the outputs of embeddings, products and norms are float32; a product still takes 16-bit operands. With
+`product_float32` the weights are widened one at a time: noise is measured against that. MKL multiplies float32 matrices at half
+speed on AMD processors, so `fast_products` uses oneDNN there; that depends on the processor alone, never on a timing.
 """
 
 import contextlib
@@ -23,12 +20,7 @@ Product = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor | None"], "tor
 
 
 def is_narrow(model: Any) -> bool:
-    """Whether the weights are 16-bit floats.
-
-    >>> import torch
-    >>> is_narrow(torch.nn.Linear(2, 2)), is_narrow(torch.nn.Linear(2, 2, dtype=torch.bfloat16))
-    (False, True)
-    """
+    """Whether the weights are 16-bit floats."""
     import torch
 
     return next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
@@ -42,7 +34,7 @@ def is_rounded(model: Any) -> bool:
 
 
 def _settings() -> tuple[Any, Any]:
-    """PyTorch's switches of float32 products on CUDA and on the CPU; None where it is too old to have one of each (2.9)."""
+    """PyTorch's switches of float32 products on CUDA and on the CPU; None before 2.9."""
     import torch
 
     cuda: Any = torch.backends.cuda.matmul
@@ -52,32 +44,21 @@ def _settings() -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def exact_products() -> Generator[None]:
-    """Float32 products in all their digits; what the user has switched on comes back.
-
-    >>> import torch
-    >>> before = torch.get_float32_matmul_precision()
-    >>> with exact_products():
-    ...     pass
-    >>> torch.get_float32_matmul_precision() == before
-    True
-    """
+    """Float32 products in all their digits; what the user has switched on comes back."""
     import torch
 
     backends = [b for b in _settings() if b is not None]
-    if not backends:  # an old PyTorch: one switch for all
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
-        return
     each = [b.fp32_precision for b in backends]
+    old = torch.get_float32_matmul_precision() if not backends else None  # an old PyTorch: one switch for all
     try:
+        if old is not None:
+            torch.set_float32_matmul_precision("highest")
         for b in backends:
             b.fp32_precision = "ieee"
         yield
     finally:
+        if old is not None:
+            torch.set_float32_matmul_precision(old)
         for b, setting in zip(backends, each, strict=True):
             b.fp32_precision = setting
 
@@ -99,11 +80,9 @@ def product_float32(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tens
 
 @contextlib.contextmanager
 def wide_residual(model: Any, product: Product | None = None) -> Generator[bool]:
-    """Evaluate a 16-bit model with a float32 residual stream; yields whether that is on (a wide model is left alone).
+    """Evaluate a 16-bit model with a float32 residual stream; yields whether that is on.
 
-    Args:
-        product: how a linear layer is computed, `product_of_weights` (default) or `product_float32`. Given one, it serves
-            a float32 model too.
+    `product` is how a linear layer is computed, by default `product_of_weights`; given one, it serves a float32 model too.
     """
     import torch
     from torch.nn import functional
@@ -138,9 +117,8 @@ def _is_mkl_slow() -> bool:
     """Whether this is an AMD processor under a PyTorch that has both MKL and oneDNN."""
     import torch
 
-    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
-        return False
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    if not both or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:

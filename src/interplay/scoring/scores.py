@@ -1,13 +1,12 @@
 """`score`: samples and a model in, scores of all coalitions with their provenance out.
 
-A sample is prepared once for a tokenizer and a prompt template (token ids, which of them belong to each word, the target) and
-can then be scored under many model states.
+A sample is prepared once for a tokenizer and a prompt template and can then be scored under many model states.
 """
 
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,8 @@ import numpy as np
 from interplay.data.prompts import Rendered, encode, render
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
-from interplay.data.words import MAX_WORDS, MOST_WORDS, short
 from interplay.errors import InterplayError
+from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.scoring.forward import score_rows
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
@@ -31,6 +30,7 @@ from interplay.scoring.precision import (
     wide_residual,
 )
 from interplay.scoring.trie import score_trie, supports_trie
+from interplay.text import short
 
 if TYPE_CHECKING:
     from interplay.data.rows import Row
@@ -41,7 +41,7 @@ NOISE_COALITIONS = 8  # on which the noise of v is measured, unless the caller s
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sample tokenised for one model: what `score_prepared` needs, and nothing of the model itself."""
+    """A sample tokenised for one model, as `score_prepared` needs it."""
 
     sample: Sample
     input_ids: tuple[int, ...]
@@ -100,7 +100,7 @@ class Scores:
         return np.stack([unit.values for unit in self.units]) if self.units else np.empty((0, 2))
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        if copy is False:  # NumPy's protocol: the array is stacked on demand, so there is nothing to share
+        if copy is False:  # NumPy's protocol
             raise ValueError("scores are one array a sample; an array of all of them is a copy")
         return self.values if dtype is None else self.values.astype(dtype)
 
@@ -114,9 +114,6 @@ class Scores:
 
     def __getitem__(self, index: int) -> UnitScores:
         return self.units[index]
-
-    def __iter__(self) -> Iterator[UnitScores]:
-        return iter(self.units)
 
 
 def prepare(
@@ -132,14 +129,14 @@ def prepare(
     """Tokenise a sample: prompt as trained, words by offsets, the first `target_tokens` tokens of the response as target.
 
     Args:
-        among: rows whose responses, cut to `target_tokens` tokens, make up the label set to score among (the row's own is
-            added); None scores against the whole vocabulary [paper eq 1].
+        among: rows whose responses, cut to `target_tokens` tokens, are the labels to score among, with the row's own; None
+            scores against the whole vocabulary [paper eq 1].
         rendered: the row as one string, if not as `render` makes it.
 
     Raises SkipSample when this sample cannot be used with this tokenizer, InterplayError when the arguments cannot.
     """
-    if not 1 <= sample.n <= MOST_WORDS:
-        raise InterplayError(f"a sample needs 1..{MOST_WORDS} words, this one has {sample.n}: choose fewer words")
+    if not 1 <= sample.n <= SAMPLED_WORDS:
+        raise InterplayError(f"a sample needs 1..{SAMPLED_WORDS} words, this one has {sample.n}: choose fewer words")
     if target_tokens < 1:
         raise InterplayError(f"target_tokens must be at least 1, given {target_tokens}")
     template = template or PromptTemplate()
@@ -147,13 +144,10 @@ def prepare(
     target_ids = tuple(encoded.target_ids[:target_tokens])
     pool = None
     if among is not None:
-        labels = {
-            tuple(encode(render(row, tokenizer, template), tokenizer).target_ids[:target_tokens]) for row in among
-        }
-        pool = tuple(sorted(labels | {target_ids}))
+        labels = [encode(render(row, tokenizer, template), tokenizer).target_ids[:target_tokens] for row in among]
+        pool = tuple(sorted({target_ids, *map(tuple, labels)}))
         if len(pool) < 2:
-            first = "first tokens" if target_tokens == 1 else f"first {target_tokens} tokens"
-            raise InterplayError(f"scoring among labels needs two labels with different {first}; raise target_tokens")
+            raise InterplayError(f"the labels do not differ in their first target_tokens = {target_tokens}: raise it")
     input_ids, spans, mask_id = tuple(encoded.input_ids), word_tokens(sample, encoded), mask_token(tokenizer, mask)
     refuse_mask_in_words(input_ids, spans, mask_id)  # here, where the caller skips samples, not amid the scoring
     return Prepared(
@@ -185,16 +179,15 @@ def score_together(
 ) -> tuple[UnitScores, ...]:
     """Scores of several questions about one prompt, such as the target among all tokens and among the labels.
 
-    They must have the same token ids and words, and cost about as much as one of them. The packed trie is used where the
-    architecture is known to take it, else batches that share the prefix. A 16-bit model is evaluated with a float32 residual
-    stream (`precision.py`). The noise of v is the root mean square difference to plain float32 forward passes on a few
-    coalitions. The same comparison guards the trie: where it differs by more than rounding can explain, a warning is issued
-    and batches are used.
+    They cost about as much as one of them. The packed trie is used where the architecture is known to take it, else batches
+    that share the prefix. A 16-bit model gets a float32 residual stream (`precision.py`). The noise of v is the root mean
+    square difference to plain float32 forward passes on a few coalitions. Where the trie differs from these by more than
+    rounding can explain, a warning is issued and batches are used.
 
     Args:
         coalitions: [m] bitmasks, bit i = word i kept; None: all, in the order of their numbers, for 16 words at most.
         batch_tokens: most tokens in one forward pass; None: what suits the device.
-        noise_coalitions: on how many coalitions, spread over the range, the noise is measured; 0 gives NaN.
+        noise_coalitions: on how many coalitions the noise is measured; 0 gives NaN.
         progress: called with (coalitions done, in all).
 
     Raises InterplayError for scores that are not finite, and for token ids that the model has no embedding of.
@@ -202,17 +195,12 @@ def score_together(
     first = several[0]
     words = (first.input_ids, first.spans, first.mask_id)
     if any((p.input_ids, p.spans, p.mask_id) != words for p in several):
-        raise ValueError(
-            "questions that are scored together must have one prompt, one choice of words and one mask token"
-        )
+        raise ValueError("questions that are scored together must have the same prompt, words and mask token")
     for prepared in several:
         _refuse_unknown_ids(model, prepared)
     n = len(first.spans)
-    if coalitions is None and n > MAX_WORDS:
-        raise InterplayError(
-            f"{n} words have 2^{n} coalitions, more than can be scored: choose fewer words, or score a sample of them with "
-            "interplay.scoring.score_prepared(coalitions=...), as interplay explain does"
-        )
+    if coalitions is None and n > EXACT_WORDS:
+        raise InterplayError(f"{n} words have 2^{n} coalitions: choose fewer words, or give score_prepared coalitions=")
     chosen = np.arange(1 << n, dtype=np.uint64) if coalitions is None else np.asarray(coalitions, dtype=np.uint64)
     last = len(chosen) - 1
     picks = np.unique(np.linspace(0, last, min(max(noise_coalitions, 2), last + 1)).round().astype(int))
@@ -235,10 +223,7 @@ def score_together(
             values = score_rows(model, ids, asked, shared=first.shared, batch_tokens=batch_tokens, progress=progress)
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     _refuse_infinite(values, chosen, first, dtype)
-
-    def noise(i: int) -> float:  # root mean square, not the sd about the mean: a constant offset is noise as well
-        return float(np.sqrt(np.mean((plain[:, i] - values[picks, i]) ** 2))) if noise_coalitions else math.nan
-
+    noise = [float(np.sqrt(np.mean((plain[:, i] - values[picks, i]) ** 2))) for i in range(len(several))]
     return tuple(
         UnitScores(
             sample_id=p.sample.id,
@@ -247,7 +232,7 @@ def score_together(
             target_ids=p.target_ids,
             values=np.ascontiguousarray(values[:, i]),
             dtype=dtype,
-            noise_sigma=noise(i),
+            noise_sigma=noise[i] if noise_coalitions else math.nan,
             mask_id=p.mask_id,
             prompt_sha256=hashlib.sha256(p.prompt.encode()).hexdigest(),
             coalitions=None if coalitions is None else chosen,
@@ -269,13 +254,13 @@ def _refuse_infinite(values: np.ndarray, chosen: np.ndarray, prepared: Prepared,
 
 
 def _agrees(values: np.ndarray, plain: np.ndarray, prepared: Prepared) -> bool:
-    """Whether the trie's scores equal those of plain passes, up to 2^9 units in the last place of float32; warns if not."""
+    """Whether the scores of the trie and of plain passes agree up to 2^9 units in the last place of float32; warns if not."""
     worst = float(np.abs(values - plain).max())
     if worst <= 512 * np.finfo(np.float32).eps * max(1.0, float(np.abs(plain).max())):
         return True
     warnings.warn(
         f"the packed trie differs from plain forward passes by {worst:.2g} nats on sample {prepared.sample.id!r}; "
-        "plain batches are used instead, which take longer",
+        "slower plain batches are used instead",
         stacklevel=3,
     )
     return False
@@ -287,7 +272,7 @@ def _refuse_unknown_ids(model, prepared: Prepared) -> None:
     highest = max(*prepared.input_ids, *(token for label in labels for token in label), prepared.mask_id)
     if highest >= size:
         raise InterplayError(
-            f"the tokenizer gives token id {highest}, the model has {size} embeddings: give the tokenizer that belongs to it"
+            f"the tokenizer gives token id {highest}, the model has {size} embeddings: give its own tokenizer"
         )
 
 
@@ -309,26 +294,25 @@ def score(
     Args:
         model, tokenizer: a transformers causal LM (a peft model too) and its fast tokenizer; neither is changed.
         samples: from `interplay.make_sample`; n up to 16 words each.
-        template: the one the samples were made with, and training used. It says whether a chat template writes the
-            conversation, and which special tokens the wording spells on purpose.
+        template: the one the samples were made with, and training used.
         mask: mask token (text or id) that replaces masked words; default `<unk>`, else pad, else a reserved token [lineage].
         target_tokens: how many tokens of the response are scored, teacher-forced; 1 in the paper.
         progress: called with (samples done, samples in all).
 
-    Returns:
-        Scores: [samples, 2^n] float64 in nats as an array, one `UnitScores` each with provenance. Where rounding of a
-        16-bit model takes a good part of what effects there are, a RuntimeWarning says so.
+    Returns Scores: [samples, 2^n] float64 in nats as an array, one `UnitScores` each with provenance. A RuntimeWarning says
+    where rounding of a 16-bit model takes a good part of the effects.
 
     >>> from interplay.scoring.scores import Scores, UnitScores
     >>> unit = UnitScores("a", ("not", "good"), "joy", (7,), np.array([0., 1., 2., 0.]), "float32", 1e-6, 0, "")
     >>> np.asarray(Scores((unit, unit))).shape      # what interplay.extract takes
     (2, 4)
     """
-    chosen = [samples] if isinstance(samples, Sample) else list(samples)
     options: dict[str, Any] = {"template": template, "mask": mask, "target_tokens": target_tokens, "among": among}
-    asked = ((prepare(sample, tokenizer, **options),) for sample in chosen)
-    [units] = _score_all(model, asked, len(chosen), 1, batch_tokens, noise_coalitions, progress)
-    return units
+
+    def prepared(sample: Sample) -> tuple[Prepared]:
+        return (prepare(sample, tokenizer, **options),)
+
+    return _score_all(model, samples, prepared, 1, batch_tokens, noise_coalitions, progress)[0]
 
 
 def score_answers(
@@ -346,14 +330,8 @@ def score_answers(
 ) -> dict[str, Scores]:
     """Scores of several answers to the same prompts, from the same forward passes: about the price of `score` with one.
 
-    Args:
-        answers: responses that are scored instead of each sample's own; the rest as in `score`.
-
-    Returns:
-        For each answer, in the order given, what `score` gives when it is the target of every sample.
-
-    Raises:
-        InterplayError: for no answers or repeated ones; SkipSample for one that cannot follow a prompt.
+    `answers` are scored instead of each sample's own; the other arguments as in `score`. Returns for each answer what `score`
+    gives when it is the target of every sample. Raises SkipSample for an answer that cannot follow a prompt.
 
     >>> from interplay import load_model, make_sample                                 # doctest: +SKIP
     >>> lm = load_model("Qwen/Qwen2.5-0.5B")                                          # doctest: +SKIP
@@ -364,31 +342,33 @@ def score_answers(
     """
     if isinstance(answers, str) or not answers or len(set(answers)) < len(answers):
         raise InterplayError(f"answers are {short(answers)}; expected a list of different texts, one or more")
-    chosen = [samples] if isinstance(samples, Sample) else list(samples)
     options: dict[str, Any] = {"template": template, "mask": mask, "target_tokens": target_tokens}
-    asked = (
-        tuple(prepare(replace(s, row=replace(s.row, target=answer)), tokenizer, **options) for answer in answers)
-        for s in chosen
-    )
-    scored = _score_all(model, asked, len(chosen), len(answers), batch_tokens, noise_coalitions, progress)
+
+    def prepared(sample: Sample) -> tuple[Prepared, ...]:
+        answered = [replace(sample, row=replace(sample.row, target=answer)) for answer in answers]
+        return tuple(prepare(one, tokenizer, **options) for one in answered)
+
+    scored = _score_all(model, samples, prepared, len(answers), batch_tokens, noise_coalitions, progress)
     return dict(zip(answers, scored, strict=True))
 
 
 def _score_all(
     model,
-    asked: Iterable[tuple[Prepared, ...]],
-    samples: int,
+    samples: Sample | Sequence[Sample],
+    prepared: Callable[[Sample], tuple[Prepared, ...]],
     answers: int,
     batch_tokens: int | None,
     noise_coalitions: int,
     progress: Callable[[int, int], None] | None,
 ) -> list[Scores]:
-    """The scores of each answer; `asked` gives the samples one by one, each with all its answers. Warns of noisy ones."""
+    """The scores of each answer; `prepared` gives a sample once for each. Warns of noisy ones."""
+    chosen = [samples] if isinstance(samples, Sample) else samples
     units: list[tuple[UnitScores, ...]] = []
-    for prepared in asked:
-        units.append(score_together(model, prepared, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions))
+    for sample in chosen:
+        several = prepared(sample)
+        units.append(score_together(model, several, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions))
         if progress is not None:
-            progress(len(units), samples)
+            progress(len(units), len(chosen))
     scored = [Scores(tuple(unit[i] for unit in units)) for i in range(answers)]
     for found in scored if units else ():
         sigma, spread = float(found.noise_sigma.mean()), float(np.mean([np.std(unit.values) for unit in found]))

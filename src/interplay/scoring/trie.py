@@ -1,8 +1,7 @@
 """All masked prompts of one sample in one packed forward pass: a prefix trie instead of 2^n copies of the prompt.
 
 `plan.py` lays the trie out in one row of tokens with their own position ids; a registered attention function lets each token
-see its own path only. The model is the stock one (peft adapters too). Tries larger than the budget are cut into runs of
-leaves, which bounds memory.
+see its own path only. The model is the stock one. Tries larger than the budget are cut into runs of leaves.
 """
 
 import contextlib
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interplay.models.placement import input_device, is_spread
+from interplay.models.placement import input_device, unwrapped
 from interplay.scoring.forward import evaluating, tokens_per_pass
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.plan import Plan, branch_order, cut, kept_words, level_bounds, make_plan
@@ -28,28 +27,23 @@ _current: ContextVar["_Masks | None"] = ContextVar("interplay_trie", default=Non
 
 
 class _Masks:
-    """A plan on the devices of a model's layers: the tokens each branch sees, and its visibility masks, made once each."""
+    """A plan on the devices of a model's layers: each level's path and visibility mask, made once each."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._made: dict[tuple, torch.Tensor] = {}
+        self._made: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def path(self, index: int, device: "torch.device") -> "torch.Tensor":
-        """`Level.path` of one level."""
-        return self._once((index, device), lambda: self.plan.levels[index].path, device)
-
-    def visible(
+    def of(
         self, index: int, window: int | None, cached: int, groups: int, device: "torch.device"
-    ) -> "torch.Tensor":
-        """`Plan.visible` for the query heads of one group one after the other: [groups * size, cached + path length]."""
-        key = (index, window, cached, groups, device)
-        return self._once(key, lambda: np.tile(self.plan.visible(index, window, cached), (groups, 1)), device)
-
-    def _once(self, key: tuple, make: Callable[[], np.ndarray], device: "torch.device") -> "torch.Tensor":
+    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        """`Level.path`, and `Plan.visible` for the query heads of a group one after the other [groups * size, ...]."""
         import torch
 
+        key = (index, window, cached, groups, device)
         if key not in self._made:
-            self._made[key] = torch.from_numpy(make()).to(device)
+            seen = np.tile(self.plan.visible(index, window, cached), (groups, 1))
+            path = self.plan.levels[index].path
+            self._made[key] = torch.from_numpy(path).to(device), torch.from_numpy(seen).to(device)
         return self._made[key]
 
 
@@ -69,13 +63,11 @@ def _attention(
     for index, level in enumerate(masks.plan.levels):
         rows, size = level.rows, level.size
         here = slice(level.first, level.first + rows * size)
-        # Query heads that share a key head stand one after the other, as if they were more tokens: no key is repeated, and
-        # every kernel of scaled_dot_product_attention may be used.
+        # Query heads that share a key head stand one after the other, as if they were more tokens: no key is repeated.
         q = query[0, :, here].reshape(shared, groups, rows, size, width).permute(2, 0, 1, 3, 4)
         q = q.reshape(rows, shared, groups * size, width)
-        path = masks.path(index, query.device)
+        path, seen = masks.of(index, sliding_window, cached, groups, query.device)
         k, v = _along(key, path, cached), _along(value, path, cached)
-        seen = masks.visible(index, sliding_window, cached, groups, query.device)
         out = _attend(q, k, v, seen, scaling, softcap)
         out = out.reshape(rows, shared, groups, size, width).permute(1, 2, 0, 3, 4)
         output[0, :, here] = out.reshape(heads, rows * size, width)
@@ -91,8 +83,7 @@ def _along(states: "torch.Tensor", path: "torch.Tensor", cached: int) -> "torch.
     own = own.reshape(states.shape[1], rows, length, -1).transpose(0, 1)
     if not cached:
         return own
-    before = states[:, :, :cached].expand(rows, -1, -1, -1)
-    return torch.cat([before, own], dim=2)
+    return torch.cat([states[:, :, :cached].expand(rows, -1, -1, -1), own], dim=2)
 
 
 def _attend(q, k, v, seen, scaling, softcap):
@@ -122,8 +113,8 @@ def _trie_attention(model) -> Generator[None]:
             config._attn_implementation = name
 
 
-# Architectures that the tests compare with plain forward passes; others are scored in plain batches. A path through a trie cannot
-# carry attention sinks (gpt_oss), linear biases (bloom, mpt) or recurrent and convolutional states.
+# Architectures that the tests compare with plain forward passes; others are scored in plain batches. A trie cannot carry
+# attention sinks (gpt_oss), linear biases (bloom, mpt) or recurrent and convolutional states.
 # fmt: off
 TESTED = frozenset({
     "apertus", "arcee", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma", "gemma2", "gemma3_text", "glm", "glm4",
@@ -136,8 +127,7 @@ TESTED = frozenset({
 
 def supports_trie(model) -> bool:
     """Whether the model is one whose layers are known to go through transformers' attention interface, causally."""
-    core = model.get_base_model() if hasattr(model, "get_base_model") else model
-    config = core.config.get_text_config()
+    config = unwrapped(model).config.get_text_config()
     return config.model_type in TESTED and not getattr(config, "use_bidirectional_attention", False)
 
 
@@ -160,8 +150,7 @@ def score_trie(
         budget: packed tokens per forward pass, None: `tokens_per_pass`; larger tries are cut into runs of leaves.
         progress: called with (coalitions done, in all).
 
-    Returns:
-        [coalitions] float64 log-odds in nats, or [coalitions, questions] of several.
+    Returns [coalitions] float64 log-odds in nats, or [coalitions, questions] of several.
     """
     import torch
     from transformers import DynamicCache
@@ -182,9 +171,7 @@ def score_trie(
             _logits(model, make_plan(input_ids[:prefix], [], 0, np.zeros(1, dtype=np.uint64)), cache, 1, device)
         for run in cut(fresh, sizes, tokens_per_pass(device, budget), leaves):
             plan = make_plan(input_ids, spans, mask_id, chosen[order[run]], question.prefixes, prefix=prefix)
-            keep = torch.from_numpy(plan.leaves.reshape(-1))
-            # In a model that is spread the head may be on another device; a CPU index fits all (`Placement.settle`).
-            keep = keep if is_spread(model) else keep.to(device)
+            keep = torch.from_numpy(plan.leaves.reshape(-1))  # on the CPU: it fits a head on any device
             logits = _logits(model, plan, copy.deepcopy(cache), keep, device)
             answers = question.answer(logits.reshape(*plan.leaves.shape, logits.shape[-1]))
             found.append(answers.double().cpu().numpy()[plan.leaf])

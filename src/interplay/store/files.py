@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from interplay.atomic import is_left_over, write_text
-from interplay.data.words import short
 from interplay.errors import InterplayError
+from interplay.text import short
 
 WORK = ".work"  # the subfolder with the lock, while a process works on the run
 

@@ -5,8 +5,8 @@ a run would write or delete the user's files. Links inside the folder are allowe
 import os
 from pathlib import Path
 
-from interplay.data.words import short
 from interplay.errors import InterplayError
+from interplay.text import short
 
 
 def refuse_links(folder: Path) -> None:

@@ -16,7 +16,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from interplay.config.settings import Settings
-from interplay.data.words import short
 from interplay.dynamics import Trajectory
 from interplay.dynamics.result import frame
 from interplay.dynamics.sets import SETS
@@ -24,6 +23,7 @@ from interplay.errors import InterplayError
 from interplay.store.conditions import step_name
 from interplay.store.files import read_json
 from interplay.store.folder import RunFolder
+from interplay.text import short
 
 KINDS = ("and", "or")
 _DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)  # what readers make of wrong content

@@ -1,1 +1,1 @@
-"""What happens to the task along a trajectory, and to what the model knew before; and how both go with the interactions."""
+"""Task metrics over checkpoints: likelihood, generation, drift from the base, and their correlation with the interactions."""

@@ -1,8 +1,7 @@
-"""Rank correlation between two curves over the checkpoints of one trajectory, with a bootstrap interval. Arrays only.
+"""Rank correlation between two curves over the checkpoints of one trajectory, with a bootstrap interval.
 
-Checkpoints of one training depend on each other: two curves that only ever rise agree perfectly. So the checkpoints stay fixed,
-and the prompts behind the one curve and the rows behind the other are resampled. The interval says how far the correlation would
-move with other prompts and rows. It says nothing about another training, and does not test whether the two are related.
+Checkpoints of one training depend on each other, so they stay fixed, and the prompts and rows behind the curves are resampled.
+The interval says nothing about another training, and does not test whether the two are related.
 """
 
 from typing import NamedTuple
@@ -16,11 +15,8 @@ FEWEST = 3  # checkpoints: with two a rank correlation can only be 1 or -1
 
 
 class Curve(NamedTuple):
-    """A curve over T checkpoints, `value` [T], NaN where not measured, and the curve in R resamples, `resampled` [R, T]; None
-    where there is nothing to resample, one number a checkpoint."""
-
-    value: np.ndarray
-    resampled: np.ndarray | None = None
+    value: np.ndarray  # [T] over checkpoints, NaN where not measured
+    resampled: np.ndarray | None = None  # [R, T] the curve in R resamples; None where there is nothing to resample
 
 
 class Correlation(NamedTuple):
@@ -47,12 +43,8 @@ def curve_of_samples(samples: np.ndarray, counts: np.ndarray) -> Curve:
 def correlate(a: Curve, b: Curve, *, steps: np.ndarray | None = None, from_step: int | None = None) -> Correlation:
     """Spearman's rank correlation of two curves over the checkpoints where both are measured, from `from_step` on (None: all).
 
-    Args:
-        a, b: curves over the same T checkpoints, with the same number of resamples where they have any.
-        steps: [T] step of each checkpoint; needed with `from_step`.
-
-    NaN for a constant curve or fewer than 3 checkpoints. A resample in which either curve is constant or has a hole is left
-    out; without half of them there is no interval.
+    steps: [T] step of each checkpoint; needed with `from_step`. NaN for a constant curve or fewer than 3 checkpoints. A
+    resample in which either curve is constant or has a hole is left out; without half of them there is no interval.
 
     >>> a = Curve(np.array([1.0, 2.0, 3.0, 4.0]))
     >>> correlate(a, Curve(np.array([1.0, 3.0, 2.0, 4.0]))).spearman  # 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15)
@@ -76,8 +68,7 @@ def correlate(a: Curve, b: Curve, *, steps: np.ndarray | None = None, from_step:
 
 
 def spearman_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation of each row of x and y, [R, T] each (or one row for all). Ties share the mean of their ranks.
-    NaN for a row that is constant or holds NaN.
+    """Spearman's rank correlation of each row of x and y, [R, T] each (or one row for all); NaN for constant rows or NaN in one.
 
     >>> spearman_rows(np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]), np.array([[3.0, 2.0, 1.0]]))
     array([-1., nan])

@@ -1,7 +1,6 @@
-"""What a model departs from: KL divergence to the base model at the first response token, and perplexity of a retention text.
+"""Drift from the base model: KL divergence at the first response token, and perplexity of a retention text.
 
-The KL divergence from the base on the task's own prompts predicts forgetting [arXiv 2509.04259, of whole responses; ours is of
-their first token, whose distribution the eval loss needs anyway, so it costs no further forward pass].
+KL divergence from the base on the task's prompts predicts forgetting [arXiv 2509.04259, of whole responses].
 """
 
 from collections.abc import Callable, Sequence
@@ -24,25 +23,20 @@ CHARACTERS_A_TOKEN = 64  # more of the retention text than this many times its t
 
 
 class Divergence(NamedTuple):
-    """KL divergences in nats of each row [rows], NaN where the row is not compared: `forward` is KL(base || model), `reverse`
-    KL(model || base)."""
+    """KL divergences in nats of each row [rows], NaN where the row is not compared."""
 
-    forward: np.ndarray
-    reverse: np.ndarray
+    forward: np.ndarray  # KL(base || model)
+    reverse: np.ndarray  # KL(model || base)
 
 
 class BaseDistributions:
-    """log p of the base model at the first response token, [rows, V].
-
-    `collect` is for `labels.score_eval(seen=...)` on the base, `against().seen` for the same call on another model.
-    """
+    """log p of the base model at the first response token, [rows, V]; `collect` is for `labels.score_eval(seen=...)`."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
         self._logprobs: np.ndarray | None = None
 
     def collect(self, row: int, logprobs: "torch.Tensor") -> None:
-        """Keep a row's distribution [V]."""
         if self._logprobs is None:
             size = logprobs.shape[0]
             narrow = self.rows * size * 4 > SINGLE_BYTES
@@ -53,9 +47,8 @@ class BaseDistributions:
             self._logprobs[row] = np.maximum(logprobs.float().cpu().numpy(), lowest)
 
     def against(self) -> "Comparison":
-        """What compares one other model with these; InterplayError where nothing was collected."""
-        if self._logprobs is None:
-            raise InterplayError("no distribution of the base model was collected: run it over the eval rows first")
+        """A comparison of another model with what was collected."""
+        assert self._logprobs is not None
         return Comparison(self._logprobs, self.rows)
 
 
@@ -67,7 +60,6 @@ class Comparison:
         self.found = Divergence(np.full(rows, np.nan), np.full(rows, np.nan))
 
     def seen(self, row: int, logprobs: "torch.Tensor") -> None:
-        """Compare a row's distribution [V]."""
         if row >= len(self._base):
             return
         own = logprobs.cpu().double().numpy()
@@ -109,12 +101,9 @@ class Windows(NamedTuple):
 
 
 def retention_windows(text: str, model, tokenizer, tokens: int) -> tuple[tuple[int, ...], ...]:
-    """The first `tokens` tokens of a text in windows that do not overlap, each behind the tokenizer's own BOS if it has one.
+    """The first `tokens` tokens of a text in windows that do not overlap, each behind the tokenizer's BOS if it has one.
 
-    A window has at most 512 tokens, or as many as the model has positions for, or as fit the budget of logits at once
-    (256 at a vocabulary of 262,144). A last window of one token predicts nothing and is left out.
-
-    Raises InterplayError for a text of fewer than two tokens.
+    A window has at most 512 tokens, or as many as the model has positions for or fit the budget of logits at once.
     """
     coded = tokenizer(
         text[: tokens * CHARACTERS_A_TOKEN], add_special_tokens=False, padding=False, truncation=False, verbose=False

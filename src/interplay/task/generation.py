@@ -1,8 +1,4 @@
-"""Answers that a model writes freely, and how near they come to the gold ones: exact match and ROUGE-L.
-
-Greedy decoding with transformers' `generate`, whatever sampling or penalties the model's generation config asks for, so that an
-answer is a function of weights and prompt. Model, generation config, tokenizer and random state stay as they are.
-"""
+"""Answers that a model generates greedily, and how near they come to the gold ones: exact match and ROUGE-L."""
 
 import contextlib
 import re
@@ -12,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from interplay.extras import require
-from interplay.models.placement import input_device
+from interplay.models.placement import input_device, unwrapped
 from interplay.scoring.forward import evaluating, tokens_per_pass
 from interplay.scoring.precision import fast_products
 from interplay.task.passes import batches, padded
@@ -23,11 +19,9 @@ _WORDS = re.compile(rf"[{_SCRIPTS}]|[^\W_{_SCRIPTS}]+")
 
 
 def stop_ids(model, tokenizer, targets: Iterable[Sequence[int]] = ()) -> tuple[int, ...]:
-    """Tokens that end an answer: EOS of the tokenizer and of the generation config, and special tokens that end the gold
-    responses `targets` (a chat template's end of turn, which a base model's EOS is not).
-    """
+    """Tokens that end an answer: EOS of tokenizer and generation config, and special tokens that end the gold `targets`."""
     found: set[int] = set()
-    for eos in (tokenizer.eos_token_id, _core(model).generation_config.eos_token_id):
+    for eos in (tokenizer.eos_token_id, unwrapped(model).generation_config.eos_token_id):
         found.update([eos] if isinstance(eos, int) else (eos or ()))
     special = set(tokenizer.all_special_ids)
     special.update(i for i, token in tokenizer.added_tokens_decoder.items() if token.special)
@@ -46,12 +40,11 @@ def greedy(
 ) -> list[tuple[int, ...]]:
     """The likeliest continuation, token by token, of each prompt: at most `tokens` token ids, cut before the first of `stop`.
 
-    Prompts are padded on the left in batches of at most `batch_tokens` tokens, answers included. A model whose top two
-    tokens are as near to each other as rounding may answer otherwise in another batch.
+    A batch has at most `batch_tokens` tokens, answers included. Model, tokenizer and random state stay as they are.
     """
     import torch
 
-    core = _core(model)
+    core = unwrapped(model)
     device = input_device(core)
     pad = stop[0] if stop else 0
     answers: list[tuple[int, ...]] = [()] * len(prompts)
@@ -71,15 +64,9 @@ def greedy(
     return answers
 
 
-def _core(model) -> Any:
-    """The transformers model itself: peft's own `generate` writes attributes into it."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 @contextlib.contextmanager
 def _plain(core, tokens: int, stop: Sequence[int], pad: int) -> Generator[None]:
-    """Replace the model's generation config by plain greedy decoding: `generate` fills what its argument leaves open, such as a
-    repetition penalty, from the model's own."""
+    """Plain greedy decoding: `generate` fills what its argument leaves open from the model's own generation config."""
     from transformers import GenerationConfig
 
     own = core.generation_config
@@ -99,13 +86,11 @@ def _plain(core, tokens: int, stop: Sequence[int], pad: int) -> Generator[None]:
 
 
 def decoded(tokenizer, ids: Sequence[int]) -> str:
-    """Text of an answer's tokens, special tokens left out, without tidying of spaces."""
     return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def exact_match(answer: str, gold: str) -> bool:
-    """Whether two texts are equal but for case, Unicode compatibility forms and white space (outer: stripped; inner: one
-    space). Punctuation counts.
+    """Whether two texts are equal but for case, Unicode compatibility forms and white space. Punctuation counts.
 
     >>> exact_match("  Paris,\\n France", "paris, france"), exact_match("Paris.", "Paris")
     (True, False)
@@ -118,7 +103,7 @@ def _normal(text: str) -> str:
 
 
 class _Words:
-    """Lower-cased words and numbers; each Han or kana character is a word. The library's default drops all but ASCII."""
+    """Lower-cased words and numbers; each Han or kana character is a word."""
 
     def tokenize(self, text: str) -> list[str]:
         return _WORDS.findall(unicodedata.normalize("NFKC", text).lower())
@@ -136,7 +121,6 @@ def rouge_l(answer: str, gold: str) -> float:
 
 
 def require_rouge() -> None:
-    """Raise InterplayError where rouge-score is not installed."""
     require("rouge_score", what="ROUGE-L of free answers", otherwise="set task.generate_rows to 0")
 
 

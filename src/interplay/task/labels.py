@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Held-out rows tokenised once, with every label's tokens where the data has labels; `rows` are those in `encoded`."""
+    """Tokenised held-out rows, with every label's tokens where the data has labels; `rows` are those in `encoded`."""
 
     encoded: tuple[Encoded, ...]
     gold: tuple[int, ...] | None  # index into label_ids of each row's label
@@ -29,12 +29,9 @@ class EvalSet:
 
 @dataclass(frozen=True, eq=False)
 class RowScores:
-    """One model on each row: `nll` [rows] nats summed over the `tokens` [rows] of its response (end of turn included), and the
-    index of the `predicted` [rows] label; None where the data has no labels."""
-
-    nll: np.ndarray
-    tokens: np.ndarray
-    predicted: np.ndarray | None
+    nll: np.ndarray  # [rows] nats summed over the response (end of turn included)
+    tokens: np.ndarray  # [rows] of the response
+    predicted: np.ndarray | None  # [rows] index of the likeliest label; None where the data has no labels
 
 
 def prepare_eval(rows: Sequence[Row], labels: Sequence[str] | None, tokenizer, template: PromptTemplate) -> EvalSet:
@@ -70,9 +67,8 @@ def score_eval(
 ) -> RowScores:
     """Likelihood of every row's own response, and the likeliest label.
 
-    Where all labels start with different tokens the first token decides; otherwise each label's whole token sequence is
-    scored. `seen(row, logprobs)` gets the log-distribution [V] at the first response token of every row, from the same
-    forward pass (`drift`). `progress` is called with (rows done, in all).
+    Where all labels start with different tokens the first token decides, else each label's whole token sequence.
+    `seen(row, logprobs)` gets the log-distribution [V] at the first response token of every row.
     """
     items = [(e.input_ids, e.target_ids) for e in data.encoded]
     nll, tokens = np.zeros(len(items)), np.array([len(target) for _, target in items], dtype=np.int64)

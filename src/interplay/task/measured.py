@@ -1,4 +1,4 @@
-"""What the task stage measures: values of rows at each checkpoint."""
+"""What the task stage measures at each checkpoint."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,13 @@ from interplay.task.labels import RowScores
 
 @dataclass(frozen=True, eq=False)
 class TaskRows:
-    """One checkpoint: likelihoods of the eval and out-of-domain rows, KL to step 0, nats of the text's windows, and per
-    generated row whether it matches and its ROUGE-L; None where that is not measured."""
-
-    step: int
-    labels: RowScores | None = None
-    ood: RowScores | None = None
-    kl: Divergence | None = None
+    step: int  # of one checkpoint; the rest is None where not measured
+    labels: RowScores | None = None  # of the eval rows
+    ood: RowScores | None = None  # of the out-of-domain rows
+    kl: Divergence | None = None  # to step 0
     retention: Windows | None = None
-    exact: np.ndarray | None = None
-    rouge: np.ndarray | None = None
+    exact: np.ndarray | None = None  # [generated rows] whether the answer matches
+    rouge: np.ndarray | None = None  # [generated rows] ROUGE-L
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,14 +1,10 @@
 """The registry of task metrics: one row a metric, in the order of the columns of `task.parquet`.
 
-Tables, page, figures, comparison, card and callback take names, units and directions from here. A new metric is one row here
-and its computation in `analysis/task_tables.py`.
+Tables, page, figures, card and callback take names, units and directions from here. A new metric is one row here and its
+computation in `analysis/task_tables.py`.
 
->>> METRICS["accuracy"].label, METRICS["accuracy"].better, METRICS["accuracy"].interval
-('accuracy', 'high', 'wilson')
->>> METRICS["eval_loss"].label
-'eval loss (nats)'
->>> [key for key, m in METRICS.items() if m.logged]  # what a Trainer's evaluation can bring
-['eval_loss', 'accuracy', 'macro_f1']
+>>> METRICS["eval_loss"].label, METRICS["accuracy"].better
+('eval loss (nats)', 'high')
 >>> COLUMNS[:8]
 ('step', 'eval_loss', 'train_loss', 'accuracy', 'accuracy_lo', 'accuracy_hi', 'rows', 'macro_f1')
 """
@@ -21,8 +17,6 @@ import pandas as pd
 
 
 class Metric(NamedTuple):
-    """One row of the registry."""
-
     key: str  # column of `task.parquet`; with an interval also `KEY_lo` and `KEY_hi`
     title: str  # name in pictures and tables that people read
     unit: str  # "" for fractions and scores from 0 to 1
@@ -53,10 +47,10 @@ METRICS: dict[str, Metric] = {
     for row in (
         Metric("eval_loss", "eval loss", "nats", "mean loss on held-out rows (nats)", "low", log=True, logged="eval_loss"),
         Metric("train_loss", "train loss", "nats", "mean training loss since the checkpoint before (nats)", "low", log=True),
-        Metric("accuracy", "accuracy", "", "share of held-out rows whose label the model ranks first", "high", "wilson",
+        Metric("accuracy", "accuracy", "", "fraction of held-out rows whose label the model ranks first", "high", "wilson",
                logged="eval_accuracy"),
         Metric("macro_f1", "macro-F1", "", "F1, every label counting the same", "high", "bootstrap", logged="eval_macro_f1"),
-        Metric("exact_match", "exact match", "", "share of freely generated answers that equal the gold one", "high", "wilson"),
+        Metric("exact_match", "exact match", "", "fraction of freely generated answers that equal the gold one", "high", "wilson"),
         Metric("rouge_l", "ROUGE-L", "", "ROUGE-L of freely generated answers", "high", "bootstrap"),
         Metric("kl_base", "KL to step 0", "nats", "KL divergence from step 0 at the first response token (nats)", "low",
                "bootstrap"),
@@ -95,8 +89,6 @@ def macro_f1(gold: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.nda
 
 def macro_f1_of(gold: np.ndarray, predicted: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """`macro_f1` in each resample: [R] for gold, predicted [rows] and counts [R, rows].
-
-    From sums of counts: a thousand calls of `macro_f1` at each checkpoint would take long.
 
     >>> macro_f1_of(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2]), np.array([[1, 1, 1, 1], [1, 0, 1, 0]])).round(4)
     array([0.3889, 1.    ])

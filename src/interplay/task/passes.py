@@ -1,7 +1,4 @@
-"""Teacher-forced forward passes over (prompt, continuation) pairs in padded batches: log p of every continuation token.
-
-Nothing here draws random numbers, and the model's mode and the tokenizer stay as they are.
-"""
+"""Teacher-forced forward passes over (prompt, continuation) pairs in padded batches: log p of every continuation token."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -106,10 +103,7 @@ def scored_batches(
     progress: Callable[[int, int], None] | None = None,
     seen: "Callable[[int, torch.Tensor], None] | None" = None,
 ) -> Iterator[tuple[list[int], list[tuple[np.ndarray, np.ndarray]]]]:
-    """`target_logprobs` of all items, batch by batch: the indices of the items of a batch, and what it gives for them.
-
-    `seen` gets the index among all items; `progress` is called with (items done, in all) after the caller is done with a batch.
-    """
+    """`target_logprobs` of all items, batch by batch, with the indices of the batch's items; `seen` gets the index among all."""
     done = 0
     for batch in batches(items, *budgets(model, batch_tokens)):
 

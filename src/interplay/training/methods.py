@@ -1,17 +1,15 @@
-"""The methods of SFT: which weights are trained, as peft configs, and the base loaded as the method needs it.
-
-LoRA [paper], full fine-tuning, DoRA (LoRA with a trained length of every row of weights), IA3 (one factor for every key,
-value and hidden feed-forward unit) and QLoRA (LoRA on a base in four bits). `sft.py` runs the training.
+"""The methods of SFT as peft configs: LoRA [paper], full fine-tuning, DoRA (LoRA with a trained length of every row of
+weights), IA3 (one factor for every key, value and hidden feed-forward unit) and QLoRA (LoRA on a base in four bits).
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from interplay.errors import InterplayError
+from interplay.errors import InterplayError, reason_of
 from interplay.extras import require
 from interplay.models.loading import LoadedModel, load_model, load_tokenizer, resolve
 from interplay.models.placement import choose_device
-from interplay.models.weights import hash_tensors
+from interplay.models.weights import hash_tensors, refuse_holes
 
 # What a method is called in a report.
 _NAMES = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA", "ia3": "IA3", "full": "full fine-tuning"}
@@ -47,26 +45,17 @@ class SftPlan:
 
 
 def method_title(method: str, rank: int) -> str:
-    """Name of a method in a report.
-
-    >>> method_title("dora", 8), method_title("ia3", 8), method_title("full", 8)
-    ('DoRA r = 8', 'IA3', 'full fine-tuning')
-    """
+    """Name of a method in a report."""
     return f"{_NAMES[method]} r = {rank}" if method in ("lora", "dora", "qlora") else _NAMES[method]
 
 
 def method_notes(method: str, weight_decay: float = 0.0) -> tuple[str, ...]:
-    """Warnings about a method for the report.
-
-    >>> method_notes("lora", 0.1), len(method_notes("qlora")), len(method_notes("ia3", 0.1))
-    ((), 1, 1)
-    """
+    """Warnings about a method for the report."""
     notes = []
     if method == "qlora":
         notes.append(
             "QLoRA trained its adapters on a base rounded to 4 bits; they are measured on the base in the dtype of the "
-            "model settings, as adapters are commonly deployed. Step 0 is that base too, so a part of every change may "
-            "compensate for the rounding."
+            "model settings. Step 0 is that base too, so a part of every change may compensate for the rounding."
         )
     if method in ("dora", "ia3") and weight_decay > 0:
         what = "lengths" if method == "dora" else "factors"
@@ -80,21 +69,15 @@ def method_notes(method: str, weight_decay: float = 0.0) -> tuple[str, ...]:
 def adapter_config(plan: SftPlan, base: LoadedModel) -> Any:
     """The peft config for a plan on a base; None if all weights are trained.
 
-    Raises InterplayError for an unknown method, for QLoRA on a base that is not in four bits, and for IA3 on an architecture
-    whose keys, values and feed-forward outputs are unknown.
+    Raises InterplayError for QLoRA on a base that is not in four bits, and for IA3 on an unknown architecture.
     """
-    if plan.method not in METHODS:
-        raise InterplayError(f"unknown training.method {plan.method!r}: choose one of {', '.join(METHODS)}")
     if plan.method == "full":
         return None
     targets = None if plan.targets == "all-linear" else [t.strip() for t in plan.targets.split(",")]
     if plan.method == "ia3":
         return _ia3(targets, base)
     if plan.method == "qlora" and not getattr(base.model, "is_loaded_in_4bit", False):
-        raise InterplayError(
-            f"QLoRA needs {base.name!r} in 4 bits, it is in {next(base.model.parameters()).dtype}: load it with "
-            "interplay.training.methods.load_for_training"
-        )
+        raise InterplayError(f"QLoRA needs {base.name!r} in 4 bits: load it with training.methods.load_for_training")
     from peft import LoraConfig
 
     return LoraConfig(
@@ -141,17 +124,14 @@ def _ia3_targets(base: LoadedModel) -> list[str]:
     targets = KNOWN.get(architecture, [])
     if targets and all(any(name.endswith(target) for name in linear) for target in targets):
         return list(targets)
-    raise InterplayError(
-        f"IA3 does not know its layers in a {architecture}: set training.targets to those of keys, values and feed-forward "
-        f"outputs (it has {', '.join(sorted(names)[:12])})"
-    )
+    layers = ", ".join(sorted(names)[:12])
+    raise InterplayError(f"IA3 does not know its layers in a {architecture}: set training.targets (it has {layers})")
 
 
 def widen_adapters(model: Any) -> None:
     """Adapters on a base in four bits as float32 instead of TRL's bfloat16; other models are left alone.
 
-    In bfloat16 (8 bits) a step of 1e-4 on a weight of 0.02 is lost in rounding. And peft opens adapters in float32, so a
-    resumed training would change its precision.
+    bfloat16 loses small steps in rounding, and peft opens adapters in float32 when a training is resumed.
     """
     import torch
 
@@ -173,42 +153,32 @@ def load_for_training(
     require("bitsandbytes", what="training.method qlora", otherwise="set it to lora")
     import torch
     from peft import prepare_model_for_kbit_training
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     source, _ = resolve(name, revision)
+    # QLoRA's settings (Dettmers et al. 2023): NF4 with double quantisation; products in the precision of the training.
+    four_bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if bf16 else torch.float32,
+    )
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             revision=revision,
             dtype=torch.float32,
-            quantization_config=four_bits(bf16),
+            quantization_config=four_bits,
             device_map={"": choose_device(device)},
             use_safetensors=True,
             output_loading_info=True,
             trust_remote_code=False,
         )
     except Exception as error:  # transformers and bitsandbytes raise a zoo of types here
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InterplayError(f"cannot load {name!r} in 4 bits (set training.method to lora): {reason}") from error
+        raise InterplayError(f"cannot load {name!r} in 4 bits (or train with lora): {reason_of(error)}") from error
     model, info = loaded
-    if missing := sorted(info.get("missing_keys") or ()):
-        raise InterplayError(
-            f"{name!r} lacks {len(missing)} weights its config asks for (first: {missing[0]}): the folder is incomplete"
-        )
+    refuse_holes(info, name)
     model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     # The adapters name their base as the user does, as in `load_weights`.
     model.name_or_path = model.config._name_or_path = name
     return LoadedModel(model, load_tokenizer(name, revision=revision), name, hash_tensors(model.state_dict().items()))
-
-
-def four_bits(bf16: bool) -> Any:
-    """QLoRA's settings (Dettmers et al. 2023): NF4 with double quantisation; products in the precision of the training."""
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if bf16 else torch.float32,
-    )

@@ -1,7 +1,6 @@
 """Fine-tune with TRL's SFTTrainer and save checkpoints at a schedule of steps.
 
-The code that tokenises rows for scoring tokenises them for training too, so both see the same prompt string. `methods.py` says
-which weights are trained. Everything else (optimiser, schedule, saving, resuming) is done by TRL, peft and transformers, without
+Rows are tokenised as for scoring. `methods.py` says which weights are trained. TRL, peft and transformers do the rest, without
 what they would send over a network.
 """
 
@@ -24,15 +23,14 @@ from interplay.atomic import write_text
 from interplay.data.prompts import encode, render
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
-from interplay.errors import InterplayError, SkipSample
+from interplay.errors import InterplayError, SkipSample, reason_of
 from interplay.extras import require
-from interplay.models.layouts import classify, find_damage
+from interplay.models.layouts import STATE, TrainerState, classify, find_damage, read_state
 from interplay.models.loading import LoadedModel
 from interplay.models.placement import choose_device
 from interplay.training.methods import SftPlan, adapter_config, widen_adapters
 
-# What resuming needs and reading does not: removed once a newer checkpoint exists, and when the training is complete. They are
-# pickles, and for full fine-tuning twice the size of the weights.
+# Pickles that only resuming needs: removed once a newer checkpoint exists, and when the training is complete.
 _RESUMED = ("optimizer.pt", "scheduler.pt", "rng_state.pth")  # needed to resume to the same weights
 RESUME_FILES = (*_RESUMED, "scaler.pt", "training_args.bin")
 
@@ -42,7 +40,7 @@ def tokenise(
 ) -> tuple[list[dict], list[tuple[str, str]]]:
     """Rows as `{input_ids, labels}` with the prompt's labels at -100, and (id, reason) of the rows left out.
 
-    Rows whose response begins after `max_length` tokens are left out.
+    Those include rows whose response begins after `max_length` tokens.
     """
     examples, skipped = [], []
     for row in rows:
@@ -71,35 +69,26 @@ def finetune(
     """Train `base` (its model is changed) and write `folder/checkpoint-<step>`.
 
     An interrupted training continues from its last complete checkpoint, to the same weights. Returns the log: one `{step, loss,
-    learning_rate}` per optimiser step, also in `folder/training_log.json`, which marks the training as complete. The global random
-    state is seeded with `plan.seed`; the tokenizer is not changed.
+    learning_rate}` per optimiser step, also in `folder/training_log.json`, which marks the training as complete. The global
+    random state is seeded with `plan.seed`.
 
     Args:
-        examples: from `tokenise`, cut to `plan.max_length` tokens as TRL does; those without a response token left are dropped.
+        examples: from `tokenise`; cut to `plan.max_length` tokens.
         on_step: called with (step, total steps, loss).
 
-    Raises InterplayError when a target module does not exist, there is nothing to train on, or the loss or the weights are
-    not finite.
+    Raises InterplayError when a target module or the data do not exist, or the loss or the weights are not finite.
     """
     done = folder / "training_log.json"
     if done.exists():
         _remove_resume_files(folder)
         return json.loads(done.read_text(encoding="utf-8"))
     last = _last_whole(folder)
-    state: dict[str, Any] = (
-        json.loads((last / "trainer_state.json").read_text(encoding="utf-8")) if last else {"global_step": 0}
-    )
-    # Resumed after its last step, the Trainer would make another one.
-    history = (
-        state["log_history"]
-        if state["global_step"] >= plan.steps
-        else _train(base, examples, plan, folder, last, device, on_step)
-    )
-    log = [
-        {"step": entry["step"], "loss": entry["loss"], "learning_rate": entry["learning_rate"]}
-        for entry in history
-        if "loss" in entry
-    ]
+    state = read_state(last) if last else TrainerState()
+    if state.global_step >= plan.steps:  # resumed after its last step, the Trainer would make another one
+        history = state.log_history
+    else:
+        history = _train(base, examples, plan, folder, last, device, on_step)
+    log = [{key: entry[key] for key in ("step", "loss", "learning_rate")} for entry in history if "loss" in entry]
     write_text(done, json.dumps(log, indent=1) + "\n")
     # After the log: in the other order a kill in between would leave checkpoints that cannot be resumed.
     _remove_resume_files(folder)
@@ -115,12 +104,11 @@ def _train(
     device: str,
     on_step: Callable[[int, int, float], None] | None,
 ) -> list[dict[str, Any]]:
-    """Run TRL's trainer from the checkpoint `last`, or from the start; returns its log history."""
-    rows = _cut(examples, plan.max_length)
+    """TRL's log history of a training from the checkpoint `last`, or from the start."""
+    rows = [{key: list(example[key][: plan.max_length]) for key in ("input_ids", "labels")} for example in examples]
+    rows = [row for row in rows if any(label != -100 for label in row["labels"])]
     if not rows:
-        why = (
-            f"no response begins within training.max_length {plan.max_length}" if examples else "every row was skipped"
-        )
+        why = f"no response begins within training.max_length {plan.max_length}" if examples else "all were skipped"
         raise InterplayError(f"no training rows are left: {why}; see the reasons in the report, or give other data")
     require("trl", "datasets", what="fine-tuning")
     from datasets import Dataset
@@ -200,10 +188,8 @@ def _train(
             )
         except ValueError as error:
             if adapters is not None and re.search(r"target.modules|lm_head", str(error), re.IGNORECASE):
-                reason = " ".join(str(error).split())[:200]
-                raise InterplayError(
-                    f"training.targets {plan.targets!r} cannot be trained (set it to all-linear): {reason}"
-                ) from error
+                wrong = f"training.targets {plan.targets!r} cannot be trained (set it to all-linear)"
+                raise InterplayError(f"{wrong}: {reason_of(error)}") from error
             raise
         trainer.remove_callback(PrinterCallback)  # the terminal has our own progress line
         trainer.remove_callback(ProgressCallback)
@@ -212,21 +198,11 @@ def _train(
     return trainer.state.log_history
 
 
-def _cut(examples: Sequence[dict], max_length: int | None) -> list[dict]:
-    """Examples cut to `max_length` tokens, without those that have no response token left.
-
-    >>> _cut([{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}, {"input_ids": [5, 6, 7], "labels": [-100, -100, 7]}], 2)
-    [{'input_ids': [5, 6], 'labels': [-100, 6]}]
-    """
-    cut = [{key: list(example[key][:max_length]) for key in ("input_ids", "labels")} for example in examples]
-    return [example for example in cut if any(label != -100 for label in example["labels"])]
-
-
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
     """Without accelerate's messages, and without the hub request with which peft checks the vocabulary at every save."""
     logger = logging.getLogger("accelerate")
-    level, offline = logger.level, os.environ.get("HF_HUB_OFFLINE")
+    level, before = logger.level, {key: value for key, value in os.environ.items() if key == "HF_HUB_OFFLINE"}
     logger.setLevel(logging.ERROR)
     os.environ["HF_HUB_OFFLINE"] = "1"  # peft reads it at each save
     try:
@@ -235,10 +211,8 @@ def _quiet() -> Generator[None]:
             yield
     finally:
         logger.setLevel(level)
-        if offline is None:
-            del os.environ["HF_HUB_OFFLINE"]
-        else:
-            os.environ["HF_HUB_OFFLINE"] = offline
+        del os.environ["HF_HUB_OFFLINE"]
+        os.environ.update(before)
 
 
 def _remove_resume_files(folder: Path, but: str = "") -> None:
@@ -270,7 +244,7 @@ def _last_whole(folder: Path) -> Path | None:
 def _is_torn(checkpoint: Path) -> bool:
     """Whether its state or its weights are missing or cut off. Disk errors are raised: they may be temporary."""
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
         if (kind := classify(checkpoint)) is None:
             return True
         for file in checkpoint.glob("*.safetensors"):
@@ -293,8 +267,7 @@ def _is_whole_archive(file: Path) -> bool:
 def settle(folder: Path) -> None:
     """Make the files of a complete training the same bytes whether or not it was interrupted.
 
-    Removes the pickles for resuming, sorts what peft writes in the order of a set, and drops TRL's count of tokens, which
-    starts anew with each process.
+    peft writes lists in the order of a set, and TRL's count of tokens starts anew with each process.
     """
     _remove_resume_files(folder)
     for file in folder.glob("checkpoint-*/adapter_config.json"):

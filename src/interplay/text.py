@@ -1,0 +1,39 @@
+"""Text for messages, and the hash for orders and draws."""
+
+import hashlib
+import unicodedata
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given
+
+
+def stable_hash(*parts: object) -> str:
+    """A key for orders and draws that is the same everywhere, unlike `hash()`: hex SHA-256 of the parts' repr [ours]."""
+    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def short(text: object, limit: int = 60) -> str:
+    """`text` quoted on one line and cut, fit for a message whatever it holds.
+
+    >>> short("one\\ntwo"), short("x" * 99, 5)
+    ("'one\\\\ntwo'", "'xxxxx...'")
+    """
+    string = str(text)
+    return ascii_safe(repr(string[:limit] + ("..." if len(string) > limit else "")))
+
+
+def printable(text: str) -> str:
+    r"""Text without control characters, so that no word of a data set can command the terminal.
+
+    >>> printable("a\x1b[31mb\nc")
+    'a�[31mb c'
+    """
+    return "".join(c if c.isprintable() else (" " if c in "\n\t\r" else "\ufffd") for c in text)
+
+
+def ascii_safe(text: str) -> str:
+    """`text` with control, format and surrogate characters and line separators escaped (terminal escapes, right-to-left marks).
+
+    >>> ascii_safe("a\\x1b[31m")
+    'a\\\\x1b[31m'
+    """
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNSEEN else c for c in text)
