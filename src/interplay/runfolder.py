@@ -153,9 +153,7 @@ class Run(RunReader):
     def card(self, *, out: str | PathLike[str] | None = None, append: str | PathLike[str] | None = None) -> str:
         """The run as a "Training dynamics" section of a model card, in Markdown.
 
-        Args:
-            out: a file for the section alone.
-            append: a card, such as README.md: the section replaces an earlier one in it, or goes to the end.
+        `out`: a file for the section alone. `append`: a card; the section replaces an earlier one in it, or goes to the end.
         """
         from interplay.exports.card import append_section, section, write_section
 

@@ -95,8 +95,7 @@ def track(
         data: held-out rows; the prompts and the eval rows are taken from them.
         form: form of the data; auto looks at the columns.
         system, template, chat: how training worded a prompt; `{text}` stands for the text.
-        n: words per prompt, 2 to 16; all 2^n coalitions are scored.
-        num_prompts: number of prompts.
+        n, num_prompts: words per prompt, 2 to 16, and number of prompts; all 2^n coalitions of each are scored.
         steps: only these steps; None: all that are found.
         baseline: baseline LLMs for generalizability.
 

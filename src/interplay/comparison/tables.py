@@ -73,7 +73,7 @@ def overview(comparison: "Comparison") -> pd.DataFrame:
 
 
 def curves(comparison: "Comparison") -> pd.DataFrame:
-    """Every curve of every run: one row a run x measure x set x step, with where it stands on the axis.
+    """Every curve of every run: one row a run x measure x set x step, with its position `x` on the axis.
 
     `kind` is `interactions`, `multiples` (measures `count` and `strength`, in churn floors of a rephrased prompt) or `task`.
     """

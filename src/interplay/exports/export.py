@@ -1,9 +1,4 @@
-"""A finished run as a folder of figures, tables and a README that explains every column. Nothing new is computed.
-
-DIR/figures/NAME.svg, .pdf     see `interplay.exports.figures`
-DIR/tables/NAME.csv, .parquet  the run's own tables, and long tidy ones made from them, see `interplay.exports.tables`
-DIR/README.md
-"""
+"""A finished run as a folder: figures/NAME.svg, tables/NAME.csv and .parquet, and a README that explains every column."""
 
 from collections.abc import Sequence
 from pathlib import Path

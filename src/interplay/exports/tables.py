@@ -281,8 +281,7 @@ def _plain(column: str) -> str:
 
 
 def meaning(column: str) -> str:
-    """What a column holds; for interval ends and unknown columns, made from the name.
-
+    """
     >>> meaning("accuracy_lo")
     'lower end of the 95 % interval of accuracy'
     """

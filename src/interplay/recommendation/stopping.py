@@ -39,7 +39,7 @@ class StopRecommendation:
     """What the stopping rule recommends after the measurements so far.
 
     step       the checkpoint with the lowest interaction loss; None if there is no trained checkpoint
-    certain    whether any other candidate can be told from it; if not, the measurements are no evidence for a choice
+    certain    whether any other candidate can be told from it
     stop_step  the measurement at which to stop; None: go on
     losses     [T] interaction loss, lower is better; later measurements never change it
     evidence   `interaction_loss` of every candidate, with its interval over prompts; `above_lowest`, its log distance to
