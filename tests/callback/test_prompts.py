@@ -90,7 +90,7 @@ def test_the_tokenizer_is_copied(tiny_tokenizer):
     assert mine.chat_template != tiny_tokenizer.chat_template
     processor = type("Processor", (), {"tokenizer": copy.deepcopy(tiny_tokenizer)})()
     assert copy_tokenizer(processor, None).chat_template == tiny_tokenizer.chat_template
-    with pytest.raises(InterplayError, match="no processing_class"):
+    with pytest.raises(InterplayError, match="the trainer has no tokenizer"):
         copy_tokenizer(None, None)
 
 

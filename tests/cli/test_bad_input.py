@@ -53,7 +53,7 @@ def place(tmp_path, monkeypatch, tiny_folder, tiny_tokenizer):
 
 EXPLAIN = [
     ({"model": "empty"}, "is not a model folder"),
-    ({"model": "file"}, "is a file but not .gguf"),
+    ({"model": "file"}, "is not a .gguf file"),
     ({"model": "nowhere"}, "no model at 'nowhere'"),
     ({"model": "./no/where/else"}, "no model at"),
     ({"model": "weights.gguf"}, "gguf"),

@@ -154,7 +154,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model(tiny_folder, sample, templa
 
     model = AutoModelForCausalLM.from_pretrained(tiny_folder("llama"))
     model.resize_token_embeddings(100)
-    with pytest.raises(InterplayError, match="100 embeddings: give the tokenizer that belongs") as error:
+    with pytest.raises(InterplayError, match="100 embeddings: give its own tokenizer") as error:
         score(model, tiny_tokenizer, sample, template=template)
     one_line(error)
 
