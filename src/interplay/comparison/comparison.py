@@ -12,7 +12,14 @@ import pandas as pd
 from interplay import __version__
 from interplay.analysis.summary import number
 from interplay.comparison import tables
-from interplay.comparison.runs import ComparedRun, Group, group_runs, read_run, run_names, shared_prompts, weaknesses
+from interplay.comparison.runs import (
+    ComparedRuns,
+    group_runs,
+    read_run,
+    run_names,
+    shared_prompts,
+    weaknesses,
+)
 from interplay.dynamics.sets import DEFINITIONS
 from interplay.errors import InterplayError
 from interplay.report.comparison import write
@@ -20,22 +27,13 @@ from interplay.report.rows import DECIDED
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(ComparedRuns):
     """Two or more runs in the order given, and the groups they form; `str` of it is what the command prints."""
-
-    runs: tuple[ComparedRun, ...]
-    groups: tuple[Group, ...]
-    axis: str = "steps"
-    definition: str = "paper"
 
     @cached_property
     def notes(self) -> list[str]:
         """What makes the comparison weaker than it looks, in sentences."""
         return weaknesses(self.runs)
-
-    def run(self, name: str) -> ComparedRun:
-        """A run by its name."""
-        return next(run for run in self.runs if run.name == name)
 
     @cached_property
     def payload(self) -> dict[str, Any]:

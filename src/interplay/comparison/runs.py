@@ -1,6 +1,7 @@
 """Finished runs that are compared: which of them form a group, and what weakens the comparison."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,6 +56,20 @@ class Group(NamedTuple):
     name: str
     runs: tuple[str, ...]
     given: bool = False
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ComparedRuns:
+    """Two or more runs in the order given, the groups they form, and how they are compared."""
+
+    runs: tuple[ComparedRun, ...]
+    groups: tuple[Group, ...]
+    axis: str = "steps"
+    definition: str = "paper"
+
+    def run(self, name: str) -> ComparedRun:
+        """A run by its name."""
+        return next(run for run in self.runs if run.name == name)
 
 
 def read_run(path: Path, name: str | None = None) -> ComparedRun:

@@ -6,18 +6,15 @@ another training.
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from interplay.comparison.runs import ComparedRun, Group, changed_keys, setting, shared_prompts
+from interplay.comparison.runs import ComparedRun, ComparedRuns, Group, changed_keys, setting, shared_prompts
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.dynamics.stats import generator, paired_interval
 from interplay.task.metrics import METRICS
-
-if TYPE_CHECKING:
-    from interplay.comparison.comparison import Comparison
 
 BY_SET = ("count", "strength", "rho", "gamma", "mean_order", "sufficiency")
 WHOLE = ("l1_per_sd", "cancelled_per_sd", "walsh_high", "rho", "mean_order")
@@ -50,7 +47,7 @@ def setting_table(runs: Sequence[ComparedRun]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["setting", *(run.name for run in runs)])
 
 
-def overview(comparison: "Comparison") -> pd.DataFrame:
+def overview(comparison: ComparedRuns) -> pd.DataFrame:
     """One row a run: its group, the checkpoint recommended, the best by eval loss and by accuracy, and its last figures."""
     rows = []
     for run in comparison.runs:
@@ -72,7 +69,7 @@ def overview(comparison: "Comparison") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def curves(comparison: "Comparison") -> pd.DataFrame:
+def curves(comparison: ComparedRuns) -> pd.DataFrame:
     """Every curve of every run: one row a run x measure x set x step, with its position `x` on the axis.
 
     `kind` is `interactions`, `multiples` (measures `count` and `strength`, in churn floors of a rephrased prompt) or `task`.
@@ -82,7 +79,7 @@ def curves(comparison: "Comparison") -> pd.DataFrame:
     return out.assign(group=out["run"].map(group))[CURVES]
 
 
-def _of_run(run: ComparedRun, comparison: "Comparison") -> pd.DataFrame:
+def _of_run(run: ComparedRun, comparison: ComparedRuns) -> pd.DataFrame:
     table, definition = run.trajectory.summary, comparison.definition
     table = table[(table["definition"] == definition) & (table["order"] == 0)]
     frames = [table[pd.MultiIndex.from_frame(table[["measure", "set"]]).isin(SHOWN)].assign(kind="interactions")]
@@ -100,7 +97,7 @@ def _of_run(run: ComparedRun, comparison: "Comparison") -> pd.DataFrame:
     return frame.dropna(subset=["value"]).sort_values(["kind", "measure", "set", "step"], kind="stable")
 
 
-def group_curves(comparison: "Comparison", table: pd.DataFrame) -> pd.DataFrame:
+def group_curves(comparison: ComparedRuns, table: pd.DataFrame) -> pd.DataFrame:
     """Means over the runs of each group that has several, where all of them that have the measure were measured.
 
     `lo` and `hi` are the means of the runs' own intervals over prompts; `sd`, `lowest` and `highest` are between the runs.
@@ -141,7 +138,7 @@ def seed_spread(means: pd.DataFrame) -> pd.DataFrame:
     return last[SPREAD].reset_index(drop=True)
 
 
-def sides(comparison: "Comparison") -> list[tuple[Group, Group]]:
+def sides(comparison: ComparedRuns) -> list[tuple[Group, Group]]:
     """Which pairs are compared: groups, or the runs of the only group; all pairs if few, else each against the first."""
     groups: Sequence[Group] = comparison.groups
     if len(groups) == 1:
@@ -151,7 +148,7 @@ def sides(comparison: "Comparison") -> list[tuple[Group, Group]]:
     return [(groups[0], other) for other in groups[1:]]
 
 
-def paired_differences(comparison: "Comparison") -> pd.DataFrame:
+def paired_differences(comparison: ComparedRuns) -> pd.DataFrame:
     """Second minus first, prompt by prompt, at the checkpoints both were measured at (columns: PAIRED).
 
     A side of several runs enters with its mean over them, on the prompts that every run of both sides measured with the same
