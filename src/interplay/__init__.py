@@ -14,57 +14,22 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_WHERE = {
-    "Change": "interplay.explanation.explanation",
-    "Explanation": "interplay.explanation.explanation",
-    "InteractionCallback": "interplay.callback.callback",
-    "Interactions": "interplay.effects",
-    "InterplayError": "interplay.errors",
-    "Row": "interplay.data.rows",
-    "Run": "interplay.runfolder",
-    "Sample": "interplay.data.rows",
-    "Scores": "interplay.scoring",
-    "Trajectory": "interplay.dynamics",
-    "card": "interplay.verbs",
-    "compare": "interplay.verbs",
-    "explain": "interplay.explanation.explain",
-    "export": "interplay.verbs",
-    "extract": "interplay.effects",
-    "load_model": "interplay.models",
-    "make_sample": "interplay.data.samples",
-    "recommend": "interplay.verbs",
-    "run": "interplay.verbs",
-    "score": "interplay.scoring",
-    "score_answers": "interplay.scoring",
-    "track": "interplay.verbs",
-    "trajectory": "interplay.dynamics",
+_MODULES = {
+    "interplay.callback.callback": ("InteractionCallback",),
+    "interplay.data.rows": ("Row", "Sample"),
+    "interplay.data.samples": ("make_sample",),
+    "interplay.dynamics": ("Trajectory", "trajectory"),
+    "interplay.effects": ("Interactions", "extract"),
+    "interplay.errors": ("InterplayError",),
+    "interplay.explanation.explain": ("explain",),
+    "interplay.explanation.explanation": ("Change", "Explanation"),
+    "interplay.models": ("load_model",),
+    "interplay.runfolder": ("Run",),
+    "interplay.scoring": ("Scores", "score", "score_answers"),
+    "interplay.verbs": ("card", "compare", "export", "recommend", "run", "track"),
 }
-__all__ = [
-    "Change",
-    "Explanation",
-    "InteractionCallback",
-    "Interactions",
-    "InterplayError",
-    "Row",
-    "Run",
-    "Sample",
-    "Scores",
-    "Trajectory",
-    "__version__",
-    "card",
-    "compare",
-    "explain",
-    "export",
-    "extract",
-    "load_model",
-    "make_sample",
-    "recommend",
-    "run",
-    "score",
-    "score_answers",
-    "track",
-    "trajectory",
-]
+_WHERE = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
     from interplay.callback.callback import InteractionCallback

@@ -46,7 +46,7 @@ def prompt_rows():
 @pytest.fixture
 def quick():
     """`quick(every=2, ...)`: a callback on four prompts of three words that measures the same whatever the clock says."""
-    from interplay.callback import InteractionCallback
+    from interplay import InteractionCallback
 
     def make(rows=None, **changes):
         wanted = {"every": 2, "patience": 100, "max_overhead": None, "n": 3, "num_prompts": 4, "strict": True} | changes

@@ -25,7 +25,8 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
 
     from transformers import AutoModelForCausalLM, AutoTokenizer, EarlyStoppingCallback, Trainer, TrainingArguments
 
-    from interplay.callback import InteractionCallback, measuring
+    from interplay import InteractionCallback
+    from interplay.callback import measuring
 
     model = AutoModelForCausalLM.from_pretrained(model_folder)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)

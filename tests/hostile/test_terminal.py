@@ -122,7 +122,7 @@ def test_progress_on_a_terminal(capsys, terminal):
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ids)
 def test_warnings_of_the_callback(payload):
     """A warning is printed as it is; what it quotes may be a row, or an error's text with a path."""
-    from interplay.callback import InteractionCallback
+    from interplay import InteractionCallback
 
     callback = InteractionCallback([{"prompt": "a b", "completion": " c"}])
     callback._warned = set()  # as at the beginning of a training

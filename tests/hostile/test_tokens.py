@@ -122,7 +122,7 @@ def test_what_the_hub_says_is_told_without_them(said, call, monkeypatch, tmp_pat
 def test_progress_and_warnings_hide_them(capsys):
     import warnings
 
-    from interplay.callback import InteractionCallback
+    from interplay import InteractionCallback
     from interplay.pipeline.progress import Progress
 
     progress = Progress(every=0.0)
