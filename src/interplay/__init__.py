@@ -29,7 +29,7 @@ _MODULES = {
     "interplay.verbs": ("card", "compare", "export", "recommend", "run", "track"),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = ["__version__", *_WHERE]
+__all__ = sorted(["__version__", *_WHERE])
 
 if TYPE_CHECKING:
     from interplay.callback.callback import InteractionCallback
