@@ -105,7 +105,8 @@ def compare(values: np.ndarray, reference: np.ndarray, sigma: float) -> dict[str
     `sigma`: noise of `values`. Both are split once with tolerance 0 and once as a run would, with
     the default tolerance.
     """
-    from interplay.effects import default_tolerance, extract
+    from interplay.effects import extract
+    from interplay.effects.interactions import default_tolerance
 
     total = reference[-1] - reference[0]
     exact, found = extract(reference, 0.0), extract(values, 0.0)

@@ -15,8 +15,9 @@ import numpy as np
 
 from benchmarks import rivals
 from benchmarks.section import Section
-from interplay.effects import extract, moebius, orders
+from interplay.effects import extract
 from interplay.effects.dictionary import evaluate
+from interplay.effects.moebius import moebius, orders
 from interplay.effects.sampled import extract_sampled, sample_coalitions
 
 RATIO = 0.05  # as in `salient`

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from interplay.effects import moebius, or_moebius
+from interplay.effects.moebius import moebius, or_moebius
 
 STEPS = 20_000
 MOMENTUM = 0.9

@@ -13,7 +13,8 @@ import numpy as np
 from benchmarks import rivals
 from benchmarks.recovery import planted
 from benchmarks.section import Section, cpu_seconds
-from interplay.effects import extract, moebius
+from interplay.effects import extract
+from interplay.effects.moebius import moebius
 
 NOISE = 0.02
 TOLERANCE = 0.02  # of |v(N) - v(∅)|  [lineage]

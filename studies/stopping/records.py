@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from interplay.effects import default_tolerance, extract
+from interplay.effects import extract
+from interplay.effects.interactions import default_tolerance
 from interplay.task.metrics import macro_f1
 
 

@@ -6,7 +6,8 @@ import pytest
 from benchmarks import recovery, rivals
 from benchmarks.recovery import exact_rows, measure, planted
 from benchmarks.solving import games
-from interplay.effects import extract, moebius, reconstruct
+from interplay.effects import extract
+from interplay.effects.moebius import moebius, reconstruct
 
 
 @pytest.fixture

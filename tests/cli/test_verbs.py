@@ -53,7 +53,7 @@ def test_recommend(call, made):
     as_json = call("recommend", made.folder, "--json")
     assert json.loads(as_json.out) == verdict
     assert as_json.out.count("\n") == 1
-    keys = {"step", "sentence", "rule", "basis", "provisional", "evidence", "rivals", "denoised", "stop_step"}
+    keys = {"step", "sentence", "rule", "basis", "evidence", "rivals", "denoised", "stop_step"}
     assert keys == verdict.keys()
 
 

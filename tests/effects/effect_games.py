@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from interplay.effects import orders, reconstruct
-from interplay.effects.moebius import add_subsets, butterfly
+from interplay.effects.moebius import add_subsets, butterfly, orders, reconstruct
 
 
 def subsets(mask: int) -> list[int]:

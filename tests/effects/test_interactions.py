@@ -10,7 +10,8 @@ import pytest
 from effect_games import network, planted
 
 import interplay.effects
-from interplay.effects import Interactions, extract, orders
+from interplay.effects import Interactions, extract
+from interplay.effects.moebius import orders
 from interplay.errors import InterplayError
 
 

@@ -6,7 +6,7 @@ from effect_games import and_by_definition, co_moebius, or_by_definition, or_zet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interplay.effects import moebius, or_moebius, orders, reconstruct, walsh, walsh_energy
+from interplay.effects.moebius import moebius, or_moebius, orders, reconstruct, walsh, walsh_energy
 from interplay.errors import InterplayError
 
 

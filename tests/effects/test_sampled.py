@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampled_games import planted, recovery
 
-from interplay.effects import Interactions, extract, orders, reconstruct
+from interplay.effects import Interactions, extract
 from interplay.effects.dictionary import Dictionary, Rows, evaluate
 from interplay.effects.interactions import SampledInteractions
+from interplay.effects.moebius import orders, reconstruct
 from interplay.effects.sampled import extract_sampled, sample_coalitions
 from interplay.errors import InterplayError
 

@@ -6,7 +6,8 @@ from effect_games import dictionary, linear_programme, network, planted
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interplay.effects import extract, orders, reconstruct
+from interplay.effects import extract
+from interplay.effects.moebius import orders, reconstruct
 from interplay.effects.sparse import dual_bound, solve
 
 GAP = 1e-3

@@ -44,7 +44,7 @@ def test_build_sets_what_it_says():
 
 def test_labelled_eval_rows_decide_by_accuracy():
     got = recommend(build(curve(DIP)), task([9, 2.1, 2.0, 2.05, 2.1, 2.2], accuracy=[0.1, 0.3, 0.4, 0.45, 0.5, 0.48]))
-    assert (got.step, got.basis, got.provisional) == (80, "accuracy", False)
+    assert (got.step, got.basis) == (80, "accuracy")
     assert got.sentence.startswith(
         "Keep step 80: its eval accuracy, 0.5, is the highest of 5 checkpoints; eval loss is lowest at step 20 "
     )
@@ -157,6 +157,4 @@ def test_task_metrics_may_be_absent_nan_or_for_other_steps():
 def test_to_dict_is_json_and_deterministic():
     one, two = (recommend(build(curve(DIP))).to_dict() for _ in range(2))
     assert json.dumps(one, allow_nan=False) == json.dumps(two, allow_nan=False)
-    assert {"step", "rule", "provisional", "sentence", "evidence", "rivals", "basis", "denoised", "stop_step"} == set(
-        one
-    )
+    assert {"step", "rule", "sentence", "evidence", "rivals", "basis", "denoised", "stop_step"} == set(one)

@@ -226,7 +226,6 @@ def make_payload(
             "sentence": "At step 40 emerged strength is at its lowest after format learning, inside what rephrasing alone "
             "causes; by step 80 it has tripled, and what came neither agrees with a second model nor points one way.",
             "rule": "emerged strength against the churn floor, patience 1, bootstrap over prompts",
-            "provisional": True,
             "evidence": [
                 {"name": "emerged strength at step 80 over step 40", "value": 3.04, "lo": 2.31, "hi": 3.92},
                 {"name": "share of it above the churn floor", "value": 0.66, "lo": 0.48, "hi": 0.78},

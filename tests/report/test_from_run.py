@@ -11,9 +11,9 @@ from interplay.dynamics import trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity, matching
 from interplay.effects.moebius import reconstruct
 from interplay.report import render, validate
+from interplay.store.checks import write_format
 from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
-from interplay.store.formats import write_format
 
 STEPS, IDS, N = (0, 10, 40), ("a", "b", "c", "d"), 4
 TEXT = "one two three four"
@@ -58,7 +58,7 @@ def plain_run(effects, tmp_path_factory):
     words = [{"text": w, "start": TEXT.index(w), "end": TEXT.index(w) + len(w)} for w in TEXT.split()]
     prompts = [{"id": name, "text": TEXT, "label": None, "words": words} for name in IDS]
     about = {"title": "t", "subtitle": "s", "version": "0", "method": [], "notes": [], "skipped": []}
-    recommendation = {"step": 10, "sentence": "Keep step 10.", "rule": "r", "provisional": True, "basis": "rule",
+    recommendation = {"step": 10, "sentence": "Keep step 10.", "rule": "r", "basis": "rule",
                "evidence": [], "rivals": {"last": 40}}  # fmt: skip
     for name, value in (("report", about), ("inputs", {"prompts": prompts}), ("recommendation", recommendation)):
         (folder / f"{name}.json").write_text(json.dumps(value))

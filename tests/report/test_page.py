@@ -141,7 +141,7 @@ def test_nothing_measured_still_makes_a_page():
         "title": "t",
         "subtitle": "s",
         "version": "0",
-        "recommendation": {"step": None, "sentence": "Nothing.", "rule": "r", "provisional": True},
+        "recommendation": {"step": None, "sentence": "Nothing.", "rule": "r"},
         "steps": [0],
         "reference": 0,
         "summary": [],

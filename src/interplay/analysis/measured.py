@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from interplay.config.settings import EffectSettings, Settings
-from interplay.effects import default_tolerance
+from interplay.effects.interactions import default_tolerance
 from interplay.errors import InterplayError
 from interplay.store.conditions import (
     Calibration,

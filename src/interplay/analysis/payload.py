@@ -22,7 +22,7 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
     run = RunReader(folder.path)
     with run.intact():
         about, track, recorded = run.json("report.json"), run.trajectory, run.recorded
-        keys = ("step", "sentence", "rule", "provisional", "basis", "evidence", "rivals")
+        keys = ("step", "sentence", "rule", "basis", "evidence", "rivals")
         return {
             **{key: about[key] for key in ("title", "subtitle", "version", "method", "notes", "skipped")},
             "created": None,

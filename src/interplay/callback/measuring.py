@@ -38,11 +38,10 @@ from interplay.recommendation.stopping import StopRecommendation, recommend_stop
 from interplay.report import write
 from interplay.scoring.forward import last_logits
 from interplay.scoring.scores import score_prepared
+from interplay.store.checks import check_format, refuse_links, write_format
 from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
 from interplay.store.files import sha256_json, sweep, write_json
 from interplay.store.folder import RunFolder, environment
-from interplay.store.formats import check_format, write_format
-from interplay.store.guard import refuse_links
 from interplay.store.units import Unit
 from interplay.task.metrics import COLUMNS, METRICS
 

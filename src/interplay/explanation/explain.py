@@ -83,7 +83,7 @@ def explain(
 
     Returns:
         `Explanation`, or `Change` for two models. Effects are in nats of log-odds, an exact split has the tolerance of
-        `interplay.effects.default_tolerance`. Warnings of the scoring are given as Python warnings and kept in `.notes`.
+        `interplay.effects.interactions.default_tolerance`. Warnings of the scoring are given as Python warnings and kept in `.notes`.
 
     Raises:
         InterplayError: for anything wrong in the arguments, and for models that cannot be loaded.

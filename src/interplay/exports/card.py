@@ -223,8 +223,6 @@ def _meaning(track: Trajectory) -> str:
 def _recommendation(recorded: Mapping[str, Any]) -> str:
     basis = _BASES.get(recorded["basis"]) or inert(recorded["basis"])
     lines = [f"**Which checkpoint to keep:** {inert(recorded['sentence'], 2000)}\n", f"- Basis: {basis}."]
-    if recorded.get("provisional"):
-        lines[-1] += " The rule is provisional."
     if rivals := recorded.get("rivals"):
         told = [f"{NAMES.get(name) or inert(name, 60)}: step {inert(step, 20)}" for name, step in rivals.items()]
         lines.append(f"- What each rule would choose: {'; '.join(told)}.")

@@ -28,7 +28,6 @@ class Recommendation:
     rule         name of the rule
     basis        what decided: `accuracy` or `eval-loss` of the eval rows; `last` without eval rows, so without evidence;
                  `only` if there was nothing to compare
-    provisional  whether the rule has not been compared with its rivals in a study
     sentence     one line of plain English for the user
     evidence     `accuracy` or `eval_loss` of each candidate if that decided; its `interaction_loss`, and `above_lowest`,
                  the log distance of that to the lowest one
@@ -43,7 +42,6 @@ class Recommendation:
     sentence: str
     evidence: tuple[Evidence, ...]
     rivals: dict[str, int]
-    provisional: bool = False
     denoised: dict[str, int] | None = None
     stop_step: int | None = None
 

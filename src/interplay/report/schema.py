@@ -70,7 +70,6 @@ class Recommendation(BaseModel):
     sentence: str
     rule: str
     basis: Literal["rule", "accuracy", "eval-loss", "last", "only"] | None = None
-    provisional: StrictBool
     evidence: list[Evidence] = []
     rivals: dict[str, Step | None] = {}  # rival rule -> step; None: it never fired
 

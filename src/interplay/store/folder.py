@@ -1,7 +1,7 @@
 """The run folder: what is in it, who works on it, and the refusal to mix two runs in one.
 
 settings.yaml       settings as used, every default written out
-format.json         the format of this folder (`formats.py`)
+format.json         the format of this folder (`checks.py`)
 environment.json    versions of what computed it
 inputs.json         fingerprints of the data and of the prompts, prompts with their words, rows left out
 weights.json        SHA-256 of the base's weights and of each checkpoint's
@@ -34,9 +34,8 @@ from interplay.config.loading import dump_settings, load_settings
 from interplay.config.settings import Settings
 from interplay.config.yaml import difference
 from interplay.errors import InterplayError
+from interplay.store.checks import FILE, check_format, refuse_links, write_format
 from interplay.store.files import WORK, file_hashes, read_json, result_files, sweep, write_json
-from interplay.store.formats import FILE, check_format, write_format
-from interplay.store.guard import refuse_links
 from interplay.store.lock import Lock
 
 PACKAGES = ("interplay", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy", "pandas", "pyarrow")
