@@ -19,7 +19,7 @@ assert interplay.__version__ == version("interplay")
 extras = ("trl", "datasets", "sklearn", "scipy", "rouge_score", "matplotlib", "gguf", "jieba", "ray")
 assert not [name for name in extras if find_spec(name)], "the environment is not bare"
 
-found = interplay.extract([0.0, 1.0, 2.0, 5.0])
+found = interplay.extract([0.0, 1.0, 2.0, 5.0], tolerance=0)
 assert abs(float(found.and_effects.sum() + found.or_effects.sum()) - 5.0) < 1e-9, (
     "the effects add up to v(N) - v(empty)"
 )

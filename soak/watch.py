@@ -119,6 +119,12 @@ def _alarm() -> Generator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def _opened_folder(arguments: tuple[Any, ...]) -> str:
+    """The folder that a name is relative to, where a call gives one as a file descriptor."""
+    last = arguments[-1]
+    return os.readlink(f"/proc/self/fd/{last}") if type(last) is int and last >= 0 else ""
+
+
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if _scratch is None:
         return
@@ -133,7 +139,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
             raise Escaped(f"open for writing outside the scratch folder: {path!a} {mode!a}"[:500])
     elif event in _CHANGES and not all(
         # What a link points to is only a name; where it lies counts.
-        _inside(a, follow=False)
+        _inside(os.path.join(_opened_folder(arguments), os.fsdecode(a)), follow=False)
         for a in arguments[event == "os.symlink" :]
         if isinstance(a, (str, bytes, os.PathLike))
     ):

@@ -211,12 +211,12 @@ def test_a_cluster_with_no_room_is_waited_for_and_named(finished, address, tmp_p
     class Makes(Said):
         def say(self, line):
             super().say(line)
-            if "waiting for room" in line:
+            if "no actor has a place yet" in line:
                 ray.kill(other)
 
     said = Makes()
     run(load_settings(finished.wanted), out, said, ray=address)
-    assert len([line for line in said.lines if "waiting for room" in line]) == 1
+    assert len([line for line in said.lines if "no actor has a place yet" in line]) == 1
     assert contents(out) == finished.files
 
 

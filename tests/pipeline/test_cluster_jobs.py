@@ -222,7 +222,7 @@ def test_no_job_is_pulled_before_there_is_room_for_it(pretended):
     assert len(made.pulled) == AHEAD
     assert len(list(results)) == 4
     assert len(made.said) == 1
-    assert "waiting for room" in made.said[0]
+    assert "no actor has a place yet" in made.said[0]
 
 
 def test_one_that_starts_late_is_given_jobs_however_busy_the_others_are(pretended):
@@ -317,7 +317,7 @@ def test_when_all_nodes_are_gone_room_is_waited_for(pretended):
     made.ray.meanwhile = [goes_away, lambda: None, only.starts]
     assert made.names(3) == ["0", "1", "2"]
     assert len(made.said) == 1
-    assert "waiting for room" in made.said[0]
+    assert "no actor has a place yet" in made.said[0]
 
 
 def test_one_that_died_for_good_is_done_without(pretended):

@@ -47,8 +47,8 @@ def adapter_hash(path: Path, base_sha256: str) -> str:
 def _read_config(path: Path) -> dict[str, Any]:
     file = path / "adapter_config.json"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise InterplayError(f"cannot read {file} ({reason_of(error, 160)}): save the adapter again") from error
 
 
