@@ -124,7 +124,9 @@ def test_parquet_columns_of_any_type_are_skipped_or_refused(tmp_path, kind, colu
 def test_parquet_with_one_name_twice_is_refused(tmp_path):
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"]), pa.array(["c"])], names=["text", "text", "label"])
     pq.write_table(table, tmp_path / "a.parquet")
-    assert "a.parquet" in one_line(lambda: read_rows(tmp_path / "a.parquet"))
+    said = one_line(lambda: read_rows(tmp_path / "a.parquet"))
+    assert "a.parquet" in said
+    assert "Multiple matches for FieldRef.Name(text)" in said
 
 
 def test_a_folder_that_looks_like_a_partition_adds_no_column(tmp_path):
