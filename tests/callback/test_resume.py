@@ -67,6 +67,7 @@ def test_resumed_with_and_without(sft, quick, outcome, losses, whole):
     assert losses(without) == {step: x for step, x in losses(whole[0]).items() if step <= 4}
 
 
+@pytest.mark.soak
 def test_the_best_so_far_survives(sft, quick, scripted):
     scripted({0: 9.0, 2: 3.0, 4: 5.0, 6: 4.0})
     cut = sft("cut", [quick(), Cut(5)], **SAVING)

@@ -84,6 +84,7 @@ def test_the_same_figure_is_the_same_bytes(run, tmp_path, kind):
         assert b"CreationDate" not in data
 
 
+@pytest.mark.soak
 def test_a_callers_settings_do_not_reach_our_figures(run, tmp_path):
     with matplotlib.rc_context({"svg.fonttype": "path", "lines.linewidth": 9.0}):
         with styled():

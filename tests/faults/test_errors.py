@@ -81,6 +81,7 @@ def disk(server, tmp_path):
     return Disk()
 
 
+@pytest.mark.soak
 def test_a_disk_that_is_really_full_and_one_that_is_really_read_only(server, undisturbed, trained, disk):
     """The disk grows by little steps; every time it is full the run stops with one line; in between it is read-only once."""
     folder = disk.inside / "run"

@@ -64,6 +64,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes(run, undisturbed, trai
     assert contents(run.folder) == undisturbed.files
 
 
+@pytest.mark.soak
 def test_killed_behind_the_manifest_it_is_whole(run, undisturbed, trained):
     run.start_from(trained)
     assert run(call="rename", path="*manifest.json*", how="after", at=1).killed

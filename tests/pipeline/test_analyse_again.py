@@ -41,6 +41,7 @@ def fresh(finished, tmp_path_factory):
     return files
 
 
+@pytest.mark.matrix("solved")
 @pytest.mark.parametrize("overrides", [COMPUTED, SOLVED], ids=["computed", "solved"])
 def test_the_command_with_another_analysis(finished, a_copy, fresh, overrides, request):
     wanted = fresh(overrides)
@@ -52,6 +53,7 @@ def test_the_command_with_another_analysis(finished, a_copy, fresh, overrides, r
     assert contents(a_copy) == finished.files
 
 
+@pytest.mark.matrix("computed")
 @pytest.mark.parametrize("overrides", [COMPUTED, SOLVED], ids=["computed", "solved"])
 def test_report_with_another_analysis(finished, a_copy, fresh, overrides, request, call):
     wanted = fresh(overrides)
@@ -68,6 +70,7 @@ def test_report_with_another_analysis(finished, a_copy, fresh, overrides, reques
     assert run.trajectory is not before
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize(
     "overrides",
     [

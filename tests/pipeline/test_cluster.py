@@ -107,6 +107,7 @@ def test_paths_from_here_lead_to_the_same_place_in_an_actor(finished, address, t
     assert {name: contents(tmp_path / "run")[name] for name in units} == {n: finished.files[n] for n in units}
 
 
+@pytest.mark.soak
 def test_a_killed_actor_is_started_again_and_its_jobs_are_done(finished, address, tmp_path, parted, monkeypatch):
     saved, killed = [], []
     save = measure.save_unit

@@ -62,6 +62,7 @@ def in_form(form: str, rows: list[tuple[str, str]]) -> list[dict]:
     return [{"prompt": text, "completion": target} for text, target in rows]
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize("form", ["messages", "prompt-completion"])
 def test_forms_without_labels(form, tmp_path, tiny_folder):
     """Through the chat template; accuracy needs labels, so it is left out, and the run says so."""
@@ -98,6 +99,7 @@ def test_few_shot_examples_come_from_training_rows_labels_in_turn(tmp_path, tiny
     assert other.template != inputs.template
 
 
+@pytest.mark.soak
 def test_few_shot_run_and_no_rewording(tmp_path, tiny_folder):
     """rephrased: null leaves the churn floor out, and every place says so."""
     wanted = settings(tmp_path, tiny_folder("llama"), **FEWER)

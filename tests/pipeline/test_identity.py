@@ -120,6 +120,7 @@ def test_changed_data_of_the_task(mine, name, file):
     refused(mine, rf"\({name}: .* -> .*\): .* restore the file")
 
 
+@pytest.mark.soak
 def test_a_base_that_changes_while_it_trains(tmp_path, tiny_folder, monkeypatch):
     """No unit is there yet that would know the base: a training must not go on from another model."""
     shutil.copytree(tiny_folder("llama"), tmp_path / "model")

@@ -39,6 +39,7 @@ def test_refused_before_training_and_mended_in_place(noisy, tmp_path, monkeypatc
     assert trained
 
 
+@pytest.mark.soak
 def test_accepted_and_said(noisy, tmp_path, monkeypatch):
     monkeypatch.setattr("interplay.scoring.noise.noise_fraction", lambda sigma, spread: 0.5)
     noisy["scoring"] = {"accept_noise": True}

@@ -78,6 +78,7 @@ def test_two_processes_on_one_folder_do_no_unit_in_vain(finished, tmp_path):
     assert contents(out) == finished.files
 
 
+@pytest.mark.soak
 def test_one_of_two_killed_at_work_leaves_nothing_undone(finished, tmp_path):
     out = tmp_path / "run"
     dying, living = together(finished, out, ("--die-after", 3), ())
@@ -187,6 +188,7 @@ def copied_together(parts: list[Path], whole: Path) -> Path:
     return whole
 
 
+@pytest.mark.soak
 def test_shares_written_apart_and_copied_together_are_finished_by_the_same_command(finished, parts, tmp_path):
     whole = copied_together(parts, tmp_path / "whole")
     # Whatever is written is a new file.
@@ -200,6 +202,7 @@ def test_shares_written_apart_and_copied_together_are_finished_by_the_same_comma
     assert [file for file, inode in kept.items() if file.stat().st_ino != inode] == [damaged]
 
 
+@pytest.mark.soak
 def test_a_share_of_another_machine_with_another_tolerance_is_computed_again(finished, parts, tmp_path):
     """Its units answer another question: they are never mixed with those of the tolerance that the whole folder has."""
     calibration = json.loads((parts[0] / "calibration.json").read_text())
@@ -299,6 +302,7 @@ def test_a_folder_that_vanishes_ends_the_run_and_is_not_made_anew(finished, tmp_
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.soak
 def test_a_folder_that_vanishes_from_under_helpers_is_not_made_anew(finished, tmp_path):
     out = begun(finished, tmp_path / "run")
     process = subprocess.Popen(

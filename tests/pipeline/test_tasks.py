@@ -120,6 +120,7 @@ def test_the_same_command_asks_nothing_again(measured, calls):
     assert contents(measured.folder) == before
 
 
+@pytest.mark.soak
 def test_a_lost_step_is_asked_again_with_the_base_beside_it(measured, calls):
     before = contents(measured.folder)
     (measured.folder / "task" / "step-000002.json").unlink()

@@ -137,12 +137,10 @@ def test_adapter_of_another_base_is_refused_before_anything_is_computed(tmp_path
 
 def test_steps_and_reference_are_those_asked_for(tmp_path, tiny_folder, adapters):
     base = tiny_folder("llama")
-    some = tracking(tmp_path, base, adapters, checkpoints={"folder": str(adapters), "steps": "0, 10"})
-    assert [row["step"] for row in run_here(some, tmp_path / "some").summary.rows] == [0, 10]
-    later = tracking(tmp_path, base, adapters, dynamics={"draws": 10, "resamples": 20, "reference": 5})
-    result = run_here(later, tmp_path / "later")
-    at_reference = next(row for row in result.summary.rows if row["step"] == 5)
-    assert at_reference["removed count"] == 0
+    some, later = {"folder": str(adapters), "steps": "0, 5"}, {"draws": 10, "resamples": 20, "reference": 5}
+    rows = run_here(tracking(tmp_path, base, adapters, checkpoints=some, dynamics=later), tmp_path / "run").summary.rows
+    assert [row["step"] for row in rows] == [0, 5]
+    assert rows[1]["removed count"] == 0
     wrong = tracking(tmp_path, base, adapters, dynamics={"reference": 7})
     with pytest.raises(InterplayError, match=r"reference is 7, no measured step: choose one of \[0, 5, 10, 20\]"):
         run_here(wrong, tmp_path / "wrong")
@@ -151,6 +149,7 @@ def test_steps_and_reference_are_those_asked_for(tmp_path, tiny_folder, adapters
         run_here(lacking, tmp_path / "lacking")
 
 
+@pytest.mark.soak
 def test_new_checkpoint_of_a_training_that_goes_on_is_added(tmp_path, tiny_folder, adapters):
     folder = tmp_path / "growing"
     shutil.copytree(adapters / "checkpoint-5", folder / "checkpoint-5")
@@ -163,6 +162,7 @@ def test_new_checkpoint_of_a_training_that_goes_on_is_added(tmp_path, tiny_folde
     assert unit.stat().st_mtime_ns == before
 
 
+@pytest.mark.soak
 def test_a_full_checkpoint_that_is_the_base_is_flagged(tmp_path, tiny_folder):
     """Suites have served final weights under early names; the base under a later name is the same lie."""
     folder = tmp_path / "out"
@@ -174,6 +174,7 @@ def test_a_full_checkpoint_that_is_the_base_is_flagged(tmp_path, tiny_folder):
     assert "Steps 0 and 7 " in flagged[0]
 
 
+@pytest.mark.soak
 def test_a_training_that_still_runs_is_followed_and_its_half_written_checkpoint_waits(tmp_path, tiny_folder, adapters):
     """Tracked while checkpoint-10 is being written, and again when it is there and another one is half."""
     left = tmp_path / "left"

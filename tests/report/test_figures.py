@@ -35,6 +35,7 @@ def table(page, caption):
     ]
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.parametrize("name", ["views", "baselines", "floors", "multiples", "correlations", "controls", "fidelity"])
 def test_any_control_may_be_missing(payload, name):
     page = render({key: value for key, value in payload.items() if key != name})

@@ -152,6 +152,7 @@ def test_only_what_is_drawn_is_handed_on_and_rounded(full_run):
     assert "removed, number" not in page  # its floor is zero
 
 
+@pytest.mark.soak
 def test_every_control_may_be_missing_alone(full_run):
     for name in ("views", "floors", "multiples", "baselines", "correlations"):
         path = full_run / f"{name}.parquet"

@@ -28,7 +28,7 @@ def masked(prepared):
     return masked_ids(prepared.input_ids, prepared.spans, prepared.mask_id)
 
 
-@pytest.mark.matrix("llama", "gemma3")
+@pytest.mark.matrix("float64-1e-09-llama", "float32-0.0001-gemma3")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-9)])
 def test_sharing_and_batches_never_change_scores(loaded, prepared, masked, architecture, dtype, tolerance):

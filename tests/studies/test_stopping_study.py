@@ -99,6 +99,7 @@ def test_effects_rebuild_the_scores_and_are_kept(folder):
     assert np.array_equal(effects_of(record.scores, record.arrays["noise"]), record.effects)
 
 
+@pytest.mark.soak
 def test_the_page_is_written_between_its_markers(folder, tmp_path, monkeypatch):
     docs = tmp_path / "docs"
     docs.mkdir()
@@ -144,6 +145,7 @@ def test_record_curves(folder):
     assert rules.few_prompts(record, 4, draws=3)["test_loss"] == 0.0
 
 
+@pytest.mark.soak
 def test_fewer_words_leave_the_others_in_place(folder):
     record = load(folder, finished(folder)[0])
     assert rules.fewer_words(record, 3) == pytest.approx(rules.weighted(record, 1.0))  # all three words

@@ -45,6 +45,7 @@ def model_of(architecture: str, **own) -> LoadedModel:
     return LoadedModel(AutoModelForCausalLM.from_config(config), None, f"owner/{architecture}", "")
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.parametrize(("method", "architecture"), [("dora", "llama"), ("ia3", "gemma3")])
 def test_checkpoints_are_written_and_measured(train, tiny_folder, tmp_path, method, architecture):
     log = train(tmp_path, method, architecture, learning_rate=0.05)

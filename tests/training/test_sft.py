@@ -113,7 +113,7 @@ def cut_now(*args, **kwargs):
     raise Cut
 
 
-@pytest.mark.matrix("lora-3", "full")
+@pytest.mark.matrix("lora-3")
 @pytest.mark.parametrize(("method", "accumulation"), [("lora", 1), ("lora", 3), ("full", 1)])
 def test_an_interrupted_training_ends_in_the_same_bits(train, tmp_path, method, accumulation):
     options = {"method": method, "accumulation": accumulation, "steps": 6, "save_at": (2, 4, 6)}
@@ -133,7 +133,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(train, tmp_path, method, 
     assert not [p for p in cut.rglob("*") if p.name in RESUME_FILES]
 
 
-@pytest.mark.matrix("missing", "flipped optimizer", "link", "torn weights")
+@pytest.mark.matrix("missing", "torn weights")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -193,6 +193,7 @@ def test_a_torn_checkpoint_is_dropped(train, tmp_path, damage):
     assert weights(cut, 4) == weights(tmp_path / "whole", 4)
 
 
+@pytest.mark.soak
 def test_cut_off_between_the_last_checkpoint_and_the_log(train, tmp_path, monkeypatch):
     whole = train(tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -240,6 +241,7 @@ def test_nothing_to_train_on(train, examples, tmp_path):
     one_line(error)
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_loss_that_is_not_finite_stops_the_training(train, tmp_path, method):
     seen = []
