@@ -13,6 +13,9 @@ EXTRAS = {
     "matplotlib": "figures",
     "gguf": "gguf",
     "jieba": "zh",
+    "sudachipy": "ja",
+    "sudachidict_small": "ja",
+    "icu4py": "icu",
     "bitsandbytes": "qlora",
     "ray": "ray",
 }

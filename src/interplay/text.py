@@ -1,6 +1,7 @@
 """Text for messages, and the hash for orders and draws."""
 
 import hashlib
+import re
 import unicodedata
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given
@@ -37,3 +38,12 @@ def ascii_safe(text: str) -> str:
     'a\\\\x1b[31m'
     """
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNSEEN else c for c in text)
+
+
+def split_names(spec: str) -> list[str]:
+    """Names with commas between them; a comma between two digits is part of a number.
+
+    >>> split_names("not, 1,000，3.14")
+    ['not', '1,000', '3.14']
+    """
+    return [name.strip() for name in re.split(r"(?<!\d),|,(?!\d)|，", spec) if name.strip()]

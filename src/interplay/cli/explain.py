@@ -10,6 +10,7 @@ from interplay.cli.options import Json, Quiet
 from interplay.cli.show import printable
 from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
+from interplay.text import split_names
 
 EXAMPLES = """\b
 Examples:
@@ -85,7 +86,7 @@ def explain(
         raise InterplayError(f"--model {model!r} and {models[0]!r} are both the model: give one of the two")
     arguments["model"] = models or ([] if model is None else [model])
     if words is not None:
-        arguments["words"] = [word.strip() for word in words.split(",") if word.strip()]
+        arguments["words"] = split_names(words)
     if chat in ("true", "false"):
         arguments["chat"] = chat == "true"
     with warnings.catch_warnings(record=True):  # they are among the notes

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from interplay.data.sources import FORM_NAMES
 from interplay.data.template import PromptTemplate
-from interplay.data.words import WORDS_PER_PROMPT
+from interplay.data.words import WORDS_PER_PROMPT, Language
 from interplay.errors import InterplayError
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.placement import DEVICE_MAPS, SPREAD, Placement
@@ -110,9 +110,10 @@ class PromptsSettings(_Strict):
     count: int = Field(12, ge=1, le=100_000)
     n: int = Field(WORDS_PER_PROMPT, ge=2, description="words a prompt, 2 to 16 [lineage: 10]; 2^n forward passes each")
     words: Literal["content", "all", "given"] = Field(
-        "content", description="which may be drawn: content words [lineage], all, or given: each row's column `words`"
+        "content",
+        description="which may be drawn: content words [lineage] that vary from row to row, all, or given: each row's column `words`",
     )
-    language: Literal["auto", "en", "zh"] = Field("auto", description="how words are split; zh needs jieba")
+    language: Language = Field("auto", description="how words are split; auto: by the script; en: by spaces, anywhere")
     stop_words: str | None = Field(None, description="more words that are never drawn: legal, or separated by commas")
 
     @field_validator("n")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from interplay.data.rows import Message, Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
-from interplay.text import short
+from interplay.text import short, split_names
 
 Record = Mapping[str, Any]
 
@@ -131,7 +131,7 @@ def _given_words(value: Any) -> tuple[str, ...] | None:
         with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(value)
     if isinstance(value, str):
-        value = re.split("[,，]", value)
+        value = split_names(value)
     if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
         return None
     return tuple(word.strip() for word in value if word.strip()) or None

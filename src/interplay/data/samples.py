@@ -1,11 +1,13 @@
 """Samples: a row with its n words, and the choice of rows from a data set, the same on every machine and in any order of rows."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Literal, NamedTuple
 
+from interplay.data.background import NONE, Background, find_background
 from interplay.data.rows import Row, Sample, Word
 from interplay.data.sources import Skipped
 from interplay.data.template import PromptTemplate
@@ -13,6 +15,7 @@ from interplay.data.words import (
     MIN_CHOSEN,
     WORDS_PER_PROMPT,
     Language,
+    Unsplit,
     candidate_words,
     check_n,
     draw_words,
@@ -23,17 +26,19 @@ from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.text import short, stable_hash
 
 _DEFAULT_TEMPLATE = PromptTemplate()
+_ENOUGH = 100  # different texts that tell by themselves what is background [ours]
 _ATTEMPTS = 64  # draws tried for one that differs; with one word to spare and n = 16, all fail once in 17^64
 
 WordKind = Literal["content", "all", "given"]
 
 
 class Chosen(NamedTuple):
-    """The samples, the rows that were tried and left out, and notes on what is missing."""
+    """The samples, the rows that were tried and left out, notes on what is missing, and the words that were never drawn."""
 
     samples: tuple[Sample, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    background: Background = NONE
 
 
 def make_sample(
@@ -93,13 +98,15 @@ def choose_samples(
     words: WordKind = "content",
     language: Language = "auto",
     stop_words: frozenset[str] = frozenset(),
+    beside: Iterable[Row] = (),
     check: Callable[[Sample], object] = lambda sample: None,
 ) -> Chosen:
     """`count` samples of `n` words each, in a seeded order, labels taking turns when rows have labels.
 
     Args:
-        words: which may be drawn. content: no stop words [lineage]; all: stop words too; given: those that the row names.
+        words: which may be drawn. content: no stop words [lineage], no background; all: these too; given: those that the row names.
         stop_words: more words that are never drawn, unless the row names them.
+        beside: other rows of the data set, which help to tell what is background where the texts of `rows` are under 100.
         check: may refuse a sample by raising SkipSample (one that this tokenizer cannot encode, say).
 
     Rows with fewer than n candidate words are taken only when too few have n, the fullest first, and a note says so. No two
@@ -118,12 +125,17 @@ def choose_samples(
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise InterplayError(f"the number of samples must be 1 or more; given {short(count)}")
 
+    rows = list(rows)
+    known = {row.text for row in rows}
+    known |= {row.text for row in beside} if len(known) < _ENOUGH else set()
+    background = find_background(known, language, stop_words) if words == "content" else NONE
     groups: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: stable_hash(seed, row.id)):
         groups.setdefault(row.label or "", []).append(row)
     labels = sorted(groups, key=lambda label: stable_hash(seed, "label", label))
     texts: dict[str, str] = {}  # text -> id of the first row that has it
     skipped: list[Skipped] = []
+    unsplit: Counter[str] = Counter()  # what is missing -> rows
     too_few: dict[str, list[tuple[list[Word], Row]]] = {label: [] for label in labels}
 
     def drawn(row: Row, candidates: Sequence[Word]) -> Sample:
@@ -138,13 +150,14 @@ def choose_samples(
             try:
                 if first != row.id:
                     raise SkipSample(f"the same text as row {short(first)}")
-                found = row_words(row, words, language, stop_words)
+                found = row_words(row, words, language, stop_words, background)
                 if len(found) >= n:
                     yield drawn(row, found)
                 else:
                     too_few[label].append((found, row))
             except SkipSample as reason:
                 skipped.append(Skipped(row.id, str(reason)))
+                unsplit.update([str(reason)] * isinstance(reason, Unsplit))
 
     def fewer(label: str) -> Iterator[Sample]:
         """Samples of fewer words, the fullest first."""
@@ -163,15 +176,16 @@ def choose_samples(
     if with_n < count:
         samples += islice(_take_turns([fewer(label) for label in labels]), count - with_n)
     skipped += [Skipped(row.id, _too_few(len(found), n)) for label in labels for found, row in too_few[label]]
+    notes = [f"{k} row{'' if k == 1 else 's'} left out: {reason}" for reason, k in unsplit.items()]
+    notes += background.notes()
     if not samples:
-        reason = skipped[0].reason if skipped else "there are no rows"
+        reason = "; ".join([skipped[0].reason if skipped else "there are no rows", *background.notes()])
         raise InterplayError(f"no row can be used as a sample of {n} words: {reason}")
-    notes = []
     if few := len(samples) - with_n:
         notes.append(f"{few} of {len(samples)} samples {'has' if few == 1 else 'have'} fewer than {n} words")
     if len(samples) < count:
         notes.append(f"{count} samples were asked for and {len(samples)} could be found")
-    return Chosen(tuple(samples), tuple(skipped), tuple(notes))
+    return Chosen(tuple(samples), tuple(skipped), tuple(notes), background)
 
 
 def redraw(
@@ -183,14 +197,15 @@ def redraw(
     words: WordKind = "content",
     language: Language = "auto",
     stop_words: frozenset[str] = frozenset(),
+    background: Background = NONE,
     check: Callable[[Sample], object] = lambda sample: None,
 ) -> Sample:
-    """The same row with other words, of draw 2, 3, ...; the other arguments as in `choose_samples`.
+    """The same row with other words, of draw 2, 3, ...; the other arguments as in `choose_samples`, the background as it found it.
 
     A draw that `check` refuses is drawn again. Returns `sample` itself where every draw is refused or the text has no others.
     """
     try:
-        candidates = row_words(sample.row, words, language, stop_words)
+        candidates = row_words(sample.row, words, language, stop_words, background)
     except SkipSample:
         return sample
     if len(candidates) <= n and set(candidates) <= set(sample.words):
@@ -205,14 +220,20 @@ def redraw(
 
 
 def row_words(
-    row: Row, words: WordKind = "content", language: Language = "auto", stop_words: frozenset[str] = frozenset()
+    row: Row,
+    words: WordKind = "content",
+    language: Language = "auto",
+    stop_words: frozenset[str] = frozenset(),
+    background: Background = NONE,
 ) -> list[Word]:
     """The words of a row that may be drawn, in the order of its text; arguments as in `choose_samples`.
 
     Errors: SkipSample when given words are asked for and the row names none, or some that do not stand in its text.
     """
-    if words != "given":
-        return candidate_words(row.text, language, words == "all", stop_words)
+    if words == "all":
+        return candidate_words(row.text, language, True, stop_words)
+    if words == "content":
+        return background.varying(row.text, language, stop_words)
     if not row.words:
         raise SkipSample(f"row {short(row.id)}: names no words, expected a list in its column 'words'")
     try:

@@ -4,9 +4,8 @@ Kept on purpose, because interactions are made of them: negation (not, never, wi
 hardly) and contrast (but, although, unless). Words are compared case-folded, with a straight apostrophe.
 """
 
-import re
-
 from interplay.errors import InterplayError
+from interplay.text import split_names
 
 _ENGLISH = """
     a an the this that these those
@@ -41,12 +40,22 @@ _LEGAL = """
     可以 进行 认为 如下 如何 对此 予以 作为 知识 运用 给出 格式
 """
 
-ENGLISH = frozenset(_ENGLISH.split())
-CHINESE = frozenset(_CHINESE.split())
-LEGAL = frozenset(_LEGAL.split())
+# Negation, intensity and contrast in other languages: never function words by their frequency, nor dropped as single characters
+# [ours].
+_KEPT = """
+    不 没 未 无 非 勿 莫 否 很 最 太 更 ず ぬ ん မ
+    nicht nichts nie niemals kein keine keinen keiner ohne sehr aber nur ne n'est n'ai n'a n'y pas plus jamais rien sans très trop mais peu
+    no nunca nada sin ni muy más menos pero não nem sem muito mais mas non niente mai senza molto più ma niet niets geen nooit zonder zeer
+    heel maar inte aldrig utan mycket ikke aldri uden uten meget ei не нет ни без очень никогда но ні дуже але nie bez bardzo ale nigdy
+    není velmi nikdy nije nema değil yok çok ama δεν μην όχι πολύ لا لم لن ليس غير جدا नहीं मत बहुत tidak bukan jangan sangat không rất chưa
+    안 못 너무 매우 ない なく なかっ ませ なし とても すごく ไม่ อย่า มาก ບໍ່ ຫຼາຍ មិន ទេ ណាស់ ဘူး
+"""
 
-# One-character words are dropped except these: Chinese negation and intensity are written with a single character [ours].
-CHINESE_SINGLES_KEPT = frozenset("不没未无非勿莫否很最太更")
+ENGLISH = frozenset(_ENGLISH.split())
+KEPT = frozenset(_KEPT.split())
+CHINESE = frozenset(_CHINESE.split())
+STOP_WORDS = ENGLISH | CHINESE
+LEGAL = frozenset(_LEGAL.split())
 
 
 def stop_words(spec: str | None) -> frozenset[str]:
@@ -59,7 +68,7 @@ def stop_words(spec: str | None) -> frozenset[str]:
     """
     if spec is None:
         return frozenset()
-    named = {part.strip().casefold() for part in re.split("[,，]", spec)} - {""}
+    named = {name.casefold() for name in split_names(spec)}
     if not named:
         raise InterplayError(f"stop words {spec!r} name no word: give legal, words with commas between them, or null")
     return frozenset(named - {"legal"} | LEGAL if "legal" in named else named)

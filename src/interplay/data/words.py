@@ -1,32 +1,51 @@
 """Words: which words of a text may be input variables, which n of them are drawn, and where they stand.
 
 Splitting on white space (jieba for Chinese), dropping stop words, punctuation and single characters, and drawing n words
-with a seed are [lineage]; the stop lists, the hash and the limits are [ours]. Two occurrences of a word are two variables.
+with a seed are [lineage]; the stop lists, the other segmenters, the hash and the limits are [ours]. Two occurrences of a word
+are two variables.
 """
 
 import functools
 import importlib
 import re
-import tempfile
 import unicodedata
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, get_args
 
 from interplay.data.rows import Word
-from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH
-from interplay.errors import InterplayError
+from interplay.data.stopwords import KEPT, STOP_WORDS
+from interplay.errors import InterplayError, SkipSample
 from interplay.extras import require
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.text import short, stable_hash
 
-Language = Literal["auto", "en", "zh"]
+Language = Literal["auto", "en", "zh", "ja", "th", "lo", "km", "my"]
 
 MIN_CHOSEN = 2  # with one word there is nothing that could interact
 WORDS_PER_PROMPT = 8  # the default everywhere [ours]; the paper's presets ask for 10
 
-_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-# From this fraction of letters on a text is Chinese: one borrowed character in an English comment must not need jieba [ours].
-_HAN_FRACTION = 0.2
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_KANA = "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+# Languages without spaces between words, their letters and the packages that split them. Chinese last: Japanese has its letters.
+_SCRIPTS = {
+    "th": ("Thai", "\u0e01-\u0e7f", ("icu4py",)),
+    "lo": ("Lao", "\u0e80-\u0eff", ("icu4py",)),
+    "km": ("Khmer", "\u1780-\u17ff", ("icu4py",)),
+    "my": ("Burmese", "\u1000-\u109f\ua9e0-\ua9ff\uaa60-\uaa7f", ("icu4py",)),
+    "ja": ("Japanese", _HAN + _KANA, ("sudachipy", "sudachidict_small")),
+    "zh": ("Chinese", _HAN, ("jieba",)),
+}
+_SPACELESS = re.compile(f"[{''.join(letters for _, letters, _ in _SCRIPTS.values())}]")
+_SYLLABIC = re.compile(f"[{''.join(_SCRIPTS[code][1] for code in ('th', 'lo', 'km', 'my'))}]")  # marks count as letters
+# From this fraction of letters on a text is of a script: one borrowed character in an English comment must not need jieba [ours].
+_FRACTION = 0.2
+_KANA_FRACTION = 0.05  # of a text's kana and Han characters: from here on it is Japanese, not Chinese [ours]
+_LONGEST = 12_000  # characters: SudachiPy takes 48 KiB at a time
+_IN_NUMBER = re.compile(r"\d[.,'’]\d")
+
+
+class Unsplit(SkipSample):
+    """A text without spaces between its words, whose segmenter is not installed."""
 
 
 def candidate_words(
@@ -34,12 +53,12 @@ def candidate_words(
 ) -> list[Word]:
     """The words of `text` that may become input variables, in the order of the text.
 
-    White space splits; punctuation is stripped at the edges, inner apostrophes and hyphens stay; stop words and single
-    characters are dropped [lineage], but not negation, intensity and contrast [ours]. Chinese text (`language="zh"`, or "auto"
-    when a fifth of the letters are Han characters) is split by jieba. `stop_words`: more words, case-folded, that are always
-    dropped.
+    White space (and U+200B) splits; punctuation is stripped at the edges, inner apostrophes and hyphens stay, and so do the
+    separators of numbers; stop words and single characters are dropped [lineage], but not negation, intensity and contrast
+    [ours]. Chinese is split by jieba, Japanese by SudachiPy, Thai, Lao, Khmer and Burmese by ICU: see `language_of`. A phrase
+    of the latter four in a text of another language is no word. `stop_words`: more words, case-folded, that are always dropped.
 
-    Errors: InterplayError when jieba is needed and missing, or `language` is unknown.
+    Errors: SkipSample when the segmenter of the language is missing; InterplayError when `language` is unknown.
 
     >>> candidate_words("I am not happy -- don't ask!")
     [Word(text='not', start=5, end=8), Word(text='happy', start=9, end=14), Word(text="don't", start=18, end=23), \
@@ -47,16 +66,37 @@ Word(text='ask', start=24, end=27)]
     >>> [w.text for w in candidate_words("I am no song", keep_stop_words=True, stop_words=frozenset({"song"}))]
     ['am', 'no']
     """
-    if language not in ("auto", "en", "zh"):
-        raise InterplayError(f"language must be 'auto', 'en' or 'zh'; given {language!r}")
-    han = len(_HAN.findall(text)) if language == "auto" else 0
-    chinese = language == "zh" or (han > 0 and han >= _HAN_FRACTION * sum(map(str.isalpha, text)))
+    code = language_of(text, language)
     words = []
-    for start, end in _pieces(text, chinese):
+    for start, end in _pieces(text, code):
         start, end = _core(text, start, end)
-        if start < end and _carries_meaning(text[start:end], keep_stop_words, stop_words):
+        if start < end and _carries_meaning(text[start:end], code, keep_stop_words, stop_words):
             words.append(Word(text[start:end], start, end))
     return words
+
+
+def language_of(text: str, language: Language = "auto") -> str:
+    """`language`, or for "auto": where a fifth of the letters are of a script without spaces, the code of its language; else "en".
+
+    >>> [language_of(text) for text in ("Schöne neue Welt", "不高兴", "東京都知事選挙の結果", "ไม่ชอบ", "the 龍 tattoo")]
+    ['en', 'zh', 'ja', 'th', 'en']
+    """
+    if language not in get_args(Language):
+        raise InterplayError(f"language must be one of {', '.join(get_args(Language))}; given {language!r}")
+    if language != "auto":
+        return language
+    least = max(1, _FRACTION * sum(map(str.isalpha, text)))
+    kana = len(re.findall(f"[{_KANA}]", text))
+    for code, (_, letters, _) in _SCRIPTS.items():
+        count = len(re.findall(f"[{letters}]", text))
+        if count >= least and (code != "ja" or kana >= max(1, _KANA_FRACTION * count)):
+            return code
+    return "en"
+
+
+def plain(word: str) -> str:
+    """A word as words are compared: case-folded, with a straight apostrophe."""
+    return word.replace("’", "'").casefold()
 
 
 def draw_words(candidates: Sequence[Word], n: int, *key: object) -> tuple[Word, ...]:
@@ -77,6 +117,7 @@ def find_words(text: str, words: Sequence[str]) -> tuple[Word, ...]:
 
     Each word, in the order given, takes its first occurrence that no earlier one has taken, at word boundaries; an exact
     match goes before one that differs in case or in the shape of the apostrophe. Name a word twice to take two occurrences.
+    In scripts without spaces a word may stand anywhere, with the marks of its letters; a number is named whole, as 1,000.
 
     Errors: InterplayError naming the words that do not stand in the text, or when there are none or more than 64.
 
@@ -119,12 +160,15 @@ interplay explain samples coalitions of up to 64
         raise InterplayError(f"n must be {least}..{most} where words are drawn; given {n}: {hint}")
 
 
-def _pieces(text: str, chinese: bool) -> Iterator[tuple[int, int]]:
-    for match in re.finditer(r"\S+", text):
-        if chinese and _HAN.search(match[0]):
-            for _, start, end in _jieba_tokenizer().tokenize(match[0]):
-                yield match.start() + start, match.start() + end
-        else:
+def _pieces(text: str, language: str) -> Iterator[tuple[int, int]]:
+    unspaced = re.compile(f"[{_SCRIPTS[language][1]}]" if language in _SCRIPTS else "(?!)")
+    for match in re.finditer(r"[^\s\u200b]+", text):
+        if unspaced.search(match[0]):
+            at = match.start()
+            for first in range(0, len(match[0]), _LONGEST):
+                for piece in _segmenter(language)(match[0][first : first + _LONGEST]):
+                    yield at, (at := at + len(piece))
+        elif not _SYLLABIC.search(match[0]):
             yield match.span()
 
 
@@ -140,13 +184,12 @@ def _core(text: str, start: int, end: int) -> tuple[int, int]:
     return start, stop
 
 
-def _carries_meaning(word: str, keep_stop_words: bool, stop_words: frozenset[str]) -> bool:
-    plain = word.replace("’", "'").casefold()
-    if plain in stop_words:
+def _carries_meaning(word: str, language: str, keep_stop_words: bool, stop_words: frozenset[str]) -> bool:
+    if plain(word) in stop_words:
         return False
-    if sum(map(str.isalnum, word)) == 1:
-        return word in CHINESE_SINGLES_KEPT
-    return keep_stop_words or not (plain in ENGLISH or plain in CHINESE)
+    if (len(word) if _SYLLABIC.match(word) else sum(map(str.isalnum, word))) == 1:
+        return word in KEPT or (language == "ja" and re.match(f"[{_HAN}]", word) is not None)
+    return keep_stop_words or plain(word) not in STOP_WORDS
 
 
 def _occurrences(text: str, word: str) -> Iterator[Word]:
@@ -163,21 +206,36 @@ def _occurrences(text: str, word: str) -> Iterator[Word]:
 
 
 def _boundary(text: str, at: int) -> bool:
-    """Whether a word may begin or end between `text[at - 1]` and `text[at]`; Chinese has no visible boundaries."""
+    """Whether a word may begin or end between `text[at - 1]` and `text[at]`; in scripts without spaces, between any letters.
+
+    Not between a letter and its marks, nor inside a number: rules WB4, WB11 and WB12 of UAX #29.
+    """
     if at in (0, len(text)):
         return True
     before, after = text[at - 1], text[at]
-    return not (before.isalnum() and after.isalnum()) or bool(_HAN.match(before) or _HAN.match(after))
+    marked = unicodedata.category(after)[0] == "M" and (before.isalnum() or unicodedata.category(before)[0] == "M")
+    in_number = any(_IN_NUMBER.fullmatch(text[max(first, 0) : first + 3]) for first in (at - 2, at - 1))
+    # The vowel AM is a letter to Unicode; the stackers of Khmer and Burmese join the letter behind them.
+    if marked or in_number or after in "\u0e33\u0eb3" or before in "\u17d2\u1039":
+        return False
+    return not (before.isalnum() and after.isalnum()) or bool(_SPACELESS.match(before) or _SPACELESS.match(after))
 
 
 @functools.cache
-def _jieba_tokenizer() -> Any:
-    require("jieba", what="splitting Chinese text into words")
-    jieba = importlib.import_module("jieba")
-    jieba.setLogLevel(60)  # jieba talks on stderr while it loads
-    tokenizer = jieba.Tokenizer()
-    # jieba un-marshals a cache from the shared temp folder: give it a fresh one.
-    with tempfile.TemporaryDirectory() as private:
-        tokenizer.tmp_dir = private
-        tokenizer.initialize()
-    return tokenizer
+def _segmenter(language: str) -> Callable[[str], Iterable[str]]:
+    """What splits a text of a language into strings that make up the text again."""
+    name, _, packages = _SCRIPTS[language]
+    try:
+        require(*packages, what=f"splitting {name} into words", otherwise="name the words")
+    except InterplayError as error:
+        raise Unsplit(str(error)) from None
+    if language == "zh":
+        chinese = importlib.import_module("jieba").Tokenizer()
+        # As its `initialize`, but for the cache that it un-marshals from the shared temp folder.
+        chinese.FREQ, chinese.total = chinese.gen_pfdict(chinese.get_dict_file())
+        chinese.initialized = True
+        return chinese.cut
+    if language == "ja":
+        japanese = importlib.import_module("sudachipy").Dictionary(dict="small").tokenizer()
+        return lambda text: (morpheme.surface() for morpheme in japanese.tokenize(text))
+    return functools.partial(importlib.import_module("icu4py.breakers").WordBreaker, locale=language)

@@ -142,7 +142,8 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         "stop_words": stop_words(wanted.stop_words),
         "check": usable,
     }
-    choice = choose_samples(candidates, wanted.count, wanted.n, settings.seed, **how)
+    choice = choose_samples(candidates, wanted.count, wanted.n, settings.seed, **how, beside=(*train, *held_out))
+    how["background"] = choice.background
     prompts, notes = choice.samples, list(choice.notes)
     omitted.extend(Omitted("prompts", s.id, s.reason) for s in choice.skipped)
     if not prompts:
