@@ -2,8 +2,6 @@
 
 import hashlib
 import string
-import sys
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interplay.data import words as words_module
-from interplay.data.stopwords import CHINESE, CHINESE_SINGLES_KEPT, ENGLISH, LEGAL, stop_words
-from interplay.data.words import candidate_words, check_n, draw_words, find_words
+from interplay.data.stopwords import CHINESE, ENGLISH, KEPT, LEGAL, stop_words
+from interplay.data.words import Unsplit, candidate_words, check_n, draw_words, find_words, language_of
 from interplay.errors import InterplayError
-from interplay.text import short, stable_hash
+from interplay.text import short, split_names, stable_hash
 
 WORDS = st.sampled_from(
     ["not", "happy", "don't", "the", "a", "very", "naïve", "e\u0301tat", "x-ray", "🙂", "ﬁne", "हिन्दी", "5", "42"]
@@ -79,7 +77,7 @@ def test_negation_intensity_and_contrast_are_kept_and_lists_are_comparable():
     assert texts(candidate_words(kept)) == kept.split()
     assert all(word == word.casefold() and "’" not in word for word in ENGLISH)
     assert all(len(word) > 1 for word in CHINESE)
-    assert {"不", "没"} <= CHINESE_SINGLES_KEPT
+    assert {"不", "没"} <= KEPT
 
 
 def test_stop_words_on_request():
@@ -187,55 +185,142 @@ def test_a_megabyte_is_no_problem():
     assert len(candidate_words("!" * 10**5 + "x" * 10**6)[0].text) == 10**6
 
 
-def test_chinese_without_jieba_names_the_pip_line(monkeypatch):
-    words_module._jieba_tokenizer.cache_clear()
-    monkeypatch.setitem(sys.modules, "jieba", None)
-    with pytest.raises(InterplayError, match=r"pip install 'interplay\[zh\]'"):
-        candidate_words("张某犯罪后自首")
-    # one borrowed character does not make an English comment Chinese
-    assert texts(candidate_words("the 龍 tattoo looks awful")) == ["tattoo", "looks", "awful"]
+TEXTS = {
+    "zh": "张某犯罪后自首",
+    "ja": "東京都知事選挙の結果が悪くない",
+    "th": "ฉันไม่ชอบอาหารที่ร้านนี้เลย",
+    "lo": "ຂ້ອຍບໍ່ມັກອາຫານຢູ່ຮ້ານນີ້",
+    "km": "ខ្ញុំមិនចូលចិត្តអាហារនៅភោជនីយដ្ឋាននេះទេ",
+    "my": "ကျွန်တော်ဒီဆိုင်ကအစားအစာကိုမကြိုက်ဘူး",
+}
+EXTRAS = {"zh": "zh", "ja": "ja", **dict.fromkeys(("th", "lo", "km", "my"), "icu")}
 
 
-def test_chinese_through_a_stand_in(monkeypatch):
-    class Cutter:
-        def tokenize(self, text):
-            return [(text[i : i + 2], i, min(i + 2, len(text))) for i in range(0, len(text), 2)]
+@pytest.fixture
+def fresh_segmenters():
+    words_module._segmenter.cache_clear()
+    yield
+    words_module._segmenter.cache_clear()
 
-    monkeypatch.setattr(words_module, "_jieba_tokenizer", Cutter)
-    text = "我们犯罪不。 can't 自首"
+
+@pytest.mark.parametrize("code", TEXTS)
+def test_a_segmenter_that_is_missing_is_named_with_its_pip_line(code, monkeypatch, fresh_segmenters):
+    monkeypatch.setattr("interplay.extras.missing", lambda *packages: list(packages))
+    line = rf"^splitting \w+ into words needs .*: pip install 'interplay\[{EXTRAS[code]}\]', or name the words$"
+    with pytest.raises(Unsplit, match=line):
+        candidate_words(TEXTS[code])
+    with pytest.raises(Unsplit, match=line):
+        candidate_words(TEXTS[code], code)
+    # A borrowed word or phrase needs nothing, and is no word where nothing splits it.
+    found = texts(candidate_words(f"the 龍 tattoo and the ไม่ชอบ somebody got in {TEXTS[code][:4]} looks really awful"))
+    assert [word for word in found if word.isascii()] == ["tattoo", "somebody", "got", "looks", "really", "awful"]
+    assert not any(words_module._SYLLABIC.search(word) for word in found)
+    # Naming words needs no segmenter.
+    assert texts(find_words(TEXTS["th"] + TEXTS["ja"], ["ไม่", "ชอบ", "ない"])) == ["ไม่", "ชอบ", "ない"]
+
+
+@pytest.mark.parametrize(
+    ("code", "package", "expected"),
+    [
+        ("zh", "jieba", "没有 犯罪 承担"),
+        ("ja", "sudachipy", "レストラン 料理 美味しく なかっ ませ ん 駅 3,000"),
+        ("th", "icu4py", "ไม่ ชอบ อาหาร ดี"),
+        ("lo", "icu4py", "ບໍ່ ມັກ ອາຫານ ດີ"),
+        ("km", "icu4py", "មិន ចូលចិត្ត អាហារ"),
+        ("my", "icu4py", "အစားအစာ ကြိုက် ဘူး"),
+    ],
+)
+def test_words_of_scripts_without_spaces(code, package, expected):
+    pytest.importorskip(package)
+    more = {
+        "zh": "😀，张某没有犯罪，不应当承担",
+        "ja": "レストランの料理は美味しくなかった。😀行きませんでした、駅で3,000円",
+        "th": " 😀ดี",
+        "lo": " 😀ດີ",
+    }
+    text = more.get(code, "") + "\n" + TEXTS[code]
     found = candidate_words(text)
-    assert texts(found) == ["犯罪", "不", "can't", "自首"]
+    assert language_of(text) == code
+    assert set(expected.split()) <= set(texts(found))
     assert all(text[word.start : word.end] == word.text for word in found)
+    assert "の" not in texts(found), "single kana are no words"
+    assert found == candidate_words(text, code)
 
 
-def test_chinese_through_jieba():
-    pytest.importorskip("jieba", exc_type=ImportError)
-    words_module._jieba_tokenizer.cache_clear()
-    text = "张某没有犯罪，不应当承担刑事责任。"
-    found = candidate_words(text)
-    assert {"没有", "犯罪", "承担"} <= set(texts(found))
-    assert all(text[word.start : word.end] == word.text for word in found)
+def test_a_long_text_is_split_in_parts_that_the_segmenter_takes():
+    pytest.importorskip("sudachipy")
+    text = "とても良い料理。" * 5_000
+    assert set(texts(candidate_words(text))) >= {"とても", "良い", "料理"}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("張さんは悪くない", "ja"),
+        ("这是一个很长的中文句子，只有一个の字在里面而已，所以还是中文", "zh"),
+        ("ｶﾀｶﾅ", "ja"),
+        ("Schöne neue Welt", "en"),
+        ("한국어 문장입니다", "en"),
+        ("¯\\_(ツ)_/¯ whatever you say", "en"),
+        ("", "en"),
+    ],
+)
+def test_language_of_a_text(text, code):
+    assert language_of(text) == code
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "stands"),
+    [
+        ("1,000 or 1", "1", [9]),
+        ("it costs 1,000 now", "1,000", [9]),
+        ("1,000", "1,0", []),
+        ("1,000", "000", []),
+        ("3.14", "14", []),
+        ("1’000’000", "1’000’000", [0]),
+        ("on 2024-05-01 at 12:30", "2024-05-01", [3]),
+        ("on 2024-05-01 at 12:30", "12:30", [17]),
+        ("on page 5.", "5", [8]),
+        ("1, 2, 3", "2", [3]),
+        ("น้ำแข็ง", "น้ำ", [0]),
+        ("น้ำแข็ง", "น", []),  # a letter without its marks
+        ("น้ำแข็ง", "น้", []),
+        ("ក្រហម", "រហម", []),  # nor what a stacker joins
+        ("nai\u0308ve", "nai", []),
+        ("ไม่\u200bชอบ", "ชอบ", [4]),
+        ("テストケース", "ケース", [3]),
+        ("not\u200bbad", "bad", [4]),
+    ],
+)
+def test_where_a_word_may_begin_and_end(text, word, stands):
+    if stands:
+        assert [found.start for found in find_words(text, [word])] == stands
+    else:
+        with pytest.raises(InterplayError, match="do not stand in the prompt"):
+            find_words(text, [word])
+
+
+def test_numbers_are_one_word_and_zero_width_spaces_part_words():
+    assert texts(candidate_words("paid 1,000 at 12:30 on 2024-05-01, 3.14 today")) == [
+        *("paid", "1,000", "12:30", "2024-05-01", "3.14", "today")
+    ]
+    assert texts(candidate_words("not\u200bbad")) == ["not", "bad"]
+    assert split_names("1,000, not,3,14 ,5, 6，7") == ["1,000", "not", "3,14", "5", "6", "7"]
 
 
 def test_unknown_language():
     french: Any = "fr"
-    with pytest.raises(InterplayError, match="language must be"):
+    with pytest.raises(InterplayError, match=r"language must be one of auto, en, zh, ja, .*given 'fr'"):
         candidate_words("x", language=french)
 
 
-def test_nothing_else_of_jieba_is_used(monkeypatch):
-    """The cache that jieba un-marshals comes from a fresh private folder, not from the shared temp folder."""
-    seen = []
+def test_nothing_else_of_jieba_is_used(monkeypatch, fresh_segmenters):
+    """Its `initialize` un-marshals a cache from the shared temp folder; the dictionary of the package is read instead."""
+    jieba = pytest.importorskip("jieba")
 
-    class Tokenizer:
-        tmp_dir = None
+    def initialize(self, dictionary=None):
+        raise AssertionError("un-marshals")
 
-        def initialize(self):
-            seen.append(self.tmp_dir)
-
-    stand_in = SimpleNamespace(__spec__=object(), setLogLevel=lambda level: None, Tokenizer=Tokenizer)
-    monkeypatch.setitem(sys.modules, "jieba", stand_in)
-    words_module._jieba_tokenizer.cache_clear()
-    words_module._jieba_tokenizer()
-    words_module._jieba_tokenizer.cache_clear()
-    assert seen[0] is not None
+    expected = list(jieba.cut(TEXTS["zh"]))
+    monkeypatch.setattr(jieba.Tokenizer, "initialize", initialize)
+    assert list(words_module._segmenter("zh")(TEXTS["zh"])) == expected

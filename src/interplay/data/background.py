@@ -15,10 +15,10 @@ from interplay.errors import SkipSample
 from interplay.text import short, stable_hash
 
 MIN_TEXTS = 8  # among fewer texts, what they share may be chance
-MOST_TEXTS = 1000  # enough to tell a word in half of the texts, or in one of twenty
+MOST_TEXTS, MOST_CHARACTERS = 1000, 500_000  # enough to tell a word in half of the texts, or in one of twenty; seconds
 MIN_FOREIGN = 40  # texts that are not English, and a quarter of all
 _ENGLISH = 0.1  # of the words of a text are stop words: of English 0.4, of German 0.03
-_FREQUENT, _LETTERS = 0.05, 6  # a function word stands in so many texts (4 at least), and is no longer
+_FREQUENT, _LETTERS = 0.05, 6  # a function word stands in so many texts (8 at least), and is no longer
 _PAUSE = 0.75  # and is followed by punctuation or nothing that much as often as other words, or less
 
 
@@ -46,13 +46,13 @@ class Background:
 
     def notes(self) -> list[str]:
         """What is left out and why, with the first few words: a line each."""
-        shared = sorted({*self.begin, *self.shared, *self.end} - STOP_WORDS)
+        shared = {*self.begin, *self.shared, *self.end} - STOP_WORDS
         found = {
             "in over half of the texts": shared,
-            "by frequency, in texts that are not English": sorted(self.function),
+            "function words by frequency, in texts that are not English": self.function,
         }
         return [
-            f"{len(words)} words are background {why}: {', '.join(map(short, words[:6]))}{', ...' * (len(words) > 6)}"
+            f"background ({why}), never drawn: {', '.join(map(short, sorted(words)[:6]))}, {len(words)} in all"
             for why, words in found.items()
             if words
         ]
@@ -64,7 +64,7 @@ NONE = Background()
 def find_background(
     texts: Iterable[str], language: Language = "auto", stop_words: frozenset[str] = frozenset()
 ) -> Background:
-    """The background of the different `texts`, the same in any order; of fewer than 8 none, of many 1000 are read.
+    """The background of the different `texts`, the same in any order; of fewer than 8 none, of many up to 1000 are read.
 
     Words in over half of the texts, or in the beginning or end that over half share. Among texts that are neither English nor
     Chinese, whose stop words are listed: short words in over 5 % that rarely stand before a pause, as articles, prepositions
@@ -76,6 +76,8 @@ def find_background(
     """
     read: dict[str, list[Word]] = {}
     for text in sorted(set(texts), key=stable_hash)[:MOST_TEXTS]:
+        if len(read) >= MIN_FOREIGN and sum(map(len, read)) > MOST_CHARACTERS:
+            break
         with suppress(SkipSample):
             read[text] = candidate_words(text, language, True, stop_words)
     if len(read) < MIN_TEXTS:
@@ -83,7 +85,7 @@ def find_background(
     rows = {text: [plain(word.text) for word in words] for text, words in read.items()}
     frame = Background(_beginning([*rows.values()]), _beginning([row[::-1] for row in rows.values()])[::-1])
     counts = Counter(word for row in rows.values() for word in {row[i] for i in frame._between(row)})
-    shared = frozenset(word for word, count in counts.items() if 2 * count > len(rows))
+    shared = frozenset(word for word, count in counts.items() if 2 * count > len(rows)) - STOP_WORDS
     foreign = {text: read[text] for text, row in rows.items() if _foreign(text, row, language)}
     function = _function_words(foreign) if len(foreign) >= max(MIN_FOREIGN, len(rows) / 4) else frozenset()
     return Background(frame.begin, frame.end, shared, function - shared)
@@ -116,6 +118,6 @@ def _function_words(texts: dict[str, list[Word]]) -> frozenset[str]:
         within.update({*names})
         times.update(names)
         paused.update(name for name, gap in zip(names, gaps, strict=True) if re.search(r"[^\w\s]", gap))
-    least, rare = max(4, _FREQUENT * len(texts)), _PAUSE * paused.total() / times.total()
+    least, rare = max(8, _FREQUENT * len(texts)), _PAUSE * paused.total() / times.total()
     frequent = {word for word, count in within.items() if count >= least and len(word) <= _LETTERS}
     return frozenset(word for word in frequent if paused[word] <= rare * times[word]) - KEPT - STOP_WORDS
