@@ -217,6 +217,27 @@ def test_function_words_of_a_language_are_not_drawn(language):
     assert find_background([*english[:150], *texts]).function
 
 
+def test_function_words_of_japanese_are_kana_that_many_texts_have():
+    pytest.importorskip("sudachipy")
+    nouns = cycle(["料理", "映画", "サービス", "電車", "部屋", "音楽", "店員", "値段", "荷物", "天気", "写真"])
+    frames = cycle(
+        [
+            "この{}はとても良いものです。",
+            "昨日の{}は良くなかったです。",
+            "その{}を買うことにしました。",
+            "{}が悪いので行きません。",
+        ]
+    )
+    rows = [
+        row_of(i, f"{i}番。{next(frames).format(next(nouns))}{next(frames).format(next(nouns))}") for i in range(66)
+    ]
+    chosen = choose_samples(rows, 40, 3)
+    assert {"です", "この"} <= chosen.background.function
+    drawn = {word.text for sample in chosen.samples for word in sample.words}
+    assert {"料理", "サービス", "なかっ", "とても"} <= drawn
+    assert not drawn & {"です", "まし"}
+
+
 def test_rows_that_cannot_be_split_are_left_out_with_a_note(monkeypatch):
     monkeypatch.setattr("interplay.extras.missing", lambda *packages: list(packages))
     words._segmenter.cache_clear()

@@ -11,7 +11,10 @@ from interplay.data.sources import read_rows
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 
-VOCABULARY = [first + second + "o" for first in "bcdfg" for second in ("ra", "li", "mu", "ne")]
+# So many long words that none is in half of the texts, or taken for a function word.
+VOCABULARY = [
+    first + second + third + "onto" for first in "bcdfg" for second in ("ra", "li", "mu", "ne") for third in "lmn"
+]
 
 
 def row_of(i, words, label=None):

@@ -10,7 +10,7 @@ from operator import eq
 
 from interplay.data.rows import Word
 from interplay.data.stopwords import ENGLISH, KEPT, STOP_WORDS
-from interplay.data.words import Language, candidate_words, language_of, plain
+from interplay.data.words import SPACELESS, Language, candidate_words, language_of, plain
 from interplay.errors import SkipSample
 from interplay.text import short, stable_hash
 
@@ -19,6 +19,7 @@ MOST_TEXTS, MOST_CHARACTERS = 1000, 500_000  # enough to tell a word in half of 
 MIN_FOREIGN = 40  # texts that are not English, and a quarter of all
 _ENGLISH = 0.1  # of the words of a text are stop words: of English 0.4, of German 0.03
 _FREQUENT, _LETTERS = 0.05, 6  # a function word stands in so many texts (8 at least), and is no longer
+_FREQUENT_UNSPACED = 0.2  # where nothing else tells function words from short nouns
 _PAUSE = 0.75  # and is followed by punctuation or nothing that much as often as other words, or less
 
 
@@ -66,9 +67,8 @@ def find_background(
 ) -> Background:
     """The background of the different `texts`, the same in any order; of fewer than 8 none, of many up to 1000 are read.
 
-    Words in over half of the texts, or in the beginning or end that over half share. Among texts that are neither English nor
-    Chinese, whose stop words are listed: short words in over 5 % that rarely stand before a pause, as articles, prepositions
-    and conjunctions do and nouns and adjectives do not; never negation and intensity.
+    Words in over half of the texts, or in the beginning or end that over half share. Of texts neither English nor Chinese, whose
+    stop words are listed: frequent short words that rarely stand before a pause, as nouns and adjectives do; never negation.
 
     >>> texts = [f"Is this review good or not? {word}" for word in "tasty salty cold hot raw fine dry sweet".split()]
     >>> [word.text for word in find_background(texts).varying("Is this review good or not? Not good")]
@@ -118,6 +118,15 @@ def _function_words(texts: dict[str, list[Word]]) -> frozenset[str]:
         within.update({*names})
         times.update(names)
         paused.update(name for name, gap in zip(names, gaps, strict=True) if re.search(r"[^\w\s]", gap))
-    least, rare = max(8, _FREQUENT * len(texts)), _PAUSE * paused.total() / times.total()
-    frequent = {word for word, count in within.items() if count >= least and len(word) <= _LETTERS}
-    return frozenset(word for word in frequent if paused[word] <= rare * times[word]) - KEPT - STOP_WORDS
+    usual = paused.total() / times.total()
+
+    def serves(word: str) -> bool:
+        if SPACELESS.match(word):  # Japanese writes function words in hiragana, and ends sentences with them
+            return within[word] >= _FREQUENT_UNSPACED * len(texts) and not re.search("[ァ-ヿ㐀-鿿]", word)
+        return within[word] >= _FREQUENT * len(texts) and paused[word] <= _PAUSE * usual * times[word]
+
+    return (
+        frozenset(w for w, count in within.items() if count >= 8 and len(w) <= _LETTERS and serves(w))
+        - KEPT
+        - STOP_WORDS
+    )

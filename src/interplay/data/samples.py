@@ -179,7 +179,7 @@ def choose_samples(
     notes = [f"{k} row{'' if k == 1 else 's'} left out: {reason}" for reason, k in unsplit.items()]
     notes += background.notes()
     if not samples:
-        reason = "; ".join([skipped[0].reason if skipped else "there are no rows", *background.notes()])
+        reason = "; ".join([skipped[0].reason if skipped else "there are no rows", *notes])
         raise InterplayError(f"no row can be used as a sample of {n} words: {reason}")
     if few := len(samples) - with_n:
         notes.append(f"{few} of {len(samples)} samples {'has' if few == 1 else 'have'} fewer than {n} words")

@@ -1,8 +1,7 @@
 """Words: which words of a text may be input variables, which n of them are drawn, and where they stand.
 
 Splitting on white space (jieba for Chinese), dropping stop words, punctuation and single characters, and drawing n words
-with a seed are [lineage]; the stop lists, the other segmenters, the hash and the limits are [ours]. Two occurrences of a word
-are two variables.
+with a seed are [lineage]; stop lists, other segmenters, hash and limits are [ours]. Two occurrences of a word are two variables.
 """
 
 import functools
@@ -35,7 +34,7 @@ _SCRIPTS = {
     "ja": ("Japanese", _HAN + _KANA, ("sudachipy", "sudachidict_small")),
     "zh": ("Chinese", _HAN, ("jieba",)),
 }
-_SPACELESS = re.compile(f"[{''.join(letters for _, letters, _ in _SCRIPTS.values())}]")
+SPACELESS = re.compile(f"[{''.join(letters for _, letters, _ in _SCRIPTS.values())}]")
 _SYLLABIC = re.compile(f"[{''.join(_SCRIPTS[code][1] for code in ('th', 'lo', 'km', 'my'))}]")  # marks count as letters
 # From this fraction of letters on a text is of a script: one borrowed character in an English comment must not need jieba [ours].
 _FRACTION = 0.2
@@ -53,10 +52,9 @@ def candidate_words(
 ) -> list[Word]:
     """The words of `text` that may become input variables, in the order of the text.
 
-    White space (and U+200B) splits; punctuation is stripped at the edges, inner apostrophes and hyphens stay, and so do the
-    separators of numbers; stop words and single characters are dropped [lineage], but not negation, intensity and contrast
-    [ours]. Chinese is split by jieba, Japanese by SudachiPy, Thai, Lao, Khmer and Burmese by ICU: see `language_of`. A phrase
-    of the latter four in a text of another language is no word. `stop_words`: more words, case-folded, that are always dropped.
+    White space (and U+200B) splits; punctuation is stripped at the edges, inner apostrophes and hyphens stay; stop words and
+    single characters are dropped [lineage], but not negation, intensity and contrast [ours]. Texts without spaces are split by
+    jieba, SudachiPy or ICU; a phrase of Thai, say, in an English text is no word. `stop_words`: more that are always dropped.
 
     Errors: SkipSample when the segmenter of the language is missing; InterplayError when `language` is unknown.
 
@@ -199,10 +197,10 @@ def _occurrences(text: str, word: str) -> Iterator[Word]:
     exact = re.escape(word)
     loose = re.sub("['’]", "['’]", exact)
     for pattern, flags in ((exact, 0), (loose, re.IGNORECASE)):
-        for match in re.finditer(f"(?={pattern})", text, flags):
-            found = re.compile(pattern, flags).match(text, match.start())
-            if found and _boundary(text, found.start()) and _boundary(text, found.end()):
-                yield Word(found[0], *found.span())
+        for match in re.finditer(f"(?=({pattern}))", text, flags):
+            start, end = match.span(1)
+            if _boundary(text, start) and _boundary(text, end):
+                yield Word(match[1], start, end)
 
 
 def _boundary(text: str, at: int) -> bool:
@@ -218,7 +216,7 @@ def _boundary(text: str, at: int) -> bool:
     # The vowel AM is a letter to Unicode; the stackers of Khmer and Burmese join the letter behind them.
     if marked or in_number or after in "\u0e33\u0eb3" or before in "\u17d2\u1039":
         return False
-    return not (before.isalnum() and after.isalnum()) or bool(_SPACELESS.match(before) or _SPACELESS.match(after))
+    return not (before.isalnum() and after.isalnum()) or bool(SPACELESS.match(before) or SPACELESS.match(after))
 
 
 @functools.cache
