@@ -87,6 +87,11 @@ def test_words_are_those_named_and_two_words_can_be_checked_by_hand(explain, ext
     )
 
 
+def test_numbers_and_words_without_spaces_are_named(explain):
+    answer = json.loads(explain("--words", "1,000, ไม่,ชอบ", "--json", prompt="ฉันไม่ชอบอาหาร 1,000 now").out)
+    assert answer["words"] == ["ไม่", "ชอบ", "1,000"]
+
+
 def test_one_named_word_and_fewer_words_than_asked(explain):
     answer = json.loads(explain("--words", "not", "--json").out)
     assert answer["words"] == ["not"]

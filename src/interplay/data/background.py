@@ -48,13 +48,10 @@ class Background:
     def notes(self) -> list[str]:
         """What is left out and why, with the first few words: a line each."""
         shared = {*self.begin, *self.shared, *self.end} - STOP_WORDS
-        found = {
-            "in over half of the texts": shared,
-            "function words by frequency, in texts that are not English": self.function,
-        }
+        whys = "in over half of the texts", "function words by frequency, in texts that are not English"
         return [
             f"background ({why}), never drawn: {', '.join(map(short, sorted(words)[:6]))}, {len(words)} in all"
-            for why, words in found.items()
+            for why, words in zip(whys, (shared, self.function), strict=True)
             if words
         ]
 
@@ -95,13 +92,13 @@ def _beginning(rows: list[list[str]]) -> tuple[str, ...]:
     """The words with which over half of the rows begin."""
     shared: list[str] = []
     left = rows
-    while True:
-        at = len(shared)
-        [(word, count)] = Counter(row[at] for row in left if len(row) > at).most_common(1) or [("", 0)]
+    while following := Counter(row[len(shared)] for row in left if len(row) > len(shared)):
+        [(word, count)] = following.most_common(1)
         if 2 * count <= len(rows):
-            return tuple(shared)
-        left = [row for row in left if row[at : at + 1] == [word]]
+            break
+        left = [row for row in left if row[len(shared) : len(shared) + 1] == [word]]
         shared.append(word)
+    return tuple(shared)
 
 
 def _foreign(text: str, folded: Sequence[str], language: Language) -> bool:
@@ -125,8 +122,5 @@ def _function_words(texts: dict[str, list[Word]]) -> frozenset[str]:
             return within[word] >= _FREQUENT_UNSPACED * len(texts) and not re.search("[ァ-ヿ㐀-鿿]", word)
         return within[word] >= _FREQUENT * len(texts) and paused[word] <= _PAUSE * usual * times[word]
 
-    return (
-        frozenset(w for w, count in within.items() if count >= 8 and len(w) <= _LETTERS and serves(w))
-        - KEPT
-        - STOP_WORDS
-    )
+    frequent = {word for word, count in within.items() if count >= 8 and len(word) <= _LETTERS}
+    return frozenset(filter(serves, frequent - KEPT - STOP_WORDS))
