@@ -96,7 +96,7 @@ def test_parquet(tmp_path):
         ({"prompt": "Why?", "answer": "So."}, "dolly", "Why?", "So."),
         ({"instruction": "Why?", "context": "", "response": "So.", "category": "qa"}, "dolly", "Why?", "So."),
         ({"instruction": "Why?", "context": "A sky.", "response": "So."}, "dolly", "Why?\n\nA sky.", "So."),
-        ({"instruction": "Why?", "input": "A sky.", "output": "So."}, "dolly", "Why?\n\nA sky.", "So."),
+        ({"instruction": "Why?", "input": "A sky.", "output": "So."}, "alpaca", "Why?\nA sky.", "So."),
         ({"instruction": "Why?", "context": None, "response": "So."}, "dolly", "Why?", "So."),
     ],
 )
@@ -168,7 +168,7 @@ GOOD = {
         ("text-label", {"text": " \n", "label": "x"}, "'text' is empty"),
         ("text-label", {"text": "x", "label": ""}, "'label' is empty"),
         ("text-label", {"text": ["x"], "label": "x"}, "'text' is list, expected text"),
-        ("text-label", {"text": "x", "label": True}, "'label' is bool, expected text"),
+        ("text-label", {"text": "x", "label": {}}, "'label' is dict, expected text"),
         ("text-label", {"text": "a\0b", "label": "x"}, "'text' holds a NUL character or half a surrogate pair"),
         ("text-label", '{"text": "\\ud800", "label": "x"}', "'text' holds a NUL character or half a surrogate pair"),
         ("text-label", '{"text": "x", "label"', "broken JSON: Expecting ':' delimiter: line 1 column 22 (char 21)"),
@@ -179,7 +179,7 @@ GOOD = {
         ("messages", {"messages": [turn("user", "x")]}, None),
         ("messages", {"messages": [turn("assistant", "x")]}, None),
         ("messages", {"messages": [{"role": 1}]}, None),
-        ("messages", {"messages": [turn("user", [{}]), turn("assistant", "b")]}, "'content' is list, expected text"),
+        ("messages", {"messages": [turn("user", [{}]), turn("assistant", "b")]}, "'text' is NoneType, expected text"),
         ("prompt-completion", {"prompt": [], "completion": "b"}, None),
         ("prompt-completion", {"prompt": [], "completion": []}, None),
         ("dolly", {"instruction": "a", "context": "c"}, "no 'response'"),
@@ -206,7 +206,7 @@ def test_a_bad_row_is_skipped_and_named(write, form, bad, reason):
         ("a.csv", b"text,label\n", "auto", "holds no rows"),
         ("a.json", b"[]", "auto", "holds no rows"),
         ("a.json", b'{"text": "x"}', "auto", "expected a list of objects, found dict"),
-        ("a.json", b'{"text": "x"}\n{"text": "y"}', "auto", "must be named .jsonl"),
+        ("a.json", b'[{"text": "x"}', "auto", "broken JSON: Expecting ',' delimiter"),
         ("a.jsonl", b'{"text": "\xff"}', "auto", "byte 10 is not UTF-8"),
         ("a.jsonl", b"not json\n", "auto", "none of 1 rows can be read; line 1: broken JSON"),
         ("a.jsonl", b'{"foo": 1, "bar": 2}', "auto", "found the columns 'foo', 'bar'; form 'auto' expects"),
@@ -218,7 +218,7 @@ def test_a_bad_row_is_skipped_and_named(write, form, bad, reason):
         ),
         ("a.tsv", b"fine\t3\tx1", "goemotions", "needs the label names in emotions.txt"),
         ("a.jsonl", b'{"text": "x"}', "goemotions", "form 'goemotions' expects 'text', 'labels' or 'text', 'label'"),
-        ("a.jsonl", b'{"text": "x"}', "alpaca", "form must be one of auto, messages"),
+        ("a.jsonl", b'{"text": "x"}', "sharegpt", "form must be one of auto, messages"),
         ("a.jsonl", b'{"text": "x", "label": "y"}', "unilaw", "expects 'instruction', 'input', 'output'"),
         ("a.jsonl", b'{"text": "x", "label": ""}', "auto", "none of 1 rows can be used; line 1: 'label' is empty"),
         ("a.csv", b'text,label\n"x,joy\ny,joy\n', "auto", "line 2: a quote is never closed"),
@@ -242,9 +242,9 @@ def test_a_bad_file_is_one_line(write, name, content, form, said):
 
 
 def test_csv_corner_cases(write):
-    text = 'id,text,label\n1,"two\nlines, and ""quotes""",joy\n2,"a"b,joy\n3,x\n\n4,=1+1,joy\n5,nul\0,joy\n'
+    text = 'id,text,label\n1,"two\nlines, and ""quotes""",joy\n2,"a"b,joy\n3,x\n\n4,=1+1,joy\n5,nul\0,joy\n6,y,joy\n'
     result = read_rows(write("a.csv", text))
-    assert [(row.id, row.text) for row in result.rows] == [("1", 'two\nlines, and "quotes"'), ("4", "=1+1")]
+    assert [(row.id, row.text) for row in result.rows] == [("1", 'two\nlines, and "quotes"'), ("4", "=1+1"), ("6", "y")]
     assert [reason.split(":")[0] for reason in reasons(result)] == ["line 4", "line 5", "line 8"]
     assert "2 cells where the header has 3" in reasons(result)[1]
     big = "y" * 300_000  # over the csv module's own limit, which stays as it was
@@ -296,7 +296,7 @@ def test_folders_and_splits(write, tmp_path):
     write("train.csv", AS_FILES["a.csv"])
     assert read_rows(tmp_path, split="train").rows[0].id == "train-2"
     for split in (None, "test"):
-        with pytest.raises(InterplayError, match=r"is a folder holding dev\.jsonl, train\.csv"):
+        with pytest.raises(InterplayError, match=r"found dev\.jsonl, train\.csv; give FOLDER:SPLIT"):
             read_rows(tmp_path, split=split)
     with pytest.raises(InterplayError, match="a file has no splits"):
         read_rows(tmp_path / "dev.jsonl", split="dev")
@@ -319,6 +319,8 @@ def test_goemotions(write):
         "\t1\tc5",
         "two cells\t1",
         "plain\t2\tc1",
+        "more\t2\tc6",
+        "most\t2\tc7",
     ]
     path = write("train.tsv", "\n".join(lines) + "\n")
     result = read_rows(path)
@@ -326,6 +328,8 @@ def test_goemotions(write):
     assert [(row.id, row.text, row.target) for row in result.rows] == [
         ("c1", '"Quoted" text ', "joy"),
         ("c1-2", "plain", "neutral"),
+        ("c6", "more", "neutral"),
+        ("c7", "most", "neutral"),
     ]
     assert result.labels == ("anger", "joy", "neutral")
     assert result.skipped[-1] == Skipped("train", "1 rows with more than one label")
@@ -470,7 +474,8 @@ def test_goemotions_ids_and_names_in_any_container(write):
         "line 4: 0 labels where one is expected",
         "1 rows with more than one label",
     ]
-    assert [row.target for row in read_rows(path).rows] == ["joy"], "an id is an emotion only where that is said"
+    with pytest.raises(InterplayError, match="4 of 6 rows cannot be used; line 1: label id 27 has no name; line 3"):
+        read_rows(path)  # an id is an emotion only where that is said
     assert [row.target for row in read_rows(write("b.csv", AS_FILES["a.csv"].encode()), "goemotions").rows] == [
         "grief",
         "joy",
@@ -496,8 +501,8 @@ def test_unilaw(write):
     assert rows[0].text_start == 6
     assert [row.target for row in rows] == [row["output"] for row in UNILAW]
     assert [row.target for row in read_rows(path, "unilaw-answer").rows] == ["起诉", "可以从轻。", "<think>无结尾"]
-    assert read_rows(path).rows[0].text == "请回答。\n\n甲欠乙货款，乙如何主张？", (
-        "by its columns alone it is read as dolly"
+    assert read_rows(path).rows[0].text == "请回答。\n甲欠乙货款，乙如何主张？", (
+        "by its columns alone it is read as alpaca"
     )
 
 
@@ -522,6 +527,6 @@ def test_rows_may_name_their_words(write):
 
 
 def test_names():
-    known = ("messages", "lawbench", "dolly", "prompt-completion", "text-label", "text-labels")
+    known = ("messages", "lawbench", "alpaca", "dolly", "prompt-completion", "text-label", "text-labels")
     assert ("auto", *known, "goemotions", "unilaw", "unilaw-answer") == FORM_NAMES
     assert [kind_of(p) for p in map(Path, ["a.tar.gz", "a.csv.GZ", "jsonl"])] == ["", ".csv", ""]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interplay.data.rows import Message, Row
-from interplay.data.splits import data_settings, find_splits, split_rows
+from interplay.data.splits import data_settings, split_rows
 from interplay.errors import InterplayError
 
 
@@ -76,29 +76,32 @@ def test_too_few_texts(texts):
         (["train.json", "val.json", "dev.json"], ["train.json", "dev.json", "dev.json"]),
     ],
 )
-def test_find_splits(tmp_path, names, expected):
+def test_splits_of_a_folder_by_name(tmp_path, names, expected):
     for name in names:
         (tmp_path / name).write_text("x")
-    found = find_splits(tmp_path)
-    assert [found[part].name for part in ("train", "eval", "prompts")] == expected
+    found = data_settings(str(tmp_path))
+    assert found == {"file": None} | {
+        part: str(tmp_path / name) for part, name in zip(("train", "eval", "prompts"), expected, strict=True)
+    }
 
 
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ([], "no train file in the folder, found no data file"),
-        (["dev.csv", "notes.txt"], "no train file in the folder, found dev.csv: name them"),
-        (["train.csv"], "no file of held-out rows .* found train.csv"),
-        (["constrain.csv", "latest.csv"], "no train file in the folder, found constrain.csv, latest.csv"),
-        (["train-1.csv", "train-2.csv", "test.csv"], "2 files could be train .train-1.csv, train-2.csv"),
-        (["train.csv", "train.json", "test.csv"], "2 files could be train"),
+        ([], "no train for data.train, found no data file: name it so"),
+        (["dev.csv", "notes.txt"], "no train, found dev.csv: give one file"),
+        (["train.csv", "more.csv"], "no dev, validation or test for data.eval, found more.csv, train.csv"),
+        (["constrain.csv", "latest.csv"], "no train for data.train, found constrain.csv, latest.csv"),
+        (["train-a.csv", "train-b.csv", "test.csv"], "2 splits could be train .train-a, train-b.: keep one"),
+        (["train.csv", "train.json", "test.csv"], "2 files could be train .train.csv, train.json.: keep one"),
+        (["train-00000-of-00002.csv", "test.csv"], "holds 1 of 2 files of 'train': add the others"),
     ],
 )
-def test_find_splits_refuses_in_one_line(tmp_path, names, said):
+def test_a_folder_is_refused_in_one_line(tmp_path, names, said):
     for name in names:
         (tmp_path / name).write_text("x")
     with pytest.raises(InterplayError, match=said) as error:
-        find_splits(tmp_path)
+        data_settings(str(tmp_path))
     assert "\n" not in str(error.value)
 
 

@@ -148,6 +148,8 @@ class Measurer:
         self.how, self.folder, self.meter, self._warn = how, folder, meter, warn
         self.rows = read_prompts(options.source, options.template)
         self.notes: list[str] = []
+        for line in self.rows.notes:
+            self._note(line)
         with borrowed(model):
             self._open(model, dataset, every)
 

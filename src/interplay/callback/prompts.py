@@ -15,12 +15,14 @@ from interplay.data.prompts import Rendered, refuse_special_tokens
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
+from interplay.data.splits import part_source, source_files
 from interplay.data.tables import Table, Unreadable, columns_of, kind_of, read_table, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.scores import Prepared, prepare
 
 MAX_ROWS = 10_000  # rows of a data set among which prompts are chosen [ours]
+_AS_TRAINED = {"system": "", "history": ""}  # SFTTrainer reads no such columns
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class PromptRows:
         bool  # prompt and completion stay as given, as SFTTrainer trains on them: no chat template, no space added
     )
     source: str  # name of the rows in the settings of the run folder
+    notes: tuple[str, ...] = ()
 
 
 def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
@@ -42,23 +45,28 @@ def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
     `template` words bare texts; without it a prompt and a completion given as strings stay verbatim.
     """
     wording = template or PromptTemplate()
+    classes = None
     if isinstance(source, (str, Path)):
-        name, path = str(source), Path(source)
-        if not path.is_file() or kind_of(path) in ("", ".tsv"):
-            read = read_rows(source, template=wording)
-            return PromptRows(read.rows, read.skipped, wording, False, name)
-        table, stem = read_table(path), stem_of(path)
+        name = part_source(str(source), "prompts")
+        paths = [] if name.partition(":")[0] in ("hub", "emotions") else source_files(name)
+        if not paths or kind_of(paths[0]) == ".tsv":
+            read = read_rows(name, columns=_AS_TRAINED, template=wording)
+            return PromptRows(read.rows, read.skipped, wording, False, name, read.notes)
+        stem, (table, classes) = stem_of(paths[0]), read_table(*paths)
     elif is_dataset(source):
         name, stem = f"a Dataset of {len(source)} rows", "row"
-        table, _ = dataset_table(source, MAX_ROWS)
+        table, classes = dataset_table(source, MAX_ROWS)
     else:
         name, stem = f"a list of {len(source)} rows", "row"
         table = []
         for i, record in enumerate(source[:MAX_ROWS], start=1):
             wrong = Unreadable(f"expected a dict, found {type(record).__name__}")
             table.append((f"row {i}", dict(record) if isinstance(record, Mapping) else wrong))
-    read = rows_of_table(table, f"prompt data set ({name})", stem, template=wording)
-    return PromptRows(read.rows, read.skipped, wording, template is None and _are_strings(table), name)
+    read = rows_of_table(
+        table, f"prompt data set ({name})", stem, columns=_AS_TRAINED, template=wording, classes=classes
+    )
+    verbatim = template is None and _are_strings(table)
+    return PromptRows(read.rows, read.skipped, wording, verbatim, name, read.notes)
 
 
 def _are_strings(table: Table) -> bool:

@@ -5,9 +5,10 @@ To add a form, write a reader (record -> Content) and list it in `_FORMS`.
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -46,6 +47,8 @@ class Form:
         located = {}
         for column, names in {**self.needs, **self.may}.items():
             wanted = (columns[column],) if column in columns else names
+            if wanted == ("",) and column not in self.needs:  # the user wants it left out
+                continue
             name = next((name for name in wanted if name in found), None)
             if name is not None:
                 located[column] = name
@@ -53,18 +56,50 @@ class Form:
                 return None
         return located
 
+    def joined(self, join: str) -> "Form":
+        """The form with `join` between its columns. Errors: InterplayError for one that joins none."""
+        if not isinstance(self.read, partial) or "join" not in self.read.keywords:
+            raise InterplayError(f"form {self.name!r} joins no columns: leave data.join out")
+        return replace(self, read=partial(self.read, join=join))
+
 
 def row_from(record: Record, form: Form, located: Mapping[str, str], template: PromptTemplate, row_id: str) -> Row:
     """The Row in `record`, its text put into the prompt template's user turn. Errors: SkipSample with the reason."""
     content = form.read(record, located)
     words = _given_words(record.get(located["words"])) if "words" in located else None
-    messages, start = template.messages_for(content.before + content.text)
-    history = content.history
-    if history is not None:
+    (*before, question), start = template.messages_for(content.before + content.text)
+    history = list(content.history or ())
+    if "history" in located:
+        at = int(_has_system(history))
+        history[at:at] = _pairs(record.get(located["history"]), located["history"])
+    if history or content.history is not None:
         # A conversation brings its own history; the template's system turn only fills a gap, its examples stay out.
-        gap = messages[0].role == "system" and not (history and history[0].role == "system")
-        messages = (*(messages[:1] if gap else ()), *history, messages[-1])
+        before = [*before[: _has_system(before) and not _has_system(history)], *history]
+    system = _string(record, located["system"], optional=True) if "system" in located else ""
+    if system.strip() and not _has_system(history):  # the system turn of a conversation goes before its row's column
+        before = [Message("system", system), *before[_has_system(before) :]]
+    messages = (*before, question)
     return Row(row_id, messages, content.target, content.text, start + len(content.before), content.label, words)
+
+
+def _has_system(messages: list[Message]) -> bool:
+    return bool(messages) and messages[0].role == "system"
+
+
+def unused_columns(records: Collection[Record], located: Mapping[str, str]) -> tuple[str, ...]:
+    """One note for each column that trainers put into prompts, that some row fills, and that the form does not read.
+
+    >>> unused_columns([{"text": "a", "label": "b", "tools": "[...]", "system": ""}], {"text": "text", "label": "label"})
+    ("column 'tools' is not used: no prompt holds anything of it",)
+    """
+    notes = []
+    for column in _PROMPTED - {*located.values()}:
+        # As text: an array of numpy is neither equal to a list nor true or false.
+        if any(str(record.get(column)).strip() not in ("None", "nan", "", "[]", "{}") for record in records):
+            role = "system" if column.startswith("system") else column
+            remedy = f"; data.columns: {{{role}: {column}}} puts it there" if role in _TURNS else ""
+            notes.append(f"column {column!r} is not used: no prompt holds anything of it{remedy}")
+    return tuple(sorted(notes))
 
 
 def choose_form(
@@ -86,12 +121,13 @@ def choose_form(
     known = {column for form in forms for column in (*form.needs, *form.may)} | _EVERYWHERE
     if stray := [column for column in columns if column not in known]:
         raise InterplayError(f"columns must map one of {', '.join(sorted(known))}; given {short(stray[0])}")
-    words = columns.get("words", "words")
-    if words in found or "words" not in columns:
+    extra = {name: columns.get(name, name) for name in ("words", *_TURNS) if name in columns or name == "words"}
+    if all(column in found for name, column in extra.items() if columns.get(name)):
         for form in forms:
             located = form.locate(found, columns)
             if located is not None and columns.keys() <= {*form.needs, *form.may, *_EVERYWHERE}:
-                return form, located | ({"words": words} if words in {*found} - {*located.values()} else {})
+                taken = {*located.values()}
+                return form, located | {n: column for n, column in extra.items() if column in {*found} - taken}
     seen = ", ".join(short(column, 30) for column in found[:12]) + (", ..." if len(found) > 12 else "")
     expected = " or ".join(
         ", ".join(short(columns[c], 30) if c in columns else repr(names[0]) for c, names in form.needs.items())
@@ -106,13 +142,31 @@ def choose_form(
 
 
 def _string(record: Record, name: str, optional: bool = False) -> str:
-    """The text in a column; whole numbers are read as text."""
+    """The text in a column; whole numbers and truth values are read as text."""
     value = record.get(name)
+    if hasattr(value, "item") and not hasattr(value, "__len__"):
+        value = value.item()  # a number of numpy
+    if isinstance(value, float):  # pandas makes NaN of a gap, and floats of the whole numbers around it
+        if math.isfinite(value) and not value.is_integer():
+            raise SkipSample(f"{name!r} is the number {value}, expected text or a whole number")
+        value = int(value) if math.isfinite(value) else None
+    value = str(value) if isinstance(value, int) else value
     if value is None and optional:
         return ""
     if value is None:
         raise SkipSample(f"no {name!r}")
-    return _clean(str(value) if isinstance(value, int) and not isinstance(value, bool) else value, name, optional)
+    return _clean(value, name, optional)
+
+
+def _label(record: Record, name: str) -> str:
+    """A class; in a CSV file from pandas "1.0" stands for 1 and "nan" for nothing."""
+    label = _string(record, name).strip()
+    number = re.fullmatch(r"(-?\d*)\.(\d+)(?:[eE][-+]?\d+)?", label)
+    if number and number[2].strip("0"):
+        raise SkipSample(f"{name!r} is the number {short(label)}, expected a class")
+    if label.lower() == "nan":
+        raise SkipSample(f"no {name!r}")
+    return number[1] if number else label
 
 
 def _clean(value: Any, name: str, optional: bool = False) -> str:
@@ -125,11 +179,19 @@ def _clean(value: Any, name: str, optional: bool = False) -> str:
     return value
 
 
-def _given_words(value: Any) -> tuple[str, ...] | None:
-    """The words a row names: a list, a JSON list, or a text with commas; None for anything else."""
+def _listed(value: Any) -> Any:
+    """A list that a file without lists holds as JSON, or pandas as an array; any other value as it is."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
     if isinstance(value, str) and value.lstrip().startswith("["):
         with contextlib.suppress(ValueError, RecursionError):
-            value = json.loads(value)
+            return json.loads(value)
+    return value
+
+
+def _given_words(value: Any) -> tuple[str, ...] | None:
+    """The words a row names: a list, a JSON list, or a text with commas; None for anything else."""
+    value = _listed(value)
     if isinstance(value, str):
         value = split_names(value)
     if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
@@ -137,8 +199,16 @@ def _given_words(value: Any) -> tuple[str, ...] | None:
     return tuple(word.strip() for word in value if word.strip()) or None
 
 
+def _pairs(value: Any, name: str) -> list[Message]:
+    """Earlier turns as LLaMA-Factory has them: a list of [question, answer] pairs."""
+    pairs = _listed(value) or []
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise SkipSample(f"{name!r} must be a list of [question, answer] pairs")
+    return [Message(role, _clean(text, name)) for q, a in pairs for role, text in (("user", q), ("assistant", a))]
+
+
 def _text_label(record: Record, at: Mapping[str, str]) -> Content:
-    label = _string(record, at["label"]).strip()
+    label = _label(record, at["label"])
     return Content(_string(record, at["text"]), label, label)
 
 
@@ -153,7 +223,7 @@ def _text_labels(record: Record, at: Mapping[str, str], names: tuple[str, ...] =
         if not 0 <= label < len(names):
             raise SkipSample(f"label id {label} {f'is none of 0..{len(names) - 1}' if names else 'has no name'}")
         label = names[label]
-    label = _clean(label, at["labels"]).strip()
+    label = _label({at["labels"]: label}, at["labels"])
     return Content(_string(record, at["text"]), label, label)
 
 
@@ -169,7 +239,7 @@ def _prompt_completion(record: Record, at: Mapping[str, str]) -> Content:
 
 
 def _messages(record: Record, at: Mapping[str, str]) -> Content:
-    turns = record.get(at["messages"])
+    turns = _listed(record.get(at["messages"]))
     if turns is None:
         raise SkipSample(f"no {at['messages']!r}")
     if not isinstance(turns, list):
@@ -179,11 +249,7 @@ def _messages(record: Record, at: Mapping[str, str]) -> Content:
 
 def _conversation(turns: list[Any], name: str) -> Content:
     """The last assistant turn is the target, the user turn before it holds the words; later turns are left out."""
-    messages = []
-    for turn in turns:
-        if not isinstance(turn, Mapping) or not isinstance(turn.get("role"), str):
-            raise SkipSample(f"{name!r} must hold objects with 'role' and 'content'")
-        messages.append(Message(turn["role"], _clean(turn.get("content"), "content", optional=True)))
+    messages = [_turn(turn, number, name) for number, turn in enumerate(turns, start=1)]
     last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=0)
     if last == 0 or messages[last - 1].role != "user":
         raise SkipSample(f"{name!r} needs an assistant turn right behind a user turn")
@@ -194,11 +260,38 @@ def _conversation(turns: list[Any], name: str) -> Content:
     return Content(text, target, history=tuple(messages[: last - 1]))
 
 
-def _dolly(record: Record, at: Mapping[str, str]) -> Content:
-    instruction = _string(record, at["instruction"])
-    context = _string(record, at["context"], optional=True) if "context" in at else ""
-    text = f"{instruction}\n\n{context}" if context.strip() else instruction
-    return Content(text, _string(record, at["response"]))
+# Who speaks in ShareGPT, and what other names stand for a tool's call or its answer.
+_SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
+_TOOLS = ("tool", "tool_call", "tool_calls", "tool_response", "function", "function_call", "observation", "ipython")
+
+
+def _turn(turn: Any, number: int, name: str) -> Message:
+    """One turn, of OpenAI's form (`role`, `content`) or ShareGPT's (`from`, `value`)."""
+    if not isinstance(turn, Mapping):
+        turn = {}
+    role = turn.get("role") or turn.get("from")
+    content = turn.get("value") if turn.get("content") is None else turn["content"]
+    if not isinstance(role, str):
+        raise SkipSample(f"{name!r} must hold objects with 'role' and 'content', or 'from' and 'value'")
+    if role in _TOOLS or turn.get("tool_calls") or turn.get("function_call"):
+        raise SkipSample(f"turn {number} of {name!r} calls a tool or holds its answer, which no prompt here can hold")
+    if content is None:
+        raise SkipSample(f"turn {number} of {name!r} has no content")
+    if isinstance(content, list):
+        # Chat templates that know parts write one behind the other.
+        kinds = [part.get("type", "text") if isinstance(part, Mapping) else "text" for part in content]
+        if other := next((kind for kind in kinds if kind != "text"), None):
+            raise SkipSample(f"turn {number} of {name!r} holds a part of type {short(other)}, expected text only")
+        texts = (part.get("text") if isinstance(part, Mapping) else part for part in content)
+        content = "".join(_clean(text, "text", optional=True) for text in texts)
+    return Message(_SPEAKERS.get(role, role), _clean(content, "content", optional=True))
+
+
+def _instructed(record: Record, at: Mapping[str, str], more: str, answer: str, join: str) -> Content:
+    """An instruction and what it is about, if there is any, with `join` between them."""
+    parts = [_string(record, at[column], optional=True) for column in ("instruction", more) if column in at]
+    text = join.join(part for part in parts if part.strip())
+    return Content(_clean(text, at["instruction"]), _string(record, at[answer]))
 
 
 # The Alpaca wording in which some copies of Dolly keep instruction and context: words never come from this frame.
@@ -257,11 +350,30 @@ _LABELS = {"text": ("text",), "labels": ("labels",)}
 _LAWBENCH = {"instruction": ("instruction",), "question": ("question",), "answer": ("answer",)}
 _PROMPT = {"prompt": ("prompt", "question"), "completion": ("completion", *_ANSWERS)}
 
+_TURNS = {"system": ("system", "system_prompt"), "history": ("history",)}  # of LLaMA-Factory, beside a row's own text
+_DOLLY = {"instruction": ("instruction",), "response": _ANSWERS}
+
 # In the order "auto" tries them: forms with the most telling columns first.
 _FORMS = (
-    Form("messages", {"messages": ("messages",)}, _messages),
+    Form(
+        "messages",
+        {"messages": ("messages", "conversations", "conversation")},
+        _messages,
+        {"system": _TURNS["system"]},
+    ),
     Form("lawbench", _LAWBENCH, _lawbench),
-    Form("dolly", {"instruction": ("instruction",), "response": _ANSWERS}, _dolly, {"context": ("context", "input")}),
+    Form(
+        "alpaca",
+        {"instruction": ("instruction",), "output": ("output",)},
+        partial(_instructed, more="input", answer="output", join="\n"),
+        {"input": ("input", "context"), **_TURNS},
+    ),
+    Form(
+        "dolly",
+        _DOLLY,
+        partial(_instructed, more="context", answer="response", join="\n\n"),
+        {"context": ("context", "input"), **_TURNS},
+    ),
     Form("prompt-completion", _PROMPT, _prompt_completion),
     Form("text-label", {"text": ("text",), "label": ("label",)}, _text_label),
     Form("text-labels", _LABELS, _text_labels),
@@ -277,4 +389,9 @@ _VARIANTS = {
 }
 # Never guessed: the columns alone do not say which labels an id stands for, or that a text is on law.
 _BY_NAME_ONLY = ("goemotions", "unilaw", "unilaw-answer")
-_EVERYWHERE = frozenset({"id", "words"})  # columns that any form may have
+_EVERYWHERE = frozenset({"id", "words", *_TURNS})  # columns that any form may have
+# Columns that trainers put into prompts.
+_PROMPTED = {
+    "system", "system_prompt", "history", "context", "input", "tools", "functions", "documents", "image", "images", "video",
+    "videos", "audio", "audios", "chat_template_kwargs",
+}  # fmt: skip

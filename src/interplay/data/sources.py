@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interplay.data import emotions, tables
-from interplay.data.forms import FORMS, GOEMOTIONS, choose_form, row_from
+from interplay.data.classes import Classes, name_classes
+from interplay.data.forms import FORMS, GOEMOTIONS, choose_form, row_from, unused_columns
 from interplay.data.rows import Row
+from interplay.data.splits import one_split, source_files
 from interplay.data.tables import Record, Table, Unreadable, kind_of, name_of, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
@@ -32,11 +34,12 @@ class Skipped(NamedTuple):
 
 
 class ReadResult(NamedTuple):
-    """The rows of a source in its order, those left out, and the names of the labels if the rows have labels."""
+    """The rows of a source in its order, those left out, the labels if the rows have labels, and notes on unused columns."""
 
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
     labels: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
 
 
 def read_rows(
@@ -46,19 +49,22 @@ def read_rows(
     columns: Mapping[str, str] | None = None,
     template: PromptTemplate = _DEFAULT_TEMPLATE,
     split: str | None = None,
+    join: str | None = None,
 ) -> ReadResult:
     """Rows from `source`, each one's text in the user turn of `template`.
 
     Args:
-        source: a path to .jsonl, .json, .csv, .tsv (also .gz) or .parquet; a folder with one such file named after `split`;
-            `emotions` or `emotions:SPLIT` (embedded); `hub:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]`.
+        source: a path to .jsonl, .json, .csv, .tsv (also .gz), .parquet or .arrow; `FOLDER[:SPLIT]`, a folder of such files as
+            `splits.split_files` reads it; `emotions[:SPLIT]` (embedded); `hub:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]`.
         form: one of `FORM_NAMES`; auto looks at the columns.
         columns: the name here of a form's column: `{"text": "sentence"}`; any form may have `id` and `words`, input variables
-            that a row names.
+            that a row names, `system` and `history`, turns before its text. "" leaves a column out.
+        join: what stands between an instruction and its input; None: what the form has there.
 
     A row's id is its own `id` if it has one, else the file's name and its line; ids are made unique with a suffix.
 
-    Errors: InterplayError naming the source, what was found and what was expected.
+    Errors: InterplayError naming the source, what was found and what was expected; where most rows cannot be used, the first
+    three reasons.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "mood.csv"
@@ -67,23 +73,26 @@ def read_rows(
     >>> result.rows[0].id, result.rows[0].target, result.labels, result.skipped
     ('mood-2', 'grief', ('grief',), (Skipped(id='mood-3', reason="line 3: 'label' is empty"),))
     """
-    columns, name, labels = columns or {}, str(source), None
+    columns, name, classes = columns or {}, str(source), {}
     if isinstance(source, str) and name.startswith("hub:"):
-        table, labels, name = _read_hub(name, split, columns)
+        table, classes, name = _read_hub(name, split)
         stem = name.rpartition("/")[2]
     else:
-        if isinstance(source, str) and name.partition(":")[0] == "emotions":
-            path, labels = emotions.path(_one_split(name, name.partition(":")[2], split)), emotions.LABELS
+        embedded = isinstance(source, str) and name.partition(":")[0] == "emotions"
+        if embedded:
+            paths = [emotions.path(one_split(name, name.partition(":")[2], split) or "train")]
         else:
-            path = _find_file(Path(source), split)
-        name, stem = name_of(path), stem_of(path)
-        published = form == "goemotions" and kind_of(path) == ".tsv"
-        if published or (form == "auto" and tables.looks_like_goemotions(path)):
-            table, labels = tables.read_goemotions(path)
-            form, columns = "text-labels", {}
+            paths = source_files(name, split)
+        name, stem = name_of(paths[0]), stem_of(paths[0])
+        published = form == "goemotions" and kind_of(paths[0]) == ".tsv"
+        if published or (form == "auto" and tables.looks_like_goemotions(paths[0])):
+            table, names = tables.read_goemotions(paths[0])
+            form, columns, classes = "text-labels", {}, {"labels": names}
         else:
-            table = tables.read_table(path)
-    return rows_of_table(table, name, stem, form, columns, template, labels)
+            table, classes = tables.read_table(*paths)
+        if embedded:
+            classes = {"label": emotions.LABELS}
+    return rows_of_table(table, name, stem, form, columns, template, classes, join)
 
 
 def rows_of_table(
@@ -93,14 +102,18 @@ def rows_of_table(
     form: str = "auto",
     columns: Mapping[str, str] | None = None,
     template: PromptTemplate = _DEFAULT_TEMPLATE,
-    labels: tuple[str, ...] | None = None,
+    classes: Classes | None = None,
+    join: str | None = None,
 ) -> ReadResult:
     """`read_rows` of a table in memory; `name` names it in errors, `stem` in the ids of rows without one."""
-    columns = columns or {}
+    columns, classes = columns or {}, classes or {}
     unreadable = [f"{place}: {record.reason}" for place, record in table if isinstance(record, Unreadable)]
     if len(unreadable) == len(table):
         raise InterplayError(f"{name}: none of {len(table)} rows can be read; {unreadable[0]}")
     chosen, located = choose_form(form, tables.columns_of(table), columns, name)
+    if join is not None:
+        chosen = chosen.joined(join)
+    notes = unused_columns([record for _, record in table if isinstance(record, dict)], located)
     rows: list[Row] = []
     skipped: list[Skipped] = []
     used: dict[str, int] = {}
@@ -110,20 +123,26 @@ def rows_of_table(
         if isinstance(labelled, (list, tuple)) and len(labelled) > 1:
             several += 1
             continue
-        row_id = _unique(_own_id(record, columns.get("id", "id")) or f"{stem}-{place.split()[-1]}", used)
+        file, _, at = place.rpartition(": ")
+        made = f"{stem_of(Path(file)) if file else stem}-{at.split()[-1]}"
+        row_id = _unique(_own_id(record, columns.get("id", "id")) or made, used)
         try:
             if isinstance(record, Unreadable):
                 raise SkipSample(record.reason)
             rows.append(row_from(record, chosen, located, template, row_id))
         except SkipSample as reason:
             skipped.append(Skipped(row_id, f"{place}: {reason}"))
+    # Rows with several labels are of another task, not broken; what is left where most are broken is no sample of the data.
+    bad = len(skipped)
     if several:
         skipped.append(Skipped(stem, f"{several} rows with more than one label"))
-    if not rows:
-        raise InterplayError(f"{name}: none of {len(table)} rows can be used; {skipped[0].reason}")
+    if not rows or 2 * bad > len(table):
+        found = f"{bad} of {len(table)} rows cannot be used" if rows else f"none of {len(table)} rows can be used"
+        raise InterplayError(f"{name}: {found}; {'; '.join(skip.reason for skip in skipped[:3])}")
+    labels = classes.get(located.get("label", "")) or classes.get(located.get("labels", ""))
     if labels is None and (found := {row.label for row in rows if row.label is not None}):
         labels = GOEMOTIONS if chosen.name == "goemotions" and found <= set(GOEMOTIONS) else tuple(sorted(found))
-    return ReadResult(tuple(rows), tuple(skipped), labels)
+    return ReadResult(tuple(rows), tuple(skipped), labels, notes)
 
 
 def _own_id(record: Record, column: str) -> str | None:
@@ -144,43 +163,18 @@ def _unique(wanted: str, used: dict[str, int]) -> str:
     return row_id
 
 
-def _find_file(path: Path, split: str | None) -> Path:
-    """The file itself, or in a folder the one named after the split."""
-    if path.is_dir():
-        files = tables.data_files(path)
-        chosen = [file for file in files if stem_of(file) == split]
-        if len(chosen) == 1:
-            return chosen[0]
-        raise InterplayError(
-            f"{name_of(path)}: is a folder holding {tables.listed(files)}; give one file, or the split it is named after"
-        )
-    if not path.exists():
-        hint = f"give a file ending in {', '.join(tables.SUFFIXES)}, 'emotions' or 'hub:owner/name'"
-        raise InterplayError(f"{name_of(path)}: no such file; {hint}")
-    if split is not None:
-        raise InterplayError(f"{name_of(path)}: a file has no splits; given split {short(split)}: leave it out")
-    return path
-
-
-def _one_split(source: str, named: str | None, split: str | None) -> str:
-    """The split that the source or the caller names; train if neither does."""
-    if named and split and named != split:
-        raise InterplayError(f"two splits are given: {short(source)} and split {short(split)}; give one")
-    return named or split or "train"
-
-
 _HUB = re.compile(
     r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(?:/(?P<config>\w[\w.-]*))?(?:@(?P<revision>[\w./-]+))?"
     r"(?::(?P<split>\w[\w.-]*))?"
 )
 
 
-def _read_hub(source: str, split: str | None, columns: Mapping[str, str]) -> tuple[Table, tuple[str, ...] | None, str]:
-    """The records of a hub data set with classes by name, the classes of its label column, and the data set's name."""
+def _read_hub(source: str, split: str | None) -> tuple[Table, Classes, str]:
+    """The records of a hub data set with classes by name, the names of its class columns, and the data set's name."""
     match = _HUB.fullmatch(source)
     if match is None:
         raise InterplayError(f"expected hub:owner/name[/config][@revision][:split]; given {short(source)}")
-    split, name = _one_split(source, match["split"], split), match["name"]
+    split, name = one_split(source, match["split"], split) or "train", match["name"]
     require("datasets", what=f"a data set from the hub ({short(source)})", otherwise="give a file")
     import datasets
 
@@ -193,11 +187,10 @@ def _read_hub(source: str, split: str | None, columns: Mapping[str, str]) -> tup
     table, classes = dataset_table(data)
     if not table:
         raise InterplayError(f"hub:{name}: the split {split} holds no rows")
-    label, labels = columns.get("label", "label"), columns.get("labels", "labels")
-    return table, classes.get(label) or classes.get(labels), f"hub:{name}"
+    return table, classes, f"hub:{name}"
 
 
-def dataset_table(data: Any, limit: int | None = None) -> tuple[Table, dict[str, tuple[str, ...]]]:
+def dataset_table(data: Any, limit: int | None = None) -> tuple[Table, Classes]:
     """The first `limit` records of a datasets.Dataset, classes by name; and the names of each class column."""
     # A class, or a list of classes, which holds its class feature as `feature`.
     features = {column: getattr(feature, "feature", feature) for column, feature in data.features.items()}
@@ -205,14 +198,6 @@ def dataset_table(data: Any, limit: int | None = None) -> tuple[Table, dict[str,
     table: Table = []
     for number, row in enumerate(islice(data, limit), start=1):
         record = dict(row)
-        for column, names in classes.items():
-            record[column] = _class_names(record.get(column), names)
+        name_classes(record, classes)
         table.append((f"row {number}", record))
     return table, classes
-
-
-def _class_names(value: Any, names: tuple[str, ...]) -> Any:
-    """A class, or each of a list, by its number; -1 stands for "no label"."""
-    if isinstance(value, list):
-        return [_class_names(part, names) for part in value]
-    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

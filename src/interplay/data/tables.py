@@ -1,22 +1,35 @@
-"""Data files as records, each with its place ("line 17"): .jsonl, .json, .csv, .tsv (each also .gz), .parquet, GoEmotions.
+"""Data files as records, each with its place ("line 17"): .jsonl, .json, .csv, .tsv (each also .gz), .parquet, .arrow, GoEmotions.
 
 A file that cannot be read is an InterplayError; a broken line among good ones is `Unreadable`. No format can run code.
 """
 
+import contextlib
 import csv
 import gzip
 import io
 import json
 import re
+import shlex
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from interplay.data.classes import Classes, classes_beside, classes_in, name_classes
 from interplay.errors import InterplayError
 from interplay.text import ascii_safe, short
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+# Commands that make a file that is read of one that is not.
+_PANDAS = (
+    "python -c \"import pandas, sys; pandas.read_{}(sys.argv[1]).to_json('rows.jsonl', orient='records', lines=True)\""
+)
+_CONVERSIONS = {
+    ".xlsx": _PANDAS.format("excel"), ".xls": _PANDAS.format("excel"), ".feather": _PANDAS.format("feather"),
+    ".zst": "zstd -d", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zip": "unzip", ".tar": "tar -xf", ".tgz": "tar -xf",
+}  # fmt: skip
+METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # of `datasets`, no rows
+_POINTER = b"version https://git-lfs"
 _LABEL_IDS = re.compile(r"\d+(,\d+)*")
 _CELL_LIMIT = 16 * 2**20  # characters in one CSV cell; the csv module's own 128 Ki is too little for a document
 
@@ -55,26 +68,57 @@ def name_of(path: Path) -> str:
 def data_files(folder: Path) -> list[Path]:
     """The files of a folder that `read_table` reads, by name. Errors: InterplayError when the folder cannot be listed."""
     try:
-        return sorted(path for path in folder.iterdir() if kind_of(path) and path.is_file())
+        return sorted(
+            path for path in folder.iterdir() if kind_of(path) and path.name not in METADATA and path.is_file()
+        )
     except OSError as error:
         raise InterplayError(f"{name_of(folder)}: cannot be listed: {error.strerror or error}") from None
 
 
-def listed(files: list[Path]) -> str:
-    """Some file names for a message."""
-    names = ", ".join(name_of(Path(path.name)) for path in files[:8]) or "no data file"
-    return names + (", ..." if len(files) > 8 else "")
+def listed(names: Iterable[str]) -> str:
+    """Some names of files or splits for a message."""
+    names = [ascii_safe(name) for name in names]
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
-def read_table(path: Path) -> Table:
-    """The records of a file. Errors: InterplayError for an unknown suffix, and an unreadable, undecodable, empty or torn file."""
-    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
-    if kind_of(path) not in readers:
-        raise InterplayError(f"{name_of(path)}: expected a file ending in {', '.join(SUFFIXES)} (or .gz)")
-    table = list(readers[kind_of(path)](path))
+def read_table(*paths: Path) -> tuple[Table, Classes]:
+    """The records of a file, or of several one after another, classes by name; and the names of each class column.
+
+    The place of a record among several files begins with its file's name: "train-1.csv: line 17". Errors: InterplayError for an
+    unknown suffix, and an unreadable, undecodable or torn file, and where there are no rows.
+    """
+    readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv}
+    table: Table = []
+    classes: Classes = {}
+    for path in paths:
+        _refuse_others(path)
+        read = readers.get(kind_of(path))
+        part, found = (list(read(path)), None) if read else _arrow(path)
+        found = classes_beside(path) if found is None else found
+        for _, record in part:
+            if isinstance(record, dict):
+                name_classes(record, found)
+        file = f"{name_of(Path(path.name))}: " if paths[1:] else ""
+        table += [(file + place, record) for place, record in part]
+        classes = {**found, **classes}
     if not table:
-        raise InterplayError(f"{name_of(path)}: the file holds no rows")
-    return table
+        raise InterplayError(f"{name_of(paths[0])}: the file holds no rows")
+    return table, classes
+
+
+def _refuse_others(path: Path) -> None:
+    """Refuse a file that cannot be read, with the command that helps."""
+    if not kind_of(path):
+        command = _CONVERSIONS.get(path.suffix.lower())
+        how = (
+            f"convert it: {command} {shlex.quote(name_of(path))}"
+            if command
+            else "with a column for text and one for its answer"
+        )
+        raise InterplayError(f"{name_of(path)}: expected a file ending in {', '.join(SUFFIXES)} (or .gz); {how}")
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise InterplayError(f"{name_of(path)}: is a Git LFS pointer, not the data: run git lfs pull in its folder")
 
 
 def read_text(path: Path) -> str:
@@ -116,8 +160,10 @@ def _json(path: Path) -> Iterator[tuple[str, Record]]:
     try:
         values = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        why = f"broken JSON: {_message(error)}; one object a line must be named .jsonl"
-        raise InterplayError(f"{name_of(path)}: {why}") from None
+        if "Extra data" in str(error):  # one object a line, under the other name
+            yield from _jsonl(path)
+            return
+        raise InterplayError(f"{name_of(path)}: broken JSON: {_message(error)}") from None
     if not isinstance(values, list):
         raise InterplayError(f"{name_of(path)}: expected a list of objects, found {type(values).__name__}")
     for number, value in enumerate(values, start=1):
@@ -155,17 +201,31 @@ def _csv(path: Path) -> Iterator[tuple[str, Record]]:
         csv.field_size_limit(limit)
 
 
-def _parquet(path: Path) -> Table:
+def _arrow(path: Path) -> tuple[Table, Classes | None]:
+    """The records of a parquet or arrow file, and the classes that its metadata name; None where it has none of `datasets`."""
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, partitioning=None)  # no columns from folders that are called name=value
+        # partitioning: no columns from folders that are called name=value
+        table = pq.read_table(path, partitioning=None) if kind_of(path) == ".parquet" else _arrow_table(path)
         rows = table.to_pylist()
+        written = (table.schema.metadata or {}).get(b"huggingface")
+        classes = None if written is None else classes_in(json.loads(written))
     # pyarrow's own errors are of these types, and so is what Python makes of a time zone or a date that it does not know.
-    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
-        raise InterplayError(f"{name_of(path)}: cannot be read as parquet: {_message(error)}") from None
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError, RecursionError) as error:
+        raise InterplayError(f"{name_of(path)}: cannot be read as {kind_of(path)[1:]}: {_message(error)}") from None
     _refuse_twins(path, table.column_names)
-    return [(f"row {number}", row) for number, row in enumerate(rows, start=1)]
+    return [(f"row {number}", row) for number, row in enumerate(rows, start=1)], classes
+
+
+def _arrow_table(path: Path) -> Any:
+    """What `datasets` writes is a stream; other programs write files."""
+    import pyarrow as pa
+
+    try:
+        return pa.ipc.open_stream(path.read_bytes()).read_all()
+    except pa.ArrowInvalid:
+        return pa.ipc.open_file(path.read_bytes()).read_all()
 
 
 def _refuse_twins(path: Path, columns: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from interplay.config.settings import Settings, WordingSettings
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import choose_samples, redraw
 from interplay.data.sources import read_rows
-from interplay.data.splits import split_rows
+from interplay.data.splits import part_source, split_rows
 from interplay.data.stopwords import stop_words
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
@@ -98,15 +98,19 @@ def examples(rows: Sequence[Row], count: int, seed: int) -> tuple[tuple[str, str
     return tuple((row.text, row.target) for row in in_turn[:count])
 
 
-def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Inputs:
+def read_inputs(
+    settings: Settings, usable: Callable[[Sample], object], spells: Callable[[str], object] = lambda label: None
+) -> Inputs:
     """Read all data of a run and choose its prompts, none of which has a training text.
 
-    `usable` raises SkipSample for a sample that the tokenizer cannot serve; the next row is then taken. Raises InterplayError
-    when a source cannot be read or no prompt is left.
+    `usable` raises SkipSample for a sample that the tokenizer cannot serve; the next row is then taken. `spells`: whether a label
+    spells a special token, so that it is none; both are first asked when all sources are read. Raises InterplayError when a
+    source cannot be read or no prompt is left.
     """
     data = settings.data
     omitted: list[Omitted] = []
     labels: tuple[str, ...] | None = None
+    unused: list[str] = []
 
     def rows_of(stage: str, template: PromptTemplate, *, first: bool = False) -> tuple[Row, ...]:
         """Rows of "train", "eval" or "prompts" in any wording; none where no source is given. `first`: name skipped rows."""
@@ -114,7 +118,9 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         source = data.file or getattr(data, stage)
         if source is None:
             return ()
-        result = read_rows(source, data.form, columns=data.columns or None, template=template)
+        source = source if data.file else part_source(source, stage)
+        result = read_rows(source, data.form, columns=data.columns or None, template=template, join=data.join)
+        unused.extend(result.notes)
         # A single file's skipped rows are named once, with the stage that is always read.
         if first and (data.file is None or stage == "prompts"):
             omitted.extend(Omitted("data" if data.file else stage, s.id, s.reason) for s in result.skipped)
@@ -128,6 +134,14 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
     held_out = rows_of("eval", template, first=True)
     source = rows_of("prompts", template, first=True)
 
+    if special := {label for label in labels or () if spells(label)}:
+        labels = tuple(label for label in labels or () if label not in special)
+        for stage, rows in (("train", train), ("eval", held_out), ("prompts", source)):
+            why = "its label spells a special token, which would become a real one"
+            omitted.extend(Omitted(stage, row.id, why) for row in rows if row.label in special)
+        train, held_out, source = (
+            tuple(row for row in rows if row.label not in special) for rows in (train, held_out, source)
+        )
     known = {row.text.strip() for row in train}
     candidates = []
     for row in source:
@@ -144,7 +158,7 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
     }
     choice = choose_samples(candidates, wanted.count, wanted.n, settings.seed, **how, beside=(*train, *held_out))
     how["background"] = choice.background
-    prompts, notes = choice.samples, list(choice.notes)
+    prompts, notes = choice.samples, [*dict.fromkeys(unused), *choice.notes]
     omitted.extend(Omitted("prompts", s.id, s.reason) for s in choice.skipped)
     if not prompts:
         first = f" (first: {omitted[0].id}: {omitted[0].reason})" if omitted else ""

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from interplay.analysis.results import analyse
 from interplay.analysis.summary import Summary
 from interplay.analysis.task_tables import train_losses
 from interplay.config.settings import Settings
-from interplay.data.prompts import template_hash, uses_chat
+from interplay.data.prompts import special_tokens, template_hash, uses_chat
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
 from interplay.models.loading import load_model, load_tokenizer
@@ -24,7 +25,7 @@ from interplay.pipeline.measure import refuse_noise, survey
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.requirements import refuse_missing
 from interplay.pipeline.shards import EVERYTHING, Shard
-from interplay.pipeline.stages import Context, States, find_states, models_of, quiet_libraries, train
+from interplay.pipeline.stages import Context, States, find_states, models_of, note, quiet_libraries, train
 from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
 from interplay.recommendation import Recommendation
 from interplay.report import write
@@ -122,21 +123,32 @@ def _at_work(
 def _read(context: Context) -> tuple[Inputs, Any]:
     """The data and prompts, compared with what the folder was made from; and the model's tokenizer."""
     settings = context.settings
-    with context.progress.phase("finding the models (a GGUF file is converted once)"):
-        tokenizer = load_tokenizer(settings.model.name, revision=settings.model.revision)
-        for baseline in settings.baseline:  # a misspelt name must not cost a training first
-            load_tokenizer(baseline.name, revision=baseline.revision)
+
+    @cache
+    def tokenizer() -> Any:
+        """First asked for when all files are read: a broken one must not cost a model first."""
+        with context.progress.phase("finding the models (a GGUF file is converted once)"):
+            found = load_tokenizer(settings.model.name, revision=settings.model.revision)
+            for baseline in settings.baseline:  # a misspelt name must not cost a training first
+                load_tokenizer(baseline.name, revision=baseline.revision)
+        return found
+
     with context.progress.phase("reading data"):
 
         def ready(sample: Sample, template: PromptTemplate) -> Prepared:
-            return prepare_one(sample, tokenizer, settings, template, None)
+            return prepare_one(sample, tokenizer(), settings, template, None)
 
-        inputs = read_inputs(settings, usable=lambda s: ready(s, settings.template()))
-        extra = read_task_data(settings, inputs.template)  # a file that is missing must not cost a training first
+        extra = read_task_data(settings, settings.template())
+        inputs = read_inputs(
+            settings,
+            usable=lambda s: ready(s, settings.template()),
+            spells=lambda label: special_tokens(tokenizer()).search(label),
+        )
         if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
             require_rouge()
         prepared = [ready(s, inputs.template) for s in inputs.prompts]
-    context.notes += inputs.notes
+    for line in dict.fromkeys([*inputs.notes, *extra.notes]):
+        note(context, line)
     context.omitted += inputs.omitted
     with context.alone():
         anew = context.folder.is_bare()
@@ -144,7 +156,7 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         context.folder.stand_on("inputs.json")
         if further := extra.hashes():
             check_parts(context.folder.path, "task", further, "restore the file", anew=anew)
-    return inputs, tokenizer
+    return inputs, tokenizer()
 
 
 def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
