@@ -147,7 +147,7 @@ def test_a_foreign_folder_is_left_alone(sft, quick, tmp_path):
         ({"mask": 1.5}, "mask is 1.5"),
         ({"rows": []}, "has no rows"),
         ({"rows": ["a"]}, "a list of str"),
-        ({"rows": "no/such/file.jsonl"}, "does not exist"),
+        ({"rows": "no/such/file.jsonl"}, "no such file"),
         ({"rows": 7}, "prompts is a int: give a Dataset, a list of dicts or a file"),
     ],
 )

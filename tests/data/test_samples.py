@@ -150,7 +150,7 @@ def test_choose_samples_refuses(rows, count, n, said):
 
 
 def test_real_goemotions_gives_balanced_samples(real):
-    result = read_rows(real("data/goemotions"), split="dev")
+    result = read_rows(f"{real('data/goemotions')}:dev")
     chosen = choose_samples(result.rows, 56, 10)
     assert set(Counter(sample.row.label for sample in chosen.samples).values()) <= {1, 2, 3}
     assert len(chosen.samples) == 56

@@ -294,12 +294,13 @@ def test_columns(write):
 def test_folders_and_splits(write, tmp_path):
     write("dev.jsonl", TWO)
     write("train.csv", AS_FILES["a.csv"])
-    assert read_rows(tmp_path, split="train").rows[0].id == "train-2"
-    for split in (None, "test"):
-        with pytest.raises(InterplayError, match=r"found dev\.jsonl, train\.csv; give FOLDER:SPLIT"):
-            read_rows(tmp_path, split=split)
-    with pytest.raises(InterplayError, match="a file has no splits"):
-        read_rows(tmp_path / "dev.jsonl", split="dev")
+    assert read_rows(f"{tmp_path}:train").rows[0].id == read_rows(tmp_path, part="train").rows[0].id == "train-2"
+    assert read_rows(tmp_path, part="prompts").rows[0].id == "dev-1"
+    for source in (tmp_path, f"{tmp_path}:test"):
+        with pytest.raises(InterplayError, match="found dev, train: give FOLDER:SPLIT, or one file"):
+            read_rows(source)
+    with pytest.raises(InterplayError, match="no such file"):
+        read_rows(f"{tmp_path / 'dev.jsonl'}:dev")
     with pytest.raises(InterplayError, match="no such file"):
         read_rows(tmp_path / "nothing.jsonl")
     with pytest.raises(InterplayError, match="no such file"):
@@ -337,7 +338,7 @@ def test_goemotions(write):
 
 
 def test_real_goemotions(real):
-    result = read_rows(real("data/goemotions"), split="dev")
+    result = read_rows(f"{real('data/goemotions')}:dev")
     assert len(result.rows) == 4548
     assert result.skipped == (Skipped("dev", "878 rows with more than one label"),)
     assert result.labels is not None
@@ -370,18 +371,15 @@ def test_real_gsm8k(real):
 
 
 def test_emotions_by_split():
-    for source, split in (("emotions", None), ("emotions:train", None), ("emotions", "train")):
-        assert read_rows(source, split=split).rows[0].id == read_rows("emotions:train", split="train").rows[0].id
+    assert read_rows("emotions") == read_rows("emotions:train") != read_rows("emotions:dev")
     with pytest.raises(InterplayError, match="has the splits train, dev, test, ood; given 'valid'"):
         read_rows("emotions:valid")
-    with pytest.raises(InterplayError, match="two splits"):
-        read_rows("emotions:dev", split="train")
 
 
 def test_embedded_emotions():
     emotions = pytest.importorskip("interplay.data.emotions")
     for split in emotions.SPLITS:
-        result = read_rows("emotions", split=split)
+        result = read_rows(f"emotions:{split}")
         assert result.skipped == ()
         assert result.labels == tuple(emotions.LABELS)
         assert {row.label for row in result.rows} <= set(result.labels)
@@ -422,7 +420,7 @@ def hub(monkeypatch):
 
 
 def test_hub(hub):
-    result = read_rows("hub:own-er/na.me/cfg@refs/pr/1", split="test")
+    result = read_rows("hub:own-er/na.me/cfg@refs/pr/1:test")
     assert hub == [("own-er/na.me", "cfg", {"split": "test", "revision": "refs/pr/1"})]
     assert [(row.id, row.target) for row in result.rows] == [("na.me-1", "grief"), ("na.me-2", "joy")]
     assert result.labels == ("joy", "grief")
@@ -450,10 +448,8 @@ def test_hub_lists_of_labels(hub, form):
 
 def test_hub_splits(hub):
     read_rows("hub:a/b@v1:test")
-    read_rows("hub:a/b:test", split="test")
+    read_rows("hub:a/b:test")
     assert hub == [("a/b", None, {"split": "test", "revision": r}) for r in ("v1", None)]
-    with pytest.raises(InterplayError, match="two splits are given"):
-        read_rows("hub:a/b:test", split="train")
     with pytest.raises(InterplayError, match="expected hub:owner"):
         read_rows("hub:a/b:test[:5]")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interplay.data.rows import Message, Row
-from interplay.data.splits import data_settings, split_rows
+from interplay.data.splits import data_settings, source_files, split_rows
 from interplay.errors import InterplayError
 
 
@@ -80,21 +80,24 @@ def test_splits_of_a_folder_by_name(tmp_path, names, expected):
     for name in names:
         (tmp_path / name).write_text("x")
     found = data_settings(str(tmp_path))
-    assert found == {"file": None} | {
-        part: str(tmp_path / name) for part, name in zip(("train", "eval", "prompts"), expected, strict=True)
-    }
+    assert found == {"file": None, "train": str(tmp_path), "eval": str(tmp_path), "prompts": str(tmp_path)}
+    assert [source_files(str(tmp_path), part) for part in ("train", "eval", "prompts")] == [
+        [tmp_path / name] for name in expected
+    ]
 
 
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ([], "no train for data.train, found no data file: name it so"),
-        (["dev.csv", "notes.txt"], "no train, found dev.csv: give one file"),
-        (["train.csv", "more.csv"], "no dev, validation or test for data.eval, found more.csv, train.csv"),
-        (["constrain.csv", "latest.csv"], "no train for data.train, found constrain.csv, latest.csv"),
+        ([], r"found no data file, none for train \(train, training\): give FOLDER:SPLIT"),
+        (
+            ["train.csv", "more.csv"],
+            r"found more, train, none for eval \(dev, validation, valid, val, eval, test\): give",
+        ),
+        (["constrain.csv", "latest.csv"], "found constrain, latest, none for train"),
         (["train-a.csv", "train-b.csv", "test.csv"], "2 splits could be train .train-a, train-b.: keep one"),
         (["train.csv", "train.json", "test.csv"], "2 files could be train .train.csv, train.json.: keep one"),
-        (["train-00000-of-00002.csv", "test.csv"], "holds 1 of 2 files of 'train': add the others"),
+        (["train-00000-of-00002.csv", "test.csv"], "1 of 2 files of 'train' are there: add the rest"),
     ],
 )
 def test_a_folder_is_refused_in_one_line(tmp_path, names, said):
@@ -109,5 +112,8 @@ def test_data_settings(tmp_path: Path):
     one = tmp_path / "all.csv"
     one.write_text("text,label\n")
     assert data_settings(str(one)) == {"file": str(one), "train": None, "eval": None, "prompts": None}
-    with pytest.raises(InterplayError, match=r"no data at .*nowhere.*: give a folder"):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "dev.csv").write_text("text,label\n")
+    assert data_settings(str(tmp_path / "folder"))["file"] == str(tmp_path / "folder"), "one split is cut"
+    with pytest.raises(InterplayError, match=r"nowhere: no such file; give a file ending in"):
         data_settings(str(tmp_path / "nowhere"))

@@ -170,7 +170,7 @@ def test_copies_of_model_and_data(tmp_path: Path, data_of):
     settings = load_settings(preset_path("gemma-3-4b-dolly"), copies(None, str(folder)))
     assert settings.model.name == "google/gemma-3-4b-it"
     assert settings.data.file is None
-    assert settings.data.eval == str(folder / "dev.tsv")
+    assert settings.data.eval == str(folder)
     assert copies(None, None) == []
 
 
@@ -187,11 +187,11 @@ def test_run_with_copies_that_are_not_there(monkeypatch, capsys, tmp_path, data_
     run = ("run", "preset:qwen2.5-3b-goemotions", "--out", tmp_path / "run")
     code, said = run_command(monkeypatch, capsys, *run, "--data", tmp_path / "none")
     assert (code, said.count("\n")) == (2, 1)
-    assert "no data at" in said
+    assert "no such file; give a file ending in" in said
     (tmp_path / "empty").mkdir()
     code, said = run_command(monkeypatch, capsys, *run, "--data", tmp_path / "empty")
     assert (code, said.count("\n")) == (2, 1)
-    assert "no train file in the folder, found no data file" in said
+    assert "found no data file, none for train" in said
     both = ("--model", tmp_path / "model", "--data", data_of("goemotions"), "--set", "prompts.count=2")
     code, said = run_command(monkeypatch, capsys, *run, *both, "--quiet")
     assert code == 2

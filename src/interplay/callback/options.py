@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from interplay.data.splits import source_files
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.limits import EXACT_WORDS
-from interplay.text import short
 
 
 class CallbackOptions(BaseModel):
@@ -33,9 +33,8 @@ def check_options(**values: Any) -> CallbackOptions:
     """The options; InterplayError for one that cannot be used."""
     source = values["source"]
     if isinstance(source, (str, Path)):
-        name = str(source)
-        if not name.startswith(("hub:", "emotions:")) and name != "emotions" and not Path(name).exists():
-            raise InterplayError(f"prompts: {short(name)} does not exist; give a file, or the rows themselves")
+        if str(source).partition(":")[0] not in ("hub", "emotions"):
+            source_files(str(source), "prompts")
     elif not (is_dataset(source) or isinstance(source, Sequence)):
         raise InterplayError(f"prompts is a {type(source).__name__}: give a Dataset, a list of dicts or a file")
     elif not len(source):

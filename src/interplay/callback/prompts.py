@@ -15,7 +15,7 @@ from interplay.data.prompts import Rendered, refuse_special_tokens
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
-from interplay.data.splits import part_source, source_files
+from interplay.data.splits import source_files
 from interplay.data.tables import Table, Unreadable, columns_of, kind_of, read_table, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
@@ -47,8 +47,8 @@ def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
     wording = template or PromptTemplate()
     classes = None
     if isinstance(source, (str, Path)):
-        name = part_source(str(source), "prompts")
-        paths = [] if name.partition(":")[0] in ("hub", "emotions") else source_files(name)
+        name = str(source)
+        paths = [] if name.partition(":")[0] in ("hub", "emotions") else source_files(name, "prompts")
         if not paths or kind_of(paths[0]) == ".tsv":
             read = read_rows(name, columns=_AS_TRAINED, template=wording)
             return PromptRows(read.rows, read.skipped, wording, False, name, read.notes)

@@ -7,7 +7,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -47,12 +47,10 @@ class Form:
         located = {}
         for column, names in {**self.needs, **self.may}.items():
             wanted = (columns[column],) if column in columns else names
-            if wanted == ("",) and column not in self.needs:  # the user wants it left out
-                continue
             name = next((name for name in wanted if name in found), None)
             if name is not None:
                 located[column] = name
-            elif column in self.needs or column in columns:
+            elif column in self.needs or columns.get(column):  # "" leaves a column out
                 return None
         return located
 
@@ -68,22 +66,22 @@ def row_from(record: Record, form: Form, located: Mapping[str, str], template: P
     content = form.read(record, located)
     words = _given_words(record.get(located["words"])) if "words" in located else None
     (*before, question), start = template.messages_for(content.before + content.text)
-    history = list(content.history or ())
-    if "history" in located:
-        at = int(_has_system(history))
-        history[at:at] = _pairs(record.get(located["history"]), located["history"])
-    if history or content.history is not None:
-        # A conversation brings its own history; the template's system turn only fills a gap, its examples stay out.
-        before = [*before[: _has_system(before) and not _has_system(history)], *history]
-    system = _string(record, located["system"], optional=True) if "system" in located else ""
-    if system.strip() and not _has_system(history):  # the system turn of a conversation goes before its row's column
-        before = [Message("system", system), *before[_has_system(before) :]]
-    messages = (*before, question)
+    given, history = _apart(before)
+    if "system" in located and (text := _string(record, located["system"], optional=True)).strip():
+        given = [Message("system", text)]
+    if content.history is not None or "history" in located:
+        own, turns = _apart(content.history or ())
+        earlier = _pairs(record.get(located["history"]), located["history"]) if "history" in located else []
+        # A conversation brings its own system turn and history: the template's and its row's fill gaps, examples stay out.
+        given, history = own or given, earlier + turns if earlier or content.history is not None else history
+    messages = (*given, *history, question)
     return Row(row_id, messages, content.target, content.text, start + len(content.before), content.label, words)
 
 
-def _has_system(messages: list[Message]) -> bool:
-    return bool(messages) and messages[0].role == "system"
+def _apart(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    """The system turn, if the first is one, and the others."""
+    count = sum(message.role == "system" for message in messages[:1])
+    return list(messages[:count]), list(messages[count:])
 
 
 def unused_columns(records: Collection[Record], located: Mapping[str, str]) -> tuple[str, ...]:
@@ -92,14 +90,13 @@ def unused_columns(records: Collection[Record], located: Mapping[str, str]) -> t
     >>> unused_columns([{"text": "a", "label": "b", "tools": "[...]", "system": ""}], {"text": "text", "label": "label"})
     ("column 'tools' is not used: no prompt holds anything of it",)
     """
-    notes = []
-    for column in _PROMPTED - {*located.values()}:
-        # As text: an array of numpy is neither equal to a list nor true or false.
-        if any(str(record.get(column)).strip() not in ("None", "nan", "", "[]", "{}") for record in records):
-            role = "system" if column.startswith("system") else column
-            remedy = f"; data.columns: {{{role}: {column}}} puts it there" if role in _TURNS else ""
-            notes.append(f"column {column!r} is not used: no prompt holds anything of it{remedy}")
-    return tuple(sorted(notes))
+    # As text: an array of numpy is neither equal to a list nor true or false.
+    empty = ("None", "nan", "", "[]", "{}")
+    unused = [
+        c for c in _PROMPTED if any(str(r.get(c)).strip() not in empty for r in records if c not in located.values())
+    ]
+    remedy = {name: f"; data.columns: {{{turn}: {name}}} puts it there" for turn in _TURNS for name in _TURNS[turn]}
+    return tuple(f"column {c!r} is not used: no prompt holds anything of it{remedy.get(c, '')}" for c in unused)
 
 
 def choose_form(
@@ -121,13 +118,13 @@ def choose_form(
     known = {column for form in forms for column in (*form.needs, *form.may)} | _EVERYWHERE
     if stray := [column for column in columns if column not in known]:
         raise InterplayError(f"columns must map one of {', '.join(sorted(known))}; given {short(stray[0])}")
-    extra = {name: columns.get(name, name) for name in ("words", *_TURNS) if name in columns or name == "words"}
-    if all(column in found for name, column in extra.items() if columns.get(name)):
+    extra = {"words": "words"} | {role: column for role, column in columns.items() if role in ("words", *_TURNS)}
+    if all(extra[role] in found for role in extra if columns.get(role)):
         for form in forms:
             located = form.locate(found, columns)
             if located is not None and columns.keys() <= {*form.needs, *form.may, *_EVERYWHERE}:
-                taken = {*located.values()}
-                return form, located | {n: column for n, column in extra.items() if column in {*found} - taken}
+                free = {*found} - {*located.values()}
+                return form, located | {role: column for role, column in extra.items() if column in free}
     seen = ", ".join(short(column, 30) for column in found[:12]) + (", ..." if len(found) > 12 else "")
     expected = " or ".join(
         ", ".join(short(columns[c], 30) if c in columns else repr(names[0]) for c, names in form.needs.items())
@@ -150,12 +147,9 @@ def _string(record: Record, name: str, optional: bool = False) -> str:
         if math.isfinite(value) and not value.is_integer():
             raise SkipSample(f"{name!r} is the number {value}, expected text or a whole number")
         value = int(value) if math.isfinite(value) else None
-    value = str(value) if isinstance(value, int) else value
-    if value is None and optional:
-        return ""
-    if value is None:
+    if value is None and not optional:
         raise SkipSample(f"no {name!r}")
-    return _clean(value, name, optional)
+    return _clean("" if value is None else str(value) if isinstance(value, int) else value, name, optional)
 
 
 def _label(record: Record, name: str) -> str:
@@ -267,8 +261,7 @@ _TOOLS = ("tool", "tool_call", "tool_calls", "tool_response", "function", "funct
 
 def _turn(turn: Any, number: int, name: str) -> Message:
     """One turn, of OpenAI's form (`role`, `content`) or ShareGPT's (`from`, `value`)."""
-    if not isinstance(turn, Mapping):
-        turn = {}
+    turn = turn if isinstance(turn, Mapping) else {}
     role = turn.get("role") or turn.get("from")
     content = turn.get("value") if turn.get("content") is None else turn["content"]
     if not isinstance(role, str):
@@ -278,12 +271,11 @@ def _turn(turn: Any, number: int, name: str) -> Message:
     if content is None:
         raise SkipSample(f"turn {number} of {name!r} has no content")
     if isinstance(content, list):
-        # Chat templates that know parts write one behind the other.
-        kinds = [part.get("type", "text") if isinstance(part, Mapping) else "text" for part in content]
-        if other := next((kind for kind in kinds if kind != "text"), None):
+        parts = [part if isinstance(part, Mapping) else {"text": part} for part in content]
+        if other := next((part["type"] for part in parts if part.get("type", "text") != "text"), None):
             raise SkipSample(f"turn {number} of {name!r} holds a part of type {short(other)}, expected text only")
-        texts = (part.get("text") if isinstance(part, Mapping) else part for part in content)
-        content = "".join(_clean(text, "text", optional=True) for text in texts)
+        # Chat templates that know parts write one behind the other.
+        content = "".join(_clean(part.get("text"), "text", optional=True) for part in parts)
     return Message(_SPEAKERS.get(role, role), _clean(content, "content", optional=True))
 
 
@@ -311,19 +303,14 @@ def _dolly_prompt(record: Record, at: Mapping[str, str]) -> Content:
     return Content(f"{instruction}\n\n{context}" if context.strip() else instruction, answer)
 
 
-def _lawbench(record: Record, at: Mapping[str, str]) -> Content:
-    """The instruction is the same in every row, so it is background; the words come from the question."""
-    instruction, question = _string(record, at["instruction"]), _string(record, at["question"])
-    return Content(question, _string(record, at["answer"]), before=f"{instruction}\n\n")
-
-
-def _unilaw(record: Record, at: Mapping[str, str]) -> Content:
-    """Where there is an input, it is the question, and the instruction is background [ours]."""
-    instruction, question = _string(record, at["instruction"]), _string(record, at["input"], optional=True)
-    target = _string(record, at["output"])
+def _background(record: Record, at: Mapping[str, str], more: str, answer: str) -> Content:
+    """Where there is a question, the words come from it, and the instruction, alike in many rows, is background [ours]."""
+    instruction, question = _string(record, at["instruction"]), _string(record, at[more], optional=True)
+    target = _string(record, at[answer])
     return Content(question, target, before=f"{instruction}\n\n") if question.strip() else Content(instruction, target)
 
 
+_unilaw = partial(_background, more="input", answer="output")
 _THOUGHT = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 _ANSWER = re.compile(r"\s*<answer>(?P<answer>.*?)(?:</answer>\s*)?", re.DOTALL)
 
@@ -345,41 +332,30 @@ _EMOTIONS = """
 GOEMOTIONS = tuple(_EMOTIONS.split())
 
 _ANSWERS = ("response", "output", "answer")
-_ALPACA = {"instruction": ("instruction",), "input": ("input",), "output": ("output",)}
+_ALPACA = {"instruction": ("instruction",), "output": ("output",)}
+_UNILAW = {"instruction": ("instruction",), "input": ("input",), "output": ("output",)}
+_DOLLY = {"instruction": ("instruction",), "response": _ANSWERS}
 _LABELS = {"text": ("text",), "labels": ("labels",)}
 _LAWBENCH = {"instruction": ("instruction",), "question": ("question",), "answer": ("answer",)}
 _PROMPT = {"prompt": ("prompt", "question"), "completion": ("completion", *_ANSWERS)}
 
 _TURNS = {"system": ("system", "system_prompt"), "history": ("history",)}  # of LLaMA-Factory, beside a row's own text
-_DOLLY = {"instruction": ("instruction",), "response": _ANSWERS}
+_MESSAGES = {"messages": ("messages", "conversations", "conversation")}
+_ALPACA_JOIN = partial(_instructed, more="input", answer="output", join="\n")  # as LLaMA-Factory joins them
+_DOLLY_JOIN = partial(_instructed, more="context", answer="response", join="\n\n")
 
 # In the order "auto" tries them: forms with the most telling columns first.
 _FORMS = (
-    Form(
-        "messages",
-        {"messages": ("messages", "conversations", "conversation")},
-        _messages,
-        {"system": _TURNS["system"]},
-    ),
-    Form("lawbench", _LAWBENCH, _lawbench),
-    Form(
-        "alpaca",
-        {"instruction": ("instruction",), "output": ("output",)},
-        partial(_instructed, more="input", answer="output", join="\n"),
-        {"input": ("input", "context"), **_TURNS},
-    ),
-    Form(
-        "dolly",
-        _DOLLY,
-        partial(_instructed, more="context", answer="response", join="\n\n"),
-        {"context": ("context", "input"), **_TURNS},
-    ),
+    Form("messages", _MESSAGES, _messages, {"system": _TURNS["system"]}),
+    Form("lawbench", _LAWBENCH, partial(_background, more="question", answer="answer")),
+    Form("alpaca", _ALPACA, _ALPACA_JOIN, {"input": ("input", "context"), **_TURNS}),
+    Form("dolly", _DOLLY, _DOLLY_JOIN, {"context": ("context", "input"), **_TURNS}),
     Form("prompt-completion", _PROMPT, _prompt_completion),
     Form("text-label", {"text": ("text",), "label": ("label",)}, _text_label),
     Form("text-labels", _LABELS, _text_labels),
     Form("goemotions", _LABELS, partial(_text_labels, names=GOEMOTIONS)),
-    Form("unilaw", _ALPACA, _unilaw),
-    Form("unilaw-answer", _ALPACA, _unilaw_answer),
+    Form("unilaw", _UNILAW, _unilaw),
+    Form("unilaw-answer", _UNILAW, _unilaw_answer),
 )
 FORMS = {form.name: form for form in _FORMS}
 # What a form is read as where its own columns are missing.
@@ -391,7 +367,8 @@ _VARIANTS = {
 _BY_NAME_ONLY = ("goemotions", "unilaw", "unilaw-answer")
 _EVERYWHERE = frozenset({"id", "words", *_TURNS})  # columns that any form may have
 # Columns that trainers put into prompts.
-_PROMPTED = {
-    "system", "system_prompt", "history", "context", "input", "tools", "functions", "documents", "image", "images", "video",
-    "videos", "audio", "audios", "chat_template_kwargs",
-}  # fmt: skip
+_BESIDE = """
+    audio audios chat_template_kwargs context documents functions history image images input system system_prompt tools
+    video videos
+"""
+_PROMPTED = tuple(_BESIDE.split())

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interplay.data import emotions, tables
-from interplay.data.classes import Classes, name_classes
+from interplay.data.classes import Classes, class_name
 from interplay.data.forms import FORMS, GOEMOTIONS, choose_form, row_from, unused_columns
 from interplay.data.rows import Row
-from interplay.data.splits import one_split, source_files
+from interplay.data.splits import source_files
 from interplay.data.tables import Record, Table, Unreadable, kind_of, name_of, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
@@ -48,8 +48,8 @@ def read_rows(
     *,
     columns: Mapping[str, str] | None = None,
     template: PromptTemplate = _DEFAULT_TEMPLATE,
-    split: str | None = None,
     join: str | None = None,
+    part: str | None = None,
 ) -> ReadResult:
     """Rows from `source`, each one's text in the user turn of `template`.
 
@@ -60,6 +60,7 @@ def read_rows(
         columns: the name here of a form's column: `{"text": "sentence"}`; any form may have `id` and `words`, input variables
             that a row names, `system` and `history`, turns before its text. "" leaves a column out.
         join: what stands between an instruction and its input; None: what the form has there.
+        part: train, eval or prompts, which a folder of several splits is read for.
 
     A row's id is its own `id` if it has one, else the file's name and its line; ids are made unique with a suffix.
 
@@ -73,25 +74,19 @@ def read_rows(
     >>> result.rows[0].id, result.rows[0].target, result.labels, result.skipped
     ('mood-2', 'grief', ('grief',), (Skipped(id='mood-3', reason="line 3: 'label' is empty"),))
     """
-    columns, name, classes = columns or {}, str(source), {}
-    if isinstance(source, str) and name.startswith("hub:"):
-        table, classes, name = _read_hub(name, split)
-        stem = name.rpartition("/")[2]
-    else:
-        embedded = isinstance(source, str) and name.partition(":")[0] == "emotions"
-        if embedded:
-            paths = [emotions.path(one_split(name, name.partition(":")[2], split) or "train")]
-        else:
-            paths = source_files(name, split)
-        name, stem = name_of(paths[0]), stem_of(paths[0])
-        published = form == "goemotions" and kind_of(paths[0]) == ".tsv"
-        if published or (form == "auto" and tables.looks_like_goemotions(paths[0])):
-            table, names = tables.read_goemotions(paths[0])
-            form, columns, classes = "text-labels", {}, {"labels": names}
-        else:
-            table, classes = tables.read_table(*paths)
-        if embedded:
-            classes = {"label": emotions.LABELS}
+    columns, name = columns or {}, str(source)
+    kind, _, split = name.partition(":") if isinstance(source, str) else ("", "", "")
+    if kind == "hub":
+        table, classes, name = _read_hub(name)
+        return rows_of_table(table, name, name.rpartition("/")[2], form, columns, template, classes, join)
+    paths = [emotions.path(split or "train")] if kind == "emotions" else source_files(name, part)
+    name, stem = name_of(paths[0]), stem_of(paths[0])
+    published = form == "goemotions" and kind_of(paths[0]) == ".tsv"
+    if published or (form == "auto" and tables.looks_like_goemotions(paths[0])):
+        table, labels = tables.read_goemotions(paths[0])
+        return rows_of_table(table, name, stem, "text-labels", {}, template, {"labels": labels})
+    table, classes = tables.read_table(*paths)
+    classes = {"label": emotions.LABELS} if kind == "emotions" else classes
     return rows_of_table(table, name, stem, form, columns, template, classes, join)
 
 
@@ -132,13 +127,15 @@ def rows_of_table(
             rows.append(row_from(record, chosen, located, template, row_id))
         except SkipSample as reason:
             skipped.append(Skipped(row_id, f"{place}: {reason}"))
-    # Rows with several labels are of another task, not broken; what is left where most are broken is no sample of the data.
-    bad = len(skipped)
+    # What is left where most rows are broken is no sample of the data; rows of several labels are not broken.
+    if not rows or 2 * len(skipped) > len(table):
+        found = (
+            f"{len(skipped)} of {len(table)} rows cannot be used" if rows else f"none of {len(table)} rows can be used"
+        )
+        said = [skip.reason for skip in skipped[:3]] or [f"{several} have more than one label"]
+        raise InterplayError(f"{name}: {found}; {'; '.join(said)}")
     if several:
         skipped.append(Skipped(stem, f"{several} rows with more than one label"))
-    if not rows or 2 * bad > len(table):
-        found = f"{bad} of {len(table)} rows cannot be used" if rows else f"none of {len(table)} rows can be used"
-        raise InterplayError(f"{name}: {found}; {'; '.join(skip.reason for skip in skipped[:3])}")
     labels = classes.get(located.get("label", "")) or classes.get(located.get("labels", ""))
     if labels is None and (found := {row.label for row in rows if row.label is not None}):
         labels = GOEMOTIONS if chosen.name == "goemotions" and found <= set(GOEMOTIONS) else tuple(sorted(found))
@@ -169,12 +166,12 @@ _HUB = re.compile(
 )
 
 
-def _read_hub(source: str, split: str | None) -> tuple[Table, Classes, str]:
+def _read_hub(source: str) -> tuple[Table, Classes, str]:
     """The records of a hub data set with classes by name, the names of its class columns, and the data set's name."""
     match = _HUB.fullmatch(source)
     if match is None:
         raise InterplayError(f"expected hub:owner/name[/config][@revision][:split]; given {short(source)}")
-    split, name = one_split(source, match["split"], split) or "train", match["name"]
+    split, name = match["split"] or "train", match["name"]
     require("datasets", what=f"a data set from the hub ({short(source)})", otherwise="give a file")
     import datasets
 
@@ -198,6 +195,6 @@ def dataset_table(data: Any, limit: int | None = None) -> tuple[Table, Classes]:
     table: Table = []
     for number, row in enumerate(islice(data, limit), start=1):
         record = dict(row)
-        name_classes(record, classes)
+        record |= {column: class_name(record.get(column), names) for column, names in classes.items()}
         table.append((f"row {number}", record))
     return table, classes

@@ -1,5 +1,6 @@
 """Splits: one source cut into rows to train on, to evaluate on and to prompt, or the splits of a folder by name."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -9,14 +10,13 @@ from typing import NamedTuple
 from interplay.data.rows import Row
 from interplay.data.tables import SUFFIXES, data_files, kind_of, listed, name_of, stem_of
 from interplay.errors import InterplayError
-from interplay.text import short, stable_hash
+from interplay.text import stable_hash
 
 # 80 % to train on, 10 % to evaluate on, 10 % to choose prompts from [ours].
 TRAIN, EVAL = 0.8, 0.1
-# The names splits go by, the best first; the sources that a run knows are train, eval and prompts.
-NAMES = {"train": ("train", "training"), "eval": ("dev", "validation", "valid", "val", "eval"), "test": ("test",)}
-
-
+# The names by which a split serves for a part of a run, the best first: one held-out split may serve for both.
+_DEV, _TEST = ("dev", "validation", "valid", "val", "eval"), ("test",)
+PARTS = {"train": ("train", "training"), "eval": _DEV + _TEST, "prompts": _TEST + _DEV}
 # train-00001-of-00003, with a hash behind it from older versions of `datasets`; train-1; 0001 in a folder train
 _SHARD = re.compile(r"(?:(?P<name>.*?)[-_.])?(?P<number>\d{1,6})(?:-of-(?P<total>\d{1,6})(?:-[0-9a-f]{8,})?)?")
 
@@ -71,18 +71,17 @@ def split_files(folder: Path) -> dict[str, list[Path]]:
     for place in (path for path in (folder, folder / "data") if path.is_dir()):
         found = _series(place) | found
         for inner in sorted(path for path in place.iterdir() if path.is_dir()):
-            if files := _saved(inner) or (data_files(inner) if inner.name.lower() in sum(NAMES.values(), ()) else []):
+            if files := _saved(inner) or (data_files(inner) if inner.name.lower() in sum(PARTS.values(), ()) else []):
                 found.setdefault(inner.name, files)
     return found
 
 
 def _saved(folder: Path) -> list[Path]:
     """The files that a `Dataset.save_to_disk` lists; none where it is no such folder."""
-    try:
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         return [folder / Path(part["filename"]).name for part in state["_data_files"]]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return []
+    return []
 
 
 def _series(folder: Path) -> dict[str, list[Path]]:
@@ -98,102 +97,60 @@ def _series(folder: Path) -> dict[str, list[Path]]:
         key = name if total or files[1:] else stem_of(files[0])
         if total and len(files) != int(total):
             raise InterplayError(
-                f"{name_of(folder)}: holds {len(files)} of {int(total)} files of {name!r}: add the others"
+                f"{name_of(folder)}: {len(files)} of {int(total)} files of {name!r} are there: add the rest"
             )
         if key in series:
             both = listed(path.name for path in (*series[key], *files))
-            raise InterplayError(
-                f"{name_of(folder)}: 2 files could be {key} ({both}): keep one, or give the file itself"
-            )
+            raise InterplayError(f"{name_of(folder)}: 2 files could be {key} ({both}): keep one, or give one file")
         series[key] = files
     return series
 
 
-def source_files(source: str, split: str | None = None) -> list[Path]:
-    """The files of FILE, FOLDER or FOLDER:SPLIT. Errors: InterplayError where nothing is there or more than one split."""
-    folder, split = _apart(source, split)
-    if folder.is_dir():
-        found = split_files(folder)
-        chosen = list(found.values()) if split is None else [found[split]] if split in found else []
-        if len(chosen) != 1:
-            raise InterplayError(f"{name_of(folder)}: {_holds(folder, found)}; give FOLDER:SPLIT, or one file")
-        return chosen[0]
-    if not folder.exists():
-        hint = f"give a file ending in {', '.join(SUFFIXES)}, a folder of them, 'emotions' or 'hub:owner/name'"
-        raise InterplayError(f"{name_of(folder)}: no such file; {hint}")
-    if split is not None:
-        raise InterplayError(f"{name_of(folder)}: a file has no splits; given split {short(split)}: leave it out")
-    return [folder]
+def source_files(source: str, part: str | None = None) -> list[Path]:
+    """The files of FILE, FOLDER:SPLIT or FOLDER: its only split, or the one that goes by the name of a `part` of a run.
 
-
-def part_source(source: str, part: str) -> str:
-    """What train, eval or prompts reads of a source: of a folder the split of that name, of any other the whole.
-
-    One held-out split serves for eval and prompts. Errors: InterplayError when none is there, or when two could be meant.
+    Errors: InterplayError where nothing is there, or no split or more than one could be meant.
     """
-    folder = Path(source)
-    if source.startswith("hub:") or not folder.is_dir() or len(found := split_files(folder)) == 1:
-        return source
-    wanted = {"train": ("train",), "eval": ("eval", "test"), "prompts": ("test", "eval")}[part]
-    split = next((split for name in wanted if (split := _one(folder, found, NAMES[name]))), None)
+    folder, _, split = source.rpartition(":")
+    path = Path(source)
+    if folder and not path.exists() and Path(folder).is_dir():
+        path = Path(folder)
+    elif path.is_file():
+        return [path]
+    elif not path.is_dir():
+        hint = f"give a file ending in {', '.join(SUFFIXES)}, a folder of them, 'emotions' or 'hub:owner/name'"
+        raise InterplayError(f"{name_of(path)}: no such file; {hint}")
+    else:
+        split = None
+    found = split_files(path)
     if split is None:
-        named = "train" if part == "train" else "dev, validation or test"
-        raise InterplayError(
-            f"{name_of(folder)}: no {named} for data.{part}, {_holds(folder, found)}: name it so, or give one file"
+        split = next(iter(found)) if len(found) == 1 else _one(path, found, PARTS[part]) if part else None
+    if split not in found:
+        inner = [] if found else [inside.name for inside in path.iterdir() if inside.is_dir() and split_files(inside)]
+        holds = f"found {listed(found) or 'no data file'}" + (
+            f" but in its folders {listed(sorted(inner))}" if inner else ""
         )
-    return str(found[split][0]) if len(found[split]) == 1 else f"{folder}:{split}"
+        wanted = f", none for {part} ({', '.join(PARTS[part])})" if part else ""
+        raise InterplayError(f"{name_of(path)}: {holds}{wanted}: give FOLDER:SPLIT, or one file")
+    return found[split]
 
 
 def data_settings(path: str) -> dict[str, str | None]:
-    """Settings under `data` that point a run at `path`: the splits of a folder, or one file or train split, which is cut.
+    """Settings under `data` that point a run at `path`: a folder of several splits, or one source, which is cut.
 
-    Errors: InterplayError when there is nothing at `path`, and as `part_source`.
+    Errors: as `source_files`.
 
     >>> data_settings("hub:databricks/databricks-dolly-15k")
     {'file': 'hub:databricks/databricks-dolly-15k', 'train': None, 'eval': None, 'prompts': None}
     """
     if not path.startswith("hub:"):
         path = str(Path(path).expanduser())
-        folder, split = _apart(path, None)
-        if not folder.exists():
-            raise InterplayError(
-                f"no data at {path!r}: give a folder with train, dev and test files, one file, or hub:owner/name"
-            )
-        if folder.is_dir() and split is None:
-            found = split_files(folder)
-            if len(found) != 1:
-                return {"file": None, **{part: part_source(path, part) for part in ("train", "eval", "prompts")}}
-            if _one(folder, found, NAMES["eval"] + NAMES["test"]):
-                raise InterplayError(
-                    f"{name_of(folder)}: no train, {_holds(folder, found)}: give one file, which is split"
-                )
-    return {"file": path, "train": None, "eval": None, "prompts": None}
+        if len({tuple(source_files(path, part)) for part in PARTS}) > 1:
+            return {"file": None, **dict.fromkeys(PARTS, path)}
+    return {"file": path, **dict.fromkeys(PARTS)}
 
 
-def _apart(source: str, split: str | None) -> tuple[Path, str | None]:
-    """FOLDER:SPLIT in two; any other path as it is."""
-    folder, _, named = source.rpartition(":")
-    if not folder or Path(source).exists() or not Path(folder).is_dir():
-        return Path(source), split
-    return Path(folder), one_split(source, named, split)
-
-
-def one_split(source: str, named: str | None, split: str | None) -> str | None:
-    """The split that the source or the caller names, if either does."""
-    if named and split and named != split:
-        raise InterplayError(f"two splits are given: {short(source)} and split {short(split)}; give one")
-    return named or split
-
-
-def _holds(folder: Path, found: dict[str, list[Path]]) -> str:
-    """What is in a folder, for a message."""
-    if found:
-        return "found " + listed(files[0].name if len(files) == 1 else split for split, files in found.items())
-    inner = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and split_files(path)]
-    return "found no data file" + (f" but in its folders {listed(inner)}" if inner else "")
-
-
-def _one(folder: Path, found: dict[str, list[Path]], names: tuple[str, ...]) -> str | None:
+def _one(folder: Path, found: Iterable[str], names: tuple[str, ...]) -> str | None:
     """The split that goes by one of these names; the first of them that any has."""
     for name in names:
         # "train", "train_extra", "goemotions_train": the name stands at the front or at the end, by itself
@@ -202,9 +159,9 @@ def _one(folder: Path, found: dict[str, list[Path]], names: tuple[str, ...]) -> 
         exact = [split for split in fitting if split.lower() == name]
         chosen = exact if len(exact) == 1 else fitting
         if len(chosen) > 1:
+            wanted = "keep one, or set data.train, data.eval and data.prompts"
             raise InterplayError(
-                f"{name_of(folder)}: {len(chosen)} splits could be {name} ({listed(chosen)}): keep one, or set data.train, "
-                "data.eval and data.prompts"
+                f"{name_of(folder)}: {len(chosen)} splits could be {name} ({listed(chosen)}): {wanted}"
             )
         if chosen:
             return chosen[0]

@@ -15,19 +15,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from interplay.data.classes import Classes, classes_beside, classes_in, name_classes
+from interplay.data.classes import Classes, class_name, classes_beside, classes_in
 from interplay.errors import InterplayError
 from interplay.text import ascii_safe, short
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-# Commands that make a file that is read of one that is not.
-_PANDAS = (
-    "python -c \"import pandas, sys; pandas.read_{}(sys.argv[1]).to_json('rows.jsonl', orient='records', lines=True)\""
-)
-_CONVERSIONS = {
-    ".xlsx": _PANDAS.format("excel"), ".xls": _PANDAS.format("excel"), ".feather": _PANDAS.format("feather"),
-    ".zst": "zstd -d", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zip": "unzip", ".tar": "tar -xf", ".tgz": "tar -xf",
-}  # fmt: skip
+_PANDAS = "pandas.read_{}(sys.argv[1]).to_json('rows.jsonl', orient='records', lines=True)"
+_CONVERSIONS = {  # commands that make a file that is read of one that is not
+    **{f".{kind}": f'python -c "import pandas, sys; {_PANDAS.format(kind)}"' for kind in ("feather", "orc")},
+    **dict.fromkeys((".xlsx", ".xls"), f'python -c "import pandas, sys; {_PANDAS.format("excel")}"'),
+    **{".zst": "zstd -d", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zip": "unzip"},
+}
 METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # of `datasets`, no rows
 _POINTER = b"version https://git-lfs"
 _LABEL_IDS = re.compile(r"\d+(,\d+)*")
@@ -95,9 +93,9 @@ def read_table(*paths: Path) -> tuple[Table, Classes]:
         read = readers.get(kind_of(path))
         part, found = (list(read(path)), None) if read else _arrow(path)
         found = classes_beside(path) if found is None else found
-        for _, record in part:
-            if isinstance(record, dict):
-                name_classes(record, found)
+        for column, names in found.items():
+            for record in (record for _, record in part if isinstance(record, dict) and column in record):
+                record[column] = class_name(record[column], names)
         file = f"{name_of(Path(path.name))}: " if paths[1:] else ""
         table += [(file + place, record) for place, record in part]
         classes = {**found, **classes}
@@ -111,11 +109,9 @@ def _refuse_others(path: Path) -> None:
     if not kind_of(path):
         command = _CONVERSIONS.get(path.suffix.lower())
         how = (
-            f"convert it: {command} {shlex.quote(name_of(path))}"
-            if command
-            else "with a column for text and one for its answer"
+            f"; convert it: {command} {shlex.quote(name_of(path))}" if command else ", with columns of text and answer"
         )
-        raise InterplayError(f"{name_of(path)}: expected a file ending in {', '.join(SUFFIXES)} (or .gz); {how}")
+        raise InterplayError(f"{name_of(path)}: expected a file ending in {', '.join(SUFFIXES)} (or .gz){how}")
     with contextlib.suppress(OSError), path.open("rb") as file:
         if file.read(len(_POINTER)) == _POINTER:
             raise InterplayError(f"{name_of(path)}: is a Git LFS pointer, not the data: run git lfs pull in its folder")
@@ -203,11 +199,15 @@ def _csv(path: Path) -> Iterator[tuple[str, Record]]:
 
 def _arrow(path: Path) -> tuple[Table, Classes | None]:
     """The records of a parquet or arrow file, and the classes that its metadata name; None where it has none of `datasets`."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        # partitioning: no columns from folders that are called name=value
-        table = pq.read_table(path, partitioning=None) if kind_of(path) == ".parquet" else _arrow_table(path)
+        if kind_of(path) == ".parquet":
+            table = pq.read_table(path, partitioning=None)  # no columns from folders that are called name=value
+        else:
+            data = path.read_bytes()  # `datasets` writes streams, other programs files
+            table = (pa.ipc.open_file if data.startswith(b"ARROW1") else pa.ipc.open_stream)(data).read_all()
         rows = table.to_pylist()
         written = (table.schema.metadata or {}).get(b"huggingface")
         classes = None if written is None else classes_in(json.loads(written))
@@ -216,16 +216,6 @@ def _arrow(path: Path) -> tuple[Table, Classes | None]:
         raise InterplayError(f"{name_of(path)}: cannot be read as {kind_of(path)[1:]}: {_message(error)}") from None
     _refuse_twins(path, table.column_names)
     return [(f"row {number}", row) for number, row in enumerate(rows, start=1)], classes
-
-
-def _arrow_table(path: Path) -> Any:
-    """What `datasets` writes is a stream; other programs write files."""
-    import pyarrow as pa
-
-    try:
-        return pa.ipc.open_stream(path.read_bytes()).read_all()
-    except pa.ArrowInvalid:
-        return pa.ipc.open_file(path.read_bytes()).read_all()
 
 
 def _refuse_twins(path: Path, columns: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from interplay.config.settings import Settings, WordingSettings
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import choose_samples, redraw
 from interplay.data.sources import read_rows
-from interplay.data.splits import part_source, split_rows
+from interplay.data.splits import split_rows
 from interplay.data.stopwords import stop_words
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
@@ -118,8 +118,8 @@ def read_inputs(
         source = data.file or getattr(data, stage)
         if source is None:
             return ()
-        source = source if data.file else part_source(source, stage)
-        result = read_rows(source, data.form, columns=data.columns or None, template=template, join=data.join)
+        part = None if data.file else stage
+        result = read_rows(source, data.form, columns=data.columns, template=template, join=data.join, part=part)
         unused.extend(result.notes)
         # A single file's skipped rows are named once, with the stage that is always read.
         if first and (data.file is None or stage == "prompts"):

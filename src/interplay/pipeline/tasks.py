@@ -14,7 +14,6 @@ import numpy as np
 from interplay.config.settings import Settings
 from interplay.data.rows import Row
 from interplay.data.sources import read_rows
-from interplay.data.splits import part_source
 from interplay.data.tables import read_text
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
@@ -56,7 +55,7 @@ def read_task_data(settings: Settings, template: PromptTemplate) -> TaskData:
     """Read task.ood and task.retention. InterplayError where either cannot be: call it before anything is trained."""
     wanted, data = settings.task, TaskData()
     if wanted.ood is not None:
-        found = read_rows(part_source(wanted.ood, "prompts"), wanted.ood_form, template=template)
+        found = read_rows(wanted.ood, wanted.ood_form, template=template, part="prompts")
         rows = seeded_choice(found.rows, wanted.ood_rows, settings.seed, "ood")
         data = TaskData(
             rows, found.labels, tuple(Omitted("ood", s.id, s.reason) for s in found.skipped), None, found.notes
