@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+from tiny_job import PROMPTS
 
 from interplay.callback.options import check_options
 from interplay.callback.prompts import choose_prompts, copy_tokenizer, read_prompts
@@ -47,8 +48,13 @@ def ids_of_training(rows, tokenizer) -> tuple[list[int], int]:
             "prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": TEXT}],
             "completion": [{"role": "assistant", "content": "anger"}],
         },
+        {
+            "prompt": [{"role": "user", "content": TEXT}],
+            "completion": [{"role": "assistant", "content": "anger"}],
+            "system": "Be brief.",
+        },
     ],
-    ids=["strings", "space", "own end", "conversation", "system"],
+    ids=["strings", "space", "own end", "conversation", "system", "system column"],
 )
 def test_as_training_does(tiny_tokenizer, row):
     found = read_prompts([row], None)
@@ -103,3 +109,29 @@ def test_special_tokens_spelt_in_a_prompt_are_refused(tiny_tokenizer):
     found = read_prompts([{"prompt": f"<|im_start|>{TEXT}", "completion": " anger"}], None)
     with pytest.raises(InterplayError, match="spells the special token"):
         choose_prompts(found, tiny_tokenizer, options(), 1, 3)
+
+
+def test_a_column_that_training_leaves_out_is_noted(sft, quick):
+    rows = [
+        {
+            "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": label}],
+            "system": "Be brief.",
+        }
+        for text, label in PROMPTS
+    ]
+    line = "column 'system' is not used: no prompt holds anything of it"
+    found = read_prompts(rows, None)
+    assert found.notes == (line,)
+    assert {message.role for row in found.rows for message in row.messages} == {"user"}
+    with pytest.warns(UserWarning, match=line):
+        sft(callbacks=[quick(rows)], max_steps=2).train()
+
+
+def test_a_saved_folder(tmp_path, tiny_tokenizer):
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["joy", "anger"])})
+    rows = Dataset.from_list([{"text": TEXT, "label": 1}], features=features)
+    DatasetDict({"train": rows, "test": rows}).save_to_disk(str(tmp_path / "saved"))
+    for source in (tmp_path / "saved", f"{tmp_path / 'saved'}:test", tmp_path / "saved" / "test"):
+        assert [row.target for row in read_prompts(source, None).rows] == ["anger"]

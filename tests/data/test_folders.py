@@ -44,9 +44,7 @@ def test_save_to_disk(saved):
     ]
     assert read_rows(saved / "train") == result, "one split is a folder of its own"
     assert read_rows(saved / "train" / "data-00000-of-00002.arrow").rows[1].target == "fear"
-    with pytest.raises(
-        InterplayError, match=r"found data-00000-of-00001.arrow, train; give FOLDER:SPLIT|found .*train"
-    ):
+    with pytest.raises(InterplayError, match="found test, train: give FOLDER:SPLIT, or one file"):
         read_rows(saved)
 
 
@@ -195,7 +193,7 @@ def test_classlabel_case(real):
         ("a.xlsx", b"PK", r"""convert it: python -c "import pandas, sys; pandas.read_excel\(sys.argv\[1\]\).*lines=True\)" \S+a.xlsx"""),
         ("a.jsonl.zst", b"(", r"convert it: zstd -d \S+a.jsonl.zst"),
         ("my rows.zip", b"PK", r"convert it: unzip '\S+my rows.zip'"),
-        ("a.txt", b"hello", "or .gz., with columns of text and answer"),
+        ("a.txt", b"hello", "or .gz., with columns of text"),
         ("a.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer.*git lfs pull"),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
         ("a.arrow", b"ARROW1 torn", "cannot be read as arrow"),

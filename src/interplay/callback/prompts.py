@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from interplay.callback.options import CallbackOptions, is_dataset
-from interplay.data.forms import choose_form
 from interplay.data.prompts import Rendered, refuse_special_tokens
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
-from interplay.data.splits import source_files
-from interplay.data.tables import Table, Unreadable, columns_of, kind_of, read_table, stem_of
+from interplay.data.tables import Table, Unreadable
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.scores import Prepared, prepare
@@ -45,35 +43,22 @@ def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
     `template` words bare texts; without it a prompt and a completion given as strings stay verbatim.
     """
     wording = template or PromptTemplate()
-    classes = None
     if isinstance(source, (str, Path)):
-        name = str(source)
-        paths = [] if name.partition(":")[0] in ("hub", "emotions") else source_files(name, "prompts")
-        if not paths or kind_of(paths[0]) == ".tsv":
-            read = read_rows(name, columns=_AS_TRAINED, template=wording)
-            return PromptRows(read.rows, read.skipped, wording, False, name, read.notes)
-        stem, (table, classes) = stem_of(paths[0]), read_table(*paths)
-    elif is_dataset(source):
-        name, stem = f"a Dataset of {len(source)} rows", "row"
-        table, classes = dataset_table(source, MAX_ROWS)
+        name, read = str(source), read_rows(source, columns=_AS_TRAINED, template=wording, part="prompts")
     else:
-        name, stem = f"a list of {len(source)} rows", "row"
-        table = []
-        for i, record in enumerate(source[:MAX_ROWS], start=1):
-            wrong = Unreadable(f"expected a dict, found {type(record).__name__}")
-            table.append((f"row {i}", dict(record) if isinstance(record, Mapping) else wrong))
-    read = rows_of_table(
-        table, f"prompt data set ({name})", stem, columns=_AS_TRAINED, template=wording, classes=classes
-    )
-    verbatim = template is None and _are_strings(table)
-    return PromptRows(read.rows, read.skipped, wording, verbatim, name, read.notes)
-
-
-def _are_strings(table: Table) -> bool:
-    """Whether the rows are prompts and completions given as strings."""
-    form, located = choose_form("auto", columns_of(table), {}, "")
-    records = [record for _, record in table if isinstance(record, dict)]
-    return form.name == "prompt-completion" and all(isinstance(r.get(located["prompt"]), str) for r in records)
+        name, classes = f"a {'Dataset' if is_dataset(source) else 'list'} of {len(source)} rows", None
+        if is_dataset(source):
+            table, classes = dataset_table(source, MAX_ROWS)
+        else:
+            wrong = "expected a dict, found {}"
+            table: Table = [
+                (f"row {i}", dict(row) if isinstance(row, Mapping) else Unreadable(wrong.format(type(row).__name__)))
+                for i, row in enumerate(source[:MAX_ROWS], start=1)
+            ]
+        full = f"prompt data set ({name})"
+        read = rows_of_table(table, full, "row", columns=_AS_TRAINED, template=wording, classes=classes)
+    notes = tuple(note.partition(";")[0] for note in read.notes)  # a callback maps no columns
+    return PromptRows(read.rows, read.skipped, wording, template is None and read.strings, name, notes)
 
 
 def copy_tokenizer(processing_class: Any, chat_template: str | None) -> Any:

@@ -59,20 +59,18 @@ class DataSettings(_Strict):
     """Rows to train on, to evaluate on, and to choose prompts from."""
 
     file: str | None = Field(
-        None, description="one source, split by a hash of each text: 80 % train, 10 % eval, 10 % prompts"
+        None, description="one source, split by a hash of texts: 80 % train, 10 % eval, 10 % prompts"
     )
     train: str | None = Field(
-        None, description="file, folder, FOLDER:SPLIT, emotions:SPLIT or hub:owner/name; needed to train"
+        None, description="file, folder[:SPLIT], emotions:SPLIT or hub:owner/name; needed to train"
     )
     eval: str | None = Field(None, description="held-out rows for eval loss and accuracy; null measures neither")
     prompts: str | None = Field(None, description="rows the prompts are chosen from; must be held out")
     form: Literal[FORM_NAMES] = "auto"  # ty: ignore[invalid-type-form]
     columns: dict[str, str] = Field(
-        default_factory=dict, description="role: column, for example text: comment; system: '' leaves a column out"
+        default_factory=dict, description="role: column, say text: comment; '' leaves it out"
     )
-    join: str | None = Field(
-        None, description="between instruction and input; null: alpaca a line break, dolly a blank line"
-    )
+    join: str | None = Field(None, description="between instruction and input; null: a line break, dolly a blank line")
     train_rows: int | None = Field(None, ge=1, description="use at most this many training rows (seeded choice)")
     eval_rows: int | None = Field(200, ge=1, description="use at most this many eval rows (seeded choice)")
 

@@ -17,9 +17,8 @@ def classes_in(document: Any) -> Classes:
     {'label': ('joy', 'fear')}
     """
     found: dict[str, set[tuple[str, ...]]] = {}
-    for column, feature in _features(document):
-        if isinstance(column, str) and (names := _names(feature)):
-            found.setdefault(column, set()).add(names)
+    for column, names in _named(document):
+        found.setdefault(column, set()).add(names)
     return {column: names.pop() for column, names in found.items() if len(names) == 1}
 
 
@@ -48,25 +47,23 @@ def class_name(value: Any, names: tuple[str, ...]) -> Any:
     return names[int(value)] if isinstance(value, (int, float)) and 0 <= value < len(names) else None
 
 
-def _features(document: Any, depth: int = 3) -> Iterator[tuple[Any, Any]]:
-    """Every column with its feature: a mapping in JSON, a list of named ones in a README; `depth` bounds what YAML may nest."""
-    features = document.get("features") if isinstance(document, dict) else None
-    if isinstance(features, dict):
-        yield from features.items()
-    elif isinstance(features, list):
-        yield from ((feature.get("name"), feature) for feature in features if isinstance(feature, dict))
-    elif depth and isinstance(document, (dict, list)):
-        for part in document.values() if isinstance(document, dict) else document:
-            yield from _features(part, depth - 1)
-
-
-def _names(feature: Any, depth: int = 3) -> tuple[str, ...]:
-    """The names of a class, or of the class that a list holds."""
-    feature = feature[0] if isinstance(feature, list) and feature else feature
-    if not depth or not isinstance(feature, dict):
-        return ()
-    names = feature.get("names")
-    if isinstance(names, (list, dict)):  # a README has {'0': neg, '1': pos}
-        return tuple(map(str, names.values() if isinstance(names, dict) else names))
-    inner = map(feature.get, ("class_label", "dtype", "feature", "sequence", "list"))
-    return next((found for part in inner if (found := _names(part, depth - 1))), ())
+def _named(part: Any, column: Any = None, depth: int = 6) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every class column with its names, wherever its feature stands; `depth` bounds what YAML may nest."""
+    if isinstance(part, list):  # of configurations; of features, in a README; or of classes
+        for inner in part[:1] if column else part:
+            yield from _named(inner, column, depth)
+    elif isinstance(part, dict) and depth:
+        names, features = part.get("names"), part.get("features")
+        if isinstance(column, str) and isinstance(names, (list, dict)):  # a README has {'0': neg, '1': pos}
+            yield column, tuple(map(str, names.values() if isinstance(names, dict) else names))
+        elif isinstance(features, (list, dict)) and not column:
+            columns = (
+                features.items()
+                if isinstance(features, dict)
+                else ((f.get("name"), f) for f in features if isinstance(f, dict))
+            )
+            for name, feature in columns:
+                yield from _named(feature, name, depth - 1)
+        else:
+            for inner in part.values():
+                yield from _named(inner, column, depth - 1)

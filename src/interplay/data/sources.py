@@ -34,12 +34,16 @@ class Skipped(NamedTuple):
 
 
 class ReadResult(NamedTuple):
-    """The rows of a source in its order, those left out, the labels if the rows have labels, and notes on unused columns."""
+    """The rows of a source in its order, those left out, the labels if the rows have labels, and notes on unused columns.
+
+    `strings`: prompts and completions are given as strings.
+    """
 
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
     labels: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
+    strings: bool = False
 
 
 def read_rows(
@@ -105,10 +109,10 @@ def rows_of_table(
     unreadable = [f"{place}: {record.reason}" for place, record in table if isinstance(record, Unreadable)]
     if len(unreadable) == len(table):
         raise InterplayError(f"{name}: none of {len(table)} rows can be read; {unreadable[0]}")
-    chosen, located = choose_form(form, tables.columns_of(table), columns, name)
-    if join is not None:
-        chosen = chosen.joined(join)
-    notes = unused_columns([record for _, record in table if isinstance(record, dict)], located)
+    records = [record for _, record in table if isinstance(record, dict)]
+    chosen, located = choose_form(form, (column for record in records for column in record), columns, name)
+    chosen = chosen if join is None else chosen.joined(join)
+    strings = "completion" in located and all(isinstance(record.get(located["prompt"]), str) for record in records)
     rows: list[Row] = []
     skipped: list[Skipped] = []
     used: dict[str, int] = {}
@@ -139,7 +143,7 @@ def rows_of_table(
     labels = classes.get(located.get("label", "")) or classes.get(located.get("labels", ""))
     if labels is None and (found := {row.label for row in rows if row.label is not None}):
         labels = GOEMOTIONS if chosen.name == "goemotions" and found <= set(GOEMOTIONS) else tuple(sorted(found))
-    return ReadResult(tuple(rows), tuple(skipped), labels, notes)
+    return ReadResult(tuple(rows), tuple(skipped), labels, unused_columns(records, located), strings)
 
 
 def _own_id(record: Record, column: str) -> str | None:

@@ -17,8 +17,8 @@ TRAIN, EVAL = 0.8, 0.1
 # The names by which a split serves for a part of a run, the best first: one held-out split may serve for both.
 _DEV, _TEST = ("dev", "validation", "valid", "val", "eval"), ("test",)
 PARTS = {"train": ("train", "training"), "eval": _DEV + _TEST, "prompts": _TEST + _DEV}
-# train-00001-of-00003, with a hash behind it from older versions of `datasets`; train-1; 0001 in a folder train
-_SHARD = re.compile(r"(?:(?P<name>.*?)[-_.])?(?P<number>\d{1,6})(?:-of-(?P<total>\d{1,6})(?:-[0-9a-f]{8,})?)?")
+# train-00001-of-00003, with a hash behind it from older versions of `datasets`; train-1; 0001
+_SHARD = re.compile(r"(^|[-_.])\d{1,6}(-of-0*(?P<total>\d{1,6})(-[0-9a-f]{8,})?)?$")
 
 
 class Splits(NamedTuple):
@@ -65,44 +65,33 @@ def split_files(folder: Path) -> dict[str, list[Path]]:
     What `save_to_disk` writes of a Dataset or a DatasetDict, a clone from the hub (`data/`), a folder for each split, and plain
     files; numbered files are one split. Errors: InterplayError where a shard is missing or two files have one name.
     """
-    if saved := _saved(folder):
-        return {folder.name: saved}
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return {folder.name: [folder / Path(part["filename"]).name for part in state["_data_files"]]}
     found: dict[str, list[Path]] = {}
     for place in (path for path in (folder, folder / "data") if path.is_dir()):
         found = _series(place) | found
         for inner in sorted(path for path in place.iterdir() if path.is_dir()):
-            if files := _saved(inner) or (data_files(inner) if inner.name.lower() in sum(PARTS.values(), ()) else []):
-                found.setdefault(inner.name, files)
+            if (inner / "state.json").is_file() or inner.name.lower() in sum(PARTS.values(), ()):
+                files = [file for files in split_files(inner).values() for file in files]
+                found |= {inner.name: files} if files else {}
     return found
-
-
-def _saved(folder: Path) -> list[Path]:
-    """The files that a `Dataset.save_to_disk` lists; none where it is no such folder."""
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        return [folder / Path(part["filename"]).name for part in state["_data_files"]]
-    return []
 
 
 def _series(folder: Path) -> dict[str, list[Path]]:
     """The data files of a folder, numbered ones of one name together."""
-    found: dict[tuple[str, str, str | None], dict[int, Path]] = {}
-    for path in data_files(folder):
-        shard = _SHARD.fullmatch(stem := stem_of(path))
-        name, number, total = shard.group("name", "number", "total") if shard else (stem, 0, None)
-        found.setdefault((name or "", kind_of(path), total), {})[int(number)] = path
     series: dict[str, list[Path]] = {}
-    for (name, _, total), parts in found.items():
-        files = [parts[number] for number in sorted(parts)]
-        key = name if total or files[1:] else stem_of(files[0])
-        if total and len(files) != int(total):
-            raise InterplayError(
-                f"{name_of(folder)}: {len(files)} of {int(total)} files of {name!r} are there: add the rest"
-            )
-        if key in series:
-            both = listed(path.name for path in (*series[key], *files))
-            raise InterplayError(f"{name_of(folder)}: 2 files could be {key} ({both}): keep one, or give one file")
-        series[key] = files
+    where = name_of(folder)
+    for path in sorted(data_files(folder), key=lambda path: (len(path.name), path.name)):
+        series.setdefault(_SHARD.sub("", stem_of(path)) or folder.name, []).append(path)
+    for name, files in series.items():
+        shards = [_SHARD.search(stem_of(path)) for path in files]
+        total = int((shards[0] and shards[0]["total"]) or len(files))
+        if len(files) < total:
+            raise InterplayError(f"{where}: {len(files)} of {total} files of {name!r} are there: add the rest")
+        if files[1:] and (None in shards or len({kind_of(path) for path in files}) > 1 or len(files) > total):
+            all_of_them = listed(path.name for path in files)
+            raise InterplayError(f"{where}: {len(files)} files could be {name} ({all_of_them}): keep one, or give it")
     return series
 
 
@@ -111,25 +100,20 @@ def source_files(source: str, part: str | None = None) -> list[Path]:
 
     Errors: InterplayError where nothing is there, or no split or more than one could be meant.
     """
-    folder, _, split = source.rpartition(":")
-    path = Path(source)
-    if folder and not path.exists() and Path(folder).is_dir():
-        path = Path(folder)
-    elif path.is_file():
-        return [path]
-    elif not path.is_dir():
+    path, split = Path(source), None
+    if not path.exists() and ":" in source:
+        path, split = Path(source.rpartition(":")[0]), source.rpartition(":")[2]
+    if not path.is_dir():
+        if path.is_file() and split is None:
+            return [path]
         hint = f"give a file ending in {', '.join(SUFFIXES)}, a folder of them, 'emotions' or 'hub:owner/name'"
-        raise InterplayError(f"{name_of(path)}: no such file; {hint}")
-    else:
-        split = None
+        raise InterplayError(f"{name_of(Path(source))}: no such file; {hint}")
     found = split_files(path)
     if split is None:
         split = next(iter(found)) if len(found) == 1 else _one(path, found, PARTS[part]) if part else None
     if split not in found:
-        inner = [] if found else [inside.name for inside in path.iterdir() if inside.is_dir() and split_files(inside)]
-        holds = f"found {listed(found) or 'no data file'}" + (
-            f" but in its folders {listed(sorted(inner))}" if inner else ""
-        )
+        inner = sorted(p.name for p in path.iterdir() if p.is_dir() and split_files(p)) if not found else ()
+        holds = f"found {listed(sorted(found)) or 'no data file'}{' but in its folders ' * bool(inner)}{listed(inner)}"
         wanted = f", none for {part} ({', '.join(PARTS[part])})" if part else ""
         raise InterplayError(f"{name_of(path)}: {holds}{wanted}: give FOLDER:SPLIT, or one file")
     return found[split]
@@ -159,10 +143,8 @@ def _one(folder: Path, found: Iterable[str], names: tuple[str, ...]) -> str | No
         exact = [split for split in fitting if split.lower() == name]
         chosen = exact if len(exact) == 1 else fitting
         if len(chosen) > 1:
-            wanted = "keep one, or set data.train, data.eval and data.prompts"
-            raise InterplayError(
-                f"{name_of(folder)}: {len(chosen)} splits could be {name} ({listed(chosen)}): {wanted}"
-            )
+            both = f"{len(chosen)} splits could be {name} ({listed(chosen)})"
+            raise InterplayError(f"{name_of(folder)}: {both}: keep one, or set data.train, data.eval and data.prompts")
         if chosen:
             return chosen[0]
     return None

@@ -26,7 +26,7 @@ _CONVERSIONS = {  # commands that make a file that is read of one that is not
     **dict.fromkeys((".xlsx", ".xls"), f'python -c "import pandas, sys; {_PANDAS.format("excel")}"'),
     **{".zst": "zstd -d", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zip": "unzip"},
 }
-METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # of `datasets`, no rows
+_METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # of `datasets`, no rows
 _POINTER = b"version https://git-lfs"
 _LABEL_IDS = re.compile(r"\d+(,\d+)*")
 _CELL_LIMIT = 16 * 2**20  # characters in one CSV cell; the csv module's own 128 Ki is too little for a document
@@ -41,11 +41,6 @@ class Unreadable(NamedTuple):
 
 Record = dict[str, Any] | Unreadable
 Table = list[tuple[str, Record]]  # each record behind its place: "line 17"
-
-
-def columns_of(table: Table) -> list[str]:
-    """The columns of all records together, in the order in which they first occur."""
-    return list(dict.fromkeys(column for _, record in table if isinstance(record, dict) for column in record))
 
 
 def kind_of(path: Path) -> str:
@@ -66,9 +61,7 @@ def name_of(path: Path) -> str:
 def data_files(folder: Path) -> list[Path]:
     """The files of a folder that `read_table` reads, by name. Errors: InterplayError when the folder cannot be listed."""
     try:
-        return sorted(
-            path for path in folder.iterdir() if kind_of(path) and path.name not in METADATA and path.is_file()
-        )
+        return sorted(p for p in folder.iterdir() if kind_of(p) and p.name not in _METADATA and p.is_file())
     except OSError as error:
         raise InterplayError(f"{name_of(folder)}: cannot be listed: {error.strerror or error}") from None
 
@@ -93,9 +86,8 @@ def read_table(*paths: Path) -> tuple[Table, Classes]:
         read = readers.get(kind_of(path))
         part, found = (list(read(path)), None) if read else _arrow(path)
         found = classes_beside(path) if found is None else found
-        for column, names in found.items():
-            for record in (record for _, record in part if isinstance(record, dict) and column in record):
-                record[column] = class_name(record[column], names)
+        for record in (record for _, record in part if isinstance(record, dict)):
+            record |= {column: class_name(record[column], names) for column, names in found.items() if column in record}
         file = f"{name_of(Path(path.name))}: " if paths[1:] else ""
         table += [(file + place, record) for place, record in part]
         classes = {**found, **classes}
@@ -108,9 +100,7 @@ def _refuse_others(path: Path) -> None:
     """Refuse a file that cannot be read, with the command that helps."""
     if not kind_of(path):
         command = _CONVERSIONS.get(path.suffix.lower())
-        how = (
-            f"; convert it: {command} {shlex.quote(name_of(path))}" if command else ", with columns of text and answer"
-        )
+        how = f"; convert it: {command} {shlex.quote(name_of(path))}" if command else ", with columns of text"
         raise InterplayError(f"{name_of(path)}: expected a file ending in {', '.join(SUFFIXES)} (or .gz){how}")
     with contextlib.suppress(OSError), path.open("rb") as file:
         if file.read(len(_POINTER)) == _POINTER:

@@ -139,9 +139,8 @@ def read_inputs(
         for stage, rows in (("train", train), ("eval", held_out), ("prompts", source)):
             why = "its label spells a special token, which would become a real one"
             omitted.extend(Omitted(stage, row.id, why) for row in rows if row.label in special)
-        train, held_out, source = (
-            tuple(row for row in rows if row.label not in special) for rows in (train, held_out, source)
-        )
+        parts = (train, held_out, source)
+        train, held_out, source = (tuple(row for row in rows if row.label not in special) for rows in parts)
     known = {row.text.strip() for row in train}
     candidates = []
     for row in source:

@@ -57,9 +57,8 @@ def read_task_data(settings: Settings, template: PromptTemplate) -> TaskData:
     if wanted.ood is not None:
         found = read_rows(wanted.ood, wanted.ood_form, template=template, part="prompts")
         rows = seeded_choice(found.rows, wanted.ood_rows, settings.seed, "ood")
-        data = TaskData(
-            rows, found.labels, tuple(Omitted("ood", s.id, s.reason) for s in found.skipped), None, found.notes
-        )
+        omitted = tuple(Omitted("ood", s.id, s.reason) for s in found.skipped)
+        data = TaskData(rows, found.labels, omitted, notes=found.notes)
     if wanted.retention is not None:
         path = Path(wanted.retention)
         if not path.is_file():
