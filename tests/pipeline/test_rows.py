@@ -2,11 +2,11 @@
 
 import json
 
+import pandas as pd
 import pytest
 from tiny_job import PROMPTS, TRAIN, labelled, run_here, settings, write_rows
 
 from interplay.config.loading import load_settings
-from interplay.data.prompts import special_tokens
 from interplay.errors import InterplayError
 from interplay.pipeline.inputs import read_inputs
 from interplay.pipeline.progress import Progress
@@ -47,22 +47,21 @@ def test_data_are_read_before_a_model_is_looked_for(tmp_path, monkeypatch, key, 
         run_here(settings(tmp_path, tmp_path / "no-model"), tmp_path / "run", *overrides)
 
 
-def test_a_label_that_spells_a_special_token_is_none(tmp_path, tiny_folder, tiny_tokenizer):
+def test_a_label_that_spells_a_special_token_is_none(tmp_path, tiny_folder):
     """Its rows are left out by name, and the others keep the label question."""
     wanted = settings(tmp_path, tiny_folder("llama"))
     for name, rows in (("train", TRAIN), ("prompts", PROMPTS)):
         special = [{"id": f"odd-{name}", "text": f"The odd row of {name} has other words", "label": "<|endoftext|>"}]
         write_rows(tmp_path / f"{name}.jsonl", labelled(rows) + special)
-    inputs = read_inputs(
-        load_settings(wanted), usable=lambda sample: None, spells=special_tokens(tiny_tokenizer).search
-    )
-    assert inputs.labels == ("anger", "joy", "sadness", "surprise")
-    left_out = {(o.stage, o.id) for o in inputs.omitted if "spells a special token" in o.reason}
-    assert left_out == {("train", "odd-train"), ("eval", "odd-prompts"), ("prompts", "odd-prompts")}
-    assert (len(inputs.train), len(inputs.eval)) == (len(TRAIN), len(PROMPTS))
     result = run_here(wanted, tmp_path / "run")
     assert not any("among the labels were left out" in note for note in result.notes)
-    assert result.omitted >= 3
+    saved = json.loads((tmp_path / "run" / "inputs.json").read_text())
+    assert saved["labels"] == ["anger", "joy", "sadness", "surprise"]
+    measured = (tmp_path / "run" / "measured.json").read_text()
+    left_out = {(o["stage"], o["id"]): o["reason"] for o in json.loads(measured)["omitted"]}
+    assert {("train", "odd-train"), ("eval", "odd-prompts")} <= set(left_out)
+    assert "spells the special token '<|endoftext|>'" in left_out["eval", "odd-prompts"]
+    assert pd.read_parquet(tmp_path / "run" / "task.parquet")["accuracy"].notna().all()
 
 
 def test_columns_that_no_prompt_holds_are_noted_everywhere(tmp_path, tiny_folder, capsys):
@@ -92,3 +91,11 @@ def test_folders_and_another_join_reach_a_run(tmp_path, tiny_folder):
     assert [row.text for row in inputs.train] == [f"Name it. // {text}" for text, _ in TRAIN]
     assert [row.text for row in inputs.eval] == [f"Name it. // {text}" for text, _ in PROMPTS]
     assert inputs.train[0].messages[-1].content == f"Sentence: Name it. // {TRAIN[0][0]}\nEmotion:"
+
+
+def test_prompts_that_are_all_trained_on_say_what_was_read(tmp_path):
+    wanted = settings(tmp_path, tmp_path / "no-model")
+    write_rows(tmp_path / "prompts.jsonl", labelled(TRAIN[:2]))
+    said = "prompts.jsonl: read 2 rows to choose prompts from, and none is left; prompts-2: its text is also a training text"
+    with pytest.raises(InterplayError, match=said):
+        read_inputs(load_settings(wanted), usable=lambda sample: None)

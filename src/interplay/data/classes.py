@@ -1,5 +1,6 @@
 """Names of classes: `datasets` writes them into parquet and arrow files, and beside any file into JSON or the README."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,15 +25,15 @@ def classes_in(document: Any) -> Classes:
 
 def classes_beside(path: Path) -> Classes:
     """The class columns that the folder of a file documents, or the one above: a clone from the hub has its files in `data`."""
-    for folder in (path.parent, path.parent.parent):
-        for name in ("dataset_info.json", "dataset_infos.json", "README.md"):
-            try:
-                text = (folder / name).read_text(encoding="utf-8")
-                front = (text.split("---\n", 2) * 2)[1]  # a README holds YAML between two lines
-                if found := classes_in(json.loads(text) if name.endswith("json") else yaml.safe_load(front)):
-                    return found
-            except (OSError, ValueError, RecursionError, yaml.YAMLError):
-                continue  # not there, or of another program
+    names = ("dataset_info.json", "dataset_infos.json", "README.md")
+    for document in (folder / name for folder in (path.parent, path.parent.parent) for name in names):
+        with contextlib.suppress(
+            OSError, ValueError, RecursionError, yaml.YAMLError
+        ):  # not there, or of another program
+            text = document.read_text(encoding="utf-8")
+            front = (text.split("---\n", 2) * 2)[1]  # a README holds YAML between two lines
+            if found := classes_in(json.loads(text) if document.suffix == ".json" else yaml.safe_load(front)):
+                return found
     return {}
 
 

@@ -367,8 +367,7 @@ _VARIANTS = {
 _BY_NAME_ONLY = ("goemotions", "unilaw", "unilaw-answer")
 _EVERYWHERE = frozenset({"id", "words", *_TURNS})  # columns that any form may have
 # Columns that trainers put into prompts.
-_BESIDE = """
-    audio audios chat_template_kwargs context documents functions history image images input system system_prompt tools
-    video videos
-"""
-_PROMPTED = tuple(_BESIDE.split())
+_PROMPTED = (
+    "audio", "audios", "chat_template_kwargs", "context", "documents", "functions", "history", "image", "images", "input",
+    "system", "system_prompt", "tools", "video", "videos",
+)  # fmt: skip

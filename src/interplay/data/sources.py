@@ -68,8 +68,7 @@ def read_rows(
 
     A row's id is its own `id` if it has one, else the file's name and its line; ids are made unique with a suffix.
 
-    Errors: InterplayError naming the source, what was found and what was expected; where most rows cannot be used, the first
-    three reasons.
+    Errors: InterplayError naming the source, what was found and expected; the first reasons where most rows cannot be used.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "mood.csv"
@@ -84,11 +83,11 @@ def read_rows(
         table, classes, name = _read_hub(name)
         return rows_of_table(table, name, name.rpartition("/")[2], form, columns, template, classes, join)
     paths = [emotions.path(split or "train")] if kind == "emotions" else source_files(name, part)
-    name, stem = name_of(paths[0]), stem_of(paths[0])
+    name, stem = name_of(Path(name) if paths[1:] else paths[0]), stem_of(paths[0])
     published = form == "goemotions" and kind_of(paths[0]) == ".tsv"
     if published or (form == "auto" and tables.looks_like_goemotions(paths[0])):
         table, labels = tables.read_goemotions(paths[0])
-        return rows_of_table(table, name, stem, "text-labels", {}, template, {"labels": labels})
+        return rows_of_table(table, name, stem, "text-labels", {}, template, {"labels": labels}, join)
     table, classes = tables.read_table(*paths)
     classes = {"label": emotions.LABELS} if kind == "emotions" else classes
     return rows_of_table(table, name, stem, form, columns, template, classes, join)
@@ -131,13 +130,11 @@ def rows_of_table(
             rows.append(row_from(record, chosen, located, template, row_id))
         except SkipSample as reason:
             skipped.append(Skipped(row_id, f"{place}: {reason}"))
-    # What is left where most rows are broken is no sample of the data; rows of several labels are not broken.
-    if not rows or 2 * len(skipped) > len(table):
-        found = (
-            f"{len(skipped)} of {len(table)} rows cannot be used" if rows else f"none of {len(table)} rows can be used"
-        )
+    # What is left where most rows are broken is no sample of the data; rows of several labels are of another task.
+    if not rows or 2 * len(skipped) > len(table) - several:
+        found = f"{len(skipped)} of {len(table)} rows cannot" if rows else f"none of {len(table)} rows can"
         said = [skip.reason for skip in skipped[:3]] or [f"{several} have more than one label"]
-        raise InterplayError(f"{name}: {found}; {'; '.join(said)}")
+        raise InterplayError(f"{name}: {found} be used; {'; '.join(said)}")
     if several:
         skipped.append(Skipped(stem, f"{several} rows with more than one label"))
     labels = classes.get(located.get("label", "")) or classes.get(located.get("labels", ""))

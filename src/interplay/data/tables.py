@@ -20,10 +20,9 @@ from interplay.errors import InterplayError
 from interplay.text import ascii_safe, short
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-_PANDAS = "pandas.read_{}(sys.argv[1]).to_json('rows.jsonl', orient='records', lines=True)"
+_EXCEL = "pandas.read_excel(sys.argv[1]).to_json('rows.jsonl', orient='records', lines=True)"
 _CONVERSIONS = {  # commands that make a file that is read of one that is not
-    **{f".{kind}": f'python -c "import pandas, sys; {_PANDAS.format(kind)}"' for kind in ("feather", "orc")},
-    **dict.fromkeys((".xlsx", ".xls"), f'python -c "import pandas, sys; {_PANDAS.format("excel")}"'),
+    **dict.fromkeys((".xlsx", ".xls"), f'python -c "import pandas, sys; {_EXCEL}"'),
     **{".zst": "zstd -d", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zip": "unzip"},
 }
 _METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # of `datasets`, no rows

@@ -15,7 +15,7 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.store.conditions import Omitted, baseline_condition
 from interplay.store.files import sha256_json
-from interplay.text import stable_hash
+from interplay.text import ascii_safe, stable_hash
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,11 @@ def examples(rows: Sequence[Row], count: int, seed: int) -> tuple[tuple[str, str
     return tuple((row.text, row.target) for row in in_turn[:count])
 
 
-def read_inputs(
-    settings: Settings, usable: Callable[[Sample], object], spells: Callable[[str], object] = lambda label: None
-) -> Inputs:
+def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Inputs:
     """Read all data of a run and choose its prompts, none of which has a training text.
 
-    `usable` raises SkipSample for a sample that the tokenizer cannot serve; the next row is then taken. `spells`: whether a label
-    spells a special token, so that it is none; both are first asked when all sources are read. Raises InterplayError when a
-    source cannot be read or no prompt is left.
+    `usable`, first called when all sources are read, raises SkipSample for a sample that the tokenizer cannot serve; the next
+    row is then taken. Raises InterplayError when a source cannot be read or no prompt is left.
     """
     data = settings.data
     omitted: list[Omitted] = []
@@ -134,13 +131,6 @@ def read_inputs(
     held_out = rows_of("eval", template, first=True)
     source = rows_of("prompts", template, first=True)
 
-    if special := {label for label in labels or () if spells(label)}:
-        labels = tuple(label for label in labels or () if label not in special)
-        for stage, rows in (("train", train), ("eval", held_out), ("prompts", source)):
-            why = "its label spells a special token, which would become a real one"
-            omitted.extend(Omitted(stage, row.id, why) for row in rows if row.label in special)
-        parts = (train, held_out, source)
-        train, held_out, source = (tuple(row for row in rows if row.label not in special) for rows in parts)
     known = {row.text.strip() for row in train}
     candidates = []
     for row in source:
@@ -148,6 +138,9 @@ def read_inputs(
             omitted.append(Omitted("prompts", row.id, "its text is also a training text, a prompt must be held out"))
         else:
             candidates.append(row)
+    if not candidates:
+        read = f"{data.file or data.prompts}: read {len(source)} rows to choose prompts from, and none is left"
+        raise InterplayError(f"{ascii_safe(read)}; {omitted[-1].id}: {omitted[-1].reason}")
     wanted = settings.prompts
     how: dict[str, Any] = {
         "words": wanted.words,
@@ -159,9 +152,6 @@ def read_inputs(
     how["background"] = choice.background
     prompts, notes = choice.samples, [*dict.fromkeys(unused), *choice.notes]
     omitted.extend(Omitted("prompts", s.id, s.reason) for s in choice.skipped)
-    if not prompts:
-        first = f" (first: {omitted[0].id}: {omitted[0].reason})" if omitted else ""
-        raise InterplayError(f"data.prompts {data.file or data.prompts!r} gave no usable prompt{first}")
     if seen := sum(row.text.strip() in known for row in held_out):
         notes.append(f"{seen} of {len(held_out)} eval rows have a training text, so eval loss flatters.")
 

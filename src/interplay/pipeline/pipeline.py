@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -139,10 +139,12 @@ def _read(context: Context) -> tuple[Inputs, Any]:
             return prepare_one(sample, tokenizer(), settings, template, None)
 
         extra = read_task_data(settings, settings.template())
-        inputs = read_inputs(
-            settings,
-            usable=lambda s: ready(s, settings.template()),
-            spells=lambda label: special_tokens(tokenizer()).search(label),
+        inputs = read_inputs(settings, usable=lambda s: ready(s, settings.template()))
+        special = special_tokens(
+            tokenizer()
+        )  # a label that spells one is none: it would take the others' question with it
+        inputs = replace(
+            inputs, labels=tuple(label for label in inputs.labels or () if not special.search(label)) or None
         )
         if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
             require_rouge()
