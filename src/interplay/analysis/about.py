@@ -1,6 +1,7 @@
 """What the report says of how a run was made: method table, title, notes and rows left out."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import interplay
 from interplay.analysis.measured import read_calibration
 from interplay.config.settings import Settings
 from interplay.scoring.noise import NARROW
-from interplay.store.conditions import Measured, Record, baseline_condition
+from interplay.scoring.targets import Reading, weak_targets
+from interplay.store.conditions import Measured, Record, baseline_condition, step_name
 from interplay.store.files import read_json
 from interplay.training.methods import method_title
 
@@ -18,10 +20,12 @@ MAX_SKIPPED_SHOWN = 200
 MethodRow = tuple[str, Any, str | None]  # name, value, note
 
 
-def about(folder: Path, settings: Settings, record: Record, measured: Measured) -> dict[str, Any]:
-    """The part of the report that no table holds, as JSON-safe values (`report.json`)."""
+def about(
+    folder: Path, settings: Settings, record: Record, measured: Measured, weak: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The part of the report that no table holds, as JSON-safe values (`report.json`); `weak` are notes on the targets."""
     stages = Counter(o.stage for o in record.omitted)
-    notes = [*record.notes, *_notes(settings, record, measured)]
+    notes = [*record.notes, *(f"{line[:1].upper()}{line[1:]}." for line in weak), *_notes(settings, record, measured)]
     for stage, count in sorted(stages.items()):
         first = next(o for o in record.omitted if o.stage == stage)
         notes.append(f"{count} row{'s' if count > 1 else ''} left out ({stage}); first: {first.id}: {first.reason}")
@@ -34,6 +38,18 @@ def about(folder: Path, settings: Settings, record: Record, measured: Measured) 
         "notes": notes,
         "skipped": [{"id": f"{o.stage}: {o.id}", "reason": o.reason} for o in record.omitted[:MAX_SKIPPED_SHOWN]],
     }
+
+
+def weak_notes(settings: Settings, measured: Measured) -> list[str]:
+    """Notes on targets that the model gives at no step, and on those that the words move at none."""
+    steps = [measured.units[step_name(step)] for step in measured.steps]
+    readings = []
+    for units in zip(*steps, strict=True):
+        if known := [unit for unit in units if unit is not None]:
+            ends = [[float(unit.scores[i]) for unit in known] for i in (-1, 0)]
+            tokens = 1 if settings.scoring.among_labels else len(known[0].header.target_ids)
+            readings.append(Reading(known[0].header.target, tokens, *ends))
+    return weak_targets(readings)
 
 
 def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:
@@ -102,7 +118,7 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
         ("Precision", f"{settings.model.dtype} {narrow}, float64 effects", rounding),
         ("Numerical noise of v", _range(sigmas), "the packed evaluation against plain float32 forward passes, nats"),
         ("Prompts", words, drawn),
-        ("Score v", _score_name(settings), "log p / (1 - p) of the gold response's first tokens"),
+        ("Score v", _score_name(settings), "log p / (1 - p) of these tokens, teacher-forced"),
         ("Masked word", f"{token} (id {mask_id})", "each of its tokens; length and positions stay"),
         ("tau", f"{settings.dynamics.ratio:g} × the largest effect", salient),
         ("delta", f"{delta.tolerance:.4g}", f"tolerance of the split; {effect}"),
@@ -126,6 +142,10 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
 
 
 def _score_name(settings: Settings) -> str:
-    m = settings.scoring.target_tokens
-    what = "the first response token" if m == 1 else f"the first {m} response tokens, teacher-forced"
+    wanted = settings.scoring.target_tokens
+    what = {
+        "auto": "what tells the response from the others, else its first word",
+        "first": "the first response token that differs",
+        "word": "the first word of the response that differs",
+    }.get(str(wanted), f"{wanted} response tokens")
     return f"log-odds of {what}{' among the labels' if settings.scoring.among_labels else ''}"

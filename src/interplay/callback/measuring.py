@@ -38,6 +38,7 @@ from interplay.recommendation.stopping import StopRecommendation, recommend_stop
 from interplay.report import write
 from interplay.scoring.forward import last_logits
 from interplay.scoring.scores import score_prepared
+from interplay.scoring.targets import fragment_notes
 from interplay.store.checks import check_format, refuse_links, write_format
 from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
 from interplay.store.files import sha256_json, sweep, write_json
@@ -165,6 +166,8 @@ class Measurer:
         self.record, self.plan = record, record.plan
         self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
         self.notes += self.prompts.notes
+        for line in fragment_notes([(p.passed, p.target, p.whole) for p in self.prepared]):
+            self._note(line)
         if (few := len(self.prepared)) < MIN_PROMPTS:
             self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
         self.settings = self._settings(model)
@@ -338,8 +341,10 @@ class Measurer:
                 ("Plan", f"{plan.prompts} prompts of {plan.n} words every {plan.every} steps", allowed),
             ),
         ).write(self.folder)
-        analyse(self.folder, settings, task_table(self.state.log_history, steps))
+        found = analyse(self.folder, settings, task_table(self.state.log_history, steps))
         if page:
+            for line in found.weak:
+                self._warn(line)
             run = RunFolder(self.folder)
             run.manifest.unlink(missing_ok=True)
             write(build_payload(run), self.folder / "report.html", folders=0)

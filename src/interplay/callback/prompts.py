@@ -11,7 +11,7 @@ from typing import Any
 
 from interplay.callback.options import CallbackOptions, is_dataset
 from interplay.data.forms import choose_form
-from interplay.data.prompts import Rendered, refuse_special_tokens
+from interplay.data.prompts import Rendered, refuse_special_tokens, render
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
@@ -19,6 +19,7 @@ from interplay.data.tables import Table, Unreadable, columns_of, kind_of, read_t
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.scores import Prepared, prepare
+from interplay.scoring.targets import common_opening, find_answers, label_notes
 
 MAX_ROWS = 10_000  # rows of a data set among which prompts are chosen [ours]
 
@@ -34,6 +35,7 @@ class PromptRows:
         bool  # prompt and completion stay as given, as SFTTrainer trains on them: no chat template, no space added
     )
     source: str  # name of the rows in the settings of the run folder
+    labels: tuple[str, ...] | None = None
 
 
 def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
@@ -46,7 +48,7 @@ def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
         name, path = str(source), Path(source)
         if not path.is_file() or kind_of(path) in ("", ".tsv"):
             read = read_rows(source, template=wording)
-            return PromptRows(read.rows, read.skipped, wording, False, name)
+            return PromptRows(read.rows, read.skipped, wording, False, name, read.labels)
         table, stem = read_table(path), stem_of(path)
     elif is_dataset(source):
         name, stem = f"a Dataset of {len(source)} rows", "row"
@@ -58,7 +60,7 @@ def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
             wrong = Unreadable(f"expected a dict, found {type(record).__name__}")
             table.append((f"row {i}", dict(record) if isinstance(record, Mapping) else wrong))
     read = rows_of_table(table, f"prompt data set ({name})", stem, template=wording)
-    return PromptRows(read.rows, read.skipped, wording, template is None and _are_strings(table), name)
+    return PromptRows(read.rows, read.skipped, wording, template is None and _are_strings(table), name, read.labels)
 
 
 def _are_strings(table: Table) -> bool:
@@ -83,24 +85,30 @@ def choose_prompts(
 ) -> tuple[Chosen, tuple[Prepared, ...]]:
     """`count` prompts of `n` words each, tokenised; fewer, with a note, if too few rows can be used, InterplayError if none."""
     ready: dict[str, Prepared] = {}
+    opening = "" if found.labels else common_opening(row.target for row in found.rows)
+    answers, left_out = find_answers(
+        found.rows, found.labels, lambda row: _rendered(row, found, tokenizer), tokenizer, opening
+    )
+    how: dict[str, Any] = {"mask": options.mask, "target_tokens": options.target_tokens, "answers": answers}
 
     def check(sample: Sample) -> None:
-        ready[sample.id] = _prepare(sample, found, tokenizer, options)
+        rendered = _rendered(sample.row, found, tokenizer)
+        ready[sample.id] = prepare(sample, tokenizer, found.template, rendered=rendered, **how)
 
     chosen = choose_samples(found.rows, count, n, options.seed, check=check)
     prepared = tuple(ready[sample.id] for sample in chosen.samples)
-    return chosen._replace(skipped=found.skipped + chosen.skipped), prepared
+    notes = (*chosen.notes, *label_notes(left_out))
+    return chosen._replace(skipped=found.skipped + chosen.skipped, notes=notes), prepared
 
 
-def _prepare(sample: Sample, found: PromptRows, tokenizer: Any, options: CallbackOptions) -> Prepared:
-    """A sample tokenised as training tokenises its row; SkipSample if it cannot be used."""
+def _rendered(row: Row, found: PromptRows, tokenizer: Any) -> Rendered:
+    """A row as training writes it; SkipSample if it cannot be used."""
     if not found.verbatim:
-        return prepare(sample, tokenizer, found.template, mask=options.mask, target_tokens=options.target_tokens)
+        return render(row, tokenizer, found.template)
     # A completion may spell its own end, which is then not added.
-    row = replace(sample.row, target=sample.row.target.removesuffix(tokenizer.eos_token or ""))
+    row = replace(row, target=row.target.removesuffix(tokenizer.eos_token or ""))
     refuse_special_tokens(row, tokenizer, found.template)
-    rendered = verbatim(row, tokenizer.eos_token)
-    return prepare(sample, tokenizer, mask=options.mask, target_tokens=options.target_tokens, rendered=rendered)
+    return verbatim(row, tokenizer.eos_token)
 
 
 def verbatim(row: Row, eos: str | None) -> Rendered:

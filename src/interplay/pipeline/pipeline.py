@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,8 @@ from interplay.analysis.summary import Summary
 from interplay.analysis.task_tables import train_losses
 from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, uses_chat
-from interplay.data.rows import Sample
-from interplay.data.template import PromptTemplate
 from interplay.models.loading import load_model, load_tokenizer
-from interplay.pipeline.extraction import Extraction, label_rows, prepare_one
+from interplay.pipeline.extraction import Extraction, answers_of, prepare_one
 from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
 from interplay.pipeline.jobs import Engine, in_this_process
@@ -29,7 +27,6 @@ from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_dat
 from interplay.recommendation import Recommendation
 from interplay.report import write
 from interplay.scoring.noise import NARROW
-from interplay.scoring.scores import Prepared
 from interplay.store.conditions import Record, calibration_name, offsets
 from interplay.store.folder import RunFolder
 from interplay.task.generation import require_rouge
@@ -127,15 +124,12 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         for baseline in settings.baseline:  # a misspelt name must not cost a training first
             load_tokenizer(baseline.name, revision=baseline.revision)
     with context.progress.phase("reading data"):
-
-        def ready(sample: Sample, template: PromptTemplate) -> Prepared:
-            return prepare_one(sample, tokenizer, settings, template, None)
-
-        inputs = read_inputs(settings, usable=lambda s: ready(s, settings.template()))
+        inputs = read_inputs(settings, usable=lambda s: prepare_one(s, tokenizer, settings, settings.template()))
         extra = read_task_data(settings, inputs.template)  # a file that is missing must not cost a training first
         if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
             require_rouge()
-        prepared = [ready(s, inputs.template) for s in inputs.prompts]
+        answers, _ = answers_of(inputs, inputs.prompts, tokenizer, inputs.template, among=False)
+        prepared = [prepare_one(s, tokenizer, settings, inputs.template, answers) for s in inputs.prompts]
     context.notes += inputs.notes
     context.omitted += inputs.omitted
     with context.alone():
@@ -150,9 +144,10 @@ def _read(context: Context) -> tuple[Inputs, Any]:
 def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
     """Before hours go into training: refuse 16-bit scores that mean nothing, and labels that cannot be asked."""
     settings = context.settings
-    among = label_rows(inputs.prompts, inputs.labels, settings.scoring.among_labels or settings.controls.labels is True)
-    among = among if settings.scoring.among_labels else None
-    prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.prompts)
+    among = settings.scoring.among_labels or settings.controls.labels is True
+    answers, _ = answers_of(inputs, inputs.prompts, tokenizer, inputs.template, among=among)
+    answers = replace(answers, among=settings.scoring.among_labels)
+    prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, answers) for s in inputs.prompts)
     model = settings.model
     if model.dtype in NARROW:
         with context.progress.phase("measuring the noise of 16-bit scores"):
