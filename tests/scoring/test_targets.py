@@ -16,11 +16,10 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.scoring.scores import prepare, score_answers, score_prepared
 from interplay.scoring.targets import (
-    Reading,
     common_opening,
     find_answers,
-    fragment_notes,
     likelihood,
+    target_notes,
     weak_targets,
 )
 
@@ -68,7 +67,7 @@ def lone_space_folder(tmp_path_factory):
 def prepared(target, tokenizer, wanted="auto", *, labels=None, opening="", among=False):
     sample = make_sample("good food and bad service", target, n=3, template=TEMPLATE)
     rendered = partial(render, tokenizer=tokenizer, template=TEMPLATE)
-    answers, _ = find_answers([sample.row], labels, rendered, tokenizer, opening)
+    answers = find_answers([sample.row], labels, rendered, tokenizer, opening)
     return prepare(sample, tokenizer, TEMPLATE, target_tokens=wanted, answers=replace(answers, among=among))
 
 
@@ -153,10 +152,10 @@ def test_a_label_that_spells_a_special_token_is_left_out_with_its_reason():
     bad = replace(
         sample.row, text="</s> good", messages=(replace(sample.row.messages[0], content="</s> good"),), text_start=0
     )
-    answers, left_out = find_answers([bad, sample.row], ["joy", "</s>", "fear"], rendered, tokenizer)
-    assert [tokenizer.decode(label.target_ids[1:-1]) for label in answers.labels] == ["joy", "fear"]
-    assert left_out == {"</s>": "the target spells the special token '</s>', which would become a real one"}
-    assert find_answers([sample.row], ["joy", "</s>"], rendered, tokenizer)[0].labels == ()
+    answers = find_answers([bad, sample.row], ["joy", "</s>", "fear"], rendered, tokenizer)
+    assert [tokenizer.decode(label.target_ids[1:-1]) for label in answers.labels.values()] == ["joy", "fear"]
+    assert answers.left_out == {"</s>": "the target spells the special token '</s>', which would become a real one"}
+    assert list(find_answers([sample.row], ["joy", "</s>"], rendered, tokenizer).labels) == ["joy"]
 
 
 @pytest.mark.parametrize("lone_space", [False, True])
@@ -181,7 +180,7 @@ def test_free_answers_are_scored_over_a_whole_word(lone_space, target, word, fir
     assert cut.target.strip() == first
     if whole is not None:
         assert (taken.target.strip(), taken.whole, cut.whole) == (whole, None, whole)
-        [note] = fragment_notes([(cut.passed, cut.target, cut.whole)])
+        [note] = target_notes([(cut.passed, cut.target, cut.whole)])
         assert f"is a fragment of {whole!r}" in note
     assert prepared(target, tokenizer, 3).target_ids == taken.target_ids[:3] or len(taken.target_ids) < 3
 
@@ -208,7 +207,7 @@ def test_a_thought_is_passed_over():
         assert ready.prompt.endswith(target.removesuffix("joy"))
         encoded = encode(render(ready.sample.row, tokenizer, TEMPLATE), tokenizer)
         assert [*ready.input_ids, *ready.target_ids] == [*encoded.input_ids, *encoded.target_ids[:-1]]
-    assert fragment_notes([(ready.passed, ready.target, None)] * 2 + [(" ", "joy", None)]) == [
+    assert target_notes([(ready.passed, ready.target, None)] * 2 + [(" ", "joy", None)]) == [
         "2 of 3 prompts: the thought before the answer is passed over"
     ]
     for target in (thought, "<think>It never ends"):
@@ -222,7 +221,7 @@ def test_rows_with_thoughts_are_scored_behind_them(tiny_tokenizer):
     opening = common_opening(row.target for row in rows)
     assert (len(rows) >= 8, opening) == (True, "")
     for row in rows:
-        answers, _ = find_answers([row], None, partial(render, tokenizer=tiny_tokenizer), tiny_tokenizer, opening)
+        answers = find_answers([row], None, partial(render, tokenizer=tiny_tokenizer), tiny_tokenizer, opening)
         ready = prepare(make_sample(row, n=3), tiny_tokenizer, answers=answers)
         assert ready.target == row.target.rpartition("\n")[2]
         assert ready.passed == row.target.removesuffix(ready.target)
@@ -235,7 +234,7 @@ def test_what_all_free_answers_begin_with_is_passed_over():
     assert opening == "Answer: ("
     ready = prepared(targets[1], tokenizer, opening=opening)
     assert (ready.passed, ready.target) == (" Answer: (", "B")
-    assert "'Answer: ('" in fragment_notes([(ready.passed, ready.target, ready.whole)])[0]
+    assert "'Answer: ('" in target_notes([(ready.passed, ready.target, ready.whole)])[0]
     assert common_opening(targets[:7]) == "", "too few to tell format from chance"
     assert common_opening([*targets, "Answer: ("]) == "", "an answer would have nothing left"
     assert common_opening(["yes"] * 9) == ""
@@ -245,14 +244,12 @@ def test_targets_that_the_model_does_not_give_or_words_do_not_move():
     assert likelihood(np.log(0.2 / 0.8), 1) == pytest.approx(0.2)
     odds = [np.log(p / (1 - p)) for p in (0.5, 0.01)]
     assert likelihood(sum(odds), 2) >= 0.5 * 0.01, "an upper limit"
-    good = Reading("joy", 1, [-8.0, 0.0], [-8.0, -3.0])
-    rare, still = Reading("Em", 1, [-8.0, -7.0], [-8.0, -5.0]), Reading("I", 1, [0.0, 1.0], [0.4, 1.4])
-    said = weak_targets([good, rare, still])
+    good = ("joy", 1, [(-8.0, -8.0), (0.0, -3.0)])
+    rare, still = ("Em", 1, [(-8.0, -8.0), (-7.0, -5.0)]), ("I", 1, [(0.0, 0.4), (1.0, 1.4)])
+    said = weak_targets([good, rare, still], " at every step")
     assert said[0].startswith(
         "1 of 3 prompts: the target has a probability under 1 % at every step ('Em' at most 0.091 %)"
     )
-    assert said[1].startswith(
-        "1 of 3 prompts: all words together move the target's score by less than 0.5 nats at every"
-    )
+    assert said[1].startswith("1 of 3 prompts: all words together move it by under 0.5 nats at every step ('I' by 0.4)")
     assert weak_targets([good]) == []
-    assert weak_targets([rare], where="")[0].startswith("the target has a probability under 1 % ('Em'")
+    assert weak_targets([rare])[0].startswith("the target has a probability under 1 % ('Em'")

@@ -1,7 +1,6 @@
 """What the report says of how a run was made: method table, title, notes and rows left out."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import interplay
 from interplay.analysis.measured import read_calibration
 from interplay.config.settings import Settings
 from interplay.scoring.noise import NARROW
-from interplay.scoring.targets import Reading, weak_targets
+from interplay.scoring.targets import weak_targets
 from interplay.store.conditions import Measured, Record, baseline_condition, step_name
 from interplay.store.files import read_json
 from interplay.training.methods import method_title
@@ -20,9 +19,7 @@ MAX_SKIPPED_SHOWN = 200
 MethodRow = tuple[str, Any, str | None]  # name, value, note
 
 
-def about(
-    folder: Path, settings: Settings, record: Record, measured: Measured, weak: Sequence[str] = ()
-) -> dict[str, Any]:
+def about(folder: Path, settings: Settings, record: Record, measured: Measured, weak: list[str]) -> dict[str, Any]:
     """The part of the report that no table holds, as JSON-safe values (`report.json`); `weak` are notes on the targets."""
     stages = Counter(o.stage for o in record.omitted)
     notes = [*record.notes, *(f"{line[:1].upper()}{line[1:]}." for line in weak), *_notes(settings, record, measured)]
@@ -42,14 +39,12 @@ def about(
 
 def weak_notes(settings: Settings, measured: Measured) -> list[str]:
     """Notes on targets that the model gives at no step, and on those that the words move at none."""
-    steps = [measured.units[step_name(step)] for step in measured.steps]
     readings = []
-    for units in zip(*steps, strict=True):
-        if known := [unit for unit in units if unit is not None]:
-            ends = [[float(unit.scores[i]) for unit in known] for i in (-1, 0)]
-            tokens = 1 if settings.scoring.among_labels else len(known[0].header.target_ids)
-            readings.append(Reading(known[0].header.target, tokens, *ends))
-    return weak_targets(readings)
+    for prompt in zip(*(measured.units[step_name(step)] for step in measured.steps), strict=True):
+        if units := [unit for unit in prompt if unit is not None]:
+            tokens = 1 if settings.scoring.among_labels else len(units[0].header.target_ids)
+            readings.append((units[0].header.target, tokens, [(u.scores[-1], u.scores[0]) for u in units]))
+    return weak_targets(readings, " at every step")
 
 
 def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:
@@ -118,7 +113,7 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
         ("Precision", f"{settings.model.dtype} {narrow}, float64 effects", rounding),
         ("Numerical noise of v", _range(sigmas), "the packed evaluation against plain float32 forward passes, nats"),
         ("Prompts", words, drawn),
-        ("Score v", _score_name(settings), "log p / (1 - p) of these tokens, teacher-forced"),
+        ("Score v", _score_name(settings), "log p / (1 - p) from the first token that tells answers apart, summed"),
         ("Masked word", f"{token} (id {mask_id})", "each of its tokens; length and positions stay"),
         ("tau", f"{settings.dynamics.ratio:g} × the largest effect", salient),
         ("delta", f"{delta.tolerance:.4g}", f"tolerance of the split; {effect}"),
@@ -142,10 +137,5 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
 
 
 def _score_name(settings: Settings) -> str:
-    wanted = settings.scoring.target_tokens
-    what = {
-        "auto": "what tells the response from the others, else its first word",
-        "first": "the first response token that differs",
-        "word": "the first word of the response that differs",
-    }.get(str(wanted), f"{wanted} response tokens")
-    return f"log-odds of {what}{' among the labels' if settings.scoring.among_labels else ''}"
+    asked = settings.scoring
+    return f"log-odds of the response (target_tokens: {asked.target_tokens}){' among the labels' if asked.among_labels else ''}"

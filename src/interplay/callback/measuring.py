@@ -38,7 +38,6 @@ from interplay.recommendation.stopping import StopRecommendation, recommend_stop
 from interplay.report import write
 from interplay.scoring.forward import last_logits
 from interplay.scoring.scores import score_prepared
-from interplay.scoring.targets import fragment_notes
 from interplay.store.checks import check_format, refuse_links, write_format
 from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
 from interplay.store.files import sha256_json, sweep, write_json
@@ -165,8 +164,7 @@ class Measurer:
             record.plan = replace(record.plan, every=options.every)
         self.record, self.plan = record, record.plan
         self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
-        self.notes += self.prompts.notes
-        for line in fragment_notes([(p.passed, p.target, p.whole) for p in self.prepared]):
+        for line in self.prompts.notes:
             self._note(line)
         if (few := len(self.prepared)) < MIN_PROMPTS:
             self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")

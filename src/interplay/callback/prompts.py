@@ -4,6 +4,7 @@ Works on a copy of the user's tokenizer: its padding side, say, would be saved w
 """
 
 import copy
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from interplay.data.tables import Table, Unreadable, columns_of, kind_of, read_t
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.scores import Prepared, prepare
-from interplay.scoring.targets import common_opening, find_answers, label_notes
+from interplay.scoring.targets import common_opening, find_answers, target_notes
 
 MAX_ROWS = 10_000  # rows of a data set among which prompts are chosen [ours]
 
@@ -86,18 +87,16 @@ def choose_prompts(
     """`count` prompts of `n` words each, tokenised; fewer, with a note, if too few rows can be used, InterplayError if none."""
     ready: dict[str, Prepared] = {}
     opening = "" if found.labels else common_opening(row.target for row in found.rows)
-    answers, left_out = find_answers(
-        found.rows, found.labels, lambda row: _rendered(row, found, tokenizer), tokenizer, opening
-    )
+    rendered = functools.partial(_rendered, found=found, tokenizer=tokenizer)
+    answers = find_answers(found.rows, found.labels, rendered, tokenizer, opening)
     how: dict[str, Any] = {"mask": options.mask, "target_tokens": options.target_tokens, "answers": answers}
 
     def check(sample: Sample) -> None:
-        rendered = _rendered(sample.row, found, tokenizer)
-        ready[sample.id] = prepare(sample, tokenizer, found.template, rendered=rendered, **how)
+        ready[sample.id] = prepare(sample, tokenizer, found.template, rendered=rendered(sample.row), **how)
 
     chosen = choose_samples(found.rows, count, n, options.seed, check=check)
     prepared = tuple(ready[sample.id] for sample in chosen.samples)
-    notes = (*chosen.notes, *label_notes(left_out))
+    notes = (*chosen.notes, *target_notes([(p.passed, p.target, p.whole) for p in prepared], answers.left_out))
     return chosen._replace(skipped=found.skipped + chosen.skipped, notes=notes), prepared
 
 

@@ -63,11 +63,7 @@ def explain(
     ] = None,
     target_tokens: Annotated[
         str | None,
-        typer.Option(
-            metavar="auto|first|word|K",
-            help="What is scored of the target: its first token that tells answers apart, its first word, or K tokens. "
-            "Default: the run's, else auto: as many as tell labels apart, else a word.",
-        ),
+        typer.Option(help="Scored: auto, first, word, or a number of tokens. Default: the run's, else auto."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

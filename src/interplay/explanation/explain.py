@@ -30,7 +30,7 @@ from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
 from interplay.scoring.noise import noise_warning
-from interplay.scoring.targets import Reading, TargetTokens, find_answers, fragment_notes, weak_targets
+from interplay.scoring.targets import TargetTokens, find_answers, target_notes, weak_targets
 
 if TYPE_CHECKING:
     from interplay.models.loading import LoadedModel
@@ -130,6 +130,7 @@ def explain(
         if text is not None and "\\n" in text
     ]
     with quiet_libraries(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)  # a note, whatever the caller wants to see and has seen
         # The choice of words depends on the text and the seed, not on the wording around it or the tokenizer.
         with _named_errors():
             samples = [make_sample(prompt, target, words=words, n=n, seed=seed, template=w.template) for _, w in asked]
@@ -147,12 +148,8 @@ def explain(
             how: dict[str, Any] = {"mask": wording.mask, "target_tokens": wording.target_tokens}
             with _named_errors(states[side].name if two else None):
                 rendered = functools.partial(render, tokenizer=found[side], template=wording.template)
-                known = find_answers([sample.row], wording.labels, rendered, found[side], wording.opening)
-                how["answers"], _ = known
+                how["answers"] = find_answers([sample.row], wording.labels, rendered, found[side], wording.opening)
                 prepared.append(scores.prepare(sample, found[side], wording.template, **how))
-        told = [line for p in prepared for line in fragment_notes([(p.passed, p.target, p.whole)])]
-        for line in dict.fromkeys(told):
-            warnings.warn(line, UserWarning, stacklevel=2)
         loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]
         if two:
@@ -178,9 +175,9 @@ def explain(
                 if (noisy := noise_warning(unit.noise_sigma, float(unit.values.std()), unit.dtype)) is not None:
                     warnings.warn(noisy, RuntimeWarning, stacklevel=2)
                 scored.append(unit)
-        ends = [[unit.values[i] for unit in scored[: len(states)]] for i in (-1, 0)]
-        for line in weak_targets([Reading(scored[0].target, len(scored[0].target_ids), *ends)], where=""):
-            warnings.warn(line, UserWarning, stacklevel=2)
+        ends = [(unit.values[-1], unit.values[0]) for unit in scored[: len(states)]]
+        told = [line for p in prepared for line in target_notes([(p.passed, p.target, p.whole)])]
+        told += weak_targets([(scored[0].target, len(scored[0].target_ids), ends)])
         if plan is None:
             splits = [effects.extract(unit) for unit in scored]
         else:
@@ -189,6 +186,9 @@ def explain(
             fit: dict[str, Any] = {"order": plan[1], "tolerance": None, "holdout": HELD_OUT, "seed": seed}
             with shown.phase("fitting interactions"):
                 splits = [effects.extract_sampled(masks, unit.values, count, **fit) for unit in scored]
+    for line in dict.fromkeys(told):
+        warnings.warn(line, UserWarning, stacklevel=2)
+        notes.append(line)
     for warning in caught:
         warnings.warn(warning.message, warning.category, stacklevel=2)
         notes.append(" ".join(str(warning.message).split()))

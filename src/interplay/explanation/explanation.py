@@ -86,7 +86,7 @@ class Explanation:
 
     @property
     def target_in_words(self) -> str:
-        """`target_scored` in words: "'s', the first token of 'sadness'"."""
+        """`target_scored` in words: "'s', a token of 'sadness'"."""
         return scored_name(self.target_scored, self.target, len(self.scores.target_ids))
 
     @property

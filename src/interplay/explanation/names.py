@@ -28,10 +28,7 @@ from interplay.text import short
 
 
 class Wording(NamedTuple):
-    """How a prompt is asked: its template, the token that masks a word, which tokens of the response are scored.
-
-    labels, opening: what the response is told from, as in `scoring.targets`.
-    """
+    """How a prompt is asked: template, token that masks a word, scored tokens of the response, and what that is told from."""
 
     template: PromptTemplate
     mask: str | int | None = None
@@ -139,20 +136,14 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     few_shot = settings.prompt.few_shot
     template = read_inputs(settings, usable=lambda sample: None).template if few_shot else settings.template(())
     file = run.path / "inputs.json"
-    known = read_json(file) if file.exists() else {}
+    known: dict[str, Any] = read_json(file) if file.exists() else {"labels": None, "opening": ""}
     note = f"{name}: the run scores among its labels, explain against the whole vocabulary"
     state = NamedModel(
         name,
         model,
         model,
         revision=settings.model.revision if base is None else None,
-        wording=Wording(
-            template,
-            scoring.mask,
-            scoring.target_tokens,
-            tuple(known.get("labels") or ()),
-            known.get("opening") or "",
-        ),
+        wording=Wording(template, scoring.mask, scoring.target_tokens, tuple(known["labels"] or ()), known["opening"]),
         notes=(note,) if scoring.among_labels else (),
     )
     where = Path(settings.checkpoints.folder or run.checkpoints)

@@ -24,7 +24,7 @@ from interplay.pipeline.measure import Question, calibrate, refuse_noise
 from interplay.pipeline.stages import Context, States, note
 from interplay.pipeline.states import ModelState, Source
 from interplay.scoring.scores import Prepared, prepare
-from interplay.scoring.targets import NO_ANSWERS, Answers, find_answers, fragment_notes, label_notes
+from interplay.scoring.targets import NO_ANSWERS, Answers, find_answers, target_notes
 from interplay.store.conditions import (
     BaselineLLM,
     Calibration,
@@ -44,27 +44,22 @@ def prepare_one(
     """A prompt tokenised under the run's scoring settings; SkipSample where that, or masking a word, is impossible."""
     scoring = settings.scoring
     how: dict[str, Any] = {"mask": scoring.mask, "target_tokens": scoring.target_tokens, "answers": answers}
-    ready = prepare(sample, tokenizer, template, **how)
-    for word, span in zip(sample.words, ready.spans, strict=True):
-        if any(ready.input_ids[position] == ready.mask_id for position in span):
-            raise SkipSample(f"word {short(word.text)} holds the mask token (id {ready.mask_id}) already")
-    return ready
+    return prepare(sample, tokenizer, template, **how)
 
 
 def answers_of(
-    inputs: Inputs, samples: Sequence[Sample | None], tokenizer, template: PromptTemplate, *, among: bool
-) -> tuple[Answers, dict[str, str]]:
-    """The answers that a prompt's own is told from, or scored `among`, in the wording of `samples`; and labels left out."""
-    if among and not inputs.labels:
-        raise InterplayError(
-            "scores among labels need text-label data, these rows have none: set scoring.among_labels and controls.labels to false"
-        )
+    inputs: Inputs, samples: Sequence[Sample | None], tokenizer, template: PromptTemplate, among: bool
+) -> Answers:
+    """The answers that a prompt's own is told from, or scored `among`, in the wording of `samples`."""
     rows = [sample.row for sample in samples if sample is not None]
     how = functools.partial(render, tokenizer=tokenizer, template=template)
-    answers, left_out = find_answers(rows, inputs.labels, how, tokenizer, inputs.opening)
-    if among and not answers.labels:
-        raise InterplayError(f"scores among labels need two labels that can be answers; left out: {short(left_out)}")
-    return replace(answers, among=among), left_out
+    found = find_answers(rows, inputs.labels, how, tokenizer, inputs.opening)
+    if among and len(found.labels) < 2:
+        raise InterplayError(
+            "scores among labels need text-label data with two labels that can be answers, these rows have none: set "
+            "scoring.among_labels and controls.labels to false"
+        )
+    return replace(found, among=among)
 
 
 Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None: it cannot serve the prompt
@@ -92,7 +87,6 @@ class Extraction:
         at_first = self.states.at(checkpoints[0]), self.states.hashes[checkpoints[0].step]
         main = Variant("", inputs.prompts, inputs.template)
         prompts = self._prepared(main)
-        self._tell(fragment_notes([(p.passed, p.target, p.whole) for p in prompts if p is not None]))
         self.delta = self._calibrate(first, prompts, *at_first)
         refuse_noise(self.delta, self.settings, lambda line: note(self.context, line))
         labels = self._label_question(main)
@@ -155,10 +149,7 @@ class Extraction:
         if scoring.among_labels or not wanted or (wanted == "auto" and not free):
             return None
         try:
-            ready = self._prepared(replace(variant, name="labels"), tokenizer, among=True)
-            if not any(ready):
-                raise InterplayError(f"no prompt can be asked among them (first: {self.context.omitted[-1].reason})")
-            return ready
+            return self._prepared(replace(variant, name="labels"), tokenizer, among=True)
         except InterplayError as error:
             if wanted == "auto":
                 self.context.notes.append(f"Scores among the labels were left out: {error}")
@@ -172,8 +163,7 @@ class Extraction:
         """
         tokenizer = self.states.base.tokenizer if tokenizer is None else tokenizer
         among = self.settings.scoring.among_labels if among is None else among
-        answers, left_out = answers_of(self.inputs, variant.samples, tokenizer, variant.template, among=among)
-        self._tell(label_notes(left_out))
+        answers = answers_of(self.inputs, variant.samples, tokenizer, variant.template, among)
         prepared: list[Prepared | None] = [None] * len(variant.samples)
         for i, sample in enumerate(variant.samples):
             if sample is None:
@@ -182,13 +172,10 @@ class Extraction:
                 prepared[i] = prepare_one(sample, tokenizer, self.settings, variant.template, answers)
             except SkipSample as reason:
                 self.context.omitted.append(Omitted(variant.name or "prompts", sample.id, str(reason)))
+        if not variant.name:
+            for line in target_notes([(p.passed, p.target, p.whole) for p in prepared if p], answers.left_out):
+                note(self.context, f"{line[:1].upper()}{line[1:]}.")
         return tuple(prepared)
-
-    def _tell(self, lines: Sequence[str]) -> None:
-        """Note each line once, as a sentence."""
-        for line in lines:
-            if (sentence := f"{line[:1].upper()}{line[1:]}.") not in self.context.notes:
-                note(self.context, sentence)
 
     def _asked(self, name: str, c: Checkpoint, prompts: Prompts, delta: Calibration | None = None) -> Asked:
         """A condition: these prompts at a checkpoint."""

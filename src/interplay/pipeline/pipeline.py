@@ -128,7 +128,7 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         extra = read_task_data(settings, inputs.template)  # a file that is missing must not cost a training first
         if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
             require_rouge()
-        answers, _ = answers_of(inputs, inputs.prompts, tokenizer, inputs.template, among=False)
+        answers = answers_of(inputs, inputs.prompts, tokenizer, inputs.template, among=False)
         prepared = [prepare_one(s, tokenizer, settings, inputs.template, answers) for s in inputs.prompts]
     context.notes += inputs.notes
     context.omitted += inputs.omitted
@@ -145,7 +145,7 @@ def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
     """Before hours go into training: refuse 16-bit scores that mean nothing, and labels that cannot be asked."""
     settings = context.settings
     among = settings.scoring.among_labels or settings.controls.labels is True
-    answers, _ = answers_of(inputs, inputs.prompts, tokenizer, inputs.template, among=among)
+    answers = answers_of(inputs, inputs.prompts, tokenizer, inputs.template, among)
     answers = replace(answers, among=settings.scoring.among_labels)
     prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, answers) for s in inputs.prompts)
     model = settings.model

@@ -311,7 +311,7 @@ def score(
     (2, 4)
     """
     template = template or PromptTemplate()
-    labels = tuple(encode(render(row, tokenizer, template), tokenizer) for row in among or ())
+    labels = {row.target: encode(render(row, tokenizer, template), tokenizer) for row in among or ()}
     answers = Answers(labels, among=among is not None)
 
     def prepared(sample: Sample) -> tuple[Prepared]:
@@ -348,13 +348,12 @@ def score_answers(
     if isinstance(answers, str) or not answers or len(set(answers)) < len(answers):
         raise InterplayError(f"answers are {short(answers)}; expected a list of different texts, one or more")
     wording = template or PromptTemplate()
+    how: dict[str, Any] = {"mask": mask, "target_tokens": target_tokens}
 
     def prepared(sample: Sample) -> tuple[Prepared, ...]:
-        answered = [replace(sample, row=replace(sample.row, target=answer)) for answer in answers]
-        labels = tuple(encode(render(one.row, tokenizer, wording), tokenizer) for one in answered)
-        others = Answers(labels if len(labels) > 1 else ())
-        how: dict[str, Any] = {"mask": mask, "target_tokens": target_tokens, "answers": others}
-        return tuple(prepare(one, tokenizer, wording, **how) for one in answered)
+        answered = {answer: replace(sample, row=replace(sample.row, target=answer)) for answer in answers}
+        labels = {answer: encode(render(one.row, tokenizer, wording), tokenizer) for answer, one in answered.items()}
+        return tuple(prepare(one, tokenizer, wording, answers=Answers(labels), **how) for one in answered.values())
 
     scored = _score_all(model, samples, prepared, len(answers), batch_tokens, noise_coalitions, progress)
     return dict(zip(answers, scored, strict=True))

@@ -5,12 +5,11 @@ scored. With labels that is all that they begin with alike. Without, it is white
 what all answers of the data set begin with.
 """
 
-import contextlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -27,47 +26,24 @@ LONGEST = 8  # most tokens of a word [ours]
 UNLIKELY, STILL = 0.01, 0.5  # a probability, and nats: what is below at every step is warned of [ours]
 
 _THOUGHT = re.compile(r"\s*(?:<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)|.*?</think>)", re.DOTALL)
-# Thai to Lao, Burmese, Khmer, kana, Han: no space parts their words.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
+# Thai, Lao, Burmese, Khmer, kana, Han: no space parts their words.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What is known of the other answers. `among`: a target is scored among the labels only.
+    """What is known of the other answers: the labels that can be answers, or text that all of them begin with (`opening`).
 
-    labels: all labels that can be encoded, if two or more can; opening: text that all answers begin with, where there are none.
+    left_out: why each other label cannot. `among`: a target is scored among the labels only.
     """
 
-    labels: tuple[Encoded, ...] = ()
-    among: bool = False
+    labels: Mapping[str, Encoded] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
     opening: str = ""
-
-
-class Window(NamedTuple):
-    """`ids` are scored behind the `passed` tokens of an answer. `whole`: the word that they are only a part of."""
-
-    passed: int
-    ids: tuple[int, ...]
-    pool: tuple[tuple[int, ...], ...] | None  # the labels that they are scored among, cut alike
-    whole: str | None
+    among: bool = False
 
 
 NO_ANSWERS = Answers()
-
-
-def encode_labels(
-    row: Row, labels: Sequence[str], rendered: Callable[[Row], Rendered], tokenizer
-) -> tuple[dict[str, Encoded], dict[str, str]]:
-    """The labels that can be answers, encoded behind the prompt of `row` as `rendered` writes it; and why each other cannot."""
-    found, left_out = {}, {}
-    for label in labels:
-        try:
-            found[label] = encode(rendered(replace(row, target=label)), tokenizer)
-        except SkipSample as reason:
-            left_out[label] = re.sub(r"^row '.*?': ", "", str(reason))
-    return found, left_out
 
 
 def find_answers(
@@ -76,14 +52,21 @@ def find_answers(
     rendered: Callable[[Row], Rendered],
     tokenizer,
     opening: str = "",
-) -> tuple[Answers, dict[str, str]]:
-    """The other answers, labels behind the first of `rows` that can be encoded itself; and the labels left out, with reasons."""
+) -> Answers:
+    """The other answers. Labels are encoded behind the first of `rows` that can be encoded itself, as `rendered` writes it."""
+    found, left_out = {}, {}
     for row in rows if labels else ():
-        with contextlib.suppress(SkipSample):
+        try:
             encode(rendered(row), tokenizer)
-            found, left_out = encode_labels(row, labels or (), rendered, tokenizer)
-            return Answers(tuple(found.values()) if len(found) > 1 else (), opening=opening), left_out
-    return Answers(opening=opening), {}
+        except SkipSample:
+            continue
+        for label in labels or ():
+            try:
+                found[label] = encode(rendered(replace(row, target=label)), tokenizer)
+            except SkipSample as reason:
+                left_out[label] = re.sub(r"^row '.*?': ", "", str(reason))
+        break
+    return Answers(found, left_out, opening)
 
 
 def common_opening(targets: Iterable[str]) -> str:
@@ -109,8 +92,10 @@ def without_thought(target: str) -> str:
     return target[found.end() if found else 0 :].strip()
 
 
-def choose_window(own: Encoded, answers: Answers, wanted: TargetTokens, tokenizer) -> Window:
-    """The tokens of `own` that are scored.
+def choose_window(
+    own: Encoded, answers: Answers, wanted: TargetTokens, tokenizer
+) -> tuple[int, tuple[int, ...], tuple[tuple[int, ...], ...] | None, str | None]:
+    """How many tokens of `own` are passed over, those scored, the labels they are scored among, the word they are a part of.
 
     wanted: `first` is the first token that differs [paper]; `word` goes on to the end of its word; a number is so many tokens.
     `auto` takes as many as tell a label from all others (mostly one), and without labels a word.
@@ -120,35 +105,30 @@ def choose_window(own: Encoded, answers: Answers, wanted: TargetTokens, tokenize
     counted = isinstance(wanted, int) and not isinstance(wanted, bool) and wanted > 0
     if not counted and wanted not in ("auto", "first", "word"):
         raise InterplayError(f"target_tokens is {short(wanted)}; expected auto, first, word, or a number of at least 1")
-    known = sorted({label.target_ids for label in (own, *answers.labels)}) if answers.labels else []
-    if answers.labels and len(known) < 2:
+    labels = [own, *answers.labels.values()] if answers.among or len(answers.labels) > 1 else [own]
+    known = sorted({label.target_ids for label in labels})
+    if len(labels) > 1 and len(known) == 1:
         raise InterplayError(f"the labels have the same tokens ({short(own.completion)}): nothing tells them apart")
-    if known:
-        passed = min(_alike(known[0], known[-1]), *(len(ids) - 1 for ids in known))
-    else:
-        passed = _passed(own, answers, tokenizer)
+    alike = min(_alike(known[0], known[-1]), min(map(len, known)) - 1)
+    passed = alike if len(known) > 1 else _passed(own, answers.opening, tokenizer)
 
     def cut(label: Encoded) -> tuple[int, ...]:
-        ids, count = label.target_ids, wanted
-        if known and wanted == "auto":
-            count = max(_alike(ids, other) + 1 for other in known if other != ids) - passed
-        elif isinstance(wanted, str):
-            count = 1 if wanted == "first" else _whole(label, passed, 1, LONGEST, tokenizer)
-        return ids[passed : passed + int(count)]
+        count = 1 if wanted == "first" else wanted
+        if wanted == "auto" and len(known) > 1:
+            count = max(_alike(label.target_ids, ids) for ids in known if ids != label.target_ids) + 1 - passed
+        elif isinstance(count, str):
+            count = _whole(label, passed, 1, LONGEST, tokenizer)
+        return label.target_ids[passed : passed + count]
 
-    ids, pool, whole = cut(own), None, None
-    if answers.among:
-        pool = tuple(sorted({ids, *map(cut, answers.labels)}))
-        if len(pool) < 2:
-            raise InterplayError(
-                f"the labels do not differ in what is scored (target_tokens is {wanted}): set it to auto"
-            )
-    if not known and (count := _whole(own, passed, len(ids), 8 * LONGEST, tokenizer)) > len(ids):
-        whole = tokenizer.decode(list(own.target_ids[passed : passed + count])).strip()
-    return Window(passed, ids, pool, whole)
+    ids, pool = cut(own), tuple(sorted(set(map(cut, labels)))) if answers.among else None
+    if pool is not None and len(pool) == 1:
+        raise InterplayError(f"the labels do not differ in what is scored (target_tokens is {wanted}): set it to auto")
+    count = _whole(own, passed, len(ids), 8 * LONGEST, tokenizer) if len(known) == 1 else len(ids)
+    whole = own.target_ids[passed : passed + count] if count > len(ids) else ()
+    return passed, ids, pool, tokenizer.decode(list(whole)).strip() or None
 
 
-def _passed(own: Encoded, answers: Answers, tokenizer) -> int:
+def _passed(own: Encoded, opening: str, tokenizer) -> int:
     """How many tokens of a free answer are thought, common opening and white space."""
     text, spans, last = own.completion, own.target_offsets, len(own.target_ids) - 1
     thought = _THOUGHT.match(text)
@@ -158,7 +138,7 @@ def _passed(own: Encoded, answers: Answers, tokenizer) -> int:
     if at and text[end : spans[at - 1][1]].strip():
         raise SkipSample(f"the token {short(text[slice(*spans[at - 1])])} holds the end of the thought and more")
     start = len(text) - len(text[end:].lstrip())
-    stop = start + len(answers.opening) if text.startswith(answers.opening, start) else start
+    stop = start + len(opening) if text.startswith(opening, start) else start
     while at < last and spans[at][0] < stop and spans[at][1] <= stop:
         at += 1
     while at < last and not tokenizer.decode([own.target_ids[at]]).strip():
@@ -199,52 +179,44 @@ def likelihood(score: float, tokens: int) -> float:
     return float(np.exp(-tokens * np.logaddexp(0.0, -score / tokens)))
 
 
-class Reading(NamedTuple):
-    """One prompt's target, and v(N) and v(empty) at every step that it was scored at."""
+def weak_targets(readings: Sequence[tuple[str, int, Sequence[tuple[float, float]]]], where: str = "") -> list[str]:
+    """Notes on targets that the model does not give, and on those that the words do not move.
 
-    target: str
-    tokens: int
-    full: Sequence[float]
-    empty: Sequence[float]
-
-
-def weak_targets(readings: Sequence[Reading], where: str = " at every step") -> list[str]:
-    """Notes on targets that the model does not give, and on those that the words do not move."""
+    readings: of each prompt its target, how many tokens that has, and v(N) and v(empty) `where` it was scored.
+    """
     unlikely, still = [], []
-    for r in readings:
-        if (likely := max(likelihood(v, r.tokens) for v in r.full)) < UNLIKELY:
-            unlikely.append(f"{short(r.target)} at most {100 * likely:.2g} %")
-        if (moved := float(np.max(np.abs(np.subtract(r.full, r.empty))))) < STILL:
-            still.append(f"{short(r.target)} by {moved:.2g}")
+    for target, tokens, scores in readings:
+        if (most := max(likelihood(full, tokens) for full, _ in scores)) < UNLIKELY:
+            unlikely.append(f"({short(target)} at most {100 * most:.2g} %): the model answers something else")
+        if (moved := max(abs(full - empty) for full, empty in scores)) < STILL:
+            still.append(f"({short(target)} by {moved:.2g}): there is little to explain")
+    rare, firm = (
+        f"the target has a probability under 1 %{where}",
+        f"all words together move it by under 0.5 nats{where}",
+    )
+    return [*_counted(unlikely, readings, rare), *_counted(still, readings, firm)]
+
+
+def target_notes(
+    targets: Sequence[tuple[str, str, str | None]], left_out: Mapping[str, str] | None = None
+) -> list[str]:
+    """Notes on labels left out, what was passed over, and fragments; `targets`: passed text, target, whole word of each prompt."""
+    thoughts = ["is passed over" for passed, _, _ in targets if _THOUGHT.match(passed)]
+    openings = [f"({short(said)})" for passed, _, _ in targets if (said := without_thought(passed))]
+    advice = f"target_tokens = word scores up to {LONGEST} tokens of a word"
+    parts = [f"{short(target)} is a fragment of {short(whole)}: {advice}" for _, target, whole in targets if whole]
     return [
-        f"{_of(found, readings)}{said}{where} ({found[0]}): {so}"
-        for found, said, so in (
-            (unlikely, "the target has a probability under 1 %", "the model answers something else"),
-            (still, "all words together move the target's score by less than 0.5 nats", "there is little to explain"),
-        )
-        if found
+        *(
+            f"the label {short(label)} is left out of the labels: {reason}"
+            for label, reason in (left_out or {}).items()
+        ),
+        *_counted(thoughts, targets, "the thought before the answer"),
+        *_counted(openings, targets, "what all answers begin with is passed over"),
+        *_counted(parts, targets, "the target"),
     ]
 
 
-def label_notes(left_out: Mapping[str, str]) -> list[str]:
-    """Notes on labels that cannot be answers."""
-    return [f"the label {short(label)} is left out of the labels: {reason}" for label, reason in left_out.items()]
-
-
-def fragment_notes(targets: Sequence[tuple[str, str, str | None]]) -> list[str]:
-    """Notes on what was passed over, and on targets that are fragments; of each prompt (passed text, target, whole word)."""
-    thoughts = [passed for passed, _, _ in targets if _THOUGHT.match(passed)]
-    openings = [said for passed, _, _ in targets if (said := without_thought(passed))]
-    parts = [(target, whole) for _, target, whole in targets if whole is not None]
-    notes = [f"{_of(thoughts, targets)}the thought before the answer is passed over"] if thoughts else []
-    if openings:
-        notes.append(f"{_of(openings, targets)}what all answers begin with is passed over ({short(openings[0])})")
-    if parts:
-        target, whole = parts[0]
-        said = f"{_of(parts, targets)}the target {short(target)} is a fragment of {short(whole)}"
-        notes.append(f"{said}: target_tokens = word scores up to {LONGEST} tokens of a word")
-    return notes
-
-
-def _of(some: Sequence, every: Sequence) -> str:
-    return "" if len(every) == 1 else f"{len(some)} of {len(every)} prompts: "
+def _counted(found: Sequence[str], every: Sequence, said: str) -> list[str]:
+    """One note on all prompts of a kind, with what is found of the first."""
+    count = f"{len(found)} of {len(every)} prompts: " if len(every) > 1 else ""
+    return [f"{count}{said} {found[0]}"] if found else []

@@ -10,7 +10,7 @@ from interplay.data.prompts import Encoded, encode, render
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import SkipSample
-from interplay.scoring.targets import encode_labels
+from interplay.scoring.targets import find_answers
 from interplay.task.passes import scored_batches
 
 if TYPE_CHECKING:
@@ -38,22 +38,21 @@ class RowScores:
 def prepare_eval(rows: Sequence[Row], labels: Sequence[str] | None, tokenizer, template: PromptTemplate) -> EvalSet:
     """Tokenise eval rows; labels are tokenised behind the first usable row's prompt, those that cannot be are left out."""
     encoded, gold, used, skipped = [], [], [], []
-    found: dict[str, Encoded] = {}
+    found = find_answers(rows, labels, lambda row: render(row, tokenizer, template), tokenizer).labels if rows else {}
+    names = list(found)
     for row in rows:
         try:
             item = encode(render(row, tokenizer, template), tokenizer)
         except SkipSample as reason:
             skipped.append((row.id, str(reason)))
             continue
-        if labels and not found:
-            found, _ = encode_labels(row, labels, lambda answer: render(answer, tokenizer, template), tokenizer)
         if labels and row.label not in found:
             skipped.append((row.id, f"its label {row.label!r} is not among the labels of the training data"))
             continue
         encoded.append(item)
         used.append(row)
         if labels:
-            gold.append(list(found).index(str(row.label)))
+            gold.append(names.index(str(row.label)))
     label_ids = tuple(label.target_ids for label in found.values()) or None
     return EvalSet(tuple(encoded), tuple(gold) if labels else None, label_ids, tuple(skipped), tuple(used))
 
