@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from interplay.analysis.about import about, weak_notes
+from interplay.analysis.about import about
 from interplay.analysis.measured import read_measured
 from interplay.analysis.summary import Summary, summarise
 from interplay.analysis.task_tables import correlation_frame, task_curves, task_frame
@@ -31,7 +31,6 @@ class Analysis:
     recommendation: Recommendation
     summary: Summary
     notes: tuple[str, ...]
-    weak: list[str]  # those of the notes that are on targets the model does not give, or the words do not move
 
 
 def analyse(
@@ -65,11 +64,10 @@ def analyse(
     for name, frame in frames.items():
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         _write_table(folder / f"{name}.parquet", table)
-    weak = weak_notes(settings, measured)
-    described = about(folder, settings, record, measured, weak)
+    described = about(folder, settings, record, measured)
     for name, value in {"recommendation": recommendation.to_dict(), "controls": said, "report": described}.items():
         write_json(folder / f"{name}.json", value)
-    return Analysis(recommendation, summarise(track, task), tuple(described["notes"]), weak)
+    return Analysis(recommendation, summarise(track, task), tuple(described["notes"]))
 
 
 def unit_table(measured: Measured, ratio: float) -> pa.Table:

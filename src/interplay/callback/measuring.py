@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
+from interplay.analysis.about import weak_notes
 from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse
 from interplay.atomic import write_text
@@ -339,9 +340,9 @@ class Measurer:
                 ("Plan", f"{plan.prompts} prompts of {plan.n} words every {plan.every} steps", allowed),
             ),
         ).write(self.folder)
-        found = analyse(self.folder, settings, task_table(self.state.log_history, steps))
+        analyse(self.folder, settings, task_table(self.state.log_history, steps))
         if page:
-            for line in found.weak:
+            for line in weak_notes(settings, list(self.units.values())):
                 self._warn(line)
             run = RunFolder(self.folder)
             run.manifest.unlink(missing_ok=True)

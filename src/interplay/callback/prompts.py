@@ -4,7 +4,6 @@ Works on a copy of the user's tokenizer: its padding side, say, would be saved w
 """
 
 import copy
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,8 +85,17 @@ def choose_prompts(
 ) -> tuple[Chosen, tuple[Prepared, ...]]:
     """`count` prompts of `n` words each, tokenised; fewer, with a note, if too few rows can be used, InterplayError if none."""
     ready: dict[str, Prepared] = {}
+
+    def rendered(row: Row) -> Rendered:
+        """A row as training writes it; SkipSample if it cannot be used."""
+        if not found.verbatim:
+            return render(row, tokenizer, found.template)
+        # A completion may spell its own end, which is then not added.
+        row = replace(row, target=row.target.removesuffix(tokenizer.eos_token or ""))
+        refuse_special_tokens(row, tokenizer, found.template)
+        return verbatim(row, tokenizer.eos_token)
+
     opening = "" if found.labels else common_opening(row.target for row in found.rows)
-    rendered = functools.partial(_rendered, found=found, tokenizer=tokenizer)
     answers = find_answers(found.rows, found.labels, rendered, tokenizer, opening)
     how: dict[str, Any] = {"mask": options.mask, "target_tokens": options.target_tokens, "answers": answers}
 
@@ -96,18 +104,9 @@ def choose_prompts(
 
     chosen = choose_samples(found.rows, count, n, options.seed, check=check)
     prepared = tuple(ready[sample.id] for sample in chosen.samples)
-    notes = (*chosen.notes, *target_notes([(p.passed, p.target, p.whole) for p in prepared], answers.left_out))
+    told = target_notes([(p.passed, p.target, p.whole) for p in prepared])
+    notes = (*chosen.notes, *answers.left_out, *told)
     return chosen._replace(skipped=found.skipped + chosen.skipped, notes=notes), prepared
-
-
-def _rendered(row: Row, found: PromptRows, tokenizer: Any) -> Rendered:
-    """A row as training writes it; SkipSample if it cannot be used."""
-    if not found.verbatim:
-        return render(row, tokenizer, found.template)
-    # A completion may spell its own end, which is then not added.
-    row = replace(row, target=row.target.removesuffix(tokenizer.eos_token or ""))
-    refuse_special_tokens(row, tokenizer, found.template)
-    return verbatim(row, tokenizer.eos_token)
 
 
 def verbatim(row: Row, eos: str | None) -> Rendered:

@@ -181,8 +181,8 @@ class ScoringSettings(_Strict):
     )
     target_tokens: Annotated[int, Field(ge=1)] | Literal["auto", "first", "word"] = Field(
         "auto",
-        description="what is scored, from the first token that tells the answers apart: `first` that token alone [paper], `word` "
-        "all of its word, or a number of tokens; auto: as many as tell a label from the others, without labels a word [ours]",
+        description="what is scored from the first token that tells answers apart: `first` that token [paper], `word`, or so many "
+        "tokens; auto: as many as tell a label from the others, without labels a word [ours]",
     )
     among_labels: bool = Field(False, description="log-odds among the labels only, each cut as target_tokens says")
     batch_tokens: int | None = Field(

@@ -173,7 +173,8 @@ class Extraction:
             except SkipSample as reason:
                 self.context.omitted.append(Omitted(variant.name or "prompts", sample.id, str(reason)))
         if not variant.name:
-            for line in target_notes([(p.passed, p.target, p.whole) for p in prepared if p], answers.left_out):
+            found = target_notes([(p.passed, p.target, p.whole) for p in prepared if p])
+            for line in (*answers.left_out, *found):
                 note(self.context, f"{line[:1].upper()}{line[1:]}.")
         return tuple(prepared)
 
@@ -195,7 +196,8 @@ class Extraction:
     def _calibrate(self, condition: str, prompts: Prompts, state: ModelState, sha: str) -> Calibration:
         """Tolerance and noise at a model state; other processes wait meanwhile."""
         if not any(prompts):
-            raise InterplayError(f"no prompt can be scored (first: {self.context.omitted[-1].reason})")
+            first = f"first: {self.context.omitted[-1].reason}"
+            raise InterplayError(f"{state.source.name!r} can serve none of the prompts ({first})")
         with self.context.progress.phase("calibrating"), self.context.alone():
             path = self.context.folder.path / calibration_name(condition)
             return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha)
@@ -226,10 +228,6 @@ class Extraction:
         for together in wordings:
             asked: Asked = {}
             for name, ready in together:
-                if not any(ready):
-                    raise InterplayError(
-                        f"baseline {wanted.name!r} can serve none of the prompts (first: {self.context.omitted[-1].reason})"
-                    )
                 delta = self._calibrate(name, ready, state, other.sha256)
                 refuse_noise(delta, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
                 asked |= self._questions(name, 0, (other.sha256, other.sha256), ready, delta, state)

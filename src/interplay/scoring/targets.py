@@ -34,11 +34,11 @@ _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3
 class Answers:
     """What is known of the other answers: the labels that can be answers, or text that all of them begin with (`opening`).
 
-    left_out: why each other label cannot. `among`: a target is scored among the labels only.
+    left_out: a note on each other label. `among`: a target is scored among the labels only.
     """
 
     labels: Mapping[str, Encoded] = field(default_factory=dict)
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
     opening: str = ""
     among: bool = False
 
@@ -47,14 +47,10 @@ NO_ANSWERS = Answers()
 
 
 def find_answers(
-    rows: Iterable[Row],
-    labels: Sequence[str] | None,
-    rendered: Callable[[Row], Rendered],
-    tokenizer,
-    opening: str = "",
+    rows: Iterable[Row], labels: Sequence[str] | None, rendered: Callable[[Row], Rendered], tokenizer, opening: str = ""
 ) -> Answers:
     """The other answers. Labels are encoded behind the first of `rows` that can be encoded itself, as `rendered` writes it."""
-    found, left_out = {}, {}
+    found, left_out = {}, []
     for row in rows if labels else ():
         try:
             encode(rendered(row), tokenizer)
@@ -63,10 +59,11 @@ def find_answers(
         for label in labels or ():
             try:
                 found[label] = encode(rendered(replace(row, target=label)), tokenizer)
-            except SkipSample as reason:
-                left_out[label] = re.sub(r"^row '.*?': ", "", str(reason))
+            except SkipSample as error:
+                reason = re.sub(r"^row '.*?': ", "", str(error))
+                left_out.append(f"the label {short(label)} is left out of the labels: {reason}")
         break
-    return Answers(found, left_out, opening)
+    return Answers(found, tuple(left_out), opening)
 
 
 def common_opening(targets: Iterable[str]) -> str:
@@ -76,9 +73,7 @@ def common_opening(targets: Iterable[str]) -> str:
     'The answer is '
     """
     answers = [without_thought(target) for target in targets]
-    if len(answers) < ALIKE:
-        return ""
-    opening = answers[0][: _alike(min(answers), max(answers))]
+    opening = answers[0][: _alike(min(answers), max(answers))] if len(answers) >= ALIKE else ""
     return "" if opening in answers else opening
 
 
@@ -161,12 +156,10 @@ def _whole(own: Encoded, passed: int, count: int, most: int, tokenizer) -> int:
 
 
 def _alike(a: Sequence, b: Sequence) -> int:
-    """How many items two sequences begin with alike."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _is_letter(character: str) -> bool:
-    """Letters, their marks, and digits."""
     return bool(character) and unicodedata.category(character)[0] in "LMN"
 
 
@@ -190,26 +183,17 @@ def weak_targets(readings: Sequence[tuple[str, int, Sequence[tuple[float, float]
             unlikely.append(f"({short(target)} at most {100 * most:.2g} %): the model answers something else")
         if (moved := max(abs(full - empty) for full, empty in scores)) < STILL:
             still.append(f"({short(target)} by {moved:.2g}): there is little to explain")
-    rare, firm = (
-        f"the target has a probability under 1 %{where}",
-        f"all words together move it by under 0.5 nats{where}",
-    )
-    return [*_counted(unlikely, readings, rare), *_counted(still, readings, firm)]
+    rare, firm = "the target has a probability under 1 %", "all words together move it by under 0.5 nats"
+    return [*_counted(unlikely, readings, rare + where), *_counted(still, readings, firm + where)]
 
 
-def target_notes(
-    targets: Sequence[tuple[str, str, str | None]], left_out: Mapping[str, str] | None = None
-) -> list[str]:
-    """Notes on labels left out, what was passed over, and fragments; `targets`: passed text, target, whole word of each prompt."""
+def target_notes(targets: Sequence[tuple[str, str, str | None]]) -> list[str]:
+    """Notes on what was passed over, and on fragments; of each prompt the text passed over, the target, its whole word."""
     thoughts = ["is passed over" for passed, _, _ in targets if _THOUGHT.match(passed)]
     openings = [f"({short(said)})" for passed, _, _ in targets if (said := without_thought(passed))]
     advice = f"target_tokens = word scores up to {LONGEST} tokens of a word"
     parts = [f"{short(target)} is a fragment of {short(whole)}: {advice}" for _, target, whole in targets if whole]
     return [
-        *(
-            f"the label {short(label)} is left out of the labels: {reason}"
-            for label, reason in (left_out or {}).items()
-        ),
         *_counted(thoughts, targets, "the thought before the answer"),
         *_counted(openings, targets, "what all answers begin with is passed over"),
         *_counted(parts, targets, "the target"),
@@ -217,6 +201,5 @@ def target_notes(
 
 
 def _counted(found: Sequence[str], every: Sequence, said: str) -> list[str]:
-    """One note on all prompts of a kind, with what is found of the first."""
     count = f"{len(found)} of {len(every)} prompts: " if len(every) > 1 else ""
     return [f"{count}{said} {found[0]}"] if found else []
