@@ -197,7 +197,7 @@ class Extraction:
         """Tolerance and noise at a model state; other processes wait meanwhile."""
         if not any(prompts):
             first = f"first: {self.context.omitted[-1].reason}"
-            raise InterplayError(f"{state.source.name!r} can serve none of the prompts ({first})")
+            raise InterplayError(f"{state.base.name!r} can serve none of the prompts ({first})")
         with self.context.progress.phase("calibrating"), self.context.alone():
             path = self.context.folder.path / calibration_name(condition)
             return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha)
