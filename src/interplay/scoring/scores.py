@@ -335,8 +335,8 @@ def score_answers(
 ) -> dict[str, Scores]:
     """Scores of several answers to the same prompts, from the same forward passes: about the price of `score` with one.
 
-    `answers` are scored instead of each sample's own, from the first token that tells them apart; the other arguments as in `score`. Returns for each answer what `score`
-    gives when it is the target of every sample. Raises SkipSample for an answer that cannot follow a prompt.
+    `answers` are scored instead of each sample's own, from the first token that tells them apart; the other arguments as in
+    `score`. Returns for each answer the scores of every sample. Raises SkipSample for an answer that cannot follow a prompt.
 
     >>> from interplay import load_model, make_sample                                 # doctest: +SKIP
     >>> lm = load_model("Qwen/Qwen2.5-0.5B")                                          # doctest: +SKIP
