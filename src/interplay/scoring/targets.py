@@ -6,7 +6,6 @@ what all answers of the data set begin with.
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -15,6 +14,7 @@ import numpy as np
 
 from interplay.data.prompts import Encoded, Rendered, encode
 from interplay.data.rows import Row
+from interplay.data.words import is_boundary
 from interplay.errors import InterplayError, SkipSample
 from interplay.text import short
 
@@ -26,8 +26,6 @@ LONGEST = 8  # most tokens of a word [ours]
 UNLIKELY, STILL = 0.01, 0.5  # a probability, and nats: what is below at every step is warned of [ours]
 
 _THOUGHT = re.compile(r"\s*(?:<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)|.*?</think>)", re.DOTALL)
-# Thai, Lao, Burmese, Khmer, kana, Han: no space parts their words.
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True)
@@ -146,10 +144,8 @@ def _whole(own: Encoded, passed: int, count: int, most: int, tokenizer) -> int:
     ids, text = own.target_ids, own.completion
     while count < most and (at := passed + count) < len(ids):
         said, start = tokenizer.decode(list(ids[passed:at])), own.target_offsets[at][0]
-        before, after = text[max(0, start - 1) : start], text[start : start + 1]
-        inside = _is_letter(before) and _is_letter(after) and not _UNSPACED.match(before)
-        nothing = at < len(ids) - 1 and not any(map(_is_letter, said))
-        if not (said.endswith("\ufffd") or inside or nothing):
+        nothing = at < len(ids) - 1 and not any(map(str.isalnum, said))
+        if is_boundary(text, start) and not said.endswith("\ufffd") and not nothing:
             break
         count += 1
     return count
@@ -157,10 +153,6 @@ def _whole(own: Encoded, passed: int, count: int, most: int, tokenizer) -> int:
 
 def _alike(a: Sequence, b: Sequence) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-
-
-def _is_letter(character: str) -> bool:
-    return bool(character) and unicodedata.category(character)[0] in "LMN"
 
 
 def likelihood(score: float, tokens: int) -> float:
