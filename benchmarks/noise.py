@@ -54,15 +54,17 @@ def prompts(count: int, n: int) -> list[Any]:
     """Prompts of the demo, ready to score, n words each."""
     from interplay.config.loading import load_settings
     from interplay.models.loading import load_tokenizer
+    from interplay.pipeline.extraction import prepare_one
     from interplay.pipeline.inputs import read_inputs
-    from interplay.pipeline.stages import prepare_one
     from interplay.presets import preset_path
 
-    settings = load_settings(preset_path("demo"), [f"prompts.n={n}", f"prompts.count={count}"])
+    settings = load_settings(
+        preset_path("demo"), [f"prompts.n={n}", f"prompts.count={count}", "scoring.target_tokens=first"]
+    )
     tokenizer = load_tokenizer(NAME)
 
     def prepared(sample):
-        return prepare_one(sample, tokenizer, settings, settings.template(), None)
+        return prepare_one(sample, tokenizer, settings, settings.template())
 
     return [prepared(sample) for sample in read_inputs(settings, usable=prepared).prompts]
 

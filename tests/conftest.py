@@ -186,7 +186,7 @@ def sample(template):
 def prepared(sample, template, tiny_tokenizer):
     from interplay.scoring.scores import prepare
 
-    return prepare(sample, tiny_tokenizer, template)
+    return prepare(sample, tiny_tokenizer, template, target_tokens="first")
 
 
 @pytest.fixture(scope="session")

@@ -144,7 +144,7 @@ class Measures:
         return encode(render(row, self.base.tokenizer, self.rows.template), self.base.tokenizer).target_ids[0]
 
     def _prepared(self, samples, template) -> list[Prepared]:
-        return [prepare(sample, self.base.tokenizer, template) for sample in samples]
+        return [prepare(sample, self.base.tokenizer, template, target_tokens="first") for sample in samples]
 
     def _scores(self, model, prepared: list[Prepared]) -> tuple[np.ndarray, float]:
         values, noise = [], []

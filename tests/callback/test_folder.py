@@ -81,3 +81,15 @@ def test_a_killed_training_has_its_units_and_a_report(sft, quick, tmp_path):
         2,
         3,
     ]  # tables at the first, second and fourth measurement
+
+
+def test_a_fragment_and_a_target_that_is_never_given_are_warned_of(sft, quick, prompt_rows):
+    rows = [{**row, "completion": " Emmy Noether"} for row in prompt_rows]
+    trainer = sft(callbacks=[quick(rows, target_tokens="first", every=6)])
+    with pytest.warns(UserWarning, match="interplay") as caught:
+        trainer.train()
+    said = [str(warning.message) for warning in caught]
+    notes = build_payload(RunFolder(Path(trainer.args.output_dir) / "interplay"))["notes"]
+    for kind in ("is a fragment of 'Emmy'", "has a probability under 1 % at every step"):
+        assert any(kind in line for line in said)
+        assert any(kind in line for line in notes)

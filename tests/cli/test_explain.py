@@ -44,7 +44,8 @@ def extracted(monkeypatch):
 
 def test_json_has_exactly_these_keys_and_nothing_else_is_on_stdout(explain, tiny_folder, extracted):
     done = explain("--n", 5, "--json")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert "'joy' at most" in done.err, "a random model gives no target"
     assert done.out.count("\n") == 1
     answer = json.loads(done.out)
     assert list(answer) == KEYS
@@ -99,7 +100,7 @@ def test_one_named_word_and_fewer_words_than_asked(explain):
     assert only["effect"] == pytest.approx(answer["score_full"] - answer["score_empty"], rel=0.03)
     few = explain("--json", prompt="so happy food")
     assert few.code == 0
-    assert few.err.count("\n") == 1
+    assert few.err.count("\n") == 2
     assert "content words in the prompt, not 8" in few.err
     assert len(json.loads(few.out)["words"]) < 8
 
@@ -112,12 +113,16 @@ def test_same_call_gives_the_same_bytes_and_another_seed_other_words(explain):
 
 def test_text_says_what_is_scored_and_draws_every_interaction(explain):
     asked = ("--chat", "true", "--n", 4)
+    whole = json.loads(explain(*asked, "--json", target="sadness").out)
+    assert whole["target_scored"] == "sadness"
+    asked += ("--target-tokens", "first")
     answer = json.loads(explain(*asked, "--json", target="sadness").out)
     token = answer["target_scored"]
     assert token != "sadness"
     assert "sadness".startswith(token.strip())
-    out = explain(*asked, target="sadness").out
-    assert f"log-odds of {token!r}, the first token of 'sadness': {answer['score_full']:+.3f}" in out
+    out, err = explain(*asked, target="sadness").out, explain(*asked, target="sadness").err
+    assert f"the target {token!r} is a fragment of 'sadness'" in err
+    assert f"log-odds of {token!r}, a token of 'sadness': {answer['score_full']:+.3f}" in out
     assert f"{answer['score_empty']:+.3f} with none" in out
     rows = re.findall(r"^(AND|OR) +([+-]\d+\.\d+) (.*)$", out, re.MULTILINE)
     assert len(rows) == len(answer["interactions"])

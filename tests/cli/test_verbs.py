@@ -133,4 +133,4 @@ def test_printable_keeps_what_people_write():
 
 def test_scored_name_of_a_whole_word():
     assert scored_name("joy", "joy") == "'joy'"
-    assert scored_name(" Jo", "Joyful") == "' Jo', the first token of 'Joyful'"
+    assert scored_name(" Jo", "Joyful") == "' Jo', a token of 'Joyful'"

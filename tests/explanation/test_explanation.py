@@ -154,7 +154,10 @@ def test_several_answers_in_one_pass_are_scored_as_alone(models):
     assert seen == [(1, 2), (2, 2)]
     for answer, scores in together.items():
         alone = interplay.score(
-            loaded.model, loaded.tokenizer, [replace(s, row=replace(s.row, target=answer)) for s in samples]
+            loaded.model,
+            loaded.tokenizer,
+            [replace(s, row=replace(s.row, target=answer)) for s in samples],
+            target_tokens=len(scores[0].target_ids),
         )
         assert np.allclose(scores.values, alone.values, atol=1e-5, rtol=0)
         assert [unit.target for unit in scores] == [unit.target for unit in alone]

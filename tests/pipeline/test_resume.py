@@ -161,7 +161,7 @@ def check(wanted: dict, out: Path) -> None:
     read = load_settings(wanted)
     inputs = pipeline.read_inputs(read, usable=lambda sample: None)
     tokenizer = pipeline.load_tokenizer(read.model.name)
-    prepared = [pipeline.prepare_one(s, tokenizer, read, inputs.template, None) for s in inputs.prompts]
+    prepared = [pipeline.prepare_one(s, tokenizer, read, inputs.template) for s in inputs.prompts]
     check_data(out, inputs, prepared)
 
 

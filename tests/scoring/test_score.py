@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import interplay
+from interplay.data.prompts import encode, render
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.scoring.scores import Scores, prepare, score, score_prepared, score_together
+from interplay.scoring.targets import Answers
 
 
 def universal(effects, values) -> np.ndarray:
@@ -97,11 +99,14 @@ def test_several_target_tokens_and_among(loaded, sample, template, tiny_tokenize
     assert two.target_ids[-1] == tiny_tokenizer.eos_token_id
     assert np.isfinite(score_prepared(model, two).values).all()
     rows = [replace(sample.row, target=label) for label in ("anger", "fear", "sadness")]
-    pool = prepare(sample, tiny_tokenizer, template, among=rows)
+    labels = {row.target: encode(render(row, tiny_tokenizer, template), tiny_tokenizer) for row in rows}
+    pool = prepare(sample, tiny_tokenizer, template, answers=Answers(labels, among=True))
     assert pool.target_ids in pool.among
     assert len(pool.among) == 3
     assert not np.allclose(score_prepared(model, pool).values, score_prepared(model, two).values)
-    whole = prepare(sample, tiny_tokenizer, template, among=rows, target_tokens=99)  # labels to their end-of-text
+    whole = prepare(
+        sample, tiny_tokenizer, template, answers=Answers(labels, among=True), target_tokens=99
+    )  # labels to their end-of-text
     assert {label[-1] for label in whole.among} == {tiny_tokenizer.eos_token_id}
     values = score_prepared(model, whole).values
     chances = []  # a softmax over the labels: the probabilities of all of them add up to one
@@ -109,10 +114,11 @@ def test_several_target_tokens_and_among(loaded, sample, template, tiny_tokenize
         chances.append(1 / (1 + np.exp(-score_prepared(model, replace(whole, target_ids=label)).values)))
     np.testing.assert_allclose(np.sum(chances, 0), 1, atol=1e-5)
     assert not np.allclose(values, score_prepared(model, pool).values)
-    with pytest.raises(InterplayError, match="the labels do not differ in their first"):
-        prepare(sample, tiny_tokenizer, template, among=rows[-1:])
-    with pytest.raises(InterplayError, match="at least 1"):
-        prepare(sample, tiny_tokenizer, template, target_tokens=0)
+    with pytest.raises(InterplayError, match="nothing tells them apart"):
+        prepare(sample, tiny_tokenizer, template, answers=Answers({"sadness": labels["sadness"]}, among=True))
+    for wrong in (0, True, "all", 1.5):
+        with pytest.raises(InterplayError, match="expected auto, first, word, or a number of at least 1"):
+            prepare(sample, tiny_tokenizer, template, target_tokens=wrong)
 
 
 def test_samples_with_different_numbers_of_words(loaded, template):
@@ -197,9 +203,10 @@ def test_questions_asked_together_have_the_answers_of_each_alone(tiny_folder, ti
 
     model = AutoModelForCausalLM.from_pretrained(tiny_folder("llama")).double().eval()
     sample = make_sample("We had to laugh about the funny old story", "joy", n=4)
-    among = [replace(sample.row, target=label) for label in ("joy", "sadness", "anger")]
+    rows = [replace(sample.row, target=label) for label in ("joy", "sadness", "anger")]
+    among = Answers({row.target: encode(render(row, tiny_tokenizer), tiny_tokenizer) for row in rows}, among=True)
     plain = prepare(sample, tiny_tokenizer)
-    labels = prepare(sample, tiny_tokenizer, among=among, target_tokens=2)
+    labels = prepare(sample, tiny_tokenizer, answers=among, target_tokens=2)
     longer = prepare(sample, tiny_tokenizer, target_tokens=2)
     module = import_module("interplay.scoring.scores")
     monkeypatch.setattr(module, "supports_trie", lambda model: packed)

@@ -1,6 +1,7 @@
 """What the report says of how a run was made: method table, title, notes and rows left out."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import interplay
 from interplay.analysis.measured import read_calibration
 from interplay.config.settings import Settings
 from interplay.scoring.noise import NARROW
-from interplay.store.conditions import Measured, Record, baseline_condition
+from interplay.scoring.targets import weak_targets
+from interplay.store.conditions import Measured, Record, baseline_condition, step_name
 from interplay.store.files import read_json
+from interplay.store.units import Unit
 from interplay.training.methods import method_title
 
 MAX_SKIPPED_SHOWN = 200
@@ -21,7 +24,8 @@ MethodRow = tuple[str, Any, str | None]  # name, value, note
 def about(folder: Path, settings: Settings, record: Record, measured: Measured) -> dict[str, Any]:
     """The part of the report that no table holds, as JSON-safe values (`report.json`)."""
     stages = Counter(o.stage for o in record.omitted)
-    notes = [*record.notes, *_notes(settings, record, measured)]
+    weak = weak_notes(settings, [measured.units[step_name(step)] for step in measured.steps])
+    notes = [*record.notes, *(f"{line[:1].upper()}{line[1:]}." for line in weak), *_notes(settings, record, measured)]
     for stage, count in sorted(stages.items()):
         first = next(o for o in record.omitted if o.stage == stage)
         notes.append(f"{count} row{'s' if count > 1 else ''} left out ({stage}); first: {first.id}: {first.reason}")
@@ -34,6 +38,16 @@ def about(folder: Path, settings: Settings, record: Record, measured: Measured) 
         "notes": notes,
         "skipped": [{"id": f"{o.stage}: {o.id}", "reason": o.reason} for o in record.omitted[:MAX_SKIPPED_SHOWN]],
     }
+
+
+def weak_notes(settings: Settings, steps: Sequence[Sequence[Unit | None]]) -> list[str]:
+    """Notes on targets that the model gives at no step, and on those that the words move at none."""
+    readings = []
+    for prompt in zip(*steps, strict=True):
+        if units := [unit for unit in prompt if unit is not None]:
+            tokens = 1 if settings.scoring.among_labels else len(units[0].header.target_ids)
+            readings.append((units[0].header.target, tokens, [(u.scores[-1], u.scores[0]) for u in units]))
+    return weak_targets(readings, " at every step")
 
 
 def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:
@@ -93,6 +107,8 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
     drawn = "content words of the user's text, drawn with a per-sample seed; held out from training"
     relative = "preserved, emerged and removed are relative to it; the first step in the paper"
     rounding = "16-bit rounding looks like noise interactions"
+    scored = f"log p / (1 - p), added over the tokens scored (target_tokens: {settings.scoring.target_tokens})"
+    among = " among the labels" if settings.scoring.among_labels else ""
     salient = "an effect above it is salient; per sample and step"
     matching = "worst |v − reconstruction| over all 2^n coalitions, at most delta"
     rows: list[MethodRow] = [
@@ -102,7 +118,7 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
         ("Precision", f"{settings.model.dtype} {narrow}, float64 effects", rounding),
         ("Numerical noise of v", _range(sigmas), "the packed evaluation against plain float32 forward passes, nats"),
         ("Prompts", words, drawn),
-        ("Score v", _score_name(settings), "log p / (1 - p) of the gold response's first tokens"),
+        ("Score v", f"log-odds of the response{among}", scored),
         ("Masked word", f"{token} (id {mask_id})", "each of its tokens; length and positions stay"),
         ("tau", f"{settings.dynamics.ratio:g} × the largest effect", salient),
         ("delta", f"{delta.tolerance:.4g}", f"tolerance of the split; {effect}"),
@@ -123,9 +139,3 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
         said = f"architecture family {family}; {served} prompts, {wanted.few_shot} examples in its prompt; weights {used.sha256[:16]}"
         rows.append(("Baseline LLM", wanted.name, said))
     return rows
-
-
-def _score_name(settings: Settings) -> str:
-    m = settings.scoring.target_tokens
-    what = "the first response token" if m == 1 else f"the first {m} response tokens, teacher-forced"
-    return f"log-odds of {what}{' among the labels' if settings.scoring.among_labels else ''}"

@@ -63,7 +63,7 @@ class InteractionCallback(TrainerCallback):
         folder: run folder for `interplay report`; default `interplay` in the trainer's output folder.
         template: wording of bare texts; conversations use the trainer's chat template.
         seed: for the choice of prompts and words.
-        target_tokens: tokens of the answer that are scored, 1 in the paper.
+        target_tokens: which tokens of the answer are scored: first (the paper's), word, a number of them, or auto.
         mask: token that replaces masked words; None: unk, pad or a reserved one.
 
     Raises InterplayError at construction for arguments that cannot be used.
@@ -83,7 +83,7 @@ class InteractionCallback(TrainerCallback):
         folder: str | Path | None = None,
         template: PromptTemplate | None = None,
         seed: int = 0,
-        target_tokens: int = 1,
+        target_tokens: int | str = "auto",
         mask: str | int | None = None,
     ) -> None:
         self.options = check_options(

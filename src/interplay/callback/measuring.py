@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
+from interplay.analysis.about import weak_notes
 from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse
 from interplay.atomic import write_text
@@ -166,7 +167,8 @@ class Measurer:
             record.plan = replace(record.plan, every=options.every)
         self.record, self.plan = record, record.plan
         self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
-        self.notes += self.prompts.notes
+        for line in self.prompts.notes:
+            self._note(line)
         if (few := len(self.prepared)) < MIN_PROMPTS:
             self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
         self.settings = self._settings(model)
@@ -342,6 +344,8 @@ class Measurer:
         ).write(self.folder)
         analyse(self.folder, settings, task_table(self.state.log_history, steps))
         if page:
+            for line in weak_notes(settings, list(self.units.values())):
+                self._warn(line)
             run = RunFolder(self.folder)
             run.manifest.unlink(missing_ok=True)
             write(build_payload(run), self.folder / "report.html", folders=0)

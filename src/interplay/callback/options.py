@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,7 +25,7 @@ class CallbackOptions(BaseModel):
     num_prompts: int | None = Field(ge=1)
     template: PromptTemplate | None
     seed: int = Field(ge=0)
-    target_tokens: int = Field(ge=1)
+    target_tokens: Annotated[int, Field(ge=1)] | Literal["auto", "first", "word"]
     mask: str | int | None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from interplay.callback.options import CallbackOptions, is_dataset
-from interplay.data.prompts import Rendered, refuse_special_tokens
+from interplay.data.prompts import Rendered, refuse_special_tokens, render
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
@@ -18,6 +18,7 @@ from interplay.data.tables import Table, Unreadable
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.scores import Prepared, prepare
+from interplay.scoring.targets import common_opening, find_answers, target_notes
 
 MAX_ROWS = 10_000  # rows of a data set among which prompts are chosen [ours]
 _AS_TRAINED = {"system": "", "history": ""}  # SFTTrainer reads no such columns
@@ -35,6 +36,7 @@ class PromptRows:
     )
     source: str  # name of the rows in the settings of the run folder
     notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] | None = None
 
 
 def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
@@ -58,7 +60,7 @@ def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
         full = f"prompt data set ({name})"
         read = rows_of_table(table, full, "row", columns=_AS_TRAINED, template=wording, classes=classes)
     notes = tuple(note.partition(";")[0] for note in read.notes)  # a callback maps no columns
-    return PromptRows(read.rows, read.skipped, wording, template is None and read.strings, name, notes)
+    return PromptRows(read.rows, read.skipped, wording, template is None and read.strings, name, notes, read.labels)
 
 
 def copy_tokenizer(processing_class: Any, chat_template: str | None) -> Any:
@@ -77,23 +79,27 @@ def choose_prompts(
     """`count` prompts of `n` words each, tokenised; fewer, with a note, if too few rows can be used, InterplayError if none."""
     ready: dict[str, Prepared] = {}
 
+    def rendered(row: Row) -> Rendered:
+        """A row as training writes it; SkipSample if it cannot be used."""
+        if not found.verbatim:
+            return render(row, tokenizer, found.template)
+        # A completion may spell its own end, which is then not added.
+        row = replace(row, target=row.target.removesuffix(tokenizer.eos_token or ""))
+        refuse_special_tokens(row, tokenizer, found.template)
+        return verbatim(row, tokenizer.eos_token)
+
+    opening = "" if found.labels else common_opening(row.target for row in found.rows)
+    answers = find_answers(found.rows, found.labels, rendered, tokenizer, opening)
+    how: dict[str, Any] = {"mask": options.mask, "target_tokens": options.target_tokens, "answers": answers}
+
     def check(sample: Sample) -> None:
-        ready[sample.id] = _prepare(sample, found, tokenizer, options)
+        ready[sample.id] = prepare(sample, tokenizer, found.template, rendered=rendered(sample.row), **how)
 
     chosen = choose_samples(found.rows, count, n, options.seed, check=check)
     prepared = tuple(ready[sample.id] for sample in chosen.samples)
-    return chosen._replace(skipped=found.skipped + chosen.skipped), prepared
-
-
-def _prepare(sample: Sample, found: PromptRows, tokenizer: Any, options: CallbackOptions) -> Prepared:
-    """A sample tokenised as training tokenises its row; SkipSample if it cannot be used."""
-    if not found.verbatim:
-        return prepare(sample, tokenizer, found.template, mask=options.mask, target_tokens=options.target_tokens)
-    # A completion may spell its own end, which is then not added.
-    row = replace(sample.row, target=sample.row.target.removesuffix(tokenizer.eos_token or ""))
-    refuse_special_tokens(row, tokenizer, found.template)
-    rendered = verbatim(row, tokenizer.eos_token)
-    return prepare(sample, tokenizer, mask=options.mask, target_tokens=options.target_tokens, rendered=rendered)
+    told = target_notes([(p.passed, p.target, p.whole) for p in prepared])
+    notes = (*chosen.notes, *answers.left_out, *told)
+    return chosen._replace(skipped=found.skipped + chosen.skipped, notes=notes), prepared
 
 
 def verbatim(row: Row, eos: str | None) -> Rendered:

@@ -34,7 +34,7 @@ def explain(
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model, instead of A.")] = None,
     prompt: Annotated[str, typer.Option(help="The user's text; the words are chosen from it.")],
-    target: Annotated[str, typer.Option(help="The response whose first token is explained.")],
+    target: Annotated[str, typer.Option(help="The response that is explained.")],
     words: Annotated[
         str | None, typer.Option(metavar="A,B,C", help="Words to explain, instead of a random choice.")
     ] = None,
@@ -60,6 +60,10 @@ def explain(
     ] = None,
     rephrased: Annotated[
         str | None, typer.Option(help="With two models: score A in this wording too, the floor of removed and new.")
+    ] = None,
+    target_tokens: Annotated[
+        str | None,
+        typer.Option(help="Scored: auto, first, word, or a number of tokens. Default: the run's, else auto."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -87,6 +91,8 @@ def explain(
     arguments["model"] = models or ([] if model is None else [model])
     if words is not None:
         arguments["words"] = split_names(words)
+    if target_tokens is not None and target_tokens.isdecimal():
+        arguments["target_tokens"] = int(target_tokens)
     if chat in ("true", "false"):
         arguments["chat"] = chat == "true"
     with warnings.catch_warnings(record=True):  # they are among the notes

@@ -184,8 +184,12 @@ class ScoringSettings(_Strict):
     mask: str | int | None = Field(
         None, description="token for masked words; null: unk, pad or a reserved one [lineage]"
     )
-    target_tokens: int = Field(1, ge=1, description="response tokens scored [paper: 1]")
-    among_labels: bool = Field(False, description="log-odds among the labels only, cut to target_tokens tokens each")
+    target_tokens: Annotated[int, Field(ge=1)] | Literal["auto", "first", "word"] = Field(
+        "auto",
+        description="what is scored from the first token that tells answers apart: `first` that token [paper], `word`, or so many "
+        "tokens; auto: as many as tell a label from the others, without labels a word [ours]",
+    )
+    among_labels: bool = Field(False, description="log-odds among the labels only, each cut as target_tokens says")
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
     )

@@ -42,7 +42,8 @@ class Rendered:
 class Encoded:
     """One row as token ids: `input_ids` [L] of the prompt, `target_ids` [m >= 1] of the completion, end-of-turn included.
 
-    `offsets` [L]: (start, end) of each prompt token in `text`, the rendered prompt; (0, 0) for an added BOS.
+    `offsets` [L]: (start, end) of each prompt token in `text`, the rendered prompt; (0, 0) for an added BOS. `target_offsets` [m]:
+    of each target token in `completion`.
     """
 
     input_ids: tuple[int, ...]
@@ -50,6 +51,8 @@ class Encoded:
     offsets: tuple[tuple[int, int], ...]
     text: str
     text_start: int
+    completion: str = ""
+    target_offsets: tuple[tuple[int, int], ...] = ()
 
 
 def render(row: Row, tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TEMPLATE) -> Rendered:
@@ -107,6 +110,8 @@ def encode(rendered: Rendered, tokenizer: "Tokenizer") -> Encoded:
         offsets=((0, 0),) * len(lead) + offsets[:length],
         text=rendered.prompt,
         text_start=rendered.text_start,
+        completion=rendered.completion,
+        target_offsets=tuple((start - border, end - border) for start, end in offsets[length:]),
     )
 
 

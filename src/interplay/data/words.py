@@ -199,11 +199,11 @@ def _occurrences(text: str, word: str) -> Iterator[Word]:
     for pattern, flags in ((exact, 0), (loose, re.IGNORECASE)):
         for match in re.finditer(f"(?=({pattern}))", text, flags):
             start, end = match.span(1)
-            if _boundary(text, start) and _boundary(text, end):
+            if is_boundary(text, start) and is_boundary(text, end):
                 yield Word(match[1], start, end)
 
 
-def _boundary(text: str, at: int) -> bool:
+def is_boundary(text: str, at: int) -> bool:
     """Whether a word may begin or end between `text[at - 1]` and `text[at]`; in scripts without spaces, between any letters.
 
     Not between a letter and its marks, nor inside a number: rules WB4, WB11 and WB12 of UAX #29.

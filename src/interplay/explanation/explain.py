@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from interplay import effects
-from interplay.data.prompts import uses_chat
+from interplay.data.prompts import render, uses_chat
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import check_n
@@ -30,6 +30,7 @@ from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
 from interplay.scoring.noise import noise_warning
+from interplay.scoring.targets import TargetTokens, find_answers, target_notes, weak_targets
 
 if TYPE_CHECKING:
     from interplay.models.loading import LoadedModel
@@ -56,6 +57,7 @@ def explain(
     template: str | None = None,
     chat: bool | str | None = None,
     rephrased: str | None = None,
+    target_tokens: TargetTokens | None = None,
     dtype: str = "float32",
     device: str = "auto",
     top: int = 20,
@@ -68,7 +70,7 @@ def explain(
         model: a hub name, a folder, a GGUF file, a folder with an adapter, RUN@STEP (a checkpoint of a run folder), a
             `LoadedModel`, or a pair (model, tokenizer) of transformers. A list of two of these compares them.
         prompt: the user's text; words are chosen from it.
-        target: the response whose first token is explained.
+        target: the response that is explained.
         words: these words, named in any order; else `n` are drawn with `seed`, 1 to 64.
         coalitions, order: score at most so many, sampled where there are more (default: all up to 16 words, 2000 beyond), and
             fit interactions of at most `order` words to the sample (default 3).
@@ -77,6 +79,8 @@ def explain(
         system, template, chat: the wording around the prompt; `{text}` in the template stands for it. Default: the run's where a
             model is RUN@STEP, else the text alone, through the chat template where there is one.
         rephrased: of two models, score A in this wording too: the floor that removed and new stand on.
+        target_tokens: which tokens of the target are scored: `first`, `word`, a number of tokens, or `auto`: those that tell it from
+            the labels of a run, else its first word. White space and a thought in front are passed over. Default: the run's, or auto.
         dtype, device: of models that are loaded here.
         top: interactions that `print` draws.
         progress: show progress on stderr where it takes long.
@@ -109,6 +113,8 @@ def explain(
         names = " and ".join(state.name for state in states)
         raise InterplayError(f"base {base!r} is for adapters and steps of a run: {names} need none")
     wordings = [wording_of(state, states, system=system, template=template, chat=chat) for state in states]
+    if target_tokens is not None:
+        wordings = [wording._replace(target_tokens=target_tokens) for wording in wordings]
     asked = list(enumerate(wordings))  # (model, wording) of each scoring
     if rephrased is not None:
         other = wordings[0]._replace(template=replace(wordings[0].template, template=rephrased))
@@ -124,6 +130,7 @@ def explain(
         if text is not None and "\\n" in text
     ]
     with quiet_libraries(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)  # a note, whatever the caller wants to see and has seen
         # The choice of words depends on the text and the seed, not on the wording around it or the tokenizer.
         with _named_errors():
             samples = [make_sample(prompt, target, words=words, n=n, seed=seed, template=w.template) for _, w in asked]
@@ -140,6 +147,8 @@ def explain(
         for (side, wording), sample in zip(asked, samples, strict=True):
             how: dict[str, Any] = {"mask": wording.mask, "target_tokens": wording.target_tokens}
             with _named_errors(states[side].name if two else None):
+                rendered = functools.partial(render, tokenizer=found[side], template=wording.template)
+                how["answers"] = find_answers([sample.row], wording.labels, rendered, found[side], wording.opening)
                 prepared.append(scores.prepare(sample, found[side], wording.template, **how))
         loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]
@@ -166,6 +175,9 @@ def explain(
                 if (noisy := noise_warning(unit.noise_sigma, float(unit.values.std()), unit.dtype)) is not None:
                     warnings.warn(noisy, RuntimeWarning, stacklevel=2)
                 scored.append(unit)
+        ends = [(unit.values[-1], unit.values[0]) for unit in scored[: len(states)]]
+        told = [line for p in prepared for line in target_notes([(p.passed, p.target, p.whole)])]
+        told += weak_targets([(scored[0].target, len(scored[0].target_ids), ends)])
         if plan is None:
             splits = [effects.extract(unit) for unit in scored]
         else:
@@ -174,6 +186,9 @@ def explain(
             fit: dict[str, Any] = {"order": plan[1], "tolerance": None, "holdout": HELD_OUT, "seed": seed}
             with shown.phase("fitting interactions"):
                 splits = [effects.extract_sampled(masks, unit.values, count, **fit) for unit in scored]
+    for line in dict.fromkeys(told):
+        warnings.warn(line, UserWarning, stacklevel=2)
+        notes.append(line)
     for warning in caught:
         warnings.warn(warning.message, warning.category, stacklevel=2)
         notes.append(" ".join(str(warning.message).split()))

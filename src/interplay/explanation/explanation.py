@@ -18,6 +18,7 @@ from interplay.errors import InterplayError
 from interplay.explanation.text import JOINT, SPELT_LEGEND, InteractionRow, Printout, cut_note, members, scored_name
 from interplay.limits import EXACT_WORDS
 from interplay.scoring.scores import UnitScores
+from interplay.scoring.targets import likelihood
 
 if TYPE_CHECKING:
     import pandas
@@ -80,12 +81,12 @@ class Explanation:
 
     @property
     def target_scored(self) -> str:
-        """The tokens of the target that are scored, as text: by default its first token."""
+        """The tokens of the target that are scored, as text."""
         return self.scores.target
 
     @property
     def target_in_words(self) -> str:
-        """`target_scored` in words: "'s', the first token of 'sadness'"."""
+        """`target_scored` in words: "'s', a token of 'sadness'"."""
         return scored_name(self.target_scored, self.target, len(self.scores.target_ids))
 
     @property
@@ -100,8 +101,8 @@ class Explanation:
 
     @property
     def probability(self) -> float:
-        """The probability of `target_scored` with all words, from its log-odds."""
-        return float(np.exp(-np.logaddexp(0.0, -self.score_full)))
+        """The probability of `target_scored` with all words, from its log-odds; of several tokens the most that it can be."""
+        return likelihood(self.score_full, len(self.scores.target_ids))
 
     @property
     def sampled(self) -> bool:

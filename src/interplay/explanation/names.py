@@ -21,16 +21,20 @@ from interplay.models.loading import LoadedModel, expanded, resolve
 from interplay.models.placement import Placement
 from interplay.models.weights import hash_tensors
 from interplay.pipeline.inputs import read_inputs
+from interplay.scoring.targets import AUTO, TargetTokens
+from interplay.store.files import read_json
 from interplay.store.folder import RunFolder
 from interplay.text import short
 
 
 class Wording(NamedTuple):
-    """How a prompt is asked: its template, the token that masks a word, and how many tokens of the response are scored."""
+    """How a prompt is asked: template, token that masks a word, scored tokens of the response, and what that is told from."""
 
     template: PromptTemplate
     mask: str | int | None = None
-    target_tokens: int = 1
+    target_tokens: TargetTokens = AUTO
+    labels: tuple[str, ...] = ()
+    opening: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,13 +135,15 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     # The examples in a few-shot prompt are training rows, which have to be read.
     few_shot = settings.prompt.few_shot
     template = read_inputs(settings, usable=lambda sample: None).template if few_shot else settings.template(())
+    file = run.path / "inputs.json"
+    known: dict[str, Any] = read_json(file) if file.exists() else {"labels": None, "opening": ""}
     note = f"{name}: the run scores among its labels, explain against the whole vocabulary"
     state = NamedModel(
         name,
         model,
         model,
         revision=settings.model.revision if base is None else None,
-        wording=Wording(template, scoring.mask, scoring.target_tokens),
+        wording=Wording(template, scoring.mask, scoring.target_tokens, tuple(known["labels"] or ()), known["opening"]),
         notes=(note,) if scoring.among_labels else (),
     )
     where = Path(settings.checkpoints.folder or run.checkpoints)

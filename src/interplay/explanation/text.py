@@ -105,14 +105,14 @@ class Printout:
 
 
 def scored_name(token: str, target: str, tokens: int = 1) -> str:
-    """What is scored, in words: often only the first piece of the target.
+    """What is scored, in words: often only a piece of the target.
 
     >>> scored_name("sad", "sadness", 2), scored_name(" joy", "joy")
-    ("'sad', the first 2 tokens of 'sadness'", "' joy'")
+    ("'sad', 2 tokens of 'sadness'", "' joy'")
     """
     name = repr(printable(token))
-    first = "the first token" if tokens == 1 else f"the first {tokens} tokens"
-    return name if token.strip() == target.strip() else f"{name}, {first} of {printable(target)!r}"
+    piece = "a token" if tokens == 1 else f"{tokens} tokens"
+    return name if token.strip() == target.strip() else f"{name}, {piece} of {printable(target)!r}"
 
 
 def cut_note(count: int, drawn: int) -> str:

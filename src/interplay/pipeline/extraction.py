@@ -3,6 +3,7 @@
 A condition is one model state under one wording (docs/design/architecture.md).
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from interplay.analysis.about import kinship
 from interplay.analysis.measured import second_precision, second_reference
 from interplay.config.settings import Settings
-from interplay.data.rows import Row, Sample
+from interplay.data.prompts import render
+from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.models.layouts import Checkpoint
@@ -22,6 +24,7 @@ from interplay.pipeline.measure import Question, calibrate, refuse_noise
 from interplay.pipeline.stages import Context, States, note
 from interplay.pipeline.states import ModelState, Source
 from interplay.scoring.scores import Prepared, prepare
+from interplay.scoring.targets import NO_ANSWERS, Answers, find_answers, target_notes
 from interplay.store.conditions import (
     BaselineLLM,
     Calibration,
@@ -36,27 +39,27 @@ from interplay.text import short
 
 
 def prepare_one(
-    sample: Sample, tokenizer, settings: Settings, template: PromptTemplate, among: Sequence[Row] | None
+    sample: Sample, tokenizer, settings: Settings, template: PromptTemplate, answers: Answers = NO_ANSWERS
 ) -> Prepared:
     """A prompt tokenised under the run's scoring settings; SkipSample where that, or masking a word, is impossible."""
     scoring = settings.scoring
-    ready = prepare(sample, tokenizer, template, mask=scoring.mask, target_tokens=scoring.target_tokens, among=among)
-    for word, span in zip(sample.words, ready.spans, strict=True):
-        if any(ready.input_ids[position] == ready.mask_id for position in span):
-            raise SkipSample(f"word {short(word.text)} holds the mask token (id {ready.mask_id}) already")
-    return ready
+    how: dict[str, Any] = {"mask": scoring.mask, "target_tokens": scoring.target_tokens, "answers": answers}
+    return prepare(sample, tokenizer, template, **how)
 
 
-def label_rows(samples: Sequence[Sample | None], labels: Sequence[str] | None, wanted: bool) -> list[Row] | None:
-    """One row per label in the wording of `samples`, when scores are `wanted` among labels only."""
-    if not wanted:
-        return None
-    if not labels:
+def answers_of(
+    inputs: Inputs, samples: Sequence[Sample | None], tokenizer, template: PromptTemplate, among: bool
+) -> Answers:
+    """The answers that a prompt's own is told from, or scored `among`, in the wording of `samples`."""
+    rows = [sample.row for sample in samples if sample is not None]
+    how = functools.partial(render, tokenizer=tokenizer, template=template)
+    found = find_answers(rows, inputs.labels, how, tokenizer, inputs.opening)
+    if among and len(found.labels) < 2:
         raise InterplayError(
-            "scores among labels need text-label data, these rows have none: set scoring.among_labels and controls.labels to false"
+            "scores among labels need text-label data with two labels that can be answers, these rows have none: set "
+            "scoring.among_labels and controls.labels to false"
         )
-    row = next(sample.row for sample in samples if sample is not None)
-    return [replace(row, target=label, label=label) for label in labels]
+    return replace(found, among=among)
 
 
 Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None: it cannot serve the prompt
@@ -139,10 +142,10 @@ class Extraction:
     def _label_question(self, variant: Variant, tokenizer: Any = None) -> Prompts | None:
         """The prompts asked among the labels as well; None where that is not wanted.
 
-        `auto` asks where it costs nothing: rows have labels, one token is scored, and labels differ in it.
+        `auto` asks where it costs hardly anything: rows have labels, and few tokens tell them apart.
         """
         wanted, scoring = self.settings.controls.labels, self.settings.scoring
-        free = self.inputs.labels and scoring.target_tokens == 1
+        free = self.inputs.labels and scoring.target_tokens in ("auto", "first", 1)
         if scoring.among_labels or not wanted or (wanted == "auto" and not free):
             return None
         try:
@@ -160,15 +163,19 @@ class Extraction:
         """
         tokenizer = self.states.base.tokenizer if tokenizer is None else tokenizer
         among = self.settings.scoring.among_labels if among is None else among
-        rows = label_rows(variant.samples, self.inputs.labels, among)
+        answers = answers_of(self.inputs, variant.samples, tokenizer, variant.template, among)
         prepared: list[Prepared | None] = [None] * len(variant.samples)
         for i, sample in enumerate(variant.samples):
             if sample is None:
                 continue
             try:
-                prepared[i] = prepare_one(sample, tokenizer, self.settings, variant.template, rows)
+                prepared[i] = prepare_one(sample, tokenizer, self.settings, variant.template, answers)
             except SkipSample as reason:
                 self.context.omitted.append(Omitted(variant.name or "prompts", sample.id, str(reason)))
+        if not variant.name:
+            found = target_notes([(p.passed, p.target, p.whole) for p in prepared if p])
+            for line in (*answers.left_out, *found):
+                note(self.context, f"{line[:1].upper()}{line[1:]}.")
         return tuple(prepared)
 
     def _asked(self, name: str, c: Checkpoint, prompts: Prompts, delta: Calibration | None = None) -> Asked:
@@ -188,6 +195,9 @@ class Extraction:
 
     def _calibrate(self, condition: str, prompts: Prompts, state: ModelState, sha: str) -> Calibration:
         """Tolerance and noise at a model state; other processes wait meanwhile."""
+        if not any(prompts):
+            first = f"first: {self.context.omitted[-1].reason}"
+            raise InterplayError(f"{state.base.name!r} can serve none of the prompts ({first})")
         with self.context.progress.phase("calibrating"), self.context.alone():
             path = self.context.folder.path / calibration_name(condition)
             return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha)
@@ -218,10 +228,6 @@ class Extraction:
         for together in wordings:
             asked: Asked = {}
             for name, ready in together:
-                if not any(ready):
-                    raise InterplayError(
-                        f"baseline {wanted.name!r} can serve none of the prompts (first: {self.context.omitted[-1].reason})"
-                    )
                 delta = self._calibrate(name, ready, state, other.sha256)
                 refuse_noise(delta, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
                 asked |= self._questions(name, 0, (other.sha256, other.sha256), ready, delta, state)

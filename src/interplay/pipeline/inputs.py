@@ -13,6 +13,7 @@ from interplay.data.splits import split_rows
 from interplay.data.stopwords import stop_words
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
+from interplay.scoring.targets import common_opening
 from interplay.store.conditions import Omitted, baseline_condition
 from interplay.store.files import sha256_json
 from interplay.text import ascii_safe, stable_hash
@@ -41,6 +42,7 @@ class Inputs:
     labels: tuple[str, ...] | None
     prompts: tuple[Sample, ...]
     template: PromptTemplate
+    opening: str = ""  # what all answers begin with, where there are no labels
     rephrased: Variant | None = None
     few_shot: Variant | None = None
     format: Variant | None = None
@@ -65,6 +67,7 @@ class Inputs:
         return {
             "rows": {"train": len(self.train), "eval": len(self.eval), "prompts": len(self.prompts)},
             "labels": list(self.labels) if self.labels else None,
+            "opening": self.opening,
             "prompts": [
                 {
                     "id": s.id,
@@ -175,6 +178,7 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         labels=labels,
         prompts=prompts,
         template=template,
+        opening="" if labels else common_opening(row.target for row in source),
         rephrased=reworded("rephrased", worded(prompt.rephrased, 0)) if prompt.rephrased else None,
         few_shot=reworded("few-shot", worded(None, controls.few_shot)) if controls.few_shot else None,
         format=reworded("format", worded(controls.format, 0)) if controls.format else None,

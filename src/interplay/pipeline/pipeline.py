@@ -13,11 +13,9 @@ from interplay.analysis.results import analyse
 from interplay.analysis.summary import Summary
 from interplay.analysis.task_tables import train_losses
 from interplay.config.settings import Settings
-from interplay.data.prompts import special_tokens, template_hash, uses_chat
-from interplay.data.rows import Sample
-from interplay.data.template import PromptTemplate
+from interplay.data.prompts import template_hash, uses_chat
 from interplay.models.loading import load_model, load_tokenizer
-from interplay.pipeline.extraction import Extraction, label_rows, prepare_one
+from interplay.pipeline.extraction import Extraction, answers_of, prepare_one
 from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
 from interplay.pipeline.jobs import Engine, in_this_process
@@ -30,7 +28,6 @@ from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_dat
 from interplay.recommendation import Recommendation
 from interplay.report import write
 from interplay.scoring.noise import NARROW
-from interplay.scoring.scores import Prepared
 from interplay.store.conditions import Record, calibration_name, offsets
 from interplay.store.folder import RunFolder
 from interplay.task.generation import require_rouge
@@ -134,21 +131,12 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         return found
 
     with context.progress.phase("reading data"):
-
-        def ready(sample: Sample, template: PromptTemplate) -> Prepared:
-            return prepare_one(sample, tokenizer(), settings, template, None)
-
         extra = read_task_data(settings, settings.template())
-        inputs = read_inputs(settings, usable=lambda s: ready(s, settings.template()))
-        special = special_tokens(
-            tokenizer()
-        )  # a label that spells one is none: it would take the others' question with it
-        inputs = replace(
-            inputs, labels=tuple(label for label in inputs.labels or () if not special.search(label)) or None
-        )
+        inputs = read_inputs(settings, usable=lambda s: prepare_one(s, tokenizer(), settings, settings.template()))
         if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
             require_rouge()
-        prepared = [ready(s, inputs.template) for s in inputs.prompts]
+        answers = answers_of(inputs, inputs.prompts, tokenizer(), inputs.template, among=False)
+        prepared = [prepare_one(s, tokenizer(), settings, inputs.template, answers) for s in inputs.prompts]
     for line in dict.fromkeys([*inputs.notes, *extra.notes]):
         note(context, line)
     context.omitted += inputs.omitted
@@ -164,9 +152,10 @@ def _read(context: Context) -> tuple[Inputs, Any]:
 def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
     """Before hours go into training: refuse 16-bit scores that mean nothing, and labels that cannot be asked."""
     settings = context.settings
-    among = label_rows(inputs.prompts, inputs.labels, settings.scoring.among_labels or settings.controls.labels is True)
-    among = among if settings.scoring.among_labels else None
-    prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.prompts)
+    among = settings.scoring.among_labels or settings.controls.labels is True
+    answers = answers_of(inputs, inputs.prompts, tokenizer, inputs.template, among)
+    answers = replace(answers, among=settings.scoring.among_labels)
+    prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, answers) for s in inputs.prompts)
     model = settings.model
     if model.dtype in NARROW:
         with context.progress.phase("measuring the noise of 16-bit scores"):

@@ -15,7 +15,7 @@ import numpy as np
 from interplay.data.prompts import Rendered, encode, render
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
-from interplay.errors import InterplayError
+from interplay.errors import InterplayError, SkipSample
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.scoring.forward import score_rows
 from interplay.scoring.logodds import Question, Questions
@@ -29,6 +29,7 @@ from interplay.scoring.precision import (
     product_float32,
     wide_residual,
 )
+from interplay.scoring.targets import AUTO, NO_ANSWERS, Answers, TargetTokens, choose_window, without_thought
 from interplay.scoring.trie import score_trie, supports_trie
 from interplay.text import short
 
@@ -44,13 +45,15 @@ class Prepared:
     """A sample tokenised for one model, as `score_prepared` needs it."""
 
     sample: Sample
-    input_ids: tuple[int, ...]
+    input_ids: tuple[int, ...]  # the prompt, and the tokens of the response that are passed over
     spans: tuple[tuple[int, ...], ...]  # token positions of each word
-    target_ids: tuple[int, ...]  # the tokens scored: the first `target_tokens` of the response
+    target_ids: tuple[int, ...]  # the tokens scored
     target: str
     mask_id: int
     among: tuple[tuple[int, ...], ...] | None  # label sequences to score among, the target one of them
     prompt: str
+    passed: str = ""  # what is passed over, at the end of `prompt` too
+    whole: str | None = None  # the word that the target is only a part of
 
     @property
     def shared(self) -> int:
@@ -122,43 +125,41 @@ def prepare(
     template: PromptTemplate | None = None,
     *,
     mask: str | int | None = None,
-    target_tokens: int = 1,
-    among: "Sequence[Row] | None" = None,
+    target_tokens: TargetTokens = AUTO,
+    answers: Answers = NO_ANSWERS,
     rendered: Rendered | None = None,
 ) -> Prepared:
-    """Tokenise a sample: prompt as trained, words by offsets, the first `target_tokens` tokens of the response as target.
+    """Tokenise a sample: prompt as trained, words by offsets, the tokens of the response that `choose_window` takes as target.
 
     Args:
-        among: rows whose responses, cut to `target_tokens` tokens, are the labels to score among, with the row's own; None
-            scores against the whole vocabulary [paper eq 1].
+        answers: the labels to tell the response from, or to score it among; by default it is scored against the whole vocabulary
+            [paper eq 1].
         rendered: the row as one string, if not as `render` makes it.
 
     Raises SkipSample when this sample cannot be used with this tokenizer, InterplayError when the arguments cannot.
     """
     if not 1 <= sample.n <= SAMPLED_WORDS:
         raise InterplayError(f"a sample needs 1..{SAMPLED_WORDS} words, this one has {sample.n}: choose fewer words")
-    if target_tokens < 1:
-        raise InterplayError(f"target_tokens must be at least 1, given {target_tokens}")
     template = template or PromptTemplate()
     encoded = encode(rendered or render(sample.row, tokenizer, template), tokenizer)
-    target_ids = tuple(encoded.target_ids[:target_tokens])
-    pool = None
-    if among is not None:
-        labels = [encode(render(row, tokenizer, template), tokenizer).target_ids[:target_tokens] for row in among]
-        pool = tuple(sorted({target_ids, *map(tuple, labels)}))
-        if len(pool) < 2:
-            raise InterplayError(f"the labels do not differ in their first target_tokens = {target_tokens}: raise it")
-    input_ids, spans, mask_id = tuple(encoded.input_ids), word_tokens(sample, encoded), mask_token(tokenizer, mask)
-    refuse_mask_in_words(input_ids, spans, mask_id)  # here, where the caller skips samples, not amid the scoring
+    if not without_thought(sample.row.target):
+        raise SkipSample(f"row {short(sample.id)}: its answer is a thought and nothing else")
+    passed, target_ids, pool, whole = choose_window(encoded, answers, target_tokens, tokenizer)
+    spans, mask_id = word_tokens(sample, encoded), mask_token(tokenizer, mask)
+    # Here, where the caller skips samples, not amid the scoring.
+    refuse_mask_in_words(encoded.input_ids, spans, mask_id)
+    skipped = tokenizer.decode(list(encoded.target_ids[:passed])) if passed else ""
     return Prepared(
         sample=sample,
-        input_ids=input_ids,
+        input_ids=encoded.input_ids + encoded.target_ids[:passed],
         spans=spans,
         target_ids=target_ids,
         target=tokenizer.decode(list(target_ids)),
         mask_id=mask_id,
         among=pool,
-        prompt=encoded.text,
+        prompt=encoded.text + skipped,
+        passed=skipped,
+        whole=whole,
     )
 
 
@@ -283,7 +284,7 @@ def score(
     *,
     template: PromptTemplate | None = None,
     mask: str | int | None = None,
-    target_tokens: int = 1,
+    target_tokens: TargetTokens = AUTO,
     among: "Sequence[Row] | None" = None,
     batch_tokens: int | None = None,
     noise_coalitions: int = NOISE_COALITIONS,
@@ -296,7 +297,9 @@ def score(
         samples: from `interplay.make_sample`; n up to 16 words each.
         template: the one the samples were made with, and training used.
         mask: mask token (text or id) that replaces masked words; default `<unk>`, else pad, else a reserved token [lineage].
-        target_tokens: how many tokens of the response are scored, teacher-forced; 1 in the paper.
+        target_tokens: which tokens of the response are scored, teacher-forced: first (the paper's), word, a number, or auto: as
+            many as tell it from the others in `among`, without them a word. White space and a thought in front are passed over.
+        among: rows whose responses are the labels to score among, with each sample's own; None: the whole vocabulary.
         progress: called with (samples done, samples in all).
 
     Returns Scores: [samples, 2^n] float64 in nats as an array, one `UnitScores` each with provenance. A RuntimeWarning says
@@ -307,10 +310,12 @@ def score(
     >>> np.asarray(Scores((unit, unit))).shape      # what interplay.extract takes
     (2, 4)
     """
-    options: dict[str, Any] = {"template": template, "mask": mask, "target_tokens": target_tokens, "among": among}
+    template = template or PromptTemplate()
+    labels = {row.target: encode(render(row, tokenizer, template), tokenizer) for row in among or ()}
+    answers = Answers(labels, among=among is not None)
 
     def prepared(sample: Sample) -> tuple[Prepared]:
-        return (prepare(sample, tokenizer, **options),)
+        return (prepare(sample, tokenizer, template, mask=mask, target_tokens=target_tokens, answers=answers),)
 
     return _score_all(model, samples, prepared, 1, batch_tokens, noise_coalitions, progress)[0]
 
@@ -323,15 +328,15 @@ def score_answers(
     *,
     template: PromptTemplate | None = None,
     mask: str | int | None = None,
-    target_tokens: int = 1,
+    target_tokens: TargetTokens = AUTO,
     batch_tokens: int | None = None,
     noise_coalitions: int = NOISE_COALITIONS,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Scores]:
     """Scores of several answers to the same prompts, from the same forward passes: about the price of `score` with one.
 
-    `answers` are scored instead of each sample's own; the other arguments as in `score`. Returns for each answer what `score`
-    gives when it is the target of every sample. Raises SkipSample for an answer that cannot follow a prompt.
+    `answers` are scored instead of each sample's own, from the first token that tells them apart; the other arguments as in
+    `score`. Returns for each answer the scores of every sample. Raises SkipSample for an answer that cannot follow a prompt.
 
     >>> from interplay import load_model, make_sample                                 # doctest: +SKIP
     >>> lm = load_model("Qwen/Qwen2.5-0.5B")                                          # doctest: +SKIP
@@ -342,11 +347,13 @@ def score_answers(
     """
     if isinstance(answers, str) or not answers or len(set(answers)) < len(answers):
         raise InterplayError(f"answers are {short(answers)}; expected a list of different texts, one or more")
-    options: dict[str, Any] = {"template": template, "mask": mask, "target_tokens": target_tokens}
+    wording = template or PromptTemplate()
+    how: dict[str, Any] = {"mask": mask, "target_tokens": target_tokens}
 
     def prepared(sample: Sample) -> tuple[Prepared, ...]:
-        answered = [replace(sample, row=replace(sample.row, target=answer)) for answer in answers]
-        return tuple(prepare(one, tokenizer, **options) for one in answered)
+        answered = {answer: replace(sample, row=replace(sample.row, target=answer)) for answer in answers}
+        labels = {answer: encode(render(one.row, tokenizer, wording), tokenizer) for answer, one in answered.items()}
+        return tuple(prepare(one, tokenizer, wording, answers=Answers(labels), **how) for one in answered.values())
 
     scored = _score_all(model, samples, prepared, len(answers), batch_tokens, noise_coalitions, progress)
     return dict(zip(answers, scored, strict=True))

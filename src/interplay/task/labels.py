@@ -1,7 +1,7 @@
 """Held-out rows by likelihood: nats of each response, and the likeliest label. No generation, no sampling."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,7 @@ from interplay.data.prompts import Encoded, encode, render
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import SkipSample
+from interplay.scoring.targets import find_answers
 from interplay.task.passes import scored_batches
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Tokenised held-out rows, with every label's tokens where the data has labels; `rows` are those in `encoded`."""
+    """Tokenised held-out rows, with the tokens of every label that can be encoded; `rows` are those in `encoded`."""
 
     encoded: tuple[Encoded, ...]
     gold: tuple[int, ...] | None  # index into label_ids of each row's label
@@ -35,25 +36,24 @@ class RowScores:
 
 
 def prepare_eval(rows: Sequence[Row], labels: Sequence[str] | None, tokenizer, template: PromptTemplate) -> EvalSet:
-    """Tokenise eval rows; labels are tokenised behind the first usable row's prompt."""
+    """Tokenise eval rows; labels are tokenised behind the first usable row's prompt, those that cannot be are left out."""
     encoded, gold, used, skipped = [], [], [], []
-    label_ids = None
+    found = find_answers(rows, labels, lambda row: render(row, tokenizer, template), tokenizer).labels if rows else {}
+    names = list(found)
     for row in rows:
         try:
             item = encode(render(row, tokenizer, template), tokenizer)
-            if labels and label_ids is None:
-                answers = [render(replace(row, target=label, label=label), tokenizer, template) for label in labels]
-                label_ids = tuple(tuple(encode(answer, tokenizer).target_ids) for answer in answers)
         except SkipSample as reason:
             skipped.append((row.id, str(reason)))
             continue
-        if labels and row.label not in labels:
+        if labels and row.label not in found:
             skipped.append((row.id, f"its label {row.label!r} is not among the labels of the training data"))
             continue
         encoded.append(item)
         used.append(row)
         if labels:
-            gold.append(labels.index(row.label))
+            gold.append(names.index(str(row.label)))
+    label_ids = tuple(label.target_ids for label in found.values()) or None
     return EvalSet(tuple(encoded), tuple(gold) if labels else None, label_ids, tuple(skipped), tuple(used))
 
 
