@@ -8,7 +8,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from interplay.atomic import write_text
 from interplay.callback.budget import MAX_PROMPTS, MIN_PROMPTS, Costs, Meter, Plan, choose_plan
 from interplay.callback.model import borrowed, weights_sha256
 from interplay.callback.options import CallbackOptions
-from interplay.callback.prompts import choose_prompts, read_prompts
+from interplay.callback.prompts import choose_prompts, context_note, read_prompts, some_rows, template_kwargs
 from interplay.config.loading import dump_settings
 from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, uses_chat
@@ -37,6 +38,7 @@ from interplay.pipeline.measure import Question, cache_calibration, measure, ref
 from interplay.recommendation.stopping import StopRecommendation, recommend_stop, strength_per_spread
 from interplay.report import write
 from interplay.scoring.forward import last_logits
+from interplay.scoring.masking import mask_notes
 from interplay.scoring.scores import score_prepared
 from interplay.store.checks import check_format, refuse_links, write_format
 from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
@@ -71,6 +73,7 @@ class CallbackRecord:
     calibration: Calibration | None = None
     hashes: dict[int, str] = field(default_factory=dict)  # step -> hash of the other parameters at each measurement
     saved: list[int] = field(default_factory=list)  # steps of which the trainer saved a checkpoint
+    today: date = field(default_factory=date.today)  # when the training began, for chat templates that write the date
 
     @classmethod
     def read(cls, folder: Path) -> "CallbackRecord | None":
@@ -82,7 +85,7 @@ class CallbackRecord:
 
     def write(self, folder: Path) -> None:
         """Write `callback.json`, and `weights.json` with the saved checkpoints."""
-        write_json(folder / _RECORD, asdict(self))
+        write_json(folder / _RECORD, TypeAdapter(CallbackRecord).dump_python(self, mode="json"))
         checkpoints = {str(step): self.hashes[step] for step in self.saved if step in self.hashes}
         write_json(folder / "weights.json", {"base": self.base, "checkpoints": checkpoints})
 
@@ -146,8 +149,13 @@ class Measurer:
     ) -> None:
         self.options, self.args, self.state, self.tokenizer = options, args, state, tokenizer
         self.how, self.folder, self.meter, self._warn = how, folder, meter, warn
-        self.rows = read_prompts(options.source, options.template)
+        given, differ = options.chat_template_kwargs, None
+        if given is None:
+            given, differ = template_kwargs(options.source, dataset)
+        self.rows = read_prompts(options.source, options.template, given)
         self.notes: list[str] = []
+        if differ:
+            self._note(differ)
         with borrowed(model):
             self._open(model, dataset, every)
 
@@ -159,14 +167,20 @@ class Measurer:
         if note:
             self._note(note)
         if record is None:
+            self._day(date.today())
             record = CallbackRecord(request, self._plan(model, dataset, every), base)
         elif options.max_overhead is None:
             record.plan = replace(record.plan, every=options.every)
         self.record, self.plan = record, record.plan
+        self._day(record.today)
         self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
         self.notes += self.prompts.notes
         if (few := len(self.prepared)) < MIN_PROMPTS:
             self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
+        for line in mask_notes(self.tokenizer, self.prepared[0].mask_id, options.mask):
+            self._note(line.removesuffix("."))
+        if line := context_note(self.prepared, dataset, self.tokenizer):
+            self._note(line)
         self.settings = self._settings(model)
         self.inputs = Inputs(  # of a run whose training rows are not known
             train=(),
@@ -189,6 +203,10 @@ class Measurer:
     def _note(self, line: str) -> None:
         self.notes.append(line[:1].upper() + line[1:] + ".")
         self._warn(line)
+
+    def _day(self, today: date) -> None:
+        """The day that the chat template writes, as it did when training rows were rendered."""
+        self.rows = replace(self.rows, template=replace(self.rows.template, today=today))
 
     def _request(self, base: str) -> str:
         rows = [[r.id, [(m.role, m.content) for m in r.messages], r.text_start, r.target] for r in self.rows.rows]
@@ -249,6 +267,8 @@ class Measurer:
                     "system": template.system,
                     "template": template.template,
                     "chat": False if self.rows.verbatim else template.chat,
+                    "chat_template_kwargs": template.chat_template_kwargs,
+                    "today": template.today,
                     "rephrased": None,
                 },
                 "prompts": {"count": self.plan.prompts, "n": max(2, self.plan.n)},
@@ -377,8 +397,5 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 def _mean_length(dataset: Any) -> int:
     """Mean number of tokens of some training rows; a default if they are not tokenised."""
-    try:
-        picks = range(0, len(dataset), max(1, len(dataset) // ROWS_SAMPLED))
-        return max(1, round(sum(len(dataset[i]["input_ids"]) for i in picks) / len(picks)))
-    except Exception:  # a streamed data set or one of another shape may raise anything
-        return DEFAULT_LENGTH
+    lengths = [len(row["input_ids"]) for row in some_rows(dataset, ROWS_SAMPLED) if row.get("input_ids") is not None]
+    return max(1, round(sum(lengths) / len(lengths))) if lengths else DEFAULT_LENGTH

@@ -1,13 +1,16 @@
 """Prompts, rendered and encoded: from a row to the string and the token ids that both training and scoring use.
 
-Where a chat template puts the user's text is found by rendering a sentinel in its place [ours].
+A conversation is rendered once, with its answer, as SFTTrainer renders a training row. The prompt is all that stands before the
+answer, an empty thought included. Where the template puts text and answer is found by rendering sentinels in their place [ours].
 """
 
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -19,8 +22,6 @@ from interplay.text import ascii_safe, short
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-# Llama-3 templates write today's date unless they are given one: a run must not depend on the day [ours].
-_FIXED = {"date_string": "26 Jul 2024"}
 _DEFAULT_TEMPLATE = PromptTemplate()
 
 
@@ -72,7 +73,7 @@ def render(row: Row, tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT
             f"row {short(row.id)}: the target {short(row.target)} tokenises to nothing; give a target with text in it"
         )
     refuse_special_tokens(row, tokenizer, template)
-    return (_render_chat if uses_chat(tokenizer, template) else _render_plain)(row, tokenizer)
+    return _render_chat(row, tokenizer, template) if uses_chat(tokenizer, template) else _render_plain(row, tokenizer)
 
 
 def encode(rendered: Rendered, tokenizer: "Tokenizer") -> Encoded:
@@ -151,9 +152,12 @@ def refuse_special_tokens(row: Row, tokenizer: "Tokenizer", template: PromptTemp
 def template_hash(tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TEMPLATE) -> str:
     """16 hex digits that change when the wording around a text changes: chat template, prompt template, EOS, BOS."""
     chat = uses_chat(tokenizer, template)
+    unused = set() if chat else {"chat_template_kwargs", "today"}
+    if not _reads_clock(tokenizer):
+        unused.add("today")
     parts = {
-        "version": 1,
-        "prompt": asdict(template) | {"chat": chat},
+        "version": 2,
+        "prompt": {key: value for key, value in asdict(template).items() if key not in unused} | {"chat": chat},
         "chat_template": tokenizer.chat_template if chat else None,
         "eos": tokenizer.eos_token,
         "bos": tokenizer.bos_token,
@@ -181,50 +185,60 @@ def _space(prompt: str, answer: str) -> str:
     return "" if not prompt or prompt[-1].isspace() or answer[:1].isspace() else " "
 
 
-def _render_chat(row: Row, tokenizer: "Tokenizer") -> Rendered:
-    sentinel = _sentinel(row)
-    question = row.messages[-1]
-    history = _without_idle_system(row.messages[:-1], question.role, tokenizer, sentinel)
-    frame = [*history, Message(question.role, sentinel)]
-    # Thinking models: the prompt must end where a plain answer begins. The frames hold no data of this row's text or target, so
-    # all rows of a data set are rendered alike.
-    for options in ({}, {"enable_thinking": False}):
-        framed_prompt = _apply(tokenizer, frame, True, options)
-        framed_full = _apply(tokenizer, [*frame, Message("assistant", sentinel + "A")], False, options)
-        agree = framed_full.startswith(framed_prompt + sentinel + "A")
-        if agree:
+def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> Rendered:
+    sentinel, question, history = _sentinel(row), row.messages[-1], row.messages[:-1]
+    if template.system == "":
+        history = _without_idle_system(history, question.role, tokenizer, template, sentinel)
+    frame = [*history, Message(question.role, sentinel), Message("assistant", sentinel + "A")]
+    head, behind, parts, refused = "", [], False, None
+    for parts in (False, True):  # templates of a processor refuse a content that is no list, or write nothing of it
+        try:
+            head, *behind = _apply(tokenizer, frame, template, parts).split(sentinel)
+        except SkipSample as reason:
+            refused = refused or reason
+        if behind:
             break
-    else:
-        options = {}
-        framed_prompt = _apply(tokenizer, frame, True, options)
-
-    head, found, tail = framed_prompt.partition(sentinel)
-    if not found or sentinel in tail:
-        raise SkipSample(f"row {short(row.id)}: the chat template does not write the user's turn once and unchanged")
-    prompt = _apply(tokenizer, [*history, question], True, options)
-    middle, text = prompt[len(head) : len(prompt) - len(tail)], question.content
+    if refused and not behind:
+        raise refused
+    if len(behind) != 2 or not behind[1].startswith("A"):
+        raise SkipSample(
+            f"row {short(row.id)}: the chat template does not write the user's turn and its answer once and unchanged"
+        )
+    between, end, text = behind[0], behind[1][1:], question.content
+    full = _apply(tokenizer, [*history, question, Message("assistant", row.target)], template, parts)
     # A template may strip white space at the edges of the text and do nothing else to it.
-    if prompt != head + middle + tail or middle not in (text, text.rstrip(), text.lstrip(), text.strip()):
+    edges = sorted({text, text.rstrip(), text.lstrip(), text.strip()}, key=len, reverse=True)
+    begun = [middle for middle in edges if full.startswith(head + middle) and full.endswith(end)]
+    middle = next((m for m in begun if full.startswith(head + m + between)), begun[0] if begun else None)
+    if middle is None:
         raise SkipSample(
             f"row {short(row.id)}: the chat template rewrites the user's text: its words cannot be located"
         )
-
-    if agree:
-        end = framed_full[len(framed_prompt) + len(sentinel) + 1 :]
-        full = _apply(tokenizer, [*history, question, Message("assistant", row.target)], False, options)
-        answer = full[len(prompt) : len(full) - len(end)]
-        if full != prompt + answer + end or answer.strip() != row.target.strip():
+    at, until = len(head + middle + between), len(full) - len(end)
+    _, thought, told = row.target.rpartition("</think>")
+    if full[at:until].strip() != row.target.strip() or not full.startswith(head + middle + between):
+        # A template may give a thought another frame, or leave it out: what it writes is what is trained.
+        if not told.strip() or not thought or not full[:until].endswith(told.strip()):
             raise SkipSample(f"row {short(row.id)}: the chat template rewrites the target {short(row.target)}")
-        # Templates write white space after the end-of-turn; a model stops before it.
-        bare = end.rstrip()
-        completion = answer + (bare if re.search(rf"(?:{special_tokens(tokenizer).pattern})\Z", bare) else end)
-    else:
-        completion = row.target + (tokenizer.eos_token or "")
-    return Rendered(prompt, completion, len(head) + row.text_start - text.find(middle), chat=True)
+        at = full.find("<think>", len(head + middle))
+        at = until - len(told.strip()) if at < 0 else at
+    if (
+        full[at - 1] == " " and not full[at].isspace()
+    ):  # as in plain text: the space is the answer's first token, or part of it
+        at -= 1
+    # Templates write white space after the end-of-turn; a model stops before it.
+    bare = end.rstrip()
+    ends = bare if re.search(rf"(?:{special_tokens(tokenizer).pattern})\Z", bare) else end
+    return Rendered(full[:at], full[at:until] + ends, len(head) + row.text_start - text.find(middle), chat=True)
+
+
+def asked(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> str:
+    """The prompt as the chat template writes it where the model is used, without an answer."""
+    return _apply(tokenizer, row.messages, template, generation=True)
 
 
 def _without_idle_system(
-    history: Sequence[Message], role: str, tokenizer: "Tokenizer", sentinel: str
+    history: Sequence[Message], role: str, tokenizer: "Tokenizer", template: PromptTemplate, sentinel: str
 ) -> tuple[Message, ...]:
     """Drop an empty system turn unless the chat template would then write a default one in its place.
 
@@ -235,11 +249,11 @@ def _without_idle_system(
         return tuple(history)
     rest = (*history[1:], Message(role, sentinel))
     try:
-        given = _apply(tokenizer, (Message("system", sentinel + "S"), *rest), True, {})
+        given = _apply(tokenizer, (Message("system", sentinel + "S"), *rest), template)
     except SkipSample:  # the template has no system turn at all
         return tuple(history[1:])
     before, _, after = given.partition(sentinel + "S")
-    default = _apply(tokenizer, rest, True, {})
+    default = _apply(tokenizer, rest, template)
     has_slot = default.startswith(before) and default.endswith(after) and len(default) >= len(before) + len(after)
     return tuple(history) if has_slot else tuple(history[1:])
 
@@ -253,13 +267,24 @@ def _sentinel(row: Row) -> str:
     return sentinel
 
 
-def _apply(tokenizer: "Tokenizer", messages: Sequence[Message], generation: bool, options: dict[str, Any]) -> str:
+def _apply(
+    tokenizer: "Tokenizer",
+    messages: Sequence[Message],
+    template: PromptTemplate,
+    parts: bool = False,
+    generation: bool = False,
+) -> str:
+    """The conversation as the chat template writes it. `parts`: contents as lists, as TRL gives them to a processor's template."""
     import jinja2
 
-    turns = [{"role": message.role, "content": message.content} for message in messages]
-    extra: dict[str, Any] = {**_FIXED, **options}
+    turns: list[Any] = [
+        {"role": m.role, "content": [{"type": "text", "text": m.content}] if parts else m.content} for m in messages
+    ]
+    given: dict[str, Any] = dict(template.chat_template_kwargs)
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation, **extra)
+        if _reads_clock(tokenizer):
+            given["chat_template"] = _clock(template.today) + tokenizer.get_chat_template(tools=given.get("tools"))
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation, **given)
     except (jinja2.TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError,
             RecursionError, MemoryError, AssertionError) as error:  # fmt: skip
         # A template is a program: it may divide by zero, recurse, or run out of memory.
@@ -268,6 +293,22 @@ def _apply(tokenizer: "Tokenizer", messages: Sequence[Message], generation: bool
             f"the chat template refuses a conversation of {[m.role for m in messages]}: {message}"
         ) from None
     return str(text)
+
+
+def _reads_clock(tokenizer: "Tokenizer") -> bool:
+    return "strftime_now" in str(tokenizer.chat_template)
+
+
+@functools.cache
+def _clock(today: date) -> str:
+    """Jinja that hides the `strftime_now` of transformers, which takes no function from outside: a run must not depend on the day.
+
+    >>> _clock(date(2024, 7, 26))[:77]
+    '{% macro strftime_now(f) %}{{ f | replace("%-d", "26") | replace("%-m", "7") '
+    """
+    codes = [f"%-{c}" for c in "dmyjHIM"] + [f"%{c}" for c in "aAbBcdDeFGhHIjmMnpSTuUVwWxXyYzZ"]
+    each = "".join(f" | replace({json.dumps(c)}, {json.dumps(today.strftime(c))})" for c in codes)
+    return f'{{% macro strftime_now(f) %}}{{{{ f{each} | replace("%%", "%") }}}}{{% endmacro +%}}'
 
 
 def _tokenise(tokenizer: "Tokenizer", text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:

@@ -12,10 +12,13 @@ from interplay.analysis.results import analyse
 from interplay.analysis.summary import Summary
 from interplay.analysis.task_tables import train_losses
 from interplay.config.settings import Settings
+from interplay.data.context import template_notes, wording_note
 from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
+from interplay.models.layouts import find_layout
 from interplay.models.loading import load_model, load_tokenizer
+from interplay.models.templates import adopt_template
 from interplay.pipeline.extraction import Extraction, label_rows, prepare_one
 from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
@@ -24,10 +27,11 @@ from interplay.pipeline.measure import refuse_noise, survey
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.requirements import refuse_missing
 from interplay.pipeline.shards import EVERYTHING, Shard
-from interplay.pipeline.stages import Context, States, find_states, models_of, quiet_libraries, train
+from interplay.pipeline.stages import Context, States, find_states, models_of, note, quiet_libraries, train
 from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
 from interplay.recommendation import Recommendation
 from interplay.report import write
+from interplay.scoring.masking import mask_notes
 from interplay.scoring.noise import NARROW
 from interplay.scoring.scores import Prepared
 from interplay.store.conditions import Record, calibration_name, offsets
@@ -126,6 +130,11 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         tokenizer = load_tokenizer(settings.model.name, revision=settings.model.revision)
         for baseline in settings.baseline:  # a misspelt name must not cost a training first
             load_tokenizer(baseline.name, revision=baseline.revision)
+    if settings.checkpoints.folder and settings.prompt.chat is not False:
+        layout = find_layout(Path(settings.checkpoints.folder), settings.schedule())
+        if said := adopt_template(tokenizer, (c.path for c in layout.checkpoints if c.path is not None)):
+            note(context, said)
+        context.chat_template = tokenizer.chat_template
     with context.progress.phase("reading data"):
 
         def ready(sample: Sample, template: PromptTemplate) -> Prepared:
@@ -138,6 +147,12 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         prepared = [ready(s, inputs.template) for s in inputs.prompts]
     context.notes += inputs.notes
     context.omitted += inputs.omitted
+    first = inputs.prompts[0].row, tokenizer, inputs.template
+    unknown = None if settings.training else wording_note(*first)
+    masked = mask_notes(tokenizer, prepared[0].mask_id, settings.scoring.mask)
+    for line in (*template_notes(*first), *masked, unknown):
+        if line:
+            note(context, line)
     with context.alone():
         anew = context.folder.is_bare()
         check_data(context.folder.path, inputs, prepared, anew=anew)
