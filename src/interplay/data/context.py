@@ -1,5 +1,6 @@
 """What to say of the text that is scored, where it may not be the text that was trained or is used."""
 
+import contextlib
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from interplay.data.prompts import Rendered, asked, render, uses_chat
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
+from interplay.errors import SkipSample
 from interplay.text import short
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ def template_notes(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -
             f"The chat template writes the date; {template.today:%d %b %Y} was scored. If training wrote another day, set "
             "prompt.today to it, or what the template reads, such as date_string, in chat_template_kwargs."
         )
-    used = asked(row, tokenizer, template)
+    used = ""
+    with contextlib.suppress(SkipSample):  # a template may want an answer
+        used = asked(row, tokenizer, template)
     if not (rendered.prompt + rendered.completion).startswith(used):
         notes.append(
             f"The chat template ends a prompt with {short(used[-30:])} where the model is used and not where it is trained; "

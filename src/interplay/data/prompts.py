@@ -186,14 +186,13 @@ def _space(prompt: str, answer: str) -> str:
 
 
 def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> Rendered:
-    sentinel, question, history = _sentinel(row), row.messages[-1], row.messages[:-1]
-    if template.system == "":
-        history = _without_idle_system(history, question.role, tokenizer, template, sentinel)
+    sentinel, question = _sentinel(row), row.messages[-1]
+    history = _history(row, tokenizer, template, sentinel)
     frame = [*history, Message(question.role, sentinel), Message("assistant", sentinel + "A")]
     head, behind, parts, refused = "", [], False, None
     for parts in (False, True):  # templates of a processor refuse a content that is no list, or write nothing of it
         try:
-            head, *behind = _apply(tokenizer, frame, template, parts).split(sentinel)
+            head, *behind = _apply(tokenizer, frame, template, parts=parts).split(sentinel)
         except SkipSample as reason:
             refused = refused or reason
         if behind:
@@ -201,40 +200,48 @@ def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> 
     if refused and not behind:
         raise refused
     if len(behind) != 2 or not behind[1].startswith("A"):
-        raise SkipSample(
-            f"row {short(row.id)}: the chat template does not write the user's turn and its answer once and unchanged"
-        )
+        what = "does not write the user's turn and its answer once and unchanged"
+        raise SkipSample(f"row {short(row.id)}: the chat template {what}")
     between, end, text = behind[0], behind[1][1:], question.content
-    full = _apply(tokenizer, [*history, question, Message("assistant", row.target)], template, parts)
+    full = _apply(tokenizer, [*history, question, Message("assistant", row.target)], template, parts=parts)
     # A template may strip white space at the edges of the text and do nothing else to it.
     edges = sorted({text, text.rstrip(), text.lstrip(), text.strip()}, key=len, reverse=True)
-    begun = [middle for middle in edges if full.startswith(head + middle) and full.endswith(end)]
-    middle = next((m for m in begun if full.startswith(head + m + between)), begun[0] if begun else None)
-    if middle is None:
+    starts = [head + edge for edge in edges if full.startswith(head + edge)]
+    if not starts or not full.endswith(end):
         raise SkipSample(
             f"row {short(row.id)}: the chat template rewrites the user's text: its words cannot be located"
         )
-    at, until = len(head + middle + between), len(full) - len(end)
-    _, thought, told = row.target.rpartition("</think>")
-    if full[at:until].strip() != row.target.strip() or not full.startswith(head + middle + between):
+    start = next((start for start in starts if full.startswith(start + between)), starts[0])
+    at, until = len(start + between), len(full) - len(end)
+    if not full.startswith(start + between) or full[at:until].strip() != row.target.strip():
         # A template may give a thought another frame, or leave it out: what it writes is what is trained.
-        if not told.strip() or not thought or not full[:until].endswith(told.strip()):
+        _, thought, told = row.target.rpartition("</think>")
+        if not (thought and told.strip() and full[:until].endswith(told.strip())):
             raise SkipSample(f"row {short(row.id)}: the chat template rewrites the target {short(row.target)}")
-        at = full.find("<think>", len(head + middle))
+        at = full.find("<think>", len(start))
         at = until - len(told.strip()) if at < 0 else at
-    if (
-        full[at - 1] == " " and not full[at].isspace()
-    ):  # as in plain text: the space is the answer's first token, or part of it
+    if full[at - 1] == " " and not full[at].isspace():  # to the answer, as in plain text
         at -= 1
     # Templates write white space after the end-of-turn; a model stops before it.
     bare = end.rstrip()
     ends = bare if re.search(rf"(?:{special_tokens(tokenizer).pattern})\Z", bare) else end
-    return Rendered(full[:at], full[at:until] + ends, len(head) + row.text_start - text.find(middle), chat=True)
+    text_start = len(head) + row.text_start - text.find(start[len(head) :])
+    return Rendered(full[:at], full[at:until] + ends, text_start, chat=True)
 
 
 def asked(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> str:
-    """The prompt as the chat template writes it where the model is used, without an answer."""
-    return _apply(tokenizer, row.messages, template, generation=True)
+    """The prompt as the chat template writes it where the model is used, before there is an answer; SkipSample if refused."""
+    turns = [*_history(row, tokenizer, template, _sentinel(row)), row.messages[-1]]
+    prompt = _apply(tokenizer, turns, template, generation=True)
+    return prompt if row.text.strip() in prompt else _apply(tokenizer, turns, template, parts=True, generation=True)
+
+
+def _history(row: Row, tokenizer: "Tokenizer", template: PromptTemplate, sentinel: str) -> tuple[Message, ...]:
+    """The turns before the question. An empty system turn of the data's own stays, as SFTTrainer trains it."""
+    history = row.messages[:-1]
+    if template.system != "":
+        return history
+    return _without_idle_system(history, row.messages[-1].role, tokenizer, template, sentinel)
 
 
 def _without_idle_system(
@@ -268,12 +275,8 @@ def _sentinel(row: Row) -> str:
 
 
 def _apply(
-    tokenizer: "Tokenizer",
-    messages: Sequence[Message],
-    template: PromptTemplate,
-    parts: bool = False,
-    generation: bool = False,
-) -> str:
+    tokenizer: "Tokenizer", messages: Sequence[Message], template: PromptTemplate, *, parts: bool = False, generation: bool = False
+) -> str:  # fmt: skip
     """The conversation as the chat template writes it. `parts`: contents as lists, as TRL gives them to a processor's template."""
     import jinja2
 
