@@ -98,7 +98,7 @@ def test_training_rows_in_another_wording_are_noted(tiny_tokenizer):
         "The angry neighbour shouted",
         "Grandmother baked warm bread",
         "My brother lost his jacket",
-        "We had to laugh",
+        "Someone stole the bicycle",
     ]
     found = read_prompts([{"text": text, "label": "joy"} for text in texts], None)
     _, prepared = choose_prompts(found, tiny_tokenizer, options(), 4, 2)
@@ -116,7 +116,8 @@ def test_training_rows_in_another_wording_are_noted(tiny_tokenizer):
     ):
         said = str(context_note(prepared, trained(wording), tiny_tokenizer))
         assert said.startswith("no training row is worded as the prompts are: scored was '<|im_start|>user\\n"), wording
-        assert f"trained was {wording[:8]!r}"[:20] in said
+        assert "', trained was '" in said
+        assert "The angry neighbour shouted again" in said.partition("trained was")[2]
     assert context_note(prepared[:3], trained("{text}"), tiny_tokenizer) is None, "may be chance"
     assert context_note(prepared, [{"text": "not tokenised"}], tiny_tokenizer) is None
     assert context_note(prepared, iter([]), tiny_tokenizer) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interplay.data.context import template_notes, wording_note
+from interplay.data.context import template_notes, wording_notes
 from interplay.data.prompts import encode, render, template_hash
 from interplay.data.rows import Message, Row
 from interplay.data.template import PromptTemplate
@@ -149,10 +149,10 @@ def test_another_prompt_in_use_than_in_training_is_noted(tokenizer):
 
 def test_wording_of_a_training_elsewhere(tokenizer):
     row = row_of(CONVERSATIONS["one turn"])
-    assert wording_note(row, tokenizer, PromptTemplate()) is None
-    assert "no chat template" in str(wording_note(row, tokenizer, PromptTemplate(chat=False)))
     worded = replace(row, given=False)
-    assert "not known; scored was '<|im_start|>user\\nI was not happy<|im_end|>" in str(
-        wording_note(worded, tokenizer, PromptTemplate())
-    )
-    assert wording_note(worded, tokenizer, PromptTemplate(template="Q: {text}")) is None
+    assert wording_notes(row, tokenizer, PromptTemplate()) == []
+    [bare] = wording_notes(row, tokenizer, PromptTemplate(chat=False))
+    assert "no chat template was used; scored was 'I was not happy' and then ' sadness" in bare
+    [unknown] = wording_notes(worded, tokenizer, PromptTemplate())
+    assert "not known; scored was '<|im_start|>user\\nI was not happy<|im_end|>" in unknown
+    assert wording_notes(worded, tokenizer, PromptTemplate(template="Q: {text}")) == []

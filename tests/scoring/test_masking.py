@@ -146,10 +146,10 @@ def test_what_ends_a_turn_is_the_last_choice(reserved):
         assert mask_token(tokenizer) == 3
         [note] = mask_notes(tokenizer, 3)
         assert note.startswith("Masked words become '<e>', the token that ends a turn")
-        assert mask_notes(tokenizer, 3, "<e>") == ()
+        assert mask_notes(tokenizer, 3, "<e>") == []
         tokenizer.add_special_tokens({"additional_special_tokens": [reserved]})
         assert tokenizer.convert_ids_to_tokens(mask_token(tokenizer)) == reserved
-        assert mask_notes(tokenizer, mask_token(tokenizer)) == ()
+        assert mask_notes(tokenizer, mask_token(tokenizer)) == []
 
 
 def test_a_mask_token_by_name_and_by_id():

@@ -27,7 +27,7 @@ from interplay.callback.prompts import choose_prompts, context_note, read_prompt
 from interplay.config.loading import dump_settings
 from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, uses_chat
-from interplay.data.template import PromptTemplate
+from interplay.data.template import TODAY, PromptTemplate
 from interplay.data.words import WORDS_PER_PROMPT
 from interplay.dynamics.measures import loss_of
 from interplay.effects import extract
@@ -73,7 +73,7 @@ class CallbackRecord:
     calibration: Calibration | None = None
     hashes: dict[int, str] = field(default_factory=dict)  # step -> hash of the other parameters at each measurement
     saved: list[int] = field(default_factory=list)  # steps of which the trainer saved a checkpoint
-    today: date = field(default_factory=date.today)  # when the training began, for chat templates that write the date
+    today: date = TODAY  # when the training began, for chat templates that write the date
 
     @classmethod
     def read(cls, folder: Path) -> "CallbackRecord | None":
@@ -166,13 +166,14 @@ class Measurer:
         record, note = take_folder(self.folder, self.state.global_step, request)
         if note:
             self._note(note)
+        # As training rows were rendered; the request must not change with the day.
+        today = date.today() if record is None else record.today
+        self.rows = replace(self.rows, template=replace(self.rows.template, today=today))
         if record is None:
-            self._day(date.today())
-            record = CallbackRecord(request, self._plan(model, dataset, every), base)
+            record = CallbackRecord(request, self._plan(model, dataset, every), base, today=today)
         elif options.max_overhead is None:
             record.plan = replace(record.plan, every=options.every)
         self.record, self.plan = record, record.plan
-        self._day(record.today)
         self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
         self.notes += self.prompts.notes
         if (few := len(self.prepared)) < MIN_PROMPTS:
@@ -203,10 +204,6 @@ class Measurer:
     def _note(self, line: str) -> None:
         self.notes.append(line[:1].upper() + line[1:] + ".")
         self._warn(line)
-
-    def _day(self, today: date) -> None:
-        """The day that the chat template writes, as it did when training rows were rendered."""
-        self.rows = replace(self.rows, template=replace(self.rows.template, today=today))
 
     def _request(self, base: str) -> str:
         rows = [[r.id, [(m.role, m.content) for m in r.messages], r.text_start, r.target] for r in self.rows.rows]

@@ -101,7 +101,7 @@ def context_note(prepared: Sequence[Prepared], dataset: Any, tokenizer: Any) -> 
 
     The wording is what all prompts begin and end with; of fewer than four that may be words of the texts, and nothing is said.
     """
-    rows = [list(row["input_ids"]) for row in some_rows(dataset, 64) if row.get("input_ids") is not None]
+    rows = [[int(i) for i in row["input_ids"]] for row in some_rows(dataset, 64) if row.get("input_ids") is not None]
     if len(prepared) < 4 or not rows:
         return None
     asked = [list(p.input_ids) for p in prepared]
@@ -111,9 +111,8 @@ def context_note(prepared: Sequence[Prepared], dataset: Any, tokenizer: Any) -> 
         ends = range(len(head) + len(tail), len(ids) + 1)
         if ids[: len(head)] == head and any(ids[end - len(tail) : end] == tail for end in ends):
             return None
-    scored, trained = (
-        short(tokenizer.decode(ids), 300) for ids in (asked[0] + list(prepared[0].target_ids), rows[0][:200])
-    )
+    scored = short(tokenizer.decode([*asked[0], *prepared[0].target_ids]), 300)
+    trained = short(tokenizer.decode(rows[0][:200]), 300)
     return f"no training row is worded as the prompts are: scored was {scored}, trained was {trained}"
 
 

@@ -37,19 +37,17 @@ def template_notes(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -
     return notes
 
 
-def wording_note(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> str | None:
-    """A note on rows of a training elsewhere, of which nothing says how it worded them."""
-    scored = _shown(render(row, tokenizer, template))
-    if row.given:
-        if uses_chat(tokenizer, template):
-            return None
-        return f"The rows are conversations and no chat template was used; scored was {scored}."
-    if template != PromptTemplate():
-        return None
-    return (
-        f"How training worded these rows is not known; scored was {scored}. If that is another text, give system, template or "
-        "chat (SFTTrainer trains strings of prompt and completion without a chat template)."
-    )
+def wording_notes(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> list[str]:
+    """A note on rows of a training elsewhere, where nothing says how it worded them."""
+    scored = f"scored was {_shown(render(row, tokenizer, template))}."
+    if row.given and not uses_chat(tokenizer, template):
+        return [f"The rows are conversations and no chat template was used; {scored}"]
+    if row.given or template != PromptTemplate():
+        return []
+    return [
+        f"How training worded these rows is not known; {scored} If that is another text, give system, template or chat "
+        "(SFTTrainer trains strings of prompt and completion without a chat template)."
+    ]
 
 
 def _shown(rendered: Rendered) -> str:

@@ -64,16 +64,8 @@ def row_from(record: Record, form: Form, located: Mapping[str, str], template: P
         # A conversation brings its own history; the template's system turn only fills a gap, its examples stay out.
         gap = messages[0].role == "system" and not (history and history[0].role == "system")
         messages = (*(messages[:1] if gap else ()), *history, messages[-1])
-    return Row(
-        row_id,
-        messages,
-        content.target,
-        content.text,
-        start + len(content.before),
-        content.label,
-        words,
-        history is not None,
-    )
+    at, given = start + len(content.before), history is not None
+    return Row(row_id, messages, content.target, content.text, at, content.label, words, given)
 
 
 def choose_form(

@@ -12,7 +12,7 @@ from interplay.analysis.results import analyse
 from interplay.analysis.summary import Summary
 from interplay.analysis.task_tables import train_losses
 from interplay.config.settings import Settings
-from interplay.data.context import template_notes, wording_note
+from interplay.data.context import template_notes, wording_notes
 from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
@@ -148,11 +148,9 @@ def _read(context: Context) -> tuple[Inputs, Any]:
     context.notes += inputs.notes
     context.omitted += inputs.omitted
     first = inputs.prompts[0].row, tokenizer, inputs.template
-    unknown = None if settings.training else wording_note(*first)
-    masked = mask_notes(tokenizer, prepared[0].mask_id, settings.scoring.mask)
-    for line in (*template_notes(*first), *masked, unknown):
-        if line:
-            note(context, line)
+    said = template_notes(*first) + mask_notes(tokenizer, prepared[0].mask_id, settings.scoring.mask)
+    for line in said + ([] if settings.training else wording_notes(*first)):
+        note(context, line)
     with context.alone():
         anew = context.folder.is_bare()
         check_data(context.folder.path, inputs, prepared, anew=anew)

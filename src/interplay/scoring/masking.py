@@ -41,12 +41,12 @@ def mask_token(tokenizer, wanted: str | int | None = None) -> int:
     raise InterplayError("the tokenizer has no unk, pad, reserved or eos token: name one as the mask token")
 
 
-def mask_notes(tokenizer, mask_id: int, wanted: str | int | None = None) -> tuple[str, ...]:
+def mask_notes(tokenizer, mask_id: int, wanted: str | int | None = None) -> list[str]:
     """A note where masked words become the token that ends a turn, and nobody `wanted` it."""
     if wanted is not None or mask_id != tokenizer.eos_token_id:
-        return ()
+        return []
     name = tokenizer.convert_ids_to_tokens(mask_id)
-    return (f"Masked words become {name!r}, the token that ends a turn: name another one of the vocabulary (mask).",)
+    return [f"Masked words become {name!r}, the token that ends a turn: name another one of the vocabulary (mask)."]
 
 
 def word_tokens(sample: Sample, encoded: "Encoded") -> tuple[tuple[int, ...], ...]:
