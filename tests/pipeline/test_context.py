@@ -103,17 +103,13 @@ def prompt_of(run) -> str:
     return json.loads((run / "inputs.json").read_text())["prompt"]["text"]
 
 
-@pytest.mark.parametrize("place", ["chat_template.jinja", "tokenizer_config.json"])
-def test_a_template_that_lies_in_the_checkpoints_alone(tmp_path, tiny_folder, left, place):
-    base, checkpoints = copied(tmp_path, tiny_folder, ""), shutil.copytree(left, tmp_path / "left")
-    if place != "chat_template.jinja":
-        (checkpoints / "checkpoint-5" / "chat_template.jinja").unlink()
-        (checkpoints / "checkpoint-5" / place).write_text(json.dumps({"chat_template": CHATML}))
-    wanted = tracking(tmp_path, base, checkpoints, **quick(chat="auto"), data=conversations(tmp_path))
+def test_a_template_that_lies_in_the_checkpoints_alone(tmp_path, tiny_folder, left):
+    base = copied(tmp_path, tiny_folder, "")
+    wanted = tracking(tmp_path, base, left, **quick(chat="auto"), data=conversations(tmp_path))
     result = run_here(wanted, tmp_path / "run")
     assert "The base has no chat template: that of the checkpoints' tokenizer was used." in result.notes
     assert prompt_of(tmp_path / "run").startswith("<|im_start|>user\n")
-    said = interplay.explain(checkpoints / "checkpoint-5", "not happy", "joy", base=str(base), words=["not", "happy"])
+    said = interplay.explain(left / "checkpoint-5", "not happy", "joy", base=str(base), words=["not", "happy"])
     assert any("that of the checkpoints' tokenizer was used" in line for line in said.notes)
     assert run_here(wanted, tmp_path / "run").notes == result.notes
 
@@ -124,11 +120,12 @@ def conversations(folder) -> dict:
 
 
 def test_checkpoints_that_differ_and_a_base_that_has_its_own(tiny_tokenizer, tmp_path):
-    for name, template in (("one", CHATML), ("two", CHATML + " "), ("none", None)):
-        (tmp_path / name).mkdir()
-        if template:
-            (tmp_path / name / "chat_template.jinja").write_text(template)
-    folders = [tmp_path / "one", tmp_path / "two", tmp_path / "none"]
+    folders = [tmp_path / name for name in ("one", "two", "none")]
+    for folder in folders:
+        folder.mkdir()
+    (tmp_path / "one" / "chat_template.jinja").write_text(CHATML)
+    (tmp_path / "two" / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHATML + " "}))
+    (tmp_path / "none" / "tokenizer_config.json").write_text("not JSON")
     bare = SimpleNamespace(chat_template=None)
     assert "have 2 different ones: none was used" in str(adopt_template(bare, folders))
     assert bare.chat_template is None

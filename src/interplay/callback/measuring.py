@@ -150,6 +150,8 @@ class Measurer:
         self.options, self.args, self.state, self.tokenizer = options, args, state, tokenizer
         self.how, self.folder, self.meter, self._warn = how, folder, meter, warn
         given, differ = options.chat_template_kwargs, None
+        if given is None:  # an argument of some trainers; SFTTrainer reads a column of the rows
+            given = getattr(args, "chat_template_kwargs", None)
         if given is None:
             given, differ = template_kwargs(options.source, dataset)
         self.rows = read_prompts(options.source, options.template, given)
