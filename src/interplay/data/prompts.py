@@ -186,8 +186,7 @@ def _space(prompt: str, answer: str) -> str:
 
 
 def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> Rendered:
-    sentinel, question = _sentinel(row), row.messages[-1]
-    history = _history(row, tokenizer, template, sentinel)
+    sentinel, question, history = _sentinel(row), row.messages[-1], _history(row, tokenizer, template)
     frame = [*history, Message(question.role, sentinel), Message("assistant", sentinel + "A")]
     head, behind, parts, refused = "", [], False, None
     for parts in (False, True):  # templates of a processor refuse a content that is no list, or write nothing of it
@@ -231,38 +230,25 @@ def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> 
 
 def asked(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> str:
     """The prompt as the chat template writes it where the model is used, before there is an answer; SkipSample if refused."""
-    turns = [*_history(row, tokenizer, template, _sentinel(row)), row.messages[-1]]
+    turns = [*_history(row, tokenizer, template), row.messages[-1]]
     prompt = _apply(tokenizer, turns, template, generation=True)
     return prompt if row.text.strip() in prompt else _apply(tokenizer, turns, template, parts=True, generation=True)
 
 
-def _history(row: Row, tokenizer: "Tokenizer", template: PromptTemplate, sentinel: str) -> tuple[Message, ...]:
-    """The turns before the question. An empty system turn of the data's own stays, as SFTTrainer trains it."""
-    history = row.messages[:-1]
-    if template.system != "":
-        return history
-    return _without_idle_system(history, row.messages[-1].role, tokenizer, template, sentinel)
+def _history(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> tuple[Message, ...]:
+    """The turns before the question. An empty system turn of the data's own stays, as SFTTrainer trains it.
 
-
-def _without_idle_system(
-    history: Sequence[Message], role: str, tokenizer: "Tokenizer", template: PromptTemplate, sentinel: str
-) -> tuple[Message, ...]:
-    """Drop an empty system turn unless the chat template would then write a default one in its place.
-
-    Only an empty turn keeps a ChatML template from its "You are a helpful assistant"; templates without a default would write
-    an empty turn, or refuse it. A default stands where a given system text would: compare both.
+    One that the prompt template asks for stays where it keeps the chat template from a longer default of its own ("You are a
+    helpful assistant"); other chat templates would write an empty turn, or refuse it.
     """
-    if not history or history[0].role != "system" or history[0].content:
-        return tuple(history)
-    rest = (*history[1:], Message(role, sentinel))
+    history = row.messages[:-1]
+    if template.system != "" or not history or history[0] != Message("system", ""):
+        return history
     try:
-        given = _apply(tokenizer, (Message("system", sentinel + "S"), *rest), template)
+        empty = _apply(tokenizer, row.messages, template)
     except SkipSample:  # the template has no system turn at all
-        return tuple(history[1:])
-    before, _, after = given.partition(sentinel + "S")
-    default = _apply(tokenizer, rest, template)
-    has_slot = default.startswith(before) and default.endswith(after) and len(default) >= len(before) + len(after)
-    return tuple(history) if has_slot else tuple(history[1:])
+        return history[1:]
+    return history if len(_apply(tokenizer, row.messages[1:], template)) > len(empty) else history[1:]
 
 
 def _sentinel(row: Row) -> str:
