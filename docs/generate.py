@@ -5,6 +5,7 @@
 
 import re
 import sys
+from datetime import date
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -34,7 +35,7 @@ def shown(value: object) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
-PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
+PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false", date: "a date", type(None): "null"}
 
 
 def in_words(kind: Any) -> list[str]:

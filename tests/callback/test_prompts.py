@@ -2,12 +2,16 @@
 
 import copy
 import json
+import warnings
+from dataclasses import replace
+from datetime import date, timedelta
+from importlib.resources import files
 
 import pytest
-from tiny_job import PROMPTS
+from tiny_job import PROMPTS, TRAIN
 
 from interplay.callback.options import check_options
-from interplay.callback.prompts import choose_prompts, copy_tokenizer, read_prompts
+from interplay.callback.prompts import choose_prompts, context_note, copy_tokenizer, read_prompts, template_kwargs
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 
@@ -65,6 +69,95 @@ def test_as_training_does(tiny_tokenizer, row):
     assert [tiny_tokenizer.decode([got.input_ids[i] for i in span]).strip() for span in got.spans] == [
         word.text for word in got.sample.words
     ]
+
+
+@pytest.mark.parametrize("given", [None, {"enable_thinking": False}], ids=["plain", "given"])
+@pytest.mark.parametrize("name", ["qwen3", "glm4moe", "gptoss", "deepseekv3", "llama3_2", "gemma3"])
+def test_first_token_scored_in_the_row_that_is_trained(tiny_tokenizer, name, given):
+    """Whatever the chat template writes around a thought, and today's date."""
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.chat_template = (files("trl") / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
+    row = {"messages": [{"role": "user", "content": TEXT}, {"role": "assistant", "content": "anger"}]}
+    if given is not None:
+        row["chat_template_kwargs"] = given
+    found = read_prompts([row], None, template_kwargs([row])[0])
+    _, (got,) = choose_prompts(
+        replace(found, template=replace(found.template, today=date.today())), tokenizer, options(), 1, 3
+    )
+    ids, _ = ids_of_training([row], tokenizer)
+    scored = list(got.input_ids + got.target_ids)
+    assert scored == ids[: len(scored)]
+    assert tokenizer.decode(ids[len(got.input_ids) :]).startswith("anger")
+
+
+def test_variables_of_the_chat_template_come_from_the_rows():
+    rows = [{"chat_template_kwargs": {"a": 1}}, {"chat_template_kwargs": {"a": 2}}, {}]
+    found, note = template_kwargs([{"text": "x"}], rows)
+    assert found == {"a": 1}
+    assert "different chat_template_kwargs" in str(note)
+    assert template_kwargs(None, "file.jsonl", iter(rows), [{"chat_template_kwargs": None}]) == (None, None)
+
+
+def test_training_rows_in_another_wording_are_noted(tiny_tokenizer):
+    texts = [
+        "The angry neighbour shouted",
+        "Grandmother baked warm bread",
+        "My brother lost his jacket",
+        "Someone stole the bicycle",
+    ]
+    found = read_prompts([{"text": text, "label": "joy"} for text in texts], None)
+    _, prepared = choose_prompts(found, tiny_tokenizer, options(), 4, 2)
+
+    def trained(wording: str) -> list[dict]:
+        rows = [wording.format(text=f"{text} again") + "anger" for text in texts]
+        return [{"input_ids": tiny_tokenizer(row, add_special_tokens=False)["input_ids"]} for row in rows]
+
+    as_scored = "<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+    assert context_note(prepared, trained(as_scored), tiny_tokenizer) is None
+    for wording in (
+        "{text}\n",
+        f"<|im_start|>system\nBe brief.<|im_end|>\n{as_scored}",
+        as_scored.replace("assistant\n", ""),
+    ):
+        said = str(context_note(prepared, trained(wording), tiny_tokenizer))
+        assert said.startswith("no training row is worded as the prompts are: scored was '<|im_start|>user\\n"), wording
+        assert "', trained was '" in said
+        assert "The angry neighbour shouted again" in said.partition("trained was")[2]
+    assert context_note(prepared[:3], trained("{text}"), tiny_tokenizer) is None, "may be chance"
+    assert context_note(prepared, [{"text": "not tokenised"}], tiny_tokenizer) is None
+    assert context_note(prepared, iter([]), tiny_tokenizer) is None
+
+
+def test_the_day_of_the_training_is_kept(sft, quick, tmp_path, monkeypatch, no_tables):
+    """A template that writes the date: prompts have the day that the rows have, and a resumed training keeps it."""
+    template = tmp_path / "dated.jinja"
+    chat = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}[end]{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    template.write_text("{{ 'Today is ' + strftime_now('%d %B %Y') + '. ' }}" + chat)
+
+    def turns(rows):
+        return [{"messages": [{"role": "user", "content": a}, {"role": "assistant", "content": b}]} for a, b in rows]
+
+    saving = {"chat_template_path": str(template), "save_strategy": "steps", "save_steps": 1}
+    callback = quick(turns(PROMPTS), every=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        trainer = sft("dated", [callback], rows=turns(TRAIN), max_steps=1, **saving)
+        trainer.train()
+    folder = tmp_path / "dated" / "interplay"
+    today = json.loads((folder / "callback.json").read_text())["today"]
+    assert today == date.today().isoformat()
+    assert f"today: '{today}'" in (folder / "settings.yaml").read_text()
+
+    class Later(date):
+        @classmethod
+        def today(cls):
+            return date.today() + timedelta(days=1)
+
+    monkeypatch.setattr("interplay.callback.measuring.date", Later)
+    again = sft("dated", [quick(turns(PROMPTS), every=1)], rows=turns(TRAIN), max_steps=2, **saving)
+    again.train(resume_from_checkpoint=str(tmp_path / "dated" / "checkpoint-1"))
+    assert json.loads((folder / "callback.json").read_text())["today"] == today
+    assert sorted(p.name for p in (folder / "units").iterdir()) == ["step-000000", "step-000001", "step-000002"]
 
 
 @pytest.mark.parametrize("form", ["list", "dataset", "jsonl", "csv"])

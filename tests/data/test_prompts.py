@@ -164,7 +164,7 @@ def test_thinking_templates(make_tokenizer):
     assert thinking.prompt.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
     assert thinking.completion == "joy<|im_end|>"
     stubborn = render(row_of("hi"), make_tokenizer("stubborn"), COMMENT)
-    assert stubborn.prompt.endswith("<|im_start|>assistant\n<think>\n")
+    assert stubborn.prompt.endswith("<|im_end|>\n<|im_start|>assistant\n"), "as its training rows are"
     assert stubborn.completion == "joy<|im_end|>"
 
 
@@ -195,6 +195,11 @@ def test_templates_that_cannot_be_used(make_tokenizer, name, said):
 
 
 def test_the_day_does_not_matter(make_tokenizer):
+    """Nor does how the template asks for it."""
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.chat_template = "\n{{ strftime_now('%A %-d. %B %y, %j %% %H:%M') }}" + tokenizer.chat_template
+    assert render(row_of("hi"), tokenizer).prompt.startswith("\nFriday 26. July 24, 208 % 00:00<|im_start|>")
+
     assert render(row_of("hi"), make_tokenizer("dated"), COMMENT).prompt.startswith("26 Jul 2024 ")
 
 

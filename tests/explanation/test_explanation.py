@@ -1,6 +1,7 @@
 """`interplay.explain`: the command's answer as an object, to the last digit, and what the object gives."""
 
 import json
+import shutil
 import sys
 import warnings
 from dataclasses import replace
@@ -50,6 +51,25 @@ def change(models) -> Change:
 @pytest.fixture(scope="module")
 def sampled(models) -> Explanation:
     return interplay.explain(models["a"], LONG, "joy", n=18, coalitions=150, order=2)
+
+
+def test_variables_of_the_chat_template(call, models, tmp_path):
+    """In Python as in the command; a template that does not read them is not changed by them."""
+    model = shutil.copytree(models["a"], tmp_path / "model")
+    template = model / "chat_template.jinja"
+    template.write_text("{% if mood is defined %}<{{ mood }}>{% endif %}" + template.read_text())
+    asked = {name: interplay.explain(model, PROMPT, "joy", n=2, chat_template_kwargs=given)
+             for name, given in {"none": None, "mood": {"mood": "calm"}, "other": {"other": 1}}.items()}  # fmt: skip
+    prompts = {name: explained.scores.prompt_sha256 for name, explained in asked.items()}
+    assert prompts["mood"] != prompts["none"] == prompts["other"]
+    options = ["--model", model, "--prompt", PROMPT, "--target", "joy", "--n", "2", "--json"]
+    said = call("explain", *options, "--chat-template-kwargs", '{"mood": "calm"}')
+    assert said.out == asked["mood"].to_json() + "\n"
+    for wrong, match in (("{mood}", "expected JSON such as"), ("[1]", "must map names to values")):
+        refused = call("explain", *options, "--chat-template-kwargs", wrong)
+        assert refused.code == 2
+        assert match in refused.err
+        assert refused.err.count("\n") == 1
 
 
 CASES = {

@@ -10,7 +10,7 @@ from interplay.data.rows import Message, Row, Sample, Word
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
-from interplay.scoring.masking import mask_token, masked_ids, word_tokens
+from interplay.scoring.masking import mask_notes, mask_token, masked_ids, word_tokens
 from interplay.scoring.scores import prepare
 
 words_of_texts = st.lists(
@@ -136,6 +136,20 @@ def test_order_of_the_choice_of_a_mask_token():
     assert mask_token(fresh(eos_token="<e>")) == 3
     with pytest.raises(InterplayError, match="no unk, pad, reserved or eos token"):
         mask_token(fresh())
+
+
+@pytest.mark.parametrize("reserved", ["<|reserved_0|>", "<unused3>", "<extra_id_0>", "<|fim_pad|>"])
+def test_what_ends_a_turn_is_the_last_choice(reserved):
+    """pad = eos, as fine-tuning scripts set it, and GPT-2's unk = eos."""
+    for special in ({"pad_token": "<e>"}, {"unk_token": "<e>", "pad_token": "<e>"}):
+        tokenizer = fresh(eos_token="<e>", **special)
+        assert mask_token(tokenizer) == 3
+        [note] = mask_notes(tokenizer, 3)
+        assert note.startswith("Masked words become '<e>', the token that ends a turn")
+        assert mask_notes(tokenizer, 3, "<e>") == []
+        tokenizer.add_special_tokens({"additional_special_tokens": [reserved]})
+        assert tokenizer.convert_ids_to_tokens(mask_token(tokenizer)) == reserved
+        assert mask_notes(tokenizer, mask_token(tokenizer)) == []
 
 
 def test_a_mask_token_by_name_and_by_id():

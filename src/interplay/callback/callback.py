@@ -62,6 +62,7 @@ class InteractionCallback(TrainerCallback):
         strict: raise errors instead of warning and training on.
         folder: run folder for `interplay report`; default `interplay` in the trainer's output folder.
         template: wording of bare texts; conversations use the trainer's chat template.
+        chat_template_kwargs: variables of the chat template; None: those in the rows' column of that name, if there is one.
         seed: for the choice of prompts and words.
         target_tokens: which tokens of the answer are scored: first (the paper's), word, a number of them, or auto.
         mask: token that replaces masked words; None: unk, pad or a reserved one.
@@ -82,6 +83,7 @@ class InteractionCallback(TrainerCallback):
         strict: bool = False,
         folder: str | Path | None = None,
         template: PromptTemplate | None = None,
+        chat_template_kwargs: dict[str, Any] | None = None,
         seed: int = 0,
         target_tokens: int | str = "auto",
         mask: str | int | None = None,
@@ -94,6 +96,7 @@ class InteractionCallback(TrainerCallback):
             n=n,
             num_prompts=num_prompts,
             template=template,
+            chat_template_kwargs=chat_template_kwargs,
             seed=seed,
             target_tokens=target_tokens,
             mask=mask,
@@ -141,7 +144,7 @@ class InteractionCallback(TrainerCallback):
                     state,
                     model,
                     copy_tokenizer(processing_class, getattr(trainer, "chat_template", None)),
-                    dataset=getattr(train_dataloader, "dataset", None),
+                    dataset=getattr(trainer, "train_dataset", getattr(train_dataloader, "dataset", None)),
                     every=every,
                     how=_describe(trainer, args, state, model),
                     folder=self.folder or Path(args.output_dir) / "interplay",

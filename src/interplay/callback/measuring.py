@@ -8,7 +8,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from interplay.atomic import write_text
 from interplay.callback.budget import MAX_PROMPTS, MIN_PROMPTS, Costs, Meter, Plan, choose_plan
 from interplay.callback.model import borrowed, weights_sha256
 from interplay.callback.options import CallbackOptions
-from interplay.callback.prompts import choose_prompts, read_prompts
+from interplay.callback.prompts import choose_prompts, context_note, read_prompts, some_rows, template_kwargs
 from interplay.config.loading import dump_settings
 from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, uses_chat
-from interplay.data.template import PromptTemplate
+from interplay.data.template import TODAY, PromptTemplate
 from interplay.data.words import WORDS_PER_PROMPT
 from interplay.dynamics.measures import loss_of
 from interplay.effects import extract
@@ -38,6 +39,7 @@ from interplay.pipeline.measure import Question, cache_calibration, measure, ref
 from interplay.recommendation.stopping import StopRecommendation, recommend_stop, strength_per_spread
 from interplay.report import write
 from interplay.scoring.forward import last_logits
+from interplay.scoring.masking import mask_notes
 from interplay.scoring.scores import score_prepared
 from interplay.store.checks import check_format, refuse_links, write_format
 from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
@@ -72,6 +74,7 @@ class CallbackRecord:
     calibration: Calibration | None = None
     hashes: dict[int, str] = field(default_factory=dict)  # step -> hash of the other parameters at each measurement
     saved: list[int] = field(default_factory=list)  # steps of which the trainer saved a checkpoint
+    today: date = TODAY  # when the training began, for chat templates that write the date
 
     @classmethod
     def read(cls, folder: Path) -> "CallbackRecord | None":
@@ -83,7 +86,7 @@ class CallbackRecord:
 
     def write(self, folder: Path) -> None:
         """Write `callback.json`, and `weights.json` with the saved checkpoints."""
-        write_json(folder / _RECORD, asdict(self))
+        write_json(folder / _RECORD, TypeAdapter(CallbackRecord).dump_python(self, mode="json"))
         checkpoints = {str(step): self.hashes[step] for step in self.saved if step in self.hashes}
         write_json(folder / "weights.json", {"base": self.base, "checkpoints": checkpoints})
 
@@ -147,9 +150,14 @@ class Measurer:
     ) -> None:
         self.options, self.args, self.state, self.tokenizer = options, args, state, tokenizer
         self.how, self.folder, self.meter, self._warn = how, folder, meter, warn
-        self.rows = read_prompts(options.source, options.template)
+        given, differ = options.chat_template_kwargs, None
+        if given is None:  # an argument of some trainers; SFTTrainer reads a column of the rows
+            given = getattr(args, "chat_template_kwargs", None)
+        if given is None:
+            given, differ = template_kwargs(options.source, dataset)
+        self.rows = read_prompts(options.source, options.template, given)
         self.notes: list[str] = []
-        for line in self.rows.notes:
+        for line in [*self.rows.notes, *([differ] if differ else [])]:
             self._note(line)
         with borrowed(model):
             self._open(model, dataset, every)
@@ -161,8 +169,11 @@ class Measurer:
         record, note = take_folder(self.folder, self.state.global_step, request)
         if note:
             self._note(note)
+        # As training rows were rendered; the request must not change with the day.
+        today = date.today() if record is None else record.today
+        self.rows = replace(self.rows, template=replace(self.rows.template, today=today))
         if record is None:
-            record = CallbackRecord(request, self._plan(model, dataset, every), base)
+            record = CallbackRecord(request, self._plan(model, dataset, every), base, today=today)
         elif options.max_overhead is None:
             record.plan = replace(record.plan, every=options.every)
         self.record, self.plan = record, record.plan
@@ -171,6 +182,10 @@ class Measurer:
             self._note(line)
         if (few := len(self.prepared)) < MIN_PROMPTS:
             self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
+        for line in mask_notes(self.tokenizer, self.prepared[0].mask_id, options.mask):
+            self._note(line.removesuffix("."))
+        if line := context_note(self.prepared, dataset, self.tokenizer):
+            self._note(line)
         self.settings = self._settings(model)
         self.inputs = Inputs(  # of a run whose training rows are not known
             train=(),
@@ -253,6 +268,8 @@ class Measurer:
                     "system": template.system,
                     "template": template.template,
                     "chat": False if self.rows.verbatim else template.chat,
+                    "chat_template_kwargs": template.chat_template_kwargs,
+                    "today": template.today,
                     "rephrased": None,
                 },
                 "prompts": {"count": self.plan.prompts, "n": max(2, self.plan.n)},
@@ -383,8 +400,5 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 def _mean_length(dataset: Any) -> int:
     """Mean number of tokens of some training rows; a default if they are not tokenised."""
-    try:
-        picks = range(0, len(dataset), max(1, len(dataset) // ROWS_SAMPLED))
-        return max(1, round(sum(len(dataset[i]["input_ids"]) for i in picks) / len(picks)))
-    except Exception:  # a streamed data set or one of another shape may raise anything
-        return DEFAULT_LENGTH
+    lengths = [len(row["input_ids"]) for row in some_rows(dataset, ROWS_SAMPLED) if row.get("input_ids") is not None]
+    return max(1, round(sum(lengths) / len(lengths))) if lengths else DEFAULT_LENGTH

@@ -24,6 +24,7 @@ class CallbackOptions(BaseModel):
     n: int | None = Field(ge=2, le=EXACT_WORDS)
     num_prompts: int | None = Field(ge=1)
     template: PromptTemplate | None
+    chat_template_kwargs: dict[str, Any] | None = None
     seed: int = Field(ge=0)
     target_tokens: Annotated[int, Field(ge=1)] | Literal["auto", "first", "word"]
     mask: str | int | None

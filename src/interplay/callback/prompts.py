@@ -4,8 +4,9 @@ Works on a copy of the user's tokenizer: its padding side, say, would be saved w
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.scores import Prepared, prepare
 from interplay.scoring.targets import common_opening, find_answers, target_notes
+from interplay.text import short
 
 MAX_ROWS = 10_000  # rows of a data set among which prompts are chosen [ours]
 _AS_TRAINED = {"system": "", "history": ""}  # SFTTrainer reads no such columns
@@ -39,12 +41,15 @@ class PromptRows:
     labels: tuple[str, ...] | None = None
 
 
-def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
+def read_prompts(source: Any, template: PromptTemplate | None, given: Mapping[str, Any] | None = None) -> PromptRows:
     """The rows of a prompt data set, in any form of `interplay.data.forms`.
 
-    `template` words bare texts; without it a prompt and a completion given as strings stay verbatim.
+    `template` words bare texts; without it a prompt and a completion given as strings stay verbatim. `given`: variables of the
+    chat template.
     """
     wording = template or PromptTemplate()
+    if given is not None:
+        wording = replace(wording, chat_template_kwargs=given)
     if isinstance(source, (str, Path)):
         name, read = str(source), read_rows(source, columns=_AS_TRAINED, template=wording, part="prompts")
     else:
@@ -61,6 +66,54 @@ def read_prompts(source: Any, template: PromptTemplate | None) -> PromptRows:
         read = rows_of_table(table, full, "row", columns=_AS_TRAINED, template=wording, classes=classes)
     notes = tuple(note.partition(";")[0] for note in read.notes)  # a callback maps no columns
     return PromptRows(read.rows, read.skipped, wording, template is None and read.strings, name, notes, read.labels)
+
+
+def some_rows(dataset: Any, count: int) -> list[Mapping[str, Any]]:
+    """Some rows, spread over a data set; none of one that is streamed or of another shape."""
+    try:
+        rows = [dataset[i] for i in range(0, len(dataset), max(1, len(dataset) // count))]
+    except Exception:  # it may raise anything
+        return []
+    return [row for row in rows if isinstance(row, Mapping)]
+
+
+def template_kwargs(*sources: Any) -> tuple[Mapping[str, Any] | None, str | None]:
+    """The column `chat_template_kwargs`, as SFTTrainer reads it, of the first source that has one; a note where rows differ.
+
+    >>> template_kwargs([{"text": "a"}], [{"chat_template_kwargs": {"enable_thinking": False}}])
+    ({'enable_thinking': False}, None)
+    """
+    for source in sources:
+        found = [dict(row["chat_template_kwargs"]) for row in some_rows(source, 64) if row.get("chat_template_kwargs")]
+        if found:
+            differ = any(other != found[0] for other in found)
+            return found[0], f"rows have different chat_template_kwargs: {found[0]} was used" if differ else None
+    return None, None
+
+
+def context_note(prepared: Sequence[Prepared], dataset: Any, tokenizer: Any) -> str | None:
+    """A note where no training row that is looked at has the wording around the prompts, in the same tokens.
+
+    The wording is what all prompts begin and end with; of fewer than four that may be words of the texts, and nothing is said.
+    """
+    rows = [[int(i) for i in row["input_ids"]] for row in some_rows(dataset, 64) if row.get("input_ids") is not None]
+    if len(prepared) < 4 or not rows:
+        return None
+    asked = [list(p.input_ids) for p in prepared]
+    head = _shared(asked)
+    tail = _shared([ids[len(head) :][::-1] for ids in asked])[::-1]
+    for ids in rows:
+        ends = range(len(head) + len(tail), len(ids) + 1)
+        if ids[: len(head)] == head and any(ids[end - len(tail) : end] == tail for end in ends):
+            return None
+    scored = short(tokenizer.decode([*asked[0], *prepared[0].target_ids]), 300)
+    trained = short(tokenizer.decode(rows[0][:200]), 300)
+    return f"no training row is worded as the prompts are: scored was {scored}, trained was {trained}"
+
+
+def _shared(several: Sequence[Sequence[int]]) -> list[int]:
+    """What all of them begin with."""
+    return [ids[0] for ids in takewhile(lambda ids: len(set(ids)) == 1, zip(*several, strict=False))]
 
 
 def copy_tokenizer(processing_class: Any, chat_template: str | None) -> Any:

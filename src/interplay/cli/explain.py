@@ -1,5 +1,6 @@
 """`interplay explain`: `interplay.explain`, printed."""
 
+import json
 import sys
 import warnings
 from typing import Annotated
@@ -10,7 +11,7 @@ from interplay.cli.options import Json, Quiet
 from interplay.cli.show import printable
 from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
-from interplay.text import split_names
+from interplay.text import short, split_names
 
 EXAMPLES = """\b
 Examples:
@@ -58,6 +59,9 @@ def explain(
     chat: Annotated[
         str | None, typer.Option(help="Use the chat template: auto, true or false. Default: the run's, else auto.")
     ] = None,
+    chat_template_kwargs: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Variables of the chat template: '{\"enable_thinking\": false}'.")
+    ] = None,
     rephrased: Annotated[
         str | None, typer.Option(help="With two models: score A in this wording too, the floor of removed and new.")
     ] = None,
@@ -93,6 +97,12 @@ def explain(
         arguments["words"] = split_names(words)
     if target_tokens is not None and target_tokens.isdecimal():
         arguments["target_tokens"] = int(target_tokens)
+    if chat_template_kwargs is not None:
+        try:
+            arguments["chat_template_kwargs"] = json.loads(chat_template_kwargs)
+        except ValueError:
+            said = f"--chat-template-kwargs is {short(chat_template_kwargs)}; expected JSON"
+            raise InterplayError(f"{said} such as '{{\"enable_thinking\": false}}'") from None
     if chat in ("true", "false"):
         arguments["chat"] = chat == "true"
     with warnings.catch_warnings(record=True):  # they are among the notes

@@ -5,12 +5,13 @@ Marks in brackets say whose constant a default is: [paper], [lineage] or [ours].
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from interplay.data.sources import FORM_NAMES
-from interplay.data.template import PromptTemplate
+from interplay.data.template import TODAY, PromptTemplate
 from interplay.data.words import WORDS_PER_PROMPT, Language
 from interplay.errors import InterplayError
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
@@ -103,6 +104,11 @@ class PromptSettings(WordingSettings):
 
     chat: Literal["auto"] | bool = Field("auto", description="use the tokenizer's chat template: auto = if it has one")
     few_shot: int = Field(0, ge=0, description="training rows put before the prompt as examples")
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="variables of the chat template, as training gave them: {enable_thinking: false}",
+    )
+    today: date = Field(TODAY, description="the day that a chat template may write, which a run must not depend on")
     rephrased: WordingSettings | None = Field(
         default_factory=lambda: WordingSettings(template="Please answer.\n{text}"),
         description="second wording at the reference step: the churn floor; null leaves the floor out",
@@ -338,7 +344,8 @@ class Settings(_Strict):
     ) -> PromptTemplate:
         """The prompt template, in the run's own wording or another one."""
         wording = wording or self.prompt
-        return PromptTemplate(wording.system, wording.template, self.prompt.chat, tuple(few_shot))
+        chat, given = self.prompt.chat, self.prompt.chat_template_kwargs
+        return PromptTemplate(wording.system, wording.template, chat, tuple(few_shot), given, self.prompt.today)
 
 
 def parse_steps(steps: str | Iterable[int], last: int) -> list[int]:

@@ -74,8 +74,9 @@ def row_from(record: Record, form: Form, located: Mapping[str, str], template: P
         earlier = _pairs(record.get(located["history"]), located["history"]) if "history" in located else []
         # A conversation brings its own system turn and history: the template's and its row's fill gaps, examples stay out.
         given, history = own or given, earlier + turns if earlier or content.history is not None else history
-    messages = (*given, *history, question)
-    return Row(row_id, messages, content.target, content.text, start + len(content.before), content.label, words)
+    messages, at = (*given, *history, question), start + len(content.before)
+    conversation = content.history is not None
+    return Row(row_id, messages, content.target, content.text, at, content.label, words, conversation)
 
 
 def _apart(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:

@@ -1,13 +1,16 @@
 """Prompts, rendered and encoded: from a row to the string and the token ids that both training and scoring use.
 
-Where a chat template puts the user's text is found by rendering a sentinel in its place [ours].
+A conversation is rendered once, with its answer, as SFTTrainer renders a training row. The prompt is all that stands before the
+answer, an empty thought included. Where the template puts text and answer is found by rendering sentinels in their place [ours].
 """
 
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -19,8 +22,6 @@ from interplay.text import ascii_safe, short
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-# Llama-3 templates write today's date unless they are given one: a run must not depend on the day [ours].
-_FIXED = {"date_string": "26 Jul 2024"}
 _DEFAULT_TEMPLATE = PromptTemplate()
 
 
@@ -75,7 +76,7 @@ def render(row: Row, tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT
             f"row {short(row.id)}: the target {short(row.target)} tokenises to nothing; give a target with text in it"
         )
     refuse_special_tokens(row, tokenizer, template)
-    return (_render_chat if uses_chat(tokenizer, template) else _render_plain)(row, tokenizer)
+    return _render_chat(row, tokenizer, template) if uses_chat(tokenizer, template) else _render_plain(row, tokenizer)
 
 
 def encode(rendered: Rendered, tokenizer: "Tokenizer") -> Encoded:
@@ -156,9 +157,12 @@ def refuse_special_tokens(row: Row, tokenizer: "Tokenizer", template: PromptTemp
 def template_hash(tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TEMPLATE) -> str:
     """16 hex digits that change when the wording around a text changes: chat template, prompt template, EOS, BOS."""
     chat = uses_chat(tokenizer, template)
+    unused = set() if chat else {"chat_template_kwargs", "today"}
+    if not _reads_clock(tokenizer):
+        unused.add("today")
     parts = {
-        "version": 1,
-        "prompt": asdict(template) | {"chat": chat},
+        "version": 2,
+        "prompt": {key: value for key, value in asdict(template).items() if key not in unused} | {"chat": chat},
         "chat_template": tokenizer.chat_template if chat else None,
         "eos": tokenizer.eos_token,
         "bos": tokenizer.bos_token,
@@ -186,67 +190,70 @@ def _space(prompt: str, answer: str) -> str:
     return "" if not prompt or prompt[-1].isspace() or answer[:1].isspace() else " "
 
 
-def _render_chat(row: Row, tokenizer: "Tokenizer") -> Rendered:
-    sentinel = _sentinel(row)
-    question = row.messages[-1]
-    history = _without_idle_system(row.messages[:-1], question.role, tokenizer, sentinel)
-    frame = [*history, Message(question.role, sentinel)]
-    # Thinking models: the prompt must end where a plain answer begins. The frames hold no data of this row's text or target, so
-    # all rows of a data set are rendered alike.
-    for options in ({}, {"enable_thinking": False}):
-        framed_prompt = _apply(tokenizer, frame, True, options)
-        framed_full = _apply(tokenizer, [*frame, Message("assistant", sentinel + "A")], False, options)
-        agree = framed_full.startswith(framed_prompt + sentinel + "A")
-        if agree:
+def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> Rendered:
+    sentinel, question, history = _sentinel(row), row.messages[-1], _history(row, tokenizer, template)
+    frame = [*history, Message(question.role, sentinel), Message("assistant", sentinel + "A")]
+    head, behind, parts, refused = "", [], False, None
+    for parts in (False, True):  # templates of a processor refuse a content that is no list, or write nothing of it
+        try:
+            head, *behind = _apply(tokenizer, frame, template, parts=parts).split(sentinel)
+        except SkipSample as reason:
+            refused = refused or reason
+        if behind:
             break
-    else:
-        options = {}
-        framed_prompt = _apply(tokenizer, frame, True, options)
-
-    head, found, tail = framed_prompt.partition(sentinel)
-    if not found or sentinel in tail:
-        raise SkipSample(f"row {short(row.id)}: the chat template does not write the user's turn once and unchanged")
-    prompt = _apply(tokenizer, [*history, question], True, options)
-    middle, text = prompt[len(head) : len(prompt) - len(tail)], question.content
+    if refused and not behind:
+        raise refused
+    if len(behind) != 2 or not behind[1].startswith("A"):
+        what = "does not write the user's turn and its answer once and unchanged"
+        raise SkipSample(f"row {short(row.id)}: the chat template {what}")
+    between, end, text = behind[0], behind[1][1:], question.content
+    full = _apply(tokenizer, [*history, question, Message("assistant", row.target)], template, parts=parts)
     # A template may strip white space at the edges of the text and do nothing else to it.
-    if prompt != head + middle + tail or middle not in (text, text.rstrip(), text.lstrip(), text.strip()):
+    edges = sorted({text, text.rstrip(), text.lstrip(), text.strip()}, key=len, reverse=True)
+    starts = [head + edge for edge in edges if full.startswith(head + edge)]
+    if not starts or not full.endswith(end):
         raise SkipSample(
             f"row {short(row.id)}: the chat template rewrites the user's text: its words cannot be located"
         )
-
-    if agree:
-        end = framed_full[len(framed_prompt) + len(sentinel) + 1 :]
-        full = _apply(tokenizer, [*history, question, Message("assistant", row.target)], False, options)
-        answer = full[len(prompt) : len(full) - len(end)]
-        if full != prompt + answer + end or answer.strip() != row.target.strip():
+    start = next((start for start in starts if full.startswith(start + between)), starts[0])
+    at, until = len(start + between), len(full) - len(end)
+    if not full.startswith(start + between) or full[at:until].strip() != row.target.strip():
+        # A template may give a thought another frame, or leave it out: what it writes is what is trained.
+        _, thought, told = row.target.rpartition("</think>")
+        if not (thought and told.strip() and full[:until].endswith(told.strip())):
             raise SkipSample(f"row {short(row.id)}: the chat template rewrites the target {short(row.target)}")
-        # Templates write white space after the end-of-turn; a model stops before it.
-        bare = end.rstrip()
-        completion = answer + (bare if re.search(rf"(?:{special_tokens(tokenizer).pattern})\Z", bare) else end)
-    else:
-        completion = row.target + (tokenizer.eos_token or "")
-    return Rendered(prompt, completion, len(head) + row.text_start - text.find(middle), chat=True)
+        at = full.find("<think>", len(start))
+        at = until - len(told.strip()) if at < 0 else at
+    if full[at - 1] == " " and not full[at].isspace():  # to the answer, as in plain text
+        at -= 1
+    # Templates write white space after the end-of-turn; a model stops before it.
+    bare = end.rstrip()
+    ends = bare if re.search(rf"(?:{special_tokens(tokenizer).pattern})\Z", bare) else end
+    text_start = len(head) + row.text_start - text.find(start[len(head) :])
+    return Rendered(full[:at], full[at:until] + ends, text_start, chat=True)
 
 
-def _without_idle_system(
-    history: Sequence[Message], role: str, tokenizer: "Tokenizer", sentinel: str
-) -> tuple[Message, ...]:
-    """Drop an empty system turn unless the chat template would then write a default one in its place.
+def asked(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> str:
+    """The prompt as the chat template writes it where the model is used, before there is an answer; SkipSample if refused."""
+    turns = [*_history(row, tokenizer, template), row.messages[-1]]
+    prompt = _apply(tokenizer, turns, template, generation=True)
+    return prompt if row.text.strip() in prompt else _apply(tokenizer, turns, template, parts=True, generation=True)
 
-    Only an empty turn keeps a ChatML template from its "You are a helpful assistant"; templates without a default would write
-    an empty turn, or refuse it. A default stands where a given system text would: compare both.
+
+def _history(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> tuple[Message, ...]:
+    """The turns before the question. An empty system turn of the data's own stays, as SFTTrainer trains it.
+
+    One that the prompt template asks for stays where it keeps the chat template from a longer default of its own ("You are a
+    helpful assistant"); other chat templates would write an empty turn, or refuse it.
     """
-    if not history or history[0].role != "system" or history[0].content:
-        return tuple(history)
-    rest = (*history[1:], Message(role, sentinel))
+    history = row.messages[:-1]
+    if template.system != "" or not history or history[0] != Message("system", ""):
+        return history
     try:
-        given = _apply(tokenizer, (Message("system", sentinel + "S"), *rest), True, {})
+        empty = _apply(tokenizer, row.messages, template)
     except SkipSample:  # the template has no system turn at all
-        return tuple(history[1:])
-    before, _, after = given.partition(sentinel + "S")
-    default = _apply(tokenizer, rest, True, {})
-    has_slot = default.startswith(before) and default.endswith(after) and len(default) >= len(before) + len(after)
-    return tuple(history) if has_slot else tuple(history[1:])
+        return history[1:]
+    return history if len(_apply(tokenizer, row.messages[1:], template)) > len(empty) else history[1:]
 
 
 def _sentinel(row: Row) -> str:
@@ -258,13 +265,20 @@ def _sentinel(row: Row) -> str:
     return sentinel
 
 
-def _apply(tokenizer: "Tokenizer", messages: Sequence[Message], generation: bool, options: dict[str, Any]) -> str:
+def _apply(
+    tokenizer: "Tokenizer", messages: Sequence[Message], template: PromptTemplate, *, parts: bool = False, generation: bool = False
+) -> str:  # fmt: skip
+    """The conversation as the chat template writes it. `parts`: contents as lists, as TRL gives them to a processor's template."""
     import jinja2
 
-    turns = [{"role": message.role, "content": message.content} for message in messages]
-    extra: dict[str, Any] = {**_FIXED, **options}
+    turns: list[Any] = [
+        {"role": m.role, "content": [{"type": "text", "text": m.content}] if parts else m.content} for m in messages
+    ]
+    given: dict[str, Any] = dict(template.chat_template_kwargs)
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation, **extra)
+        if _reads_clock(tokenizer):
+            given["chat_template"] = _clock(template.today) + tokenizer.get_chat_template(tools=given.get("tools"))
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation, **given)
     except (jinja2.TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError,
             RecursionError, MemoryError, AssertionError) as error:  # fmt: skip
         # A template is a program: it may divide by zero, recurse, or run out of memory.
@@ -273,6 +287,22 @@ def _apply(tokenizer: "Tokenizer", messages: Sequence[Message], generation: bool
             f"the chat template refuses a conversation of {[m.role for m in messages]}: {message}"
         ) from None
     return str(text)
+
+
+def _reads_clock(tokenizer: "Tokenizer") -> bool:
+    return "strftime_now" in str(tokenizer.chat_template)
+
+
+@functools.cache
+def _clock(today: date) -> str:
+    """Jinja that hides the `strftime_now` of transformers, which takes no function from outside: a run must not depend on the day.
+
+    >>> _clock(date(2024, 7, 26))[:77]
+    '{% macro strftime_now(f) %}{{ f | replace("%-d", "26") | replace("%-m", "7") '
+    """
+    codes = [f"%-{c}" for c in "dmyjHIM"] + [f"%{c}" for c in "aAbBcdDeFGhHIjmMnpSTuUVwWxXyYzZ"]
+    each = "".join(f" | replace({json.dumps(c)}, {json.dumps(today.strftime(c))})" for c in codes)
+    return f'{{% macro strftime_now(f) %}}{{{{ f{each} | replace("%%", "%") }}}}{{% endmacro +%}}'
 
 
 def _tokenise(tokenizer: "Tokenizer", text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:

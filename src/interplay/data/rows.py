@@ -17,6 +17,7 @@ class Row:
 
     `text` is the user's text; words are chosen from it only. It stands in the last message's content from `text_start` on, the
     rest of that content is template (background). `words`: the input variables that the data set names, or None.
+    `given`: the turns are the data's own, not worded by a prompt template.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Row:
     text_start: int
     label: str | None = None
     words: tuple[str, ...] | None = None
+    given: bool = False
 
     def __post_init__(self) -> None:
         content = self.messages[-1].content if self.messages else ""

@@ -1,13 +1,16 @@
 """Prompt templates: from the user's text to the conversation a model is asked."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Literal
 
 from interplay.data.rows import Message
 from interplay.errors import InterplayError
 from interplay.text import short
 
 _PLACE = "{text}"
+TODAY = date(2024, 7, 26)  # for templates that write a date: Llama 3.1's, where nobody gives one
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class PromptTemplate:
         template: the user turn; holds `{text}` exactly once.
         chat: "auto" uses the tokenizer's chat template if it has one, True demands it, False never uses it.
         few_shot: (text, target) pairs shown before the question, in the same wording.
+        chat_template_kwargs: further arguments of the chat template, as training gave them: {"enable_thinking": False}.
+        today: the day that `strftime_now` gives a chat template which writes the date.
 
     Errors: InterplayError for a template without exactly one `{text}`, and for values of the wrong type.
 
@@ -32,6 +37,8 @@ class PromptTemplate:
     template: str = _PLACE
     chat: Literal["auto"] | bool = "auto"
     few_shot: tuple[tuple[str, str], ...] = ()
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    today: date = field(default=TODAY, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.template, str) or self.template.count(_PLACE) != 1:
@@ -45,6 +52,9 @@ class PromptTemplate:
             if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
                 raise InterplayError(f"few_shot must be a list of [text, target] pairs; one of them is {short(pair)}")
         object.__setattr__(self, "few_shot", pairs)  # YAML gives lists; tuples keep the template hashable
+        given = self.chat_template_kwargs
+        if not isinstance(given, Mapping):
+            raise InterplayError(f"chat_template_kwargs must map names to values; given {short(given)}")
 
     def user_turn(self, text: str) -> str:
         """The user turn around `text`, which may hold braces."""

@@ -9,11 +9,12 @@ import functools
 import os
 import re
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from interplay import effects
+from interplay.data.context import template_notes
 from interplay.data.prompts import render, uses_chat
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
@@ -26,9 +27,11 @@ from interplay.explanation.names import ReadyModel, Wording, find_model, load, p
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.checkpoints import model_at
 from interplay.models.loading import load_tokenizer
+from interplay.models.templates import adopt_template
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
+from interplay.scoring.masking import mask_notes
 from interplay.scoring.noise import noise_warning
 from interplay.scoring.targets import TargetTokens, find_answers, target_notes, weak_targets
 
@@ -56,6 +59,7 @@ def explain(
     system: str | None = None,
     template: str | None = None,
     chat: bool | str | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     rephrased: str | None = None,
     target_tokens: TargetTokens | None = None,
     dtype: str = "float32",
@@ -78,6 +82,7 @@ def explain(
         base: what an adapter's folder, or RUN@STEP, is put on instead of the base it names.
         system, template, chat: the wording around the prompt; `{text}` in the template stands for it. Default: the run's where a
             model is RUN@STEP, else the text alone, through the chat template where there is one.
+        chat_template_kwargs: variables of the chat template: {"enable_thinking": False}.
         rephrased: of two models, score A in this wording too: the floor that removed and new stand on.
         target_tokens: which tokens of the target are scored: `first`, `word`, a number of tokens, or `auto`: those that tell it from
             the labels of a run, else its first word. White space and a thought in front are passed over. Default: the run's, or auto.
@@ -112,7 +117,8 @@ def explain(
     if base is not None and not any(base in (state.weights, state.tokenizer) for state in states):
         names = " and ".join(state.name for state in states)
         raise InterplayError(f"base {base!r} is for adapters and steps of a run: {names} need none")
-    wordings = [wording_of(state, states, system=system, template=template, chat=chat) for state in states]
+    given = {"system": system, "template": template, "chat": chat, "chat_template_kwargs": chat_template_kwargs}
+    wordings = [wording_of(state, states, **given) for state in states]
     if target_tokens is not None:
         wordings = [wording._replace(target_tokens=target_tokens) for wording in wordings]
     asked = list(enumerate(wordings))  # (model, wording) of each scoring
@@ -143,6 +149,9 @@ def explain(
             )
         load_once = functools.cache(load_tokenizer)
         found = [s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision) for s in states]
+        for state, tokenizer in zip(states, found, strict=True):
+            if state.adapter and not state.given and (said := adopt_template(tokenizer, [state.adapter])):
+                notes.append(f"{state.name}: {said}")
         prepared = []
         for (side, wording), sample in zip(asked, samples, strict=True):
             how: dict[str, Any] = {"mask": wording.mask, "target_tokens": wording.target_tokens}
@@ -150,6 +159,9 @@ def explain(
                 rendered = functools.partial(render, tokenizer=found[side], template=wording.template)
                 how["answers"] = find_answers([sample.row], wording.labels, rendered, found[side], wording.opening)
                 prepared.append(scores.prepare(sample, found[side], wording.template, **how))
+            notes += template_notes(sample.row, found[side], wording.template)
+            notes += mask_notes(found[side], prepared[-1].mask_id, wording.mask)
+        notes = list(dict.fromkeys(notes))
         loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]
         if two:

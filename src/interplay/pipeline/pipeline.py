@@ -13,8 +13,11 @@ from interplay.analysis.results import analyse
 from interplay.analysis.summary import Summary
 from interplay.analysis.task_tables import train_losses
 from interplay.config.settings import Settings
+from interplay.data.context import template_notes, wording_notes
 from interplay.data.prompts import template_hash, uses_chat
+from interplay.models.layouts import find_layout
 from interplay.models.loading import load_model, load_tokenizer
+from interplay.models.templates import adopt_template
 from interplay.pipeline.extraction import Extraction, answers_of, prepare_one
 from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
@@ -27,6 +30,7 @@ from interplay.pipeline.stages import Context, States, find_states, models_of, n
 from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
 from interplay.recommendation import Recommendation
 from interplay.report import write
+from interplay.scoring.masking import mask_notes
 from interplay.scoring.noise import NARROW
 from interplay.store.conditions import Record, calibration_name, offsets
 from interplay.store.folder import RunFolder
@@ -128,6 +132,11 @@ def _read(context: Context) -> tuple[Inputs, Any]:
             found = load_tokenizer(settings.model.name, revision=settings.model.revision)
             for baseline in settings.baseline:  # a misspelt name must not cost a training first
                 load_tokenizer(baseline.name, revision=baseline.revision)
+        if settings.checkpoints.folder and settings.prompt.chat is not False:
+            layout = find_layout(Path(settings.checkpoints.folder), settings.schedule())
+            if said := adopt_template(found, (c.path for c in layout.checkpoints if c.path is not None)):
+                note(context, said)
+            context.chat_template = found.chat_template
         return found
 
     with context.progress.phase("reading data"):
@@ -140,6 +149,10 @@ def _read(context: Context) -> tuple[Inputs, Any]:
     for line in dict.fromkeys([*inputs.notes, *extra.notes]):
         note(context, line)
     context.omitted += inputs.omitted
+    first = inputs.prompts[0].row, tokenizer(), inputs.template
+    said = template_notes(*first) + mask_notes(tokenizer(), prepared[0].mask_id, settings.scoring.mask)
+    for line in said + ([] if settings.training else wording_notes(*first)):
+        note(context, line)
     with context.alone():
         anew = context.folder.is_bare()
         check_data(context.folder.path, inputs, prepared, anew=anew)

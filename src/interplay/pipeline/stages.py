@@ -40,6 +40,7 @@ class Context:
     waiting: Callable[[str], None]  # told which process this one waits for
     omitted: list[Omitted] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    chat_template: str | None = None  # of the checkpoints, where the base has none
 
     @contextlib.contextmanager
     def alone(self) -> Generator[None]:
@@ -130,6 +131,8 @@ def find_states(context: Context) -> States:
     with context.progress.phase("loading the model"):
         source = context.models.main
         base = context.models.base(source)
+        if context.chat_template:
+            base.tokenizer.chat_template = context.chat_template
         hashes = {c.step: checkpoint_hash(c, base) for c in checkpoints}
         for c in checkpoints:
             if outside and c.kind == "adapter":  # a stranger's adapter is tried on now, not after an hour of scoring

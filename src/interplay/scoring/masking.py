@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def mask_token(tokenizer, wanted: str | int | None = None) -> int:
     """The id of the mask token: `wanted` if given, else `<unk>`, else `<pad>`, else a reserved special token [lineage], else EOS [ours].
 
+    An `<unk>` or `<pad>` that is the EOS stands last, as the EOS does.
     Known values: Llama-2 0 (`<unk>`), Llama-3 128255 (last reserved token), Qwen2.5 151643 (`<|endoftext|>`, its pad).
     """
     if isinstance(wanted, int) and not isinstance(wanted, bool):
@@ -31,12 +32,21 @@ def mask_token(tokenizer, wanted: str | int | None = None) -> int:
         if found is None or (found == tokenizer.unk_token_id and wanted != tokenizer.unk_token):
             raise InterplayError(f"mask token {wanted!r} is not in the vocabulary: name a token of it, or its id")
         return int(found)
-    reserved = [i for t, i in tokenizer.get_added_vocab().items() if re.search(r"reserved|unused", t)]
-    last_reserved = max(reserved, default=None)
-    for candidate in (tokenizer.unk_token_id, tokenizer.pad_token_id, last_reserved, tokenizer.eos_token_id):
+    reserved = [i for t, i in tokenizer.get_added_vocab().items() if re.search(r"reserved|unused|extra_id|fim_pad", t)]
+    eos = tokenizer.eos_token_id
+    own = [i for i in (tokenizer.unk_token_id, tokenizer.pad_token_id) if i != eos]
+    for candidate in (*own, max(reserved, default=None), eos):
         if candidate is not None:
             return int(candidate)
     raise InterplayError("the tokenizer has no unk, pad, reserved or eos token: name one as the mask token")
+
+
+def mask_notes(tokenizer, mask_id: int, wanted: str | int | None = None) -> list[str]:
+    """A note where masked words become the token that ends a turn, and nobody `wanted` it."""
+    if wanted is not None or mask_id != tokenizer.eos_token_id:
+        return []
+    name = tokenizer.convert_ids_to_tokens(mask_id)
+    return [f"Masked words become {name!r}, the token that ends a turn: name another one of the vocabulary (mask)."]
 
 
 def word_tokens(sample: Sample, encoded: "Encoded") -> tuple[tuple[int, ...], ...]:
