@@ -18,7 +18,7 @@ from interplay.models.gguf import WHEELS, as_model_folder, wheel_command, wheel_
 from interplay.models.hub import cached_folder, hub_problem
 from interplay.models.layouts import Checkpoint, classify
 from interplay.models.placement import Placement, whole_tensors
-from interplay.models.weights import hash_tensors, refuse_holes
+from interplay.models.weights import WRAPPED, hash_tensors, refuse_integers, refuse_misfit, wrapped_names
 from interplay.secrets import redact
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -33,6 +33,7 @@ class LoadedModel:
     name: str
     sha256: str
     placement: Placement | None = None  # None: not loaded by `load_model`, on one device
+    added: int = 0  # tokens of the tokenizer that a training added to the model's own (`with_added_tokens`)
 
 
 def load_model(
@@ -75,7 +76,7 @@ def load_model(
     if (note := base_name_note(Checkpoint(1, path, "adapter"), name)) is not None:
         warnings.warn(note, stacklevel=2)
     both = hashlib.sha256(f"{digest} {adapter_hash(path, digest)}".encode()).hexdigest()
-    return LoadedModel(put_on(path, model, name), tokenizer, str(path), both, placement)
+    return LoadedModel(put_on(path, model, name, tokenizer), tokenizer, str(path), both, placement)
 
 
 def load_weights(
@@ -90,8 +91,12 @@ def load_weights(
     placement = placement or Placement()
     source, local = resolve(name, revision)
     options: dict[str, Any] = {}
+    if local:
+        refuse_integers(Path(source), name)
     try:
         options = placement.options(source, revision)
+        if local and wrapped_names(Path(source)):
+            options["key_mapping"] = {WRAPPED: ""}
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             revision=revision,
@@ -111,7 +116,9 @@ def load_weights(
     placement.settle(model, options)
     if getattr(model, "_hf_peft_config_loaded", False):  # a hub name of an adapter
         raise InterplayError(f"{name!r} is a LoRA adapter, not a model: give its base and the adapter apart")
-    refuse_holes(info, name)
+    if not local and (folder := cached_folder(name, revision)):
+        refuse_integers(folder, name)
+    refuse_misfit(info, name)
     model.eval()
     # What adapters trained on it will call their base: the name the user knows, not a folder of our cache.
     model.name_or_path = model.config._name_or_path = name

@@ -1,8 +1,9 @@
-"""Weights in safetensors files: which files hold them, their hash, and whether two folders hold the same. Builds no model."""
+"""Weights in safetensors files: which files hold them, their hash, and whether a model can be made of them. Builds no model."""
 
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
     import torch
 
 ADAPTER = "adapter_model.safetensors"
+# What DDP and DeepSpeed (in front) and torch.compile, FSDP and activation checkpointing (anywhere) put into the names of weights.
+_WRAPPER = r"_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module"
+WRAPPED = rf"^(?:(?:module|{_WRAPPER})\.)+|(?<=\.)(?:(?:{_WRAPPER})\.)+"
+# Stored by older transformers and by TRL's value heads; they do not take part in what a causal LM computes.
+_IDLE = re.compile(r"(^|\.)(inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$|^v_head\.")
+_PACKED = re.compile(
+    r"(scales?|scale_inv|zeros|zero_point|qweight|g_idx|absmax|quant_map|quant_state\S*|SCB|weight_format)$"
+)
+_NUMBERS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}  # float8 without scales is a float like others
+_UNPACK = "give the checkpoint that the quantiser wrote, or dequantise first"
 
 
 def weight_files(folder: Path, kind: str = "full") -> list[Path]:
@@ -47,6 +58,49 @@ def refuse_holes(info: dict[str, Any], name: object) -> None:
         raise InterplayError(
             f"{str(name)!r} lacks {len(missing)} weights of its model (first: {missing[0]}): get it again"
         )
+
+
+def refuse_misfit(info: dict[str, Any], name: object) -> None:
+    """InterplayError where `from_pretrained` had no value for a weight, or left out one that the model should have used."""
+    refuse_holes(info, name)
+    if odd := sorted(key for key in info.get("unexpected_keys") or () if not _IDLE.search(key)):
+        if any(_PACKED.search(key) for key in odd):
+            cause = f"they are packed, and its config.json has no quantization_config: {_UNPACK}"
+        else:
+            cause = "its config.json describes another model (fewer layers?): give the one that was saved with these weights"
+        raise InterplayError(
+            f"{str(name)!r} holds {len(odd)} weights that its architecture does not know (first: {odd[0]}); {cause}"
+        )
+
+
+def refuse_integers(folder: Path, name: object) -> None:
+    """InterplayError where weights are integers and no quantization_config says what they stand for."""
+    from safetensors import SafetensorError
+
+    try:
+        if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config"):
+            return
+        with _opened(folder, "full") as files:
+            parts = (".weight", ".bias", "_proj")  # buffers, such as masks, may be integers
+            kinds = {
+                n: f.get_slice(n).get_dtype() for n, f in files.items() if n.endswith(parts) and not _IDLE.search(n)
+            }
+    except (OSError, ValueError, AttributeError, SafetensorError):
+        return  # said when it is loaded
+    if odd := sorted(n for n, kind in kinds.items() if kind not in _NUMBERS):
+        raise InterplayError(
+            f"{str(name)!r} holds {len(odd)} weights of type {kinds[odd[0]]} (first: {odd[0]}), "
+            f"and its config.json has no quantization_config: {_UNPACK}"
+        )
+
+
+def wrapped_names(folder: Path) -> bool:
+    """Whether a wrapper of training left its prefix in the names of a folder's weights (`WRAPPED`)."""
+    try:
+        with _opened(folder, "full") as files:
+            return any(re.search(WRAPPED, name) for name in files)
+    except Exception:  # said when it is loaded
+        return False
 
 
 def hash_tensors(named: "Iterable[tuple[str, torch.Tensor]]", *, ordered: bool = False) -> str:

@@ -1,0 +1,97 @@
+"""Tokens that a training added: which tokenizer knows them, and a base with rows for them, as long as it is asked."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interplay.errors import InterplayError, reason_of
+
+if TYPE_CHECKING:
+    import torch
+
+
+def read_vocabulary(folder: Path) -> dict[str, int]:
+    """Ids by token of the tokenizer.json in a folder; {} without one. InterplayError for one that cannot be read."""
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.exists():
+        return {}
+    try:
+        return Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)
+    except Exception as error:  # the library raises plain exceptions
+        raise InterplayError(f"cannot read {file} ({reason_of(error, 160)}): save the tokenizer again") from error
+
+
+def knows(ours: dict[str, int], theirs: dict[str, int], folder: Path) -> bool:
+    """Whether the vocabulary `theirs`, of a checkpoint in `folder`, adds tokens to `ours`, the base's.
+
+    Raises InterplayError where it adds some and gives other ids to tokens of the base.
+    """
+    if len(theirs) <= len(ours):
+        return False
+    if odd := sorted(token for token, i in ours.items() if theirs.get(token) != i):
+        raise InterplayError(
+            f"the tokenizer in {folder} gives other ids to {len(odd)} tokens of the base (first: {odd[0]!r}): "
+            "give the base it was trained from"
+        )
+    return True
+
+
+def refuse_other_rows(path: Path, saved: int, base: str, rows: int, tokenizer: Any) -> None:
+    """InterplayError where a checkpoint's embeddings have other rows than the base's and no tokenizer says that they agree."""
+    theirs = next((found for place in (path, path.parent) if (found := read_vocabulary(place))), {})
+    if all(theirs.get(token) == i for token, i in tokenizer.get_vocab().items()):
+        return
+    has = f"{path} has vocabulary {saved}, the base {base!r} {rows}"
+    if theirs:
+        raise InterplayError(f"{has}, and their tokenizers give other ids: give the base it was trained from")
+    raise InterplayError(
+        f"{has}: give the base it was trained from; if tokens were added, put the trained tokenizer.json into that folder"
+    )
+
+
+def replace_parameter(
+    model: Any, owner: str, leaf: str, value: "torch.Tensor", apart: frozenset[str] = frozenset()
+) -> None:
+    """Give a module of the model, and those tied to it but for the ones named `apart`, another value of a parameter.
+
+    The old parameter is left as it is: `adapters.restored` puts it back.
+    """
+    import torch
+
+    module = model.get_submodule(owner)
+    old = module._parameters[leaf]
+    new = torch.nn.Parameter(value.to(old.device, old.dtype), requires_grad=False)
+    for name, other in list(model.named_modules()):
+        if name == owner or (name not in apart and other._parameters.get(leaf) is old):
+            other._parameters[leaf] = new
+            for size in ("num_embeddings", "out_features"):
+                if hasattr(other, size):
+                    setattr(other, size, len(new))
+
+
+def embedding_names(model: Any) -> list[str]:
+    """The names of the modules that hold a row a token."""
+    wanted = [model.get_input_embeddings(), model.get_output_embeddings()]
+    return [name for name, module in model.named_modules() if any(module is one for one in wanted)]
+
+
+def make_room(model: Any, rows: int) -> None:
+    """Give embeddings and head at least `rows` rows."""
+    for owner in embedding_names(model):
+        resize(model, owner, max(rows, len(model.get_submodule(owner).weight)))
+
+
+def resize(model: Any, owner: str, rows: int) -> None:
+    """Give embeddings, or a head, as many rows; new ones are the mean of the old, as in transformers but without its noise."""
+    import torch
+
+    for leaf, old in list(model.get_submodule(owner)._parameters.items()):
+        if old is None or len(old) == rows:
+            continue
+        if old.is_meta:
+            raise InterplayError(
+                "tokens were added, and the base's embeddings are offloaded: load it without device_map"
+            )
+        more = old.mean(0, keepdim=True).expand(max(0, rows - len(old)), *old.shape[1:])
+        replace_parameter(model, owner, leaf, torch.cat([old.detach()[:rows], more.detach()]))
