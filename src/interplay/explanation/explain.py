@@ -135,7 +135,10 @@ def explain(
                 f"words{'' if coalitions is None else f', coalitions {coalitions}'}): take fewer words"
             )
         load_once = functools.cache(load_tokenizer)
-        found = [s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision) for s in states]
+        found = [
+            s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision, trained=s.adapter)
+            for s in states
+        ]
         prepared = []
         for (side, wording), sample in zip(asked, samples, strict=True):
             how: dict[str, Any] = {"mask": wording.mask, "target_tokens": wording.target_tokens}

@@ -6,13 +6,14 @@ The base is loaded once; adapters are put on it and taken off again. Full checkp
 import contextlib
 import gc
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from interplay.errors import InterplayError
 from interplay.models.adapters import adapter_hash, put_on, restored
 from interplay.models.layouts import Checkpoint
-from interplay.models.loading import LoadedModel, load_weights, resolve
+from interplay.models.loading import LoadedModel, load_tokenizer, load_weights, resolve
 from interplay.models.placement import Placement, input_device
 from interplay.models.vocabulary import make_room, refuse_other_rows
 from interplay.models.weights import hash_files, weight_files
@@ -27,6 +28,12 @@ def checkpoint_hash(checkpoint: Checkpoint, base: LoadedModel) -> str:
     if not weight_files(checkpoint.path):
         raise InterplayError(f"{checkpoint.path} no longer holds a model.safetensors: restore it or leave the step out")
     return hash_files(checkpoint.path)
+
+
+def with_added_tokens(base: LoadedModel, trained: Path, revision: str | None = None) -> LoadedModel:
+    """A base with the tokenizer of checkpoints that know more tokens; `model_at` gives it rows for them."""
+    tokenizer = load_tokenizer(base.name, revision=revision, trained=trained)
+    return replace(base, tokenizer=tokenizer, added=len(tokenizer) - len(base.tokenizer))
 
 
 def comparable_hashes(

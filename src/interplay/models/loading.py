@@ -18,6 +18,7 @@ from interplay.models.gguf import WHEELS, as_model_folder, wheel_command, wheel_
 from interplay.models.hub import cached_folder, hub_problem
 from interplay.models.layouts import Checkpoint, classify
 from interplay.models.placement import Placement, whole_tensors
+from interplay.models.vocabulary import adding_folder
 from interplay.models.weights import WRAPPED, hash_tensors, refuse_integers, refuse_misfit, wrapped_names
 from interplay.secrets import redact
 
@@ -126,11 +127,18 @@ def load_weights(
     return model
 
 
-def load_tokenizer(name: str, *, revision: str | None = None):
-    """The fast tokenizer of a model name as in `load_model`."""
+def load_tokenizer(name: str, *, revision: str | None = None, trained: Path | None = None) -> Any:
+    """The fast tokenizer of a model name as in `load_model`, or that of `trained` checkpoints, where it has more tokens."""
+    source, local = resolve(name, revision)
+    tokenizer = _fast_tokenizer(name, source, local, revision)
+    if trained is None or (folder := adding_folder(trained, tokenizer.get_vocab())) is None:
+        return tokenizer
+    return _fast_tokenizer(str(folder), str(folder), True, None)
+
+
+def _fast_tokenizer(name: str, source: str, local: bool, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
-    source, local = resolve(name, revision)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     except Exception as error:  # transformers raises many types here

@@ -3,38 +3,41 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interplay.errors import InterplayError, reason_of
+from interplay.errors import InterplayError
+from interplay.models.layouts import newest, place_of
 
 if TYPE_CHECKING:
     import torch
 
 
 def read_vocabulary(folder: Path) -> dict[str, int]:
-    """Ids by token of the tokenizer.json in a folder; {} without one. InterplayError for one that cannot be read."""
+    """Ids by token of the tokenizer.json in a folder; {} without one that can be read."""
     from tokenizers import Tokenizer
 
-    file = folder / "tokenizer.json"
-    if not file.exists():
-        return {}
     try:
-        return Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)
-    except Exception as error:  # the library raises plain exceptions
-        raise InterplayError(f"cannot read {file} ({reason_of(error, 160)}): save the tokenizer again") from error
+        return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab(with_added_tokens=True)
+    except Exception:  # the library raises plain exceptions
+        return {}
 
 
-def knows(ours: dict[str, int], theirs: dict[str, int], folder: Path) -> bool:
-    """Whether the vocabulary `theirs`, of a checkpoint in `folder`, adds tokens to `ours`, the base's.
+def adding_folder(trained: Path, ours: dict[str, int]) -> Path | None:
+    """The folder in or around checkpoints whose tokenizer adds tokens to the vocabulary of the base; None: none does.
 
     Raises InterplayError where it adds some and gives other ids to tokens of the base.
     """
-    if len(theirs) <= len(ours):
-        return False
-    if odd := sorted(token for token, i in ours.items() if theirs.get(token) != i):
-        raise InterplayError(
-            f"the tokenizer in {folder} gives other ids to {len(odd)} tokens of the base (first: {odd[0]!r}): "
-            "give the base it was trained from"
-        )
-    return True
+    around = trained.parent if place_of(trained) else None
+    for place in (newest(trained), trained, around):
+        if place is None or not (theirs := read_vocabulary(place)):
+            continue
+        if len(theirs) <= len(ours):
+            return None
+        if odd := sorted(token for token, i in ours.items() if theirs.get(token) != i):
+            raise InterplayError(
+                f"the tokenizer in {place} gives other ids to {len(odd)} tokens of the base (first: {odd[0]!r}): "
+                "give the base it was trained from"
+            )
+        return place
+    return None
 
 
 def refuse_other_rows(path: Path, saved: int, base: str, rows: int, tokenizer: Any) -> None:

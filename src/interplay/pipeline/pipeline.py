@@ -10,7 +10,7 @@ from interplay.analysis.measured import control_settings
 from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse
 from interplay.analysis.summary import Summary
-from interplay.analysis.task_tables import train_losses
+from interplay.analysis.task_tables import logged_losses
 from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.rows import Sample
@@ -123,7 +123,8 @@ def _read(context: Context) -> tuple[Inputs, Any]:
     """The data and prompts, compared with what the folder was made from; and the model's tokenizer."""
     settings = context.settings
     with context.progress.phase("finding the models (a GGUF file is converted once)"):
-        tokenizer = load_tokenizer(settings.model.name, revision=settings.model.revision)
+        name, trained = settings.model.name, context.models.trained
+        tokenizer = load_tokenizer(name, revision=settings.model.revision, trained=trained)
         for baseline in settings.baseline:  # a misspelt name must not cost a training first
             load_tokenizer(baseline.name, revision=baseline.revision)
     with context.progress.phase("reading data"):
@@ -194,7 +195,7 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
             template_hash=template_hash(tokenizer, inputs.template),
             controls=control_settings(settings),
             baselines=extracted.baselines,
-            train_loss=train_losses(folder.path, tuple(states.hashes), settings.checkpoints.folder),
+            losses=logged_losses(folder.path, tuple(states.hashes), settings.checkpoints.folder),
             notes=tuple(context.notes),
             omitted=tuple(context.omitted),
             **task,
