@@ -233,7 +233,7 @@ def _match_patterns(config: Any, names: list[str], path: Path) -> None:
         for key in ("target_modules", "exclude_modules", "feedforward_modules"):
             pattern = getattr(config, key, None)
             if isinstance(pattern, str) and pattern != "all-linear":
-                setattr(config, key, {name for name in names if name and matches(pattern, name)})
+                setattr(config, key, {name for name in names if name and matches(pattern, name)} or {pattern})
         for key in ("rank_pattern", "alpha_pattern"):
             given = getattr(config, key, None) or {}
             found: dict[str, Any] = {}

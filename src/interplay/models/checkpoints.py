@@ -6,14 +6,13 @@ The base is loaded once; adapters are put on it and taken off again. Full checkp
 import contextlib
 import gc
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from interplay.errors import InterplayError
 from interplay.models.adapters import adapter_hash, put_on, restored
 from interplay.models.layouts import Checkpoint
-from interplay.models.loading import LoadedModel, load_tokenizer, load_weights, resolve
+from interplay.models.loading import LoadedModel, load_weights, resolve
 from interplay.models.placement import Placement, input_device
 from interplay.models.vocabulary import make_room, refuse_other_rows
 from interplay.models.weights import hash_files, weight_files
@@ -28,12 +27,6 @@ def checkpoint_hash(checkpoint: Checkpoint, base: LoadedModel) -> str:
     if not weight_files(checkpoint.path):
         raise InterplayError(f"{checkpoint.path} no longer holds a model.safetensors: restore it or leave the step out")
     return hash_files(checkpoint.path)
-
-
-def with_added_tokens(base: LoadedModel, trained: Path, revision: str | None = None) -> LoadedModel:
-    """A base with the tokenizer of checkpoints that know more tokens; `model_at` gives it rows for them."""
-    tokenizer = load_tokenizer(base.name, revision=revision, trained=trained)
-    return replace(base, tokenizer=tokenizer, added=len(tokenizer) - len(base.tokenizer))
 
 
 def comparable_hashes(
@@ -65,12 +58,11 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
     if checkpoint.path is None and not base.added:
         yield base.model
     elif checkpoint.path is None or checkpoint.kind == "adapter":
-        rows = len(base.tokenizer) if base.added else 0
         with restored(base.model):
             if checkpoint.path is not None:
-                yield put_on(checkpoint.path, base.model, base.name, base.tokenizer, rows=rows)
+                yield put_on(checkpoint.path, base.model, base.name, base.tokenizer, rows=base.rows)
             else:
-                make_room(base.model, rows)
+                make_room(base.model, base.rows)
                 yield base.model
     else:
         placement = base.placement

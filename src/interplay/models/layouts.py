@@ -129,7 +129,8 @@ def place_of(folder: Path) -> tuple[bool, int] | None:
 
 def newest(folder: Path) -> Path | None:
     """The last of the checkpoints inside a folder, by their names."""
-    return max((path for path in folder.glob("*/") if place_of(path)), key=place_of, default=None)
+    inside = sorted((place, path) for path in folder.glob("*/") if (place := place_of(path)))
+    return inside[-1][1] if inside else None
 
 
 def _steps_in(folder: Path, notes: list[str]) -> list[tuple[int, Path]]:

@@ -8,7 +8,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,18 @@ class LoadedModel:
     name: str
     sha256: str
     placement: Placement | None = None  # None: not loaded by `load_model`, on one device
-    added: int = 0  # tokens of the tokenizer that a training added to the model's own (`with_added_tokens`)
+    added: int = 0  # tokens of the tokenizer that a training added to the model's own
+
+    @property
+    def rows(self) -> int:
+        """The rows that embeddings need for added tokens; 0 where there are none."""
+        return len(self.tokenizer) if self.added else 0
+
+
+def with_added_tokens(base: LoadedModel, trained: Path, revision: str | None = None) -> LoadedModel:
+    """A base with the tokenizer of checkpoints that know more tokens; `model_at` gives it rows for them."""
+    tokenizer = load_tokenizer(base.name, revision=revision, trained=trained)
+    return replace(base, tokenizer=tokenizer, added=len(tokenizer) - len(base.tokenizer))
 
 
 def load_model(
@@ -71,13 +82,15 @@ def load_model(
     model = load_weights(name, placement, dtype=dtype, revision=revision)
     tokenizer = load_tokenizer(name, revision=revision)
     digest = hash_tensors(whole_tensors(model), ordered=True)
+    base = LoadedModel(model, tokenizer, name, digest, placement)
     if adapter is None:
-        return LoadedModel(model, tokenizer, name, digest, placement)
+        return base
     path = Path(adapter)
+    base = with_added_tokens(base, path, revision)
     if (note := base_name_note(Checkpoint(1, path, "adapter"), name)) is not None:
         warnings.warn(note, stacklevel=2)
     both = hashlib.sha256(f"{digest} {adapter_hash(path, digest)}".encode()).hexdigest()
-    return LoadedModel(put_on(path, model, name, tokenizer), tokenizer, str(path), both, placement)
+    return replace(base, model=put_on(path, model, name, base.tokenizer, rows=base.rows), name=str(path), sha256=both)
 
 
 def load_weights(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interplay.models.checkpoints import model_at, with_added_tokens
+from interplay.models.checkpoints import model_at
 from interplay.models.layouts import Checkpoint
-from interplay.models.loading import LoadedModel, load_model
+from interplay.models.loading import LoadedModel, load_model, with_added_tokens
 
 ITSELF = Checkpoint(0, None, "base")
 
