@@ -109,7 +109,6 @@ def test_the_base_has_the_mean_for_added_tokens_as_long_as_it_is_asked(tiny_fold
     path, expected, ids = train("llama", added=3, **Q)
     bare = load_model(str(tiny_folder("llama")))
     base = with_added_tokens(bare, tmp_path)  # the output folder
-    assert base.added == 3
     assert len(base.tokenizer) == base.rows == 348
     assert load_tokenizer(base.name, trained=path).get_vocab() == base.tokenizer.get_vocab()
     before = state(base)
@@ -186,7 +185,7 @@ def test_patterns_are_limited_by_time(tiny_folder, train, monkeypatch):
     slow = r"(.*?){30}[xyz]\d"
     for change in ({"target_modules": slow}, {"rank_pattern": {slow: 2}}):
         file.write_text(json.dumps(config | change))
-        refused(base, path, "takes more than .* s to match the names of modules: list the names instead")
+        refused(base, path, "takes more than .* s to match the names of modules: list the names")
     file.write_text(json.dumps(config | {"modules_to_save": ["(a+)+b"]}))
     refused(base, path, "modules_to_save in .* holds the pattern .*: list the names")
 
@@ -215,7 +214,7 @@ def test_whole_models_with_more_and_fewer_rows(tiny_folder, tiny_tokenizer, tmp_
         tokenizer.add_tokens(["<a>", "<b>"])
         tokenizer.save_pretrained(path)
         assert logits(base, Checkpoint(rows, path, "full")).shape[2] == rows
-    assert with_added_tokens(base, tmp_path).added == 2
+    assert with_added_tokens(base, tmp_path).rows == 347
     for file in (tmp_path / "checkpoint-384").glob("tokenizer*"):
         file.unlink()
     shutil.copy(tmp_path / "checkpoint-347" / "tokenizer.json", tmp_path)  # of the output folder

@@ -13,7 +13,7 @@ from typing import Any
 from interplay.errors import InterplayError, reason_of
 from interplay.models.layouts import Checkpoint
 from interplay.models.placement import adapter_joins
-from interplay.models.vocabulary import embedding_names, make_room, refuse_other_rows, replace_parameter, resize
+from interplay.models.vocabulary import embedding_names, make_room, refuse_other_rows, replace_parameter, resized
 from interplay.models.weights import ADAPTER, WRAPPED, hash_files
 from interplay.text import short
 
@@ -38,7 +38,7 @@ _PROMPTS = (
     "CARTRIDGE",
 )
 # A weight of the base in an adapter's file: as it is, or as it lies below an adapter, which leaves it unchanged.
-_COPY = re.compile(r"base_model\.model\.(.+?)(\.token_adapter)?(\.base_layer|\.original_module)?\.(weight|bias)")
+_COPY = re.compile(r"base_model\.model\.(.+?)((?:\.token_adapter)?\.base_layer|\.original_module)?\.(weight|bias)")
 _PATIENCE = 5.0  # seconds for an adapter's patterns to match the names of the base's modules [ours]
 
 # Ways to start LoRA that leave the base unchanged. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) subtract a part from
@@ -118,37 +118,35 @@ def put_on(path: Path, model: Any, base: str, tokenizer: Any, *, rows: int = 0) 
     """`model`, which messages call `base`, with an adapter on it; peft changes the model itself (see `restored`).
 
     Weights of the base in the adapter's file, as peft saves where tokens were added, take the place of the base's own.
-    Embeddings get at least `rows` rows.
-    Raises InterplayError for an adapter that is damaged, does not fit, would change the base, or is of another type.
+    Embeddings get at least `rows` rows. Raises InterplayError for an adapter that is damaged, does not fit, would change the
+    base, or is of another type.
     """
     from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    own = _own_tensors(path, _read_config(path))
+    described = _read_config(path)
+    own = _own_tensors(path, described)
     try:
         stored = {re.sub(WRAPPED, "", name): tensor for name, tensor in load_file(path / ADAPTER).items()}
     except (SafetensorError, OSError) as error:
         raise InterplayError(f"cannot read the adapter in {path} ({reason_of(error)}): save it again") from error
     wrong = f"the adapter in {path} does not fit the base {base!r}"
     advice = f"give the base it was trained on ({named_base(path) or 'not recorded'})"
-    _replace_weights(stored, own, model, path, base, tokenizer)
-    make_room(model, rows)
     # Hidden: peft would take off the hooks of a model that is spread, and spread it anew in its own way.
     device_map = model.__dict__.pop("hf_device_map", None)
     try:
+        _replace_weights(stored, own, model, path, base, tokenizer)
+        make_room(model, rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft warns of missing keys; they are refused below
-            config = PeftConfig.from_pretrained(str(path))
-            config.inference_mode = True
-            if hasattr(config, "bias"):
-                config.bias = "none"  # they have been put into the base
-            _match_patterns(config, [name for name, _ in model.named_modules()], path)
+            # The biases have been put into the base.
+            config = PeftConfig.from_peft_type(**described | {"inference_mode": True, "bias": "none"})
+            _match_patterns(config, [name for name, _ in model.named_modules() if name], path)
             wrapped = get_peft_model(model, config)
             # False: "auto" would ask a hub for the base's config.
             expected = set(get_peft_model_state_dict(wrapped, save_embedding_layers=False))
-            for name in sorted(set(stored) - expected):
-                # Of a tied head: peft saves what its embeddings have a second time.
+            for name in sorted(set(stored) - expected):  # of a tied head: peft saves what its embeddings have once more
                 if re.search(_DELTA, name) and any(stored[name].equal(stored[n]) for n in expected & set(stored)):
                     del stored[name]
             if not (odd := sorted(set(stored) ^ expected)):
@@ -170,38 +168,32 @@ def _replace_weights(
     stored: dict[str, Any], own: re.Pattern[str], model: Any, path: Path, base: str, tokenizer: Any
 ) -> None:
     """Take the weights of the base out of an adapter's tensors, and put those that differ from the base's in their place."""
-    for name in [
-        name for name in stored if ".modules_to_save." in name
-    ]:  # a second time, where embeddings were resized
-        if stored[name].equal(stored[name.replace(".modules_to_save", "")]):
-            del stored[name]
     modules, embeddings = dict(model.named_modules()), embedding_names(model)
-    copies, tokens = {}, {}
+    copies: dict[tuple[str, str], tuple[Any, bool]] = {}
     for name in sorted(stored):
-        match = _COPY.fullmatch(name)
-        if match is None or match[1] not in modules:
-            ours = own.search(name)
-        elif ours := match[3] is None and own.search(name):  # of `modules_to_save`
-            tokens[match[1]] = len(stored[name])
-        else:
-            copies[match[1], match[4]] = name, match[3] is not None and match[4] == "weight"
-            ours = match[4] == "bias" or match[1] in embeddings or match[3]
-        if not ours:
+        match, saved = _COPY.fullmatch(name), re.sub(r"\.modules_to_save\b", "", name)
+        if saved != name and stored[name].equal(stored[saved]):  # peft saves it a second time
+            del stored[name]
+        elif match and match[1] in modules and (match[2] or not own.search(name)):
+            if not (match[2] or match[3] == "bias" or match[1] in embeddings):
+                raise InterplayError(
+                    f"the adapter in {path} holds weights of the base itself (first: {name}): {_MERGE}"
+                )
+            copies[match[1], match[3]] = stored.pop(name), bool(match[2]) and match[3] == "weight"
+        elif match and match[1] in embeddings:  # of `modules_to_save`: peft copies the base's, which needs as many rows
+            rows = len(stored[name])
+            copies.setdefault((match[1], match[3]), (resized(modules[match[1]]._parameters[match[3]], rows), True))
+        elif not own.search(name):
             raise InterplayError(f"the adapter in {path} holds weights of the base itself (first: {name}): {_MERGE}")
-    apart = frozenset(owner for owner, _ in copies)
-    for (owner, leaf), (name, frozen) in copies.items():
-        old, value = modules[owner]._parameters.get(leaf), stored.pop(name)
-        if old is None or value.shape[1:] != old.shape[1:] or (len(value) != len(old) and owner not in embeddings):
-            advice = f"give the base it was trained on ({named_base(path) or 'not recorded'})"
-            raise InterplayError(
-                f"the adapter in {path} does not fit the base {base!r}: {name} has another shape; {advice}"
-            )
+    for (owner, leaf), (value, frozen) in copies.items():
+        old = modules[owner]._parameters[leaf]
+        if value.shape[1:] != old.shape[1:] or (len(value) != len(old) and owner not in embeddings):
+            raise ValueError(f"{owner}.{leaf} has shape {tuple(value.shape)}, the base's {tuple(old.shape)}")
         if old.is_meta:
             raise InterplayError(
-                f"the adapter in {path} replaces weights of the base that are offloaded ({name}): {_MERGE}"
+                f"the adapter in {path} replaces weights that are offloaded ({owner}.{leaf}): {_MERGE}"
             )
-        rows = min(len(old), len(value))
-        value = value.to(old.device, old.dtype)
+        value, rows = value.to(old.device, old.dtype), min(len(value), len(old))
         if frozen and not value[:rows].equal(old[:rows]):
             raise InterplayError(
                 f"the adapter in {path} was trained on a base whose {owner} has other values than that of {base!r}: "
@@ -210,50 +202,37 @@ def _replace_weights(
         if len(value) != len(old):
             refuse_other_rows(path, len(value), base, len(old), tokenizer)
         if not value.equal(old):
-            replace_parameter(model, owner, leaf, value, apart)
-    for owner, rows in tokens.items():  # copied by peft, which needs the shape
-        if owner in embeddings and owner not in apart and rows != len(modules[owner].weight):
-            refuse_other_rows(path, rows, base, len(modules[owner].weight), tokenizer)
-            resize(model, owner, rows)
+            replace_parameter(model, owner, leaf, value, {owner for owner, _ in copies})
 
 
 def _match_patterns(config: Any, names: list[str], path: Path) -> None:
     """Put the names of modules in the place of an adapter's patterns: peft would match them without a limit of time."""
     import regex
 
-    end, pattern = time.monotonic() + _PATIENCE, ""
+    end = time.monotonic() + _PATIENCE
 
-    def matches(pattern: str, name: str) -> bool:
-        return regex.fullmatch(pattern, name, timeout=max(0.001, end - time.monotonic())) is not None
+    def matching(pattern: str) -> list[str]:
+        try:
+            left = (max(0.001, end - time.monotonic()) for _ in names)
+            return [name for name, t in zip(names, left, strict=True) if regex.fullmatch(pattern, name, timeout=t)]
+        except TimeoutError as error:
+            raise InterplayError(
+                f"the pattern {short(pattern)} in {path} takes more than {_PATIENCE:.0f} s to match the names of modules: "
+                "list the names instead"
+            ) from error
 
-    def is_pattern(text: Any) -> bool:
-        return isinstance(text, str) and bool(set(text) & set("*+?{"))
-
-    try:
-        for key in ("target_modules", "exclude_modules", "feedforward_modules"):
-            pattern = getattr(config, key, None)
-            if isinstance(pattern, str) and pattern != "all-linear":
-                setattr(config, key, {name for name in names if name and matches(pattern, name)} or {pattern})
-        for key in ("rank_pattern", "alpha_pattern"):
-            given = getattr(config, key, None) or {}
-            found: dict[str, Any] = {}
-            for pattern, value in given.items():
-                for name in [n for n in names if matches(rf"(.*\.)?({pattern})", n)] if is_pattern(pattern) else ():
-                    found.setdefault(f"^{re.escape(name)}", value)
-                if not is_pattern(pattern):
-                    found.setdefault(pattern, value)
-            if given:
-                setattr(config, key, found)
-    except TimeoutError:
-        raise InterplayError(
-            f"{short(pattern)} in {path} takes more than {_PATIENCE:.0f} s to match the names of modules: list the names instead"
-        ) from None
+    for key in ("target_modules", "exclude_modules", "feedforward_modules"):
+        pattern = getattr(config, key, None)
+        if isinstance(pattern, str) and pattern != "all-linear":
+            setattr(config, key, set(matching(pattern)) or {pattern})
+    for key in ("rank_pattern", "alpha_pattern"):  # the first that matches counts
+        if given := getattr(config, key, None):
+            found = {n: value for text, value in reversed(given.items()) for n in matching(rf"(.*\.)?({text})")}
+            setattr(config, key, {f"^{re.escape(name)}": value for name, value in found.items()})
     for key in ("modules_to_save", "layers_pattern"):
         given = getattr(config, key, None) or []
-        if odd := [text for text in ([given] if isinstance(given, str) else given) if is_pattern(text)]:
-            raise InterplayError(
-                f"{key} in {path} holds the pattern {short(odd[0])}: list the names of the modules instead"
-            )
+        if odd := [text for text in ([given] if isinstance(given, str) else given) if set(text) & set("*+?{")]:
+            raise InterplayError(f"{key} in {path} holds the pattern {short(odd[0])}: list the names instead")
 
 
 def _own_tensors(path: Path, config: dict[str, Any]) -> re.Pattern[str]:

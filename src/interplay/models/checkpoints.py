@@ -55,7 +55,7 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
 
     `dtype` is for full checkpoints; an adapter takes that of the base. Raises InterplayError for one that does not fit it.
     """
-    if checkpoint.path is None and not base.added:
+    if checkpoint.path is None and not base.rows:
         yield base.model
     elif checkpoint.path is None or checkpoint.kind == "adapter":
         with restored(base.model):

@@ -19,7 +19,7 @@ from interplay.models.hub import cached_folder, hub_problem
 from interplay.models.layouts import Checkpoint, classify
 from interplay.models.placement import Placement, whole_tensors
 from interplay.models.vocabulary import adding_folder
-from interplay.models.weights import WRAPPED, hash_tensors, refuse_integers, refuse_misfit, wrapped_names
+from interplay.models.weights import hash_tensors, loading_options, refuse_misfit
 from interplay.secrets import redact
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -34,18 +34,13 @@ class LoadedModel:
     name: str
     sha256: str
     placement: Placement | None = None  # None: not loaded by `load_model`, on one device
-    added: int = 0  # tokens of the tokenizer that a training added to the model's own
-
-    @property
-    def rows(self) -> int:
-        """The rows that embeddings need for added tokens; 0 where there are none."""
-        return len(self.tokenizer) if self.added else 0
+    rows: int = 0  # that embeddings need at least: where training added tokens to the tokenizer
 
 
 def with_added_tokens(base: LoadedModel, trained: Path, revision: str | None = None) -> LoadedModel:
     """A base with the tokenizer of checkpoints that know more tokens; `model_at` gives it rows for them."""
     tokenizer = load_tokenizer(base.name, revision=revision, trained=trained)
-    return replace(base, tokenizer=tokenizer, added=len(tokenizer) - len(base.tokenizer))
+    return replace(base, tokenizer=tokenizer, rows=len(tokenizer)) if len(tokenizer) > len(base.tokenizer) else base
 
 
 def load_model(
@@ -105,12 +100,9 @@ def load_weights(
     placement = placement or Placement()
     source, local = resolve(name, revision)
     options: dict[str, Any] = {}
-    if local:
-        refuse_integers(Path(source), name)
+    names = loading_options(Path(source), name) if local else {}
     try:
         options = placement.options(source, revision)
-        if local and wrapped_names(Path(source)):
-            options["key_mapping"] = {WRAPPED: ""}
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             revision=revision,
@@ -119,6 +111,7 @@ def load_weights(
             output_loading_info=True,
             trust_remote_code=False,  # the default None asks on the terminal and waits for an answer
             **options,
+            **names,
         )
     except InterplayError:
         raise
@@ -131,7 +124,7 @@ def load_weights(
     if getattr(model, "_hf_peft_config_loaded", False):  # a hub name of an adapter
         raise InterplayError(f"{name!r} is a LoRA adapter, not a model: give its base and the adapter apart")
     if not local and (folder := cached_folder(name, revision)):
-        refuse_integers(folder, name)
+        loading_options(folder, name)
     refuse_misfit(info, name)
     model.eval()
     # What adapters trained on it will call their base: the name the user knows, not a folder of our cache.

@@ -1,5 +1,6 @@
 """Tokens that a training added: which tokenizer knows them, and a base with rows for them, as long as it is asked."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,24 +54,21 @@ def refuse_other_rows(path: Path, saved: int, base: str, rows: int, tokenizer: A
     )
 
 
-def replace_parameter(
-    model: Any, owner: str, leaf: str, value: "torch.Tensor", apart: frozenset[str] = frozenset()
-) -> None:
+def replace_parameter(model: Any, owner: str, leaf: str, value: "torch.Tensor", apart: Collection[str] = ()) -> None:
     """Give a module of the model, and those tied to it but for the ones named `apart`, another value of a parameter.
 
     The old parameter is left as it is: `adapters.restored` puts it back.
     """
     import torch
 
-    module = model.get_submodule(owner)
-    old = module._parameters[leaf]
+    old = model.get_submodule(owner)._parameters[leaf]
     new = torch.nn.Parameter(value.to(old.device, old.dtype), requires_grad=False)
-    for name, other in list(model.named_modules()):
-        if name == owner or (name not in apart and other._parameters.get(leaf) is old):
-            other._parameters[leaf] = new
+    for name, module in list(model.named_modules()):
+        if name == owner or (name not in apart and module._parameters.get(leaf) is old):
+            module._parameters[leaf] = new
             for size in ("num_embeddings", "out_features"):
-                if hasattr(other, size):
-                    setattr(other, size, len(new))
+                if hasattr(module, size):
+                    setattr(module, size, len(new))
 
 
 def embedding_names(model: Any) -> list[str]:
@@ -82,19 +80,16 @@ def embedding_names(model: Any) -> list[str]:
 def make_room(model: Any, rows: int) -> None:
     """Give embeddings and head at least `rows` rows."""
     for owner in embedding_names(model):
-        resize(model, owner, max(rows, len(model.get_submodule(owner).weight)))
+        for leaf, old in list(model.get_submodule(owner)._parameters.items()):
+            if old is not None and len(old) < rows:
+                replace_parameter(model, owner, leaf, resized(old, rows))
 
 
-def resize(model: Any, owner: str, rows: int) -> None:
-    """Give embeddings, or a head, as many rows; new ones are the mean of the old, as in transformers but without its noise."""
+def resized(old: "torch.Tensor", rows: int) -> "torch.Tensor":
+    """A weight or bias with as many rows; new ones are the mean of the old, as in transformers but without its noise."""
     import torch
 
-    for leaf, old in list(model.get_submodule(owner)._parameters.items()):
-        if old is None or len(old) == rows:
-            continue
-        if old.is_meta:
-            raise InterplayError(
-                "tokens were added, and the base's embeddings are offloaded: load it without device_map"
-            )
-        more = old.mean(0, keepdim=True).expand(max(0, rows - len(old)), *old.shape[1:])
-        replace_parameter(model, owner, leaf, torch.cat([old.detach()[:rows], more.detach()]))
+    if old.is_meta:
+        raise InterplayError("tokens were added, and the base's embeddings are offloaded: load it without device_map")
+    more = old.mean(0, keepdim=True).expand(max(0, rows - len(old)), *old.shape[1:])
+    return torch.cat([old[:rows], more]).detach()

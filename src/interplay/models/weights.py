@@ -20,11 +20,7 @@ _WRAPPER = r"_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module"
 WRAPPED = rf"^(?:(?:module|{_WRAPPER})\.)+|(?<=\.)(?:(?:{_WRAPPER})\.)+"
 # Stored by older transformers and by TRL's value heads; they do not take part in what a causal LM computes.
 _IDLE = re.compile(r"(^|\.)(inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$|^v_head\.")
-_PACKED = re.compile(
-    r"(scales?|scale_inv|zeros|zero_point|qweight|g_idx|absmax|quant_map|quant_state\S*|SCB|weight_format)$"
-)
 _NUMBERS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}  # float8 without scales is a float like others
-_UNPACK = "give the checkpoint that the quantiser wrote, or dequantise first"
 
 
 def weight_files(folder: Path, kind: str = "full") -> list[Path]:
@@ -64,43 +60,34 @@ def refuse_misfit(info: dict[str, Any], name: object) -> None:
     """InterplayError where `from_pretrained` had no value for a weight, or left out one that the model should have used."""
     refuse_holes(info, name)
     if odd := sorted(key for key in info.get("unexpected_keys") or () if not _IDLE.search(key)):
-        if any(_PACKED.search(key) for key in odd):
-            cause = f"they are packed, and its config.json has no quantization_config: {_UNPACK}"
-        else:
-            cause = "its config.json describes another model (fewer layers?): give the one that was saved with these weights"
+        cause = "packed without quantization_config" if "scale" in odd[0] else "fewer layers?"
         raise InterplayError(
-            f"{str(name)!r} holds {len(odd)} weights that its architecture does not know (first: {odd[0]}); {cause}"
+            f"{str(name)!r} holds {len(odd)} weights that its architecture does not know (first: {odd[0]}): its config.json "
+            f"describes another model ({cause}); give the one that was saved with these weights"
         )
 
 
-def refuse_integers(folder: Path, name: object) -> None:
-    """InterplayError where weights are integers and no quantization_config says what they stand for."""
+def loading_options(folder: Path, name: object) -> dict[str, Any]:
+    """What `from_pretrained` needs to know of the names of a folder's weights.
+
+    Raises InterplayError where weights are integers and no quantization_config says what they stand for.
+    """
     from safetensors import SafetensorError
 
     try:
-        if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config"):
-            return
+        packed = "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
         with _opened(folder, "full") as files:
-            parts = (".weight", ".bias", "_proj")  # buffers, such as masks, may be integers
-            kinds = {
-                n: f.get_slice(n).get_dtype() for n, f in files.items() if n.endswith(parts) and not _IDLE.search(n)
-            }
-    except (OSError, ValueError, AttributeError, SafetensorError):
-        return  # said when it is loaded
-    if odd := sorted(n for n, kind in kinds.items() if kind not in _NUMBERS):
+            kinds = {key: f.get_slice(key).get_dtype() for key, f in files.items() if not _IDLE.search(key)}
+    except (OSError, ValueError, TypeError, SafetensorError, InterplayError):
+        return {}  # said when it is loaded
+    # Buffers, such as masks, may be integers.
+    odd = sorted(k for k, kind in kinds.items() if kind not in _NUMBERS and k.endswith((".weight", ".bias", "_proj")))
+    if odd and not packed:
         raise InterplayError(
-            f"{str(name)!r} holds {len(odd)} weights of type {kinds[odd[0]]} (first: {odd[0]}), "
-            f"and its config.json has no quantization_config: {_UNPACK}"
+            f"{str(name)!r} holds {len(odd)} weights of type {kinds[odd[0]]} (first: {odd[0]}), and its config.json has no "
+            "quantization_config: give the checkpoint that the quantiser wrote, or dequantise first"
         )
-
-
-def wrapped_names(folder: Path) -> bool:
-    """Whether a wrapper of training left its prefix in the names of a folder's weights (`WRAPPED`)."""
-    try:
-        with _opened(folder, "full") as files:
-            return any(re.search(WRAPPED, name) for name in files)
-    except Exception:  # said when it is loaded
-        return False
+    return {"key_mapping": {WRAPPED: ""}} if any(re.search(WRAPPED, key) for key in kinds) else {}
 
 
 def hash_tensors(named: "Iterable[tuple[str, torch.Tensor]]", *, ordered: bool = False) -> str:

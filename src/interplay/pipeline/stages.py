@@ -144,9 +144,9 @@ def find_states(context: Context) -> States:
     for earlier, later in find_twins(comparable_hashes(checkpoints, hashes, base)):
         same = f"Steps {earlier} and {later} have identical weights"
         note(context, f"{same}, so one of them is not what its name says: read every change between them as none.")
-    if base.added:
+    if base.rows:
         rows = "where the base has no rows for them, step 0 has the mean of its embeddings there"
-        note(context, f"Training added {base.added} tokens: the checkpoints' tokenizer is used; {rows}.")
+        note(context, f"Training added tokens: the checkpoints' tokenizer is used; {rows}.")
     context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base.name))))
     return States(base, source, checkpoints, hashes, reference)
 
