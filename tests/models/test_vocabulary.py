@@ -92,6 +92,9 @@ KINDS = {
 }
 
 
+@pytest.mark.matrix(
+    "resized-llama", "modules-qwen2", "both-qwen2", "trained tokens-llama", "head-qwen2", "biases-qwen2"
+)
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])  # tied, and not
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_adapter_computes_what_it_computed_when_saved_and_leaves_no_trace(tiny_folder, train, architecture, kind):

@@ -349,9 +349,9 @@ class Measurer:
 def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd.DataFrame:
     """The trainer's log as a task table: per step the mean train loss since the step before, and the eval metrics.
 
-    >>> log = [{"step": 5, "loss": 3.0}, {"step": 10, "loss": 1.0}, {"step": 10, "eval_loss": 2.5}]
-    >>> task_table(log, [0, 10])[["step", "train_loss", "eval_loss"]].values.tolist()
-    [[0.0, nan, nan], [10.0, 2.0, 2.5]]
+    >>> log = [{"step": 5, "loss": 3.0}, {"step": 10, "loss": 1.0}, {"step": 10, "eval_loss": 2.5, "eval_code_loss": 1.5}]
+    >>> task_table(log, [0, 10])[["step", "train_loss", "eval_loss", "eval_code_loss"]].values.tolist()
+    [[0.0, nan, nan, nan], [10.0, 2.0, 2.5, 1.5]]
     """
     named = sorted({key for entry in history for key in entry if eval_set(key)} - {METRIC})
     log = pd.DataFrame(list(history)).reindex(
