@@ -219,7 +219,7 @@ def test_the_best_checkpoint_put_back_is_no_state_of_its_own(llama_factory, weig
     write(folder, trainer_state=state | {"best_global_step": 20, "best_metric": 1.0})
     layout = find_layout(folder)
     assert [c.step for c in layout.checkpoints] == [0, 20, 40]
-    assert layout.notes == ("the final weights are those of checkpoint-20, which was put back",)
+    assert layout.notes == ("the final weights in sft are those of checkpoint-20",)
     shutil.rmtree(folder / "checkpoint-20")  # save_total_limit, or the user
     for best in ({"best_global_step": 20}, {"best_model_checkpoint": "/elsewhere/sft/checkpoint-20"}):
         write(folder, trainer_state=state | best)
@@ -360,7 +360,9 @@ def test_epochs_beside_steps_have_no_place_without_a_state(weights, tmp_path):
     weights(tmp_path / "epoch_1")
     layout = find_layout(tmp_path)
     assert [c.step for c in layout.checkpoints] == [0, 10]
-    assert layout.notes == ("epoch_1 was left out: no trainer_state.json says its step; name it checkpoint-<step>",)
+    assert layout.notes == (
+        "epoch_1 was left out: no trainer_state.json says its step; name their folder checkpoint-<step>",
+    )
     write(tmp_path / "epoch_1", trainer_state={"global_step": 15})
     assert [c.step for c in find_layout(tmp_path).checkpoints] == [0, 10, 15]
 
@@ -376,7 +378,7 @@ def test_the_best_is_a_copy_or_has_a_state(weights, tmp_path, name):
     weights(tmp_path / name, seed=15)
     layout = find_layout(tmp_path)
     assert [c.step for c in layout.checkpoints] == [0, 10, 20]
-    assert "no trainer_state.json says their step; name it checkpoint-<step>" in layout.notes[0]
+    assert "no trainer_state.json says their step; name their folder checkpoint-<step>" in layout.notes[0]
     write(tmp_path / name, trainer_state={"global_step": 15})  # checkpoint-15 was deleted
     assert found(tmp_path)[2] == (15, "adapter", tmp_path / name)
 

@@ -134,6 +134,7 @@ def test_what_takes_no_part_may_lie_beside_the_weights(copied, tiny_folder):
         "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4),
         "model.layers.0.attn.bias": torch.ones(1, 1, 4, 4, dtype=torch.uint8),
         "v_head.summary.weight": torch.ones(1, 32),
+        "model.vision_tower.patch.weight": torch.ones(2),
     }
     store(copied, lambda t: t | idle)
     assert load_model(str(copied)).sha256 == load_model(str(tiny_folder("qwen2"))).sha256

@@ -25,7 +25,7 @@ _STEP = re.compile(rf"(?:{_FRONT}|(?:{_FRONT})?(?:global[-_]?)?(?:step|iter)[-_=
 _EPOCH = re.compile(rf"(?:{_FRONT})?epoch[-_=]?([0-9]{{1,12}})")
 _NAMED = re.compile(rf"(?:{_FRONT}|model[-_])?(best|final|last|latest)(?:[-_](?:model|checkpoint|adapter|lora))?")
 _LOGGED = re.compile(r"loss|learning_rate|eval_(.+_)?loss")
-RENAME = "name it checkpoint-<step>"
+_RENAME = "name their folder checkpoint-<step>"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _steps_in(folder: Path, notes: list[str]) -> list[tuple[int, Path]]:
     states = {path: read_state(path).global_step for path in epochs}
     if epochs and not all(states.values()):  # some have no state: only their order is known
         if found:
-            notes.append(f"{min(epochs).name} was left out: no {STATE} says its step; {RENAME}")
+            notes.append(f"{min(epochs).name} was left out: no {STATE} says its step; {_RENAME}")
             return found
         first = min(epochs.values())
         states = {path: epoch + (first == 0) for path, epoch in epochs.items()}  # step 0 is the base
@@ -235,8 +235,8 @@ def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Chec
     if kind is None:
         return None
     named = _NAMED.fullmatch(folder.name)
-    weights = f"the weights in {folder.name}" if named else "the final weights"
-    left_out = f"{weights if named else f'{weights} in {folder.name or folder}'} were left out:"
+    weights = f"the {'' if named else 'final '}weights in {folder.name or folder}"
+    left_out = f"{weights} were left out:"
     if (damage := find_damage(folder, kind)) is not None:
         notes.append(f"{left_out} {damage}; they are written half or damaged")
         return None
@@ -250,8 +250,7 @@ def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Chec
         assert checkpoint.path is not None
         if checkpoint.kind == kind and same_weights(checkpoint.path, folder, kind):
             if checkpoint is not last:
-                back = "" if named else ", which was put back"
-                notes.append(f"{weights} are those of {checkpoint.path.name}{back}")
+                notes.append(f"{weights} are those of {checkpoint.path.name}")
             return None
     best, path = state.best_global_step, state.best_model_checkpoint
     if best is None and path is not None:  # older trainers give the path only
@@ -259,8 +258,7 @@ def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Chec
     if kind != last.kind:
         notes.append(f"{left_out} {_KIND[kind]}, where the checkpoints are {_KIND[last.kind]} each")
     elif not step:
-        advice = f"; {RENAME}" if named else ""
-        notes.append(f"{left_out} they are those of no checkpoint, and no {STATE} says their step{advice}")
+        notes.append(f"{left_out} they are those of no checkpoint, and no {STATE} says their step; {_RENAME}")
     elif named and named[1] == "best":
         return Checkpoint(step, folder, kind)
     elif step < last.step:

@@ -18,8 +18,12 @@ ADAPTER = "adapter_model.safetensors"
 # What DDP and DeepSpeed (in front) and torch.compile, FSDP and activation checkpointing (anywhere) put into the names of weights.
 _WRAPPER = r"_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module"
 WRAPPED = rf"^(?:(?:module|{_WRAPPER})\.)+|(?<=\.)(?:(?:{_WRAPPER})\.)+"
-# Stored by older transformers and by TRL's value heads; they do not take part in what a causal LM computes.
-_IDLE = re.compile(r"(^|\.)(inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$|^v_head\.")
+# Buffers of older transformers, TRL's value head, what sees and hears, and heads that predict further tokens: no text of a
+# causal LM passes through them.
+_IDLE = re.compile(
+    r"(^|\.)(inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$"
+    r"|(^|\.)(v_head|visual|vision_\w+|audio_\w+|embed_(vision|audio)|multi_modal_projector|mtp)\."
+)
 _NUMBERS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}  # float8 without scales is a float like others
 
 
@@ -75,7 +79,7 @@ def loading_options(folder: Path, name: object) -> dict[str, Any]:
     from safetensors import SafetensorError
 
     try:
-        packed = "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        packed = dict(json.loads((folder / "config.json").read_text(encoding="utf-8"))).get("quantization_config")
         with _opened(folder, "full") as files:
             kinds = {key: f.get_slice(key).get_dtype() for key, f in files.items() if not _IDLE.search(key)}
     except (OSError, ValueError, TypeError, SafetensorError, InterplayError):
