@@ -11,6 +11,7 @@ from interplay.errors import InterplayError
 from interplay.models.checkpoints import model_at
 from interplay.models.layouts import Checkpoint
 from interplay.models.loading import load_model, load_tokenizer, with_added_tokens
+from interplay.models.vocabulary import make_room
 from interplay.models.weights import hash_tensors
 
 IDS = torch.arange(5, 20)[None]
@@ -129,6 +130,28 @@ def test_the_base_has_the_mean_for_added_tokens_as_long_as_it_is_asked(tiny_fold
     assert len(loaded.tokenizer) == 348
     with torch.no_grad():
         assert torch.equal(loaded.model(ids).logits, expected)
+
+
+def test_explain_reads_added_tokens(tiny_folder, train):
+    import interplay
+
+    path, _, _ = train("llama", added=1, **Q)
+    base, prompt = str(tiny_folder("llama")), "I was <new0> not happy"
+    found = interplay.explain(str(path), prompt, target="sadness", base=base, words=["not", "happy"])
+    assert f"{path}: training added tokens, so the tokenizer beside it is used" in found.notes
+    model = load_model(base, adapter=path)
+    same = interplay.explain(model, prompt, target="sadness", words=["not", "happy"])
+    assert found.to_pandas().equals(same.to_pandas())
+
+
+def test_embeddings_that_are_offloaded_get_no_rows(tiny_folder):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tiny_folder("llama")))
+    make_room(model, 345)
+    with pytest.raises(InterplayError, match="embeddings are offloaded: load it without device_map"):
+        make_room(model, 346)
 
 
 def test_rows_that_were_not_saved(tiny_folder, train):

@@ -139,6 +139,9 @@ def explain(
             s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision, trained=s.adapter)
             for s in states
         ]
+        for s, tokenizer in zip(states, found, strict=True):
+            if s.adapter is not None and str(tokenizer.name_or_path) in (str(s.adapter), str(s.adapter.parent)):
+                notes.append(f"{s.name}: training added tokens, so the tokenizer beside it is used")
         prepared = []
         for (side, wording), sample in zip(asked, samples, strict=True):
             how: dict[str, Any] = {"mask": wording.mask, "target_tokens": wording.target_tokens}
