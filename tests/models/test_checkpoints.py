@@ -133,7 +133,10 @@ def test_full_checkpoints(base, tiny_folder, prepared, tmp_path):
 
 def test_full_checkpoints_of_another_base(base, tiny_folder, tmp_path):
     for match, folder in (
-        ("has vocabulary 300, the base", other_base(tiny_folder, tmp_path / "v", vocab_size=300)),
+        (
+            "has vocabulary 300, the base .*put the trained tokenizer.json",
+            other_base(tiny_folder, tmp_path / "v", vocab_size=300),
+        ),
         ("has number of layers 3, the base", other_base(tiny_folder, tmp_path / "l", num_hidden_layers=3)),
         ("has architecture qwen3, the base", tiny_folder("qwen3")),
     ):
@@ -219,13 +222,14 @@ def test_adapters_with_other_modules_missing_or_extra_tensors(base, make_adapter
 
 
 def test_adapters_that_would_write_into_the_base_are_refused(tiny_folder, make_adapter, tmp_path):
-    base = load_model(str(tiny_folder("qwen2")))  # its q, k and v have biases
-    folder = make_adapter(tmp_path / "bias", "qwen2", bias="lora_only")
-    refused(folder, base, "holds weights of the base itself .*bias.*merge it")
+    base = load_model(str(tiny_folder("qwen2")))
     folder = make_adapter(tmp_path / "embedding", "qwen2")
+    name = "base_model.model.model.layers.0.mlp.up_proj.weight"
+    edit_tensors(folder, lambda tensors: tensors.update({name: torch.zeros(48, 32)}))
+    refused(folder, base, "holds weights of the base itself .*up_proj.*merge it")
     name = "base_model.model.model.embed_tokens.weight"
-    edit_tensors(folder, lambda tensors: tensors.update({name: torch.zeros(384, 32)}))
-    refused(folder, base, "holds weights of the base itself .*embed_tokens")
+    edit_tensors(folder, lambda tensors: (tensors.clear(), tensors.update({name: torch.zeros(345, 31)})))
+    refused(folder, base, "does not fit the base .*embed_tokens.weight has shape \\(345, 31\\)")
 
 
 def test_damaged_and_foreign_adapters(base, make_adapter, tmp_path):
@@ -239,7 +243,9 @@ def test_damaged_and_foreign_adapters(base, make_adapter, tmp_path):
     refused(folder, base, "cannot read .*adapter_config.json")
     folder = make_adapter(tmp_path / "other")
     edit(folder, peft_type="PREFIX_TUNING")
-    refused(folder, base, "of type 'PREFIX_TUNING': only LoRA, DoRA and IA3")
+    refused(folder, base, "of type 'PREFIX_TUNING', which puts trained vectors before the prompt")
+    edit(folder, peft_type="VERA")
+    refused(folder, base, "of type 'VERA'; LoRA, DoRA, IA3 and trainable tokens can be put on a base: merge it")
 
 
 @pytest.mark.matrix(3)

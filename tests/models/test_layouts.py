@@ -219,7 +219,7 @@ def test_the_best_checkpoint_put_back_is_no_state_of_its_own(llama_factory, weig
     write(folder, trainer_state=state | {"best_global_step": 20, "best_metric": 1.0})
     layout = find_layout(folder)
     assert [c.step for c in layout.checkpoints] == [0, 20, 40]
-    assert layout.notes == ("the final weights are those of checkpoint-20, which was put back",)
+    assert layout.notes == ("the final weights in sft are those of checkpoint-20",)
     shutil.rmtree(folder / "checkpoint-20")  # save_total_limit, or the user
     for best in ({"best_global_step": 20}, {"best_model_checkpoint": "/elsewhere/sft/checkpoint-20"}):
         write(folder, trainer_state=state | best)
@@ -274,7 +274,7 @@ def test_unsloth(weights, tmp_path, tiny_folder):
 
 def test_half_written_and_foreign_folders_are_ignored(weights, tmp_path):
     trainer_checkpoint(weights, tmp_path, 10)
-    for name in ("tmp-checkpoint-20", "checkpoint-best", "checkpoint-20.bak", "checkpoint-"):
+    for name in ("tmp-checkpoint-20", "checkpoint-20.bak", "checkpoint-", "merged", "run-3", "v1-20"):
         weights(tmp_path / name)
     (tmp_path / "checkpoint-30").write_text("a file")
     layout = find_layout(tmp_path)
@@ -288,7 +288,7 @@ def test_half_written_and_foreign_folders_are_ignored(weights, tmp_path):
         (None, "checkpoint-20 was left out: it holds no adapter_model.safetensors"),
         ("global_step20", "DeepSpeed's shards only: gather them"),
         ("pytorch_model_fsdp_0", "FSDP's shards only: merge them"),
-        ("policy", "its adapter lies deeper, in policy: move"),
+        ("policy", "its weights lie deeper, in policy: move"),
     ],
 )
 def test_checkpoints_without_weights(weights, tmp_path, inside, said):
@@ -305,6 +305,97 @@ def test_checkpoints_without_weights(weights, tmp_path, inside, said):
     layout = find_layout(tmp_path)
     assert [c.step for c in layout.checkpoints] == [0, 10]
     assert said in layout.notes[0]
+
+
+def test_epochs_in_their_order(weights, tmp_path):
+    """accelerate's examples: epoch_0, epoch_1, ..., and the last once more as `final`."""
+    for epoch in (0, 1, 10):
+        weights(tmp_path / f"epoch_{epoch}", seed=epoch)
+    weights(tmp_path / "final", seed=10)
+    layout = find_layout(tmp_path)
+    assert [(c.step, c.path and c.path.name) for c in layout.checkpoints] == [
+        (0, None),
+        (1, "epoch_0"),
+        (2, "epoch_1"),
+        (11, "epoch_10"),
+    ]
+    assert layout.notes == (
+        "the checkpoints are named by epoch and no trainer_state.json says their steps: step 1 is epoch_0",
+    )
+    for epoch in (0, 1, 10):
+        write(tmp_path / f"epoch_{epoch}", trainer_state={"global_step": 25 * (epoch + 1)})
+    layout = find_layout(tmp_path)
+    assert [c.step for c in layout.checkpoints] == [0, 25, 50, 275]
+    assert layout.notes == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("step_20", "step_100"),
+        ("checkpoint-step-20", "checkpoint-step-100"),
+        ("checkpoint_20", "checkpoint_100"),
+        ("global_step_20", "global_step_100"),
+        ("iter-20", "iter-100"),
+        ("ckpt-20", "ckpt_100"),
+    ],
+)
+def test_other_names_of_steps(weights, tmp_path, names):
+    for seed, name in enumerate(names):
+        weights(tmp_path / name, seed=seed)
+    assert found(tmp_path)[1:] == [(20, "adapter", tmp_path / names[0]), (100, "adapter", tmp_path / names[1])]
+
+
+@pytest.mark.parametrize(
+    "names", [("epoch-1", "epoch-2"), ("checkpoint-epoch-1", "checkpoint-epoch-2"), ("epoch1", "epoch2")]
+)
+def test_other_names_of_epochs(weights, tmp_path, names):
+    for seed, name in enumerate(names):
+        weights(tmp_path / name, seed=seed)
+    assert [c.step for c in find_layout(tmp_path).checkpoints] == [0, 1, 2]
+
+
+def test_epochs_beside_steps_have_no_place_without_a_state(weights, tmp_path):
+    trainer_checkpoint(weights, tmp_path, 10)
+    weights(tmp_path / "epoch_1")
+    layout = find_layout(tmp_path)
+    assert [c.step for c in layout.checkpoints] == [0, 10]
+    assert layout.notes == (
+        "epoch_1 was left out: no trainer_state.json says its step; name their folder checkpoint-<step>",
+    )
+    write(tmp_path / "epoch_1", trainer_state={"global_step": 15})
+    assert [c.step for c in find_layout(tmp_path).checkpoints] == [0, 10, 15]
+
+
+@pytest.mark.parametrize("name", ["checkpoint-best", "best_model", "best"])
+def test_the_best_is_a_copy_or_has_a_state(weights, tmp_path, name):
+    for step in (10, 20):
+        trainer_checkpoint(weights, tmp_path, step)
+    weights(tmp_path / name, seed=10)
+    layout = find_layout(tmp_path)
+    assert [c.step for c in layout.checkpoints] == [0, 10, 20]
+    assert layout.notes == (f"the weights in {name} are those of checkpoint-10",)
+    weights(tmp_path / name, seed=15)
+    layout = find_layout(tmp_path)
+    assert [c.step for c in layout.checkpoints] == [0, 10, 20]
+    assert "no trainer_state.json says their step; name their folder checkpoint-<step>" in layout.notes[0]
+    write(tmp_path / name, trainer_state={"global_step": 15})  # checkpoint-15 was deleted
+    assert found(tmp_path)[2] == (15, "adapter", tmp_path / name)
+
+
+def test_a_final_folder(weights, tmp_path):
+    weights(tmp_path / "final_model", seed=30)
+    assert "final_model were left out: they are those of no checkpoint" in error_of(tmp_path)
+    write(tmp_path / "final_model", trainer_state={"global_step": 30, "log_history": entries(30)})
+    assert found(tmp_path)[1:] == [(30, "adapter", tmp_path / "final_model")]
+    assert [entry["step"] for entry in read_training_log(tmp_path)] == [10, 20, 30]
+    trainer_checkpoint(weights, tmp_path, 40)
+    assert "says step 30, before the last checkpoint (40)" in find_layout(tmp_path).notes[0]
+
+
+def test_weights_without_a_config_are_named(weights, tmp_path):
+    (weights(tmp_path / "step_10", "full") / "config.json").unlink()
+    assert "or is accelerate's state: then add the base's config.json" in error_of(tmp_path)
 
 
 def error_of(folder) -> str:
@@ -455,11 +546,13 @@ def test_training_log_takes_numbers_only(tmp_path):
         {"step": 6, "eval_loss": 2},
         {"step": 5, "loss": 4, "learning_rate": float("inf")},
         {"step": 7, "train_loss": 2.0, "train_runtime": 3.0},
+        {"step": 6, "eval_code_loss": 1.5, "eval_code_runtime": 3.0, "eval_chat_loss": "2"},
+        {"eval_code_loss": 1.5},
     ]
     write(tmp_path, trainer_state={"global_step": 7, "log_history": history})
     assert read_training_log(tmp_path) == [
         {"step": 5, "loss": 4.0, "learning_rate": None},
-        {"step": 6, "loss": None, "learning_rate": None, "eval_loss": 2.0},
+        {"step": 6, "loss": None, "learning_rate": None, "eval_loss": 2.0, "eval_code_loss": 1.5},
     ]
     for text in ("[]", "3", '{"log_history": 5}', "\xff\x00", '{"global_step": 1e400}', ""):
         (tmp_path / "trainer_state.json").write_text(text, encoding="latin-1")

@@ -86,6 +86,67 @@ def test_missing_weights(copied):
     refused(copied, r"lacks 1 weights .*model\.layers\.1\.mlp\.up_proj\.weight")
 
 
+def store(folder, change, **config):
+    """Change the tensors and the config of a model folder."""
+    file = folder / "model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    described = json.loads((folder / "config.json").read_text()) | config
+    (folder / "config.json").write_text(json.dumps(described))
+
+
+def integers(tensors, dtype=torch.int8):
+    return {n: (t * 50).to(dtype) if n.endswith("proj.weight") else t for n, t in tensors.items()}
+
+
+def scales(tensors, name="_scale"):
+    return {n + name: torch.ones(1) for n in tensors if n.endswith("proj.weight")}
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_integers_are_no_weights(copied, dtype, scaled):
+    store(copied, lambda t: integers(t, dtype) | (scales(t) if scaled else {}))
+    said = refused(
+        copied, "holds 14 weights of type .* no quantization_config: give the checkpoint that the quantiser wrote"
+    )
+    assert "or dequantise first" in said
+
+
+def test_float8_with_its_scales_is_packed(copied):
+    store(copied, lambda t: integers(t, torch.float8_e4m3fn) | scales(t, "_scale_inv"))
+    refused(copied, r"14 weights that its architecture does not know \(first: .*scale_inv\): .*\(packed without")
+
+
+def test_weights_that_the_architecture_does_not_know(copied, tiny_folder, tmp_path):
+    store(copied, lambda t: t | {"model.layers.0.gate.weight": torch.ones(3)})
+    refused(
+        copied, r"holds 1 weights that its architecture does not know \(first: model.layers.0.gate.weight\): its config"
+    )
+    fewer = shutil.copytree(tiny_folder("llama"), tmp_path / "fewer")
+    store(fewer, dict, num_hidden_layers=1)
+    refused(
+        fewer, r"does not know \(first: model.layers.1.*\): its config.json describes another model \(fewer layers\?\)"
+    )
+
+
+def test_what_takes_no_part_may_lie_beside_the_weights(copied, tiny_folder):
+    idle = {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4),
+        "model.layers.0.attn.bias": torch.ones(1, 1, 4, 4, dtype=torch.uint8),
+        "v_head.summary.weight": torch.ones(1, 32),
+        "model.vision_tower.patch.weight": torch.ones(2),
+    }
+    store(copied, lambda t: t | idle)
+    assert load_model(str(copied)).sha256 == load_model(str(tiny_folder("qwen2"))).sha256
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod.", "layers.0._orig_mod."])
+def test_prefixes_of_wrappers_are_taken_off(copied, tiny_folder, prefix):
+    front, inner = ("layers.0.", "layers.0.") if prefix.startswith("layers") else ("", "")
+    store(copied, lambda t: {n.replace(front, prefix, 1) if inner in n else n: v for n, v in t.items()})
+    assert load_model(str(copied)).sha256 == load_model(str(tiny_folder("qwen2"))).sha256
+
+
 def test_weights_of_another_shape_and_damaged_files(copied):
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))

@@ -117,6 +117,49 @@ def test_whole_models_left_by_a_plain_trainer(tmp_path, tiny_folder):
     assert result.summary.rows[-1]["eval_loss"] != result.summary.rows[0]["eval_loss"]
 
 
+def test_added_tokens_and_named_eval_sets(tmp_path, tiny_folder, capsys):
+    """Epochs of a loop of one's own, with a token that only the checkpoints know, asked in every prompt."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base, out = tiny_folder("qwen2"), tmp_path / "out"
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_tokens(["<ask>"], special_tokens=True)
+    logits = {}
+    for epoch in (0, 1):
+        torch.manual_seed(epoch)
+        model = AutoModelForCausalLM.from_pretrained(base)
+        model.resize_token_embeddings(len(tokenizer))
+        config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+        wrapped = get_peft_model(model, config).eval()
+        wrapped.save_pretrained(out / f"epoch_{epoch}")
+        tokenizer.save_pretrained(out / f"epoch_{epoch}")
+        logits[epoch + 1] = wrapped
+    log = [{"step": step, "eval_code_loss": 3.0 - step, "eval_chat_loss": 2.5} for step in (1, 2)]
+    (out / "trainer_state.json").write_text(json.dumps({"global_step": 2, "log_history": log}))
+    template = "<ask>Sentence: {text}\nEmotion:"
+    wanted = tracking(tmp_path, base, out, prompt={"chat": False, "template": template})
+    result = run_here(wanted, tmp_path / "run")
+    assert [row["step"] for row in result.summary.rows] == [0, 1, 2]
+    assert any("Training added tokens: the checkpoints' tokenizer is used" in note for note in result.notes)
+    assert any("named by epoch" in note and "step 1 is epoch_0" in note for note in result.notes)
+    units = pd.read_parquet(tmp_path / "run" / "units.parquet")
+    assert units.groupby("step")["weights_sha256"].nunique().eq(1).all()
+    texts = {p["id"]: p["text"] for p in json.loads((tmp_path / "run" / "inputs.json").read_text())["prompts"]}
+    for unit in units[units["condition"] == "step-000002"].itertuples():
+        ids = tokenizer(template.replace("{text}", texts[unit.sample_id]), return_tensors="pt")["input_ids"]
+        assert 345 in ids
+        scores, gold = logits[2](ids).logits[0, -1].detach(), int(unit.target_ids[0])
+        rest = torch.cat([scores[:gold], scores[gold + 1 :]])
+        assert unit.score_full == pytest.approx(float(scores[gold] - torch.logsumexp(rest, 0)), abs=1e-4)
+    task = pd.read_parquet(tmp_path / "run" / "task.parquet")
+    assert task["eval_code_loss"].tolist()[1:] == [2.0, 1.0]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "code, logged" in page
+    assert "loss of eval set chat" in page
+
+
 def test_adapter_of_another_base_is_refused_before_anything_is_computed(tmp_path, adapters, tiny_tokenizer):
     from transformers import AutoModelForCausalLM, LlamaConfig
 

@@ -51,7 +51,7 @@ def analyse(
     _write_table(folder / "units.parquet", unit_table(measured, settings.dynamics.ratio))
     track.save(folder)  # makes the folder where it is missing, so not as the first
     curves = task_curves(measured.task, settings.dynamics.resamples, settings.seed)
-    task = task_frame(measured.task, record.train_loss, curves) if task is None else task
+    task = task_frame(measured.task, record.losses, curves) if task is None else task
     asked = {"resamples": settings.dynamics.resamples, "seed": settings.seed}
     recommendation = recommend(track, task, existing=record.saved, **asked)
     controls, said = make_controls(settings, measured, track, task)

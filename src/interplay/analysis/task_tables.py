@@ -18,7 +18,7 @@ from interplay.store.files import read_json
 from interplay.task.correlation import Curve, correlate, curve_of_samples
 from interplay.task.labels import RowScores
 from interplay.task.measured import TaskMeasured, TaskRows
-from interplay.task.metrics import COLUMNS, METRICS, macro_f1, macro_f1_of
+from interplay.task.metrics import COLUMNS, METRICS, eval_set, macro_f1, macro_f1_of
 
 CORRELATIONS = ("interaction", "task", "span", "spearman", "lo", "hi", "checkpoints")
 # Interaction measures that task measures are held beside: (measure, set) of the trajectory's paper definition.
@@ -80,15 +80,16 @@ def task_curves(task: TaskMeasured, resamples: int, seed: int) -> dict[str, Curv
     return curves
 
 
-def task_frame(task: TaskMeasured, train_loss: Sequence[float | None], curves: Mapping[str, Curve]) -> pd.DataFrame:
-    """One row a step with every column of `task.parquet` (`COLUMNS`), NaN where not measured.
+def task_frame(
+    task: TaskMeasured, losses: Mapping[str, Sequence[float | None]], curves: Mapping[str, Curve]
+) -> pd.DataFrame:
+    """One row a step with every column of `task.parquet` (`COLUMNS`, then named eval sets), NaN where not measured.
 
-    train_loss: mean of the steps since the last checkpoint; curves: of `task_curves`.
+    losses: of `logged_losses`; curves: of `task_curves`.
     """
-    columns: dict[str, np.ndarray] = {
-        "step": np.array([c.step for c in task.checkpoints]),
-        "train_loss": np.array([math.nan if loss is None else loss for loss in train_loss], dtype=np.float64),
-    }
+    columns: dict[str, np.ndarray] = {"step": np.array([c.step for c in task.checkpoints])}
+    for name, values in losses.items():
+        columns[name] = np.array([math.nan if loss is None else loss for loss in values], dtype=np.float64)
     if any(c.labels is not None for c in task.checkpoints):
         columns["rows"] = np.array([len(c.labels.nll) for c in task.checkpoints if c.labels is not None])
     for name, curve in curves.items():
@@ -101,8 +102,8 @@ def task_frame(task: TaskMeasured, train_loss: Sequence[float | None], curves: M
         else:
             ends = [percentile(value, curve.resampled[:, t]) for t, value in enumerate(curve.value)]
         columns[f"{name}_lo"], columns[f"{name}_hi"] = (np.array([e[k] for e in ends]) for k in (1, 2))
-    frame = pd.DataFrame(columns).reindex(columns=list(COLUMNS))
-    return frame.astype(dict.fromkeys(COLUMNS[1:], "float64"))
+    every = [*COLUMNS, *(name for name in losses if name not in COLUMNS)]
+    return pd.DataFrame(columns).reindex(columns=every).astype(dict.fromkeys(every[1:], "float64"))
 
 
 def _trials(task: TaskMeasured, name: str) -> int:
@@ -111,8 +112,9 @@ def _trials(task: TaskMeasured, name: str) -> int:
     return len(rows.nll) if rows is not None else len(first.exact)  # ty: ignore[invalid-argument-type]
 
 
-def train_losses(folder: Path, steps: Sequence[int], outside: str | None) -> tuple[float | None, ...]:
-    """Mean train loss since the step before, from our log or from the one that another training left in `outside`."""
+def logged_losses(folder: Path, steps: Sequence[int], outside: str | None) -> dict[str, tuple[float | None, ...]]:
+    """`train_loss`, the mean since the step before, and the losses of named eval sets at the steps themselves, from our log
+    or from the one that another training left in `outside`."""
     log = folder / "checkpoints" / "training_log.json"
     ours = read_json(log, list) if log.exists() else []
     entries = read_training_log(Path(outside)) if outside is not None else ours
@@ -122,7 +124,10 @@ def train_losses(folder: Path, steps: Sequence[int], outside: str | None) -> tup
         since = [loss for s, loss in losses.items() if before < s <= step]
         mean = float(np.mean(since)) if since else math.nan
         found.append(mean if math.isfinite(mean) else None)
-    return tuple(found)
+    named = sorted({key for entry in entries for key in entry if eval_set(key)})
+    at = {entry["step"]: entry for entry in entries}
+    evals = {key: tuple(at.get(step, {}).get(key) for step in steps) for key in named}
+    return {"train_loss": tuple(found)} | {key: values for key, values in evals.items() if set(values) != {None}}
 
 
 def correlation_frame(

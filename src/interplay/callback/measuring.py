@@ -46,7 +46,7 @@ from interplay.store.conditions import Calibration, Omitted, Record, offsets, st
 from interplay.store.files import sha256_json, sweep, write_json
 from interplay.store.folder import RunFolder, environment
 from interplay.store.units import Unit
-from interplay.task.metrics import COLUMNS, METRICS
+from interplay.task.metrics import COLUMNS, METRICS, eval_set
 
 METRIC = "eval_interaction_loss"  # of the trainer's log
 FORWARDS_PER_STEP = 3.0  # a training step costs about three forward passes of its tokens [ours]
@@ -372,12 +372,13 @@ class Measurer:
 def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd.DataFrame:
     """The trainer's log as a task table: per step the mean train loss since the step before, and the eval metrics.
 
-    >>> log = [{"step": 5, "loss": 3.0}, {"step": 10, "loss": 1.0}, {"step": 10, "eval_loss": 2.5}]
-    >>> task_table(log, [0, 10])[["step", "train_loss", "eval_loss"]].values.tolist()
-    [[0.0, nan, nan], [10.0, 2.0, 2.5]]
+    >>> log = [{"step": 5, "loss": 3.0}, {"step": 10, "loss": 1.0}, {"step": 10, "eval_loss": 2.5, "eval_code_loss": 1.5}]
+    >>> task_table(log, [0, 10])[["step", "train_loss", "eval_loss", "eval_code_loss"]].values.tolist()
+    [[0.0, nan, nan, nan], [10.0, 2.0, 2.5, 1.5]]
     """
+    named = sorted({key for entry in history for key in entry if eval_set(key)} - {METRIC})
     log = pd.DataFrame(list(history)).reindex(
-        columns=["step", "loss", *(m.logged for m in METRICS.values() if m.logged)]
+        columns=["step", "loss", *named, *(m.logged for m in METRICS.values() if m.logged)]
     )
     log = log.apply(pd.to_numeric, errors="coerce").astype("float64").replace([np.inf, -np.inf], np.nan)
     table = pd.DataFrame({"step": np.array(steps, dtype=np.int64)}).reindex(columns=list(COLUMNS))
@@ -389,6 +390,8 @@ def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd
         log["loss"][log["step"].between(a, b, inclusive="right")] for a, b in zip([0, *steps], steps, strict=False)
     ]
     table["train_loss"] = [losses.mean() for losses in since]
+    for key in named:
+        table[key] = log.dropna(subset=key).groupby("step")[key].last().reindex(steps).to_numpy()
     return table.astype(dict.fromkeys(COLUMNS[1:], "float64"))
 
 

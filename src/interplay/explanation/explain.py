@@ -148,9 +148,16 @@ def explain(
                 f"words{'' if coalitions is None else f', coalitions {coalitions}'}): take fewer words"
             )
         load_once = functools.cache(load_tokenizer)
-        found = [s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision) for s in states]
+        found = [
+            s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision, trained=s.adapter)
+            for s in states
+        ]
         for state, tokenizer in zip(states, found, strict=True):
-            if state.adapter and not state.given and (said := adopt_template(tokenizer, [state.adapter])):
+            if state.adapter is None or state.given:
+                continue
+            if str(tokenizer.name_or_path) in (str(state.adapter), str(state.adapter.parent)):
+                notes.append(f"{state.name}: training added tokens, so the tokenizer beside it is used")
+            if said := adopt_template(tokenizer, [state.adapter]):
                 notes.append(f"{state.name}: {said}")
         prepared = []
         for (side, wording), sample in zip(asked, samples, strict=True):

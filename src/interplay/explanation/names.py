@@ -184,6 +184,7 @@ def load(states: Sequence[NamedModel], tokenizers: Sequence, *, dtype: str, devi
             base = replace(base, sha256=hash_tensors(base.model.state_dict().items()))
         checkpoint = Checkpoint(0, None, "base")
         if state.adapter is not None:
+            base = replace(base, tokenizer=tokenizer, rows=len(tokenizer))
             checkpoint = Checkpoint(1, state.adapter, "adapter")
             with model_at(checkpoint, base):
                 pass

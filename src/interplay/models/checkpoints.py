@@ -14,6 +14,7 @@ from interplay.models.adapters import adapter_hash, put_on, restored
 from interplay.models.layouts import Checkpoint
 from interplay.models.loading import LoadedModel, load_weights, resolve
 from interplay.models.placement import Placement, input_device
+from interplay.models.vocabulary import make_room, refuse_other_rows
 from interplay.models.weights import hash_files, weight_files
 
 
@@ -54,11 +55,15 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
 
     `dtype` is for full checkpoints; an adapter takes that of the base. Raises InterplayError for one that does not fit it.
     """
-    if checkpoint.path is None:
+    if checkpoint.path is None and not base.rows:
         yield base.model
-    elif checkpoint.kind == "adapter":
+    elif checkpoint.path is None or checkpoint.kind == "adapter":
         with restored(base.model):
-            yield put_on(checkpoint.path, base.model, base.name)
+            if checkpoint.path is not None:
+                yield put_on(checkpoint.path, base.model, base.name, base.tokenizer, rows=base.rows)
+            else:
+                make_room(base.model, base.rows)
+                yield base.model
     else:
         placement = base.placement
         if placement is None or placement.device_map is None:  # where the base is now: the user may have moved it
@@ -76,14 +81,16 @@ def _refuse_other_shape(model, base: LoadedModel, path: Path) -> None:
     def shape(m) -> dict[str, Any]:
         config = m.config.get_text_config()
         return {
-            "vocabulary": m.get_input_embeddings().weight.shape[0],
             "hidden size": getattr(config, "hidden_size", None),
             "number of layers": getattr(config, "num_hidden_layers", None),
             "architecture": config.model_type,
         }
 
+    rows, saved = (len(m.get_input_embeddings().weight) for m in (base.model, model))
     ours, theirs = shape(base.model), shape(model)
     odd = [name for name in ours if ours[name] != theirs[name]]
     if odd:
         differs = f"{path} has {odd[0]} {theirs[odd[0]]}, the base {base.name!r} {ours[odd[0]]}"
         raise InterplayError(f"{differs}: give the base it was trained from")
+    if rows != saved:
+        refuse_other_rows(path, saved, base.name, rows, base.tokenizer)

@@ -1,6 +1,7 @@
-"""Which folders of a fine-tuning hold its checkpoints, and what its log says: Trainer, TRL, LLaMA-Factory, unsloth.
+"""Which folders of a fine-tuning hold its checkpoints, and what its log says: Trainer, TRL, LLaMA-Factory, unsloth, accelerate.
 
-All four write `checkpoint-<step>` into an output folder; most leave the final weights in the folder itself as well.
+The first four write `checkpoint-<step>` into an output folder; most leave the final weights in the folder itself as well.
+Loops of one's own, as accelerate's examples, write `step_<n>` or `epoch_<n>`, and `best` or `final` beside them.
 """
 
 import contextlib
@@ -19,6 +20,12 @@ from interplay.models.weights import same_weights, weight_files
 STATE = "trainer_state.json"
 SHOWN = 5
 HALF = "; it is written half or damaged"
+_FRONT = r"(?:checkpoint|ckpt)[-_]?"
+_STEP = re.compile(rf"(?:{_FRONT}|(?:{_FRONT})?(?:global[-_]?)?(?:step|iter)[-_=]?)([0-9]{{1,12}})")
+_EPOCH = re.compile(rf"(?:{_FRONT})?epoch[-_=]?([0-9]{{1,12}})")
+_NAMED = re.compile(rf"(?:{_FRONT}|model[-_])?(best|final|last|latest)(?:[-_](?:model|checkpoint|adapter|lora))?")
+_LOGGED = re.compile(r"loss|learning_rate|eval_(.+_)?loss")
+_RENAME = "name their folder checkpoint-<step>"
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,8 @@ def find_damage(folder: Path, kind: str) -> str | None:
 
 
 def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
-    """Step 0 (the base), every whole `checkpoint-<step>` in `folder`, and the final weights in `folder` itself when
-    `trainer_state.json` gives them a step that no checkpoint has. With `steps`, only those are returned.
+    """Step 0 (the base), every whole checkpoint in `folder` that a step or an epoch names, and what `best`, `final` and
+    `folder` itself hold when `trainer_state.json` gives them a step that no checkpoint has. With `steps`, only those.
 
     Raises InterplayError when the folder is missing, holds no checkpoint, or lacks one of `steps`.
     """
@@ -87,6 +94,9 @@ def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
         raise InterplayError(f"no checkpoints folder at {str(folder)!r}: give the output folder of a training run")
     notes: list[str] = []
     found = _numbered(folder, notes)
+    for path in sorted(p for p in folder.iterdir() if p.is_dir() and _NAMED.fullmatch(p.name)):
+        if named := _final(path, found, notes):
+            found[named.step] = named
     if not found:
         found = {(only := _only_root(folder, notes)).step: only}
     elif final := _final(folder, found, notes):
@@ -104,20 +114,48 @@ def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
 def step_of(folder: Path) -> int | None:
     """The step in the name of a checkpoint folder; Trainer's half-written `tmp-checkpoint-<step>` has none.
 
-    >>> step_of(Path("out/checkpoint-060")), step_of(Path("out/tmp-checkpoint-60")), step_of(Path("out/checkpoint-best"))
-    (60, None, None)
+    >>> step_of(Path("out/checkpoint-060")), step_of(Path("out/step_60")), step_of(Path("out/tmp-checkpoint-60"))
+    (60, 60, None)
     """
-    match = re.fullmatch(r"checkpoint-([0-9]{1,12})", folder.name)
+    match = _STEP.fullmatch(folder.name)
     return int(match[1]) if match else None
+
+
+def place_of(folder: Path) -> tuple[bool, int] | None:
+    """Where a folder's name puts it among the checkpoints of its training: those named by epoch, then by step."""
+    step, epoch = step_of(folder), _EPOCH.fullmatch(folder.name)
+    return (True, step) if step is not None else (False, int(epoch[1])) if epoch else None
+
+
+def newest(folder: Path) -> Path | None:
+    """The last of the checkpoints inside a folder, by their names."""
+    inside = sorted((place, path) for path in folder.glob("*/") if (place := place_of(path)))
+    return inside[-1][1] if inside else None
+
+
+def _steps_in(folder: Path, notes: list[str]) -> list[tuple[int, Path]]:
+    """The steps of the folders inside `folder` that are named by one, or by an epoch."""
+    places = sorted(path for path in folder.iterdir() if path.is_dir())
+    found = [(step, path) for path in places if (step := step_of(path)) is not None]
+    epochs = {path: int(match[1]) for path in places if (match := _EPOCH.fullmatch(path.name))}
+    states = {path: read_state(path).global_step for path in epochs}
+    if epochs and not all(states.values()):  # some have no state: only their order is known
+        if found:
+            notes.append(f"{min(epochs).name} was left out: no {STATE} says its step; {_RENAME}")
+            return found
+        first = min(epochs.values())
+        states = {path: epoch + (first == 0) for path, epoch in epochs.items()}  # step 0 is the base
+        start = min(epochs, key=lambda path: epochs[path])
+        notes.append(
+            f"the checkpoints are named by epoch and no {STATE} says their steps: step {first or 1} is {start.name}"
+        )
+    return found + [(step, path) for path, step in states.items()]
 
 
 def _numbered(folder: Path, notes: list[str]) -> dict[int, Checkpoint]:
     """The checkpoints directly inside `folder`, by step."""
     found: dict[int, Checkpoint] = {}
-    for path in sorted(folder.iterdir()):
-        step = step_of(path)
-        if step is None or not path.is_dir():
-            continue
+    for step, path in _steps_in(folder, notes):
         kind = classify(path)
         damage = kind and find_damage(path, kind)
         if kind is None or damage:
@@ -136,12 +174,13 @@ def _why_no_weights(path: Path) -> str:
     if (path / "adapter_model.safetensors").exists():
         return f"it holds an adapter without its adapter_config.json{HALF}"
     if any(path.glob("model*.safetensors")):
-        config = (path / "config.json").exists()
-        return f"it holds weights without their {'model.safetensors.index.json' if config else 'config.json'}{HALF}"
+        if (path / "config.json").exists():
+            return f"it holds weights without their model.safetensors.index.json{HALF}"
+        return f"it holds weights without their config.json{HALF}, or is accelerate's state: then add the base's config.json"
     inside = sorted(p for p in path.iterdir() if p.is_dir())
     for p in inside:
-        if (p / "adapter_model.safetensors").exists():
-            return f"its adapter lies deeper, in {p.name}: move the files of that folder up"
+        if (p / "adapter_model.safetensors").exists() or _has_whole(p):
+            return f"its weights lie deeper, in {p.name}: move the files of that folder up"
     if any(p.name.startswith("global_step") for p in inside):
         return "it holds DeepSpeed's shards only: gather them (its zero_to_fp32.py --safe_serialization writes safetensors)"
     if any(p.name.startswith("pytorch_model_fsdp") for p in inside):
@@ -181,33 +220,37 @@ def _near(folder: Path) -> list[Path]:
     """Folders with checkpoints one or two levels below, as hyper-parameter searches and folders of runs have them."""
     found: set[Path] = set()
     with contextlib.suppress(OSError):  # a folder that may not be read
-        for pattern in ("*/checkpoint-*", "*/*/checkpoint-*"):
-            found |= {path.parent for path in folder.glob(pattern) if step_of(path) is not None}
+        for pattern in ("*/*/", "*/*/*/"):
+            found |= {path.parent for path in folder.glob(pattern) if place_of(path)}
     return sorted(found)
 
 
 def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Checkpoint | None:
-    """The weights in the output folder itself, unless a checkpoint holds the same or their step is not known."""
+    """The weights in the output folder itself, or in one named `best` or `final`, unless a checkpoint holds the same or
+    their step is not known."""
     try:
         kind = classify(folder)
     except InterplayError:
         return None  # pickles here do not matter: there are checkpoints
     if kind is None:
         return None
-    left_out = f"the final weights in {folder.name or str(folder)} were left out:"
+    named = _NAMED.fullmatch(folder.name)
+    weights = f"the {'' if named else 'final '}weights in {folder.name or folder}"
+    left_out = f"{weights} were left out:"
     if (damage := find_damage(folder, kind)) is not None:
         notes.append(f"{left_out} {damage}; they are written half or damaged")
         return None
-    state, last = read_state(folder), found[max(found)]
+    state = read_state(folder)
     step = state.global_step
     if step in found:
         return None
+    last = found[max(found)] if found else Checkpoint(0, None, kind)
     # Trainings that put their best checkpoint back save that one at the end, under the number of the last step.
     for checkpoint in sorted(found.values(), key=lambda c: -c.step):
         assert checkpoint.path is not None
         if checkpoint.kind == kind and same_weights(checkpoint.path, folder, kind):
             if checkpoint is not last:
-                notes.append(f"the final weights are those of checkpoint-{checkpoint.step}, which was put back")
+                notes.append(f"{weights} are those of {checkpoint.path.name}")
             return None
     best, path = state.best_global_step, state.best_model_checkpoint
     if best is None and path is not None:  # older trainers give the path only
@@ -215,7 +258,9 @@ def _final(folder: Path, found: dict[int, Checkpoint], notes: list[str]) -> Chec
     if kind != last.kind:
         notes.append(f"{left_out} {_KIND[kind]}, where the checkpoints are {_KIND[last.kind]} each")
     elif not step:
-        notes.append(f"{left_out} they are those of no checkpoint, and no {STATE} says their step")
+        notes.append(f"{left_out} they are those of no checkpoint, and no {STATE} says their step; {_RENAME}")
+    elif named and named[1] == "best":
+        return Checkpoint(step, folder, kind)
     elif step < last.step:
         notes.append(f"{left_out} its {STATE} says step {step}, before the last checkpoint ({last.step})")
     elif best not in (None, step, *found):
@@ -245,18 +290,18 @@ def read_state(folder: Path) -> TrainerState:
 
 
 def read_training_log(folder: Path) -> list[dict[str, Any]]:
-    """Train loss, learning rate and eval loss by step, as the trainer of an output folder logged them; [] without a log.
+    """Train loss, learning rate and eval losses by step, as the trainer of an output folder logged them; [] without a log.
 
     Read from the `trainer_state.json` that reaches furthest, of the output folder or of its newest checkpoint. One dict a
     step: `step`, `loss` (nats, the mean since the entry before; None at a step that was only evaluated), `learning_rate`
-    (None where not logged), and `eval_loss` where there is one.
+    (None where not logged), and `eval_loss` or `eval_<name>_loss` of each eval set where there is one.
     """
-    numbered = [(step, path) for path in folder.glob("checkpoint-*") if (step := step_of(path)) is not None]
-    states = [read_state(place) for place in (folder, *(path for _, path in sorted(numbered)[-1:]))]
+    named = [path for path in folder.glob("*/") if _NAMED.fullmatch(path.name)]
+    states = [read_state(place) for place in (folder, newest(folder) or folder, *named)]
     log: dict[int, dict[str, Any]] = {}
     for entry in max(states, key=lambda state: state.global_step).log_history:
-        given = {key: x for key in ("loss", "learning_rate", "eval_loss") if (x := _number(entry.get(key))) is not None}
-        if "loss" in given or "eval_loss" in given:  # the last entry of a training is a summary of it
+        given = {key: x for key in entry if _LOGGED.fullmatch(key) and (x := _number(entry[key])) is not None}
+        if set(given) - {"learning_rate"} and isinstance(entry.get("step"), int):  # the last entry is a summary
             log.setdefault(entry["step"], {"step": entry["step"], "loss": None, "learning_rate": None}).update(given)
     return [log[step] for step in sorted(log)]
 

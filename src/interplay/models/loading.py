@@ -8,7 +8,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from interplay.models.gguf import WHEELS, as_model_folder, wheel_command, wheel_
 from interplay.models.hub import cached_folder, hub_problem
 from interplay.models.layouts import Checkpoint, classify
 from interplay.models.placement import Placement, whole_tensors
-from interplay.models.weights import hash_tensors, refuse_holes
+from interplay.models.vocabulary import adding_folder
+from interplay.models.weights import hash_tensors, loading_options, refuse_misfit
 from interplay.secrets import redact
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -33,6 +34,13 @@ class LoadedModel:
     name: str
     sha256: str
     placement: Placement | None = None  # None: not loaded by `load_model`, on one device
+    rows: int = 0  # that embeddings need at least: where training added tokens to the tokenizer
+
+
+def with_added_tokens(base: LoadedModel, trained: Path, revision: str | None = None) -> LoadedModel:
+    """A base with the tokenizer of checkpoints that know more tokens; `model_at` gives it rows for them."""
+    tokenizer = load_tokenizer(base.name, revision=revision, trained=trained)
+    return replace(base, tokenizer=tokenizer, rows=len(tokenizer)) if len(tokenizer) > len(base.tokenizer) else base
 
 
 def load_model(
@@ -69,13 +77,15 @@ def load_model(
     model = load_weights(name, placement, dtype=dtype, revision=revision)
     tokenizer = load_tokenizer(name, revision=revision)
     digest = hash_tensors(whole_tensors(model), ordered=True)
+    base = LoadedModel(model, tokenizer, name, digest, placement)
     if adapter is None:
-        return LoadedModel(model, tokenizer, name, digest, placement)
+        return base
     path = Path(adapter)
+    base = with_added_tokens(base, path, revision)
     if (note := base_name_note(Checkpoint(1, path, "adapter"), name)) is not None:
         warnings.warn(note, stacklevel=2)
     both = hashlib.sha256(f"{digest} {adapter_hash(path, digest)}".encode()).hexdigest()
-    return LoadedModel(put_on(path, model, name), tokenizer, str(path), both, placement)
+    return replace(base, model=put_on(path, model, name, base.tokenizer, rows=base.rows), name=str(path), sha256=both)
 
 
 def load_weights(
@@ -90,6 +100,7 @@ def load_weights(
     placement = placement or Placement()
     source, local = resolve(name, revision)
     options: dict[str, Any] = {}
+    names = loading_options(Path(source), name) if local else {}
     try:
         options = placement.options(source, revision)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -100,6 +111,7 @@ def load_weights(
             output_loading_info=True,
             trust_remote_code=False,  # the default None asks on the terminal and waits for an answer
             **options,
+            **names,
         )
     except InterplayError:
         raise
@@ -111,7 +123,9 @@ def load_weights(
     placement.settle(model, options)
     if getattr(model, "_hf_peft_config_loaded", False):  # a hub name of an adapter
         raise InterplayError(f"{name!r} is a LoRA adapter, not a model: give its base and the adapter apart")
-    refuse_holes(info, name)
+    if not local and (folder := cached_folder(name, revision)):
+        loading_options(folder, name)
+    refuse_misfit(info, name)
     model.eval()
     # What adapters trained on it will call their base: the name the user knows, not a folder of our cache.
     model.name_or_path = model.config._name_or_path = name
@@ -119,11 +133,18 @@ def load_weights(
     return model
 
 
-def load_tokenizer(name: str, *, revision: str | None = None):
-    """The fast tokenizer of a model name as in `load_model`."""
+def load_tokenizer(name: str, *, revision: str | None = None, trained: Path | None = None) -> Any:
+    """The fast tokenizer of a model name as in `load_model`, or that of `trained` checkpoints, where it has more tokens."""
+    source, local = resolve(name, revision)
+    tokenizer = _fast_tokenizer(name, source, local, revision)
+    if trained is None or (folder := adding_folder(trained, tokenizer.get_vocab())) is None:
+        return tokenizer
+    return _fast_tokenizer(str(folder), str(folder), True, None)
+
+
+def _fast_tokenizer(name: str, source: str, local: bool, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
-    source, local = resolve(name, revision)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     except Exception as error:  # transformers raises many types here

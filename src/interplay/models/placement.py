@@ -138,8 +138,8 @@ def whole_tensors(model: Any) -> "Iterator[tuple[str, torch.Tensor]]":
         yield name, tensor
 
 
-def adapter_joins(wrapped: Any, path: Path) -> None:
-    """Put an adapter's tensors where their layer is computed; on an offloaded base peft leaves them without data.
+def adapter_joins(wrapped: Any, path: Path, stored: "Mapping[str, torch.Tensor]") -> None:
+    """Put the `stored` tensors of an adapter where their layer is computed; on an offloaded base peft leaves them without data.
 
     InterplayError for adapters that need the weights of an offloaded base (DoRA) or a copy of one of its modules.
     """
@@ -147,19 +147,16 @@ def adapter_joins(wrapped: Any, path: Path) -> None:
     if not empty:
         return
     from accelerate.utils import set_module_tensor_to_device
-    from safetensors import safe_open
 
-    with safe_open(path / "adapter_model.safetensors", framework="pt") as stored:
-        names = set(stored.keys())
-        for layer_name, layer in wrapped.named_modules():
-            if any(getattr(layer, "use_dora", {}).values()):
-                continue
-            for hook in _hooks(getattr(layer, "base_layer", None)):
-                for name in sorted(n for n in empty if n.startswith(f"{layer_name}.")):
-                    key = name.replace(".default", "", 1)
-                    if key in names:
-                        set_module_tensor_to_device(wrapped, name, hook.execution_device, value=stored.get_tensor(key))
-                        empty.remove(name)
+    for layer_name, layer in wrapped.named_modules():
+        if any(getattr(layer, "use_dora", {}).values()):
+            continue
+        for hook in _hooks(getattr(layer, "base_layer", None)):
+            for name in sorted(n for n in empty if n.startswith(f"{layer_name}.")):
+                key = name.replace(".default", "", 1)
+                if key in stored:
+                    set_module_tensor_to_device(wrapped, name, hook.execution_device, value=stored[key])
+                    empty.remove(name)
     if empty:
         why = f"the adapter in {path} needs weights of the base that are offloaded ({min(empty)})"
         raise InterplayError(f"{why}: merge it and give the whole model as a checkpoint")

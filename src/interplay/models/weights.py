@@ -1,8 +1,9 @@
-"""Weights in safetensors files: which files hold them, their hash, and whether two folders hold the same. Builds no model."""
+"""Weights in safetensors files: which files hold them, their hash, and whether a model can be made of them. Builds no model."""
 
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
     import torch
 
 ADAPTER = "adapter_model.safetensors"
+# What DDP and DeepSpeed (in front) and torch.compile, FSDP and activation checkpointing (anywhere) put into the names of weights.
+_WRAPPER = r"_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module"
+WRAPPED = rf"^(?:(?:module|{_WRAPPER})\.)+|(?<=\.)(?:(?:{_WRAPPER})\.)+"
+# Buffers of older transformers, TRL's value head, what sees and hears, and heads that predict further tokens: no text of a
+# causal LM passes through them.
+_IDLE = re.compile(
+    r"(^|\.)(inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$"
+    r"|(^|\.)(v_head|visual|vision_\w+|audio_\w+|embed_(vision|audio)|multi_modal_projector|mtp)\."
+)
+_NUMBERS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}  # float8 without scales is a float like others
 
 
 def weight_files(folder: Path, kind: str = "full") -> list[Path]:
@@ -47,6 +58,40 @@ def refuse_holes(info: dict[str, Any], name: object) -> None:
         raise InterplayError(
             f"{str(name)!r} lacks {len(missing)} weights of its model (first: {missing[0]}): get it again"
         )
+
+
+def refuse_misfit(info: dict[str, Any], name: object) -> None:
+    """InterplayError where `from_pretrained` had no value for a weight, or left out one that the model should have used."""
+    refuse_holes(info, name)
+    if odd := sorted(key for key in info.get("unexpected_keys") or () if not _IDLE.search(key)):
+        cause = "packed without quantization_config" if "scale" in odd[0] else "fewer layers?"
+        raise InterplayError(
+            f"{str(name)!r} holds {len(odd)} weights that its architecture does not know (first: {odd[0]}): its config.json "
+            f"describes another model ({cause}); give the one that was saved with these weights"
+        )
+
+
+def loading_options(folder: Path, name: object) -> dict[str, Any]:
+    """What `from_pretrained` needs to know of the names of a folder's weights.
+
+    Raises InterplayError where weights are integers and no quantization_config says what they stand for.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        packed = dict(json.loads((folder / "config.json").read_text(encoding="utf-8"))).get("quantization_config")
+        with _opened(folder, "full") as files:
+            kinds = {key: f.get_slice(key).get_dtype() for key, f in files.items() if not _IDLE.search(key)}
+    except (OSError, ValueError, TypeError, SafetensorError, InterplayError):
+        return {}  # said when it is loaded
+    # Buffers, such as masks, may be integers.
+    odd = sorted(k for k, kind in kinds.items() if kind not in _NUMBERS and k.endswith((".weight", ".bias", "_proj")))
+    if odd and not packed:
+        raise InterplayError(
+            f"{str(name)!r} holds {len(odd)} weights of type {kinds[odd[0]]} (first: {odd[0]}), and its config.json has no "
+            "quantization_config: give the checkpoint that the quantiser wrote, or dequantise first"
+        )
+    return {"key_mapping": {WRAPPED: ""}} if any(re.search(WRAPPED, key) for key in kinds) else {}
 
 
 def hash_tensors(named: "Iterable[tuple[str, torch.Tensor]]", *, ordered: bool = False) -> str:

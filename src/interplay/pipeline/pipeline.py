@@ -11,7 +11,7 @@ from interplay.analysis.measured import control_settings
 from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse
 from interplay.analysis.summary import Summary
-from interplay.analysis.task_tables import train_losses
+from interplay.analysis.task_tables import logged_losses
 from interplay.config.settings import Settings
 from interplay.data.context import template_notes, wording_notes
 from interplay.data.prompts import template_hash, uses_chat
@@ -129,7 +129,8 @@ def _read(context: Context) -> tuple[Inputs, Any]:
     def tokenizer() -> Any:
         """First asked for when all files are read: a broken one must not cost a model first."""
         with context.progress.phase("finding the models (a GGUF file is converted once)"):
-            found = load_tokenizer(settings.model.name, revision=settings.model.revision)
+            name, trained = settings.model.name, context.models.trained
+            found = load_tokenizer(name, revision=settings.model.revision, trained=trained)
             for baseline in settings.baseline:  # a misspelt name must not cost a training first
                 load_tokenizer(baseline.name, revision=baseline.revision)
         if settings.checkpoints.folder and settings.prompt.chat is not False:
@@ -210,7 +211,7 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
             template_hash=template_hash(tokenizer, inputs.template),
             controls=control_settings(settings),
             baselines=extracted.baselines,
-            train_loss=train_losses(folder.path, tuple(states.hashes), settings.checkpoints.folder),
+            losses=logged_losses(folder.path, tuple(states.hashes), settings.checkpoints.folder),
             notes=tuple(context.notes),
             omitted=tuple(context.omitted),
             **task,

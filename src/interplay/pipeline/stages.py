@@ -69,7 +69,8 @@ def models_of(settings: Settings) -> Models:
     """Where the models of a run are loaded, and how."""
     model = settings.model
     main = Source(model.name, model.revision, model.dtype)
-    return Models(choose_device(model.device), main, device_map=model.device_map, max_memory=model.max_memory)
+    trained = settings.checkpoints.folder
+    return Models(choose_device(model.device), main, trained, device_map=model.device_map, max_memory=model.max_memory)
 
 
 def train(context: Context, inputs: Inputs, tokenizer) -> None:
@@ -146,6 +147,9 @@ def find_states(context: Context) -> States:
     for earlier, later in find_twins(comparable_hashes(checkpoints, hashes, base)):
         same = f"Steps {earlier} and {later} have identical weights"
         note(context, f"{same}, so one of them is not what its name says: read every change between them as none.")
+    if base.rows:
+        rows = "where the base has no rows for them, step 0 has the mean of its embeddings there"
+        note(context, f"Training added tokens: the checkpoints' tokenizer is used; {rows}.")
     context.notes += list(dict.fromkeys(said for c in checkpoints if (said := base_name_note(c, base.name))))
     return States(base, source, checkpoints, hashes, reference)
 

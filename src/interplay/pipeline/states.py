@@ -3,11 +3,12 @@
 import contextlib
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from interplay.models.checkpoints import model_at
 from interplay.models.layouts import Checkpoint
-from interplay.models.loading import LoadedModel, load_model
+from interplay.models.loading import LoadedModel, load_model, with_added_tokens
 
 ITSELF = Checkpoint(0, None, "base")
 
@@ -34,11 +35,13 @@ class Models:
 
     Args:
         main: the model a run is about, which stays loaded; of all others (a baseline LLM, a second precision) one at a time.
+        trained: the folder of its checkpoints, whose tokenizer may know tokens that training added.
         placement: `device_map` and `max_memory` of `load_model`, for every base.
     """
 
-    def __init__(self, device: str, main: Source, **placement: Any) -> None:
+    def __init__(self, device: str, main: Source, trained: str | None = None, **placement: Any) -> None:
         self.device, self.main, self.placement = device, main, placement
+        self.trained = None if trained is None else Path(trained)
         self._loaded: dict[Source, LoadedModel] = {}
 
     def base(self, source: Source) -> LoadedModel:
@@ -46,9 +49,12 @@ class Models:
         if source not in self._loaded:
             if source != self.main:
                 self.drop_others()  # before, not after: three at once may be one too many
-            self._loaded[source] = load_model(
+            loaded = load_model(
                 source.name, dtype=source.dtype, device=self.device, revision=source.revision, **self.placement
             )
+            if self.trained is not None and source.name == self.main.name:
+                loaded = with_added_tokens(loaded, self.trained, source.revision)
+            self._loaded[source] = loaded
         return self._loaded[source]
 
     def drop_others(self) -> None:

@@ -10,7 +10,7 @@ from interplay.report.rows import Summary, brief, cells, flags_of, task_series
 from interplay.report.scales import StepAxis, ValueAxis, log_axis, value_axis
 from interplay.report.schema import Part
 from interplay.report.text import interval, number, table
-from interplay.task.metrics import METRICS
+from interplay.task.metrics import METRICS, eval_set
 
 HELD, OTHER = ("held out", "s-eval", "circle"), ("other data", "s-other", "diamond")
 EXACT, REVERSE = ("exact match", *HELD[1:]), ("reverse KL", "s-train", "square")
@@ -42,7 +42,7 @@ def task_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
     """Strips, scale panels, the table of everything per step, and correlations; each empty if nothing was measured."""
     strips = _task_strips(payload)
     note = "" if strips else "This run recorded no task metrics."
-    columns = [(METRICS[line.series.set].title, line.series) for _, panel, _ in strips for line in panel.lines]
+    columns = [(_title(line.series.set), line.series) for _, panel, _ in strips for line in panel.lines]
     definition = (summary.definitions or [""])[0]
     for set_, key, title, unit in INTERACTIONS:
         series = summary.series(definition, set_, key)
@@ -64,7 +64,14 @@ def task_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
 
 def _task_strips(payload: Part) -> list[tuple[str, Panel, ValueAxis]]:
     strips = []
+    named = {
+        key: (f"{name}, logged", OTHER[1], "square")
+        for row in payload["task"]
+        for key in row
+        if (name := eval_set(key))
+    }
     for title, unit, metrics in TASK:
+        metrics = metrics | named if title == "Loss" else metrics
         found = [(task_series(payload["task"], key), *look) for key, look in metrics.items()]
         lines = [Line(series, css, marker, label) for series, label, css, marker in found if series.known]
         if not lines:
@@ -78,6 +85,10 @@ def _task_strips(payload: Part) -> list[tuple[str, Panel, ValueAxis]]:
         panel = Panel(title, "", tuple(lines), unit + (", log scale" if axis.log else ""), "")
         strips.append(("The task", panel, axis))
     return strips
+
+
+def _title(key: str) -> str:
+    return METRICS[key].title if key in METRICS else f"loss of eval set {eval_set(key)} (trainer's log)"
 
 
 def _scale(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class Record:
     words        draw of words -> where they stand; the first draw is 1
     mask         token for masked words, and its id
     chat         whether prompts go through the chat template; template_hash tells wordings apart
-    train_loss   mean train loss since the step before, at each step; None where not known
+    losses       of a trainer's log, at each step (None where not known): `train_loss`, the mean since the step before, and
+                 `eval_<name>_loss` of named eval sets
     gold         label of each eval row, by its index; None: no labels. ood_gold: of the out-of-domain rows
     task         which task files there are: "step", "answers"; "logged": the trainer's own metrics, in `task.parquet`
     saved        steps whose weights can be kept, where that is not all of them
@@ -73,7 +74,7 @@ class Record:
     template_hash: str
     controls: dict[str, Any] = field(default_factory=dict)
     baselines: tuple[BaselineLLM, ...] = ()
-    train_loss: tuple[float | None, ...] = ()
+    losses: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     gold: tuple[int, ...] | None = None
     ood_gold: tuple[int, ...] | None = None
     task: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ computation in `analysis/task_tables.py`.
 ('step', 'eval_loss', 'train_loss', 'accuracy', 'accuracy_lo', 'accuracy_hi', 'rows', 'macro_f1')
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -71,7 +72,17 @@ def _columns() -> Iterator[str]:
             yield "rows"  # the number of rows behind it
 
 
-COLUMNS = tuple(_columns())  # of `task.parquet`
+COLUMNS = tuple(_columns())  # of `task.parquet`; behind them the losses of named eval sets that a trainer logged
+
+
+def eval_set(key: str) -> str | None:
+    """The name of the eval set whose loss a trainer logs under this key, None for other keys.
+
+    >>> eval_set("eval_code_loss"), eval_set("eval_loss")
+    ('code', None)
+    """
+    match = re.fullmatch(r"eval_(.+)_loss", key)
+    return match[1] if match else None
 
 
 def macro_f1(gold: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.ndarray) -> float:
