@@ -37,6 +37,7 @@ from interplay.pipeline.measure import Question, cache_calibration, measure, ref
 from interplay.recommendation.stopping import StopRecommendation, recommend_stop, strength_per_spread
 from interplay.report import write
 from interplay.scoring.forward import last_logits
+from interplay.scoring.length import context_length
 from interplay.scoring.scores import score_prepared
 from interplay.store.checks import check_format, refuse_links, write_format
 from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
@@ -153,6 +154,7 @@ class Measurer:
 
     def _open(self, model: Any, dataset: Any, every: int | None) -> None:
         options = self.options
+        self.length = context_length(model.config)
         base = weights_sha256(model, trained=False)
         request = self._request(base)
         record, note = take_folder(self.folder, self.state.global_step, request)
@@ -163,8 +165,12 @@ class Measurer:
         elif options.max_overhead is None:
             record.plan = replace(record.plan, every=options.every)
         self.record, self.plan = record, record.plan
-        self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
+        plan = (self.plan.prompts, self.plan.n, self.length)
+        self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, *plan)
         self.notes += self.prompts.notes
+        cut = getattr(self.args, "max_length", None), "the trainer's max_length"
+        for line in self.length.notes("prompt", [p.positions for p in self.prepared], *cut):
+            self._note(line.removesuffix("."))
         if (few := len(self.prepared)) < MIN_PROMPTS:
             self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
         self.settings = self._settings(model)
@@ -220,7 +226,7 @@ class Measurer:
         """Measure the seconds of one prompt, of hashing the weights, and of a forward pass of a training batch."""
         import torch
 
-        _, (prepared,) = choose_prompts(self.rows, self.tokenizer, self.options, 1, n)
+        _, (prepared,) = choose_prompts(self.rows, self.tokenizer, self.options, 1, n, self.length)
         score_prepared(model, prepared, coalitions=np.array([0, 1]))  # the first passes of a process are slow
         prompt = _seconds(lambda: extract(score_prepared(model, prepared)))
         fixed = _seconds(lambda: weights_sha256(model, trained=True))

@@ -119,6 +119,17 @@ def load_weights(
     return model
 
 
+def load_config(name: str, *, revision: str | None = None) -> Any:
+    """The config of a model name as in `load_model`, without its weights."""
+    from transformers import AutoConfig
+
+    source, local = resolve(name, revision)
+    try:
+        return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except Exception as error:  # transformers raises many types here
+        raise _load_error(name, local, error) from error
+
+
 def load_tokenizer(name: str, *, revision: str | None = None):
     """The fast tokenizer of a model name as in `load_model`."""
     from transformers import AutoTokenizer
@@ -133,6 +144,8 @@ def load_tokenizer(name: str, *, revision: str | None = None):
         raise InterplayError(f"{name!r} has no tokenizer files: put its tokenizer.json next to its weights")
     if not tokenizer.is_fast:
         raise InterplayError(f"{name!r} has no fast tokenizer (tokenizer.json), which finds words by their offsets")
+    for found_how in ("is_local", "local_files_only"):  # saved with it, and HF_HUB_OFFLINE would change a checkpoint's bytes
+        tokenizer.init_kwargs.pop(found_how, None)
     return tokenizer
 
 

@@ -19,6 +19,7 @@ from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.shards import Shard
 from interplay.pipeline.states import Models, ModelState, Source
+from interplay.scoring.length import UNKNOWN, ContextLength
 from interplay.store.conditions import Omitted
 from interplay.store.folder import RunFolder
 from interplay.store.lock import Lock
@@ -40,6 +41,7 @@ class Context:
     waiting: Callable[[str], None]  # told which process this one waits for
     omitted: list[Omitted] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    length: ContextLength = UNKNOWN  # of the model, from its config
 
     @contextlib.contextmanager
     def alone(self) -> Generator[None]:
@@ -76,12 +78,18 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
     settings, folder = context.settings, context.folder.checkpoints
     wanted, schedule = settings.training, settings.schedule() or ()
     assert wanted is not None
-    examples, skipped = tokenise(inputs.train, tokenizer, inputs.template, wanted.max_length)
+    longest, positions = wanted.max_length, context.length
+    if positions.learnt and positions.tokens is not None:
+        longest = min(longest or positions.tokens, positions.tokens)
+    examples, skipped = tokenise(inputs.train, tokenizer, inputs.template, longest)
     context.omitted += [Omitted("train", *pair) for pair in skipped]
+    if longest != wanted.max_length and (cut := sum(len(e["input_ids"]) > (longest or 0) for e in examples)):
+        note(context, f"{cut} of {len(examples)} training rows are cut to the model's {longest} learnt positions.")
     if not (folder / "training_log.json").exists():
         fields: dict[str, Any] = wanted.model_dump() | {
             "bf16": use_bf16(wanted.bf16, context.models.device),
             "seed": settings.seed if wanted.seed is None else wanted.seed,
+            "max_length": longest,
         }
         plan = SftPlan(**fields, save_at=tuple(step for step in schedule if step))
         model, device = settings.model, context.models.device
