@@ -1,12 +1,37 @@
-"""A name for a process (number, start, machine) by which others can tell whether it has ended or is only slow."""
+"""A name for a process (number, start, machine) by which others can tell whether it has ended or is only slow; its environment."""
 
+import contextlib
 import functools
 import hashlib
 import os
 import re
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 NAME = r"\d+-\d+-[0-9a-f]{8}"
+
+
+@contextlib.contextmanager
+def environment(**values: str | None) -> Generator[None]:
+    """Environment variables as given for the length of a block, None: not set. Processes started meanwhile inherit them.
+
+    >>> with environment(HOME=None):
+    ...     "HOME" in os.environ
+    False
+    """
+    before = {name: os.environ.get(name) for name in values}
+    try:
+        _set(values)
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 def this_process() -> str:

@@ -144,8 +144,8 @@ def load_tokenizer(name: str, *, revision: str | None = None):
         raise InterplayError(f"{name!r} has no tokenizer files: put its tokenizer.json next to its weights")
     if not tokenizer.is_fast:
         raise InterplayError(f"{name!r} has no fast tokenizer (tokenizer.json), which finds words by their offsets")
-    for found_how in ("is_local", "local_files_only"):  # saved with it, and HF_HUB_OFFLINE would change a checkpoint's bytes
-        tokenizer.init_kwargs.pop(found_how, None)
+    for how in ("is_local", "local_files_only"):  # it would be saved, and the bytes depend on HF_HUB_OFFLINE
+        tokenizer.init_kwargs.pop(how, None)
     return tokenizer
 
 

@@ -5,7 +5,6 @@ A condition is one model state under one wording (docs/design/architecture.md).
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from interplay.analysis.about import kinship
 from interplay.analysis.measured import second_precision, second_reference

@@ -22,9 +22,9 @@ from interplay.models.layouts import Checkpoint
 from interplay.pipeline.inputs import Inputs, row_parts, seeded_choice
 from interplay.pipeline.shards import work_off
 from interplay.pipeline.stages import Context, States, note
+from interplay.scoring.length import context_length
 from interplay.store.conditions import Omitted, step_name
 from interplay.store.files import cache_json, cached_json, sha256_json
-from interplay.scoring.length import context_length
 from interplay.task.drift import BaseDistributions, Divergence, retention_windows, score_windows
 from interplay.task.generation import decoded, exact_match, greedy, rouge_l, stop_ids
 from interplay.task.labels import EvalSet, RowScores, prepare_eval, score_eval

@@ -7,7 +7,7 @@ from typing import Any
 from interplay.errors import SkipSample
 
 SFT_LENGTH = 1024  # TRL's default `max_length`: SFTTrainer cuts longer rows
-_RECURRENT = frozenset({"jamba", "kimi_linear", "nemotron_h", "rwkv", "zamba"})  # their config names a length all the same
+_RECURRENT = ("jamba", "kimi_linear", "nemotron_h", "rwkv", "zamba")  # without positions, whatever their config names
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class ContextLength:
         """
 
         def said(count: int, rest: str, doubt: str) -> list[str]:
-            one = len(lengths) == 1
-            subject = f"the {what} has" if one else f"{count} of {len(lengths)} {what}s {'has' if count == 1 else 'have'}"
-            return [f"{subject} {rest}: {doubt.format('its' if count == 1 else 'their')}."] if count else []
+            have, their = ("has", "its") if count == 1 else ("have", "their")
+            subject = f"the {what}" if len(lengths) == 1 else f"{count} of {len(lengths)} {what}s"
+            return [f"{subject} {have} {rest}: {doubt.format(their)}."] if count else []
 
         most, limit = max(lengths, default=0), self.tokens or max(lengths, default=0)
         over, ended = sum(n > limit for n in lengths), sum(n >= cut for n in lengths) if cut else 0

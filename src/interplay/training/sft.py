@@ -28,10 +28,13 @@ from interplay.extras import require
 from interplay.models.layouts import STATE, TrainerState, classify, find_damage, read_state
 from interplay.models.loading import LoadedModel
 from interplay.models.placement import choose_device
+from interplay.process import environment
 from interplay.training.methods import SftPlan, adapter_config, widen_adapters
 
 # Pickles that only resuming needs: removed once a newer checkpoint exists, and when the training is complete.
 _RESUMED = ("optimizer.pt", "scheduler.pt", "rng_state.pth")  # needed to resume to the same weights
+# Variables by which torchrun, accelerate and MPI tell a process its place in a group.
+_LAUNCHED = re.compile(r"(LOCAL_|GROUP_)?(RANK|WORLD_SIZE)|(PMI|MPI|OMPI|MV2|TORCHELASTIC|ACCELERATE_USE)_\w+")
 RESUME_FILES = (*_RESUMED, "scaler.pt", "training_args.bin")
 
 
@@ -95,6 +98,18 @@ def finetune(
     return log
 
 
+@contextlib.contextmanager
+def _alone() -> Generator[None]:
+    """Without what a launcher or a job system left in the environment: the trainer would wait for processes that never come."""
+    import torch.distributed as dist
+
+    joined = dist.is_available() and dist.is_initialized()  # by a program that calls us: its group stays
+    left = dict.fromkeys([] if joined else filter(_LAUNCHED.fullmatch, os.environ))
+    with environment(**left):
+        yield
+
+
+@_alone()
 def _train(
     base: LoadedModel,
     examples: Sequence[dict],
@@ -202,17 +217,14 @@ def _train(
 def _quiet() -> Generator[None]:
     """Without accelerate's messages, and without the hub request with which peft checks the vocabulary at every save."""
     logger = logging.getLogger("accelerate")
-    level, before = logger.level, {key: value for key, value in os.environ.items() if key == "HF_HUB_OFFLINE"}
+    level = logger.level
     logger.setLevel(logging.ERROR)
-    os.environ["HF_HUB_OFFLINE"] = "1"  # peft reads it at each save
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), environment(HF_HUB_OFFLINE="1"):  # peft reads it at each save
             warnings.filterwarnings("ignore", message="Could not find a config file in")
             yield
     finally:
         logger.setLevel(level)
-        del os.environ["HF_HUB_OFFLINE"]
-        os.environ.update(before)
 
 
 def _remove_resume_files(folder: Path, but: str = "") -> None:
