@@ -5,8 +5,10 @@ import functools
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
+from typing import TextIO
 
 NAME = r"\d+-\d+-[0-9a-f]{8}"
 
@@ -32,6 +34,19 @@ def _set(values: Mapping[str, str | None]) -> None:
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
+
+
+def tell(line: str) -> None:
+    """One line on stderr. Where nobody reads it any more (a closed pipe, a full disk) the work goes on without it."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """What is written to a stream, and what it still holds, leads nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def this_process() -> str:

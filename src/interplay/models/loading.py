@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interplay.errors import InterplayError, reason_of
+from interplay.errors import InterplayError, is_failure, reason_of
 from interplay.models.adapters import adapter_hash, base_name_note, named_base, put_on
 from interplay.models.gguf import WHEELS, as_model_folder, wheel_command, wheel_gguf
 from interplay.models.hub import cached_folder, hub_problem
@@ -137,7 +137,9 @@ def load_tokenizer(name: str, *, revision: str | None = None):
     source, local = resolve(name, revision)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except Exception as error:  # transformers raises many types here
+    except BaseException as error:  # transformers raises many types here, and a damaged file can make tokenizers panic
+        if not is_failure(error):
+            raise
         raise _load_error(name, local, error) from error
     # From a folder without tokenizer files transformers makes a tokenizer of nothing but special tokens.
     if len(tokenizer) < 64 and not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
@@ -189,7 +191,7 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, bool]:
     raise _hub_error(name, problem)
 
 
-def _load_error(name: str, local: bool, error: Exception) -> InterplayError:
+def _load_error(name: str, local: bool, error: BaseException) -> InterplayError:
     # Redacted before it is cut: half a token would not be recognised.
     reason = redact(reason_of(error, 10_000))[:240]
     if not local:
