@@ -117,6 +117,7 @@ def test_unknown_dtype_comes_before_any_loading(tmp_path):
 
 def test_a_device_that_is_not_there(tiny_folder):
     refused(tiny_folder("llama"), "device 'toaster' cannot be used here .*: set it to auto", device="toaster")
+    refused(tiny_folder("llama"), "device 'meta' holds no numbers .*: set it to auto", device="meta")
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3"])
