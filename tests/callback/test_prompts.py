@@ -9,6 +9,7 @@ from interplay.callback.options import check_options
 from interplay.callback.prompts import choose_prompts, copy_tokenizer, read_prompts
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
+from interplay.models.length import ContextLength
 
 TEXT = "The terrible service ruined our whole dinner"
 
@@ -103,3 +104,14 @@ def test_special_tokens_spelt_in_a_prompt_are_refused(tiny_tokenizer):
     found = read_prompts([{"prompt": f"<|im_start|>{TEXT}", "completion": " anger"}], None)
     with pytest.raises(InterplayError, match="spells the special token"):
         choose_prompts(found, tiny_tokenizer, options(), 1, 3)
+
+
+def test_a_row_longer_than_the_learnt_positions_is_left_out(tiny_tokenizer):
+    rows = [{"prompt": f"Sentence: {TEXT * times}\nEmotion:", "completion": " anger"} for times in (9, 1)]
+    found = read_prompts(rows, None)
+    tokenizer = copy_tokenizer(tiny_tokenizer, None)
+    tokenizer.context_length = ContextLength(64, learnt=True)
+    chosen, (got,) = choose_prompts(found, tokenizer, options(), 2, 3)
+    assert got.positions <= 64
+    [skipped] = chosen.skipped
+    assert skipped.reason.endswith("this model has 64 learnt positions: give shorter rows")

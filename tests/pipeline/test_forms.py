@@ -225,10 +225,10 @@ def test_baseline_that_serves_no_prompt_is_an_error(tmp_path, tiny_folder, monke
 
     honest = extraction.prepare_one
 
-    def none_for_the_baseline(sample, tokenizer, settings, template, *rest):
+    def none_for_the_baseline(sample, tokenizer, settings, template, among):
         if template.few_shot:  # which only the baseline LLM has here
             raise SkipSample("no token of its own")
-        return honest(sample, tokenizer, settings, template, *rest)
+        return honest(sample, tokenizer, settings, template, among)
 
     monkeypatch.setattr(extraction, "prepare_one", none_for_the_baseline)
     wanted = settings(tmp_path, tiny_folder("llama"), tiny_folder("qwen2"), **FEWER)

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, JambaConfig, LlamaCon
 
 import interplay
 from interplay.errors import InterplayError
-from interplay.scoring.length import context_length
+from interplay.models.length import context_length
 
 LONG = ("The terrible service ruined our whole dinner " * 20).strip()
 FEWER = {"controls": {"precision": None, "draws": 1, "labels": False, "reference": None, "few_shot": 4}}
@@ -51,18 +51,19 @@ def test_a_run_leaves_out_what_is_longer_than_the_learnt_positions(gpt2, tiny_fo
 
 def test_a_rotary_model_is_asked_and_the_note_says_what_is_doubtful(tiny_folder, tmp_path):
     wanted = with_long_rows(tmp_path, model=tiny_folder("llama"))
-    wanted |= {"prompts": {"count": 4, "n": 2}, "training": {**wanted["training"], "max_length": 300}, **FEWER}
-    wanted["controls"]["few_shot"] = 0
+    wanted |= {"prompts": {"count": 4, "n": 2}, "training": {**wanted["training"], "max_length": 300}}
+    wanted["controls"] = FEWER["controls"] | {"few_shot": 0}
     write_rows(tmp_path / "prompts.jsonl", labelled([*PROMPTS[:3], (LONG * 4, "anger")]))
     run_here(wanted, tmp_path / "run")
     notes = " ".join(interplay.Run(tmp_path / "run").notes)
-    assert "1 of 4 prompts has more tokens (up to " in notes
-    assert "than the 512 positions this model was made for: doubt its scores." in notes
-    assert "300 tokens or more, where training.max_length cuts a row: no training reached its answer there." in notes
+    assert "1 of 4 prompts: more tokens (up to " in notes
+    assert "than the 512 positions this model was made for, so doubt these scores." in notes
+    assert "1 of 4 prompts: 300 tokens or more, where training.max_length cuts a row, so its answer was not" in notes
+    assert "1 of 4 eval rows: more tokens" in notes
 
 
 def test_explain_and_score_refuse_in_one_line(gpt2, sample, template):
-    with pytest.raises(InterplayError, match=r"^the prompt has \d+ tokens, this model has 64 learnt positions"):
+    with pytest.raises(InterplayError, match=r"^it has \d+ tokens, this model has 64 learnt positions"):
         interplay.explain(str(gpt2), LONG, "anger", n=2)
     model = interplay.load_model(str(gpt2))
     long = interplay.make_sample(LONG, "anger", n=2, template=template)

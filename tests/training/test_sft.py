@@ -233,7 +233,7 @@ def test_target_modules_by_name(train, tmp_path):
 
 
 def test_nothing_to_train_on(train, examples, tmp_path):
-    with pytest.raises(InterplayError, match="no training rows are left: all were skipped") as error:
+    with pytest.raises(InterplayError, match="no training rows are left: none was given") as error:
         train(tmp_path / "a", rows=[])
     one_line(error)
     with pytest.raises(InterplayError, match=r"no response begins within training.max_length 8") as error:

@@ -18,7 +18,6 @@ from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_ta
 from interplay.data.tables import Table, Unreadable, columns_of, kind_of, read_table, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
-from interplay.scoring.length import UNKNOWN, ContextLength
 from interplay.scoring.scores import Prepared, prepare
 
 MAX_ROWS = 10_000  # rows of a data set among which prompts are chosen [ours]
@@ -80,14 +79,13 @@ def copy_tokenizer(processing_class: Any, chat_template: str | None) -> Any:
 
 
 def choose_prompts(
-    found: PromptRows, tokenizer: Any, options: CallbackOptions, count: int, n: int, context: ContextLength = UNKNOWN
+    found: PromptRows, tokenizer: Any, options: CallbackOptions, count: int, n: int
 ) -> tuple[Chosen, tuple[Prepared, ...]]:
     """`count` prompts of `n` words each, tokenised; fewer, with a note, if too few rows can be used, InterplayError if none."""
     ready: dict[str, Prepared] = {}
 
     def check(sample: Sample) -> None:
         ready[sample.id] = _prepare(sample, found, tokenizer, options)
-        context.refuse(ready[sample.id].positions)
 
     chosen = choose_samples(found.rows, count, n, options.seed, check=check)
     prepared = tuple(ready[sample.id] for sample in chosen.samples)

@@ -59,12 +59,14 @@ def recommend(
         return
     for line in answer_lines(answer):
         say(line)
-    if run.path != path:  # it was just measured
+    if run.path != path:  # it was just measured, or watched by the callback
         if answer["step"] is not None:
             what = "Checkpoint" if answer["basis"] in _DECIDED else "Fallback"
             print(printable(f"{what}: {saved.paths[answer['step']]}"))
-        say(_LEFT_OUT)
-        print(printable(f"Report: {run.path / 'report.html'}"))
+        if not run.has("callback.json"):
+            say(_LEFT_OUT)
+        if run.has("report.html"):
+            print(printable(f"Report: {run.path / 'report.html'}"))
 
 
 def answer_lines(answer: dict[str, Any]) -> list[str]:

@@ -25,11 +25,11 @@ from interplay.explanation.explanation import Change, Explanation
 from interplay.explanation.names import ReadyModel, Wording, find_model, load, put_on, wording_of
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.checkpoints import model_at
+from interplay.models.length import SFT, context_length
 from interplay.models.loading import load_tokenizer
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
-from interplay.scoring.length import SFT_LENGTH, context_length
 from interplay.scoring.noise import noise_warning
 
 if TYPE_CHECKING:
@@ -144,13 +144,9 @@ def explain(
                 prepared.append(scores.prepare(sample, found[side], wording.template, **how))
         loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]
-        for (side, _), one in zip(asked, prepared, strict=True):
-            length, name = context_length(loaded[side].base.model.config), states[side].name if two else None
-            with _named_errors(name):
-                length.refuse(one.positions, "the prompt")
-            cut = SFT_LENGTH if loaded[side].checkpoint.path else None  # a base was not trained by SFTTrainer
-            said = length.notes("prompt", [one.positions], cut)
-            notes += [(f"{name}: {line}" if name else line).removesuffix(".") for line in said]
+        for ready, one in zip(loaded, prepared, strict=False):
+            cut = SFT if ready.checkpoint.path else (None, "")  # a base was not trained by SFTTrainer
+            notes += context_length(ready.base.model.config).notes("prompts", [one.positions], cut)
         if two:
             notes += _differences(wordings, loaded, prepared)
         if words is None and count < n:

@@ -17,6 +17,7 @@ from interplay.models.adapters import adapter_hash, base_name_note, named_base, 
 from interplay.models.gguf import WHEELS, as_model_folder, wheel_command, wheel_gguf
 from interplay.models.hub import cached_folder, hub_problem
 from interplay.models.layouts import Checkpoint, classify
+from interplay.models.length import context_length
 from interplay.models.placement import Placement, whole_tensors
 from interplay.models.weights import hash_tensors, refuse_holes
 from interplay.secrets import redact
@@ -98,6 +99,7 @@ def load_weights(
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
             trust_remote_code=False,  # the default None asks on the terminal and waits for an answer
             **options,
         )
@@ -119,24 +121,14 @@ def load_weights(
     return model
 
 
-def load_config(name: str, *, revision: str | None = None) -> Any:
-    """The config of a model name as in `load_model`, without its weights."""
-    from transformers import AutoConfig
-
-    source, local = resolve(name, revision)
-    try:
-        return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except Exception as error:  # transformers raises many types here
-        raise _load_error(name, local, error) from error
-
-
 def load_tokenizer(name: str, *, revision: str | None = None):
-    """The fast tokenizer of a model name as in `load_model`."""
-    from transformers import AutoTokenizer
+    """The fast tokenizer of a model name as in `load_model`, which knows the model's `length_of`."""
+    from transformers import AutoConfig, AutoTokenizer
 
     source, local = resolve(name, revision)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     except BaseException as error:  # transformers raises many types here, and a damaged file can make tokenizers panic
         if not is_failure(error):
             raise
@@ -148,6 +140,7 @@ def load_tokenizer(name: str, *, revision: str | None = None):
         raise InterplayError(f"{name!r} has no fast tokenizer (tokenizer.json), which finds words by their offsets")
     for how in ("is_local", "local_files_only"):  # it would be saved, and the bytes depend on HF_HUB_OFFLINE
         tokenizer.init_kwargs.pop(how, None)
+    tokenizer.context_length = context_length(config)
     return tokenizer
 
 

@@ -5,6 +5,7 @@ A condition is one model state under one wording (docs/design/architecture.md).
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from interplay.analysis.about import kinship
 from interplay.analysis.measured import second_precision, second_reference
@@ -13,14 +14,14 @@ from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.models.layouts import Checkpoint
-from interplay.models.loading import LoadedModel, resolve
+from interplay.models.length import SFT, length_of
+from interplay.models.loading import resolve
 from interplay.pipeline.identity import check_parts, config_hash
 from interplay.pipeline.inputs import Inputs, Variant
 from interplay.pipeline.jobs import Asked, Engine, jobs_of, units_of
 from interplay.pipeline.measure import Question, calibrate, refuse_noise
 from interplay.pipeline.stages import Context, States, note
 from interplay.pipeline.states import ModelState, Source
-from interplay.scoring.length import UNKNOWN, ContextLength, context_length
 from interplay.scoring.scores import Prepared, prepare
 from interplay.store.conditions import (
     BaselineLLM,
@@ -36,23 +37,14 @@ from interplay.text import short
 
 
 def prepare_one(
-    sample: Sample,
-    tokenizer,
-    settings: Settings,
-    template: PromptTemplate,
-    among: Sequence[Row] | None,
-    context: ContextLength = UNKNOWN,
+    sample: Sample, tokenizer, settings: Settings, template: PromptTemplate, among: Sequence[Row] | None
 ) -> Prepared:
-    """A prompt tokenised under the run's scoring settings.
-
-    SkipSample where that, or masking a word, is impossible, and where the model has too few learnt positions.
-    """
+    """A prompt tokenised under the run's scoring settings; SkipSample where that, or masking a word, is impossible."""
     scoring = settings.scoring
     ready = prepare(sample, tokenizer, template, mask=scoring.mask, target_tokens=scoring.target_tokens, among=among)
     for word, span in zip(sample.words, ready.spans, strict=True):
         if any(ready.input_ids[position] == ready.mask_id for position in span):
             raise SkipSample(f"word {short(word.text)} holds the mask token (id {ready.mask_id}) already")
-    context.refuse(ready.positions)
     return ready
 
 
@@ -145,7 +137,7 @@ class Extraction:
             planned += [self._asked(f"{step_name(c.step)}-{variant.name}", c, ready) for c in places]
         return planned
 
-    def _label_question(self, variant: Variant, other: LoadedModel | None = None) -> Prompts | None:
+    def _label_question(self, variant: Variant, tokenizer: Any = None) -> Prompts | None:
         """The prompts asked among the labels as well; None where that is not wanted.
 
         `auto` asks where it costs nothing: rows have labels, one token is scored, and labels differ in it.
@@ -155,20 +147,19 @@ class Extraction:
         if scoring.among_labels or not wanted or (wanted == "auto" and not free):
             return None
         try:
-            return self._prepared(replace(variant, name="labels"), other, among=True)
+            return self._prepared(replace(variant, name="labels"), tokenizer, among=True)
         except InterplayError as error:
             if wanted == "auto":
                 self.context.notes.append(f"Scores among the labels were left out: {error}")
                 return None
             raise
 
-    def _prepared(self, variant: Variant, other: LoadedModel | None = None, *, among: bool | None = None) -> Prompts:
+    def _prepared(self, variant: Variant, tokenizer: Any = None, *, among: bool | None = None) -> Prompts:
         """The prompts of a variant, None with the reason noted where one cannot be served.
 
-        other: a baseline LLM that reads them; among: by default scoring.among_labels.
+        tokenizer, among: by default the model's own, and scoring.among_labels.
         """
-        base = other or self.states.base
-        length, training = context_length(base.model.config), self.settings.training
+        tokenizer = self.states.base.tokenizer if tokenizer is None else tokenizer
         among = self.settings.scoring.among_labels if among is None else among
         rows = label_rows(variant.samples, self.inputs.labels, among)
         prepared: list[Prepared | None] = [None] * len(variant.samples)
@@ -176,14 +167,15 @@ class Extraction:
             if sample is None:
                 continue
             try:
-                prepared[i] = prepare_one(sample, base.tokenizer, self.settings, variant.template, rows, length)
+                prepared[i] = prepare_one(sample, tokenizer, self.settings, variant.template, rows)
             except SkipSample as reason:
                 self.context.omitted.append(Omitted(variant.name or "prompts", sample.id, str(reason)))
-        if variant.name in ("", "few-shot") or (other is not None and variant.name != "labels"):
-            cut = () if training is None else (training.max_length, "training.max_length")
+        if variant.name in ("", "few-shot", *(v.name for v in self.inputs.baselines)):
+            training = self.settings.training
+            cut = SFT if training is None else (training.max_length, "training.max_length")
             lengths = [p.positions for p in prepared if p is not None]
-            for line in length.notes(f"{variant.name} prompt".strip(), lengths, *cut):
-                note(self.context, line[:1].upper() + line[1:])
+            for line in length_of(tokenizer).notes(f"{variant.name} prompts".strip(), lengths, cut):
+                note(self.context, f"{line}.")
         return tuple(prepared)
 
     def _asked(self, name: str, c: Checkpoint, prompts: Prompts, delta: Calibration | None = None) -> Asked:
@@ -223,7 +215,7 @@ class Extraction:
         state = ModelState(Source(wanted.name, wanted.revision, settings.model.dtype))
         with self.context.progress.phase("loading the baseline LLM"):
             other = self.context.models.base(state.base)
-        wordings = self._asked_of_baseline(index, other)
+        wordings = self._asked_of_baseline(index, other.tokenizer)
         parts = {
             "its weights": other.sha256,
             "its config": config_hash(resolve(wanted.name, wanted.revision)[0], wanted.revision),
@@ -246,13 +238,13 @@ class Extraction:
             self.context.progress.say(f"warning: {kinship(wanted.name, family)}")
         return BaselineLLM(wanted.name, family, family == own, other.sha256)
 
-    def _asked_of_baseline(self, index: int, other: LoadedModel) -> list[list[tuple[str, Prompts]]]:
+    def _asked_of_baseline(self, index: int, tokenizer) -> list[list[tuple[str, Prompts]]]:
         """(condition, prompts), those of one prompt together: the main question; of the first LLM also those of the views."""
         variant = self.inputs.baselines[index]
-        asked = [[(variant.name, self._prepared(variant, other))]]
+        asked = [[(variant.name, self._prepared(variant, tokenizer))]]
         if index:
             return asked
-        if (ready := self._label_question(variant, other)) is not None:
+        if (ready := self._label_question(variant, tokenizer)) is not None:
             asked[0].append((f"{variant.name}-labels", ready))
         for draw in self.inputs.draws if self.settings.controls.draw_steps == "all" else ():
             if any(draw.samples):
@@ -260,5 +252,5 @@ class Extraction:
                 pairs = zip(variant.samples, draw.samples, strict=True)
                 name = f"{variant.name}-{draw.name}"
                 drawn = Variant(name, tuple(a and b and replace(a, words=b.words) for a, b in pairs), variant.template)
-                asked.append([(name, self._prepared(drawn, other))])
+                asked.append([(name, self._prepared(drawn, tokenizer))])
         return asked

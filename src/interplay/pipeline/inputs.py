@@ -135,6 +135,9 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
             omitted.append(Omitted("prompts", row.id, "its text is also a training text, a prompt must be held out"))
         else:
             candidates.append(row)
+    if not candidates:
+        first = f" (first: {omitted[-1].id}: {omitted[-1].reason})" if omitted else ""
+        raise InterplayError(f"data.prompts {data.file or data.prompts!r} gave no usable prompt{first}")
     wanted = settings.prompts
     how: dict[str, Any] = {
         "words": wanted.words,
@@ -146,9 +149,6 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
     how["background"] = choice.background
     prompts, notes = choice.samples, list(choice.notes)
     omitted.extend(Omitted("prompts", s.id, s.reason) for s in choice.skipped)
-    if not prompts:
-        first = f" (first: {omitted[0].id}: {omitted[0].reason})" if omitted else ""
-        raise InterplayError(f"data.prompts {data.file or data.prompts!r} gave no usable prompt{first}")
     if seen := sum(row.text.strip() in known for row in held_out):
         notes.append(f"{seen} of {len(held_out)} eval rows have a training text, so eval loss flatters.")
 

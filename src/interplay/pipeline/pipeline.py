@@ -15,7 +15,7 @@ from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
-from interplay.models.loading import load_config, load_model, load_tokenizer
+from interplay.models.loading import load_model, load_tokenizer
 from interplay.pipeline.extraction import Extraction, label_rows, prepare_one
 from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
@@ -28,7 +28,6 @@ from interplay.pipeline.stages import Context, States, find_states, models_of, q
 from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
 from interplay.recommendation import Recommendation
 from interplay.report import write
-from interplay.scoring.length import context_length
 from interplay.scoring.noise import NARROW
 from interplay.scoring.scores import Prepared
 from interplay.store.conditions import Record, calibration_name, offsets
@@ -125,13 +124,12 @@ def _read(context: Context) -> tuple[Inputs, Any]:
     settings = context.settings
     with context.progress.phase("finding the models (a GGUF file is converted once)"):
         tokenizer = load_tokenizer(settings.model.name, revision=settings.model.revision)
-        context.length = context_length(load_config(settings.model.name, revision=settings.model.revision))
         for baseline in settings.baseline:  # a misspelt name must not cost a training first
             load_tokenizer(baseline.name, revision=baseline.revision)
     with context.progress.phase("reading data"):
 
         def ready(sample: Sample, template: PromptTemplate) -> Prepared:
-            return prepare_one(sample, tokenizer, settings, template, None, context.length)
+            return prepare_one(sample, tokenizer, settings, template, None)
 
         inputs = read_inputs(settings, usable=lambda s: ready(s, settings.template()))
         extra = read_task_data(settings, inputs.template)  # a file that is missing must not cost a training first
@@ -154,8 +152,7 @@ def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
     settings = context.settings
     among = label_rows(inputs.prompts, inputs.labels, settings.scoring.among_labels or settings.controls.labels is True)
     among = among if settings.scoring.among_labels else None
-    how = (tokenizer, settings, inputs.template, among, context.length)
-    prompts = tuple(prepare_one(sample, *how) for sample in inputs.prompts)
+    prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, among) for s in inputs.prompts)
     model = settings.model
     if model.dtype in NARROW:
         with context.progress.phase("measuring the noise of 16-bit scores"):

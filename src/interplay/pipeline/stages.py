@@ -12,6 +12,7 @@ from interplay.errors import InterplayError
 from interplay.models.adapters import base_name_note
 from interplay.models.checkpoints import checkpoint_hash, comparable_hashes, find_twins, model_at
 from interplay.models.layouts import Checkpoint, find_layout
+from interplay.models.length import length_of
 from interplay.models.loading import LoadedModel, resolve
 from interplay.models.placement import choose_device
 from interplay.pipeline.identity import IDENTITY, check_parts, check_weights, config_hash
@@ -19,7 +20,6 @@ from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.shards import Shard
 from interplay.pipeline.states import Models, ModelState, Source
-from interplay.scoring.length import UNKNOWN, ContextLength
 from interplay.store.conditions import Omitted
 from interplay.store.folder import RunFolder
 from interplay.store.lock import Lock
@@ -41,7 +41,6 @@ class Context:
     waiting: Callable[[str], None]  # told which process this one waits for
     omitted: list[Omitted] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    length: ContextLength = UNKNOWN  # of the model, from its config
 
     @contextlib.contextmanager
     def alone(self) -> Generator[None]:
@@ -78,10 +77,12 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
     settings, folder = context.settings, context.folder.checkpoints
     wanted, schedule = settings.training, settings.schedule() or ()
     assert wanted is not None
-    longest, positions = wanted.max_length, context.length
-    if positions.learnt and positions.tokens is not None:
+    longest, positions = wanted.max_length, length_of(tokenizer)
+    if positions.learnt and positions.tokens:
         longest = min(longest or positions.tokens, positions.tokens)
     examples, skipped = tokenise(inputs.train, tokenizer, inputs.template, longest)
+    if not examples:
+        raise InterplayError("no training row can be used" + (f" (first: {': '.join(skipped[0])})" if skipped else ""))
     context.omitted += [Omitted("train", *pair) for pair in skipped]
     if longest != wanted.max_length and (cut := sum(len(e["input_ids"]) > (longest or 0) for e in examples)):
         note(context, f"{cut} of {len(examples)} training rows are cut to the model's {longest} learnt positions.")

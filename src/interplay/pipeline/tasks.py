@@ -19,10 +19,10 @@ from interplay.data.tables import read_text
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.models.layouts import Checkpoint
+from interplay.models.length import length_of
 from interplay.pipeline.inputs import Inputs, row_parts, seeded_choice
 from interplay.pipeline.shards import work_off
 from interplay.pipeline.stages import Context, States, note
-from interplay.scoring.length import context_length
 from interplay.store.conditions import Omitted, step_name
 from interplay.store.files import cache_json, cached_json, sha256_json
 from interplay.task.drift import BaseDistributions, Divergence, retention_windows, score_windows
@@ -130,7 +130,7 @@ class _TaskFile(NamedTuple):
 class _Stage:
     """What every checkpoint is asked, tokenised, and its answers, cached or asked now.
 
-    `generated`: so many eval rows are answered, the first that leave room for it; `size`: rows, windows and answers of one checkpoint.
+    `generated`: so many of the first eval rows are answered; `size`: rows, windows and answers of one checkpoint.
     """
 
     def __init__(self, context: Context, states: States, inputs: Inputs, extra: TaskData) -> None:
@@ -138,10 +138,8 @@ class _Stage:
         self.base = states.checkpoints[0]  # step 0
         self.distributions: BaseDistributions | None = None
         tokenizer, model, task = states.base.tokenizer, states.base.model, context.settings.task
-        length = context_length(model.config)
-        how = (tokenizer, inputs.template, length)
-        data = prepare_eval(inputs.eval, inputs.labels, *how) if inputs.eval else _NOTHING
-        ood = prepare_eval(extra.ood, extra.ood_labels, *how) if extra.ood else _NOTHING
+        data = prepare_eval(inputs.eval, inputs.labels, tokenizer, inputs.template) if inputs.eval else _NOTHING
+        ood = prepare_eval(extra.ood, extra.ood_labels, tokenizer, inputs.template) if extra.ood else _NOTHING
         self.eval, self.ood = data, ood
         context.omitted += [*(Omitted("eval", *pair) for pair in data.skipped), *extra.omitted]
         context.omitted += [Omitted("ood", *pair) for pair in ood.skipped]
@@ -153,9 +151,11 @@ class _Stage:
             context.notes.append("The eval rows have no labels, so accuracy was not measured.")
         if extra.ood and not ood.encoded:
             note(context, "No row of task.ood could be used, so nothing out of the task's domain was measured.")
-        for kind, rows in (("eval row", data), ("row of task.ood", ood)):
-            for line in length.notes(kind, [len(e.input_ids) + len(e.target_ids) for e in rows.encoded], None):
-                note(context, line)
+        for kind, rows in (("eval rows", data), ("rows of task.ood", ood)):
+            for line in length_of(tokenizer).notes(
+                kind, [len(e.input_ids) + len(e.target_ids) for e in rows.encoded], (None, "")
+            ):
+                note(context, f"{line}.")
         trained = {row.text.strip() for row in inputs.train}
         if seen := sum(row.text.strip() in trained for row in ood.rows):
             rows = f"{seen} of {len(ood.rows)} rows of task.ood"
@@ -163,12 +163,11 @@ class _Stage:
         self.windows = ()
         if extra.retention is not None:
             self.windows = retention_windows(extra.retention, model, tokenizer, task.retention_tokens)
-        wanted, self.answered = answered_rows(context.settings, inputs), list[tuple[Encoded, Row]]()
-        for e, row in zip(data.encoded, data.rows, strict=True):
+        self.answered: list[tuple[Encoded, Row]] = []
+        for e, row in list(zip(data.encoded, data.rows, strict=True))[: answered_rows(context.settings, inputs)]:
             try:
-                if len(self.answered) < wanted:
-                    length.refuse(len(e.input_ids) + task.generate_tokens - 1, "its prompt with task.generate_tokens")
-                    self.answered.append((e, row))
+                length_of(tokenizer).refuse(len(e.input_ids) + task.generate_tokens - 1, "it with task.generate_tokens")
+                self.answered.append((e, row))
             except SkipSample as reason:
                 context.omitted.append(Omitted("answers", row.id, str(reason)))
         self.generated = len(self.answered)

@@ -17,8 +17,8 @@ from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
+from interplay.models.length import context_length, length_of
 from interplay.scoring.forward import score_rows
-from interplay.scoring.length import context_length
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
 from interplay.scoring.noise import noise_warning
@@ -156,7 +156,7 @@ def prepare(
             raise InterplayError(f"the labels do not differ in their first target_tokens = {target_tokens}: raise it")
     input_ids, spans, mask_id = tuple(encoded.input_ids), word_tokens(sample, encoded), mask_token(tokenizer, mask)
     refuse_mask_in_words(input_ids, spans, mask_id)  # here, where the caller skips samples, not amid the scoring
-    return Prepared(
+    prepared = Prepared(
         sample=sample,
         input_ids=input_ids,
         spans=spans,
@@ -166,6 +166,8 @@ def prepare(
         among=pool,
         prompt=encoded.text,
     )
+    length_of(tokenizer).refuse(prepared.positions)
+    return prepared
 
 
 def score_prepared(model, prepared: Prepared, **options: Any) -> UnitScores:

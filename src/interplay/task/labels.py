@@ -10,7 +10,7 @@ from interplay.data.prompts import Encoded, encode, render
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import SkipSample
-from interplay.scoring.length import UNKNOWN, ContextLength
+from interplay.models.length import length_of
 from interplay.task.passes import scored_batches
 
 if TYPE_CHECKING:
@@ -35,14 +35,8 @@ class RowScores:
     predicted: np.ndarray | None  # [rows] index of the likeliest label; None where the data has no labels
 
 
-def prepare_eval(
-    rows: Sequence[Row],
-    labels: Sequence[str] | None,
-    tokenizer,
-    template: PromptTemplate,
-    context: ContextLength = UNKNOWN,
-) -> EvalSet:
-    """Tokenise eval rows; labels are tokenised behind the first usable row's prompt. Rows that `context` refuses are skipped."""
+def prepare_eval(rows: Sequence[Row], labels: Sequence[str] | None, tokenizer, template: PromptTemplate) -> EvalSet:
+    """Tokenise eval rows; labels are tokenised behind the first usable row's prompt."""
     encoded, gold, used, skipped = [], [], [], []
     label_ids = None
     for row in rows:
@@ -51,7 +45,7 @@ def prepare_eval(
             if labels and label_ids is None:
                 answers = [render(replace(row, target=label, label=label), tokenizer, template) for label in labels]
                 label_ids = tuple(tuple(encode(answer, tokenizer).target_ids) for answer in answers)
-            context.refuse(len(item.input_ids) + max(map(len, (item.target_ids, *(label_ids or ())))))
+            length_of(tokenizer).refuse(len(item.input_ids) + max(map(len, (item.target_ids, *(label_ids or ())))))
         except SkipSample as reason:
             skipped.append((row.id, str(reason)))
             continue

@@ -90,7 +90,8 @@ def finetune(
     if state.global_step >= plan.steps:  # resumed after its last step, the Trainer would make another one
         history = state.log_history
     else:
-        history = _train(base, examples, plan, folder, last, device, on_step)
+        with _alone():
+            history = _train(base, examples, plan, folder, last, device, on_step)
     log = [{key: entry[key] for key in ("step", "loss", "learning_rate")} for entry in history if "loss" in entry]
     write_text(done, json.dumps(log, indent=1) + "\n")
     # After the log: in the other order a kill in between would leave checkpoints that cannot be resumed.
@@ -98,18 +99,6 @@ def finetune(
     return log
 
 
-@contextlib.contextmanager
-def _alone() -> Generator[None]:
-    """Without what a launcher or a job system left in the environment: the trainer would wait for processes that never come."""
-    import torch.distributed as dist
-
-    joined = dist.is_available() and dist.is_initialized()  # by a program that calls us: its group stays
-    left = dict.fromkeys([] if joined else filter(_LAUNCHED.fullmatch, os.environ))
-    with environment(**left):
-        yield
-
-
-@_alone()
 def _train(
     base: LoadedModel,
     examples: Sequence[dict],
@@ -123,8 +112,8 @@ def _train(
     rows = [{key: list(example[key][: plan.max_length]) for key in ("input_ids", "labels")} for example in examples]
     rows = [row for row in rows if any(label != -100 for label in row["labels"])]
     if not rows:
-        why = f"no response begins within training.max_length {plan.max_length}" if examples else "all were skipped"
-        raise InterplayError(f"no training rows are left: {why}; see the reasons in the report, or give other data")
+        why = f"no response begins within training.max_length {plan.max_length}" if examples else "none was given"
+        raise InterplayError(f"no training rows are left: {why}")
     require("trl", "datasets", what="fine-tuning")
     from datasets import Dataset
     from transformers import TrainerCallback, set_seed
@@ -191,36 +180,39 @@ def _train(
     adapters = adapter_config(plan, base)
     # The trainer draws LoRA's matrices when it wraps the model. TRL seeds before that since about 1.0.
     set_seed(plan.seed)
-    with _quiet():
-        try:
-            trainer = OfflineTrainer(
-                model=base.model,
-                args=config,
-                train_dataset=Dataset.from_list(rows),
-                processing_class=copy.deepcopy(base.tokenizer),  # the trainer may add a padding token
-                peft_config=adapters,
-                callbacks=[Schedule()],
-            )
-        except ValueError as error:
-            if adapters is not None and re.search(r"target.modules|lm_head", str(error), re.IGNORECASE):
-                wrong = f"training.targets {plan.targets!r} cannot be trained (set it to all-linear)"
-                raise InterplayError(f"{wrong}: {reason_of(error)}") from error
-            raise
-        trainer.remove_callback(PrinterCallback)  # the terminal has our own progress line
-        trainer.remove_callback(ProgressCallback)
-        widen_adapters(trainer.model)
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    try:
+        trainer = OfflineTrainer(
+            model=base.model,
+            args=config,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=copy.deepcopy(base.tokenizer),  # the trainer may add a padding token
+            peft_config=adapters,
+            callbacks=[Schedule()],
+        )
+    except ValueError as error:
+        if adapters is not None and re.search(r"target.modules|lm_head", str(error), re.IGNORECASE):
+            wrong = f"training.targets {plan.targets!r} cannot be trained (set it to all-linear)"
+            raise InterplayError(f"{wrong}: {reason_of(error)}") from error
+        raise
+    trainer.remove_callback(PrinterCallback)  # the terminal has our own progress line
+    trainer.remove_callback(ProgressCallback)
+    widen_adapters(trainer.model)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.state.log_history
 
 
 @contextlib.contextmanager
-def _quiet() -> Generator[None]:
-    """Without accelerate's messages, and without the hub request with which peft checks the vocabulary at every save."""
+def _alone() -> Generator[None]:
+    """One process, in silence: nothing of accelerate, no look-up of peft on a hub, no group that a job system left the name of."""
+    import torch.distributed as dist
+
+    joined = dist.is_available() and dist.is_initialized()  # by a program that calls us: its group stays
+    left = dict.fromkeys([] if joined else filter(_LAUNCHED.fullmatch, os.environ))
     logger = logging.getLogger("accelerate")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), environment(HF_HUB_OFFLINE="1"):  # peft reads it at each save
+        with warnings.catch_warnings(), environment(HF_HUB_OFFLINE="1", **left):  # peft reads it at each save
             warnings.filterwarnings("ignore", message="Could not find a config file in")
             yield
     finally:

@@ -6,8 +6,8 @@ from typing import Any
 
 from interplay.errors import SkipSample
 
-SFT_LENGTH = 1024  # TRL's default `max_length`: SFTTrainer cuts longer rows
 _RECURRENT = ("jamba", "kimi_linear", "nemotron_h", "rwkv", "zamba")  # without positions, whatever their config names
+SFT = (1024, "SFTTrainer's default max_length")  # of TRL
 
 
 @dataclass(frozen=True)
@@ -24,37 +24,24 @@ class ContextLength:
         Traceback (most recent call last):
         interplay.errors.SkipSample: it has 65 tokens, this model has 64 learnt positions: give shorter rows
         """
-        if self.learnt and self.tokens is not None and tokens > self.tokens:
+        if self.learnt and tokens > (self.tokens or tokens):
             raise SkipSample(
                 f"{what} has {tokens:,} tokens, this model has {self.tokens:,} learnt positions: give shorter rows"
             )
 
-    def notes(
-        self,
-        what: str,
-        lengths: Sequence[int],
-        cut: int | None = SFT_LENGTH,
-        by: str = "SFTTrainer (its default max_length)",
-    ) -> list[str]:
-        """What a reader must know of prompts of these lengths; `cut`: tokens at which the training ended a row.
+    def notes(self, what: str, lengths: Sequence[int], cut: tuple[int | None, str] = SFT) -> list[str]:
+        """What to know of prompts of these lengths; `cut`: tokens at which the training ended a row, and what says so.
 
-        >>> ContextLength(256).notes("prompt", [99, 300])
-        ['1 of 2 prompts has more tokens (up to 300) than the 256 positions this model was made for: doubt its scores.']
+        >>> ContextLength(256).notes("prompts", [99, 300])
+        ['1 of 2 prompts: more tokens (up to 300) than the 256 positions this model was made for, so doubt these scores']
         """
-
-        def said(count: int, rest: str, doubt: str) -> list[str]:
-            have, their = ("has", "its") if count == 1 else ("have", "their")
-            subject = f"the {what}" if len(lengths) == 1 else f"{count} of {len(lengths)} {what}s"
-            return [f"{subject} {have} {rest}: {doubt.format(their)}."] if count else []
-
-        most, limit = max(lengths, default=0), self.tokens or max(lengths, default=0)
-        over, ended = sum(n > limit for n in lengths), sum(n >= cut for n in lengths) if cut else 0
-        positions = f"more tokens (up to {most:,}) than the {limit:,} positions this model was made for"
-        trained = f"{cut or 0:,} tokens or more, where {by} cuts a row"
-        return said(over, positions, "doubt {} scores") + said(ended, trained, "no training reached {} answer there")
-
-
-UNKNOWN = ContextLength()
+        over, ended = (sum(n > (most or n) for n in lengths) for most in (self.tokens, cut[0] and cut[0] - 1))
+        beyond = (
+            f"more tokens (up to {max(lengths, default=0):,}) than the {self.tokens} positions this model was made for"
+        )
+        untrained = f"{cut[0]} tokens or more, where {cut[1]} cuts a row, so its answer was not trained"
+        told = (over, f"{beyond}, so doubt these scores"), (ended, untrained)
+        return [f"{count} of {len(lengths)} {what}: {said}" for count, said in told if count]
 
 
 def context_length(config: Any) -> ContextLength:
@@ -62,7 +49,12 @@ def context_length(config: Any) -> ContextLength:
     config = config.get_text_config()
     tokens, rope = getattr(config, "max_position_embeddings", None), getattr(config, "rope_parameters", None)
     if not isinstance(tokens, int) or tokens < 1 or config.model_type in _RECURRENT:
-        return UNKNOWN
+        return ContextLength()
     if not rope:
         return ContextLength(tokens, learnt=True)
     return ContextLength(max(tokens, int(rope.get("original_max_position_embeddings", 0) * rope.get("factor", 1))))
+
+
+def length_of(tokenizer: Any) -> ContextLength:
+    """The positions of the model that a tokenizer was loaded for; no limit where only its model can say."""
+    return getattr(tokenizer, "context_length", ContextLength())
