@@ -10,8 +10,8 @@ from interplay.cli.options import Json, Quiet
 from interplay.cli.show import printable
 from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
-from interplay.text import split_names
 from interplay.process import tell
+from interplay.text import split_names
 
 EXAMPLES = """\b
 Examples:
