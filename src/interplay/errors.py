@@ -13,6 +13,11 @@ class SkipSample(InterplayError):
     """One row cannot be used while others can: it is skipped, counted and named in the report."""
 
 
+def is_failure(error: BaseException) -> bool:
+    """Whether a library failed: an Exception, or a panic of one in Rust (tokenizers, safetensors), which is none."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
 def reason_of(error: BaseException, most: int = 200) -> str:
     """An error of another library on one line, cut to `most` characters.
 

@@ -1,12 +1,48 @@
-"""A name for a process (number, start, machine) by which others can tell whether it has ended or is only slow."""
+"""A name for a process (number, start, machine) by which others can tell whether it has ended or is only slow; its environment."""
 
+import contextlib
 import functools
 import hashlib
 import os
 import re
+import sys
+from collections.abc import Generator
 from pathlib import Path
+from typing import TextIO
 
 NAME = r"\d+-\d+-[0-9a-f]{8}"
+
+
+@contextlib.contextmanager
+def environment(**values: str | None) -> Generator[None]:
+    """Environment variables as given for the length of a block, None: not set. Processes started meanwhile inherit them.
+
+    >>> with environment(HOME=None):
+    ...     "HOME" in os.environ
+    False
+    """
+    before = {name: os.environ.pop(name, None) for name in values}
+    os.environ.update({name: value for name, value in values.items() if value is not None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def tell(line: str) -> None:
+    """One line on stderr. Where nobody reads it any more (a closed pipe, a full disk) the work goes on without it."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """What is written to a stream, and what it still holds, leads nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def this_process() -> str:

@@ -13,6 +13,7 @@ from interplay.analysis.saved import SavedCheckpoints, recommend_saved, saved_ch
 from interplay.analysis.summary import Summary, summarise
 from interplay.errors import InterplayError
 from interplay.recommendation import Recommendation
+from interplay.store.conditions import MEASURED, Record
 from interplay.store.reader import RunReader
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Run(RunReader):
     @cached_property
     def recommendation(self) -> Recommendation:
         """Which checkpoint to keep, and why, among those still on disk (InterplayError if none is); `str` is the sentence."""
+        self._catch_up()
         return recommend_saved(self, self.checkpoints)
 
     @cached_property
@@ -99,6 +101,7 @@ class Run(RunReader):
         from interplay.report import write
         from interplay.store.folder import RunFolder
 
+        self._catch_up()
         folder, inside = RunFolder(self.path), self.path / "report.html"
         if overrides := assignments(settings):
             self._analyse_again(folder, overrides)
@@ -116,7 +119,6 @@ class Run(RunReader):
         from interplay.analysis.results import analyse
         from interplay.config.loading import load_settings
         from interplay.config.yaml import difference
-        from interplay.store.conditions import Record
 
         self.require_finished()
         old = self.settings
@@ -129,7 +131,22 @@ class Run(RunReader):
         measured = read_measured(self.path, wanted, Record.read(self.path))  # refuses before anything is changed
         with folder.opened(wanted, measures=False) as lock, lock.held():
             analyse(self.path, wanted, measured=measured)
-        for name in set(vars(self)) - {"path"}:  # what was read before
+        self._forget()
+
+    def _catch_up(self) -> None:
+        """Analyse what a training that was killed had measured since its last tables."""
+        from interplay.analysis.results import analyse
+
+        last, record = self.path / "report.json", self.path / MEASURED
+        if self.finished or not self.has("callback.json") or not record.exists():
+            return
+        if not last.exists() or last.stat().st_mtime_ns < record.stat().st_mtime_ns:
+            analyse(self.path, self.settings)
+            self._forget()
+
+    def _forget(self) -> None:
+        """What was read before."""
+        for name in set(vars(self)) - {"path"}:
             del self.__dict__[name]
 
     def export(

@@ -138,7 +138,8 @@ def recommend(
     weights are on disk is recommended.
 
     Args:
-        path: a run folder, or the output folder of a training; the other arguments are for the latter only.
+        path: a run folder, or the output folder of a training, which may hold that of the callback; the other arguments measure
+            its checkpoints.
         base: the base model: hub name, local folder or GGUF file.
         prompts: file of held-out rows with their answers; the prompts are chosen among them.
         form, system, template, chat, num_prompts, n: as for `track`.
@@ -156,6 +157,9 @@ def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
 
     path, overrides = Path(path), assignments(arguments["settings"])
     base, prompts, out = arguments["base"], arguments["prompts"], arguments["out"]
+    watched = path / "interplay"  # where the callback writes, unless told otherwise
+    if not (base or prompts or (path / "settings.yaml").exists()) and (watched / "callback.json").exists():
+        path = watched
     if (path / "settings.yaml").exists():
         given = {"--base": base, "--prompts": prompts, "--out": out, "--set": overrides}
         if named := next((option for option, value in given.items() if value), None):

@@ -1,12 +1,14 @@
 """The run folder of a watched training: a report and a recommendation for free."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from interplay.analysis.payload import build_payload
 from interplay.callback.measuring import CallbackRecord
+from interplay.runfolder import Run
 from interplay.store.folder import RunFolder
 from interplay.store.units import load_unit
 
@@ -62,25 +64,38 @@ def test_units_answer_for_the_weights_they_were_made_with(watched):
     assert len(keys) == 16
 
 
-def test_a_killed_training_has_its_units_and_a_report(sft, quick, tmp_path):
+def test_a_killed_training_has_its_units_and_a_report(sft, quick, tmp_path, call):
     from transformers import TrainerCallback
 
     class Cut(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
-            if state.global_step == 3:
+            if state.global_step == 5:
                 raise KeyboardInterrupt
 
-    trainer = sft(callbacks=[quick(every=1), Cut()])
+    trainer = sft(callbacks=[quick(every=1), Cut()], save_strategy="steps", save_steps=1)
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
     folder = tmp_path / "out" / "interplay"
-    assert sorted(p.name for p in (folder / "units").iterdir()) == [f"step-{s:06d}" for s in range(4)]
-    assert build_payload(RunFolder(folder))["steps"] == [
-        0,
-        1,
-        2,
-        3,
-    ]  # tables at the first, second and fourth measurement
+    assert sorted(p.name for p in (folder / "units").iterdir()) == [f"step-{s:06d}" for s in range(6)]
+    assert build_payload(RunFolder(folder))["steps"] == [0, 1, 2, 3]  # tables at the first, second, fourth measurement
+    for step in range(4):
+        shutil.rmtree(folder.parent / f"checkpoint-{step}", ignore_errors=True)
+    done = call("recommend", folder.parent)  # the callback's folder is found in it
+    assert done.code == 0, done.err
+    assert f"Fallback: {folder.parent / 'checkpoint-5'}\n" in done.out
+    assert "Not measured" not in done.out
+    page = Run(folder).report()
+    assert build_payload(RunFolder(folder))["steps"] == [0, 1, 2, 3, 4, 5]
+    assert page.stat().st_size > 50_000
+
+
+def test_a_prompt_that_training_would_have_cut_is_noted(sft, quick, prompt_rows, tmp_path):
+    long = {"prompt": f"Sentence: {'a terrible quiet dinner ' * 40}\nEmotion:", "completion": " anger"}
+    rows = [*prompt_rows[:1], long]
+    sft(callbacks=[quick(rows, every=9, num_prompts=2)], max_steps=1, max_length=400).train()
+    notes = " ".join(Run(tmp_path / "out" / "interplay").notes)
+    assert "1 of 2 prompts: more tokens (up to " in notes
+    assert "1 of 2 prompts: 400 tokens or more, where the trainer's max_length cuts a row" in notes
 
 
 def test_a_fragment_and_a_target_that_is_never_given_are_warned_of(sft, quick, prompt_rows):

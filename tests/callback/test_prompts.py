@@ -14,6 +14,7 @@ from interplay.callback.options import check_options
 from interplay.callback.prompts import choose_prompts, context_note, copy_tokenizer, read_prompts, template_kwargs
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
+from interplay.models.length import ContextLength
 
 TEXT = "The terrible service ruined our whole dinner"
 
@@ -228,3 +229,14 @@ def test_a_saved_folder(tmp_path, tiny_tokenizer):
     DatasetDict({"train": rows, "test": rows}).save_to_disk(str(tmp_path / "saved"))
     for source in (tmp_path / "saved", f"{tmp_path / 'saved'}:test", tmp_path / "saved" / "test"):
         assert [row.target for row in read_prompts(source, None).rows] == ["anger"]
+
+
+def test_a_row_longer_than_the_learnt_positions_is_left_out(tiny_tokenizer):
+    rows = [{"prompt": f"Sentence: {TEXT * times}\nEmotion:", "completion": " anger"} for times in (9, 1)]
+    found = read_prompts(rows, None)
+    tokenizer = copy_tokenizer(tiny_tokenizer, None)
+    tokenizer.context_length = ContextLength(64, learnt=True)
+    chosen, (got,) = choose_prompts(found, tokenizer, options(), 2, 3)
+    assert got.positions <= 64
+    [skipped] = chosen.skipped
+    assert skipped.reason.endswith("this model has 64 learnt positions: give shorter rows")

@@ -234,6 +234,8 @@ class OutOfMemoryError(RuntimeError):
 def test_out_of_memory_is_one_line(call, failing):
     refused(call(*failing(OutOfMemoryError("CUDA out of memory. Tried to allocate"))), "out of memory: lower")
     refused(call(*failing(MemoryError())), "out of memory: lower")
+    cpu = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+    refused(call(*failing(RuntimeError(cpu))), "out of memory: lower")
     _, folder = failing(pa.lib.ArrowMemoryError("malloc failed"))
     refused(call("report", folder), "out of memory: this run folder does not fit")
 

@@ -90,7 +90,7 @@ PLACES = ("- **Model:** x{}x", "Say **b:** x{}x\n\n- Next", "| a | b |\n| - | - 
 def test_data_are_text_to_every_reader(text):
     written = inert(text)
     assert "\n" not in written
-    assert not set("<>|`[]*_~#\\@$!{}:&") & set(re.sub(r"&#[0-9]+;", "", written))
+    assert not set("<>|`[]*_~#\\@$!{}:&") & set(re.sub(r"&#[0-9]+;|(?<=\w):(?= )", "", written))
     shown = html.unescape(written)
     assert all(c.isprintable() or c == "\u2060" for c in shown)
     for place in PLACES:
@@ -226,6 +226,22 @@ def test_what_was_not_measured_has_no_column(tmp_path):
 )
 def test_the_basis_is_said(basis, said, tmp_path):
     assert said in section(RunReader(synthetic_run(tmp_path / "run", basis=basis)))
+
+
+def test_a_watched_training_was_not_trained_elsewhere_and_prose_keeps_its_colon(tmp_path):
+    run = synthetic_run(tmp_path / "run")
+    (run / "callback.json").touch()
+    report = {"method": [{"name": "Training", "value": "SFTTrainer, LORA, 6 steps", "note": None}]}
+    (run / "report.json").write_text(json.dumps(report))
+    settings = RunReader(run).settings.model_dump(mode="json")
+    settings |= {"training": None, "checkpoints": {"folder": "out", "steps": None}}
+    (run / "settings.yaml").write_text(json.dumps(settings))  # JSON is YAML
+    said = (run / "recommendation.json").read_text().replace("Keep step 2.", "Keep step 2: it is best.")
+    (run / "recommendation.json").write_text(said)
+    text = section(RunReader(run))
+    assert "- **Method:** SFTTrainer, LORA, 6 steps; measured while it trained\n" in text
+    assert "**Which checkpoint to keep:** Keep step 2: it is best." in text
+    assert inert("a: b, :c:") == "a: b, &#58;c&#58;"
 
 
 def test_no_path_of_this_machine(tmp_path, call, made):

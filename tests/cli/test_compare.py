@@ -56,6 +56,7 @@ def test_compare_writes_a_page_and_says_what_it_found(study, here):
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["run", "group", "keep", "eval", "loss", "accuracy", "cancelled/sd"]
     assert [line.split()[0] for line in lines[1:4]] == ["a", "b", "c"]
+    assert [line.split("*")[0] == line for line in lines[1:4]] == [True, True, False]  # a and b by their accuracy
     assert lines[4] == "* named for want of evidence"
     assert lines[-2].startswith("c minus made up") or lines[-2].startswith("c minus method lora")
     assert "strength" in lines[-2]

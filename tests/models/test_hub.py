@@ -9,7 +9,7 @@ from huggingface_hub import constants
 
 from interplay.errors import InterplayError
 from interplay.models import hub
-from interplay.models.loading import load_model, resolve
+from interplay.models.loading import load_model, load_tokenizer, resolve
 
 
 @pytest.fixture
@@ -63,3 +63,12 @@ def test_a_copy_in_the_cache_is_taken(endpoint, tmp_path, tiny_folder):
     assert loaded.sha256 == load_model(str(tiny_folder("qwen2"))).sha256
     with pytest.raises(InterplayError, match="from the hub"):
         resolve("owner/name", "another-revision")
+
+
+def test_a_tokenizer_is_saved_with_the_same_bytes_with_and_without_the_hub(tiny_folder, tmp_path, monkeypatch):
+    def saved(offline: bool) -> dict[str, bytes]:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        load_tokenizer(str(tiny_folder("llama"))).save_pretrained(tmp_path / str(offline))
+        return {path.name: path.read_bytes() for path in (tmp_path / str(offline)).iterdir()}
+
+    assert saved(True) == saved(False)

@@ -53,6 +53,23 @@ def test_labelled_eval_rows_decide_by_accuracy():
     assert "\n" not in got.sentence
 
 
+def test_ties_are_said_and_where_all_are_the_same_the_next_figure_decides():
+    got = recommend(build(curve(DIP)), task([9, 2.1, 2.0, 2.05, 2.1, 2.2], accuracy=[0.1, 0.3, 0.5, 0.45, 0.5, 0.5]))
+    assert (got.step, got.basis, got.rivals["accuracy"]) == (20, "accuracy", 20)
+    assert "0.5, is the highest of 5 checkpoints (as at steps 80, 160; the earliest is kept)" in got.sentence
+    got = recommend(build(curve(DIP)), task([9, 2.1, 2.0, 2.05, 2.1, 2.2], accuracy=[0.1, *[0.25] * 5]))
+    assert (got.step, got.basis) == (20, "eval-loss")
+    assert got.sentence.startswith(
+        "Keep step 20: all checkpoints have the same eval accuracy, 0.25; its eval loss, 2 nats"
+    )
+    assert "accuracy" not in got.rivals
+    got = recommend(build(curve(FLAT)), task([np.nan] * 6, accuracy=[0.25] * 6))
+    assert got.basis == "last"
+    assert got.sentence.startswith(
+        "No evidence to choose: all checkpoints have the same eval accuracy, 0.25, so step 160"
+    )
+
+
 def test_without_labels_the_lowest_eval_loss_decides():
     got = recommend(build(curve(DIP)), task([9, 2.1, 2.09, 2.05, 2, 2.09]))
     assert (got.step, got.basis) == (80, "eval-loss")

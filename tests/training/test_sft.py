@@ -233,7 +233,7 @@ def test_target_modules_by_name(train, tmp_path):
 
 
 def test_nothing_to_train_on(train, examples, tmp_path):
-    with pytest.raises(InterplayError, match="no training rows are left: all were skipped") as error:
+    with pytest.raises(InterplayError, match="no training rows are left: none was given") as error:
         train(tmp_path / "a", rows=[])
     one_line(error)
     with pytest.raises(InterplayError, match=r"no response begins within training.max_length 8") as error:
@@ -341,3 +341,19 @@ def test_tokenise_names_the_rows_it_leaves_out(rows, template, tiny_tokenizer):
     assert kept == []
     assert "leaves none of max_length" in skipped[0][1]
     assert issubclass(SkipSample, InterplayError)
+
+
+def test_what_a_job_system_left_in_the_environment_joins_no_group(train, tmp_path, monkeypatch):
+    from accelerate.state import AcceleratorState
+    from torch import distributed
+
+    def join(*_, **__):
+        raise AssertionError("it would wait for processes that never come")
+
+    left = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "OMPI_COMM_WORLD_SIZE": "2"}
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(distributed, "init_process_group", join)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train(tmp_path, steps=1, save_at=(1,))
+    assert {name: os.environ[name] for name in left} == left  # of the user's, so they come back

@@ -33,17 +33,13 @@ class Analysis:
     notes: tuple[str, ...]
 
 
-def analyse(
-    folder: Path, settings: Settings, task: pd.DataFrame | None = None, measured: Measured | None = None
-) -> Analysis:
+def analyse(folder: Path, settings: Settings, measured: Measured | None = None) -> Analysis:
     """Write every table of a run, the recommendation, and what the page needs besides (`report.json`), from its units.
 
-    task: one row a step with `COLUMNS`, where a trainer measured the task; measured: `read_measured`, if read already. Raises
-    InterplayError where the folder lacks something that these settings need.
+    measured: `read_measured`, if read already. Raises InterplayError where the folder lacks something that these settings need.
     """
     record = Record.read(folder)
-    if task is None and "logged" in record.task:
-        task = pd.read_parquet(folder / "task.parquet")
+    task = pd.read_parquet(folder / "task.parquet") if "logged" in record.task else None
     measured = measured or read_measured(folder, settings, record)
     track = make_trajectory(settings, measured)
     for path, unit in measured.solved_again.items():
@@ -62,8 +58,7 @@ def analyse(
         **controls,
     }
     for name, frame in frames.items():
-        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-        _write_table(folder / f"{name}.parquet", table)
+        write_frame(folder / f"{name}.parquet", frame)
     described = about(folder, settings, record, measured)
     for name, value in {"recommendation": recommendation.to_dict(), "controls": said, "report": described}.items():
         write_json(folder / f"{name}.json", value)
@@ -104,6 +99,11 @@ def fidelity_frame(track: Trajectory, measured: Measured) -> pd.DataFrame:
             for name in track.sample_ids
         ]
     return fidelity(samples, resamples=int(track.settings["resamples"]), seed=int(track.settings["seed"]))
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """A table of a run."""
+    _write_table(path, pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None))
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from interplay.analysis.about import weak_notes
 from interplay.analysis.payload import build_payload
-from interplay.analysis.results import analyse
+from interplay.analysis.results import analyse, write_frame
 from interplay.atomic import write_text
 from interplay.callback.budget import MAX_PROMPTS, MIN_PROMPTS, Costs, Meter, Plan, choose_plan
 from interplay.callback.model import borrowed, weights_sha256
@@ -33,6 +32,7 @@ from interplay.data.words import WORDS_PER_PROMPT
 from interplay.dynamics.measures import loss_of
 from interplay.effects import extract
 from interplay.errors import InterplayError
+from interplay.models.length import context_length
 from interplay.models.placement import input_device
 from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.measure import Question, cache_calibration, measure, refuse_noise, survey
@@ -164,6 +164,7 @@ class Measurer:
 
     def _open(self, model: Any, dataset: Any, every: int | None) -> None:
         options = self.options
+        self.tokenizer.context_length = length = context_length(model.config)
         base = weights_sha256(model, trained=False)
         request = self._request(base)
         record, note = take_folder(self.folder, self.state.global_step, request)
@@ -178,7 +179,8 @@ class Measurer:
             record.plan = replace(record.plan, every=options.every)
         self.record, self.plan = record, record.plan
         self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
-        for line in self.prompts.notes:
+        cut = getattr(self.args, "max_length", None), "the trainer's max_length"
+        for line in [*self.prompts.notes, *length.notes("prompts", [p.positions for p in self.prepared], cut)]:
             self._note(line)
         if (few := len(self.prepared)) < MIN_PROMPTS:
             self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
@@ -314,7 +316,7 @@ class Measurer:
                 del self.record.hashes[step]
                 raise
         self.units[step] = [u for u in units if u is not None]
-        self.record.write(self.folder)
+        self.write_record()
 
     def recommendation(self) -> tuple[StopRecommendation, dict[int, float]]:
         """What the rule recommends after all measurements so far, and the interaction loss of each step."""
@@ -327,10 +329,23 @@ class Measurer:
     def checkpoint_saved(self, step: int) -> None:
         """The trainer has saved a checkpoint of this step."""
         self.record.saved = sorted({*self.record.saved, step})
-        self.record.write(self.folder)
+        self.write_record()
 
     def write_tables(self, notes: Sequence[str] = (), *, page: bool) -> None:
         """Write every table of a run folder from the measurements so far, and its page."""
+        self.write_record(notes)
+        analyse(self.folder, self.settings)
+        if page:
+            run = RunFolder(self.folder)
+            run.manifest.unlink(missing_ok=True)
+            write(build_payload(run), self.folder / "report.html", folders=0)
+            run.finish({"measurements": self.meter.seconds})
+
+    def write_record(self, notes: Sequence[str] = ()) -> None:
+        """What the tables are made from, in milliseconds: `interplay.Run` makes them where the training is killed before."""
+        self.record.write(self.folder)
+        if not self.units:
+            return
         settings, plan, prompts = self.settings, self.plan, range(len(self.prepared))
         assert self.record.calibration is not None
         steps = tuple(sorted(self.units))
@@ -340,6 +355,7 @@ class Measurer:
         output = Path(self.args.output_dir)
         existing = tuple(s for s in self.record.saved if s in steps[1:] and (output / f"checkpoint-{s}").is_dir())
         mask_id = self.prepared[0].mask_id
+        write_frame(self.folder / "task.parquet", task_table(self.state.log_history, steps))
         cache_calibration(self.folder / "calibration.json", self.record.request, self.record.calibration)
         Record(
             base_sha256=self.record.base,
@@ -359,14 +375,6 @@ class Measurer:
                 ("Plan", f"{plan.prompts} prompts of {plan.n} words every {plan.every} steps", allowed),
             ),
         ).write(self.folder)
-        analyse(self.folder, settings, task_table(self.state.log_history, steps))
-        if page:
-            for line in weak_notes(settings, list(self.units.values())):
-                self._warn(line)
-            run = RunFolder(self.folder)
-            run.manifest.unlink(missing_ok=True)
-            write(build_payload(run), self.folder / "report.html", folders=0)
-            run.finish({"measurements": self.meter.seconds})
 
 
 def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd.DataFrame:

@@ -21,7 +21,8 @@ from interplay.cli.recommend import recommend
 from interplay.cli.report import report
 from interplay.cli.run import demo, run, track
 from interplay.cli.show import printable
-from interplay.errors import InterplayError
+from interplay.errors import InterplayError, reason_of
+from interplay.process import silence, tell
 
 _LONGEST = 2000  # characters of an error: what was given may be a megabyte [ours]
 
@@ -67,7 +68,7 @@ def main() -> None:
 
     def stop(message: str, code: int = 2) -> NoReturn:
         line = printable(redact(message))
-        print(f"interplay: {line[:_LONGEST] + ('…' if len(line) > _LONGEST else '')}", file=sys.stderr)
+        tell(f"interplay: {line[:_LONGEST] + ('…' if len(line) > _LONGEST else '')}")
         sys.exit(code)
 
     def traceback(*error: Any) -> None:
@@ -75,8 +76,11 @@ def main() -> None:
         from traceback import format_exception
 
         for line in "".join(format_exception(*error)).splitlines():
-            print(printable(redact(line)), file=sys.stderr)
+            tell(printable(redact(line)))
 
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by `>&-`: a file would get its number, and errors would go to stdout
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (open until the end)
     odd = next((a for a in sys.argv[1:] if any("\ud800" <= c <= "\udfff" for c in a)), None)
     if odd is not None:
         stop(f"the argument {odd!a} is not UTF-8 text: give it in UTF-8")
@@ -100,7 +104,7 @@ def main() -> None:
     except SystemExit as stopped:  # 1 is typer's answer to a closed pipe, before it reaches us
         sys.exit(0 if stopped.code == 1 else stopped.code)
     except BrokenPipeError:  # the reader of stdout went away; what is still buffered must not fail again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         sys.exit(0)
     except OSError as error:
         from interplay.atomic import LOST
@@ -110,8 +114,12 @@ def main() -> None:
             raise
         where = f": {short(error.filename)}" if error.filename else ""
         stop(f"{error.strerror}{where}; make room or choose another path")
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+    except BaseException as error:
+        kind = type(error).__name__
+        if kind == "PanicException":
+            stop(f"a library failed, as by a damaged file: {reason_of(error)}")
+        # torch's own types: one for a GPU, a plain RuntimeError for the CPU.
+        if not (isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)):
             raise
         if sys.argv[1:2] in (["report"], ["compare"], ["export"], ["card"]):  # which load no model
             stop("out of memory: this run folder does not fit into it")

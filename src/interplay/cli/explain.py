@@ -11,6 +11,7 @@ from interplay.cli.options import Json, Quiet
 from interplay.cli.show import printable
 from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
+from interplay.process import tell
 from interplay.text import short, split_names
 
 EXAMPLES = """\b
@@ -108,5 +109,5 @@ def explain(
     with warnings.catch_warnings(record=True):  # they are among the notes
         found = explained(**arguments, progress=not quiet)
     for note in found.notes:
-        print(f"interplay: {printable(note)}", file=sys.stderr, flush=True)
+        tell(f"interplay: {printable(note)}")
     print(found.to_json() if as_json else found.text(terminal=sys.stdout.isatty()))

@@ -1,6 +1,5 @@
 """`interplay export`: every figure of a run as a vector file and every number as a table."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 from interplay import verbs
 from interplay.cli.options import RunFolder
 from interplay.cli.show import printable
+from interplay.process import tell
 
 
 def export(
@@ -26,5 +26,5 @@ def export(
     """Write every figure of a run for a paper, and every number behind it."""
     done = verbs.export(run, out, format=format, tables=tables)
     for text in done.missing:
-        print(printable(f"interplay: {text}"), file=sys.stderr)
+        tell(printable(f"interplay: {text}"))
     print(printable(f"{done.figures} figures and {done.tables} tables in {out}"))

@@ -28,7 +28,10 @@ Form = Annotated[str, typer.Option(help="Form of the data; auto looks at the col
 System = Annotated[str | None, typer.Option(help="System message used in training.")]
 Template = Annotated[str, typer.Option(help="User message used in training; {text} is the text of a row.")]
 Chat = Annotated[str, typer.Option(help="Use the chat template: auto, true or false.")]
-WordCount = Annotated[int, typer.Option(help="Words per prompt, 2 to 16; all 2^n combinations are scored.")]
+WordCount = Annotated[
+    int,
+    typer.Option(help="Words per prompt, 2 to 16, or fewer where a text has fewer; all 2^n combinations are scored."),
+]
 NumPrompts = Annotated[int, typer.Option(help="Number of prompts.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]

@@ -1,7 +1,6 @@
 """`interplay recommend`: which checkpoint to keep, of a run or of any folder of checkpoints."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from interplay import verbs
 from interplay.cli.options import Chat, Form, NumPrompts, Quiet, Set, System, Template, WordCount
 from interplay.cli.show import printable, say
 from interplay.data.words import WORDS_PER_PROMPT
+from interplay.process import tell
 
 _LEFT_OUT = (
     "Not measured: eval loss and accuracy (the rule uses the loss of the prompts' own answers), churn floors, a second "
@@ -53,18 +53,20 @@ def recommend(
     answer, saved = run.recommendation.to_dict(), run.checkpoints
     if saved.gone:
         gone = ", ".join(map(str, saved.gone))
-        print(printable(f"interplay: left out, no longer in {saved.where}: {gone}"), file=sys.stderr)
+        tell(printable(f"interplay: left out, no longer in {saved.where}: {gone}"))
     if as_json:
         print(json.dumps(answer, allow_nan=False))
         return
     for line in answer_lines(answer):
         say(line)
-    if run.path != path:  # it was just measured
+    if run.path != path:  # it was just measured, or watched by the callback
         if answer["step"] is not None:
             what = "Checkpoint" if answer["basis"] in _DECIDED else "Fallback"
             print(printable(f"{what}: {saved.paths[answer['step']]}"))
-        say(_LEFT_OUT)
-        print(printable(f"Report: {run.path / 'report.html'}"))
+        if not run.has("callback.json"):
+            say(_LEFT_OUT)
+        if run.has("report.html"):
+            print(printable(f"Report: {run.path / 'report.html'}"))
 
 
 def answer_lines(answer: dict[str, Any]) -> list[str]:

@@ -26,7 +26,12 @@ from interplay.errors import InterplayError
 
 
 def demo(
-    out: Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Run folder, continued if unfinished; default runs/demo, or runs/demo-baseline."
+        ),
+    ] = None,
     baseline: Annotated[
         bool | None,
         typer.Option(help="Measure gamma against Gemma-3-270M (238 MB); default: if its wheel is installed."),

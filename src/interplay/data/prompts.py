@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from interplay.data.rows import Message, Row
 from interplay.data.template import PromptTemplate
-from interplay.errors import InterplayError, SkipSample
+from interplay.errors import InterplayError, SkipSample, is_failure, reason_of
 from interplay.text import ascii_safe, short
 
 if TYPE_CHECKING:
@@ -306,9 +306,13 @@ def _clock(today: date) -> str:
 
 
 def _tokenise(tokenizer: "Tokenizer", text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
-    coded = tokenizer(
-        text, add_special_tokens=False, return_offsets_mapping=True, padding=False, truncation=False, verbose=False
-    )
+    how = {"add_special_tokens": False, "padding": False, "truncation": False, "verbose": False}
+    try:
+        coded = tokenizer(text, return_offsets_mapping=True, **how)
+    except BaseException as error:  # the library in Rust raises bare Exceptions, and panics
+        if not is_failure(error):
+            raise
+        raise SkipSample(f"the tokenizer fails: {reason_of(error)}") from error
     return tuple(coded["input_ids"]), tuple((start, end) for start, end in coded["offset_mapping"])
 
 

@@ -26,6 +26,7 @@ from interplay.explanation.explanation import Change, Explanation
 from interplay.explanation.names import ReadyModel, Wording, find_model, load, put_on, wording_of
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.checkpoints import model_at
+from interplay.models.length import SFT, context_length
 from interplay.models.loading import load_tokenizer
 from interplay.models.templates import adopt_template
 from interplay.pipeline.progress import Progress
@@ -171,6 +172,9 @@ def explain(
         notes = list(dict.fromkeys(notes))
         loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]
+        for ready, one in zip(loaded, prepared, strict=False):
+            cut = SFT if ready.checkpoint.path else (None, "")  # a base was not trained by SFTTrainer
+            notes += context_length(ready.base.model.config).notes("prompts", [one.positions], cut)
         if two:
             notes += _differences(wordings, loaded, prepared)
         if words is None and count < n:

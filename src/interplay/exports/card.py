@@ -10,7 +10,7 @@ import pandas as pd
 from interplay import __version__
 from interplay.analysis.summary import number
 from interplay.atomic import write_bytes
-from interplay.config.settings import Settings
+from interplay.config.settings import TrainingSettings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.sets import TABLE_SETS
 from interplay.errors import InterplayError
@@ -28,6 +28,9 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 # GitHub and others also make links of bare addresses; a word joiner, which has no width, prevents that.
 _BARE = re.compile(r"(?<=:)(?=//)|(?<=@)|(?<=www)(?=\.)", re.IGNORECASE)
 _JOINER = "\u2060"
+_COLON = re.compile(
+    r"(?<=\w)&#58;(?= )"
+)  # as prose has it, a colon is no markup; an address or an emoji has it elsewhere
 
 _BASES = {
     "accuracy": "the highest eval accuracy",
@@ -51,7 +54,8 @@ def inert(text: object, longest: int = LONGEST) -> str:
     if len(line) > longest:
         line = line[:longest].rstrip() + "…"
     line = _BARE.sub(_JOINER, line)
-    return "".join(c if c in _PLAIN or not c.isascii() else f"&#{ord(c)};" for c in line)
+    numbered = "".join(c if c in _PLAIN or not c.isascii() else f"&#{ord(c)};" for c in line)
+    return _COLON.sub(":", numbered)
 
 
 def section(run: RunReader) -> str:
@@ -66,7 +70,7 @@ def section(run: RunReader) -> str:
             "## Training dynamics",
             "Measured with Interplay: the model's score of each answer, split exactly into AND-OR interactions between the words "
             "of the prompt, followed over the checkpoints of the fine-tuning.",
-            _facts(run.settings, run.inputs, run.trajectory),
+            _facts(run, run.settings.training),
             _table(run.trajectory, run.task),
             _meaning(run.trajectory),
             _recommendation(run.recorded),
@@ -150,10 +154,14 @@ def insert(card: bytes, text: str, name: str = "the card") -> bytes:
     return (before + text.removesuffix(line_end) + after).encode("utf-8")
 
 
-def _facts(settings: Settings, inputs: Mapping[str, Any], track: Trajectory) -> str:
+def _facts(run: RunReader, training: TrainingSettings | None) -> str:
+    settings, inputs, track = run.settings, run.inputs, run.trajectory
     sizes = ", ".join(map(str, sorted({len(prompt["words"]) for prompt in inputs["prompts"]})))
     prompts = f"{len(track.sample_ids)} held-out prompt{'' if len(track.sample_ids) == 1 else 's'}"
-    method, training = "trained elsewhere; its checkpoints were measured afterwards", settings.training
+    method = "trained elsewhere; its checkpoints were measured afterwards"
+    if run.has("callback.json"):
+        [how] = [row["value"] for row in run.json("report.json")["method"] if row["name"] == "Training"]
+        method = f"{how}; measured while it trained"
     if training is not None:
         from interplay.training.methods import method_title
 

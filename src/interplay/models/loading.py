@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from interplay.errors import InterplayError, reason_of
+from interplay.errors import InterplayError, is_failure, reason_of
 from interplay.models.adapters import adapter_hash, base_name_note, named_base, put_on
 from interplay.models.gguf import WHEELS, as_model_folder, wheel_command, wheel_gguf
 from interplay.models.hub import cached_folder, hub_problem
 from interplay.models.layouts import Checkpoint, classify
+from interplay.models.length import context_length
 from interplay.models.placement import Placement, whole_tensors
 from interplay.models.vocabulary import adding_folder
 from interplay.models.weights import hash_tensors, loading_options, refuse_misfit
@@ -109,6 +110,7 @@ def load_weights(
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
             trust_remote_code=False,  # the default None asks on the terminal and waits for an answer
             **options,
             **names,
@@ -134,27 +136,41 @@ def load_weights(
 
 
 def load_tokenizer(name: str, *, revision: str | None = None, trained: Path | None = None) -> Any:
-    """The fast tokenizer of a model name as in `load_model`, or that of `trained` checkpoints, where it has more tokens."""
+    """The fast tokenizer of a model name as in `load_model`, or that of `trained` checkpoints, where it has more tokens.
+
+    It knows the model's `length_of`.
+    """
+    from transformers import AutoConfig
+
     source, local = resolve(name, revision)
     tokenizer = _fast_tokenizer(name, source, local, revision)
-    if trained is None or (folder := adding_folder(trained, tokenizer.get_vocab())) is None:
-        return tokenizer
-    return _fast_tokenizer(str(folder), str(folder), True, None)
+    if trained is not None and (folder := adding_folder(trained, tokenizer.get_vocab())):
+        tokenizer = _fast_tokenizer(str(folder), str(folder), True, None)
+    tokenizer.context_length = context_length(_read(AutoConfig, name, source, local, revision))
+    return tokenizer
 
 
 def _fast_tokenizer(name: str, source: str, local: bool, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except Exception as error:  # transformers raises many types here
-        raise _load_error(name, local, error) from error
+    tokenizer = _read(AutoTokenizer, name, source, local, revision)
     # From a folder without tokenizer files transformers makes a tokenizer of nothing but special tokens.
     if len(tokenizer) < 64 and not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise InterplayError(f"{name!r} has no tokenizer files: put its tokenizer.json next to its weights")
     if not tokenizer.is_fast:
         raise InterplayError(f"{name!r} has no fast tokenizer (tokenizer.json), which finds words by their offsets")
+    for how in ("is_local", "local_files_only"):  # it would be saved, and the bytes depend on HF_HUB_OFFLINE
+        tokenizer.init_kwargs.pop(how, None)
     return tokenizer
+
+
+def _read(kind: Any, name: str, source: str, local: bool, revision: str | None) -> Any:
+    try:
+        return kind.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except BaseException as error:  # transformers raises many types here, and a damaged file can make tokenizers panic
+        if not is_failure(error):
+            raise
+        raise _load_error(name, local, error) from error
 
 
 def expanded(name: str) -> Path:
@@ -197,7 +213,7 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, bool]:
     raise _hub_error(name, problem)
 
 
-def _load_error(name: str, local: bool, error: Exception) -> InterplayError:
+def _load_error(name: str, local: bool, error: BaseException) -> InterplayError:
     # Redacted before it is cut: half a token would not be recognised.
     reason = redact(reason_of(error, 10_000))[:240]
     if not local:

@@ -28,7 +28,8 @@ def choose_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=wanted)
+        if torch.empty(0, device=wanted).is_meta:
+            raise InterplayError(f"device {wanted!r} holds no numbers to compute with: set it to auto")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InterplayError(f"device {wanted!r} cannot be used here ({reason}): set it to auto") from error

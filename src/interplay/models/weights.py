@@ -53,7 +53,13 @@ def weight_files(folder: Path, kind: str = "full") -> list[Path]:
 
 
 def refuse_holes(info: dict[str, Any], name: object) -> None:
-    """InterplayError where `from_pretrained` found no value for some weights and drew random ones."""
+    """InterplayError where `from_pretrained` found no value for some weights, or one of another shape, and drew random ones."""
+    if odd := sorted(info.get("mismatched_keys") or ()):
+        key, stored, wanted = odd[0]
+        raise InterplayError(
+            f"{str(name)!r} holds {len(odd)} weights of another shape than its config.json asks for (first: {key}, "
+            f"{list(stored)} for {list(wanted)}): get both from one place"
+        )
     if missing := sorted(info.get("missing_keys") or ()):
         raise InterplayError(
             f"{str(name)!r} lacks {len(missing)} weights of its model (first: {missing[0]}): get it again"

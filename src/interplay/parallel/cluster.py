@@ -6,14 +6,16 @@ dies; a job may be done twice without harm.
 
 import contextlib
 import os
+import secrets
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interplay.errors import InterplayError, reason_of
 from interplay.extras import require
+from interplay.process import environment
 
 if TYPE_CHECKING:
     from interplay.config.settings import Settings
@@ -32,12 +34,33 @@ _UNMADE = "a Ray actor could not be made"
 _ANEW = "look at the cluster, then run the same command again; what is finished stays"
 
 
-def _ray() -> Any:
+TOKENS = (2, 52)  # Ray's first version that asks for a token
+# Of a cluster started here: it asks for a token, and listens on 127.0.0.1 alone. Ray reads both when it is imported.
+_PRIVATE: dict[str, str | None] = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+def _ray(address: str) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # for a cluster started here
     require("ray", what="--ray")
-    import ray
+    with environment(**(_PRIVATE if address == "local" else {})):
+        import ray
 
+    if address == "local" and tuple(map(int, ray.__version__.split(".")[:2])) < TOKENS:
+        raise InterplayError(
+            f"Ray {ray.__version__} would let anybody on the network run code here: pip install 'ray>=2.52', or use --workers"
+        )
     return ray
+
+
+@contextlib.contextmanager
+def _connected(ray: Any, address: str) -> Generator[None]:
+    """A connection for the length of a block. A cluster that is started here obeys only those who know its random token."""
+    with environment(**(_PRIVATE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)} if address == "local" else {})):
+        _connect(ray, address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def _connect(ray: Any, address: str) -> None:
@@ -55,15 +78,17 @@ def _connect(ray: Any, address: str) -> None:
             **({"include_dashboard": False} if address == "local" else {}),
         )
     except Exception as error:  # Ray raises many types here; all mean that there is no cluster
+        if address == "local":  # one reason is a Ray that this process started without a token before
+            raise InterplayError(f"Ray cannot be started here: start Python anew; {reason_of(error)}") from error
         raise InterplayError(f"no Ray cluster at {address!r}: run ray start --head; {reason_of(error)}") from error
 
 
 def refuse_unreachable(address: str) -> None:
     """InterplayError where Ray is not installed or no cluster answers; for use before a training."""
-    ray = _ray()
+    ray = _ray(address)
     if address != "local" and not ray.is_initialized():
-        _connect(ray, address)
-        ray.shutdown()
+        with _connected(ray, address):
+            pass
 
 
 def _absolute(name: str) -> str:
@@ -140,20 +165,19 @@ class Cluster:
     def __init__(
         self, address: str, settings: "Settings", say: Callable[[str], None], *, actors: int | None = None
     ) -> None:
-        self.ray: Any = _ray()
+        self.ray: Any = _ray(address)
         self.address, self.settings, self.say, self.count = address, settings, say, actors
         self.actors: list[Any] = []
         self._starting: dict[Any, Any] = {}  # answer to `ready` -> actor that has no place on the cluster yet
         self._node: dict[Any, str] = {}  # actor that has a place -> its node
         self._placed_once: list[Any] = []  # actors that had a place at some time
         self._said: set[str] = set()
-        self._connected = False  # by this process, which then has to disconnect
+        self._connection = contextlib.ExitStack()  # where this process made it
 
     def __enter__(self) -> "Cluster":
         ray = self.ray
         if not ray.is_initialized():
-            _connect(ray, self.address)
-            self._connected = True
+            self._connection.enter_context(_connected(ray, self.address))
         nodes = [node for node in ray.nodes() if node["Alive"]]
         gpus = sum(int(node["Resources"].get("GPU", 0)) for node in nodes)
         count = self.count or gpus or sum(node["Resources"].get("CPU", 0) >= 1 for node in nodes) or 1
@@ -176,8 +200,7 @@ class Cluster:
         for actor in self.actors:
             with contextlib.suppress(Exception):  # dead already, or the cluster is gone
                 self.ray.kill(actor)
-        if self._connected:
-            self.ray.shutdown()
+        self._connection.close()
 
     def results(self, jobs: "Iterator[Job]") -> "Iterator[tuple[Job, list[Unit]]]":
         """Units as they come; a job is pulled when an actor with a place can take it.

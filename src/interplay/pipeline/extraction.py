@@ -16,6 +16,7 @@ from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.models.layouts import Checkpoint
+from interplay.models.length import SFT, length_of
 from interplay.models.loading import resolve
 from interplay.pipeline.identity import check_parts, config_hash
 from interplay.pipeline.inputs import Inputs, Variant
@@ -176,6 +177,12 @@ class Extraction:
             found = target_notes([(p.passed, p.target, p.whole) for p in prepared if p])
             for line in (*answers.left_out, *found):
                 note(self.context, f"{line[:1].upper()}{line[1:]}.")
+        if variant.name in ("", "few-shot", *(v.name for v in self.inputs.baselines)):
+            training = self.settings.training
+            cut = SFT if training is None else (training.max_length, "training.max_length")
+            lengths = [p.positions for p in prepared if p is not None]
+            for line in length_of(tokenizer).notes(f"{variant.name} prompts".strip(), lengths, cut):
+                note(self.context, f"{line}.")
         return tuple(prepared)
 
     def _asked(self, name: str, c: Checkpoint, prompts: Prompts, delta: Calibration | None = None) -> Asked:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 
+from interplay.process import tell
 from interplay.secrets import redact
 from interplay.text import ascii_safe
 
@@ -31,7 +32,7 @@ class Progress:
     def say(self, line: str) -> None:
         """One line for the user, on stderr."""
         if not self.quiet:
-            print(ascii_safe(redact(line)), file=sys.stderr, flush=True)
+            tell(ascii_safe(redact(line)))
 
     @contextlib.contextmanager
     def phase(self, name: str, total: int | None = None) -> Generator[Advance]:

@@ -12,6 +12,7 @@ from interplay.errors import InterplayError
 from interplay.models.adapters import base_name_note
 from interplay.models.checkpoints import checkpoint_hash, comparable_hashes, find_twins, model_at
 from interplay.models.layouts import Checkpoint, find_layout
+from interplay.models.length import length_of
 from interplay.models.loading import LoadedModel, resolve
 from interplay.models.placement import choose_device
 from interplay.pipeline.identity import IDENTITY, check_parts, check_weights, config_hash
@@ -78,12 +79,20 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
     settings, folder = context.settings, context.folder.checkpoints
     wanted, schedule = settings.training, settings.schedule() or ()
     assert wanted is not None
-    examples, skipped = tokenise(inputs.train, tokenizer, inputs.template, wanted.max_length)
+    longest, positions = wanted.max_length, length_of(tokenizer)
+    if positions.learnt and positions.tokens:
+        longest = min(longest or positions.tokens, positions.tokens)
+    examples, skipped = tokenise(inputs.train, tokenizer, inputs.template, longest)
+    if not examples:
+        raise InterplayError("no training row can be used" + (f" (first: {': '.join(skipped[0])})" if skipped else ""))
     context.omitted += [Omitted("train", *pair) for pair in skipped]
+    if longest != wanted.max_length and (cut := sum(len(e["input_ids"]) > (longest or 0) for e in examples)):
+        note(context, f"{cut} of {len(examples)} training rows are cut to the model's {longest} learnt positions.")
     if not (folder / "training_log.json").exists():
         fields: dict[str, Any] = wanted.model_dump() | {
             "bf16": use_bf16(wanted.bf16, context.models.device),
             "seed": settings.seed if wanted.seed is None else wanted.seed,
+            "max_length": longest,
         }
         plan = SftPlan(**fields, save_at=tuple(step for step in schedule if step))
         model, device = settings.model, context.models.device

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from interplay.config.settings import Settings
+from interplay.data.prompts import Encoded
 from interplay.data.rows import Row
 from interplay.data.sources import read_rows
 from interplay.data.tables import read_text
 from interplay.data.template import PromptTemplate
-from interplay.errors import InterplayError
+from interplay.errors import InterplayError, SkipSample
 from interplay.models.layouts import Checkpoint
+from interplay.models.length import length_of
 from interplay.pipeline.inputs import Inputs, row_parts, seeded_choice
 from interplay.pipeline.shards import work_off
 from interplay.pipeline.stages import Context, States, note
@@ -130,7 +132,7 @@ class _TaskFile(NamedTuple):
 class _Stage:
     """What every checkpoint is asked, tokenised, and its answers, cached or asked now.
 
-    `generated`: the first so many eval rows are answered; `size`: rows, windows and answers of one checkpoint.
+    `generated`: so many of the first eval rows are answered; `size`: rows, windows and answers of one checkpoint.
     """
 
     def __init__(self, context: Context, states: States, inputs: Inputs, extra: TaskData) -> None:
@@ -151,6 +153,11 @@ class _Stage:
             context.notes.append("The eval rows have no labels, so accuracy was not measured.")
         if extra.ood and not ood.encoded:
             note(context, "No row of task.ood could be used, so nothing out of the task's domain was measured.")
+        for kind, rows in (("eval rows", data), ("rows of task.ood", ood)):
+            for line in length_of(tokenizer).notes(
+                kind, [len(e.input_ids) + len(e.target_ids) for e in rows.encoded], (None, "")
+            ):
+                note(context, f"{line}.")
         trained = {row.text.strip() for row in inputs.train}
         if seen := sum(row.text.strip() in trained for row in ood.rows):
             rows = f"{seen} of {len(ood.rows)} rows of task.ood"
@@ -158,8 +165,14 @@ class _Stage:
         self.windows = ()
         if extra.retention is not None:
             self.windows = retention_windows(extra.retention, model, tokenizer, task.retention_tokens)
-        self.generated = min(len(data.encoded), answered_rows(context.settings, inputs))
-        self.answered = list(zip(data.encoded[: self.generated], data.rows[: self.generated], strict=True))
+        self.answered: list[tuple[Encoded, Row]] = []
+        for e, row in list(zip(data.encoded, data.rows, strict=True))[: answered_rows(context.settings, inputs)]:
+            try:
+                length_of(tokenizer).refuse(len(e.input_ids) + task.generate_tokens - 1, "it with task.generate_tokens")
+                self.answered.append((e, row))
+            except SkipSample as reason:
+                context.omitted.append(Omitted("answers", row.id, str(reason)))
+        self.generated = len(self.answered)
         self.stop = stop_ids(model, tokenizer, [e.target_ids for e in data.encoded]) if self.generated else ()
         self.kl = task.kl and bool(data.encoded)
         self.key = sha256_json([_asked(data), _asked(ood), self.windows, self.kl])

@@ -1,8 +1,8 @@
 """Recommend one of a run's checkpoints, and say what other rules would choose.
 
-With labelled eval rows the highest eval accuracy decides, without labels the lowest eval loss, without eval rows the last
-checkpoint. In docs/evidence/stopping.md the interaction loss (`stopping.recommend_stop`, which the callback uses) lost accuracy
-to all three, so it is reported but does not decide.
+With labelled eval rows the highest eval accuracy decides, without labels (or where all checkpoints have the same accuracy) the
+lowest eval loss, without eval rows the last checkpoint. In docs/evidence/stopping.md the interaction loss
+(`stopping.recommend_stop`, which the callback uses) lost accuracy to all three, so it is reported but does not decide.
 """
 
 import math
@@ -17,7 +17,7 @@ from interplay.dynamics.result import Trajectory
 from interplay.errors import InterplayError
 from interplay.recommendation.stopping import Evidence, StopRecommendation, recommend_stop
 
-RULE = "highest eval accuracy; without labels lowest eval loss; without eval rows the last"
+RULE = "highest eval accuracy; without labels, or where all have the same, lowest eval loss; without eval rows the last"
 
 
 @dataclass(frozen=True)
@@ -134,20 +134,26 @@ def _choose(
     metrics: pd.DataFrame, rivals: dict[str, int], stop: StopRecommendation, candidates: list[int]
 ) -> tuple[int, str, str]:
     """Step, basis and sentence."""
+    same = ""
     for column, basis, name, best, unit in (
         ("accuracy", "accuracy", "eval accuracy", "highest", ""),
         ("eval_loss", "eval-loss", "eval loss", "lowest", " nats"),
     ):
+        if column in metrics and column not in rivals:
+            same = f"all checkpoints have the same {name}, {metrics[column].max():.3g}{unit}"
         if column in rivals:
             step = rivals[column]
             others = {"eval loss": rivals.get("eval_loss"), "the interaction loss": rivals.get("interactions")}
             elsewhere = [f"{other} is lowest at step {at}" for other, at in others.items() if at not in (None, step)]
             instead = f"; {' and '.join(elsewhere)} instead" if elsewhere else ""
             value = f"{metrics[column][step]:.3g}{unit}"
-            why = f"its {name}, {value}, is the {best} of {len(candidates)} checkpoints{instead}"
-            return step, basis, f"Keep step {step}: {why}."
+            ties = [f"{at}" for at, x in metrics[column].items() if x == metrics[column][step] and at != step]
+            tied = f" (as at step{'s' * (len(ties) > 1)} {', '.join(ties)}; the earliest is kept)" if ties else ""
+            why = f"its {name}, {value}, is the {best} of {len(candidates)} checkpoints{tied}{instead}"
+            return step, basis, f"Keep step {step}: {same and same + '; '}{why}."
     step = candidates[-1]
-    sentence = f"No evidence to choose: no eval set was given, so step {step} is simply the last checkpoint."
+    why = same or "no eval set was given"
+    sentence = f"No evidence to choose: {why}, so step {step} is simply the last checkpoint."
     if stop.step is not None and not stop.certain:
         sentence += f" Interaction loss cannot tell the {len(candidates)} checkpoints apart."
     elif stop.step is not None:
@@ -173,12 +179,11 @@ def _eval_evidence(metrics: pd.DataFrame, basis: str) -> tuple[Evidence, ...]:
 def _rivals(
     trajectory: Trajectory, metrics: pd.DataFrame, stop: StopRecommendation, candidates: list[int]
 ) -> dict[str, int]:
-    """What every rule chooses among the same checkpoints; the earliest of ties."""
+    """What every rule chooses among the same checkpoints; the earliest of ties, none where all are the same."""
     rivals = {} if stop.step is None else {"interactions": stop.step}
-    if "eval_loss" in metrics:
-        rivals["eval_loss"] = int(metrics["eval_loss"].idxmin())
-    if "accuracy" in metrics:
-        rivals["accuracy"] = int(metrics["accuracy"].idxmax())
+    for name, lowest in (("eval_loss", True), ("accuracy", False)):
+        if name in metrics and (len(candidates) == 1 or metrics[name].nunique(dropna=False) > 1):
+            rivals[name] = int(metrics[name].idxmin() if lowest else metrics[name].idxmax())
     for name, measure in (("prompt_loss", "loss"), ("strength", "l1_per_sd")):
         curve = trajectory.get(measure)["value"].reindex(candidates).dropna()
         if len(curve):

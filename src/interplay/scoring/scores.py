@@ -17,6 +17,7 @@ from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
+from interplay.models.length import context_length, length_of
 from interplay.scoring.forward import score_rows
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
@@ -59,6 +60,11 @@ class Prepared:
     def shared(self) -> int:
         """Number of leading tokens equal in all coalitions: those before the first word."""
         return min(span[0] for span in self.spans)
+
+    @property
+    def positions(self) -> int:
+        """Positions of the longest pass: the prompt, and all tokens scored but the last."""
+        return len(self.input_ids) + max(map(len, (self.target_ids, *(self.among or ())))) - 1
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ def prepare(
     # Here, where the caller skips samples, not amid the scoring.
     refuse_mask_in_words(encoded.input_ids, spans, mask_id)
     skipped = tokenizer.decode(list(encoded.target_ids[:passed])) if passed else ""
-    return Prepared(
+    prepared = Prepared(
         sample=sample,
         input_ids=encoded.input_ids + encoded.target_ids[:passed],
         spans=spans,
@@ -161,6 +167,8 @@ def prepare(
         passed=skipped,
         whole=whole,
     )
+    length_of(tokenizer).refuse(prepared.positions)
+    return prepared
 
 
 def score_prepared(model, prepared: Prepared, **options: Any) -> UnitScores:
@@ -191,7 +199,8 @@ def score_together(
         noise_coalitions: on how many coalitions the noise is measured; 0 gives NaN.
         progress: called with (coalitions done, in all).
 
-    Raises InterplayError for scores that are not finite, and for token ids that the model has no embedding of.
+    Raises InterplayError for scores that are not finite, for token ids that the model has no embedding of, and for more tokens
+    than it has learnt positions.
     """
     first = several[0]
     words = (first.input_ids, first.spans, first.mask_id)
@@ -199,6 +208,7 @@ def score_together(
         raise ValueError("questions that are scored together must have the same prompt, words and mask token")
     for prepared in several:
         _refuse_unknown_ids(model, prepared)
+        context_length(model.config).refuse(prepared.positions, f"sample {prepared.sample.id!r}")
     n = len(first.spans)
     if coalitions is None and n > EXACT_WORDS:
         raise InterplayError(f"{n} words have 2^{n} coalitions: choose fewer words, or give score_prepared coalitions=")

@@ -10,6 +10,7 @@ from interplay.data.prompts import Encoded, encode, render
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import SkipSample
+from interplay.models.length import length_of
 from interplay.scoring.targets import find_answers
 from interplay.task.passes import scored_batches
 
@@ -39,10 +40,11 @@ def prepare_eval(rows: Sequence[Row], labels: Sequence[str] | None, tokenizer, t
     """Tokenise eval rows; labels are tokenised behind the first usable row's prompt, those that cannot be are left out."""
     encoded, gold, used, skipped = [], [], [], []
     found = find_answers(rows, labels, lambda row: render(row, tokenizer, template), tokenizer).labels if rows else {}
-    names = list(found)
+    names, longest = list(found), max((len(label.target_ids) for label in found.values()), default=0)
     for row in rows:
         try:
             item = encode(render(row, tokenizer, template), tokenizer)
+            length_of(tokenizer).refuse(len(item.input_ids) + max(len(item.target_ids), longest))
         except SkipSample as reason:
             skipped.append((row.id, str(reason)))
             continue

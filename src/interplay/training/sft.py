@@ -28,10 +28,13 @@ from interplay.extras import require
 from interplay.models.layouts import STATE, TrainerState, classify, find_damage, read_state
 from interplay.models.loading import LoadedModel
 from interplay.models.placement import choose_device
+from interplay.process import environment
 from interplay.training.methods import SftPlan, adapter_config, widen_adapters
 
 # Pickles that only resuming needs: removed once a newer checkpoint exists, and when the training is complete.
 _RESUMED = ("optimizer.pt", "scheduler.pt", "rng_state.pth")  # needed to resume to the same weights
+# Variables by which torchrun, accelerate and MPI tell a process its place in a group.
+_LAUNCHED = re.compile(r"(LOCAL_|GROUP_)?(RANK|WORLD_SIZE)|(PMI|MPI|OMPI|MV2|TORCHELASTIC|ACCELERATE_USE)_\w+")
 RESUME_FILES = (*_RESUMED, "scaler.pt", "training_args.bin")
 
 
@@ -87,7 +90,8 @@ def finetune(
     if state.global_step >= plan.steps:  # resumed after its last step, the Trainer would make another one
         history = state.log_history
     else:
-        history = _train(base, examples, plan, folder, last, device, on_step)
+        with _alone():
+            history = _train(base, examples, plan, folder, last, device, on_step)
     log = [{key: entry[key] for key in ("step", "loss", "learning_rate")} for entry in history if "loss" in entry]
     write_text(done, json.dumps(log, indent=1) + "\n")
     # After the log: in the other order a kill in between would leave checkpoints that cannot be resumed.
@@ -108,8 +112,8 @@ def _train(
     rows = [{key: list(example[key][: plan.max_length]) for key in ("input_ids", "labels")} for example in examples]
     rows = [row for row in rows if any(label != -100 for label in row["labels"])]
     if not rows:
-        why = f"no response begins within training.max_length {plan.max_length}" if examples else "all were skipped"
-        raise InterplayError(f"no training rows are left: {why}; see the reasons in the report, or give other data")
+        why = f"no response begins within training.max_length {plan.max_length}" if examples else "none was given"
+        raise InterplayError(f"no training rows are left: {why}")
     require("trl", "datasets", what="fine-tuning")
     from datasets import Dataset
     from transformers import TrainerCallback, set_seed
@@ -176,43 +180,43 @@ def _train(
     adapters = adapter_config(plan, base)
     # The trainer draws LoRA's matrices when it wraps the model. TRL seeds before that since about 1.0.
     set_seed(plan.seed)
-    with _quiet():
-        try:
-            trainer = OfflineTrainer(
-                model=base.model,
-                args=config,
-                train_dataset=Dataset.from_list(rows),
-                processing_class=copy.deepcopy(base.tokenizer),  # the trainer may add a padding token
-                peft_config=adapters,
-                callbacks=[Schedule()],
-            )
-        except ValueError as error:
-            if adapters is not None and re.search(r"target.modules|lm_head", str(error), re.IGNORECASE):
-                wrong = f"training.targets {plan.targets!r} cannot be trained (set it to all-linear)"
-                raise InterplayError(f"{wrong}: {reason_of(error)}") from error
-            raise
-        trainer.remove_callback(PrinterCallback)  # the terminal has our own progress line
-        trainer.remove_callback(ProgressCallback)
-        widen_adapters(trainer.model)
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    try:
+        trainer = OfflineTrainer(
+            model=base.model,
+            args=config,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=copy.deepcopy(base.tokenizer),  # the trainer may add a padding token
+            peft_config=adapters,
+            callbacks=[Schedule()],
+        )
+    except ValueError as error:
+        if adapters is not None and re.search(r"target.modules|lm_head", str(error), re.IGNORECASE):
+            wrong = f"training.targets {plan.targets!r} cannot be trained (set it to all-linear)"
+            raise InterplayError(f"{wrong}: {reason_of(error)}") from error
+        raise
+    trainer.remove_callback(PrinterCallback)  # the terminal has our own progress line
+    trainer.remove_callback(ProgressCallback)
+    widen_adapters(trainer.model)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.state.log_history
 
 
 @contextlib.contextmanager
-def _quiet() -> Generator[None]:
-    """Without accelerate's messages, and without the hub request with which peft checks the vocabulary at every save."""
+def _alone() -> Generator[None]:
+    """One process, in silence: nothing of accelerate, no look-up of peft on a hub, no group that a job system left the name of."""
+    import torch.distributed as dist
+
+    joined = dist.is_available() and dist.is_initialized()  # by a program that calls us: its group stays
+    left = dict.fromkeys([] if joined else filter(_LAUNCHED.fullmatch, os.environ))
     logger = logging.getLogger("accelerate")
-    level, before = logger.level, {key: value for key, value in os.environ.items() if key == "HF_HUB_OFFLINE"}
+    level = logger.level
     logger.setLevel(logging.ERROR)
-    os.environ["HF_HUB_OFFLINE"] = "1"  # peft reads it at each save
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), environment(HF_HUB_OFFLINE="1", **left):  # peft reads it at each save
             warnings.filterwarnings("ignore", message="Could not find a config file in")
             yield
     finally:
         logger.setLevel(level)
-        del os.environ["HF_HUB_OFFLINE"]
-        os.environ.update(before)
 
 
 def _remove_resume_files(folder: Path, but: str = "") -> None:
