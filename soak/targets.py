@@ -306,11 +306,9 @@ def _callback(data: bytes, folder: Path) -> None:
 
 
 def _report(data: bytes, folder: Path) -> None:
-    from interplay.analysis.payload import build_payload
-    from interplay.report import write
-    from interplay.store.folder import RunFolder
+    from interplay.runfolder import Run
 
-    write(build_payload(RunFolder(damaged("run", data, folder))), folder / "report.html")
+    Run(damaged("run", data, folder)).report(folder / "report.html")
 
 
 def _recommend(data: bytes, folder: Path) -> None:

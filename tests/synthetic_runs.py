@@ -180,6 +180,7 @@ def _controls(folder: Path, summary: pd.DataFrame) -> None:
         "lo": -1.0,
         "hi": 0.1,
         "checkpoints": 4,
+        "span": "all",
     }
     pd.DataFrame([spearman]).to_parquet(folder / "correlations.parquet", index=False)
     about = {

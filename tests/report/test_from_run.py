@@ -10,7 +10,8 @@ from interplay.analysis.payload import VIEWED, build_payload
 from interplay.dynamics import trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity, matching
 from interplay.effects.moebius import reconstruct
-from interplay.report import render, validate
+from interplay.report import render
+from interplay.report.page import complete
 from interplay.store.checks import write_format
 from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
@@ -87,8 +88,8 @@ def full_run(plain_run):
             columns=[*names, "step", "ratio", "lo", "hi"],
         ),
         "correlations": pd.DataFrame(
-            [("l1", "eval_loss", -1.0, np.nan, np.nan, 3)],
-            columns=["interaction", "task", "spearman", "lo", "hi", "checkpoints"],
+            [("l1", "eval_loss", "all", -1.0, np.nan, np.nan, 3)],
+            columns=["interaction", "task", "span", "spearman", "lo", "hi", "checkpoints"],
         ),
     }
     for name, frame in tables.items():
@@ -130,7 +131,7 @@ def test_fidelity_is_that_of_the_units(plain_run, effects):
 
 
 def test_only_what_is_drawn_is_handed_on_and_rounded(full_run):
-    payload = validate(build_payload(RunFolder(full_run)))
+    payload = complete(build_payload(RunFolder(full_run)))
     assert {(r["set"], r["measure"]) for r in payload["views"]} <= set(VIEWED)
     assert {r["definition"] for r in [*payload["views"], *payload["floors"], *payload["multiples"]]} == {"paper"}
     assert {r["ratio"] for r in payload["multiples"]} == {None, 2.1235}  # an infinite multiple is none
@@ -142,7 +143,7 @@ def test_only_what_is_drawn_is_handed_on_and_rounded(full_run):
             "lo": None,
             "hi": None,
             "checkpoints": 3,
-            "span": None,
+            "span": "all",
         }
     ]
     assert payload["task"][0]["rows"] == 20.0

@@ -18,7 +18,7 @@ SHOWN_POINTS = 40  # coalitions drawn of one prompt's scores [ours]
 
 
 def build_payload(folder: RunFolder) -> dict[str, Any]:
-    """Everything the page shows, from the files of a run (schema: `interplay.report.schema`)."""
+    """Everything the page shows, from the files of a run (`interplay.report.page`)."""
     run = RunReader(folder.path)
     with run.intact():
         about, track, recorded = run.json("report.json"), run.trajectory, run.recorded
