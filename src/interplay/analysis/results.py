@@ -1,6 +1,6 @@
 """A run folder -> its trajectory, recommendation and tables. Everything comes from files of the run; no model is opened."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +11,21 @@ import pyarrow.parquet as pq
 
 from interplay.analysis.about import about
 from interplay.analysis.measured import read_measured
-from interplay.analysis.summary import Summary, summarise
 from interplay.analysis.task_tables import correlation_frame, task_curves, task_frame
 from interplay.analysis.views import make_controls, make_trajectory
 from interplay.atomic import replacing
 from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity
-from interplay.recommendation import Recommendation, recommend
+from interplay.recommendation import recommend
 from interplay.store.conditions import Measured, Record, step_name
 from interplay.store.files import write_json
 from interplay.store.units import save_unit
 
 
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """Results of a run, and notes on them."""
-
-    recommendation: Recommendation
-    summary: Summary
-    notes: tuple[str, ...]
-
-
 def analyse(
     folder: Path, settings: Settings, task: pd.DataFrame | None = None, measured: Measured | None = None
-) -> Analysis:
+) -> None:
     """Write every table of a run, the recommendation, and what the page needs besides (`report.json`), from its units.
 
     task: one row a step with `COLUMNS`, where a trainer measured the task; measured: `read_measured`, if read already. Raises
@@ -64,10 +54,9 @@ def analyse(
     for name, frame in frames.items():
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         _write_table(folder / f"{name}.parquet", table)
-    described = about(folder, settings, record, measured)
-    for name, value in {"recommendation": recommendation.to_dict(), "controls": said, "report": described}.items():
+    described = {"recommendation": recommendation.to_dict(), "controls": said}
+    for name, value in (described | {"report": about(folder, settings, record, measured)}).items():
         write_json(folder / f"{name}.json", value)
-    return Analysis(recommendation, summarise(track, task), tuple(described["notes"]))
 
 
 def unit_table(measured: Measured, ratio: float) -> pa.Table:

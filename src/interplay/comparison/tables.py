@@ -14,6 +14,7 @@ import pandas as pd
 from interplay.comparison.runs import ComparedRun, ComparedRuns, Group, changed_keys, setting, shared_prompts
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.dynamics.stats import generator, paired_interval
+from interplay.report.text import cleaned
 from interplay.task.metrics import METRICS
 
 BY_SET = ("count", "strength", "rho", "gamma", "mean_order", "sufficiency")
@@ -201,14 +202,9 @@ def _apart(a: np.ndarray, b: np.ndarray) -> list[bool | None]:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain values: numpy's numbers become Python's, NaN and infinities None.
+    """Rows as plain values, what is not finite as None.
 
     >>> records(pd.DataFrame({"a": [1.5, float("nan")], "b": ["x", "y"]}))
     [{'a': 1.5, 'b': 'x'}, {'a': None, 'b': 'y'}]
     """
-
-    def plain(value: Any) -> Any:
-        value = value.item() if isinstance(value, np.generic) else value
-        return None if isinstance(value, float) and not np.isfinite(value) else value
-
-    return [{str(key): plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
+    return cleaned(frame.to_dict("records"))

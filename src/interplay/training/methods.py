@@ -2,9 +2,9 @@
 weights), IA3 (one factor for every key, value and hidden feed-forward unit) and QLoRA (LoRA on a base in four bits).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
+from interplay.config.settings import TrainingSettings
 from interplay.errors import InterplayError, reason_of
 from interplay.extras import require
 from interplay.models.loading import LoadedModel, load_model, load_tokenizer, resolve
@@ -13,7 +13,6 @@ from interplay.models.weights import hash_tensors, refuse_holes
 
 # What a method is called in a report.
 _NAMES = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA", "ia3": "IA3", "full": "full fine-tuning"}
-METHODS = tuple(_NAMES)
 
 # Where its paper (Liu et al. 2022, arXiv 2205.05638) puts IA3: keys, values and the input of the second feed-forward product.
 # peft's table has queries instead of keys for Qwen and Gemma, so it is used only where these layers do not exist.
@@ -22,25 +21,11 @@ _IA3_PAPER = ("k_proj", "v_proj", "down_proj")
 _FEEDFORWARD = ("down_proj", "fc2", "fc_out", "dense_4h_to_h", "w2", "wo")
 
 
-@dataclass(frozen=True)
-class SftPlan:
-    """One fine-tuning: the fields mirror `TrainingSettings`, which documents them."""
+class SftPlan(TrainingSettings):
+    """One fine-tuning: what its settings leave open is decided, and `save_at` are the steps that are saved."""
 
-    method: str
-    rank: int
-    alpha: float
-    dropout: float
-    targets: str
-    learning_rate: float
-    scheduler: str
-    warmup_steps: int
-    weight_decay: float
-    batch_size: int
-    accumulation: int
-    steps: int
-    max_length: int | None
-    bf16: bool
     seed: int
+    bf16: bool
     save_at: tuple[int, ...]
 
 
