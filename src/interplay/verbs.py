@@ -160,7 +160,7 @@ def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
         return Run(path)
     if base is None or prompts is None:
         raise InterplayError(_what_to_give(path, base, prompts))
-    made = _tracking(arguments, path, prompts) | _QUICK
+    made: dict[str, Any] = _tracking(arguments, path, prompts) | _QUICK
     made["prompt"]["rephrased"] = None
     measured = _make(made, overrides, out, arguments["quiet"])
     assert isinstance(measured, Run)
