@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing, write_bytes
 from interplay.dynamics.sets import DEFINITIONS, SETS
+from interplay.exports.markdown import fill
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
@@ -138,6 +139,15 @@ class Exported(NamedTuple):
         """In which of these kinds it is written: the codes of the sets are too many for CSV."""
         return [kind for kind in asked if kind == "parquet" or self.name != "trajectory_sets"]
 
+    def columns(self) -> list[tuple[str, str]]:
+        """Every column with its meaning, as plain words."""
+        rows = []
+        for column in map(_plain, map(str, self.frame.columns)):
+            only = " (parquet only)" if self.name == "units" and column in ARRAYS else ""
+            per_sample = PER_SAMPLE.get(column) if self.name.endswith("_samples") else None
+            rows.append((column, (per_sample or meaning(column)) + only))
+        return rows
+
 
 def all_tables(run: RunReader) -> list[Exported]:
     """Every table of a run, the long tidy ones made from it included."""
@@ -243,32 +253,8 @@ def readme(
 ) -> str:
     """What every file is and what every column of every table means, as Markdown."""
     title = " ".join("".join(c if c.isalnum() or c in " .,:()+/-" else " " for c in name).split())[:120]
-    lines = [f"# Export of the run {title}".rstrip(), ""]
-    if figures:
-        lines += [f"## Figures ({', '.join(formats)})", ""]
-        lines += [f"- `figures/{figure}`: {FIGURES.get(figure, '')}" for figure in figures]
-        lines += ["", "Bands and bars are 95 % intervals over prompts unless it says otherwise.", ""]
-    if tables:
-        lines += [f"## Tables ({', '.join(kinds)})", ""]
-        lines += [
-            "An empty cell was not measured. In CSV, text that begins with one of `= + - @`, a tab, a line end or an apostrophe "
-            "has an apostrophe in front, so that a spreadsheet does not run it: take that one off when you read the file. "
-            "Lists are JSON. Parquet holds text and lists as they are.",
-            "",
-        ]
-    for table in tables:
-        where = table.kinds(kinds)
-        if not where:
-            continue
-        lines += [f"### {table.name} ({', '.join(where)}, {len(table.frame):,} rows)", ""]
-        lines += [f"{ABOUT.get(table.name, '')}.", "", "| column | meaning |", "|---|---|"]
-        for column in map(str, table.frame.columns):
-            shown = _plain(column)
-            only = " (parquet only)" if table.name == "units" and column in ARRAYS else ""
-            per_sample = PER_SAMPLE.get(shown) if table.name.endswith("_samples") else None
-            lines.append(f"| `{shown}` | {per_sample or meaning(shown)}{only} |")
-        lines.append("")
-    return "\n".join(lines)
+    about = {"about_figures": FIGURES, "about_tables": ABOUT}
+    return fill("readme.md.j2", title=title, tables=tables, figures=figures, formats=formats, kinds=kinds, **about)
 
 
 def _plain(column: str) -> str:

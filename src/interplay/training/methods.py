@@ -12,7 +12,7 @@ from interplay.models.placement import choose_device
 from interplay.models.weights import hash_tensors, refuse_holes
 
 # What a method is called in a report.
-_NAMES = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA", "ia3": "IA3", "full": "full fine-tuning"}
+NAMES = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA", "ia3": "IA3", "full": "full fine-tuning"}
 
 # Where its paper (Liu et al. 2022, arXiv 2205.05638) puts IA3: keys, values and the input of the second feed-forward product.
 # peft's table has queries instead of keys for Qwen and Gemma, so it is used only where these layers do not exist.
@@ -31,7 +31,7 @@ class SftPlan(TrainingSettings):
 
 def method_title(method: str, rank: int) -> str:
     """Name of a method in a report."""
-    return f"{_NAMES[method]} r = {rank}" if method in ("lora", "dora", "qlora") else _NAMES[method]
+    return f"{NAMES[method]} r = {rank}" if method in ("lora", "dora", "qlora") else NAMES[method]
 
 
 def method_notes(method: str, weight_decay: float = 0.0) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ def method_notes(method: str, weight_decay: float = 0.0) -> tuple[str, ...]:
     if method in ("dora", "ia3") and weight_decay > 0:
         what = "lengths" if method == "dora" else "factors"
         notes.append(
-            f"Weight decay pulls the trained {what} of {_NAMES[method]} towards 0, not towards those of the base "
+            f"Weight decay pulls the trained {what} of {NAMES[method]} towards 0, not towards those of the base "
             f"(training.weight_decay {weight_decay:g}): set it to 0."
         )
     return tuple(notes)
