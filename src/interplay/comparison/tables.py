@@ -84,10 +84,10 @@ def _of_run(run: ComparedRun, comparison: ComparedRuns) -> pd.DataFrame:
     table, definition = run.trajectory.summary, comparison.definition
     table = table[(table["definition"] == definition) & (table["order"] == 0)]
     frames = [table[pd.MultiIndex.from_frame(table[["measure", "set"]]).isin(SHOWN)].assign(kind="interactions")]
-    if (m := run.optional_table("multiples")) is not None:
-        m = m[(m["definition"] == definition) & (m["floor"] == "rephrased") & m["measure"].isin(["count", "strength"])]
-        m = m[m["reference"] == run.trajectory.reference]
-        frames.append(m.assign(kind="multiples", value=m["ratio"], null=1.0))
+    m = run.table("multiples")
+    m = m[(m["definition"] == definition) & (m["floor"] == "rephrased") & m["measure"].isin(["count", "strength"])]
+    m = m[m["reference"] == run.trajectory.reference]
+    frames.append(m.assign(kind="multiples", value=m["ratio"], null=1.0))
     for key in (key for key in METRICS if key in run.task):
         ends = {end: run.task[name] for end in ("lo", "hi") if (name := f"{key}_{end}") in run.task}
         frame = pd.DataFrame({"step": run.task["step"], "value": run.task[key], **ends})

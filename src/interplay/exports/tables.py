@@ -106,15 +106,6 @@ FIGURES = {
     "gamma-baselines": "gamma against each baseline LLM",
     "correlations": "rank correlation of interaction measures with task metrics over checkpoints",
 }
-OPTIONAL = {  # not in every run
-    "views": "the trajectory computed in other ways",
-    "views_samples": "the same, prompt by prompt",
-    "floors": "churn floors at the reference",
-    "multiples": "removed and emerged in units of those floors",
-    "baselines": "gamma against each baseline LLM",
-    "correlations": "interaction measures against task metrics over checkpoints",
-    "fidelity": "matching error of the salient and of all interactions, and strength by rank (rank 0: no rank)",
-}
 ABOUT = {
     "trajectory": "every curve: means over prompts with intervals and nulls",
     "trajectory_samples": "the same, prompt by prompt",
@@ -124,7 +115,13 @@ ABOUT = {
     "prompts": "the prompts and their chosen words",
     "recommendation": "the checkpoint recommended, the figures behind it, and what other rules pick",
     "task": "the task's metrics at each checkpoint",
-    **OPTIONAL,
+    "views": "the trajectory computed in other ways",
+    "views_samples": "the same, prompt by prompt",
+    "floors": "churn floors at the reference",
+    "multiples": "removed and emerged in units of those floors",
+    "baselines": "gamma against each baseline LLM",
+    "correlations": "interaction measures against task metrics over checkpoints",
+    "fidelity": "matching error of the salient and of all interactions, and strength by rank (rank 0: no rank)",
 }
 
 
@@ -151,18 +148,14 @@ class Exported(NamedTuple):
 
 def all_tables(run: RunReader) -> list[Exported]:
     """Every table of a run, the long tidy ones made from it included."""
-    track = run.trajectory
-    frames = {
-        "trajectory": track.summary,
-        "trajectory_samples": track.per_sample,
-        "trajectory_sets": run.table("trajectory_sets"),
-        "units": run.units,
+    made = {
+        "trajectory": run.trajectory.summary,
+        "trajectory_samples": run.trajectory.per_sample,
         "interactions": interactions(run),
         "prompts": prompts(run.inputs["prompts"]),
         "recommendation": recommendation(run.recorded),
-        "task": run.task,
-        **optional_tables(run),
     }
+    frames = {name: made[name] if name in made else run.table(name) for name in ABOUT}
     sources = {name: f"{name}.parquet" for name in frames}
     return [Exported(n, f, run.path / sources[n] if run.has(sources[n]) else None) for n, f in frames.items()]
 
@@ -173,11 +166,6 @@ def interactions(run: RunReader) -> pd.DataFrame:
     keys = itertools.product(track.sample_ids, DEFINITIONS, track.steps)
     every = pd.concat([run.listed(sample, step, name) for sample, name, step in keys], ignore_index=True)
     return every.assign(words=[json.dumps(words, ensure_ascii=False) for words in every["words"]])
-
-
-def optional_tables(run: RunReader) -> dict[str, pd.DataFrame]:
-    """The tables of the run that not every run has, by name."""
-    return {name: run.table(name) for name in OPTIONAL if run.has(f"{name}.parquet")}
 
 
 def prompts(given: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
