@@ -45,6 +45,7 @@ COLUMNS: dict[str, str] = {
     "interaction": "measure of the interactions",
     "rank": "place of the interaction by strength, 1: strongest; 0: the row is a matching error",
     "task": "column of the task table",
+    "span": "the checkpoints compared: all, or after-format (from the second reference on)",
     "spearman": "Spearman's rank correlation over checkpoints",
     "checkpoints": "checkpoints it rests on",
     "condition": "model state and wording: step-000040, step-000000-rephrased, baseline",
