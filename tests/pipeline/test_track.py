@@ -138,7 +138,9 @@ def test_adapter_of_another_base_is_refused_before_anything_is_computed(tmp_path
 def test_steps_and_reference_are_those_asked_for(tmp_path, tiny_folder, adapters):
     base = tiny_folder("llama")
     some, later = {"folder": str(adapters), "steps": "0, 5"}, {"draws": 10, "resamples": 20, "reference": 5}
-    rows = run_here(tracking(tmp_path, base, adapters, checkpoints=some, dynamics=later), tmp_path / "run").summary().rows
+    rows = (
+        run_here(tracking(tmp_path, base, adapters, checkpoints=some, dynamics=later), tmp_path / "run").summary().rows
+    )
     assert [row["step"] for row in rows] == [0, 5]
     assert rows[1]["removed count"] == 0
     wrong = tracking(tmp_path, base, adapters, dynamics={"reference": 7})
