@@ -14,7 +14,7 @@ import matplotlib
 from synthetic_runs import STEPS, synthetic_run
 
 from interplay.exports.export import draw_figures
-from interplay.exports.figures import catalogue, curves, require, shapes, style
+from interplay.exports.figures import catalogue, curves, shapes, style
 from interplay.exports.figures.catalogue import figures_of
 from interplay.exports.figures.style import panels, save, steps_axis, styled
 from interplay.exports.tables import FIGURES
@@ -141,6 +141,5 @@ def test_axis_of_steps(steps):
 
 
 def test_no_window():
-    require()
     modules = [Path(module.__file__) for module in (curves, shapes, style, catalogue)]  # effects.py is for notebooks
     assert not [path for path in modules if re.search(r"import.*pyplot", path.read_text(encoding="utf-8"))]

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from interplay.atomic import write_text
 from interplay.errors import InterplayError
-from interplay.exports.figures import catalogue, require
+from interplay.exports.figures import catalogue
 from interplay.exports.figures.style import save, styled
 from interplay.exports.tables import all_tables, readme, write_table
+from interplay.extras import require
 from interplay.store.reader import RunReader
 
 FORMATS = ("svg", "pdf", "png")
@@ -32,7 +33,7 @@ def export_run(run: RunReader, out: Path, format: str | Sequence[str], tables: s
     if not formats and not kinds:
         raise InterplayError("--format none and --tables none leave nothing to export: drop one of them")
     if formats:
-        require()
+        require("matplotlib", what="a figure")
     run.require_finished()
     if run.path.resolve() in (out.resolve(), *out.resolve().parents):
         raise InterplayError(f"--out {str(out)!r} lies in the run folder, which holds the run alone: choose another")
