@@ -320,11 +320,10 @@ def _recommend(data: bytes, folder: Path) -> None:
 
 def _compare(data: bytes, folder: Path) -> None:
     from interplay.comparison.comparison import compare_runs
-    from interplay.report.comparison import write
 
-    payload = compare_runs([damaged("run", data, folder), pattern("run")]).payload
-    json.dumps(payload, allow_nan=False)
-    write(payload, folder / "comparison.html")
+    found = compare_runs([damaged("run", data, folder), pattern("run")])
+    json.dumps(found.payload, allow_nan=False)
+    found.report(folder / "comparison.html")
 
 
 def _card(data: bytes, folder: Path) -> None:

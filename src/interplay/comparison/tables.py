@@ -14,7 +14,6 @@ import pandas as pd
 from interplay.comparison.runs import ComparedRun, ComparedRuns, Group, changed_keys, setting, shared_prompts
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.dynamics.stats import generator, paired_interval
-from interplay.report.text import cleaned
 from interplay.task.metrics import METRICS
 
 BY_SET = ("count", "strength", "rho", "gamma", "mean_order", "sufficiency")
@@ -199,12 +198,3 @@ def _apart(a: np.ndarray, b: np.ndarray) -> list[bool | None]:
     weight = both / np.maximum(both.sum(axis=0), 1)
     first, second = (np.nansum(side * weight, axis=1) for side in (a, b))
     return [bool(x) for x in (first.min(axis=0) > second.max(axis=0)) | (second.min(axis=0) > first.max(axis=0))]
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain values, what is not finite as None.
-
-    >>> records(pd.DataFrame({"a": [1.5, float("nan")], "b": ["x", "y"]}))
-    [{'a': 1.5, 'b': 'x'}, {'a': None, 'b': 'y'}]
-    """
-    return cleaned(frame.to_dict("records"))
