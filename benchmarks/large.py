@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.memory import MB, peak_beyond, status_bytes, trim
+from benchmarks.needs import PASS_TOKENS, Shape, linear_weights, parameters
 from benchmarks.operations import H100
 from benchmarks.scoring_rows import (
     MASK,
@@ -31,7 +32,6 @@ from benchmarks.scoring_rows import (
     tell,
 )
 from benchmarks.section import Section
-from interplay.presets.needs import PASS_TOKENS, Shape, linear_weights, parameters
 
 GEMMA = "google/gemma-3-270m"
 TOKENS = 2048  # a pass on a CPU

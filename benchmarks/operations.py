@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from interplay.presets.needs import Shape, linear_weights
+from benchmarks.needs import Shape, linear_weights
 
 
 class Device(NamedTuple):

@@ -1,7 +1,7 @@
 """docs/evidence/scale.md: what a 70B model costs per sample and checkpoint, by arithmetic, beside what was measured here.
 
 Tokens are counted with the package's own planner, speed is measured on SmolLM2; operations, bytes and hours of larger models
-follow from their shapes (`benchmarks.operations`, `interplay.presets.needs`). No figure of the page is typed in.
+follow from their shapes (`benchmarks.operations`, `benchmarks.needs`). No figure of the page is typed in.
 
     python -m benchmarks.scale [--write docs/evidence/scale.md]
 """
@@ -14,6 +14,15 @@ import numpy as np
 
 from benchmarks import large
 from benchmarks.bench import lines_of, processor
+from benchmarks.needs import (
+    PASS_TOKENS,
+    Shape,
+    adapter_parameters,
+    linear_weights,
+    parameters,
+    pass_bytes,
+    training_bytes,
+)
 from benchmarks.operations import (
     H100,
     SMOLLM2,
@@ -26,15 +35,6 @@ from benchmarks.operations import (
 )
 from benchmarks.scoring_rows import Prompt, made, prompt, subjects, tell, time_trie
 from benchmarks.section import Section
-from interplay.presets.needs import (
-    PASS_TOKENS,
-    Shape,
-    adapter_parameters,
-    linear_weights,
-    parameters,
-    pass_bytes,
-    training_bytes,
-)
 from interplay.scoring.plan import branch_order, kept_words, level_bounds, plan_tokens
 
 LLAMA_70B = Shape(8192, 28672, 80, 64, 8, 128, 128_256)  # Llama-3.1-70B

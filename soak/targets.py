@@ -306,11 +306,9 @@ def _callback(data: bytes, folder: Path) -> None:
 
 
 def _report(data: bytes, folder: Path) -> None:
-    from interplay.analysis.payload import build_payload
-    from interplay.report import write
-    from interplay.store.folder import RunFolder
+    from interplay.runfolder import Run
 
-    write(build_payload(RunFolder(damaged("run", data, folder))), folder / "report.html")
+    Run(damaged("run", data, folder)).report(folder / "report.html")
 
 
 def _recommend(data: bytes, folder: Path) -> None:
@@ -322,11 +320,10 @@ def _recommend(data: bytes, folder: Path) -> None:
 
 def _compare(data: bytes, folder: Path) -> None:
     from interplay.comparison.comparison import compare_runs
-    from interplay.report.comparison import write
 
-    payload = compare_runs([damaged("run", data, folder), pattern("run")]).payload
-    json.dumps(payload, allow_nan=False)
-    write(payload, folder / "comparison.html")
+    found = compare_runs([damaged("run", data, folder), pattern("run")])
+    json.dumps(found.payload, allow_nan=False)
+    found.report(folder / "comparison.html")
 
 
 def _card(data: bytes, folder: Path) -> None:

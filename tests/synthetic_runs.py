@@ -102,8 +102,7 @@ def synthetic_run(
     }
     write_json(folder / "recommendation.json", verdict)
     write_json(folder / "report.json", {"version": interplay.__version__})
-    if controls:
-        _controls(folder, track.summary)
+    _controls(folder, track.summary, controls)
     write_json(folder / "manifest.json", {"files": {}})
     return folder
 
@@ -144,20 +143,23 @@ def _unit(
     }
 
 
-def _controls(folder: Path, summary: pd.DataFrame) -> None:
+def _controls(folder: Path, summary: pd.DataFrame, measured: bool) -> None:
+    """The tables of controls, empty where they were not measured."""
+
+    def put(name: str, table: pd.DataFrame) -> None:
+        (table if measured else table.head(0)).to_parquet(folder / f"{name}.parquet", index=False)
+
     view = summary.assign(view="reference-2")
-    view[["view", *summary.columns]].to_parquet(folder / "views.parquet", index=False)
+    put("views", view[["view", *summary.columns]])
     samples = Trajectory.load(folder).per_sample
-    samples.assign(view="reference-2")[["view", *samples.columns]].to_parquet(
-        folder / "views_samples.parquet", index=False
-    )
+    put("views_samples", samples.assign(view="reference-2")[["view", *samples.columns]])
     gamma = summary[(summary["measure"] == "gamma") & (summary["definition"] == "paper")]
     both = pd.concat([gamma.assign(baseline="_hidden $x"), gamma.assign(baseline="other")])
-    both[["baseline", *summary.columns]].to_parquet(folder / "baselines.parquet", index=False)
+    put("baselines", both[["baseline", *summary.columns]])
     key = {"reference": 0, "floor": "rephrased", "definition": "paper"}
     pairs = [(s, m) for s in ("removed", "emerged") for m in ("count", "strength")]
     floors = [{**key, "set": s, "measure": m, "value": 2.0, "lo": 1.5, "hi": 2.5, "samples": PROMPTS} for s, m in pairs]
-    pd.DataFrame(floors).to_parquet(folder / "floors.parquet", index=False)
+    put("floors", pd.DataFrame(floors))
     times = [
         {
             **key,
@@ -172,7 +174,7 @@ def _controls(folder: Path, summary: pd.DataFrame) -> None:
         for s, m in pairs
         for i, step in enumerate(STEPS)
     ]
-    pd.DataFrame(times).to_parquet(folder / "multiples.parquet", index=False)
+    put("multiples", pd.DataFrame(times))
     spearman = {
         "interaction": "l1_per_sd",
         "task": "eval_loss",
@@ -180,10 +182,11 @@ def _controls(folder: Path, summary: pd.DataFrame) -> None:
         "lo": -1.0,
         "hi": 0.1,
         "checkpoints": 4,
+        "span": "all",
     }
-    pd.DataFrame([spearman]).to_parquet(folder / "correlations.parquet", index=False)
+    put("correlations", pd.DataFrame([spearman]))
     about = {
-        "views": [{"name": "reference-2", "title": f"sets relative to step 2 {NASTY}"}],
+        "views": [{"name": "reference-2", "title": f"sets relative to step 2 {NASTY}"}] if measured else [],
         "baselines": [],
         "floors": [],
         "notes": [],

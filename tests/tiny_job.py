@@ -76,8 +76,9 @@ def run_here(wanted: dict, out: Path, *overrides: str):
     from interplay.config.loading import load_settings
     from interplay.pipeline.pipeline import run
     from interplay.pipeline.progress import Progress
+    from interplay.runfolder import Run
 
-    return run(load_settings(wanted, overrides), out, Progress(quiet=True))
+    return run(load_settings(wanted, overrides), out, Progress(quiet=True)) or Run(out)
 
 
 def environment(**more: str) -> dict[str, str]:

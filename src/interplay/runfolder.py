@@ -105,14 +105,14 @@ class Run(RunReader):
         folder, inside = RunFolder(self.path), self.path / "report.html"
         if overrides := assignments(settings):
             self._analyse_again(folder, overrides)
-        if overrides or path is None:
-            write(build_payload(folder), inside)
-            if overrides or folder.manifest.exists():
-                folder.write_manifest()  # a newer Interplay draws another page
-        if path is None:
-            return inside
-        write(build_payload(folder), Path(path))
-        return Path(path)
+        pages = [inside] if overrides or path is None else []
+        pages += [] if path is None else [Path(path)]
+        with self.intact():
+            for page in pages:
+                write(build_payload(folder), page)
+        if inside in pages and (overrides or folder.manifest.exists()):
+            folder.write_manifest()  # a newer Interplay draws another page
+        return pages[-1]
 
     def _analyse_again(self, folder: "RunFolder", overrides: Sequence[Any]) -> None:
         from interplay.analysis.measured import read_measured

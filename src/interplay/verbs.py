@@ -103,15 +103,9 @@ def track(
     """
     from interplay.config.loading import assignments
 
-    base, folder, rows = os.fspath(base), os.fspath(checkpoints), os.fspath(data)
-    made: dict[str, Any] = {
-        "name": f"{Path(folder).name} on {Path(base).name}",
-        "model": {"name": base},
-        "data": {"prompts": rows, "eval": rows, "form": form},
-        "prompt": {"system": system, "template": template, "chat": chat},
-        "prompts": {"count": num_prompts, "n": n},
-        "checkpoints": {"folder": folder, "steps": None if steps is None else list(steps)},
-    }
+    made = _tracking(locals(), checkpoints, data)
+    made["data"]["eval"] = os.fspath(data)
+    made["checkpoints"]["steps"] = None if steps is None else list(steps)
     if baseline:
         made["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in baseline]
     return _make(made, assignments(settings), out, quiet, workers, shard, ray)
@@ -170,16 +164,8 @@ def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
         return Run(path)
     if base is None or prompts is None:
         raise InterplayError(_what_to_give(path, base, prompts))
-    wording = {key: arguments[key] for key in ("system", "template", "chat")}
-    made = {
-        "name": f"{path.resolve().name} on {Path(base).name}",
-        "model": {"name": os.fspath(base)},
-        "data": {"prompts": os.fspath(prompts), "form": arguments["form"]},
-        "prompt": {**wording, "rephrased": None},
-        "prompts": {"count": arguments["num_prompts"], "n": arguments["n"]},
-        "checkpoints": {"folder": str(path), "steps": None},
-        **_QUICK,
-    }
+    made: dict[str, Any] = _tracking(arguments, path, prompts) | _QUICK
+    made["prompt"]["rephrased"] = None
     measured = _make(made, overrides, out, arguments["quiet"])
     assert isinstance(measured, Run)
     return measured
@@ -229,6 +215,19 @@ def card(run: "AnyPath | Run", *, out: AnyPath | None = None, append: AnyPath | 
     return _opened(run).card(out=out, append=append)
 
 
+def _tracking(arguments: Mapping[str, Any], folder: AnyPath, rows: AnyPath) -> dict[str, Any]:
+    """The settings that `track` and `recommend` share, from their arguments."""
+    base = os.fspath(arguments["base"])
+    return {
+        "name": f"{Path(folder).resolve().name} on {Path(base).name}",
+        "model": {"name": base},
+        "data": {"prompts": os.fspath(rows), "form": arguments["form"]},
+        "prompt": {key: arguments[key] for key in ("system", "template", "chat")},
+        "prompts": {"count": arguments["num_prompts"], "n": arguments["n"]},
+        "checkpoints": {"folder": os.fspath(folder), "steps": None},
+    }
+
+
 def copies(model: str | None, data: str | None) -> list[tuple[str, Any]]:
     """The overrides that point a run at local copies of its model and its data."""
     from interplay.data.splits import data_settings
@@ -257,13 +256,11 @@ def _make(
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
     part = EVERYTHING if shard is None else parse_shard(shard)
     from interplay.parallel.run import run as run_pipeline
-    from interplay.pipeline.pipeline import Unfinished
     from interplay.pipeline.progress import Progress
     from interplay.runfolder import Run
 
     folder = default_folder(settings) if out is None else Path(out)
-    done = run_pipeline(settings, folder, Progress(quiet=quiet), workers=workers, ray=ray, shard=part)
-    return done if isinstance(done, Unfinished) else Run(folder)
+    return run_pipeline(settings, folder, Progress(quiet=quiet), workers=workers, ray=ray, shard=part) or Run(folder)
 
 
 def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> str:

@@ -14,10 +14,10 @@ import matplotlib
 from synthetic_runs import STEPS, synthetic_run
 
 from interplay.exports.export import draw_figures
-from interplay.exports.figures import catalogue, curves, require, shapes, style
+from interplay.exports.figures import catalogue, curves, shapes, style
 from interplay.exports.figures.catalogue import figures_of
 from interplay.exports.figures.style import panels, save, steps_axis, styled
-from interplay.exports.tables import FIGURES, optional_tables
+from interplay.exports.tables import FIGURES
 from interplay.store.reader import RunReader
 
 PLAIN = {
@@ -47,7 +47,8 @@ def test_every_figure_is_there(written, tmp_path):
     assert absent == []
     assert {path.name for path in folder.iterdir()} == {f"{name}.svg" for name in WITH_CONTROLS}
     bare = RunReader(synthetic_run(tmp_path / "bare"))
-    assert {name for name, _ in figures_of(bare, {})} == PLAIN
+    with styled():
+        assert {name for name, make in figures_of(bare) if make() is not None} == PLAIN
 
 
 def test_text_is_text_and_nothing_is_dated(written):
@@ -109,7 +110,7 @@ def test_what_is_drawn_is_what_the_table_holds(run):
 
 
 def test_matching_quotes_the_largest_difference(run):
-    found = dict(figures_of(run, optional_tables(run)))
+    found = dict(figures_of(run))
     with styled():
         figure = found["matching"]()
     said = figure.axes[0].texts[0].get_text()
@@ -140,6 +141,5 @@ def test_axis_of_steps(steps):
 
 
 def test_no_window():
-    require()
     modules = [Path(module.__file__) for module in (curves, shapes, style, catalogue)]  # effects.py is for notebooks
     assert not [path for path in modules if re.search(r"import.*pyplot", path.read_text(encoding="utf-8"))]

@@ -84,9 +84,8 @@ def test_same_bytes_and_no_actor_is_left(finished, address, tmp_path, parted, mo
         raise AssertionError("a unit was computed by the process that asks")
 
     monkeypatch.setattr(jobs_module.OpenModel, "units", here)
-    result = run_on(address, finished, tmp_path / "run")
+    assert run_on(address, finished, tmp_path / "run") is None
     assert contents(tmp_path / "run") == finished.files
-    assert result.recommendation.step in (1, 2, 4)
     until = time.monotonic() + 30
     while actors():
         assert time.monotonic() < until

@@ -34,16 +34,16 @@ def whole(tmp_path_factory, tiny_folder):
 
 
 def table(result, name: str) -> pd.DataFrame:
-    return pd.read_parquet(result.folder / f"{name}.parquet")
+    return pd.read_parquet(result.path / f"{name}.parquet")
 
 
 def test_every_view_is_there_and_is_a_trajectory_of_its_own(whole):
-    about = json.loads((whole.folder / "controls.json").read_text())
+    about = json.loads((whole.path / "controls.json").read_text())
     names = [view["name"] for view in about["views"]]
     assert names == ["reference-2", "labels", "words-2", "words-3", "few-shot", "format"]
     views = table(whole, "views")
     assert set(views["view"]) == set(names)
-    main = Trajectory.load(whole.folder).summary
+    main = Trajectory.load(whole.path).summary
     for name in names:
         own = views[views["view"] == name].drop(columns="view").reset_index(drop=True)
         assert list(own.columns) == list(main.columns)
@@ -51,7 +51,7 @@ def test_every_view_is_there_and_is_a_trajectory_of_its_own(whole):
 
 
 def test_the_second_reference_keeps_omega_and_moves_the_sets(whole):
-    views, main = table(whole, "views"), Trajectory.load(whole.folder)
+    views, main = table(whole, "views"), Trajectory.load(whole.path)
     view = views[(views["view"] == "reference-2") & (views["definition"] == "paper") & (views["order"] == 0)]
     count = view[(view["measure"] == "count") & (view["set"] == "all")].set_index("step")["value"]
     assert count.to_dict() == main.get("count").value.to_dict()
@@ -61,7 +61,7 @@ def test_the_second_reference_keeps_omega_and_moves_the_sets(whole):
 
 
 def test_few_shot_replaces_step_0_and_nothing_else(whole):
-    views, main = table(whole, "views"), Trajectory.load(whole.folder)
+    views, main = table(whole, "views"), Trajectory.load(whole.path)
     own = views[(views["view"] == "few-shot") & (views["measure"] == "l1") & (views["definition"] == "paper")]
     own, before = own.set_index("step")["value"], main.get("l1")["value"]
     assert own[0] != before[0]
@@ -73,7 +73,7 @@ def test_floors_at_both_references(whole):
     assert set(zip(floors["reference"], floors["floor"], strict=True)) == {
         (0, "rephrased"), (0, "precision"), (0, "words"), (2, "rephrased"), (2, "words"),
     }  # fmt: skip
-    main = Trajectory.load(whole.folder)
+    main = Trajectory.load(whole.path)
     null = main.get("count", "removed")["null"].iloc[-1]
     chosen = floors[(floors["reference"] == 0) & (floors["floor"] == "rephrased") & (floors["definition"] == "paper")]
     assert chosen[(chosen["set"] == "removed") & (chosen["measure"] == "count")]["value"].item() == pytest.approx(null)
@@ -85,11 +85,11 @@ def test_gamma_stands_for_each_baseline_and_kinship_is_said(whole):
     assert baselines["baseline"].nunique() == 2
     assert set(baselines["measure"]) == {"gamma"}
     first = baselines[baselines["baseline"].str.contains("gemma3")]
-    main = Trajectory.load(whole.folder).summary
+    main = Trajectory.load(whole.path).summary
     assert np.allclose(
         first["value"], main[(main["measure"] == "gamma") & (main["definition"] == "paper")]["value"], equal_nan=True
     )
-    about = json.loads((whole.folder / "controls.json").read_text())
+    about = json.loads((whole.path / "controls.json").read_text())
     assert [b["same_family"] for b in about["baselines"]] == [False, True]
     assert any("same architecture family (llama)" in note for note in whole.notes)
 
@@ -117,16 +117,16 @@ def test_controls_left_out_leave_nothing(tmp_path, tiny_folder):
     wanted["prompt"]["rephrased"] = None
     wanted["controls"] = {"precision": None, "reference": None, "draws": 1, "labels": False}
     result = run_here(wanted, tmp_path / "run")
-    assert {p.name for p in (result.folder / "units").iterdir()} == {"step-000000", "step-000002"}
+    assert {p.name for p in (result.path / "units").iterdir()} == {"step-000000", "step-000002"}
     for name in ("views", "floors", "multiples", "baselines"):
         assert table(result, name).empty
-    assert result.report.exists()
+    assert (result.path / "report.html").exists()
 
 
 def test_the_same_command_again_computes_nothing(whole, no_forward):
-    before = contents(whole.folder)
-    run_here(load_settings(whole.folder / "settings.yaml").model_dump(mode="json"), whole.folder)
-    assert contents(whole.folder) == before
+    before = contents(whole.path)
+    run_here(load_settings(whole.path / "settings.yaml").model_dump(mode="json"), whole.path)
+    assert contents(whole.path) == before
 
 
 def test_labels_need_labels(tmp_path, tiny_folder):

@@ -31,7 +31,7 @@ def test_same_command_computes_nothing_again(finished, a_copy, no_forward):
     kept = [name for name in before if name.startswith(("units/", "checkpoints/", "task/", "calibration"))]
     assert len(kept) > 30
     assert [name for name in kept if after[name] != before[name]] == []
-    assert [row["step"] for row in result.summary.rows] == [0, 1, 2, 4]
+    assert [row["step"] for row in result.summary().rows] == [0, 1, 2, 4]
 
 
 def test_a_bit_of_a_unit_flipped_anywhere_is_seen(finished, tmp_path):

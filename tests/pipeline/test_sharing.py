@@ -18,7 +18,7 @@ from interplay.errors import InterplayError
 from interplay.parallel.run import helper_command
 from interplay.parallel.workers import helpers
 from interplay.pipeline import jobs, pipeline, stages
-from interplay.pipeline.pipeline import RunResult, Unfinished, run
+from interplay.pipeline.pipeline import Unfinished, run
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.shards import Shard
 from interplay.store.files import cache_json
@@ -59,7 +59,7 @@ def units(files: dict[str, bytes]) -> list[str]:
     return sorted(name for name in files if name.startswith("units/"))
 
 
-def share(finished, out: Path, i: int, n: int) -> RunResult | Unfinished:
+def share(finished, out: Path, i: int, n: int) -> Unfinished | None:
     return run(load_settings(finished.wanted), out, Progress(quiet=True), shard=Shard(i, n))
 
 
@@ -157,7 +157,7 @@ def test_shares_of_one_folder_need_no_coordinator_and_the_last_finishes(finished
     assert left[0].missing > left[1].missing > 0
     assert not (out / "manifest.json").exists()
     done = share(finished, out, 2, 3)
-    assert isinstance(done, RunResult)
+    assert done is None
     assert contents(out) == finished.files
 
 
@@ -375,12 +375,12 @@ def test_a_share_looks_again_at_what_others_did_meanwhile(finished, tmp_path, mo
         return found
 
     monkeypatch.setattr(pipeline, "measure_tasks", meanwhile)
-    assert isinstance(share(finished, out, 1, 2), RunResult)
+    assert share(finished, out, 1, 2) is None
 
 
 def test_the_last_share_does_all_that_hangs_on_every_unit(finished, tmp_path):
     out, wanted = tmp_path / "run", load_settings(finished.wanted | {"controls": {"reference": 2}})
     first, last = (run(wanted, out, Progress(quiet=True), shard=Shard(i, 2)) for i in (1, 2))
     assert isinstance(first, Unfinished)
-    assert isinstance(last, RunResult)
+    assert last is None
     assert len(list((out / "units" / "step-000002-rephrased").iterdir())) == 3

@@ -53,7 +53,7 @@ def test_adapters_are_swapped_on_one_base_and_twins_flagged(tmp_path, tiny_folde
     assert loads == ["float32", "bfloat16"], (
         "the base is loaded once in each precision, whatever the number of adapters"
     )
-    assert [row["step"] for row in result.summary.rows] == [0, 5, 10, 20]
+    assert [row["step"] for row in result.summary().rows] == [0, 5, 10, 20]
     assert any("Steps 10 and 20 have identical weights" in note for note in result.notes)
     units = pd.read_parquet(tmp_path / "run" / "units.parquet").set_index(["condition", "sample_id"])
     full = units["score_full"].unstack("sample_id")
@@ -109,12 +109,12 @@ def test_whole_models_left_by_a_plain_trainer(tmp_path, tiny_folder):
     rows = [{"input_ids": ids, "labels": ids}] * 2
     Trainer(model=model, args=arguments, train_dataset=rows).train()
     result = run_here(tracking(tmp_path, tiny_folder("llama"), tmp_path / "out"), tmp_path / "run")
-    assert [row["step"] for row in result.summary.rows] == [0, 1, 2]
+    assert [row["step"] for row in result.summary().rows] == [0, 1, 2]
     units = pd.read_parquet(tmp_path / "run" / "units.parquet")
     assert units.groupby("condition")["weights_sha256"].nunique().eq(1).all()
     assert units["weights_sha256"].nunique() == 3
     assert (units["residual"] <= units["tolerance"] + 1e-9).all()
-    assert result.summary.rows[-1]["eval_loss"] != result.summary.rows[0]["eval_loss"]
+    assert result.summary().rows[-1]["eval_loss"] != result.summary().rows[0]["eval_loss"]
 
 
 def test_added_tokens_and_named_eval_sets(tmp_path, tiny_folder, capsys):
@@ -181,7 +181,9 @@ def test_adapter_of_another_base_is_refused_before_anything_is_computed(tmp_path
 def test_steps_and_reference_are_those_asked_for(tmp_path, tiny_folder, adapters):
     base = tiny_folder("llama")
     some, later = {"folder": str(adapters), "steps": "0, 5"}, {"draws": 10, "resamples": 20, "reference": 5}
-    rows = run_here(tracking(tmp_path, base, adapters, checkpoints=some, dynamics=later), tmp_path / "run").summary.rows
+    rows = (
+        run_here(tracking(tmp_path, base, adapters, checkpoints=some, dynamics=later), tmp_path / "run").summary().rows
+    )
     assert [row["step"] for row in rows] == [0, 5]
     assert rows[1]["removed count"] == 0
     wrong = tracking(tmp_path, base, adapters, dynamics={"reference": 7})
@@ -201,7 +203,7 @@ def test_new_checkpoint_of_a_training_that_goes_on_is_added(tmp_path, tiny_folde
     unit = tmp_path / "run" / "units" / "step-000005" / "prompt-0000.safetensors"
     before = unit.stat().st_mtime_ns
     shutil.copytree(adapters / "checkpoint-10", folder / "checkpoint-10")
-    assert [row["step"] for row in run_here(wanted, tmp_path / "run").summary.rows] == [0, 5, 10]
+    assert [row["step"] for row in run_here(wanted, tmp_path / "run").summary().rows] == [0, 5, 10]
     assert unit.stat().st_mtime_ns == before
 
 
@@ -231,14 +233,14 @@ def test_a_training_that_still_runs_is_followed_and_its_half_written_checkpoint_
     half("checkpoint-10")
     wanted = tracking(tmp_path, tiny_folder("llama"), left)
     first = run_here(wanted, tmp_path / "run")
-    assert [row["step"] for row in first.summary.rows] == [0, 5]
+    assert [row["step"] for row in first.summary().rows] == [0, 5]
     assert any("checkpoint-10 was left out" in note for note in first.notes)
     units = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "units").rglob("*.safetensors")}
 
     shutil.copy(whole, left / "checkpoint-10" / whole.name)
     half("checkpoint-20")
     second = run_here(wanted, tmp_path / "run")
-    assert [row["step"] for row in second.summary.rows] == [0, 5, 10]
+    assert [row["step"] for row in second.summary().rows] == [0, 5, 10]
     assert {path: path.stat().st_mtime_ns for path in units} == units
     asked = wanted | {"checkpoints": {"folder": str(left), "steps": [0, 20]}}
     with pytest.raises(InterplayError, match=r"no checkpoint for step 20 .*checkpoint-20 was left out"):

@@ -9,11 +9,12 @@ import typer
 from typer.testing import CliRunner
 
 from interplay.cli.presets import presets
-from interplay.presets import preset_names
-from interplay.presets.needs import SHAPES, Shape, adapter_parameters, all_needs, linear_weights, needs, parameters
+from interplay.presets import preset_names, preset_needs
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.needs import SHAPES, Shape, adapter_parameters, linear_weights, needs, parameters, table  # noqa: E402
 
 
 def test_weights_are_counted_as_a_model_counts_them():
@@ -76,8 +77,10 @@ def test_the_benchmarks_prompts_are_counted_alike(length):
 
 
 def test_needs_of_every_preset():
-    found = {needs.preset: needs for needs in all_needs()}
-    assert tuple(found) == preset_names()
+    found = {name: needs(name) for name in preset_names()}
+    assert json.loads(table()) == preset_needs(), (
+        "run python -m benchmarks.needs --write src/interplay/presets/needs.json"
+    )
     for item in found.values():
         assert 0 < item.memory_without_baselines <= item.memory
     three, seven = found["qwen2.5-3b-goemotions"], found["qwen2.5-7b-goemotions"]
@@ -124,4 +127,4 @@ def test_the_pages_hold_what_is_computed():
     assert "## Measured: SmolLM2" in written
     table = (ROOT / "docs" / "how-to" / "presets.md").read_text(encoding="utf-8")
     rows = {tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table.splitlines()}
-    assert {_cells(item) for item in all_needs()} <= rows
+    assert {_cells(item) for item in preset_needs()} <= rows

@@ -12,7 +12,7 @@ from synthetic_runs import NASTY, synthetic_run
 
 from interplay.comparison.comparison import compare_runs
 from interplay.report.chart import Line, Panel, draw
-from interplay.report.comparison import letter, render, style, write
+from interplay.report.comparison import letter, render, style
 from interplay.report.rows import Point, Series
 from interplay.report.scales import step_axis, value_axis
 from interplay.report.text import interval, number
@@ -101,7 +101,8 @@ def test_in_a_browser(payloads, browser, tmp_path, name, width, script):
     page.on("console", lambda m: said.append(m.text))
     page.on("pageerror", lambda e: said.append(str(e)))
     page.on("request", lambda r: asked.append(r.url))
-    page.goto(write(payloads[name], tmp_path / "page.html").as_uri())
+    (tmp_path / "page.html").write_text(render(payloads[name]), encoding="utf-8")
+    page.goto((tmp_path / "page.html").as_uri())
     assert page.locator("svg.chart").first.is_visible()
     if script:
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0

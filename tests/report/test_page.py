@@ -13,9 +13,9 @@ import pytest
 from interplay.errors import InterplayError
 from interplay.report import render, write
 from interplay.report.explorer import STRONGEST, explorer_data, segments
+from interplay.report.page import complete
 from interplay.report.recommendation import headline
 from interplay.report.scales import step_axis
-from interplay.report.schema import validate
 
 
 def island(page):
@@ -141,7 +141,7 @@ def test_nothing_measured_still_makes_a_page():
         "title": "t",
         "subtitle": "s",
         "version": "0",
-        "recommendation": {"step": None, "sentence": "Nothing.", "rule": "r"},
+        "recommendation": {"step": None, "sentence": "Nothing.", "rule": "r", "evidence": [], "rivals": {}},
         "steps": [0],
         "reference": 0,
         "summary": [],
@@ -179,7 +179,7 @@ def test_only_the_strongest_are_kept_and_counted(made):
         for kind in ("and", "or")
         for mask in range(1, 128)
     ]
-    p = validate(payload)
+    p = complete(payload)
     unit = explorer_data(p, step_axis(p["steps"]), True)["prompts"][0]["units"][0]
     assert (unit["here"]["n"], len(unit["here"]["m"]), unit["here"]["total"]["still"][0]) == (254, STRONGEST, 254)
     assert unit["here"]["e"][0] == 1.27
@@ -188,7 +188,7 @@ def test_only_the_strongest_are_kept_and_counted(made):
 
 def test_effects_are_encoded_with_their_type(made):
     payload = made.make_payload(prompts=1)
-    p = validate(payload)
+    p = complete(payload)
     data = explorer_data(p, step_axis(p["steps"]), True)["prompts"][0]
     for step, unit in zip(p["prompts"][0]["steps"], data["units"], strict=True):
         given = {(e["mask"], e["type"] == "or", float(f"{e['effect']:.4g}")) for e in step["interactions"]}

@@ -14,7 +14,7 @@ from interplay.models.layouts import find_layout
 from interplay.models.loading import LoadedModel, load_model
 from interplay.models.weights import hash_tensors
 from interplay.training.methods import (
-    METHODS,
+    NAMES,
     adapter_config,
     load_for_training,
     method_notes,
@@ -179,8 +179,8 @@ def test_every_method_of_the_settings_is_here():
 
     from interplay.config.settings import TrainingSettings
 
-    assert set(METHODS) == set(get_args(TrainingSettings.model_fields["method"].annotation))
-    assert [method_title(m, 4) for m in METHODS] == [
+    assert set(NAMES) == set(get_args(TrainingSettings.model_fields["method"].annotation))
+    assert [method_title(m, 4) for m in NAMES] == [
         "LoRA r = 4",
         "DoRA r = 4",
         "QLoRA r = 4",
@@ -190,9 +190,9 @@ def test_every_method_of_the_settings_is_here():
 
 
 def test_what_a_reader_must_know():
-    assert [m for m in METHODS if method_notes(m)] == ["qlora"]
+    assert [m for m in NAMES if method_notes(m)] == ["qlora"]
     assert "rounded to 4 bits" in method_notes("qlora")[0]
-    assert [m for m in METHODS if any("Weight decay" in note for note in method_notes(m, 0.1))] == ["dora", "ia3"]
+    assert [m for m in NAMES if any("Weight decay" in note for note in method_notes(m, 0.1))] == ["dora", "ia3"]
 
 
 @pytest.mark.matrix(2)

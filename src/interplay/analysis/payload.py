@@ -18,7 +18,7 @@ SHOWN_POINTS = 40  # coalitions drawn of one prompt's scores [ours]
 
 
 def build_payload(folder: RunFolder) -> dict[str, Any]:
-    """Everything the page shows, from the files of a run (schema: `interplay.report.schema`)."""
+    """Everything the page shows, from the files of a run (`interplay.report.page`)."""
     run = RunReader(folder.path)
     with run.intact():
         about, track, recorded = run.json("report.json"), run.trajectory, run.recorded
@@ -50,18 +50,17 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _controls(run: RunReader) -> dict[str, Any]:
-    """The tables beside the main trajectory, cut down to what is drawn."""
-    out: dict[str, Any] = {}
+    """The tables beside the main trajectory, cut down to what is drawn, and what there is to say of them."""
+    out: dict[str, Any] = {"controls": run.json("controls.json")}
     for name in ("views", "baselines", "floors", "multiples", "correlations"):
-        if (frame := run.optional_table(name)) is None:
-            continue
+        frame = run.table(name)
         if "definition" in frame:
             frame = frame[frame["definition"] == "paper"]
         if name == "views":
             pairs = pd.MultiIndex.from_frame(frame[["set", "measure"]])
             frame = frame[pairs.isin(VIEWED) & (frame["order"] == 0)]
         out[name] = _records(frame)
-    return {**out, "controls": run.json("controls.json")} if run.has("controls.json") else out
+    return out
 
 
 def _fidelity(run: RunReader, track: Trajectory, units: pd.DataFrame, named: int | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A run folder -> its trajectory, recommendation and tables. Everything comes from files of the run; no model is opened."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,19 @@ import pyarrow.parquet as pq
 
 from interplay.analysis.about import about
 from interplay.analysis.measured import read_measured
-from interplay.analysis.summary import Summary, summarise
 from interplay.analysis.task_tables import correlation_frame, task_curves, task_frame
 from interplay.analysis.views import make_controls, make_trajectory
 from interplay.atomic import replacing
 from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity
-from interplay.recommendation import Recommendation, recommend
+from interplay.recommendation import recommend
 from interplay.store.conditions import Measured, Record, step_name
 from interplay.store.files import write_json
 from interplay.store.units import save_unit
 
 
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """Results of a run, and notes on them."""
-
-    recommendation: Recommendation
-    summary: Summary
-    notes: tuple[str, ...]
-
-
-def analyse(folder: Path, settings: Settings, measured: Measured | None = None) -> Analysis:
+def analyse(folder: Path, settings: Settings, measured: Measured | None = None) -> None:
     """Write every table of a run, the recommendation, and what the page needs besides (`report.json`), from its units.
 
     measured: `read_measured`, if read already. Raises InterplayError where the folder lacks something that these settings need.
@@ -62,7 +52,6 @@ def analyse(folder: Path, settings: Settings, measured: Measured | None = None) 
     described = about(folder, settings, record, measured)
     for name, value in {"recommendation": recommendation.to_dict(), "controls": said, "report": described}.items():
         write_json(folder / f"{name}.json", value)
-    return Analysis(recommendation, summarise(track, task), tuple(described["notes"]))
 
 
 def unit_table(measured: Measured, ratio: float) -> pa.Table:

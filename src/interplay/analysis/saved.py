@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interplay.errors import InterplayError
-from interplay.models.layouts import Checkpoint, find_layout
-from interplay.models.weights import weight_files
+from interplay.models.layouts import find_layout
 from interplay.recommendation import Recommendation, recommend
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
@@ -44,7 +43,7 @@ def saved_checkpoints(run: RunReader) -> SavedCheckpoints:
     where = Path(outside) if outside else RunFolder(run.path).checkpoints
     hashes = {step: sha for step, sha in sorted(_measured(run).items()) if step > 0}
     try:
-        found = {c.step: c.path for c in find_layout(where).checkpoints if c.path is not None and _is_whole(c)}
+        found = {c.step: c.path for c in find_layout(where).checkpoints if c.path is not None}
     except InterplayError as error:
         return SavedCheckpoints(where, hashes, {}, str(error))
     return SavedCheckpoints(where, hashes, {step: path for step in hashes if (path := found.get(step)) is not None})
@@ -90,19 +89,3 @@ def _measured(run: RunReader) -> dict[int, str | None]:
 
 def _listed(steps: tuple[int, ...]) -> str:
     return f"step{'' if len(steps) == 1 else 's'} {', '.join(map(str, steps))}"
-
-
-def _is_whole(checkpoint: Checkpoint) -> bool:
-    """Whether its weight files are there and as long as their headers say; their bytes are not read."""
-    from safetensors import SafetensorError, safe_open
-
-    assert checkpoint.path is not None
-    try:
-        full = checkpoint.kind == "full"
-        files = weight_files(checkpoint.path) if full else [checkpoint.path / "adapter_model.safetensors"]
-        for file in files:
-            with safe_open(file, framework="np"):
-                pass
-    except (OSError, SafetensorError, InterplayError):
-        return False
-    return True

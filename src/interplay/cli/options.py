@@ -1,7 +1,9 @@
-"""Options that several verbs share, with their help."""
+"""Options that several verbs share, with their help, and commands that take what a Python function takes."""
 
+from collections.abc import Callable
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,3 +37,24 @@ WordCount = Annotated[
 NumPrompts = Annotated[int, typer.Option(help="Number of prompts.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+SHARED = {
+    "settings": Set, "out": Out, "shard": Shard, "workers": Workers, "ray": Ray, "form": Form, "system": System, "template": Template,
+    "chat": Chat, "n": WordCount, "num_prompts": NumPrompts, "as_json": Json, "quiet": Quiet,
+}  # fmt: skip
+
+
+def takes(verb: Callable[..., Any], *flags: str, **own: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes a command that takes what `verb` takes, in its order and with its defaults, and then some flags.
+
+    Each is one of the command's `own` options, else one of `SHARED`.
+    """
+    known = SHARED | own
+    given = [p.replace(annotation=known[name]) for name, p in signature(verb).parameters.items()]
+    given += [Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=known[name]) for name in flags]
+
+    def made(command: Callable[..., None]) -> Callable[..., None]:
+        vars(command)["__signature__"] = Signature(given)
+        command.__annotations__ = {p.name: p.annotation for p in given}
+        return command
+
+    return made

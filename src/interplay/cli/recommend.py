@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from interplay import verbs
-from interplay.cli.options import Chat, Form, NumPrompts, Quiet, Set, System, Template, WordCount
+from interplay.cli.options import takes
 from interplay.cli.show import printable, say
-from interplay.data.words import WORDS_PER_PROMPT
 from interplay.process import tell
 
 _LEFT_OUT = (
@@ -19,36 +18,29 @@ _LEFT_OUT = (
 _DECIDED = ("accuracy", "eval-loss", "rule", "only")  # any other basis is no evidence
 
 
-def recommend(
-    path: Annotated[
+@takes(
+    verbs.recommend,
+    "as_json",
+    path=Annotated[
         Path, typer.Argument(metavar="PATH", help="A run folder, or the output folder of a training: its checkpoints.")
     ],
-    base: Annotated[
+    base=Annotated[
         str | None, typer.Option(help="Base model (hub name, folder or GGUF file), if PATH is a folder of checkpoints.")
-    ] = None,
-    prompts: Annotated[
+    ],
+    prompts=Annotated[
         str | None, typer.Option(metavar="FILE", help="Held-out rows with answers, if PATH is a folder of checkpoints.")
-    ] = None,
-    form: Form = "auto",
-    system: System = None,
-    template: Template = "{text}",
-    chat: Chat = "auto",
-    num_prompts: NumPrompts = verbs.PROMPTS,
-    n: WordCount = WORDS_PER_PROMPT,
-    settings: Set = None,
-    out: Annotated[
+    ],
+    out=Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder for the measurements of a folder of checkpoints.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole recommendation as JSON.")] = False,
-    quiet: Quiet = False,
-) -> None:
+    ],
+    as_json=Annotated[bool, typer.Option("--json", help="Print the whole recommendation as JSON.")],
+)
+def recommend(as_json: bool, **arguments: Any) -> None:
     """Print which checkpoint to keep, and why: of a run, or of any folder of checkpoints.
 
     Checkpoints of another training are measured first; that needs their base model and some held-out rows, and the same
     command continues an unfinished measurement. Only a checkpoint whose weights are on disk is recommended.
     """
-    arguments = locals()  # the same names in Python
-    del arguments["as_json"]
     run = verbs.run_to_recommend(**arguments)
     answer, saved = run.recommendation.to_dict(), run.checkpoints
     if saved.gone:
@@ -59,7 +51,7 @@ def recommend(
         return
     for line in answer_lines(answer):
         say(line)
-    if run.path != path:  # it was just measured, or watched by the callback
+    if run.path != arguments["path"]:  # it was just measured, or watched by the callback
         if answer["step"] is not None:
             what = "Checkpoint" if answer["basis"] in _DECIDED else "Fallback"
             print(printable(f"{what}: {saved.paths[answer['step']]}"))

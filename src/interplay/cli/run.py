@@ -1,27 +1,13 @@
 """`interplay demo`, `run` and `track`: make a run and print its table."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from interplay import verbs
-from interplay.cli.options import (
-    Chat,
-    Form,
-    NumPrompts,
-    Out,
-    Quiet,
-    Ray,
-    Set,
-    Shard,
-    System,
-    Template,
-    WordCount,
-    Workers,
-)  # fmt: skip
+from interplay.cli.options import Quiet, Set, Workers, takes
 from interplay.cli.show import show
-from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
 
 
@@ -50,57 +36,40 @@ def demo(
     show(verbs.run("preset:demo", settings=overrides, out=out or Path("runs", folder), workers=workers, quiet=quiet))
 
 
-def run(
-    config: Annotated[
+@takes(
+    verbs.run,
+    config=Annotated[
         str, typer.Argument(metavar="CONFIG.yaml", help="Settings file, or preset:NAME (see interplay presets).")
     ],
-    model: Annotated[
+    model=Annotated[
         str | None, typer.Option("--model", metavar="DIR", help="The LLM: local folder, GGUF file or hub name.")
-    ] = None,
-    data: Annotated[
+    ],
+    data=Annotated[
         str | None, typer.Option(metavar="FILE", help="Folder with train, dev and test files, or one file to split.")
-    ] = None,
-    settings: Set = None,
-    out: Out = None,
-    workers: Workers = None,
-    shard: Shard = None,
-    ray: Ray = None,
-    quiet: Quiet = False,
-) -> None:
+    ],
+)
+def run(**arguments: Any) -> None:
     """Fine-tune a causal LM, extract interactions at every checkpoint, track and report them.
 
     The same command continues an unfinished run and repeats nothing that is done.
     """
-    show(verbs.run(**locals()))  # the same names in Python
+    show(verbs.run(**arguments))
 
 
-def track(
-    base: Annotated[str, typer.Option("--base", help="Base model: hub name, local folder or GGUF file.")],
-    checkpoints: Annotated[
+@takes(
+    verbs.track,
+    base=Annotated[str, typer.Option("--base", help="Base model: hub name, local folder or GGUF file.")],
+    checkpoints=Annotated[
         str, typer.Option("--checkpoints", help="Folder with checkpoint-STEP folders (adapters or full weights).")
     ],
-    data: Annotated[str, typer.Option("--data", help="Held-out rows; prompts and eval rows are taken from them.")],
-    form: Form = "auto",
-    system: System = None,
-    template: Template = "{text}",
-    chat: Chat = "auto",
-    n: WordCount = WORDS_PER_PROMPT,
-    num_prompts: NumPrompts = verbs.PROMPTS,
-    steps: Annotated[str | None, typer.Option(help="Only these steps, separated by commas; default: all.")] = None,
-    baseline: Annotated[
-        list[str] | None, typer.Option(help="Baseline LLM for generalizability; repeat for several.")
-    ] = None,
-    settings: Set = None,
-    out: Out = None,
-    workers: Workers = None,
-    shard: Shard = None,
-    ray: Ray = None,
-    quiet: Quiet = False,
-) -> None:
+    data=Annotated[str, typer.Option("--data", help="Held-out rows; prompts and eval rows are taken from them.")],
+    steps=Annotated[str | None, typer.Option(help="Only these steps, separated by commas; default: all.")],
+    baseline=Annotated[list[str] | None, typer.Option(help="Baseline LLM for generalizability; repeat for several.")],
+)
+def track(steps: str | None, **arguments: Any) -> None:
     """Analyse the checkpoints of another training. Nothing is trained and the base is loaded once."""
-    arguments = locals()  # the same names in Python
     try:
-        arguments["steps"] = None if steps is None else [int(part) for part in steps.split(",")]
+        only = None if steps is None else [int(part) for part in steps.split(",")]
     except ValueError:
         raise InterplayError(f"--steps {steps!r}: give whole numbers with commas, for example 0,10,40") from None
-    show(verbs.track(**arguments))
+    show(verbs.track(steps=only, **arguments))

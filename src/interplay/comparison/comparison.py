@@ -11,6 +11,7 @@ import pandas as pd
 
 from interplay import __version__
 from interplay.analysis.summary import number
+from interplay.atomic import write_text
 from interplay.comparison import tables
 from interplay.comparison.runs import (
     ComparedRuns,
@@ -22,8 +23,9 @@ from interplay.comparison.runs import (
 )
 from interplay.dynamics.sets import DEFINITIONS
 from interplay.errors import InterplayError
-from interplay.report.comparison import write
+from interplay.report.comparison import render
 from interplay.report.rows import DECIDED
+from interplay.report.text import cleaned
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,7 +67,7 @@ class Comparison(ComparedRuns):
             "axis": self.axis,
             "runs": runs,
             "groups": [{"name": group.name, "runs": list(group.runs), "given": group.given} for group in self.groups],
-            **{name: tables.records(frame) for name, frame in frames.items()},
+            **{name: cleaned(frame.to_dict("records")) for name, frame in frames.items()},
             "paired_prompts": len(shared_prompts(*self.runs)),
             "notes": self.notes,
         }
@@ -77,7 +79,7 @@ class Comparison(ComparedRuns):
 
     def report(self, path: str | os.PathLike[str] = "comparison.html") -> Path:
         """Write the page; returns where it is."""
-        write(self.payload, Path(path))
+        write_text(Path(path), render(self.payload), folders=None)
         return Path(path)
 
     def table(self) -> list[str]:

@@ -83,10 +83,10 @@ def _of_run(run: ComparedRun, comparison: ComparedRuns) -> pd.DataFrame:
     table, definition = run.trajectory.summary, comparison.definition
     table = table[(table["definition"] == definition) & (table["order"] == 0)]
     frames = [table[pd.MultiIndex.from_frame(table[["measure", "set"]]).isin(SHOWN)].assign(kind="interactions")]
-    if (m := run.optional_table("multiples")) is not None:
-        m = m[(m["definition"] == definition) & (m["floor"] == "rephrased") & m["measure"].isin(["count", "strength"])]
-        m = m[m["reference"] == run.trajectory.reference]
-        frames.append(m.assign(kind="multiples", value=m["ratio"], null=1.0))
+    m = run.table("multiples")
+    m = m[(m["definition"] == definition) & (m["floor"] == "rephrased") & m["measure"].isin(["count", "strength"])]
+    m = m[m["reference"] == run.trajectory.reference]
+    frames.append(m.assign(kind="multiples", value=m["ratio"], null=1.0))
     for key in (key for key in METRICS if key in run.task):
         ends = {end: run.task[name] for end in ("lo", "hi") if (name := f"{key}_{end}") in run.task}
         frame = pd.DataFrame({"step": run.task["step"], "value": run.task[key], **ends})
@@ -198,17 +198,3 @@ def _apart(a: np.ndarray, b: np.ndarray) -> list[bool | None]:
     weight = both / np.maximum(both.sum(axis=0), 1)
     first, second = (np.nansum(side * weight, axis=1) for side in (a, b))
     return [bool(x) for x in (first.min(axis=0) > second.max(axis=0)) | (second.min(axis=0) > first.max(axis=0))]
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain values: numpy's numbers become Python's, NaN and infinities None.
-
-    >>> records(pd.DataFrame({"a": [1.5, float("nan")], "b": ["x", "y"]}))
-    [{'a': 1.5, 'b': 'x'}, {'a': None, 'b': 'y'}]
-    """
-
-    def plain(value: Any) -> Any:
-        value = value.item() if isinstance(value, np.generic) else value
-        return None if isinstance(value, float) and not np.isfinite(value) else value
-
-    return [{str(key): plain(value) for key, value in row.items()} for row in frame.to_dict("records")]

@@ -24,6 +24,12 @@ Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 DeviceName = Annotated[str, BeforeValidator(lambda key: str(key) if type(key) is int else key)]
 
 
+def _one_or_many(given: Any) -> Any:
+    """A list where one value is given."""
+    one = isinstance(given, (int, Mapping, BaseModel)) and not isinstance(given, bool)
+    return (given,) if one else given
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -171,17 +177,12 @@ class TrainingSettings(_Strict):
 class CheckpointSettings(_Strict):
     """Which steps are measured, and where checkpoints of another training lie."""
 
-    steps: tuple[int, ...] | str | None = Field(
+    steps: Annotated[tuple[int, ...] | str | None, BeforeValidator(_one_or_many)] = Field(
         "0, 10, 20, 40, ...",
         description="a list, or a start that '...' goes on doubling to the last step; null (and, where nothing is trained, "
         "'...'): all that are found",
     )
     folder: str | None = Field(None, description="output folder of a finished training; then nothing is trained")
-
-    @field_validator("steps", mode="before")
-    @classmethod
-    def _one_step(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class ScoringSettings(_Strict):
@@ -288,16 +289,11 @@ class Settings(_Strict):
     scoring: ScoringSettings = ScoringSettings()
     effects: EffectSettings = EffectSettings()
     task: TaskSettings = TaskSettings()
-    baseline: tuple[BaselineSettings, ...] = Field((), description="one baseline LLM, or a list of them")
+    baseline: Annotated[
+        tuple[BaselineSettings, ...], BeforeValidator(lambda given: () if given is None else _one_or_many(given))
+    ] = Field((), description="one baseline LLM, or a list of them")
     controls: ControlSettings = ControlSettings()
     dynamics: DynamicsSettings = DynamicsSettings()
-
-    @field_validator("baseline", mode="before")
-    @classmethod
-    def _one_baseline(cls, value: Any) -> Any:
-        if value is None:
-            return ()
-        return (value,) if isinstance(value, (Mapping, BaselineSettings)) else value
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":

@@ -1,9 +1,7 @@
 """A run as a section of a model card: "Training dynamics" in Markdown. All text from data is escaped (`inert`)."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,6 +12,7 @@ from interplay.config.settings import TrainingSettings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.sets import TABLE_SETS
 from interplay.errors import InterplayError
+from interplay.exports.markdown import fill
 from interplay.report.recommendation import NAMES
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
@@ -61,23 +60,20 @@ def inert(text: object, longest: int = LONGEST) -> str:
 def section(run: RunReader) -> str:
     """The section for a finished run between our two comments, ending in a newline."""
     with run.intact():
-        measured = run.json("report.json").get("version") if run.has("report.json") else None
-        versions = f"Measured by Interplay {inert(measured)}, written by Interplay {__version__}."
-        if measured == __version__:
-            versions = f"Measured and written by Interplay {__version__}."
-        parts = [
-            BEGIN,
-            "## Training dynamics",
-            "Measured with Interplay: the model's score of each answer, split exactly into AND-OR interactions between the words "
-            "of the prompt, followed over the checkpoints of the fine-tuning.",
-            _facts(run, run.settings.training),
-            _table(run.trajectory, run.task),
-            _meaning(run.trajectory),
-            _recommendation(run.recorded),
-            versions,
-            END,
-        ]
-    return "\n\n".join(parts) + "\n"
+        track, recorded = run.trajectory, run.recorded
+        return fill(
+            "card.md.j2",
+            begin=BEGIN,
+            end=END,
+            facts=_facts(run, run.settings.training),
+            table=_table(track, run.task),
+            has_floor=track.get("strength", "emerged")["null"].notna().any(),
+            sentence=inert(recorded["sentence"], 2000),
+            basis=_BASES.get(recorded["basis"]) or inert(recorded["basis"]),
+            rivals={NAMES.get(name) or inert(name, 60): inert(step, 20) for name, step in recorded["rivals"].items()},
+            measured=inert(run.json("report.json")["version"] if run.has("report.json") else None),
+            version=__version__,
+        )
 
 
 def write_section(path: Path, text: str) -> None:
@@ -154,7 +150,7 @@ def insert(card: bytes, text: str, name: str = "the card") -> bytes:
     return (before + text.removesuffix(line_end) + after).encode("utf-8")
 
 
-def _facts(run: RunReader, training: TrainingSettings | None) -> str:
+def _facts(run: RunReader, training: TrainingSettings | None) -> dict[str, str]:
     settings, inputs, track = run.settings, run.inputs, run.trajectory
     sizes = ", ".join(map(str, sorted({len(prompt["words"]) for prompt in inputs["prompts"]})))
     prompts = f"{len(track.sample_ids)} held-out prompt{'' if len(track.sample_ids) == 1 else 's'}"
@@ -178,7 +174,7 @@ def _facts(run: RunReader, training: TrainingSettings | None) -> str:
     if labels := inputs["labels"]:
         named = ", ".join(inert(label, 60) for label in labels[:LABELS])
         facts["Labels"] = named + (f" and {len(labels) - LABELS} more" if len(labels) > LABELS else "")
-    return "\n".join(f"- **{name}:** {value}" for name, value in facts.items())
+    return facts
 
 
 def public_name(name: str) -> str:
@@ -192,7 +188,7 @@ def public_name(name: str) -> str:
     return parts[-1] if a_path and parts else name
 
 
-def _table(track: Trajectory, task: pd.DataFrame) -> str:
+def _table(track: Trajectory, task: pd.DataFrame) -> list[tuple[str, ...]]:
     """One row a step: what the task measured, the strength of each set with its floor, rho with its null, L1/sd."""
     by_step = task.drop_duplicates("step", keep="last").set_index("step").reindex(track.steps)
     columns = [["step", "---:", *map(str, track.steps)]]
@@ -207,31 +203,4 @@ def _table(track: Trajectory, task: pd.DataFrame) -> str:
             title = f"{title} ({null})"
             values = [f"{value} ({floor})" for value, floor in zip(values, nulls, strict=True)]
         columns.append([title, "---:", *values])
-    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))
-
-
-def _meaning(track: Trajectory) -> str:
-    """What the figures mean, and what they are compared with."""
-    first = (
-        "Removed, preserved and emerged are the summed strength, in nats and as means over the prompts, of the interactions "
-        "that a checkpoint lost, kept or gained since the reference step; rho is the share of all strength that does not "
-        "cancel, and L1/sd the strength of all interactions in units of the spread of the score."
-    )
-    floor = (
-        "The floor is what the same sets hold between two wordings of the prompt at the reference step, where nothing was "
-        "learnt, so only what stands above it is a change; "
-    )
-    if track.get("strength", "emerged")["null"].isna().all():
-        floor = (
-            "No floor was measured, so how much of a set another wording of the prompt would have moved is not known; "
-        )
-    return f"{first} {floor}the null of rho is that of the same interactions with random signs."
-
-
-def _recommendation(recorded: Mapping[str, Any]) -> str:
-    basis = _BASES.get(recorded["basis"]) or inert(recorded["basis"])
-    lines = [f"**Which checkpoint to keep:** {inert(recorded['sentence'], 2000)}\n", f"- Basis: {basis}."]
-    if rivals := recorded.get("rivals"):
-        told = [f"{NAMES.get(name) or inert(name, 60)}: step {inert(step, 20)}" for name, step in rivals.items()]
-        lines.append(f"- What each rule would choose: {'; '.join(told)}.")
-    return "\n".join(lines)
+    return list(zip(*columns, strict=True))

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from interplay.atomic import write_text
 from interplay.errors import InterplayError
-from interplay.exports.figures import catalogue, require
+from interplay.exports.figures import catalogue
 from interplay.exports.figures.style import save, styled
-from interplay.exports.tables import OPTIONAL, all_tables, optional_tables, readme, write_table
+from interplay.exports.tables import all_tables, readme, write_table
+from interplay.extras import require
 from interplay.store.reader import RunReader
 
 FORMATS = ("svg", "pdf", "png")
@@ -32,19 +33,17 @@ def export_run(run: RunReader, out: Path, format: str | Sequence[str], tables: s
     if not formats and not kinds:
         raise InterplayError("--format none and --tables none leave nothing to export: drop one of them")
     if formats:
-        require()
+        require("matplotlib", what="a figure")
     run.require_finished()
     if run.path.resolve() in (out.resolve(), *out.resolve().parents):
         raise InterplayError(f"--out {str(out)!r} lies in the run folder, which holds the run alone: choose another")
-    absent = {f"{name}.parquet": about for name, about in OPTIONAL.items() if not run.has(f"{name}.parquet")}
-    missing = [f"{file} is not in this run, left out: {about}" for file, about in absent.items()]
     with run.intact():
         every = all_tables(run) if kinds else []
         for table in every:
             for kind in table.kinds(kinds):
                 write_table(table, out / "tables", kind)
         figures, undrawn = draw_figures(run, out / "figures", formats) if formats else ([], [])
-    missing += [f"figure {name}: its measure is not in this run, left out" for name in undrawn]
+    missing = [f"figure {name}: its measure is not in this run, left out" for name in undrawn]
     write_text(out / "README.md", readme(run.settings.name, every, figures, formats, kinds), folders=None)
     return ExportResult(len(figures), len(every), tuple(missing))
 
@@ -67,7 +66,7 @@ def draw_figures(run: RunReader, folder: Path, formats: Sequence[str]) -> tuple[
     """Names of the figures written, and of those whose measure is absent."""
     written, absent = [], []
     with styled():
-        for name, make in catalogue.figures_of(run, optional_tables(run)):
+        for name, make in catalogue.figures_of(run):
             figure = make()
             if figure is None:
                 absent.append(name)

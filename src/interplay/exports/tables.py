@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing, write_bytes
 from interplay.dynamics.sets import DEFINITIONS, SETS
+from interplay.exports.markdown import fill
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
@@ -44,6 +45,7 @@ COLUMNS: dict[str, str] = {
     "interaction": "measure of the interactions",
     "rank": "place of the interaction by strength, 1: strongest; 0: the row is a matching error",
     "task": "column of the task table",
+    "span": "the checkpoints compared: all, or after-format (from the second reference on)",
     "spearman": "Spearman's rank correlation over checkpoints",
     "checkpoints": "checkpoints it rests on",
     "condition": "model state and wording: step-000040, step-000000-rephrased, baseline",
@@ -105,15 +107,6 @@ FIGURES = {
     "gamma-baselines": "gamma against each baseline LLM",
     "correlations": "rank correlation of interaction measures with task metrics over checkpoints",
 }
-OPTIONAL = {  # not in every run
-    "views": "the trajectory computed in other ways",
-    "views_samples": "the same, prompt by prompt",
-    "floors": "churn floors at the reference",
-    "multiples": "removed and emerged in units of those floors",
-    "baselines": "gamma against each baseline LLM",
-    "correlations": "interaction measures against task metrics over checkpoints",
-    "fidelity": "matching error of the salient and of all interactions, and strength by rank (rank 0: no rank)",
-}
 ABOUT = {
     "trajectory": "every curve: means over prompts with intervals and nulls",
     "trajectory_samples": "the same, prompt by prompt",
@@ -123,7 +116,13 @@ ABOUT = {
     "prompts": "the prompts and their chosen words",
     "recommendation": "the checkpoint recommended, the figures behind it, and what other rules pick",
     "task": "the task's metrics at each checkpoint",
-    **OPTIONAL,
+    "views": "the trajectory computed in other ways",
+    "views_samples": "the same, prompt by prompt",
+    "floors": "churn floors at the reference",
+    "multiples": "removed and emerged in units of those floors",
+    "baselines": "gamma against each baseline LLM",
+    "correlations": "interaction measures against task metrics over checkpoints",
+    "fidelity": "matching error of the salient and of all interactions, and strength by rank (rank 0: no rank)",
 }
 
 
@@ -138,21 +137,26 @@ class Exported(NamedTuple):
         """In which of these kinds it is written: the codes of the sets are too many for CSV."""
         return [kind for kind in asked if kind == "parquet" or self.name != "trajectory_sets"]
 
+    def columns(self) -> list[tuple[str, str]]:
+        """Every column with its meaning, as plain words."""
+        rows = []
+        for column in map(_plain, map(str, self.frame.columns)):
+            only = " (parquet only)" if self.name == "units" and column in ARRAYS else ""
+            per_sample = PER_SAMPLE.get(column) if self.name.endswith("_samples") else None
+            rows.append((column, (per_sample or meaning(column)) + only))
+        return rows
+
 
 def all_tables(run: RunReader) -> list[Exported]:
     """Every table of a run, the long tidy ones made from it included."""
-    track = run.trajectory
-    frames = {
-        "trajectory": track.summary,
-        "trajectory_samples": track.per_sample,
-        "trajectory_sets": run.table("trajectory_sets"),
-        "units": run.units,
+    made = {
+        "trajectory": run.trajectory.summary,
+        "trajectory_samples": run.trajectory.per_sample,
         "interactions": interactions(run),
         "prompts": prompts(run.inputs["prompts"]),
         "recommendation": recommendation(run.recorded),
-        "task": run.task,
-        **optional_tables(run),
     }
+    frames = {name: made[name] if name in made else run.table(name) for name in ABOUT}
     sources = {name: f"{name}.parquet" for name in frames}
     return [Exported(n, f, run.path / sources[n] if run.has(sources[n]) else None) for n, f in frames.items()]
 
@@ -163,11 +167,6 @@ def interactions(run: RunReader) -> pd.DataFrame:
     keys = itertools.product(track.sample_ids, DEFINITIONS, track.steps)
     every = pd.concat([run.listed(sample, step, name) for sample, name, step in keys], ignore_index=True)
     return every.assign(words=[json.dumps(words, ensure_ascii=False) for words in every["words"]])
-
-
-def optional_tables(run: RunReader) -> dict[str, pd.DataFrame]:
-    """The tables of the run that not every run has, by name."""
-    return {name: run.table(name) for name in OPTIONAL if run.has(f"{name}.parquet")}
 
 
 def prompts(given: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -243,32 +242,8 @@ def readme(
 ) -> str:
     """What every file is and what every column of every table means, as Markdown."""
     title = " ".join("".join(c if c.isalnum() or c in " .,:()+/-" else " " for c in name).split())[:120]
-    lines = [f"# Export of the run {title}".rstrip(), ""]
-    if figures:
-        lines += [f"## Figures ({', '.join(formats)})", ""]
-        lines += [f"- `figures/{figure}`: {FIGURES.get(figure, '')}" for figure in figures]
-        lines += ["", "Bands and bars are 95 % intervals over prompts unless it says otherwise.", ""]
-    if tables:
-        lines += [f"## Tables ({', '.join(kinds)})", ""]
-        lines += [
-            "An empty cell was not measured. In CSV, text that begins with one of `= + - @`, a tab, a line end or an apostrophe "
-            "has an apostrophe in front, so that a spreadsheet does not run it: take that one off when you read the file. "
-            "Lists are JSON. Parquet holds text and lists as they are.",
-            "",
-        ]
-    for table in tables:
-        where = table.kinds(kinds)
-        if not where:
-            continue
-        lines += [f"### {table.name} ({', '.join(where)}, {len(table.frame):,} rows)", ""]
-        lines += [f"{ABOUT.get(table.name, '')}.", "", "| column | meaning |", "|---|---|"]
-        for column in map(str, table.frame.columns):
-            shown = _plain(column)
-            only = " (parquet only)" if table.name == "units" and column in ARRAYS else ""
-            per_sample = PER_SAMPLE.get(shown) if table.name.endswith("_samples") else None
-            lines.append(f"| `{shown}` | {per_sample or meaning(shown)}{only} |")
-        lines.append("")
-    return "\n".join(lines)
+    about = {"about_figures": FIGURES, "about_tables": ABOUT}
+    return fill("readme.md.j2", title=title, tables=tables, figures=figures, formats=formats, kinds=kinds, **about)
 
 
 def _plain(column: str) -> str:

@@ -14,7 +14,7 @@ from interplay.parallel.cluster import Cluster, refuse_unreachable
 from interplay.parallel.workers import helpers, leave_with_parent
 from interplay.pipeline import pipeline
 from interplay.pipeline.jobs import Engine, in_this_process
-from interplay.pipeline.pipeline import RunResult, Unfinished
+from interplay.pipeline.pipeline import Unfinished
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.shards import EVERYTHING, Shard, parse_shard
 from interplay.pipeline.stages import Context
@@ -28,7 +28,7 @@ def run(
     workers: int | None = None,
     ray: str | None = None,
     shard: Shard = EVERYTHING,
-) -> RunResult | Unfinished:
+) -> Unfinished | None:
     """`pipeline.run` with `workers` processes on this machine, or so many actors on the Ray cluster at the address `ray`."""
 
     @contextlib.contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 from interplay.analysis.measured import control_settings
 from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse
-from interplay.analysis.summary import Summary
 from interplay.analysis.task_tables import logged_losses
 from interplay.config.settings import Settings
 from interplay.data.context import template_notes, wording_notes
@@ -28,25 +27,12 @@ from interplay.pipeline.requirements import refuse_missing
 from interplay.pipeline.shards import EVERYTHING, Shard
 from interplay.pipeline.stages import Context, States, find_states, models_of, note, quiet_libraries, train
 from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
-from interplay.recommendation import Recommendation
 from interplay.report import write
 from interplay.scoring.masking import mask_notes
 from interplay.scoring.noise import NARROW
 from interplay.store.conditions import Record, calibration_name, offsets
 from interplay.store.folder import RunFolder
 from interplay.task.generation import require_rouge
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """Where the run is, and its results."""
-
-    folder: Path
-    report: Path
-    recommendation: Recommendation
-    summary: Summary
-    notes: tuple[str, ...]
-    omitted: int
 
 
 @dataclass(frozen=True)
@@ -69,8 +55,8 @@ def run(
     *,
     shard: Shard = EVERYTHING,
     scoring: Scoring | None = None,
-) -> RunResult | Unfinished:
-    """Make, or finish, the run of `settings` in the folder `path`, as other processes may at the same time.
+) -> Unfinished | None:
+    """Make, or finish, the run of `settings` in the folder `path`, as other processes may at the same time; None: it is finished.
 
     Args:
         shard: one of n parts of the run, done without waiting for the others; the last to finish finishes the run.
@@ -91,7 +77,8 @@ def run(
         if missing:
             return Unfinished(path, shard, missing)
         with context.alone():
-            return _finish(context, inputs, states, extracted, task)
+            _finish(context, inputs, states, extracted, task)
+    return None
 
 
 def help_run(path: Path, shard: Shard, progress: Progress | None = None) -> None:
@@ -195,7 +182,7 @@ def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, 
     return states, extracted, task, missing
 
 
-def _finish(context: Context, inputs: Inputs, states: States, extracted: Extraction, task: dict[str, Any]) -> RunResult:
+def _finish(context: Context, inputs: Inputs, states: States, extracted: Extraction, task: dict[str, Any]) -> None:
     """Write the record, then tables, recommendation and page from the folder; the manifest last."""
     settings, folder = context.settings, context.folder
     tokenizer, draws = states.base.tokenizer, [variant.samples for variant in inputs.draws]
@@ -219,11 +206,9 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
         record.write(folder.path)
         extracted.units.clear()  # the analysis reads them from the folder
         _remove_unused(folder.path, record)
-        found = analyse(folder.path, settings)
-        report = folder.path / "report.html"
-        write(build_payload(folder), report, folders=0)
+        analyse(folder.path, settings)
+        write(build_payload(folder), folder.path / "report.html", folders=0)
     folder.finish(context.progress.seconds)
-    return RunResult(folder.path, report, found.recommendation, found.summary, found.notes, len(context.omitted))
 
 
 def _remove_unused(folder: Path, record: Record) -> None:

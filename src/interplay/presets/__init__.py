@@ -1,6 +1,8 @@
-"""Settings that ship with the package, one YAML file each. What a preset needs is in `needs`."""
+"""Settings that ship with the package, one YAML file each, and `needs.json`: what each of them needs, estimated."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from interplay.errors import InterplayError
 
@@ -21,3 +23,9 @@ def preset_path(name: str) -> Path:
     if name not in preset_names():
         raise InterplayError(f"no preset {name!r}: choose one of {', '.join(preset_names())}")
     return Path(__file__).parent / f"{name}.yaml"
+
+
+def preset_needs() -> list[dict[str, Any]]:
+    """What each preset needs on one GPU, in gigabytes: `download_gb`, and `memory_*_gb` of training, of scoring, of both without
+    baseline LLMs. `gated`: models whose licence must be accepted on the hub."""
+    return json.loads((Path(__file__).parent / "needs.json").read_text(encoding="utf-8"))

@@ -5,13 +5,10 @@ version, definition, axis (`steps` or `epochs`), notes; runs: name, title, seed,
 groups: name, runs; settings, overview, curves, means, spread, paired: rows of the tables of those names; paired_prompts.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from interplay.atomic import write_text
 from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Line, Panel, cell, figure, markers, path
@@ -143,12 +140,6 @@ def render(payload: Mapping[str, Any]) -> str:
         spread=_spread(p),
         paired=_paired(p),
     )
-
-
-def write(payload: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
-    """Render and put the page at `path`, all or nothing. Returns the path."""
-    write_text(Path(path), render(payload), folders=None)
-    return Path(path)
 
 
 class _Drawing:

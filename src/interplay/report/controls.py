@@ -5,9 +5,8 @@ from typing import Any
 from interplay.dynamics.sets import CHURN_SETS
 from interplay.report.chart import Line, Panel, cell, draw_spark
 from interplay.report.figures import DEFINITIONS
-from interplay.report.rows import DECIDED, Point, Series, Summary, brief, cells, decided, flags_of, series_by
+from interplay.report.rows import DECIDED, Part, Point, Series, Summary, brief, cells, decided, flags_of, series_by
 from interplay.report.scales import StepAxis, log_axis, value_axis
-from interplay.report.schema import Part
 from interplay.report.text import interval, number, table
 
 Curves = dict[tuple[str, str], Series]
@@ -42,7 +41,7 @@ def _floor_legend(payload: Part) -> dict[str, dict[str, str]]:
     legend = {}
     for i, name in enumerate(dict.fromkeys(row["floor"] for row in [*payload["floors"], *payload["multiples"]])):
         floor, (css, marker) = about.get(name, {}), FLOOR_STYLE[i % len(FLOOR_STYLE)]
-        title = floor["title"] or name if floor else FLOORS.get(name, (name, ""))[0]
+        title = floor.get("title") or name if floor else FLOORS.get(name, (name, ""))[0]
         legend[name] = {"title": title, "note": floor.get("note") or "", "css": css, "marker": marker}
     return legend
 
@@ -104,7 +103,7 @@ def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | Non
     for name in dict.fromkeys(row["view"] for row in payload["views"]):
         view = about.get(name, {})
         info = {"title": view.get("title") or name, "note": view.get("note") or "", "main": False}
-        info["keeps"] = _keeps(view["recommended"], view["basis"]) if view else "–"
+        info["keeps"] = _keeps(view.get("recommended"), view.get("basis")) if view else "–"
         rows.append((info, {key[1:]: series for key, series in found.items() if key[0] == name}))
     for other in summary.definitions[1:]:
         info = {"title": f"definition: {other}", "note": DEFINITIONS.get(other, ""), "keeps": "", "main": False}

@@ -11,9 +11,8 @@ from markupsafe import Markup
 
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Frame, Line, area, figure, layers, null, point, prompts, svg, upright, value_ticks
-from interplay.report.rows import Point, Series, Summary, brief, cells
+from interplay.report.rows import Part, Point, Series, Summary, brief, cells
 from interplay.report.scales import StepAxis, ValueAxis, value_axis
-from interplay.report.schema import Part
 from interplay.report.text import number, table, tag
 
 SIGNS = ("positive", "negative")
@@ -85,7 +84,7 @@ def evolution(payload: Part, summary: Summary, definition: str, keep: int | None
 def _bars(summary: Summary, definition: str, set_: str, step: int, reference: int) -> list[Bar]:
     """Removed effects are those of the reference, so their noise is the reference's too."""
     out = []
-    for order in range(1, summary.largest_order + 1):
+    for order in summary.orders:
         sums = {sign: summary.series(definition, set_, sign, order).at(step) for sign in SIGNS}
         noise = summary.anywhere("all", "noise", order).at(reference if set_ == "removed" else step)
         out.append(Bar(order, {sign: p for sign, p in sums.items() if p}, (noise.value if noise else None) or 0.0))

@@ -10,23 +10,11 @@ from typing import Any
 from markupsafe import Markup
 
 from interplay.report.explorer import kind, names
-from interplay.report.text import clean, number, plain, short, tag
+from interplay.report.pages import environment, source
+from interplay.report.text import clean, number, plain, tag
 
 DRAWN, LISTED = 24, 200  # interactions in the drawing and in the table [ours]
 LANE, LINE, TOP, BAR = 26.0, 30.0, 104.0, 66.0  # width of an interaction, height of a word, room above, longest bar
-_STYLE = """.interplay-x { font: 14px/1.5 system-ui, sans-serif; overflow-wrap: anywhere }
-.interplay-x svg { display: block; max-width: 100%; height: auto; margin: 6px 0 }
-.interplay-x svg text { font: 13px system-ui, sans-serif; fill: currentColor }
-.interplay-x svg .small { font-size: 11px; opacity: .75 }
-.interplay-x svg .mid { text-anchor: middle } .interplay-x svg .end { text-anchor: end }
-.interplay-x .up { color: #0f8496 } .interplay-x .down { color: #c8641e }
-.interplay-x svg .fill { fill: currentColor } .interplay-x svg .open { fill: none; stroke: currentColor; stroke-width: 1.8 }
-.interplay-x svg .stem { stroke: currentColor; stroke-width: 2 } .interplay-x svg .or { stroke-dasharray: 2.5 3.5 }
-.interplay-x svg .staff { stroke: currentColor; opacity: .2 }
-.interplay-x table { border-collapse: collapse; margin-top: 6px }
-.interplay-x th, .interplay-x td { text-align: left; padding: 2px 14px 2px 0 }
-.interplay-x td.num { text-align: right; font-variant-numeric: tabular-nums }
-.interplay-x .quiet { opacity: .75 }"""
 
 
 def explanation_html(
@@ -45,17 +33,14 @@ def explanation_html(
     """
     ranked = sorted(rows, key=lambda row: -abs(row["effect"]))
     shown = [clean(word) for word in words]
-    parts = [tag("style", None, Markup(_STYLE))]
-    if title:
-        parts.append(tag("p", None, tag("strong", None, short(clean(title), 300))))
-    if ranked:
-        legend = "● AND: all its words must be visible. ○ OR: any of them is enough."
-        parts += [_drawing(shown, ranked[:DRAWN]), tag("p", {"class": "quiet"}, legend), _table(shown, ranked)]
-    else:
-        parts.append(tag("p", {"class": "quiet"}, "No salient interaction."))
-    if note:
-        parts.append(tag("p", {"class": "quiet"}, short(clean(note), 1200)))
-    return str(tag("div", {"class": "interplay-x"}, *parts))
+    listed = [(names(shown, row), kind(row), number(float(row["effect"]), signed=True)) for row in ranked[:LISTED]]
+    drawing = _drawing(shown, ranked[:DRAWN]) if ranked else ""
+    about = {"title": clean(title), "note": clean(note), "drawing": drawing, "listed": listed, "total": len(ranked)}
+    return (
+        environment()
+        .get_template("explanation.html.j2")
+        .render(about, style=Markup(source("explanation.css").rstrip()))
+    )
 
 
 def _drawing(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
@@ -104,15 +89,3 @@ def _chord(
         parts.append(tag("line", stem))
     parts += [tag("circle", {"class": "open" if either else "fill", "cx": x, "cy": y, "r": r}) for y in ys]
     return tag("g", {"class": "down" if row["effect"] < 0 else "up"}, *parts)
-
-
-def _table(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
-    head = tag("tr", None, *(tag("th", {"scope": "col"}, name) for name in ("words", "type", "effect (log-odds)")))
-    body = []
-    for row in rows[:LISTED]:
-        effect = tag("td", {"class": "num"}, number(float(row["effect"]), signed=True))
-        body.append(tag("tr", None, tag("td", None, names(words, row)), tag("td", None, kind(row)), effect))
-    whole = f"{len(rows)} interaction" + ("" if len(rows) == 1 else "s")
-    cut = "" if len(rows) <= LISTED else f", the strongest {LISTED}"
-    table = tag("table", None, tag("thead", None, head), tag("tbody", None, *body))
-    return tag("details", {"open": "" if len(rows) <= 12 else None}, tag("summary", None, whole + cut), table)

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from interplay.report.rows import Part
 from interplay.report.scales import StepAxis
-from interplay.report.schema import Part
 from interplay.report.text import BIDI, number, percent, plain, short
 
 STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 prompts x 8 steps under 2 MB
@@ -137,7 +137,7 @@ def _step_table(prompt: Part, step: Part, reference: int) -> dict[str, Any]:
     body = []
     for name, effects in groups.items():
         for e in _strongest(effects)[:LISTED]:
-            shown = name + " (re-entered)" * (e["state"] == "reentered")
+            shown = name + " (re-entered)" * (e.get("state") == "reentered")
             body.append([shown, kind(e), names(words, e), number(e["effect"], signed=True)])
     return {
         "step": step["step"],

@@ -4,9 +4,8 @@ import math
 from typing import Any
 
 from interplay.report.chart import Line, Panel, cell
-from interplay.report.rows import Point, Series, decided, flags_of, series_by, table_rows
+from interplay.report.rows import Part, Point, Series, decided, flags_of, series_by, table_rows
 from interplay.report.scales import StepAxis, value_axis
-from interplay.report.schema import Part
 from interplay.report.text import interval, number, plain, table
 
 RANK_TICKS = (1, 10, 100, 1_000, 10_000, 100_000)

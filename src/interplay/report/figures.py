@@ -9,9 +9,8 @@ from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import VALUED as SETS
 from interplay.report.chart import Line, Panel, cell
 from interplay.report.evolution import evolution
-from interplay.report.rows import Point, Series, Summary, flags_of, series_by, table_rows
+from interplay.report.rows import Part, Point, Series, Summary, flags_of, series_by, table_rows
 from interplay.report.scales import StepAxis, value_axis
-from interplay.report.schema import Part
 from interplay.report.text import table
 
 MARKER = {"all": "circle", "preserved": "circle", "emerged": "diamond", "removed": "square"}

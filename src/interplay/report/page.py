@@ -1,6 +1,14 @@
 """The report: payload in, one HTML file out.
 
 jinja2 escapes every string, and the page's Content-Security-Policy loads nothing and runs only our own script (by hash).
+
+Payload (made by `interplay.analysis.payload`; plain values, whose strings are untrusted):
+title, subtitle, version, steps (ascending), reference (one of them); recommendation: step, sentence, rule, basis, evidence, rivals;
+summary: rows of the trajectory's table. What else a page may hold is in `ABSENT`, with what stands for it where it is left out:
+task, views, baselines, floors, multiples, correlations: rows of the tables of those names; controls: what controls.json says;
+fidelity: rows, ranks, ratio, curves (step, value, lo, hi by rank), matching (prompt, step, count, of, rms, score, salient, all);
+prompts: id, text, target, label, n, words (text, start, end) and steps: step, score_full, score_empty, duality_gap, residual,
+sigma, tau, interactions (type, mask, effect, state) and removed (type, mask, effect); method: name, value, note; skipped: id, reason.
 """
 
 import os
@@ -15,20 +23,29 @@ from interplay.report.explorer import explorer_data, explorer_tables
 from interplay.report.fidelity import fidelity_part
 from interplay.report.pages import render_page
 from interplay.report.recommendation import recommendation_part, strip
-from interplay.report.rows import Summary, decided
+from interplay.report.rows import Part, Summary, decided
 from interplay.report.scales import step_axis
-from interplay.report.schema import validate
 from interplay.report.task import task_part
 
+ABSENT: Part = {
+    **dict.fromkeys(("task", "views", "baselines", "floors", "multiples", "correlations"), ()),
+    **dict.fromkeys(("prompts", "method", "skipped", "notes"), ()),
+    "controls": dict.fromkeys(("views", "baselines", "floors", "notes"), ()),
+    "fidelity": None,
+    "created": None,  # an ISO date
+    "settings": "",
+}
 STYLES = ("base.css", "charts.css", "figures.css", "explorer.css")
 
 
-def render(payload: Mapping[str, Any]) -> str:
-    """The whole page as a string; the same payload gives the same bytes.
+def complete(payload: Mapping[str, Any]) -> Part:
+    """A clean copy of a payload (`text.cleaned`) with everything that may be absent."""
+    return ABSENT | text.cleaned(payload)
 
-    payload: fields of `interplay.report.schema.Payload`; InterplayError if it does not fit.
-    """
-    p = validate(payload)
+
+def render(payload: Mapping[str, Any]) -> str:
+    """The whole page as a string; the same payload gives the same bytes."""
+    p = complete(payload)
     summary, x = Summary(p), step_axis(p["steps"])
     return render_page(
         "page.html.j2",

@@ -1,4 +1,4 @@
-"""What closes both pages, the report and the comparison: escaping templates, inlined style and script, the hash that alone may run."""
+"""What closes what is HTML, the report, the comparison and the fragment for notebooks: escaping templates, inlined style and script, the hash that alone may run."""
 
 import base64
 import hashlib
@@ -19,7 +19,8 @@ def source(name: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates that escape every string."""
     env = Environment(
         autoescape=True,  # select_autoescape() would be off for *.html.j2
         loader=FunctionLoader(source),
@@ -37,4 +38,4 @@ def render_page(template: str, styles: Sequence[str], scripts: Sequence[str], **
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     style = Markup("\n".join(source(name) for name in styles))
     parts |= {"style": style, "script": Markup(script), "script_hash": f"sha256-{digest}"}
-    return _environment().get_template(template).render(parts)
+    return environment().get_template(template).render(parts)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from interplay.report.schema import Part
 from interplay.report.text import interval, number
 
+Part = dict[str, Any]  # a payload, or a part of it
 DECIDED = ("rule", "accuracy", "eval-loss")  # bases that choose a step (`rule`: by the interactions, under a view)
 
 
@@ -53,7 +53,7 @@ class Summary:
         self.steps: Sequence[int] = payload["steps"]
         self._curves = series_by(payload["summary"], "definition", "set", "measure", "order")
         self.definitions = list(dict.fromkeys(row["definition"] for row in payload["summary"]))
-        self.largest_order = max((row["order"] for row in payload["summary"]), default=0)
+        self.orders = sorted({row["order"] for row in payload["summary"]} - {0})
 
     def series(self, definition: str, set_: str, measure: str, order: int = 0) -> Series:
         """One series; empty if the table does not hold it."""
@@ -69,7 +69,7 @@ def series_by(rows: Iterable[Part], *keys: str, field: str = "value") -> dict[tu
     """The rows of a table as series over the steps, by the values of the columns `keys`."""
     found: dict[tuple[Any, ...], list[Point]] = {}
     for row in sorted(rows, key=lambda r: r["step"]):
-        figures = (row[key] for key in (field, "lo", "hi", "null", "null_lo", "null_hi", "samples"))
+        figures = (row.get(key) for key in (field, "lo", "hi", "null", "null_lo", "null_hi", "samples"))
         found.setdefault(tuple(row[key] for key in keys), []).append(Point(row["step"], *figures))
     return {key: Series("", tuple(points)) for key, points in found.items()}
 

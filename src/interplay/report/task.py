@@ -6,9 +6,8 @@ from markupsafe import Markup
 
 from interplay.dynamics.measures import MEASURES
 from interplay.report.chart import Line, Panel, cell, draw_stack
-from interplay.report.rows import Summary, brief, cells, flags_of, task_series
+from interplay.report.rows import Part, Summary, brief, cells, flags_of, task_series
 from interplay.report.scales import StepAxis, ValueAxis, log_axis, value_axis
-from interplay.report.schema import Part
 from interplay.report.text import interval, number, table
 from interplay.task.metrics import METRICS, eval_set
 
@@ -106,8 +105,8 @@ def _scale(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
 def _correlations(rows: list[Part]) -> list[dict[str, Any]]:
     """One grid for each span: interaction measures down, task columns across."""
     grids = []
-    for span in dict.fromkeys(row["span"] or "all" for row in rows):
-        own = [row for row in rows if (row["span"] or "all") == span and row["spearman"] is not None]
+    for span in dict.fromkeys(row["span"] for row in rows):
+        own = [row for row in rows if row["span"] == span and row["spearman"] is not None]
         ours = {(row["interaction"], row["task"]): row for row in own}
         tasks = dict.fromkeys(task for _, task in ours)
         across = [*(key for key in METRICS if key in tasks), *(key for key in tasks if key not in METRICS)]

@@ -62,10 +62,6 @@ class RunReader:
         _ = self.settings
         return read_table(self.path, f"{name}.parquet")
 
-    def optional_table(self, name: str) -> pd.DataFrame | None:
-        """A table that not every run has, or None."""
-        return self.table(name) if self.has(f"{name}.parquet") else None
-
     @cached_property
     def trajectory(self) -> Trajectory:
         """What became of the interactions over the checkpoints: `trajectory.get("strength", "emerged")` is one curve."""

@@ -2,9 +2,9 @@
 weights), IA3 (one factor for every key, value and hidden feed-forward unit) and QLoRA (LoRA on a base in four bits).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
+from interplay.config.settings import TrainingSettings
 from interplay.errors import InterplayError, reason_of
 from interplay.extras import require
 from interplay.models.loading import LoadedModel, load_model, load_tokenizer, resolve
@@ -12,8 +12,7 @@ from interplay.models.placement import choose_device
 from interplay.models.weights import hash_tensors, refuse_holes
 
 # What a method is called in a report.
-_NAMES = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA", "ia3": "IA3", "full": "full fine-tuning"}
-METHODS = tuple(_NAMES)
+NAMES = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA", "ia3": "IA3", "full": "full fine-tuning"}
 
 # Where its paper (Liu et al. 2022, arXiv 2205.05638) puts IA3: keys, values and the input of the second feed-forward product.
 # peft's table has queries instead of keys for Qwen and Gemma, so it is used only where these layers do not exist.
@@ -22,31 +21,17 @@ _IA3_PAPER = ("k_proj", "v_proj", "down_proj")
 _FEEDFORWARD = ("down_proj", "fc2", "fc_out", "dense_4h_to_h", "w2", "wo")
 
 
-@dataclass(frozen=True)
-class SftPlan:
-    """One fine-tuning: the fields mirror `TrainingSettings`, which documents them."""
+class SftPlan(TrainingSettings):
+    """One fine-tuning: what its settings leave open is decided, and `save_at` are the steps that are saved."""
 
-    method: str
-    rank: int
-    alpha: float
-    dropout: float
-    targets: str
-    learning_rate: float
-    scheduler: str
-    warmup_steps: int
-    weight_decay: float
-    batch_size: int
-    accumulation: int
-    steps: int
-    max_length: int | None
-    bf16: bool
     seed: int
+    bf16: bool
     save_at: tuple[int, ...]
 
 
 def method_title(method: str, rank: int) -> str:
     """Name of a method in a report."""
-    return f"{_NAMES[method]} r = {rank}" if method in ("lora", "dora", "qlora") else _NAMES[method]
+    return f"{NAMES[method]} r = {rank}" if method in ("lora", "dora", "qlora") else NAMES[method]
 
 
 def method_notes(method: str, weight_decay: float = 0.0) -> tuple[str, ...]:
@@ -60,7 +45,7 @@ def method_notes(method: str, weight_decay: float = 0.0) -> tuple[str, ...]:
     if method in ("dora", "ia3") and weight_decay > 0:
         what = "lengths" if method == "dora" else "factors"
         notes.append(
-            f"Weight decay pulls the trained {what} of {_NAMES[method]} towards 0, not towards those of the base "
+            f"Weight decay pulls the trained {what} of {NAMES[method]} towards 0, not towards those of the base "
             f"(training.weight_decay {weight_decay:g}): set it to 0."
         )
     return tuple(notes)

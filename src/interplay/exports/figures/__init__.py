@@ -2,10 +2,3 @@
 
 `catalogue.figures_of` names the figures of a run, `style.save` writes one. matplotlib's own settings are not changed.
 """
-
-from interplay import extras
-
-
-def require() -> None:
-    """Raise InterplayError if matplotlib is not installed."""
-    extras.require("matplotlib", what="a figure")

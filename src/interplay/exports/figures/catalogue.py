@@ -1,10 +1,8 @@
 """Which figures a run has: a name and a maker each, from the tables that are there."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from interplay.exports.figures import curves, shapes
 from interplay.store.conditions import step_name
@@ -17,13 +15,8 @@ MEASURES = ("count", "strength", "rho", "gamma", "sufficiency", "contribution", 
 MOST_COLUMNS = 10  # checkpoints in the order histograms; more are thinned, the ends stay [ours]
 
 
-def figures_of(
-    run: RunReader, tables: Mapping[str, pd.DataFrame]
-) -> Iterator[tuple[str, Callable[[], "Figure | None"]]]:
-    """Name and maker of every figure. Call inside `styled`.
-
-    tables: those that not every run has. A maker gives None if the run does not have its measure.
-    """
+def figures_of(run: RunReader) -> Iterator[tuple[str, Callable[[], "Figure | None"]]]:
+    """Name and maker of every figure. Call inside `styled`. A maker gives None if the run does not have its measure."""
     track = run.trajectory
     summary, reference = track.summary, track.reference
     main = {step_name(step): step for step in track.steps}
@@ -38,18 +31,12 @@ def figures_of(
     yield "task", partial(curves.task, run.task)
     yield "matching", partial(shapes.matching, units, few)
     yield "sparsity", partial(shapes.sparsity, units, few, run.settings.dynamics.ratio)
-    if "multiples" in tables:
-        yield "churn-multiples", partial(curves.multiples, tables["multiples"], reference)
-    if "floors" in tables:
-        yield "churn-floors", partial(shapes.floors, tables["floors"], reference)
-    if "views" in tables:
-        controls = run.json("controls.json") if run.has("controls.json") else {}
-        titles = {view["name"]: view["title"] for view in controls.get("views", [])}
-        yield "views", partial(curves.views, summary, tables["views"], titles)
-    if "baselines" in tables:
-        yield "gamma-baselines", partial(curves.baselines, tables["baselines"])
-    if "correlations" in tables:
-        yield "correlations", partial(shapes.correlations, tables["correlations"])
+    yield "churn-multiples", partial(curves.multiples, run.table("multiples"), reference)
+    yield "churn-floors", partial(shapes.floors, run.table("floors"), reference)
+    titles = {view["name"]: view["title"] for view in run.json("controls.json")["views"]}
+    yield "views", partial(curves.views, summary, run.table("views"), titles)
+    yield "gamma-baselines", partial(curves.baselines, run.table("baselines"))
+    yield "correlations", partial(shapes.correlations, run.table("correlations"))
 
 
 def _thinned(steps: Sequence[int], most: int = MOST_COLUMNS) -> list[int]:

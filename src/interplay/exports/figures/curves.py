@@ -122,7 +122,7 @@ def compared(
 
 def views(main: pd.DataFrame, table: pd.DataFrame, titles: dict[str, str]) -> "Figure | None":
     """The main trajectory and the same trajectory computed in other ways."""
-    tables = [("as in the paper", main)]
+    tables = [] if table.empty else [("as in the paper", main)]
     tables += [(titles.get(str(view), str(view)), rows) for view, rows in table.groupby("view", sort=False)]
     return compared(tables, ("count", "strength", "rho"), MAIN_SETS)
 

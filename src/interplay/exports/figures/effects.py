@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from interplay.exports.figures import require
 from interplay.exports.figures.style import name
+from interplay.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ UP, DOWN = "#0f8496", "#c8641e"  # colours of the page: raises the score, lowers
 
 def effect_bars(ax: "Axes | None", labels: Sequence[str], sides: Sequence[tuple[str, Sequence[float]]]) -> "Axes":
     """Horizontal bars, the first label on top, for each model one: (its name, effects in log-odds). Draws into `ax` if given."""
-    require()
+    require("matplotlib", what="a figure")
     if ax is None:
         from matplotlib import pyplot
 

@@ -1,10 +1,16 @@
 """What a preset needs: weights to download and GPU memory, estimated from its settings and the shape of its models.
 
-None of it was measured on a GPU. Imports nothing heavy.
+None of it was measured on a GPU. `interplay presets` prints the table that this writes:
+
+    python -m benchmarks.needs --write src/interplay/presets/needs.json
 """
 
+import argparse
+import json
+from pathlib import Path
 from typing import NamedTuple
 
+from interplay.config.loading import load_settings
 from interplay.presets import preset_names, preset_path
 
 WIDTHS = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
@@ -113,8 +119,6 @@ def needs(preset: str) -> Needs:
     >>> round(needs("demo").download / 1e9, 2)
     0.27
     """
-    from interplay.config.loading import load_settings
-
     settings = load_settings(preset_path(preset))
     model, data, controls, training = settings.model, settings.data, settings.controls, settings.training
     names = (model.name, *(baseline.name for baseline in settings.baseline))
@@ -143,6 +147,18 @@ def needs(preset: str) -> Needs:
     )
 
 
-def all_needs() -> tuple[Needs, ...]:
-    """The needs of every shipped preset, in the order of `preset_names`."""
-    return tuple(needs(name) for name in preset_names())
+def table() -> str:
+    """The needs of every shipped preset, in the order of `preset_names`, as JSON with sizes in gigabytes."""
+    records = []
+    for name in preset_names():
+        values = needs(name)._asdict().items()
+        plain = {key: value for key, value in values if not isinstance(value, int | float)}
+        sizes = {f"{key}_gb": round(value / 1e9, 3) for key, value in values if isinstance(value, int | float)}
+        records.append({**plain, **sizes, "measured": False})
+    return json.dumps(records, ensure_ascii=False, indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--write", type=Path, required=True)
+    parser.parse_args().write.write_text(table(), encoding="utf-8")
