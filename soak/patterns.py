@@ -46,9 +46,10 @@ TURNS = [{"role": "user", "content": "Was it good?"}, {"role": "assistant", "con
 ROWS: dict[str, list[dict]] = {
     "text-label": [{"id": "a", "text": "The food was bad", "label": "anger"}, {"text": "We laughed", "label": "joy"}],
     "prompt-completion": [{"prompt": "Was it good?", "completion": "It was."}, {"prompt": "Why?", "completion": "So."}],
-    "messages": [{"messages": TURNS}, {"messages": [{"role": "system", "content": "S"}, *TURNS]}],
+    "messages": [{"messages": TURNS}, {"messages": [{"from": "human", "value": "a"}, *TURNS], "tools": "[]"}],
     "text-labels": [{"text": "We laughed", "labels": ["joy"]}, {"text": "Both", "labels": ["joy", "anger"]}],
     "goemotions": [{"text": "We laughed", "labels": [17], "words": ["We"]}],
+    "alpaca": [{"instruction": "Say", "input": "It was bad", "output": "bad", "system": "S", "history": [["a", "b"]]}],
     "dolly": [{"instruction": "Say", "context": "It was bad", "response": "bad", "words": "bad, it"}],
     "lawbench": [{"instruction": "Choose", "question": "Who?", "answer": "A"}],
     "unilaw": [{"instruction": "Choose", "input": "Who?", "output": "<think>x</think><answer>A</answer>"}],

@@ -34,10 +34,7 @@ class Skipped(NamedTuple):
 
 
 class ReadResult(NamedTuple):
-    """The rows of a source in its order, those left out, the labels if the rows have labels, and notes on unused columns.
-
-    `strings`: prompts and completions are given as strings.
-    """
+    """Rows in order, those left out, the labels if there are any, notes on unused columns, whether prompts are plain strings."""
 
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
