@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
+from interplay.analysis.about import weak_notes
 from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse, write_frame
 from interplay.atomic import write_text
@@ -336,6 +337,8 @@ class Measurer:
         self.write_record(notes)
         analyse(self.folder, self.settings)
         if page:
+            for line in weak_notes(self.settings, list(self.units.values())):
+                self._warn(line)
             run = RunFolder(self.folder)
             run.manifest.unlink(missing_ok=True)
             write(build_payload(run), self.folder / "report.html", folders=0)
