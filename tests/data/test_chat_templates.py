@@ -10,6 +10,7 @@ import pytest
 from interplay.data.context import template_notes, wording_notes
 from interplay.data.prompts import encode, render, template_hash
 from interplay.data.rows import Message, Row
+from interplay.data.sources import rows_of_table
 from interplay.data.template import PromptTemplate
 from interplay.errors import SkipSample
 from interplay.training.sft import tokenise
@@ -93,6 +94,24 @@ def test_a_thought_stands_before_the_answer_as_it_is_trained(tokenizer, name):
     thought = "<think>" in tokenizer.decode(ids)
     assert rendered.completion.startswith("<think>" if thought else "sadness")
     assert thought != (name == "deepseekv3"), "DeepSeek leaves it out"
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "thinking"])
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: file.stem)
+def test_a_thought_that_the_data_keeps_apart(tokenizer, file, key):
+    """The template writes it or leaves it out; where it does, it stands in the prompt."""
+    tokenizer.chat_template = file.read_text(encoding="utf-8")
+    (role, text), (_, answer) = CONVERSATIONS["one turn"]
+    record = {"messages": [{"role": role, "content": text}, {"role": A, "content": answer, key: "Cold food."}]}
+    parts = "['text']" in tokenizer.chat_template and "is string" not in tokenizer.chat_template
+    turns = trl.prepare_multimodal_messages(record["messages"]) if parts else record["messages"]
+    ids = tuple(trl._tokenize(tokenizer, turns)["input_ids"])
+    [row] = rows_of_table([("line 1", record)], "rows", "rows").rows
+    encoded = encode(render(row, tokenizer, PromptTemplate(today=TODAY)), tokenizer)
+    found = encoded.input_ids + encoded.target_ids[:1]
+    assert found == ids[: len(found)]
+    assert ("Cold food." in encoded.text) == ("Cold food." in tokenizer.decode(ids))
+    assert encoded.completion.lstrip().startswith(answer)
 
 
 @pytest.mark.parametrize(

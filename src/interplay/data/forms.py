@@ -31,6 +31,7 @@ class Content(NamedTuple):
     label: str | None = None
     before: str = ""
     history: tuple[Message, ...] | None = None
+    thought: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def row_from(record: Record, form: Form, located: Mapping[str, str], template: P
         given, history = own or given, earlier + turns if earlier or content.history is not None else history
     messages, at = (*given, *history, question), start + len(content.before)
     conversation = content.history is not None
-    return Row(row_id, messages, content.target, content.text, at, content.label, words, conversation)
+    return Row(row_id, messages, content.target, content.text, at, content.label, words, conversation, content.thought)
 
 
 def _apart(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
@@ -252,9 +253,11 @@ def _conversation(turns: list[Any], name: str) -> Content:
     for part, role in ((text, "user"), (target, "assistant")):
         if not part.strip():
             raise SkipSample(f"the last {role} turn is empty")
-    return Content(text, target, history=tuple(messages[: last - 1]))
+    return Content(text, target, history=tuple(messages[: last - 1]), thought=messages[last].thought)
 
 
+# Where a turn keeps a thought apart: vLLM and Qwen, gpt-oss, OpenRouter.
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 # Who speaks in ShareGPT, and what other names stand for a tool's call or its answer.
 _SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
 _TOOLS = ("tool", "tool_call", "tool_calls", "tool_response", "function", "function_call", "observation", "ipython")
@@ -277,7 +280,9 @@ def _turn(turn: Any, number: int, name: str) -> Message:
             raise SkipSample(f"turn {number} of {name!r} holds a part of type {short(other)}, expected text only")
         # Chat templates that know parts write one behind the other.
         content = "".join(_clean(part.get("text"), "text", optional=True) for part in parts)
-    return Message(_SPEAKERS.get(role, role), _clean(content, "content", optional=True))
+    thoughts = ((key, _clean(turn.get(key) or "", key, optional=True)) for key in _THOUGHTS)
+    thought = next((pair for pair in thoughts if pair[1].strip()), None)
+    return Message(_SPEAKERS.get(role, role), _clean(content, "content", optional=True), thought)
 
 
 def _instructed(record: Record, at: Mapping[str, str], more: str, answer: str, join: str) -> Content:

@@ -144,7 +144,7 @@ def refuse_special_tokens(row: Row, tokenizer: "Tokenizer", template: PromptTemp
     The user's text and the target may hold none, other turns only those that the prompt template itself spells.
     """
     own = template.literals()
-    rest = "\n".join(message.content for message in row.messages)
+    rest = "\n".join([*(m.content for m in row.messages), *(t[1] for t in _thoughts(row))])
     for name, text in (("text", row.text), ("target", row.target), ("conversation", rest)):
         for match in special_tokens(tokenizer).finditer(text):
             if not (name == "conversation" and match[0] in own):
@@ -152,6 +152,10 @@ def refuse_special_tokens(row: Row, tokenizer: "Tokenizer", template: PromptTemp
                 raise SkipSample(
                     f"row {short(row.id)}: the {name} spells the special token {token}, which would become a real one"
                 )
+
+
+def _thoughts(row: Row) -> list[tuple[str, str]]:
+    return [thought for thought in (*(m.thought for m in row.messages), row.thought) if thought]
 
 
 def template_hash(tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TEMPLATE) -> str:
@@ -207,7 +211,8 @@ def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> 
         what = "does not write the user's turn and its answer once and unchanged"
         raise SkipSample(f"row {short(row.id)}: the chat template {what}")
     between, end, text = behind[0], behind[1][1:], question.content
-    full = _apply(tokenizer, [*history, question, Message("assistant", row.target)], template, parts=parts)
+    answer = Message("assistant", row.target, row.thought)
+    full = _apply(tokenizer, [*history, question, answer], template, parts=parts)
     # A template may strip white space at the edges of the text and do nothing else to it.
     edges = sorted({text, text.rstrip(), text.lstrip(), text.strip()}, key=len, reverse=True)
     starts = [head + edge for edge in edges if full.startswith(head + edge)]
@@ -220,9 +225,9 @@ def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> 
     if not full.startswith(start + between) or full[at:until].strip() != row.target.strip():
         # A template may give a thought another frame, or leave it out: what it writes is what is trained.
         _, thought, told = row.target.rpartition("</think>")
-        if not (thought and told.strip() and full[:until].endswith(told.strip())):
+        if not ((thought or row.thought) and told.strip() and full[:until].endswith(told.strip())):
             raise SkipSample(f"row {short(row.id)}: the chat template rewrites the target {short(row.target)}")
-        at = full.find("<think>", len(start))
+        at = full.find("<think>", len(start)) if thought else -1  # one that the data keeps apart is context
         at = until - len(told.strip()) if at < 0 else at
     if full[at - 1] == " " and not full[at].isspace():  # to the answer, as in plain text
         at -= 1
@@ -258,7 +263,7 @@ def _history(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> tupl
 
 def _sentinel(row: Row) -> str:
     """A plain word that stands nowhere in the row."""
-    everything = "\n".join([*(message.content for message in row.messages), row.target])
+    everything = "\n".join([*(m.content for m in row.messages), *(t[1] for t in _thoughts(row)), row.target])
     sentinel = "Xsentinel7q"
     while sentinel in everything:
         sentinel += "7q"
@@ -272,7 +277,9 @@ def _apply(
     import jinja2
 
     turns: list[Any] = [
-        {"role": m.role, "content": [{"type": "text", "text": m.content}] if parts else m.content} for m in messages
+        {"role": m.role, "content": [{"type": "text", "text": m.content}] if parts else m.content}
+        | dict([m.thought] if m.thought else [])
+        for m in messages
     ]
     given: dict[str, Any] = dict(template.chat_template_kwargs)
     try:

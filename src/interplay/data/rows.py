@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation. `thought`: what the data keeps apart from the content, as (its key, its text)."""
 
     role: str
     content: str
+    thought: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Row:
 
     `text` is the user's text; words are chosen from it only. It stands in the last message's content from `text_start` on, the
     rest of that content is template (background). `words`: the input variables that the data set names, or None.
-    `given`: the turns are the data's own, not worded by a prompt template.
+    `given`: the turns are the data's own, not worded by a prompt template. `thought`: that of the response, as in `Message`.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Row:
     label: str | None = None
     words: tuple[str, ...] | None = None
     given: bool = False
+    thought: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         content = self.messages[-1].content if self.messages else ""

@@ -30,7 +30,8 @@ class Variant:
 
 def row_parts(row: Row) -> list[Any]:
     """All of a row that training and scoring depend on, as JSON."""
-    return [row.id, [(m.role, m.content) for m in row.messages], row.text_start, row.target, row.label]
+    turns = [(m.role, m.content, *(m.thought or ())) for m in row.messages]
+    return [row.id, turns, row.text_start, row.target, row.label, *(row.thought or ())]
 
 
 @dataclass(frozen=True)
