@@ -49,6 +49,7 @@ CALLS = {  # by their last two names
 SAFE_YAML = {
     "yaml.SafeLoader",
     "yaml.safe_dump",
+    "yaml.safe_load",
     "yaml.YAMLError",
     "yaml.MappingNode",
     "yaml.ScalarNode",

@@ -139,8 +139,10 @@ def test_a_training_elsewhere_whose_wording_is_not_known(tmp_path, tiny_folder, 
     said = []
     progress = Progress(quiet=True)
     progress.say = said.append
-    result = run(load_settings(wanted), tmp_path / "run", progress)
-    [line] = [line for line in result.notes if "How training worded these rows is not known" in line]
+    run(load_settings(wanted), tmp_path / "run", progress)
+    [line] = [
+        line for line in interplay.Run(tmp_path / "run").notes if "How training worded these rows is not known" in line
+    ]
     assert "scored was '<|im_start|>user\\n" in line
     assert f"warning: {line}" in said
     assert "is not known" in (tmp_path / "run" / "report.html").read_text()

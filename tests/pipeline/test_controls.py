@@ -131,7 +131,13 @@ def test_the_same_command_again_computes_nothing(whole, no_forward):
 
 def test_labels_need_labels(tmp_path, tiny_folder):
     wanted = settings(tmp_path, tiny_folder("llama"), controls={"labels": True})
-    rows = [{"prompt": f"Say a nice word about number {i} today", "completion": "very nice"} for i in range(8)]
+    rows = [
+        {
+            "prompt": f"{'abcdefgh'[i] * 4} {'ijklmnop'[i] * 4} {'qrstuvwx'[i] * 4} {'hgfedcba'[i] * 5}",
+            "completion": "very nice",
+        }
+        for i in range(8)
+    ]
     for name in ("train", "prompts"):
         (tmp_path / f"{name}.jsonl").write_text(
             "".join(json.dumps(r | {"prompt": r["prompt"] + name}) + "\n" for r in rows)

@@ -141,7 +141,7 @@ def test_added_tokens_and_named_eval_sets(tmp_path, tiny_folder, capsys):
     template = "<ask>Sentence: {text}\nEmotion:"
     wanted = tracking(tmp_path, base, out, prompt={"chat": False, "template": template})
     result = run_here(wanted, tmp_path / "run")
-    assert [row["step"] for row in result.summary.rows] == [0, 1, 2]
+    assert [row["step"] for row in result.summary().rows] == [0, 1, 2]
     assert any("Training added tokens: the checkpoints' tokenizer is used" in note for note in result.notes)
     assert any("named by epoch" in note and "step 1 is epoch_0" in note for note in result.notes)
     units = pd.read_parquet(tmp_path / "run" / "units.parquet")

@@ -348,11 +348,12 @@ class Change:
             out.say(f"{letter}: {side.model}")
         out.say(f"v: log-odds of {self.before.target_in_words}")
         out.say()
+        several = any(len(side.scores.target_ids) > 1 for side in sides)
         table = {
             "": "AB",
             f"v(N), all {self.before.n} words": [f"{side.score_full:+.3f}" for side in sides],
             "v(empty), none of them": [f"{side.score_empty:+.3f}" for side in sides],
-            "p of the target, all words": [f"{side.probability:.3g}" for side in sides],
+            f"p of the target{' at most' if several else ', all words'}": [f"{side.probability:.3g}" for side in sides],
             "L1, sum of all |effects|": [f"{float(side.interactions.objective):.3f}" for side in sides],
             "salient interactions": [str(len(side.salient)) for side in sides],
             "rho, their uncancelled share": ["–" if math.isnan(side.rho) else f"{side.rho:.2f}" for side in sides],

@@ -71,7 +71,7 @@ def section(run: RunReader) -> str:
             sentence=inert(recorded["sentence"], 2000),
             basis=_BASES.get(recorded["basis"]) or inert(recorded["basis"]),
             rivals={NAMES.get(name) or inert(name, 60): inert(step, 20) for name, step in recorded["rivals"].items()},
-            measured=inert(run.json("report.json")["version"] if run.has("report.json") else None),
+            measured=inert(run.json("report.json").get("version") if run.has("report.json") else None),
             version=__version__,
         )
 
