@@ -39,7 +39,7 @@ CALLS = {  # by their last two names
     "os.popen": "a shell",
     "pd.read_pickle": "unpickles",
     "pandas.read_pickle": "unpickles",
-    "yaml.load": "builds any object: use the loader in config/yaml.py",
+    "yaml.load": "builds any object: use the loader in config/loading.py",
     "yaml.load_all": "builds any object",
     "yaml.full_load": "builds objects",
     "yaml.unsafe_load": "builds any object",

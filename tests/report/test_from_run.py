@@ -12,9 +12,8 @@ from interplay.dynamics.fidelity import Fitted, fidelity, matching
 from interplay.effects.moebius import reconstruct
 from interplay.report import render
 from interplay.report.page import complete
-from interplay.store.checks import write_format
 from interplay.store.conditions import step_name
-from interplay.store.folder import RunFolder
+from interplay.store.folder import RunFolder, write_format
 
 STEPS, IDS, N = (0, 10, 40), ("a", "b", "c", "d"), 4
 TEXT = "one two three four"

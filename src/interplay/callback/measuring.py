@@ -42,10 +42,9 @@ from interplay.report import write
 from interplay.scoring.forward import last_logits
 from interplay.scoring.masking import mask_notes
 from interplay.scoring.scores import score_prepared
-from interplay.store.checks import check_format, refuse_links, write_format
 from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
 from interplay.store.files import sha256_json, sweep, write_json
-from interplay.store.folder import RunFolder, environment
+from interplay.store.folder import RunFolder, check_format, environment, refuse_links, write_format
 from interplay.store.units import Unit
 from interplay.task.metrics import COLUMNS, METRICS, eval_set
 

@@ -1,5 +1,6 @@
 """Scores in, Interactions out: `extract`, and both results, with salience, a tidy table and one safetensors file."""
 
+import itertools
 import json
 import math
 import os
@@ -7,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from interplay.atomic import write_bytes
 from interplay.effects.dictionary import Masks, evaluate, popcount
 from interplay.effects.inputs import as_float64, as_masks, fraction, per_sample, whole
-from interplay.effects.moebius import reconstruct
+from interplay.effects.moebius import moebius, reconstruct
 from interplay.effects.sparse import solve
 from interplay.errors import InterplayError
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 SALIENT_RATIO = 0.05  # [lineage]
 TOLERANCE_FRACTION, TOLERANCE_SIGMAS = 0.02, 3  # of |v(N) - v(empty)| [lineage], and of the noise of v [ours]
-_FORMAT, _SAMPLED_FORMAT, VERSION = "interplay.interactions", "interplay.sampled-interactions", 1
+VERSION = 1  # of the files
 
 
 class Salient(NamedTuple):
@@ -37,12 +38,53 @@ class Salient(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Interactions:
+class _Saved:
+    """Fields that are written as tensors; one of them, and the version, as JSON in the header."""
+
+    _kind: ClassVar[str]
+    _in_header: ClassVar[str]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file."""
+        from safetensors.numpy import save
+
+        names = [f.name for f in fields(self) if f.name != self._in_header]
+        tensors = {name: np.array(getattr(self, name), order="C") for name in names}
+        # one entry only: safetensors writes its metadata in no fixed order, and the same result should be the same bytes
+        header = json.dumps({"version": VERSION, self._in_header: getattr(self, self._in_header)})
+        write_bytes(Path(path), save(tensors, metadata={self._kind: header}), folders=None)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote. Raises InterplayError for any other file."""
+        from safetensors import SafetensorError, safe_open
+
+        expected = f"expected a file written by {cls.__name__}.save"
+        try:
+            with safe_open(Path(path), framework="np") as file:
+                header = json.loads((file.metadata() or {}).get(cls._kind, "{}"))
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        except FileNotFoundError:
+            raise InterplayError(f"{path} does not exist; {expected}") from None
+        except (SafetensorError, OSError) as error:
+            raise InterplayError(f"{path} cannot be read as safetensors ({error}); {expected}") from None
+        if header.get("version") != VERSION:
+            raise InterplayError(f"{path} has no {cls.__name__} of version {VERSION}; {expected}")
+        values = {cls._in_header: header[cls._in_header], **tensors}
+        if set(values) != {f.name for f in fields(cls)}:
+            raise InterplayError(f"{path} is not a complete file; {expected}")
+        scalars = {f.name for f in fields(cls) if f.type in (int, float, bool)} - {cls._in_header}
+        return cls(**{name: x.item() if name in scalars else x for name, x in values.items()})
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Interactions(_Saved):
     """AND and OR effects of one or many score tables, with the certificate of the split. Made by `extract`.
 
     `...` are the leading axes of the scores; effects are in their units (log-odds). Order 0 and OR of one word are zero.
     """
 
+    _kind, _in_header = "interplay.interactions", "n"
     n: int
     """Number of words, 1..16."""
     and_effects: NDArray[np.float64]
@@ -119,15 +161,6 @@ class Interactions:
         names = words_per_sample(words, samples, self.n)
         return effect_table(sample, kind, mask, effects[chosen], names)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file."""
-        save_fields(path, self, _FORMAT, "n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Interactions":
-        """Read what `save` wrote. Raises InterplayError for any other file."""
-        return cls(**load_fields(path, cls, _FORMAT, "n"))
-
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("these Interactions explain a single score table: they have no leading axis to count")
@@ -158,12 +191,13 @@ class Interactions:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SampledInteractions:
+class SampledInteractions(_Saved):
     """AND and OR effects of one prompt, fitted to sampled coalitions. Made by `extract_sampled`.
 
     k effects, sorted by mask, AND before OR; all others are zero. Units are those of the scores (log-odds).
     """
 
+    _kind, _in_header = "interplay.sampled-interactions", "rule"
     n: int  # words, 1..64
     order: int  # largest order looked for
     masks: Masks  # [k] uint64, bit i set: word i belongs to the interaction
@@ -251,16 +285,6 @@ class SampledInteractions:
             f"certified gap {self.duality_gap:.1e}"
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file."""
-        save_fields(path, self, _SAMPLED_FORMAT, "rule")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "SampledInteractions":
-        """Read what `save` wrote. Raises InterplayError for any other file."""
-        values = load_fields(path, cls, _SAMPLED_FORMAT, "rule")
-        return cls(**{name: x if np.ndim(x) or name == "rule" else x.item() for name, x in values.items()})
-
     def __repr__(self) -> str:
         kept = self.salient()
         return (
@@ -313,37 +337,6 @@ def effect_table(sample: Any, kind: Any, mask: Any, effect: Any, names: Sequence
         "effect": effect,
     }
     return pd.DataFrame(columns)
-
-
-def save_fields(path: str | os.PathLike[str], result: Any, kind: str, in_header: str) -> None:
-    """Write the fields of a dataclass as tensors; the field `in_header` and the version go into the header."""
-    from safetensors.numpy import save
-
-    tensors = {f.name: np.array(getattr(result, f.name), order="C") for f in fields(result) if f.name != in_header}
-    # one entry only: safetensors writes its metadata in no fixed order, and the same result should be the same bytes
-    header = json.dumps({"version": VERSION, in_header: getattr(result, in_header)})
-    write_bytes(Path(path), save(tensors, metadata={kind: header}), folders=None)
-
-
-def load_fields(path: str | os.PathLike[str], cls: Any, kind: str, in_header: str) -> dict[str, Any]:
-    """The fields that `save_fields` wrote, as arrays but for the one in the header."""
-    from safetensors import SafetensorError, safe_open
-
-    expected = f"expected a file written by {cls.__name__}.save"
-    try:
-        with safe_open(Path(path), framework="np") as file:
-            header = json.loads((file.metadata() or {}).get(kind, "{}"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except FileNotFoundError:
-        raise InterplayError(f"{path} does not exist; {expected}") from None
-    except (SafetensorError, OSError) as error:
-        raise InterplayError(f"{path} cannot be read as safetensors ({error}); {expected}") from None
-    if header.get("version") != VERSION:
-        raise InterplayError(f"{path} has no {cls.__name__} of version {VERSION}; {expected}")
-    values = {in_header: header[in_header], **tensors}
-    if set(values) != {f.name for f in fields(cls)}:
-        raise InterplayError(f"{path} is not a complete file; {expected}")
-    return values
 
 
 def default_tolerance(total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
@@ -429,3 +422,29 @@ def extract(
         converged=converged.reshape(leading),
         error_bar=split.error_bar.reshape(leading),
     )
+
+
+def dividends(found: Interactions | SampledInteractions) -> dict[tuple[int, ...], float]:
+    """The dividend of each set of words, by positions; () holds v(empty). Their sum over the subsets of T is the score of T.
+
+    OR of S is the sum over its non-empty subsets T of (-1)^(|T| + 1) AND of T. Sampled effects give only the sets that occur.
+
+    >>> either = dividends(extract([0, 1, 1, 1], tolerance=0))      # one OR of both words
+    >>> {members: round(value, 6) + 0.0 for members, value in either.items()}
+    {(): 0.0, (0,): 1.0, (1,): 1.0, (0, 1): -1.0}
+    """
+    if isinstance(found, Interactions):
+        values = moebius(found.scores()).tolist()
+        return {_members(mask, found.n): value for mask, value in enumerate(values)}
+    sums = {(): float(found.v_empty)}
+    for mask, is_or, effect in zip(found.masks.tolist(), found.is_or.tolist(), found.effects.tolist(), strict=True):
+        chosen = _members(mask, found.n)
+        for size in range(1, len(chosen) + 1) if is_or else [len(chosen)]:
+            sign = -1.0 if is_or and size % 2 == 0 else 1.0
+            for part in itertools.combinations(chosen, size):
+                sums[part] = sums.get(part, 0.0) + sign * effect
+    return sums
+
+
+def _members(mask: int, n: int) -> tuple[int, ...]:
+    return tuple(i for i in range(n) if mask >> i & 1)

@@ -1,4 +1,4 @@
-"""Transforms over coalitions: AND (Möbius), OR, Walsh-Hadamard, and the way back to scores, each O(n 2^n).
+"""Transforms over coalitions: Möbius, Walsh-Hadamard, and the way back to scores, each O(n 2^n).
 
 The last axis has length 2^n and its index is a coalition, bit i set = word i kept; any leading axes are a batch.
 """
@@ -74,16 +74,6 @@ def moebius(v: ArrayLike) -> Array:
     return butterfly(_copy(v, "v"), subtract_subsets)
 
 
-def or_moebius(v: ArrayLike) -> Array:
-    """OR effects of a game: minus the Möbius transform of the reversed array, v(N∖T)  [lineage]. Order 0 is -v(N).
-
-    >>> or_moebius([0, 1, 1, 1])      # "either word": I_or({0,1}) = -(0 - 1 - 1 + 1) = 1
-    array([-1,  0,  0,  1])
-    """
-    x = _copy(v, "v")
-    return -butterfly(np.ascontiguousarray(x[..., ::-1]), subtract_subsets)
-
-
 @functools.lru_cache(maxsize=32)
 def orders(n: int) -> NDArray[np.int64]:
     """Order |S| of each of the 2**n coalitions: the popcount of its index. Read-only.
@@ -115,24 +105,14 @@ def reconstruct(and_effects: ArrayLike, or_effects: ArrayLike, v_empty: ArrayLik
     return np.asarray(v_empty)[..., None] + butterfly(a, add_subsets) + any_of
 
 
-def walsh(v: ArrayLike) -> Array:
-    """Walsh-Hadamard coefficients w(S) = 2^-n · sum over T of (-1)^|S∩T| v(T): v(T) = sum over S of (-1)^|S∩T| w(S).
-
-    >>> walsh([0.0, 0.0, 0.0, 4.0])   # one AND of two words: 1/4 of 4 everywhere, signs (-1)^|S|
-    array([ 1., -1., -1.,  1.])
-    """
-    x = _copy(v, "v")
-    if x.dtype.kind != "f":
-        x = x.astype(np.float64)
-    return butterfly(x, _sum_difference) / x.shape[-1]
-
-
 def walsh_energy(v: ArrayLike) -> Array:
-    """Energy of v by Walsh degree, (..., n+1): entry d = sum over |S| = d of w(S)^2; d ≥ 1 add up to the variance of v.
+    """Energy of v by Walsh degree, (..., n+1): entry d = sum over |S| = d of w(S)^2, where v(T) = sum over S of (-1)^|S∩T| w(S).
+    Entries from 1 on add up to the variance of v.
 
     >>> walsh_energy([0.0, 0.0, 0.0, 4.0])             # one, two and one coefficients of size 1
     array([1., 2., 1.])
     """
-    w = walsh(v)
+    x = _copy(v, "v").astype(np.float64)
+    w = butterfly(x, _sum_difference) / x.shape[-1]
     order = orders(word_count(w.shape[-1]))
     return np.stack([(w[..., order == d] ** 2).sum(-1) for d in range(int(order[-1]) + 1)], axis=-1)
