@@ -82,31 +82,32 @@ class Interactions(_Saved):
     """AND and OR effects of one or many score tables, with the certificate of the split. Made by `extract`.
 
     `...` are the leading axes of the scores; effects are in their units (log-odds). Order 0 and OR of one word are zero.
+
+    n                        number of words, 1..16
+    and_effects, or_effects  [..., 2^n], index = coalition
+    v_empty                  [...] score with every word masked
+    objective                [...] sum of all absolute effects
+    duality_gap              [...] relative: no split within the tolerance has an objective under (1 - duality_gap)·objective
+    residual                 [...] worst |v - scores()| over the coalitions; at most the tolerance, up to rounding
+    tolerance                [...] delta
+    iterations               [...] of both phases
+    converged                [...] the gap asked for was reached
+    error_bar                [...] bound on the Euclidean distance of all effects of order >= 2 to the regularised optimum; often
+                             10 times too large
     """
 
     _kind, _in_header = "interplay.interactions", "n"
     n: int
-    """Number of words, 1..16."""
     and_effects: NDArray[np.float64]
-    """[..., 2^n], index = coalition."""
     or_effects: NDArray[np.float64]
-    """[..., 2^n]."""
     v_empty: NDArray[np.float64]
-    """[...] score with every word masked."""
     objective: NDArray[np.float64]
-    """[...] sum of all absolute effects."""
     duality_gap: NDArray[np.float64]
-    """[...] relative: no split within the tolerance has an objective under (1 - duality_gap)·objective."""
     residual: NDArray[np.float64]
-    """[...] worst |v - scores()| over the coalitions; at most the tolerance, up to rounding (universal matching)."""
     tolerance: NDArray[np.float64]
-    """[...] delta."""
     iterations: NDArray[np.int64]
-    """[...] of both phases."""
     converged: NDArray[np.bool_]
-    """[...] the gap asked for was reached."""
     error_bar: NDArray[np.float64]
-    """[...] bound on the Euclidean distance of all effects of order >= 2 to the regularised optimum; often 10 times too large."""
 
     @property
     def shape(self) -> tuple[int, ...]:

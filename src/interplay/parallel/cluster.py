@@ -5,6 +5,7 @@ dies; a job may be done twice without harm.
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import socket
@@ -56,31 +57,25 @@ def _ray(address: str) -> Any:
 def _connected(ray: Any, address: str) -> Generator[None]:
     """A connection for the length of a block. A cluster that is started here obeys only those who know its random token."""
     with environment(**(_PRIVATE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)} if address == "local" else {})):
-        _connect(ray, address)
+        host, colon, port = address.removeprefix("ray://").rpartition(":")
+        try:
+            if colon and port.isdigit():  # else Ray would try for two minutes and then end the process
+                socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
+            ray.init(
+                address=address,
+                namespace="interplay",
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                **({"include_dashboard": False} if address == "local" else {}),
+            )
+        except Exception as error:  # Ray raises many types here; all mean that there is no cluster
+            if address == "local":  # one reason is a Ray that this process started without a token before
+                raise InterplayError(f"Ray cannot be started here: start Python anew; {reason_of(error)}") from error
+            raise InterplayError(f"no Ray cluster at {address!r}: run ray start --head; {reason_of(error)}") from error
         try:
             yield
         finally:
             ray.shutdown()
-
-
-def _connect(ray: Any, address: str) -> None:
-    import logging
-
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        if colon and port.isdigit():  # else Ray would try for two minutes and then end the process
-            socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
-        ray.init(
-            address=address,
-            namespace="interplay",
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            **({"include_dashboard": False} if address == "local" else {}),
-        )
-    except Exception as error:  # Ray raises many types here; all mean that there is no cluster
-        if address == "local":  # one reason is a Ray that this process started without a token before
-            raise InterplayError(f"Ray cannot be started here: start Python anew; {reason_of(error)}") from error
-        raise InterplayError(f"no Ray cluster at {address!r}: run ray start --head; {reason_of(error)}") from error
 
 
 def refuse_unreachable(address: str) -> None:
