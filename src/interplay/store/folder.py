@@ -34,7 +34,7 @@ from interplay.atomic import disk_error, write_text
 from interplay.config.loading import difference, dump_settings, load_settings
 from interplay.config.settings import Settings
 from interplay.errors import InterplayError
-from interplay.store.files import WORK, file_hashes, read_json, result_files, sweep, write_json
+from interplay.store.files import WORK, read_json, result_files, sha256_file, sweep, write_json
 from interplay.store.lock import Lock
 from interplay.text import short
 
@@ -178,7 +178,9 @@ class RunFolder:
 
     def write_manifest(self) -> None:
         """Hash everything that is a result."""
-        write_json(self.manifest, {"files": file_hashes(self.path, leave_out=_NO_RESULT)})
+        files = [path for path in result_files(self.path) if path.name not in _NO_RESULT]
+        hashes = {path.relative_to(self.path).as_posix(): sha256_file(path) for path in files}
+        write_json(self.manifest, {"files": hashes})
 
 
 def check_format(folder: Path) -> None:
