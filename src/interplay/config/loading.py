@@ -82,7 +82,6 @@ def override(raw: dict[str, Any], assignment: str | tuple[str, Any]) -> dict[str
 
 
 def _value(text: str) -> Any:
-    """What stands behind `a.b=`."""
     try:
         value = parse_yaml(text) if text.strip() else ""
     except _UNREADABLE:
@@ -131,7 +130,6 @@ def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str | tu
 
 
 def _section(field: Any) -> type[BaseModel] | None:
-    """The class of a field that is a section."""
     candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 

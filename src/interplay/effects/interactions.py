@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from interplay.atomic import write_bytes
 from interplay.effects.dictionary import Masks, evaluate, popcount
@@ -46,8 +48,6 @@ class _Saved:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file."""
-        from safetensors.numpy import save
-
         names = [f.name for f in fields(self) if f.name != self._in_header]
         tensors = {name: np.array(getattr(self, name), order="C") for name in names}
         # one entry only: safetensors writes its metadata in no fixed order, and the same result should be the same bytes
@@ -57,8 +57,6 @@ class _Saved:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read what `save` wrote. Raises InterplayError for any other file."""
-        from safetensors import SafetensorError, safe_open
-
         expected = f"expected a file written by {cls.__name__}.save"
         try:
             with safe_open(Path(path), framework="np") as file:
@@ -136,7 +134,6 @@ class Interactions(_Saved):
         """
         size = np.abs(self.effects)
         tau = salience_threshold(size.max((-2, -1)), ratio, threshold)
-        size[..., 0] = 0.0  # order 0 is never an interaction
         salient = size > tau[..., None, None]
         return Salient(salient[..., 0, :], salient[..., 1, :], tau)
 
@@ -159,8 +156,7 @@ class Interactions(_Saved):
         if salient_only:
             chosen = np.stack(self.salient(ratio)[:2], axis=-2).reshape(effects.shape)
         sample, kind, mask = np.nonzero(chosen)
-        names = words_per_sample(words, samples, self.n)
-        return effect_table(sample, kind, mask, effects[chosen], names)
+        return effect_table(sample, kind, mask, effects[chosen], words_per_sample(words, samples, self.n))
 
     def __len__(self) -> int:
         if not self.shape:

@@ -33,7 +33,6 @@ _DIED = f"a Ray actor died more than {RESTARTS} times (out of memory?)"
 _UNMADE = "a Ray actor could not be made"
 _ANEW = "look at the cluster, then run the same command again; what is finished stays"
 
-
 TOKENS = (2, 52)  # Ray's first version that asks for a token
 # Of a cluster started here: it asks for a token, and listens on 127.0.0.1 alone. Ray reads both when it is imported.
 _PRIVATE: dict[str, str | None] = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}

@@ -147,7 +147,6 @@ def helper_command(folder: Path, i: int, n: int) -> list[str]:
 
 
 def main() -> None:
-    """A helper."""
     leave_with_parent()
     try:
         pipeline.help_run(Path(sys.argv[1]), parse_shard(sys.argv[2], helps=True), Progress(quiet=True))

@@ -57,7 +57,6 @@ class OpenModel(contextlib.AbstractContextManager):
         self._stack.close()
 
     def units(self, job: Job) -> list[Unit]:
-        """Compute the job's units."""
         if job.state != self._state and any(question.scored is None for question in job.questions):
             self._stack.close()
             self._state = None  # should opening fail
