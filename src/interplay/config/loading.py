@@ -92,11 +92,7 @@ def _value(text: str) -> Any:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Human-readable differences between two settings mappings.
-
-    >>> difference({"prompts": {"n": 7}, "seed": 0}, {"prompts": {"n": 8}, "seed": 0})
-    ['prompts.n: 7 -> 8']
-    """
+    """Human-readable differences between two settings mappings."""
     lines = []
     for key in sorted(set(old) | set(new), key=str):
         a, b = old.get(key), new.get(key)

@@ -44,11 +44,7 @@ def matching(effects: ArrayLike, scores: ArrayLike, mask: ArrayLike | None = Non
 
 
 def sorted_strength(effects: ArrayLike, ranks: ArrayLike) -> Array:
-    """Strength at the given ranks (1 = strongest) as a fraction of the strongest: `[.., 2, 2^n]` -> `[.., R]`; NaN if all are 0.
-
-    >>> sorted_strength(np.array([[0.0, -4, 1, 0], [0, 0, 0, 2]]), [1, 2, 3, 4, 99])
-    array([1.  , 0.5 , 0.25, 0.  , 0.  ])
-    """
+    """Strength at the given ranks (1 = strongest) as a fraction of the strongest: `[.., 2, 2^n]` -> `[.., R]`; NaN if all are 0."""
     e = np.asarray(effects, dtype=np.float64)
     at = np.asarray(ranks)
     size = -np.sort(-np.abs(e.reshape(*e.shape[:-2], -1)), axis=-1)
@@ -66,15 +62,7 @@ class Fitted(NamedTuple):
 
 
 def fidelity(samples: Mapping[int, Sequence[Fitted]], *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """The table from every step's prompts, in the same order at every step.
-
-    >>> e = np.array([[0.0, 1, 2, 4], [0, 0, 0, 0.01]]); v = np.array([0.0, 1.01, 2.01, 7.01])
-    >>> table = fidelity({0: [Fitted(e, v, e > 0.2)]})
-    >>> table.loc[table["rank"] == 0, ["measure", "samples"]].values.tolist()
-    [['rms', 1], ['r2', 1], ['rms_all', 1]]
-    >>> table.loc[table["measure"] == "sorted_strength", "value"].tolist()[:4]
-    [1.0, 0.5, 0.25, 0.0025]
-    """
+    """The table from every step's prompts, in the same order at every step."""
     first = next(iter(samples.values()))
     counts = resample_counts(len(first), resamples, generator(seed, "fidelity", len(first)))
     # About 40 ranks, evenly on a log axis.

@@ -46,13 +46,6 @@ def resample_counts(samples: int, resamples: int, rng: np.random.Generator) -> n
 def interval(x: np.ndarray, counts: np.ndarray) -> Interval:
     """Mean over samples of x `[S, K]` and its percentile bootstrap interval by counts `[R, S]` (`resample_counts`), NaN skipped.
     Columns with fewer than two defined samples have no interval (NaN).
-
-    >>> counts = resample_counts(3, 200, np.random.default_rng(0))
-    >>> got = interval(np.array([[1.0, 0.1], [2.0, 0.1], [np.nan, 0.1]]), counts)
-    >>> got.value, got.samples
-    (array([1.5, 0.1]), array([2, 3]))
-    >>> got.lo, got.hi  # of {1, 2} the extreme resamples are all-1 and all-2; a constant has no width
-    (array([1. , 0.1]), array([2. , 0.1]))
     """
     x = np.asarray(x, dtype=np.float64)
     defined = ~np.isnan(x)
@@ -105,11 +98,7 @@ class Figure(NamedTuple):
 
 
 def wilson(successes: int, trials: int) -> Figure:
-    """Fraction of successes with its Wilson interval.
-
-    >>> [round(x, 3) for x in wilson(8, 10)]
-    [0.8, 0.49, 0.943]
-    """
+    """Fraction of successes with its Wilson interval."""
     z, p = 1.96, successes / trials
     centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
@@ -118,11 +107,7 @@ def wilson(successes: int, trials: int) -> Figure:
 
 
 def percentile(value: float, resampled: np.ndarray) -> Figure:
-    """A value with the percentile interval of its resamples [R]; no ends where under half of the resamples are finite.
-
-    >>> [round(x, 3) for x in percentile(20.0, np.arange(41))]  # 0, 1, ..., 40: 2.5 % lie below 1
-    [20.0, 1.0, 39.0]
-    """
+    """A value with the percentile interval of its resamples [R]; no ends where under half of the resamples are finite."""
     finite = resampled[np.isfinite(resampled)]
     if len(finite) < max(1, len(resampled) / 2):
         return Figure(float(value), float("nan"), float("nan"))

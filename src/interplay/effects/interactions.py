@@ -156,7 +156,7 @@ class Interactions(_Saved):
         if salient_only:
             chosen = np.stack(self.salient(ratio)[:2], axis=-2).reshape(effects.shape)
         sample, kind, mask = np.nonzero(chosen)
-        return effect_table(sample, kind, mask, effects[chosen], words_per_sample(words, samples, self.n))
+        return effect_table(sample, kind, mask, effects[chosen], words, samples, self.n)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -261,7 +261,7 @@ class SampledInteractions(_Saved):
         masks = self.masks[chosen]
         masks = masks.astype(np.int64) if self.n < SAMPLED_WORDS else masks
         sample, kind = np.zeros(len(masks), dtype=np.int64), self.is_or[chosen].astype(int)
-        return effect_table(sample, kind, masks, self.effects[chosen], words_per_sample(words, 1, self.n))
+        return effect_table(sample, kind, masks, self.effects[chosen], words, 1, self.n)
 
     def statement(self) -> str:
         """One line that says what was fitted to what, and how far it may be trusted."""
@@ -302,27 +302,24 @@ def salience_threshold(largest: Any, ratio: float, threshold: ArrayLike | None) 
     return np.asarray(fraction(ratio, "ratio", "a fraction of the largest effect") * largest)
 
 
-def words_per_sample(words: Sequence[Any] | None, samples: int, n: int) -> Sequence[Sequence[Any]]:
-    """n names for each sample, from n strings, one list per sample, or None (word indices)."""
-    if words is None:
-        return [range(n)] * samples
-    if all(isinstance(word, str) for word in words):
-        if len(words) != n:
-            raise InterplayError(f"{len(words)} words were given for scores of n = {n} words; expected {n}")
-        return [words] * samples
-    if len(words) != samples or any(isinstance(w, str) or len(w) != n for w in words):
-        raise InterplayError(f"words must be {n} strings, or one list of {n} strings for each of the {samples} samples")
-    return words
-
-
-def effect_table(sample: Any, kind: Any, mask: Any, effect: Any, names: Sequence[Sequence[Any]]) -> "pandas.DataFrame":
-    """The table of `to_pandas` from one array a column (kind 0 AND, 1 OR) and the words of each sample."""
+def effect_table(
+    sample: Any, kind: Any, mask: Any, effect: Any, words: Sequence[Any] | None, samples: int, n: int
+) -> "pandas.DataFrame":
+    """The table of `to_pandas` from one array a column (kind 0 AND, 1 OR) and its words: n strings, or n for each sample."""
     import pandas as pd
 
+    if words is None:
+        words = [range(n)] * samples
+    elif all(isinstance(word, str) for word in words):
+        if len(words) != n:
+            raise InterplayError(f"{len(words)} words were given for scores of n = {n} words; expected {n}")
+        words = [words] * samples
+    elif len(words) != samples or any(isinstance(w, str) or len(w) != n for w in words):
+        raise InterplayError(f"words must be {n} strings, or one list of {n} strings for each of the {samples} samples")
     rank = np.argsort(-np.abs(effect), kind="stable")
     sample, kind, mask, effect = sample[rank], kind[rank], mask[rank], effect[rank]
     members = [
-        tuple(word for i, word in enumerate(names[s]) if m >> i & 1)
+        tuple(word for i, word in enumerate(words[s]) if m >> i & 1)
         for s, m in zip(sample.tolist(), mask.tolist(), strict=True)
     ]
     columns = {
