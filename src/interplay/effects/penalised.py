@@ -4,9 +4,6 @@
 
 w and r are those of the exact solver (`sparse.py`): 1 and 0.01 for order 1, 1 + omega/2 and 1 above, so ties are broken the
 same way. mu is tiny: ties only, and regular linear systems.
-
-Inside the working set an active set method (Lee et al. 2006, feature-sign search) guesses the signs, solves the linear system,
-walks towards it as far as the objective falls, and drops what hit zero; then the worst violators of all columns join.
 """
 
 import numpy as np
@@ -51,7 +48,7 @@ def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> fl
 
 
 def _active_set(H: Array, q: Array, pen: Array, c: Array, slack: float = EXACT) -> Array:
-    """min 1/2 c'Hc - q'c + pen|c| from c; a zero stays while its gradient exceeds pen by less than `slack` of it."""
+    """Feature-sign search (Lee et al. 2006): min 1/2 c'Hc - q'c + pen|c| from c; a zero stays while its gradient exceeds pen by less than `slack` of it."""
     c = c.copy()
     batch = len(c)
     consistent = False  # whether c solves the linear system of its own signs
