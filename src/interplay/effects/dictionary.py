@@ -54,12 +54,7 @@ class _Level(NamedTuple):
 
 
 class Dictionary:
-    """The column sets of n words up to an order: AND of orders 1..order, then OR of orders 2..order.
-
-    >>> d = Dictionary(3, 2)
-    >>> d.masks.tolist(), int(d.is_or.sum())        # 1, 2, 4, then the pairs as AND and as OR
-    ([1, 2, 4, 3, 5, 6, 3, 5, 6], 3)
-    """
+    """The column sets of n words up to an order: AND of orders 1..order, then OR of orders 2..order."""
 
     def __init__(self, n: int, order: int) -> None:
         self.n, self.order = n, min(order, n)
