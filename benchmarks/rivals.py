@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from interplay.effects.moebius import moebius, or_moebius
+from interplay.effects.moebius import moebius
 
 STEPS = 20_000
 MOMENTUM = 0.9
@@ -198,7 +198,7 @@ def _ends_at(v: np.ndarray, p: np.ndarray, q: np.ndarray, tolerance: float) -> F
     q = np.clip(q.astype(np.float64), -tolerance, tolerance)
     q[0] = 0.0  # so that universal matching holds at v(∅): never a gain for SGD beyond its tolerance
     half = (v - v[0] + q) / 2
-    return _found(moebius(half + p), or_moebius(half - p))
+    return _found(moebius(half + p), -moebius((half - p)[::-1]))
 
 
 def best_rate(v: np.ndarray, tolerance: float = 0.0, grid: tuple[float, ...] = RATES, steps: int = STEPS) -> float:

@@ -11,9 +11,9 @@ from interplay.config.loading import dump_settings, load_settings
 from interplay.dynamics import Trajectory, trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity
 from interplay.effects.moebius import reconstruct
-from interplay.store.checks import write_format
 from interplay.store.conditions import rephrased_name, step_name
 from interplay.store.files import write_json
+from interplay.store.folder import write_format
 
 STEPS = (0, 1, 2, 4)
 WORDS = ("=cmd|'/C calc'!A0", "@hot", "joy")

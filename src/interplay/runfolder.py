@@ -117,8 +117,7 @@ class Run(RunReader):
     def _analyse_again(self, folder: "RunFolder", overrides: Sequence[Any]) -> None:
         from interplay.analysis.measured import read_measured
         from interplay.analysis.results import analyse
-        from interplay.config.loading import load_settings
-        from interplay.config.yaml import difference
+        from interplay.config.loading import difference, load_settings
 
         self.require_finished()
         old = self.settings

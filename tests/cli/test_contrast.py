@@ -310,7 +310,7 @@ def test_words_and_names_never_reach_the_terminal_raw(call, tiny_folder, tmp_pat
 def test_few_shot_examples_are_those_of_the_run(made, tmp_path):
     from interplay.config.loading import dump_settings, load_settings
     from interplay.explanation.names import find_model, wording_of
-    from interplay.store.checks import write_format
+    from interplay.store.folder import write_format
 
     settings = load_settings({**made.wanted, "prompt": {**made.wanted["prompt"], "few_shot": 2}})
     write_format(tmp_path)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from interplay.effects.moebius import add_subsets, butterfly, orders, reconstruct
+from interplay.effects.moebius import add_subsets, butterfly, moebius, orders, reconstruct
 
 
 def subsets(mask: int) -> list[int]:
@@ -76,6 +76,11 @@ def linear_programme(u, delta):
 def zeta(effects):
     """The game of AND effects, order 0 included: v(T) = sum over S within T of I(S); the inverse of `moebius`."""
     return butterfly(np.array(effects), add_subsets)
+
+
+def or_moebius(v):
+    """The OR effects that explain a game alone, order 0 included: minus the Möbius transform of v(N∖T)."""
+    return -moebius(np.asarray(v)[..., ::-1])
 
 
 def or_zeta(effects):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from interplay.effects.dictionary import Dictionary, Rows, column_count
-from interplay.effects.penalised import Path, dual_gap, ridges, weights
+from interplay.effects.penalised import Path, dual_gap, weights
 from interplay.effects.sampled import sample_coalitions
 
 
@@ -60,7 +60,7 @@ def test_the_penalised_programme_against_a_quadratic_solver(game):
     y = (y - y.mean()) / y.std()
     phi = rows.columns(np.arange(len(rows.dictionary)))
     phi = phi - phi.mean(0)
-    w, mu = weights(rows.dictionary.orders), ridges(rows.dictionary.orders)
+    w, mu = weights(rows.dictionary.orders)
     path = Path(rows, y)
     for share in (0.5, 0.1, 0.02):
         penalty = share * path.largest
@@ -92,7 +92,7 @@ def test_the_gap_holds_against_a_cone_programme():
 
     rows = Rows(Dictionary(4, 2), np.arange(16, dtype=np.uint64))
     y = np.random.default_rng(5).standard_normal(16)
-    w = weights(rows.dictionary.orders)
+    w, _ = weights(rows.dictionary.orders)
     phi = rows.columns(np.arange(len(w)))
     both = np.hstack([phi, -phi, np.ones((16, 1))])
     cost = np.concatenate([w, w, [0.0]])

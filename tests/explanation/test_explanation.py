@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import interplay
-from interplay.effects.dividends import dividends
+from interplay.effects.interactions import dividends
 from interplay.errors import InterplayError
 from interplay.explanation.explanation import Change, Explanation
 

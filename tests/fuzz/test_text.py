@@ -10,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from interplay.config.loading import load_settings
+from interplay.config.loading import load_settings, override
 from interplay.config.settings import Settings
-from interplay.config.yaml import override
 from interplay.data.sources import FORM_NAMES, read_rows
 from soak.patterns import ROWS
 from soak.strategies import SCALARS, VALUES, YAML_SCALARS, as_yaml, records, yaml_texts

@@ -10,7 +10,7 @@ from synthetic_runs import synthetic_run
 
 from interplay.atomic import replacing, write_text
 from interplay.errors import InterplayError
-from interplay.store.checks import refuse_links
+from interplay.store.folder import refuse_links
 
 
 @pytest.fixture

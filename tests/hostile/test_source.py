@@ -28,7 +28,7 @@ NETWORK = {
 # Where a library of the network may be, and which part of it: the knock at a Ray cluster whose address the user gave.
 MAY_IMPORT = {("parallel/cluster.py", "socket")}
 # Processes of our own: worker processes that run this very command again.
-MAY_START = {"parallel/workers.py"}
+MAY_START = {"parallel/run.py"}
 CODE = {"eval", "exec", "compile", "__import__", "execfile"}
 CALLS = {  # by their last two names
     "torch.load": "torch.load unpickles",
@@ -39,7 +39,7 @@ CALLS = {  # by their last two names
     "os.popen": "a shell",
     "pd.read_pickle": "unpickles",
     "pandas.read_pickle": "unpickles",
-    "yaml.load": "builds any object: use the loader in config/yaml.py",
+    "yaml.load": "builds any object: use the loader in config/loading.py",
     "yaml.load_all": "builds any object",
     "yaml.full_load": "builds objects",
     "yaml.unsafe_load": "builds any object",

@@ -11,8 +11,7 @@ from interplay.analysis.payload import build_payload
 from interplay.comparison.runs import read_run
 from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
-from interplay.store.checks import FORMAT
-from interplay.store.folder import RunFolder
+from interplay.store.folder import FORMAT, RunFolder
 
 
 @pytest.fixture

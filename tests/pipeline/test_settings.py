@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 import interplay
-from interplay.config.loading import default_folder, dump_settings, load_settings
+from interplay.config.loading import default_folder, difference, dump_settings, load_settings, parse_yaml, read_yaml
 from interplay.config.settings import Settings, parse_steps
-from interplay.config.yaml import difference, parse_yaml, read_yaml
 from interplay.errors import InterplayError
 from interplay.presets import preset_names, preset_path
 

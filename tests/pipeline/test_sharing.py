@@ -15,8 +15,7 @@ from tiny_job import command, contents, environment, run_here
 from interplay.analysis import results
 from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
-from interplay.parallel.run import helper_command
-from interplay.parallel.workers import helpers
+from interplay.parallel.run import helper_command, helpers
 from interplay.pipeline import jobs, pipeline, stages
 from interplay.pipeline.pipeline import Unfinished, run
 from interplay.pipeline.progress import Progress
@@ -127,7 +126,7 @@ def test_a_helper_that_finds_nothing_to_do_leaves_without_a_word(finished, tmp_p
 def test_helpers_leave_when_the_process_that_started_them_is_killed(finished, tmp_path):
     """It hangs on a pipe that the kernel closes with that process, which could not say anything."""
     code = (
-        "import sys, time; from interplay.parallel.run import helper_command; from interplay.parallel.workers import helpers\n"
+        "import sys, time; from interplay.parallel.run import helper_command, helpers\n"
         "with helpers([helper_command(sys.argv[1], 2, 2)], print):\n    print('up', flush=True); time.sleep(300)"
     )
     run = Path(shutil.copytree(finished.folder, tmp_path / "run"))

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from interplay.dynamics import Trajectory
-from interplay.dynamics.fidelity import matching, reconstruct
+from interplay.dynamics.fidelity import matching
+from interplay.effects.moebius import reconstruct
 from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
@@ -93,10 +94,11 @@ def _finite(values: np.ndarray) -> list[float | None]:
 def _matching(sample: str, step: int, unit: pd.Series, salient: np.ndarray) -> dict[str, Any]:
     """Scores of one prompt in ascending order, and what the logical model says of the same coalitions."""
     effects, scores = np.stack([unit["and_effects"], unit["or_effects"]]), unit["scores"]
-    error = float(matching(effects, scores, salient).rms)
+    error = float(matching(effects, scores, salient))
     order = np.argsort(scores, kind="stable")
     shown = order[np.unique(np.linspace(0, len(order) - 1, SHOWN_POINTS).round().astype(np.int64))]
-    model = {"salient": reconstruct(effects, scores[0], salient), "all": reconstruct(effects, scores[0])}
+    chosen = {"salient": np.where(salient, effects, 0.0), "all": effects}
+    model = {name: reconstruct(*some, scores[0]) for name, some in chosen.items()}
     return {
         "prompt": sample,
         "step": step,

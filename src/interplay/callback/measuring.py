@@ -30,22 +30,21 @@ from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.template import TODAY, PromptTemplate
 from interplay.data.words import WORDS_PER_PROMPT
-from interplay.dynamics.measures import loss_of
+from interplay.dynamics.measures import loss_of, scale
 from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.models.length import context_length
 from interplay.models.placement import input_device
 from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.measure import Question, cache_calibration, measure, refuse_noise, survey
-from interplay.recommendation.stopping import StopRecommendation, recommend_stop, strength_per_spread
+from interplay.recommendation.stopping import StopRecommendation, recommend_stop
 from interplay.report import write
 from interplay.scoring.forward import last_logits
 from interplay.scoring.masking import mask_notes
 from interplay.scoring.scores import score_prepared
-from interplay.store.checks import check_format, refuse_links, write_format
 from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
 from interplay.store.files import sha256_json, sweep, write_json
-from interplay.store.folder import RunFolder, environment
+from interplay.store.folder import RunFolder, check_format, environment, refuse_links, write_format
 from interplay.store.units import Unit
 from interplay.task.metrics import COLUMNS, METRICS, eval_set
 
@@ -323,7 +322,7 @@ class Measurer:
         """What the rule recommends after all measurements so far, and the interaction loss of each step."""
         steps = sorted(self.units)
         loss = np.array([[loss_of(u.scores[-1]) for u in self.units[step]] for step in steps])
-        strength = np.array([[strength_per_spread(u.scores, u.effects) for u in self.units[step]] for step in steps])
+        strength = np.array([[scale(u.effects, u.scores)["l1_per_sd"] for u in self.units[step]] for step in steps])
         found = recommend_stop(steps, loss, strength, patience=self.options.patience, seed=self.options.seed)
         return found, dict(zip(steps, found.losses, strict=True))
 

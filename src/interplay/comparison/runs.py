@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from interplay.config.yaml import difference
+from interplay.config.loading import difference
 from interplay.errors import InterplayError
 from interplay.store.reader import RunReader
 from interplay.text import short

@@ -1,4 +1,4 @@
-"""Settings from YAML and `a.b=c` overrides, back to YAML, and what is wrong with them in one line."""
+"""Settings from YAML and `a.b=c` overrides, back to YAML, how two differ, and what is wrong with them in one line."""
 
 import difflib
 import hashlib
@@ -12,10 +12,95 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from interplay.config.settings import Settings
-from interplay.config.yaml import override, read_yaml
 from interplay.errors import InterplayError
 from interplay.secrets import refuse_secrets
-from interplay.text import short
+from interplay.text import ascii_safe, short
+
+# What PyYAML raises for text that is not YAML, and for a value its tag does not allow (`!!bool maybe`, an empty `!!int`).
+_UNREADABLE = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML that refuses a key written twice, where plain YAML silently keeps the last."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str):
+                if key in seen:
+                    line = key_node.start_mark.line + 1
+                    raise InterplayError(f"settings line {line}: key {short(key)} stands twice, keep one")
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; InterplayError in one line for anything else."""
+    try:
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InterplayError(f"no settings file at {str(path)!r}: give a YAML file") from None
+    except (OSError, *_UNREADABLE) as error:
+        raise InterplayError(f"cannot read settings {str(path)!r}: {_reason(error)}") from error
+    if not isinstance(raw, dict):
+        raise InterplayError(f"settings {str(path)!r} hold {type(raw).__name__}, expected a mapping of keys")
+    return raw
+
+
+def _reason(error: Exception) -> str:
+    said = ascii_safe(" ".join(str(error).split()))[:200]
+    return said if isinstance(error, (yaml.YAMLError, OSError, ValueError)) else f"{type(error).__name__} {said}"
+
+
+def parse_yaml(text: str) -> Any:
+    """One YAML document as plain values."""
+    return _UniqueKeys(text).get_single_data()
+
+
+def override(raw: dict[str, Any], assignment: str | tuple[str, Any]) -> dict[str, Any]:
+    """A copy of `raw` with one setting replaced: `a.b=c`, or the pair `("a.b", c)` of Python.
+
+    As text, c is read as YAML; a mapping needs braces, so that a prompt template such as `Text: {text}` stays text.
+    """
+    key, equals, text = assignment.partition("=") if isinstance(assignment, str) else (assignment[0], "=", "")
+    value = _value(text) if isinstance(assignment, str) else assignment[1]
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise InterplayError(f"--set {short(assignment)}: write it as section.key=value")
+    *parents, leaf = parts
+    copy = dict(raw)
+    inner = copy
+    for parent in parents:
+        child = inner.get(parent)
+        if child is not None and not isinstance(child, dict):
+            raise InterplayError(f"--set {short(assignment)}: {parent!r} is a value, not a section")
+        inner[parent] = dict(child or {})
+        inner = inner[parent]
+    inner[leaf] = value
+    return copy
+
+
+def _value(text: str) -> Any:
+    try:
+        value = parse_yaml(text) if text.strip() else ""
+    except _UNREADABLE:
+        return text
+    if isinstance(value, dict) and (not text.lstrip().startswith("{") or text.strip() == "{text}"):
+        return text
+    return value
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Human-readable differences between two settings mappings."""
+    lines = []
+    for key in sorted(set(old) | set(new), key=str):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += difference(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a} -> {b}")
+    return lines
 
 
 def assignments(settings: Mapping[str, Any] | Iterable[str] | None) -> list[Any]:
@@ -41,7 +126,6 @@ def load_settings(source: Path | Mapping[str, Any], overrides: Iterable[str | tu
 
 
 def _section(field: Any) -> type[BaseModel] | None:
-    """The class of a field that is a section."""
     candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 

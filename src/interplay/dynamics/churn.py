@@ -33,13 +33,7 @@ class Churn(NamedTuple):
 
 
 def restrict(effects: np.ndarray, words: Sequence[int]) -> np.ndarray:
-    """Effects among some of the words: `[..., 2, 2^n]` -> `[..., 2, 2^m]`, bit j of the new index = words[j].
-
-    >>> e = np.arange(16.0).reshape(2, 8)  # three words
-    >>> restrict(e, [0, 2])  # the empty set, {0}, {2}, {0, 2}
-    array([[ 0.,  1.,  4.,  5.],
-           [ 8.,  9., 12., 13.]])
-    """
+    """Effects among some of the words: `[..., 2, 2^n]` -> `[..., 2, 2^m]`, bit j of the new index = words[j]."""
     chosen = np.zeros(1 << len(words), dtype=np.int64)
     for bit, word in enumerate(words):
         chosen |= (np.arange(len(chosen)) >> bit & 1) << word
@@ -47,11 +41,7 @@ def restrict(effects: np.ndarray, words: Sequence[int]) -> np.ndarray:
 
 
 def shared_words(first: Sequence[tuple[int, int]], second: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
-    """Places in each of the words that two draws from one text have in common; words are offsets in the text.
-
-    >>> shared_words([(0, 3), (5, 9), (12, 14)], [(5, 9), (12, 14), (20, 24)])
-    ([1, 2], [0, 1])
-    """
+    """Places in each of the words that two draws from one text have in common; words are offsets in the text."""
     both = [word for word in first if word in second]
     return [first.index(word) for word in both], [second.index(word) for word in both]
 
@@ -73,12 +63,6 @@ def churn(
     floor      name of the variation, for the tables
 
     A multiple is the mean over samples at a step by the mean of the floor over the same samples, resampled together.
-
-    >>> e = np.zeros((2, 2, 8)); e[:, 0, 1] = 4; e[0, 0, 2] = 1; e[1, 0, 4] = 1; e[1, 0, 3] = 1  # {1} leaves, two come
-    >>> twin = e[0].copy(); twin[0, 5] = 1  # the variation adds one
-    >>> result = churn([Twin(e, twin)], [0, 10], 0, "rephrased")
-    >>> result.multiples.query("definition == 'paper' and measure == 'count' and step == 10")[["set", "ratio"]].values.tolist()
-    [['removed', inf], ['emerged', 2.0]]
     """
     at = steps.index(reference)
     used = [s for s in samples if s is not None]

@@ -215,8 +215,8 @@ def _checked_samples(ids: list[str], inputs: Mapping[str, Sequence | None], chec
     for what, arrays in inputs.items():
         if arrays is not None and len(arrays) != len(ids):
             raise InterplayError(f"{what} has {len(arrays)} samples, expected {len(ids)}, one for each sample id")
-    given = {what: [None] * len(ids) if arrays is None else arrays for what, arrays in inputs.items()}
-    return [_checked_sample(name, {what: given[what][i] for what in given}, checkpoints) for i, name in enumerate(ids)]
+    given = [{what: None if x is None else x[i] for what, x in inputs.items()} for i in range(len(ids))]
+    return [_checked_sample(name, arrays, checkpoints) for name, arrays in zip(ids, given, strict=True)]
 
 
 def _checked_sample(name: str, given: dict[str, np.ndarray | None], checkpoints: int) -> _Sample:

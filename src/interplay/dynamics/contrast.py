@@ -48,14 +48,16 @@ class ContrastSets(NamedTuple):
     def multiples(self) -> dict[str, dict[str, float | None]]:
         """How many times their floor `removed` and `new` are, in number and fraction of strength; None where it is 0."""
         assert self.floor is not None
-        result: dict[str, dict[str, float | None]] = {}
-        for name in ("removed", "new"):
-            ours, floor = getattr(self, f"{name}_total"), getattr(self.floor, f"{name}_total")
-            count = ours.count / floor.count if floor.count else None
-            known = ours.strength_fraction is not None and floor.strength_fraction
-            fraction = ours.strength_fraction / floor.strength_fraction if known else None
-            result[name] = {"count": count, "strength_fraction": fraction}
-        return result
+
+        def times(ours: float | None, floor: float | None) -> float | None:
+            return ours / floor if ours is not None and floor else None
+
+        pairs = {
+            "removed": (self.removed_total, self.floor.removed_total),
+            "new": (self.new_total, self.floor.new_total),
+        }
+        figures = ("count", "strength_fraction")
+        return {name: {x: times(getattr(a, x), getattr(b, x)) for x in figures} for name, (a, b) in pairs.items()}
 
 
 def contrast(

@@ -1,7 +1,7 @@
 """How well the interactions stand for the model: matching error on all coalitions, and how few of them are strong.
 
 Measures of the table, means over prompts: `rms` (error of the salient interactions alone, over the standard deviation of the
-scores) and `r2` (fraction of the scores' variance they explain), with a random set as null; `rms_all` (error of all); and
+scores) and `r2` (1 - rms^2, the fraction of the scores' variance they explain), with a random set as null; `rms_all` (error of all); and
 `sorted_strength` (strength of the `rank`-th strongest as a fraction of the strongest; `rank` is 0 elsewhere).
 """
 
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from interplay.dynamics.stats import generator, interval, resample_counts
-from interplay.effects.moebius import reconstruct as scores_of
+from interplay.effects.moebius import reconstruct
 
 Array = NDArray[Any]
 
@@ -22,53 +22,29 @@ RANDOM_SETS = 10  # draws of the matching error's null, per prompt and step [our
 COLUMNS = ["step", "measure", "rank", "value", "lo", "hi", "null", "null_lo", "null_hi", "samples"]
 
 
-class Matching(NamedTuple):
-    """Error of the logical model over all 2^n coalitions, `[..]` each."""
+def matching(effects: ArrayLike, scores: ArrayLike, mask: ArrayLike | None = None) -> Array:
+    """Error `[..]` of the logical model of the interactions in `mask` (None: all) against the scores `[.., 2^n]`  [paper eq 3].
 
-    rms: Array  # root mean square error / standard deviation of the scores: 0 = exact, 1 = no better than their mean
-    r2: Array  # 1 - rms^2, the fraction of the scores' variance that is explained
-
-
-def reconstruct(effects: ArrayLike, v_empty: ArrayLike, mask: ArrayLike | None = None) -> Array:
-    """Scores `[.., 2^n]` of the logical model made of the interactions in `mask` (None: all)  [paper eq 3].
-    effects `[.., 2, 2^n]` in log-odds, row 0 AND, row 1 OR; v_empty `[..]`: the score with no word.
-
-    >>> e = np.array([[0.0, 2, 3, 4], [0, 0, 0, 5]])       # AND {0}: 2, {1}: 3, {0, 1}: 4; OR {0, 1}: 5
-    >>> reconstruct(e, 1.0)                                # 1; 1+2+5; 1+3+5; 1+2+3+4+5
-    array([ 1.,  8.,  9., 15.])
-    >>> reconstruct(e, 1.0, abs(e) > 3)                    # AND {0, 1} and OR {0, 1} alone: 1; 1+5; 1+5; 1+4+5
-    array([ 1.,  6.,  6., 10.])
-    """
-    e = np.asarray(effects, dtype=np.float64)
-    if mask is not None:
-        e = np.where(np.asarray(mask, dtype=bool), e, 0.0)
-    return scores_of(e[..., 0, :], e[..., 1, :], v_empty)
-
-
-def matching(effects: ArrayLike, scores: ArrayLike, mask: ArrayLike | None = None) -> Matching:
-    """Error of the logical model of the interactions in `mask` against the scores `[.., 2^n]`; NaN where these are all the same.
+    Root mean square error over all coalitions / standard deviation of the scores: 0 = exact, 1 = no better than their mean; NaN
+    where these are all the same. effects `[.., 2, 2^n]` in log-odds, row 0 AND, row 1 OR.
 
     >>> e = np.array([[0.0, 0, 0, 4], [0, 0, 0, 0]])       # one AND of two words
-    >>> matching(e, [1.0, 1, 1, 5])                        # exact
-    Matching(rms=array(0.), r2=array(1.))
-    >>> found = matching(e, [1.0, 1, 1, 5], e > 9)         # 1 everywhere: mean square error 16/4 = 4, variance 3
-    >>> round(float(found.rms), 4), round(float(found.r2), 4)
-    (1.1547, -0.3333)
+    >>> float(matching(e, [1.0, 1, 1, 5]))                 # exact
+    0.0
+    >>> round(float(matching(e, [1.0, 1, 1, 5], e > 9)), 4)    # 1 everywhere: mean square error 16/4 = 4, variance 3
+    1.1547
     """
-    v = np.asarray(scores, dtype=np.float64)
-    model = reconstruct(effects, v[..., 0], mask)
+    v, e = np.asarray(scores, dtype=np.float64), np.asarray(effects, dtype=np.float64)
+    if mask is not None:
+        e = np.where(mask, e, 0.0)
+    model = reconstruct(e[..., 0, :], e[..., 1, :], v[..., 0])
     spread = v.std(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rms = np.where(spread > 0, np.sqrt(((v - model) ** 2).mean(axis=-1)) / spread, np.nan)
-    return Matching(rms, np.asarray(1 - rms**2))
+        return np.where(spread > 0, np.sqrt(((v - model) ** 2).mean(axis=-1)) / spread, np.nan)
 
 
 def sorted_strength(effects: ArrayLike, ranks: ArrayLike) -> Array:
-    """Strength at the given ranks (1 = strongest) as a fraction of the strongest: `[.., 2, 2^n]` -> `[.., R]`; NaN if all are 0.
-
-    >>> sorted_strength(np.array([[0.0, -4, 1, 0], [0, 0, 0, 2]]), [1, 2, 3, 4, 99])
-    array([1.  , 0.5 , 0.25, 0.  , 0.  ])
-    """
+    """Strength at the given ranks (1 = strongest) as a fraction of the strongest: `[.., 2, 2^n]` -> `[.., R]`; NaN if all are 0."""
     e = np.asarray(effects, dtype=np.float64)
     at = np.asarray(ranks)
     size = -np.sort(-np.abs(e.reshape(*e.shape[:-2], -1)), axis=-1)
@@ -86,15 +62,7 @@ class Fitted(NamedTuple):
 
 
 def fidelity(samples: Mapping[int, Sequence[Fitted]], *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """The table from every step's prompts, in the same order at every step.
-
-    >>> e = np.array([[0.0, 1, 2, 4], [0, 0, 0, 0.01]]); v = np.array([0.0, 1.01, 2.01, 7.01])
-    >>> table = fidelity({0: [Fitted(e, v, e > 0.2)]})
-    >>> table.loc[table["rank"] == 0, ["measure", "samples"]].values.tolist()
-    [['rms', 1], ['r2', 1], ['rms_all', 1]]
-    >>> table.loc[table["measure"] == "sorted_strength", "value"].tolist()[:4]
-    [1.0, 0.5, 0.25, 0.0025]
-    """
+    """The table from every step's prompts, in the same order at every step."""
     first = next(iter(samples.values()))
     counts = resample_counts(len(first), resamples, generator(seed, "fidelity", len(first)))
     # About 40 ranks, evenly on a log axis.
@@ -105,9 +73,9 @@ def fidelity(samples: Mapping[int, Sequence[Fitted]], *, resamples: int = 1000, 
         nulls = [_random_sets(one, generator(seed, "fidelity", f"{step}-{i}")) for i, one in enumerate(prompts)]
         every = [matching(one.effects, one.scores) for one in prompts]
         for measure, values, null in (
-            ("rms", [x.rms for x in salient], [x[0] for x in nulls]),
-            ("r2", [x.r2 for x in salient], [x[1] for x in nulls]),
-            ("rms_all", [x.rms for x in every], [math.nan] * len(every)),
+            ("rms", salient, [x[0] for x in nulls]),
+            ("r2", [1 - x**2 for x in salient], [x[1] for x in nulls]),
+            ("rms_all", every, [math.nan] * len(every)),
         ):
             found = interval(np.column_stack([np.array(values, float), np.array(null, float)]), counts)
             rows.append((step, measure, 0, *np.stack(found[:3]).T.ravel(), int(found.samples[0])))
@@ -125,4 +93,4 @@ def _random_sets(one: Fitted, rng: np.random.Generator) -> np.ndarray:
     for mask in masks:
         mask[rng.choice(present, size=size, replace=False)] = True
     drawn = matching(one.effects, one.scores, masks.reshape(RANDOM_SETS, *one.effects.shape))
-    return np.array([drawn.rms.mean(), drawn.r2.mean()])
+    return np.array([drawn.mean(), (1 - drawn**2).mean()])

@@ -91,11 +91,7 @@ def net(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def rho(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Uncancelled ratio |sum I| / sum |I|, 0..1; low means the effects cancel [paper eq 10].
-
-    >>> float(rho(np.array([[0, 3.0, -1.0, 0], [0, 0, 0, 0]]), np.array([[0, 1, 1, 0], [0, 0, 0, 0]]) == 1))  # 2 / 4
-    0.5
-    """
+    """Uncancelled ratio |sum I| / sum |I|, 0..1; low means the effects cancel [paper eq 10]."""
     return quotient(np.abs(net(w, mask)), strength(w, mask))
 
 
@@ -107,22 +103,13 @@ def loss_of(total: np.ndarray) -> np.ndarray:
 def gamma(w: np.ndarray, mask: np.ndarray, baseline_sign: np.ndarray) -> np.ndarray:
     """Generalizability sum |I| G / sum |I|, G(S) = 1 where the baseline LLM has it with the same sign [paper eq 7, 9].
     baseline_sign `[2, 2^n]`: sign of each effect that is salient in the baseline LLM, 0 elsewhere.
-
-    >>> e = np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, 0]])
-    >>> float(gamma(e, e != 0, np.array([[0, 1, 1, 0], [0, 0, 0, 1]])))  # {0} agrees, {1} has the other sign: 3 / 6
-    0.5
     """
     same = mask & (np.sign(w) == baseline_sign) & (baseline_sign != 0)
     return quotient(strength(w, same), strength(w, mask))
 
 
 def by_order(w: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of the positive and of the negative effects of the set at each order: two arrays `[..., n + 1]`, log-odds [paper].
-
-    >>> up, down = by_order(np.array([[0, 3.0, -1.0, 2.0], [0, 0, 0, -4.0]]), np.array([[0, 1, 1, 1], [0, 0, 0, 1]]) == 1)
-    >>> up.tolist(), down.tolist()
-    ([0.0, 3.0, 2.0], [0.0, -1.0, -4.0])
-    """
+    """Sums of the positive and of the negative effects of the set at each order: two arrays `[..., n + 1]`, log-odds [paper]."""
     inside = np.where(mask, w, 0.0)
     order = orders(w.shape[-1].bit_length() - 1)
     one_hot = (order[:, None] == np.arange(order[-1] + 1)).astype(np.float64)
@@ -130,12 +117,7 @@ def by_order(w: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_order(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Mean number of words, weighted by |I| [ours].
-
-    >>> e = np.array([[0, 3.0, 0, -1.0], [0, 0, 0, 0]])
-    >>> float(mean_order(e, e != 0))  # (3 * 1 + 1 * 2) / 4
-    1.25
-    """
+    """Mean number of words, weighted by |I| [ours]."""
     size = np.where(mask, np.abs(w), 0.0)
     return quotient((size * orders(w.shape[-1].bit_length() - 1)).sum(axis=_BOTH), size.sum(axis=_BOTH))
 
@@ -151,11 +133,7 @@ def sign_agreement(w: np.ndarray, other: np.ndarray, both: np.ndarray) -> np.nda
 
 
 def walsh_high(v: np.ndarray) -> np.ndarray:
-    """Fraction of the variance of v over coalitions in Walsh degrees above n/2 [ours]; NaN where constant. v `[..., 2^n]`.
-
-    >>> float(walsh_high(np.array([0.0, 0.0, 0.0, 4.0])).round(4))  # energy 2 at degree 1, 1 at degree 2
-    0.3333
-    """
+    """Fraction of the variance of v over coalitions in Walsh degrees above n/2 [ours]; NaN where constant. v `[..., 2^n]`."""
     v = np.asarray(v, dtype=np.float64)
     energy = walsh_energy(v - v[..., :1])  # a shift moves degree 0 only; without it a constant leaves rounding errors
     n = energy.shape[-1] - 1
@@ -195,9 +173,6 @@ def noise_floor(sigma: np.ndarray | float, n: int) -> np.ndarray:
 
     C(n, k) * 2^(k/2) * sigma * sqrt(2/pi): an effect of order k adds 2^k scores with signs, and E|N(0, s)| = s sqrt(2/pi)
     [ours]. An upper bound for a sparse split. Entry 0 is the sum over orders 1..n.
-
-    >>> noise_floor(sqrt(pi / 2), 2).round(3).tolist()  # 2 * sqrt(2), 1 * 2
-    [4.828, 2.828, 2.0]
     """
     per_order = np.array([0.0] + [comb(n, k) * 2 ** (k / 2) * sqrt(2 / pi) for k in range(1, n + 1)])
     per_order[0] = per_order[1:].sum()

@@ -14,11 +14,7 @@ _CHUNK = 4_000_000  # numbers held at a time
 
 
 def random_signs(weights: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Mean of rho = |sum s |w|| / sum |w| over random signs s, the same in all rows. weights `[C, L]`, 0 outside the set.
-
-    >>> random_signs(np.array([[0.0, -3.0], [0.0, 0.0]]), 10, np.random.default_rng(0))
-    array([ 1., nan])
-    """
+    """Mean of rho = |sum s |w|| / sum |w| over random signs s, the same in all rows. weights `[C, L]`, 0 outside the set."""
     size = np.abs(weights)
     used = np.flatnonzero(size.any(axis=0))
     size, total, length = size[:, used], size.sum(axis=1), weights.shape[1]
@@ -30,11 +26,7 @@ def random_signs(weights: np.ndarray, draws: int, rng: np.random.Generator) -> n
 
 
 def word_permutations(n: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Different permutations of n words other than the identity: all n! - 1 where these are at most `draws`, else a sample.
-
-    >>> word_permutations(3, 10, np.random.default_rng(0)).tolist()
-    [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
-    """
+    """Different permutations of n words other than the identity: all n! - 1 where these are at most `draws`, else a sample."""
     if factorial(n) - 1 <= draws:
         return np.array(list(islice(permutations(range(n)), 1, None)), dtype=np.int64).reshape(-1, n)
     seen = {tuple(range(n))}
@@ -53,10 +45,6 @@ def permuted_words(
     """Mean of gamma over permutations of the baseline LLM's word indices, `[C]`; NaN for an empty set.
 
     weights `[C, 2 * 2^n]` signed effects, 0 outside the set; baseline_sign `[2, 2^n]` as in `measures.gamma`.
-
-    >>> w = np.zeros((1, 8)); w[0, 1] = 2.0  # {0}, salient and positive in the baseline too, where {1} is not
-    >>> permuted_words(w, np.array([[0, 1, 0, 0], [0, 0, 0, 0]]), 9, np.random.default_rng(0), 2)  # the one swap
-    array([0.])
     """
     total = np.abs(weights).sum(axis=1)
     perms = word_permutations(n, draws, rng)
@@ -75,11 +63,7 @@ def permuted_words(
 
 
 def random_subset_losses(effects: np.ndarray, sizes: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Mean of -log sigmoid(sum of a random subset) for each size in `sizes`, nested within a draw. effects `[m]`: drawn from.
-
-    >>> random_subset_losses(np.array([1.0, 1.0, 1.0]), np.array([0, 3]), 5, np.random.default_rng(0)).round(4)
-    array([0.6931, 0.0486])
-    """
+    """Mean of -log sigmoid(sum of a random subset) for each size in `sizes`, nested within a draw. effects `[m]`: drawn from."""
     sizes = np.asarray(sizes, dtype=np.int64)
     summed = np.zeros(len(sizes))
     for done in range(0, draws, step := max(1, _CHUNK // max(1, len(effects)))):

@@ -83,18 +83,9 @@ def partition(effects: np.ndarray, reference: int, definition: str = "paper", ra
 
 
 def pack(sets: Partition) -> np.ndarray:
-    """Six masks as one uint8 array: bit j is the j-th name of `SETS`.
-
-    >>> yes, no = np.array([True]), np.array([False])
-    >>> pack(Partition(yes, yes, no, no, yes, no))  # 1 + 2 + 16
-    array([19], dtype=uint8)
-    """
-    code = np.zeros(sets.all.shape, dtype=np.uint8)
-    for bit, mask in enumerate(sets):
-        code |= mask.astype(np.uint8) << np.uint8(bit)
-    return code
+    """Six masks as one uint8 array: bit j is the j-th name of `SETS`."""
+    return np.packbits(np.stack(sets), axis=0, bitorder="little")[0]
 
 
 def unpack(code: np.ndarray) -> Partition:
-    """The six masks of a packed array."""
-    return Partition(*((code >> np.uint8(bit)) & np.uint8(1) == 1 for bit in range(len(SETS))))
+    return Partition(*np.unpackbits(code[None], axis=0, count=len(SETS), bitorder="little").astype(bool))

@@ -46,13 +46,6 @@ def resample_counts(samples: int, resamples: int, rng: np.random.Generator) -> n
 def interval(x: np.ndarray, counts: np.ndarray) -> Interval:
     """Mean over samples of x `[S, K]` and its percentile bootstrap interval by counts `[R, S]` (`resample_counts`), NaN skipped.
     Columns with fewer than two defined samples have no interval (NaN).
-
-    >>> counts = resample_counts(3, 200, np.random.default_rng(0))
-    >>> got = interval(np.array([[1.0, 0.1], [2.0, 0.1], [np.nan, 0.1]]), counts)
-    >>> got.value, got.samples
-    (array([1.5, 0.1]), array([2, 3]))
-    >>> got.lo, got.hi  # of {1, 2} the extreme resamples are all-1 and all-2; a constant has no width
-    (array([1. , 0.1]), array([2. , 0.1]))
     """
     x = np.asarray(x, dtype=np.float64)
     defined = ~np.isnan(x)
@@ -105,11 +98,7 @@ class Figure(NamedTuple):
 
 
 def wilson(successes: int, trials: int) -> Figure:
-    """Fraction of successes with its Wilson interval.
-
-    >>> [round(x, 3) for x in wilson(8, 10)]
-    [0.8, 0.49, 0.943]
-    """
+    """Fraction of successes with its Wilson interval."""
     z, p = 1.96, successes / trials
     centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
@@ -118,11 +107,7 @@ def wilson(successes: int, trials: int) -> Figure:
 
 
 def percentile(value: float, resampled: np.ndarray) -> Figure:
-    """A value with the percentile interval of its resamples [R]; no ends where under half of the resamples are finite.
-
-    >>> [round(x, 3) for x in percentile(20.0, np.arange(41))]  # 0, 1, ..., 40: 2.5 % lie below 1
-    [20.0, 1.0, 39.0]
-    """
+    """A value with the percentile interval of its resamples [R]; no ends where under half of the resamples are finite."""
     finite = resampled[np.isfinite(resampled)]
     if len(finite) < max(1, len(resampled) / 2):
         return Figure(float(value), float("nan"), float("nan"))
@@ -131,21 +116,13 @@ def percentile(value: float, resampled: np.ndarray) -> Figure:
 
 
 def mean_of(x: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean of x [..., rows] in each resample, [R, ...], NaN left out; counts [R, rows] from `resample_counts`.
-
-    >>> mean_of(np.array([1.0, 2.0, np.nan]), np.array([[1, 1, 1], [0, 3, 0], [0, 0, 3]]))
-    array([1.5, 2. , nan])
-    """
+    """Mean of x [..., rows] in each resample, [R, ...], NaN left out; counts [R, rows] from `resample_counts`."""
     x = np.asarray(x, dtype=np.float64)
     return ratio_of(x, np.ones_like(x), counts)
 
 
 def ratio_of(over: np.ndarray, under: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Sum of `over` by sum of `under`, both [..., rows], in each resample: [R, ...]. Rows where either is NaN are left out.
-
-    >>> ratio_of(np.array([3.0, 1.0]), np.array([2.0, 1.0]), np.array([[1, 1], [2, 0]]))  # 4/3 and 6/4
-    array([1.33333333, 1.5       ])
-    """
+    """Sum of `over` by sum of `under`, both [..., rows], in each resample: [R, ...]. Rows where either is NaN are left out."""
     over, under = np.asarray(over, dtype=np.float64), np.asarray(under, dtype=np.float64)
     known = np.isfinite(over) & np.isfinite(under)
     a, b = np.where(known, over, 0.0), np.where(known, under, 0.0)
@@ -154,11 +131,7 @@ def ratio_of(over: np.ndarray, under: np.ndarray, counts: np.ndarray) -> np.ndar
 
 
 def ratio_of_means(pairs: np.ndarray, resamples: int, rng: np.random.Generator) -> Figure:
-    """Mean of the second column over mean of the first, with a paired percentile interval (NaN for one pair). pairs `[S, 2]`.
-
-    >>> tuple(ratio_of_means(np.array([[1.0, 2.0], [2.0, 4.0]]), 100, np.random.default_rng(0)))  # twice the first
-    (2.0, 2.0, 2.0)
-    """
+    """Mean of the second column over mean of the first, with a paired percentile interval (NaN for one pair). pairs `[S, 2]`."""
     nan = float("nan")
     if not len(pairs):
         return Figure(nan, nan, nan)
@@ -177,11 +150,6 @@ def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator) -> 
 
     A wild bootstrap over prompts: rows of the centred table change sign as a whole, and the 95 % quantile of the largest
     studentised mean over the columns scales every interval [ours]. Columns of fewer than six prompts get no interval (NaN).
-
-    >>> d = np.array([[1.0, 0.5], [1.2, -0.4], [0.9, 0.1], [1.1, -0.2], [0.8, 0.3], [1.0, -0.3], [1.05, 0.1], [0.95, -0.1]])
-    >>> got = paired_interval(d, 2000, np.random.default_rng(0))
-    >>> got.value.round(9).tolist()[0], bool(got.lo[0] > 0), bool(got.lo[1] < 0 < got.hi[1])
-    (1.0, True, True)
     """
     defined = ~np.isnan(d)
     samples = defined.sum(axis=0)

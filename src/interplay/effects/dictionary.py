@@ -23,11 +23,7 @@ Masks = NDArray[np.uint64]
 
 
 def column_count(n: int, order: int) -> int:
-    """AND columns of orders 1..order and OR columns of orders 2..order over n words.
-
-    >>> column_count(20, 3)       # 20 + 2 (190 + 1140)
-    2680
-    """
+    """AND columns of orders 1..order and OR columns of orders 2..order over n words."""
     return n + 2 * sum(math.comb(n, k) for k in range(2, order + 1))
 
 
@@ -58,12 +54,7 @@ class _Level(NamedTuple):
 
 
 class Dictionary:
-    """The column sets of n words up to an order: AND of orders 1..order, then OR of orders 2..order.
-
-    >>> d = Dictionary(3, 2)
-    >>> d.masks.tolist(), int(d.is_or.sum())        # 1, 2, 4, then the pairs as AND and as OR
-    ([1, 2, 4, 3, 5, 6, 3, 5, 6], 3)
-    """
+    """The column sets of n words up to an order: AND of orders 1..order, then OR of orders 2..order."""
 
     def __init__(self, n: int, order: int) -> None:
         self.n, self.order = n, min(order, n)
@@ -123,12 +114,7 @@ class Rows:
         return table.reshape(-1)[self.dictionary.pick]
 
     def correlate(self, r: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum over coalitions of r times each column, [columns]; r is [m].
-
-        >>> rows = Rows(Dictionary(2, 2), np.arange(4, dtype=np.uint64))
-        >>> rows.correlate(np.array([1.0, 10.0, 100.0, 1000.0]))      # words 0 and 1, both, either
-        array([1010., 1100., 1000., 1110.])
-        """
+        """Sum over coalitions of r times each column, [columns]; r is [m]."""
         single = self._sides[0][0] @ r
         if not len(self.dictionary.pick):
             return single

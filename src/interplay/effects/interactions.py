@@ -1,5 +1,6 @@
 """Scores in, Interactions out: `extract`, and both results, with salience, a tidy table and one safetensors file."""
 
+import itertools
 import json
 import math
 import os
@@ -7,15 +8,17 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from interplay.atomic import write_bytes
 from interplay.effects.dictionary import Masks, evaluate, popcount
 from interplay.effects.inputs import as_float64, as_masks, fraction, per_sample, whole
-from interplay.effects.moebius import reconstruct
+from interplay.effects.moebius import moebius, reconstruct
 from interplay.effects.sparse import solve
 from interplay.errors import InterplayError
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 SALIENT_RATIO = 0.05  # [lineage]
 TOLERANCE_FRACTION, TOLERANCE_SIGMAS = 0.02, 3  # of |v(N) - v(empty)| [lineage], and of the noise of v [ours]
-_FORMAT, _SAMPLED_FORMAT, VERSION = "interplay.interactions", "interplay.sampled-interactions", 1
+VERSION = 1  # of the files
 
 
 class Salient(NamedTuple):
@@ -37,34 +40,72 @@ class Salient(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Interactions:
+class _Saved:
+    """Fields that are written as tensors; one of them, and the version, as JSON in the header."""
+
+    _kind: ClassVar[str]
+    _in_header: ClassVar[str]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file."""
+        names = [f.name for f in fields(self) if f.name != self._in_header]
+        tensors = {name: np.array(getattr(self, name), order="C") for name in names}
+        # one entry only: safetensors writes its metadata in no fixed order, and the same result should be the same bytes
+        header = json.dumps({"version": VERSION, self._in_header: getattr(self, self._in_header)})
+        write_bytes(Path(path), save(tensors, metadata={self._kind: header}), folders=None)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote. Raises InterplayError for any other file."""
+        expected = f"expected a file written by {cls.__name__}.save"
+        try:
+            with safe_open(Path(path), framework="np") as file:
+                header = json.loads((file.metadata() or {}).get(cls._kind, "{}"))
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        except FileNotFoundError:
+            raise InterplayError(f"{path} does not exist; {expected}") from None
+        except (SafetensorError, OSError) as error:
+            raise InterplayError(f"{path} cannot be read as safetensors ({error}); {expected}") from None
+        if header.get("version") != VERSION:
+            raise InterplayError(f"{path} has no {cls.__name__} of version {VERSION}; {expected}")
+        values = {cls._in_header: header[cls._in_header], **tensors}
+        if set(values) != {f.name for f in fields(cls)}:
+            raise InterplayError(f"{path} is not a complete file; {expected}")
+        scalars = {f.name for f in fields(cls) if f.type in (int, float, bool)} - {cls._in_header}
+        return cls(**{name: x.item() if name in scalars else x for name, x in values.items()})
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Interactions(_Saved):
     """AND and OR effects of one or many score tables, with the certificate of the split. Made by `extract`.
 
     `...` are the leading axes of the scores; effects are in their units (log-odds). Order 0 and OR of one word are zero.
+
+    n                        number of words, 1..16
+    and_effects, or_effects  [..., 2^n], index = coalition
+    v_empty                  [...] score with every word masked
+    objective                [...] sum of all absolute effects
+    duality_gap              [...] relative: no split within the tolerance has an objective under (1 - duality_gap)·objective
+    residual                 [...] worst |v - scores()| over the coalitions; at most the tolerance, up to rounding
+    tolerance                [...] delta
+    iterations               [...] of both phases
+    converged                [...] the gap asked for was reached
+    error_bar                [...] bound on the Euclidean distance of all effects of order >= 2 to the regularised optimum; often
+                             10 times too large
     """
 
+    _kind, _in_header = "interplay.interactions", "n"
     n: int
-    """Number of words, 1..16."""
     and_effects: NDArray[np.float64]
-    """[..., 2^n], index = coalition."""
     or_effects: NDArray[np.float64]
-    """[..., 2^n]."""
     v_empty: NDArray[np.float64]
-    """[...] score with every word masked."""
     objective: NDArray[np.float64]
-    """[...] sum of all absolute effects."""
     duality_gap: NDArray[np.float64]
-    """[...] relative: no split within the tolerance has an objective under (1 - duality_gap)·objective."""
     residual: NDArray[np.float64]
-    """[...] worst |v - scores()| over the coalitions; at most the tolerance, up to rounding (universal matching)."""
     tolerance: NDArray[np.float64]
-    """[...] delta."""
     iterations: NDArray[np.int64]
-    """[...] of both phases."""
     converged: NDArray[np.bool_]
-    """[...] the gap asked for was reached."""
     error_bar: NDArray[np.float64]
-    """[...] bound on the Euclidean distance of all effects of order >= 2 to the regularised optimum; often 10 times too large."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,7 +134,6 @@ class Interactions:
         """
         size = np.abs(self.effects)
         tau = salience_threshold(size.max((-2, -1)), ratio, threshold)
-        size[..., 0] = 0.0  # order 0 is never an interaction
         salient = size > tau[..., None, None]
         return Salient(salient[..., 0, :], salient[..., 1, :], tau)
 
@@ -116,17 +156,7 @@ class Interactions:
         if salient_only:
             chosen = np.stack(self.salient(ratio)[:2], axis=-2).reshape(effects.shape)
         sample, kind, mask = np.nonzero(chosen)
-        names = words_per_sample(words, samples, self.n)
-        return effect_table(sample, kind, mask, effects[chosen], names)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file."""
-        save_fields(path, self, _FORMAT, "n")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Interactions":
-        """Read what `save` wrote. Raises InterplayError for any other file."""
-        return cls(**load_fields(path, cls, _FORMAT, "n"))
+        return effect_table(sample, kind, mask, effects[chosen], words, samples, self.n)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -158,12 +188,13 @@ class Interactions:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SampledInteractions:
+class SampledInteractions(_Saved):
     """AND and OR effects of one prompt, fitted to sampled coalitions. Made by `extract_sampled`.
 
     k effects, sorted by mask, AND before OR; all others are zero. Units are those of the scores (log-odds).
     """
 
+    _kind, _in_header = "interplay.sampled-interactions", "rule"
     n: int  # words, 1..64
     order: int  # largest order looked for
     masks: Masks  # [k] uint64, bit i set: word i belongs to the interaction
@@ -230,7 +261,7 @@ class SampledInteractions:
         masks = self.masks[chosen]
         masks = masks.astype(np.int64) if self.n < SAMPLED_WORDS else masks
         sample, kind = np.zeros(len(masks), dtype=np.int64), self.is_or[chosen].astype(int)
-        return effect_table(sample, kind, masks, self.effects[chosen], words_per_sample(words, 1, self.n))
+        return effect_table(sample, kind, masks, self.effects[chosen], words, 1, self.n)
 
     def statement(self) -> str:
         """One line that says what was fitted to what, and how far it may be trusted."""
@@ -250,16 +281,6 @@ class SampledInteractions:
             f"sampled: fitted to {self.fitted:,} of {every} coalitions, orders up to {self.order}, {how}; {faith}{explained}; "
             f"certified gap {self.duality_gap:.1e}"
         )
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file."""
-        save_fields(path, self, _SAMPLED_FORMAT, "rule")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "SampledInteractions":
-        """Read what `save` wrote. Raises InterplayError for any other file."""
-        values = load_fields(path, cls, _SAMPLED_FORMAT, "rule")
-        return cls(**{name: x if np.ndim(x) or name == "rule" else x.item() for name, x in values.items()})
 
     def __repr__(self) -> str:
         kept = self.salient()
@@ -281,27 +302,24 @@ def salience_threshold(largest: Any, ratio: float, threshold: ArrayLike | None) 
     return np.asarray(fraction(ratio, "ratio", "a fraction of the largest effect") * largest)
 
 
-def words_per_sample(words: Sequence[Any] | None, samples: int, n: int) -> Sequence[Sequence[Any]]:
-    """n names for each sample, from n strings, one list per sample, or None (word indices)."""
-    if words is None:
-        return [range(n)] * samples
-    if all(isinstance(word, str) for word in words):
-        if len(words) != n:
-            raise InterplayError(f"{len(words)} words were given for scores of n = {n} words; expected {n}")
-        return [words] * samples
-    if len(words) != samples or any(isinstance(w, str) or len(w) != n for w in words):
-        raise InterplayError(f"words must be {n} strings, or one list of {n} strings for each of the {samples} samples")
-    return words
-
-
-def effect_table(sample: Any, kind: Any, mask: Any, effect: Any, names: Sequence[Sequence[Any]]) -> "pandas.DataFrame":
-    """The table of `to_pandas` from one array a column (kind 0 AND, 1 OR) and the words of each sample."""
+def effect_table(
+    sample: Any, kind: Any, mask: Any, effect: Any, words: Sequence[Any] | None, samples: int, n: int
+) -> "pandas.DataFrame":
+    """The table of `to_pandas` from one array a column (kind 0 AND, 1 OR) and its words: n strings, or n for each sample."""
     import pandas as pd
 
+    if words is None:
+        words = [range(n)] * samples
+    elif all(isinstance(word, str) for word in words):
+        if len(words) != n:
+            raise InterplayError(f"{len(words)} words were given for scores of n = {n} words; expected {n}")
+        words = [words] * samples
+    elif len(words) != samples or any(isinstance(w, str) or len(w) != n for w in words):
+        raise InterplayError(f"words must be {n} strings, or one list of {n} strings for each of the {samples} samples")
     rank = np.argsort(-np.abs(effect), kind="stable")
     sample, kind, mask, effect = sample[rank], kind[rank], mask[rank], effect[rank]
     members = [
-        tuple(word for i, word in enumerate(names[s]) if m >> i & 1)
+        tuple(word for i, word in enumerate(words[s]) if m >> i & 1)
         for s, m in zip(sample.tolist(), mask.tolist(), strict=True)
     ]
     columns = {
@@ -313,37 +331,6 @@ def effect_table(sample: Any, kind: Any, mask: Any, effect: Any, names: Sequence
         "effect": effect,
     }
     return pd.DataFrame(columns)
-
-
-def save_fields(path: str | os.PathLike[str], result: Any, kind: str, in_header: str) -> None:
-    """Write the fields of a dataclass as tensors; the field `in_header` and the version go into the header."""
-    from safetensors.numpy import save
-
-    tensors = {f.name: np.array(getattr(result, f.name), order="C") for f in fields(result) if f.name != in_header}
-    # one entry only: safetensors writes its metadata in no fixed order, and the same result should be the same bytes
-    header = json.dumps({"version": VERSION, in_header: getattr(result, in_header)})
-    write_bytes(Path(path), save(tensors, metadata={kind: header}), folders=None)
-
-
-def load_fields(path: str | os.PathLike[str], cls: Any, kind: str, in_header: str) -> dict[str, Any]:
-    """The fields that `save_fields` wrote, as arrays but for the one in the header."""
-    from safetensors import SafetensorError, safe_open
-
-    expected = f"expected a file written by {cls.__name__}.save"
-    try:
-        with safe_open(Path(path), framework="np") as file:
-            header = json.loads((file.metadata() or {}).get(kind, "{}"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except FileNotFoundError:
-        raise InterplayError(f"{path} does not exist; {expected}") from None
-    except (SafetensorError, OSError) as error:
-        raise InterplayError(f"{path} cannot be read as safetensors ({error}); {expected}") from None
-    if header.get("version") != VERSION:
-        raise InterplayError(f"{path} has no {cls.__name__} of version {VERSION}; {expected}")
-    values = {in_header: header[in_header], **tensors}
-    if set(values) != {f.name for f in fields(cls)}:
-        raise InterplayError(f"{path} is not a complete file; {expected}")
-    return values
 
 
 def default_tolerance(total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
@@ -429,3 +416,29 @@ def extract(
         converged=converged.reshape(leading),
         error_bar=split.error_bar.reshape(leading),
     )
+
+
+def dividends(found: Interactions | SampledInteractions) -> dict[tuple[int, ...], float]:
+    """The dividend of each set of words, by positions; () holds v(empty). Their sum over the subsets of T is the score of T.
+
+    OR of S is the sum over its non-empty subsets T of (-1)^(|T| + 1) AND of T. Sampled effects give only the sets that occur.
+
+    >>> either = dividends(extract([0, 1, 1, 1], tolerance=0))      # one OR of both words
+    >>> {members: round(value, 6) + 0.0 for members, value in either.items()}
+    {(): 0.0, (0,): 1.0, (1,): 1.0, (0, 1): -1.0}
+    """
+    if isinstance(found, Interactions):
+        values = moebius(found.scores()).tolist()
+        return {_members(mask, found.n): value for mask, value in enumerate(values)}
+    sums = {(): float(found.v_empty)}
+    for mask, is_or, effect in zip(found.masks.tolist(), found.is_or.tolist(), found.effects.tolist(), strict=True):
+        chosen = _members(mask, found.n)
+        for size in range(1, len(chosen) + 1) if is_or else [len(chosen)]:
+            sign = -1.0 if is_or and size % 2 == 0 else 1.0
+            for part in itertools.combinations(chosen, size):
+                sums[part] = sums.get(part, 0.0) + sign * effect
+    return sums
+
+
+def _members(mask: int, n: int) -> tuple[int, ...]:
+    return tuple(i for i in range(n) if mask >> i & 1)

@@ -1,6 +1,7 @@
-"""Transforms over coalitions: AND (Möbius), OR, Walsh-Hadamard, and the way back to scores, each O(n 2^n).
+"""Transforms over coalitions: Möbius, Walsh-Hadamard, and the way back to scores, each O(n 2^n).
 
-The last axis has length 2^n and its index is a coalition, bit i set = word i kept; any leading axes are a batch.
+The last axis has length 2^n and its index is a coalition, bit i set = word i kept; any leading axes are a batch. Inputs are
+copied, since the butterflies work in place, and not checked.
 """
 
 import functools
@@ -10,16 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from interplay.errors import InterplayError
-
 Array = NDArray[Any]
-
-
-def word_count(length: int) -> int:
-    """The n of an axis of `length` = 2^n coalitions."""
-    if length < 1 or length & (length - 1):
-        raise InterplayError(f"the last axis has {length} entries; expected 2**n, one per coalition of n words")
-    return length.bit_length() - 1
 
 
 def butterfly(x: Any, step: Callable[[Any, Any], None]) -> Any:
@@ -53,35 +45,13 @@ def _sum_difference(without: Any, with_: Any) -> None:
     with_ += without
 
 
-def _copy(values: ArrayLike, name: str) -> Array:
-    x = np.array(values, order="C")  # a copy: the butterflies work in place
-    if x.dtype.kind in "bu":
-        x = x.astype(np.int64)
-    if x.dtype.kind not in "if":
-        raise InterplayError(f"{name} has entries of type {x.dtype}; expected numbers")
-    if x.ndim == 0:
-        raise InterplayError(f"{name} is a single number; expected 2**n entries, one per coalition, on the last axis")
-    word_count(x.shape[-1])
-    return x
-
-
 def moebius(v: ArrayLike) -> Array:
     """AND effects of a game (..., 2**n), all orders: I(S) = sum over T ⊆ S of (-1)^(|S|-|T|) v(T)  [paper eq 2].
 
     >>> moebius([1, 3, 4, 10])        # 3-1 = 2, 4-1 = 3, 10-3-4+1 = 4
     array([1, 2, 3, 4])
     """
-    return butterfly(_copy(v, "v"), subtract_subsets)
-
-
-def or_moebius(v: ArrayLike) -> Array:
-    """OR effects of a game: minus the Möbius transform of the reversed array, v(N∖T)  [lineage]. Order 0 is -v(N).
-
-    >>> or_moebius([0, 1, 1, 1])      # "either word": I_or({0,1}) = -(0 - 1 - 1 + 1) = 1
-    array([-1,  0,  0,  1])
-    """
-    x = _copy(v, "v")
-    return -butterfly(np.ascontiguousarray(x[..., ::-1]), subtract_subsets)
+    return butterfly(np.array(v, order="C"), subtract_subsets)
 
 
 @functools.lru_cache(maxsize=32)
@@ -91,8 +61,6 @@ def orders(n: int) -> NDArray[np.int64]:
     >>> orders(3)
     array([0, 1, 1, 2, 1, 2, 2, 3])
     """
-    if n < 0:
-        raise InterplayError(f"n is {n}; expected a number of words, 0 or more")
     count = np.bitwise_count(np.arange(1 << n)).astype(np.int64)
     count.flags.writeable = False
     return count
@@ -106,33 +74,21 @@ def reconstruct(and_effects: ArrayLike, or_effects: ArrayLike, v_empty: ArrayLik
     >>> reconstruct([0, 2, 3, 4], [0, 0, 0, 5], 1)     # 1; 1+2+5; 1+3+5; 1+2+3+4+5
     array([ 1,  8,  9, 15])
     """
-    a, b = _copy(and_effects, "and_effects"), _copy(or_effects, "or_effects")
-    if a.shape[-1] != b.shape[-1]:
-        raise InterplayError(f"{a.shape[-1]} AND effects and {b.shape[-1]} OR effects; expected the same 2**n of both")
+    a, b = np.array(and_effects, order="C"), np.array(or_effects, order="C")
     a[..., 0] = 0
     b[..., 0] = 0
     any_of = b.sum(-1)[..., None] - butterfly(b, add_subsets)[..., ::-1]  # every S, less those inside N∖T
     return np.asarray(v_empty)[..., None] + butterfly(a, add_subsets) + any_of
 
 
-def walsh(v: ArrayLike) -> Array:
-    """Walsh-Hadamard coefficients w(S) = 2^-n · sum over T of (-1)^|S∩T| v(T): v(T) = sum over S of (-1)^|S∩T| w(S).
-
-    >>> walsh([0.0, 0.0, 0.0, 4.0])   # one AND of two words: 1/4 of 4 everywhere, signs (-1)^|S|
-    array([ 1., -1., -1.,  1.])
-    """
-    x = _copy(v, "v")
-    if x.dtype.kind != "f":
-        x = x.astype(np.float64)
-    return butterfly(x, _sum_difference) / x.shape[-1]
-
-
 def walsh_energy(v: ArrayLike) -> Array:
-    """Energy of v by Walsh degree, (..., n+1): entry d = sum over |S| = d of w(S)^2; d ≥ 1 add up to the variance of v.
+    """Energy of v by Walsh degree, (..., n+1): entry d = sum over |S| = d of w(S)^2, where v(T) = sum over S of (-1)^|S∩T| w(S).
+    Entries from 1 on add up to the variance of v.
 
     >>> walsh_energy([0.0, 0.0, 0.0, 4.0])             # one, two and one coefficients of size 1
     array([1., 2., 1.])
     """
-    w = walsh(v)
-    order = orders(word_count(w.shape[-1]))
+    x = np.array(v, dtype=np.float64, order="C")
+    w = butterfly(x, _sum_difference) / x.shape[-1]
+    order = orders(w.shape[-1].bit_length() - 1)
     return np.stack([(w[..., order == d] ** 2).sum(-1) for d in range(int(order[-1]) + 1)], axis=-1)

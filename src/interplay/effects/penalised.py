@@ -4,9 +4,6 @@
 
 w and r are those of the exact solver (`sparse.py`): 1 and 0.01 for order 1, 1 + omega/2 and 1 above, so ties are broken the
 same way. mu is tiny: ties only, and regular linear systems.
-
-Inside the working set an active set method (Lee et al. 2006, feature-sign search) guesses the signs, solves the linear system,
-walks towards it as far as the objective falls, and drops what hit zero; then the worst violators of all columns join.
 """
 
 import numpy as np
@@ -27,31 +24,20 @@ ROUNDS = 200  # correlations for one penalty, at most
 STEPS = 20_000  # linear systems for one penalty, at most
 
 
-def weights(orders: NDArray[np.int64]) -> Array:
-    """Cost w of one unit of effect, by order."""
-    return np.where(orders == 1, 1.0, 1.0 + ORDER_COST * OMEGA)
-
-
-def ridges(orders: NDArray[np.int64]) -> Array:
-    """mu r, by order: what makes one of several answers of equal cost the answer."""
-    return np.where(orders == 1, RIDGE * ORDER_ONE, RIDGE)
+def weights(orders: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Cost w of one unit of effect, and mu r, by order: what makes one of several answers of equal cost the answer."""
+    return np.where(orders == 1, 1.0, 1.0 + ORDER_COST * OMEGA), np.where(orders == 1, RIDGE * ORDER_ONE, RIDGE)
 
 
 def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> float:
     """Certified relative gap of c as an answer to: the least sum w|c| that misses y by no more, in root mean square, than c.
 
     The dual is max <y, z> - |r| |z| s.t. |Phi'z| <= w, sum z = 0, with r the residual of c; z = r / max(|Phi'r| / w) is feasible.
-
-    >>> from interplay.effects.dictionary import Dictionary
-    >>> rows = Rows(Dictionary(1, 1), np.array([0, 1], dtype=np.uint64))       # one word, v = 0 and 2
-    >>> y = np.array([0.0, 2.0])
-    >>> dual_gap(rows, y, np.array([0]), np.array([1.0]))                      # shrunk to 1: the cheapest with that misfit
-    0.0
     """
     columns = rows.columns(index)
     r = y - columns @ value
     r = r - r.mean()
-    w = weights(rows.dictionary.orders)
+    w, _ = weights(rows.dictionary.orders)
     cost = float(w[index] @ np.abs(value))
     if cost == 0.0:
         return 0.0
@@ -62,7 +48,7 @@ def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> fl
 
 
 def _active_set(H: Array, q: Array, pen: Array, c: Array, slack: float = EXACT) -> Array:
-    """min 1/2 c'Hc - q'c + pen|c| from c; a zero stays while its gradient exceeds pen by less than `slack` of it."""
+    """Feature-sign search (Lee et al. 2006): min 1/2 c'Hc - q'c + pen|c| from c; a zero stays while its gradient exceeds pen by less than `slack` of it."""
     c = c.copy()
     batch = len(c)
     consistent = False  # whether c solves the linear system of its own signs
@@ -116,10 +102,6 @@ def _active_set(H: Array, q: Array, pen: Array, c: Array, slack: float = EXACT) 
 def _refined(columns: Array, y: Array, pull: Array, ridge: Array) -> Array:
     """The least 1/(2m) |y - columns c|^2 + pull'c + 1/2 c'diag(ridge)c, by QR: from the columns' products, with a ridge of 1e-12,
     undetermined directions come out to 1e-5 only, differently on each processor.
-
-    >>> twice = np.array([[1.0, 1.0], [0.0, 0.0]])                             # one column, given twice
-    >>> _refined(twice, np.array([2.0, 0.0]), np.zeros(2), np.full(2, 1e-12)).round(9)
-    array([1., 1.])
     """
     k = len(pull)
     scaled = np.vstack(
@@ -136,7 +118,7 @@ class Path:
     def __init__(self, rows: Rows, y: Array) -> None:
         self.rows = rows
         self.y = y - y.mean()
-        self.w, self.mu = weights(rows.dictionary.orders), ridges(rows.dictionary.orders)
+        self.w, self.mu = weights(rows.dictionary.orders)
         m = len(rows)
         self.correlation = rows.correlate(self.y) / m  # of the current residual with every column, over m
         self.largest = float((np.abs(self.correlation) / self.w).max(initial=0.0))

@@ -44,9 +44,6 @@ def schur_weyl(k: int) -> tuple[tuple[Shell, ...], Any]:
 
     Returns the shells and the basis (rows, 2^k × 2^k). Words are added one at a time: a space of dimension d = 2j+1 (spin j)
     and a word give spaces of dimension d+1 and d-1, with the Clebsch-Gordan coefficients of j ⊗ 1/2.
-
-    >>> schur_weyl(2)[0]           # two words: one antisymmetric vector, and the three symmetric ones
-    (Shell(size=1, copies=1), Shell(size=3, copies=1))
     """
     spaces = {1: np.ones((1, 1, 1))}  # dimension d -> [copies, d, 2^words]; row i of a space has "height" i - (d-1)/2
     for _ in range(k):
@@ -72,13 +69,6 @@ class Projection:
     """Projection of x = (a, b) or (a, b, q/gamma), arrays [batch, k, 2^n], onto Z a - P Z b (+ q) = u.
 
     `gamma` None leaves q out (the scores are matched exactly). `xp` is numpy, or torch with `device`.
-
-    >>> p = Projection(1, None)
-    >>> target = p.target(np.array([[0.0, 1.0]]))             # one word, u = (0, 1)
-    >>> x = np.zeros((1, 2, 2))
-    >>> a, b = (x + p.step(target, x))[0]
-    >>> np.round(a, 9), np.round(b, 9)                        # a0 = b0 + b1, and a0 + a1 - b0 = 1
-    (array([0.2, 0.6]), array([-0.2,  0.4]))
     """
 
     def __init__(self, n: int, gamma: float | None, xp: Any = np, device: Any = None) -> None:

@@ -54,9 +54,6 @@ class Split(NamedTuple):
 def dual_bound(u: Any, y: Any, delta: Any) -> Any:
     """Lower bound on the optimum from any multiplier y [..., 2^n]: (<u, y> - delta |y|_1) / max |Phi' y|, at least 0.
     u [..., 2^n] has u(∅) = 0, delta is [...]; y(∅) is ignored, as no effect changes v(∅).
-
-    >>> dual_bound([0.0, 0.0, 0.0, 3.0], [0.0, 0.0, 0.0, 1.0], 0.5)    # one AND of 3, tolerance 0.5: at least 2.5
-    array(2.5)
     """
     u = np.asarray(u, dtype=np.float64)
     y = np.array(y, dtype=np.float64, order="C")
@@ -253,11 +250,7 @@ def _solve_chunk(
 
 
 def solve(u: Any, delta: Any, duality_gap: float, max_iterations: int, device: str | None = None) -> Split:
-    """The sparsest split of each row of u, [batch, 2^n] float64 with u(∅) = 0, within delta, [batch].
-
-    >>> solve(np.array([[0.0, 1.0, 2.0, 6.0]]), np.zeros(1), 1e-3, 1000).or_effects.round(2) + 0.0
-    array([[0., 0., 0., 0.]])
-    """
+    """The sparsest split of each row of u, [batch, 2^n] float64 with u(∅) = 0, within delta, [batch]."""
     batch, length = u.shape
     result = Split(
         np.zeros_like(u), np.zeros_like(u), np.zeros(batch), np.zeros(batch), np.zeros(batch, dtype=np.int64)

@@ -13,7 +13,7 @@ from interplay import __version__
 from interplay.dynamics import measures
 from interplay.dynamics.contrast import ContrastSets, PairedInteraction, contrast
 from interplay.effects import Interactions, SampledInteractions
-from interplay.effects.dividends import dividends
+from interplay.effects.interactions import dividends
 from interplay.errors import InterplayError
 from interplay.explanation.text import JOINT, SPELT_LEGEND, InteractionRow, Printout, cut_note, members, scored_name
 from interplay.limits import EXACT_WORDS

@@ -5,22 +5,22 @@ dies; a job may be done twice without harm.
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from interplay.config.settings import Settings
 from interplay.errors import InterplayError, reason_of
 from interplay.extras import require
+from interplay.pipeline.jobs import Job, OpenModel
+from interplay.pipeline.stages import models_of, quiet_libraries
 from interplay.process import environment
-
-if TYPE_CHECKING:
-    from interplay.config.settings import Settings
-    from interplay.pipeline.jobs import Job
-    from interplay.store.units import Unit
+from interplay.store.units import Unit
 
 RESTARTS = 4  # of an actor that died; each costs it a model load [ours]
 RETRIES = 4  # of a job whose actor died [ours]
@@ -32,7 +32,6 @@ AHEAD = 2  # jobs an actor has at a time, so that it never waits for the next on
 _DIED = f"a Ray actor died more than {RESTARTS} times (out of memory?)"
 _UNMADE = "a Ray actor could not be made"
 _ANEW = "look at the cluster, then run the same command again; what is finished stays"
-
 
 TOKENS = (2, 52)  # Ray's first version that asks for a token
 # Of a cluster started here: it asks for a token, and listens on 127.0.0.1 alone. Ray reads both when it is imported.
@@ -56,31 +55,25 @@ def _ray(address: str) -> Any:
 def _connected(ray: Any, address: str) -> Generator[None]:
     """A connection for the length of a block. A cluster that is started here obeys only those who know its random token."""
     with environment(**(_PRIVATE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)} if address == "local" else {})):
-        _connect(ray, address)
+        host, colon, port = address.removeprefix("ray://").rpartition(":")
+        try:
+            if colon and port.isdigit():  # else Ray would try for two minutes and then end the process
+                socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
+            ray.init(
+                address=address,
+                namespace="interplay",
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                **({"include_dashboard": False} if address == "local" else {}),
+            )
+        except Exception as error:  # Ray raises many types here; all mean that there is no cluster
+            if address == "local":  # one reason is a Ray that this process started without a token before
+                raise InterplayError(f"Ray cannot be started here: start Python anew; {reason_of(error)}") from error
+            raise InterplayError(f"no Ray cluster at {address!r}: run ray start --head; {reason_of(error)}") from error
         try:
             yield
         finally:
             ray.shutdown()
-
-
-def _connect(ray: Any, address: str) -> None:
-    import logging
-
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        if colon and port.isdigit():  # else Ray would try for two minutes and then end the process
-            socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK).close()
-        ray.init(
-            address=address,
-            namespace="interplay",
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            **({"include_dashboard": False} if address == "local" else {}),
-        )
-    except Exception as error:  # Ray raises many types here; all mean that there is no cluster
-        if address == "local":  # one reason is a Ray that this process started without a token before
-            raise InterplayError(f"Ray cannot be started here: start Python anew; {reason_of(error)}") from error
-        raise InterplayError(f"no Ray cluster at {address!r}: run ray start --head; {reason_of(error)}") from error
 
 
 def refuse_unreachable(address: str) -> None:
@@ -97,7 +90,7 @@ def _absolute(name: str) -> str:
     return str(path.absolute()) if path.exists() else name
 
 
-def _anywhere(job: "Job") -> "Job":
+def _anywhere(job: Job) -> Job:
     """The job with absolute paths: actors have other working directories."""
     state, checkpoint = job.state, job.state.checkpoint
     if checkpoint.path is not None:
@@ -110,10 +103,6 @@ def _cores_each(nodes: Sequence[dict[str, Any]], count: int, per_gpu: int) -> in
     """The most cores each of `count` actors may ask for so that all find room on the nodes; 0 where they must share cores.
 
     `per_gpu` actors share a GPU, and only nodes with a GPU have room then; 0: actors need none.
-
-    >>> def node(cpu, gpu=0): return {"Alive": True, "Resources": {"CPU": cpu, "GPU": gpu}}
-    >>> _cores_each([node(1), node(3)], 2, 0), _cores_each([node(64), node(8, 4)], 4, 1), _cores_each([node(2)], 4, 0)
-    (1, 2, 0)
     """
     resources = [node["Resources"] for node in nodes if node["Alive"]]
     here = [(int(has.get("CPU", 0)), int(has.get("GPU", 0)) * per_gpu if per_gpu else count) for has in resources]
@@ -124,17 +113,10 @@ def _cores_each(nodes: Sequence[dict[str, Any]], count: int, per_gpu: int) -> in
     return 0
 
 
-def _end_of(error: Exception) -> str:
-    return reason_of(error, 1_000_000)[-300:]  # the cause stands at the end
-
-
 class Scorer:
     """What runs in an actor: it loads models and keeps the last state open."""
 
-    def __init__(self, settings: "Settings") -> None:
-        from interplay.pipeline.jobs import OpenModel
-        from interplay.pipeline.stages import models_of
-
+    def __init__(self, settings: Settings) -> None:
         self._model = OpenModel(models_of(settings))
 
     def ready(self) -> str:
@@ -143,10 +125,8 @@ class Scorer:
 
         return ray.get_runtime_context().get_node_id()
 
-    def compute(self, job: "Job") -> "tuple[list[Unit] | None, str | None]":
+    def compute(self, job: Job) -> tuple[list[Unit] | None, str | None]:
         """The job's units, or one line about what the user has to mend."""
-        from interplay.pipeline.stages import quiet_libraries
-
         try:
             with quiet_libraries():
                 return self._model.units(job), None
@@ -163,7 +143,7 @@ class Cluster:
     """
 
     def __init__(
-        self, address: str, settings: "Settings", say: Callable[[str], None], *, actors: int | None = None
+        self, address: str, settings: Settings, say: Callable[[str], None], *, actors: int | None = None
     ) -> None:
         self.ray: Any = _ray(address)
         self.address, self.settings, self.say, self.count = address, settings, say, actors
@@ -202,7 +182,7 @@ class Cluster:
                 self.ray.kill(actor)
         self._connection.close()
 
-    def results(self, jobs: "Iterator[Job]") -> "Iterator[tuple[Job, list[Unit]]]":
+    def results(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, list[Unit]]]:
         """Units as they come; a job is pulled when an actor with a place can take it.
 
         Raises InterplayError for what an actor reports, and when the cluster cannot go on.
@@ -256,7 +236,9 @@ class Cluster:
                     raise InterplayError(f"{_DIED}: {_ANEW}") from error
                 continue
             except ray.exceptions.RayError as error:
-                raise InterplayError(f"Ray could not compute {job.name}: {_end_of(error)}") from error
+                raise InterplayError(
+                    f"Ray could not compute {job.name}: {reason_of(error, 1_000_000)[-300:]}"
+                ) from error
             free.append(actor)
             if problem is not None:
                 raise InterplayError(problem)
@@ -278,13 +260,14 @@ class Cluster:
             self.actors.remove(actor)
             what, why = _DIED, ""
             if actor not in self._placed_once:
-                what, why = _UNMADE, f" Is the same Interplay installed on every node? {_end_of(error)}"
+                said = reason_of(error, 1_000_000)[-300:]  # the cause stands at the end
+                what, why = _UNMADE, f" Is the same Interplay installed on every node? {said}"
             if not self.actors:
                 raise InterplayError(f"{what}, and none is left: {_ANEW}.{why}") from error
             self._say_once(f"warning: {what}, the run goes on with the others.{why}", what)
             return []
 
-    def _taken_back(self, lost: list[Any], running: "dict[Any, tuple[Job, Any]]", free: list[Any]) -> "list[Job]":
+    def _taken_back(self, lost: list[Any], running: dict[Any, tuple[Job, Any]], free: list[Any]) -> list[Job]:
         """The jobs of lost actors, which leave `running` and `free`; Ray would let them wait for room, perhaps for ever."""
         for actor in lost:
             if self._node.pop(actor, None) is not None:

@@ -1,7 +1,4 @@
-"""Get every unit of a run: the checkpoints, the controls at the references, the baseline LLMs.
-
-A condition is one model state under one wording (docs/design/architecture.md).
-"""
+"""Get every unit of a run: the checkpoints, the controls at the references, the baseline LLMs."""
 
 import functools
 from collections.abc import Sequence

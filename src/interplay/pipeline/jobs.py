@@ -44,24 +44,20 @@ class Job:
 Engine = Callable[[Iterator[Job]], Iterator[tuple[Job, list[Unit]]]]
 
 
-class OpenModel(contextlib.AbstractContextManager):
+class OpenModel(contextlib.ExitStack):
     """Answers jobs one after the other; keeps a model state open while jobs of it follow each other. A context manager."""
 
     def __init__(self, models: Models) -> None:
+        super().__init__()
         self.models = models
-        self._stack = contextlib.ExitStack()
         self._state: ModelState | None = None
         self._model: Any = None
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
     def units(self, job: Job) -> list[Unit]:
-        """Compute the job's units."""
         if job.state != self._state and any(question.scored is None for question in job.questions):
-            self._stack.close()
+            self.close()
             self._state = None  # should opening fail
-            self._model = self._stack.enter_context(self.models.at(job.state))
+            self._model = self.enter_context(self.models.at(job.state))
             self._state = job.state
         return compute(self._model, job.questions)
 

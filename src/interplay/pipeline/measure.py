@@ -55,7 +55,6 @@ class Question:
         return unit if unit is not None and unit.header.effects_key == wanted else None
 
     def save(self, folder: Path, unit: Unit) -> None:
-        """Write its unit."""
         save_unit(unit_path(folder, self.condition, self.index), unit)
 
 
@@ -142,19 +141,17 @@ def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
         how = unscored[0].settings.scoring
         asked = [question.prepared for question in unscored]
         scores = score_together(model, asked, batch_tokens=how.batch_tokens, noise_coalitions=how.noise_coalitions)
-    new = iter([_unit(question, scored) for question, scored in zip(unscored, scores, strict=True)])
-    return [with_effects(q.scored or next(new), q.tolerance, q.settings.effects.duality_gap) for q in questions]
-
-
-def _unit(question: Question, scored: UnitScores) -> Unit:
-    """A unit without its effects."""
     same = ("sample_id", "words", "target", "target_ids", "mask_id", "dtype", "prompt_sha256")
-    header = UnitHeader(
-        key=question.key(),
-        condition=question.condition,
-        step=question.step,
-        noise_sigma=None if math.isnan(scored.noise_sigma) else scored.noise_sigma,
-        weights_sha256=question.weights_sha256,
-        **{name: getattr(scored, name) for name in same},
-    )
-    return Unit(header, scored.values, np.empty((2, 0)))
+    new: list[Unit] = []
+    for question, scored in zip(unscored, scores, strict=True):
+        header = UnitHeader(
+            key=question.key(),
+            condition=question.condition,
+            step=question.step,
+            noise_sigma=None if math.isnan(scored.noise_sigma) else scored.noise_sigma,
+            weights_sha256=question.weights_sha256,
+            **{name: getattr(scored, name) for name in same},
+        )
+        new.append(Unit(header, scored.values, np.empty((2, 0))))
+    rest = iter(new)
+    return [with_effects(q.scored or next(rest), q.tolerance, q.settings.effects.duality_gap) for q in questions]

@@ -36,11 +36,7 @@ class Shard:
     helps: bool = False
 
     def of(self, jobs: Sequence[T]) -> Sequence[T]:
-        """A run of neighbours; sizes differ by one at most.
-
-        >>> [list(Shard(i, 3).of("abcdefgh")) for i in (1, 2, 3)]
-        [['a', 'b'], ['c', 'd', 'e'], ['f', 'g', 'h']]
-        """
+        """A run of neighbours; sizes differ by one at most."""
         return jobs[(self.i - 1) * len(jobs) // self.n : self.i * len(jobs) // self.n]
 
     def __str__(self) -> str:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from interplay.dynamics.measures import quotient, spread
 from interplay.dynamics.stats import LEVEL, exchanged, generator, resample_counts
 from interplay.errors import InterplayError
 
@@ -54,15 +53,6 @@ class StopRecommendation:
     losses: tuple[float, ...]
     evidence: tuple[Evidence, ...]
     denoised: dict[str, int] | None
-
-
-def strength_per_spread(scores: np.ndarray, effects: np.ndarray) -> np.ndarray:
-    """sum |I| / sd(v) of scores `[..., 2^n]` and effects `[..., 2, 2^n]` [ours]; NaN where the score is constant.
-
-    >>> float(strength_per_spread(np.array([0.0, 2.0, 0.0, 2.0]), np.array([[0, 2.0, 0, 0], [0, 0, 0, 0]])))
-    2.0
-    """
-    return quotient(np.abs(effects).sum(axis=(-2, -1)), spread(scores))
 
 
 def interaction_loss(loss: np.ndarray, strength: np.ndarray) -> np.ndarray:

@@ -90,7 +90,6 @@ class Record:
         return tuple(self.weights)
 
     def write(self, folder: Path) -> None:
-        """Write `measured.json`."""
         write_json(folder / MEASURED, asdict(self))
 
     @classmethod

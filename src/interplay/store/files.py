@@ -78,9 +78,3 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def file_hashes(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
-    """SHA-256 of every result file below a folder, by relative path; names in `leave_out` are passed over."""
-    files = [path for path in result_files(folder) if path.name not in leave_out]
-    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}

@@ -1,7 +1,7 @@
 """The run folder: what is in it, who works on it, and the refusal to mix two runs in one.
 
 settings.yaml       settings as used, every default written out
-format.json         the format of this folder (`checks.py`)
+format.json         the format of this folder
 environment.json    versions of what computed it
 inputs.json         fingerprints of the data and of the prompts, prompts with their words, rows left out
 weights.json        SHA-256 of the base's weights and of each checkpoint's
@@ -22,6 +22,7 @@ manifest.json       SHA-256 of the results; written last, so its existence means
 """
 
 import contextlib
+import json
 import os
 import platform
 from collections.abc import Callable, Generator
@@ -30,14 +31,14 @@ from pathlib import Path
 from typing import Any
 
 from interplay.atomic import disk_error, write_text
-from interplay.config.loading import dump_settings, load_settings
+from interplay.config.loading import difference, dump_settings, load_settings
 from interplay.config.settings import Settings
-from interplay.config.yaml import difference
 from interplay.errors import InterplayError
-from interplay.store.checks import FILE, check_format, refuse_links, write_format
-from interplay.store.files import WORK, file_hashes, read_json, result_files, sweep, write_json
+from interplay.store.files import WORK, read_json, result_files, sha256_file, sweep, write_json
 from interplay.store.lock import Lock
+from interplay.text import short
 
+FORMAT, FILE = 3, "format.json"
 PACKAGES = ("interplay", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy", "pandas", "pyarrow")
 _NO_RESULT = ("manifest.json", "times.json", "environment.json")
 _BEFORE_WORK = ("settings.yaml", "environment.json", "inputs.json", "format.json")
@@ -177,7 +178,43 @@ class RunFolder:
 
     def write_manifest(self) -> None:
         """Hash everything that is a result."""
-        write_json(self.manifest, {"files": file_hashes(self.path, leave_out=_NO_RESULT)})
+        files = [path for path in result_files(self.path) if path.name not in _NO_RESULT]
+        hashes = {path.relative_to(self.path).as_posix(): sha256_file(path) for path in files}
+        write_json(self.manifest, {"files": hashes})
+
+
+def check_format(folder: Path) -> None:
+    """Refuse a run folder of another format, or of none, with an InterplayError that says what to do."""
+    file = folder / FILE
+    try:
+        number = json.loads(file.read_text(encoding="utf-8"))["format"] if file.exists() else 1
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InterplayError(f"cannot read {str(file)!r}: restore it, or choose another --out") from error
+    if number != FORMAT:
+        raise InterplayError(
+            f"{str(folder)!r} has format {number!r:.20}, and this Interplay reads format {FORMAT}: "
+            "choose another --out, or install the version that wrote it"
+        )
+
+
+def write_format(folder: Path) -> None:
+    """Mark a folder as of this format, before anything else is written into it."""
+    write_json(folder / FILE, {"format": FORMAT})
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise InterplayError that names the entry. A folder that does not exist passes."""
+    root = Path(os.path.realpath(folder))
+    for place, folders, files in os.walk(root):  # links to folders are listed, not entered
+        for entry in (Path(place, name) for name in (*folders, *files)):
+            name = short(str(entry.relative_to(root)), 120)
+            if entry.is_symlink():
+                if not Path(os.path.realpath(entry)).is_relative_to(root):
+                    raise InterplayError(
+                        f"{name} in the run folder is a link that leads out of it: put the files themselves there"
+                    )
+            elif entry.exists() and not entry.is_file() and not entry.is_dir():
+                raise InterplayError(f"{name} in the run folder is not a file or folder (a pipe or device): remove it")
 
 
 def environment() -> dict[str, Any]:

@@ -21,7 +21,6 @@ from interplay.store.files import read_json, sha256_file
 from interplay.store.folder import RunFolder
 from interplay.text import short
 
-KINDS = ("and", "or")
 _DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)  # what readers make of wrong content
 
 
@@ -116,7 +115,7 @@ class RunReader:
             "definition": definition,
             "step": step,
             "sample": sample,
-            "kind": np.array(KINDS)[kind],
+            "kind": np.array(("and", "or"))[kind],
             "mask": mask,
             "order": np.bitwise_count(mask.astype(np.uint64)).astype(np.int64),
             "words": [tuple(word for i, word in enumerate(names) if m >> i & 1) for m in mask],

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from interplay.atomic import write_bytes
 from interplay.effects import extract
@@ -86,8 +88,6 @@ def _digest(scores: np.ndarray, effects: np.ndarray, header: object) -> str:
 
 def save_unit(path: Path, unit: Unit) -> None:
     """Write a unit whole or not at all; equal units give equal bytes."""
-    from safetensors.numpy import save
-
     scores = np.ascontiguousarray(unit.scores, dtype=np.float64)
     effects = np.ascontiguousarray(unit.effects, dtype=np.float64)
     header = asdict(unit.header)
@@ -98,8 +98,6 @@ def save_unit(path: Path, unit: Unit) -> None:
 
 def load_unit(path: Path, key: str | None = None) -> Unit | None:
     """The unit in a file, or None when it is absent, damaged, or answers another question than `key`."""
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="numpy") as f:
             meta = json.loads((f.metadata() or {}).get("interplay", "{}"))

@@ -30,12 +30,10 @@ class SftPlan(TrainingSettings):
 
 
 def method_title(method: str, rank: int) -> str:
-    """Name of a method in a report."""
     return f"{NAMES[method]} r = {rank}" if method in ("lora", "dora", "qlora") else NAMES[method]
 
 
 def method_notes(method: str, weight_decay: float = 0.0) -> tuple[str, ...]:
-    """Warnings about a method for the report."""
     notes = []
     if method == "qlora":
         notes.append(

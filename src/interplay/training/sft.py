@@ -1,8 +1,4 @@
-"""Fine-tune with TRL's SFTTrainer and save checkpoints at a schedule of steps.
-
-Rows are tokenised as for scoring. `methods.py` says which weights are trained. TRL, peft and transformers do the rest, without
-what they would send over a network.
-"""
+"""Fine-tune with TRL's SFTTrainer, without what it would send over a network, and save checkpoints at a schedule of steps."""
 
 import contextlib
 import copy
@@ -87,11 +83,9 @@ def finetune(
         return json.loads(done.read_text(encoding="utf-8"))
     last = _last_whole(folder)
     state = read_state(last) if last else TrainerState()
-    if state.global_step >= plan.steps:  # resumed after its last step, the Trainer would make another one
-        history = state.log_history
-    else:
-        with _alone():
-            history = _train(base, examples, plan, folder, last, device, on_step)
+    history = state.log_history
+    if state.global_step < plan.steps:  # resumed after its last step, the Trainer would make another one
+        history = _train(base, examples, plan, folder, last, device, on_step)
     log = [{key: entry[key] for key in ("step", "loss", "learning_rate")} for entry in history if "loss" in entry]
     write_text(done, json.dumps(log, indent=1) + "\n")
     # After the log: in the other order a kill in between would leave checkpoints that cannot be resumed.
@@ -99,6 +93,25 @@ def finetune(
     return log
 
 
+@contextlib.contextmanager
+def _alone() -> Generator[None]:
+    """One process, in silence: nothing of accelerate, no look-up of peft on a hub, no group that a job system left the name of."""
+    import torch.distributed as dist
+
+    joined = dist.is_available() and dist.is_initialized()  # by a program that calls us: its group stays
+    left = dict.fromkeys([] if joined else filter(_LAUNCHED.fullmatch, os.environ))
+    logger = logging.getLogger("accelerate")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), environment(HF_HUB_OFFLINE="1", **left):  # peft reads it at each save
+            warnings.filterwarnings("ignore", message="Could not find a config file in")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@_alone()
 def _train(
     base: LoadedModel,
     examples: Sequence[dict],
@@ -199,24 +212,6 @@ def _train(
     widen_adapters(trainer.model)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.state.log_history
-
-
-@contextlib.contextmanager
-def _alone() -> Generator[None]:
-    """One process, in silence: nothing of accelerate, no look-up of peft on a hub, no group that a job system left the name of."""
-    import torch.distributed as dist
-
-    joined = dist.is_available() and dist.is_initialized()  # by a program that calls us: its group stays
-    left = dict.fromkeys([] if joined else filter(_LAUNCHED.fullmatch, os.environ))
-    logger = logging.getLogger("accelerate")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), environment(HF_HUB_OFFLINE="1", **left):  # peft reads it at each save
-            warnings.filterwarnings("ignore", message="Could not find a config file in")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _remove_resume_files(folder: Path, but: str = "") -> None:
