@@ -23,8 +23,14 @@ from interplay.analysis.results import analyse, write_frame
 from interplay.atomic import write_text
 from interplay.callback.budget import MAX_PROMPTS, MIN_PROMPTS, Costs, Meter, Plan, choose_plan
 from interplay.callback.model import borrowed, weights_sha256
-from interplay.callback.options import CallbackOptions
-from interplay.callback.prompts import choose_prompts, context_note, read_prompts, some_rows, template_kwargs
+from interplay.callback.prompts import (
+    CallbackOptions,
+    choose_prompts,
+    context_note,
+    read_prompts,
+    some_rows,
+    template_kwargs,
+)  # fmt: skip
 from interplay.config.loading import dump_settings
 from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, uses_chat
@@ -55,14 +61,8 @@ DEFAULT_LENGTH = 256  # tokens of a training row, if its length cannot be read [
 ROWS_SAMPLED = 32  # training rows whose length is read
 _RECORD = "callback.json"
 _RESULTS = (
-    "*.parquet",
-    "report.*",
-    "recommendation.json",
-    "controls.json",
-    "measured.json",
-    "manifest.json",
-    "times.json",
-)
+    "*.parquet", "report.*", "recommendation.json", "controls.json", "measured.json", "manifest.json", "times.json",
+)  # fmt: skip
 
 
 @dataclass
@@ -155,8 +155,8 @@ class Measurer:
         if given is None:  # an argument of some trainers; SFTTrainer reads a column of the rows
             given = getattr(args, "chat_template_kwargs", None)
         if given is None:
-            given, differ = template_kwargs(options.source, dataset)
-        self.rows = read_prompts(options.source, options.template, given)
+            given, differ = template_kwargs(options.prompts, dataset)
+        self.rows = read_prompts(options.prompts, options.template, given)
         self.notes: list[str] = []
         for line in [*self.rows.notes, *([differ] if differ else [])]:
             self._note(line)
@@ -388,21 +388,14 @@ def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd
     [[0.0, nan, nan, nan], [10.0, 2.0, 2.5, 1.5]]
     """
     named = sorted({key for entry in history for key in entry if eval_set(key)} - {METRIC})
-    log = pd.DataFrame(list(history)).reindex(
-        columns=["step", "loss", *named, *(m.logged for m in METRICS.values() if m.logged)]
-    )
+    logged = {metric.key: metric.logged for metric in METRICS.values() if metric.logged} | {key: key for key in named}
+    log = pd.DataFrame(list(history)).reindex(columns=["step", "loss", *logged.values()])
     log = log.apply(pd.to_numeric, errors="coerce").astype("float64").replace([np.inf, -np.inf], np.nan)
     table = pd.DataFrame({"step": np.array(steps, dtype=np.int64)}).reindex(columns=list(COLUMNS))
-    for metric in METRICS.values():
-        if metric.logged is not None:
-            values = log.dropna(subset=metric.logged).groupby("step")[metric.logged].last()
-            table[metric.key] = values.reindex(steps).to_numpy()
-    since = [
-        log["loss"][log["step"].between(a, b, inclusive="right")] for a, b in zip([0, *steps], steps, strict=False)
-    ]
-    table["train_loss"] = [losses.mean() for losses in since]
-    for key in named:
-        table[key] = log.dropna(subset=key).groupby("step")[key].last().reindex(steps).to_numpy()
+    for key, name in logged.items():
+        table[key] = log.dropna(subset=name).groupby("step")[name].last().reindex(steps).to_numpy()
+    since = (log["step"].between(a, b, inclusive="right") for a, b in zip([0, *steps], steps, strict=False))
+    table["train_loss"] = [log["loss"][rows].mean() for rows in since]
     return table.astype(dict.fromkeys(COLUMNS[1:], "float64"))
 
 

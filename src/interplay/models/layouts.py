@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -37,8 +37,7 @@ class Checkpoint:
     kind: str  # "base" | "adapter" | "full"
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The checkpoints of one training in the order of their steps, the base first, and what was left out and why."""
 
     checkpoints: tuple[Checkpoint, ...]
@@ -145,10 +144,8 @@ def _steps_in(folder: Path, notes: list[str]) -> list[tuple[int, Path]]:
             return found
         first = min(epochs.values())
         states = {path: epoch + (first == 0) for path, epoch in epochs.items()}  # step 0 is the base
-        start = min(epochs, key=lambda path: epochs[path])
-        notes.append(
-            f"the checkpoints are named by epoch and no {STATE} says their steps: step {first or 1} is {start.name}"
-        )
+        start = f"step {first or 1} is {min(epochs, key=lambda path: epochs[path]).name}"
+        notes.append(f"the checkpoints are named by epoch and no {STATE} says their steps: {start}")
     return found + [(step, path) for path, step in states.items()]
 
 
@@ -159,8 +156,7 @@ def _numbered(folder: Path, notes: list[str]) -> dict[int, Checkpoint]:
         kind = classify(path)
         damage = kind and find_damage(path, kind)
         if kind is None or damage:
-            why = f"{damage}{HALF}" if damage else _why_no_weights(path)
-            notes.append(f"{path.name} was left out: {why}")
+            notes.append(f"{path.name} was left out: {f'{damage}{HALF}' if damage else _why_no_weights(path)}")
             continue
         if step in found:
             raise InterplayError(f"{found[step].path} and {path.name} are both step {step}: remove one of them")
@@ -209,9 +205,8 @@ def _only_root(folder: Path, notes: list[str]) -> Checkpoint:
     if (damage := find_damage(folder, kind)) is not None:
         raise InterplayError(f"{shown} holds {_KIND[kind]} that cannot be read: {damage}{HALF}, save it again")
     if not (step := read_state(folder).global_step):
-        raise InterplayError(
-            f"{shown} holds {_KIND[kind]}, but nothing says of which step: move it into a folder checkpoint-<step> in it"
-        )
+        unknown = f"{shown} holds {_KIND[kind]}, but nothing says of which step"
+        raise InterplayError(f"{unknown}: move it into a folder checkpoint-<step> in it")
     notes.append(f"the only trained weights are the final ones, of step {step}")
     return Checkpoint(step, folder, kind)
 

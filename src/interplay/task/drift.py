@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from interplay.data.prompts import _leading_ids
+from interplay.data.prompts import _leading_ids, _tokenise
 from interplay.errors import InterplayError
 from interplay.task.passes import MAX_LOGITS, Item, scored_batches, vocabulary
 
@@ -64,10 +64,8 @@ class Comparison:
             return
         own = logprobs.cpu().double().numpy()
         if len(own) != self._base.shape[1]:
-            raise InterplayError(
-                f"this checkpoint has {len(own)} tokens in its head and step 0 has {self._base.shape[1]}, so there is no KL "
-                "divergence between them: set task.kl to false"
-            )
+            sizes = f"this checkpoint has {len(own)} tokens in its head and step 0 has {self._base.shape[1]}"
+            raise InterplayError(f"{sizes}, so there is no KL divergence between them: set task.kl to false")
         self.found.forward[row], self.found.reverse[row] = divergences(self._base[row], own)
 
 
@@ -77,20 +75,14 @@ def divergences(base: np.ndarray, model: np.ndarray) -> tuple[float, float]:
     >>> [round(float(x), 4) for x in divergences(np.log([0.5, 0.5]), np.log([0.25, 0.75]))]  # ln 2 - ln(3)/2, 3/4 ln 3 - ln 2
     [0.1438, 0.1308]
     """
-    a, b = _normal(base), _normal(model)
-    return _kl(a, b), _kl(b, a)
+    import torch
 
+    def kl(a: torch.Tensor, b: torch.Tensor) -> float:
+        p = a.exp()
+        return max(0.0, float(torch.where(p > 0, p * (a - b), 0.0).sum()))  # below zero only by rounding
 
-def _normal(logprobs: np.ndarray) -> np.ndarray:
-    x = np.asarray(logprobs, dtype=np.float64)
-    top = x.max()
-    return x - (top + np.log(np.exp(x - top).sum()))
-
-
-def _kl(a: np.ndarray, b: np.ndarray) -> float:
-    p = np.exp(a)
-    some = p > 0
-    return max(0.0, float((p[some] * (a[some] - b[some])).sum()))  # below zero only by rounding
+    one, other = (torch.from_numpy(x).double().log_softmax(-1) for x in (base, model))
+    return kl(one, other), kl(other, one)
 
 
 class Windows(NamedTuple):
@@ -105,10 +97,7 @@ def retention_windows(text: str, model, tokenizer, tokens: int) -> tuple[tuple[i
 
     A window has at most 512 tokens, or as many as the model has positions for or fit the budget of logits at once.
     """
-    coded = tokenizer(
-        text[: tokens * CHARACTERS_A_TOKEN], add_special_tokens=False, padding=False, truncation=False, verbose=False
-    )
-    ids = tuple(coded["input_ids"])[:tokens]
+    ids = _tokenise(tokenizer, text[: tokens * CHARACTERS_A_TOKEN])[0][:tokens]
     lead = _leading_ids(tokenizer)
     if ids[: len(lead)] == lead:  # a text that spells it
         ids = ids[len(lead) :]

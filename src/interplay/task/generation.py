@@ -70,15 +70,9 @@ def _plain(core, tokens: int, stop: Sequence[int], pad: int) -> Generator[None]:
     from transformers import GenerationConfig
 
     own = core.generation_config
-    core.generation_config = GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=tokens,
-        eos_token_id=list(stop) or None,
-        pad_token_id=pad,
-        use_cache=True,
-        disable_compile=True,
-    )
+    how: dict[str, Any] = {"do_sample": False, "num_beams": 1, "use_cache": True, "disable_compile": True}
+    ends: dict[str, Any] = {"max_new_tokens": tokens, "eos_token_id": list(stop) or None, "pad_token_id": pad}
+    core.generation_config = GenerationConfig(**how, **ends)
     try:
         yield
     finally:
@@ -95,11 +89,8 @@ def exact_match(answer: str, gold: str) -> bool:
     >>> exact_match("  Paris,\\n France", "paris, france"), exact_match("Paris.", "Paris")
     (True, False)
     """
-    return _normal(answer) == _normal(gold)
-
-
-def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    one, other = (unicodedata.normalize("NFKC", text).casefold().split() for text in (answer, gold))
+    return one == other
 
 
 class _Words:
