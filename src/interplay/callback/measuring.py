@@ -158,7 +158,7 @@ class Measurer:
             given, differ = template_kwargs(options.prompts, dataset)
         self.rows = read_prompts(options.prompts, options.template, given)
         self.notes: list[str] = []
-        for line in [*self.rows.notes, *([differ] if differ else [])]:
+        for line in filter(None, [*self.rows.notes, differ]):
             self._note(line)
         with borrowed(model):
             self._open(model, dataset, every)
@@ -181,13 +181,11 @@ class Measurer:
         self.record, self.plan = record, record.plan
         self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
         cut = getattr(self.args, "max_length", None), "the trainer's max_length"
-        for line in [*self.prompts.notes, *length.notes("prompts", [p.positions for p in self.prepared], cut)]:
-            self._note(line)
+        said = [*self.prompts.notes, *length.notes("prompts", [p.positions for p in self.prepared], cut)]
         if (few := len(self.prepared)) < MIN_PROMPTS:
-            self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
-        for line in mask_notes(self.tokenizer, self.prepared[0].mask_id, options.mask):
-            self._note(line.removesuffix("."))
-        if line := context_note(self.prepared, dataset, self.tokenizer):
+            said.append(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
+        said += [line[:-1] for line in mask_notes(self.tokenizer, self.prepared[0].mask_id, options.mask)]
+        for line in filter(None, [*said, context_note(self.prepared, dataset, self.tokenizer)]):
             self._note(line)
         self.settings = self._settings(model)
         self.inputs = Inputs(  # of a run whose training rows are not known

@@ -6,13 +6,12 @@ Works on a copy of the user's tokenizer: its padding side, say, would be saved w
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from interplay.data.prompts import Rendered, refuse_special_tokens, render
+from interplay.data.prompts import Rendered, refuse_special_tokens, render, render_plain
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
@@ -22,7 +21,7 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.limits import EXACT_WORDS
 from interplay.scoring.scores import Prepared, prepare
-from interplay.scoring.targets import common_opening, find_answers, target_notes
+from interplay.scoring.targets import alike, common_opening, find_answers, target_notes
 from interplay.text import short
 
 MAX_ROWS = 10_000  # rows of a data set among which prompts are chosen [ours]
@@ -144,8 +143,9 @@ def context_note(prepared: Sequence[Prepared], dataset: Any, tokenizer: Any) -> 
     if len(prepared) < 4 or not rows:
         return None
     asked = [list(p.input_ids) for p in prepared]
-    head = _shared(asked)
-    tail = _shared([ids[len(head) :][::-1] for ids in asked])[::-1]
+    head = asked[0][: alike(asked)]
+    behind = [ids[len(head) :][::-1] for ids in asked]
+    tail = behind[0][: alike(behind)][::-1]
     for ids in rows:
         ends = range(len(head) + len(tail), len(ids) + 1)
         if ids[: len(head)] == head and any(ids[end - len(tail) : end] == tail for end in ends):
@@ -153,11 +153,6 @@ def context_note(prepared: Sequence[Prepared], dataset: Any, tokenizer: Any) -> 
     scored = short(tokenizer.decode([*asked[0], *prepared[0].target_ids]), 300)
     trained = short(tokenizer.decode(rows[0][:200]), 300)
     return f"no training row is worded as the prompts are: scored was {scored}, trained was {trained}"
-
-
-def _shared(several: Sequence[Sequence[int]]) -> list[int]:
-    """What all of them begin with."""
-    return [ids[0] for ids in takewhile(lambda ids: len(set(ids)) == 1, zip(*several, strict=False))]
 
 
 def copy_tokenizer(processing_class: Any, chat_template: str | None) -> Any:
@@ -183,7 +178,7 @@ def choose_prompts(
         # A completion may spell its own end, which is then not added.
         row = replace(row, target=row.target.removesuffix(tokenizer.eos_token or ""))
         refuse_special_tokens(row, tokenizer, found.template)
-        return verbatim(row, tokenizer.eos_token)
+        return render_plain(row, tokenizer.eos_token, spaced=False)
 
     opening = "" if found.labels else common_opening(row.target for row in found.rows)
     answers = find_answers(found.rows, found.labels, rendered, tokenizer, opening)
@@ -197,20 +192,3 @@ def choose_prompts(
     told = target_notes([(p.passed, p.target, p.whole) for p in prepared])
     notes = (*chosen.notes, *answers.left_out, *told)
     return chosen._replace(skipped=found.skipped + chosen.skipped, notes=notes), prepared
-
-
-def verbatim(row: Row, eos: str | None) -> Rendered:
-    """Prompt, completion and the end of the sequence in one string, as SFTTrainer writes rows of strings.
-
-    A space at the end of the prompt moves to the completion, where tokenizers have it; the string stays the same.
-
-    >>> from interplay.data.rows import Message
-    >>> verbatim(Row("a", (Message("user", "Mood: "),), "joy", "Mood: ", 0), "</s>")
-    Rendered(prompt='Mood:', completion=' joy</s>', text_start=0, chat=False)
-    """
-    prompt, completion = row.messages[-1].content, row.target
-    if eos and not completion.endswith(eos):
-        completion += eos
-    if prompt.endswith(" ") and not completion[:1].isspace():
-        prompt, completion = prompt[:-1], " " + completion
-    return Rendered(prompt, completion, row.text_start, chat=False)

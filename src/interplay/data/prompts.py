@@ -77,7 +77,8 @@ def render(row: Row, tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT
         nothing = f"the target {short(row.target)} tokenises to nothing; give a target with text in it"
         raise SkipSample(f"row {short(row.id)}: {nothing}")
     refuse_special_tokens(row, tokenizer, template)
-    return _render_chat(row, tokenizer, template) if uses_chat(tokenizer, template) else _render_plain(row, tokenizer)
+    chat = uses_chat(tokenizer, template)
+    return _render_chat(row, tokenizer, template) if chat else render_plain(row, tokenizer.eos_token)
 
 
 def encode(rendered: Rendered, tokenizer: "Tokenizer") -> Encoded:
@@ -174,23 +175,28 @@ def template_hash(tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TE
     return hashlib.sha256(data.encode()).hexdigest()[:16]
 
 
-def _render_plain(row: Row, tokenizer: "Tokenizer") -> Rendered:
+def render_plain(row: Row, eos: str | None, *, spaced: bool = True) -> Rendered:
+    """A row without chat template. `spaced`: with a space between a question and its answer; SFTTrainer puts none.
+
+    >>> render_plain(Row("a", (Message("user", "Mood: "),), "joy", "Mood: ", 0), "</s>", spaced=False)
+    Rendered(prompt='Mood:', completion=' joy</s>', text_start=0, chat=False)
+    """
+
+    def space(answer: str) -> str:
+        return "" if not (spaced and prompt) or prompt[-1].isspace() or answer[:1].isspace() else " "
+
     prompt, before = "", ""
     for message in row.messages:
         if message.role == "assistant":
-            prompt += _space(prompt, message.content) + message.content
+            prompt += space(message.content) + message.content
         elif message.content:
             prompt += ("\n\n" if prompt else "") + message.content
             before = prompt[: len(prompt) - len(message.content)]
-    completion = _space(prompt, row.target) + row.target + (tokenizer.eos_token or "")
-    if prompt.endswith(" ") and not row.target[0].isspace():
+    completion = space(row.target) + row.target + (eos or "")
+    if prompt.endswith(" ") and not row.target[:1].isspace():
         # Tokens begin with their space, so "Answer: " + "joy" would have one across the border. The string stays the same.
         prompt, completion = prompt[:-1], " " + completion
     return Rendered(prompt, completion, len(before) + row.text_start, chat=False)
-
-
-def _space(prompt: str, answer: str) -> str:
-    return "" if not prompt or prompt[-1].isspace() or answer[:1].isspace() else " "
 
 
 def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> Rendered:

@@ -78,19 +78,16 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
 
 
 def _refuse_other_shape(model, base: LoadedModel, path: Path) -> None:
-    def shape(m) -> dict[str, Any]:
-        config = m.config.get_text_config()
-        return {
-            "hidden size": getattr(config, "hidden_size", None),
-            "number of layers": getattr(config, "num_hidden_layers", None),
-            "architecture": config.model_type,
-        }
-
+    ours, theirs = (m.config.get_text_config() for m in (base.model, model))
+    for what, name in (
+        ("hidden size", "hidden_size"),
+        ("number of layers", "num_hidden_layers"),
+        ("architecture", "model_type"),
+    ):
+        one, other = getattr(ours, name, None), getattr(theirs, name, None)
+        if one != other:
+            differs = f"{path} has {what} {other}, the base {base.name!r} {one}"
+            raise InterplayError(f"{differs}: give the base it was trained from")
     rows, saved = (len(m.get_input_embeddings().weight) for m in (base.model, model))
-    ours, theirs = shape(base.model), shape(model)
-    odd = [name for name in ours if ours[name] != theirs[name]]
-    if odd:
-        differs = f"{path} has {odd[0]} {theirs[odd[0]]}, the base {base.name!r} {ours[odd[0]]}"
-        raise InterplayError(f"{differs}: give the base it was trained from")
     if rows != saved:
         refuse_other_rows(path, saved, base.name, rows, base.tokenizer)

@@ -295,11 +295,8 @@ def read_training_log(folder: Path) -> list[dict[str, Any]]:
     states = [read_state(place) for place in (folder, newest(folder) or folder, *named)]
     log: dict[int, dict[str, Any]] = {}
     for entry in max(states, key=lambda state: state.global_step).log_history:
-        given = {key: x for key in entry if _LOGGED.fullmatch(key) and (x := _number(entry[key])) is not None}
+        logged = {key: x for key, x in entry.items() if _LOGGED.fullmatch(key) and isinstance(x, int | float)}
+        given = {key: float(x) for key, x in logged.items() if math.isfinite(x)}
         if set(given) - {"learning_rate"} and isinstance(entry.get("step"), int):  # the last entry is a summary
             log.setdefault(entry["step"], {"step": entry["step"], "loss": None, "learning_rate": None}).update(given)
     return [log[step] for step in sorted(log)]
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

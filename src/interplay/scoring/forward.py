@@ -52,12 +52,10 @@ def _accepts(model, name: str) -> bool:
 def last_logits(
     model, ids: "torch.Tensor", keep: int, *, mask: "torch.Tensor | None" = None, cache=None, past: int = 0
 ) -> "torch.Tensor":
-    """Logits [B, keep, V] at the last `keep` positions.
+    """Logits [B, keep, V] at the last `keep` positions of ids [B, L].
 
-    Args:
-        ids: [B, L] token ids.
-        mask: [B, L] with 0 at padding, which must stand on the left; None: no padding. Not together with a cache.
-        cache: key-value cache of the `past` tokens that stand before ids; it grows by ids.
+    `mask` [B, L] has 0 at padding, which must stand on the left. `cache`: keys and values of the `past` tokens before ids, which
+    it grows by; not together with a mask.
     """
     import torch
 
@@ -96,16 +94,10 @@ def score_rows(
     batch_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Log-odds of the target after each row of prompt ids.
+    """Log-odds of the target, [rows] float64 in nats, or [rows, questions] of several, after each row of prompt ids [rows, L].
 
-    Args:
-        ids: [rows, L] prompt token ids, one length for all.
-        question: each label that does not begin another one takes a pass.
-        shared: the first `shared` tokens are equal in all rows and are run once.
-        batch_tokens: most tokens in one forward pass; None: `tokens_per_pass`.
-        progress: called with (rows done, in all).
-
-    Returns [rows] float64 log-odds in nats, or [rows, questions] of several.
+    The first `shared` tokens are equal in all rows and are run once. Each label that does not begin another one takes a pass, of
+    `batch_tokens` at most (None: `tokens_per_pass`). `progress` is called with (rows done, in all).
     """
     import torch
 

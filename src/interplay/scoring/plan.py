@@ -150,16 +150,10 @@ def make_plan(
         total += rows * size
     leaf = np.empty(len(order), dtype=np.int64)
     leaf[order] = np.cumsum(fresh[:, n]) - 1
-    lineage = [[tuple(p[: len(q)]) == tuple(q) for q in prefixes[1:]] for p in prefixes[1:]]
-    return Plan(
-        ids=np.concatenate(packed_ids),
-        positions=np.concatenate(packed_positions),
-        levels=tuple(levels),
-        leaves=path[:, path.shape[1] - forced - 1 :],
-        leaf=leaf,
-        prefix=prefix,
-        lineage=np.array(lineage, dtype=bool).reshape(forced, forced),
-    )
+    seen = [[tuple(p[: len(q)]) == tuple(q) for q in prefixes[1:]] for p in prefixes[1:]]
+    lineage = np.array(seen, dtype=bool).reshape(forced, forced)
+    ids, positions, leaves = np.concatenate(packed_ids), np.concatenate(packed_positions), path[:, -forced - 1 :]
+    return Plan(ids, positions, tuple(levels), leaves, leaf, prefix, lineage)
 
 
 def level_bounds(spans: Sequence[Sequence[int]], length: int, prefix: int) -> list[tuple[int, int]]:

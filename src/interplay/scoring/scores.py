@@ -8,12 +8,12 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from interplay.data.prompts import Rendered, encode, render
-from interplay.data.rows import Sample
+from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
@@ -25,10 +25,6 @@ from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_wor
 from interplay.scoring.targets import AUTO, NO_ANSWERS, Answers, TargetTokens, choose_window, without_thought
 from interplay.scoring.trie import score_trie, supports_trie
 from interplay.text import short
-
-if TYPE_CHECKING:
-    from interplay.data.rows import Row
-
 
 NOISE_COALITIONS = 8  # on which the noise of v is measured, unless the caller says otherwise [ours]
 
@@ -144,8 +140,9 @@ def prepare(
         raise SkipSample(f"row {short(sample.id)}: its answer is a thought and nothing else")
     passed, target_ids, pool, whole = choose_window(encoded, answers, target_tokens, tokenizer)
     spans, mask_id = word_tokens(sample, encoded), mask_token(tokenizer, mask)
-    # Here, where the caller skips samples, not amid the scoring.
-    refuse_mask_in_words(encoded.input_ids, spans, mask_id)
+    refuse_mask_in_words(
+        encoded.input_ids, spans, mask_id
+    )  # here, where the caller skips samples, not amid the scoring
     skipped = tokenizer.decode(list(encoded.target_ids[:passed])) if passed else ""
     prepared = Prepared(
         sample=sample,
@@ -164,9 +161,8 @@ def prepare(
 
 
 def score_prepared(model, prepared: Prepared, **options: Any) -> UnitScores:
-    """Scores of all 2^n coalitions of one prepared sample; arguments and errors as in `score_together`."""
-    [unit] = score_together(model, (prepared,), **options)
-    return unit
+    """`score_together` of one question."""
+    return score_together(model, [prepared], **options)[0]
 
 
 def score_together(
@@ -182,14 +178,11 @@ def score_together(
 
     They cost about as much as one of them. The packed trie is used where the architecture is known to take it, else batches
     that share the prefix. A 16-bit model gets a float32 residual stream (`precision.py`). The noise of v is the root mean
-    square difference to plain float32 forward passes on a few coalitions. Where the trie differs from these by more than
-    rounding can explain, a warning is issued and batches are used.
+    square difference to plain float32 forward passes on `noise_coalitions`, NaN on none. Where the trie differs from these by
+    more than rounding can explain, a warning is issued and batches are used.
 
-    Args:
-        coalitions: [m] bitmasks, bit i = word i kept; None: all, in the order of their numbers, for 16 words at most.
-        batch_tokens: most tokens in one forward pass; None: what suits the device.
-        noise_coalitions: on how many coalitions the noise is measured; 0 gives NaN.
-        progress: called with (coalitions done, in all).
+    `coalitions`: [m] bitmasks, bit i = word i kept; None: all, in the order of their numbers, for 16 words at most. The other
+    arguments as of `score_rows`.
 
     Raises InterplayError for scores that are not finite, for token ids that the model has no embedding of, and for more tokens
     than it has learnt positions.
@@ -285,7 +278,7 @@ def score(
     template: PromptTemplate | None = None,
     mask: str | int | None = None,
     target_tokens: TargetTokens = AUTO,
-    among: "Sequence[Row] | None" = None,
+    among: Sequence[Row] | None = None,
     batch_tokens: int | None = None,
     noise_coalitions: int = NOISE_COALITIONS,
     progress: Callable[[int, int], None] | None = None,

@@ -142,15 +142,10 @@ def score_trie(
     budget: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Log-odds of the target under coalitions of words; bit i of a coalition = word i kept.
+    """Log-odds of the target under coalitions of words, [coalitions] float64 in nats, or [coalitions, questions] of several.
 
-    Args:
-        spans: token positions of each word, words in the order of the prompt.
-        coalitions: [c] bitmasks; None: all 2^n in the order of their numbers.
-        budget: packed tokens per forward pass, None: `tokens_per_pass`; larger tries are cut into runs of leaves.
-        progress: called with (coalitions done, in all).
-
-    Returns [coalitions] float64 log-odds in nats, or [coalitions, questions] of several.
+    Arguments as of `make_plan`; `coalitions` None: all 2^n in the order of their numbers. `budget`: packed tokens per forward
+    pass, None: `tokens_per_pass`; larger tries are cut into runs of leaves. `progress` is called with (coalitions done, in all).
     """
     import torch
     from transformers import DynamicCache

@@ -106,12 +106,8 @@ def scored_batches(
     """`target_logprobs` of all items, batch by batch, with the indices of the batch's items; `seen` gets the index among all."""
     done = 0
     for batch in batches(items, *budgets(model, batch_tokens)):
-
-        def seen_in_batch(row: int, logprobs: "torch.Tensor", batch: list[int] = batch) -> None:
-            if seen is not None:
-                seen(batch[row], logprobs)
-
-        yield batch, target_logprobs(model, [items[i] for i in batch], firsts, seen_in_batch)
+        told = None if seen is None else lambda row, logprobs, batch=batch: seen(batch[row], logprobs)
+        yield batch, target_logprobs(model, [items[i] for i in batch], firsts, told)
         done += len(batch)
         if progress is not None:
             progress(done, len(items))
