@@ -51,13 +51,8 @@ def choose_plan(
 ) -> Plan:
     """The largest plan whose measurements after the first take at most `max_overhead` of the seconds of `steps` steps.
 
-    Args:
-        steps: optimiser steps of the training.
-        every: the interval asked for; doubled while even the cheapest measurement does not fit, unless `fixed_every`.
-        n, prompts: fixed by the user; None: choose.
-        available: number of prompts there are.
-
-    Of two plans with the same cost the one with more prompts wins. If nothing fits: the cheapest.
+    The interval `every` is doubled while even the cheapest measurement does not fit, unless `fixed_every`. `n` and `prompts` None:
+    choose, of the prompts `available`. Of two plans with the same cost the one with more prompts wins. If nothing fits: the cheapest.
 
     >>> seconds = Costs(step=1.0, prompt=0.5, words=8)                      # 100 s of training: 5 s, ten measurements of 0.5 s
     >>> choose_plan(seconds, steps=100, every=10, max_overhead=0.05)        # 16 prompts x 0.5 s / 2^4

@@ -113,9 +113,8 @@ class InteractionCallback(TrainerCallback):
         self._warned: set[str] = set()
         self._is_metric = args.metric_for_best_model in (METRIC, METRIC.removeprefix("eval_"))
         self._evaluates = args.eval_strategy.value != "no"
-        self._keeps_best = (self._is_metric and not self._evaluates) or (
-            args.metric_for_best_model is None and self.stop
-        )
+        none = args.metric_for_best_model is None
+        self._keeps_best = not self._evaluates if self._is_metric else none and self.stop
         self._check_arguments(args, trainer)
 
         def open_measurer() -> Measurement:

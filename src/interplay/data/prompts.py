@@ -90,18 +90,18 @@ def encode(rendered: Rendered, tokenizer: "Tokenizer") -> Encoded:
     between prompt and completion, or the completion tokenises to nothing.
     """
     if not tokenizer.is_fast:
-        raise InterplayError(
-            f"a fast tokenizer is needed (offsets of its tokens); given {type(tokenizer).__name__}: load it with use_fast=True"
-        )
+        given = f"given {type(tokenizer).__name__}"
+        raise InterplayError(f"a fast tokenizer is needed (offsets of its tokens); {given}: load it with use_fast=True")
     border = len(rendered.prompt)
     ids, offsets = _tokenise(tokenizer, rendered.prompt + rendered.completion)
     prompt_ids, _ = _tokenise(tokenizer, rendered.prompt)
     length = len(prompt_ids)
     if ids[:length] != prompt_ids or any(start < border < end for start, end in offsets):
-        raise SkipSample(
-            f"a token straddles the border between the prompt, ending {short(rendered.prompt[-20:])}, and the completion "
-            f"{short(rendered.completion[:20])}: give the prompt template another end, or the target another start"
+        ends = (
+            f"the prompt, ending {short(rendered.prompt[-20:])}, and the completion {short(rendered.completion[:20])}"
         )
+        advice = "give the prompt template another end, or the target another start"
+        raise SkipSample(f"a token straddles the border between {ends}: {advice}")
     if length == len(ids):
         raise SkipSample(f"the target {short(rendered.completion)} tokenises to nothing; give a target with text in it")
     lead = () if rendered.chat else _leading_ids(tokenizer)

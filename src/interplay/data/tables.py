@@ -288,19 +288,18 @@ def read_goemotions(path: Path) -> tuple[Table, tuple[str, ...]]:
         raise InterplayError(f"{name_of(path)}: form 'goemotions' needs the label names in emotions.txt next to it")
     names = tuple(line.strip() for _, line in _lines(path.parent / "emotions.txt"))
     by_id = {str(i): name for i, name in enumerate(names)}
-    table: Table = []
-    for place, line in _lines(path):
+
+    def record(line: str) -> Record:
         cells = line.split("\t")
         if len(cells) != 3:
-            table.append((place, Unreadable(f"{len(cells)} cells, expected text, label ids, comment id")))
-            continue
+            return Unreadable(f"{len(cells)} cells, expected text, label ids, comment id")
         text, ids, comment = cells
         labels = [by_id.get(label) for label in ids.split(",")]
         if not _LABEL_IDS.fullmatch(ids) or labels == [None]:
-            table.append((place, Unreadable(f"label id {short(ids, 20)} is none of 0..{len(names) - 1}", comment)))
-        else:
-            table.append((place, {"text": text, "labels": labels, "id": comment}))
-    return table, names
+            return Unreadable(f"label id {short(ids, 20)} is none of 0..{len(names) - 1}", comment)
+        return {"text": text, "labels": labels, "id": comment}
+
+    return [(place, record(line)) for place, line in _lines(path)], names
 
 
 def _message(error: BaseException) -> str:

@@ -29,13 +29,11 @@ def checkpoint_hash(checkpoint: Checkpoint, base: LoadedModel) -> str:
     return hash_files(checkpoint.path)
 
 
-def comparable_hashes(
-    checkpoints: Sequence[Checkpoint], hashes: Mapping[int, str], base: LoadedModel
-) -> dict[int, str]:
+def comparable_hashes(checkpoints: Sequence[Checkpoint], hashes: dict[int, str], base: LoadedModel) -> dict[int, str]:
     """`hashes`, with the base's from its files where there are full checkpoints: loaded it may have another dtype."""
     source, local = resolve(base.name)
     if not (local and weight_files(Path(source)) and any(c.kind == "full" for c in checkpoints)):
-        return dict(hashes)
+        return hashes
     return {**hashes, **{c.step: hash_files(Path(source)) for c in checkpoints if c.kind == "base"}}
 
 
@@ -79,11 +77,8 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
 
 def _refuse_other_shape(model, base: LoadedModel, path: Path) -> None:
     ours, theirs = (m.config.get_text_config() for m in (base.model, model))
-    for what, name in (
-        ("hidden size", "hidden_size"),
-        ("number of layers", "num_hidden_layers"),
-        ("architecture", "model_type"),
-    ):
+    parts = ("hidden size", "hidden_size"), ("number of layers", "num_hidden_layers"), ("architecture", "model_type")
+    for what, name in parts:
         one, other = getattr(ours, name, None), getattr(theirs, name, None)
         if one != other:
             differs = f"{path} has {what} {other}, the base {base.name!r} {one}"

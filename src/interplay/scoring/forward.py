@@ -34,14 +34,11 @@ def evaluating(model) -> Generator[None]:
     import torch
 
     device = input_device(model).type
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad(), torch.autocast(device, enabled=False):
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with contextlib.ExitStack() as restored, torch.no_grad(), torch.autocast(device, enabled=False):
+        for module in model.modules():
+            restored.callback(setattr, module, "training", module.training)
+        model.eval()
+        yield
 
 
 def _accepts(model, name: str) -> bool:

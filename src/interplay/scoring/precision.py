@@ -55,19 +55,14 @@ def exact_products() -> Generator[None]:
     import torch
 
     backends = [b for b in _settings() if b is not None]
-    each = [b.fp32_precision for b in backends]
-    old = torch.get_float32_matmul_precision() if not backends else None  # an old PyTorch: one switch for all
-    try:
-        if old is not None:
+    with contextlib.ExitStack() as restored:
+        if not backends:  # an old PyTorch: one switch for all
+            restored.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
             torch.set_float32_matmul_precision("highest")
-        for b in backends:
-            b.fp32_precision = "ieee"
+        for backend in backends:
+            restored.callback(setattr, backend, "fp32_precision", backend.fp32_precision)
+            backend.fp32_precision = "ieee"
         yield
-    finally:
-        if old is not None:
-            torch.set_float32_matmul_precision(old)
-        for b, setting in zip(backends, each, strict=True):
-            b.fp32_precision = setting
 
 
 def product_of_weights(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None") -> "torch.Tensor":
@@ -183,11 +178,9 @@ def noise_warning(sigma: float, spread: float, dtype: str) -> str | None:
     >>> print(noise_warning(0.1, 0.5, "bfloat16"))
     bfloat16 scores have a noise of 0.1 nats, 20 % of the spread of v: more than half of the strongest effects are rounding; use float32
     """
-    fraction = noise_fraction(sigma, spread)
-    if dtype not in NARROW or not fraction > FLAGGED:
+    part = noise_fraction(sigma, spread)
+    if dtype not in NARROW or not part > FLAGGED:
         return None
-    worth = (
-        "more than half of the strongest effects are" if fraction > REFUSED else "one in five strong effects or more is"
-    )
-    size = f"{fraction:.0%}".replace("%", " %") if math.isfinite(fraction) else "all"
+    worth = "more than half of the strongest effects are" if part > REFUSED else "one in five strong effects or more is"
+    size = f"{part:.0%}".replace("%", " %") if math.isfinite(part) else "all"
     return f"{dtype} scores have a noise of {sigma:.2g} nats, {size} of the spread of v: {worth} rounding; use float32"

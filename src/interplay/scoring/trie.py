@@ -103,14 +103,11 @@ def _trie_attention(model) -> Generator[None]:
 
     AttentionInterface.register(NAME, _attention)
     configs = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
-    before = [(c, c._attn_implementation) for c in configs.values() if hasattr(c, "_attn_implementation")]
-    try:
-        for config, _ in before:
+    with contextlib.ExitStack() as restored:
+        for config in (c for c in configs.values() if hasattr(c, "_attn_implementation")):
+            restored.callback(setattr, config, "_attn_implementation", config._attn_implementation)
             config._attn_implementation = NAME
         yield
-    finally:
-        for config, name in before:
-            config._attn_implementation = name
 
 
 # Architectures that the tests compare with plain forward passes; others are scored in plain batches. A trie cannot carry

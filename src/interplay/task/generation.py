@@ -69,14 +69,12 @@ def _plain(core, tokens: int, stop: Sequence[int], pad: int) -> Generator[None]:
     """Plain greedy decoding: `generate` fills what its argument leaves open from the model's own generation config."""
     from transformers import GenerationConfig
 
-    own = core.generation_config
     how: dict[str, Any] = {"do_sample": False, "num_beams": 1, "use_cache": True, "disable_compile": True}
     ends: dict[str, Any] = {"max_new_tokens": tokens, "eos_token_id": list(stop) or None, "pad_token_id": pad}
-    core.generation_config = GenerationConfig(**how, **ends)
-    try:
+    with contextlib.ExitStack() as restored:
+        restored.callback(setattr, core, "generation_config", core.generation_config)
+        core.generation_config = GenerationConfig(**how, **ends)
         yield
-    finally:
-        core.generation_config = own
 
 
 def decoded(tokenizer, ids: Sequence[int]) -> str:
