@@ -78,16 +78,7 @@ def choose_plan(
 
 
 class Meter:
-    """Seconds spent on measurements, and whether the next one fits under the limit.
-
-    >>> now = iter([0.0, 10.0, 10.5, 20.5])                 # training begins; a measurement from 10 to 10.5; asked at 20.5
-    >>> meter = Meter(clock=lambda: next(now))
-    >>> meter.begin()
-    >>> with meter.spending():
-    ...     pass
-    >>> round(meter.overhead(), 3)                          # 0.5 s of 20 s
-    0.025
-    """
+    """Seconds spent on measurements, and whether the next one fits under the limit."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock

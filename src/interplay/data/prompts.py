@@ -288,11 +288,8 @@ def _shown(rendered: Rendered) -> str:
 
 
 def _history(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> tuple[Message, ...]:
-    """The turns before the question. An empty system turn of the data's own stays, as SFTTrainer trains it.
-
-    One that the prompt template asks for stays where it keeps the chat template from a longer default of its own ("You are a
-    helpful assistant"); other chat templates would write an empty turn, or refuse it.
-    """
+    """The turns before the question. An empty system turn of the data's own stays, as SFTTrainer trains it; one that the prompt
+    template asks for where it keeps the chat template from a longer default of its own ("You are a helpful assistant")."""
     history = row.messages[:-1]
     if template.system != "" or not history or history[0] != Message("system", ""):
         return history

@@ -287,9 +287,8 @@ def read_state(folder: Path) -> TrainerState:
 def read_training_log(folder: Path) -> list[dict[str, Any]]:
     """Train loss, learning rate and eval losses by step, as the trainer of an output folder logged them; [] without a log.
 
-    Read from the `trainer_state.json` that reaches furthest, of the output folder or of its newest checkpoint. One dict a
-    step: `step`, `loss` (nats, the mean since the entry before; None at a step that was only evaluated), `learning_rate`
-    (None where not logged), and `eval_loss` or `eval_<name>_loss` of each eval set where there is one.
+    Of the `trainer_state.json` that reaches furthest. One dict a step: `step`, `loss` (nats, the mean since the entry before;
+    None at a step that was only evaluated), `learning_rate` (or None), and `eval_loss` or `eval_<name>_loss` of each eval set.
     """
     named = [path for path in folder.glob("*/") if _NAMED.fullmatch(path.name)]
     states = [read_state(place) for place in (folder, newest(folder) or folder, *named)]

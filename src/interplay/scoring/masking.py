@@ -82,10 +82,7 @@ def refuse_mask_in_words(input_ids: tuple[int, ...], spans: tuple[tuple[int, ...
 
 
 def masked_ids(
-    input_ids: tuple[int, ...],
-    spans: tuple[tuple[int, ...], ...],
-    mask_id: int,
-    coalitions: np.ndarray | None = None,
+    input_ids: tuple[int, ...], spans: tuple[tuple[int, ...], ...], mask_id: int, coalitions: np.ndarray | None = None
 ) -> np.ndarray:
     """Masked versions of one prompt, [coalitions, L] int64; word i is kept where bit i of the coalition is set.
 

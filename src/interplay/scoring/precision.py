@@ -5,8 +5,7 @@ A 16-bit model rounds its residual stream at every layer, which makes most of it
 `product_float32` the weights are widened one at a time: noise is measured against that. MKL multiplies float32 matrices at half
 speed on AMD processors, so `fast_products` uses oneDNN there; that depends on the processor alone, never on a timing.
 
-Noise of v becomes false interactions: symmetric, cancelling, of high order, just like those that fine-tuning is said to remove.
-Float32 is far below the limits here; bfloat16 is not (docs/design/scoring.md).
+Noise of v becomes false interactions of high order, just like those that fine-tuning is said to remove (docs/design/scoring.md).
 """
 
 import contextlib
