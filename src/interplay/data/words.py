@@ -165,8 +165,8 @@ def _pieces(text: str, language: str) -> Iterator[tuple[int, int]]:
 
 def _core(text: str, start: int, end: int) -> tuple[int, int]:
     """The span without what is neither letter nor digit at its edges; marks that belong to the last letter stay."""
-    inside = [at for at in range(start, end) if text[at].isalnum()] or [end]
-    start, stop = inside[0], inside[-1] + 1
+    inside = [at for at in range(start, end) if text[at].isalnum()]
+    start, stop = (inside[0], inside[-1] + 1) if inside else (end, end)
     while stop < end and unicodedata.category(text[stop])[0] == "M":
         stop += 1
     return start, stop
