@@ -40,6 +40,7 @@ from interplay.dynamics.measures import loss_of
 from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.models.length import context_length
+from interplay.models.loading import DTYPES
 from interplay.models.placement import input_device
 from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.measure import Question, cache_calibration, measure, refuse_noise, survey
@@ -256,30 +257,21 @@ class Measurer:
         options, template, output = self.options, self.rows.template, str(self.args.output_dir)
         # Of the embeddings: quantised weights elsewhere say nothing about the precision of the scores.
         dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
-        return Settings.model_validate(
-            {
-                "name": Path(output).name or "training",
-                "seed": options.seed,
-                "model": {
-                    "name": getattr(model.config, "_name_or_path", "") or "a model in memory",
-                    "dtype": dtype if dtype in ("float32", "float64", "bfloat16", "float16") else "float32",
-                },
-                "data": {"prompts": self.rows.source},
-                "prompt": {
-                    "system": template.system,
-                    "template": template.template,
-                    "chat": False if self.rows.verbatim else template.chat,
-                    "chat_template_kwargs": template.chat_template_kwargs,
-                    "today": template.today,
-                    "rephrased": None,
-                },
-                "prompts": {"count": self.plan.prompts, "n": max(2, self.plan.n)},
-                "checkpoints": {"folder": output, "steps": None},
-                "scoring": {"mask": options.mask, "target_tokens": options.target_tokens},
-                "task": {"kl": False},
-                "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
-            }
-        )
+        name = getattr(model.config, "_name_or_path", "") or "a model in memory"
+        wording = {key: getattr(template, key) for key in ("system", "template", "chat_template_kwargs", "today")}
+        found = {
+            "name": Path(output).name or "training",
+            "seed": options.seed,
+            "model": {"name": name, "dtype": dtype if dtype in DTYPES else "float32"},
+            "data": {"prompts": self.rows.source},
+            "prompt": {**wording, "chat": False if self.rows.verbatim else template.chat, "rephrased": None},
+            "prompts": {"count": self.plan.prompts, "n": max(2, self.plan.n)},
+            "checkpoints": {"folder": output, "steps": None},
+            "scoring": {"mask": options.mask, "target_tokens": options.target_tokens},
+            "task": {"kl": False},
+            "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
+        }
+        return Settings.model_validate(found)
 
     def _earlier_units(self) -> dict[int, list[Unit]]:
         """Complete measurements of an earlier process, by step."""

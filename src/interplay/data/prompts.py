@@ -146,16 +146,13 @@ def refuse_special_tokens(row: Row, tokenizer: "Tokenizer", template: PromptTemp
     The user's text and the target may hold none, other turns only those that the prompt template itself spells.
     """
     own = template.literals()
-    rest = "\n".join([*(m.content for m in row.messages), *(t[1] for t in _thoughts(row))])
+    thoughts = (thought[1] for thought in (*(m.thought for m in row.messages), row.thought) if thought)
+    rest = "\n".join([*(m.content for m in row.messages), *thoughts])
     for name, text in (("text", row.text), ("target", row.target), ("conversation", rest)):
         for match in special_tokens(tokenizer).finditer(text):
             if not (name == "conversation" and match[0] in own):
                 spelt = f"the {name} spells the special token {short(match[0])}"
                 raise SkipSample(f"row {short(row.id)}: {spelt}, which would become a real one")
-
-
-def _thoughts(row: Row) -> list[tuple[str, str]]:
-    return [thought for thought in (*(m.thought for m in row.messages), row.thought) if thought]
 
 
 def template_hash(tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TEMPLATE) -> str:
@@ -200,7 +197,7 @@ def render_plain(row: Row, eos: str | None, *, spaced: bool = True) -> Rendered:
 
 
 def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> Rendered:
-    sentinel, question, history = f"X{stable_hash(row)}q", row.messages[-1], _history(row, tokenizer, template)
+    sentinel, question, history = f"X{stable_hash(row)[:16]}q", row.messages[-1], _history(row, tokenizer, template)
     frame = [*history, Message(question.role, sentinel), Message("assistant", sentinel + "A")]
     head, behind, parts, refused = "", [], False, None
     for parts in (False, True):  # templates of a processor refuse a content that is no list, or write nothing of it
