@@ -49,24 +49,22 @@ class BaseDistributions:
     def against(self) -> "Comparison":
         """A comparison of another model with what was collected."""
         assert self._logprobs is not None
-        return Comparison(self._logprobs, self.rows)
+        return Comparison(self._logprobs, Divergence(*np.full((2, self.rows), np.nan)))
 
 
-class Comparison:
+class Comparison(NamedTuple):
     """KL divergences of one model to the base, filled row by row through `seen`."""
 
-    def __init__(self, base: np.ndarray, rows: int) -> None:
-        self._base = base
-        self.found = Divergence(np.full(rows, np.nan), np.full(rows, np.nan))
+    base: np.ndarray
+    found: Divergence
 
     def seen(self, row: int, logprobs: "torch.Tensor") -> None:
-        if row >= len(self._base):
-            return
-        own = logprobs.cpu().double().numpy()
-        if len(own) != self._base.shape[1]:
-            sizes = f"this checkpoint has {len(own)} tokens in its head and step 0 has {self._base.shape[1]}"
-            raise InterplayError(f"{sizes}, so there is no KL divergence between them: set task.kl to false")
-        self.found.forward[row], self.found.reverse[row] = divergences(self._base[row], own)
+        if row < len(self.base):
+            own = logprobs.cpu().double().numpy()
+            if len(own) != self.base.shape[1]:
+                sizes = f"this checkpoint has {len(own)} tokens in its head and step 0 has {self.base.shape[1]}"
+                raise InterplayError(f"{sizes}, so there is no KL divergence between them: set task.kl to false")
+            self.found.forward[row], self.found.reverse[row] = divergences(self.base[row], own)
 
 
 def divergences(base: np.ndarray, model: np.ndarray) -> tuple[float, float]:
