@@ -6,11 +6,11 @@ measurements.
 
 import re
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from timeit import repeat, timeit
 from typing import Any
 
 import numpy as np
@@ -128,11 +128,8 @@ def take_folder(folder: Path, step: int, request: str) -> tuple[CallbackRecord |
 class Measurer:
     """The measurements of one training. Every method may raise; the caller decides what an error costs.
 
-    Args:
-        args, state: of the trainer.
-        dataset: the training rows, to time a training step.
-        every: steps between evaluations that need the metric; None: no evaluation does.
-        how: description of the training for the page.
+    `dataset`: the training rows, to time a training step. `every`: steps between evaluations that need the metric, if any do.
+    `how`: description of the training for the page.
     """
 
     def __init__(
@@ -243,12 +240,12 @@ class Measurer:
 
         _, (prepared,) = choose_prompts(self.rows, self.tokenizer, self.options, 1, n)
         score_prepared(model, prepared, coalitions=np.array([0, 1]))  # the first passes of a process are slow
-        prompt = _seconds(lambda: extract(score_prepared(model, prepared)))
-        fixed = _seconds(lambda: weights_sha256(model, trained=True))
+        prompt = timeit(lambda: extract(score_prepared(model, prepared)), number=1)
+        fixed = timeit(lambda: weights_sha256(model, trained=True), number=1)
         ids, length = list(prepared.input_ids), _mean_length(dataset)
         row = torch.tensor((ids * (length // len(ids) + 1))[:length], device=input_device(model))
         rows = row.expand(self.args.per_device_train_batch_size, -1)
-        forward = sorted(_seconds(lambda: last_logits(model, rows, 1).sum().item()) for _ in range(3))[1]
+        forward = sorted(repeat(lambda: last_logits(model, rows, 1).sum().item(), repeat=3, number=1))[1]
         step = max(1e-9, FORWARDS_PER_STEP * self.args.gradient_accumulation_steps * forward)
         return Costs(step, prompt, len(prepared.spans), fixed)
 
@@ -387,12 +384,6 @@ def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd
     since = (log["step"].between(a, b, inclusive="right") for a, b in zip([0, *steps], steps, strict=False))
     table["train_loss"] = [log["loss"][rows].mean() for rows in since]
     return table.astype(dict.fromkeys(COLUMNS[1:], "float64"))
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def _mean_length(dataset: Any) -> int:

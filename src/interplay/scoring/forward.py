@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # On a CPU larger passes are no faster and take more memory (docs/evidence/benchmarks.md). The GPU's is a guess  [ours]
 TOKENS_ON_CPU, TOKENS_ELSEWHERE = 2048, 16384
+Done = Callable[[int, int], None] | None  # what is told how many of how many are done
 
 
 def tokens_per_pass(device: "torch.device", wanted: int | None = None) -> int:
@@ -89,7 +90,7 @@ def score_rows(
     *,
     shared: int = 0,
     batch_tokens: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> np.ndarray:
     """Log-odds of the target, [rows] float64 in nats, or [rows, questions] of several, after each row of prompt ids [rows, L].
 

@@ -104,13 +104,10 @@ def make_plan(
     *,
     prefix: int = 0,
 ) -> Plan:
-    """Lay out the trie of one prompt.
+    """Lay out the trie of one prompt under coalitions [c], bitmasks in any order, bit i = word i kept.
 
-    Args:
-        spans: token positions of each word, words in the order of the prompt.
-        coalitions: [c] bitmasks, bit i = word i kept; any, in any order.
-        prefixes: what is forced behind the prompt (`Question.prefixes`): the empty one first, each one's own beginning too.
-        prefix: number of leading tokens that are left out because they stand in a cache.
+    `spans`: token positions of each word, words in the order of the prompt. `prefixes`: what is forced behind the prompt
+    (`Question.prefixes`), the empty one first. `prefix`: how many leading tokens are left out because they stand in a cache.
 
     >>> plan = make_plan([1, 2, 3], [(1,), (2,)], 0, np.arange(4))
     >>> plan.ids.tolist()                    # level 0 | word 1 masked, kept | word 2 masked, kept, under either

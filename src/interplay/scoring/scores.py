@@ -19,7 +19,7 @@ from interplay.errors import InterplayError, SkipSample
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.length import context_length, length_of
 from interplay.scoring import precision
-from interplay.scoring.forward import score_rows
+from interplay.scoring.forward import Done, score_rows
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
 from interplay.scoring.targets import AUTO, NO_ANSWERS, Answers, TargetTokens, choose_window, without_thought
@@ -125,10 +125,8 @@ def prepare(
 ) -> Prepared:
     """Tokenise a sample: prompt as trained, words by offsets, the tokens of the response that `choose_window` takes as target.
 
-    Args:
-        answers: the labels to tell the response from, or to score it among; by default it is scored against the whole vocabulary
-            [paper eq 1].
-        rendered: the row as one string, if not as `render` makes it.
+    `answers`: the labels to tell the response from, or to score it among; by default it is scored against the whole vocabulary
+    [paper eq 1]. `rendered`: the row as one string, if not as `render` makes it.
 
     Raises SkipSample when this sample cannot be used with this tokenizer, InterplayError when the arguments cannot.
     """
@@ -172,7 +170,7 @@ def score_together(
     coalitions: np.ndarray | None = None,
     batch_tokens: int | None = None,
     noise_coalitions: int = 4,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> tuple[UnitScores, ...]:
     """Scores of several questions about one prompt, such as the target among all tokens and among the labels.
 
@@ -281,7 +279,7 @@ def score(
     among: Sequence[Row] | None = None,
     batch_tokens: int | None = None,
     noise_coalitions: int = NOISE_COALITIONS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> Scores:
     """Score every coalition of words of every sample under a causal LM.
 
@@ -324,7 +322,7 @@ def score_answers(
     target_tokens: TargetTokens = AUTO,
     batch_tokens: int | None = None,
     noise_coalitions: int = NOISE_COALITIONS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> dict[str, Scores]:
     """Scores of several answers to the same prompts, from the same forward passes: about the price of `score` with one.
 
@@ -346,10 +344,7 @@ def score_answers(
 
 
 def _score_all(
-    samples: Sample | Sequence[Sample],
-    scored: Callable[[Sample], tuple[UnitScores, ...]],
-    answers: int,
-    progress: Callable[[int, int], None] | None,
+    samples: Sample | Sequence[Sample], scored: Callable[[Sample], tuple[UnitScores, ...]], answers: int, progress: Done
 ) -> list[Scores]:
     """The scores of each answer; `scored` gives those of a sample. Warns of noisy ones."""
     chosen = [samples] if isinstance(samples, Sample) else samples

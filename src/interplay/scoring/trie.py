@@ -6,14 +6,14 @@ see its own path only. The model is the stock one. Tries larger than the budget 
 
 import contextlib
 import copy
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interplay.models.placement import input_device, unwrapped
-from interplay.scoring.forward import evaluating, tokens_per_pass
+from interplay.scoring.forward import Done, evaluating, tokens_per_pass
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.plan import Plan, branch_order, cut, kept_words, level_bounds, make_plan
 
@@ -137,7 +137,7 @@ def score_trie(
     *,
     coalitions: np.ndarray | None = None,
     budget: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> np.ndarray:
     """Log-odds of the target under coalitions of words, [coalitions] float64 in nats, or [coalitions, questions] of several.
 

@@ -3,13 +3,14 @@
 KL divergence from the base on the task's prompts predicts forgetting [arXiv 2509.04259, of whole responses].
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from interplay.data.prompts import _leading_ids, _tokenise
 from interplay.errors import InterplayError
+from interplay.scoring.forward import Done
 from interplay.task.passes import MAX_LOGITS, Item, scored_batches, vocabulary
 
 if TYPE_CHECKING:
@@ -110,11 +111,7 @@ def retention_windows(text: str, model, tokenizer, tokens: int) -> tuple[tuple[i
 
 
 def score_windows(
-    model,
-    windows: Sequence[Sequence[int]],
-    *,
-    batch_tokens: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    model, windows: Sequence[Sequence[int]], *, batch_tokens: int | None = None, progress: Done = None
 ) -> Windows:
     """Nats of every token of a window but its first, each given those before it in the window."""
     items: list[Item] = [(w[:1], w[1:]) for w in windows]

@@ -3,13 +3,13 @@
 import contextlib
 import re
 import unicodedata
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import cache
 from typing import Any
 
 from interplay.extras import require
 from interplay.models.placement import input_device, unwrapped
-from interplay.scoring.forward import evaluating, tokens_per_pass
+from interplay.scoring.forward import Done, evaluating, tokens_per_pass
 from interplay.scoring.precision import fast_products
 from interplay.task.passes import batches, padded
 
@@ -36,7 +36,7 @@ def greedy(
     tokens: int,
     stop: Sequence[int] = (),
     batch_tokens: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> list[tuple[int, ...]]:
     """The likeliest continuation, token by token, of each prompt: at most `tokens` token ids, cut before the first of `stop`.
 

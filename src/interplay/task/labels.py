@@ -11,6 +11,7 @@ from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import SkipSample
 from interplay.models.length import length_of
+from interplay.scoring.forward import Done
 from interplay.scoring.targets import find_answers
 from interplay.task.passes import scored_batches
 
@@ -64,7 +65,7 @@ def score_eval(
     data: EvalSet,
     *,
     batch_tokens: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
     seen: "Callable[[int, torch.Tensor], None] | None" = None,
 ) -> RowScores:
     """Likelihood of every row's own response, and the likeliest label.
