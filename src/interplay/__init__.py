@@ -23,9 +23,9 @@ _MODULES = {
     "interplay.errors": ("InterplayError",),
     "interplay.explanation.explain": ("explain",),
     "interplay.explanation.explanation": ("Change", "Explanation"),
-    "interplay.models": ("load_model",),
+    "interplay.models.loading": ("load_model",),
     "interplay.runfolder": ("Run",),
-    "interplay.scoring": ("Scores", "score", "score_answers"),
+    "interplay.scoring.scores": ("Scores", "score", "score_answers"),
     "interplay.verbs": ("card", "compare", "export", "recommend", "run", "track"),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from interplay.errors import InterplayError
     from interplay.explanation.explain import explain
     from interplay.explanation.explanation import Change, Explanation
-    from interplay.models import load_model
+    from interplay.models.loading import load_model
     from interplay.runfolder import Run
-    from interplay.scoring import Scores, score, score_answers
+    from interplay.scoring.scores import Scores, score, score_answers
     from interplay.verbs import card, compare, export, recommend, run, track
 
 

@@ -10,8 +10,14 @@ from importlib.resources import files
 import pytest
 from tiny_job import PROMPTS, TRAIN
 
-from interplay.callback.options import check_options
-from interplay.callback.prompts import choose_prompts, context_note, copy_tokenizer, read_prompts, template_kwargs
+from interplay.callback.prompts import (
+    check_options,
+    choose_prompts,
+    context_note,
+    copy_tokenizer,
+    read_prompts,
+    template_kwargs,
+)
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.models.length import ContextLength
@@ -21,7 +27,7 @@ TEXT = "The terrible service ruined our whole dinner"
 
 def options(**changes):
     asked = {"every": 1, "patience": 1, "max_overhead": None, "n": None, "num_prompts": None, "template": None}
-    return check_options(source=[{}], **asked | {"seed": 0, "target_tokens": 1, "mask": None} | changes)
+    return check_options(prompts=[{}], **asked | {"seed": 0, "target_tokens": 1, "mask": None} | changes)
 
 
 def ids_of_training(rows, tokenizer) -> tuple[list[int], int]:

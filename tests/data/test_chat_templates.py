@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interplay.data.context import template_notes, wording_notes
-from interplay.data.prompts import encode, render, template_hash
+from interplay.data.prompts import encode, render, template_hash, template_notes, wording_notes
 from interplay.data.rows import Message, Row
 from interplay.data.sources import rows_of_table
 from interplay.data.template import PromptTemplate

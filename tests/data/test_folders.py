@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from interplay.data.classes import classes_in
 from interplay.data.sources import read_rows
 from interplay.data.splits import data_settings, source_files
+from interplay.data.tables import classes_in
 from interplay.errors import InterplayError
 
 NAMES = ["joy", "fear"]

@@ -11,7 +11,7 @@ from tiny_job import PROMPTS, contents, labelled, run_here, settings, write_rows
 import interplay
 from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
-from interplay.models.templates import adopt_template
+from interplay.models.vocabulary import adopt_template
 from interplay.pipeline.pipeline import run
 from interplay.pipeline.progress import Progress
 

@@ -27,7 +27,7 @@ def test_refused_before_training_and_mended_in_place(noisy, tmp_path, monkeypatc
     honest = stages.finetune
     monkeypatch.setattr(stages, "finetune", lambda *a, **k: trained.append(1) or honest(*a, **k))
     monkeypatch.setattr("interplay.pipeline.measure.noise_fraction", lambda sigma, spread: 0.5)
-    monkeypatch.setattr("interplay.scoring.noise.noise_fraction", lambda sigma, spread: 0.5)
+    monkeypatch.setattr("interplay.scoring.precision.noise_fraction", lambda sigma, spread: 0.5)
     with pytest.raises(
         InterplayError, match=r"model.dtype: bfloat16 scores .* use float32, or set scoring.accept_noise"
     ):
@@ -41,7 +41,7 @@ def test_refused_before_training_and_mended_in_place(noisy, tmp_path, monkeypatc
 
 @pytest.mark.soak
 def test_accepted_and_said(noisy, tmp_path, monkeypatch):
-    monkeypatch.setattr("interplay.scoring.noise.noise_fraction", lambda sigma, spread: 0.5)
+    monkeypatch.setattr("interplay.scoring.precision.noise_fraction", lambda sigma, spread: 0.5)
     noisy["scoring"] = {"accept_noise": True}
     result = run_here(noisy, tmp_path / "run")
     assert sum("bfloat16 scores have a noise of" in note for note in result.notes) == 1

@@ -87,7 +87,7 @@ def test_layers_that_insist_on_one_dtype(tiny_tokenizer):
 def test_noisy_scores_are_warned_of(tiny_folder, tiny_tokenizer, monkeypatch):
     model = load_model(str(tiny_folder("llama")), dtype="bfloat16").model
     sample = make_sample("I was not happy with the food", "sadness", n=3, template=TEMPLATE)
-    monkeypatch.setattr("interplay.scoring.noise.FLAGGED", 1e-9)
+    monkeypatch.setattr("interplay.scoring.precision.FLAGGED", 1e-9)
     with pytest.warns(RuntimeWarning, match="bfloat16 scores have a noise of .* use float32"):
         score(model, tiny_tokenizer, sample, template=TEMPLATE)
 

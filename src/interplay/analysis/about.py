@@ -10,7 +10,7 @@ import numpy as np
 import interplay
 from interplay.analysis.measured import read_calibration
 from interplay.config.settings import Settings
-from interplay.scoring.noise import NARROW
+from interplay.scoring.precision import NARROW
 from interplay.scoring.targets import weak_targets
 from interplay.store.conditions import Measured, Record, baseline_condition, step_name
 from interplay.store.files import read_json

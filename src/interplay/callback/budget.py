@@ -51,13 +51,8 @@ def choose_plan(
 ) -> Plan:
     """The largest plan whose measurements after the first take at most `max_overhead` of the seconds of `steps` steps.
 
-    Args:
-        steps: optimiser steps of the training.
-        every: the interval asked for; doubled while even the cheapest measurement does not fit, unless `fixed_every`.
-        n, prompts: fixed by the user; None: choose.
-        available: number of prompts there are.
-
-    Of two plans with the same cost the one with more prompts wins. If nothing fits: the cheapest.
+    The interval `every` is doubled while even the cheapest measurement does not fit, unless `fixed_every`. `n` and `prompts` None:
+    choose, of the prompts `available`. Of two plans with the same cost the one with more prompts wins. If nothing fits: the cheapest.
 
     >>> seconds = Costs(step=1.0, prompt=0.5, words=8)                      # 100 s of training: 5 s, ten measurements of 0.5 s
     >>> choose_plan(seconds, steps=100, every=10, max_overhead=0.05)        # 16 prompts x 0.5 s / 2^4
@@ -83,16 +78,7 @@ def choose_plan(
 
 
 class Meter:
-    """Seconds spent on measurements, and whether the next one fits under the limit.
-
-    >>> now = iter([0.0, 10.0, 10.5, 20.5])                 # training begins; a measurement from 10 to 10.5; asked at 20.5
-    >>> meter = Meter(clock=lambda: next(now))
-    >>> meter.begin()
-    >>> with meter.spending():
-    ...     pass
-    >>> round(meter.overhead(), 3)                          # 0.5 s of 20 s
-    0.025
-    """
+    """Seconds spent on measurements, and whether the next one fits under the limit."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock

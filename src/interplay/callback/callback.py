@@ -16,8 +16,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from interplay.callback.budget import Meter
 from interplay.callback.measuring import METRIC, Measurer
 from interplay.callback.model import random_states_restored, sharded_by
-from interplay.callback.options import check_options
-from interplay.callback.prompts import copy_tokenizer
+from interplay.callback.prompts import CallbackOptions, check_options, copy_tokenizer
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.secrets import redact
@@ -88,19 +87,8 @@ class InteractionCallback(TrainerCallback):
         target_tokens: int | str = "auto",
         mask: str | int | None = None,
     ) -> None:
-        self.options = check_options(
-            source=prompts,
-            every=every,
-            patience=patience,
-            max_overhead=max_overhead,
-            n=n,
-            num_prompts=num_prompts,
-            template=template,
-            chat_template_kwargs=chat_template_kwargs,
-            seed=seed,
-            target_tokens=target_tokens,
-            mask=mask,
-        )
+        given = {name: value for name, value in locals().items() if name in CallbackOptions.model_fields}
+        self.options = check_options(**given)
         self.stop, self.strict = bool(stop), bool(strict)
         self.folder = None if folder is None else Path(folder)
         self._attached: Callable[[], Any] = lambda: None
@@ -125,9 +113,8 @@ class InteractionCallback(TrainerCallback):
         self._warned: set[str] = set()
         self._is_metric = args.metric_for_best_model in (METRIC, METRIC.removeprefix("eval_"))
         self._evaluates = args.eval_strategy.value != "no"
-        self._keeps_best = (self._is_metric and not self._evaluates) or (
-            args.metric_for_best_model is None and self.stop
-        )
+        none = args.metric_for_best_model is None
+        self._keeps_best = not self._evaluates if self._is_metric else none and self.stop
         self._check_arguments(args, trainer)
 
         def open_measurer() -> Measurement:

@@ -6,11 +6,11 @@ measurements.
 
 import re
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from timeit import repeat, timeit
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,14 @@ from interplay.analysis.results import analyse, write_frame
 from interplay.atomic import write_text
 from interplay.callback.budget import MAX_PROMPTS, MIN_PROMPTS, Costs, Meter, Plan, choose_plan
 from interplay.callback.model import borrowed, weights_sha256
-from interplay.callback.options import CallbackOptions
-from interplay.callback.prompts import choose_prompts, context_note, read_prompts, some_rows, template_kwargs
+from interplay.callback.prompts import (
+    CallbackOptions,
+    choose_prompts,
+    context_note,
+    read_prompts,
+    some_rows,
+    template_kwargs,
+)  # fmt: skip
 from interplay.config.loading import dump_settings
 from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, uses_chat
@@ -34,6 +40,7 @@ from interplay.dynamics.measures import loss_of, scale
 from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.models.length import context_length
+from interplay.models.loading import DTYPES
 from interplay.models.placement import input_device
 from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.measure import Question, cache_calibration, measure, refuse_noise, survey
@@ -54,14 +61,8 @@ DEFAULT_LENGTH = 256  # tokens of a training row, if its length cannot be read [
 ROWS_SAMPLED = 32  # training rows whose length is read
 _RECORD = "callback.json"
 _RESULTS = (
-    "*.parquet",
-    "report.*",
-    "recommendation.json",
-    "controls.json",
-    "measured.json",
-    "manifest.json",
-    "times.json",
-)
+    "*.parquet", "report.*", "recommendation.json", "controls.json", "measured.json", "manifest.json", "times.json",
+)  # fmt: skip
 
 
 @dataclass
@@ -126,11 +127,8 @@ def take_folder(folder: Path, step: int, request: str) -> tuple[CallbackRecord |
 class Measurer:
     """The measurements of one training. Every method may raise; the caller decides what an error costs.
 
-    Args:
-        args, state: of the trainer.
-        dataset: the training rows, to time a training step.
-        every: steps between evaluations that need the metric; None: no evaluation does.
-        how: description of the training for the page.
+    `dataset`: the training rows, to time a training step. `every`: steps between evaluations that need the metric, if any do.
+    `how`: description of the training for the page.
     """
 
     def __init__(
@@ -154,10 +152,10 @@ class Measurer:
         if given is None:  # an argument of some trainers; SFTTrainer reads a column of the rows
             given = getattr(args, "chat_template_kwargs", None)
         if given is None:
-            given, differ = template_kwargs(options.source, dataset)
-        self.rows = read_prompts(options.source, options.template, given)
+            given, differ = template_kwargs(options.prompts, dataset)
+        self.rows = read_prompts(options.prompts, options.template, given)
         self.notes: list[str] = []
-        for line in [*self.rows.notes, *([differ] if differ else [])]:
+        for line in filter(None, [*self.rows.notes, differ]):
             self._note(line)
         with borrowed(model):
             self._open(model, dataset, every)
@@ -180,13 +178,11 @@ class Measurer:
         self.record, self.plan = record, record.plan
         self.prompts, self.prepared = choose_prompts(self.rows, self.tokenizer, options, self.plan.prompts, self.plan.n)
         cut = getattr(self.args, "max_length", None), "the trainer's max_length"
-        for line in [*self.prompts.notes, *length.notes("prompts", [p.positions for p in self.prepared], cut)]:
-            self._note(line)
+        said = [*self.prompts.notes, *length.notes("prompts", [p.positions for p in self.prepared], cut)]
         if (few := len(self.prepared)) < MIN_PROMPTS:
-            self._note(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
-        for line in mask_notes(self.tokenizer, self.prepared[0].mask_id, options.mask):
-            self._note(line.removesuffix("."))
-        if line := context_note(self.prepared, dataset, self.tokenizer):
+            said.append(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
+        said += [line[:-1] for line in mask_notes(self.tokenizer, self.prepared[0].mask_id, options.mask)]
+        for line in filter(None, [*said, context_note(self.prepared, dataset, self.tokenizer)]):
             self._note(line)
         self.settings = self._settings(model)
         self.inputs = Inputs(  # of a run whose training rows are not known
@@ -243,12 +239,12 @@ class Measurer:
 
         _, (prepared,) = choose_prompts(self.rows, self.tokenizer, self.options, 1, n)
         score_prepared(model, prepared, coalitions=np.array([0, 1]))  # the first passes of a process are slow
-        prompt = _seconds(lambda: extract(score_prepared(model, prepared)))
-        fixed = _seconds(lambda: weights_sha256(model, trained=True))
+        prompt = timeit(lambda: extract(score_prepared(model, prepared)), number=1)
+        fixed = timeit(lambda: weights_sha256(model, trained=True), number=1)
         ids, length = list(prepared.input_ids), _mean_length(dataset)
         row = torch.tensor((ids * (length // len(ids) + 1))[:length], device=input_device(model))
         rows = row.expand(self.args.per_device_train_batch_size, -1)
-        forward = sorted(_seconds(lambda: last_logits(model, rows, 1).sum().item()) for _ in range(3))[1]
+        forward = sorted(repeat(lambda: last_logits(model, rows, 1).sum().item(), repeat=3, number=1))[1]
         step = max(1e-9, FORWARDS_PER_STEP * self.args.gradient_accumulation_steps * forward)
         return Costs(step, prompt, len(prepared.spans), fixed)
 
@@ -257,30 +253,21 @@ class Measurer:
         options, template, output = self.options, self.rows.template, str(self.args.output_dir)
         # Of the embeddings: quantised weights elsewhere say nothing about the precision of the scores.
         dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
-        return Settings.model_validate(
-            {
-                "name": Path(output).name or "training",
-                "seed": options.seed,
-                "model": {
-                    "name": getattr(model.config, "_name_or_path", "") or "a model in memory",
-                    "dtype": dtype if dtype in ("float32", "float64", "bfloat16", "float16") else "float32",
-                },
-                "data": {"prompts": self.rows.source},
-                "prompt": {
-                    "system": template.system,
-                    "template": template.template,
-                    "chat": False if self.rows.verbatim else template.chat,
-                    "chat_template_kwargs": template.chat_template_kwargs,
-                    "today": template.today,
-                    "rephrased": None,
-                },
-                "prompts": {"count": self.plan.prompts, "n": max(2, self.plan.n)},
-                "checkpoints": {"folder": output, "steps": None},
-                "scoring": {"mask": options.mask, "target_tokens": options.target_tokens},
-                "task": {"kl": False},
-                "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
-            }
-        )
+        name = getattr(model.config, "_name_or_path", "") or "a model in memory"
+        wording = {key: getattr(template, key) for key in ("system", "template", "chat_template_kwargs", "today")}
+        found = {
+            "name": Path(output).name or "training",
+            "seed": options.seed,
+            "model": {"name": name, "dtype": dtype if dtype in DTYPES else "float32"},
+            "data": {"prompts": self.rows.source},
+            "prompt": {**wording, "chat": False if self.rows.verbatim else template.chat, "rephrased": None},
+            "prompts": {"count": self.plan.prompts, "n": max(2, self.plan.n)},
+            "checkpoints": {"folder": output, "steps": None},
+            "scoring": {"mask": options.mask, "target_tokens": options.target_tokens},
+            "task": {"kl": False},
+            "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
+        }
+        return Settings.model_validate(found)
 
     def _earlier_units(self) -> dict[int, list[Unit]]:
         """Complete measurements of an earlier process, by step."""
@@ -387,28 +374,15 @@ def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd
     [[0.0, nan, nan, nan], [10.0, 2.0, 2.5, 1.5]]
     """
     named = sorted({key for entry in history for key in entry if eval_set(key)} - {METRIC})
-    log = pd.DataFrame(list(history)).reindex(
-        columns=["step", "loss", *named, *(m.logged for m in METRICS.values() if m.logged)]
-    )
+    logged = {metric.key: metric.logged for metric in METRICS.values() if metric.logged} | {key: key for key in named}
+    log = pd.DataFrame(list(history)).reindex(columns=["step", "loss", *logged.values()])
     log = log.apply(pd.to_numeric, errors="coerce").astype("float64").replace([np.inf, -np.inf], np.nan)
     table = pd.DataFrame({"step": np.array(steps, dtype=np.int64)}).reindex(columns=list(COLUMNS))
-    for metric in METRICS.values():
-        if metric.logged is not None:
-            values = log.dropna(subset=metric.logged).groupby("step")[metric.logged].last()
-            table[metric.key] = values.reindex(steps).to_numpy()
-    since = [
-        log["loss"][log["step"].between(a, b, inclusive="right")] for a, b in zip([0, *steps], steps, strict=False)
-    ]
-    table["train_loss"] = [losses.mean() for losses in since]
-    for key in named:
-        table[key] = log.dropna(subset=key).groupby("step")[key].last().reindex(steps).to_numpy()
+    for key, name in logged.items():
+        table[key] = log.dropna(subset=name).groupby("step")[name].last().reindex(steps).to_numpy()
+    since = (log["step"].between(a, b, inclusive="right") for a, b in zip([0, *steps], steps, strict=False))
+    table["train_loss"] = [log["loss"][rows].mean() for rows in since]
     return table.astype(dict.fromkeys(COLUMNS[1:], "float64"))
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def _mean_length(dataset: Any) -> int:

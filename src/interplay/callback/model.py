@@ -18,19 +18,12 @@ def borrowed(model: Any) -> Generator[Any]:
     accelerate puts autocast inside `forward`, and its `unwrap_model` would remove it for good. So every wrapped forward is
     exchanged for the original one and put back. Gradients are not cleared: the next training step gives the same bits.
     """
-    wrapped = [
-        (vars(module), vars(module)["forward"])
-        for module in model.modules()
-        if {"_original_forward", "forward"} <= vars(module).keys()
-    ]
-    for attributes, _ in wrapped:
-        attributes["forward"] = attributes["_original_forward"]
-    try:
-        with random_states_restored(), evaluating(model):
-            yield model
-    finally:
-        for attributes, forward in wrapped:
-            attributes["forward"] = forward
+    with contextlib.ExitStack() as restored, random_states_restored(), evaluating(model):
+        for attributes in (vars(module) for module in model.modules()):
+            if {"_original_forward", "forward"} <= attributes.keys():
+                restored.callback(attributes.__setitem__, "forward", attributes["forward"])
+                attributes["forward"] = attributes["_original_forward"]
+        yield model
 
 
 @contextlib.contextmanager

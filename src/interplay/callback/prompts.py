@@ -1,4 +1,4 @@
-"""Prompts of a callback: the user's rows (a list, a data set, a file), tokenised as the training tokenises them.
+"""Options and prompts of a callback: the user's rows (a list, a data set, a file), tokenised as the training tokenises them.
 
 Works on a copy of the user's tokenizer: its padding side, say, would be saved with the model.
 """
@@ -6,24 +6,69 @@ Works on a copy of the user's tokenizer: its padding side, say, would be saved w
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from interplay.callback.options import CallbackOptions, is_dataset
-from interplay.data.prompts import Rendered, refuse_special_tokens, render
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from interplay.data.prompts import Rendered, refuse_special_tokens, render, render_plain
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
+from interplay.data.splits import source_files
 from interplay.data.tables import Table, Unreadable
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
+from interplay.limits import EXACT_WORDS
 from interplay.scoring.scores import Prepared, prepare
-from interplay.scoring.targets import common_opening, find_answers, target_notes
+from interplay.scoring.targets import alike, common_opening, find_answers, target_notes
 from interplay.text import short
 
 MAX_ROWS = 10_000  # rows of a data set among which prompts are chosen [ours]
 _AS_TRAINED = {"system": "", "history": ""}  # SFTTrainer reads no such columns
+
+
+class CallbackOptions(BaseModel):
+    """As `InteractionCallback` documents them: those that say what is measured."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    prompts: Any
+    every: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    max_overhead: float | None = Field(gt=0, le=1)
+    n: int | None = Field(ge=2, le=EXACT_WORDS)
+    num_prompts: int | None = Field(ge=1)
+    template: PromptTemplate | None
+    chat_template_kwargs: dict[str, Any] | None = None
+    seed: int = Field(ge=0)
+    target_tokens: Annotated[int, Field(ge=1)] | Literal["auto", "first", "word"]
+    mask: str | int | None
+
+
+def check_options(**values: Any) -> CallbackOptions:
+    """The options, checked when the callback is made; InterplayError for one that cannot be used."""
+    source = values["prompts"]
+    if isinstance(source, (str, Path)):
+        if str(source).partition(":")[0] not in ("hub", "emotions"):
+            source_files(str(source), "prompts")
+    elif not (is_dataset(source) or isinstance(source, Sequence)):
+        raise InterplayError(f"prompts is a {type(source).__name__}: give a Dataset, a list of dicts or a file")
+    elif not len(source):
+        raise InterplayError("prompts has no rows: give a dozen held-out rows or more")
+    elif not isinstance(source[0], Mapping):
+        raise InterplayError(f"prompts is a list of {type(source[0]).__name__}: give a list of dicts")
+    try:
+        return CallbackOptions(**values)
+    except ValidationError as error:
+        name = error.errors()[0]["loc"][0]
+        expected = [e["msg"].replace("Input", "it") for e in error.errors() if e["loc"][0] == name]
+        raise InterplayError(f"{name} is {ascii(values[str(name)])[:60]}: {' or '.join(expected)}") from None
+
+
+def is_dataset(source: Any) -> bool:
+    """Whether it is a datasets.Dataset, without importing that library."""
+    return hasattr(source, "column_names") and hasattr(source, "features") and hasattr(source, "__len__")
 
 
 @dataclass(frozen=True)
@@ -33,9 +78,7 @@ class PromptRows:
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
     template: PromptTemplate
-    verbatim: (
-        bool  # prompt and completion stay as given, as SFTTrainer trains on them: no chat template, no space added
-    )
+    verbatim: bool  # prompt and completion stay as given, as SFTTrainer trains on them: no chat template, no space
     source: str  # name of the rows in the settings of the run folder
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] | None = None
@@ -100,8 +143,9 @@ def context_note(prepared: Sequence[Prepared], dataset: Any, tokenizer: Any) -> 
     if len(prepared) < 4 or not rows:
         return None
     asked = [list(p.input_ids) for p in prepared]
-    head = _shared(asked)
-    tail = _shared([ids[len(head) :][::-1] for ids in asked])[::-1]
+    head = asked[0][: alike(asked)]
+    behind = [ids[len(head) :][::-1] for ids in asked]
+    tail = behind[0][: alike(behind)][::-1]
     for ids in rows:
         ends = range(len(head) + len(tail), len(ids) + 1)
         if ids[: len(head)] == head and any(ids[end - len(tail) : end] == tail for end in ends):
@@ -109,11 +153,6 @@ def context_note(prepared: Sequence[Prepared], dataset: Any, tokenizer: Any) -> 
     scored = short(tokenizer.decode([*asked[0], *prepared[0].target_ids]), 300)
     trained = short(tokenizer.decode(rows[0][:200]), 300)
     return f"no training row is worded as the prompts are: scored was {scored}, trained was {trained}"
-
-
-def _shared(several: Sequence[Sequence[int]]) -> list[int]:
-    """What all of them begin with."""
-    return [ids[0] for ids in takewhile(lambda ids: len(set(ids)) == 1, zip(*several, strict=False))]
 
 
 def copy_tokenizer(processing_class: Any, chat_template: str | None) -> Any:
@@ -139,7 +178,7 @@ def choose_prompts(
         # A completion may spell its own end, which is then not added.
         row = replace(row, target=row.target.removesuffix(tokenizer.eos_token or ""))
         refuse_special_tokens(row, tokenizer, found.template)
-        return verbatim(row, tokenizer.eos_token)
+        return render_plain(row, tokenizer.eos_token, spaced=False)
 
     opening = "" if found.labels else common_opening(row.target for row in found.rows)
     answers = find_answers(found.rows, found.labels, rendered, tokenizer, opening)
@@ -153,20 +192,3 @@ def choose_prompts(
     told = target_notes([(p.passed, p.target, p.whole) for p in prepared])
     notes = (*chosen.notes, *answers.left_out, *told)
     return chosen._replace(skipped=found.skipped + chosen.skipped, notes=notes), prepared
-
-
-def verbatim(row: Row, eos: str | None) -> Rendered:
-    """Prompt, completion and the end of the sequence in one string, as SFTTrainer writes rows of strings.
-
-    A space at the end of the prompt moves to the completion, where tokenizers have it; the string stays the same.
-
-    >>> from interplay.data.rows import Message
-    >>> verbatim(Row("a", (Message("user", "Mood: "),), "joy", "Mood: ", 0), "</s>")
-    Rendered(prompt='Mood:', completion=' joy</s>', text_start=0, chat=False)
-    """
-    prompt, completion = row.messages[-1].content, row.target
-    if eos and not completion.endswith(eos):
-        completion += eos
-    if prompt.endswith(" ") and not completion[:1].isspace():
-        prompt, completion = prompt[:-1], " " + completion
-    return Rendered(prompt, completion, row.text_start, chat=False)

@@ -94,9 +94,8 @@ def unused_columns(records: Collection[Record], located: Mapping[str, str]) -> t
     """
     # As text: an array of numpy is neither equal to a list nor true or false.
     empty = ("None", "nan", "", "[]", "{}")
-    unused = [
-        c for c in _PROMPTED if any(str(r.get(c)).strip() not in empty for r in records if c not in located.values())
-    ]
+    unread = [column for column in _PROMPTED if column not in located.values()]
+    unused = [column for column in unread if any(str(r.get(column)).strip() not in empty for r in records)]
     remedy = {name: f"; data.columns: {{{turn}: {name}}} puts it there" for turn in _TURNS for name in _TURNS[turn]}
     return tuple(f"column {c!r} is not used: no prompt holds anything of it{remedy.get(c, '')}" for c in unused)
 
@@ -132,9 +131,8 @@ def choose_form(
         ", ".join(short(columns[c], 30) if c in columns else repr(names[0]) for c, names in form.needs.items())
         for form in forms
     )
-    raise InterplayError(
-        f"{source}: found the columns {seen or 'none'}; form {name!r} expects {expected} (columns: maps other names)"
-    )
+    wanted = f"form {name!r} expects {expected} (columns: maps other names)"
+    raise InterplayError(f"{source}: found the columns {seen or 'none'}; {wanted}")
 
 
 # ---- one reader a form: a record -> Content -----------------------------------------------------------------------------

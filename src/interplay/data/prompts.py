@@ -4,25 +4,27 @@ A conversation is rendered once, with its answer, as SFTTrainer renders a traini
 answer, an empty thought included. Where the template puts text and answer is found by rendering sentinels in their place [ours].
 """
 
+import contextlib
 import functools
 import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import asdict, dataclass, replace
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from interplay.data.rows import Message, Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample, is_failure, reason_of
-from interplay.text import ascii_safe, short
+from interplay.text import ascii_safe, short, stable_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
 _DEFAULT_TEMPLATE = PromptTemplate()
+_CLOCK = "strftime_now"  # what a chat template calls that writes the date
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,11 @@ def render(row: Row, tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT
     Rendered(prompt='Be brief.\\n\\nQ: Why?', completion=' So.</s>', text_start=14, chat=False)
     """
     if not row.target.strip():
-        raise SkipSample(
-            f"row {short(row.id)}: the target {short(row.target)} tokenises to nothing; give a target with text in it"
-        )
+        nothing = f"the target {short(row.target)} tokenises to nothing; give a target with text in it"
+        raise SkipSample(f"row {short(row.id)}: {nothing}")
     refuse_special_tokens(row, tokenizer, template)
-    return _render_chat(row, tokenizer, template) if uses_chat(tokenizer, template) else _render_plain(row, tokenizer)
+    chat = uses_chat(tokenizer, template)
+    return _render_chat(row, tokenizer, template) if chat else render_plain(row, tokenizer.eos_token)
 
 
 def encode(rendered: Rendered, tokenizer: "Tokenizer") -> Encoded:
@@ -88,18 +90,18 @@ def encode(rendered: Rendered, tokenizer: "Tokenizer") -> Encoded:
     between prompt and completion, or the completion tokenises to nothing.
     """
     if not tokenizer.is_fast:
-        raise InterplayError(
-            f"a fast tokenizer is needed (offsets of its tokens); given {type(tokenizer).__name__}: load it with use_fast=True"
-        )
+        given = f"given {type(tokenizer).__name__}"
+        raise InterplayError(f"a fast tokenizer is needed (offsets of its tokens); {given}: load it with use_fast=True")
     border = len(rendered.prompt)
     ids, offsets = _tokenise(tokenizer, rendered.prompt + rendered.completion)
     prompt_ids, _ = _tokenise(tokenizer, rendered.prompt)
     length = len(prompt_ids)
     if ids[:length] != prompt_ids or any(start < border < end for start, end in offsets):
-        raise SkipSample(
-            f"a token straddles the border between the prompt, ending {short(rendered.prompt[-20:])}, and the completion "
-            f"{short(rendered.completion[:20])}: give the prompt template another end, or the target another start"
+        ends = (
+            f"the prompt, ending {short(rendered.prompt[-20:])}, and the completion {short(rendered.completion[:20])}"
         )
+        advice = "give the prompt template another end, or the target another start"
+        raise SkipSample(f"a token straddles the border between {ends}: {advice}")
     if length == len(ids):
         raise SkipSample(f"the target {short(rendered.completion)} tokenises to nothing; give a target with text in it")
     lead = () if rendered.chat else _leading_ids(tokenizer)
@@ -144,25 +146,20 @@ def refuse_special_tokens(row: Row, tokenizer: "Tokenizer", template: PromptTemp
     The user's text and the target may hold none, other turns only those that the prompt template itself spells.
     """
     own = template.literals()
-    rest = "\n".join([*(m.content for m in row.messages), *(t[1] for t in _thoughts(row))])
+    thoughts = (thought[1] for thought in (*(m.thought for m in row.messages), row.thought) if thought)
+    rest = "\n".join([*(m.content for m in row.messages), *thoughts])
     for name, text in (("text", row.text), ("target", row.target), ("conversation", rest)):
         for match in special_tokens(tokenizer).finditer(text):
             if not (name == "conversation" and match[0] in own):
-                token = short(match[0])
-                raise SkipSample(
-                    f"row {short(row.id)}: the {name} spells the special token {token}, which would become a real one"
-                )
-
-
-def _thoughts(row: Row) -> list[tuple[str, str]]:
-    return [thought for thought in (*(m.thought for m in row.messages), row.thought) if thought]
+                spelt = f"the {name} spells the special token {short(match[0])}"
+                raise SkipSample(f"row {short(row.id)}: {spelt}, which would become a real one")
 
 
 def template_hash(tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TEMPLATE) -> str:
     """16 hex digits that change when the wording around a text changes: chat template, prompt template, EOS, BOS."""
     chat = uses_chat(tokenizer, template)
-    unused = set() if chat else {"chat_template_kwargs", "today"}
-    if not _reads_clock(tokenizer):
+    unused = set() if chat else {"chat_template_kwargs"}
+    if not chat or _CLOCK not in str(tokenizer.chat_template):
         unused.add("today")
     parts = {
         "version": 2,
@@ -175,27 +172,32 @@ def template_hash(tokenizer: "Tokenizer", template: PromptTemplate = _DEFAULT_TE
     return hashlib.sha256(data.encode()).hexdigest()[:16]
 
 
-def _render_plain(row: Row, tokenizer: "Tokenizer") -> Rendered:
+def render_plain(row: Row, eos: str | None, *, spaced: bool = True) -> Rendered:
+    """A row without chat template. `spaced`: with a space between a question and its answer; SFTTrainer puts none.
+
+    >>> render_plain(Row("a", (Message("user", "Mood: "),), "joy", "Mood: ", 0), "</s>", spaced=False)
+    Rendered(prompt='Mood:', completion=' joy</s>', text_start=0, chat=False)
+    """
+
+    def space(answer: str) -> str:
+        return "" if not (spaced and prompt) or prompt[-1].isspace() or answer[:1].isspace() else " "
+
     prompt, before = "", ""
     for message in row.messages:
         if message.role == "assistant":
-            prompt += _space(prompt, message.content) + message.content
+            prompt += space(message.content) + message.content
         elif message.content:
             prompt += ("\n\n" if prompt else "") + message.content
             before = prompt[: len(prompt) - len(message.content)]
-    completion = _space(prompt, row.target) + row.target + (tokenizer.eos_token or "")
-    if prompt.endswith(" ") and not row.target[0].isspace():
+    completion = space(row.target) + row.target + (eos or "")
+    if prompt.endswith(" ") and not row.target[:1].isspace():
         # Tokens begin with their space, so "Answer: " + "joy" would have one across the border. The string stays the same.
         prompt, completion = prompt[:-1], " " + completion
     return Rendered(prompt, completion, len(before) + row.text_start, chat=False)
 
 
-def _space(prompt: str, answer: str) -> str:
-    return "" if not prompt or prompt[-1].isspace() or answer[:1].isspace() else " "
-
-
 def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> Rendered:
-    sentinel, question, history = _sentinel(row), row.messages[-1], _history(row, tokenizer, template)
+    sentinel, question, history = f"X{stable_hash(row)[:16]}q", row.messages[-1], _history(row, tokenizer, template)
     frame = [*history, Message(question.role, sentinel), Message("assistant", sentinel + "A")]
     head, behind, parts, refused = "", [], False, None
     for parts in (False, True):  # templates of a processor refuse a content that is no list, or write nothing of it
@@ -207,9 +209,9 @@ def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> 
             break
     if refused and not behind:
         raise refused
+    it = f"row {short(row.id)}: the chat template"
     if len(behind) != 2 or not behind[1].startswith("A"):
-        what = "does not write the user's turn and its answer once and unchanged"
-        raise SkipSample(f"row {short(row.id)}: the chat template {what}")
+        raise SkipSample(f"{it} does not write the user's turn and its answer once and unchanged")
     between, end, text = behind[0], behind[1][1:], question.content
     answer = Message("assistant", row.target, row.thought)
     full = _apply(tokenizer, [*history, question, answer], template, parts=parts)
@@ -217,16 +219,14 @@ def _render_chat(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> 
     edges = sorted({text, text.rstrip(), text.lstrip(), text.strip()}, key=len, reverse=True)
     starts = [head + edge for edge in edges if full.startswith(head + edge)]
     if not starts or not full.endswith(end):
-        raise SkipSample(
-            f"row {short(row.id)}: the chat template rewrites the user's text: its words cannot be located"
-        )
+        raise SkipSample(f"{it} rewrites the user's text: its words cannot be located")
     start = next((start for start in starts if full.startswith(start + between)), starts[0])
     at, until = len(start + between), len(full) - len(end)
     if not full.startswith(start + between) or full[at:until].strip() != row.target.strip():
         # A template may give a thought another frame, or leave it out: what it writes is what is trained.
         _, thought, told = row.target.rpartition("</think>")
         if not ((thought or row.thought) and told.strip() and full[:until].endswith(told.strip())):
-            raise SkipSample(f"row {short(row.id)}: the chat template rewrites the target {short(row.target)}")
+            raise SkipSample(f"{it} rewrites the target {short(row.target)}")
         at = full.find("<think>", len(start)) if thought else -1  # one that the data keeps apart is context
         at = until - len(told.strip()) if at < 0 else at
     if full[at - 1] == " " and not full[at].isspace():  # to the answer, as in plain text
@@ -245,12 +245,48 @@ def asked(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> str:
     return prompt if row.text.strip() in prompt else _apply(tokenizer, turns, template, parts=True, generation=True)
 
 
-def _history(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> tuple[Message, ...]:
-    """The turns before the question. An empty system turn of the data's own stays, as SFTTrainer trains it.
+def template_notes(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> list[str]:
+    """Notes on a chat template that writes the date, or another prompt where a model is used than where it is trained."""
+    rendered, notes = render(row, tokenizer, template), []
+    if not rendered.chat:
+        return notes
+    tomorrow = replace(template, today=template.today + timedelta(days=1))
+    if render(row, tokenizer, tomorrow).prompt != rendered.prompt:
+        notes.append(
+            f"The chat template writes the date; {template.today:%d %b %Y} was scored. If training wrote another day, set "
+            "prompt.today to it, or what the template reads, such as date_string, in chat_template_kwargs."
+        )
+    used = ""
+    with contextlib.suppress(SkipSample):  # a template may want an answer
+        used = asked(row, tokenizer, template)
+    if not (rendered.prompt + rendered.completion).startswith(used):
+        notes.append(
+            f"The chat template ends a prompt with {short(used[-30:])} where the model is used and not where it is trained; "
+            f"scored was {_shown(rendered)}, as SFTTrainer trains it."
+        )
+    return notes
 
-    One that the prompt template asks for stays where it keeps the chat template from a longer default of its own ("You are a
-    helpful assistant"); other chat templates would write an empty turn, or refuse it.
-    """
+
+def wording_notes(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> list[str]:
+    """A note on rows of a training elsewhere, where nothing says how it worded them."""
+    scored = f"scored was {_shown(render(row, tokenizer, template))}."
+    if row.given and not uses_chat(tokenizer, template):
+        return [f"The rows are conversations and no chat template was used; {scored}"]
+    if row.given or template != PromptTemplate():
+        return []
+    return [
+        f"How training worded these rows is not known; {scored} If that is another text, give system, template or chat "
+        "(SFTTrainer trains strings of prompt and completion without a chat template)."
+    ]
+
+
+def _shown(rendered: Rendered) -> str:
+    return f"{short(rendered.prompt[-300:], 300)} and then {short(rendered.completion, 40)}"
+
+
+def _history(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> tuple[Message, ...]:
+    """The turns before the question. An empty system turn of the data's own stays, as SFTTrainer trains it; one that the prompt
+    template asks for where it keeps the chat template from a longer default of its own ("You are a helpful assistant")."""
     history = row.messages[:-1]
     if template.system != "" or not history or history[0] != Message("system", ""):
         return history
@@ -261,21 +297,10 @@ def _history(row: Row, tokenizer: "Tokenizer", template: PromptTemplate) -> tupl
     return history if len(_apply(tokenizer, row.messages[1:], template)) > len(empty) else history[1:]
 
 
-def _sentinel(row: Row) -> str:
-    """A plain word that stands nowhere in the row."""
-    everything = "\n".join([*(m.content for m in row.messages), *(t[1] for t in _thoughts(row)), row.target])
-    sentinel = "Xsentinel7q"
-    while sentinel in everything:
-        sentinel += "7q"
-    return sentinel
-
-
 def _apply(
     tokenizer: "Tokenizer", messages: Sequence[Message], template: PromptTemplate, *, parts: bool = False, generation: bool = False
 ) -> str:  # fmt: skip
     """The conversation as the chat template writes it. `parts`: contents as lists, as TRL gives them to a processor's template."""
-    import jinja2
-
     turns: list[Any] = [
         {"role": m.role, "content": [{"type": "text", "text": m.content}] if parts else m.content}
         | dict([m.thought] if m.thought else [])
@@ -283,21 +308,14 @@ def _apply(
     ]
     given: dict[str, Any] = dict(template.chat_template_kwargs)
     try:
-        if _reads_clock(tokenizer):
+        if _CLOCK in str(tokenizer.chat_template):
             given["chat_template"] = _clock(template.today) + tokenizer.get_chat_template(tools=given.get("tools"))
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation, **given)
-    except (jinja2.TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError,
-            RecursionError, MemoryError, AssertionError) as error:  # fmt: skip
-        # A template is a program: it may divide by zero, recurse, or run out of memory.
+    except Exception as error:  # a template is a program: it may divide by zero, recurse, or run out of memory
         message = ascii_safe(str(error).strip().split("\n")[0])[:200] or type(error).__name__
-        raise SkipSample(
-            f"the chat template refuses a conversation of {[m.role for m in messages]}: {message}"
-        ) from None
+        roles = [m.role for m in messages]
+        raise SkipSample(f"the chat template refuses a conversation of {roles}: {message}") from None
     return str(text)
-
-
-def _reads_clock(tokenizer: "Tokenizer") -> bool:
-    return "strftime_now" in str(tokenizer.chat_template)
 
 
 @functools.cache

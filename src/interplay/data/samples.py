@@ -83,9 +83,8 @@ def make_sample(
     candidates = candidate_words(row.text, language, keep_stop_words)
     if len(candidates) < MIN_CHOSEN:
         found = f"found only one, {short(candidates[0].text)}" if candidates else "found none"
-        raise SkipSample(
-            f"sample {short(row.id)}: expected at least {MIN_CHOSEN} words that are not stop words, {found}"
-        )
+        expected = f"expected at least {MIN_CHOSEN} words that are not stop words"
+        raise SkipSample(f"sample {short(row.id)}: {expected}, {found}")
     return Sample(row, draw_words(candidates, n, seed, row.id))
 
 

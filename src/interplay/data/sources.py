@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interplay.data import emotions, tables
-from interplay.data.classes import Classes, class_name
 from interplay.data.forms import FORMS, GOEMOTIONS, choose_form, row_from, unused_columns
 from interplay.data.rows import Row
 from interplay.data.splits import source_files
-from interplay.data.tables import Record, Table, Unreadable, kind_of, name_of, stem_of
+from interplay.data.tables import Classes, Record, Table, Unreadable, class_name, kind_of, name_of, stem_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.extras import require

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from interplay.data.classes import Classes, class_name, classes_beside, classes_in
+import yaml
+
 from interplay.errors import InterplayError
 from interplay.text import ascii_safe, short
 
@@ -39,6 +40,7 @@ class Unreadable(NamedTuple):
 
 
 Record = dict[str, Any] | Unreadable
+Classes = dict[str, tuple[str, ...]]  # the names of each class column, by number
 Table = list[tuple[str, Record]]  # each record behind its place: "line 17"
 
 
@@ -212,6 +214,63 @@ def _refuse_twins(path: Path, columns: Sequence[str]) -> None:
         raise InterplayError(f"{name_of(path)}: two columns have the same name in {short(', '.join(columns))}")
 
 
+# Names of classes: `datasets` writes them into parquet and arrow files, and beside any file into JSON or the README.
+
+
+def classes_in(document: Any) -> Classes:
+    """The class columns in what `datasets` wrote down; a column that two configurations name differently has no names.
+
+    >>> classes_in({"info": {"features": {"label": {"names": ["joy", "fear"], "_type": "ClassLabel"}}}})
+    {'label': ('joy', 'fear')}
+    """
+    found: dict[str, set[tuple[str, ...]]] = {}
+    for column, names in _named(document):
+        found.setdefault(column, set()).add(names)
+    return {column: names.pop() for column, names in found.items() if len(names) == 1}
+
+
+def classes_beside(path: Path) -> Classes:
+    """The class columns that the folder of a file documents, or the one above: a clone from the hub has its files in `data`."""
+    names = ("dataset_info.json", "dataset_infos.json", "README.md")
+    for document in (folder / name for folder in (path.parent, path.parent.parent) for name in names):
+        # Not there, or of another program.
+        with contextlib.suppress(OSError, ValueError, RecursionError, yaml.YAMLError):
+            text = document.read_text(encoding="utf-8")
+            front = (text.split("---\n", 2) * 2)[1]  # a README holds YAML between two lines
+            if found := classes_in(json.loads(text) if document.suffix == ".json" else yaml.safe_load(front)):
+                return found
+    return {}
+
+
+def class_name(value: Any, names: tuple[str, ...]) -> Any:
+    """The name of a class number, or of each of a list; None for -1, "no label". Numbers may be text or, of pandas, floats."""
+    if isinstance(value, list):
+        return [class_name(part, names) for part in value]
+    if isinstance(value, str):
+        if value in names or not value.strip().removeprefix("-").removesuffix(".0").isdecimal():
+            return value
+        value = float(value)
+    return names[int(value)] if isinstance(value, (int, float)) and 0 <= value < len(names) else None
+
+
+def _named(part: Any, column: Any = None, depth: int = 6) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every class column with its names, wherever its feature stands; `depth` bounds what YAML may nest."""
+    if isinstance(part, list):  # of configurations; of features, in a README; or of classes
+        for inner in part[:1] if column else part:
+            yield from _named(inner, column, depth)
+    elif isinstance(part, dict) and depth:
+        names, features = part.get("names"), part.get("features")
+        if isinstance(column, str) and isinstance(names, (list, dict)):  # a README has {'0': neg, '1': pos}
+            yield column, tuple(map(str, names.values() if isinstance(names, dict) else names))
+        elif isinstance(features, (list, dict)) and not column:
+            listed = ((f.get("name"), f) for f in features if isinstance(f, dict))
+            for name, feature in features.items() if isinstance(features, dict) else listed:
+                yield from _named(feature, name, depth - 1)
+        else:
+            for inner in part.values():
+                yield from _named(inner, column, depth - 1)
+
+
 def looks_like_goemotions(path: Path) -> bool:
     """Whether a file is in the published format of GoEmotions, with the label names in emotions.txt next to it."""
     if kind_of(path) != ".tsv" or not (path.parent / "emotions.txt").is_file():
@@ -229,19 +288,18 @@ def read_goemotions(path: Path) -> tuple[Table, tuple[str, ...]]:
         raise InterplayError(f"{name_of(path)}: form 'goemotions' needs the label names in emotions.txt next to it")
     names = tuple(line.strip() for _, line in _lines(path.parent / "emotions.txt"))
     by_id = {str(i): name for i, name in enumerate(names)}
-    table: Table = []
-    for place, line in _lines(path):
+
+    def record(line: str) -> Record:
         cells = line.split("\t")
         if len(cells) != 3:
-            table.append((place, Unreadable(f"{len(cells)} cells, expected text, label ids, comment id")))
-            continue
+            return Unreadable(f"{len(cells)} cells, expected text, label ids, comment id")
         text, ids, comment = cells
         labels = [by_id.get(label) for label in ids.split(",")]
         if not _LABEL_IDS.fullmatch(ids) or labels == [None]:
-            table.append((place, Unreadable(f"label id {short(ids, 20)} is none of 0..{len(names) - 1}", comment)))
-        else:
-            table.append((place, {"text": text, "labels": labels, "id": comment}))
-    return table, names
+            return Unreadable(f"label id {short(ids, 20)} is none of 0..{len(names) - 1}", comment)
+        return {"text": text, "labels": labels, "id": comment}
+
+    return [(place, record(line)) for place, line in _lines(path)], names
 
 
 def _message(error: BaseException) -> str:

@@ -14,8 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from interplay import effects
-from interplay.data.context import template_notes
-from interplay.data.prompts import render, uses_chat
+from interplay.data.prompts import render, template_notes, uses_chat
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import check_n
@@ -28,12 +27,12 @@ from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.checkpoints import model_at
 from interplay.models.length import SFT, context_length
 from interplay.models.loading import load_tokenizer
-from interplay.models.templates import adopt_template
+from interplay.models.vocabulary import adopt_template
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
 from interplay.scoring.masking import mask_notes
-from interplay.scoring.noise import noise_warning
+from interplay.scoring.precision import noise_warning
 from interplay.scoring.targets import TargetTokens, find_answers, target_notes, weak_targets
 
 if TYPE_CHECKING:

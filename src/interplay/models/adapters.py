@@ -29,14 +29,8 @@ _TOKENS = ("trainable_token_indices", "token_indices")  # in the order of their 
 _DELTA = r"\.trainable_tokens_delta$"
 _TENSORS = {"LORA": rf"\.lora_[A-Za-z_]+(\.|$)|{_DELTA}", "IA3": r"\.ia3_l$", "TRAINABLE_TOKENS": _DELTA}
 _PROMPTS = (
-    "PROMPT_TUNING",
-    "MULTITASK_PROMPT_TUNING",
-    "P_TUNING",
-    "PREFIX_TUNING",
-    "ADAPTION_PROMPT",
-    "CPT",
-    "CARTRIDGE",
-)
+    "PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "ADAPTION_PROMPT", "CPT", "CARTRIDGE",
+)  # fmt: skip
 # A weight of the base in an adapter's file: as it is, or as it lies below an adapter, which leaves it unchanged.
 _COPY = re.compile(r"base_model\.model\.(.+?)((?:\.token_adapter)?\.base_layer|\.original_module)?\.(weight|bias)")
 _PATIENCE = 5.0  # seconds for an adapter's patterns to match the names of the base's modules [ours]
@@ -169,6 +163,7 @@ def _replace_weights(
 ) -> None:
     """Take the weights of the base out of an adapter's tensors, and put those that differ from the base's in their place."""
     modules, embeddings = dict(model.named_modules()), embedding_names(model)
+    it, its_own = f"the adapter in {path}", "holds weights of the base itself"
     copies: dict[tuple[str, str], tuple[Any, bool]] = {}
     for name in sorted(stored):
         match, saved = _COPY.fullmatch(name), re.sub(r"\.modules_to_save\b", "", name)
@@ -176,29 +171,23 @@ def _replace_weights(
             del stored[name]
         elif match and match[1] in modules and (match[2] or not own.search(name)):
             if not (match[2] or match[3] == "bias" or match[1] in embeddings):
-                raise InterplayError(
-                    f"the adapter in {path} holds weights of the base itself (first: {name}): {_MERGE}"
-                )
+                raise InterplayError(f"{it} {its_own} (first: {name}): {_MERGE}")
             copies[match[1], match[3]] = stored.pop(name), bool(match[2]) and match[3] == "weight"
         elif match and match[1] in embeddings:  # of `modules_to_save`: peft copies the base's, which needs as many rows
             rows = len(stored[name])
             copies.setdefault((match[1], match[3]), (resized(modules[match[1]]._parameters[match[3]], rows), True))
         elif not own.search(name):
-            raise InterplayError(f"the adapter in {path} holds weights of the base itself (first: {name}): {_MERGE}")
+            raise InterplayError(f"{it} {its_own} (first: {name}): {_MERGE}")
     for (owner, leaf), (value, frozen) in copies.items():
         old = modules[owner]._parameters[leaf]
         if value.shape[1:] != old.shape[1:] or (len(value) != len(old) and owner not in embeddings):
             raise ValueError(f"{owner}.{leaf} has shape {tuple(value.shape)}, the base's {tuple(old.shape)}")
         if old.is_meta:
-            raise InterplayError(
-                f"the adapter in {path} replaces weights that are offloaded ({owner}.{leaf}): {_MERGE}"
-            )
+            raise InterplayError(f"{it} replaces weights that are offloaded ({owner}.{leaf}): {_MERGE}")
         value, rows = value.to(old.device, old.dtype), min(len(value), len(old))
         if frozen and not value[:rows].equal(old[:rows]):
-            raise InterplayError(
-                f"the adapter in {path} was trained on a base whose {owner} has other values than that of {base!r}: "
-                f"give that base ({named_base(path) or 'not recorded'})"
-            )
+            other = f"was trained on a base whose {owner} has other values than that of {base!r}"
+            raise InterplayError(f"{it} {other}: give that base ({named_base(path) or 'not recorded'})")
         if len(value) != len(old):
             refuse_other_rows(path, len(value), base, len(old), tokenizer)
         if not value.equal(old):
@@ -216,10 +205,8 @@ def _match_patterns(config: Any, names: list[str], path: Path) -> None:
             left = (max(0.001, end - time.monotonic()) for _ in names)
             return [name for name, t in zip(names, left, strict=True) if regex.fullmatch(pattern, name, timeout=t)]
         except TimeoutError as error:
-            raise InterplayError(
-                f"the pattern {short(pattern)} in {path} takes more than {_PATIENCE:.0f} s to match the names of modules: "
-                "list the names instead"
-            ) from error
+            slow = f"the pattern {short(pattern)} in {path} takes more than {_PATIENCE:.0f} s to match the names of modules"
+            raise InterplayError(f"{slow}: list the names instead") from error
 
     for key in ("target_modules", "exclude_modules", "feedforward_modules"):
         pattern = getattr(config, key, None)
@@ -241,22 +228,19 @@ def _own_tensors(path: Path, config: dict[str, Any]) -> re.Pattern[str]:
     `modules_to_save` are kept as copies.
     """
     kind, start = str(config.get("peft_type")), config.get("init_lora_weights")
+    wrong = ""
     if kind in _PROMPTS:
-        raise InterplayError(
-            f"the adapter in {path} is of type {short(kind)}, which puts trained vectors before the prompt or into its keys: "
-            "that is no change of weights, so it can neither be put on a base nor merged; train a LoRA to look inside"
-        )
-    if kind not in _TENSORS:
-        raise InterplayError(
-            f"the adapter in {path} is of type {short(kind)}; LoRA, DoRA, IA3 and trainable tokens can be put on a base: "
-            f"{_MERGE} (peft: merge_and_unload)"
-        )
-    if start not in _STARTS:
-        raise InterplayError(
-            f"the adapter in {path} was started by {short(start)}, which changes the base: convert it to plain LoRA (peft: "
-            f"path_initial_model_for_weight_conversion), or {_MERGE}"
-        )
-    if odd := [key for key in _FOREIGN if config.get(key)]:
-        raise InterplayError(f"the adapter in {path} uses {odd[0]}, which changes more than weights: {_MERGE}")
+        wrong = f"is of type {short(kind)}, which puts trained vectors before the prompt or into its keys: that is no change "
+        wrong += "of weights, so it can neither be put on a base nor merged; train a LoRA to look inside"
+    elif kind not in _TENSORS:
+        wrong = f"is of type {short(kind)}; LoRA, DoRA, IA3 and trainable tokens can be put on a base: {_MERGE} (peft: "
+        wrong += "merge_and_unload)"
+    elif start not in _STARTS:
+        wrong = f"was started by {short(start)}, which changes the base: convert it to plain LoRA (peft: "
+        wrong += f"path_initial_model_for_weight_conversion), or {_MERGE}"
+    elif odd := [key for key in _FOREIGN if config.get(key)]:
+        wrong = f"uses {odd[0]}, which changes more than weights: {_MERGE}"
+    if wrong:
+        raise InterplayError(f"the adapter in {path} {wrong}")
     copied = [rf"{re.escape(module)}\." for module in config.get("modules_to_save") or []]
     return re.compile("|".join([_TENSORS[kind], *copied]))

@@ -29,13 +29,11 @@ def checkpoint_hash(checkpoint: Checkpoint, base: LoadedModel) -> str:
     return hash_files(checkpoint.path)
 
 
-def comparable_hashes(
-    checkpoints: Sequence[Checkpoint], hashes: Mapping[int, str], base: LoadedModel
-) -> dict[int, str]:
+def comparable_hashes(checkpoints: Sequence[Checkpoint], hashes: dict[int, str], base: LoadedModel) -> dict[int, str]:
     """`hashes`, with the base's from its files where there are full checkpoints: loaded it may have another dtype."""
     source, local = resolve(base.name)
     if not (local and weight_files(Path(source)) and any(c.kind == "full" for c in checkpoints)):
-        return dict(hashes)
+        return hashes
     return {**hashes, **{c.step: hash_files(Path(source)) for c in checkpoints if c.kind == "base"}}
 
 
@@ -78,19 +76,13 @@ def model_at(checkpoint: Checkpoint, base: LoadedModel, *, dtype: str = "float32
 
 
 def _refuse_other_shape(model, base: LoadedModel, path: Path) -> None:
-    def shape(m) -> dict[str, Any]:
-        config = m.config.get_text_config()
-        return {
-            "hidden size": getattr(config, "hidden_size", None),
-            "number of layers": getattr(config, "num_hidden_layers", None),
-            "architecture": config.model_type,
-        }
-
+    ours, theirs = (m.config.get_text_config() for m in (base.model, model))
+    parts = ("hidden size", "hidden_size"), ("number of layers", "num_hidden_layers"), ("architecture", "model_type")
+    for what, name in parts:
+        one, other = getattr(ours, name, None), getattr(theirs, name, None)
+        if one != other:
+            differs = f"{path} has {what} {other}, the base {base.name!r} {one}"
+            raise InterplayError(f"{differs}: give the base it was trained from")
     rows, saved = (len(m.get_input_embeddings().weight) for m in (base.model, model))
-    ours, theirs = shape(base.model), shape(model)
-    odd = [name for name in ours if ours[name] != theirs[name]]
-    if odd:
-        differs = f"{path} has {odd[0]} {theirs[odd[0]]}, the base {base.name!r} {ours[odd[0]]}"
-        raise InterplayError(f"{differs}: give the base it was trained from")
     if rows != saved:
         refuse_other_rows(path, saved, base.name, rows, base.tokenizer)

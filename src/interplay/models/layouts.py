@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -37,8 +37,7 @@ class Checkpoint:
     kind: str  # "base" | "adapter" | "full"
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The checkpoints of one training in the order of their steps, the base first, and what was left out and why."""
 
     checkpoints: tuple[Checkpoint, ...]
@@ -145,10 +144,8 @@ def _steps_in(folder: Path, notes: list[str]) -> list[tuple[int, Path]]:
             return found
         first = min(epochs.values())
         states = {path: epoch + (first == 0) for path, epoch in epochs.items()}  # step 0 is the base
-        start = min(epochs, key=lambda path: epochs[path])
-        notes.append(
-            f"the checkpoints are named by epoch and no {STATE} says their steps: step {first or 1} is {start.name}"
-        )
+        start = f"step {first or 1} is {min(epochs, key=lambda path: epochs[path]).name}"
+        notes.append(f"the checkpoints are named by epoch and no {STATE} says their steps: {start}")
     return found + [(step, path) for path, step in states.items()]
 
 
@@ -159,8 +156,7 @@ def _numbered(folder: Path, notes: list[str]) -> dict[int, Checkpoint]:
         kind = classify(path)
         damage = kind and find_damage(path, kind)
         if kind is None or damage:
-            why = f"{damage}{HALF}" if damage else _why_no_weights(path)
-            notes.append(f"{path.name} was left out: {why}")
+            notes.append(f"{path.name} was left out: {f'{damage}{HALF}' if damage else _why_no_weights(path)}")
             continue
         if step in found:
             raise InterplayError(f"{found[step].path} and {path.name} are both step {step}: remove one of them")
@@ -209,9 +205,8 @@ def _only_root(folder: Path, notes: list[str]) -> Checkpoint:
     if (damage := find_damage(folder, kind)) is not None:
         raise InterplayError(f"{shown} holds {_KIND[kind]} that cannot be read: {damage}{HALF}, save it again")
     if not (step := read_state(folder).global_step):
-        raise InterplayError(
-            f"{shown} holds {_KIND[kind]}, but nothing says of which step: move it into a folder checkpoint-<step> in it"
-        )
+        unknown = f"{shown} holds {_KIND[kind]}, but nothing says of which step"
+        raise InterplayError(f"{unknown}: move it into a folder checkpoint-<step> in it")
     notes.append(f"the only trained weights are the final ones, of step {step}")
     return Checkpoint(step, folder, kind)
 
@@ -292,19 +287,15 @@ def read_state(folder: Path) -> TrainerState:
 def read_training_log(folder: Path) -> list[dict[str, Any]]:
     """Train loss, learning rate and eval losses by step, as the trainer of an output folder logged them; [] without a log.
 
-    Read from the `trainer_state.json` that reaches furthest, of the output folder or of its newest checkpoint. One dict a
-    step: `step`, `loss` (nats, the mean since the entry before; None at a step that was only evaluated), `learning_rate`
-    (None where not logged), and `eval_loss` or `eval_<name>_loss` of each eval set where there is one.
+    Of the `trainer_state.json` that reaches furthest. One dict a step: `step`, `loss` (nats, the mean since the entry before;
+    None at a step that was only evaluated), `learning_rate` (or None), and `eval_loss` or `eval_<name>_loss` of each eval set.
     """
     named = [path for path in folder.glob("*/") if _NAMED.fullmatch(path.name)]
     states = [read_state(place) for place in (folder, newest(folder) or folder, *named)]
     log: dict[int, dict[str, Any]] = {}
     for entry in max(states, key=lambda state: state.global_step).log_history:
-        given = {key: x for key in entry if _LOGGED.fullmatch(key) and (x := _number(entry[key])) is not None}
+        logged = {key: x for key, x in entry.items() if _LOGGED.fullmatch(key) and isinstance(x, int | float)}
+        given = {key: float(x) for key, x in logged.items() if math.isfinite(x)}
         if set(given) - {"learning_rate"} and isinstance(entry.get("step"), int):  # the last entry is a summary
             log.setdefault(entry["step"], {"step": entry["step"], "loss": None, "learning_rate": None}).update(given)
     return [log[step] for step in sorted(log)]
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

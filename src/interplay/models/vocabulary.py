@@ -1,6 +1,7 @@
-"""Tokens that a training added: which tokenizer knows them, and a base with rows for them, as long as it is asked."""
+"""What a training added to the tokenizer: its tokens, with rows for them in the base as long as it is asked, and its chat template."""
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,8 @@ def adding_folder(trained: Path, ours: dict[str, int]) -> Path | None:
         if len(theirs) <= len(ours):
             return None
         if odd := sorted(token for token, i in ours.items() if theirs.get(token) != i):
-            raise InterplayError(
-                f"the tokenizer in {place} gives other ids to {len(odd)} tokens of the base (first: {odd[0]!r}): "
-                "give the base it was trained from"
-            )
+            other = f"gives other ids to {len(odd)} tokens of the base (first: {odd[0]!r})"
+            raise InterplayError(f"the tokenizer in {place} {other}: give the base it was trained from")
         return place
     return None
 
@@ -46,12 +45,9 @@ def refuse_other_rows(path: Path, saved: int, base: str, rows: int, tokenizer: A
     theirs = next((found for place in (path, path.parent) if (found := read_vocabulary(place))), {})
     if all(theirs.get(token) == i for token, i in tokenizer.get_vocab().items()):
         return
-    has = f"{path} has vocabulary {saved}, the base {base!r} {rows}"
-    if theirs:
-        raise InterplayError(f"{has}, and their tokenizers give other ids: give the base it was trained from")
-    raise InterplayError(
-        f"{has}: give the base it was trained from; if tokens were added, put the trained tokenizer.json into that folder"
-    )
+    has = f"{path} has vocabulary {saved}, the base {base!r} {rows}{', and their tokenizers give other ids' * bool(theirs)}"
+    advice = "" if theirs else "; if tokens were added, put the trained tokenizer.json into that folder"
+    raise InterplayError(f"{has}: give the base it was trained from{advice}")
 
 
 def replace_parameter(model: Any, owner: str, leaf: str, value: "torch.Tensor", apart: Collection[str] = ()) -> None:
@@ -93,3 +89,32 @@ def resized(old: "torch.Tensor", rows: int) -> "torch.Tensor":
         raise InterplayError("tokens were added, and the base's embeddings are offloaded: load it without device_map")
     more = old.mean(0, keepdim=True).expand(max(0, rows - len(old)), *old.shape[1:])
     return torch.cat([old[:rows], more]).detach()
+
+
+def saved_template(folder: Path) -> str | None:
+    """The chat template in a model or adapter folder: `chat_template.jinja`, or the one in `tokenizer_config.json`."""
+    try:
+        if (file := folder / "chat_template.jinja").is_file():
+            return file.read_text(encoding="utf-8")
+        found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def adopt_template(tokenizer: Any, folders: Iterable[Path]) -> str | None:
+    """Give a tokenizer without chat template the one that all checkpoints share; a note where that, or another one, is found.
+
+    >>> from types import SimpleNamespace
+    >>> adopt_template(SimpleNamespace(chat_template=None), [])
+    """
+    found = {template for folder in folders if (template := saved_template(folder)) is not None}
+    own = tokenizer.chat_template
+    if not own and len(found) == 1:
+        [tokenizer.chat_template] = found
+        return "The base has no chat template: that of the checkpoints' tokenizer was used."
+    if not own and found:
+        return f"The base has no chat template and the checkpoints have {len(found)} different ones: none was used."
+    if own and found - {own}:
+        return "Checkpoints have another chat template than the base, whose own was used."
+    return None

@@ -45,10 +45,10 @@ def weight_files(folder: Path, kind: str = "full") -> list[Path]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InterplayError(f"cannot read {index} ({type(error).__name__}): save the checkpoint again") from error
     if lacking:
-        raise InterplayError(
-            f"{folder} lacks {len(lacking)} of the {len(names)} files its index names "
-            f"(first: {short(lacking[0], 120)[1:-1]}): copy it again in full"
+        lacks = (
+            f"lacks {len(lacking)} of the {len(names)} files its index names (first: {short(lacking[0], 120)[1:-1]})"
         )
+        raise InterplayError(f"{folder} {lacks}: copy it again in full")
     return [folder / name for name in names]
 
 
@@ -61,9 +61,8 @@ def refuse_holes(info: dict[str, Any], name: object) -> None:
             f"{list(stored)} for {list(wanted)}): get both from one place"
         )
     if missing := sorted(info.get("missing_keys") or ()):
-        raise InterplayError(
-            f"{str(name)!r} lacks {len(missing)} weights of its model (first: {missing[0]}): get it again"
-        )
+        lacks = f"lacks {len(missing)} weights of its model (first: {missing[0]})"
+        raise InterplayError(f"{str(name)!r} {lacks}: get it again")
 
 
 def refuse_misfit(info: dict[str, Any], name: object) -> None:
@@ -133,27 +132,19 @@ def hash_files(folder: Path, kind: str = "full") -> str:
         with _opened(folder, kind) as files:
             return hash_tensors(((name, files[name].get_tensor(name)) for name in sorted(files)), ordered=True)
     except (SafetensorError, OSError) as error:
-        raise InterplayError(
-            f"cannot read {folder}: the file is damaged, save it again ({reason_of(error)})"
-        ) from error
+        damaged = f"the file is damaged, save it again ({reason_of(error)})"
+        raise InterplayError(f"cannot read {folder}: {damaged}") from error
 
 
 def same_weights(a: Path, b: Path, kind: str) -> bool:
     """Whether two folders of one kind hold the same tensors, bit by bit."""
-    import torch
     from safetensors import SafetensorError
+
+    def one(files: dict[str, Any], name: str) -> str:  # by hash: NaN equals NaN
+        return hash_tensors([(name, files[name].get_tensor(name))])
 
     try:
         with _opened(a, kind) as left, _opened(b, kind) as right:
-            if set(left) != set(right):
-                return False
-            for name in left:
-                x, y = left[name].get_tensor(name), right[name].get_tensor(name)
-                # As bytes: NaN equals NaN.
-                if x.shape != y.shape or not torch.equal(
-                    x.reshape(-1).view(torch.uint8), y.reshape(-1).view(torch.uint8)
-                ):
-                    return False
-            return True
+            return set(left) == set(right) and all(one(left, name) == one(right, name) for name in left)
     except (SafetensorError, OSError, InterplayError):
         return False  # a damaged file is reported when it is read

@@ -13,7 +13,7 @@ from interplay.analysis.measured import read_calibration, tolerance_of
 from interplay.config.settings import Settings
 from interplay.errors import InterplayError
 from interplay.pipeline.states import ModelState
-from interplay.scoring.noise import REFUSED, noise_fraction, noise_warning
+from interplay.scoring.precision import REFUSED, noise_fraction, noise_warning
 from interplay.scoring.scores import Prepared, UnitScores, score_prepared, score_together
 from interplay.store.conditions import Calibration
 from interplay.store.files import cache_json, sha256_json

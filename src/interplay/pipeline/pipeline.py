@@ -12,11 +12,10 @@ from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse
 from interplay.analysis.task_tables import logged_losses
 from interplay.config.settings import Settings
-from interplay.data.context import template_notes, wording_notes
-from interplay.data.prompts import template_hash, uses_chat
+from interplay.data.prompts import template_hash, template_notes, uses_chat, wording_notes
 from interplay.models.layouts import find_layout
 from interplay.models.loading import load_model, load_tokenizer
-from interplay.models.templates import adopt_template
+from interplay.models.vocabulary import adopt_template
 from interplay.pipeline.extraction import Extraction, answers_of, prepare_one
 from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
@@ -29,7 +28,7 @@ from interplay.pipeline.stages import Context, States, find_states, models_of, n
 from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
 from interplay.report import write
 from interplay.scoring.masking import mask_notes
-from interplay.scoring.noise import NARROW
+from interplay.scoring.precision import NARROW
 from interplay.store.conditions import Record, calibration_name, offsets
 from interplay.store.folder import RunFolder
 from interplay.task.generation import require_rouge

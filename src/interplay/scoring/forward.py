@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # On a CPU larger passes are no faster and take more memory (docs/evidence/benchmarks.md). The GPU's is a guess  [ours]
 TOKENS_ON_CPU, TOKENS_ELSEWHERE = 2048, 16384
+Done = Callable[[int, int], None] | None  # what is told how many of how many are done
 
 
 def tokens_per_pass(device: "torch.device", wanted: int | None = None) -> int:
@@ -34,14 +35,11 @@ def evaluating(model) -> Generator[None]:
     import torch
 
     device = input_device(model).type
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad(), torch.autocast(device, enabled=False):
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with contextlib.ExitStack() as restored, torch.no_grad(), torch.autocast(device, enabled=False):
+        for module in model.modules():
+            restored.callback(setattr, module, "training", module.training)
+        model.eval()
+        yield
 
 
 def _accepts(model, name: str) -> bool:
@@ -52,12 +50,10 @@ def _accepts(model, name: str) -> bool:
 def last_logits(
     model, ids: "torch.Tensor", keep: int, *, mask: "torch.Tensor | None" = None, cache=None, past: int = 0
 ) -> "torch.Tensor":
-    """Logits [B, keep, V] at the last `keep` positions.
+    """Logits [B, keep, V] at the last `keep` positions of ids [B, L].
 
-    Args:
-        ids: [B, L] token ids.
-        mask: [B, L] with 0 at padding, which must stand on the left; None: no padding. Not together with a cache.
-        cache: key-value cache of the `past` tokens that stand before ids; it grows by ids.
+    `mask` [B, L] has 0 at padding, which must stand on the left. `cache`: keys and values of the `past` tokens before ids, which
+    it grows by; not together with a mask.
     """
     import torch
 
@@ -94,18 +90,12 @@ def score_rows(
     *,
     shared: int = 0,
     batch_tokens: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> np.ndarray:
-    """Log-odds of the target after each row of prompt ids.
+    """Log-odds of the target, [rows] float64 in nats, or [rows, questions] of several, after each row of prompt ids [rows, L].
 
-    Args:
-        ids: [rows, L] prompt token ids, one length for all.
-        question: each label that does not begin another one takes a pass.
-        shared: the first `shared` tokens are equal in all rows and are run once.
-        batch_tokens: most tokens in one forward pass; None: `tokens_per_pass`.
-        progress: called with (rows done, in all).
-
-    Returns [rows] float64 log-odds in nats, or [rows, questions] of several.
+    The first `shared` tokens are equal in all rows and are run once. Each label that does not begin another one takes a pass, of
+    `batch_tokens` at most (None: `tokens_per_pass`). `progress` is called with (rows done, in all).
     """
     import torch
 

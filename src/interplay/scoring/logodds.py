@@ -10,15 +10,10 @@ if TYPE_CHECKING:
 
 
 def log_odds(logits: "torch.Tensor", target_ids: Sequence[int]) -> "torch.Tensor":
-    """v = sum over the m target tokens of log p(y) - log(1 - p(y)), as logit_y - logsumexp(all other logits).
+    """v [...] in nats from logits [..., m, V]: the sum over the m target tokens of log p(y) - log(1 - p(y)).
 
-    Computed from logits, never through p, which saturates at 1 [paper eq 1; the form is ours].
-
-    Args:
-        logits: [..., m, V]; row i predicts target token i. Promoted to float32 if narrower, float64 stays.
-        target_ids: the m target token ids.
-
-    Returns [...] log-odds in nats, in the promoted dtype.
+    As logit_y - logsumexp(all other logits), never through p, which saturates at 1 [paper eq 1; the form is ours]. Float32 at
+    least.
 
     >>> import torch
     >>> round(float(log_odds(torch.tensor([[2.0, 0.0, 0.0]]), [0])), 4)   # 2 - log(e^0 + e^0)

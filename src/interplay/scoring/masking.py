@@ -5,16 +5,13 @@ Words are mapped to tokens by the character offsets of one tokenisation of the w
 """
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from interplay.data.prompts import Encoded
 from interplay.data.rows import Sample
 from interplay.errors import InterplayError, SkipSample
 from interplay.scoring.plan import kept_words
-
-if TYPE_CHECKING:
-    from interplay.data.prompts import Encoded
 
 
 def mask_token(tokenizer, wanted: str | int | None = None) -> int:
@@ -49,7 +46,7 @@ def mask_notes(tokenizer, mask_id: int, wanted: str | int | None = None) -> list
     return [f"Masked words become {name!r}, the token that ends a turn: name another one of the vocabulary (mask)."]
 
 
-def word_tokens(sample: Sample, encoded: "Encoded") -> tuple[tuple[int, ...], ...]:
+def word_tokens(sample: Sample, encoded: Encoded) -> tuple[tuple[int, ...], ...]:
     """Token positions of each word in the prompt; white space and punctuation glued to a word may go with it.
 
     Raises SkipSample where a token also covers a neighbouring word or template text.
@@ -85,10 +82,7 @@ def refuse_mask_in_words(input_ids: tuple[int, ...], spans: tuple[tuple[int, ...
 
 
 def masked_ids(
-    input_ids: tuple[int, ...],
-    spans: tuple[tuple[int, ...], ...],
-    mask_id: int,
-    coalitions: np.ndarray | None = None,
+    input_ids: tuple[int, ...], spans: tuple[tuple[int, ...], ...], mask_id: int, coalitions: np.ndarray | None = None
 ) -> np.ndarray:
     """Masked versions of one prompt, [coalitions, L] int64; word i is kept where bit i of the coalition is set.
 

@@ -104,13 +104,10 @@ def make_plan(
     *,
     prefix: int = 0,
 ) -> Plan:
-    """Lay out the trie of one prompt.
+    """Lay out the trie of one prompt under coalitions [c], bitmasks in any order, bit i = word i kept.
 
-    Args:
-        spans: token positions of each word, words in the order of the prompt.
-        coalitions: [c] bitmasks, bit i = word i kept; any, in any order.
-        prefixes: what is forced behind the prompt (`Question.prefixes`): the empty one first, each one's own beginning too.
-        prefix: number of leading tokens that are left out because they stand in a cache.
+    `spans`: token positions of each word, words in the order of the prompt. `prefixes`: what is forced behind the prompt
+    (`Question.prefixes`), the empty one first. `prefix`: how many leading tokens are left out because they stand in a cache.
 
     >>> plan = make_plan([1, 2, 3], [(1,), (2,)], 0, np.arange(4))
     >>> plan.ids.tolist()                    # level 0 | word 1 masked, kept | word 2 masked, kept, under either
@@ -150,16 +147,10 @@ def make_plan(
         total += rows * size
     leaf = np.empty(len(order), dtype=np.int64)
     leaf[order] = np.cumsum(fresh[:, n]) - 1
-    lineage = [[tuple(p[: len(q)]) == tuple(q) for q in prefixes[1:]] for p in prefixes[1:]]
-    return Plan(
-        ids=np.concatenate(packed_ids),
-        positions=np.concatenate(packed_positions),
-        levels=tuple(levels),
-        leaves=path[:, path.shape[1] - forced - 1 :],
-        leaf=leaf,
-        prefix=prefix,
-        lineage=np.array(lineage, dtype=bool).reshape(forced, forced),
-    )
+    seen = [[tuple(p[: len(q)]) == tuple(q) for q in prefixes[1:]] for p in prefixes[1:]]
+    lineage = np.array(seen, dtype=bool).reshape(forced, forced)
+    ids, positions, leaves = np.concatenate(packed_ids), np.concatenate(packed_positions), path[:, -forced - 1 :]
+    return Plan(ids, positions, tuple(levels), leaves, leaf, prefix, lineage)
 
 
 def level_bounds(spans: Sequence[Sequence[int]], length: int, prefix: int) -> list[tuple[int, int]]:

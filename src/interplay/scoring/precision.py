@@ -4,9 +4,12 @@ A 16-bit model rounds its residual stream at every layer, which makes most of it
 `wide_residual` the outputs of embeddings, products and norms are float32; a product still takes 16-bit operands. With
 `product_float32` the weights are widened one at a time: noise is measured against that. MKL multiplies float32 matrices at half
 speed on AMD processors, so `fast_products` uses oneDNN there; that depends on the processor alone, never on a timing.
+
+Noise of v becomes false interactions of high order, just like those that fine-tuning is said to remove (docs/design/scoring.md).
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Generator
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,9 @@ from interplay.models.placement import input_device
 if TYPE_CHECKING:
     import torch
 
+# As fractions of sd(v). At n = 8 noise of the first size loses 4 of the 20 strongest effects, the second half of them  [ours]
+FLAGGED, REFUSED = 0.02, 0.1
+NARROW = ("bfloat16", "float16")
 Product = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor | None"], "torch.Tensor"]
 
 
@@ -48,19 +54,14 @@ def exact_products() -> Generator[None]:
     import torch
 
     backends = [b for b in _settings() if b is not None]
-    each = [b.fp32_precision for b in backends]
-    old = torch.get_float32_matmul_precision() if not backends else None  # an old PyTorch: one switch for all
-    try:
-        if old is not None:
+    with contextlib.ExitStack() as restored:
+        if not backends:  # an old PyTorch: one switch for all
+            restored.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
             torch.set_float32_matmul_precision("highest")
-        for b in backends:
-            b.fp32_precision = "ieee"
+        for backend in backends:
+            restored.callback(setattr, backend, "fp32_precision", backend.fp32_precision)
+            backend.fp32_precision = "ieee"
         yield
-    finally:
-        if old is not None:
-            torch.set_float32_matmul_precision(old)
-        for b, setting in zip(backends, each, strict=True):
-            b.fp32_precision = setting
 
 
 def product_of_weights(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None") -> "torch.Tensor":
@@ -157,3 +158,28 @@ def _arguments(input, weight, bias=None):
 
 def _widen(value: Any, narrow: tuple[Any, ...]) -> Any:
     return value.float() if getattr(value, "dtype", None) in narrow else value
+
+
+def noise_fraction(sigma: float, spread: float) -> float:
+    """sigma / sd(v); NaN where the noise was not measured, infinite where v does not vary but its noise does.
+
+    >>> noise_fraction(0.5, 2.0), noise_fraction(0.0, 0.0), noise_fraction(0.1, 0.0)
+    (0.25, 0.0, inf)
+    """
+    if math.isnan(sigma):
+        return math.nan
+    return sigma / spread if spread > 0 else (0.0 if sigma == 0 else math.inf)
+
+
+def noise_warning(sigma: float, spread: float, dtype: str) -> str | None:
+    """One line about a 16-bit evaluation that is too noisy, or None.
+
+    >>> print(noise_warning(0.1, 0.5, "bfloat16"))
+    bfloat16 scores have a noise of 0.1 nats, 20 % of the spread of v: more than half of the strongest effects are rounding; use float32
+    """
+    part = noise_fraction(sigma, spread)
+    if dtype not in NARROW or not part > FLAGGED:
+        return None
+    worth = "more than half of the strongest effects are" if part > REFUSED else "one in five strong effects or more is"
+    size = f"{part:.0%}".replace("%", " %") if math.isfinite(part) else "all"
+    return f"{dtype} scores have a noise of {sigma:.2g} nats, {size} of the spread of v: {worth} rounding; use float32"

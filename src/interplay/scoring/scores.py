@@ -8,35 +8,23 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from interplay.data.prompts import Rendered, encode, render
-from interplay.data.rows import Sample
+from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.length import context_length, length_of
-from interplay.scoring.forward import score_rows
+from interplay.scoring import precision
+from interplay.scoring.forward import Done, score_rows
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
-from interplay.scoring.noise import noise_warning
-from interplay.scoring.precision import (
-    exact_products,
-    fast_products,
-    is_narrow,
-    is_rounded,
-    product_float32,
-    wide_residual,
-)
 from interplay.scoring.targets import AUTO, NO_ANSWERS, Answers, TargetTokens, choose_window, without_thought
 from interplay.scoring.trie import score_trie, supports_trie
 from interplay.text import short
-
-if TYPE_CHECKING:
-    from interplay.data.rows import Row
-
 
 NOISE_COALITIONS = 8  # on which the noise of v is measured, unless the caller says otherwise [ours]
 
@@ -137,10 +125,8 @@ def prepare(
 ) -> Prepared:
     """Tokenise a sample: prompt as trained, words by offsets, the tokens of the response that `choose_window` takes as target.
 
-    Args:
-        answers: the labels to tell the response from, or to score it among; by default it is scored against the whole vocabulary
-            [paper eq 1].
-        rendered: the row as one string, if not as `render` makes it.
+    `answers`: the labels to tell the response from, or to score it among; by default it is scored against the whole vocabulary
+    [paper eq 1]. `rendered`: the row as one string, if not as `render` makes it.
 
     Raises SkipSample when this sample cannot be used with this tokenizer, InterplayError when the arguments cannot.
     """
@@ -152,8 +138,9 @@ def prepare(
         raise SkipSample(f"row {short(sample.id)}: its answer is a thought and nothing else")
     passed, target_ids, pool, whole = choose_window(encoded, answers, target_tokens, tokenizer)
     spans, mask_id = word_tokens(sample, encoded), mask_token(tokenizer, mask)
-    # Here, where the caller skips samples, not amid the scoring.
-    refuse_mask_in_words(encoded.input_ids, spans, mask_id)
+    refuse_mask_in_words(
+        encoded.input_ids, spans, mask_id
+    )  # here, where the caller skips samples, not amid the scoring
     skipped = tokenizer.decode(list(encoded.target_ids[:passed])) if passed else ""
     prepared = Prepared(
         sample=sample,
@@ -172,9 +159,8 @@ def prepare(
 
 
 def score_prepared(model, prepared: Prepared, **options: Any) -> UnitScores:
-    """Scores of all 2^n coalitions of one prepared sample; arguments and errors as in `score_together`."""
-    [unit] = score_together(model, (prepared,), **options)
-    return unit
+    """`score_together` of one question."""
+    return score_together(model, [prepared], **options)[0]
 
 
 def score_together(
@@ -184,20 +170,17 @@ def score_together(
     coalitions: np.ndarray | None = None,
     batch_tokens: int | None = None,
     noise_coalitions: int = 4,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> tuple[UnitScores, ...]:
     """Scores of several questions about one prompt, such as the target among all tokens and among the labels.
 
     They cost about as much as one of them. The packed trie is used where the architecture is known to take it, else batches
     that share the prefix. A 16-bit model gets a float32 residual stream (`precision.py`). The noise of v is the root mean
-    square difference to plain float32 forward passes on a few coalitions. Where the trie differs from these by more than
-    rounding can explain, a warning is issued and batches are used.
+    square difference to plain float32 forward passes on `noise_coalitions`, NaN on none. Where the trie differs from these by
+    more than rounding can explain, a warning is issued and batches are used.
 
-    Args:
-        coalitions: [m] bitmasks, bit i = word i kept; None: all, in the order of their numbers, for 16 words at most.
-        batch_tokens: most tokens in one forward pass; None: what suits the device.
-        noise_coalitions: on how many coalitions the noise is measured; 0 gives NaN.
-        progress: called with (coalitions done, in all).
+    `coalitions`: [m] bitmasks, bit i = word i kept; None: all, in the order of their numbers, for 16 words at most. The other
+    arguments as of `score_rows`.
 
     Raises InterplayError for scores that are not finite, for token ids that the model has no embedding of, and for more tokens
     than it has learnt positions.
@@ -218,14 +201,14 @@ def score_together(
     asked = Questions(tuple(Question(p.target_ids, p.among) for p in several))
     # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
     packed = supports_trie(model) and list(first.spans) == sorted(first.spans)
-    rounded = is_rounded(model)
-    with exact_products(), wide_residual(model, product_float32 if is_narrow(model) else None):
+    rounded, exact = precision.is_rounded(model), precision.product_float32 if precision.is_narrow(model) else None
+    with precision.exact_products(), precision.wide_residual(model, exact):
         plain = score_rows(model, masked_ids(*words, chosen[picks]), asked, batch_tokens=batch_tokens)
         packed = packed and bool(np.isfinite(plain).all())
         if packed and rounded:  # the guard compares in float32, where rounding is small
             few = score_trie(model, *words, asked, coalitions=chosen[picks], budget=batch_tokens)
             packed = _agrees(few, plain, first)
-    with fast_products(model), wide_residual(model):
+    with precision.fast_products(model), precision.wide_residual(model):
         if packed:
             values = score_trie(model, *words, asked, coalitions=chosen, budget=batch_tokens, progress=progress)
             packed = rounded or _agrees(values[picks], plain, first)
@@ -256,12 +239,11 @@ def _refuse_infinite(values: np.ndarray, chosen: np.ndarray, prepared: Prepared,
     if np.isfinite(values).all():
         return
     row, column = np.argwhere(~np.isfinite(values))[0]
+    found = f"the model gives a score of {values[row, column]} for coalition {chosen[row]}"
     advice = "check its weights for NaN or infinity, and the dtype"
     if dtype == "float16":
         advice = "float16 holds nothing above 65504, which this model's activations or weights exceed: use bfloat16 or float32"
-    raise InterplayError(
-        f"sample {prepared.sample.id!r}: the model gives a score of {values[row, column]} for coalition {chosen[row]}; {advice}"
-    )
+    raise InterplayError(f"sample {prepared.sample.id!r}: {found}; {advice}")
 
 
 def _agrees(values: np.ndarray, plain: np.ndarray, prepared: Prepared) -> bool:
@@ -282,9 +264,8 @@ def _refuse_unknown_ids(model, prepared: Prepared) -> None:
     labels = (prepared.target_ids, *(prepared.among or ()))
     highest = max(*prepared.input_ids, *(token for label in labels for token in label), prepared.mask_id)
     if highest >= size:
-        raise InterplayError(
-            f"the tokenizer gives token id {highest}, the model has {size} embeddings: give its own tokenizer"
-        )
+        unknown = f"the tokenizer gives token id {highest}, the model has {size} embeddings"
+        raise InterplayError(f"{unknown}: give its own tokenizer")
 
 
 def score(
@@ -295,10 +276,10 @@ def score(
     template: PromptTemplate | None = None,
     mask: str | int | None = None,
     target_tokens: TargetTokens = AUTO,
-    among: "Sequence[Row] | None" = None,
+    among: Sequence[Row] | None = None,
     batch_tokens: int | None = None,
     noise_coalitions: int = NOISE_COALITIONS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> Scores:
     """Score every coalition of words of every sample under a causal LM.
 
@@ -315,7 +296,6 @@ def score(
     Returns Scores: [samples, 2^n] float64 in nats as an array, one `UnitScores` each with provenance. A RuntimeWarning says
     where rounding of a 16-bit model takes a good part of the effects.
 
-    >>> from interplay.scoring.scores import Scores, UnitScores
     >>> unit = UnitScores("a", ("not", "good"), "joy", (7,), np.array([0., 1., 2., 0.]), "float32", 1e-6, 0, "")
     >>> np.asarray(Scores((unit, unit))).shape      # what interplay.extract takes
     (2, 4)
@@ -324,10 +304,11 @@ def score(
     labels = {row.target: encode(render(row, tokenizer, template), tokenizer) for row in among or ()}
     answers = Answers(labels, among=among is not None)
 
-    def prepared(sample: Sample) -> tuple[Prepared]:
-        return (prepare(sample, tokenizer, template, mask=mask, target_tokens=target_tokens, answers=answers),)
+    def scored(sample: Sample) -> tuple[UnitScores, ...]:
+        prepared = prepare(sample, tokenizer, template, mask=mask, target_tokens=target_tokens, answers=answers)
+        return score_together(model, [prepared], batch_tokens=batch_tokens, noise_coalitions=noise_coalitions)
 
-    return _score_all(model, samples, prepared, 1, batch_tokens, noise_coalitions, progress)[0]
+    return _score_all(samples, scored, 1, progress)[0]
 
 
 def score_answers(
@@ -341,54 +322,40 @@ def score_answers(
     target_tokens: TargetTokens = AUTO,
     batch_tokens: int | None = None,
     noise_coalitions: int = NOISE_COALITIONS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> dict[str, Scores]:
     """Scores of several answers to the same prompts, from the same forward passes: about the price of `score` with one.
 
     `answers` are scored instead of each sample's own, from the first token that tells them apart; the other arguments as in
     `score`. Returns for each answer the scores of every sample. Raises SkipSample for an answer that cannot follow a prompt.
-
-    >>> from interplay import load_model, make_sample                                 # doctest: +SKIP
-    >>> lm = load_model("Qwen/Qwen2.5-0.5B")                                          # doctest: +SKIP
-    >>> sample = make_sample("I was not happy with it", "joy", n=3)                   # doctest: +SKIP
-    >>> found = score_answers(lm.model, lm.tokenizer, sample, ["joy", "sadness"])     # doctest: +SKIP
-    >>> found["sadness"].values.shape                                                 # doctest: +SKIP
-    (1, 8)
     """
     if isinstance(answers, str) or not answers or len(set(answers)) < len(answers):
         raise InterplayError(f"answers are {short(answers)}; expected a list of different texts, one or more")
     wording = template or PromptTemplate()
     how: dict[str, Any] = {"mask": mask, "target_tokens": target_tokens}
 
-    def prepared(sample: Sample) -> tuple[Prepared, ...]:
+    def scored(sample: Sample) -> tuple[UnitScores, ...]:
         answered = {answer: replace(sample, row=replace(sample.row, target=answer)) for answer in answers}
         labels = {answer: encode(render(one.row, tokenizer, wording), tokenizer) for answer, one in answered.items()}
-        return tuple(prepare(one, tokenizer, wording, answers=Answers(labels), **how) for one in answered.values())
+        ready = [prepare(one, tokenizer, wording, answers=Answers(labels), **how) for one in answered.values()]
+        return score_together(model, ready, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions)
 
-    scored = _score_all(model, samples, prepared, len(answers), batch_tokens, noise_coalitions, progress)
-    return dict(zip(answers, scored, strict=True))
+    return dict(zip(answers, _score_all(samples, scored, len(answers), progress), strict=True))
 
 
 def _score_all(
-    model,
-    samples: Sample | Sequence[Sample],
-    prepared: Callable[[Sample], tuple[Prepared, ...]],
-    answers: int,
-    batch_tokens: int | None,
-    noise_coalitions: int,
-    progress: Callable[[int, int], None] | None,
+    samples: Sample | Sequence[Sample], scored: Callable[[Sample], tuple[UnitScores, ...]], answers: int, progress: Done
 ) -> list[Scores]:
-    """The scores of each answer; `prepared` gives a sample once for each. Warns of noisy ones."""
+    """The scores of each answer; `scored` gives those of a sample. Warns of noisy ones."""
     chosen = [samples] if isinstance(samples, Sample) else samples
     units: list[tuple[UnitScores, ...]] = []
     for sample in chosen:
-        several = prepared(sample)
-        units.append(score_together(model, several, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions))
+        units.append(scored(sample))
         if progress is not None:
             progress(len(units), len(chosen))
-    scored = [Scores(tuple(unit[i] for unit in units)) for i in range(answers)]
-    for found in scored if units else ():
+    each = [Scores(tuple(unit[i] for unit in units)) for i in range(answers)]
+    for found in each if units else ():
         sigma, spread = float(found.noise_sigma.mean()), float(np.mean([np.std(unit.values) for unit in found]))
-        if (warning := noise_warning(sigma, spread, found[0].dtype)) is not None:
+        if (warning := precision.noise_warning(sigma, spread, found[0].dtype)) is not None:
             warnings.warn(warning, RuntimeWarning, stacklevel=3)
-    return scored
+    return each

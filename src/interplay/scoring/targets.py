@@ -8,7 +8,7 @@ what all answers of the data set begin with.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def common_opening(targets: Iterable[str]) -> str:
     'The answer is '
     """
     answers = [without_thought(target) for target in targets]
-    opening = answers[0][: _alike(min(answers), max(answers))] if len(answers) >= ALIKE else ""
+    opening = answers[0][: alike(answers)] if len(answers) >= ALIKE else ""
     return "" if opening in answers else opening
 
 
@@ -102,13 +102,12 @@ def choose_window(
     known = sorted({label.target_ids for label in labels})
     if len(labels) > 1 and len(known) == 1:
         raise InterplayError(f"the labels have the same tokens ({short(own.completion)}): nothing tells them apart")
-    alike = min(_alike(known[0], known[-1]), min(map(len, known)) - 1)
-    passed = alike if len(known) > 1 else _passed(own, answers.opening, tokenizer)
+    passed = min(alike(known), min(map(len, known)) - 1) if len(known) > 1 else _passed(own, answers.opening, tokenizer)
 
     def cut(label: Encoded) -> tuple[int, ...]:
         count = 1 if wanted == "first" else wanted
         if wanted == "auto" and len(known) > 1:
-            count = max(_alike(label.target_ids, ids) for ids in known if ids != label.target_ids) + 1 - passed
+            count = max(alike([label.target_ids, ids]) for ids in known if ids != label.target_ids) + 1 - passed
         elif isinstance(count, str):
             count = _whole(label, passed, 1, LONGEST, tokenizer)
         return label.target_ids[passed : passed + count]
@@ -151,7 +150,9 @@ def _whole(own: Encoded, passed: int, count: int, most: int, tokenizer) -> int:
     return count
 
 
-def _alike(a: Sequence, b: Sequence) -> int:
+def alike(several: Sequence[Any]) -> int:
+    """How many items (of texts or lists) all of them begin with."""
+    a, b = min(several), max(several)
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 

@@ -6,14 +6,14 @@ see its own path only. The model is the stock one. Tries larger than the budget 
 
 import contextlib
 import copy
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interplay.models.placement import input_device, unwrapped
-from interplay.scoring.forward import evaluating, tokens_per_pass
+from interplay.scoring.forward import Done, evaluating, tokens_per_pass
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.plan import Plan, branch_order, cut, kept_words, level_bounds, make_plan
 
@@ -103,14 +103,11 @@ def _trie_attention(model) -> Generator[None]:
 
     AttentionInterface.register(NAME, _attention)
     configs = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
-    before = [(c, c._attn_implementation) for c in configs.values() if hasattr(c, "_attn_implementation")]
-    try:
-        for config, _ in before:
+    with contextlib.ExitStack() as restored:
+        for config in (c for c in configs.values() if hasattr(c, "_attn_implementation")):
+            restored.callback(setattr, config, "_attn_implementation", config._attn_implementation)
             config._attn_implementation = NAME
         yield
-    finally:
-        for config, name in before:
-            config._attn_implementation = name
 
 
 # Architectures that the tests compare with plain forward passes; others are scored in plain batches. A trie cannot carry
@@ -140,17 +137,12 @@ def score_trie(
     *,
     coalitions: np.ndarray | None = None,
     budget: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> np.ndarray:
-    """Log-odds of the target under coalitions of words; bit i of a coalition = word i kept.
+    """Log-odds of the target under coalitions of words, [coalitions] float64 in nats, or [coalitions, questions] of several.
 
-    Args:
-        spans: token positions of each word, words in the order of the prompt.
-        coalitions: [c] bitmasks; None: all 2^n in the order of their numbers.
-        budget: packed tokens per forward pass, None: `tokens_per_pass`; larger tries are cut into runs of leaves.
-        progress: called with (coalitions done, in all).
-
-    Returns [coalitions] float64 log-odds in nats, or [coalitions, questions] of several.
+    Arguments as of `make_plan`; `coalitions` None: all 2^n in the order of their numbers. `budget`: packed tokens per forward
+    pass, None: `tokens_per_pass`; larger tries are cut into runs of leaves. `progress` is called with (coalitions done, in all).
     """
     import torch
     from transformers import DynamicCache

@@ -3,13 +3,14 @@
 KL divergence from the base on the task's prompts predicts forgetting [arXiv 2509.04259, of whole responses].
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from interplay.data.prompts import _leading_ids
+from interplay.data.prompts import _leading_ids, _tokenise
 from interplay.errors import InterplayError
+from interplay.scoring.forward import Done
 from interplay.task.passes import MAX_LOGITS, Item, scored_batches, vocabulary
 
 if TYPE_CHECKING:
@@ -49,26 +50,22 @@ class BaseDistributions:
     def against(self) -> "Comparison":
         """A comparison of another model with what was collected."""
         assert self._logprobs is not None
-        return Comparison(self._logprobs, self.rows)
+        return Comparison(self._logprobs, Divergence(*np.full((2, self.rows), np.nan)))
 
 
-class Comparison:
+class Comparison(NamedTuple):
     """KL divergences of one model to the base, filled row by row through `seen`."""
 
-    def __init__(self, base: np.ndarray, rows: int) -> None:
-        self._base = base
-        self.found = Divergence(np.full(rows, np.nan), np.full(rows, np.nan))
+    base: np.ndarray
+    found: Divergence
 
     def seen(self, row: int, logprobs: "torch.Tensor") -> None:
-        if row >= len(self._base):
-            return
-        own = logprobs.cpu().double().numpy()
-        if len(own) != self._base.shape[1]:
-            raise InterplayError(
-                f"this checkpoint has {len(own)} tokens in its head and step 0 has {self._base.shape[1]}, so there is no KL "
-                "divergence between them: set task.kl to false"
-            )
-        self.found.forward[row], self.found.reverse[row] = divergences(self._base[row], own)
+        if row < len(self.base):
+            own = logprobs.cpu().double().numpy()
+            if len(own) != self.base.shape[1]:
+                sizes = f"this checkpoint has {len(own)} tokens in its head and step 0 has {self.base.shape[1]}"
+                raise InterplayError(f"{sizes}, so there is no KL divergence between them: set task.kl to false")
+            self.found.forward[row], self.found.reverse[row] = divergences(self.base[row], own)
 
 
 def divergences(base: np.ndarray, model: np.ndarray) -> tuple[float, float]:
@@ -77,20 +74,14 @@ def divergences(base: np.ndarray, model: np.ndarray) -> tuple[float, float]:
     >>> [round(float(x), 4) for x in divergences(np.log([0.5, 0.5]), np.log([0.25, 0.75]))]  # ln 2 - ln(3)/2, 3/4 ln 3 - ln 2
     [0.1438, 0.1308]
     """
-    a, b = _normal(base), _normal(model)
-    return _kl(a, b), _kl(b, a)
+    import torch
 
+    def kl(a: torch.Tensor, b: torch.Tensor) -> float:
+        p = a.exp()
+        return max(0.0, float(torch.where(p > 0, p * (a - b), 0.0).sum()))  # below zero only by rounding
 
-def _normal(logprobs: np.ndarray) -> np.ndarray:
-    x = np.asarray(logprobs, dtype=np.float64)
-    top = x.max()
-    return x - (top + np.log(np.exp(x - top).sum()))
-
-
-def _kl(a: np.ndarray, b: np.ndarray) -> float:
-    p = np.exp(a)
-    some = p > 0
-    return max(0.0, float((p[some] * (a[some] - b[some])).sum()))  # below zero only by rounding
+    one, other = (torch.from_numpy(x).double().log_softmax(-1) for x in (base, model))
+    return kl(one, other), kl(other, one)
 
 
 class Windows(NamedTuple):
@@ -105,10 +96,7 @@ def retention_windows(text: str, model, tokenizer, tokens: int) -> tuple[tuple[i
 
     A window has at most 512 tokens, or as many as the model has positions for or fit the budget of logits at once.
     """
-    coded = tokenizer(
-        text[: tokens * CHARACTERS_A_TOKEN], add_special_tokens=False, padding=False, truncation=False, verbose=False
-    )
-    ids = tuple(coded["input_ids"])[:tokens]
+    ids = _tokenise(tokenizer, text[: tokens * CHARACTERS_A_TOKEN])[0][:tokens]
     lead = _leading_ids(tokenizer)
     if ids[: len(lead)] == lead:  # a text that spells it
         ids = ids[len(lead) :]
@@ -123,11 +111,7 @@ def retention_windows(text: str, model, tokenizer, tokens: int) -> tuple[tuple[i
 
 
 def score_windows(
-    model,
-    windows: Sequence[Sequence[int]],
-    *,
-    batch_tokens: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    model, windows: Sequence[Sequence[int]], *, batch_tokens: int | None = None, progress: Done = None
 ) -> Windows:
     """Nats of every token of a window but its first, each given those before it in the window."""
     items: list[Item] = [(w[:1], w[1:]) for w in windows]

@@ -3,13 +3,13 @@
 import contextlib
 import re
 import unicodedata
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import cache
 from typing import Any
 
 from interplay.extras import require
 from interplay.models.placement import input_device, unwrapped
-from interplay.scoring.forward import evaluating, tokens_per_pass
+from interplay.scoring.forward import Done, evaluating, tokens_per_pass
 from interplay.scoring.precision import fast_products
 from interplay.task.passes import batches, padded
 
@@ -36,7 +36,7 @@ def greedy(
     tokens: int,
     stop: Sequence[int] = (),
     batch_tokens: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
 ) -> list[tuple[int, ...]]:
     """The likeliest continuation, token by token, of each prompt: at most `tokens` token ids, cut before the first of `stop`.
 
@@ -69,20 +69,12 @@ def _plain(core, tokens: int, stop: Sequence[int], pad: int) -> Generator[None]:
     """Plain greedy decoding: `generate` fills what its argument leaves open from the model's own generation config."""
     from transformers import GenerationConfig
 
-    own = core.generation_config
-    core.generation_config = GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=tokens,
-        eos_token_id=list(stop) or None,
-        pad_token_id=pad,
-        use_cache=True,
-        disable_compile=True,
-    )
-    try:
+    how: dict[str, Any] = {"do_sample": False, "num_beams": 1, "use_cache": True, "disable_compile": True}
+    ends: dict[str, Any] = {"max_new_tokens": tokens, "eos_token_id": list(stop) or None, "pad_token_id": pad}
+    with contextlib.ExitStack() as restored:
+        restored.callback(setattr, core, "generation_config", core.generation_config)
+        core.generation_config = GenerationConfig(**how, **ends)
         yield
-    finally:
-        core.generation_config = own
 
 
 def decoded(tokenizer, ids: Sequence[int]) -> str:
@@ -95,11 +87,8 @@ def exact_match(answer: str, gold: str) -> bool:
     >>> exact_match("  Paris,\\n France", "paris, france"), exact_match("Paris.", "Paris")
     (True, False)
     """
-    return _normal(answer) == _normal(gold)
-
-
-def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    one, other = (unicodedata.normalize("NFKC", text).casefold().split() for text in (answer, gold))
+    return one == other
 
 
 class _Words:

@@ -11,6 +11,7 @@ from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import SkipSample
 from interplay.models.length import length_of
+from interplay.scoring.forward import Done
 from interplay.scoring.targets import find_answers
 from interplay.task.passes import scored_batches
 
@@ -38,7 +39,8 @@ class RowScores:
 
 def prepare_eval(rows: Sequence[Row], labels: Sequence[str] | None, tokenizer, template: PromptTemplate) -> EvalSet:
     """Tokenise eval rows; labels are tokenised behind the first usable row's prompt, those that cannot be are left out."""
-    encoded, gold, used, skipped = [], [], [], []
+    kept: list[tuple[Row, Encoded]] = []
+    skipped: list[tuple[str, str]] = []
     found = find_answers(rows, labels, lambda row: render(row, tokenizer, template), tokenizer).labels if rows else {}
     names, longest = list(found), max((len(label.target_ids) for label in found.values()), default=0)
     for row in rows:
@@ -50,13 +52,12 @@ def prepare_eval(rows: Sequence[Row], labels: Sequence[str] | None, tokenizer, t
             continue
         if labels and row.label not in found:
             skipped.append((row.id, f"its label {row.label!r} is not among the labels of the training data"))
-            continue
-        encoded.append(item)
-        used.append(row)
-        if labels:
-            gold.append(names.index(str(row.label)))
+        else:
+            kept.append((row, item))
+    used, encoded = zip(*kept, strict=True) if kept else ((), ())
+    gold = tuple(names.index(str(row.label)) for row in used) if labels else None
     label_ids = tuple(label.target_ids for label in found.values()) or None
-    return EvalSet(tuple(encoded), tuple(gold) if labels else None, label_ids, tuple(skipped), tuple(used))
+    return EvalSet(tuple(encoded), gold, label_ids, tuple(skipped), tuple(used))
 
 
 def score_eval(
@@ -64,7 +65,7 @@ def score_eval(
     data: EvalSet,
     *,
     batch_tokens: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
     seen: "Callable[[int, torch.Tensor], None] | None" = None,
 ) -> RowScores:
     """Likelihood of every row's own response, and the likeliest label.

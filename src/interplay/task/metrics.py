@@ -11,7 +11,7 @@ computation in `analysis/task_tables.py`.
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,9 +38,8 @@ class Metric(NamedTuple):
         >>> METRICS["accuracy"].best(pd.Series([0.5, 0.7, 0.7, float("nan")], index=[10, 20, 30, 40]))
         20
         """
-        known = values.dropna()
-        at = known.to_numpy()
-        return int(known.index[at.argmax() if self.better == "high" else at.argmin()])
+        at: Any = values.idxmax() if self.better == "high" else values.idxmin()
+        return int(at)
 
 
 METRICS: dict[str, Metric] = {

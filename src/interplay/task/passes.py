@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interplay.models.placement import input_device
-from interplay.scoring.forward import evaluating, last_logits, tokens_per_pass
+from interplay.scoring.forward import Done, evaluating, last_logits, tokens_per_pass
 from interplay.scoring.precision import fast_products
 
 if TYPE_CHECKING:
@@ -100,18 +100,14 @@ def scored_batches(
     firsts: Sequence[int] = (),
     *,
     batch_tokens: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Done = None,
     seen: "Callable[[int, torch.Tensor], None] | None" = None,
 ) -> Iterator[tuple[list[int], list[tuple[np.ndarray, np.ndarray]]]]:
     """`target_logprobs` of all items, batch by batch, with the indices of the batch's items; `seen` gets the index among all."""
     done = 0
     for batch in batches(items, *budgets(model, batch_tokens)):
-
-        def seen_in_batch(row: int, logprobs: "torch.Tensor", batch: list[int] = batch) -> None:
-            if seen is not None:
-                seen(batch[row], logprobs)
-
-        yield batch, target_logprobs(model, [items[i] for i in batch], firsts, seen_in_batch)
+        told = None if seen is None else lambda row, logprobs, batch=batch: seen(batch[row], logprobs)
+        yield batch, target_logprobs(model, [items[i] for i in batch], firsts, told)
         done += len(batch)
         if progress is not None:
             progress(done, len(items))
