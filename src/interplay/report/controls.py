@@ -4,7 +4,7 @@ from typing import Any
 
 from interplay.dynamics.sets import CHURN_SETS
 from interplay.report.chart import Line, Panel, cell, draw_spark
-from interplay.report.figures import DEFINITIONS
+from interplay.report.pages import WORDS
 from interplay.report.rows import DECIDED, Part, Point, Series, Summary, brief, cells, decided, flags_of, series_by
 from interplay.report.scales import StepAxis, log_axis, value_axis
 from interplay.report.text import interval, number, table
@@ -106,7 +106,12 @@ def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | Non
         info["keeps"] = _keeps(view.get("recommended"), view.get("basis")) if view else "–"
         rows.append((info, {key[1:]: series for key, series in found.items() if key[0] == name}))
     for other in summary.definitions[1:]:
-        info = {"title": f"definition: {other}", "note": DEFINITIONS.get(other, ""), "keeps": "", "main": False}
+        info = {
+            "title": f"definition: {other}",
+            "note": WORDS["definitions"].get(other, ""),
+            "keeps": "",
+            "main": False,
+        }
         rows.append((info, {key: summary.series(other, *key) for key in keys if key[1] != "l1"}))
     figures = [f for f in FIGURES if any(f[:2] in curves and curves[f[:2]].known for _, curves in rows)]
     axes = {}

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import tomllib
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -16,6 +17,9 @@ from interplay.report import text
 def source(name: str) -> str:
     """The text of a template, style sheet or script that ships with the report."""
     return resources.files("interplay.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+WORDS = tomllib.loads(source("words.toml"))
 
 
 @cache
