@@ -117,12 +117,10 @@ def test_export_of_tables(study, here):
 
 def test_export_of_figures(study, here, monkeypatch):
     pytest.importorskip("matplotlib")
-    from interplay.exports.figures import catalogue
+    from interplay.exports import export
 
-    every = catalogue.figures_of
-    monkeypatch.setattr(
-        catalogue, "figures_of", lambda *given: list(every(*given))[-2:]
-    )  # all are drawn in tests/figures
+    every = export.figures_of
+    monkeypatch.setattr(export, "figures_of", lambda *given: list(every(*given))[-2:])  # all are drawn in tests/figures
     result = done("export", study / "a", "--out", "o", "--format", "svg", "--tables", "none")
     assert result.stdout == "2 figures and 0 tables in o\n"
     assert {path.suffix for path in (here / "o" / "figures").iterdir()} == {".svg"}

@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader
 
 from interplay import __version__
 from interplay.analysis.summary import number
@@ -12,7 +14,6 @@ from interplay.config.settings import TrainingSettings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.sets import TABLE_SETS
 from interplay.errors import InterplayError
-from interplay.exports.markdown import fill
 from interplay.report.recommendation import NAMES
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
@@ -55,6 +56,13 @@ def inert(text: object, longest: int = LONGEST) -> str:
     line = _BARE.sub(_JOINER, line)
     numbered = "".join(c if c in _PLAIN or not c.isascii() else f"&#{ord(c)};" for c in line)
     return _COLON.sub(":", numbered)
+
+
+def fill(template: str, **values: Any) -> str:
+    """A template of this room, filled. It escapes nothing: text from data goes in as `inert` or plain words."""
+    loader = PackageLoader("interplay.exports", "templates")
+    env = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True)
+    return env.get_template(template).render(values).rstrip() + "\n"
 
 
 def section(run: RunReader) -> str:
