@@ -12,11 +12,6 @@ from interplay.report.text import interval, number, table
 Curves = dict[tuple[str, str], Series]
 
 FLOOR_STYLE = (("s-all", "circle"), ("s-eval", "square"), ("s-other", "diamond"), ("s-train", "circle"))
-FLOORS = {  # name -> title, label at a line
-    "rephrased": ("another wording", "wording"),
-    "precision": ("another precision", "precision"),
-    "words": ("another draw of words", "words"),
-}
 FIGURES = (  # set, measure, title, unit
     ("removed", "count_fraction", "removed", "fraction of number"),
     ("emerged", "count_fraction", "emerged", "fraction of number"),
@@ -41,8 +36,12 @@ def _floor_legend(payload: Part) -> dict[str, dict[str, str]]:
     legend = {}
     for i, name in enumerate(dict.fromkeys(row["floor"] for row in [*payload["floors"], *payload["multiples"]])):
         floor, (css, marker) = about.get(name, {}), FLOOR_STYLE[i % len(FLOOR_STYLE)]
-        title = floor.get("title") or name if floor else FLOORS.get(name, (name, ""))[0]
-        legend[name] = {"title": title, "note": floor.get("note") or "", "css": css, "marker": marker}
+        legend[name] = {
+            "title": floor.get("title") or name,
+            "note": floor.get("note") or "",
+            "css": css,
+            "marker": marker,
+        }
     return legend
 
 
@@ -60,7 +59,7 @@ def _multiples(payload: Part, x: StepAxis) -> list[dict[str, Any]]:
             lines, title = [], f"{set_}, {'number' if measure == 'count' else measure}"
             for floor, look in legend.items():
                 if series := found.get((measure, set_, floor)):
-                    label = FLOORS[floor][1] if floor in FLOORS else floor[:14]
+                    label = WORDS["floors"][floor][2] if floor in WORDS["floors"] else floor[:14]
                     lines.append(Line(series, look["css"], look["marker"], label))
                     body += [[title, look["title"], f"{p.step}", *cells(p)] for p in series.points]
             if lines:
