@@ -10,6 +10,7 @@ import numpy as np
 import interplay
 from interplay.analysis.measured import read_calibration
 from interplay.config.settings import Settings
+from interplay.report.pages import WORDS
 from interplay.scoring.noise import NARROW
 from interplay.scoring.targets import weak_targets
 from interplay.store.conditions import Measured, Record, baseline_condition, step_name
@@ -34,7 +35,9 @@ def about(folder: Path, settings: Settings, record: Record, measured: Measured) 
         "title": settings.name,
         "subtitle": record.subtitle or _subtitle(settings),
         "version": interplay.__version__,
-        "method": [dict(zip(("name", "value", "note"), row, strict=True)) for row in rows],
+        "method": [
+            {"name": name, "value": value, "note": note or WORDS["method"].get(name)} for name, value, note in rows
+        ],
         "notes": notes,
         "skipped": [{"id": f"{o.stage}: {o.id}", "reason": o.reason} for o in record.omitted[:MAX_SKIPPED_SHOWN]],
     }
@@ -104,35 +107,29 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
     missed = f"{unconverged} of {len(headers)} units missed it"
     effect = f"mean |v(N) − v(∅)| at step 0 is {delta.mean_total_effect:.3g}"
     words = f"{len(inputs['prompts'])}, n = {', '.join(map(str, sizes))} words each"
-    drawn = "content words of the user's text, drawn with a per-sample seed; held out from training"
-    relative = "preserved, emerged and removed are relative to it; the first step in the paper"
-    rounding = "16-bit rounding looks like noise interactions"
     scored = f"log p / (1 - p), added over the tokens scored (target_tokens: {settings.scoring.target_tokens})"
     among = " among the labels" if settings.scoring.among_labels else ""
-    salient = "an effect above it is salient; per sample and step"
-    matching = "worst |v − reconstruction| over all 2^n coalitions, at most delta"
     rows: list[MethodRow] = [
         ("Model", settings.model.name, f"weights SHA-256 {record.base_sha256[:16]}"),
         ("Checkpoints", ", ".join(map(str, measured.steps)), hashes),
-        ("Reference step", measured.reference, relative),
-        ("Precision", f"{settings.model.dtype} {narrow}, float64 effects", rounding),
-        ("Numerical noise of v", _range(sigmas), "the packed evaluation against plain float32 forward passes, nats"),
-        ("Prompts", words, drawn),
+        ("Reference step", measured.reference, None),
+        ("Precision", f"{settings.model.dtype} {narrow}, float64 effects", None),
+        ("Numerical noise of v", _range(sigmas), None),
+        ("Prompts", words, None),
         ("Score v", f"log-odds of the response{among}", scored),
-        ("Masked word", f"{token} (id {mask_id})", "each of its tokens; length and positions stay"),
-        ("tau", f"{settings.dynamics.ratio:g} × the largest effect", salient),
+        ("Masked word", f"{token} (id {mask_id})", None),
+        ("tau", f"{settings.dynamics.ratio:g} × the largest effect", None),
         ("delta", f"{delta.tolerance:.4g}", f"tolerance of the split; {effect}"),
         ("Duality gap", _range([h.duality_gap for h in headers]), f"asked: {settings.effects.duality_gap:g}; {missed}"),
-        ("Universal matching", _range([h.residual for h in headers]), matching),
+        ("Universal matching", _range([h.residual for h in headers]), None),
         ("Prompt", "chat template" if record.chat else "plain text", f"hash {record.template_hash}"),
-        ("Bootstrap", f"{settings.dynamics.resamples} resamples over prompts", "95 % percentile intervals"),
-        ("Nulls", f"{settings.dynamics.draws} draws each", "churn floor, random signs, permuted words, random subsets"),
-        ("Seed", settings.seed, "data, words, training, nulls"),
+        ("Bootstrap", f"{settings.dynamics.resamples} resamples over prompts", None),
+        ("Nulls", f"{settings.dynamics.draws} draws each", None),
+        ("Seed", settings.seed, None),
     ]
     if record.subtitle is not None:
         return [*rows, *record.method]
-    said = "loss per response token with end of turn; accuracy = likeliest label, Wilson interval"
-    rows += [("Training rows", inputs["rows"]["train"], None), ("Eval rows", inputs["rows"]["eval"], said)]
+    rows += [("Training rows", inputs["rows"]["train"], None), ("Eval rows", inputs["rows"]["eval"], None)]
     for index, (wanted, used) in enumerate(zip(settings.baseline, measured.baselines, strict=True)):
         served = sum(unit is not None for unit in measured.units[baseline_condition(index)])
         family = f"{used.family}{' as the model itself' if used.same_family else ''}"

@@ -15,9 +15,8 @@ import typer
 from interplay.cli.compare import compare
 from interplay.cli.explain import EXAMPLES, explain
 from interplay.cli.outputs import card, export, report
-from interplay.cli.presets import presets
 from interplay.cli.recommend import recommend
-from interplay.cli.run import demo, run, track
+from interplay.cli.run import demo, presets, run, track
 from interplay.cli.show import printable
 from interplay.errors import InterplayError, reason_of
 from interplay.process import silence, tell

@@ -13,14 +13,7 @@ from interplay import __version__
 from interplay.analysis.summary import number
 from interplay.atomic import write_text
 from interplay.comparison import tables
-from interplay.comparison.runs import (
-    ComparedRuns,
-    group_runs,
-    read_run,
-    run_names,
-    shared_prompts,
-    weaknesses,
-)
+from interplay.comparison.runs import ComparedRuns, group_runs, read_run, run_names, shared_prompts, weaknesses
 from interplay.dynamics.sets import DEFINITIONS
 from interplay.errors import InterplayError
 from interplay.report.comparison import render

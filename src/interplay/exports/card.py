@@ -14,7 +14,7 @@ from interplay.config.settings import TrainingSettings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.sets import TABLE_SETS
 from interplay.errors import InterplayError
-from interplay.report.recommendation import NAMES
+from interplay.report.pages import WORDS
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
@@ -31,13 +31,6 @@ _JOINER = "\u2060"
 _COLON = re.compile(
     r"(?<=\w)&#58;(?= )"
 )  # as prose has it, a colon is no markup; an address or an emoji has it elsewhere
-
-_BASES = {
-    "accuracy": "the highest eval accuracy",
-    "eval-loss": "the lowest eval loss",
-    "last": "no evidence to choose; the last checkpoint is named instead",
-    "only": "nothing to compare",
-}
 
 
 def inert(text: object, longest: int = LONGEST) -> str:
@@ -77,8 +70,11 @@ def section(run: RunReader) -> str:
             table=_table(track, run.task),
             has_floor=track.get("strength", "emerged")["null"].notna().any(),
             sentence=inert(recorded["sentence"], 2000),
-            basis=_BASES.get(recorded["basis"]) or inert(recorded["basis"]),
-            rivals={NAMES.get(name) or inert(name, 60): inert(step, 20) for name, step in recorded["rivals"].items()},
+            basis=WORDS["bases"].get(recorded["basis"]) or inert(recorded["basis"]),
+            rivals={
+                WORDS["names"].get(name) or inert(name, 60): inert(step, 20)
+                for name, step in recorded["rivals"].items()
+            },
             measured=inert(run.json("report.json").get("version") if run.has("report.json") else None),
             version=__version__,
         )

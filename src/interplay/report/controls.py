@@ -36,12 +36,8 @@ def _floor_legend(payload: Part) -> dict[str, dict[str, str]]:
     legend = {}
     for i, name in enumerate(dict.fromkeys(row["floor"] for row in [*payload["floors"], *payload["multiples"]])):
         floor, (css, marker) = about.get(name, {}), FLOOR_STYLE[i % len(FLOOR_STYLE)]
-        legend[name] = {
-            "title": floor.get("title") or name,
-            "note": floor.get("note") or "",
-            "css": css,
-            "marker": marker,
-        }
+        title = floor.get("title") or WORDS["floors"].get(name, (name,))[0]
+        legend[name] = {"title": title, "note": floor.get("note") or "", "css": css, "marker": marker}
     return legend
 
 

@@ -12,7 +12,6 @@ from interplay.report.scales import StepAxis, value_axis
 from interplay.report.text import interval, number, table
 
 FEW = 5  # figures that fit next to the headline one by one; more become curves over the steps if they can [ours]
-NAMES: dict[str, str] = WORDS["names"]  # of rules and of the figures they rest on
 
 
 def headline(payload: Part) -> tuple[str, int | None]:
@@ -37,7 +36,7 @@ def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
     sentence = payload["recommendation"]["sentence"].removeprefix(f"{words} {step}: ").removeprefix(f"{words}: ")
     sentence = sentence[:1].upper() + sentence[1:]
     evidence = payload["recommendation"]["evidence"]
-    titles = {e["name"]: WORDS["evidence"].get(e["name"]) or NAMES.get(e["name"], e["name"]) for e in evidence}
+    titles = {e["name"]: WORDS["evidence"].get(e["name"]) or WORDS["names"].get(e["name"], e["name"]) for e in evidence}
     named = [(titles[e["name"]] + ("" if e["step"] is None else f", step {e['step']}"), e) for e in evidence]
     over_steps = len(evidence) > FEW and all(e["step"] is not None for e in evidence)
     panels = []
@@ -79,5 +78,5 @@ def strip(payload: Part, summary: Summary) -> dict[str, Any]:
         "definition": definition,
         "keep": recommendation["step"],
         "decided": decided(payload),
-        "rivals": [(NAMES.get(name, name), step) for name, step in recommendation["rivals"].items()],
+        "rivals": [(WORDS["names"].get(name, name), step) for name, step in recommendation["rivals"].items()],
     }
