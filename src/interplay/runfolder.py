@@ -155,14 +155,28 @@ class Run(RunReader):
 
         Raises InterplayError where the settings ask for another measurement, or for units that were not measured.
         """
+        from interplay.analysis.measured import read_measured
         from interplay.analysis.payload import build_payload
-        from interplay.config.loading import assignments
+        from interplay.analysis.results import analyse
+        from interplay.config.loading import assignments, load_settings
+        from interplay.config.yaml import difference
         from interplay.report import write
 
         self._catch_up()
         folder, inside = RunFolder(self.path), self.path / "report.html"
         if overrides := assignments(settings):
-            self._analyse_again(folder, overrides)
+            self.require_finished()
+            old = self.settings
+            wanted = load_settings(old.model_dump(mode="json"), overrides)
+            if changes := difference(old.measurement(), wanted.measurement()):
+                raise InterplayError(
+                    f"report only analyses again, and this asks for another measurement ({'; '.join(changes[:6])}): "
+                    "use interplay run or track with another --out"
+                )
+            measured = read_measured(self.path, wanted, Record.read(self.path))  # refuses before anything is changed
+            with folder.opened(wanted, measures=False) as lock, lock.held():
+                analyse(self.path, wanted, measured=measured)
+            self._forget()
         pages = [inside] if overrides or path is None else []
         pages += [] if path is None else [Path(path)]
         with self.intact():
@@ -171,25 +185,6 @@ class Run(RunReader):
         if inside in pages and (overrides or folder.manifest.exists()):
             folder.write_manifest()  # a newer Interplay draws another page
         return pages[-1]
-
-    def _analyse_again(self, folder: RunFolder, overrides: Sequence[Any]) -> None:
-        from interplay.analysis.measured import read_measured
-        from interplay.analysis.results import analyse
-        from interplay.config.loading import load_settings
-        from interplay.config.yaml import difference
-
-        self.require_finished()
-        old = self.settings
-        wanted = load_settings(old.model_dump(mode="json"), overrides)
-        if changes := difference(old.measurement(), wanted.measurement()):
-            raise InterplayError(
-                f"report only analyses again, and this asks for another measurement ({'; '.join(changes[:6])}): "
-                "use interplay run or track with another --out"
-            )
-        measured = read_measured(self.path, wanted, Record.read(self.path))  # refuses before anything is changed
-        with folder.opened(wanted, measures=False) as lock, lock.held():
-            analyse(self.path, wanted, measured=measured)
-        self._forget()
 
     def _catch_up(self) -> None:
         """Analyse what a training that was killed had measured since its last tables."""

@@ -10,7 +10,7 @@ import numpy as np
 import interplay
 from interplay.analysis.measured import read_calibration
 from interplay.config.settings import Settings
-from interplay.report.pages import WORDS
+from interplay.report.text import WORDS
 from interplay.scoring.noise import NARROW
 from interplay.scoring.targets import weak_targets
 from interplay.store.conditions import Measured, Record, baseline_condition, step_name
@@ -59,15 +59,12 @@ def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:
         return []
     notes = []
     if settings.prompt.rephrased is None:
-        notes.append("prompt.rephrased is null, so there is no churn floor: removed and emerged stand without it.")
+        notes.append(WORDS["missing"]["rephrased"])
     for draw, words in measured.words.items():
         if not any(words):
             notes.append(f"No prompt has words left for another draw (words-{draw}): it is left out.")
     if not settings.baseline:
-        notes.append(
-            "No baseline LLM was given, so generalizability (gamma) is left out: set baseline.name "
-            "(the demo: make demo BASELINE=1, or interplay demo --baseline)."
-        )
+        notes.append(WORDS["missing"]["baseline"])
     return notes + [kinship(b.name, b.family) for b in measured.baselines if b.same_family]
 
 

@@ -8,12 +8,12 @@ import pandas as pd
 
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import matching, reconstruct
+from interplay.report.controls import FIGURES
 from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
 
-VIEWED = (("removed", "count_fraction"), ("emerged", "count_fraction"), ("all", "l1"), ("preserved", "gamma"),
-          ("emerged", "gamma"), ("emerged", "rho"), ("all", "mean_order"))  # fmt: skip
+VIEWED = [figure[:2] for figure in FIGURES]
 SHOWN_POINTS = 40  # coalitions drawn of one prompt's scores [ours]
 
 

@@ -1,7 +1,4 @@
-"""Task metrics row by row -> one row a step (`task.parquet`), and correlations with the interactions (`correlations.parquet`).
-
-Intervals are Wilson's for fractions (accuracy, exact match), a percentile bootstrap over rows for the others.
-"""
+"""Task metrics row by row -> one row a step (`task.parquet`), and correlations with the interactions (`correlations.parquet`)."""
 
 import itertools
 import math

@@ -15,7 +15,7 @@ from interplay.dynamics import Trajectory, trajectory
 from interplay.dynamics.churn import FLOORS, MULTIPLES, Churn, Twin, churn, restrict, shared_words
 from interplay.errors import InterplayError
 from interplay.recommendation import recommend
-from interplay.report.pages import WORDS
+from interplay.report.text import WORDS
 from interplay.store.conditions import Measured, Words, baseline_condition, rephrased_name, step_name
 from interplay.store.units import Unit
 

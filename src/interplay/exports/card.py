@@ -14,7 +14,7 @@ from interplay.config.settings import TrainingSettings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.sets import TABLE_SETS
 from interplay.errors import InterplayError
-from interplay.report.pages import WORDS
+from interplay.report.text import WORDS
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Line, Panel, cell, figure, markers, path
-from interplay.report.pages import WORDS, render_page
 from interplay.report.rows import DECIDED, Point, Series, cells
 from interplay.report.scales import log_axis, step_axis, value_axis
-from interplay.report.text import cleaned, interval, number, plain, table, tag
+from interplay.report.text import WORDS, cleaned, interval, number, plain, render_page, table, tag
 from interplay.task.metrics import METRICS
 
 STYLES = ("base.css", "charts.css", "comparison.css")

@@ -4,10 +4,9 @@ from typing import Any
 
 from interplay.dynamics.sets import CHURN_SETS
 from interplay.report.chart import Line, Panel, cell, draw_spark
-from interplay.report.pages import WORDS
 from interplay.report.rows import DECIDED, Part, Point, Series, Summary, brief, cells, decided, flags_of, series_by
 from interplay.report.scales import StepAxis, log_axis, value_axis
-from interplay.report.text import interval, number, table
+from interplay.report.text import WORDS, interval, number, table
 
 Curves = dict[tuple[str, str], Series]
 

@@ -11,10 +11,9 @@ from markupsafe import Markup
 
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Frame, Line, area, figure, layers, null, point, prompts, svg, upright, value_ticks
-from interplay.report.pages import WORDS
 from interplay.report.rows import Part, Point, Series, Summary, brief, cells
 from interplay.report.scales import StepAxis, ValueAxis, value_axis
-from interplay.report.text import number, table, tag
+from interplay.report.text import WORDS, number, table, tag
 
 SIGNS = ("positive", "negative")
 ROWS = (("strength", "total strength", "log-odds"), ("count", "number", "per prompt"))

@@ -10,8 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from interplay.report.explorer import kind, names
-from interplay.report.pages import environment, source
-from interplay.report.text import clean, number, plain, tag
+from interplay.report.text import clean, environment, number, plain, source, tag
 
 DRAWN, LISTED = 24, 200  # interactions in the drawing and in the table [ours]
 LANE, LINE, TOP, BAR = 26.0, 30.0, 104.0, 66.0  # width of an interaction, height of a word, room above, longest bar

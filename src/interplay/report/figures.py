@@ -1,7 +1,4 @@
-"""Which measures the page draws under each definition of the sets, in which rows, with which words.
-
-A row is one measure for all four sets on one axis, so a column of the page is always the same set.
-"""
+"""Which measures the page draws under each definition: a row is one measure for all four sets, a column always one set."""
 
 from typing import Any
 
@@ -9,10 +6,9 @@ from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import VALUED as SETS
 from interplay.report.chart import Line, Panel, cell
 from interplay.report.evolution import evolution
-from interplay.report.pages import WORDS
 from interplay.report.rows import Part, Point, Series, Summary, flags_of, series_by, table_rows
 from interplay.report.scales import StepAxis, value_axis
-from interplay.report.text import table
+from interplay.report.text import WORDS, table
 
 MARKER = {"all": "circle", "preserved": "circle", "emerged": "diamond", "removed": "square"}
 WHOLE = (

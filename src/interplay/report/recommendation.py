@@ -6,10 +6,9 @@ from markupsafe import Markup
 
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Line, Panel, cell
-from interplay.report.pages import WORDS
 from interplay.report.rows import Part, Point, Series, Summary, decided, flags_of
 from interplay.report.scales import StepAxis, value_axis
-from interplay.report.text import interval, number, table
+from interplay.report.text import WORDS, interval, number, table
 
 FEW = 5  # figures that fit next to the headline one by one; more become curves over the steps if they can [ours]
 

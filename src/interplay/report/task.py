@@ -6,10 +6,9 @@ from markupsafe import Markup
 
 from interplay.dynamics.measures import MEASURES
 from interplay.report.chart import Line, Panel, cell, draw_stack
-from interplay.report.pages import WORDS
 from interplay.report.rows import Part, Summary, brief, cells, flags_of, task_series
 from interplay.report.scales import StepAxis, ValueAxis, log_axis, value_axis
-from interplay.report.text import interval, number, table
+from interplay.report.text import WORDS, interval, number, table
 from interplay.task.metrics import METRICS, eval_set
 
 HELD, OTHER = ("held out", "s-eval", "circle"), ("other data", "s-other", "diamond")
