@@ -12,8 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from synthetic_runs import synthetic_run
 
-from interplay.cli.compare import compare, read_groups
-from interplay.cli.outputs import export
+from interplay.cli.outputs import compare, export, read_groups
 from interplay.errors import InterplayError
 
 app = typer.Typer()

@@ -12,9 +12,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from interplay.cli.compare import compare
 from interplay.cli.explain import EXAMPLES, explain
-from interplay.cli.outputs import card, export, report
+from interplay.cli.outputs import card, compare, export, report
 from interplay.cli.recommend import recommend
 from interplay.cli.run import demo, presets, run, track
 from interplay.cli.show import printable
