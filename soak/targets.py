@@ -312,7 +312,7 @@ def _report(data: bytes, folder: Path) -> None:
 
 
 def _recommend(data: bytes, folder: Path) -> None:
-    from interplay.cli.recommend import answer_lines
+    from interplay.cli.run import answer_lines
     from interplay.runfolder import Run
 
     answer_lines(Run(damaged("run", data, folder)).recommendation.to_dict())

@@ -8,7 +8,7 @@ import pytest
 from synthetic_runs import STEPS, synthetic_run
 from tiny_job import PROMPTS, TEMPLATE, labelled, write_rows
 
-from interplay.cli.recommend import answer_lines
+from interplay.cli.run import answer_lines
 
 
 def refused(done, says: str) -> None:

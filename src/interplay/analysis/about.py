@@ -31,9 +31,13 @@ def about(folder: Path, settings: Settings, record: Record, measured: Measured) 
         first = next(o for o in record.omitted if o.stage == stage)
         notes.append(f"{count} row{'s' if count > 1 else ''} left out ({stage}); first: {first.id}: {first.reason}")
     rows = _method(folder, settings, record, measured)
+    how, t = "checkpoints of a finished training", settings.training
+    if t is not None:
+        how = f"{method_title(t.method, t.rank)}, learning rate {t.learning_rate:g}, {t.steps} steps"
+    source = settings.data.file or settings.data.train or settings.data.prompts
     return {
         "title": settings.name,
-        "subtitle": record.subtitle or _subtitle(settings),
+        "subtitle": record.subtitle or f"{settings.model.name} · {source} · {how}",
         "version": interplay.__version__,
         "method": [
             {"name": name, "value": value, "note": note or WORDS["method"].get(name)} for name, value, note in rows
@@ -74,15 +78,6 @@ def kinship(name: str, family: str) -> str:
         f"The baseline LLM {name} is of the same architecture family ({family}) as the model: gamma against it may be high "
         "because the two are alike, not because what is learnt generalises."
     )
-
-
-def _subtitle(settings: Settings) -> str:
-    t = settings.training
-    if t is None:
-        how = "checkpoints of a finished training"
-    else:
-        how = f"{method_title(t.method, t.rank)}, learning rate {t.learning_rate:g}, {t.steps} steps"
-    return f"{settings.model.name} · {settings.data.file or settings.data.train or settings.data.prompts} · {how}"
 
 
 def _range(values: list[float]) -> str:

@@ -14,8 +14,7 @@ import typer
 
 from interplay.cli.explain import EXAMPLES, explain
 from interplay.cli.outputs import card, compare, export, report
-from interplay.cli.recommend import recommend
-from interplay.cli.run import demo, presets, run, track
+from interplay.cli.run import demo, presets, recommend, run, track
 from interplay.cli.show import printable
 from interplay.errors import InterplayError, reason_of
 from interplay.process import silence, tell
