@@ -114,9 +114,8 @@ class Run(RunReader):
     def prompts(self) -> pd.DataFrame:
         """The held-out prompts, one row each: id, text, target, label, and the chosen words as a tuple."""
         with self.intact():
-            prompts = pd.DataFrame(list(self.inputs["prompts"])).reindex(
-                columns=["id", "text", "target", "label", "words"]
-            )
+            columns = ["id", "text", "target", "label", "words"]
+            prompts = pd.DataFrame(list(self.inputs["prompts"])).reindex(columns=columns)
             return prompts.assign(words=[tuple(word["text"] for word in words) for words in prompts["words"]])
 
     @property

@@ -28,9 +28,7 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 # GitHub and others also make links of bare addresses; a word joiner, which has no width, prevents that.
 _BARE = re.compile(r"(?<=:)(?=//)|(?<=@)|(?<=www)(?=\.)", re.IGNORECASE)
 _JOINER = "\u2060"
-_COLON = re.compile(
-    r"(?<=\w)&#58;(?= )"
-)  # as prose has it, a colon is no markup; an address or an emoji has it elsewhere
+_COLON = re.compile(r"(?<=\w)&#58;(?= )")  # as prose has it, no markup; an address or an emoji has it elsewhere
 
 
 def inert(text: object, longest: int = LONGEST) -> str:

@@ -92,14 +92,15 @@ def figures_of(run: RunReader) -> Iterator[tuple[str, Callable[[], "Figure | Non
     units = run.units[run.units["condition"].isin(list(main))]
     units = units.assign(step=units["condition"].map(main))
     few = sorted({reference, run.recorded["step"], track.steps[-1]} & set(track.steps))
+    found = [(step, rows) for step in few if len(rows := units[units["step"] == step])]
     yield "evolution-orders", partial(shapes.evolution, summary, _thinned(track.steps))
     for measure in MEASURES:
         title = f"evolution-{measure}" if measure in ("count", "strength") else measure.replace("_", "-")
         yield title, partial(curves.by_set, summary, measure)
     yield "scale", partial(curves.scale, summary)
     yield "task", partial(curves.task, run.task)
-    yield "matching", partial(shapes.matching, units, few)
-    yield "sparsity", partial(shapes.sparsity, units, few, run.settings.dynamics.ratio)
+    yield "matching", partial(shapes.matching, found)
+    yield "sparsity", partial(shapes.sparsity, found, run.settings.dynamics.ratio)
     yield "churn-multiples", partial(curves.multiples, run.table("multiples"), reference)
     yield "churn-floors", partial(shapes.floors, run.table("floors"), reference)
     titles = {view["name"]: view["title"] for view in run.json("controls.json")["views"]}
