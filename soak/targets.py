@@ -84,8 +84,7 @@ def damaged(kind: str, data: bytes, folder: Path) -> Path:
 
 
 def _settings(data: bytes, folder: Path) -> None:
-    from interplay.config.loading import default_folder, dump_settings, load_settings
-    from interplay.config.yaml import difference, parse_yaml
+    from interplay.config.loading import default_folder, difference, dump_settings, load_settings, parse_yaml
 
     (folder / "s.yaml").write_bytes(data)
     settings = load_settings(folder / "s.yaml")
@@ -312,7 +311,7 @@ def _report(data: bytes, folder: Path) -> None:
 
 
 def _recommend(data: bytes, folder: Path) -> None:
-    from interplay.cli.recommend import answer_lines
+    from interplay.cli.run import answer_lines
     from interplay.runfolder import Run
 
     answer_lines(Run(damaged("run", data, folder)).recommendation.to_dict())

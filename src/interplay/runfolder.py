@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -9,16 +10,42 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from interplay.analysis.saved import SavedCheckpoints, recommend_saved, saved_checkpoints
 from interplay.analysis.summary import Summary, summarise
 from interplay.errors import InterplayError
-from interplay.recommendation import Recommendation
+from interplay.models.layouts import find_layout
+from interplay.recommendation import Recommendation, recommend
 from interplay.store.conditions import MEASURED, Record
+from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
 
 if TYPE_CHECKING:
     from interplay.exports.export import ExportResult
-    from interplay.store.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class SavedCheckpoints:
+    """The trained checkpoints that a run measured, without step 0, and where their weights are.
+
+    where    the folder the training left them in
+    hashes   measured step -> SHA-256 of its weights, ascending; None where the run kept none
+    paths    step -> folder of each one whose weights can still be opened
+    problem  why none can be found at all
+    """
+
+    where: Path
+    hashes: Mapping[int, str | None]
+    paths: Mapping[int, Path]
+    problem: str | None = None
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The measured steps after 0, ascending."""
+        return tuple(self.hashes)
+
+    @property
+    def gone(self) -> tuple[int, ...]:
+        """Measured steps whose weights are not there any more."""
+        return tuple(step for step in self.hashes if step not in self.paths)
 
 
 class Run(RunReader):
@@ -44,20 +71,51 @@ class Run(RunReader):
     def recommendation(self) -> Recommendation:
         """Which checkpoint to keep, and why, among those still on disk (InterplayError if none is); `str` is the sentence."""
         self._catch_up()
-        return recommend_saved(self, self.checkpoints)
+        name, saved = str(self.path), self.checkpoints
+        if not saved.hashes:
+            raise InterplayError(
+                f"{name!r} measured the base model only, so there is no checkpoint to keep: measure saved checkpoints too"
+            )
+        if not saved.paths:
+            reason = f"is there to keep: {saved.problem}"
+            if saved.problem is None:
+                reason = f"is whole in {str(saved.where)!r} any more: copy one back"
+            raise InterplayError(f"none of the checkpoints that {name!r} measured ({_listed(saved.steps)}) {reason}")
+        with self.intact():
+            recorded = Recommendation.from_dict(self.recorded)
+            if not saved.gone and recorded.step in (None, *saved.paths):
+                return recorded
+            how = {"resamples": self.settings.dynamics.resamples, "seed": self.settings.seed}
+            again = recommend(self.trajectory, self.task, existing=tuple(saved.paths), **how)
+        if again.step not in saved.paths:
+            raise InterplayError(
+                f"of what {name!r} measured only {_listed(saved.paths)} is on disk, which leaves no trained checkpoint to "
+                f"name: copy the others back into {str(saved.where)!r}"
+            )
+        return again
 
     @cached_property
     def checkpoints(self) -> SavedCheckpoints:
         """The trained checkpoints: `.steps`, `.paths` of those on disk, `.gone`, and `.hashes` of their weights."""
-        return saved_checkpoints(self)
+        where = Path(self.settings.checkpoints.folder or RunFolder(self.path).checkpoints)
+        if self.has("weights.json"):
+            measured = {int(step): sha for step, sha in self.json("weights.json")["checkpoints"].items()}
+        else:
+            with self.intact():
+                measured = dict.fromkeys(self.trajectory.steps)
+        hashes = {step: sha for step, sha in sorted(measured.items()) if step > 0}
+        try:
+            found = {c.step: c.path for c in find_layout(where).checkpoints if c.path is not None}
+        except InterplayError as error:
+            return SavedCheckpoints(where, hashes, {}, str(error))
+        return SavedCheckpoints(where, hashes, {step: path for step in hashes if (path := found.get(step)) is not None})
 
     @cached_property
     def prompts(self) -> pd.DataFrame:
         """The held-out prompts, one row each: id, text, target, label, and the chosen words as a tuple."""
         with self.intact():
-            prompts = pd.DataFrame(list(self.inputs["prompts"])).reindex(
-                columns=["id", "text", "target", "label", "words"]
-            )
+            columns = ["id", "text", "target", "label", "words"]
+            prompts = pd.DataFrame(list(self.inputs["prompts"])).reindex(columns=columns)
             return prompts.assign(words=[tuple(word["text"] for word in words) for words in prompts["words"]])
 
     @property
@@ -96,15 +154,27 @@ class Run(RunReader):
 
         Raises InterplayError where the settings ask for another measurement, or for units that were not measured.
         """
+        from interplay.analysis.measured import read_measured
         from interplay.analysis.payload import build_payload
-        from interplay.config.loading import assignments
+        from interplay.analysis.results import analyse
+        from interplay.config.loading import assignments, difference, load_settings
         from interplay.report import write
-        from interplay.store.folder import RunFolder
 
         self._catch_up()
         folder, inside = RunFolder(self.path), self.path / "report.html"
         if overrides := assignments(settings):
-            self._analyse_again(folder, overrides)
+            self.require_finished()
+            old = self.settings
+            wanted = load_settings(old.model_dump(mode="json"), overrides)
+            if changes := difference(old.measurement(), wanted.measurement()):
+                raise InterplayError(
+                    f"report only analyses again, and this asks for another measurement ({'; '.join(changes[:6])}): "
+                    "use interplay run or track with another --out"
+                )
+            measured = read_measured(self.path, wanted, Record.read(self.path))  # refuses before anything is changed
+            with folder.opened(wanted, measures=False) as lock, lock.held():
+                analyse(self.path, wanted, measured=measured)
+            self._forget()
         pages = [inside] if overrides or path is None else []
         pages += [] if path is None else [Path(path)]
         with self.intact():
@@ -113,24 +183,6 @@ class Run(RunReader):
         if inside in pages and (overrides or folder.manifest.exists()):
             folder.write_manifest()  # a newer Interplay draws another page
         return pages[-1]
-
-    def _analyse_again(self, folder: "RunFolder", overrides: Sequence[Any]) -> None:
-        from interplay.analysis.measured import read_measured
-        from interplay.analysis.results import analyse
-        from interplay.config.loading import difference, load_settings
-
-        self.require_finished()
-        old = self.settings
-        wanted = load_settings(old.model_dump(mode="json"), overrides)
-        if changes := difference(old.measurement(), wanted.measurement()):
-            raise InterplayError(
-                f"report only analyses again, and this asks for another measurement ({'; '.join(changes[:6])}): "
-                "use interplay run or track with another --out"
-            )
-        measured = read_measured(self.path, wanted, Record.read(self.path))  # refuses before anything is changed
-        with folder.opened(wanted, measures=False) as lock, lock.held():
-            analyse(self.path, wanted, measured=measured)
-        self._forget()
 
     def _catch_up(self) -> None:
         """Analyse what a training that was killed had measured since its last tables."""
@@ -191,3 +243,8 @@ class Run(RunReader):
             return f"<p>{html.escape(repr(self))}: not finished</p>"
         name, sentence = html.escape(self.settings.name), html.escape(str(self.recorded["sentence"]))
         return f"<p><b>{name}</b></p>{self.summary()._repr_html_()}<p>{sentence}</p>"
+
+
+def _listed(steps: Iterable[int]) -> str:
+    named = ", ".join(map(str, steps))
+    return f"step{'s' if ',' in named else ''} {named}"

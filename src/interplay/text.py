@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import shutil
+import textwrap
 import unicodedata
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given
@@ -29,6 +31,12 @@ def printable(text: str) -> str:
     'a�[31mb c'
     """
     return "".join(c if c.isprintable() else (" " if c in "\n\t\r" else "\ufffd") for c in text)
+
+
+def folded(text: str) -> str:
+    """`printable` prose in lines that fit the terminal, at most 100 columns wide: longer ones are hard to read."""
+    width = max(min(shutil.get_terminal_size().columns, 100), 20)
+    return textwrap.fill(printable(text), width=width, break_long_words=False, break_on_hyphens=False)
 
 
 def ascii_safe(text: str) -> str:

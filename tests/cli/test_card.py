@@ -231,7 +231,10 @@ def test_the_basis_is_said(basis, said, tmp_path):
 def test_a_watched_training_was_not_trained_elsewhere_and_prose_keeps_its_colon(tmp_path):
     run = synthetic_run(tmp_path / "run")
     (run / "callback.json").touch()
-    report = {"method": [{"name": "Training", "value": "SFTTrainer, LORA, 6 steps", "note": None}]}
+    report = {
+        "version": interplay.__version__,
+        "method": [{"name": "Training", "value": "SFTTrainer, LORA, 6 steps", "note": None}],
+    }
     (run / "report.json").write_text(json.dumps(report))
     settings = RunReader(run).settings.model_dump(mode="json")
     settings |= {"training": None, "checkpoints": {"folder": "out", "steps": None}}

@@ -12,8 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from synthetic_runs import synthetic_run
 
-from interplay.cli.compare import compare, read_groups
-from interplay.cli.export import export
+from interplay.cli.outputs import compare, export, read_groups
 from interplay.errors import InterplayError
 
 app = typer.Typer()
@@ -117,12 +116,10 @@ def test_export_of_tables(study, here):
 
 def test_export_of_figures(study, here, monkeypatch):
     pytest.importorskip("matplotlib")
-    from interplay.exports.figures import catalogue
+    from interplay.exports import export
 
-    every = catalogue.figures_of
-    monkeypatch.setattr(
-        catalogue, "figures_of", lambda *given: list(every(*given))[-2:]
-    )  # all are drawn in tests/figures
+    every = export.figures_of
+    monkeypatch.setattr(export, "figures_of", lambda *given: list(every(*given))[-2:])  # all are drawn in tests/figures
     result = done("export", study / "a", "--out", "o", "--format", "svg", "--tables", "none")
     assert result.stdout == "2 figures and 0 tables in o\n"
     assert {path.suffix for path in (here / "o" / "figures").iterdir()} == {".svg"}

@@ -8,8 +8,7 @@ import pytest
 from synthetic_runs import STEPS, synthetic_run
 from tiny_job import PROMPTS, TEMPLATE, labelled, write_rows
 
-from interplay.cli.recommend import answer_lines
-from interplay.store.reader import RunReader
+from interplay.cli.run import answer_lines
 
 
 def refused(done, says: str) -> None:
@@ -241,7 +240,7 @@ def test_interrupted_it_says_that_it_goes_on(place, call, tiny_folder, monkeypat
 
 def test_kept_checkpoints_of_a_sharded_model(run):
     """One shard missing is a checkpoint missing."""
-    from interplay.analysis.saved import saved_checkpoints
+    from interplay.runfolder import Run
 
     whole = run / "checkpoints" / "checkpoint-4"
     shutil.rmtree(whole)
@@ -252,7 +251,7 @@ def test_kept_checkpoints_of_a_sharded_model(run):
     (whole / "model.safetensors.index.json").write_text(json.dumps(index))
     for name in names:
         shutil.copy(run / "checkpoints" / "checkpoint-1" / "adapter_model.safetensors", whole / name)
-    assert saved_checkpoints(RunReader(run)).gone == ()
+    assert Run(run).checkpoints.gone == ()
     (whole / names[1]).unlink()
-    kept = saved_checkpoints(RunReader(run))
+    kept = Run(run).checkpoints
     assert (kept.gone, sorted(kept.paths)) == ((4,), [1, 2])

@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import matplotlib
 from synthetic_runs import STEPS, synthetic_run
 
-from interplay.exports.export import draw_figures
-from interplay.exports.figures import catalogue, curves, shapes, style
-from interplay.exports.figures.catalogue import figures_of
+from interplay.exports import export
+from interplay.exports.export import draw_figures, figures_of
+from interplay.exports.figures import curves, shapes, style
 from interplay.exports.figures.style import panels, save, steps_axis, styled
 from interplay.exports.tables import FIGURES
 from interplay.store.reader import RunReader
@@ -141,5 +141,5 @@ def test_axis_of_steps(steps):
 
 
 def test_no_window():
-    modules = [Path(module.__file__) for module in (curves, shapes, style, catalogue)]  # effects.py is for notebooks
+    modules = [Path(module.__file__) for module in (curves, shapes, style, export)]  # effects.py is for notebooks
     assert not [path for path in modules if re.search(r"import.*pyplot", path.read_text(encoding="utf-8"))]

@@ -108,7 +108,8 @@ def test_figures_of_a_hostile_run(texts, hostile, tmp_path):
     pytest.importorskip("matplotlib")
     from xml.etree import ElementTree
 
-    from interplay.exports.figures import catalogue, curves
+    from interplay.exports.export import figures_of
+    from interplay.exports.figures import curves
     from interplay.exports.figures.style import save, styled
     from interplay.exports.tables import FIGURES
 
@@ -120,7 +121,7 @@ def test_figures_of_a_hostile_run(texts, hostile, tmp_path):
         with styled():
             made = {"gamma-baselines": curves.baselines(some)}
             if i == 0:
-                made["views"] = dict(catalogue.figures_of(run))["views"]()
+                made["views"] = dict(figures_of(run))["views"]()
             for name, figure in made.items():
                 assert name in FIGURES
                 save(figure, tmp_path / f"{name}.svg")

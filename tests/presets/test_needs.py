@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from interplay.cli.presets import presets
+from interplay.cli.run import presets
 from interplay.presets import preset_names, preset_needs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +119,7 @@ def test_the_verb_as_json():
 
 def test_the_pages_hold_what_is_computed():
     from benchmarks.scale import page
-    from interplay.cli.presets import _cells
+    from interplay.cli.run import _cells
 
     written = (ROOT / "docs" / "evidence" / "scale.md").read_text(encoding="utf-8")
     for line in page(None).splitlines():

@@ -1,6 +1,6 @@
 """The fragment for notebooks: closed, escaped, without a script, and with every figure in its table."""
 
-from interplay.report.explanation import explanation_html
+from interplay.report.explorer import explanation_html
 
 ROWS = [
     {"type": "and", "mask": 3, "effect": -1.25},

@@ -10,6 +10,7 @@ import numpy as np
 import interplay
 from interplay.analysis.measured import read_calibration
 from interplay.config.settings import Settings
+from interplay.report.text import WORDS
 from interplay.scoring.precision import NARROW
 from interplay.scoring.targets import weak_targets
 from interplay.store.conditions import Measured, Record, baseline_condition, step_name
@@ -30,11 +31,17 @@ def about(folder: Path, settings: Settings, record: Record, measured: Measured) 
         first = next(o for o in record.omitted if o.stage == stage)
         notes.append(f"{count} row{'s' if count > 1 else ''} left out ({stage}); first: {first.id}: {first.reason}")
     rows = _method(folder, settings, record, measured)
+    how, t = "checkpoints of a finished training", settings.training
+    if t is not None:
+        how = f"{method_title(t.method, t.rank)}, learning rate {t.learning_rate:g}, {t.steps} steps"
+    source = settings.data.file or settings.data.train or settings.data.prompts
     return {
         "title": settings.name,
-        "subtitle": record.subtitle or _subtitle(settings),
+        "subtitle": record.subtitle or f"{settings.model.name} · {source} · {how}",
         "version": interplay.__version__,
-        "method": [dict(zip(("name", "value", "note"), row, strict=True)) for row in rows],
+        "method": [
+            {"name": name, "value": value, "note": note or WORDS["method"].get(name)} for name, value, note in rows
+        ],
         "notes": notes,
         "skipped": [{"id": f"{o.stage}: {o.id}", "reason": o.reason} for o in record.omitted[:MAX_SKIPPED_SHOWN]],
     }
@@ -56,15 +63,12 @@ def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:
         return []
     notes = []
     if settings.prompt.rephrased is None:
-        notes.append("prompt.rephrased is null, so there is no churn floor: removed and emerged stand without it.")
+        notes.append(WORDS["missing"]["rephrased"])
     for draw, words in measured.words.items():
         if not any(words):
             notes.append(f"No prompt has words left for another draw (words-{draw}): it is left out.")
     if not settings.baseline:
-        notes.append(
-            "No baseline LLM was given, so generalizability (gamma) is left out: set baseline.name "
-            "(the demo: make demo BASELINE=1, or interplay demo --baseline)."
-        )
+        notes.append(WORDS["missing"]["baseline"])
     return notes + [kinship(b.name, b.family) for b in measured.baselines if b.same_family]
 
 
@@ -74,15 +78,6 @@ def kinship(name: str, family: str) -> str:
         f"The baseline LLM {name} is of the same architecture family ({family}) as the model: gamma against it may be high "
         "because the two are alike, not because what is learnt generalises."
     )
-
-
-def _subtitle(settings: Settings) -> str:
-    t = settings.training
-    if t is None:
-        how = "checkpoints of a finished training"
-    else:
-        how = f"{method_title(t.method, t.rank)}, learning rate {t.learning_rate:g}, {t.steps} steps"
-    return f"{settings.model.name} · {settings.data.file or settings.data.train or settings.data.prompts} · {how}"
 
 
 def _range(values: list[float]) -> str:
@@ -104,35 +99,29 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
     missed = f"{unconverged} of {len(headers)} units missed it"
     effect = f"mean |v(N) − v(∅)| at step 0 is {delta.mean_total_effect:.3g}"
     words = f"{len(inputs['prompts'])}, n = {', '.join(map(str, sizes))} words each"
-    drawn = "content words of the user's text, drawn with a per-sample seed; held out from training"
-    relative = "preserved, emerged and removed are relative to it; the first step in the paper"
-    rounding = "16-bit rounding looks like noise interactions"
     scored = f"log p / (1 - p), added over the tokens scored (target_tokens: {settings.scoring.target_tokens})"
     among = " among the labels" if settings.scoring.among_labels else ""
-    salient = "an effect above it is salient; per sample and step"
-    matching = "worst |v − reconstruction| over all 2^n coalitions, at most delta"
     rows: list[MethodRow] = [
         ("Model", settings.model.name, f"weights SHA-256 {record.base_sha256[:16]}"),
         ("Checkpoints", ", ".join(map(str, measured.steps)), hashes),
-        ("Reference step", measured.reference, relative),
-        ("Precision", f"{settings.model.dtype} {narrow}, float64 effects", rounding),
-        ("Numerical noise of v", _range(sigmas), "the packed evaluation against plain float32 forward passes, nats"),
-        ("Prompts", words, drawn),
+        ("Reference step", measured.reference, None),
+        ("Precision", f"{settings.model.dtype} {narrow}, float64 effects", None),
+        ("Numerical noise of v", _range(sigmas), None),
+        ("Prompts", words, None),
         ("Score v", f"log-odds of the response{among}", scored),
-        ("Masked word", f"{token} (id {mask_id})", "each of its tokens; length and positions stay"),
-        ("tau", f"{settings.dynamics.ratio:g} × the largest effect", salient),
+        ("Masked word", f"{token} (id {mask_id})", None),
+        ("tau", f"{settings.dynamics.ratio:g} × the largest effect", None),
         ("delta", f"{delta.tolerance:.4g}", f"tolerance of the split; {effect}"),
         ("Duality gap", _range([h.duality_gap for h in headers]), f"asked: {settings.effects.duality_gap:g}; {missed}"),
-        ("Universal matching", _range([h.residual for h in headers]), matching),
+        ("Universal matching", _range([h.residual for h in headers]), None),
         ("Prompt", "chat template" if record.chat else "plain text", f"hash {record.template_hash}"),
-        ("Bootstrap", f"{settings.dynamics.resamples} resamples over prompts", "95 % percentile intervals"),
-        ("Nulls", f"{settings.dynamics.draws} draws each", "churn floor, random signs, permuted words, random subsets"),
-        ("Seed", settings.seed, "data, words, training, nulls"),
+        ("Bootstrap", f"{settings.dynamics.resamples} resamples over prompts", None),
+        ("Nulls", f"{settings.dynamics.draws} draws each", None),
+        ("Seed", settings.seed, None),
     ]
     if record.subtitle is not None:
         return [*rows, *record.method]
-    said = "loss per response token with end of turn; accuracy = likeliest label, Wilson interval"
-    rows += [("Training rows", inputs["rows"]["train"], None), ("Eval rows", inputs["rows"]["eval"], said)]
+    rows += [("Training rows", inputs["rows"]["train"], None), ("Eval rows", inputs["rows"]["eval"], None)]
     for index, (wanted, used) in enumerate(zip(settings.baseline, measured.baselines, strict=True)):
         served = sum(unit is not None for unit in measured.units[baseline_condition(index)])
         family = f"{used.family}{' as the model itself' if used.same_family else ''}"

@@ -9,12 +9,12 @@ import pandas as pd
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import matching
 from interplay.effects.moebius import reconstruct
+from interplay.report.controls import FIGURES
 from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
 
-VIEWED = (("removed", "count_fraction"), ("emerged", "count_fraction"), ("all", "l1"), ("preserved", "gamma"),
-          ("emerged", "gamma"), ("emerged", "rho"), ("all", "mean_order"))  # fmt: skip
+VIEWED = [figure[:2] for figure in FIGURES]
 SHOWN_POINTS = 40  # coalitions drawn of one prompt's scores [ours]
 
 
@@ -33,8 +33,8 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
             "summary": _records(track.summary),
             "task": _records(run.task),
             **_controls(run),
-            "fidelity": _fidelity(run, track, run.units, recorded["step"]),
-            "prompts": [_prompt(prompt, track, run.units) for prompt in run.inputs["prompts"]],
+            "fidelity": _fidelity(run, track, recorded["step"]),
+            "prompts": [_prompt(prompt, run) for prompt in run.inputs["prompts"]],
             "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
         }
 
@@ -64,12 +64,12 @@ def _controls(run: RunReader) -> dict[str, Any]:
     return out
 
 
-def _fidelity(run: RunReader, track: Trajectory, units: pd.DataFrame, named: int | None) -> dict[str, Any]:
+def _fidelity(run: RunReader, track: Trajectory, named: int | None) -> dict[str, Any]:
     """Matching error at every step, strength by rank and each prompt's scores at a few (`dynamics.fidelity`)."""
     table = run.table("fidelity")
     wanted = {track.steps[0], track.steps[len(track.steps) // 2], named, track.steps[-1]}
     by_rank = {step: rows for step, rows in table[table["rank"] > 0].groupby("step") if step in wanted}
-    by_unit = units.set_index(["condition", "sample_id"])[["and_effects", "or_effects", "scores"]]
+    scores = run.units.set_index(["condition", "sample_id"])["scores"]
     return {
         "rows": _records(table[table["rank"] == 0].drop(columns="rank")),
         "ranks": [int(r) for r in by_rank[track.steps[0]]["rank"]],
@@ -80,7 +80,7 @@ def _fidelity(run: RunReader, track: Trajectory, units: pd.DataFrame, named: int
             if step in by_rank
         ],
         "matching": [
-            _matching(sample, step, by_unit.loc[(step_name(step), sample)], track.membership(sample, step).all)
+            _matching(run, sample, step, scores[step_name(step), sample])
             for step in track.steps
             for sample in track.sample_ids
         ],
@@ -91,9 +91,9 @@ def _finite(values: np.ndarray) -> list[float | None]:
     return [_plain(float(v)) for v in values]
 
 
-def _matching(sample: str, step: int, unit: pd.Series, salient: np.ndarray) -> dict[str, Any]:
+def _matching(run: RunReader, sample: str, step: int, scores: np.ndarray) -> dict[str, Any]:
     """Scores of one prompt in ascending order, and what the logical model says of the same coalitions."""
-    effects, scores = np.stack([unit["and_effects"], unit["or_effects"]]), unit["scores"]
+    (effects, _), salient = run.effects(sample, step), run.trajectory.membership(sample, step).all
     error = float(matching(effects, scores, salient))
     order = np.argsort(scores, kind="stable")
     shown = order[np.unique(np.linspace(0, len(order) - 1, SHOWN_POINTS).round().astype(np.int64))]
@@ -110,39 +110,24 @@ def _matching(sample: str, step: int, unit: pd.Series, salient: np.ndarray) -> d
     }
 
 
-def _prompt(prompt: dict[str, Any], track: Trajectory, units: pd.DataFrame) -> dict[str, Any]:
-    of_prompt = units[units["sample_id"] == prompt["id"]].set_index("condition")
-    reference = of_prompt.loc[step_name(track.reference)]
-    before = np.stack([reference["and_effects"], reference["or_effects"]])
-    steps = []
-    for step in track.steps:
+def _prompt(prompt: dict[str, Any], run: RunReader) -> dict[str, Any]:
+    of_prompt = run.units[run.units["sample_id"] == prompt["id"]].set_index("condition")
+    reference, steps = run.trajectory.reference, []
+    for step in run.trajectory.steps:
         unit = of_prompt.loc[step_name(step)]
-        sets = track.membership(prompt["id"], step)
-        effects = np.stack([unit["and_effects"], unit["or_effects"]])
-        states = {"preserved": sets.preserved, "reentered": sets.reentered, "emerged": sets.emerged & ~sets.reentered}
-        if step <= track.reference:  # nothing to compare with yet
-            states = {"initial": sets.all}
-        present = [{**row, "state": state} for state, chosen in states.items() for row in _listed(effects, chosen)]
+        found = run.listed(prompt["id"], step).rename(columns={"kind": "type"})
+        state = np.select([found["reentered"], found["preserved"]], ["reentered", "preserved"], "emerged")
+        present = found.assign(state=state if step > reference else "initial")[found["all"]]
+        removed = found.assign(effect=found["effect_reference"])[found["removed"]]
         steps.append(
             {
                 "step": step,
                 **{name: unit[name] for name in ("score_full", "score_empty", "duality_gap", "residual")},
                 "sigma": None if pd.isna(unit["noise_sigma"]) else unit["noise_sigma"],
                 "tau": unit["tau"],
-                "interactions": sorted(present, key=_strongest_first),
-                "removed": sorted(_listed(before, sets.removed), key=_strongest_first),
+                "interactions": present[["type", "mask", "effect", "state"]].to_dict("records"),
+                "removed": removed[["type", "mask", "effect"]].to_dict("records"),
             }
         )
-    target = str(reference["target"])
+    target = str(of_prompt.loc[step_name(reference)]["target"])
     return {**prompt, "target": target, "n": len(prompt["words"]), "steps": steps}
-
-
-def _listed(effects: np.ndarray, chosen: np.ndarray) -> list[dict[str, Any]]:
-    return [
-        {"type": ("and", "or")[row], "mask": int(mask), "effect": float(effects[row, mask])}
-        for row, mask in np.argwhere(chosen)
-    ]
-
-
-def _strongest_first(row: dict[str, Any]) -> tuple[float, str, int]:
-    return -abs(row["effect"]), row["type"], row["mask"]

@@ -1,7 +1,4 @@
-"""Task metrics row by row -> one row a step (`task.parquet`), and correlations with the interactions (`correlations.parquet`).
-
-Intervals are Wilson's for fractions (accuracy, exact match), a percentile bootstrap over rows for the others.
-"""
+"""Task metrics row by row -> one row a step (`task.parquet`), and correlations with the interactions (`correlations.parquet`)."""
 
 import itertools
 import math
@@ -97,19 +94,15 @@ def task_frame(
         if METRICS[name].interval is None or curve.resampled is None:
             continue
         if METRICS[name].interval == "wilson":
-            trials = _trials(task, name)
+            first = task.checkpoints[0]
+            rows = {"accuracy": first.labels, "ood_accuracy": first.ood}.get(name)
+            trials = len(rows.nll) if rows is not None else len(first.exact)  # ty: ignore[invalid-argument-type]
             ends = [wilson(round(share * trials), trials) for share in curve.value]
         else:
             ends = [percentile(value, curve.resampled[:, t]) for t, value in enumerate(curve.value)]
         columns[f"{name}_lo"], columns[f"{name}_hi"] = (np.array([e[k] for e in ends]) for k in (1, 2))
     every = [*COLUMNS, *(name for name in losses if name not in COLUMNS)]
     return pd.DataFrame(columns).reindex(columns=every).astype(dict.fromkeys(every[1:], "float64"))
-
-
-def _trials(task: TaskMeasured, name: str) -> int:
-    first = task.checkpoints[0]
-    rows = {"accuracy": first.labels, "ood_accuracy": first.ood}.get(name)
-    return len(rows.nll) if rows is not None else len(first.exact)  # ty: ignore[invalid-argument-type]
 
 
 def logged_losses(folder: Path, steps: Sequence[int], outside: str | None) -> dict[str, tuple[float | None, ...]]:

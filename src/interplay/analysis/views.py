@@ -15,6 +15,7 @@ from interplay.dynamics import Trajectory, trajectory
 from interplay.dynamics.churn import FLOORS, MULTIPLES, Churn, Twin, churn, restrict, shared_words
 from interplay.errors import InterplayError
 from interplay.recommendation import recommend
+from interplay.report.text import WORDS
 from interplay.store.conditions import Measured, Words, baseline_condition, rephrased_name, step_name
 from interplay.store.units import Unit
 
@@ -126,13 +127,11 @@ def _views(
             f"Removed, preserved and emerged since step {second}, after most of the answer's format was learnt.",
             reference=second,
         )
-    others = [
-        _LABELS,
-        *((f"words-{draw}", f"word draw {draw}", _DRAW) for draw in range(2, settings.controls.draws + 1)),
-    ]
+    draws = [f"words-{draw}" for draw in range(2, settings.controls.draws + 1)]
     first = measured.steps[0]
-    for name, title, note in (*others, *_STEP_ZERO):
-        everywhere = (name, title, note) not in _STEP_ZERO
+    for name in ("labels", *draws, "few-shot", "format"):
+        everywhere = name not in ("few-shot", "format")
+        title, note = (f"word draw {name[6:]}", WORDS["views"]["words"]) if name in draws else WORDS["views"][name]
 
         def condition(step: int, name: str = name, everywhere: bool = everywhere) -> str:
             return f"{step_name(step)}-{name}" if everywhere or step == first else step_name(step)
@@ -143,31 +142,6 @@ def _views(
         how: dict[str, Any] = {"baseline": f"baseline-{name}"} if everywhere else {"reference": first}
         add(name, title, note, condition=condition, rephrased=False, **how)
     return views, trajectories
-
-
-# Views by other units: name, title, note.
-_LABELS = (
-    "labels",
-    "log-odds among the labels",
-    "v against the other labels only: learning that the answer is a label at all no longer counts.",
-)
-_DRAW = "Other words of the same prompts: how much of a figure is the choice of words."
-_STEP_ZERO = (
-    (
-        "few-shot",
-        "step 0 with examples",
-        "Step 0 is the base model shown examples in its prompt, so it knows the answer's format.",
-    ),
-    ("format", "step 0 told the format", "Step 0 is the base model told in its prompt how to answer."),
-)
-_FLOORS = {
-    "rephrased": ("another wording", "the same checkpoint and words, one or two words of the template changed"),
-    "precision": ("another precision", "the same checkpoint, words and template, scored in {precision}"),
-    "words": (
-        "another draw of words",
-        "the same checkpoint, interactions among the words that both draws hold ({shared} a prompt)",
-    ),
-}
 
 
 def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[dict[str, str]]]:
@@ -184,7 +158,7 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
             draws = (measured.words[1], measured.words[2]) if floor == "words" else None
             pairs, shared = _pairs(effects, twins, draws)
             churns.append(churn(pairs, measured.steps, step, floor, **asked))
-            title, note = _FLOORS[floor]
+            title, note, _ = WORDS["floors"][floor]
             note = note.format(precision=dtype, shared=f"{np.mean(shared):.1f}" if shared else "no")
             notes[floor] = {"name": floor, "title": title, "note": note}
     return churns, list(notes.values())

@@ -1,4 +1,4 @@
-"""All verbs of the command line, one module each, and the entry point, which turns an error into one line and an exit code.
+"""All verbs of the command line, and the entry point, which turns an error into one line and an exit code.
 
 The options of a verb become a call of the Python function of the same name. Heavy modules are imported inside the verbs, so
 `interplay --help` needs neither numpy nor torch.
@@ -12,14 +12,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from interplay.cli.card import card
-from interplay.cli.compare import compare
 from interplay.cli.explain import EXAMPLES, explain
-from interplay.cli.export import export
-from interplay.cli.presets import presets
-from interplay.cli.recommend import recommend
-from interplay.cli.report import report
-from interplay.cli.run import demo, run, track
+from interplay.cli.outputs import card, compare, export, report
+from interplay.cli.run import demo, presets, recommend, run, track
 from interplay.cli.show import printable
 from interplay.errors import InterplayError, reason_of
 from interplay.process import silence, tell

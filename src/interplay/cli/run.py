@@ -1,14 +1,23 @@
-"""`interplay demo`, `run` and `track`: make a run and print its table."""
+"""`interplay demo`, `run` and `track`: make a run, print its table; `recommend`: which checkpoint of it to keep; `presets`: what to run."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from interplay import verbs
-from interplay.cli.options import Quiet, Set, Workers, takes
-from interplay.cli.show import show
+from interplay.cli.options import Json, Quiet, Set, Workers, takes
+from interplay.cli.show import printable, say, show
 from interplay.errors import InterplayError
+from interplay.presets import preset_needs
+from interplay.process import tell
+
+_LEFT_OUT = (
+    "Not measured: eval loss and accuracy (the rule uses the loss of the prompts' own answers), churn floors, a second "
+    "reference step, scores among the labels, generalizability. interplay track measures them."
+)
+_DECIDED = ("accuracy", "eval-loss", "rule", "only")  # any other basis is no evidence
 
 
 def demo(
@@ -73,3 +82,87 @@ def track(steps: str | None, **arguments: Any) -> None:
     except ValueError:
         raise InterplayError(f"--steps {steps!r}: give whole numbers with commas, for example 0,10,40") from None
     show(verbs.track(steps=only, **arguments))
+
+
+@takes(
+    verbs.recommend,
+    "as_json",
+    path=Annotated[
+        Path, typer.Argument(metavar="PATH", help="A run folder, or the output folder of a training: its checkpoints.")
+    ],
+    base=Annotated[
+        str | None, typer.Option(help="Base model (hub name, folder or GGUF file), if PATH is a folder of checkpoints.")
+    ],
+    prompts=Annotated[
+        str | None, typer.Option(metavar="FILE", help="Held-out rows with answers, if PATH is a folder of checkpoints.")
+    ],
+    out=Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder for the measurements of a folder of checkpoints.")
+    ],
+    as_json=Annotated[bool, typer.Option("--json", help="Print the whole recommendation as JSON.")],
+)
+def recommend(as_json: bool, **arguments: Any) -> None:
+    """Print which checkpoint to keep, and why: of a run, or of any folder of checkpoints.
+
+    Checkpoints of another training are measured first; that needs their base model and some held-out rows, and the same
+    command continues an unfinished measurement. Only a checkpoint whose weights are on disk is recommended.
+    """
+    run = verbs.run_to_recommend(**arguments)
+    answer, saved = run.recommendation.to_dict(), run.checkpoints
+    if saved.gone:
+        gone = ", ".join(map(str, saved.gone))
+        tell(printable(f"interplay: left out, no longer in {saved.where}: {gone}"))
+    if as_json:
+        print(json.dumps(answer, allow_nan=False))
+        return
+    for line in answer_lines(answer):
+        say(line)
+    if run.path != arguments["path"]:  # it was just measured, or watched by the callback
+        if answer["step"] is not None:
+            what = "Checkpoint" if answer["basis"] in _DECIDED else "Fallback"
+            print(printable(f"{what}: {saved.paths[answer['step']]}"))
+        if not run.has("callback.json"):
+            say(_LEFT_OUT)
+        if run.has("report.html"):
+            print(printable(f"Report: {run.path / 'report.html'}"))
+
+
+def answer_lines(answer: dict[str, Any]) -> list[str]:
+    """The recommendation in lines. Without evidence to choose, the first line says so and the fallback is marked as one.
+
+    >>> answer_lines({"step": 20, "basis": "rule", "sentence": "Keep step 20: it is the lowest."})
+    ['step 20', 'Keep step 20: it is the lowest.']
+    >>> answer_lines({"step": 80, "basis": "last", "sentence": "No evidence to choose: two prompts."})
+    ['No evidence to choose: two prompts.', 'fallback: step 80 (the last checkpoint)']
+    """
+    step, basis, sentence = answer["step"], answer["basis"], answer["sentence"]
+    if step is not None and basis in _DECIDED:
+        return [f"step {step}", sentence]
+    lines = [sentence] if sentence.lower().startswith("no evidence") else ["No evidence to choose.", sentence]
+    if step is not None:
+        lines.append(f"fallback: step {step} ({'the last checkpoint' if basis == 'last' else basis})")
+    return lines
+
+
+def presets(as_json: Json = False) -> None:
+    """List the shipped presets with the weights to download and the GPU memory that each needs (estimates)."""
+    found = preset_needs()
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        return
+    rows = [("preset", "download", "GPU memory", "no baseline"), *map(_cells, found)]
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for name, *cells in rows:
+        print(name.ljust(first), *map(str.rjust, cells, widths), sep="  ")
+    gated = sorted({name for needs in found for name in needs["gated"]})
+    print()
+    print("interplay run preset:NAME [--model DIR] [--data FILE or FOLDER]")
+    print("Estimates for one GPU; none was measured on one. No baseline: with --set baseline=null.")
+    print(f"Accept the licence on the hub first for {', '.join(gated)}.")
+
+
+def _cells(needs: dict[str, Any]) -> tuple[str, ...]:
+    """Its name, and sizes; training and scoring never run at the same time."""
+    memory = max(needs["memory_training_gb"], needs["memory_scoring_gb"])
+    sizes = (needs["download_gb"], memory, needs["memory_without_baselines_gb"])
+    return (needs["preset"], *(f"{size:.{0 if size >= 9.5 else 1}f} GB" for size in sizes))

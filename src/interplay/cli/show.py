@@ -1,25 +1,18 @@
 """What the terminal shows at the end of a run. Plain text on a pipe, bold on a terminal; control characters are replaced."""
 
-import shutil
 import sys
-import textwrap
 from typing import TYPE_CHECKING
 
-from interplay.text import printable
+from interplay.text import folded, printable
 
 if TYPE_CHECKING:
     from interplay.pipeline.pipeline import Unfinished
     from interplay.runfolder import Run
 
-_WIDEST = 100  # characters in a line of prose; longer ones are hard to read
-
 
 def say(text: str, *, bold: bool = False) -> None:
     """A paragraph on stdout: folded to a terminal's width, one line on a pipe."""
-    text = printable(text)
-    if sys.stdout.isatty():
-        width = min(shutil.get_terminal_size().columns, _WIDEST)
-        text = textwrap.fill(text, width=max(width, 20), break_long_words=False, break_on_hyphens=False)
+    text = folded(text) if sys.stdout.isatty() else printable(text)
     print(_bold(text) if bold else text)
 
 

@@ -1,7 +1,7 @@
 """`Comparison`: finished runs side by side, in Python. Its table, its tables as plain values, and its page."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +13,7 @@ from interplay import __version__
 from interplay.analysis.summary import number
 from interplay.atomic import write_text
 from interplay.comparison import tables
-from interplay.comparison.runs import (
-    ComparedRuns,
-    group_runs,
-    read_run,
-    run_names,
-    shared_prompts,
-    weaknesses,
-)
+from interplay.comparison.runs import ComparedRuns, group_runs, read_run, run_names, shared_prompts
 from interplay.dynamics.sets import DEFINITIONS
 from interplay.errors import InterplayError
 from interplay.report.comparison import render
@@ -35,7 +28,37 @@ class Comparison(ComparedRuns):
     @cached_property
     def notes(self) -> list[str]:
         """What makes the comparison weaker than it looks, in sentences."""
-        return weaknesses(self.runs)
+
+        def listed(values: Iterable[Any], sign: str = ", ") -> str:
+            return sign.join(f"{run.name}: {value}" for run, value in zip(self.runs, values, strict=True))
+
+        notes = []
+        shared, sizes = len(shared_prompts(*self.runs)), [len(run.texts) for run in self.runs]
+        references = [run.trajectory.reference for run in self.runs]
+        baselines = [", ".join(baseline.name for baseline in run.settings.baseline) or "none" for run in self.runs]
+        if set(sizes) != {shared}:
+            notes.append(
+                f"The runs were not measured on the same prompts and words: {shared} are shared by all ({listed(sizes)}). Curves are "
+                "means over each run's own prompts; paired differences use the shared ones only."
+            )
+        if len(set(references)) > 1:
+            notes.append(
+                f"Removed, preserved and emerged are relative to different reference steps ({listed(references)})."
+            )
+        if len(set(baselines)) > 1:
+            notes.append(f"gamma was measured against different baseline LLMs ({listed(baselines, '; ')}).")
+        if len({run.settings.model.name for run in self.runs}) > 1:
+            notes.append(
+                "Different models: log-odds of one model are not those of another, so compare what is free of scale (shares, rho, "
+                "gamma, strength over spread)."
+            )
+        for i, run in enumerate(self.runs):
+            for other in self.runs[:i]:
+                if other.trajectory.summary.equals(run.trajectory.summary):
+                    same = f"{other.name} and {run.name} have the very same figures"
+                    notes.append(f"{same}: copies of one run, or one seed twice.")
+                    break
+        return notes
 
     @cached_property
     def payload(self) -> dict[str, Any]:

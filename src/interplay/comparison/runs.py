@@ -1,6 +1,6 @@
 """Finished runs that are compared: which of them form a group, and what weakens the comparison."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -165,38 +165,3 @@ def setting(run: ComparedRun, key: str, longest: int = 80) -> str:
 def shared_prompts(first: ComparedRun, *others: ComparedRun) -> list[str]:
     """Ids of the prompts that all the runs measured with the same text and the same words, sorted."""
     return sorted(i for i, prompt in first.texts.items() if all(other.texts.get(i) == prompt for other in others))
-
-
-def weaknesses(runs: Sequence[ComparedRun]) -> list[str]:
-    """What weakens the comparison, in sentences."""
-
-    def listed(values: Iterable[Any], sign: str = ", ") -> str:
-        return sign.join(f"{run.name}: {value}" for run, value in zip(runs, values, strict=True))
-
-    notes = []
-    shared, sizes = len(shared_prompts(*runs)), [len(run.texts) for run in runs]
-    references = [run.trajectory.reference for run in runs]
-    baselines = [", ".join(baseline.name for baseline in run.settings.baseline) or "none" for run in runs]
-    if set(sizes) != {shared}:
-        notes.append(
-            f"The runs were not measured on the same prompts and words: {shared} are shared by all ({listed(sizes)}). Curves are "
-            "means over each run's own prompts; paired differences use the shared ones only."
-        )
-    if len(set(references)) > 1:
-        notes.append(
-            f"Removed, preserved and emerged are relative to different reference steps ({listed(references)})."
-        )
-    if len(set(baselines)) > 1:
-        notes.append(f"gamma was measured against different baseline LLMs ({listed(baselines, '; ')}).")
-    if len({run.settings.model.name for run in runs}) > 1:
-        notes.append(
-            "Different models: log-odds of one model are not those of another, so compare what is free of scale (shares, rho, "
-            "gamma, strength over spread)."
-        )
-    for i, run in enumerate(runs):
-        for other in runs[:i]:
-            if other.trajectory.summary.equals(run.trajectory.summary):
-                same = f"{other.name} and {run.name} have the very same figures"
-                notes.append(f"{same}: copies of one run, or one seed twice.")
-                break
-    return notes

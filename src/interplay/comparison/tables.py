@@ -109,16 +109,15 @@ def group_curves(comparison: ComparedRuns, table: pd.DataFrame) -> pd.DataFrame:
             named = dict(zip(("kind", "measure", "set"), cast("tuple[str, str, str]", key), strict=True))
             wanted = curve["run"].nunique()
             for x, rows in curve.groupby("x", sort=True):
-                if len(rows) == wanted:
-                    at = {"group": group.name, **named, "step": int(rows["step"].iloc[0]), "x": x}
-                    out.append({**at, **rows[FIGURES].mean(skipna=False).to_dict(), **_spread_of(rows["value"])})
+                if len(rows) < wanted:
+                    continue
+                sd, lowest, highest = (float(x) for x in rows["value"].agg(["std", "min", "max"]))
+                if len(rows) > 1 and highest - lowest <= ROUNDING * max(abs(lowest), abs(highest)):
+                    sd = 0.0
+                at = {"group": group.name, **named, "step": int(rows["step"].iloc[0]), "x": x}
+                spread = {"sd": sd, "lowest": lowest, "highest": highest, "runs": len(rows)}
+                out.append({**at, **rows[FIGURES].mean(skipna=False).to_dict(), **spread})
     return pd.DataFrame(out, columns=MEANS)
-
-
-def _spread_of(values: pd.Series) -> dict[str, float]:
-    lowest, highest = float(values.min()), float(values.max())
-    same = len(values) > 1 and highest - lowest <= ROUNDING * max(abs(lowest), abs(highest))
-    return {"sd": 0.0 if same else float(values.std()), "lowest": lowest, "highest": highest, "runs": len(values)}
 
 
 def seed_spread(means: pd.DataFrame) -> pd.DataFrame:

@@ -240,10 +240,8 @@ def plan_sampling(n: int, coalitions: int | None, order: int | None) -> tuple[in
     count, highest = min(given, 2**n), min(ORDER if order is None else order, n)
     least = next(m for m in range(n + 2, 2 * n + 6) if m - round(HELD_OUT * m) >= n + 2)
     if count < least:
-        needed = (
-            f"{n} words need {min(least, 2**n)} or more to be fitted at all, and some {COALITIONS} to be fitted well"
-        )
-        raise InterplayError(f"coalitions is {given}; {needed}")
+        needed = f"{n} words need {min(least, 2**n)} or more to be fitted at all"
+        raise InterplayError(f"coalitions is {given}; {needed}, and some {COALITIONS} to be fitted well")
     columns = column_count(n, highest)
     if columns > MAX_COLUMNS:
         fits = max(d for d in range(1, highest) if column_count(n, d) <= MAX_COLUMNS)

@@ -240,7 +240,7 @@ class Explanation:
         return self._html(f"{self.model}: log-odds of {self.target_scored!r} ({self.score_full:+.3f})", self.salient)
 
     def _html(self, title: str, effects: Sequence[Effect]) -> str:
-        from interplay.report.explanation import explanation_html
+        from interplay.report.explorer import explanation_html
 
         rows = [e._asdict() | {"order": e.order} for e in effects]
         return explanation_html(self.words, rows, title=title, note=f"{self.statement}, {self._precision}")

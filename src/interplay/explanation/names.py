@@ -1,7 +1,4 @@
-"""What `explain` takes as a model: a name, an adapter on its base, a step of a run, or a loaded model.
-
-`find_model` looks at folders and settings only; `load` loads each base once.
-"""
+"""What `explain` takes as a model: a name, an adapter on its base, a step of a run, or a loaded model."""
 
 import os
 import re
@@ -62,7 +59,7 @@ class ReadyModel(NamedTuple):
 
 
 def find_model(model: Any, base: str | None = None) -> NamedModel:
-    """The model state that the user means; `model` and `base` as in `explain`. InterplayError for what is not a model here."""
+    """The model state that the user means, from folders and settings only. InterplayError for what is not a model here."""
     if isinstance(model, str | os.PathLike):
         return _find_name(os.fspath(model), base)
     if isinstance(model, tuple) and len(model) == 2 and hasattr(model[0], "state_dict") and hasattr(model[1], "decode"):

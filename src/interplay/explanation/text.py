@@ -2,16 +2,14 @@
 
 import os
 import shutil
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from interplay.text import printable
+from interplay.text import folded, printable
 
 SPELT_LEGEND = "AND, &: all its words must stay   OR, |: one of its words is enough   █ raises the score   ░ lowers it"
 
-_WIDEST = 100  # columns of a line of prose; longer ones are hard to read
 _SHORTEST_BAR, _LONGEST_BAR = 8, 20
 _CYAN, _MAGENTA, _BOLD = 36, 35, 1
 JOINT = {"and": " & ", "or": " | "}  # what stands between the words of an interaction
@@ -37,10 +35,7 @@ class Printout:
 
     def say(self, text: str = "", *, bold: bool = False) -> None:
         """Add a paragraph: folded for a terminal, one line elsewhere."""
-        text = printable(text)
-        if self.terminal:
-            width = max(min(self.width, _WIDEST), 20)
-            text = textwrap.fill(text, width=width, break_long_words=False, break_on_hyphens=False)
+        text = folded(text) if self.terminal else printable(text)
         self.lines.append(self._painted(text, _BOLD) if bold else text)
 
     def list_words(self, words: Sequence[str]) -> list[str]:

@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader
 
 from interplay import __version__
 from interplay.analysis.summary import number
@@ -12,8 +14,7 @@ from interplay.config.settings import TrainingSettings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.sets import TABLE_SETS
 from interplay.errors import InterplayError
-from interplay.exports.markdown import fill
-from interplay.report.recommendation import NAMES
+from interplay.report.text import WORDS
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
@@ -27,16 +28,7 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 # GitHub and others also make links of bare addresses; a word joiner, which has no width, prevents that.
 _BARE = re.compile(r"(?<=:)(?=//)|(?<=@)|(?<=www)(?=\.)", re.IGNORECASE)
 _JOINER = "\u2060"
-_COLON = re.compile(
-    r"(?<=\w)&#58;(?= )"
-)  # as prose has it, a colon is no markup; an address or an emoji has it elsewhere
-
-_BASES = {
-    "accuracy": "the highest eval accuracy",
-    "eval-loss": "the lowest eval loss",
-    "last": "no evidence to choose; the last checkpoint is named instead",
-    "only": "nothing to compare",
-}
+_COLON = re.compile(r"(?<=\w)&#58;(?= )")  # as prose has it, no markup; an address or an emoji has it elsewhere
 
 
 def inert(text: object, longest: int = LONGEST) -> str:
@@ -57,6 +49,13 @@ def inert(text: object, longest: int = LONGEST) -> str:
     return _COLON.sub(":", numbered)
 
 
+def fill(template: str, **values: Any) -> str:
+    """A template of this room, filled. It escapes nothing: text from data goes in as `inert` or plain words."""
+    loader = PackageLoader("interplay.exports", "templates")
+    env = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True)
+    return env.get_template(template).render(values).rstrip() + "\n"
+
+
 def section(run: RunReader) -> str:
     """The section for a finished run between our two comments, ending in a newline."""
     with run.intact():
@@ -69,8 +68,11 @@ def section(run: RunReader) -> str:
             table=_table(track, run.task),
             has_floor=track.get("strength", "emerged")["null"].notna().any(),
             sentence=inert(recorded["sentence"], 2000),
-            basis=_BASES.get(recorded["basis"]) or inert(recorded["basis"]),
-            rivals={NAMES.get(name) or inert(name, 60): inert(step, 20) for name, step in recorded["rivals"].items()},
+            basis=WORDS["bases"].get(recorded["basis"]) or inert(recorded["basis"]),
+            rivals={
+                WORDS["names"].get(name) or inert(name, 60): inert(step, 20)
+                for name, step in recorded["rivals"].items()
+            },
             measured=inert(run.json("report.json").get("version") if run.has("report.json") else None),
             version=__version__,
         )

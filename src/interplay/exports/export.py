@@ -1,19 +1,26 @@
 """A finished run as a folder: figures/NAME.svg, tables/NAME.csv and .parquet, and a README that explains every column."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from interplay.atomic import write_text
 from interplay.errors import InterplayError
-from interplay.exports.figures import catalogue
+from interplay.exports.figures import curves, shapes
 from interplay.exports.figures.style import save, styled
 from interplay.exports.tables import all_tables, readme, write_table
 from interplay.extras import require
+from interplay.store.conditions import step_name
 from interplay.store.reader import RunReader
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = ("svg", "pdf", "png")
 TABLES = ("csv", "parquet")
+MEASURES = ("count", "strength", "rho", "gamma", "sufficiency", "contribution", "mean_order")
+MOST_COLUMNS = 10  # checkpoints in the order histograms; more are thinned, the ends stay [ours]
 
 
 class ExportResult(NamedTuple):
@@ -66,7 +73,7 @@ def draw_figures(run: RunReader, folder: Path, formats: Sequence[str]) -> tuple[
     """Names of the figures written, and of those whose measure is absent."""
     written, absent = [], []
     with styled():
-        for name, make in catalogue.figures_of(run):
+        for name, make in figures_of(run):
             figure = make()
             if figure is None:
                 absent.append(name)
@@ -75,3 +82,39 @@ def draw_figures(run: RunReader, folder: Path, formats: Sequence[str]) -> tuple[
                 save(figure, folder / f"{name}.{kind}")
             written.append(name)
     return written, absent
+
+
+def figures_of(run: RunReader) -> Iterator[tuple[str, Callable[[], "Figure | None"]]]:
+    """Name and maker of every figure. Call inside `styled`. A maker gives None if the run does not have its measure."""
+    track = run.trajectory
+    summary, reference = track.summary, track.reference
+    main = {step_name(step): step for step in track.steps}
+    units = run.units[run.units["condition"].isin(list(main))]
+    units = units.assign(step=units["condition"].map(main))
+    few = sorted({reference, run.recorded["step"], track.steps[-1]} & set(track.steps))
+    found = [(step, rows) for step in few if len(rows := units[units["step"] == step])]
+    yield "evolution-orders", partial(shapes.evolution, summary, _thinned(track.steps))
+    for measure in MEASURES:
+        title = f"evolution-{measure}" if measure in ("count", "strength") else measure.replace("_", "-")
+        yield title, partial(curves.by_set, summary, measure)
+    yield "scale", partial(curves.scale, summary)
+    yield "task", partial(curves.task, run.task)
+    yield "matching", partial(shapes.matching, found)
+    yield "sparsity", partial(shapes.sparsity, found, run.settings.dynamics.ratio)
+    yield "churn-multiples", partial(curves.multiples, run.table("multiples"), reference)
+    yield "churn-floors", partial(shapes.floors, run.table("floors"), reference)
+    titles = {view["name"]: view["title"] for view in run.json("controls.json")["views"]}
+    yield "views", partial(curves.views, summary, run.table("views"), titles)
+    yield "gamma-baselines", partial(curves.baselines, run.table("baselines"))
+    yield "correlations", partial(shapes.correlations, run.table("correlations"))
+
+
+def _thinned(steps: Sequence[int], most: int = MOST_COLUMNS) -> list[int]:
+    """At most `most` steps, evenly by position, the first and the last among them.
+
+    >>> _thinned(range(0, 110, 10), 3)
+    [0, 50, 100]
+    """
+    if len(steps) <= most:
+        return list(steps)
+    return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]

@@ -4,8 +4,10 @@ import io
 import itertools
 import json
 import re
+import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing, write_bytes
 from interplay.dynamics.sets import DEFINITIONS, SETS
-from interplay.exports.markdown import fill
+from interplay.exports.card import fill
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
@@ -25,104 +27,13 @@ DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a
 # Full-width signs are formulas in East Asia; with the apostrophe guarded too, removing one always gives the text back.
 _GUARDED = (*DANGEROUS, "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
 
+_SAID = tomllib.loads(resources.files("interplay.exports").joinpath("templates", "meanings.toml").read_text("utf-8"))
+PER_SAMPLE, FIGURES, ABOUT = (_SAID[part] for part in ("per_sample", "figures", "tables"))
 COLUMNS: dict[str, str] = {
-    "definition": "definition of the sets: paper, signed (a flipped sign is another interaction), fixed-tau",
-    "step": "optimiser step of the checkpoint",
-    "set": "all, preserved, emerged, removed, kept (salient now and at the reference), reentered",
-    "measure": "what was measured",
-    "order": "number of words of the interactions, 0: not by order",
-    "value": "mean over prompts",
-    "lo": "lower end of the 95 % interval over prompts (bootstrap)",
-    "hi": "upper end of it",
-    "null": "mean over prompts of the measure under its null",
-    "samples": "prompts on which the measure is defined",
-    "sample": "id of the prompt",
-    "view": "the same trajectory computed another way; controls of the run say what differs",
-    "baseline": "the baseline LLM that gamma is measured against",
-    "reference": "the step that removed and emerged are relative to",
-    "floor": "the change that means nothing: rephrased prompt, precision, or words",
-    "ratio": "value of the checkpoint over the floor's (ratio of means over prompts)",
-    "interaction": "measure of the interactions",
-    "rank": "place of the interaction by strength, 1: strongest; 0: the row is a matching error",
-    "task": "column of the task table",
-    "span": "the checkpoints compared: all, or after-format (from the second reference on)",
-    "spearman": "Spearman's rank correlation over checkpoints",
-    "checkpoints": "checkpoints it rests on",
-    "condition": "model state and wording: step-000040, step-000000-rephrased, baseline",
-    "sample_id": "id of the prompt",
-    "words": "the interaction's words, or the prompt's chosen words, as a JSON list",
-    "kind": "and: the effect needs all its words; or: any one of them brings it (in units: see condition)",
-    "mask": "the words as bits: bit i set = word i of the prompt",
-    "effect": "effect at this step (log-odds)",
-    "effect_reference": "effect of the same interaction at the reference step (log-odds)",
-    "tau": "salient above this size, at this step",
-    "target": "the response token that is scored",
-    "target_ids": "its token ids",
-    "score_full": "score with all words (log-odds)",
-    "score_empty": "score with none of them (log-odds)",
-    "salient": "salient interactions",
-    "n": "words of the prompt",
-    "objective": "sum of all absolute effects",
-    "duality_gap": "certified relative duality gap of the split",
-    "residual": "largest difference between scores and the logical model",
-    "tolerance": "delta, what that difference may be",
-    "iterations": "of the solver",
-    "converged": "whether the certificate was reached",
-    "noise_sigma": "measured numerical noise of one score",
-    "dtype": "precision of scoring",
-    "mask_id": "token that stands for a masked word",
-    "weights_sha256": "hash of the model's weights",
-    "prompt_sha256": "hash of the prompt",
-    "key": "hash of everything the unit depends on",
-    "text": "the prompt",
-    "label": "its gold label",
-    "scores": "scores of all 2^n coalitions, by mask",
-    "and_effects": "AND effects of all 2^n coalitions, by mask",
-    "or_effects": "OR effects, likewise",
-    "coalition": "the words as bits",
+    **_SAID["columns"],
     "code": f"sets as bits: {', '.join(SETS)}",
-    "name": "name of the figure, or of the rival rule",
-    "part": "evidence (figures behind the answer), rival (what another rule picks) or answer",
-    "rows": "held-out rows",
     **{key: metric.meaning for key, metric in METRICS.items()},
     **{name: f"whether the interaction is in the set {name!r} at this step" for name in SETS},
-}
-PER_SAMPLE = {"value": "the measure on this prompt", "null": "the measure under its null on this prompt"}
-FIGURES = {
-    "evolution-orders": "strength by number of words, positive up and negative down, for each set and checkpoint",
-    "evolution-count": "how many interactions are preserved, emerged, removed, with their churn floor",
-    "evolution-strength": "how strong they are together",
-    "rho": "how little the effects of a set cancel, with random signs as null",
-    "gamma": "the share of strength the baseline LLM holds too, with shuffled words as null",
-    "sufficiency": "loss when each set alone predicts the target, with random sets as null",
-    "contribution": "what one interaction of a set adds, with random sets as null",
-    "mean-order": "number of words of an interaction, weighted by strength",
-    "scale": "strength of all effects, spread of the score, and what is free of scale",
-    "task": "every task metric that was measured",
-    "matching": "the score of every coalition against the sum of its interactions (points thinned, the largest difference is not)",
-    "sparsity": "sizes of effects by rank: median over prompts, band from the 10th to the 90th percentile",
-    "churn-multiples": "what is removed and emerges, in units of each churn floor; 1 is the floor",
-    "churn-floors": "the churn floors themselves",
-    "views": "the trajectory computed in other ways; beyond three lines only the first keeps its interval",
-    "gamma-baselines": "gamma against each baseline LLM",
-    "correlations": "rank correlation of interaction measures with task metrics over checkpoints",
-}
-ABOUT = {
-    "trajectory": "every curve: means over prompts with intervals and nulls",
-    "trajectory_samples": "the same, prompt by prompt",
-    "trajectory_sets": "which interaction is in which set; codes, see interactions for words",
-    "units": "one row per prompt and condition: scores and effects with their certificate",
-    "interactions": "one row per interaction that is salient at a step or removed since the reference, under each definition",
-    "prompts": "the prompts and their chosen words",
-    "recommendation": "the checkpoint recommended, the figures behind it, and what other rules pick",
-    "task": "the task's metrics at each checkpoint",
-    "views": "the trajectory computed in other ways",
-    "views_samples": "the same, prompt by prompt",
-    "floors": "churn floors at the reference",
-    "multiples": "removed and emerged in units of those floors",
-    "baselines": "gamma against each baseline LLM",
-    "correlations": "interaction measures against task metrics over checkpoints",
-    "fidelity": "matching error of the salient and of all interactions, and strength by rank (rank 0: no rank)",
 }
 
 

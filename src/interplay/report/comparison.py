@@ -12,53 +12,20 @@ from typing import Any, NamedTuple
 from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Line, Panel, cell, figure, markers, path
-from interplay.report.figures import LOOKS, NO_GAMMA
-from interplay.report.pages import render_page
 from interplay.report.rows import DECIDED, Point, Series, cells
 from interplay.report.scales import log_axis, step_axis, value_axis
-from interplay.report.text import cleaned, interval, number, plain, table, tag
+from interplay.report.text import WORDS, cleaned, interval, number, plain, render_page, table, tag
 from interplay.task.metrics import METRICS
 
 STYLES = ("base.css", "charts.css", "comparison.css")
 COLOURS = 8  # of the style sheet; dashes change too, so 32 lines differ
+QUALITY = ("rho", "gamma", "mean_order", "sufficiency")
 MOST_ROWS = 2000  # of a table behind a fold; --json has all
 # What the open part of the seeds' table shows after the task; the rest is behind a fold.
 MAIN = (
     *(("strength", name) for name in MAIN_SETS), ("rho", "all"), ("gamma", "emerged"), ("l1_per_sd", "all"),
     ("cancelled_per_sd", "all"), ("mean_order", "all"),
 )  # fmt: skip
-_NO_MULTIPLES = "No run has multiples of the churn floor: they need a rephrased prompt at the reference step."
-# Kind and measure, heading, what to look for, what the page says if no run has it.
-TURNOVER = (
-    ("interactions", "count", "How many interactions?",
-     "Dotted: each run's churn floor, the turnover that a rephrased prompt alone causes.", ""),
-    ("interactions", "strength", "How strong are they together?",
-     "In log-odds, which grow with the model's confidence: a more confident run has more of everything.", ""),
-    ("multiples", "count", "Number over the churn floor",
-     "1 (dotted) is the turnover that a rephrased prompt alone causes at the reference step. Each run is divided by its "
-     "own floor, so these charts are the fairest comparison.", _NO_MULTIPLES),
-    ("multiples", "strength", "Strength over the churn floor", "The same for strength.", _NO_MULTIPLES),
-)  # fmt: skip
-QUALITY = [
-    ("interactions", measure, *LOOKS[measure], NO_GAMMA if measure == "gamma" else "")
-    for measure in ("rho", "gamma", "mean_order", "sufficiency")
-]
-WHOLE = {
-    "l1_per_sd": "All effects over the standard deviation of the scores: free of scale.",
-    "cancelled_per_sd": "Strength that cancels itself out.",
-    "walsh_high": "Fraction of the score's variance in high-degree Walsh terms.",
-    "rho": "",
-    "mean_order": "",
-}
-TASK = dict.fromkeys(METRICS, "") | {
-    "train_loss": "Mean since the previous checkpoint.",
-    "accuracy": "On held-out rows.",
-    "macro_f1": "Every label counts the same.",
-    "exact_match": "Of freely generated answers.",
-    "rouge_l": "Of freely generated answers.",
-    "kl_base": "At the first response token: how far the model has moved.",
-    "retention_ppl": "On plain text: what the model forgets.",
-}
 
 
 class _Key(NamedTuple):
@@ -133,10 +100,10 @@ def render(payload: Mapping[str, Any]) -> str:
         several=any(several),
         overview=_overview(p),
         settings=table("Settings", ["setting", *runs], differing),
-        turnover=[drawing.by_set(*row) for row in TURNOVER],
-        quality=[drawing.by_set(*row) for row in QUALITY],
-        scale=drawing.whole(WHOLE, "interactions"),
-        task=drawing.whole(TASK, "task"),
+        turnover=[drawing.by_set(*key.split(), *said) for key, said in WORDS["turnover"].items()],
+        quality=[drawing.by_set("interactions", key, *WORDS["looks"][key]) for key in QUALITY],
+        scale=drawing.whole(WORDS["whole"], "interactions"),
+        task=drawing.whole(dict.fromkeys(METRICS, "") | WORDS["task"], "task"),
         spread=_spread(p),
         paired=_paired(p),
     )
@@ -194,7 +161,7 @@ class _Drawing:
         lacking = [plain(name, 60) for name in names if not any((key, f"run {name}") in self.points for key in keys)]
         return f"Not measured in {', '.join(lacking)}." if lacking else ""
 
-    def by_set(self, kind: str, measure: str, title: str, look: str, missing: str) -> dict[str, Any]:
+    def by_set(self, kind: str, measure: str, title: str, look: str) -> dict[str, Any]:
         """One measure for every set on one value axis; a set without figures keeps its column empty."""
         keys = {name: _Key(kind, measure, name) for name in MAIN_SETS}
         panels = {name: self.panel(key, f"{title}, {name}") for name, key in keys.items()}
@@ -202,7 +169,8 @@ class _Drawing:
         y = value_axis([v for panel in found.values() for v in panel.extent()], zero=measure != "mean_order")
         drawn = [cell(panel, self.x, y, title=name) if panel else {"svg": ""} for name, panel in panels.items()]
         measured = [keys[name] for name in found]
-        note = self.missing(measured) if found else missing or "Not measured in these runs."
+        nothing = WORDS["missing"].get(measure if kind == "interactions" else kind, "Not measured in these runs.")
+        note = self.missing(measured) if found else nothing
         rows = self.table(measured, title, keys["removed"].null)
         return {"title": title, "look": look, "panels": found and drawn, "note": note, "table": rows, "models": []}
 

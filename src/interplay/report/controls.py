@@ -4,19 +4,13 @@ from typing import Any
 
 from interplay.dynamics.sets import CHURN_SETS
 from interplay.report.chart import Line, Panel, cell, draw_spark
-from interplay.report.figures import DEFINITIONS
 from interplay.report.rows import DECIDED, Part, Point, Series, Summary, brief, cells, decided, flags_of, series_by
 from interplay.report.scales import StepAxis, log_axis, value_axis
-from interplay.report.text import interval, number, table
+from interplay.report.text import WORDS, interval, number, table
 
 Curves = dict[tuple[str, str], Series]
 
 FLOOR_STYLE = (("s-all", "circle"), ("s-eval", "square"), ("s-other", "diamond"), ("s-train", "circle"))
-FLOORS = {  # name -> title, label at a line
-    "rephrased": ("another wording", "wording"),
-    "precision": ("another precision", "precision"),
-    "words": ("another draw of words", "words"),
-}
 FIGURES = (  # set, measure, title, unit
     ("removed", "count_fraction", "removed", "fraction of number"),
     ("emerged", "count_fraction", "emerged", "fraction of number"),
@@ -41,7 +35,7 @@ def _floor_legend(payload: Part) -> dict[str, dict[str, str]]:
     legend = {}
     for i, name in enumerate(dict.fromkeys(row["floor"] for row in [*payload["floors"], *payload["multiples"]])):
         floor, (css, marker) = about.get(name, {}), FLOOR_STYLE[i % len(FLOOR_STYLE)]
-        title = floor.get("title") or name if floor else FLOORS.get(name, (name, ""))[0]
+        title = floor.get("title") or WORDS["floors"].get(name, (name,))[0]
         legend[name] = {"title": title, "note": floor.get("note") or "", "css": css, "marker": marker}
     return legend
 
@@ -60,7 +54,7 @@ def _multiples(payload: Part, x: StepAxis) -> list[dict[str, Any]]:
             lines, title = [], f"{set_}, {'number' if measure == 'count' else measure}"
             for floor, look in legend.items():
                 if series := found.get((measure, set_, floor)):
-                    label = FLOORS[floor][1] if floor in FLOORS else floor[:14]
+                    label = WORDS["floors"][floor][2] if floor in WORDS["floors"] else floor[:14]
                     lines.append(Line(series, look["css"], look["marker"], label))
                     body += [[title, look["title"], f"{p.step}", *cells(p)] for p in series.points]
             if lines:
@@ -106,7 +100,12 @@ def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | Non
         info["keeps"] = _keeps(view.get("recommended"), view.get("basis")) if view else "–"
         rows.append((info, {key[1:]: series for key, series in found.items() if key[0] == name}))
     for other in summary.definitions[1:]:
-        info = {"title": f"definition: {other}", "note": DEFINITIONS.get(other, ""), "keeps": "", "main": False}
+        info = {
+            "title": f"definition: {other}",
+            "note": WORDS["definitions"].get(other, ""),
+            "keeps": "",
+            "main": False,
+        }
         rows.append((info, {key: summary.series(other, *key) for key in keys if key[1] != "l1"}))
     figures = [f for f in FIGURES if any(f[:2] in curves and curves[f[:2]].known for _, curves in rows)]
     axes = {}

@@ -13,7 +13,7 @@ from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Frame, Line, area, figure, layers, null, point, prompts, svg, upright, value_ticks
 from interplay.report.rows import Part, Point, Series, Summary, brief, cells
 from interplay.report.scales import StepAxis, ValueAxis, value_axis
-from interplay.report.text import number, table, tag
+from interplay.report.text import WORDS, number, table, tag
 
 SIGNS = ("positive", "negative")
 ROWS = (("strength", "total strength", "log-odds"), ("count", "number", "per prompt"))
@@ -23,10 +23,6 @@ NARROW, WIDE, WHOLE = 70.0, 96.0, 1000.0  # width of a column; fewer checkpoints
 TALL, LOW, ROW, GAP = 170.0, 52.0, 58.0, 31.0  # heights: all orders of one scale, at least, one curve, between
 NOISY = 0.02  # fraction of a bar from which the tooltip tells its numeric noise; the largest is in the legend [ours]
 SCALING = (0.95, 1.35)  # how far the page may shrink or stretch the drawing before it scrolls or stops growing
-NO_FLOOR = (
-    "There is no churn floor because the run measured no rephrased prompt. It is unknown how much of this turnover a mere change "
-    "of wording would cause."
-)
 
 
 class Bar(NamedTuple):
@@ -75,7 +71,8 @@ def evolution(payload: Part, summary: Summary, definition: str, keep: int | None
         "sectors": sectors,
         "style": Markup(f"min-width:{SCALING[0] * width:.0f}px;max-width:{SCALING[1] * width:.0f}px"),
         "tables": [_curve_table(summary, definition), *([_order_table(bars, steps, floor)] if values else [])],
-        "notes": ([] if floor else [NO_FLOOR]) + ([] if values else ["This run did not measure sums by order."]),
+        "notes": ([] if floor else [WORDS["missing"]["floor"]])
+        + ([] if values else ["This run did not measure sums by order."]),
         "floor": floor,
         "noise": number(noise) if noise else "",
     }

@@ -1,8 +1,9 @@
-"""The explorer's data for explorer.js, encoded compactly, and the tables that replace it without a script.
+"""The interactions of one prompt: the explorer's data and the tables that replace it without a script; a fragment for notebooks.
 
-A unit carries at most `STRONGEST` interactions of each kind (present, removed), and the totals of all.
+The fragment is a drawing like the explorer's and its table: static SVG, its own style under one class, no script.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,11 +11,13 @@ from markupsafe import Markup
 
 from interplay.report.rows import Part
 from interplay.report.scales import StepAxis
-from interplay.report.text import BIDI, number, percent, plain, short
+from interplay.report.text import BIDI, clean, environment, number, percent, plain, short, source, tag
 
 STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 prompts x 8 steps under 2 MB
 LISTED = 8  # interactions per list in the tables shown without a script [ours]
 WORD, STRETCH = 40, 280  # longest word and longest stretch of background text shown, in characters [ours]
+DRAWN, IN_TABLE = 24, 200  # interactions in the drawing and the table of a notebook [ours]
+LANE, LINE, TOP, BAR = 26.0, 30.0, 104.0, 66.0  # width of an interaction, height of a word, room above, longest bar
 NEW = ("emerged", "reentered")
 STATE_CODE = {"preserved": "p", "initial": "i", "emerged": "e", "reentered": "r"}
 
@@ -161,3 +164,77 @@ def names(words: Sequence[str], effect: Mapping[str, Any]) -> Markup:
     """The words of an interaction, in order, each isolated: "happy + thanks" (AND), "happy / thanks" (OR)."""
     chosen = [short(word, WORD) for i, word in enumerate(words) if int(effect["mask"]) >> i & 1]
     return Markup(" + " if effect["type"] == "and" else " / ").join(chosen)
+
+
+def explanation_html(
+    words: Sequence[str], rows: Sequence[Mapping[str, Any]], *, title: str = "", note: str = ""
+) -> str:
+    """A fragment of HTML with the drawing of some interactions and a table of them, strongest first.
+
+    Args:
+        words: the words of the prompt that were masked, in the order of the text.
+        rows: interactions: `type` ("and" or "or"), `mask` (bit i = word i) and `effect` in log-odds.
+        title, note: above and below; untrusted like every other string.
+
+    >>> html = explanation_html(["not", "<b>"], [{"type": "and", "mask": 3, "effect": -1.5}])
+    >>> "<script" in html, "<b>" in html, "&lt;b&gt;" in html, "\u22121.50" in html
+    (False, False, True, True)
+    """
+    ranked = sorted(rows, key=lambda row: -abs(row["effect"]))
+    shown = [clean(word) for word in words]
+    listed = [(names(shown, row), kind(row), number(float(row["effect"]), signed=True)) for row in ranked[:IN_TABLE]]
+    drawing = _drawing(shown, ranked[:DRAWN]) if ranked else ""
+    about = {"title": clean(title), "note": clean(note), "drawing": drawing, "listed": listed, "total": len(ranked)}
+    return (
+        environment()
+        .get_template("explanation.html.j2")
+        .render(about, style=Markup(source("explanation.css").rstrip()))
+    )
+
+
+def _drawing(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """Words down the middle; each interaction is a bar over dots at its words, to the left where it lowers the score."""
+    names = [plain(word, 20) or "(blank)" for word in words]
+    down, up = ([row for row in rows if (row["effect"] < 0) is negative] for negative in (True, False))
+    middle = max(96.0, 8.0 * max(map(len, names), default=0) + 24)
+    left = max(130.0, 8 + LANE * len(down))
+    right = left + middle
+    width, tall = right + max(130.0, 8 + LANE * len(up)), TOP + LINE * len(names) + 6
+    most = max(abs(row["effect"]) for row in rows) or 1.0
+    base, centre = TOP - 12, (left + right) / 2
+
+    def at(i: int) -> float:
+        return TOP + LINE * (i + 0.5)
+
+    texts = [("mid", centre, at(i) + 5, name) for i, name in enumerate(names)]
+    for y, said in ((base + 4, "0"), (base - BAR + 4, number(most)), (base - BAR / 2 + 4, "log-odds")):
+        texts.append(("mid small", centre, y, said))
+    texts.append(("end small", left - 4, 12.0, "← lowers the score"))
+    texts.append(("small", right + 4, 12.0, "raises the score →"))
+    parts = [tag("text", {"class": css, "x": x, "y": y}, text) for css, x, y, text in texts]
+    for side, start, step in ((down, left, -LANE), (up, right, LANE)):
+        for y in (base, *map(at, range(len(names)))) if side else ():
+            staff = {"class": "staff", "x1": start, "x2": start + step * len(side), "y1": y, "y2": y}
+            parts.append(tag("line", staff))
+        for k, row in enumerate(side):
+            ys = [at(i) for i in range(len(words)) if int(row["mask"]) >> i & 1]
+            parts.append(_chord(words, row, ys, start + step * (k + 0.5), base, most))
+    said = f"{len(rows)} strongest interactions by effect on the score; the table below lists them"
+    box = {"viewBox": f"0 0 {width:g} {tall:g}", "width": f"{width:g}", "height": f"{tall:g}", "role": "img"}
+    return tag("svg", {**box, "aria-label": said}, *parts)
+
+
+def _chord(
+    words: Sequence[str], row: Mapping[str, Any], ys: Sequence[float], x: float, base: float, most: float
+) -> Markup:
+    part, either = abs(row["effect"]) / most, row["type"] == "or"
+    high, r = max(1.0, part * BAR), 3.6 + 2.4 * part
+    chosen = [plain(word, 40) for i, word in enumerate(words) if int(row["mask"]) >> i & 1]
+    tip = f"{(' / ' if either else ' + ').join(chosen)}\n{kind(row)}, {number(float(row['effect']), signed=True)} log-odds"
+    bar = {"class": "fill", "x": x - 6, "y": base - high, "width": 12.0, "height": high}
+    parts = [tag("title", None, tip), tag("rect", bar)]
+    for a, b in itertools.pairwise(ys):
+        stem = {"class": "stem or" if either else "stem", "x1": x, "x2": x, "y1": a + r, "y2": b - r}
+        parts.append(tag("line", stem))
+    parts += [tag("circle", {"class": "open" if either else "fill", "cx": x, "cy": y, "r": r}) for y in ys]
+    return tag("g", {"class": "down" if row["effect"] < 0 else "up"}, *parts)

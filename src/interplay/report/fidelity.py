@@ -6,7 +6,7 @@ from typing import Any
 from interplay.report.chart import Line, Panel, cell
 from interplay.report.rows import Part, Point, Series, decided, flags_of, series_by, table_rows
 from interplay.report.scales import StepAxis, value_axis
-from interplay.report.text import interval, number, plain, table
+from interplay.report.text import WORDS, interval, number, plain, table
 
 RANK_TICKS = (1, 10, 100, 1_000, 10_000, 100_000)
 SHADES = ("s-removed", "s-preserved", "s-all", "s-emerged")
@@ -56,12 +56,11 @@ def _errors(fidelity: Part, payload: Part, x: StepAxis) -> tuple[list[dict[str, 
         lines += [Line(every, "s-preserved", label="all", thin=True)] if every.known else []
         null = "random set" if rms.has_null else ""
         panel = Panel("Matching error", "s-all", tuple(lines), "rms / sd of score", "error", null)
-        say = "0 is exact; 1 is no better than the mean score. Random set: the same number of interactions, drawn at random."
-        panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload), say=say))
+        panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload), say=WORDS["fidelity"]["rms"]))
     if r2.known:
         panel = Panel("Explained by the salient", "s-all", (Line(r2, "s-all"),), "R²", "R²", level=(0.0, "mean score"))
-        say = "Fraction of the scores' variance that the salient interactions alone reproduce."
-        panels.append(cell(panel, x, value_axis([*panel.extent(), 1.0]), flags_of(payload), say=say))
+        y = value_axis([*panel.extent(), 1.0])
+        panels.append(cell(panel, x, y, flags_of(payload), say=WORDS["fidelity"]["r2"]))
     names = {"error, salient only (rms / sd)": rms, "error, all interactions (rms / sd)": every, "R², salient only": r2}
     body = [row for name, series in names.items() for row in table_rows(name, series, True)]
     head = ["figure", "step", "value", "95 % interval", "random set", "its 95 % interval", "prompts"]
@@ -96,12 +95,9 @@ def _sparsity(fidelity: Part, payload: Part) -> dict[str, Any] | None:
     level = None if ratio is None else (ratio, f"tau, {100 * ratio:g} %")
     look: dict[str, Any] = {"level": level, "tips": tips, "said": said, "width": 554.0}
     panel = Panel("Strength by rank", "s-all", tuple(lines), "fraction of the strongest", "", **look)
-    say = (
-        "The steeper the fall, the fewer interactions carry the score. Interactions above the dashed line are salient. Mean over "
-        "prompts, 95 % interval."
-    )
     head = ["checkpoint", "rank", "fraction of the strongest", "95 % interval"]
-    return cell(panel, axis, value_axis([0.0, 1.0]), say=say, wide=True, table=table("Strength by rank", head, body))
+    every = table("Strength by rank", head, body)
+    return cell(panel, axis, value_axis([0.0, 1.0]), say=WORDS["fidelity"]["rank"], wide=True, table=every)
 
 
 def _matching(one: Part, payload: Part) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""Which measures the page draws under each definition of the sets, in which rows, with which words.
-
-A row is one measure for all four sets on one axis, so a column of the page is always the same set.
-"""
+"""Which measures the page draws under each definition: a row is one measure for all four sets, a column always one set."""
 
 from typing import Any
 
@@ -11,55 +8,26 @@ from interplay.report.chart import Line, Panel, cell
 from interplay.report.evolution import evolution
 from interplay.report.rows import Part, Point, Series, Summary, flags_of, series_by, table_rows
 from interplay.report.scales import StepAxis, value_axis
-from interplay.report.text import table
+from interplay.report.text import WORDS, table
 
 MARKER = {"all": "circle", "preserved": "circle", "emerged": "diamond", "removed": "square"}
-LOOKS = {  # measure -> heading, and what to look for; for the comparison too
-    "mean_order": (
-        "How many words do they join? (mean order)",
-        "The average number of words in an interaction, weighted by strength. The paper calls high orders noise.",
-    ),
-    "rho": (
-        "Do they pull together? (rho)",
-        "1: all effects have the same sign. Near the null: they cancel like random signs. Small sets score high by chance, so "
-        "compare the distance from the null, not the height.",
-    ),
-    "gamma": (
-        "Does another model use them too? (gamma)",
-        "The fraction of strength that a baseline LLM shares, with the same sign. Above the null, the models share patterns; at "
-        "the null, they agree by chance.",
-    ),
-    "sufficiency": (
-        "Could each set alone give the answer?",
-        "The loss if only this set predicts the target. Lower is better: below the null, the set beats a random one of the same "
-        "size; ln 2 = 0.69 is a coin toss.",
-    ),
-    "contribution": (
-        "What does one interaction add on average?",
-        "Above zero, the set supports the target. Near zero, it adds strength without direction.",
-    ),
-}
-NO_GAMMA = "Generalizability (gamma) was not measured: it needs a baseline LLM of another family."
 WHOLE = (
     ("all", "count", "all, number", "per prompt"),
     ("all", "strength", "all, strength", "log-odds"),
     ("removed", "count_fraction", "removed fraction", "of reference"),
     ("emerged", "count_fraction", "emerged fraction", "of present"),
 )
-DEFINITIONS = {
-    "paper": "As in the paper: an interaction counts if its effect exceeds 5 % of the largest one at that step, whatever its sign.",
-    "signed": "As in the paper, but an interaction whose effect changed sign counts as another one.",
-    "fixed-tau": "The reference's threshold applies at every step, so a change of scale alone shows up as turnover.",
-}
 
 
 def definitions(payload: Part, summary: Summary, x: StepAxis) -> list[dict[str, Any]]:
     """Everything that depends on the definition: one block of sections for each."""
     out, baselines = [], _baselines(payload)
     for name in summary.definitions:
-        rows = {key: _row(payload, summary, name, key, x, baselines if key == "gamma" else []) for key in LOOKS}
+        rows = {
+            key: _row(payload, summary, name, key, x, baselines if key == "gamma" else []) for key in WORDS["looks"]
+        }
         baselines = []  # they were measured under the first definition
-        block = {"name": name, "about": DEFINITIONS.get(name, "")}
+        block = {"name": name, "about": WORDS["definitions"].get(name, "")}
         block["evolution"] = evolution(payload, summary, name, payload["recommendation"]["step"])
         block["turnover"] = [_whole(payload, summary, name, x), rows["mean_order"]]
         block["quality"] = [rows["rho"], rows["gamma"]]
@@ -105,7 +73,7 @@ def _row(
 ) -> dict[str, Any]:
     """One measure for all sets; gamma against further baseline LLMs as thin lines, numbered in a legend."""
     panels, body, of = [], [], MEASURES[key]
-    unit, (title, look) = of.unit or "0 to 1", LOOKS[key]
+    unit, (title, look) = of.unit or "0 to 1", WORDS["looks"][key]
     mains = {s: series for s in SETS if (series := summary.series(definition, s, key)).known}
     null = of.null if any(series.has_null for series in mains.values()) else ""
     for set_, main in mains.items():
@@ -124,7 +92,11 @@ def _row(
         "title": title,
         "look": look,
         "panels": [cell(p, x, y, flags_of(payload)) for p in panels],
-        "note": "" if panels else NO_GAMMA if key == "gamma" else f"{title}: not measured in this run.",
+        "note": ""
+        if panels
+        else WORDS["missing"]["gamma"]
+        if key == "gamma"
+        else f"{title}: not measured in this run.",
         "table": table(title, head, body),
         "models": [(i, b) for i, b in enumerate(baselines, 1)] if panels and len(baselines) > 1 else [],
     }

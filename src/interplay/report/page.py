@@ -21,11 +21,11 @@ from interplay.report import figures, text
 from interplay.report.controls import controls_part
 from interplay.report.explorer import explorer_data, explorer_tables
 from interplay.report.fidelity import fidelity_part
-from interplay.report.pages import render_page
 from interplay.report.recommendation import recommendation_part, strip
 from interplay.report.rows import Part, Summary, decided
 from interplay.report.scales import step_axis
 from interplay.report.task import task_part
+from interplay.report.text import render_page
 
 ABSENT: Part = {
     **dict.fromkeys(("task", "views", "baselines", "floors", "multiples", "correlations"), ()),

@@ -8,23 +8,9 @@ from interplay.dynamics.sets import MAIN_SETS
 from interplay.report.chart import Line, Panel, cell
 from interplay.report.rows import Part, Point, Series, Summary, decided, flags_of
 from interplay.report.scales import StepAxis, value_axis
-from interplay.report.text import interval, number, table
+from interplay.report.text import WORDS, interval, number, table
 
 FEW = 5  # figures that fit next to the headline one by one; more become curves over the steps if they can [ours]
-NAMES = {
-    "cancelled_per_sd": "cancelled strength per sd",
-    "interaction_loss": "interaction loss",
-    "above_lowest": "log distance above the lowest",
-    "eval_loss": "lowest eval loss",
-    "accuracy": "best accuracy",
-    "interactions": "interaction loss",
-    "prompt_loss": "lowest loss on the prompts",
-    "strength": "least strength per spread",
-    "l1": "smallest total strength",
-    "last": "last checkpoint",
-}
-# As evidence a metric is a curve, not a rule that picks its best.
-FIGURES = {"accuracy": "eval accuracy", "eval_loss": "eval loss"}
 
 
 def headline(payload: Part) -> tuple[str, int | None]:
@@ -49,7 +35,7 @@ def recommendation_part(payload: Part, x: StepAxis) -> dict[str, Any]:
     sentence = payload["recommendation"]["sentence"].removeprefix(f"{words} {step}: ").removeprefix(f"{words}: ")
     sentence = sentence[:1].upper() + sentence[1:]
     evidence = payload["recommendation"]["evidence"]
-    titles = {e["name"]: FIGURES.get(e["name"]) or NAMES.get(e["name"], e["name"]) for e in evidence}
+    titles = {e["name"]: WORDS["evidence"].get(e["name"]) or WORDS["names"].get(e["name"], e["name"]) for e in evidence}
     named = [(titles[e["name"]] + ("" if e["step"] is None else f", step {e['step']}"), e) for e in evidence]
     over_steps = len(evidence) > FEW and all(e["step"] is not None for e in evidence)
     panels = []
@@ -91,5 +77,5 @@ def strip(payload: Part, summary: Summary) -> dict[str, Any]:
         "definition": definition,
         "keep": recommendation["step"],
         "decided": decided(payload),
-        "rivals": [(NAMES.get(name, name), step) for name, step in recommendation["rivals"].items()],
+        "rivals": [(WORDS["names"].get(name, name), step) for name, step in recommendation["rivals"].items()],
     }

@@ -8,7 +8,7 @@ from interplay.dynamics.measures import MEASURES
 from interplay.report.chart import Line, Panel, cell, draw_stack
 from interplay.report.rows import Part, Summary, brief, cells, flags_of, task_series
 from interplay.report.scales import StepAxis, ValueAxis, log_axis, value_axis
-from interplay.report.text import interval, number, table
+from interplay.report.text import WORDS, interval, number, table
 from interplay.task.metrics import METRICS, eval_set
 
 HELD, OTHER = ("held out", "s-eval", "circle"), ("other data", "s-other", "diamond")
@@ -28,13 +28,6 @@ INTERACTIONS = (
     ("all", "l1", "Total strength", "log-odds, salient or not"),
     ("emerged", "strength", "Emerged strength", "log-odds per prompt"),
 )
-SCALE = {
-    "sd": "Standard deviation of the score over all coalitions: the scale itself.",
-    "l1_per_total_effect": "Total strength over the score gained from all words.",
-    "total_effect": "Score with all words minus score without them.",
-    "walsh_high": "Fraction of the score's variance in high-degree Walsh terms.",
-}
-SPANS = {"all": "over all checkpoints", "after-format": "after format learning only"}
 
 
 def task_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
@@ -92,7 +85,7 @@ def _title(key: str) -> str:
 
 def _scale(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
     panels, body = [], []
-    for key, say in SCALE.items():
+    for key, say in WORDS["scale"].items():
         series, m = summary.anywhere("all", key), MEASURES[key]
         if series.known:
             panel = Panel(m.title, "s-all", (Line(series, "s-all"),), m.unit, m.title)
@@ -112,7 +105,7 @@ def _correlations(rows: list[Part]) -> list[dict[str, Any]]:
         across = [*(key for key in METRICS if key in tasks), *(key for key in tasks if key not in METRICS)]
         down = dict.fromkeys(interaction for interaction, _ in ours)
         most = max((row["checkpoints"] or 0 for row in own), default=0)
-        title = SPANS.get(span, span) + (f", {most} checkpoints" if most else "")
+        title = WORDS["spans"].get(span, span) + (f", {most} checkpoints" if most else "")
         head = [METRICS[task].title if task in METRICS else task for task in across]
         body = [(_name(i), [_cell(ours.get((i, task))) for task in across]) for i in down]
         grids += [{"title": title, "head": head, "body": body}] if body else []

@@ -1,15 +1,18 @@
-"""Words and numbers as the page shows them: digits, signs, intervals, cut strings, the JSON island.
+"""Words and numbers as HTML shows them, and the templates of the pages: every string escaped, style and script inlined."""
 
-markupsafe and jinja2 escape for HTML.
-"""
-
+import base64
+import hashlib
 import json
 import math
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
 from numbers import Integral, Real
 from typing import Any
 
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 MINUS = "\u2212"
@@ -152,3 +155,34 @@ def tag(name: str, attributes: dict[str, Any] | None = None, *inside: Any) -> Ma
     if not inside and name in {"path", "rect", "line", "circle"}:
         return Markup(f"{start}/>")
     return Markup(f"{start}>{''.join(map(escape, inside))}</{name}>")
+
+
+def source(name: str) -> str:
+    """The text of a template, style sheet or script that ships with the report."""
+    return resources.files("interplay.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+WORDS = tomllib.loads(source("words.toml"))
+
+
+@cache
+def environment() -> Environment:
+    """Templates that escape every string."""
+    env = Environment(
+        autoescape=True,  # select_autoescape() would be off for *.html.j2
+        loader=FunctionLoader(source),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update(short=short, plain=plain, num=number, interval=interval)
+    return env
+
+
+def render_page(template: str, styles: Sequence[str], scripts: Sequence[str], **parts: Any) -> str:
+    """One offline page: the template with its parts, every string escaped; only `scripts` may run."""
+    script = "\n".join(source(name) for name in scripts)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = Markup("\n".join(source(name) for name in styles))
+    parts |= {"style": style, "script": Markup(script), "script_hash": f"sha256-{digest}"}
+    return environment().get_template(template).render(parts)

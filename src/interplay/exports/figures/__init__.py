@@ -1,4 +1,1 @@
-"""Figures for papers, with matplotlib (extra `interplay[figures]`): a run's tables in, one vector file a figure out.
-
-`catalogue.figures_of` names the figures of a run, `style.save` writes one. matplotlib's own settings are not changed.
-"""
+"""Figures for papers, with matplotlib (extra `interplay[figures]`), whose own settings are not changed. `export.figures_of` names them."""

@@ -16,6 +16,7 @@ from interplay.task.metrics import METRICS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Steps = Sequence[tuple[int, pd.DataFrame]]  # the rows of `units` at some steps
 MOST_POINTS = 600  # of a scatter's panel: every k-th coalition, so that a vector file stays small [ours]
 
 
@@ -52,9 +53,8 @@ def evolution(summary: pd.DataFrame, steps: Sequence[int]) -> "Figure | None":
     return figure
 
 
-def matching(units: pd.DataFrame, steps: Sequence[int]) -> "Figure | None":
+def matching(found: Steps) -> "Figure | None":
     """v of every coalition against what the interactions of the logical model add up to [paper eq 2-3]."""
-    found = [(step, rows) for step in steps if len(rows := units[units["step"] == step])]
     if not found:
         return None
     figure, axes = panels(len(found), sharex=True, sharey=True)
@@ -77,9 +77,8 @@ def matching(units: pd.DataFrame, steps: Sequence[int]) -> "Figure | None":
     return figure
 
 
-def sparsity(units: pd.DataFrame, steps: Sequence[int], ratio: float) -> "Figure | None":
+def sparsity(found: Steps, ratio: float) -> "Figure | None":
     """Effects of each prompt from strongest to weakest, as shares of the strongest: how few carry the score [paper]."""
-    found = [(step, rows) for step in steps if len(rows := units[units["step"] == step])]
     if not found:
         return None
     figure, (axis,) = panels(1)

@@ -1,9 +1,9 @@
 """How every figure looks and how it is written: one style in a context, vector text, the same bytes for the same figure."""
 
-import contextlib
 import io
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,43 +19,14 @@ CYCLE = ("#0063a8", "#b9510a", "#00795c", "#9a3f83", "#7d6000", "#2b3037", "#b32
 DASHES = ("-", "--", ":", "-.")
 MUTED = "#5b626b"
 PANEL = (2.35, 1.9)  # inches: three panels fill the width of a page's text
-_RC: dict[str, Any] = {
-    "font.size": 8,
-    "font.family": ["sans-serif"],
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": "#dfdbd3",
-    "grid.linewidth": 0.6,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 3.4,
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "interplay",
-    "pdf.fonttype": 42,
-    "text.parse_math": False,  # names come from data; a dollar sign is a dollar sign
-    "savefig.dpi": 200,
-}
 _NO_DATE: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 
-@contextlib.contextmanager
-def styled() -> Generator[None]:
-    """Our settings of matplotlib, and only here: figures are made and written inside."""
+def styled() -> AbstractContextManager[None]:
+    """Our settings of matplotlib, and only here, whatever the caller or a matplotlibrc has chosen."""
     import matplotlib
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the caller, or a matplotlibrc, has chosen
-        matplotlib.rcParams.update(_RC)  # ty: ignore[no-matching-overload]
-        yield
+    return matplotlib.rc_context(fname=Path(__file__).with_name("paper.mplstyle"))
 
 
 def save(figure: "Figure", path: Path) -> Path:
