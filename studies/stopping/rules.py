@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from interplay.dynamics.measures import loss_of, net, quotient, spread, strength
-from interplay.recommendation.stopping import strength_per_spread
+from interplay.dynamics.measures import loss_of, net, quotient, scale, spread, strength
 from studies.stopping.records import Record, effects_of
 
 PATIENCE = 3
@@ -162,7 +161,7 @@ def _gain(scores: np.ndarray) -> np.ndarray:
 
 def _made(record: Record) -> np.ndarray:
     """[T] mean log L1/sd(v)."""
-    return np.log(strength_per_spread(record.scores, record.effects)).mean(1)
+    return np.log(scale(record.effects, record.scores)["l1_per_sd"]).mean(1)
 
 
 def weighted(record: Record, weight: float) -> np.ndarray:
@@ -246,7 +245,7 @@ def few_prompts(record: Record, count: int, draws: int = 100) -> dict[str, float
     """Mean regrets of the interaction loss in hindsight on `count` of the prompts, over random draws of prompts."""
     rng = np.random.default_rng(0)
     loss = loss_of(record.scores[..., -1])
-    made = np.log(strength_per_spread(record.scores, record.effects))
+    made = np.log(scale(record.effects, record.scores)["l1_per_sd"])
     kept = []
     for _ in range(draws):
         some = rng.permutation(loss.shape[1])[:count]
@@ -258,4 +257,4 @@ def fewer_words(record: Record, n: int) -> np.ndarray:
     """[T] log interaction loss with n of the prompts' words: the others are never masked."""
     scores = record.scores[..., -(1 << n) :]  # coalitions that hold every word from the n-th on
     effects = effects_of(scores, record.arrays["noise"])
-    return _log(prompt_loss(record)) + np.log(strength_per_spread(scores, effects)).mean(1)
+    return _log(prompt_loss(record)) + np.log(scale(effects, scores)["l1_per_sd"]).mean(1)

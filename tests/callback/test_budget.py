@@ -4,6 +4,7 @@ import math
 import warnings
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
 from interplay.callback.budget import Costs, Meter, Plan, choose_plan
@@ -73,6 +74,7 @@ def test_a_limit_sets_the_plan_in_a_training(sft, quick, monkeypatch, losses, no
     assert seen[0] == (Plan(4, 4, 8), 8)  # 0.4 s of 8 s: one measurement, at the end
 
 
+@pytest.mark.soak
 def test_the_last_step_is_read_however_tight_the_limit(sft, quick, losses):
     """Else the only other measurement, an early one, would be kept as the best."""
     trainer = sft(

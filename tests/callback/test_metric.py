@@ -101,7 +101,7 @@ def test_another_metric_is_left_alone(sft, quick, scripted):
     assert trainer.state.best_metric == min(m["eval_loss"] for m in seen)
 
 
-@pytest.mark.matrix("best", "epoch")
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize(
     ("arguments", "left"),
     [
@@ -141,6 +141,7 @@ def test_the_rule_stops_and_the_step_is_saved(sft, quick, scripted, saved_steps,
     assert losses(trainer) == {0: 9.0, 2: 5.0, 4: 3.0}
 
 
+@pytest.mark.soak
 def test_the_rule_stops_at_an_evaluation_by_epoch(sft, quick, scripted, saved_steps):
     scripted({0: 9.0, 4: 5.0, 8: 6.0}, stop_at=8)
     asked = {"eval_strategy": "epoch", "save_strategy": "epoch", "metric_for_best_model": "eval_interaction_loss"}

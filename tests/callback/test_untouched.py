@@ -13,6 +13,7 @@ def saved(trainer) -> dict[str, bytes]:
     return {name: p.read_bytes() for name, p in found.items() if p.name != "trainer_state.json"}
 
 
+@pytest.mark.matrix("lora, dropout")
 @pytest.mark.usefixtures("no_tables")
 @pytest.mark.parametrize(
     ("lora", "arguments"),
@@ -34,5 +35,6 @@ def test_bit_equal(sft, quick, outcome, losses, lora, arguments):
     assert watched.processing_class.padding_side == plain.processing_class.padding_side
 
 
+@pytest.mark.soak
 def test_the_tables_draw_nothing_either(sft, quick, outcome):
     assert vars(outcome(sft("watched", [quick(every=6)]))) == vars(outcome(sft("plain")))

@@ -186,6 +186,7 @@ def test_checkpoints_are_measured_and_one_is_named(place, call, tiny_folder):
     assert fewer["step"] in {5, 10, 20} - {lost}
 
 
+@pytest.mark.soak
 def test_the_same_figures_as_track(place, call, tiny_folder):
     """Switching off what the rule does not read moves no figure that it reads."""
     import pandas as pd

@@ -66,7 +66,7 @@ def test_refusals_of_sample_coalitions(arguments, message):
 # --- planted games ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.matrix(2)
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize(
     ("noise", "tolerance", "games"), [(0.0, None, 1), (0.02, None, 1), (0.0, 0.0, 6), (0.02, 0.02, 6)]
 )
@@ -91,6 +91,7 @@ def test_planted_games_of_20_words(noise, tolerance, games, record_property):
     assert np.mean(precisions) >= 0.75
 
 
+@pytest.mark.soak
 def test_orders_without_cheaper_twins_come_back_whole():
     masks, is_or, effects = planted(40, 10, 10, 7, lowest=3)
     coalitions = sample_coalitions(40, 1200)
@@ -128,6 +129,7 @@ def test_agrees_with_the_exact_solver_where_both_can(seed):
     assert [*found.to_pandas().columns] == [*exact.to_pandas().columns]
 
 
+@pytest.mark.soak
 def test_a_sum_of_words_is_not_explained_by_pairs():
     coalitions = sample_coalitions(18, 400)
     v = sum((i + 1) * ((coalitions >> np.uint64(i)) & np.uint64(1)).astype(float) for i in range(18))

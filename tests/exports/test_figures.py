@@ -71,6 +71,7 @@ def test_names_from_data_are_shown_as_they_are(written):
     assert "&lt;img src=x onerror" in (folder / "views.svg").read_text(encoding="utf-8")
 
 
+@pytest.mark.matrix("svg")
 @pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
 def test_the_same_figure_is_the_same_bytes(run, tmp_path, kind):
     for name in ("a", "b"):

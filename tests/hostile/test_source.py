@@ -242,7 +242,7 @@ def test_adapters_are_opened_as_safetensors():
 
 # ---- templates -------------------------------------------------------------------------------------------------------
 
-TEMPLATES = sorted((PACKAGE / "report" / "templates").iterdir())
+TEMPLATES = sorted(path for path in (PACKAGE / "report" / "templates").iterdir() if path.suffix != ".toml")
 # A template that names a script, a style or a picture of elsewhere, an event handler, or switches escaping off.
 OPEN_MARKUP = re.compile(
     r"<script[^>]*\ssrc|<link\b|<img\b|<iframe\b|<object\b|<embed\b|<form\b|<base\b|@import|url\((?!#)|https?://(?!www\.w3\.org/)"

@@ -41,7 +41,7 @@ def fresh(finished, tmp_path_factory):
     return files
 
 
-@pytest.mark.matrix("solved")
+@pytest.mark.soak
 @pytest.mark.parametrize("overrides", [COMPUTED, SOLVED], ids=["computed", "solved"])
 def test_the_command_with_another_analysis(finished, a_copy, fresh, overrides, request):
     wanted = fresh(overrides)

@@ -279,6 +279,7 @@ def test_a_node_that_vanishes_costs_nothing(finished, tmp_path, parted, monkeypa
     assert contents(out) == finished.files
 
 
+@pytest.mark.soak
 def test_an_actor_loads_a_model_once(finished, tmp_path, monkeypatch):
     """All checkpoints of the main model on one load of it; and only one other model beside it."""
     taken = []

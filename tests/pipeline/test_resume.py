@@ -48,6 +48,7 @@ def test_a_bit_of_a_unit_flipped_anywhere_is_seen(finished, tmp_path):
     assert len(believed) < 10  # blanks between the header and the arrays
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize("text", ["[]", "null", "{"])
 def test_times_of_any_shape_cost_no_run(finished, a_copy, text):
     (a_copy / "times.json").write_text(text)
@@ -55,6 +56,7 @@ def test_times_of_any_shape_cost_no_run(finished, a_copy, text):
     assert contents(a_copy) == finished.files
 
 
+@pytest.mark.soak
 def test_times_stay_those_of_the_work(finished, a_copy):
     times = json.loads((a_copy / "times.json").read_text())
     times["fine-tuning"] = 3600.0

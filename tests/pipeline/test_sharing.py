@@ -363,6 +363,7 @@ def test_a_helper_that_was_killed_is_named(finished, tmp_path):
     assert lines == ["warning: helper 1 stopped, its work was done by others: killed by signal 9 (out of memory?)"]
 
 
+@pytest.mark.soak
 def test_a_share_looks_again_at_what_others_did_meanwhile(finished, tmp_path, monkeypatch):
     out = begun(finished, tmp_path / "run")
     honest = pipeline.measure_tasks
@@ -377,6 +378,7 @@ def test_a_share_looks_again_at_what_others_did_meanwhile(finished, tmp_path, mo
     assert share(finished, out, 1, 2) is None
 
 
+@pytest.mark.soak
 def test_the_last_share_does_all_that_hangs_on_every_unit(finished, tmp_path):
     out, wanted = tmp_path / "run", load_settings(finished.wanted | {"controls": {"reference": 2}})
     first, last = (run(wanted, out, Progress(quiet=True), shard=Shard(i, 2)) for i in (1, 2))

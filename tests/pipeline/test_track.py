@@ -87,6 +87,7 @@ def test_scores_are_those_of_the_merged_model(tmp_path, tiny_folder, adapters):
         assert unit.score_full == pytest.approx(float(logits[gold] - torch.logsumexp(rest, 0)), abs=1e-4)
 
 
+@pytest.mark.soak
 def test_whole_models_left_by_a_plain_trainer(tmp_path, tiny_folder):
     """transformers.Trainer with its own saving, optimiser states and all."""
     import torch

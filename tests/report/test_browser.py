@@ -201,6 +201,7 @@ def test_dark_colours_have_contrast(visit):
         assert [name for name, ratio in ratios if ratio < 4.5] == []
 
 
+@pytest.mark.matrix("controlled")
 @pytest.mark.parametrize("name", ["bare", "controlled"])
 def test_on_paper(visit, name):
     page = visit(name)

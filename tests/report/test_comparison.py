@@ -91,6 +91,7 @@ def test_chart_of_one_point_and_of_many_lines():
     assert len({letter(i) for i in range(60)}) == 60
 
 
+@pytest.mark.matrix(2)
 @pytest.mark.browser
 @pytest.mark.parametrize("name", ["study", "named"])
 @pytest.mark.parametrize(("width", "script"), [(375, True), (1280, True), (1280, False)])

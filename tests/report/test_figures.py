@@ -67,6 +67,7 @@ def test_evolution_has_one_scale_and_one_column_a_checkpoint(payload):
     assert max(tall) < 2.5 * min(tall)
 
 
+@pytest.mark.matrix("14")
 @pytest.mark.parametrize("steps", [1, 2, 14, 30])
 def test_evolution_at_any_number_of_checkpoints(made, steps):
     payload = made.make_payload(prompts=1, definitions=("paper",))

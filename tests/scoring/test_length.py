@@ -53,7 +53,7 @@ def test_a_rotary_model_is_asked_and_the_note_says_what_is_doubtful(tiny_folder,
     wanted = with_long_rows(tmp_path, model=tiny_folder("llama"))
     wanted |= {"prompts": {"count": 4, "n": 2}, "training": {**wanted["training"], "max_length": 300}}
     wanted["controls"] = FEWER["controls"] | {"few_shot": 0}
-    write_rows(tmp_path / "prompts.jsonl", labelled([*PROMPTS[:3], (LONG * 4, "anger")]))
+    write_rows(tmp_path / "prompts.jsonl", labelled([*PROMPTS[:3], (LONG, "anger")]))
     run_here(wanted, tmp_path / "run")
     notes = " ".join(interplay.Run(tmp_path / "run").notes)
     assert "1 of 4 prompts: more tokens (up to " in notes
@@ -72,7 +72,7 @@ def test_explain_and_score_refuse_in_one_line(gpt2, sample, template):
 
 
 def test_explain_notes_a_rotary_prompt_beyond_its_positions(tiny_folder):
-    found = interplay.explain(str(tiny_folder("llama")), LONG * 4, "anger", n=2)
+    found = interplay.explain(str(tiny_folder("llama")), LONG, "anger", n=2)
     assert any("than the 512 positions" in note for note in found.notes)
 
 

@@ -49,6 +49,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.soak
 def test_every_rule_keeps_a_trained_checkpoint(folder, monkeypatch):
     monkeypatch.setattr(rules, "fewer_words", lambda record, n: rules.weighted(record, 1.0))  # these have three words
     records = report.read(folder)
@@ -74,6 +75,7 @@ def test_rules_that_see_the_loss_find_its_minimum(folder):
     assert by_name["KL to the base"] == (4, 5)  # 12 nats at step 40, 15 at step 50
 
 
+@pytest.mark.soak
 def test_regret_is_zero_for_the_oracle_and_paired_tables_agree(folder):
     records = report.read(folder)
     found = table.rows(records, [*rules.rivals(rules.Tuned(12, 0.5)), *rules.ours()])

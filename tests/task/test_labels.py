@@ -94,6 +94,7 @@ def test_accuracy_by_the_first_token_where_first_tokens_differ(loaded, data):
     assert evaluate(model, data)[1] == np.mean(hits)
 
 
+@pytest.mark.matrix(1)
 @pytest.mark.parametrize("batch_tokens", [1, 300, 100_000])
 def test_accuracy_by_the_whole_label_where_first_tokens_collide(loaded, rows, template, tiny_tokenizer, batch_tokens):
     colliding = ("joy", "joyless", "just so", "sadness")

@@ -74,6 +74,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_other_ones(train, tmp_pat
     assert any(not torch.equal(first[n], other[n]) for n in first if "lora_A" in n)
 
 
+@pytest.mark.soak
 def test_lora_matrices_are_seeded_even_where_the_trainer_seeds_late(train, tmp_path, monkeypatch):
     """TRL seeds before it wraps the model; a version that does not must not change the result."""
     train(tmp_path / "a", save_at=(1,), steps=1)
@@ -133,7 +134,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(train, tmp_path, method, 
     assert not [p for p in cut.rglob("*") if p.name in RESUME_FILES]
 
 
-@pytest.mark.matrix("missing", "torn weights")
+@pytest.mark.matrix("torn weights")
 @pytest.mark.parametrize(
     "damage",
     [

@@ -27,7 +27,9 @@ DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a cell that begins so is a
 # Full-width signs are formulas in East Asia; with the apostrophe guarded too, removing one always gives the text back.
 _GUARDED = (*DANGEROUS, "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
 
-_SAID = tomllib.loads(resources.files("interplay.exports").joinpath("templates", "meanings.toml").read_text("utf-8"))
+_SAID = tomllib.loads(
+    resources.files("interplay.exports").joinpath("templates", "meanings.toml").read_text(encoding="utf-8")
+)
 PER_SAMPLE, FIGURES, ABOUT = (_SAID[part] for part in ("per_sample", "figures", "tables"))
 COLUMNS: dict[str, str] = {
     **_SAID["columns"],
