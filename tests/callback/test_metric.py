@@ -89,6 +89,7 @@ def test_what_was_not_measured_is_never_best(sft, quick, scripted, losses):
     assert losses(trainer) == {0: 9.0, 4: 8.0}
 
 
+@pytest.mark.soak
 def test_another_metric_is_left_alone(sft, quick, scripted):
     scripted(VALLEY)
     seen = []
@@ -124,6 +125,7 @@ def test_without_an_eval_set_the_best_is_kept(sft, quick, scripted, saved_steps,
     assert holds(trainer, 4) == ("load_best_model_at_end" in arguments)
 
 
+@pytest.mark.soak
 def test_only_watching_keeps_the_trainers_own_checkpoints(sft, quick, scripted, saved_steps):
     scripted(VALLEY, stop_at=2)
     trainer = sft(callbacks=[quick(stop=False)], save_strategy="steps", save_steps=2, save_total_limit=1)

@@ -78,6 +78,7 @@ def test_the_best_so_far_survives(sft, quick, scripted):
     assert (again.state.best_global_step, again.state.best_metric) == (2, 3.0)
 
 
+@pytest.mark.soak
 def test_lost_measurements_and_other_prompts_start_over(sft, quick, outcome, losses, whole):
     folder = Path(whole[0].args.output_dir) / "interplay"
     (folder / "units" / "step-000002" / "prompt-0001.safetensors").write_bytes(b"torn")

@@ -102,6 +102,7 @@ def test_json_of_twenty_words(explain, fitted):
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.soak
 def test_a_planted_game_is_found_and_said(explain, scores_become):
     """Two ANDs and an OR over named words, exactly: R2 is 1 and the rows are those three."""
     bit = {word: 1 << i for i, word in enumerate(NAMED.split(","))}

@@ -138,6 +138,7 @@ def test_a_sum_of_words_is_not_explained_by_pairs():
     np.testing.assert_allclose(found.effects[found.orders == 1], np.arange(1, 19), atol=1e-3)
 
 
+@pytest.mark.soak
 def test_low_orders_do_not_explain_a_game_of_high_order_and_the_result_says_so():
     coalitions = sample_coalitions(20, 600)
     parity = np.bitwise_count(coalitions) % 2 * 1.0

@@ -250,7 +250,7 @@ def _empty_safetensors(path: Path) -> None:
     save_file({"w": np.zeros(1, np.float32)}, path)
 
 
-@pytest.mark.matrix("some")
+@pytest.mark.soak
 @pytest.mark.parametrize("every", [13, 3], ids=["some", "more"])
 def test_compare_as_json_and_its_names(every, few, call, tmp_path, monkeypatch):
     """Runs go by the names of their folders, groups by what the user wrote."""

@@ -70,7 +70,7 @@ def test_report_with_another_analysis(finished, a_copy, fresh, overrides, reques
     assert run.trajectory is not before
 
 
-@pytest.mark.matrix(1)
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "overrides",
     [

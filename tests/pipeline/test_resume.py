@@ -91,6 +91,7 @@ def test_damaged_files_are_computed_again_and_no_other(finished, a_copy):
     assert computed == damaged
 
 
+@pytest.mark.soak
 def test_nan_scores_never_become_a_unit(finished, tmp_path, monkeypatch):
     """A unit that cannot be scored stops the run; what was finished stays."""
     wanted = settings(finished.root, Path(finished.wanted["model"]["name"]), controls={"labels": False})

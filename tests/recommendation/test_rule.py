@@ -117,6 +117,7 @@ def test_only_what_exists_is_named():
         recommend(t, existing=[])
 
 
+@pytest.mark.soak
 def test_pure_noise_is_said_to_tell_nothing_apart():
     silent = sum(
         "cannot tell the 5 checkpoints apart"

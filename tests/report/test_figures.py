@@ -167,6 +167,7 @@ def test_task_metrics_that_were_not_measured_have_no_strip(made):
     assert part["correlations"] == []
 
 
+@pytest.mark.soak
 def test_a_large_run_stays_under_two_megabytes(payload):
     """16 prompts at 10 steps with every control."""
     more = {60: 40, 100: 80, 120: 80, 140: 80}
