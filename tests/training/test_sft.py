@@ -134,7 +134,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(train, tmp_path, method, 
     assert not [p for p in cut.rglob("*") if p.name in RESUME_FILES]
 
 
-@pytest.mark.soak
+@pytest.mark.matrix("torn weights")
 @pytest.mark.parametrize(
     "damage",
     [
