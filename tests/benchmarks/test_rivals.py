@@ -25,7 +25,7 @@ def test_highs_is_the_same_programme(scores, kind, share):
     assert bound - 1e-7 <= theirs.objective <= float(ours.objective) + 1e-7
     missed = np.abs(reconstruct(*theirs, v[0]) - v)
     assert missed.max() <= delta + 1e-7
-    assert missed[0] == 0.0
+    assert missed[0] < 1e-12  # rounding is the processor's
     if delta > 0:  # the tolerance is used, so the bounds on q arrived
         assert theirs.objective < rivals.highs(v).objective - 1e-3
 
