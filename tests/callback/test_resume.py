@@ -36,7 +36,7 @@ def whole(sft, quick, outcome):
     return trainer, outcome(trainer)
 
 
-@pytest.mark.matrix(1)
+@pytest.mark.soak
 @pytest.mark.parametrize("step", [2, 4])
 def test_resumed_at_a_checkpoint(sft, quick, outcome, losses, whole, step):
     # It went on for a step behind the checkpoint, and read once more where that is due.

@@ -154,6 +154,7 @@ def measuring(tiny_folder, *more: object) -> list[object]:
     return [*given, "--chat", "false", "--num-prompts", 3, "--n", 3, "--set", "dynamics.resamples=50", "--quiet", *more]
 
 
+@pytest.mark.soak
 def test_checkpoints_are_measured_and_one_is_named(place, call, tiny_folder):
     done = call(*measuring(tiny_folder))
     assert (done.code, done.err) == (0, ""), done.err

@@ -143,7 +143,7 @@ FITTING = [payload for payload in PAYLOADS if len(payload.text) < 1000]
 CHUNKS = [FITTING[i : i + 11] for i in range(0, len(FITTING), 11)]
 
 
-@pytest.mark.matrix(1)
+@pytest.mark.soak
 @pytest.mark.browser
 @pytest.mark.parametrize("chunk", CHUNKS, ids=[chunk[0].name for chunk in CHUNKS])
 def test_every_payload_in_every_string_of_the_report(chunk, plain, tab, tmp_path):
@@ -183,6 +183,7 @@ def test_comparison_in_use(chunk, compared, tab, tmp_path):
         assert seen == shape(1)
 
 
+@pytest.mark.soak
 @pytest.mark.browser
 def test_report_of_a_run_folder_whose_every_string_is_hostile(hostile, tab, call, tmp_path):
     """The road from the files: all payloads in one page, as words, labels, ids, notes, baselines, rows left out."""

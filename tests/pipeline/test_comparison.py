@@ -337,6 +337,7 @@ def test_export_is_the_same_every_time(study, tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
 
 
+@pytest.mark.soak
 def test_a_real_run_is_compared_and_exported(finished, tmp_path):
     """Not a made-up folder: what the pipeline writes is what these readers read."""
     from tiny_job import run_here

@@ -62,7 +62,7 @@ def in_form(form: str, rows: list[tuple[str, str]]) -> list[dict]:
     return [{"prompt": text, "completion": target} for text, target in rows]
 
 
-@pytest.mark.matrix(1)
+@pytest.mark.soak
 @pytest.mark.parametrize("form", ["messages", "prompt-completion"])
 def test_forms_without_labels(form, tmp_path, tiny_folder):
     """Through the chat template; accuracy needs labels, so it is left out, and the run says so."""

@@ -47,6 +47,7 @@ def test_data_are_read_before_a_model_is_looked_for(tmp_path, monkeypatch, key, 
         run_here(settings(tmp_path, tmp_path / "no-model"), tmp_path / "run", *overrides)
 
 
+@pytest.mark.soak
 def test_a_label_that_spells_a_special_token_is_none(tmp_path, tiny_folder):
     """Its rows are left out by name, and the others keep the label question."""
     wanted = settings(tmp_path, tiny_folder("llama"))

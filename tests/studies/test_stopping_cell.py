@@ -24,6 +24,7 @@ def measured(tiny_folder, tmp_path_factory):
         return load(folder / "out", one.name)
 
 
+@pytest.mark.soak
 def test_everything_is_measured_at_every_step(measured):
     arrays = measured.arrays
     assert arrays["steps"].tolist() == [0, 1, 2, 3]
@@ -38,6 +39,7 @@ def test_everything_is_measured_at_every_step(measured):
     assert (arrays["kl"][1:] > 0).all()
 
 
+@pytest.mark.soak
 def test_scores_are_log_odds_of_the_same_model_as_the_rows(measured):
     """Behind the whole prompt, the odds of all labels and of everything else together come to one."""
     chances = 1 / (1 + np.exp(-measured.arrays["scores_held"][..., -1].astype(float)))
@@ -46,6 +48,7 @@ def test_scores_are_log_odds_of_the_same_model_as_the_rows(measured):
     assert all(np.isfinite(curve).all() for curve in measured.outcomes.values())
 
 
+@pytest.mark.soak
 def test_wrong_labels_go_to_what_a_user_has_and_not_to_the_test(measured):
     about = measured.about
     assert about["noise"] == 0.4
