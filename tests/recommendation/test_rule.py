@@ -122,9 +122,9 @@ def test_pure_noise_is_said_to_tell_nothing_apart():
     silent = sum(
         "cannot tell the 5 checkpoints apart"
         in recommend(build(curve(FLAT, noise=0.3, seed=seed)), resamples=200).sentence
-        for seed in range(10)
+        for seed in range(30)
     )
-    assert silent >= 8  # 95 % of 10 is 9 or 10
+    assert silent >= 25  # 95 % of 30 is 28
 
 
 def test_the_end_of_denoising_is_named_with_an_interval():
