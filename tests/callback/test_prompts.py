@@ -10,14 +10,8 @@ from importlib.resources import files
 import pytest
 from tiny_job import PROMPTS, TRAIN
 
-from interplay.callback.prompts import (
-    check_options,
-    choose_prompts,
-    context_note,
-    copy_tokenizer,
-    read_prompts,
-    template_kwargs,
-)
+from interplay.callback.options import check_options
+from interplay.callback.prompts import choose_prompts, context_note, copy_tokenizer, read_prompts, template_kwargs
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.models.length import ContextLength

@@ -16,7 +16,8 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from interplay.callback.budget import Meter
 from interplay.callback.measuring import METRIC, Measurer
 from interplay.callback.model import random_states_restored, sharded_by
-from interplay.callback.prompts import CallbackOptions, check_options, copy_tokenizer
+from interplay.callback.options import CallbackOptions, check_options
+from interplay.callback.prompts import copy_tokenizer
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.secrets import redact

@@ -23,8 +23,8 @@ from interplay.analysis.results import analyse, write_frame
 from interplay.atomic import write_text
 from interplay.callback.budget import MAX_PROMPTS, MIN_PROMPTS, Costs, Meter, Plan, choose_plan
 from interplay.callback.model import borrowed, weights_sha256
+from interplay.callback.options import CallbackOptions
 from interplay.callback.prompts import (
-    CallbackOptions,
     choose_prompts,
     context_note,
     read_prompts,

@@ -1,4 +1,4 @@
-"""Options and prompts of a callback: the user's rows (a list, a data set, a file), tokenised as the training tokenises them.
+"""Prompts of a callback: the user's rows (a list, a data set, a file), tokenised as the training tokenises them.
 
 Works on a copy of the user's tokenizer: its padding side, say, would be saved with the model.
 """
@@ -7,68 +7,22 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from interplay.callback.options import CallbackOptions, is_dataset
 from interplay.data.prompts import Rendered, refuse_special_tokens, render, render_plain
 from interplay.data.rows import Row, Sample
 from interplay.data.samples import Chosen, choose_samples
 from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_table
-from interplay.data.splits import source_files
 from interplay.data.tables import Table, Unreadable
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
-from interplay.limits import EXACT_WORDS
 from interplay.scoring.scores import Prepared, prepare
 from interplay.scoring.targets import alike, common_opening, find_answers, target_notes
 from interplay.text import short
 
 MAX_ROWS = 10_000  # rows of a data set among which prompts are chosen [ours]
 _AS_TRAINED = {"system": "", "history": ""}  # SFTTrainer reads no such columns
-
-
-class CallbackOptions(BaseModel):
-    """As `InteractionCallback` documents them: those that say what is measured."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    prompts: Any
-    every: int = Field(ge=1)
-    patience: int = Field(ge=1)
-    max_overhead: float | None = Field(gt=0, le=1)
-    n: int | None = Field(ge=2, le=EXACT_WORDS)
-    num_prompts: int | None = Field(ge=1)
-    template: PromptTemplate | None
-    chat_template_kwargs: dict[str, Any] | None = None
-    seed: int = Field(ge=0)
-    target_tokens: Annotated[int, Field(ge=1)] | Literal["auto", "first", "word"]
-    mask: str | int | None
-
-
-def check_options(**values: Any) -> CallbackOptions:
-    """The options, checked when the callback is made; InterplayError for one that cannot be used."""
-    source = values["prompts"]
-    if isinstance(source, (str, Path)):
-        if str(source).partition(":")[0] not in ("hub", "emotions"):
-            source_files(str(source), "prompts")
-    elif not (is_dataset(source) or isinstance(source, Sequence)):
-        raise InterplayError(f"prompts is a {type(source).__name__}: give a Dataset, a list of dicts or a file")
-    elif not len(source):
-        raise InterplayError("prompts has no rows: give a dozen held-out rows or more")
-    elif not isinstance(source[0], Mapping):
-        raise InterplayError(f"prompts is a list of {type(source[0]).__name__}: give a list of dicts")
-    try:
-        return CallbackOptions(**values)
-    except ValidationError as error:
-        name = error.errors()[0]["loc"][0]
-        expected = [e["msg"].replace("Input", "it") for e in error.errors() if e["loc"][0] == name]
-        raise InterplayError(f"{name} is {ascii(values[str(name)])[:60]}: {' or '.join(expected)}") from None
-
-
-def is_dataset(source: Any) -> bool:
-    """Whether it is a datasets.Dataset, without importing that library."""
-    return hasattr(source, "column_names") and hasattr(source, "features") and hasattr(source, "__len__")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+"""Options of the callback that say what is measured, checked when it is made."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from interplay.data.splits import source_files
+from interplay.data.template import PromptTemplate
+from interplay.errors import InterplayError
+from interplay.limits import EXACT_WORDS
+
+
+class CallbackOptions(BaseModel):
+    """As `InteractionCallback` documents them: those that say what is measured."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    prompts: Any
+    every: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    max_overhead: float | None = Field(gt=0, le=1)
+    n: int | None = Field(ge=2, le=EXACT_WORDS)
+    num_prompts: int | None = Field(ge=1)
+    template: PromptTemplate | None
+    chat_template_kwargs: dict[str, Any] | None = None
+    seed: int = Field(ge=0)
+    target_tokens: Annotated[int, Field(ge=1)] | Literal["auto", "first", "word"]
+    mask: str | int | None
+
+
+def check_options(**values: Any) -> CallbackOptions:
+    """The options, checked when the callback is made; InterplayError for one that cannot be used."""
+    source = values["prompts"]
+    if isinstance(source, (str, Path)):
+        if str(source).partition(":")[0] not in ("hub", "emotions"):
+            source_files(str(source), "prompts")
+    elif not (is_dataset(source) or isinstance(source, Sequence)):
+        raise InterplayError(f"prompts is a {type(source).__name__}: give a Dataset, a list of dicts or a file")
+    elif not len(source):
+        raise InterplayError("prompts has no rows: give a dozen held-out rows or more")
+    elif not isinstance(source[0], Mapping):
+        raise InterplayError(f"prompts is a list of {type(source[0]).__name__}: give a list of dicts")
+    try:
+        return CallbackOptions(**values)
+    except ValidationError as error:
+        name = error.errors()[0]["loc"][0]
+        expected = [e["msg"].replace("Input", "it") for e in error.errors() if e["loc"][0] == name]
+        raise InterplayError(f"{name} is {ascii(values[str(name)])[:60]}: {' or '.join(expected)}") from None
+
+
+def is_dataset(source: Any) -> bool:
+    """Whether it is a datasets.Dataset, without importing that library."""
+    return hasattr(source, "column_names") and hasattr(source, "features") and hasattr(source, "__len__")
