@@ -71,7 +71,7 @@ def test_few_shot_replaces_step_0_and_nothing_else(whole):
 def test_floors_at_both_references(whole):
     floors, multiples = table(whole, "floors"), table(whole, "multiples")
     assert set(zip(floors["reference"], floors["floor"], strict=True)) == {
-        (0, "rephrased"), (0, "precision"), (0, "words"), (2, "rephrased"), (2, "words"),
+        (0, "rephrased"), (0, "precision"), (0, "words"), (0, "split"), (2, "rephrased"), (2, "words"), (2, "split"),
     }  # fmt: skip
     main = Trajectory.load(whole.path)
     null = main.get("count", "removed")["null"].iloc[-1]
@@ -118,8 +118,9 @@ def test_controls_left_out_leave_nothing(tmp_path, tiny_folder):
     wanted["controls"] = {"precision": None, "reference": None, "draws": 1, "labels": False}
     result = run_here(wanted, tmp_path / "run")
     assert {p.name for p in (result.path / "units").iterdir()} == {"step-000000", "step-000002"}
-    for name in ("views", "floors", "multiples", "baselines"):
+    for name in ("views", "baselines"):
         assert table(result, name).empty
+    assert set(table(result, "floors")["floor"]) == {"split"}, "which costs no pass"
     assert (result.path / "report.html").exists()
 
 

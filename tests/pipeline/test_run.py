@@ -113,19 +113,20 @@ def test_universal_matching_holds_for_every_unit(finished, condition):
         assert worst == pytest.approx(unit.header.residual, abs=1e-9)
         np.testing.assert_allclose(rebuilt, unit.scores[0] + reconstruct(unit.effects[0], unit.effects[1]), atol=1e-9)
         assert unit.header.converged
-        assert unit.header.duality_gap <= 1e-3
+        assert unit.header.duality_gap <= 2e-3
         assert unit.header.dtype == ("bfloat16" if condition.endswith("bfloat16") else "float32")
         assert unit.header.noise_sigma is not None
 
 
 def test_tolerance_is_from_step_zero_and_held(finished):
-    """delta = 0.02 |v(N) - v(empty)|, mean over samples at t = 0 [lineage]."""
+    """delta = 3 sigma of the noise of v at t = 0."""
     units = pd.read_parquet(finished.folder / "units.parquet")
     own = ~units["condition"].str.contains("baseline|labels")  # another model, and another question, have their own
     of_steps = units[own]
     assert of_steps["tolerance"].nunique() == 1
     first = units[units["condition"] == "step-000000"]
-    assert first["tolerance"].iloc[0] == pytest.approx(0.02 * (first["score_full"] - first["score_empty"]).abs().mean())
+    noise = json.loads(finished.files["calibration.json"])["value"]["noise_sigma"]
+    assert first["tolerance"].iloc[0] == pytest.approx(3 * noise)
     other = units[units["condition"] == "baseline"]
     assert other["tolerance"].iloc[0] != first["tolerance"].iloc[0]
 

@@ -201,20 +201,6 @@ def test_shares_written_apart_and_copied_together_are_finished_by_the_same_comma
     assert [file for file, inode in kept.items() if file.stat().st_ino != inode] == [damaged]
 
 
-@pytest.mark.soak
-def test_a_share_of_another_machine_with_another_tolerance_is_computed_again(finished, parts, tmp_path):
-    """Its units answer another question: they are never mixed with those of the tolerance that the whole folder has."""
-    calibration = json.loads((parts[0] / "calibration.json").read_text())
-    moved = calibration["value"] | {"mean_total_effect": 2 * calibration["value"]["mean_total_effect"]}
-    shutil.rmtree(parts[0] / "units")
-    cache_json(parts[0] / "calibration.json", calibration["key"], moved)
-    share(finished, parts[0], 1, 2)
-    whole = copied_together(parts, tmp_path / "whole")
-    assert units(contents(whole)) != []
-    run_here(finished.wanted, whole)
-    assert contents(whole) == finished.files
-
-
 def test_shares_of_other_settings_or_data_are_refused_where_they_were_copied_together(finished, parts, tmp_path):
     whole = copied_together(parts, tmp_path / "whole")
     text = (whole / "settings.yaml").read_text()

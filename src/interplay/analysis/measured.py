@@ -1,5 +1,10 @@
-"""A run folder's units and task metrics -> `Measured`, under any settings of the analysis, without a model."""
+"""A run folder's units and task metrics -> `Measured`, under any settings of the analysis, without a model.
 
+Scores become effects here. A checkpoint's are fused with those of the checkpoint before, so that what changes is what must have
+changed; a control's with those of the checkpoint it is a control of.
+"""
+
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from interplay.config.settings import EffectSettings, Settings
-from interplay.effects.interactions import default_tolerance
+from interplay.effects.interactions import default_tolerance, paper_tolerance
 from interplay.errors import InterplayError
 from interplay.store.conditions import (
     Calibration,
@@ -29,10 +34,10 @@ RISE = 0.8  # of the rise of v(N), behind which the answer's format counts as le
 
 
 def tolerance_of(effects: EffectSettings, mean_total_effect: float, noise_sigma: float) -> float:
-    """delta: the one asked for, or 0.02 |v(N) - v(empty)| [lineage], never under three sigma of the noise [ours]."""
-    if effects.tolerance == "auto":
-        return float(default_tolerance(mean_total_effect, noise_sigma))
-    return float(effects.tolerance)
+    """delta: the one asked for; auto: three sigma of the noise [ours]; paper: at least 0.02 |v(N) - v(empty)| [lineage]."""
+    if effects.tolerance == "paper":
+        return float(paper_tolerance(mean_total_effect, noise_sigma))
+    return float(default_tolerance(noise_sigma) if effects.tolerance == "auto" else effects.tolerance)
 
 
 def read_calibration(file: Path, effects: EffectSettings, key: str | None = None) -> Calibration | None:
@@ -121,6 +126,24 @@ def _unmeasured(settings: Settings, record: Record, asked: set[str]) -> list[str
     return other or lacking
 
 
+def fused_with(condition: str, steps: Sequence[int]) -> str | None:
+    """The condition whose effects those of another one are fused with; None: they stand alone.
+
+    A checkpoint follows the one before, in each wording and score that is measured at all of them. A control at one checkpoint
+    follows the checkpoint itself. Baseline LLMs and other words stand alone.
+
+    >>> [fused_with(c, (0, 10)) for c in ("step-000000", "step-000010", "step-000010-labels", "step-000010-rephrased", "baseline")]
+    [None, 'step-000000', 'step-000000-labels', 'step-000010', None]
+    """
+    if (found := re.fullmatch(r"(step-(\d+))(-.*)?", condition)) is None:
+        return None
+    step, at, view = int(found[2]), found[1], found[3] or ""
+    if re.fullmatch(r"(-labels|-words-\d+)?", view):
+        earlier = [s for s in steps if s < step]
+        return f"{step_name(earlier[-1])}{view}" if earlier else None
+    return at
+
+
 def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
     """Everything that the tables are made from; effects under other settings are solved again. Writes nothing.
 
@@ -129,17 +152,22 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
     reference = reference_of(settings, record.steps)
     prompts = len(record.words[1])
     solved_again: dict[Path, Unit] = {}
+    solved: Units = {}
 
     def units(condition: str) -> list[Unit | None]:
+        """The units of a condition, split; those that they are fused with have been read before."""
         calibration = read_calibration(folder / calibration_name(condition), settings.effects)
         found: list[Unit | None] = [None] * prompts
+        before = solved.get(fused_with(condition, record.steps) or "", found) if settings.effects.fuse else found
         for index in record.conditions[condition]:
             unit = load_unit(unit_path(folder, condition, index))
             if unit is None or unit.header.condition != condition or calibration is None:
                 raise InterplayError("a unit is missing from the run: run the same command again to compute it")
-            found[index] = solved = with_effects(unit, calibration.tolerance, settings.effects.duality_gap)
-            if solved is not unit:
-                solved_again[unit_path(folder, condition, index)] = solved
+            how = calibration.tolerance, settings.effects.duality_gap, before[index]
+            found[index] = split = with_effects(unit, *how)
+            if split is not unit:
+                solved_again[unit_path(folder, condition, index)] = split
+        solved[condition] = found
         return found
 
     main = {step_name(step): units(step_name(step)) for step in record.steps}

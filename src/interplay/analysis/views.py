@@ -3,7 +3,7 @@ trajectory with another reference step, other words, scores among labels, or ano
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -151,8 +151,11 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
     dtype = second_precision(settings)
     asked = {"ratio": settings.dynamics.ratio, "resamples": settings.dynamics.resamples, "seed": settings.seed}
     for step in (measured.reference, measured.second_reference):
-        for floor, question in (("rephrased", "rephrased"), ("precision", dtype), ("words", "words-2")):
-            twins = [] if step is None else measured.units.get(f"{step_name(step)}-{question}", [])
+        for floor, question in (("rephrased", "rephrased"), ("precision", dtype), ("words", "words-2"), ("split", None)):
+            name = "" if step is None else step_name(step) if question is None else f"{step_name(step)}-{question}"
+            twins = measured.units.get(name, [])
+            if question is None:  # the same scores, split as well another way
+                twins = [u and replace(u, effects=u.alternatives[0].astype(np.float64)) for u in twins]
             if step is None or not any(twins):
                 continue
             draws = (measured.words[1], measured.words[2]) if floor == "words" else None

@@ -52,7 +52,7 @@ from interplay.scoring.scores import score_prepared
 from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
 from interplay.store.files import sha256_json, sweep, write_json
 from interplay.store.folder import RunFolder, check_format, environment, refuse_links, write_format
-from interplay.store.units import Unit
+from interplay.store.units import Unit, with_effects
 from interplay.task.metrics import COLUMNS, METRICS, eval_set
 
 METRIC = "eval_interaction_loss"  # of the trainer's log
@@ -275,7 +275,7 @@ class Measurer:
         for step in sorted(self.record.hashes):
             units = [u for question in self._questions(step) if (u := question.saved(self.folder)) is not None]
             if len(units) == len(self.prepared):
-                found[step] = units
+                found[step] = self._split(units, found)
         if lost := sorted(self.record.hashes.keys() - found.keys()):
             self._note(f"the units of steps {lost} are missing or damaged, so the rule goes on without them")
             self.record.hashes = {step: self.record.hashes[step] for step in found}
@@ -283,11 +283,15 @@ class Measurer:
 
     def _questions(self, step: int) -> list[Question]:
         assert self.record.calibration is not None
-        weights, tolerance = (self.record.base, self.record.hashes[step]), self.record.calibration.tolerance
-        return [
-            Question(step_name(step), i, step, *weights, prepared, tolerance, self.settings)
-            for i, prepared in enumerate(self.prepared)
-        ]
+        weights = (self.record.base, self.record.hashes[step])
+        return [Question(step_name(step), i, step, *weights, p, self.settings) for i, p in enumerate(self.prepared)]
+
+    def _split(self, units: Sequence[Unit], earlier: Mapping[int, list[Unit]]) -> list[Unit]:
+        """The units of a step with their effects, fused with those of the step before."""
+        assert self.record.calibration is not None
+        before = earlier[max(earlier)] if earlier else [None] * len(units)
+        how = self.record.calibration.tolerance, self.settings.effects.duality_gap
+        return [with_effects(unit, *how, b) for unit, b in zip(units, before, strict=True)]
 
     def measure(self, model: Any, step: int) -> None:
         """Score and solve every prompt under the weights in memory, and write the units."""
@@ -302,7 +306,7 @@ class Measurer:
             except BaseException:
                 del self.record.hashes[step]
                 raise
-        self.units[step] = [u for u in units if u is not None]
+        self.units[step] = self._split([u for u in units if u is not None], self.units)
         self.write_record()
 
     def recommendation(self) -> tuple[StopRecommendation, dict[int, float]]:

@@ -208,9 +208,13 @@ class EffectSettings(_Strict):
     """The sparse AND-OR split."""
 
     duality_gap: float = Field(1e-3, gt=0, lt=1, description="certified relative duality gap [ours]")
-    tolerance: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+    tolerance: Annotated[float, Field(ge=0)] | Literal["auto", "paper"] = Field(
         "auto",
-        description="delta; auto: 0.02 |v(N) - v(empty)|, mean at step 0 [lineage], at least 3 sigma of noise [ours]",
+        description="delta; auto: 3 sigma of the measured noise [ours]; paper: at least 0.02 |v(N) - v(empty)|, mean at step 0 [lineage]",
+    )
+    fuse: bool = Field(
+        True,
+        description="of nearly equally sparse splits of a checkpoint take the one that changes least from the checkpoint before [ours]",
     )
 
 

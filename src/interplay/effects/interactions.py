@@ -16,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from interplay.atomic import write_bytes
+from interplay.effects.certainty import ALTERNATIVE_GAP, ALTERNATIVE_OMEGA, exchangeable, other_costs, standing
 from interplay.effects.dictionary import Masks, evaluate, popcount
 from interplay.effects.inputs import as_float64, as_masks, fraction, per_sample, whole
 from interplay.effects.moebius import moebius, reconstruct
-from interplay.effects.sparse import solve
+from interplay.effects.sparse import RIDGE_COST, Tie, solve
 from interplay.errors import InterplayError
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     import pandas
 
 SALIENT_RATIO = 0.05  # [lineage]
-TOLERANCE_FRACTION, TOLERANCE_SIGMAS = 0.02, 3  # of |v(N) - v(empty)| [lineage], and of the noise of v [ours]
+TOLERANCE_SIGMAS = 3  # of the noise of v [ours]
+TOLERANCE_FRACTION = 0.02  # of |v(N) - v(empty)| [lineage], where it is asked for
 VERSION = 1  # of the files
 
 
@@ -84,7 +86,7 @@ class Interactions(_Saved):
     n                        number of words, 1..16
     and_effects, or_effects  [..., 2^n], index = coalition
     v_empty                  [...] score with every word masked
-    objective                [...] sum of all absolute effects
+    objective                [...] sum of all absolute effects; fused with a reference, FUSE times |effect - reference| is added
     duality_gap              [...] relative: no split within the tolerance has an objective under (1 - duality_gap)·objective
     residual                 [...] worst |v - scores()| over the coalitions; at most the tolerance, up to rounding
     tolerance                [...] delta
@@ -92,6 +94,7 @@ class Interactions(_Saved):
     converged                [...] the gap asked for was reached
     error_bar                [...] bound on the Euclidean distance of all effects of order >= 2 to the regularised optimum; often
                              10 times too large
+    alternatives             [..., K, 2, 2^n] other splits within 1 % of the least objective; K = 0 unless `certain` was asked for
     """
 
     _kind, _in_header = "interplay.interactions", "n"
@@ -106,6 +109,7 @@ class Interactions(_Saved):
     iterations: NDArray[np.int64]
     converged: NDArray[np.bool_]
     error_bar: NDArray[np.float64]
+    alternatives: NDArray[np.float64]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -116,6 +120,18 @@ class Interactions(_Saved):
     def effects(self) -> NDArray[np.float64]:
         """[..., 2, 2^n]: row 0 AND, row 1 OR (a new array)."""
         return np.stack([self.and_effects, self.or_effects], axis=-2)
+
+    @property
+    def certain(self) -> NDArray[np.float64]:
+        """[..., 2, 2^n]: the fraction of the alternatives in which an effect has its sign and at least half its size.
+
+        >>> sure = extract([0, 0, 0, 1.0], tolerance=0, certain=True)       # one AND: no other split is as sparse
+        >>> float(sure.certain[0, 3])
+        1.0
+        """
+        if not self.alternatives.shape[-3]:
+            raise InterplayError("these effects have no alternatives: extract them with certain=True")
+        return standing(self.effects, self.alternatives)
 
     def scores(self) -> NDArray[np.float64]:
         """The scores these effects explain, [..., 2^n]: within `residual` of those given.
@@ -142,7 +158,8 @@ class Interactions(_Saved):
     ) -> "pandas.DataFrame":
         """A tidy table, one row per effect, largest |effect| first.
 
-        Columns: sample (position along the flattened leading axes), type ("and" or "or"), mask, order, words, effect.
+        Columns: sample (position along the flattened leading axes), type ("and" or "or"), mask, order, words, effect. With
+        alternatives also `certain`, and where that is under 1 `exchangeable_with`: the (type, words) that stand in its place.
         `words`: the n words of every sample, or one such list per sample (default: word indices).
         `salient_only=False` lists every effect that is not exactly zero.
 
@@ -156,7 +173,23 @@ class Interactions(_Saved):
         if salient_only:
             chosen = np.stack(self.salient(ratio)[:2], axis=-2).reshape(effects.shape)
         sample, kind, mask = np.nonzero(chosen)
-        return effect_table(sample, kind, mask, effects[chosen], words, samples, self.n)
+        table = effect_table(sample, kind, mask, effects[chosen], words, samples, self.n)
+        return self._with_certainty(table, samples) if self.alternatives.shape[-3] else table
+
+    def _with_certainty(self, table: "pandas.DataFrame", samples: int) -> "pandas.DataFrame":
+        """The table with its columns `certain` and `exchangeable_with`."""
+        shape = 2, 2**self.n
+        effects, certain = self.effects.reshape(samples, *shape), self.certain.reshape(samples, *shape)
+        others = self.alternatives.reshape(samples, -1, *shape)
+        named = {(s, kind, m): w for s, kind, m, w in zip(*(table[c] for c in ("sample", "type", "mask", "words")), strict=True)}
+        words = {s: {m: w for (t, _, m), w in named.items() if t == s} for s in set(table["sample"])}
+        share, partner = [], []
+        for s, kind, mask in zip(table["sample"], table["type"], table["mask"], strict=True):
+            at = int(kind == "or"), int(mask)
+            share.append(float(certain[s][at]))
+            found = exchangeable(effects[s], others[s], at) if share[-1] < 1 else None
+            partner.append(found and (("and", "or")[found[0]], words[s].get(found[1], found[1])))
+        return table.assign(certain=share, exchangeable_with=partner)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -169,8 +202,8 @@ class Interactions(_Saved):
             raise IndexError("these Interactions explain a single score table: they have no leading axis to index")
         chosen = np.arange(math.prod(self.shape)).reshape(self.shape)[key]  # one meaning of `key` for every field
         flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "n"}
-        depth = len(self.shape)
-        return Interactions(n=self.n, **{name: x.reshape(-1, *x.shape[depth:])[chosen] for name, x in flat.items()})
+        depth, samples = len(self.shape), math.prod(self.shape)
+        return Interactions(n=self.n, **{name: x.reshape(samples, *x.shape[depth:])[chosen] for name, x in flat.items()})
 
     def __iter__(self) -> Iterator["Interactions"]:
         return (self[i] for i in range(len(self)))
@@ -333,21 +366,30 @@ def effect_table(
     return pd.DataFrame(columns)
 
 
-def default_tolerance(total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
-    """Default tolerance: 2 % of |v(N) - v(empty)| [lineage], at least 3 standard deviations of the noise of v if not NaN [ours].
+def default_tolerance(noise_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
+    """Default tolerance: 3 standard deviations of the noise of v, 0 where it is not known (NaN) [ours].
 
-    >>> default_tolerance(-5.0), default_tolerance(5.0, 0.1).round(3), default_tolerance(5.0, math.nan)
-    (np.float64(0.1), np.float64(0.3), np.float64(0.1))
+    The lineage's 2 % of |v(N) - v(empty)| takes up to a third of the strength and half of the largest changes, and which
+    interactions it takes depends on its third digit (docs/design/solver.md).
+
+    >>> default_tolerance(), default_tolerance(0.1).round(3), default_tolerance(math.nan)
+    (np.float64(0.0), np.float64(0.3), np.float64(0.0))
     """
-    size = np.abs(np.asarray(total_effect, dtype=np.float64))
-    return np.fmax(TOLERANCE_FRACTION * size, TOLERANCE_SIGMAS * np.asarray(noise_sigma, dtype=np.float64))
+    return TOLERANCE_SIGMAS * np.nan_to_num(np.asarray(noise_sigma, dtype=np.float64))
+
+
+def paper_tolerance(total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
+    """The lineage's tolerance: 2 % of |v(N) - v(empty)| [lineage], at least `default_tolerance` [ours]."""
+    return np.maximum(TOLERANCE_FRACTION * np.abs(np.asarray(total_effect)), default_tolerance(noise_sigma))
 
 
 def extract(
     scores: Any,
-    tolerance: ArrayLike | Literal["auto"] = "auto",
+    tolerance: ArrayLike | Literal["auto", "paper"] = "auto",
     duality_gap: float = 1e-3,
     *,
+    reference: "Interactions | ArrayLike | None" = None,
+    certain: bool = False,
     max_iterations: int = 20_000,
     device: str | None = None,
 ) -> Interactions:
@@ -355,21 +397,30 @@ def extract(
 
     scores: (..., 2**n) array, list or tensor of log-odds, index = coalition (bit i set: word i kept), 1 <= n <= 16; or
         `Scores` of `interplay.score`, or one sample of it.
-    tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed. "auto": 2 % of
-        |v(N) - v(empty)| of the sample, at least 3 standard deviations of the noise of v, which `Scores` know and plain
-        numbers do not. 0 asks for the exact split.
+    tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed. "auto": 3 standard
+        deviations of the noise of v, which `Scores` know, and 0, the exact split, for plain numbers. "paper": at least 2 % of
+        |v(N) - v(empty)| of the sample [lineage].
     duality_gap: relative duality gap asked for. Of near-ties the answer is the one of low order and least squares, so it is a
-        unique, continuous function of the scores (docs/design/solver.md).
+        unique, continuous function of the scores; that costs up to 0.2 % of the sum, which a finer gap does not change
+        (docs/design/solver.md).
+    reference: effects of the same words under another model, (..., 2, 2**n) or `Interactions`: of nearly equally sparse splits
+        the one that changes least from them. Compare two tables this way: split alone, a fifth to half of their difference is
+        ties that fell otherwise.
+    certain: solve for other splits within 1 % of the least sum as well: `Interactions.certain`, and two more columns in
+        `to_pandas`.
     max_iterations: of each of the two phases; a RuntimeWarning tells where it is hit.
     device: None solves with numpy on the CPU (a sample's bytes do not depend on the batch); "cuda" and the like solve in
         float64 with torch there, equal within the gap only.
 
-    >>> game = extract([0, 0, 0, 0, 0, 0, 0, 2.0], tolerance=0)        # all three words are needed: one AND of order 3
+    >>> game = extract([0, 0, 0, 0, 0, 0, 0, 2.0])        # all three words are needed: one AND of order 3
     >>> game.and_effects.round(3) + 0.0
     array([0., 0., 0., 0., 0., 0., 0., 2.])
-    >>> either = extract([0, 1, 1, 1, 1, 1, 1, 1], tolerance=0)        # any one of three words: one OR, not seven ANDs
+    >>> either = extract([0, 1, 1, 1, 1, 1, 1, 1])        # any one of three words: one OR, not seven ANDs
     >>> float(either.or_effects[7].round(3)), float(either.objective.round(3))
     (1.0, 1.0)
+    >>> more = extract([0, 1, 1, 1, 1, 1, 1, 3.0], reference=either)    # the OR stays, an AND of all three is new
+    >>> float(more.or_effects[7].round(3)), float(more.and_effects[7].round(3))
+    (1.0, 2.0)
     """
     known = [getattr(x, "noise_sigma", 0.0) for x in (scores if isinstance(scores, (list, tuple)) else [])]
     noise = known if any(known) else getattr(scores, "noise_sigma", 0.0)
@@ -382,20 +433,25 @@ def extract(
             f"scores have {v.shape[-1]} entries on the last axis; expected 2**n for n = 1..{EXACT_WORDS} words"
         )
     leading = v.shape[:-1]
-    if isinstance(tolerance, str) and tolerance == "auto":
-        tolerance = default_tolerance(v[..., -1] - v[..., 0], noise)
+    if isinstance(tolerance, str):
+        if tolerance not in ("auto", "paper"):
+            raise InterplayError(f"tolerance is {tolerance!r}; expected one number, 'auto' or 'paper'")
+        paper = tolerance == "paper"
+        tolerance = paper_tolerance(v[..., -1] - v[..., 0], noise) if paper else default_tolerance(noise)
     delta = per_sample(tolerance, leading, "tolerance")
     duality_gap = fraction(duality_gap, "duality_gap", "a relative duality gap such as 1e-3", zero=False)
     max_iterations = whole(max_iterations, "max_iterations", 1)
     flat = v.reshape(-1, 1 << n)
     v_empty = flat[:, 0].copy()
     u = flat - v_empty[:, None]
-    split = solve(u, delta.reshape(-1), duality_gap, max_iterations, device)
-    objective = np.abs(split.and_effects).sum(-1) + np.abs(split.or_effects).sum(-1)
-    reached = np.divide(objective - split.dual, objective, out=np.zeros_like(objective), where=objective > 0)
+    fused, others = _references(reference, leading, n)
+    split = solve(u, delta.reshape(-1), duality_gap, max_iterations, device, reference=fused)
+    reached = np.divide(
+        split.objective - split.dual, split.objective, out=np.zeros_like(split.objective), where=split.objective > 0
+    )
     reached = np.maximum(reached, 0.0)
     residual = np.abs(flat - reconstruct(split.and_effects, split.or_effects, v_empty)).max(-1, initial=0.0)
-    converged = reached <= duality_gap
+    converged = (reached <= max(duality_gap, RIDGE_COST)) & (split.ridge_gap <= duality_gap)
     if not converged.all():
         warnings.warn(
             f"{int((~converged).sum())} of {len(flat)} samples did not reach gap {duality_gap:g} in {max_iterations} iterations "
@@ -403,19 +459,50 @@ def extract(
             RuntimeWarning,
             stacklevel=2,
         )
+    alternatives = np.empty((len(flat), 0, 2, 1 << n))
+    if certain:
+        costs = other_costs(n)
+        k, each = len(costs), [np.repeat(x, len(costs), axis=0) for x in (u, delta.reshape(-1))]
+        beside = None if fused is None else np.repeat(fused, k, axis=0) if others is None else others.reshape(-1, 2, 1 << n)
+        tie = Tie(ALTERNATIVE_OMEGA, np.tile(costs, (len(flat), 1, 1)))
+        found = solve(*each, ALTERNATIVE_GAP, max_iterations, device, reference=beside, tie=tie)
+        alternatives = np.stack([found.and_effects, found.or_effects], 1).reshape(-1, k, 2, 1 << n)
     return Interactions(
         n=n,
         and_effects=split.and_effects.reshape(v.shape),
         or_effects=split.or_effects.reshape(v.shape),
         v_empty=v_empty.reshape(leading),
-        objective=objective.reshape(leading),
+        objective=split.objective.reshape(leading),
         duality_gap=reached.reshape(leading),
         residual=residual.reshape(leading),
         tolerance=delta,
         iterations=split.iterations.reshape(leading),
         converged=converged.reshape(leading),
         error_bar=split.error_bar.reshape(leading),
+        alternatives=alternatives.reshape(*leading, *alternatives.shape[1:]),
     )
+
+
+def _references(reference: Any, leading: tuple[int, ...], n: int) -> tuple[Any, Any]:
+    """The effects to fuse with, [samples, 2, 2^n], and their alternatives [samples, K, 2, 2^n]; None where there are none."""
+    if reference is None:
+        return None, None
+    others = None
+    if isinstance(reference, Interactions):
+        if reference.alternatives.shape[-3]:
+            others = reference.alternatives
+        reference = reference.effects
+    shape = *leading, 2, 1 << n
+    try:
+        fused = np.broadcast_to(as_float64(reference), shape)
+        others = None if others is None else np.broadcast_to(others, (*leading, *others.shape[-3:]))
+    except ValueError:
+        given = list(np.shape(reference))
+        raise InterplayError(
+            f"reference has the shape {given}; expected effects of the same {n} words, {list(shape)}: row 0 AND, row 1 OR"
+        ) from None
+    fused = fused.reshape(-1, 2, 1 << n)
+    return fused, None if others is None else others.reshape(-1, *others.shape[-3:])
 
 
 def dividends(found: Interactions | SampledInteractions) -> dict[tuple[int, ...], float]:

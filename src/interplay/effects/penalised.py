@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interplay.effects.dictionary import Rows
-from interplay.effects.sparse import OMEGA, ORDER_COST, ORDER_ONE
+from interplay.effects.sparse import ORDER_COST, ORDER_ONE
 
 Array = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ STEPS = 20_000  # linear systems for one penalty, at most
 
 def weights(orders: NDArray[np.int64]) -> tuple[Array, Array]:
     """Cost w of one unit of effect, and mu r, by order: what makes one of several answers of equal cost the answer."""
-    return np.where(orders == 1, 1.0, 1.0 + ORDER_COST * OMEGA), np.where(orders == 1, RIDGE * ORDER_ONE, RIDGE)
+    return np.where(orders == 1, 1.0, ORDER_COST), np.where(orders == 1, RIDGE * ORDER_ONE, RIDGE)
 
 
 def dual_gap(rows: Rows, y: Array, index: NDArray[np.int64], value: Array) -> float:

@@ -75,7 +75,6 @@ class Extraction:
         self.units: Units = {}
         self.baselines: tuple[BaselineLLM, ...] = ()
         self.missing, self.mask_id = 0, 0
-        self.delta: Calibration | None = None
         self._reworded: Prompts | None = None
 
     def run(self) -> "Extraction":
@@ -85,15 +84,16 @@ class Extraction:
         at_first = self.states.at(checkpoints[0]), self.states.hashes[checkpoints[0].step]
         main = Variant("", inputs.prompts, inputs.template)
         prompts = self._prepared(main)
-        self.delta = self._calibrate(first, prompts, *at_first)
-        refuse_noise(self.delta, self.settings, lambda line: note(self.context, line))
+        found = self._calibrate(first, prompts, *at_first)
+        refuse_noise(found, self.settings, lambda line: note(self.context, line))
         labels = self._label_question(main)
-        labels_delta = None if labels is None else self._calibrate(f"{first}-labels", labels, *at_first)
+        if labels is not None:
+            self._calibrate(f"{first}-labels", labels, *at_first)
         asked = []
         for c in checkpoints:
             together = self._asked(step_name(c.step), c, prompts)
             if labels is not None:  # from the same forward passes, so at hardly any cost
-                together |= self._asked(f"{step_name(c.step)}-labels", c, labels, labels_delta)
+                together |= self._asked(f"{step_name(c.step)}-labels", c, labels)
             asked.append(together)
         self._measure("extracting interactions", asked)
         self._measure("controls", self._controls(prompts))
@@ -182,20 +182,14 @@ class Extraction:
                 note(self.context, f"{line}.")
         return tuple(prepared)
 
-    def _asked(self, name: str, c: Checkpoint, prompts: Prompts, delta: Calibration | None = None) -> Asked:
+    def _asked(self, name: str, c: Checkpoint, prompts: Prompts) -> Asked:
         """A condition: these prompts at a checkpoint."""
-        delta = delta or self.delta
-        assert delta is not None
         weights = (self.states.base.sha256, self.states.hashes[c.step])
-        return self._questions(name, c.step, weights, prompts, delta, self.states.at(c))
+        return self._questions(name, c.step, weights, prompts, self.states.at(c))
 
-    def _questions(
-        self, name: str, step: int, weights: tuple[str, str], prompts: Prompts, delta: Calibration, state: ModelState
-    ) -> Asked:
-        rest = (delta.tolerance, self.settings, state)
-        return {
-            name: [None if p is None else Question(name, i, step, *weights, p, *rest) for i, p in enumerate(prompts)]
-        }
+    def _questions(self, name: str, step: int, weights: tuple[str, str], prompts: Prompts, state: ModelState) -> Asked:
+        asked = [p and Question(name, i, step, *weights, p, self.settings, state) for i, p in enumerate(prompts)]
+        return {name: asked}
 
     def _calibrate(self, condition: str, prompts: Prompts, state: ModelState, sha: str) -> Calibration:
         """Tolerance and noise at a model state; other processes wait meanwhile."""
@@ -232,9 +226,9 @@ class Extraction:
         for together in wordings:
             asked: Asked = {}
             for name, ready in together:
-                delta = self._calibrate(name, ready, state, other.sha256)
-                refuse_noise(delta, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
-                asked |= self._questions(name, 0, (other.sha256, other.sha256), ready, delta, state)
+                found = self._calibrate(name, ready, state, other.sha256)
+                refuse_noise(found, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
+                asked |= self._questions(name, 0, (other.sha256, other.sha256), ready, state)
             self._measure("baseline LLM", [asked])
         family, own = other.model.config.model_type, self.states.base.model.config.model_type
         if family == own:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class OpenModel(contextlib.ExitStack):
         self._model: Any = None
 
     def units(self, job: Job) -> list[Unit]:
-        if job.state != self._state and any(question.scored is None for question in job.questions):
+        if job.state != self._state:
             self.close()
             self._state = None  # should opening fail
             self._model = self.enter_context(self.models.at(job.state))
@@ -94,7 +94,7 @@ def units_of(
         def parts() -> Iterator[Job]:
             for job in chosen:
                 lacking = [q for q in job.questions if q.saved(folder) is None] or job.questions
-                part = Job(tuple(replace(q, scored=q.stored(folder)) for q in lacking))
+                part = Job(tuple(lacking))
                 whole[part.name] = job
                 yield part
 

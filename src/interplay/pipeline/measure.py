@@ -1,4 +1,4 @@
-"""One prompt under one model state -> its units: tolerance, the key of the question, scores, effects."""
+"""One prompt under one model state -> its units: the key of the question, scores; and the noise and size of scores."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ from interplay.config.settings import Settings
 from interplay.errors import InterplayError
 from interplay.pipeline.states import ModelState
 from interplay.scoring.precision import REFUSED, noise_fraction, noise_warning
-from interplay.scoring.scores import Prepared, UnitScores, score_prepared, score_together
+from interplay.scoring.scores import Prepared, score_prepared, score_together
 from interplay.store.conditions import Calibration
 from interplay.store.files import cache_json, sha256_json
-from interplay.store.units import Unit, UnitHeader, effects_key, load_unit, save_unit, unit_path, with_effects
+from interplay.store.units import Unit, UnitHeader, load_unit, save_unit, unit_path, unsplit
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,6 @@ class Question:
 
     condition: name of the model state and the wording; index: which prompt it is.
     state: which model; None where it is loaded already.
-    scored: its unit, where only its effects are not those asked for.
     """
 
     condition: str
@@ -35,24 +34,16 @@ class Question:
     base_sha256: str
     weights_sha256: str  # of the checkpoint's own files: an adapter says nothing without its base
     prepared: Prepared
-    tolerance: float
     settings: Settings
     state: ModelState | None = None
-    scored: Unit | None = None
 
     def key(self) -> str:
         """Hash of everything that the unit's scores depend on."""
         return sha256_json([self.base_sha256, self.weights_sha256, _question(self.prepared), _scoring(self.settings)])
 
-    def stored(self, folder: Path) -> Unit | None:
+    def saved(self, folder: Path) -> Unit | None:
         """The unit on disk whose scores are valid."""
         return load_unit(unit_path(folder, self.condition, self.index), self.key())
-
-    def saved(self, folder: Path) -> Unit | None:
-        """The unit on disk whose scores and effects are valid."""
-        unit = self.stored(folder)
-        wanted = effects_key(self.tolerance, self.settings.effects.duality_gap)
-        return unit if unit is not None and unit.header.effects_key == wanted else None
 
     def save(self, folder: Path, unit: Unit) -> None:
         save_unit(unit_path(folder, self.condition, self.index), unit)
@@ -134,16 +125,12 @@ def measure(folder: Path, model: Any, questions: Sequence[Question | None]) -> l
 
 
 def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
-    """The units of several questions about one prompt and model state, from one evaluation; those that are scored need none."""
-    unscored = [question for question in questions if question.scored is None]
-    scores: Sequence[UnitScores] = ()
-    if unscored:
-        how = unscored[0].settings.scoring
-        asked = [question.prepared for question in unscored]
-        scores = score_together(model, asked, batch_tokens=how.batch_tokens, noise_coalitions=how.noise_coalitions)
+    """The units of several questions about one prompt and model state, from one evaluation, without effects."""
+    how, asked = questions[0].settings.scoring, [question.prepared for question in questions]
+    scores = score_together(model, asked, batch_tokens=how.batch_tokens, noise_coalitions=how.noise_coalitions)
     same = ("sample_id", "words", "target", "target_ids", "mask_id", "dtype", "prompt_sha256")
     new: list[Unit] = []
-    for question, scored in zip(unscored, scores, strict=True):
+    for question, scored in zip(questions, scores, strict=True):
         header = UnitHeader(
             key=question.key(),
             condition=question.condition,
@@ -152,6 +139,5 @@ def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
             weights_sha256=question.weights_sha256,
             **{name: getattr(scored, name) for name in same},
         )
-        new.append(Unit(header, scored.values, np.empty((2, 0))))
-    rest = iter(new)
-    return [with_effects(q.scored or next(rest), q.tolerance, q.settings.effects.duality_gap) for q in questions]
+        new.append(unsplit(header, scored.values))
+    return new

@@ -1,7 +1,8 @@
 """Unit: one prompt under one condition, with its scores, its effects and their certificate, in one file.
 
-Scores are used again only under the same `key`, and if arrays and header hash to what the file says. Effects are used again
-only under the same `effects_key`; else they are solved from the scores. File names are counters, never ids in the data.
+Scores are used again only under the same `key`, and if arrays and header hash to what the file says. Effects are solved when
+all units are there, since they are fused with those of the checkpoint before, and used again only under the same `effects_key`.
+File names are counters, never ids in the data.
 """
 
 import hashlib
@@ -9,13 +10,14 @@ import json
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from interplay.atomic import write_bytes
-from interplay.effects import extract
+from interplay.effects import Interactions, extract
 
 
 @dataclass(frozen=True)
@@ -45,27 +47,49 @@ class UnitHeader:
 
 @dataclass(frozen=True)
 class Unit:
-    """`scores` [2^n] float64 nats, `effects` [2, 2^n] float64 (row 0 AND, row 1 OR)."""
+    """`scores` [2^n] float64 nats, `effects` [2, 2^n] float64 (row 0 AND, row 1 OR), and other splits, `alternatives` [K, 2, 2^n].
+
+    Without rows of effects: not split yet.
+    """
 
     header: UnitHeader
     scores: np.ndarray
     effects: np.ndarray
+    alternatives: np.ndarray
 
 
-def effects_key(tolerance: float, duality_gap: float) -> str:
-    """Key of the effects under a tolerance and the duality gap that is asked for."""
-    return f"tolerance {tolerance!r}, duality gap {duality_gap!r}"
+_ARRAYS = ("scores", "effects", "alternatives")
 
 
-def with_effects(unit: Unit, tolerance: float, duality_gap: float) -> Unit:
-    """The unit with its effects under this tolerance and duality gap, solved (alone) from its scores unless it has them."""
-    key = effects_key(tolerance, duality_gap)
+def unsplit(header: UnitHeader, scores: np.ndarray) -> Unit:
+    """A unit without effects."""
+    return Unit(header, scores, np.empty((0, len(scores))), np.empty((0, 2, len(scores)), dtype=np.float32))
+
+
+def _interactions(unit: Unit) -> Interactions:
+    """Enough of the `Interactions` of a unit to fuse others with it."""
+    header, (and_effects, or_effects) = unit.header, unit.effects
+    numbers = {name: np.float64(getattr(header, name)) for name in ("objective", "duality_gap", "residual", "tolerance")}
+    rest = {"iterations": np.int64(header.iterations), "converged": np.bool_(header.converged), "error_bar": np.float64(math.nan)}
+    return Interactions(
+        len(header.words), and_effects, or_effects, unit.scores[0], **numbers, **rest, alternatives=unit.alternatives
+    )
+
+
+def with_effects(unit: Unit, tolerance: float | Literal["paper"], duality_gap: float, before: Unit | None = None) -> Unit:
+    """The unit with its effects under this tolerance and duality gap, solved from its scores unless it has them.
+
+    before: the unit of the same words whose effects these are fused with (`extract`, reference).
+    """
+    behind = "" if before is None else hashlib.sha256(f"{before.header.key}{before.header.effects_key}".encode()).hexdigest()
+    key = f"tolerance {tolerance!r}, duality gap {duality_gap!r}, after {behind or 'nothing'}"
     if unit.header.effects_key == key:
         return unit
-    found = extract(unit.scores, tolerance=tolerance, duality_gap=duality_gap)
+    reference = None if before is None else _interactions(before)
+    found = extract(unit.scores, tolerance, duality_gap, reference=reference, certain=True)
     header = replace(
         unit.header,
-        tolerance=tolerance,
+        tolerance=float(found.tolerance),
         objective=float(found.objective),
         duality_gap=float(found.duality_gap),
         residual=float(found.residual),
@@ -73,7 +97,7 @@ def with_effects(unit: Unit, tolerance: float, duality_gap: float) -> Unit:
         converged=bool(found.converged),
         effects_key=key,
     )
-    return Unit(header, unit.scores, np.stack([found.and_effects, found.or_effects]))
+    return Unit(header, unit.scores, found.effects, found.alternatives.astype(np.float32))
 
 
 def unit_path(folder: Path, condition: str, index: int) -> Path:
@@ -81,19 +105,18 @@ def unit_path(folder: Path, condition: str, index: int) -> Path:
     return folder / "units" / condition / f"prompt-{index:04d}.safetensors"
 
 
-def _digest(scores: np.ndarray, effects: np.ndarray, header: object) -> str:
+def _digest(arrays: dict[str, np.ndarray], header: object) -> str:
     said = json.dumps(header, sort_keys=True).encode()
-    return hashlib.sha256(scores.tobytes() + effects.tobytes() + said).hexdigest()
+    return hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays)) + said).hexdigest()
 
 
 def save_unit(path: Path, unit: Unit) -> None:
     """Write a unit whole or not at all; equal units give equal bytes."""
-    scores = np.ascontiguousarray(unit.scores, dtype=np.float64)
-    effects = np.ascontiguousarray(unit.effects, dtype=np.float64)
+    arrays = {name: np.ascontiguousarray(getattr(unit, name)) for name in _ARRAYS}
     header = asdict(unit.header)
     # One string, since the order of several metadata keys is not fixed in the format.
-    said = json.dumps({"sha256": _digest(scores, effects, header), "header": header}, sort_keys=True)
-    write_bytes(path, save({"scores": scores, "effects": effects}, {"interplay": said}), folders=2)
+    said = json.dumps({"sha256": _digest(arrays, header), "header": header}, sort_keys=True)
+    write_bytes(path, save(arrays, {"interplay": said}), folders=2)
 
 
 def load_unit(path: Path, key: str | None = None) -> Unit | None:
@@ -101,11 +124,11 @@ def load_unit(path: Path, key: str | None = None) -> Unit | None:
     try:
         with safe_open(path, framework="numpy") as f:
             meta = json.loads((f.metadata() or {}).get("interplay", "{}"))
-            scores, effects = f.get_tensor("scores"), f.get_tensor("effects")
+            arrays = {name: f.get_tensor(name) for name in _ARRAYS}
         fields = meta["header"]
-        if meta["sha256"] != _digest(scores, effects, fields):
+        if meta["sha256"] != _digest(arrays, fields):
             return None
         header = UnitHeader(**fields | {"words": tuple(fields["words"]), "target_ids": tuple(fields["target_ids"])})
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    return Unit(header, scores, effects) if key in (None, header.key) else None
+    return Unit(header, **arrays) if key in (None, header.key) else None
