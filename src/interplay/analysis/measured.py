@@ -28,10 +28,10 @@ from interplay.task.measured import TaskMeasured, TaskRows
 RISE = 0.8  # of the rise of v(N), behind which the answer's format counts as learnt [ours]
 
 
-def tolerance_of(effects: EffectSettings, mean_total_effect: float, noise_sigma: float) -> float:
-    """delta: the one asked for, or 0.02 |v(N) - v(empty)| [lineage], never under three sigma of the noise [ours]."""
+def tolerance_of(effects: EffectSettings, mean_total_effect: float, noise_sigma: float, absence_sigma: float) -> float:
+    """delta: the one asked for, or `default_tolerance`."""
     if effects.tolerance == "auto":
-        return float(default_tolerance(mean_total_effect, noise_sigma))
+        return float(default_tolerance(mean_total_effect, noise_sigma, absence_sigma))
     return float(effects.tolerance)
 
 
@@ -39,7 +39,8 @@ def read_calibration(file: Path, effects: EffectSettings, key: str | None = None
     """A calibration of the run with its tolerance under these settings; None where it is missing, or of another `key`."""
     if (cached := cached_json(file, key)) is None:
         return None
-    return Calibration(tolerance_of(effects, cached["mean_total_effect"], cached["noise_sigma"]), **cached)
+    sizes = (cached[name] for name in ("mean_total_effect", "noise_sigma", "absence_sigma"))
+    return Calibration(tolerance_of(effects, *sizes), **cached)
 
 
 def second_precision(settings: Settings) -> str | None:

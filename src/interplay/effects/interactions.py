@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SALIENT_RATIO = 0.05  # [lineage]
 TOLERANCE_FRACTION, TOLERANCE_SIGMAS = 0.02, 3  # of |v(N) - v(empty)| [lineage], and of the noise of v [ours]
+ABSENCE_SIGMAS = 1  # of the noise that draws of other words put on v [ours]
 VERSION = 1  # of the files
 
 
@@ -333,14 +334,25 @@ def effect_table(
     return pd.DataFrame(columns)
 
 
-def default_tolerance(total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
+def default_tolerance(
+    total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0, absence_sigma: ArrayLike = 0.0
+) -> NDArray[np.float64]:
     """Default tolerance: 2 % of |v(N) - v(empty)| [lineage], at least 3 standard deviations of the noise of v if not NaN [ours].
 
-    >>> default_tolerance(-5.0), default_tolerance(5.0, 0.1).round(3), default_tolerance(5.0, math.nan)
-    (np.float64(0.1), np.float64(0.3), np.float64(0.1))
+    absence_sigma: standard deviation of v over draws of other words, of which it is at least one [ours].
+
+    >>> default_tolerance(-5.0), default_tolerance(5.0, 0.1).round(3), default_tolerance(5.0, math.nan, 0.2)
+    (np.float64(0.1), np.float64(0.3), np.float64(0.2))
     """
-    size = np.abs(np.asarray(total_effect, dtype=np.float64))
-    return np.fmax(TOLERANCE_FRACTION * size, TOLERANCE_SIGMAS * np.asarray(noise_sigma, dtype=np.float64))
+    size, *sigmas = (np.asarray(given, dtype=np.float64) for given in (total_effect, noise_sigma, absence_sigma))
+    least = np.fmax(TOLERANCE_SIGMAS * sigmas[0], ABSENCE_SIGMAS * sigmas[1])
+    return np.fmax(TOLERANCE_FRACTION * np.abs(size), least)
+
+
+def _known(scores: Any, name: str) -> ArrayLike:
+    """What `Scores`, or a list of single ones, know of their noise; 0 for plain numbers."""
+    each = [getattr(x, name, 0.0) for x in (scores if isinstance(scores, (list, tuple)) else [])]
+    return each if any(each) else getattr(scores, name, 0.0)
 
 
 def extract(
@@ -356,8 +368,8 @@ def extract(
     scores: (..., 2**n) array, list or tensor of log-odds, index = coalition (bit i set: word i kept), 1 <= n <= 16; or
         `Scores` of `interplay.score`, or one sample of it.
     tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed. "auto": 2 % of
-        |v(N) - v(empty)| of the sample, at least 3 standard deviations of the noise of v, which `Scores` know and plain
-        numbers do not. 0 asks for the exact split.
+        |v(N) - v(empty)| of the sample, at least 3 standard deviations of the numerical noise of v and one of that of drawn
+        words, which `Scores` know and plain numbers do not. 0 asks for the exact split.
     duality_gap: relative duality gap asked for. Of near-ties the answer is the one of low order and least squares, so it is a
         unique, continuous function of the scores (docs/design/solver.md).
     max_iterations: of each of the two phases; a RuntimeWarning tells where it is hit.
@@ -371,8 +383,6 @@ def extract(
     >>> float(either.or_effects[7].round(3)), float(either.objective.round(3))
     (1.0, 1.0)
     """
-    known = [getattr(x, "noise_sigma", 0.0) for x in (scores if isinstance(scores, (list, tuple)) else [])]
-    noise = known if any(known) else getattr(scores, "noise_sigma", 0.0)
     v = as_float64(scores)
     if v.ndim == 0:
         raise InterplayError("scores are a single number; expected an array (..., 2**n), one score per coalition")
@@ -383,7 +393,8 @@ def extract(
         )
     leading = v.shape[:-1]
     if isinstance(tolerance, str) and tolerance == "auto":
-        tolerance = default_tolerance(v[..., -1] - v[..., 0], noise)
+        sigmas = (_known(scores, name) for name in ("noise_sigma", "absence_sigma"))
+        tolerance = default_tolerance(v[..., -1] - v[..., 0], *sigmas)
     delta = per_sample(tolerance, leading, "tolerance")
     duality_gap = fraction(duality_gap, "duality_gap", "a relative duality gap such as 1e-3", zero=False)
     max_iterations = whole(max_iterations, "max_iterations", 1)

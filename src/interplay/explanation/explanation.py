@@ -59,7 +59,7 @@ class Explanation:
     """The whole response; `target_scored` is the part that is scored."""
     model: str
     mask: str
-    """The token that stands in the place of a masked word."""
+    """What stands in the place of absent words."""
     scores: UnitScores
     """v of every coalition that was scored."""
     interactions: Interactions | SampledInteractions
@@ -96,7 +96,7 @@ class Explanation:
 
     @property
     def score_empty(self) -> float:
-        """v(empty): the log-odds with every word masked."""
+        """v(empty): the log-odds with every word absent."""
         return float(self.scores.values[0])
 
     @property
@@ -169,6 +169,7 @@ class Explanation:
             "duality_gap": self.duality_gap,
             "dtype": self.scores.dtype,
             "noise_sigma": _or_none(self.scores.noise_sigma),
+            "absence_sigma": self.scores.absence_sigma,
             **sampled,
             "interactions": [
                 {"type": e.type, "words": list(e.words), "order": e.order, "effect": e.effect} for e in self.salient
@@ -227,7 +228,9 @@ class Explanation:
 
     @property
     def _precision(self) -> str:
-        return f"{self.scores.dtype}, noise of v {self.scores.noise_sigma:.1e} nats"
+        drawn = f" ({self.scores.absence_sigma:.2g} nats of noise)" if self.scores.absence_sigma else ""
+        noise = f"noise of v {self.scores.noise_sigma:.1e} nats"
+        return f"{self.scores.dtype}, {noise}; absent words: {self.mask}{drawn}"
 
     def __str__(self) -> str:
         return self.text()
@@ -375,7 +378,8 @@ class Change:
         out.say()
         out.say(_PAIR_LEGEND)
         a, b = (f"{side.statement}, noise of v {side.scores.noise_sigma:.1e} nats" for side in sides)
-        out.say(f"A: {a}; B: {b}; {self.before.scores.dtype}")
+        absent = " and ".join(dict.fromkeys(side.mask for side in sides))
+        out.say(f"A: {a}; B: {b}; {self.before.scores.dtype}; absent words: {absent}")
         return "\n".join(out.lines)
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from interplay.analysis.about import kinship
 from interplay.analysis.measured import second_precision, second_reference
 from interplay.config.settings import Settings
 from interplay.data.prompts import render
-from interplay.data.rows import Sample
+from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.models.layouts import Checkpoint
@@ -21,6 +21,7 @@ from interplay.pipeline.jobs import Asked, Engine, jobs_of, units_of
 from interplay.pipeline.measure import Question, calibrate, refuse_noise
 from interplay.pipeline.stages import Context, States, note
 from interplay.pipeline.states import ModelState, Source
+from interplay.scoring.absence import Mask, Masking, choose_masking
 from interplay.scoring.scores import Prepared, prepare
 from interplay.scoring.targets import NO_ANSWERS, Answers, find_answers, target_notes
 from interplay.store.conditions import (
@@ -36,13 +37,29 @@ from interplay.store.files import sha256_json
 from interplay.text import short
 
 
-def prepare_one(
-    sample: Sample, tokenizer, settings: Settings, template: PromptTemplate, answers: Answers = NO_ANSWERS
-) -> Prepared:
-    """A prompt tokenised under the run's scoring settings; SkipSample where that, or masking a word, is impossible."""
+def masking_of(
+    settings: Settings, tokenizer, template: PromptTemplate, fillers: Sequence[Row], mask: Mask | None = None
+) -> Masking:
+    """What absent words become in a run, or under another `mask`."""
     scoring = settings.scoring
-    how: dict[str, Any] = {"mask": scoring.mask, "target_tokens": scoring.target_tokens, "answers": answers}
-    return prepare(sample, tokenizer, template, **how)
+    wanted = scoring.mask if mask is None else mask
+    return choose_masking(tokenizer, wanted, template, rows=fillers, draws=scoring.swap_draws)
+
+
+def prepare_one(
+    sample: Sample,
+    tokenizer,
+    settings: Settings,
+    template: PromptTemplate,
+    answers: Answers = NO_ANSWERS,
+    masking: Masking | None = None,
+) -> Prepared:
+    """A prompt tokenised under the run's scoring settings; SkipSample where that, or masking a word, is impossible.
+
+    masking: that of the run, with the words of its rows; None where only its use is tested.
+    """
+    how: dict[str, Any] = {"target_tokens": settings.scoring.target_tokens, "answers": answers}
+    return prepare(sample, tokenizer, template, mask=masking or masking_of(settings, tokenizer, template, ()), **how)
 
 
 def answers_of(
@@ -66,7 +83,7 @@ Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None
 class Extraction:
     """The conditions of one run, in the order that later ones need.
 
-    After `run`: `units` by condition, the mask token's `mask_id`, `baselines`, and how many jobs of other shards are `missing`.
+    After `run`: `units` by condition, what words become when `absent`, `baselines`, and how many jobs of other shards are `missing`.
     """
 
     def __init__(self, context: Context, states: States, inputs: Inputs, engine: Engine) -> None:
@@ -74,7 +91,7 @@ class Extraction:
         self.settings = context.settings
         self.units: Units = {}
         self.baselines: tuple[BaselineLLM, ...] = ()
-        self.missing, self.mask_id = 0, 0
+        self.missing, self.absent = 0, ""
         self.delta: Calibration | None = None
         self._reworded: Prompts | None = None
 
@@ -107,7 +124,7 @@ class Extraction:
             self._measure("second reference", [self._rephrased(inputs.rephrased, second)], everything=True)
         self.context.models.drop_others()
         self.baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
-        self.mask_id = next(p.mask_id for p in prompts if p is not None)
+        self.absent = next(p.absence.said for p in prompts if p is not None)
         return self
 
     def _rephrased(self, variant: Variant, step: int) -> Asked:
@@ -162,12 +179,13 @@ class Extraction:
         tokenizer = self.states.base.tokenizer if tokenizer is None else tokenizer
         among = self.settings.scoring.among_labels if among is None else among
         answers = answers_of(self.inputs, variant.samples, tokenizer, variant.template, among)
+        masking = masking_of(self.settings, tokenizer, variant.template, self.inputs.fillers)
         prepared: list[Prepared | None] = [None] * len(variant.samples)
         for i, sample in enumerate(variant.samples):
             if sample is None:
                 continue
             try:
-                prepared[i] = prepare_one(sample, tokenizer, self.settings, variant.template, answers)
+                prepared[i] = prepare_one(sample, tokenizer, self.settings, variant.template, answers, masking)
             except SkipSample as reason:
                 self.context.omitted.append(Omitted(variant.name or "prompts", sample.id, str(reason)))
         if not variant.name:
