@@ -26,7 +26,9 @@ Named = Literal["auto", "mean", "swap", "drop", "paper"]
 # `auto` is the first of these that is one ordinary token, alone or behind a space  [ours]
 NEUTRAL = ("_", " _", "…", " …", "-", " -", ".", " .")
 DRAWS = 3  # of other words, where nobody says how many [ours]
-_EMOTIONS = "the words come from English sentences about emotions that the package holds: no rows are at hand"
+_EMOTIONS = (
+    "absent words become words of English sentences about emotions, which the package holds: no rows are at hand"
+)
 
 
 @dataclass(frozen=True)
@@ -44,38 +46,29 @@ class Absence:
 
 @dataclass(frozen=True)
 class Masking:
-    """How words become absent under one tokenizer; made by `choose_masking`. `token`: also where a swap finds no other word."""
+    """How words become absent under one tokenizer; made by `choose_masking`. `token` stands where there is no other word."""
 
-    kind: Literal["token", "mean", "swap", "drop"]
     token: int
     said: str
     vocabulary: int
+    notes: tuple[str, ...] = ()
     draws: int = 1
     fillers: Fillers = NO_FILLERS
-    notes: tuple[str, ...] = ()
 
     def absence(self, sample: Sample, encoded: Encoded, spans: Sequence[Sequence[int]]) -> Absence:
         """What the words of a sample become. Raises SkipSample where that would change nothing, or leave nothing."""
         own = [tuple(encoded.input_ids[p] for p in span) for span in spans]
-        if self.kind == "swap":
-            found = self.fillers.choose(sample, encoded, spans, self.draws)
-            fills = [
-                tuple(f[draw % len(f)] if f else (self.token,) * len(ids) for f, ids in zip(found, own, strict=True))
-                for draw in range(self.draws)
-            ]
-        else:
-            found, fills = [], [tuple((self.token,) * len(ids) for ids in own)]
-        for each in fills:
-            for word, ids, fill in zip(sample.words, own, each, strict=True):
-                if fill == ids:
-                    what = f"the mask token (id {self.token})"
-                    raise SkipSample(f"word {short(word.text)} already is {what}: masking would not change it")
-        if self.kind == "drop" and sum(map(len, own)) == len(encoded.input_ids):
-            raise SkipSample(
-                "without its words nothing is left of the prompt: leave fewer words out, or choose another mask"
-            )
-        lacking = sum(len(f) < self.draws for f in found)
-        return Absence(tuple(fills), self.said, self.vocabulary, lacking)
+        found = self.fillers.choose(sample, encoded, spans, self.draws)
+        lacking = sum(len(f) < self.draws for f in found) if self.draws > 1 else 0
+        found = [f or [(self.token,) * len(ids)] for f, ids in zip(found, own, strict=True)]
+        for word, ids, fills in zip(sample.words, own, found, strict=True):
+            if ids in fills:
+                what = f"the mask token (id {self.token})"
+                raise SkipSample(f"word {short(word.text)} already is {what}: masking would not change it")
+        if self.token == LEFT_OUT and sum(map(len, own)) == len(encoded.input_ids):
+            raise SkipSample("nothing is left of the prompt without its words: choose fewer words, or another mask")
+        fills = tuple(tuple(f[draw % len(f)] for f in found) for draw in range(self.draws))
+        return Absence(fills, self.said, self.vocabulary, lacking)
 
 
 def choose_masking(
@@ -98,24 +91,23 @@ def choose_masking(
 
     Raises InterplayError for what is not in the vocabulary.
     """
-    neutral = next((i for text in NEUTRAL if (i := _token(tokenizer, text, ordinary=True)) is not None), None)
-    vocabulary = len(tokenizer)
-    if wanted == "mean" or (wanted == "auto" and neutral is None):
-        return Masking("mean", MEAN, "mean embedding", vocabulary)
+    neutral = next((i for text in NEUTRAL if (i := _token(tokenizer, text, ordinary=True)) is not None), MEAN)
+    size = len(tokenizer)
+    if wanted == "mean" or (wanted == "auto" and neutral == MEAN):
+        return Masking(MEAN, "mean embedding", size)
     if wanted == "drop":
-        return Masking("drop", LEFT_OUT, "left out", vocabulary)
+        return Masking(LEFT_OUT, "left out", size)
     if wanted == "swap":
-        notes = () if rows is not None else (f"absent words become other words: {_EMOTIONS}",)
-        template = template or PromptTemplate()
+        template, notes = template or PromptTemplate(), () if rows is not None else (_EMOTIONS,)
         pool = read_rows("emotions:train", template=template).rows if rows is None else rows
-        rendered = rendered or functools.partial(render, tokenizer=tokenizer, template=template)
-        found, said = find_fillers(pool, rendered, tokenizer), f"other words of the same place, {draws} draws"
-        return Masking("swap", MEAN if neutral is None else neutral, said, vocabulary, draws, found, notes)
+        found = find_fillers(
+            pool, rendered or functools.partial(render, tokenizer=tokenizer, template=template), tokenizer
+        )
+        return Masking(neutral, f"other words of the same place, {draws} draws", size, notes, draws, found)
     token = neutral if wanted == "auto" else mask_token(tokenizer, wanted)
-    assert token is not None
     rule = "the lineage's rule" if wanted == "paper" else "one per token"
     said = f"{json.dumps(_shown(tokenizer, token), ensure_ascii=False)} ({rule})"
-    return Masking("token", token, said, vocabulary, notes=_special_notes(tokenizer, token))
+    return Masking(token, said, size, _special_notes(tokenizer, token))
 
 
 def mask_token(tokenizer, wanted: Mask = "paper") -> int:

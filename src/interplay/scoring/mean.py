@@ -23,7 +23,7 @@ def mean_embedding(model: Any, vocabulary: int) -> Generator[None]:
     size = min(vocabulary, table.weight.shape[0])
     with evaluating(model):
         parts = torch.arange(size, device=device).split(_CHUNK)
-        mean = torch.stack([table(ids).float().sum(0).cpu().double() for ids in parts]).sum(0) / size
+        mean = torch.stack([table(ids).cpu().double().sum(0) for ids in parts]).sum(0) / size
 
     def before(module, args):
         ids, *rest = args

@@ -136,8 +136,9 @@ def prepare(
 ) -> Prepared:
     """Tokenise a sample: prompt as trained, words by offsets, the tokens of the response that `choose_window` takes as target.
 
-    `mask`: what absent words become, as in `score` or ready-made. `answers`: the labels to tell the response from, or to score it among; by default it is scored against the whole vocabulary
-    [paper eq 1]. `rendered`: the row as one string, if not as `render` makes it.
+    `mask`: what absent words become, as in `score`, or ready-made. `answers`: the labels to tell the response from, or to score it
+    among; by default it is scored against the whole vocabulary [paper eq 1]. `rendered`: the row as one string, if not as
+    `render` makes it.
 
     Raises SkipSample when this sample cannot be used with this tokenizer, InterplayError when the arguments cannot.
     """
@@ -208,12 +209,35 @@ def score_together(
     last = len(chosen) - 1
     picks = np.unique(np.linspace(0, last, min(max(noise_coalitions, 2), last + 1)).round().astype(int))
     asked = Questions(tuple(Question(p.target_ids, p.among) for p in several))
+    # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
+    in_order = supports_trie(model) and list(first.spans) == sorted(first.spans)
+    rounded, exact = precision.is_rounded(model), precision.product_float32 if precision.is_narrow(model) else None
+
+    def score_draw(fills: Fills, told: Done) -> tuple[np.ndarray, np.ndarray]:
+        """Scores [chosen, questions] with these ids for absent words, and those [picks, questions] of plain float32 passes."""
+        words = (first.input_ids, first.spans, fills)
+        packed = in_order and not any(LEFT_OUT in fill for fill in fills)
+        with precision.exact_products(), precision.wide_residual(model, exact):
+            plain = score_rows(model, masked_ids(*words, chosen[picks]), asked, batch_tokens=batch_tokens)
+            packed = packed and bool(np.isfinite(plain).all())
+            if packed and rounded:  # the guard compares in float32, where rounding is small
+                few = score_trie(model, *words, asked, coalitions=chosen[picks], budget=batch_tokens)
+                packed = _agrees(few, plain, first)
+        with precision.fast_products(model), precision.wide_residual(model):
+            if packed:
+                values = score_trie(model, *words, asked, coalitions=chosen, budget=batch_tokens, progress=told)
+                packed = rounded or _agrees(values[picks], plain, first)
+            if not packed:
+                ids = masked_ids(*words, chosen)
+                values = score_rows(model, ids, asked, shared=first.shared, batch_tokens=batch_tokens, progress=told)
+        return values, plain
+
     fills, draws = first.absence.fills, []
     averaged = any(MEAN in fill for each in fills for fill in each)
     with mean_embedding(model, first.absence.vocabulary) if averaged else contextlib.nullcontext():
         for draw, each in enumerate(fills):
             told = progress and (lambda done, of, draw=draw: progress((draw * of + done) // len(fills), of))
-            draws.append(_score_draw(model, first, each, asked, chosen, picks, batch_tokens, told))
+            draws.append(score_draw(each, told))
     values, plain = (np.mean(each, axis=0) for each in zip(*draws, strict=True))
     spread = np.std([v for v, _ in draws], axis=0, ddof=1) if len(draws) > 1 else np.zeros_like(values)
     absence_sigma = np.sqrt(np.mean(spread**2, axis=0) / len(draws))
@@ -236,38 +260,6 @@ def score_together(
         )
         for i, p in enumerate(several)
     )
-
-
-def _score_draw(
-    model,
-    prepared: Prepared,
-    fills: Fills,
-    asked: Questions,
-    chosen: np.ndarray,
-    picks: np.ndarray,
-    batch: int | None,
-    told: Done,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [chosen, questions] with these ids for absent words, and those [picks, questions] of plain float32 passes."""
-    words = (prepared.input_ids, prepared.spans, fills)
-    # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
-    in_order = list(prepared.spans) == sorted(prepared.spans)
-    packed = supports_trie(model) and in_order and not any(LEFT_OUT in fill for fill in fills)
-    rounded, exact = precision.is_rounded(model), precision.product_float32 if precision.is_narrow(model) else None
-    with precision.exact_products(), precision.wide_residual(model, exact):
-        plain = score_rows(model, masked_ids(*words, chosen[picks]), asked, batch_tokens=batch)
-        packed = packed and bool(np.isfinite(plain).all())
-        if packed and rounded:  # the guard compares in float32, where rounding is small
-            few = score_trie(model, *words, asked, coalitions=chosen[picks], budget=batch)
-            packed = _agrees(few, plain, prepared)
-    with precision.fast_products(model), precision.wide_residual(model):
-        if packed:
-            values = score_trie(model, *words, asked, coalitions=chosen, budget=batch, progress=told)
-            packed = rounded or _agrees(values[picks], plain, prepared)
-        if not packed:
-            ids = masked_ids(*words, chosen)
-            values = score_rows(model, ids, asked, shared=prepared.shared, batch_tokens=batch, progress=told)
-    return values, plain
 
 
 def _refuse_infinite(values: np.ndarray, chosen: np.ndarray, prepared: Prepared, dtype: str) -> None:
@@ -297,8 +289,8 @@ def _agrees(values: np.ndarray, plain: np.ndarray, prepared: Prepared) -> bool:
 def _refuse_unknown_ids(model, prepared: Prepared) -> None:
     size = model.get_input_embeddings().weight.shape[0]
     labels = (prepared.target_ids, *(prepared.among or ()))
-    highest = max(*prepared.input_ids, *(token for label in labels for token in label))
-    highest = max(highest, *(token for fills in prepared.absence.fills for fill in fills for token in fill))
+    absent = [fill for fills in prepared.absence.fills for fill in fills]
+    highest = max(*prepared.input_ids, *(token for ids in (*labels, *absent) for token in ids))
     if highest >= size:
         unknown = f"the tokenizer gives token id {highest}, the model has {size} embeddings"
         raise InterplayError(f"{unknown}: give its own tokenizer")
