@@ -224,13 +224,17 @@ class Explanation:
         out.say()
         out.say(SPELT_LEGEND if self.n > EXACT_WORDS else _LEGEND)
         out.say(self._precision if self.sampled else f"{self.statement}, {self._precision}")
+        out.say(self._absent)
         return "\n".join(out.lines)
 
     @property
     def _precision(self) -> str:
-        drawn = f" ({self.scores.absence_sigma:.2g} nats of noise)" if self.scores.absence_sigma else ""
-        noise = f"noise of v {self.scores.noise_sigma:.1e} nats"
-        return f"{self.scores.dtype}, {noise}; absent words: {self.mask}{drawn}"
+        return f"{self.scores.dtype}, noise of v {self.scores.noise_sigma:.1e} nats"
+
+    @property
+    def _absent(self) -> str:
+        sigma = self.scores.absence_sigma
+        return f"absent words: {self.mask}" + (f", noise of v {sigma:.2g} nats" if sigma else "")
 
     def __str__(self) -> str:
         return self.text()
@@ -246,7 +250,7 @@ class Explanation:
         from interplay.report.explorer import explanation_html
 
         rows = [e._asdict() | {"order": e.order} for e in effects]
-        return explanation_html(self.words, rows, title=title, note=f"{self.statement}, {self._precision}")
+        return explanation_html(self.words, rows, title=title, note=f"{self.statement}, {self._precision}; {self._absent}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -378,8 +382,9 @@ class Change:
         out.say()
         out.say(_PAIR_LEGEND)
         a, b = (f"{side.statement}, noise of v {side.scores.noise_sigma:.1e} nats" for side in sides)
-        absent = " and ".join(dict.fromkeys(side.mask for side in sides))
-        out.say(f"A: {a}; B: {b}; {self.before.scores.dtype}; absent words: {absent}")
+        out.say(f"A: {a}; B: {b}; {self.before.scores.dtype}")
+        for line in dict.fromkeys(side._absent for side in sides):
+            out.say(line)
         return "\n".join(out.lines)
 
     def __str__(self) -> str:
