@@ -16,7 +16,6 @@ from interplay.store.conditions import (
     Units,
     baseline_condition,
     calibration_name,
-    rephrased_name,
     step_name,
 )
 from interplay.store.files import cached_json
@@ -51,6 +50,14 @@ def second_precision(settings: Settings) -> str | None:
     return wanted
 
 
+def second_mask(settings: Settings) -> str | int | None:
+    """What absent words become in the floor `mask`: as asked for, by default a swap, or a neutral token where the run swaps."""
+    wanted, own = settings.controls.mask, settings.scoring.mask
+    if wanted == "auto":
+        return "auto" if own == "swap" else "swap"
+    return None if wanted == own else wanted
+
+
 def reference_of(settings: Settings, steps: Sequence[int]) -> int:
     """The reference step: the one asked for, or the first. InterplayError where it was not measured."""
     step = settings.dynamics.reference
@@ -82,6 +89,7 @@ def control_settings(settings: Settings) -> dict[str, Any]:
     """The settings that decide what a control's condition is, as JSON values for a run's record."""
     dumped = settings.model_dump(mode="json", include={"prompt": {"rephrased"}, "controls": True, "baseline": True})
     kept = {name: dumped["controls"][name] for name in ("few_shot", "format", "labels")}
+    kept["mask"] = second_mask(settings)
     return {"rephrased": dumped["prompt"]["rephrased"], "baseline": dumped["baseline"], **kept}
 
 
@@ -96,8 +104,9 @@ def asked_conditions(settings: Settings, record: Record, reference: int, second:
     asked = {step_name(step) for step in record.steps}
     asked |= {f"{step_name(step)}-{question}" for step in record.steps for question in everywhere}
     asked |= {f"{at_reference}-{question}" for question in (*draws, *([dtype] if dtype else []))}
-    if settings.prompt.rephrased is not None:
-        asked |= {rephrased_name(step) for step in (reference, second) if step is not None}
+    twins = {"rephrased": settings.prompt.rephrased, "mask": second_mask(settings)}
+    references = [step_name(step) for step in (reference, second) if step is not None]
+    asked |= {f"{step}-{name}" for step in references for name, wanted in twins.items() if wanted is not None}
     asked |= {f"{first}-few-shot"} if controls.few_shot else set()
     asked |= {f"{first}-format"} if controls.format is not None else set()
     asked |= {baseline_condition(index) for index in range(len(settings.baseline))}
@@ -113,6 +122,8 @@ def _unmeasured(settings: Settings, record: Record, asked: set[str]) -> list[str
     other = [f"controls.{name}" for name in ("few_shot", "format") if new[name] and new[name] != old[name]]
     if new["rephrased"] and new["rephrased"] != old["rephrased"]:
         other.append("prompt.rephrased")
+    if new["mask"] is not None and new["mask"] != old["mask"]:
+        other.append("controls.mask")
     if new["baseline"] != old["baseline"][: len(new["baseline"])]:
         other.append("baseline")
     if new["labels"] and not old["labels"]:

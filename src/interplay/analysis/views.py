@@ -151,7 +151,12 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
     dtype = second_precision(settings)
     asked = {"ratio": settings.dynamics.ratio, "resamples": settings.dynamics.resamples, "seed": settings.seed}
     for step in (measured.reference, measured.second_reference):
-        for floor, question in (("rephrased", "rephrased"), ("precision", dtype), ("words", "words-2")):
+        for floor, question in (
+            ("rephrased", "rephrased"),
+            ("mask", "mask"),
+            ("precision", dtype),
+            ("words", "words-2"),
+        ):
             twins = [] if step is None else measured.units.get(f"{step_name(step)}-{question}", [])
             if step is None or not any(twins):
                 continue
@@ -159,7 +164,8 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
             pairs, shared = _pairs(effects, twins, draws)
             churns.append(churn(pairs, measured.steps, step, floor, **asked))
             title, note, _ = WORDS["floors"][floor]
-            note = note.format(precision=dtype, shared=f"{np.mean(shared):.1f}" if shared else "no")
+            absent = next(twin.header.absent for twin in twins if twin is not None)
+            note = note.format(precision=dtype, absent=absent, shared=f"{np.mean(shared):.1f}" if shared else "no")
             notes[floor] = {"name": floor, "title": title, "note": note}
     return churns, list(notes.values())
 

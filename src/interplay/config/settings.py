@@ -248,6 +248,11 @@ class ControlSettings(_Strict):
     precision: Dtype | None = Field(
         "bfloat16", description="second precision at the reference: churn of rounding; null: none"
     )
+    mask: str | int | None = Field(
+        "auto",
+        description="another scoring.mask at the references: churn of what absent words become; auto: swap, or where that is the "
+        "run's own a neutral token; null: none",
+    )
     reference: int | Literal["auto"] | None = Field(
         "auto",
         description="second reference; auto: first step where v(N) made 80 % of its rise (format learnt); null: none",

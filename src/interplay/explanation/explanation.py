@@ -250,7 +250,9 @@ class Explanation:
         from interplay.report.explorer import explanation_html
 
         rows = [e._asdict() | {"order": e.order} for e in effects]
-        return explanation_html(self.words, rows, title=title, note=f"{self.statement}, {self._precision}; {self._absent}")
+        return explanation_html(
+            self.words, rows, title=title, note=f"{self.statement}, {self._precision}; {self._absent}"
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
