@@ -108,11 +108,11 @@ def compare(values: np.ndarray, reference: np.ndarray, sigma: float) -> dict[str
     the default tolerance.
     """
     from interplay.effects import extract
-    from interplay.effects.interactions import default_tolerance
+    from interplay.effects.interactions import paper_tolerance
 
     total = reference[-1] - reference[0]
     exact, found = extract(reference, 0.0), extract(values, 0.0)
-    exact_within, found_within = extract(reference), extract(values, default_tolerance(total, sigma))
+    exact_within, found_within = extract(reference), extract(values, paper_tolerance(total, sigma))
     return {
         "noise of v (nats)": sigma,
         "noise / sd(v)": sigma / float(np.std(reference)),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from interplay.effects import extract
-from interplay.effects.interactions import default_tolerance
+from interplay.effects.interactions import paper_tolerance
 from interplay.task.metrics import macro_f1
 
 
@@ -92,7 +92,7 @@ def _gold(scores: np.ndarray, gold: np.ndarray) -> np.ndarray:
 def effects_of(scores: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """[T, P, 2, 2^n]; tolerance as in a run: 0.02 |v(N) - v(empty)| at step 0, at least three sigma of noise."""
     gap = np.abs(scores[0, :, -1] - scores[0, :, 0]).mean()
-    delta = float(default_tolerance(gap, noise[0]))
+    delta = float(paper_tolerance(gap, noise[0]))
     found = np.zeros((*scores.shape[:2], 2, scores.shape[-1]))
     for t in range(len(scores)):
         for p in range(scores.shape[1]):

@@ -148,10 +148,11 @@ def test_step_of_whole_weights_has_the_tokenizer_of_its_run(answer, run_copy, ti
 
 def test_two_architectures(answer, tiny_folder, counted):
     llama, qwen = tiny_folder("llama"), tiny_folder("qwen2")
-    two = answer(llama, qwen, *ASK)
+    asked = (*ASK, "--mask", ".")
+    two = answer(llama, qwen, *asked)
     assert counted == ["llama-0", "qwen2-0", "scored", "scored"], "all is loaded before any is scored"
     assert two["before"]["words"] == two["after"]["words"]
-    assert (two["before"], two["after"]) == (answer(llama, *ASK), answer(qwen, *ASK))
+    assert (two["before"], two["after"]) == (answer(llama, *asked), answer(qwen, *asked))
     consistent(two)
     assert any(row["sign_flipped"] for row in two["kept"])
 
@@ -200,7 +201,7 @@ def test_floor_is_the_same_comparison_between_two_wordings_of_a(answer, made, ti
 
 def test_text_shows_every_interaction_and_says_what_happened(call, answer, tiny_folder, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    asked = (tiny_folder("llama"), tiny_folder("qwen2"), *ASK, *FIRST)
+    asked = (tiny_folder("llama"), tiny_folder("qwen2"), *ASK, *FIRST, "--mask", " the")
     two, done = answer(*asked), call("explain", *asked)
     assert done.code == 0
     assert done.err == ""
@@ -236,6 +237,7 @@ def test_text_shows_every_interaction_and_says_what_happened(call, answer, tiny_
     spelt = (" & " if strongest["type"] == "and" else " | ").join(strongest["words"])
     assert f"The strongest new one is {spelt} (" in out
     assert "the option rephrased" in out
+    assert out.endswith('absent words: " the" (one per token)\n')
     tables = out[out.index("words:") : out.index("From A to B")]
     assert max(map(len, tables.splitlines())) <= 80
     assert "\x1b" not in out, "a pipe gets no colour"

@@ -13,7 +13,7 @@ import interplay
 
 PROMPT = "I was not happy with the food at all, but we had to laugh"
 KEYS = ["version", "model", "prompt", "words", "mask", "target", "target_scored", "score_full", "score_empty"]
-KEYS += ["tolerance", "duality_gap", "dtype", "noise_sigma", "interactions"]
+KEYS += ["tolerance", "duality_gap", "dtype", "noise_sigma", "absence_sigma", "interactions"]
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_json_has_exactly_these_keys_and_nothing_else_is_on_stdout(explain, tiny
     [(scores, effects)] = extracted
     assert answer["tolerance"] == float(effects.tolerance) == 0.02 * abs(scores[-1] - scores[0])
     assert (answer["version"], answer["model"]) == (interplay.__version__, str(tiny_folder("llama")))
-    assert (answer["prompt"], answer["mask"], answer["target"]) == (PROMPT, "<unk>", "joy")
+    assert (answer["prompt"], answer["mask"], answer["target"]) == (PROMPT, '"_" (one per token)', "joy")
     assert (answer["score_full"], answer["score_empty"]) == (scores[-1], scores[0])
     shown = answer["interactions"]
     assert all(list(row) == ["type", "words", "order", "effect"] for row in shown)

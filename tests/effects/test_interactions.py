@@ -81,7 +81,8 @@ def test_shapes_and_fields(many):
         value = getattr(many, f.name)
         if f.name == "n":
             continue
-        assert value.shape == ((2, 3, 16) if f.name.endswith("_effects") else (2, 3)), f.name
+        shape = {"and_effects": (16,), "or_effects": (16,), "alternatives": (0, 2, 16)}.get(f.name, ())
+        assert value.shape == (2, 3, *shape), f.name
     assert many.tolerance.tolist() == [[0.0] * 3, [0.05] * 3]
     np.testing.assert_allclose(many.objective, np.abs(many.effects).sum((-1, -2)))
     assert np.array_equal(many.effects[..., 0, :], many.and_effects)

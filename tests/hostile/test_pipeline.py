@@ -37,7 +37,7 @@ def made(tmp_path_factory, tiny_folder):
     write_rows(inside / "train.jsonl", labelled(train))
     wanted = settings(
         inside, model, training={"steps": 1}, checkpoints={"steps": [0, 1]}, prompts={"count": len(ROWS), "n": 2},
-        controls={"precision": None, "draws": 1},
+        controls={"precision": None, "mask": None, "draws": 1},
     ) | {"name": NAME}  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY"):

@@ -287,7 +287,7 @@ def test_the_trie_agrees_with_plain_passes(tiny_folder, make_adapter, prepared, 
     base = load_model(str(tiny_folder(architecture)), dtype="float64")
     before = state(base)
     bare = score_prepared(base.model, prepared, noise_coalitions=0).values
-    words = (prepared.input_ids, prepared.spans, prepared.mask_id)
+    words = (prepared.input_ids, prepared.spans, prepared.absence.fills[0])
     with model_at(at(make_adapter(tmp_path / "a", architecture, method)), base) as model:
         assert supports_trie(model)
         packed = score_trie(model, *words, Question(prepared.target_ids))
@@ -317,7 +317,7 @@ def test_what_is_scored_is_what_peft_computes(tiny_folder, make_adapter, prepare
 @pytest.mark.parametrize("method", ["dora", "ia3"])
 def test_16_bit_bases(tiny_folder, make_adapter, prepared, tmp_path, method):
     base = load_model(str(tiny_folder("llama")), dtype="bfloat16")
-    words = (prepared.input_ids, prepared.spans, prepared.mask_id)
+    words = (prepared.input_ids, prepared.spans, prepared.absence.fills[0])
     with model_at(at(make_adapter(tmp_path / "a", method=method)), base) as model:
         with wide_residual(model, product_float32):
             exact = score_rows(model, masked_ids(*words), Question(prepared.target_ids))

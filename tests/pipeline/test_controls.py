@@ -10,6 +10,7 @@ from tiny_job import TEMPLATE, contents, run_here, settings
 from interplay.config.loading import load_settings
 from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
+from interplay.store.units import load_unit
 
 EVERYTHING = {
     "precision": "bfloat16",
@@ -71,7 +72,8 @@ def test_few_shot_replaces_step_0_and_nothing_else(whole):
 def test_floors_at_both_references(whole):
     floors, multiples = table(whole, "floors"), table(whole, "multiples")
     assert set(zip(floors["reference"], floors["floor"], strict=True)) == {
-        (0, "rephrased"), (0, "precision"), (0, "words"), (0, "split"), (2, "rephrased"), (2, "words"), (2, "split"),
+        *((0, floor) for floor in ("rephrased", "mask", "precision", "words", "split")),
+        *((2, floor) for floor in ("rephrased", "mask", "words", "split")),
     }  # fmt: skip
     main = Trajectory.load(whole.path)
     null = main.get("count", "removed")["null"].iloc[-1]
@@ -112,10 +114,35 @@ def test_second_precision_is_the_same_question_in_other_numbers(whole):
     assert not np.array_equal(one["scores"], other["scores"])
 
 
+def test_other_absent_words_are_the_same_question_with_other_fills(whole):
+    units = table(whole, "units").set_index(["condition", "sample_id"])
+    one, settings_ = units.loc["step-000000"].iloc[0], whole.settings
+    other, later = (units.loc[(f"step-{step:06d}-mask", one.name)] for step in (0, 2))
+    assert (settings_.scoring.mask, settings_.controls.mask) == ("auto", "auto")
+    assert other["tolerance"] == one["tolerance"], "the delta of the run, as for another wording"
+    assert other["scores"][-1] == pytest.approx(one["scores"][-1], abs=1e-4), "nothing is absent"
+    assert not np.allclose(other["scores"], one["scores"], atol=0.01)
+    assert not np.array_equal(other["scores"], later["scores"])
+    said = "other words of the same place, 3 draws"
+    [floor] = [f for f in whole.json("controls.json")["floors"] if f["name"] == "mask"]
+    assert (floor["title"], floor["note"].endswith(said)) == ("other absent words", True)
+    page = (whole.path / "report.html").read_text(encoding="utf-8")
+    assert said in page
+    assert "other absent words" in page
+    assert "&#34;_&#34; (one per token)" in page, "what they become in the run itself"
+    headers = [load_unit(path).header for path in sorted((whole.path / "units").glob("*/*.safetensors"))]
+    assert {h.absent for h in headers if h.condition.endswith("-mask")} == {said}
+    main = [h for h in headers if not h.condition.endswith("-mask")]
+    assert {(h.absent, h.absence_sigma) for h in main} == {('"_" (one per token)', 0)}
+    assert any(h.absence_sigma > 0 for h in headers)
+    notes = whole.json("report.json")["notes"]
+    assert any(note.startswith("Floor of other absent words: ") and "too few other words" in note for note in notes)
+
+
 def test_controls_left_out_leave_nothing(tmp_path, tiny_folder):
     wanted = settings(tmp_path, tiny_folder("llama"), training={"steps": 2}, checkpoints={"steps": [0, 2]})
     wanted["prompt"]["rephrased"] = None
-    wanted["controls"] = {"precision": None, "reference": None, "draws": 1, "labels": False}
+    wanted["controls"] = {"precision": None, "mask": None, "reference": None, "draws": 1, "labels": False}
     result = run_here(wanted, tmp_path / "run")
     assert {p.name for p in (result.path / "units").iterdir()} == {"step-000000", "step-000002"}
     for name in ("views", "baselines"):

@@ -111,9 +111,10 @@ def test_every_style_goes_through_the_trie(style, in_style):
         start, end = encoded.text_start + word.start, encoded.text_start + word.end
         spans.append(tuple(i for i, (a, b) in enumerate(encoded.offsets) if a < end and b > start))
     target = encoded.target_ids[0]
-    ours = score_trie(loaded.model, encoded.input_ids, spans, 0, Question((target,)))
+    fills = ((0,),) * 3
+    ours = score_trie(loaded.model, encoded.input_ids, spans, fills, Question((target,)))
     with torch.no_grad():
-        rows = torch.from_numpy(masked_ids(encoded.input_ids, tuple(spans), 0))
+        rows = torch.from_numpy(masked_ids(encoded.input_ids, tuple(spans), fills))
         logits = loaded.model(input_ids=rows).logits[:, -1].double()
     own = logits[:, target].clone()
     logits[:, target] = float("-inf")

@@ -10,7 +10,8 @@ from interplay.data.rows import Message, Row, Sample, Word
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
-from interplay.scoring.masking import mask_notes, mask_token, masked_ids, word_tokens
+from interplay.scoring.absence import choose_masking, mask_token
+from interplay.scoring.masking import masked_ids, word_tokens
 from interplay.scoring.scores import prepare
 
 words_of_texts = st.lists(
@@ -31,7 +32,7 @@ def test_every_masked_id_differs_and_nothing_else_does(tiny_tokenizer, words, ga
     encoded = encode(render(row, tiny_tokenizer), tiny_tokenizer)
     spans = word_tokens(sample, encoded)
     mask = mask_token(tiny_tokenizer)
-    ids = masked_ids(encoded.input_ids, spans, mask)
+    ids = masked_ids(encoded.input_ids, spans, ((mask,),) * len(spans))
     whole = np.array(encoded.input_ids)
     assert ids.shape == (2 ** len(chosen), len(whole))
     for s, row_ids in enumerate(ids):
@@ -56,9 +57,9 @@ def test_words_of_the_template_stay_background(tiny_tokenizer):
         make_sample("not happy", "joy", words=["not", "happy"], template=wording), tiny_tokenizer, wording
     )
     full = tiny_tokenizer.decode(list(prepared.input_ids))
-    none = tiny_tokenizer.decode(masked_ids(prepared.input_ids, prepared.spans, prepared.mask_id)[0].tolist())
+    none = tiny_tokenizer.decode(masked_ids(prepared.input_ids, prepared.spans, prepared.absence.fills[0])[0].tolist())
     assert (full.count("happy"), none.count("happy")) == (4, 3)
-    assert "user\nnot happy?<unk><unk> -- " in none  # the space before a word is in its token
+    assert "user\nnot happy?__ -- " in none  # the space before a word is in its token
     assert none.endswith("-- happy, not?<|im_end|>\n<|im_start|>assistant\n")
 
 
@@ -107,11 +108,9 @@ def test_a_character_in_several_tokens_and_a_word_in_none():
 
 
 def test_masking_that_would_change_nothing_is_refused_while_preparing(tiny_tokenizer):
-    with pytest.raises(SkipSample, match="word 1 already holds the mask token"):
-        masked_ids((5, 6, 7), ((0,), (1,)), 6)
     sample = make_sample("not happy", "joy", words=["not", "happy"])
     clean = prepare(sample, tiny_tokenizer)
-    with pytest.raises(SkipSample, match="already holds the mask token"):
+    with pytest.raises(SkipSample, match="'happy' already is the mask token"):
         prepare(sample, tiny_tokenizer, mask=clean.input_ids[clean.spans[1][0]])
 
 
@@ -144,12 +143,12 @@ def test_what_ends_a_turn_is_the_last_choice(reserved):
     for special in ({"pad_token": "<e>"}, {"unk_token": "<e>", "pad_token": "<e>"}):
         tokenizer = fresh(eos_token="<e>", **special)
         assert mask_token(tokenizer) == 3
-        [note] = mask_notes(tokenizer, 3)
-        assert note.startswith("Masked words become '<e>', the token that ends a turn")
-        assert mask_notes(tokenizer, 3, "<e>") == []
+        for wanted in ("paper", "<e>", 3):
+            [note] = choose_masking(tokenizer, wanted).notes
+            assert note.startswith("absent words become '<e>', the eos and")
         tokenizer.add_special_tokens({"additional_special_tokens": [reserved]})
         assert tokenizer.convert_ids_to_tokens(mask_token(tokenizer)) == reserved
-        assert mask_notes(tokenizer, mask_token(tokenizer)) == []
+        assert choose_masking(tokenizer, "paper").notes == ()
 
 
 def test_a_mask_token_by_name_and_by_id():

@@ -65,7 +65,7 @@ def test_provenance(loaded, sample, template, prepared):
     assert unit.n == 4
     assert base.tokenizer.decode(list(unit.target_ids)) == unit.target
     assert "sadness".startswith(unit.target)
-    assert unit.mask_id == base.tokenizer.unk_token_id
+    assert (unit.absent, unit.absence_sigma) == ('"_" (one per token)', 0)
     assert unit.dtype == "float32"
     assert 0 < unit.noise_sigma < 1e-4
     assert len(unit.prompt_sha256) == 64

@@ -18,7 +18,7 @@ from interplay.scoring.precision import product_float32, wide_residual
 from interplay.scoring.scores import prepare, score_prepared
 from interplay.scoring.trie import TESTED, score_trie, supports_trie
 
-MASK = 3
+MASK = ((3,),) * 64  # what stands in the place of each word
 ALTERNATING = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8}
 EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 # What an architecture has of its own; all else is in `tiny_model`.

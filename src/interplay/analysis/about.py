@@ -93,7 +93,6 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
     sizes = sorted({len(prompt["words"]) for prompt in inputs["prompts"]})
     unconverged = sum(not h.converged for h in headers)
     sigmas = [h.noise_sigma for h in headers if h.noise_sigma is not None]
-    token, mask_id = record.mask
     narrow = "weights, float32 residual stream" if settings.model.dtype in NARROW else "scores"
     hashes = "; ".join(f"{step}: {sha[:10]}" for step, sha in record.weights.items())
     missed = f"{unconverged} of {len(headers)} units missed it"
@@ -101,15 +100,17 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
     words = f"{len(inputs['prompts'])}, n = {', '.join(map(str, sizes))} words each"
     scored = f"log p / (1 - p), added over the tokens scored (target_tokens: {settings.scoring.target_tokens})"
     among = " among the labels" if settings.scoring.among_labels else ""
+    drawn = [h.absence_sigma for h in headers if h.absence_sigma > 0]
     rows: list[MethodRow] = [
         ("Model", settings.model.name, f"weights SHA-256 {record.base_sha256[:16]}"),
         ("Checkpoints", ", ".join(map(str, measured.steps)), hashes),
         ("Reference step", measured.reference, None),
         ("Precision", f"{settings.model.dtype} {narrow}, float64 effects", None),
         ("Numerical noise of v", _range(sigmas), None),
+        *([("Noise of drawn words", _range(drawn), None)] if drawn else []),
         ("Prompts", words, None),
         ("Score v", f"log-odds of the response{among}", scored),
-        ("Masked word", f"{token} (id {mask_id})", None),
+        ("Absent words", record.mask, None),
         ("tau", f"{settings.dynamics.ratio:g} × the largest effect", None),
         ("delta", f"{delta.tolerance:.4g}", f"tolerance of the split; {effect}"),
         ("Duality gap", _range([h.duality_gap for h in headers]), f"asked: {settings.effects.duality_gap:g}; {missed}"),

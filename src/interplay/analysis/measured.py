@@ -21,7 +21,6 @@ from interplay.store.conditions import (
     Units,
     baseline_condition,
     calibration_name,
-    rephrased_name,
     step_name,
 )
 from interplay.store.files import cached_json
@@ -33,18 +32,22 @@ from interplay.task.measured import TaskMeasured, TaskRows
 RISE = 0.8  # of the rise of v(N), behind which the answer's format counts as learnt [ours]
 
 
-def tolerance_of(effects: EffectSettings, mean_total_effect: float, noise_sigma: float) -> float:
-    """delta: the one asked for; auto: three sigma of the noise [ours]; paper: at least 0.02 |v(N) - v(empty)| [lineage]."""
+def tolerance_of(effects: EffectSettings, mean_total_effect: float, *noise: float) -> float:
+    """delta: the one asked for; auto: what the noise asks for [ours]; paper: at least 0.02 |v(N) - v(empty)| [lineage].
+
+    noise: the numerical one, and that of draws of other words.
+    """
     if effects.tolerance == "paper":
-        return float(paper_tolerance(mean_total_effect, noise_sigma))
-    return float(default_tolerance(noise_sigma) if effects.tolerance == "auto" else effects.tolerance)
+        return float(paper_tolerance(mean_total_effect, *noise))
+    return float(default_tolerance(*noise) if effects.tolerance == "auto" else effects.tolerance)
 
 
 def read_calibration(file: Path, effects: EffectSettings, key: str | None = None) -> Calibration | None:
     """A calibration of the run with its tolerance under these settings; None where it is missing, or of another `key`."""
     if (cached := cached_json(file, key)) is None:
         return None
-    return Calibration(tolerance_of(effects, cached["mean_total_effect"], cached["noise_sigma"]), **cached)
+    sizes = (cached[name] for name in ("mean_total_effect", "noise_sigma", "absence_sigma"))
+    return Calibration(tolerance_of(effects, *sizes), **cached)
 
 
 def second_precision(settings: Settings) -> str | None:
@@ -53,6 +56,14 @@ def second_precision(settings: Settings) -> str | None:
     if wanted == own:
         return None if own == "float32" else "float32"
     return wanted
+
+
+def second_mask(settings: Settings) -> str | int | None:
+    """What absent words become in the floor `mask`: as asked for, by default a swap, or a neutral token where the run swaps."""
+    wanted, own = settings.controls.mask, settings.scoring.mask
+    if wanted == "auto":
+        return "auto" if own == "swap" else "swap"
+    return None if wanted == own else wanted
 
 
 def reference_of(settings: Settings, steps: Sequence[int]) -> int:
@@ -86,6 +97,7 @@ def control_settings(settings: Settings) -> dict[str, Any]:
     """The settings that decide what a control's condition is, as JSON values for a run's record."""
     dumped = settings.model_dump(mode="json", include={"prompt": {"rephrased"}, "controls": True, "baseline": True})
     kept = {name: dumped["controls"][name] for name in ("few_shot", "format", "labels")}
+    kept["mask"] = second_mask(settings)
     return {"rephrased": dumped["prompt"]["rephrased"], "baseline": dumped["baseline"], **kept}
 
 
@@ -100,8 +112,9 @@ def asked_conditions(settings: Settings, record: Record, reference: int, second:
     asked = {step_name(step) for step in record.steps}
     asked |= {f"{step_name(step)}-{question}" for step in record.steps for question in everywhere}
     asked |= {f"{at_reference}-{question}" for question in (*draws, *([dtype] if dtype else []))}
-    if settings.prompt.rephrased is not None:
-        asked |= {rephrased_name(step) for step in (reference, second) if step is not None}
+    twins = {"rephrased": settings.prompt.rephrased, "mask": second_mask(settings)}
+    references = [step_name(step) for step in (reference, second) if step is not None]
+    asked |= {f"{step}-{name}" for step in references for name, wanted in twins.items() if wanted is not None}
     asked |= {f"{first}-few-shot"} if controls.few_shot else set()
     asked |= {f"{first}-format"} if controls.format is not None else set()
     asked |= {baseline_condition(index) for index in range(len(settings.baseline))}
@@ -117,6 +130,8 @@ def _unmeasured(settings: Settings, record: Record, asked: set[str]) -> list[str
     other = [f"controls.{name}" for name in ("few_shot", "format") if new[name] and new[name] != old[name]]
     if new["rephrased"] and new["rephrased"] != old["rephrased"]:
         other.append("prompt.rephrased")
+    if new["mask"] is not None and new["mask"] != old["mask"]:
+        other.append("controls.mask")
     if new["baseline"] != old["baseline"][: len(new["baseline"])]:
         other.append("baseline")
     if new["labels"] and not old["labels"]:

@@ -151,7 +151,8 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
     dtype = second_precision(settings)
     asked = {"ratio": settings.dynamics.ratio, "resamples": settings.dynamics.resamples, "seed": settings.seed}
     for step in (measured.reference, measured.second_reference):
-        for floor, question in (("rephrased", "rephrased"), ("precision", dtype), ("words", "words-2"), ("split", None)):
+        kinds = {"rephrased": "rephrased", "mask": "mask", "precision": dtype or "none", "words": "words-2", "split": None}
+        for floor, question in kinds.items():
             name = "" if step is None else step_name(step) if question is None else f"{step_name(step)}-{question}"
             twins = measured.units.get(name, [])
             if question is None:  # the same scores, split as well another way
@@ -162,7 +163,8 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
             pairs, shared = _pairs(effects, twins, draws)
             churns.append(churn(pairs, measured.steps, step, floor, **asked))
             title, note, _ = WORDS["floors"][floor]
-            note = note.format(precision=dtype, shared=f"{np.mean(shared):.1f}" if shared else "no")
+            absent = next(twin.header.absent for twin in twins if twin is not None)
+            note = note.format(precision=dtype, absent=absent, shared=f"{np.mean(shared):.1f}" if shared else "no")
             notes[floor] = {"name": floor, "title": title, "note": note}
     return churns, list(notes.values())
 

@@ -65,7 +65,7 @@ class InteractionCallback(TrainerCallback):
         chat_template_kwargs: variables of the chat template; None: those in the rows' column of that name, if there is one.
         seed: for the choice of prompts and words.
         target_tokens: which tokens of the answer are scored: first (the paper's), word, a number of them, or auto.
-        mask: token that replaces masked words; None: unk, pad or a reserved one.
+        mask: what absent words become, as in `interplay.score`; a swap takes words of the prompt data.
 
     Raises InterplayError at construction for arguments that cannot be used.
     """
@@ -86,7 +86,7 @@ class InteractionCallback(TrainerCallback):
         chat_template_kwargs: dict[str, Any] | None = None,
         seed: int = 0,
         target_tokens: int | str = "auto",
-        mask: str | int | None = None,
+        mask: str | int = "auto",
     ) -> None:
         given = {name: value for name, value in locals().items() if name in CallbackOptions.model_fields}
         self.options = check_options(**given)

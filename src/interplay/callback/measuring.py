@@ -47,7 +47,6 @@ from interplay.pipeline.measure import Question, cache_calibration, measure, ref
 from interplay.recommendation.stopping import StopRecommendation, recommend_stop
 from interplay.report import write
 from interplay.scoring.forward import last_logits
-from interplay.scoring.masking import mask_notes
 from interplay.scoring.scores import score_prepared
 from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
 from interplay.store.files import sha256_json, sweep, write_json
@@ -181,7 +180,6 @@ class Measurer:
         said = [*self.prompts.notes, *length.notes("prompts", [p.positions for p in self.prepared], cut)]
         if (few := len(self.prepared)) < MIN_PROMPTS:
             said.append(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
-        said += [line[:-1] for line in mask_notes(self.tokenizer, self.prepared[0].mask_id, options.mask)]
         for line in filter(None, [*said, context_note(self.prepared, dataset, self.tokenizer)]):
             self._note(line)
         self.settings = self._settings(model)
@@ -265,7 +263,7 @@ class Measurer:
             "checkpoints": {"folder": output, "steps": None},
             "scoring": {"mask": options.mask, "target_tokens": options.target_tokens},
             "task": {"kl": False},
-            "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
+            "controls": {"precision": None, "mask": None, "reference": None, "draws": 1, "labels": False},
         }
         return Settings.model_validate(found)
 
@@ -347,7 +345,6 @@ class Measurer:
         # Checkpoints that can be kept: saved, measured, and not deleted since by save_total_limit.
         output = Path(self.args.output_dir)
         existing = tuple(s for s in self.record.saved if s in steps[1:] and (output / f"checkpoint-{s}").is_dir())
-        mask_id = self.prepared[0].mask_id
         write_frame(self.folder / "task.parquet", task_table(self.state.log_history, steps))
         cache_calibration(self.folder / "calibration.json", self.record.request, self.record.calibration)
         Record(
@@ -355,7 +352,7 @@ class Measurer:
             weights={step: self.record.hashes[step] for step in steps},
             conditions={step_name(step): tuple(prompts) for step in steps},
             words={1: offsets(self.inputs.prompts)},
-            mask=(self.tokenizer.convert_ids_to_tokens(mask_id), mask_id),
+            mask=self.prepared[0].absence.said,
             chat=uses_chat(self.tokenizer, self.inputs.template),
             template_hash=template_hash(self.tokenizer, self.inputs.template),
             task=("logged",),

@@ -17,6 +17,7 @@ from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_ta
 from interplay.data.tables import Table, Unreadable
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
+from interplay.scoring.absence import choose_masking, lacking_notes
 from interplay.scoring.scores import Prepared, prepare
 from interplay.scoring.targets import alike, common_opening, find_answers, target_notes
 from interplay.text import short
@@ -136,7 +137,8 @@ def choose_prompts(
 
     opening = "" if found.labels else common_opening(row.target for row in found.rows)
     answers = find_answers(found.rows, found.labels, rendered, tokenizer, opening)
-    how: dict[str, Any] = {"mask": options.mask, "target_tokens": options.target_tokens, "answers": answers}
+    masking = choose_masking(tokenizer, options.mask, found.template, rows=found.rows, rendered=rendered)
+    how: dict[str, Any] = {"mask": masking, "target_tokens": options.target_tokens, "answers": answers}
 
     def check(sample: Sample) -> None:
         ready[sample.id] = prepare(sample, tokenizer, found.template, rendered=rendered(sample.row), **how)
@@ -144,5 +146,6 @@ def choose_prompts(
     chosen = choose_samples(found.rows, count, n, options.seed, check=check)
     prepared = tuple(ready[sample.id] for sample in chosen.samples)
     told = target_notes([(p.passed, p.target, p.whole) for p in prepared])
-    notes = (*chosen.notes, *answers.left_out, *told)
+    absent = (*masking.notes, *lacking_notes([p.absence for p in prepared]))
+    notes = (*chosen.notes, *answers.left_out, *told, *absent)
     return chosen._replace(skipped=found.skipped + chosen.skipped, notes=notes), prepared

@@ -70,6 +70,13 @@ def explain(
         str | None,
         typer.Option(help="Scored: auto, first, word, or a number of tokens. Default: the run's, else auto."),
     ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            help="What absent words become: a token (or its id), auto, mean, swap (other words of the place), drop, paper. "
+            "Default: the run's, else auto, a neutral token."
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     top: Annotated[
@@ -96,8 +103,9 @@ def explain(
     arguments["model"] = models or ([] if model is None else [model])
     if words is not None:
         arguments["words"] = split_names(words)
-    if target_tokens is not None and target_tokens.isdecimal():
-        arguments["target_tokens"] = int(target_tokens)
+    for name in ("target_tokens", "mask"):
+        if arguments[name] is not None and arguments[name].isdecimal():
+            arguments[name] = int(arguments[name])
     if chat_template_kwargs is not None:
         try:
             arguments["chat_template_kwargs"] = json.loads(chat_template_kwargs)

@@ -188,9 +188,13 @@ class CheckpointSettings(_Strict):
 class ScoringSettings(_Strict):
     """How v is evaluated."""
 
-    mask: str | int | None = Field(
-        None, description="token for masked words; null: unk, pad or a reserved one [lineage]"
+    mask: str | int = Field(
+        "auto",
+        description="what absent words become: a token by its text or id; auto: a neutral one such as _ [ours]; mean: the mean "
+        "embedding; swap: other words of the same place; drop: nothing; paper: unk, pad or a reserved one [lineage]. A token "
+        "of one of these names is given by its id",
     )
+    swap_draws: int = Field(3, ge=2, le=64, description="draws of other words under swap; v is their mean [ours]")
     target_tokens: Annotated[int, Field(ge=1)] | Literal["auto", "first", "word"] = Field(
         "auto",
         description="what is scored from the first token that tells answers apart: `first` that token [paper], `word`, or so many "
@@ -247,6 +251,11 @@ class ControlSettings(_Strict):
 
     precision: Dtype | None = Field(
         "bfloat16", description="second precision at the reference: churn of rounding; null: none"
+    )
+    mask: str | int | None = Field(
+        "auto",
+        description="another scoring.mask at the references: churn of what absent words become; auto: swap, or where that is the "
+        "run's own a neutral token; null: none",
     )
     reference: int | Literal["auto"] | None = Field(
         "auto",

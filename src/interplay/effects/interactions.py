@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SALIENT_RATIO = 0.05  # [lineage]
 TOLERANCE_SIGMAS = 3  # of the noise of v [ours]
+ABSENCE_SIGMAS = 1  # of the noise that draws of other words put on v [ours]
 TOLERANCE_FRACTION = 0.02  # of |v(N) - v(empty)| [lineage], where it is asked for
 VERSION = 1  # of the files
 
@@ -366,21 +367,30 @@ def effect_table(
     return pd.DataFrame(columns)
 
 
-def default_tolerance(noise_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
+def default_tolerance(noise_sigma: ArrayLike = 0.0, absence_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
     """Default tolerance: 3 standard deviations of the noise of v, 0 where it is not known (NaN) [ours].
+
+    absence_sigma: standard deviation of v over draws of other words, of which it is at least one [ours].
 
     The lineage's 2 % of |v(N) - v(empty)| takes up to a third of the strength and half of the largest changes, and which
     interactions it takes depends on its third digit (docs/design/solver.md).
 
-    >>> default_tolerance(), default_tolerance(0.1).round(3), default_tolerance(math.nan)
-    (np.float64(0.0), np.float64(0.3), np.float64(0.0))
+    >>> default_tolerance(), default_tolerance(0.1).round(3), default_tolerance(math.nan, 0.2)
+    (np.float64(0.0), np.float64(0.3), np.float64(0.2))
     """
-    return TOLERANCE_SIGMAS * np.nan_to_num(np.asarray(noise_sigma, dtype=np.float64))
+    noise, absence = (np.nan_to_num(np.asarray(x, dtype=np.float64)) for x in (noise_sigma, absence_sigma))
+    return np.maximum(TOLERANCE_SIGMAS * noise, ABSENCE_SIGMAS * absence)
 
 
-def paper_tolerance(total_effect: ArrayLike, noise_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
-    """The lineage's tolerance: 2 % of |v(N) - v(empty)| [lineage], at least `default_tolerance` [ours]."""
-    return np.maximum(TOLERANCE_FRACTION * np.abs(np.asarray(total_effect)), default_tolerance(noise_sigma))
+def paper_tolerance(total_effect: ArrayLike, *noise: ArrayLike) -> NDArray[np.float64]:
+    """The lineage's tolerance: 2 % of |v(N) - v(empty)| [lineage], at least `default_tolerance` of the noise [ours]."""
+    return np.maximum(TOLERANCE_FRACTION * np.abs(np.asarray(total_effect)), default_tolerance(*noise))
+
+
+def _known(scores: Any, name: str) -> ArrayLike:
+    """What `Scores`, or a list of single ones, know of their noise; 0 for plain numbers."""
+    each = [getattr(x, name, 0.0) for x in (scores if isinstance(scores, (list, tuple)) else [])]
+    return each if any(each) else getattr(scores, name, 0.0)
 
 
 def extract(
@@ -398,8 +408,8 @@ def extract(
     scores: (..., 2**n) array, list or tensor of log-odds, index = coalition (bit i set: word i kept), 1 <= n <= 16; or
         `Scores` of `interplay.score`, or one sample of it.
     tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed. "auto": 3 standard
-        deviations of the noise of v, which `Scores` know, and 0, the exact split, for plain numbers. "paper": at least 2 % of
-        |v(N) - v(empty)| of the sample [lineage].
+        deviations of the numerical noise of v and one of that of drawn words, which `Scores` know, and 0, the exact split, for
+        plain numbers. "paper": at least 2 % of |v(N) - v(empty)| of the sample [lineage].
     duality_gap: relative duality gap asked for. Of near-ties the answer is the one of low order and least squares, so it is a
         unique, continuous function of the scores; that costs up to 0.2 % of the sum, which a finer gap does not change
         (docs/design/solver.md).
@@ -422,8 +432,6 @@ def extract(
     >>> float(more.or_effects[7].round(3)), float(more.and_effects[7].round(3))
     (1.0, 2.0)
     """
-    known = [getattr(x, "noise_sigma", 0.0) for x in (scores if isinstance(scores, (list, tuple)) else [])]
-    noise = known if any(known) else getattr(scores, "noise_sigma", 0.0)
     v = as_float64(scores)
     if v.ndim == 0:
         raise InterplayError("scores are a single number; expected an array (..., 2**n), one score per coalition")
@@ -436,8 +444,9 @@ def extract(
     if isinstance(tolerance, str):
         if tolerance not in ("auto", "paper"):
             raise InterplayError(f"tolerance is {tolerance!r}; expected one number, 'auto' or 'paper'")
+        sigmas = [_known(scores, name) for name in ("noise_sigma", "absence_sigma")]
         paper = tolerance == "paper"
-        tolerance = paper_tolerance(v[..., -1] - v[..., 0], noise) if paper else default_tolerance(noise)
+        tolerance = paper_tolerance(v[..., -1] - v[..., 0], *sigmas) if paper else default_tolerance(*sigmas)
     delta = per_sample(tolerance, leading, "tolerance")
     duality_gap = fraction(duality_gap, "duality_gap", "a relative duality gap such as 1e-3", zero=False)
     max_iterations = whole(max_iterations, "max_iterations", 1)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from interplay import effects
 from interplay.data.prompts import render, template_notes, uses_chat
+from interplay.data.rows import Row
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.data.words import check_n
@@ -31,7 +32,7 @@ from interplay.models.vocabulary import adopt_template
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
-from interplay.scoring.masking import mask_notes
+from interplay.scoring.absence import Mask, choose_masking, lacking_notes
 from interplay.scoring.precision import noise_warning
 from interplay.scoring.targets import TargetTokens, find_answers, target_notes, weak_targets
 
@@ -62,6 +63,7 @@ def explain(
     chat_template_kwargs: Mapping[str, Any] | None = None,
     rephrased: str | None = None,
     target_tokens: TargetTokens | None = None,
+    mask: Mask | None = None,
     dtype: str = "float32",
     device: str = "auto",
     top: int = 20,
@@ -86,6 +88,9 @@ def explain(
         rephrased: of two models, score A in this wording too: the floor that removed and new stand on.
         target_tokens: which tokens of the target are scored: `first`, `word`, a number of tokens, or `auto`: those that tell it from
             the labels of a run, else its first word. White space and a thought in front are passed over. Default: the run's, or auto.
+        mask: what absent words become: a token by its text or id, once for each of their tokens; `auto`, a neutral one such as "_";
+            `mean`, the mean embedding; `swap`, other words of the same place in the run's rows, else in English sentences about
+            emotions; `drop`, nothing; `paper`, unk, pad or a reserved token. Default: the run's, or auto.
         dtype, device: of models that are loaded here.
         top: interactions that `print` draws.
         progress: show progress on stderr where it takes long.
@@ -119,8 +124,9 @@ def explain(
         raise InterplayError(f"base {base!r} is for adapters and steps of a run: {names} need none")
     given = {"system": system, "template": template, "chat": chat, "chat_template_kwargs": chat_template_kwargs}
     wordings = [wording_of(state, states, **given) for state in states]
-    if target_tokens is not None:
-        wordings = [wording._replace(target_tokens=target_tokens) for wording in wordings]
+    options: dict[str, Any] = {"target_tokens": target_tokens, "mask": mask}
+    chosen = {name: value for name, value in options.items() if value is not None}
+    wordings = [wording._replace(**chosen) for wording in wordings]
     asked = list(enumerate(wordings))  # (model, wording) of each scoring
     if rephrased is not None:
         other = wordings[0]._replace(template=replace(wordings[0].template, template=rephrased))
@@ -161,13 +167,16 @@ def explain(
                 notes.append(f"{state.name}: {said}")
         prepared = []
         for (side, wording), sample in zip(asked, samples, strict=True):
-            how: dict[str, Any] = {"mask": wording.mask, "target_tokens": wording.target_tokens}
+            how: dict[str, Any] = {"target_tokens": wording.target_tokens}
             with _named_errors(states[side].name if two else None):
                 rendered = functools.partial(render, tokenizer=found[side], template=wording.template)
+                rows = _fillers(wording, notes)
+                masking = choose_masking(found[side], wording.mask, wording.template, rows=rows, draws=wording.draws)
+                how["mask"] = masking
                 how["answers"] = find_answers([sample.row], wording.labels, rendered, found[side], wording.opening)
                 prepared.append(scores.prepare(sample, found[side], wording.template, **how))
             notes += template_notes(sample.row, found[side], wording.template)
-            notes += mask_notes(found[side], prepared[-1].mask_id, wording.mask)
+            notes += [*masking.notes, *lacking_notes([prepared[-1].absence])]
         notes = list(dict.fromkeys(notes))
         loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]
@@ -216,12 +225,22 @@ def explain(
         notes.append(" ".join(str(warning.message).split()))
     explained = []
     for (side, _), unit, split in zip(asked, scored, splits, strict=True):
-        mask = str(found[side].convert_ids_to_tokens(unit.mask_id))
-        explained.append(Explanation(prompt, target, states[side].name, mask, unit, split, tuple(notes), top))
+        explained.append(Explanation(prompt, target, states[side].name, unit.absent, unit, split, tuple(notes), top))
     if not two:
         return explained[0]
     reworded = explained[2] if rephrased is not None else None
     return Change(explained[0], explained[1], rephrased, reworded, tuple(notes), top)
+
+
+def _fillers(wording: Wording, notes: list[str]) -> tuple[Row, ...] | None:
+    """The rows of the run whose words a swap takes; None, with a note, where they cannot be read any more."""
+    if wording.mask != "swap" or wording.fillers is None:
+        return None
+    try:
+        return wording.fillers()
+    except InterplayError as error:
+        notes.append(f"the rows of the run cannot be read: {error}")
+        return None
 
 
 def plan_sampling(n: int, coalitions: int | None, order: int | None) -> tuple[int, int] | None:
@@ -263,6 +282,11 @@ def _differences(
         )
     elif len({uses_chat(ready.base.tokenizer, w.template) for ready, w in zip(loaded, wordings, strict=True)}) > 1:
         lines.append("one of A and B is asked through a chat template, the other has none: set chat to false for both")
+    absent = [one.absence.said for one in prepared]
+    if absent[0] != absent[1]:
+        lines.append(
+            f"A and B are measured with different absent words, {absent[0]} and {absent[1]}: give mask for both"
+        )
     if prepared[0].target.strip() != prepared[1].target.strip():
         a, b = prepared[0].target, prepared[1].target
         lines.append(

@@ -59,7 +59,7 @@ class Explanation:
     """The whole response; `target_scored` is the part that is scored."""
     model: str
     mask: str
-    """The token that stands in the place of a masked word."""
+    """What stands in the place of absent words."""
     scores: UnitScores
     """v of every coalition that was scored."""
     interactions: Interactions | SampledInteractions
@@ -96,7 +96,7 @@ class Explanation:
 
     @property
     def score_empty(self) -> float:
-        """v(empty): the log-odds with every word masked."""
+        """v(empty): the log-odds with every word absent."""
         return float(self.scores.values[0])
 
     @property
@@ -169,6 +169,7 @@ class Explanation:
             "duality_gap": self.duality_gap,
             "dtype": self.scores.dtype,
             "noise_sigma": _or_none(self.scores.noise_sigma),
+            "absence_sigma": self.scores.absence_sigma,
             **sampled,
             "interactions": [
                 {"type": e.type, "words": list(e.words), "order": e.order, "effect": e.effect} for e in self.salient
@@ -223,11 +224,17 @@ class Explanation:
         out.say()
         out.say(SPELT_LEGEND if self.n > EXACT_WORDS else _LEGEND)
         out.say(self._precision if self.sampled else f"{self.statement}, {self._precision}")
+        out.say(self._absent)
         return "\n".join(out.lines)
 
     @property
     def _precision(self) -> str:
         return f"{self.scores.dtype}, noise of v {self.scores.noise_sigma:.1e} nats"
+
+    @property
+    def _absent(self) -> str:
+        sigma = self.scores.absence_sigma
+        return f"absent words: {self.mask}" + (f", noise of v {sigma:.2g} nats" if sigma else "")
 
     def __str__(self) -> str:
         return self.text()
@@ -243,7 +250,9 @@ class Explanation:
         from interplay.report.explorer import explanation_html
 
         rows = [e._asdict() | {"order": e.order} for e in effects]
-        return explanation_html(self.words, rows, title=title, note=f"{self.statement}, {self._precision}")
+        return explanation_html(
+            self.words, rows, title=title, note=f"{self.statement}, {self._precision}; {self._absent}"
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -376,6 +385,8 @@ class Change:
         out.say(_PAIR_LEGEND)
         a, b = (f"{side.statement}, noise of v {side.scores.noise_sigma:.1e} nats" for side in sides)
         out.say(f"A: {a}; B: {b}; {self.before.scores.dtype}")
+        for line in dict.fromkeys(side._absent for side in sides):
+            out.say(line)
         return "\n".join(out.lines)
 
     def __str__(self) -> str:

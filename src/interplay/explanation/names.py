@@ -1,12 +1,14 @@
 """What `explain` takes as a model: a name, an adapter on its base, a step of a run, or a loaded model."""
 
+import functools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.models import loading
@@ -18,6 +20,7 @@ from interplay.models.loading import LoadedModel, expanded, resolve
 from interplay.models.placement import Placement
 from interplay.models.weights import hash_tensors
 from interplay.pipeline.inputs import read_inputs
+from interplay.scoring.absence import DRAWS, Mask
 from interplay.scoring.targets import AUTO, TargetTokens
 from interplay.store.files import read_json
 from interplay.store.folder import RunFolder
@@ -25,13 +28,18 @@ from interplay.text import short
 
 
 class Wording(NamedTuple):
-    """How a prompt is asked: template, token that masks a word, scored tokens of the response, and what that is told from."""
+    """How a prompt is asked: template, what absent words become, scored tokens of the response, and what that is told from.
+
+    draws, fillers: of a swap; the rows of a run whose words stand in the place of others, None where no run has any.
+    """
 
     template: PromptTemplate
-    mask: str | int | None = None
+    mask: Mask = "auto"
     target_tokens: TargetTokens = AUTO
     labels: tuple[str, ...] = ()
     opening: str = ""
+    draws: int = DRAWS
+    fillers: Callable[[], tuple[Row, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,8 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     _refuse_missing(model, None if base else f"the run in {folder!r} is of {short(model)}")
     # The examples in a few-shot prompt are training rows, which have to be read.
     few_shot = settings.prompt.few_shot
-    template = read_inputs(settings, usable=lambda sample: None).template if few_shot else settings.template(())
+    inputs = functools.cache(lambda: read_inputs(settings, usable=lambda sample: None))
+    template = inputs().template if few_shot else settings.template(())
     file = run.path / "inputs.json"
     known: dict[str, Any] = read_json(file) if file.exists() else {"labels": None, "opening": ""}
     note = f"{name}: the run scores among its labels, explain against the whole vocabulary"
@@ -140,7 +149,15 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
         model,
         model,
         revision=settings.model.revision if base is None else None,
-        wording=Wording(template, scoring.mask, scoring.target_tokens, tuple(known["labels"] or ()), known["opening"]),
+        wording=Wording(
+            template,
+            scoring.mask,
+            scoring.target_tokens,
+            tuple(known["labels"] or ()),
+            known["opening"],
+            scoring.swap_draws,
+            lambda: inputs().fillers,
+        ),
         notes=(note,) if scoring.among_labels else (),
     )
     where = Path(settings.checkpoints.folder or run.checkpoints)
@@ -153,6 +170,8 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
 def wording_of(named: NamedModel, others: Sequence[NamedModel] = (), **given: Any) -> Wording:
     """How a state is asked: as its run does, else as another one's run does, else plainly; `given` fields of the template win.
 
+    So absent words become the same in both, but where two runs differ.
+
     >>> run = NamedModel("r@4", "m", "m", wording=Wording(PromptTemplate(template="Q: {text}", chat=False), target_tokens=2))
     >>> wording_of(NamedModel("m", "m", "m"), [run], system="Be brief.")[0]
     PromptTemplate(system='Be brief.', template='Q: {text}', chat=False, few_shot=())
@@ -160,8 +179,7 @@ def wording_of(named: NamedModel, others: Sequence[NamedModel] = (), **given: An
     known = [state.wording for state in (named, *others) if state.wording is not None]
     found = known[0] if known else Wording(PromptTemplate())
     template = replace(found.template, **{key: value for key, value in given.items() if value is not None})
-    # A mask token belongs to one vocabulary: another model takes its own.
-    return found._replace(template=template, mask=found.mask if named.wording is not None else None)
+    return found._replace(template=template)
 
 
 def load(states: Sequence[NamedModel], tokenizers: Sequence, *, dtype: str, device: str) -> list[ReadyModel]:

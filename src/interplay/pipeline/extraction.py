@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from interplay.analysis.about import kinship
-from interplay.analysis.measured import second_precision, second_reference
+from interplay.analysis.measured import second_mask, second_precision, second_reference
 from interplay.config.settings import Settings
 from interplay.data.prompts import render
-from interplay.data.rows import Sample
+from interplay.data.rows import Row, Sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.models.layouts import Checkpoint
@@ -21,6 +21,7 @@ from interplay.pipeline.jobs import Asked, Engine, jobs_of, units_of
 from interplay.pipeline.measure import Question, calibrate, refuse_noise
 from interplay.pipeline.stages import Context, States, note
 from interplay.pipeline.states import ModelState, Source
+from interplay.scoring.absence import Mask, Masking, choose_masking, lacking_notes
 from interplay.scoring.scores import Prepared, prepare
 from interplay.scoring.targets import NO_ANSWERS, Answers, find_answers, target_notes
 from interplay.store.conditions import (
@@ -29,20 +30,35 @@ from interplay.store.conditions import (
     Omitted,
     Units,
     calibration_name,
-    rephrased_name,
     step_name,
 )
 from interplay.store.files import sha256_json
 from interplay.text import short
 
 
-def prepare_one(
-    sample: Sample, tokenizer, settings: Settings, template: PromptTemplate, answers: Answers = NO_ANSWERS
-) -> Prepared:
-    """A prompt tokenised under the run's scoring settings; SkipSample where that, or masking a word, is impossible."""
+def masking_of(
+    settings: Settings, tokenizer, template: PromptTemplate, fillers: Sequence[Row], mask: Mask | None = None
+) -> Masking:
+    """What absent words become in a run, or under another `mask`."""
     scoring = settings.scoring
-    how: dict[str, Any] = {"mask": scoring.mask, "target_tokens": scoring.target_tokens, "answers": answers}
-    return prepare(sample, tokenizer, template, **how)
+    wanted = scoring.mask if mask is None else mask
+    return choose_masking(tokenizer, wanted, template, rows=fillers, draws=scoring.swap_draws)
+
+
+def prepare_one(
+    sample: Sample,
+    tokenizer,
+    settings: Settings,
+    template: PromptTemplate,
+    answers: Answers = NO_ANSWERS,
+    masking: Masking | None = None,
+) -> Prepared:
+    """A prompt tokenised under the run's scoring settings; SkipSample where that, or masking a word, is impossible.
+
+    masking: that of the run, with the words of its rows; None where only its use is tested.
+    """
+    how: dict[str, Any] = {"target_tokens": settings.scoring.target_tokens, "answers": answers}
+    return prepare(sample, tokenizer, template, mask=masking or masking_of(settings, tokenizer, template, ()), **how)
 
 
 def answers_of(
@@ -66,7 +82,7 @@ Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None
 class Extraction:
     """The conditions of one run, in the order that later ones need.
 
-    After `run`: `units` by condition, the mask token's `mask_id`, `baselines`, and how many jobs of other shards are `missing`.
+    After `run`: `units` by condition, what words become when `absent`, `baselines`, and how many jobs of other shards are `missing`.
     """
 
     def __init__(self, context: Context, states: States, inputs: Inputs, engine: Engine) -> None:
@@ -74,8 +90,8 @@ class Extraction:
         self.settings = context.settings
         self.units: Units = {}
         self.baselines: tuple[BaselineLLM, ...] = ()
-        self.missing, self.mask_id = 0, 0
-        self._reworded: Prompts | None = None
+        self.missing, self.absent = 0, ""
+        self._ready: dict[str, Prompts] = {}
 
     def run(self) -> "Extraction":
         """Get every unit the settings ask for."""
@@ -103,27 +119,30 @@ class Extraction:
         if not self.missing:
             steps = [c.step for c in checkpoints]
             second = second_reference(self.settings, self.units, steps, self.states.reference.step)
-        if second is not None and inputs.rephrased is not None:
-            self._measure("second reference", [self._rephrased(inputs.rephrased, second)], everything=True)
+        if second is not None:
+            self._measure("second reference", self._twins(second), everything=True)
         self.context.models.drop_others()
         self.baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
-        self.mask_id = next(p.mask_id for p in prompts if p is not None)
+        self.absent = next(p.absence.said for p in prompts if p is not None)
         return self
 
-    def _rephrased(self, variant: Variant, step: int) -> Asked:
-        """The prompts in the second wording, at a reference step."""
+    def _twins(self, step: int) -> list[Asked]:
+        """The prompts in the second wording, and with other absences, at a reference step."""
         [c] = [c for c in self.states.checkpoints if c.step == step]
-        if self._reworded is None:  # once, since a prompt that cannot be served is to be named once
-            self._reworded = self._prepared(variant)
-        return self._asked(rephrased_name(step), c, self._reworded)
+        inputs, mask = self.inputs, second_mask(self.settings)
+        wanted: list[tuple[Variant, Mask | None]] = [(inputs.rephrased, None)] if inputs.rephrased is not None else []
+        if mask is not None:
+            wanted.append((Variant("mask", inputs.prompts, inputs.template), mask))
+        for variant, other in wanted:  # once, since a prompt that cannot be served is to be named once
+            if variant.name not in self._ready:
+                self._ready[variant.name] = self._prepared(variant, mask=other)
+        return [self._asked(f"{step_name(step)}-{variant.name}", c, self._ready[variant.name]) for variant, _ in wanted]
 
     def _controls(self, prompts: Prompts) -> list[Asked]:
         """What is asked besides the checkpoints' own conditions; settings differ where the precision does."""
         inputs, settings = self.inputs, self.settings
         checkpoints, reference = self.states.checkpoints, self.states.reference
-        planned: list[Asked] = []
-        if inputs.rephrased is not None:
-            planned.append(self._rephrased(inputs.rephrased, reference.step))
+        planned = self._twins(reference.step)
         if (dtype := second_precision(settings)) is not None:
             other = settings.model_copy(update={"model": settings.model.model_copy(update={"dtype": dtype})})
             asked = self._asked(f"{step_name(reference.step)}-{dtype}", reference, prompts)
@@ -154,22 +173,27 @@ class Extraction:
                 return None
             raise
 
-    def _prepared(self, variant: Variant, tokenizer: Any = None, *, among: bool | None = None) -> Prompts:
+    def _prepared(
+        self, variant: Variant, tokenizer: Any = None, *, among: bool | None = None, mask: Mask | None = None
+    ) -> Prompts:
         """The prompts of a variant, None with the reason noted where one cannot be served.
 
-        tokenizer, among: by default the model's own, and scoring.among_labels.
+        tokenizer, among, mask: by default the model's own, scoring.among_labels and scoring.mask.
         """
         tokenizer = self.states.base.tokenizer if tokenizer is None else tokenizer
         among = self.settings.scoring.among_labels if among is None else among
         answers = answers_of(self.inputs, variant.samples, tokenizer, variant.template, among)
+        masking = masking_of(self.settings, tokenizer, variant.template, self.inputs.fillers, mask)
         prepared: list[Prepared | None] = [None] * len(variant.samples)
         for i, sample in enumerate(variant.samples):
             if sample is None:
                 continue
             try:
-                prepared[i] = prepare_one(sample, tokenizer, self.settings, variant.template, answers)
+                prepared[i] = prepare_one(sample, tokenizer, self.settings, variant.template, answers, masking)
             except SkipSample as reason:
                 self.context.omitted.append(Omitted(variant.name or "prompts", sample.id, str(reason)))
+        for line in lacking_notes([p.absence for p in prepared if p]) if mask is not None else ():
+            note(self.context, f"Floor of other absent words: {line}.")
         if not variant.name:
             found = target_notes([(p.passed, p.target, p.whole) for p in prepared if p])
             for line in (*answers.left_out, *found):

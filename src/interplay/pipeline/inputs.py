@@ -18,6 +18,8 @@ from interplay.store.conditions import Omitted, baseline_condition
 from interplay.store.files import sha256_json
 from interplay.text import ascii_safe, stable_hash
 
+_ENOUGH = 100  # rows to choose prompts from that have other words enough: fewer are joined by training rows [ours]
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -44,6 +46,7 @@ class Inputs:
     prompts: tuple[Sample, ...]
     template: PromptTemplate
     opening: str = ""  # what all answers begin with, where there are no labels
+    fillers: tuple[Row, ...] = ()  # whose words may stand in the place of others
     rephrased: Variant | None = None
     few_shot: Variant | None = None
     format: Variant | None = None
@@ -179,6 +182,7 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         labels=labels,
         prompts=prompts,
         template=template,
+        fillers=tuple(candidates if len(candidates) >= _ENOUGH else [*candidates, *train]),
         opening="" if labels else common_opening(row.target for row in source),
         rephrased=reworded("rephrased", worded(prompt.rephrased, 0)) if prompt.rephrased else None,
         few_shot=reworded("few-shot", worded(None, controls.few_shot)) if controls.few_shot else None,

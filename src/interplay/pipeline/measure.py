@@ -54,7 +54,7 @@ SURVEYED = 8  # coalitions a prompt from which tolerance and noise are estimated
 
 def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibration:
     """Tolerance and noise for one model, from a few coalitions a prompt, evaluated as the units will be."""
-    gaps, squares, spreads = [], [], []
+    gaps, squares, spreads, drawn = [], [], [], []
     for p in prompts:
         last = (1 << len(p.spans)) - 1
         few = np.unique(np.linspace(0, last, min(SURVEYED, last + 1)).round().astype(np.uint64))
@@ -64,9 +64,10 @@ def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibratio
         gaps.append(abs(scored.values[-1] - scored.values[0]))
         squares.append(scored.noise_sigma**2)
         spreads.append(np.std(scored.values))
-    mean_total_effect, sigma = float(np.mean(gaps)), float(np.sqrt(np.mean(squares)))
-    tolerance = tolerance_of(settings.effects, mean_total_effect, sigma)
-    return Calibration(tolerance, mean_total_effect, sigma, float(np.mean(spreads)))
+        drawn.append(scored.absence_sigma**2)
+    mean_total_effect, sigma, absence = float(np.mean(gaps)), *(float(np.sqrt(np.mean(x))) for x in (squares, drawn))
+    tolerance = tolerance_of(settings.effects, mean_total_effect, sigma, absence)
+    return Calibration(tolerance, mean_total_effect, sigma, float(np.mean(spreads)), absence)
 
 
 def refuse_noise(found: Calibration, settings: Settings, warn: Callable[[str], None]) -> None:
@@ -99,17 +100,17 @@ def calibrate(
 
 def cache_calibration(file: Path, key: str, found: Calibration) -> None:
     """Cache what a tolerance is computed from; the tolerance itself depends on settings of the analysis."""
-    value = {"mean_total_effect": found.mean_total_effect, "noise_sigma": found.noise_sigma, "spread": found.spread}
-    cache_json(file, key, value)
+    names = ("mean_total_effect", "noise_sigma", "spread", "absence_sigma")
+    cache_json(file, key, {name: getattr(found, name) for name in names})
 
 
 def _scoring(settings: Settings) -> dict[str, Any]:
-    """The scoring settings that scores depend on."""
-    return settings.scoring.model_dump(exclude={"accept_noise"}) | {"dtype": settings.model.dtype}
+    """The scoring settings that scores depend on, besides what a question holds."""
+    return settings.scoring.model_dump(exclude={"accept_noise", "mask", "swap_draws"}) | {"dtype": settings.model.dtype}
 
 
 def _question(p: Prepared) -> list[Any]:
-    return [p.sample.id, p.input_ids, p.spans, p.target_ids, p.mask_id, p.among or ()]
+    return [p.sample.id, p.input_ids, p.spans, p.target_ids, p.absence.fills, p.absence.vocabulary, p.among or ()]
 
 
 def measure(folder: Path, model: Any, questions: Sequence[Question | None]) -> list[Unit | None]:
@@ -128,7 +129,7 @@ def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
     """The units of several questions about one prompt and model state, from one evaluation, without effects."""
     how, asked = questions[0].settings.scoring, [question.prepared for question in questions]
     scores = score_together(model, asked, batch_tokens=how.batch_tokens, noise_coalitions=how.noise_coalitions)
-    same = ("sample_id", "words", "target", "target_ids", "mask_id", "dtype", "prompt_sha256")
+    same = ("sample_id", "words", "target", "target_ids", "absent", "absence_sigma", "dtype", "prompt_sha256")
     new: list[Unit] = []
     for question, scored in zip(questions, scores, strict=True):
         header = UnitHeader(

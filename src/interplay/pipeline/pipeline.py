@@ -16,7 +16,7 @@ from interplay.data.prompts import template_hash, template_notes, uses_chat, wor
 from interplay.models.layouts import find_layout
 from interplay.models.loading import load_model, load_tokenizer
 from interplay.models.vocabulary import adopt_template
-from interplay.pipeline.extraction import Extraction, answers_of, prepare_one
+from interplay.pipeline.extraction import Extraction, answers_of, masking_of, prepare_one
 from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
 from interplay.pipeline.jobs import Engine, in_this_process
@@ -27,7 +27,7 @@ from interplay.pipeline.shards import EVERYTHING, Shard
 from interplay.pipeline.stages import Context, States, find_states, models_of, note, quiet_libraries, train
 from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
 from interplay.report import write
-from interplay.scoring.masking import mask_notes
+from interplay.scoring.absence import lacking_notes
 from interplay.scoring.precision import NARROW
 from interplay.store.conditions import Record, calibration_name, offsets
 from interplay.store.folder import RunFolder
@@ -132,12 +132,14 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
             require_rouge()
         answers = answers_of(inputs, inputs.prompts, tokenizer(), inputs.template, among=False)
-        prepared = [prepare_one(s, tokenizer(), settings, inputs.template, answers) for s in inputs.prompts]
+        masking = masking_of(settings, tokenizer(), inputs.template, inputs.fillers)
+        prepared = [prepare_one(s, tokenizer(), settings, inputs.template, answers, masking) for s in inputs.prompts]
     for line in dict.fromkeys([*inputs.notes, *extra.notes]):
         note(context, line)
     context.omitted += inputs.omitted
     first = inputs.prompts[0].row, tokenizer(), inputs.template
-    said = template_notes(*first) + mask_notes(tokenizer(), prepared[0].mask_id, settings.scoring.mask)
+    absent = [*masking.notes, *lacking_notes([p.absence for p in prepared])]
+    said = template_notes(*first) + [f"{line[:1].upper()}{line[1:]}." for line in absent]
     for line in said + ([] if settings.training else wording_notes(*first)):
         note(context, line)
     with context.alone():
@@ -155,7 +157,8 @@ def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
     among = settings.scoring.among_labels or settings.controls.labels is True
     answers = answers_of(inputs, inputs.prompts, tokenizer, inputs.template, among)
     answers = replace(answers, among=settings.scoring.among_labels)
-    prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, answers) for s in inputs.prompts)
+    masking = masking_of(settings, tokenizer, inputs.template, inputs.fillers)
+    prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, answers, masking) for s in inputs.prompts)
     model = settings.model
     if model.dtype in NARROW:
         with context.progress.phase("measuring the noise of 16-bit scores"):
@@ -192,7 +195,7 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
             weights=states.hashes,
             conditions=served,
             words={draw: offsets(samples) for draw, samples in enumerate([inputs.prompts, *draws], start=1)},
-            mask=(tokenizer.convert_ids_to_tokens(extracted.mask_id), extracted.mask_id),
+            mask=extracted.absent,
             chat=uses_chat(tokenizer, inputs.template),
             template_hash=template_hash(tokenizer, inputs.template),
             controls=control_settings(settings),

@@ -14,6 +14,7 @@ import numpy as np
 
 from interplay.models.placement import input_device, unwrapped
 from interplay.scoring.logodds import Question, Questions
+from interplay.scoring.masking import LEFT_OUT
 
 if TYPE_CHECKING:
     import torch
@@ -94,12 +95,14 @@ def score_rows(
 ) -> np.ndarray:
     """Log-odds of the target, [rows] float64 in nats, or [rows, questions] of several, after each row of prompt ids [rows, L].
 
-    The first `shared` tokens are equal in all rows and are run once. Each label that does not begin another one takes a pass, of
+    The first `shared` tokens are equal in all rows and are run once; LEFT_OUT stands for no token. Each label that does not begin another one takes a pass, of
     `batch_tokens` at most (None: `tokens_per_pass`). `progress` is called with (rows done, in all).
     """
     import torch
 
     rows, length = ids.shape
+    if not (present := ids != LEFT_OUT).all():
+        return _by_length(model, ids, present, question, shared, batch_tokens, progress)
     shared = max(0, min(shared, length - 1))  # at least one prompt token must produce logits in every row
     device = input_device(model)
     values = []
@@ -114,6 +117,19 @@ def score_rows(
             if progress is not None:
                 progress(min(a + step, rows), rows)
     return np.concatenate(values)
+
+
+def _by_length(model, ids, present, question, shared, batch_tokens, progress) -> np.ndarray:
+    """Rows of different lengths, those of one length at a time."""
+    lengths, found, done = present.sum(1), {}, 0
+    for length in np.unique(lengths):
+        these = np.flatnonzero(lengths == length)
+        batch = ids[these][present[these]].reshape(len(these), length)
+        told = progress and (lambda some, _, before=done: progress(before + some, len(ids)))
+        values = score_rows(model, batch, question, shared=shared, batch_tokens=batch_tokens, progress=told)
+        found |= dict(zip(these, values, strict=True))
+        done += len(these)
+    return np.array([found[row] for row in range(len(ids))])
 
 
 def _behind(model, batch: "torch.Tensor", question: Question | Questions, cache, past: int) -> "torch.Tensor":

@@ -98,7 +98,7 @@ def plan_tokens(fresh: np.ndarray, sizes: Sequence[int]) -> int:
 def make_plan(
     input_ids: Sequence[int],
     spans: Sequence[Sequence[int]],
-    mask_id: int,
+    fills: Sequence[Sequence[int]],
     coalitions: np.ndarray,
     prefixes: Sequence[Sequence[int]] = ((),),
     *,
@@ -106,12 +106,13 @@ def make_plan(
 ) -> Plan:
     """Lay out the trie of one prompt under coalitions [c], bitmasks in any order, bit i = word i kept.
 
-    `spans`: token positions of each word, words in the order of the prompt. `prefixes`: what is forced behind the prompt
-    (`Question.prefixes`), the empty one first. `prefix`: how many leading tokens are left out because they stand in a cache.
+    `spans`: token positions of each word, words in the order of the prompt; `fills`: the ids that stand there without it.
+    `prefixes`: what is forced behind the prompt (`Question.prefixes`), the empty one first. `prefix`: how many leading tokens
+    are left out because they stand in a cache.
 
-    >>> plan = make_plan([1, 2, 3], [(1,), (2,)], 0, np.arange(4))
+    >>> plan = make_plan([1, 2, 3], [(1,), (2,)], [(0,), (9,)], np.arange(4))
     >>> plan.ids.tolist()                    # level 0 | word 1 masked, kept | word 2 masked, kept, under either
-    [1, 0, 2, 0, 3, 0, 3]
+    [1, 0, 2, 9, 3, 9, 3]
     >>> plan.positions.tolist(), plan.leaf.tolist()     # bit 0 = word 1, bit 1 = word 2
     ([0, 1, 1, 2, 2, 2, 2], [0, 2, 1, 3])
     """
@@ -130,7 +131,7 @@ def make_plan(
         block = np.tile(tokens[a:b], (len(begins), 1))
         if depth:
             dropped = np.flatnonzero(~kept[order[begins], depth - 1])
-            block[np.ix_(dropped, np.asarray(spans[depth - 1]) - a)] = mask_id
+            block[np.ix_(dropped, np.asarray(spans[depth - 1]) - a)] = fills[depth - 1]
             # Children of a branch are its masked word, then its kept one, so descendants stay next to each other.
             path = path[np.cumsum(fresh[begins, depth - 1]) - 1]
         place = np.arange(a, b)

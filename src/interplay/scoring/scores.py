@@ -3,6 +3,7 @@
 A sample is prepared once for a tokenizer and a prompt template and can then be scored under many model states.
 """
 
+import contextlib
 import hashlib
 import math
 import warnings
@@ -19,9 +20,11 @@ from interplay.errors import InterplayError, SkipSample
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.length import context_length, length_of
 from interplay.scoring import precision
+from interplay.scoring.absence import DRAWS, Absence, Mask, Masking, choose_masking
 from interplay.scoring.forward import Done, score_rows
 from interplay.scoring.logodds import Question, Questions
-from interplay.scoring.masking import mask_token, masked_ids, refuse_mask_in_words, word_tokens
+from interplay.scoring.masking import LEFT_OUT, MEAN, Fills, masked_ids, word_tokens
+from interplay.scoring.mean import mean_embedding
 from interplay.scoring.targets import AUTO, NO_ANSWERS, Answers, TargetTokens, choose_window, without_thought
 from interplay.scoring.trie import score_trie, supports_trie
 from interplay.text import short
@@ -38,7 +41,7 @@ class Prepared:
     spans: tuple[tuple[int, ...], ...]  # token positions of each word
     target_ids: tuple[int, ...]  # the tokens scored
     target: str
-    mask_id: int
+    absence: Absence
     among: tuple[tuple[int, ...], ...] | None  # label sequences to score among, the target one of them
     prompt: str
     passed: str = ""  # what is passed over, at the end of `prompt` too
@@ -59,6 +62,8 @@ class Prepared:
 class UnitScores:
     """Scores of one sample under one model: `values[s]` is v of coalition s (bit i = word i kept), in nats.
 
+    absent: what absent words become. Where that was drawn several times, `values` are means over the draws, and
+    `absence_sigma` is their noise in nats: sd between draws / sqrt(draws), root mean square over coalitions; else 0.
     Where coalitions were chosen, `coalitions[j]` is the one that `values[j]` belongs to.
     """
 
@@ -69,9 +74,10 @@ class UnitScores:
     values: np.ndarray
     dtype: str
     noise_sigma: float
-    mask_id: int
+    absent: str
     prompt_sha256: str
     coalitions: np.ndarray | None = None
+    absence_sigma: float = 0.0
 
     @property
     def n(self) -> int:
@@ -106,6 +112,11 @@ class Scores:
         """[samples] measured numerical noise of v, in nats; NaN where it was not measured."""
         return np.array([unit.noise_sigma for unit in self.units])
 
+    @property
+    def absence_sigma(self) -> np.ndarray:
+        """[samples] noise of v from the draws of other words, in nats; 0 where nothing is drawn."""
+        return np.array([unit.absence_sigma for unit in self.units])
+
     def __len__(self) -> int:
         return len(self.units)
 
@@ -118,15 +129,16 @@ def prepare(
     tokenizer,
     template: PromptTemplate | None = None,
     *,
-    mask: str | int | None = None,
+    mask: Mask | Masking = "auto",
     target_tokens: TargetTokens = AUTO,
     answers: Answers = NO_ANSWERS,
     rendered: Rendered | None = None,
 ) -> Prepared:
     """Tokenise a sample: prompt as trained, words by offsets, the tokens of the response that `choose_window` takes as target.
 
-    `answers`: the labels to tell the response from, or to score it among; by default it is scored against the whole vocabulary
-    [paper eq 1]. `rendered`: the row as one string, if not as `render` makes it.
+    `mask`: what absent words become, as in `score`, or ready-made. `answers`: the labels to tell the response from, or to score it
+    among; by default it is scored against the whole vocabulary [paper eq 1]. `rendered`: the row as one string, if not as
+    `render` makes it.
 
     Raises SkipSample when this sample cannot be used with this tokenizer, InterplayError when the arguments cannot.
     """
@@ -137,10 +149,8 @@ def prepare(
     if not without_thought(sample.row.target):
         raise SkipSample(f"row {short(sample.id)}: its answer is a thought and nothing else")
     passed, target_ids, pool, whole = choose_window(encoded, answers, target_tokens, tokenizer)
-    spans, mask_id = word_tokens(sample, encoded), mask_token(tokenizer, mask)
-    refuse_mask_in_words(
-        encoded.input_ids, spans, mask_id
-    )  # here, where the caller skips samples, not amid the scoring
+    spans = word_tokens(sample, encoded)
+    masking = mask if isinstance(mask, Masking) else choose_masking(tokenizer, mask, template)
     skipped = tokenizer.decode(list(encoded.target_ids[:passed])) if passed else ""
     prepared = Prepared(
         sample=sample,
@@ -148,7 +158,7 @@ def prepare(
         spans=spans,
         target_ids=target_ids,
         target=tokenizer.decode(list(target_ids)),
-        mask_id=mask_id,
+        absence=masking.absence(sample, encoded, spans),
         among=pool,
         prompt=encoded.text + skipped,
         passed=skipped,
@@ -177,7 +187,7 @@ def score_together(
     They cost about as much as one of them. The packed trie is used where the architecture is known to take it, else batches
     that share the prefix. A 16-bit model gets a float32 residual stream (`precision.py`). The noise of v is the root mean
     square difference to plain float32 forward passes on `noise_coalitions`, NaN on none. Where the trie differs from these by
-    more than rounding can explain, a warning is issued and batches are used.
+    more than rounding can explain, a warning is issued and batches are used. Where absent words are drawn, scores are means.
 
     `coalitions`: [m] bitmasks, bit i = word i kept; None: all, in the order of their numbers, for 16 words at most. The other
     arguments as of `score_rows`.
@@ -186,9 +196,9 @@ def score_together(
     than it has learnt positions.
     """
     first = several[0]
-    words = (first.input_ids, first.spans, first.mask_id)
-    if any((p.input_ids, p.spans, p.mask_id) != words for p in several):
-        raise ValueError("questions that are scored together must have the same prompt, words and mask token")
+    words = (first.input_ids, first.spans, first.absence)
+    if any((p.input_ids, p.spans, p.absence) != words for p in several):
+        raise ValueError("questions that are scored together must have the same prompt, words and absence")
     for prepared in several:
         _refuse_unknown_ids(model, prepared)
         context_length(model.config).refuse(prepared.positions, f"sample {prepared.sample.id!r}")
@@ -200,21 +210,37 @@ def score_together(
     picks = np.unique(np.linspace(0, last, min(max(noise_coalitions, 2), last + 1)).round().astype(int))
     asked = Questions(tuple(Question(p.target_ids, p.among) for p in several))
     # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
-    packed = supports_trie(model) and list(first.spans) == sorted(first.spans)
+    in_order = supports_trie(model) and list(first.spans) == sorted(first.spans)
     rounded, exact = precision.is_rounded(model), precision.product_float32 if precision.is_narrow(model) else None
-    with precision.exact_products(), precision.wide_residual(model, exact):
-        plain = score_rows(model, masked_ids(*words, chosen[picks]), asked, batch_tokens=batch_tokens)
-        packed = packed and bool(np.isfinite(plain).all())
-        if packed and rounded:  # the guard compares in float32, where rounding is small
-            few = score_trie(model, *words, asked, coalitions=chosen[picks], budget=batch_tokens)
-            packed = _agrees(few, plain, first)
-    with precision.fast_products(model), precision.wide_residual(model):
-        if packed:
-            values = score_trie(model, *words, asked, coalitions=chosen, budget=batch_tokens, progress=progress)
-            packed = rounded or _agrees(values[picks], plain, first)
-        if not packed:
-            ids = masked_ids(*words, chosen)
-            values = score_rows(model, ids, asked, shared=first.shared, batch_tokens=batch_tokens, progress=progress)
+
+    def score_draw(fills: Fills, told: Done) -> tuple[np.ndarray, np.ndarray]:
+        """Scores [chosen, questions] with these ids for absent words, and those [picks, questions] of plain float32 passes."""
+        words = (first.input_ids, first.spans, fills)
+        packed = in_order and not any(LEFT_OUT in fill for fill in fills)
+        with precision.exact_products(), precision.wide_residual(model, exact):
+            plain = score_rows(model, masked_ids(*words, chosen[picks]), asked, batch_tokens=batch_tokens)
+            packed = packed and bool(np.isfinite(plain).all())
+            if packed and rounded:  # the guard compares in float32, where rounding is small
+                few = score_trie(model, *words, asked, coalitions=chosen[picks], budget=batch_tokens)
+                packed = _agrees(few, plain, first)
+        with precision.fast_products(model), precision.wide_residual(model):
+            if packed:
+                values = score_trie(model, *words, asked, coalitions=chosen, budget=batch_tokens, progress=told)
+                packed = rounded or _agrees(values[picks], plain, first)
+            if not packed:
+                ids = masked_ids(*words, chosen)
+                values = score_rows(model, ids, asked, shared=first.shared, batch_tokens=batch_tokens, progress=told)
+        return values, plain
+
+    fills, draws = first.absence.fills, []
+    averaged = any(MEAN in fill for each in fills for fill in each)
+    with mean_embedding(model, first.absence.vocabulary) if averaged else contextlib.nullcontext():
+        for draw, each in enumerate(fills):
+            told = progress and (lambda done, of, draw=draw: progress((draw * of + done) // len(fills), of))
+            draws.append(score_draw(each, told))
+    values, plain = (np.mean(each, axis=0) for each in zip(*draws, strict=True))
+    spread = np.std([v for v, _ in draws], axis=0, ddof=1) if len(draws) > 1 else np.zeros_like(values)
+    absence_sigma = np.sqrt(np.mean(spread**2, axis=0) / len(draws))
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     _refuse_infinite(values, chosen, first, dtype)
     noise = [float(np.sqrt(np.mean((plain[:, i] - values[picks, i]) ** 2))) for i in range(len(several))]
@@ -227,9 +253,10 @@ def score_together(
             values=np.ascontiguousarray(values[:, i]),
             dtype=dtype,
             noise_sigma=noise[i] if noise_coalitions else math.nan,
-            mask_id=p.mask_id,
+            absent=p.absence.said,
             prompt_sha256=hashlib.sha256(p.prompt.encode()).hexdigest(),
             coalitions=None if coalitions is None else chosen,
+            absence_sigma=float(absence_sigma[i]),
         )
         for i, p in enumerate(several)
     )
@@ -262,7 +289,8 @@ def _agrees(values: np.ndarray, plain: np.ndarray, prepared: Prepared) -> bool:
 def _refuse_unknown_ids(model, prepared: Prepared) -> None:
     size = model.get_input_embeddings().weight.shape[0]
     labels = (prepared.target_ids, *(prepared.among or ()))
-    highest = max(*prepared.input_ids, *(token for label in labels for token in label), prepared.mask_id)
+    absent = [fill for fills in prepared.absence.fills for fill in fills]
+    highest = max(*prepared.input_ids, *(token for ids in (*labels, *absent) for token in ids))
     if highest >= size:
         unknown = f"the tokenizer gives token id {highest}, the model has {size} embeddings"
         raise InterplayError(f"{unknown}: give its own tokenizer")
@@ -274,7 +302,9 @@ def score(
     samples: Sample | Sequence[Sample],
     *,
     template: PromptTemplate | None = None,
-    mask: str | int | None = None,
+    mask: Mask = "auto",
+    swap_draws: int = DRAWS,
+    fillers: Sequence[Row] | None = None,
     target_tokens: TargetTokens = AUTO,
     among: Sequence[Row] | None = None,
     batch_tokens: int | None = None,
@@ -287,7 +317,10 @@ def score(
         model, tokenizer: a transformers causal LM (a peft model too) and its fast tokenizer; neither is changed.
         samples: from `interplay.make_sample`; n up to 16 words each.
         template: the one the samples were made with, and training used.
-        mask: mask token (text or id) that replaces masked words; default `<unk>`, else pad, else a reserved token [lineage].
+        mask: what absent words become. A token by its text or id, once for each of their tokens; auto: a neutral one such as "_";
+            mean: the mean embedding; swap: other words of the same place, v averaged over `swap_draws` draws; drop: nothing;
+            paper: `<unk>`, else pad, else a reserved token [lineage].
+        fillers: rows whose words a swap takes; None: English sentences about emotions that the package holds.
         target_tokens: which tokens of the response are scored, teacher-forced: first (the paper's), word, a number, or auto: as
             many as tell it from the others in `among`, without them a word. White space and a thought in front are passed over.
         among: rows whose responses are the labels to score among, with each sample's own; None: the whole vocabulary.
@@ -296,16 +329,17 @@ def score(
     Returns Scores: [samples, 2^n] float64 in nats as an array, one `UnitScores` each with provenance. A RuntimeWarning says
     where rounding of a 16-bit model takes a good part of the effects.
 
-    >>> unit = UnitScores("a", ("not", "good"), "joy", (7,), np.array([0., 1., 2., 0.]), "float32", 1e-6, 0, "")
+    >>> unit = UnitScores("a", ("not", "good"), "joy", (7,), np.array([0., 1., 2., 0.]), "float32", 1e-6, "\\"_\\"", "")
     >>> np.asarray(Scores((unit, unit))).shape      # what interplay.extract takes
     (2, 4)
     """
     template = template or PromptTemplate()
+    masking = _masking(tokenizer, mask, template, fillers, swap_draws)
     labels = {row.target: encode(render(row, tokenizer, template), tokenizer) for row in among or ()}
     answers = Answers(labels, among=among is not None)
 
     def scored(sample: Sample) -> tuple[UnitScores, ...]:
-        prepared = prepare(sample, tokenizer, template, mask=mask, target_tokens=target_tokens, answers=answers)
+        prepared = prepare(sample, tokenizer, template, mask=masking, target_tokens=target_tokens, answers=answers)
         return score_together(model, [prepared], batch_tokens=batch_tokens, noise_coalitions=noise_coalitions)
 
     return _score_all(samples, scored, 1, progress)[0]
@@ -318,7 +352,9 @@ def score_answers(
     answers: Sequence[str],
     *,
     template: PromptTemplate | None = None,
-    mask: str | int | None = None,
+    mask: Mask = "auto",
+    swap_draws: int = DRAWS,
+    fillers: Sequence[Row] | None = None,
     target_tokens: TargetTokens = AUTO,
     batch_tokens: int | None = None,
     noise_coalitions: int = NOISE_COALITIONS,
@@ -332,7 +368,8 @@ def score_answers(
     if isinstance(answers, str) or not answers or len(set(answers)) < len(answers):
         raise InterplayError(f"answers are {short(answers)}; expected a list of different texts, one or more")
     wording = template or PromptTemplate()
-    how: dict[str, Any] = {"mask": mask, "target_tokens": target_tokens}
+    masking = _masking(tokenizer, mask, wording, fillers, swap_draws)
+    how: dict[str, Any] = {"mask": masking, "target_tokens": target_tokens}
 
     def scored(sample: Sample) -> tuple[UnitScores, ...]:
         answered = {answer: replace(sample, row=replace(sample.row, target=answer)) for answer in answers}
@@ -341,6 +378,13 @@ def score_answers(
         return score_together(model, ready, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions)
 
     return dict(zip(answers, _score_all(samples, scored, len(answers), progress), strict=True))
+
+
+def _masking(tokenizer, mask: Mask, template: PromptTemplate, fillers: Sequence[Row] | None, draws: int) -> Masking:
+    masking = choose_masking(tokenizer, mask, template, rows=fillers, draws=draws)
+    for line in masking.notes:
+        warnings.warn(line, UserWarning, stacklevel=3)
+    return masking
 
 
 def _score_all(

@@ -132,7 +132,7 @@ def score_trie(
     model,
     input_ids: Sequence[int],
     spans: Sequence[Sequence[int]],
-    mask_id: int,
+    fills: Sequence[Sequence[int]],
     question: Question | Questions,
     *,
     coalitions: np.ndarray | None = None,
@@ -160,9 +160,9 @@ def score_trie(
         cache = None
         if prefix:
             cache = DynamicCache(config=model.config.get_text_config())
-            _logits(model, make_plan(input_ids[:prefix], [], 0, np.zeros(1, dtype=np.uint64)), cache, 1, device)
+            _logits(model, make_plan(input_ids[:prefix], [], [], np.zeros(1, dtype=np.uint64)), cache, 1, device)
         for run in cut(fresh, sizes, tokens_per_pass(device, budget), leaves):
-            plan = make_plan(input_ids, spans, mask_id, chosen[order[run]], question.prefixes, prefix=prefix)
+            plan = make_plan(input_ids, spans, fills, chosen[order[run]], question.prefixes, prefix=prefix)
             keep = torch.from_numpy(plan.leaves.reshape(-1))  # on the CPU: it fits a head on any device
             logits = _logits(model, plan, copy.deepcopy(cache), keep, device)
             answers = question.answer(logits.reshape(*plan.leaves.shape, logits.shape[-1]))

@@ -45,6 +45,7 @@ class Calibration:
     mean_total_effect: float  # |v(N) - v(empty)|
     noise_sigma: float  # root mean square numerical noise of v
     spread: float  # standard deviation of v over coalitions
+    absence_sigma: float = 0.0  # root mean square noise of v from draws of other words
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Record:
     conditions   name -> the prompts that have a unit under it
     controls     the settings that `conditions` of controls were measured under
     words        draw of words -> where they stand; the first draw is 1
-    mask         token for masked words, and its id
+    mask         what absent words become
     chat         whether prompts go through the chat template; template_hash tells wordings apart
     losses       of a trainer's log, at each step (None where not known): `train_loss`, the mean since the step before, and
                  `eval_<name>_loss` of named eval sets
@@ -69,7 +70,7 @@ class Record:
     weights: dict[int, str]
     conditions: dict[str, tuple[int, ...]]
     words: dict[int, Words]
-    mask: tuple[str, int]
+    mask: str
     chat: bool
     template_hash: str
     controls: dict[str, Any] = field(default_factory=dict)

@@ -31,9 +31,10 @@ class UnitHeader:
     words: tuple[str, ...]
     target: str
     target_ids: tuple[int, ...]
-    mask_id: int
+    absent: str
     dtype: str
     noise_sigma: float | None
+    absence_sigma: float
     weights_sha256: str
     prompt_sha256: str
     tolerance: float = math.nan
