@@ -86,3 +86,19 @@ def or_moebius(v):
 def or_zeta(effects):
     """The game of OR effects, order 0 included: the inverse of `or_moebius`."""
     return -zeta(effects)[..., ::-1]
+
+
+def fused_programme(u, delta, reference, fuse):
+    """The optimum of min |c|_1 + fuse |c - r|_1, |u - Phi c| <= delta, by HiGHS; reference r [2, 2^n]."""
+    from scipy.optimize import linprog
+
+    length = len(u)
+    phi = dictionary(length.bit_length() - 1)[1:]
+    ors = [s for s in range(length) if s.bit_count() >= 2]
+    r, k = np.concatenate([reference[0, 1:], reference[1, ors]]), phi.shape[1]
+    one, none = np.eye(k), np.zeros_like(phi)  # variables: c = p - m, and e >= |c - r|
+    rows = np.block([[one, -one, -one], [-one, one, -one], [phi, -phi, none], [-phi, phi, none]])
+    limits = np.concatenate([r, -r, u[1:] + delta, delta - u[1:]])
+    found = linprog(np.r_[np.ones(2 * k), np.full(k, fuse)], A_ub=rows, b_ub=limits, method="highs")
+    assert found.status == 0
+    return found.fun

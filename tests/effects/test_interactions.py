@@ -40,7 +40,7 @@ def many():
         (([0, 1], np.nan), "tolerance is nan; expected a finite number"),
         (([0, 1], [0.1, 0.2]), r"tolerance is \[0.1, 0.2\]; expected one number"),
         (([0, 1], "little"), "tolerance is 'little'; expected one number"),
-        (([0, 1], 0.0, 0.0), "gap is 0.0; expected a relative duality gap such as 1e-3, over 0 and under 1"),
+        (([0, 1], "paper", 0.0), "gap is 0.0; expected a relative duality gap such as 1e-3, over 0 and under 1"),
         (([0, 1], 0.0, "1e-3"), "gap is '1e-3'"),
     ],
 )

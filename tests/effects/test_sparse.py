@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from effect_games import dictionary, linear_programme, network, planted
+from effect_games import dictionary, fused_programme, linear_programme, network, planted
 from hypothesis import given
 from hypothesis import strategies as st
 
 from interplay.effects import extract
+from interplay.effects.certainty import ALTERNATIVES, exchangeable, standing
 from interplay.effects.moebius import orders, reconstruct
-from interplay.effects.sparse import FUSE, RIDGE_COST, dual_bound, solve
+from interplay.effects.sparse import FUSE, OMEGA, RIDGE_COST, Tie, dual_bound, solve
 
 GAP = 1e-3
 
@@ -233,3 +234,90 @@ def test_running_out_of_iterations_is_said():
     best = extract(v, 0.0)
     assert best.converged  # its first answer is a little off the plain optimum: the second phase has to move its center
     assert result.objective * (1 - result.duality_gap) <= best.objective <= result.objective
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3])
+@pytest.mark.parametrize("n", [3, 5])
+def test_fused_objective_agrees_with_the_linear_programme(n, share):
+    first = extract(network(n, 1), 0.0)
+    v = network(n, 1) + 0.3 * network(n, 2)
+    u = v - v[0]
+    delta = share * np.abs(u).max()
+    result = extract(v, delta, GAP, reference=first)
+    best = fused_programme(u, delta, first.effects, FUSE)
+    own = np.abs(result.effects).sum() + FUSE * np.abs(result.effects - first.effects).sum()
+    assert matches(result, v)
+    assert result.converged
+    assert result.objective == pytest.approx(own)
+    assert result.objective * (1 - result.duality_gap) <= best * (1 + 1e-7)
+    assert best <= result.objective * (1 + 1e-7)
+    assert result.objective - best <= RIDGE_COST * result.objective
+
+
+def test_what_did_not_change_does_not_change():
+    before = extract(network(7, 3), 0.0)
+    v = before.scores() + 1.5 * ((np.arange(128) & 5) == 5)  # one AND of two words is new
+    alone, fused = (extract(v, 0.0, reference=r).effects - before.effects for r in (None, before))
+    assert np.abs(fused).sum() == pytest.approx(1.5, rel=0.02)
+    assert fused[0, 5] == pytest.approx(1.5, rel=0.02)
+    assert np.abs(alone).sum() >= np.abs(fused).sum()
+
+
+def test_fusing_takes_the_change_that_ties_make():
+    pairs = [(network(6, seed), network(6, seed) + 0.3 * network(6, 100 + seed)) for seed in range(6)]
+    before = extract([a for a, _ in pairs], 0.0)
+    moved = [extract([b for _, b in pairs], 0.0, reference=r).effects - before.effects for r in (None, before)]
+    alone, fused = (np.abs(change).sum((1, 2)).mean() for change in moved)
+    assert fused < 0.85 * alone
+
+
+def steadiness(before, after, omega):
+    """Mean Jaccard index of the change sets (over 5 % of the largest) of fused splits whose ties are broken in two ways."""
+    n, found = before.shape[-1].bit_length() - 1, []
+    zero = np.zeros(len(before))
+    for seed in (1, 2):
+        costs = 1 + 1e-3 * np.random.default_rng(seed).random((len(before), 2, 1 << n))
+        how = {"duality_gap": GAP, "max_iterations": 20_000, "tie": Tie(omega, costs)}
+        first = solve(before - before[:, :1], zero, **how)
+        first = np.stack([first.and_effects, first.or_effects], 1)
+        second = solve(after - after[:, :1], zero, reference=first, **how)
+        change = np.abs(np.stack([second.and_effects, second.or_effects], 1) - first)
+        found.append(change > 0.05 * change.max((1, 2), keepdims=True))
+    return float(np.mean((found[0] & found[1]).sum((1, 2)) / (found[0] | found[1]).sum((1, 2))))
+
+
+def test_changes_do_not_depend_on_how_ties_are_broken():
+    before = np.stack([network(6, seed) for seed in range(6)])
+    after = before + 0.3 * np.stack([network(6, 100 + seed) for seed in range(6)])
+    assert steadiness(before, after, OMEGA) >= 0.95
+    assert steadiness(before, after, 1e-3) < 0.95  # where the linear programme alone decides
+
+
+def test_a_finer_gap_gives_the_same_answer():
+    v = network(6, 4)
+    coarse, fine = (extract(v, 0.0, gap).effects for gap in (1e-3, 1e-6))
+    assert np.abs(coarse - fine).max() < 0.02 * np.abs(fine).max()
+
+
+def test_alternatives_match_the_scores_and_are_nearly_as_sparse():
+    v = np.stack([network(6, seed) for seed in range(3)])
+    found = extract(v, 0.0, certain=True)
+    assert found.alternatives.shape == (3, ALTERNATIVES, 2, 64)
+    for sample, others in zip(v, found.alternatives, strict=True):
+        for a, b in others:
+            np.testing.assert_allclose(reconstruct(a, b) + sample[0], sample, atol=1e-9)
+    sizes = np.abs(found.alternatives).sum((-1, -2))
+    assert (sizes <= 1.02 * np.abs(found.effects).sum((-1, -2))[:, None]).all()
+    assert ((found.certain >= 0) & (found.certain <= 1)).all()
+    assert np.array_equal(found[1].alternatives, extract(v[1], 0.0, certain=True).alternatives)
+
+
+def test_what_is_exchangeable_is_named():
+    """f + g = (f and g) + (f or g): where both sides are as sparse, none of the four is certain."""
+    effects = np.array([[0, 1.0, 1.0, 0], [0, 0, 0, 0]])
+    other = np.array([[0, 0, 0, 1.0], [0, 0, 0, 1.0]])
+    assert standing(effects, np.stack([effects, other]))[0].tolist() == [1, 0.5, 0.5, 1]
+    assert exchangeable(effects, np.stack([effects, other]), (0, 1)) in {(0, 2), (0, 3), (1, 3)}
+    assert exchangeable(effects, np.stack([effects, effects]), (0, 1)) is None
+    table = extract([0, 0, 0, 3.0], certain=True).to_pandas(["not", "good"])
+    assert table[["words", "certain"]].values.tolist() == [[("not", "good"), 1.0]]
