@@ -22,8 +22,11 @@ def headline(payload: Part) -> tuple[str, int | None]:
     ('No evidence to choose', None)
     """
     recommendation = payload["recommendation"]
-    if recommendation.get("basis") == "only":
-        return "Nothing to compare", None
+    if recommendation.get("basis") in ("only", "base"):
+        said = (
+            "Nothing to compare" if recommendation["basis"] == "only" else recommendation["sentence"].partition(":")[0]
+        )
+        return said, None
     if decided(payload):
         return "Keep step", recommendation["step"]
     return ("No checkpoint stands out" if recommendation["step"] is None else "No evidence to choose"), None
