@@ -53,6 +53,18 @@ def test_folder(watched, losses, tmp_path, call):
     assert json.loads(done.out)["step"] == payload["recommendation"]["step"]
 
 
+def test_a_training_that_made_it_worse_is_told(sft, quick):
+    """Rates far too high: eval loss, of the trainer's own log, is lowest before training. Nothing is kept in its place."""
+    trainer = sft(callbacks=[quick(num_prompts=2)], evaluate=True, eval_strategy="steps", eval_steps=6, eval_on_start=True,
+                  learning_rate=30.0)  # fmt: skip
+    with pytest.warns(UserWarning, match="No checkpoint beats the base model: eval loss"):
+        trainer.train()
+    assert trainer.state.best_global_step in (None, 0)
+    run = Run(Path(trainer.args.output_dir) / "interplay")
+    assert (run.recorded["step"], run.recorded["basis"]) == (0, "base")
+    assert run.task["rows"].dropna().tolist() == [4, 4], "the number of rows follows from the speed that was logged"
+
+
 def test_units_answer_for_the_weights_they_were_made_with(watched):
     _, folder = watched
     record = CallbackRecord.read(folder)

@@ -325,12 +325,11 @@ class Measurer:
         recommended = analyse(self.folder, self.settings)
         if page:
             losses = self.recommendation()[1]
+            trained = [loss for step, loss in losses.items() if step and np.isfinite(loss)]
             if recommended.basis == "base":
                 self._warn(recommended.sentence[:-1])
-            if len(losses) > 1 and losses.get(0, np.inf) <= np.nanmin([loss for step, loss in losses.items() if step]):
-                self._warn(
-                    f"no measured checkpoint has a lower {METRIC} than the base model at step 0, {losses[0]:.3g}"
-                )
+            if trained and losses.get(0, np.inf) <= min(trained):
+                self._warn(f"no measured checkpoint has a lower {METRIC} than the base model ({losses[0]:.3g})")
             for line in weak_notes(self.settings, list(self.units.values())):
                 self._warn(line)
             run = RunFolder(self.folder)
