@@ -151,8 +151,8 @@ def test_a_few_rows_are_no_evidence():
     got = by_rows([1, 2, 3, 4], n=4)
     assert (got.step, got.basis) == (40, "last")
     assert got.sentence.startswith(
-        "No evidence to choose: eval accuracy cannot tell the base model and 3 checkpoints apart on 4 eval rows of 'dev.jsonl'; "
-        "so few rows show no difference, so step 40 is simply the last checkpoint."
+        "No evidence to choose: eval accuracy cannot tell the base model and 3 checkpoints apart on 4 eval rows of 'dev.jsonl', "
+        "which are too few, so step 40 is simply the last checkpoint."
     )
 
 

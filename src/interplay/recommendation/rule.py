@@ -173,7 +173,6 @@ def _by_eval_rows(
         where = f"on {source}" if math.isnan(count) else f"on {count:.0f} {source}"
         everything = "the base model and " * base + f"{len(values) - base} checkpoint{'s' * (len(values) - base > 1)}"
         unseen = f"; a difference under {least:.2g}{unit} cannot be seen with these rows" * math.isfinite(least)
-        unseen += "; so few rows show no difference" * math.isinf(least)
         if not (tied.all() and math.isinf(least)):
             first, *others = map(int, values.index[tied])
             why = f"{name} {values[first]:.3g}{unit} {where}, "
@@ -206,7 +205,7 @@ def _by_eval_rows(
             }
         if not tied.all():
             break
-        before += f"{name} cannot tell {everything} apart {where}{unseen}; "
+        before += f"{name} cannot tell {everything} apart {where}{', which are too few' * math.isinf(least)}{unseen}; "
     return chosen, before.removesuffix("; ")
 
 
@@ -220,7 +219,7 @@ def _last(stop: StopRecommendation, candidates: list[int], why: str) -> dict[str
     """The last checkpoint, where no eval metric can show a difference."""
     step = candidates[-1]
     sentence = f"No evidence to choose: {why}, so step {step} is simply the last checkpoint."
-    if stop.step is not None:
+    if stop.step is not None and len(candidates) > 1:
         apart = (
             f"is lowest at step {stop.step}" if stop.certain else f"cannot tell the {len(candidates)} checkpoints apart"
         )
