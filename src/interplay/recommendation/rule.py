@@ -24,13 +24,8 @@ RULE = (
     "highest eval accuracy; without labels, or where it tells nothing apart, lowest eval loss; of what cannot be told from the "
     "best the earliest, the base model included; without eval rows the last"
 )
-
-
 # Column, name, what is best, 1 if higher is better, unit; the first that tells checkpoints apart decides.
-_METRICS = (
-    ("accuracy", "eval accuracy", "highest", 1, ""),
-    ("eval_loss", "eval loss", "lowest", -1, " nats"),
-)
+_METRICS = ("accuracy", "eval accuracy", "highest", 1, ""), ("eval_loss", "eval loss", "lowest", -1, " nats")
 
 
 @dataclass(frozen=True)
@@ -129,7 +124,7 @@ def recommend(
         steps, loss[:, known], strength[:, known], existing=candidates, resamples=resamples, seed=seed
     )
     rivals = _rivals(trajectory, metrics.loc[candidates], stop, candidates)
-    chosen, said = _by_eval_rows(metrics, rows or {}, source, rivals, resamples, seed)
+    chosen, said = _by_eval_rows(metrics, rows or {}, source, rivals, resamples=resamples, seed=seed)
     if chosen is None and not said and len(candidates) == 1:
         sentence = f"Only one trained checkpoint, step {candidates[0]}, was measured: nothing was compared."
         return Recommendation(candidates[0], RULE, "only", sentence, (), rivals)
@@ -153,12 +148,7 @@ def _metrics(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
 
 
 def _by_eval_rows(
-    metrics: pd.DataFrame,
-    rows: Mapping[str, pd.DataFrame],
-    source: str,
-    rivals: dict[str, int],
-    resamples: int,
-    seed: int,
+    metrics: pd.DataFrame, rows: Mapping[str, pd.DataFrame], source: str, rivals: dict[str, int], **draws: int
 ) -> tuple[dict[str, Any] | None, str]:
     """The choice by the first metric that tells candidates apart, or the last that could; and which metrics do not."""
     chosen, before = None, ""
@@ -169,43 +159,44 @@ def _by_eval_rows(
         table, base = rows.get(column), 0 in values
         x = values.to_numpy()[:, None] if table is None else table.loc[values.index].to_numpy()
         count = metrics.get("rows", values * math.nan).max() if table is None else x.shape[1]
-        best, tied, least = compare(sign * x, math.nan if unit else count, resamples, generator(seed, column))
+        rng = generator(draws["seed"], column)
+        best, tied, least = compare(sign * x, math.nan if unit else count, draws["resamples"], rng)
         where = f"on {source}" if math.isnan(count) else f"on {count:.0f} {source}"
         everything = "the base model and " * base + f"{len(values) - base} checkpoint{'s' * (len(values) - base > 1)}"
         unseen = f"; a difference under {least:.2g}{unit} cannot be seen with these rows" * math.isfinite(least)
-        if not (tied.all() and math.isinf(least)):
-            first, *others = map(int, values.index[tied])
-            why = f"{name} {values[first]:.3g}{unit} {where}, "
-            if others:
-                leads = (
-                    f" ({top}: {values.iloc[best]:.3g}{unit} at step {values.index[best]})"
-                    if values.iloc[best] != values[first]
-                    else ""
-                )
-                why += f"not to be told from step{'s' * (len(others) > 1)} {', '.join(map(str, others))}{leads}; "
-                why += f"the earliest is kept{unseen}"
-            else:
-                why += f"the {top} of {everything}" + ", beyond noise" * (not math.isnan(least))
-            lowest = {"eval loss": rivals.get("eval_loss"), "the interaction loss": rivals.get("interactions")}
-            named = [f"{x} is lowest at step {at}" for x, at in lowest.items() if x != name and at not in (None, first)]
-            why += f"; {' and '.join(named)} instead." if named else "."
-            if not base:
-                why += f" The base model's {name} is not known, so whether training helped is not."
-            if table is None:
-                known = "not known" if math.isnan(least) else "the binomial error of these rows, not paired"
-                why += f" Noise is {known}: there are no figures of single rows."
-            verb = "is shown to beat" if others else "beats"
-            chosen = {
-                "step": first,
-                "basis": column.replace("_", "-") if first else "base",
-                "sentence": f"{f'Keep step {first}' if first else f'No checkpoint {verb} the base model'}: {before}{why}",
-                "evidence": _eval_evidence(metrics, column),
-                "tied": (first, *others),
-                "detectable": least if others and math.isfinite(least) else None,
-            }
+        alike = f"{name} cannot tell {everything} apart {where}{', which are too few' * math.isinf(least)}{unseen}; "
+        if tied.all() and math.isinf(least):
+            before += alike
+            continue
+        first, *others = map(int, values.index[tied])
+        why = f"{name} {values[first]:.3g}{unit} {where}, "
+        if others:
+            highest = f" ({top}: {values.iloc[best]:.3g}{unit} at step {values.index[best]})"
+            highest = "" if values.iloc[best] == values[first] else highest
+            why += f"not to be told from step{'s' * (len(others) > 1)} {', '.join(map(str, others))}{highest}; "
+            why += f"the earliest is kept{unseen}"
+        else:
+            why += f"the {top} of {everything}{'' if math.isnan(least) else ', beyond noise'}"
+        lowest = {"eval loss": rivals.get("eval_loss"), "the interaction loss": rivals.get("interactions")}
+        named = [f"{x} is lowest at step {at}" for x, at in lowest.items() if x != name and at not in (None, first)]
+        why += f"; {' and '.join(named)} instead." if named else "."
+        if not base:
+            why += f" The base model's {name} is not known, so whether training helped is not."
+        if table is None:
+            known = "not known" if math.isnan(least) else "the binomial error of these rows, not paired"
+            why += f" Noise is {known}: there are no figures of single rows."
+        nothing = f"No checkpoint {'is shown to beat' if others else 'beats'} the base model"
+        chosen = {
+            "step": first,
+            "basis": column.replace("_", "-") if first else "base",
+            "sentence": f"{f'Keep step {first}' if first else nothing}: {before}{why}",
+            "evidence": _eval_evidence(metrics, column),
+            "tied": (first, *others),
+            "detectable": least if others and math.isfinite(least) else None,
+        }
         if not tied.all():
             break
-        before += f"{name} cannot tell {everything} apart {where}{', which are too few' * math.isinf(least)}{unseen}; "
+        before += alike
     return chosen, before.removesuffix("; ")
 
 
@@ -220,9 +211,7 @@ def _last(stop: StopRecommendation, candidates: list[int], why: str) -> dict[str
     step = candidates[-1]
     sentence = f"No evidence to choose: {why}, so step {step} is simply the last checkpoint."
     if stop.step is not None and len(candidates) > 1:
-        apart = (
-            f"is lowest at step {stop.step}" if stop.certain else f"cannot tell the {len(candidates)} checkpoints apart"
-        )
+        apart = f"is lowest at step {stop.step}" if stop.certain else f"cannot tell the {len(candidates)} apart"
         sentence += f" Interaction loss {apart}."
     return {"step": step, "basis": "last", "sentence": sentence, "evidence": ()}
 
