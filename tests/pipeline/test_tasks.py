@@ -87,7 +87,7 @@ def test_rows_that_choose_a_checkpoint_are_those_behind_its_metrics(measured):
         assert list(table.index) == list(measured.task["step"])
         assert table.mean(axis=1).to_numpy() == pytest.approx(measured.task[name].to_numpy())
     said = json.loads((measured.folder / "recommendation.json").read_text())
-    assert "on 4 eval rows of 'prompts.jsonl', not out of domain" in said["sentence"]
+    assert "on 4 in-domain eval rows of 'prompts.jsonl'" in said["sentence"]
     assert (said["basis"], said["step"]) == ("last", 4), "four rows are no evidence"
 
 

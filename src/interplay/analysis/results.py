@@ -63,8 +63,8 @@ def recommend_of(
 ) -> Recommendation:
     """The recommendation of a run among the `existing` steps (None: all), which says by which rows."""
     file = settings.data.file or settings.data.eval
-    source = f"eval rows of {'the trainer' if file is None else short(Path(file).name)}"
-    source += ", not out of domain," if any(c.ood is not None for c in rows.checkpoints) else ""
+    domain = "in-domain " if any(c.ood is not None for c in rows.checkpoints) else ""
+    source = f"{domain}eval rows of {'the trainer' if file is None else short(Path(file).name)}"
     asked = {"resamples": settings.dynamics.resamples, "seed": settings.seed}
     return recommend(track, task, rows=eval_rows(rows), source=source, existing=existing, **asked)
 
