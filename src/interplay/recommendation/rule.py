@@ -1,8 +1,8 @@
 """Recommend one of a run's checkpoints or the base model, and say what other rules would choose.
 
-With labelled eval rows the highest eval accuracy decides; without labels, or where it tells nothing apart, the lowest eval
-loss; without eval rows the last checkpoint. The base model, step 0, is a candidate. Of what the eval rows cannot tell from the
-best (`noise.py`) the earliest is kept. In docs/evidence/stopping.md the interaction loss (`stopping.recommend_stop`, which the
+With labelled eval rows the highest eval accuracy decides; without labels, and among those that it cannot tell from the best
+(`noise.py`), the lowest eval loss. Of what neither tells from the best the earliest is kept. The base model, step 0, is a
+candidate. Without eval rows the last checkpoint is named. In docs/evidence/stopping.md the interaction loss (`stopping.recommend_stop`, which the
 callback uses) lost accuracy to eval accuracy and to the last checkpoint, so it is reported but does not decide.
 """
 
@@ -21,10 +21,10 @@ from interplay.recommendation.noise import compare
 from interplay.recommendation.stopping import Evidence, StopRecommendation, recommend_stop
 
 RULE = (
-    "highest eval accuracy; without labels, or where it tells nothing apart, lowest eval loss; of what cannot be told from the "
-    "best the earliest, the base model included; without eval rows the last"
+    "highest eval accuracy; without labels, or of what accuracy cannot tell from the best, lowest eval loss; of what cannot be "
+    "told from that the earliest, the base model included; without eval rows the last"
 )
-# Column, name, what is best, 1 if higher is better, unit; the first that tells checkpoints apart decides.
+# Column, name, what is best, 1 if higher is better, unit; each in turn narrows down what the one before left.
 _METRICS = ("accuracy", "eval accuracy", "highest", 1, ""), ("eval_loss", "eval loss", "lowest", -1, " nats")
 
 
@@ -150,13 +150,13 @@ def _metrics(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
 def _by_eval_rows(
     metrics: pd.DataFrame, rows: Mapping[str, pd.DataFrame], source: str, rivals: dict[str, int], **draws: int
 ) -> tuple[dict[str, Any] | None, str]:
-    """The choice by the first metric that tells candidates apart, or the last that could; and which metrics do not."""
-    chosen, before = None, ""
+    """The earliest of what no metric in turn tells from the best of what the one before left; and which show nothing."""
+    chosen, before, left, evidence = None, "", metrics.index, ()
     for column, name, top, sign, unit in _METRICS:
-        values = metrics[column].dropna() if column in metrics else pd.Series()
+        values = metrics[column].loc[left].dropna() if column in metrics else pd.Series()
         if len(values) < 2:
             continue
-        table, base = rows.get(column), 0 in values
+        table, base, evidence = rows.get(column), 0 in values, evidence + _eval_evidence(metrics, column)
         x = values.to_numpy()[:, None] if table is None else table.loc[values.index].to_numpy()
         count = metrics.get("rows", values * math.nan).max() if table is None else x.shape[1]
         rng = generator(draws["seed"], column)
@@ -164,23 +164,23 @@ def _by_eval_rows(
         where = f"on {source}" if math.isnan(count) else f"on {count:.0f} {source}"
         everything = "the base model and " * base + f"{len(values) - base} checkpoint{'s' * (len(values) - base > 1)}"
         unseen = f"; a difference under {least:.2g}{unit} cannot be seen with these rows" * math.isfinite(least)
-        alike = f"{name} cannot tell {everything} apart {where}{', which are too few' * math.isinf(least)}{unseen}; "
         if tied.all() and math.isinf(least):
-            before += alike
+            before += f"{name} cannot tell {everything} apart {where}, which are too few; "
             continue
         first, *others = map(int, values.index[tied])
         why = f"{name} {values[first]:.3g}{unit} {where}, "
         if others:
             highest = f" ({top}: {values.iloc[best]:.3g}{unit} at step {values.index[best]})"
-            highest = "" if values.iloc[best] == values[first] else highest
-            why += f"not to be told from step{'s' * (len(others) > 1)} {', '.join(map(str, others))}{highest}; "
-            why += f"the earliest is kept{unseen}"
+            rest = f"step{'s' * (len(others) > 1)} {', '.join(map(str, others))}"
+            rest += "" if values.iloc[best] == values[first] else highest
+            alike = f"{name} cannot tell {f'step {first}' if first else 'the base model'} from {rest} {where}{unseen}; of these, "
+            why += f"not to be told from {rest}; the earliest is kept{unseen}"
         else:
             why += f"the {top} of {everything}{'' if math.isnan(least) else ', beyond noise'}"
         lowest = {"eval loss": rivals.get("eval_loss"), "the interaction loss": rivals.get("interactions")}
         named = [f"{x} is lowest at step {at}" for x, at in lowest.items() if x != name and at not in (None, first)]
         why += f"; {' and '.join(named)} instead." if named else "."
-        if not base:
+        if 0 not in metrics[column].dropna():
             why += f" The base model's {name} is not known, so whether training helped is not."
         if table is None:
             known = "not known" if math.isnan(least) else "the binomial error of these rows, not paired"
@@ -190,13 +190,13 @@ def _by_eval_rows(
             "step": first,
             "basis": column.replace("_", "-") if first else "base",
             "sentence": f"{f'Keep step {first}' if first else nothing}: {before}{why}",
-            "evidence": _eval_evidence(metrics, column),
+            "evidence": evidence,
             "tied": (first, *others),
             "detectable": least if others and math.isfinite(least) else None,
         }
-        if not tied.all():
+        if not others:
             break
-        before += alike
+        before, left = before + alike, values.index[tied]
     return chosen, before.removesuffix("; ")
 
 
