@@ -11,7 +11,7 @@ from interplay.config.loading import dump_settings, load_settings
 from interplay.dynamics import Trajectory, trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity
 from interplay.effects.moebius import reconstruct
-from interplay.store.conditions import rephrased_name, step_name
+from interplay.store.conditions import Record, rephrased_name, step_name
 from interplay.store.files import write_json
 from interplay.store.folder import write_format
 
@@ -99,7 +99,10 @@ def synthetic_run(
         "rivals": {"last": 4},
         "denoised": None,
         "stop_step": None,
+        "tied": [2],
+        "detectable": None,
     }
+    Record("b", dict.fromkeys(STEPS, "w"), {}, {}, ("_", 0), False, "t").write(folder)
     write_json(folder / "recommendation.json", verdict)
     write_json(folder / "report.json", {"version": interplay.__version__})
     _controls(folder, track.summary, controls)

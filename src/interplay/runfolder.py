@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from interplay.analysis.measured import read_task
+from interplay.analysis.results import recommend_of
 from interplay.analysis.summary import Summary, summarise
 from interplay.errors import InterplayError
 from interplay.models.layouts import find_layout
-from interplay.recommendation import Recommendation, recommend
+from interplay.recommendation import Recommendation
 from interplay.store.conditions import MEASURED, Record
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
@@ -69,7 +71,8 @@ class Run(RunReader):
 
     @cached_property
     def recommendation(self) -> Recommendation:
-        """Which checkpoint to keep, and why, among those still on disk (InterplayError if none is); `str` is the sentence."""
+        """Which checkpoint to keep, and why, among those still on disk (InterplayError if none is); `str` is the sentence.
+        Step 0 with the basis "base": no checkpoint beats the base model."""
         self._catch_up()
         name, saved = str(self.path), self.checkpoints
         if not saved.hashes:
@@ -83,11 +86,11 @@ class Run(RunReader):
             raise InterplayError(f"none of the checkpoints that {name!r} measured ({_listed(saved.steps)}) {reason}")
         with self.intact():
             recorded = Recommendation.from_dict(self.recorded)
-            if not saved.gone and recorded.step in (None, *saved.paths):
+            if not saved.gone and (recorded.step in (None, *saved.paths) or recorded.basis == "base"):
                 return recorded
-            how = {"resamples": self.settings.dynamics.resamples, "seed": self.settings.seed}
-            again = recommend(self.trajectory, self.task, existing=tuple(saved.paths), **how)
-        if again.step not in saved.paths:
+            rows = read_task(self.path, Record.read(self.path))
+            again = recommend_of(self.settings, self.trajectory, self.task, rows, tuple(saved.paths))
+        if again.step not in saved.paths and again.basis != "base":
             raise InterplayError(
                 f"of what {name!r} measured only {_listed(saved.paths)} is on disk, which leaves no trained checkpoint to "
                 f"name: copy the others back into {str(saved.where)!r}"

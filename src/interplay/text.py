@@ -14,6 +14,16 @@ def stable_hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
+def spelt_alike(text: str) -> str:
+    """What texts share that differ in case, punctuation, symbols and spaces only; a text of nothing else stays as it is.
+
+    >>> spelt_alike("  I'm HAPPY,  really!"), spelt_alike("?!")
+    ('im happy really', '?!')
+    """
+    kept = "".join(c for c in text.casefold() if unicodedata.category(c)[0] not in "PS")
+    return " ".join(kept.split()) or text.strip()
+
+
 def short(text: object, limit: int = 60) -> str:
     """`text` quoted on one line and cut, fit for a message whatever it holds.
 

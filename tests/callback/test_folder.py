@@ -53,6 +53,28 @@ def test_folder(watched, losses, tmp_path, call):
     assert json.loads(done.out)["step"] == payload["recommendation"]["step"]
 
 
+def test_a_training_that_made_it_worse_is_told(sft, quick):
+    """At this rate the interaction loss only rises, and so does the eval loss that the trainer logs."""
+    trainer = sft(callbacks=[quick(num_prompts=2)], evaluate=True, eval_strategy="steps", eval_steps=6, eval_on_start=True,
+                  learning_rate=0.1)  # fmt: skip
+    log = trainer.log
+
+    def rising(logs, *more):
+        log(logs | ({"eval_loss": 1.0 + trainer.state.global_step} if "eval_loss" in logs else {}), *more)
+
+    trainer.log = rising
+    with pytest.warns(UserWarning, match="beats the base model") as told:
+        trainer.train()
+    said = [str(warning.message) for warning in told]
+    assert any(
+        "No checkpoint beats the base model: eval loss 1 nats on 4 eval rows of the trainer" in line for line in said
+    )
+    assert any("no measured checkpoint has a lower eval_interaction_loss than the base model" in line for line in said)
+    run = Run(Path(trainer.args.output_dir) / "interplay")
+    assert (run.recorded["step"], run.recorded["basis"]) == (0, "base")
+    assert run.task["rows"].dropna().tolist() == [4, 4], "the number of rows follows from the speed that was logged"
+
+
 def test_units_answer_for_the_weights_they_were_made_with(watched):
     _, folder = watched
     record = CallbackRecord.read(folder)

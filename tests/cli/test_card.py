@@ -162,7 +162,7 @@ def test_the_section_says_what_the_run_is(tmp_path):
         "- **Prompts:** 8 held-out prompts, n = 3 words each",
         "- **Labels:** joy",
         "**Which checkpoint to keep:** Keep step 2.",
-        "- Basis: the highest eval accuracy.",
+        "- Basis: the highest eval accuracy, or the earliest checkpoint that cannot be told from it.",
         "- What each rule would choose: last checkpoint: step 4.",
         f"written by Interplay {interplay.__version__}.",
     ):

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from synthetic_runs import STEPS, synthetic_run
 from tiny_job import PROMPTS, TEMPLATE, labelled, write_rows
@@ -94,6 +95,22 @@ def test_the_base_is_never_named(run, call):
 def test_a_run_that_keeps_no_hashes_is_asked_for_its_steps(run, call):
     (run / "weights.json").unlink()
     assert call("recommend", run).out == "step 2\nKeep step 2.\n"
+
+
+def test_a_base_model_that_nothing_beats_is_an_answer(run, call):
+    recorded = json.loads((run / "recommendation.json").read_text())
+    recorded |= {"basis": "base", "step": 0, "tied": [0], "sentence": "No checkpoint beats the base model: it is best."}
+    (run / "recommendation.json").write_text(json.dumps(recorded))
+    done = call("recommend", run)
+    assert (done.code, done.out) == (0, "base model\nNo checkpoint beats the base model: it is best.\n")
+    assert json.loads(call("recommend", run, "--json").out) == recorded
+    # Again, among what is left: the base model is always there.
+    task = pd.read_parquet(run / "task.parquet").assign(accuracy=[0.9, 0.5, 0.5, 0.5], rows=200.0)
+    task.to_parquet(run / "task.parquet", index=False)
+    lose(run / "checkpoints" / "checkpoint-2", "folder")
+    again = json.loads(call("recommend", run, "--json").out)
+    assert (again["step"], again["basis"], again["tied"]) == (0, "base", [0])
+    assert again["sentence"].startswith("No checkpoint beats the base model: eval accuracy 0.9 on 200 eval rows")
 
 
 def test_no_evidence_comes_first_and_the_fallback_apart(run, call):

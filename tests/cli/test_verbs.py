@@ -49,11 +49,12 @@ def test_recommend(call, made):
     verdict = json.loads((made.folder / "recommendation.json").read_text())
     said = call("recommend", made.folder)
     assert said.code == 0
-    assert said.out == f"step {verdict['step']}\n{verdict['sentence']}\n"
+    assert said.out == f"{verdict['sentence']}\nfallback: step {verdict['step']} (the last checkpoint)\n"
+    assert "4 eval rows of 'prompts.jsonl', which are too few" in said.out
     as_json = call("recommend", made.folder, "--json")
     assert json.loads(as_json.out) == verdict
     assert as_json.out.count("\n") == 1
-    keys = {"step", "sentence", "rule", "basis", "evidence", "rivals", "denoised", "stop_step"}
+    keys = {"step", "sentence", "rule", "basis", "evidence", "rivals", "denoised", "stop_step", "tied", "detectable"}
     assert keys == verdict.keys()
 
 

@@ -34,6 +34,17 @@ def test_every_row_is_on_one_side_and_no_text_on_two(texts, seed):
         assert list(part) == [row for row in rows if row in part], "in the order of the source"
 
 
+def test_a_text_spelt_another_way_is_the_same_text():
+    texts = ["I'm so happy!", "im so  HAPPY", "I'm so happy 😊", "another", "a third", "किताब", "कताब", "?!", "..."]
+    for seed in range(20):
+        parts = split_rows(rows_of(texts), seed)
+        side = {row.text: i for i, part in enumerate(parts) for row in part}
+        assert side[texts[0]] == side[texts[1]] == side[texts[2]]
+    assert len({tuple(len(part) for part in split_rows(rows_of(texts[5:]), seed)) for seed in range(20)}) > 1, (
+        "four texts"
+    )
+
+
 def test_shares_and_that_a_file_may_grow():
     rows = rows_of(f"row {i}" for i in range(3000))
     parts = split_rows(rows, 0)

@@ -151,13 +151,14 @@ def test_among_labels_needs_labels(tmp_path, tiny_folder):
 
 
 def test_prompt_that_was_trained_on_is_left_out_and_named(tmp_path, tiny_folder):
-    write_rows(tmp_path / "prompts.jsonl", [{"id": "seen", "text": TRAIN[0][0], "label": "joy"}, *labelled(PROMPTS)])
+    again = f"  {TRAIN[0][0].upper()} !"
+    write_rows(tmp_path / "prompts.jsonl", [{"id": "seen", "text": again, "label": "joy"}, *labelled(PROMPTS)])
     write_rows(tmp_path / "train.jsonl", labelled(TRAIN))
     inputs = read_inputs(load_settings(settings(tmp_path, tiny_folder("llama"))), usable=lambda sample: None)
     assert "seen" not in {sample.id for sample in inputs.prompts}
     assert [(o.stage, o.id) for o in inputs.omitted] == [("prompts", "seen")]
     assert "training text" in inputs.omitted[0].reason
-    assert any("1 of 5 eval rows have a training text" in note for note in inputs.notes)
+    assert any("1 of 5 eval rows have a training text, but for case and punctuation" in note for note in inputs.notes)
 
 
 def test_bad_rows_among_good_ones_are_counted_and_named(tmp_path, tiny_folder, capsys):

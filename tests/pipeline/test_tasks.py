@@ -9,9 +9,11 @@ import pytest
 from scipy.stats import spearmanr
 from tiny_job import PROMPTS, contents, labelled, run_here, settings, write_rows
 
-from interplay.analysis.task_tables import COLUMNS, CORRELATIONS
+from interplay.analysis.measured import read_task
+from interplay.analysis.task_tables import COLUMNS, CORRELATIONS, correlation_frame, eval_rows, task_curves
 from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
+from interplay.store.conditions import Record
 
 OOD = [
     ("The invoice arrived two weeks late", "bad"),
@@ -77,6 +79,18 @@ def test_every_column_is_made_of_the_rows_that_were_kept(measured):
         assert (task[name] <= task[f"{name}_hi"] + 1e-12).all()
 
 
+def test_rows_that_choose_a_checkpoint_are_those_behind_its_metrics(measured):
+    tables = eval_rows(read_task(measured.folder, Record.read(measured.folder)))
+    assert set(tables) == {"accuracy", "eval_loss"}
+    for name, table in tables.items():
+        assert table.shape == (4, len(PROMPTS))
+        assert list(table.index) == list(measured.task["step"])
+        assert table.mean(axis=1).to_numpy() == pytest.approx(measured.task[name].to_numpy())
+    said = json.loads((measured.folder / "recommendation.json").read_text())
+    assert "on 4 in-domain eval rows of 'prompts.jsonl'" in said["sentence"]
+    assert (said["basis"], said["step"]) == ("last", 4), "four rows are no evidence"
+
+
 def test_kl_is_nothing_at_step_zero_and_grows_with_training(measured):
     kl = measured.task.set_index("step")["kl_base"]
     assert kl[0] == 0
@@ -84,10 +98,14 @@ def test_kl_is_nothing_at_step_zero_and_grows_with_training(measured):
     assert kl[4] > kl[1]
 
 
-def test_correlations_are_those_of_the_curves(measured):
-    found = pd.read_parquet(measured.folder / "correlations.parquet")
-    assert tuple(found.columns) == CORRELATIONS
-    track = Trajectory.load(measured.folder)
+def test_correlations_are_those_of_the_curves(measured, monkeypatch):
+    few = pd.read_parquet(measured.folder / "correlations.parquet")
+    assert tuple(few.columns) == CORRELATIONS
+    assert few["spearman"].isna().all(), "four checkpoints are too few"
+    monkeypatch.setattr("interplay.task.correlation.FEWEST", 3)
+    track, rows = Trajectory.load(measured.folder), read_task(measured.folder, Record.read(measured.folder))
+    curves = task_curves(rows, 50, 0)
+    found = correlation_frame(track, rows, curves, measured.task, None, resamples=50, seed=0)
     whole = found[found["span"] == "all"].set_index(["interaction", "task"])
     assert set(found["span"]) <= {"all", "after-format"}
     for task in ("eval_loss", "kl_base", "retention_ppl"):

@@ -159,6 +159,14 @@ def test_correlations_grey_where_the_interval_holds_zero(page):
     assert "after format learning only" in page
 
 
+def test_correlations_over_four_checkpoints_are_not_shown_and_why(payload):
+    few = [row | {"spearman": None, "lo": None, "hi": None, "checkpoints": 4} for row in payload["correlations"]]
+    drawn = section(render(payload | {"correlations": few}), "task")
+    assert "they need five checkpoints, and fewer were measured" in drawn
+    assert 'class="heat"' not in drawn
+    assert "they need five checkpoints" not in section(render(payload), "task")
+
+
 def test_task_metrics_that_were_not_measured_have_no_strip(made):
     p = complete(made.make_payload(prompts=1, definitions=("paper",)))
     part = task_part(p, Summary(p), step_axis(p["steps"]))

@@ -128,6 +128,20 @@ def test_the_sentence_does_not_repeat_the_headline(made):
     assert "<bdi>emerged strength at step 80 over step 40</bdi>" in page
 
 
+def test_a_base_model_that_nothing_beats_is_the_headline(made):
+    payload = made.make_payload(prompts=2, definitions=("paper",))
+    payload["recommendation"] |= {
+        "step": 0,
+        "basis": "base",
+        "sentence": "No checkpoint beats the base model: 0.9 is the highest.",
+    }
+    page = render(payload)
+    assert headline(payload) == ("No checkpoint beats the base model", None)
+    assert "<bdi>0.9 is the highest.</bdi>" in page
+    assert "keeps 0</span>" in page
+    assert "Default, without evidence" not in page
+
+
 @pytest.mark.parametrize("step", [None, 0])
 def test_no_recommendation_and_step_zero(made, step):
     payload = made.make_payload(prompts=2, definitions=("paper",))

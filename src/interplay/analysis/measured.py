@@ -199,12 +199,17 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
         steps=record.steps,
         reference=reference,
         units=main | others,
-        task=TaskMeasured(tuple(_task(folder, step, record) for step in record.steps), record.gold, record.ood_gold),
+        task=read_task(folder, record),
         second_reference=second,
         baselines=record.baselines[: len(settings.baseline)],
         words={draw: words for draw, words in record.words.items() if draw <= settings.controls.draws},
         solved_again=solved_again,
     )
+
+
+def read_task(folder: Path, record: Record) -> TaskMeasured:
+    """The task metrics of a run, row by row. Raises InterplayError where a file of them is missing or damaged."""
+    return TaskMeasured(tuple(_task(folder, step, record) for step in record.steps), record.gold, record.ood_gold)
 
 
 def _array(values: Sequence[float | None]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A run folder -> its trajectory, recommendation and tables. Everything comes from files of the run; no model is opened."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,21 @@ import pyarrow.parquet as pq
 
 from interplay.analysis.about import about
 from interplay.analysis.measured import read_measured
-from interplay.analysis.task_tables import correlation_frame, task_curves, task_frame
+from interplay.analysis.task_tables import correlation_frame, eval_rows, task_curves, task_frame
 from interplay.analysis.views import make_controls, make_trajectory
 from interplay.atomic import replacing
 from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity
-from interplay.recommendation import recommend
+from interplay.recommendation import Recommendation, recommend
 from interplay.store.conditions import Measured, Record, step_name
 from interplay.store.files import write_json
 from interplay.store.units import save_unit
+from interplay.task.measured import TaskMeasured
+from interplay.text import short
 
 
-def analyse(folder: Path, settings: Settings, measured: Measured | None = None) -> None:
+def analyse(folder: Path, settings: Settings, measured: Measured | None = None) -> Recommendation:
     """Write every table of a run, the recommendation, and what the page needs besides (`report.json`), from its units.
 
     measured: `read_measured`, if read already. Raises InterplayError where the folder lacks something that these settings need.
@@ -39,7 +42,7 @@ def analyse(folder: Path, settings: Settings, measured: Measured | None = None) 
     curves = task_curves(measured.task, settings.dynamics.resamples, settings.seed)
     task = task_frame(measured.task, record.losses, curves) if task is None else task
     asked = {"resamples": settings.dynamics.resamples, "seed": settings.seed}
-    recommendation = recommend(track, task, existing=record.saved, **asked)
+    recommendation = recommend_of(settings, track, task, measured.task, record.saved)
     controls, said = make_controls(settings, measured, track, task)
     frames = {
         "task": task,
@@ -52,6 +55,18 @@ def analyse(folder: Path, settings: Settings, measured: Measured | None = None) 
     described = about(folder, settings, record, measured)
     for name, value in {"recommendation": recommendation.to_dict(), "controls": said, "report": described}.items():
         write_json(folder / f"{name}.json", value)
+    return recommendation
+
+
+def recommend_of(
+    settings: Settings, track: Trajectory, task: pd.DataFrame, rows: TaskMeasured, existing: Collection[int] | None
+) -> Recommendation:
+    """The recommendation of a run among the `existing` steps (None: all), which says by which rows."""
+    file = settings.data.file or settings.data.eval
+    domain = "in-domain " if any(c.ood is not None for c in rows.checkpoints) else ""
+    source = f"{domain}eval rows of {'the trainer' if file is None else short(Path(file).name)}"
+    asked = {"resamples": settings.dynamics.resamples, "seed": settings.seed}
+    return recommend(track, task, rows=eval_rows(rows), source=source, existing=existing, **asked)
 
 
 def unit_table(measured: Measured, ratio: float) -> pa.Table:

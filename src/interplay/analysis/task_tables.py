@@ -105,6 +105,15 @@ def task_frame(
     return pd.DataFrame(columns).reindex(columns=every).astype(dict.fromkeys(every[1:], "float64"))
 
 
+def eval_rows(task: TaskMeasured) -> dict[str, pd.DataFrame]:
+    """Accuracy and eval loss row by row, [steps, eval rows] each, whose mean over rows is the metric; empty where not measured."""
+    found = {c.step: c.labels for c in task.checkpoints if c.labels is not None}
+    tables = {"eval_loss": {step: s.nll / s.tokens.mean() for step, s in found.items()}} if found else {}
+    if task.gold is not None:
+        tables["accuracy"] = {step: (s.predicted == np.array(task.gold)) * 1.0 for step, s in found.items()}
+    return {name: pd.DataFrame.from_dict(rows, orient="index") for name, rows in tables.items()}
+
+
 def logged_losses(folder: Path, steps: Sequence[int], outside: str | None) -> dict[str, tuple[float | None, ...]]:
     """`train_loss`, the mean since the step before, and the losses of named eval sets at the steps themselves, from our log
     or from the one that another training left in `outside`."""
@@ -139,7 +148,7 @@ def correlation_frame(
         curves: of `task_curves`; frame: of `task_frame`, for the train loss.
         from_step: adds the correlations over the checkpoints from the second reference on (`span` "after-format").
 
-    Columns `CORRELATIONS`; `interaction` is named "l1_per_sd" or, of a set, "emerged strength".
+    Columns `CORRELATIONS`; NaN where under five checkpoints have both. `interaction` is "l1_per_sd" or, of a set, "emerged strength".
     """
     steps = np.array(track.steps)
     order = [c.step for c in task.checkpoints]

@@ -59,6 +59,7 @@ FORWARDS_PER_STEP = 3.0  # a training step costs about three forward passes of i
 DEFAULT_LENGTH = 256  # tokens of a training row, if its length cannot be read [ours]
 ROWS_SAMPLED = 32  # training rows whose length is read
 _RECORD = "callback.json"
+_SPEED = ["eval_runtime", "eval_samples_per_second"]  # in a Trainer's log; their product is how many rows it evaluates
 _RESULTS = (
     "*.parquet", "report.*", "recommendation.json", "controls.json", "measured.json", "manifest.json", "times.json",
 )  # fmt: skip
@@ -323,8 +324,14 @@ class Measurer:
     def write_tables(self, notes: Sequence[str] = (), *, page: bool) -> None:
         """Write every table of a run folder from the measurements so far, and its page."""
         self.write_record(notes)
-        analyse(self.folder, self.settings)
+        recommended = analyse(self.folder, self.settings)
         if page:
+            losses = self.recommendation()[1]
+            trained = [loss for step, loss in losses.items() if step and np.isfinite(loss)]
+            if recommended.basis == "base":
+                self._warn(recommended.sentence[:-1])
+            if trained and losses.get(0, np.inf) <= min(trained):
+                self._warn(f"no measured checkpoint has a lower {METRIC} than the base model ({losses[0]:.3g})")
             for line in weak_notes(self.settings, list(self.units.values())):
                 self._warn(line)
             run = RunFolder(self.folder)
@@ -376,11 +383,12 @@ def task_table(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> pd
     """
     named = sorted({key for entry in history for key in entry if eval_set(key)} - {METRIC})
     logged = {metric.key: metric.logged for metric in METRICS.values() if metric.logged} | {key: key for key in named}
-    log = pd.DataFrame(list(history)).reindex(columns=["step", "loss", *logged.values()])
+    log = pd.DataFrame(list(history)).reindex(columns=["step", "loss", *_SPEED, *logged.values()])
     log = log.apply(pd.to_numeric, errors="coerce").astype("float64").replace([np.inf, -np.inf], np.nan)
     table = pd.DataFrame({"step": np.array(steps, dtype=np.int64)}).reindex(columns=list(COLUMNS))
     for key, name in logged.items():
         table[key] = log.dropna(subset=name).groupby("step")[name].last().reindex(steps).to_numpy()
+    table["rows"] = log[_SPEED].prod(axis=1, min_count=2).groupby(log["step"]).last().reindex(steps).round().to_numpy()
     since = (log["step"].between(a, b, inclusive="right") for a, b in zip([0, *steps], steps, strict=False))
     table["train_loss"] = [log["loss"][rows].mean() for rows in since]
     return table.astype(dict.fromkeys(COLUMNS[1:], "float64"))

@@ -118,7 +118,7 @@ def recommend(as_json: bool, **arguments: Any) -> None:
     for line in answer_lines(answer):
         say(line)
     if run.path != arguments["path"]:  # it was just measured, or watched by the callback
-        if answer["step"] is not None:
+        if answer["step"] in saved.paths:
             what = "Checkpoint" if answer["basis"] in _DECIDED else "Fallback"
             print(printable(f"{what}: {saved.paths[answer['step']]}"))
         if not run.has("callback.json"):
@@ -130,12 +130,16 @@ def recommend(as_json: bool, **arguments: Any) -> None:
 def answer_lines(answer: dict[str, Any]) -> list[str]:
     """The recommendation in lines. Without evidence to choose, the first line says so and the fallback is marked as one.
 
+    >>> answer_lines({"step": 0, "basis": "base", "sentence": "No checkpoint beats the base model: 3 are worse."})
+    ['base model', 'No checkpoint beats the base model: 3 are worse.']
     >>> answer_lines({"step": 20, "basis": "rule", "sentence": "Keep step 20: it is the lowest."})
     ['step 20', 'Keep step 20: it is the lowest.']
     >>> answer_lines({"step": 80, "basis": "last", "sentence": "No evidence to choose: two prompts."})
     ['No evidence to choose: two prompts.', 'fallback: step 80 (the last checkpoint)']
     """
     step, basis, sentence = answer["step"], answer["basis"], answer["sentence"]
+    if basis == "base":
+        return ["base model", sentence]
     if step is not None and basis in _DECIDED:
         return [f"step {step}", sentence]
     lines = [sentence] if sentence.lower().startswith("no evidence") else ["No evidence to choose.", sentence]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from interplay.data.rows import Row
 from interplay.data.tables import SUFFIXES, data_files, kind_of, listed, name_of, stem_of
 from interplay.errors import InterplayError
-from interplay.text import stable_hash
+from interplay.text import spelt_alike, stable_hash
 
 # 80 % to train on, 10 % to evaluate on, 10 % to choose prompts from [ours].
 TRAIN, EVAL = 0.8, 0.1
@@ -22,7 +22,7 @@ _SHARD = re.compile(r"(^|[-_.])\d{1,6}(-of-0*(?P<total>\d{1,6})(-[0-9a-f]{8,})?)
 
 
 class Splits(NamedTuple):
-    """The rows of one source in three parts, each in the order of the source; no text stands in two of them."""
+    """The rows of one source in three parts, each in the order of the source; no text stands in two, however it is spelt."""
 
     train: tuple[Row, ...]
     eval: tuple[Row, ...]
@@ -30,7 +30,7 @@ class Splits(NamedTuple):
 
 
 def split_rows(rows: Iterable[Row], seed: int) -> Splits:
-    """80 / 10 / 10 % of the rows by SHA-256 of (seed, text), so that a file that grows keeps its split.
+    """80 / 10 / 10 % of the rows by SHA-256 of (seed, `spelt_alike`), so that a file that grows keeps its split.
 
     Every part of a small file has at least one text. Errors: InterplayError for fewer than three different texts.
 
@@ -41,7 +41,7 @@ def split_rows(rows: Iterable[Row], seed: int) -> Splits:
     """
     rows = tuple(rows)
     # Each text gets a number in [0, 1) and the cuts are at 0.8 and 0.9.
-    texts = {row.text.strip() for row in rows}
+    texts = {spelt_alike(row.text) for row in rows}
     places = {text: int(stable_hash(seed, "split", text)[:16], 16) / 16**16 for text in texts}
     ranked = sorted(texts, key=lambda text: (places[text], text))
     count = len(ranked)
@@ -55,7 +55,7 @@ def split_rows(rows: Iterable[Row], seed: int) -> Splits:
     side = {text: (i >= first) + (i >= second) for i, text in enumerate(ranked)}
     parts: tuple[list[Row], list[Row], list[Row]] = ([], [], [])
     for row in rows:
-        parts[side[row.text.strip()]].append(row)
+        parts[side[spelt_alike(row.text)]].append(row)
     return Splits(*map(tuple, parts))
 
 

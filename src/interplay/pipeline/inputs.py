@@ -16,7 +16,7 @@ from interplay.errors import InterplayError
 from interplay.scoring.targets import common_opening
 from interplay.store.conditions import Omitted, baseline_condition
 from interplay.store.files import sha256_json
-from interplay.text import ascii_safe, stable_hash
+from interplay.text import ascii_safe, spelt_alike, stable_hash
 
 _ENOUGH = 100  # rows to choose prompts from that have other words enough: fewer are joined by training rows [ours]
 
@@ -138,10 +138,10 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
     held_out = rows_of("eval", template, first=True)
     source = rows_of("prompts", template, first=True)
 
-    known = {row.text.strip() for row in train}
+    known = {spelt_alike(row.text) for row in train}
     candidates = []
     for row in source:
-        if row.text.strip() in known:
+        if spelt_alike(row.text) in known:
             omitted.append(Omitted("prompts", row.id, "its text is also a training text, a prompt must be held out"))
         else:
             candidates.append(row)
@@ -159,8 +159,9 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
     how["background"] = choice.background
     prompts, notes = choice.samples, [*dict.fromkeys(unused), *choice.notes]
     omitted.extend(Omitted("prompts", s.id, s.reason) for s in choice.skipped)
-    if seen := sum(row.text.strip() in known for row in held_out):
-        notes.append(f"{seen} of {len(held_out)} eval rows have a training text, so eval loss flatters.")
+    if seen := sum(spelt_alike(row.text) in known for row in held_out):
+        rows = f"{seen} of {len(held_out)} eval rows have a training text"
+        notes.append(f"{rows}, but for case and punctuation, so eval loss and accuracy flatter.")
 
     def reworded(name: str, other: PromptTemplate) -> Variant:
         rows = {row.id: row for row in rows_of("prompts", other)}

@@ -28,7 +28,7 @@ from interplay.store.files import cache_json, cached_json, sha256_json
 from interplay.task.drift import BaseDistributions, Divergence, retention_windows, score_windows
 from interplay.task.generation import decoded, exact_match, greedy, rouge_l, stop_ids
 from interplay.task.labels import EvalSet, RowScores, prepare_eval, score_eval
-from interplay.text import short
+from interplay.text import short, spelt_alike
 
 FREE_ROWS = 32  # rows answered freely where the data has no labels and nothing else is asked for [ours]
 KEPT_PROMPT, KEPT_ANSWER = 200, 2000  # characters of a prompt's end and of an answer that are kept
@@ -158,8 +158,8 @@ class _Stage:
                 kind, [len(e.input_ids) + len(e.target_ids) for e in rows.encoded], (None, "")
             ):
                 note(context, f"{line}.")
-        trained = {row.text.strip() for row in inputs.train}
-        if seen := sum(row.text.strip() in trained for row in ood.rows):
+        trained = {spelt_alike(row.text) for row in inputs.train}
+        if seen := sum(spelt_alike(row.text) in trained for row in ood.rows):
             rows = f"{seen} of {len(ood.rows)} rows of task.ood"
             note(context, f"{rows} have a training text, so they are not out of domain.")
         self.windows = ()

@@ -1,8 +1,9 @@
-"""Recommend one of a run's checkpoints, and say what other rules would choose.
+"""Recommend one of a run's checkpoints or the base model, and say what other rules would choose.
 
-With labelled eval rows the highest eval accuracy decides, without labels (or where all checkpoints have the same accuracy) the
-lowest eval loss, without eval rows the last checkpoint. In docs/evidence/stopping.md the interaction loss
-(`stopping.recommend_stop`, which the callback uses) lost accuracy to all three, so it is reported but does not decide.
+With labelled eval rows the highest eval accuracy decides; without labels, and among those that it cannot tell from the best
+(`noise.py`), the lowest eval loss. Of what neither tells from the best the earliest is kept. The base model, step 0, is a
+candidate. Without eval rows the last checkpoint is named. In docs/evidence/stopping.md the interaction loss (`stopping.recommend_stop`, which the
+callback uses) lost accuracy to eval accuracy and to the last checkpoint, so it is reported but does not decide.
 """
 
 import math
@@ -14,26 +15,35 @@ import numpy as np
 import pandas as pd
 
 from interplay.dynamics.result import Trajectory
+from interplay.dynamics.stats import generator
 from interplay.errors import InterplayError
+from interplay.recommendation.noise import compare
 from interplay.recommendation.stopping import Evidence, StopRecommendation, recommend_stop
 
-RULE = "highest eval accuracy; without labels, or where all have the same, lowest eval loss; without eval rows the last"
+RULE = (
+    "highest eval accuracy; without labels, or of what accuracy cannot tell from the best, lowest eval loss; of what cannot be "
+    "told from that the earliest, the base model included; without eval rows the last"
+)
+# Column, name, what is best, 1 if higher is better, unit; each in turn narrows down what the one before left.
+_METRICS = ("accuracy", "eval accuracy", "highest", 1, ""), ("eval_loss", "eval loss", "lowest", -1, " nats")
 
 
 @dataclass(frozen=True)
 class Recommendation:
     """Which checkpoint to keep, and why.
 
-    step         the checkpoint
+    step         the checkpoint; 0 for the base model
     rule         name of the rule
-    basis        what decided: `accuracy` or `eval-loss` of the eval rows; `last` without eval rows, so without evidence;
-                 `only` if there was nothing to compare
+    basis        what decided: `accuracy` or `eval-loss` of the eval rows; `base` if by these no checkpoint beats the base
+                 model; `last` without eval rows, so without evidence; `only` if there was nothing to compare
     sentence     one line of plain English for the user
     evidence     `accuracy` or `eval_loss` of each candidate if that decided; its `interaction_loss`, and `above_lowest`,
                  the log distance of that to the lowest one
-    rivals       what other rules choose among the same checkpoints, if their measure is known
+    rivals       what other rules choose among the checkpoints, if their measure is known; they ignore noise
     denoised     the end of the denoising stage: {step, lo, hi}; None if unknown
     stop_step    where patience would have stopped the training; None: nowhere
+    tied         the candidates that cannot be told from the best one, itself included; `step` is the first of them
+    detectable   smallest difference to the best that these eval rows show with 80 % power; None: not known, none, or no ties
     """
 
     step: int
@@ -44,6 +54,8 @@ class Recommendation:
     rivals: dict[str, int]
     denoised: dict[str, int] | None = None
     stop_step: int | None = None
+    tied: tuple[int, ...] = ()
+    detectable: float | None = None
 
     def __str__(self) -> str:
         return self.sentence
@@ -56,30 +68,34 @@ class Recommendation:
         >>> Recommendation.from_dict(one.to_dict()).to_dict() == one.to_dict()
         True
         """
-        known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
+        known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         rows: list[Any] = [{k: math.nan if x is None else x for k, x in row.items()} for row in known["evidence"]]
-        known["evidence"] = tuple(Evidence(**row) for row in rows)
+        known |= {"evidence": tuple(Evidence(**row) for row in rows), "tied": tuple(known.get("tied", ()))}
         return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: NaN becomes None."""
         rows = [row._asdict().items() for row in self.evidence]
         plain = [{k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in row} for row in rows]
-        return vars(self) | {"evidence": plain}
+        return vars(self) | {"evidence": plain, "tied": list(self.tied)}
 
 
 def recommend(
     trajectory: Trajectory,
     task: pd.DataFrame | None = None,
     *,
+    rows: Mapping[str, pd.DataFrame] | None = None,
+    source: str = "eval rows",
     existing: Collection[int] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Recommendation:
-    """Recommend one of the checkpoints after the reference.
+    """Recommend one of the checkpoints, or the base model (step 0).
 
     trajectory  with `loss` and `l1_per_sd` of every prompt
     task        columns `step` and, if measured, `eval_loss`, `rows`, `accuracy`; NaN is not measured
+    rows        `accuracy` and `eval_loss` row by row, a table [steps, eval rows] each, whose mean over rows is the metric
+    source      what the sentence calls the eval rows
     existing    the steps whose weights still exist; None: all
 
     Raises InterplayError if `existing` holds none of the trained checkpoints.
@@ -88,13 +104,12 @@ def recommend(
     >>> from interplay.dynamics import trajectory as compute
     >>> e, v = np.zeros((1, 2, 4)), np.zeros((1, 4))
     >>> recommend(compute([0], [e], [v], ["a"])).sentence
-    'Only the reference checkpoint, step 0, was measured: nothing was compared.'
+    'Only the base model, step 0, was measured: nothing was compared.'
     """
-    trained = [step for step in trajectory.steps if step > trajectory.reference]
+    trained = [step for step in trajectory.steps if step > 0]
     if not trained:
-        step = trajectory.reference
-        sentence = f"Only the reference checkpoint, step {step}, was measured: nothing was compared."
-        return Recommendation(step, RULE, "only", sentence, (), {})
+        sentence = "Only the base model, step 0, was measured: nothing was compared."
+        return Recommendation(0, RULE, "only", sentence, (), {})
     candidates = [step for step in trained if existing is None or step in existing]
     if not candidates:
         raise InterplayError(
@@ -108,72 +123,97 @@ def recommend(
     stop = recommend_stop(
         steps, loss[:, known], strength[:, known], existing=candidates, resamples=resamples, seed=seed
     )
-    rivals = _rivals(trajectory, metrics, stop, candidates)
-    if len(candidates) == 1:
+    rivals = _rivals(trajectory, metrics.loc[candidates], stop, candidates)
+    chosen, said = _by_eval_rows(metrics, rows or {}, source, rivals, resamples=resamples, seed=seed)
+    if chosen is None and not said and len(candidates) == 1:
         sentence = f"Only one trained checkpoint, step {candidates[0]}, was measured: nothing was compared."
         return Recommendation(candidates[0], RULE, "only", sentence, (), rivals)
-    step, basis, sentence = _choose(metrics, rivals, stop, candidates)
+    chosen = chosen or _last(stop, candidates, said or "no eval set was given")
     if (end := stop.denoised) is not None:
         interval = f"step {end['step']} (95 % interval {end['lo']} to {end['hi']})"
-        sentence += f" Interaction strength per unit of spread is lowest at {interval}."
-    evidence = _eval_evidence(metrics, basis) + stop.evidence
-    return Recommendation(step, RULE, basis, sentence, evidence, rivals, denoised=end, stop_step=stop.stop_step)
+        chosen["sentence"] += f" Interaction strength per unit of spread is lowest at {interval}."
+    chosen["evidence"] += stop.evidence
+    return Recommendation(rule=RULE, rivals=rivals, denoised=end, stop_step=stop.stop_step, **chosen)
 
 
 def _metrics(task: pd.DataFrame | None, candidates: list[int]) -> pd.DataFrame:
-    """Task metrics of the candidates as numbers, NaN if not measured; a column that is all NaN is left out."""
+    """Metrics of the base model and the candidates as numbers, NaN if not measured; without columns that no candidate has."""
     if task is None:
-        return pd.DataFrame(index=candidates)
+        return pd.DataFrame(index=[0, *candidates])
     if "step" not in task.columns:
         raise InterplayError(f"task metrics have columns {list(task.columns)}; expected a column 'step'")
-    of_step = task.drop_duplicates("step", keep="last").set_index("step").reindex(candidates)
-    return of_step.apply(pd.to_numeric, errors="coerce").dropna(axis=1, how="all")
+    of_step = task.drop_duplicates("step", keep="last").set_index("step").reindex([0, *candidates])
+    numbers = of_step.apply(pd.to_numeric, errors="coerce")
+    return numbers.loc[:, numbers.loc[candidates].notna().any()]
 
 
-def _choose(
-    metrics: pd.DataFrame, rivals: dict[str, int], stop: StopRecommendation, candidates: list[int]
-) -> tuple[int, str, str]:
-    """Step, basis and sentence."""
-    same = ""
-    for column, basis, name, best, unit in (
-        ("accuracy", "accuracy", "eval accuracy", "highest", ""),
-        ("eval_loss", "eval-loss", "eval loss", "lowest", " nats"),
-    ):
-        if column in metrics and column not in rivals:
-            same = f"all checkpoints have the same {name}, {metrics[column].max():.3g}{unit}"
-        if column in rivals:
-            step = rivals[column]
-            others = {"eval loss": rivals.get("eval_loss"), "the interaction loss": rivals.get("interactions")}
-            elsewhere = [f"{other} is lowest at step {at}" for other, at in others.items() if at not in (None, step)]
-            instead = f"; {' and '.join(elsewhere)} instead" if elsewhere else ""
-            value = f"{metrics[column][step]:.3g}{unit}"
-            ties = [f"{at}" for at, x in metrics[column].items() if x == metrics[column][step] and at != step]
-            tied = f" (as at step{'s' * (len(ties) > 1)} {', '.join(ties)}; the earliest is kept)" if ties else ""
-            why = f"its {name}, {value}, is the {best} of {len(candidates)} checkpoints{tied}{instead}"
-            return step, basis, f"Keep step {step}: {same and same + '; '}{why}."
-    step = candidates[-1]
-    why = same or "no eval set was given"
-    sentence = f"No evidence to choose: {why}, so step {step} is simply the last checkpoint."
-    if stop.step is not None and not stop.certain:
-        sentence += f" Interaction loss cannot tell the {len(candidates)} checkpoints apart."
-    elif stop.step is not None:
-        study = "in our study that choice had lower test loss but also lower accuracy (docs/evidence/stopping.md)"
-        sentence += f" Interaction loss is lowest at step {stop.step}{'' if stop.step == step else '; ' + study}."
-    return step, "last", sentence
+def _by_eval_rows(
+    metrics: pd.DataFrame, rows: Mapping[str, pd.DataFrame], source: str, rivals: dict[str, int], **draws: int
+) -> tuple[dict[str, Any] | None, str]:
+    """The earliest of what no metric in turn tells from the best of what the one before left; and which show nothing."""
+    chosen, before, left, evidence = None, "", metrics.index, ()
+    for column, name, top, sign, unit in _METRICS:
+        values = metrics[column].loc[left].dropna() if column in metrics else pd.Series()
+        if len(values) < 2:
+            continue
+        table, base, evidence = rows.get(column), 0 in values, evidence + _eval_evidence(metrics, column)
+        x = values.to_numpy()[:, None] if table is None else table.loc[values.index].to_numpy()
+        count = metrics.get("rows", values * math.nan).max() if table is None else x.shape[1]
+        rng = generator(draws["seed"], column)
+        best, tied, least = compare(sign * x, math.nan if unit else count, draws["resamples"], rng)
+        where = f"on {source}" if math.isnan(count) else f"on {count:.0f} {source}"
+        everything = "the base model and " * base + f"{len(values) - base} checkpoint{'s' * (len(values) - base > 1)}"
+        unseen = f"; a difference under {least:.2g}{unit} cannot be seen with these rows" * math.isfinite(least)
+        if tied.all() and math.isinf(least):
+            before += f"{name} cannot tell {everything} apart {where}, which are too few; "
+            continue
+        first, *others = map(int, values.index[tied])
+        why = f"{name} {values[first]:.3g}{unit} {where}, "
+        if others:
+            highest = f" ({top}: {values.iloc[best]:.3g}{unit} at step {values.index[best]})"
+            rest = f"step{'s' * (len(others) > 1)} {', '.join(map(str, others))}"
+            rest += "" if values.iloc[best] == values[first] else highest
+            alike = f"{name} cannot tell {f'step {first}' if first else 'the base model'} from {rest} {where}{unseen}; of these, "
+            why += f"not to be told from {rest}; the earliest is kept{unseen}"
+        else:
+            why += f"the {top} of {everything}{'' if math.isnan(least) else ', beyond noise'}"
+        lowest = {"eval loss": rivals.get("eval_loss"), "the interaction loss": rivals.get("interactions")}
+        named = [f"{x} is lowest at step {at}" for x, at in lowest.items() if x != name and at not in (None, first)]
+        why += f"; {' and '.join(named)} instead." if named else "."
+        if 0 not in metrics[column].dropna():
+            why += f" The base model's {name} is not known, so whether training helped is not."
+        if table is None:
+            known = "not known" if math.isnan(least) else "the binomial error of these rows, not paired"
+            why += f" Noise is {known}: there are no figures of single rows."
+        nothing = f"No checkpoint {'is shown to beat' if others else 'beats'} the base model"
+        chosen = {
+            "step": first,
+            "basis": column.replace("_", "-") if first else "base",
+            "sentence": f"{f'Keep step {first}' if first else nothing}: {before}{why}",
+            "evidence": evidence,
+            "tied": (first, *others),
+            "detectable": least if others and math.isfinite(least) else None,
+        }
+        if not others:
+            break
+        before, left = before + alike, values.index[tied]
+    return chosen, before.removesuffix("; ")
 
 
-def _eval_evidence(metrics: pd.DataFrame, basis: str) -> tuple[Evidence, ...]:
+def _eval_evidence(metrics: pd.DataFrame, column: str) -> tuple[Evidence, ...]:
     """The eval metric that decided at every candidate, with its interval if the table has one."""
-    column = {"accuracy": "accuracy", "eval-loss": "eval_loss"}.get(basis)
-    if column is None:
-        return ()
-    unknown = pd.Series(float("nan"), index=metrics.index)
-    lo, hi = (metrics.get(f"{column}_{end}", unknown) for end in ("lo", "hi"))
-    return tuple(
-        Evidence(column, int(step), float(value), float(lo[step]), float(hi[step]))
-        for step, value in metrics[column].items()
-        if math.isfinite(value)
-    )
+    figures = metrics.reindex(columns=[column, f"{column}_lo", f"{column}_hi"]).dropna(subset=[column])
+    return tuple(Evidence(column, int(step), *row) for step, *row in figures.itertuples())
+
+
+def _last(stop: StopRecommendation, candidates: list[int], why: str) -> dict[str, Any]:
+    """The last checkpoint, where no eval metric can show a difference."""
+    step = candidates[-1]
+    sentence = f"No evidence to choose: {why}, so step {step} is simply the last checkpoint."
+    if stop.step is not None and len(candidates) > 1:
+        apart = f"is lowest at step {stop.step}" if stop.certain else f"cannot tell the {len(candidates)} apart"
+        sentence += f" Interaction loss {apart}."
+    return {"step": step, "basis": "last", "sentence": sentence, "evidence": ()}
 
 
 def _rivals(
@@ -181,9 +221,9 @@ def _rivals(
 ) -> dict[str, int]:
     """What every rule chooses among the same checkpoints; the earliest of ties, none where all are the same."""
     rivals = {} if stop.step is None else {"interactions": stop.step}
-    for name, lowest in (("eval_loss", True), ("accuracy", False)):
+    for name, *_, sign, _ in _METRICS:
         if name in metrics and (len(candidates) == 1 or metrics[name].nunique(dropna=False) > 1):
-            rivals[name] = int(metrics[name].idxmin() if lowest else metrics[name].idxmax())
+            rivals[name] = int((sign * metrics[name]).idxmax())
     for name, measure in (("prompt_loss", "loss"), ("strength", "l1_per_sd")):
         curve = trajectory.get(measure)["value"].reindex(candidates).dropna()
         if len(curve):

@@ -22,8 +22,9 @@ def headline(payload: Part) -> tuple[str, int | None]:
     ('No evidence to choose', None)
     """
     recommendation = payload["recommendation"]
-    if recommendation.get("basis") == "only":
-        return "Nothing to compare", None
+    said = {"only": "Nothing to compare", "base": recommendation["sentence"].partition(":")[0]}
+    if (basis := recommendation.get("basis")) in said:
+        return said[basis], None
     if decided(payload):
         return "Keep step", recommendation["step"]
     return ("No checkpoint stands out" if recommendation["step"] is None else "No evidence to choose"), None

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from interplay.report.text import interval, number
 
 Part = dict[str, Any]  # a payload, or a part of it
-DECIDED = ("rule", "accuracy", "eval-loss")  # bases that choose a step (`rule`: by the interactions, under a view)
+DECIDED = ("rule", "accuracy", "eval-loss", "base")  # bases that choose a step; `rule`: by interactions, under a view
 
 
 def decided(payload: Part) -> bool:

@@ -9,6 +9,7 @@ from interplay.report.chart import Line, Panel, cell, draw_stack
 from interplay.report.rows import Part, Summary, brief, cells, flags_of, task_series
 from interplay.report.scales import StepAxis, ValueAxis, log_axis, value_axis
 from interplay.report.text import WORDS, interval, number, table
+from interplay.task.correlation import FEWEST
 from interplay.task.metrics import METRICS, eval_set
 
 HELD, OTHER = ("held out", "s-eval", "circle"), ("other data", "s-other", "diamond")
@@ -50,6 +51,7 @@ def task_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
         "table": table("Everything by step, with 95 % intervals", head, body) if columns else None,
         "scale": _scale(payload, summary, x),
         "correlations": _correlations(payload["correlations"]),
+        "few": bool(payload["correlations"]) and all((r["checkpoints"] or 0) < FEWEST for r in payload["correlations"]),
         "note": note,
     }
 

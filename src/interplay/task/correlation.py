@@ -11,7 +11,7 @@ import pandas as pd
 
 from interplay.dynamics.stats import mean_of, percentile
 
-FEWEST = 3  # checkpoints: with two a rank correlation can only be 1 or -1
+FEWEST = 5  # checkpoints: of two unrelated curves, three agree or disagree perfectly in 1 of 3 cases, five in 1 of 60
 
 
 class Curve(NamedTuple):
@@ -43,14 +43,14 @@ def curve_of_samples(samples: np.ndarray, counts: np.ndarray) -> Curve:
 def correlate(a: Curve, b: Curve, *, steps: np.ndarray | None = None, from_step: int | None = None) -> Correlation:
     """Spearman's rank correlation of two curves over the checkpoints where both are measured, from `from_step` on (None: all).
 
-    steps: [T] step of each checkpoint; needed with `from_step`. NaN for a constant curve or fewer than 3 checkpoints. A
+    steps: [T] step of each checkpoint; needed with `from_step`. NaN for a constant curve or fewer than 5 checkpoints. A
     resample in which either curve is constant or has a hole is left out; without half of them there is no interval.
 
-    >>> a = Curve(np.array([1.0, 2.0, 3.0, 4.0]))
-    >>> correlate(a, Curve(np.array([1.0, 3.0, 2.0, 4.0]))).spearman  # 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15)
-    0.8
-    >>> correlate(a, Curve(np.array([9.0, 1.0, 2.0, 3.0])), steps=np.array([0, 5, 10, 20]), from_step=5)[0::3]
-    (1.0, 3)
+    >>> a = Curve(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    >>> correlate(a, Curve(np.array([1.0, 3.0, 2.0, 4.0, 5.0]))).spearman  # 1 - 6 * (0 + 1 + 1 + 0 + 0) / (5 * 24)
+    0.9
+    >>> correlate(a, Curve(np.array([9.0, 1.0, 2.0, 3.0, 4.0])), steps=np.array([0, 5, 10, 20, 40]), from_step=5)[0::3]
+    (nan, 4)
     """
     used = np.isfinite(a.value) & np.isfinite(b.value)
     if from_step is not None:
