@@ -59,7 +59,6 @@ def synthetic_run(
         rephrased=[e[0] for e in other],
         baseline=[e[1] for e in other],
         draws=10,
-        resamples=50,
     )
     track.save(folder)
     units = [
@@ -73,7 +72,7 @@ def synthetic_run(
         step: [Fitted(e[t], v[t], track.membership(i, step).all) for i, e, v in zip(ids, effects, scores, strict=True)]
         for t, step in enumerate(STEPS)
     }
-    fidelity(fitted, resamples=50).to_parquet(folder / "fidelity.parquet", index=False)
+    fidelity(fitted).to_parquet(folder / "fidelity.parquet", index=False)
     k = np.arange(len(STEPS))
     task = pd.DataFrame(
         {"step": STEPS, "eval_loss": 2.0 - 0.4 * k + 0.01 * noise, "train_loss": [np.nan, 1.5, 1.2, 1.0]}

@@ -37,11 +37,8 @@ def test_floor_is_the_null_of_the_trajectory():
         list("abcde"),
         rephrased=twins,
         draws=2,
-        resamples=50,
     )
-    floors = churn(
-        [Twin(e, t) for e, t in zip(effects, twins, strict=True)], STEPS, 0, "rephrased", resamples=50
-    ).floors
+    floors = churn([Twin(e, t) for e, t in zip(effects, twins, strict=True)], STEPS, 0, "rephrased").floors
     for definition in ("paper", "signed", "fixed-tau"):
         for name in ("removed", "emerged"):
             for measure in ("count", "strength", "count_fraction", "strength_fraction"):
@@ -53,7 +50,7 @@ def test_floor_is_the_null_of_the_trajectory():
 def test_multiples_divide_means_and_bracket_them():
     rng = np.random.default_rng(1)
     pairs = [Twin(game(rng), game(rng, 1)[0]) for _ in range(8)]
-    found = churn(pairs, STEPS, 0, "words", resamples=400)
+    found = churn(pairs, STEPS, 0, "words")
     track = trajectory(
         STEPS, [p.effects for p in pairs], [rng.normal(size=(3, 8)) for _ in pairs], [str(i) for i in range(8)], draws=2
     )

@@ -60,7 +60,6 @@ def make_trajectory(
         noise_sigma=[np.array([u.header.noise_sigma for u in units], dtype=np.float64) for units in samples],
         ratio=settings.dynamics.ratio,
         draws=settings.dynamics.draws,
-        resamples=settings.dynamics.resamples,
         seed=settings.seed,
     )
 
@@ -149,7 +148,6 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
     main = [measured.units[step_name(step)] for step in measured.steps]
     effects = [np.stack([u.effects for u in units if u is not None]) for units in zip(*main, strict=True)]
     dtype = second_precision(settings)
-    asked = {"ratio": settings.dynamics.ratio, "resamples": settings.dynamics.resamples, "seed": settings.seed}
     for step in (measured.reference, measured.second_reference):
         for floor, question in (("rephrased", "rephrased"), ("precision", dtype), ("words", "words-2")):
             twins = [] if step is None else measured.units.get(f"{step_name(step)}-{question}", [])
@@ -157,7 +155,7 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
                 continue
             draws = (measured.words[1], measured.words[2]) if floor == "words" else None
             pairs, shared = _pairs(effects, twins, draws)
-            churns.append(churn(pairs, measured.steps, step, floor, **asked))
+            churns.append(churn(pairs, measured.steps, step, floor, ratio=settings.dynamics.ratio))
             title, note, _ = WORDS["floors"][floor]
             note = note.format(precision=dtype, shared=f"{np.mean(shared):.1f}" if shared else "no")
             notes[floor] = {"name": floor, "title": title, "note": note}

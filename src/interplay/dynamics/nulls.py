@@ -1,8 +1,9 @@
-"""Measures under chance: random signs, permuted words, random subsets. Each null is the mean over its draws.
+"""Measures under chance: random signs, permuted words, other prompts, random subsets. Each null is the mean over its draws.
 
 Draws are seeded by (seed, sample id, step): a trajectory does not change when a sample or checkpoint is added.
 """
 
+from collections.abc import Sequence
 from itertools import islice, permutations
 from math import factorial
 
@@ -60,6 +61,20 @@ def permuted_words(
         sign = baseline_sign[row[:, None], moved]
         summed += (up @ (sign > 0).astype(np.float64) + down @ (sign < 0).astype(np.float64)).sum(axis=1)
     return np.divide(summed / len(perms), total, out=np.full(len(weights), np.nan), where=total > 0)
+
+
+def other_prompts(weights: np.ndarray, signs: Sequence[np.ndarray], draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Mean of gamma against the baseline LLM on other prompts of as many words, `[C]`: what all prompts share by position.
+
+    weights as for `permuted_words`; signs: one `[2, 2^n]` another prompt, all of them or `draws` drawn. NaN without any.
+    """
+    total = np.abs(weights).sum(axis=1)
+    if not signs:
+        return np.full(len(weights), np.nan)
+    chosen = range(len(signs)) if len(signs) <= draws else rng.choice(len(signs), size=draws, replace=False)
+    up, down = np.maximum(weights, 0), np.maximum(-weights, 0)
+    summed = sum(up @ (signs[i].ravel() > 0) + down @ (signs[i].ravel() < 0) for i in chosen)
+    return np.divide(summed / len(chosen), total, out=np.full(len(weights), np.nan), where=total > 0)
 
 
 def random_subset_losses(effects: np.ndarray, sizes: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:

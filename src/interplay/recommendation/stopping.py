@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from interplay.dynamics.stats import LEVEL, exchanged, generator, resample_counts
+from interplay.dynamics.stats import LEVEL, exchanged, generator, interval, resample_counts
 from interplay.errors import InterplayError
 
 PATIENCE = 3  # measurements [ours; sensitivity in docs/stopping.md]
@@ -126,21 +126,18 @@ def _evidence(
     resamples: int,
     seed: int,
 ) -> tuple[Evidence, ...]:
-    """Interaction losses with intervals over resampled prompts, log distances to the lowest with `exchanged` intervals."""
+    """Interaction losses with intervals over prompts, log distances to the lowest with `exchanged` intervals."""
     at, values, usable = [steps[t] for t in candidates], curve[candidates], _usable(strength[candidates])
     count = int(usable.sum())
     if count < 2 or len(candidates) < 2:
         return tuple(
             Evidence("interaction_loss", t, float(x), math.nan, math.nan) for t, x in zip(at, values, strict=True)
         )
-    losses, logs = loss[candidates][:, usable], np.log(strength[candidates][:, usable])
-    distance = np.log(values) - np.log(values.min())
-    rng = generator(seed, "verdict")
-    half = exchanged((losses, logs), _log_product, int(values.argmin()), distance, resamples, rng)
-    counts = resample_counts(count, resamples, generator(seed, "bootstrap", count))
-    weights = counts / counts.sum(axis=1, keepdims=True)
-    resampled = np.log(np.maximum(weights @ losses.T, TINY)) + weights @ logs.T  # [resamples, candidates]
-    lows, highs = np.exp(np.quantile(resampled, _TAILS, axis=0))
+    tables = loss[candidates][:, usable], np.log(strength[candidates][:, usable])
+    half = exchanged(tables, _log_product, int(values.argmin()), resamples, generator(seed, "verdict"))
+    figure, contributed = _log_product(*tables)
+    found, distance = interval(contributed.T), np.log(values) - np.log(values.min())
+    lows, highs = (np.exp(figure + end - found.value) for end in (found.lo, found.hi))
     rows = [("interaction_loss", *row) for row in zip(at, values, lows, highs, strict=True)]
     rows += [("above_lowest", *row) for row in zip(at, distance, distance - half, distance + half, strict=True)]
     return tuple(Evidence(name, step, float(x), float(lo), float(hi)) for name, step, x, lo, hi in rows)
@@ -151,8 +148,10 @@ def _usable(strength: np.ndarray) -> np.ndarray:
     return (np.isfinite(strength) & (strength > 0)).all(axis=0)
 
 
-def _log_product(losses: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(losses.mean(axis=-1), TINY)) + logs.mean(axis=-1)
+def _log_product(losses: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log S [..., T] from tables [..., T, P], and what each prompt contributes to it (delta method) [..., T, P]."""
+    mean = np.maximum(losses.mean(axis=-1, keepdims=True), TINY)
+    return np.log(mean[..., 0]) + logs.mean(axis=-1), losses / mean + logs
 
 
 def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: int) -> dict[str, int] | None:
