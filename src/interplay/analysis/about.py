@@ -115,7 +115,7 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
         ("Duality gap", _range([h.duality_gap for h in headers]), f"asked: {settings.effects.duality_gap:g}; {missed}"),
         ("Universal matching", _range([h.residual for h in headers]), None),
         ("Prompt", "chat template" if record.chat else "plain text", f"hash {record.template_hash}"),
-        ("Bootstrap", f"{settings.dynamics.resamples} resamples over prompts", None),
+        ("Bootstrap", f"{settings.dynamics.resamples} resamples", None),
         ("Nulls", f"{settings.dynamics.draws} draws each", None),
         ("Seed", settings.seed, None),
     ]

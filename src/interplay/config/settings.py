@@ -265,7 +265,7 @@ class DynamicsSettings(_Strict):
     ratio: float = Field(0.05, gt=0, lt=1, description="tau as a fraction of the largest effect [lineage]")
     reference: int | None = Field(None, ge=0, description="reference step of the sets; null: the first [paper]")
     draws: int = Field(200, ge=1, le=10_000, description="draws per null")
-    resamples: int = Field(1000, ge=1, le=100_000, description="bootstrap resamples over prompts")
+    resamples: int = Field(1000, ge=1, le=100_000, description="bootstrap resamples: rank correlations, task metrics, comparing checkpoints")
 
 
 # What is computed from scores, or asks for further ones; all other settings are those of the measurement.

@@ -38,7 +38,7 @@ class Measure(NamedTuple):
 
 
 _FLOOR, _SIGNS, _RANDOM = "churn floor", "random signs", "random set"
-_STRICTER = "words shuffled or another prompt, the larger"
+_STRICTER = "words or prompts shuffled"  # the larger of two nulls
 _PARTS, _RATIO, _ANY = SETS[1:], (0.0, 1.0), (-inf, inf)
 # In the order of the tables.
 MEASURES: dict[str, Measure] = {
@@ -55,7 +55,7 @@ MEASURES: dict[str, Measure] = {
         Measure("net", "net effect", "log-odds", "sum I", _RANDOM, sets=VALUED, bounds=_ANY),
         Measure("gamma", "gamma", "", "sum |I| of those the baseline LLM has with the same sign / sum |I|", _STRICTER, "high", VALUED, _RATIO),
         Measure("gamma_words", "gamma, words shuffled", "", "gamma with the baseline LLM's words permuted", sets=VALUED, bounds=_RATIO),
-        Measure("gamma_prompts", "gamma, another prompt", "", "gamma with the baseline LLM on other prompts of as many words", sets=VALUED, bounds=_RATIO),
+        Measure("gamma_prompts", "gamma, prompts shuffled", "", "gamma with the baseline LLM on other prompts of as many words", sets=VALUED, bounds=_RATIO),
         Measure("contribution", "mean contribution", "log-odds", "sum I / size of the set", _RANDOM, sets=VALUED, bounds=_ANY),
         Measure("sufficiency", "loss from this set alone", "nats", "-log sigmoid(sum I)", _RANDOM, "low", VALUED),
         Measure("sign_agreement", "fraction with the reference's sign", "", "same sign as at the reference / size", _FLOOR, sets=("kept",), bounds=_RATIO),

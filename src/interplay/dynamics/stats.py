@@ -212,7 +212,7 @@ def exchanged(
     Each prompt's values are permuted among checkpoints; the threshold is the 95 % quantile of the largest difference of two
     checkpoints over its standard error (Tukey's). Then step-down: checkpoints beyond it are set aside and the rest is tested
     again [ours]. Exact where checkpoints are exchangeable within a prompt. Where only their spread differs, dividing by the
-    standard errors keeps chance findings at .05 to .10 instead of .15 to .36 (docs/design/stopping.md).
+    standard errors keeps chance findings at .06 to .12 instead of .15 to .36 (docs/design/stopping.md).
 
     tables     one or more `[T, P]`, permuted together: rows are checkpoints, columns prompts
     statistic  of tables `[..., T, P]`, gives the figure `[..., T]` and what each prompt contributes to its change `[..., T, P]`
