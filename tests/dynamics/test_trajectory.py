@@ -35,7 +35,7 @@ def inputs(make_game):
         "effects": [make_game(rng, n, 3, share=0.7) for n in ns],
         "scores": [rng.normal(size=(3, 1 << n)) for n in ns],
         "sample_ids": ["b", "a", "c"],
-        "rephrased": [make_game(rng, n) for n in ns],
+        "rephrased": [make_game(rng, n, 1) for n in ns],
         "baseline": [make_game(rng, n) for n in ns],
         "noise_sigma": [np.array([1e-6, 2e-6, 3e-6])] * 3,
         "draws": 20,
@@ -55,7 +55,7 @@ def by_hand():
 
 def test_one_sample_by_hand(make_scores):
     e, twin, baseline = by_hand()
-    t = trajectory([0, 5], [e], [np.stack([make_scores(x) for x in e])], ["x"], rephrased=[twin], baseline=[baseline])
+    t = trajectory([0, 5], [e], [np.stack([make_scores(x) for x in e])], ["x"], rephrased=[[twin]], baseline=[baseline])
 
     def at(measure, name="all", definition="paper", order=0):
         row = t.get(measure, name, definition, order).loc[5]
@@ -362,7 +362,7 @@ def test_a_failed_write_leaves_the_old_file(inputs, tmp_path, monkeypatch):
         ({"baseline": [np.zeros((2, 4))] * 3}, r"baseline of shape \[2, 4\], expected \[2, 8\]"),
         ({"scores": [np.zeros((3, 6))] * 3}, r"expected \[3, 2\^n\]"),
         ({"scores": [np.full((3, 8), np.nan), np.zeros((3, 4)), np.zeros((3, 16))]}, "scores has NaN"),
-        ({"rephrased": [np.ones((2, 8)), None, None]}, "OR effects of single words"),
+        ({"rephrased": [np.ones((1, 2, 8)), None, None]}, "OR effects of single words"),
         ({"draws": 0}, "draws 0"),
     ],
 )

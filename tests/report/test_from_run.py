@@ -35,7 +35,7 @@ def plain_run(effects, tmp_path_factory):
     scores = reconstruct(effects[:, :, 0], effects[:, :, 1], np.full(effects.shape[:2], -2.0))
     track = trajectory(
         steps=STEPS, effects=list(effects), scores=list(scores), sample_ids=IDS, reference=0,
-        rephrased=[e[0] * 0.7 for e in effects], baseline=[e[0] * np.sign(e[1]) for e in effects], draws=5,
+        rephrased=[e[:1] * 0.7 for e in effects], baseline=[e[0] * np.sign(e[1]) for e in effects], draws=5,
     )  # fmt: skip
     track.save(folder)
     rows = [

@@ -62,7 +62,7 @@ def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:
     if record.subtitle is not None:  # the callback measures no controls
         return []
     notes = []
-    if settings.prompt.rephrased is None:
+    if not settings.prompt.rephrased:
         notes.append(WORDS["missing"]["rephrased"])
     for draw, words in measured.words.items():
         if not any(words):

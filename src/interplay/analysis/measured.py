@@ -95,8 +95,9 @@ def asked_conditions(settings: Settings, record: Record, reference: int, second:
     asked = {step_name(step) for step in record.steps}
     asked |= {f"{step_name(step)}-{question}" for step in record.steps for question in everywhere}
     asked |= {f"{at_reference}-{question}" for question in (*draws, *([dtype] if dtype else []))}
-    if settings.prompt.rephrased is not None:
-        asked |= {rephrased_name(step) for step in (reference, second) if step is not None}
+    asked |= {f"{at_reference}-{rephrased_name(i)}" for i in range(len(settings.prompt.rephrased))}
+    if second is not None and settings.prompt.rephrased:
+        asked.add(f"{step_name(second)}-{rephrased_name(0)}")
     asked |= {f"{first}-few-shot"} if controls.few_shot else set()
     asked |= {f"{first}-format"} if controls.format is not None else set()
     asked |= {baseline_condition(index) for index in range(len(settings.baseline))}
@@ -110,7 +111,7 @@ def _unmeasured(settings: Settings, record: Record, asked: set[str]) -> list[str
     if not old:
         return sorted(asked - record.conditions.keys())
     other = [f"controls.{name}" for name in ("few_shot", "format") if new[name] and new[name] != old[name]]
-    if new["rephrased"] and new["rephrased"] != old["rephrased"]:
+    if new["rephrased"] != old["rephrased"][: len(new["rephrased"])]:
         other.append("prompt.rephrased")
     if new["baseline"] != old["baseline"][: len(new["baseline"])]:
         other.append("baseline")

@@ -2,7 +2,7 @@
 trajectory with another reference step, other words, scores among labels, or another prompt at step 0.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +17,6 @@ from interplay.errors import InterplayError
 from interplay.recommendation import recommend
 from interplay.report.text import WORDS
 from interplay.store.conditions import Measured, Words, baseline_condition, rephrased_name, step_name
-from interplay.store.units import Unit
 
 
 def make_trajectory(
@@ -44,10 +43,8 @@ def make_trajectory(
     if (condition is step_name and len(chosen) < len(columns)) or not chosen:
         raise InterplayError("a unit is missing from the run: run the same command again to compute it")
     samples = [[u for u in columns[i] if u is not None] for i in chosen]
-
-    def effects_of(name: str) -> list[np.ndarray | None] | None:
-        found = measured.units.get(name)
-        return None if found is None else [None if (u := found[i]) is None else u.effects for i in chosen]
+    twins = _effects_under(measured, _rewordings(settings, reference) if rephrased else [])
+    others = _effects_under(measured, [baseline])
 
     return trajectory(
         steps=measured.steps,
@@ -55,13 +52,25 @@ def make_trajectory(
         scores=[np.stack([u.scores for u in units]) for units in samples],
         sample_ids=[units[0].header.sample_id for units in samples],
         reference=reference,
-        rephrased=effects_of(rephrased_name(reference)) if rephrased else None,
-        baseline=effects_of(baseline),
+        rephrased=[twins[i] for i in chosen] if twins else None,
+        baseline=[None if (other := others[i]) is None else other[0] for i in chosen] if others else None,
         noise_sigma=[np.array([u.header.noise_sigma for u in units], dtype=np.float64) for units in samples],
         ratio=settings.dynamics.ratio,
         draws=settings.dynamics.draws,
         seed=settings.seed,
     )
+
+
+def _effects_under(measured: Measured, conditions: Iterable[str]) -> list[np.ndarray | None]:
+    """Effects of every prompt under W conditions, `[W, 2, 2^n]`, None where it has none; empty where none was measured."""
+    columns = zip(*(measured.units[name] for name in conditions if name in measured.units), strict=True)
+    found = ([u.effects for u in units if u is not None] for units in columns)
+    return [np.stack(effects) if effects else None for effects in found]
+
+
+def _rewordings(settings: Settings, step: int) -> list[str]:
+    """The conditions of a step in other wordings."""
+    return [f"{step_name(step)}-{rephrased_name(i)}" for i in range(len(settings.prompt.rephrased))]
 
 
 def make_controls(
@@ -149,21 +158,26 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
     effects = [np.stack([u.effects for u in units if u is not None]) for units in zip(*main, strict=True)]
     dtype = second_precision(settings)
     for step in (measured.reference, measured.second_reference):
-        for floor, question in (("rephrased", "rephrased"), ("precision", dtype), ("words", "words-2")):
-            twins = [] if step is None else measured.units.get(f"{step_name(step)}-{question}", [])
-            if step is None or not any(twins):
+        if step is None:
+            continue
+        questions = {"rephrased": _rewordings(settings, step)}
+        questions |= {"precision": [f"{step_name(step)}-{dtype}"], "words": [f"{step_name(step)}-words-2"]}
+        for floor, conditions in questions.items():
+            twins = _effects_under(measured, conditions)
+            wordings = max((len(twin) for twin in twins if twin is not None), default=0)
+            if not wordings:
                 continue
             draws = (measured.words[1], measured.words[2]) if floor == "words" else None
             pairs, shared = _pairs(effects, twins, draws)
             churns.append(churn(pairs, measured.steps, step, floor, ratio=settings.dynamics.ratio))
             title, note, _ = WORDS["floors"][floor]
-            note = note.format(precision=dtype, shared=f"{np.mean(shared):.1f}" if shared else "no")
-            notes[floor] = {"name": floor, "title": title, "note": note}
+            note = note.format(precision=dtype, shared=f"{np.mean(shared):.1f}" if shared else "no", wordings=wordings)
+            notes.setdefault(floor, {"name": floor, "title": title, "note": note})
     return churns, list(notes.values())
 
 
 def _pairs(
-    effects: list[np.ndarray], twins: list[Unit | None], draws: tuple[Words, Words] | None
+    effects: list[np.ndarray], twins: list[np.ndarray | None], draws: tuple[Words, Words] | None
 ) -> tuple[list[Twin | None], list[int]]:
     """Each prompt's effects beside its twin's, cut down to the words both have; None where fewer than two are left."""
     pairs: list[Twin | None] = []
@@ -171,12 +185,12 @@ def _pairs(
     for index, (e, twin) in enumerate(zip(effects, twins, strict=True)):
         pair = None
         if twin is not None and draws is None:
-            pair = Twin(e, twin.effects)
+            pair = Twin(e, twin)
         elif twin is not None and draws is not None:
             a, b = shared_words(draws[0][index] or (), draws[1][index] or ())
             if len(a) >= 2:
                 shared.append(len(a))
-                pair = Twin(restrict(e, a), restrict(twin.effects, b))
+                pair = Twin(restrict(e, a), restrict(twin, b))
         pairs.append(pair)
     return pairs, shared
 

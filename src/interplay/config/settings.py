@@ -30,6 +30,9 @@ def _one_or_many(given: Any) -> Any:
     return (given,) if one else given
 
 
+_None_or_many = BeforeValidator(lambda given: () if given is None else _one_or_many(given))
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -115,9 +118,11 @@ class PromptSettings(WordingSettings):
         description="variables of the chat template, as training gave them: {enable_thinking: false}",
     )
     today: date = Field(TODAY, description="the day that a chat template may write, which a run must not depend on")
-    rephrased: WordingSettings | None = Field(
-        default_factory=lambda: WordingSettings(template="Please answer.\n{text}"),
-        description="second wording at the reference step: the churn floor; null leaves the floor out",
+    rephrased: Annotated[tuple[WordingSettings, ...], _None_or_many] = Field(
+        default_factory=lambda: tuple(
+            WordingSettings(template=f"{x}\n{{text}}") for x in ("Please answer.", "Answer this:")
+        ),
+        description="another wording at the reference step, or a list of them: the churn floor is their mean; null leaves it out",
     )
 
 
@@ -265,7 +270,12 @@ class DynamicsSettings(_Strict):
     ratio: float = Field(0.05, gt=0, lt=1, description="tau as a fraction of the largest effect [lineage]")
     reference: int | None = Field(None, ge=0, description="reference step of the sets; null: the first [paper]")
     draws: int = Field(200, ge=1, le=10_000, description="draws per null")
-    resamples: int = Field(1000, ge=1, le=100_000, description="bootstrap resamples: rank correlations, task metrics, comparing checkpoints")
+    resamples: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="bootstrap resamples: rank correlations, task metrics, comparing checkpoints",
+    )
 
 
 # What is computed from scores, or asks for further ones; all other settings are those of the measurement.
@@ -289,9 +299,9 @@ class Settings(_Strict):
     scoring: ScoringSettings = ScoringSettings()
     effects: EffectSettings = EffectSettings()
     task: TaskSettings = TaskSettings()
-    baseline: Annotated[
-        tuple[BaselineSettings, ...], BeforeValidator(lambda given: () if given is None else _one_or_many(given))
-    ] = Field((), description="one baseline LLM, or a list of them")
+    baseline: Annotated[tuple[BaselineSettings, ...], _None_or_many] = Field(
+        (), description="one baseline LLM, or a list of them"
+    )
     controls: ControlSettings = ControlSettings()
     dynamics: DynamicsSettings = DynamicsSettings()
 

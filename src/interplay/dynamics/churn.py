@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from interplay.dynamics.measures import CHURN_MEASURES, MEASURES, set_values, transition
+from interplay.dynamics.measures import CHURN_MEASURES, MEASURES, floor_values, set_values
 from interplay.dynamics.sets import CHURN_SETS, DEFINITIONS, RATIO, partition
 from interplay.dynamics.stats import interval, ratio_of_means
 
@@ -19,10 +19,10 @@ MULTIPLES = ["reference", "floor", "definition", "set", "measure", "step", "rati
 
 
 class Twin(NamedTuple):
-    """One sample twice: effects over checkpoints `[T, 2, 2^n]`, and those of the reference under the variation `[2, 2^n]`."""
+    """One sample twice: effects over checkpoints `[T, 2, 2^n]`, those of the reference under W variations `[W, 2, 2^n]`."""
 
     effects: np.ndarray
-    twin: np.ndarray
+    twins: np.ndarray
 
 
 class Churn(NamedTuple):
@@ -81,8 +81,8 @@ def churn(
 
 
 def _figures(sample: Twin, at: int, keys: list[tuple[str, str, str]], ratio: float) -> np.ndarray:
-    """`[K, 1 + T]`: each figure between the reference and its twin, then at every checkpoint."""
+    """`[K, 1 + T]`: each figure between the reference and its twins, then at every checkpoint."""
     ref = sample.effects[at]
-    floor = {d: transition(ref, sample.twin, d, ratio)[1] for d in DEFINITIONS}
+    floor = {d: floor_values(ref, sample.twins, d, ratio) for d in DEFINITIONS}
     over = {d: set_values(partition(sample.effects, at, d, ratio), sample.effects, ref, 0) for d in DEFINITIONS}
     return np.array([[floor[d][measure, name, 0], *over[d][measure, name, 0]] for d, name, measure in keys])

@@ -28,13 +28,13 @@ class _Setup(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    """One sample's input, checked. effects `[T, 2, 2^n]`, scores `[T, 2^n]`, twin and baseline `[2, 2^n]`, sigma `[T]`."""
+    """One sample's input, checked. effects `[T, 2, 2^n]`, scores `[T, 2^n]`, twins `[W, 2, 2^n]`, baseline `[2, 2^n]`, sigma `[T]`."""
 
     id: str
     n: int
     effects: np.ndarray
     scores: np.ndarray
-    twin: np.ndarray | None
+    twins: np.ndarray | None
     baseline: np.ndarray | None
     sigma: np.ndarray | None
 
@@ -60,7 +60,7 @@ def trajectory(
     scores       one `[T, 2^n]` a sample: v over coalitions, log-odds
     sample_ids   names, each once; their order does not matter
     reference    the step that the sets are relative to, by default the first. Steps before it have the set `all` only
-    rephrased    one `[2, 2^n]` a sample (or None): effects of the reference checkpoint under a rephrased template
+    rephrased    one `[W, 2, 2^n]` a sample (or None): effects of the reference checkpoint under W other templates
     baseline     one `[2, 2^n]` a sample (or None): effects of the baseline LLM on the same words
     noise_sigma  one `[T]` a sample (or None): standard deviation of the numerical noise of v, NaN where not measured
     ratio        tau / largest effect [lineage]
@@ -123,11 +123,10 @@ def _curves(
         if definition != "signed":  # there, kept means same sign: the fraction is 1 by definition
             values["sign_agreement", "kept", 0] = measures.sign_agreement(sample.effects, ref, part.kept)
         floor: dict[tuple[str, str, int], np.ndarray] = {}
-        if sample.twin is not None:  # the same measures from the reference to itself under a rephrased template [ours]
-            between, floor = measures.transition(ref, sample.twin, definition, setup.ratio, setup.top)
+        if sample.twins is not None:  # the same measures from the reference to itself under a rephrased template [ours]
+            floor = measures.floor_values(ref, sample.twins, definition, setup.ratio, setup.top)
             for measure in measures.CHURN_MEASURES:
                 floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
-            floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, ref, between.kept)
         for key, value in values.items():
             curves[definition, *key] = value, np.full(len(nan), floor.get(key, np.nan))
         for (measure, name), curve in _against_draws(sample, part, signs, setup).items():
@@ -250,6 +249,8 @@ def _checked_sample(name: str, given: dict[str, np.ndarray | None], checkpoints:
         if given[what] is None:
             continue
         array = np.array(given[what], dtype=np.float64)
+        if what == "rephrased":
+            shape = (len(array), *shape)
         if array.shape != shape:
             raise InterplayError(f"sample {name!r}: {what} of shape {list(array.shape)}, expected {list(shape)}")
         if np.isinf(array).any() or (what != "noise_sigma" and np.isnan(array).any()):

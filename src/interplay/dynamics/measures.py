@@ -208,9 +208,15 @@ def set_values(
     return out
 
 
-def transition(
-    before: np.ndarray, after: np.ndarray, definition: str, ratio: float, top: int = 0
-) -> tuple[Partition, dict[tuple[str, str, int], np.ndarray]]:
-    """Sets and `set_values` from one array of effects `[2, 2^n]` to another, as from a reference to the next checkpoint."""
-    part = Partition(*(mask[1] for mask in partition(np.stack([before, after]), 0, definition, ratio)))
-    return part, set_values(part, after, before, top)
+def floor_values(
+    before: np.ndarray, twins: np.ndarray, definition: str, ratio: float, top: int = 0
+) -> dict[tuple[str, str, int], np.ndarray]:
+    """`set_values` and the sign agreement from effects `[2, 2^n]` to each of `twins` `[W, 2, 2^n]`, as from a reference to the
+    next checkpoint; the mean over them, NaN left out."""
+    found: list[dict[tuple[str, str, int], np.ndarray]] = []
+    for twin in twins:
+        part = Partition(*(mask[1] for mask in partition(np.stack([before, twin]), 0, definition, ratio)))
+        agreement = sign_agreement(twin, before, part.kept)
+        found.append(set_values(part, twin, before, top) | {("sign_agreement", "kept", 0): agreement})
+    each = {key: np.array([values[key] for values in found]) for key in found[0]}
+    return {key: quotient(np.nansum(x), (~np.isnan(x)).sum()) for key, x in each.items()}

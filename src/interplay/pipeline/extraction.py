@@ -29,7 +29,6 @@ from interplay.store.conditions import (
     Omitted,
     Units,
     calibration_name,
-    rephrased_name,
     step_name,
 )
 from interplay.store.files import sha256_json
@@ -76,7 +75,7 @@ class Extraction:
         self.baselines: tuple[BaselineLLM, ...] = ()
         self.missing, self.mask_id = 0, 0
         self.delta: Calibration | None = None
-        self._reworded: Prompts | None = None
+        self._reworded: dict[str, Prompts] = {}
 
     def run(self) -> "Extraction":
         """Get every unit the settings ask for."""
@@ -103,27 +102,26 @@ class Extraction:
         if not self.missing:
             steps = [c.step for c in checkpoints]
             second = second_reference(self.settings, self.units, steps, self.states.reference.step)
-        if second is not None and inputs.rephrased is not None:
-            self._measure("second reference", [self._rephrased(inputs.rephrased, second)], everything=True)
+        if second is not None:
+            first_wording = [self._rephrased(variant, second) for variant in inputs.rephrased[:1]]
+            self._measure("second reference", first_wording, everything=True)
         self.context.models.drop_others()
         self.baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
         self.mask_id = next(p.mask_id for p in prompts if p is not None)
         return self
 
     def _rephrased(self, variant: Variant, step: int) -> Asked:
-        """The prompts in the second wording, at a reference step."""
+        """The prompts in another wording, at a reference step."""
         [c] = [c for c in self.states.checkpoints if c.step == step]
-        if self._reworded is None:  # once, since a prompt that cannot be served is to be named once
-            self._reworded = self._prepared(variant)
-        return self._asked(rephrased_name(step), c, self._reworded)
+        if variant.name not in self._reworded:  # once, since a prompt that cannot be served is to be named once
+            self._reworded[variant.name] = self._prepared(variant)
+        return self._asked(f"{step_name(step)}-{variant.name}", c, self._reworded[variant.name])
 
     def _controls(self, prompts: Prompts) -> list[Asked]:
         """What is asked besides the checkpoints' own conditions; settings differ where the precision does."""
         inputs, settings = self.inputs, self.settings
         checkpoints, reference = self.states.checkpoints, self.states.reference
-        planned: list[Asked] = []
-        if inputs.rephrased is not None:
-            planned.append(self._rephrased(inputs.rephrased, reference.step))
+        planned = [self._rephrased(variant, reference.step) for variant in inputs.rephrased]
         if (dtype := second_precision(settings)) is not None:
             other = settings.model_copy(update={"model": settings.model.model_copy(update={"dtype": dtype})})
             asked = self._asked(f"{step_name(reference.step)}-{dtype}", reference, prompts)
