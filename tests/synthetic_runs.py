@@ -66,7 +66,9 @@ def synthetic_run(
         for i in range(prompts)
         for t, s in enumerate(STEPS)
     ]
-    units += [_unit(ids[i], f"{step_name(0)}-{rephrased_name(0)}", 0, words, other[i][0], floor[i][0]) for i in range(prompts)]
+    units += [
+        _unit(ids[i], f"{step_name(0)}-{rephrased_name(0)}", 0, words, other[i][0], floor[i][0]) for i in range(prompts)
+    ]
     pd.DataFrame(units).to_parquet(folder / "units.parquet", index=False)
     fitted = {
         step: [Fitted(e[t], v[t], track.membership(i, step).all) for i, e, v in zip(ids, effects, scores, strict=True)]

@@ -94,10 +94,9 @@ def asked_conditions(settings: Settings, record: Record, reference: int, second:
     first, at_reference = step_name(record.steps[0]), step_name(reference)
     asked = {step_name(step) for step in record.steps}
     asked |= {f"{step_name(step)}-{question}" for step in record.steps for question in everywhere}
-    asked |= {f"{at_reference}-{question}" for question in (*draws, *([dtype] if dtype else []))}
-    asked |= {f"{at_reference}-{rephrased_name(i)}" for i in range(len(settings.prompt.rephrased))}
-    if second is not None and settings.prompt.rephrased:
-        asked.add(f"{step_name(second)}-{rephrased_name(0)}")
+    rewordings = [rephrased_name(i) for i in range(len(settings.prompt.rephrased))]
+    asked |= {f"{at_reference}-{question}" for question in (*rewordings, *draws, *([dtype] if dtype else []))}
+    asked |= {f"{step_name(second)}-{question}" for question in rewordings[:1] if second is not None}
     asked |= {f"{first}-few-shot"} if controls.few_shot else set()
     asked |= {f"{first}-format"} if controls.format is not None else set()
     asked |= {baseline_condition(index) for index in range(len(settings.baseline))}

@@ -3,7 +3,7 @@ trajectory with another reference step, other words, scores among labels, or ano
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,11 @@ from interplay.dynamics.churn import FLOORS, MULTIPLES, Churn, Twin, churn, rest
 from interplay.errors import InterplayError
 from interplay.recommendation import recommend
 from interplay.report.text import WORDS
-from interplay.store.conditions import Measured, Words, baseline_condition, rephrased_name, step_name
+from interplay.store.conditions import Measured, Units, Words, baseline_condition, rephrased_name, step_name
+from interplay.store.units import Unit, with_effects
+
+TOLERANCES = {"tolerance-half": 0.5, "tolerance-double": 2.0}  # views and what they multiply delta by [ours]
+MOST_WORDS = 10  # of a prompt in these views: each unit is solved again, about 0.1 s at 10 words [ours]
 
 
 def make_trajectory(
@@ -71,6 +75,20 @@ def _effects_under(measured: Measured, conditions: Iterable[str]) -> list[np.nda
 def _rewordings(settings: Settings, step: int) -> list[str]:
     """The conditions of a step in other wordings."""
     return [f"{step_name(step)}-{rephrased_name(i)}" for i in range(len(settings.prompt.rephrased))]
+
+
+def _tolerances(settings: Settings, measured: Measured) -> Units:
+    """The main units solved again under other tolerances; None for an exact split and for many words, which take long."""
+
+    def again(unit: Unit | None, factor: float) -> Unit | None:
+        if unit is None or not unit.header.tolerance or len(unit.header.words) > MOST_WORDS:
+            return None
+        return with_effects(unit, factor * unit.header.tolerance, settings.effects.duality_gap)
+
+    main = {name: measured.units[name] for name in map(step_name, measured.steps)}
+    return {
+        f"{at}-{name}": [again(u, x) for u in units] for at, units in main.items() for name, x in TOLERANCES.items()
+    }
 
 
 def make_controls(
@@ -137,7 +155,9 @@ def _views(
         )
     draws = [f"words-{draw}" for draw in range(2, settings.controls.draws + 1)]
     first = measured.steps[0]
-    for name in ("labels", *draws, "few-shot", "format"):
+    if settings.controls.tolerance:
+        measured = replace(measured, units=measured.units | _tolerances(settings, measured))
+    for name in ("labels", *draws, "few-shot", "format", *TOLERANCES):
         everywhere = name not in ("few-shot", "format")
         title, note = (f"word draw {name[6:]}", WORDS["views"]["words"]) if name in draws else WORDS["views"][name]
 
@@ -148,6 +168,7 @@ def _views(
         if not any(None not in units for units in zip(*columns, strict=False)):
             continue  # no prompt has a unit under every step
         how: dict[str, Any] = {"baseline": f"baseline-{name}"} if everywhere else {"reference": first}
+        how = {} if name in TOLERANCES else how
         add(name, title, note, condition=condition, rephrased=False, **how)
     return views, trajectories
 
@@ -157,9 +178,7 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
     main = [measured.units[step_name(step)] for step in measured.steps]
     effects = [np.stack([u.effects for u in units if u is not None]) for units in zip(*main, strict=True)]
     dtype = second_precision(settings)
-    for step in (measured.reference, measured.second_reference):
-        if step is None:
-            continue
+    for step in (step for step in (measured.reference, measured.second_reference) if step is not None):
         questions = {"rephrased": _rewordings(settings, step)}
         questions |= {"precision": [f"{step_name(step)}-{dtype}"], "words": [f"{step_name(step)}-words-2"]}
         for floor, conditions in questions.items():
@@ -181,17 +200,14 @@ def _pairs(
 ) -> tuple[list[Twin | None], list[int]]:
     """Each prompt's effects beside its twin's, cut down to the words both have; None where fewer than two are left."""
     pairs: list[Twin | None] = []
-    shared = []
+    shared: list[int] = []
     for index, (e, twin) in enumerate(zip(effects, twins, strict=True)):
-        pair = None
-        if twin is not None and draws is None:
-            pair = Twin(e, twin)
-        elif twin is not None and draws is not None:
-            a, b = shared_words(draws[0][index] or (), draws[1][index] or ())
-            if len(a) >= 2:
-                shared.append(len(a))
-                pair = Twin(restrict(e, a), restrict(twin, b))
-        pairs.append(pair)
+        if twin is None or draws is None:
+            pairs.append(None if twin is None else Twin(e, twin))
+            continue
+        a, b = shared_words(draws[0][index] or (), draws[1][index] or ())
+        pairs.append(Twin(restrict(e, a), restrict(twin, b)) if len(a) >= 2 else None)
+        shared += [len(a)] if len(a) >= 2 else []
     return pairs, shared
 
 

@@ -18,7 +18,6 @@ from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.placement import DEVICE_MAPS, SPREAD, Placement
 from interplay.text import short
 
-MOST_RESAMPLED = 50_000_000  # prompts times bootstrap resamples, about a gigabyte [ours]
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 # YAML reads the 0 of {0: 20GiB} as a number.
 DeviceName = Annotated[str, BeforeValidator(lambda key: str(key) if type(key) is int else key)]
@@ -30,7 +29,7 @@ def _one_or_many(given: Any) -> Any:
     return (given,) if one else given
 
 
-_None_or_many = BeforeValidator(lambda given: () if given is None else _one_or_many(given))
+_MANY = BeforeValidator(lambda given: () if given is None else _one_or_many(given))
 
 
 class _Strict(BaseModel):
@@ -118,7 +117,7 @@ class PromptSettings(WordingSettings):
         description="variables of the chat template, as training gave them: {enable_thinking: false}",
     )
     today: date = Field(TODAY, description="the day that a chat template may write, which a run must not depend on")
-    rephrased: Annotated[tuple[WordingSettings, ...], _None_or_many] = Field(
+    rephrased: Annotated[tuple[WordingSettings, ...], _MANY] = Field(
         default_factory=lambda: tuple(
             WordingSettings(template=f"{x}\n{{text}}") for x in ("Please answer.", "Answer this:")
         ),
@@ -260,8 +259,12 @@ class ControlSettings(_Strict):
         description="log-odds among the label tokens as well, at every step; auto: where rows have labels and one token is "
         "scored, so that it costs no forward pass",
     )
+    tolerance: bool = Field(True, description="views under half and twice the tolerance, of prompts of up to 10 words")
     few_shot: int = Field(0, ge=0, description="step 0 once more with so many training rows as examples in its prompt")
     format: WordingSettings | None = Field(None, description="step 0 once more, told the answer's format in its prompt")
+
+
+NO_CONTROLS = {"precision": None, "reference": None, "draws": 1, "labels": False, "tolerance": False}
 
 
 class DynamicsSettings(_Strict):
@@ -299,7 +302,7 @@ class Settings(_Strict):
     scoring: ScoringSettings = ScoringSettings()
     effects: EffectSettings = EffectSettings()
     task: TaskSettings = TaskSettings()
-    baseline: Annotated[tuple[BaselineSettings, ...], _None_or_many] = Field(
+    baseline: Annotated[tuple[BaselineSettings, ...], _MANY] = Field(
         (), description="one baseline LLM, or a list of them"
     )
     controls: ControlSettings = ControlSettings()
@@ -310,7 +313,6 @@ class Settings(_Strict):
         trains, tracks = self.training is not None, self.checkpoints.folder is not None
         has_train = self.data.file is not None or self.data.train is not None
         few = self.prompt.few_shot or self.controls.few_shot or any(b.few_shot for b in self.baseline)
-        size = self.prompts.count * self.dynamics.resamples
         problems = {
             "nothing to do: set training (to fine-tune) or checkpoints.folder (to track a finished training)": (
                 not trains and not tracks
@@ -321,8 +323,6 @@ class Settings(_Strict):
             ),
             "training needs data.train: name the rows to train on": trains and not has_train,
             "few_shot examples are taken from data.train: name it, or set few_shot to 0": few and not has_train,
-            f"prompts.count x dynamics.resamples is {size:,}, more than the {MOST_RESAMPLED:,} that fit into memory: "
-            "choose fewer of either": size > MOST_RESAMPLED,
         }
         for problem, applies in problems.items():
             if applies:

@@ -25,6 +25,7 @@ class _Setup(NamedTuple):
     ratio: float
     draws: int
     seed: int
+    signs: dict[str, np.ndarray]  # of what is salient in the baseline LLM, by sample
 
 
 class _Sample(NamedTuple):
@@ -91,28 +92,23 @@ def trajectory(
     inputs |= {"rephrased": rephrased, "baseline": baseline, "noise_sigma": noise_sigma}
     samples = _checked_samples([str(name) for name in sample_ids], inputs, len(steps))
     samples.sort(key=lambda sample: sample.id)
-    setup = _Setup(steps, at, max(sample.n for sample in samples), ratio, draws, seed)
-    # Sign of what is salient, by the baseline LLM's own tau in every definition: another LLM has another scale.
-    signs = {
-        sample.id: np.where(salient(sample.baseline, ratio), np.sign(sample.baseline), 0).astype(np.int8)
-        for sample in samples
-        if sample.baseline is not None
-    }
+    # By the baseline LLM's own tau, in every definition: another LLM has another scale.
+    baselines = {sample.id: sample.baseline for sample in samples if sample.baseline is not None}
+    signs = {name: (np.sign(e) * salient(e, ratio)).astype(np.int8) for name, e in baselines.items()}
+    setup = _Setup(steps, at, max(sample.n for sample in samples), ratio, draws, seed, signs)
     curves, sets = [], {}
     for sample in samples:
         partitions = {definition: partition(sample.effects, at, definition, ratio) for definition in DEFINITIONS}
         sets[sample.id] = {definition: pack(part) for definition, part in partitions.items()}
-        curves.append(_curves(sample, partitions, setup, signs))
+        curves.append(_curves(sample, partitions, setup))
     ids = tuple(sample.id for sample in samples)
     summary, per_sample = _tables(curves, setup, ids)
     settings = {"ratio": ratio, "draws": draws, "seed": seed}
     return Trajectory(steps, steps[at], ids, summary, per_sample, sets, settings)
 
 
-def _curves(
-    sample: _Sample, partitions: dict[str, Partition], setup: _Setup, signs: Mapping[str, np.ndarray]
-) -> Curves:
-    """Every curve of one sample. Above its own n a sample has no effects, so 0. signs: of every baseline, by sample."""
+def _curves(sample: _Sample, partitions: dict[str, Partition], setup: _Setup) -> Curves:
+    """Every curve of one sample. Above its own n a sample has no effects, so 0."""
     curves: Curves = {}
     nan, ref = np.full(len(setup.steps), np.nan), sample.effects[setup.at]
     everything = measures.scale(sample.effects, sample.scores)
@@ -129,7 +125,7 @@ def _curves(
                 floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
         for key, value in values.items():
             curves[definition, *key] = value, np.full(len(nan), floor.get(key, np.nan))
-        for (measure, name), curve in _against_draws(sample, part, signs, setup).items():
+        for (measure, name), curve in _against_draws(sample, part, setup).items():
             curves[definition, measure, name, 0] = curve
         for measure, value in everything.items():
             curves[definition, measure, "all", 0] = value, nan
@@ -141,7 +137,7 @@ def _curves(
 
 
 def _against_draws(
-    sample: _Sample, part: Partition, signs: Mapping[str, np.ndarray], setup: _Setup
+    sample: _Sample, part: Partition, setup: _Setup
 ) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
     """rho, gamma, net, contribution and sufficiency of each set, with nulls from random draws, by (measure, set)."""
     steps, at, draws, seed = setup.steps, setup.at, setup.draws, setup.seed
@@ -154,9 +150,9 @@ def _against_draws(
 
     rng = generator(seed, "signs", sample.id)
     found = {"rho": (measures.rho(w, masks), nulls.random_signs(weights, draws, rng).reshape(shape))}
-    if (own := signs.get(sample.id)) is not None:
+    if (own := setup.signs.get(sample.id)) is not None:
         nan, rng = np.full(shape, np.nan), generator(seed, "words", sample.id)
-        others = [sign for name, sign in signs.items() if name != sample.id and sign.shape == own.shape]
+        others = [sign for name, sign in setup.signs.items() if name != sample.id and sign.shape == own.shape]
         found["gamma"] = (measures.gamma(w, masks, own), nan)  # its null: `_stricter`, over all samples
         found["gamma_words"] = (nulls.permuted_words(weights, own, draws, rng, sample.n).reshape(shape), nan)
         rng = generator(seed, "prompts", sample.id)

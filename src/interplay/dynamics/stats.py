@@ -47,19 +47,14 @@ def resample_counts(samples: int, resamples: int, rng: np.random.Generator) -> n
 
 
 def t_quantile(degrees: np.ndarray) -> np.ndarray:
-    """97.5 % quantile of Student's t with 1, 2, ... degrees of freedom: the expansion of Cornish and Fisher, within 0.2 %,
+    """97.5 % quantile of Student's t with 1, 2, ... degrees of freedom: the expansion of Cornish and Fisher, within 1 %,
     with one and two degrees exact. (scipy is not among what a run needs.)
 
     >>> t_quantile(np.array([1, 2, 3, 11])).round(2).tolist()
-    [12.71, 4.3, 3.18, 2.2]
+    [12.71, 4.3, 3.16, 2.2]
     """
     z, v = NormalDist().inv_cdf((1 + LEVEL) / 2), np.maximum(degrees, 1).astype(np.float64)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
+    terms = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     t = z + sum(term / v**power for power, term in enumerate(terms, 1))
     return np.where(v == 1, math.tan(math.pi * LEVEL / 2), np.where(v == 2, LEVEL * math.sqrt(2 / (1 - LEVEL**2)), t))
 
@@ -72,7 +67,7 @@ def interval(x: np.ndarray, lowest: np.ndarray | float = -np.inf, highest: np.nd
     `highest` (each `[K]` or a number). Columns with fewer than two defined samples have no interval (NaN).
 
     >>> [round(float(end[0]), 2) for end in interval(np.array([[1.0], [1], [2], [2], [9]]))[:3]]  # plain t: -1.2 to 7.2
-    [3.0, 0.52, 13.63]
+    [3.0, 0.53, 13.63]
     """
     x = np.asarray(x, dtype=np.float64)
     defined = ~np.isnan(x)
@@ -150,7 +145,7 @@ def ratio_of_means(pairs: np.ndarray) -> Figure:
     No interval for one pair, and where the first mean cannot be told from 0: the ratio then has no upper end.
 
     >>> [round(x, 2) for x in ratio_of_means(np.array([[1.0, 2.0], [2.0, 5.0], [3.0, 5.0], [2.0, 4.0]]))]
-    [2.0, 1.44, 3.29]
+    [2.0, 1.44, 3.27]
     """
     nan = float("nan")
     if not len(pairs):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from interplay.dynamics.stats import LEVEL, exchanged, generator, interval, resample_counts
+from interplay.dynamics.stats import LEVEL, exchanged, generator, interval, resampled
 from interplay.errors import InterplayError
 
 PATIENCE = 3  # measurements [ours; sensitivity in docs/stopping.md]
@@ -160,7 +160,7 @@ def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: 
     if len(steps) < 3 or count < 2:
         return None
     logs = np.log(strength[:, usable])
-    counts = resample_counts(count, resamples, generator(seed, "denoised", count))
-    lowest = np.asarray(steps)[(counts @ logs.T).argmin(axis=1)]
+    curves = resampled(lambda counts: counts @ logs.T, count, resamples, generator(seed, "denoised", count))
+    lowest = np.asarray(steps)[curves.argmin(axis=1)]
     lo, hi = np.quantile(lowest, _TAILS, method="nearest")
     return {"step": int(steps[int(logs.mean(axis=1).argmin())]), "lo": int(lo), "hi": int(hi)}

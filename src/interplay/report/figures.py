@@ -88,10 +88,8 @@ def _row(
             body += table_rows(f"{set_}, {name}", series, bool(null))
     y = value_axis([v for panel in panels for v in panel.extent()], zero=key != "mean_order")
     nulls = [null, "its 95 % interval"] if null else []
-    note = "" if panels else f"{title}: not measured in this run."
-    if key == "gamma" and not panels:
-        note = WORDS["missing"]["gamma"]
-    elif key == "gamma" and not summary.series(definition, "all", "gamma_prompts").known and null:
+    note = "" if panels else WORDS["missing"].get(key, f"{title}: not measured in this run.")
+    if null and key == "gamma" and not summary.series(definition, "all", "gamma_prompts").known:
         note = WORDS["missing"]["gamma_prompts"]
     head = ["set", "step", f"{key} ({unit})", "95 % interval", *nulls, "prompts"]
     return {
@@ -108,8 +106,8 @@ def _gamma_null(summary: Summary, definition: str, main: Series, set_: str) -> s
     """Which of gamma's two nulls is the larger, shuffled words or shuffled prompts; both names where that changes over steps."""
     found = []
     for name in ("words", "prompts"):
-        other = summary.series(definition, set_, f"gamma_{name}")
-        if any(p.null is not None and p.null == (other.at(p.step) or Point(0, None)).value for p in main.points):
+        values = {p.step: p.value for p in summary.series(definition, set_, f"gamma_{name}").points}
+        if any(p.null is not None and p.null == values.get(p.step) for p in main.points):
             found.append(f"{name} shuffled")
     return found[0] if len(found) == 1 else MEASURES["gamma"].null
 
