@@ -199,8 +199,7 @@ def _pairs(
     effects: list[np.ndarray], twins: list[np.ndarray | None], draws: tuple[Words, Words] | None
 ) -> tuple[list[Twin | None], list[int]]:
     """Each prompt's effects beside its twin's, cut down to the words both have; None where fewer than two are left."""
-    pairs: list[Twin | None] = []
-    shared: list[int] = []
+    pairs, shared = list[Twin | None](), list[int]()
     for index, (e, twin) in enumerate(zip(effects, twins, strict=True)):
         if twin is None or draws is None:
             pairs.append(None if twin is None else Twin(e, twin))

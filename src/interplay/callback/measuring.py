@@ -32,7 +32,7 @@ from interplay.callback.prompts import (
     template_kwargs,
 )  # fmt: skip
 from interplay.config.loading import dump_settings
-from interplay.config.settings import NO_CONTROLS, Settings
+from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.template import TODAY, PromptTemplate
 from interplay.data.words import WORDS_PER_PROMPT
@@ -265,7 +265,7 @@ class Measurer:
             "checkpoints": {"folder": output, "steps": None},
             "scoring": {"mask": options.mask, "target_tokens": options.target_tokens},
             "task": {"kl": False},
-            "controls": NO_CONTROLS,
+            "controls": {"precision": None, "reference": None, "draws": 1, "labels": False, "tolerance": False},
         }
         return Settings.model_validate(found)
 

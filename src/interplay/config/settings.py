@@ -264,9 +264,6 @@ class ControlSettings(_Strict):
     format: WordingSettings | None = Field(None, description="step 0 once more, told the answer's format in its prompt")
 
 
-NO_CONTROLS = {"precision": None, "reference": None, "draws": 1, "labels": False, "tolerance": False}
-
-
 class DynamicsSettings(_Strict):
     """The threshold for salient effects, nulls and intervals."""
 

@@ -175,8 +175,6 @@ def paired_interval(d: np.ndarray, resamples: int, rng: np.random.Generator) -> 
     value = np.where(defined, d, 0.0).sum(axis=0) / np.where(samples, samples, np.nan)
     enough = samples >= FEWEST
     lo, hi = np.full(d.shape[1], np.nan), np.full(d.shape[1], np.nan)
-    if not enough.any():
-        return Interval(value, lo, hi, samples)
     centred = np.where(defined, d - value, 0.0)[:, enough]
     counts = samples[enough].astype(float)
     squares = (centred**2).sum(axis=0)

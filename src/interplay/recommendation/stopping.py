@@ -96,7 +96,7 @@ def recommend_stop(
     trained = [t for t, step in enumerate(steps) if step > 0 and np.isfinite(curve[t])]
     candidates = [t for t in trained if existing is None or steps[t] in existing]
     best = min(candidates, key=lambda t: curve[t], default=None)
-    evidence = _evidence(steps, loss, strength, curve, candidates, resamples, seed)
+    evidence = _evidence([steps[t] for t in candidates], loss[candidates], strength[candidates], resamples, seed)
     return StopRecommendation(
         step=None if best is None else steps[best],
         certain=any(row.name == "above_lowest" and row.lo > 0 for row in evidence),
@@ -117,23 +117,15 @@ def _stop_step(steps: Sequence[int], curve: np.ndarray, trained: list[int], pati
     return None
 
 
-def _evidence(
-    steps: Sequence[int],
-    loss: np.ndarray,
-    strength: np.ndarray,
-    curve: np.ndarray,
-    candidates: list[int],
-    resamples: int,
-    seed: int,
-) -> tuple[Evidence, ...]:
+def _evidence(at: list[int], loss: np.ndarray, strength: np.ndarray, resamples: int, seed: int) -> tuple[Evidence, ...]:
     """Interaction losses with intervals over prompts, log distances to the lowest with `exchanged` intervals."""
-    at, values, usable = [steps[t] for t in candidates], curve[candidates], _usable(strength[candidates])
+    values, usable = interaction_loss(loss, strength), _usable(strength)
     count = int(usable.sum())
-    if count < 2 or len(candidates) < 2:
+    if count < 2 or len(at) < 2:
         return tuple(
             Evidence("interaction_loss", t, float(x), math.nan, math.nan) for t, x in zip(at, values, strict=True)
         )
-    tables = loss[candidates][:, usable], np.log(strength[candidates][:, usable])
+    tables = loss[:, usable], np.log(strength[:, usable])
     half = exchanged(tables, _log_product, int(values.argmin()), resamples, generator(seed, "verdict"))
     figure, contributed = _log_product(*tables)
     found, distance = interval(contributed.T), np.log(values) - np.log(values.min())
