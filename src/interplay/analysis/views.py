@@ -20,7 +20,7 @@ from interplay.store.conditions import Measured, Units, Words, baseline_conditio
 from interplay.store.units import Unit, with_effects
 
 TOLERANCES = {"tolerance-half": 0.5, "tolerance-double": 2.0}  # views and what they multiply delta by [ours]
-MOST_WORDS = 10  # of a prompt in these views: each unit is solved again, about 0.1 s at 10 words [ours]
+MOST_WORDS = 10  # of a prompt in these views: each unit is solved again, about 0.1 s at 8 words [ours]
 
 
 def make_trajectory(
