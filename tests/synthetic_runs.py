@@ -56,10 +56,9 @@ def synthetic_run(
         list(effects),
         list(scores),
         ids,
-        rephrased=[e[0] for e in other],
+        rephrased=[e[:1] for e in other],
         baseline=[e[1] for e in other],
         draws=10,
-        resamples=50,
     )
     track.save(folder)
     units = [
@@ -67,13 +66,15 @@ def synthetic_run(
         for i in range(prompts)
         for t, s in enumerate(STEPS)
     ]
-    units += [_unit(ids[i], rephrased_name(0), 0, words, other[i][0], floor[i][0]) for i in range(prompts)]
+    units += [
+        _unit(ids[i], f"{step_name(0)}-{rephrased_name(0)}", 0, words, other[i][0], floor[i][0]) for i in range(prompts)
+    ]
     pd.DataFrame(units).to_parquet(folder / "units.parquet", index=False)
     fitted = {
         step: [Fitted(e[t], v[t], track.membership(i, step).all) for i, e, v in zip(ids, effects, scores, strict=True)]
         for t, step in enumerate(STEPS)
     }
-    fidelity(fitted, resamples=50).to_parquet(folder / "fidelity.parquet", index=False)
+    fidelity(fitted).to_parquet(folder / "fidelity.parquet", index=False)
     k = np.arange(len(STEPS))
     task = pd.DataFrame(
         {"step": STEPS, "eval_loss": 2.0 - 0.4 * k + 0.01 * noise, "train_loss": [np.nan, 1.5, 1.2, 1.0]}

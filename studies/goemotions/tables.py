@@ -1,6 +1,6 @@
 """The tables of docs/evidence/study.md, printed as Markdown from the run folders that run.sh leaves: python tables.py RUNS_FOLDER
 
-Every claim is a difference between a figure and its null, prompt by prompt, with a 95 % percentile bootstrap over prompts.
+Every claim is a difference between a figure and its null, prompt by prompt, with the 95 % interval of its mean over prompts.
 """
 
 import sys
@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from interplay import Run
+from interplay.dynamics.stats import interval
 
 RUNS = ("lora-s0", "lora-s1", "full-s0", "full-s1", "lora-distinct")
-RESAMPLES = 4000
 
 
 def number(x: float, digits: int = 3) -> str:
@@ -77,12 +77,10 @@ def against_null(samples: pd.DataFrame, measure: str, name: str, step: int) -> t
     chosen = samples[(samples["measure"] == measure) & (samples["set"] == name) & (samples["order"] == 0)]
     chosen = chosen[(chosen["definition"] == "paper") & (chosen["step"] == step)].dropna(subset=["value", "null"])
     difference = (chosen["value"] - chosen["null"]).to_numpy()
-    if len(difference) < 2:
-        return float("nan"), float("nan"), float("nan"), float("nan"), len(difference)
-    rng = np.random.default_rng(0)
-    means = difference[rng.integers(0, len(difference), (RESAMPLES, len(difference)))].mean(axis=1)
-    lo, hi = np.quantile(means, [0.025, 0.975])
-    return float(chosen["value"].mean()), float(difference.mean()), float(lo), float(hi), len(difference)
+    if not len(difference):
+        return float("nan"), float("nan"), float("nan"), float("nan"), 0
+    mean, lo, hi, samples = (float(x[0]) for x in interval(difference[:, None]))
+    return float(chosen["value"].mean()), mean, lo, hi, int(samples)
 
 
 def claims(run: Run) -> str:

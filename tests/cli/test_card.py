@@ -207,7 +207,7 @@ def test_what_was_not_measured_has_no_column(tmp_path):
         run / "task.parquet", index=False
     )
     effects = np.random.default_rng(0).normal(size=(2, 2, 4)) * [[1, 1, 1, 1], [0, 0, 0, 1]]
-    trajectory([0, 4], [effects], [np.ones((2, 4))], ["a"], draws=5, resamples=5).save(run)
+    trajectory([0, 4], [effects], [np.ones((2, 4))], ["a"], draws=5).save(run)
     text = section(RunReader(run))
     head, _, *body = rows(text)
     assert head == ["step", "removed", "preserved", "emerged", "rho (null)", "L1/sd"]

@@ -95,3 +95,15 @@ def test_generator_depends_on_every_part_of_its_key():
     first = [generator(*key).integers(2**62) for key in ((0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2), (0, "a1"))]
     assert len(set(first)) == 5
     assert generator(0, "a", 1).integers(2**62) == first[0]
+
+
+def test_other_prompts_are_gamma_against_each_of_them(make_game):
+    ours, others = make_game(rng(), 3), [make_game(np.random.default_rng(i), 3) for i in (1, 2, 3)]
+    mask, signs = salient(ours), [np.where(salient(e), np.sign(e), 0) for e in others]
+    weights = np.where(mask, ours, 0).reshape(1, -1)
+    slow = np.mean([measures.gamma(ours, mask, sign) for sign in signs])
+    assert nulls.other_prompts(weights, signs, 3, rng())[0] == pytest.approx(slow)
+    drawn = nulls.other_prompts(weights, signs, 1, rng())[0]
+    assert any(drawn == pytest.approx(float(measures.gamma(ours, mask, sign))) for sign in signs)
+    assert np.isnan(nulls.other_prompts(weights, [], 3, rng())).all()
+    assert np.isnan(nulls.other_prompts(0 * weights, signs, 3, rng())).all()

@@ -35,11 +35,10 @@ def inputs(make_game):
         "effects": [make_game(rng, n, 3, share=0.7) for n in ns],
         "scores": [rng.normal(size=(3, 1 << n)) for n in ns],
         "sample_ids": ["b", "a", "c"],
-        "rephrased": [make_game(rng, n) for n in ns],
+        "rephrased": [make_game(rng, n, 1) for n in ns],
         "baseline": [make_game(rng, n) for n in ns],
         "noise_sigma": [np.array([1e-6, 2e-6, 3e-6])] * 3,
         "draws": 20,
-        "resamples": 50,
     }
 
 
@@ -56,9 +55,7 @@ def by_hand():
 
 def test_one_sample_by_hand(make_scores):
     e, twin, baseline = by_hand()
-    t = trajectory(
-        [0, 5], [e], [np.stack([make_scores(x) for x in e])], ["x"], rephrased=[twin], baseline=[baseline], resamples=10
-    )
+    t = trajectory([0, 5], [e], [np.stack([make_scores(x) for x in e])], ["x"], rephrased=[[twin]], baseline=[baseline])
 
     def at(measure, name="all", definition="paper", order=0):
         row = t.get(measure, name, definition, order).loc[5]
@@ -204,7 +201,8 @@ def test_a_checkpoint_more_changes_no_null_of_the_others(inputs):
 
 def test_the_seed_matters_to_draws_and_to_nothing_else(inputs):
     one, two = trajectory(**inputs), trajectory(**inputs, seed=1)
-    assert_frame_equal(one.summary[[*COLUMNS[:6]]], two.summary[[*COLUMNS[:6]]])
+    same = [t.summary[~t.summary["measure"].isin(["gamma_words", "gamma_prompts"])] for t in (one, two)]
+    assert_frame_equal(*(table[COLUMNS[:8]] for table in same))
     assert not np.allclose(one.get("rho")["null"], two.get("rho")["null"])
 
 
@@ -215,6 +213,41 @@ def test_gamma_without_a_baseline_and_with_a_missing_one(inputs):
     full = trajectory(**inputs)
     assert_frame_equal(t.samples("gamma")[["a", "c"]], full.samples("gamma")[["a", "c"]])
     assert t.samples("gamma")["b"].isna().all()
+
+
+def test_the_stricter_null_of_gamma_speaks():
+    """Every prompt's baseline LLM has the same interaction, of the first word, so another prompt's gives all of gamma."""
+    shared, own = np.zeros((2, 8)), np.zeros((4, 2, 8))
+    shared[0, 1] = 1.0
+    own[:, 0, 1] = own[:, 0, 6] = 1.0  # half of the strength is of the first word
+    given = dict(sample_ids=list("abcd"), scores=[np.zeros((1, 8))] * 4, effects=[e[None] for e in own])
+    t = trajectory([0], baseline=[shared] * 4, **given)
+    words, prompts = (t.get(f"gamma_{null}").loc[0, "value"] for null in ("words", "prompts"))
+    assert (words, prompts) == (pytest.approx(0.5 / 5), 0.5)  # in one of the five other orders the first word stays
+    assert t.get("gamma").loc[0, ["value", "null"]].tolist() == [0.5, 0.5]
+    # The other two words instead: never ours, but one of them is in four of the five other orders.
+    other = np.zeros((2, 8))
+    other[0, 2] = other[0, 4] = 1.0
+    t = trajectory([0], baseline=[other] * 4, **given)
+    assert t.get("gamma_prompts").loc[0, "value"] == 0
+    assert t.get("gamma").loc[0, ["value", "null"]].tolist() == [0, pytest.approx(0.5 * 4 / 5)]
+
+
+def test_another_prompt_is_a_null_only_among_as_many_words():
+    rng = np.random.default_rng(0)
+    effects = [rng.normal(size=(1, 2, 1 << n)) for n in (3, 3, 2)]
+    for e, n in zip(effects, (3, 3, 2), strict=True):
+        e[:, 1, 1 << np.arange(n)] = 0
+    t = trajectory(
+        [0], effects, [np.zeros(e.shape[::2]) for e in effects], list("abc"), baseline=[e[0] for e in effects]
+    )
+    by_sample = t.per_sample[t.per_sample["set"] == "all"].set_index(["definition", "measure", "sample"])
+    assert np.isnan(by_sample.loc[("paper", "gamma_prompts", "c"), "value"])
+    assert by_sample.loc[("paper", "gamma_prompts", "a"), "value"] < 1
+    assert by_sample.loc[("paper", "gamma", "c"), "null"] == by_sample.loc[("paper", "gamma_words", "c"), "value"]
+    one = trajectory([0], effects[:1], [np.zeros((1, 8))], ["a"], baseline=[effects[0][0]])
+    assert one.get("gamma_prompts")["value"].isna().all()
+    assert one.get("gamma").loc[0, "null"] == one.get("gamma_words").loc[0, "value"]
 
 
 def test_without_a_rephrased_template_there_is_no_floor(inputs):
@@ -233,9 +266,7 @@ def test_noise_that_was_not_measured_is_undefined_not_zero(inputs):
 
 
 def test_one_step_only(inputs):
-    t = trajectory(
-        [7], [e[:1] for e in inputs["effects"]], [v[:1] for v in inputs["scores"]], inputs["sample_ids"], resamples=20
-    )
+    t = trajectory([7], [e[:1] for e in inputs["effects"]], [v[:1] for v in inputs["scores"]], inputs["sample_ids"])
     assert t.reference == 7
     assert t.get("count", "preserved")["value"].tolist() == t.get("count")["value"].tolist()
 
@@ -331,7 +362,7 @@ def test_a_failed_write_leaves_the_old_file(inputs, tmp_path, monkeypatch):
         ({"baseline": [np.zeros((2, 4))] * 3}, r"baseline of shape \[2, 4\], expected \[2, 8\]"),
         ({"scores": [np.zeros((3, 6))] * 3}, r"expected \[3, 2\^n\]"),
         ({"scores": [np.full((3, 8), np.nan), np.zeros((3, 4)), np.zeros((3, 16))]}, "scores has NaN"),
-        ({"rephrased": [np.ones((2, 8)), None, None]}, "OR effects of single words"),
+        ({"rephrased": [np.ones((1, 2, 8)), None, None]}, "OR effects of single words"),
         ({"draws": 0}, "draws 0"),
     ],
 )

@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from tiny_job import TEMPLATE, contents, run_here, settings
 
+from interplay.analysis.measured import read_measured
+from interplay.analysis.views import make_controls, make_trajectory
 from interplay.config.loading import load_settings
 from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
+from interplay.store.conditions import Record
 from interplay.store.units import load_unit
 
 EVERYTHING = {
@@ -28,6 +31,7 @@ def whole(tmp_path_factory, tiny_folder):
     """A run with every control, two baseline LLMs of two families."""
     folder = tmp_path_factory.mktemp("controls")
     wanted = settings(folder, tiny_folder("llama"), controls=EVERYTHING)
+    wanted["prompt"]["rephrased"] = [wanted["prompt"]["rephrased"], {"template": "Line: {text}\nEmotion:"}]
     common = {"chat": False, "few_shot": 2, "template": TEMPLATE}
     wanted["baseline"] = [{"name": str(tiny_folder(kind)), **common} for kind in ("gemma3", "llama")]
     result = run_here(wanted, folder / "run")
@@ -41,7 +45,7 @@ def table(result, name: str) -> pd.DataFrame:
 def test_every_view_is_there_and_is_a_trajectory_of_its_own(whole):
     about = json.loads((whole.path / "controls.json").read_text())
     names = [view["name"] for view in about["views"]]
-    assert names == ["reference-2", "labels", "words-2", "words-3", "few-shot", "format"]
+    assert names == ["reference-2", "labels", "words-2", "words-3", "few-shot", "format", "tolerance-paper"]
     views = table(whole, "views")
     assert set(views["view"]) == set(names)
     main = Trajectory.load(whole.path).summary
@@ -59,6 +63,44 @@ def test_the_second_reference_keeps_omega_and_moves_the_sets(whole):
     emerged = view[(view["measure"] == "count") & (view["set"] == "emerged")].set_index("step")["value"]
     assert list(emerged.index) == [2, 4]  # nothing can emerge before the reference
     assert emerged[2] == 0
+
+
+def test_the_floor_of_wording_is_the_mean_of_both_wordings(whole):
+    """Two conditions at the reference, one at the second; the note counts them."""
+    conditions = {name for name in table(whole, "units")["condition"] if "rephrased" in name}
+    assert conditions == {"step-000000-rephrased", "step-000000-rephrased-2", "step-000002-rephrased"}
+    units, main = table(whole, "units").set_index(["condition", "sample_id"]), Trajectory.load(whole.path)
+    counts = []
+    for sample in main.sample_ids:
+        own = [
+            np.stack(units.loc[(f"step-000000{tail}", sample)][["and_effects", "or_effects"]].tolist())
+            for tail in ("", "-rephrased", "-rephrased-2")
+        ]
+        now, *others = (np.abs(e) > 0.05 * np.abs(e).max() for e in own)
+        counts.append(np.mean([(now & ~other).sum() for other in others]))
+    null = main.per_sample.query("measure == 'count' and set == 'removed' and definition == 'paper' and step == 4")
+    assert null.sort_values("sample")["null"].tolist() == pytest.approx(counts)
+    floors = json.loads((whole.path / "controls.json").read_text())["floors"]
+    assert "wordings: 2" in next(floor["note"] for floor in floors if floor["name"] == "rephrased")
+
+
+def test_the_view_of_the_lineages_tolerance_splits_the_same_scores_again(whole):
+    """A wider tolerance needs less strength; the scores, and gamma's baseline LLM, stay."""
+    views, main = table(whole, "views"), Trajectory.load(whole.path)
+    own = views[views["view"] == "tolerance-paper"].query("definition == 'paper' and set == 'all' and order == 0")
+    own = own.pivot(index="step", columns="measure", values="value")
+    assert (own["l1"] < main.get("l1")["value"]).all()
+    assert own["sd"].tolist() == main.get("sd")["value"].tolist()
+    assert own["gamma"].notna().all()
+
+
+def test_a_given_tolerance_is_halved_and_doubled(whole, tmp_path):
+    asked = load_settings(whole.path / "settings.yaml", ["effects.tolerance=0.2"])
+    measured = read_measured(whole.path, asked, Record.read(whole.path))
+    tables, _ = make_controls(asked, measured, make_trajectory(asked, measured), whole.task)
+    l1 = tables["views"].query("definition == 'paper' and measure == 'l1' and step == 0").set_index("view")["value"]
+    assert l1["tolerance-half"] > l1["tolerance-double"]
+    assert "tolerance-paper" not in l1
 
 
 def test_few_shot_replaces_step_0_and_nothing_else(whole):
@@ -142,7 +184,7 @@ def test_other_absent_words_are_the_same_question_with_other_fills(whole):
 def test_controls_left_out_leave_nothing(tmp_path, tiny_folder):
     wanted = settings(tmp_path, tiny_folder("llama"), training={"steps": 2}, checkpoints={"steps": [0, 2]})
     wanted["prompt"]["rephrased"] = None
-    wanted["controls"] = {"precision": None, "mask": None, "reference": None, "draws": 1, "labels": False}
+    wanted["controls"] = {"precision": None, "mask": None, "reference": None, "draws": 1, "labels": False, "tolerance": False}
     result = run_here(wanted, tmp_path / "run")
     assert {p.name for p in (result.path / "units").iterdir()} == {"step-000000", "step-000002"}
     for name in ("views", "baselines"):

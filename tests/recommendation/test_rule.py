@@ -24,7 +24,7 @@ def build(strength, steps=STEPS, loss=1.0, **more):
     v[np.isnan(c)] = 0.0  # a constant score: L1/sd is not defined
     e = np.zeros((*c.shape, 2, 4))
     e[..., 0, 1] = np.nan_to_num(c) * v.std(axis=-1)
-    return trajectory(steps, list(e), list(v), [f"s{i:02}" for i in range(len(c))], resamples=50, draws=2, **more)
+    return trajectory(steps, list(e), list(v), [f"s{i:02}" for i in range(len(c))], draws=2, **more)
 
 
 def curve(means, samples=12, noise=0.05, seed=0):

@@ -79,7 +79,6 @@ def test_one_checkpoint_that_is_far_off_does_not_hide_the_others():
     got = recommend_stop(STEPS, loss, np.full((6, 12), 10.0))
     above = {row.step: row for row in got.evidence if row.name == "above_lowest"}
     assert all(above[step].lo > 0 for step in (10, 20, 80, 160))
-    assert above[10].hi - above[10].value > above[20].hi - above[20].value  # decided first, by a wider threshold
 
 
 def test_no_evidence_says_so():

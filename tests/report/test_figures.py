@@ -196,3 +196,19 @@ def test_a_large_run_stays_under_two_megabytes(payload):
         "matching": [{**m, "prompt": f"{m['prompt']}-{k}"} for k in range(2) for m in fits],
     }
     assert len(render(large).encode()) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("prompts", "named"), [(0.9, "prompts shuffled"), (0.0, "words shuffled"), (None, "words shuffled")]
+)
+def test_the_larger_null_of_gamma_is_named(made, prompts, named):
+    """Rows of both nulls beside gamma; None: no other prompt has as many words, which the page says."""
+    p, rows = made.make_payload(), []
+    for row in (row for row in p["summary"] if row["measure"] == "gamma" and row["null"] is not None):
+        words, row["null"] = row["null"], max(row["null"], prompts or 0.0)
+        nulls = {"gamma_words": words, "gamma_prompts": prompts}
+        rows += [row | {"measure": name, "value": value, "null": None} for name, value in nulls.items()]
+    page = render(p | {"summary": [*p["summary"], *rows]})
+    drawn = re.findall(r'class="label null-name[^>]*>([\w ]+ shuffled)', page)
+    assert set(drawn) == {named}
+    assert ("the null is shuffled words alone" in page) == (prompts is None)

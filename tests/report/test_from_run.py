@@ -35,7 +35,7 @@ def plain_run(effects, tmp_path_factory):
     scores = reconstruct(effects[:, :, 0], effects[:, :, 1], np.full(effects.shape[:2], -2.0))
     track = trajectory(
         steps=STEPS, effects=list(effects), scores=list(scores), sample_ids=IDS, reference=0,
-        rephrased=[e[0] * 0.7 for e in effects], baseline=[e[0] * np.sign(e[1]) for e in effects], draws=5, resamples=50,
+        rephrased=[e[:1] * 0.7 for e in effects], baseline=[e[0] * np.sign(e[1]) for e in effects], draws=5,
     )  # fmt: skip
     track.save(folder)
     rows = [
@@ -53,7 +53,7 @@ def plain_run(effects, tmp_path_factory):
         step: [Fitted(e[t], v[t], track.membership(i, step).all) for i, e, v in zip(IDS, effects, scores, strict=True)]
         for t, step in enumerate(STEPS)
     }
-    fidelity(fitted, resamples=50).to_parquet(folder / "fidelity.parquet", index=False)
+    fidelity(fitted).to_parquet(folder / "fidelity.parquet", index=False)
     pd.DataFrame({"step": STEPS, "eval_loss": [3.0, 2.0, 1.0], "rows": 20.0}).to_parquet(folder / "task.parquet")
     words = [{"text": w, "start": TEXT.index(w), "end": TEXT.index(w) + len(w)} for w in TEXT.split()]
     prompts = [{"id": name, "text": TEXT, "label": None, "words": words} for name in IDS]

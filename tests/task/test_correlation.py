@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from interplay.dynamics.stats import resample_counts
+from interplay.dynamics.stats import mean_of
 from interplay.task.correlation import Correlation, Curve, correlate, curve_of_samples, spearman_rows
 
 
@@ -35,18 +35,19 @@ def test_interval_resamples_prompts_and_rows():
     samples = np.array([[0.0, 1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0, 0.5]])
     counts = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]])
     rising = Curve(np.arange(5.0), np.tile(np.arange(5.0), (4, 1)))
-    got = correlate(curve_of_samples(samples, counts), rising)
+    curve = curve_of_samples(samples, 4, np.random.default_rng(0))
+    got = correlate(curve._replace(resampled=mean_of(samples.T, counts)), rising)
     # Means: 2, 2, 2, 2, 2.25: ranks 2.5 four times, then 5: 1/sqrt(2).
     assert got.spearman == pytest.approx(np.sqrt(0.5))
     assert (got.lo, got.hi, got.checkpoints) == (-1.0, 1.0, 5)
-    same = correlate(curve_of_samples(samples[:1], np.ones((4, 1))), rising)
+    same = correlate(curve_of_samples(samples[:1], 4, np.random.default_rng(0)), rising)
     assert same == Correlation(1.0, 1.0, 1.0, 5)
 
 
 def test_a_curve_of_one_number_a_step_is_not_resampled():
     rng = np.random.default_rng(0)
     samples = np.arange(5.0) + rng.normal(0, 2, size=(12, 5))
-    curve = curve_of_samples(samples, resample_counts(12, 500, rng))
+    curve = curve_of_samples(samples, 500, rng)
     got = correlate(curve, Curve(np.array([5.0, 3.0, 2.0, 1.0, 0.5])))
     assert -1 <= got.lo <= got.spearman <= got.hi <= 1
     assert got.lo < got.hi

@@ -62,7 +62,7 @@ def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:
     if record.subtitle is not None:  # the callback measures no controls
         return []
     notes = []
-    if settings.prompt.rephrased is None:
+    if not settings.prompt.rephrased:
         notes.append(WORDS["missing"]["rephrased"])
     for draw, words in measured.words.items():
         if not any(words):
@@ -116,7 +116,7 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
         ("Duality gap", _range([h.duality_gap for h in headers]), f"asked: {settings.effects.duality_gap:g}; {missed}"),
         ("Universal matching", _range([h.residual for h in headers]), None),
         ("Prompt", "chat template" if record.chat else "plain text", f"hash {record.template_hash}"),
-        ("Bootstrap", f"{settings.dynamics.resamples} resamples over prompts", None),
+        ("Bootstrap", f"{settings.dynamics.resamples} resamples", None),
         ("Nulls", f"{settings.dynamics.draws} draws each", None),
         ("Seed", settings.seed, None),
     ]

@@ -21,6 +21,7 @@ from interplay.store.conditions import (
     Units,
     baseline_condition,
     calibration_name,
+    rephrased_name,
     step_name,
 )
 from interplay.store.files import cached_json
@@ -111,10 +112,10 @@ def asked_conditions(settings: Settings, record: Record, reference: int, second:
     first, at_reference = step_name(record.steps[0]), step_name(reference)
     asked = {step_name(step) for step in record.steps}
     asked |= {f"{step_name(step)}-{question}" for step in record.steps for question in everywhere}
-    asked |= {f"{at_reference}-{question}" for question in (*draws, *([dtype] if dtype else []))}
-    twins = {"rephrased": settings.prompt.rephrased, "mask": second_mask(settings)}
-    references = [step_name(step) for step in (reference, second) if step is not None]
-    asked |= {f"{step}-{name}" for step in references for name, wanted in twins.items() if wanted is not None}
+    rewordings = [rephrased_name(i) for i in range(len(settings.prompt.rephrased))]
+    others = ["mask"] if second_mask(settings) is not None else []
+    asked |= {f"{at_reference}-{question}" for question in (*rewordings, *others, *draws, *([dtype] if dtype else []))}
+    asked |= {f"{step_name(second)}-{question}" for question in (*rewordings[:1], *others) if second is not None}
     asked |= {f"{first}-few-shot"} if controls.few_shot else set()
     asked |= {f"{first}-format"} if controls.format is not None else set()
     asked |= {baseline_condition(index) for index in range(len(settings.baseline))}
@@ -128,7 +129,7 @@ def _unmeasured(settings: Settings, record: Record, asked: set[str]) -> list[str
     if not old:
         return sorted(asked - record.conditions.keys())
     other = [f"controls.{name}" for name in ("few_shot", "format") if new[name] and new[name] != old[name]]
-    if new["rephrased"] and new["rephrased"] != old["rephrased"]:
+    if new["rephrased"] != old["rephrased"][: len(new["rephrased"])]:
         other.append("prompt.rephrased")
     if new["mask"] is not None and new["mask"] != old["mask"]:
         other.append("controls.mask")

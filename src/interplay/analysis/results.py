@@ -102,7 +102,7 @@ def fidelity_frame(track: Trajectory, measured: Measured) -> pd.DataFrame:
             Fitted(units[name].effects, units[name].scores, track.membership(name, step).all)
             for name in track.sample_ids
         ]
-    return fidelity(samples, resamples=int(track.settings["resamples"]), seed=int(track.settings["seed"]))
+    return fidelity(samples, seed=int(track.settings["seed"]))
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:

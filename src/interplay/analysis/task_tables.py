@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from interplay.dynamics import Trajectory
-from interplay.dynamics.stats import mean_of, percentile, ratio_of, resample_counts, resampled, wilson
+from interplay.dynamics.stats import mean_of, percentile, ratio_of, resampled, wilson
 from interplay.models.layouts import read_training_log
 from interplay.store.files import read_json
 from interplay.task.correlation import Curve, correlate, curve_of_samples
@@ -158,14 +158,13 @@ def correlation_frame(
     }
     if (train := frame.set_index("step")["train_loss"].reindex(steps)).notna().any():
         tasks["train_loss"] = Curve(train.to_numpy())
-    counts = resample_counts(len(track.sample_ids), resamples, np.random.default_rng([seed, 9]))
     spans = [("all", None)] + ([("after-format", from_step)] if from_step is not None else [])
     rows = []
     for measure, name in INTERACTIONS:
         samples = track.samples(measure, name).reindex(index=steps, columns=list(track.sample_ids))
         if samples.notna().to_numpy().sum() == 0:
             continue
-        curve = curve_of_samples(samples.to_numpy().T, counts)
+        curve = curve_of_samples(samples.to_numpy().T, resamples, np.random.default_rng([seed, 9]))
         shown = measure if name == "all" else f"{name} {measure}"
         for column, other in tasks.items():
             for span, first in spans:

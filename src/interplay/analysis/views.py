@@ -2,7 +2,7 @@
 trajectory with another reference step, other words, scores among labels, or another prompt at step 0.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,11 +13,15 @@ from interplay.analysis.measured import second_precision
 from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory, trajectory
 from interplay.dynamics.churn import FLOORS, MULTIPLES, Churn, Twin, churn, restrict, shared_words
+from interplay.effects.interactions import paper_tolerance
 from interplay.errors import InterplayError
 from interplay.recommendation import recommend
 from interplay.report.text import WORDS
-from interplay.store.conditions import Measured, Words, baseline_condition, rephrased_name, step_name
-from interplay.store.units import Unit
+from interplay.store.conditions import Measured, Units, Words, baseline_condition, rephrased_name, step_name
+from interplay.store.units import Unit, with_effects
+
+TOLERANCES = ("tolerance-paper", "tolerance-half", "tolerance-double")
+MOST_WORDS = 10  # of a prompt in these views: each unit is split again, about 0.05 s at 8 words [ours]
 
 
 def make_trajectory(
@@ -44,10 +48,8 @@ def make_trajectory(
     if (condition is step_name and len(chosen) < len(columns)) or not chosen:
         raise InterplayError("a unit is missing from the run: run the same command again to compute it")
     samples = [[u for u in columns[i] if u is not None] for i in chosen]
-
-    def effects_of(name: str) -> list[np.ndarray | None] | None:
-        found = measured.units.get(name)
-        return None if found is None else [None if (u := found[i]) is None else u.effects for i in chosen]
+    twins = _effects_under(measured, _rewordings(settings, reference) if rephrased else [])
+    others = _effects_under(measured, [baseline])
 
     return trajectory(
         steps=measured.steps,
@@ -55,14 +57,50 @@ def make_trajectory(
         scores=[np.stack([u.scores for u in units]) for units in samples],
         sample_ids=[units[0].header.sample_id for units in samples],
         reference=reference,
-        rephrased=effects_of(rephrased_name(reference)) if rephrased else None,
-        baseline=effects_of(baseline),
+        rephrased=[twins[i] for i in chosen] if twins else None,
+        baseline=[None if (other := others[i]) is None else other[0] for i in chosen] if others else None,
         noise_sigma=[np.array([u.header.noise_sigma for u in units], dtype=np.float64) for units in samples],
         ratio=settings.dynamics.ratio,
         draws=settings.dynamics.draws,
-        resamples=settings.dynamics.resamples,
         seed=settings.seed,
     )
+
+
+def _effects_under(measured: Measured, conditions: Iterable[str]) -> list[np.ndarray | None]:
+    """Effects of every prompt under W conditions, `[W, 2, 2^n]`, None where it has none; empty where none was measured."""
+    columns = zip(*(measured.units[name] for name in conditions if name in measured.units), strict=True)
+    found = ([u.effects for u in units if u is not None] for units in columns)
+    return [np.stack(effects) if effects else None for effects in found]
+
+
+def _rewordings(settings: Settings, step: int) -> list[str]:
+    """The conditions of a step in other wordings."""
+    return [f"{step_name(step)}-{rephrased_name(i)}" for i in range(len(settings.prompt.rephrased))]
+
+
+def _tolerances(settings: Settings, measured: Measured) -> Units:
+    """The main units split again under other tolerances; None for many words, which take long.
+
+    Where the tolerance is the noise: the lineage's. Where it is another one: half and twice as much.
+    """
+    main = [measured.units[step_name(step)] for step in measured.steps]
+    first, effects = [u for u in main[0] if u is not None], settings.effects
+    own = first[0].header.tolerance
+    others = {f"tolerance-{name}": factor * own for name, factor in (("half", 0.5), ("double", 2.0))}
+    if effects.tolerance == "auto":
+        total = np.mean([abs(u.scores[-1] - u.scores[0]) for u in first])
+        others = {"tolerance-paper": float(paper_tolerance(total, 0.0))}
+    found: Units = {}
+    for name, delta in others.items():
+        before: list[Unit | None] = [None] * len(main[0])
+        for step, units in zip(measured.steps, main, strict=True):
+            small = [u if u is not None and len(u.header.words) <= MOST_WORDS else None for u in units]
+            before = [
+                u and with_effects(u, delta, effects.duality_gap, b if effects.fuse else None, certain=False)
+                for u, b in zip(small, before, strict=True)
+            ]
+            found[f"{step_name(step)}-{name}"] = before
+    return found
 
 
 def make_controls(
@@ -129,7 +167,9 @@ def _views(
         )
     draws = [f"words-{draw}" for draw in range(2, settings.controls.draws + 1)]
     first = measured.steps[0]
-    for name in ("labels", *draws, "few-shot", "format"):
+    if settings.controls.tolerance:
+        measured = replace(measured, units=measured.units | _tolerances(settings, measured))
+    for name in ("labels", *draws, "few-shot", "format", *TOLERANCES):
         everywhere = name not in ("few-shot", "format")
         title, note = (f"word draw {name[6:]}", WORDS["views"]["words"]) if name in draws else WORDS["views"][name]
 
@@ -140,6 +180,7 @@ def _views(
         if not any(None not in units for units in zip(*columns, strict=False)):
             continue  # no prompt has a unit under every step
         how: dict[str, Any] = {"baseline": f"baseline-{name}"} if everywhere else {"reference": first}
+        how = {} if name in TOLERANCES else how
         add(name, title, note, condition=condition, rephrased=False, **how)
     return views, trajectories
 
@@ -149,42 +190,39 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
     main = [measured.units[step_name(step)] for step in measured.steps]
     effects = [np.stack([u.effects for u in units if u is not None]) for units in zip(*main, strict=True)]
     dtype = second_precision(settings)
-    asked = {"ratio": settings.dynamics.ratio, "resamples": settings.dynamics.resamples, "seed": settings.seed}
-    for step in (measured.reference, measured.second_reference):
-        kinds = {"rephrased": "rephrased", "mask": "mask", "precision": dtype or "none", "words": "words-2", "split": None}
-        for floor, question in kinds.items():
-            name = "" if step is None else step_name(step) if question is None else f"{step_name(step)}-{question}"
-            twins = measured.units.get(name, [])
-            if question is None:  # the same scores, split as well another way
-                twins = [u and replace(u, effects=u.alternatives[0].astype(np.float64)) for u in twins]
-            if step is None or not any(twins):
+    for step in (step for step in (measured.reference, measured.second_reference) if step is not None):
+        at = step_name(step)
+        questions = {"rephrased": _rewordings(settings, step), "mask": [f"{at}-mask"]}
+        questions |= {"precision": [f"{at}-{dtype}"], "words": [f"{at}-words-2"], "split": [at]}
+        for floor, conditions in questions.items():
+            twins = _effects_under(measured, conditions)
+            if floor == "split":  # the same scores, split other ways
+                twins = [u and u.alternatives.astype(np.float64) for u in measured.units[at]]
+            wordings = max((len(twin) for twin in twins if twin is not None), default=0)
+            if not wordings:
                 continue
             draws = (measured.words[1], measured.words[2]) if floor == "words" else None
             pairs, shared = _pairs(effects, twins, draws)
-            churns.append(churn(pairs, measured.steps, step, floor, **asked))
+            churns.append(churn(pairs, measured.steps, step, floor, ratio=settings.dynamics.ratio))
             title, note, _ = WORDS["floors"][floor]
-            absent = next(twin.header.absent for twin in twins if twin is not None)
-            note = note.format(precision=dtype, absent=absent, shared=f"{np.mean(shared):.1f}" if shared else "no")
-            notes[floor] = {"name": floor, "title": title, "note": note}
+            said = {"shared": f"{np.mean(shared):.1f}" if shared else "no", "wordings": wordings, "precision": dtype}
+            said["absent"] = next(u.header.absent for u in measured.units[conditions[0]] if u is not None)
+            notes.setdefault(floor, {"name": floor, "title": title, "note": note.format(**said)})
     return churns, list(notes.values())
 
 
 def _pairs(
-    effects: list[np.ndarray], twins: list[Unit | None], draws: tuple[Words, Words] | None
+    effects: list[np.ndarray], twins: list[np.ndarray | None], draws: tuple[Words, Words] | None
 ) -> tuple[list[Twin | None], list[int]]:
     """Each prompt's effects beside its twin's, cut down to the words both have; None where fewer than two are left."""
-    pairs: list[Twin | None] = []
-    shared = []
+    pairs, shared = list[Twin | None](), list[int]()
     for index, (e, twin) in enumerate(zip(effects, twins, strict=True)):
-        pair = None
-        if twin is not None and draws is None:
-            pair = Twin(e, twin.effects)
-        elif twin is not None and draws is not None:
-            a, b = shared_words(draws[0][index] or (), draws[1][index] or ())
-            if len(a) >= 2:
-                shared.append(len(a))
-                pair = Twin(restrict(e, a), restrict(twin.effects, b))
-        pairs.append(pair)
+        if twin is None or draws is None:
+            pairs.append(None if twin is None else Twin(e, twin))
+            continue
+        a, b = shared_words(draws[0][index] or (), draws[1][index] or ())
+        pairs.append(Twin(restrict(e, a), restrict(twin, b)) if len(a) >= 2 else None)
+        shared += [len(a)] if len(a) >= 2 else []
     return pairs, shared
 
 

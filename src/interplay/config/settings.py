@@ -18,7 +18,6 @@ from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.placement import DEVICE_MAPS, SPREAD, Placement
 from interplay.text import short
 
-MOST_RESAMPLED = 50_000_000  # prompts times bootstrap resamples, about a gigabyte [ours]
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 # YAML reads the 0 of {0: 20GiB} as a number.
 DeviceName = Annotated[str, BeforeValidator(lambda key: str(key) if type(key) is int else key)]
@@ -28,6 +27,9 @@ def _one_or_many(given: Any) -> Any:
     """A list where one value is given."""
     one = isinstance(given, (int, Mapping, BaseModel)) and not isinstance(given, bool)
     return (given,) if one else given
+
+
+_MANY = BeforeValidator(lambda given: () if given is None else _one_or_many(given))
 
 
 class _Strict(BaseModel):
@@ -115,9 +117,11 @@ class PromptSettings(WordingSettings):
         description="variables of the chat template, as training gave them: {enable_thinking: false}",
     )
     today: date = Field(TODAY, description="the day that a chat template may write, which a run must not depend on")
-    rephrased: WordingSettings | None = Field(
-        default_factory=lambda: WordingSettings(template="Please answer.\n{text}"),
-        description="second wording at the reference step: the churn floor; null leaves the floor out",
+    rephrased: Annotated[tuple[WordingSettings, ...], _MANY] = Field(
+        default_factory=lambda: tuple(
+            WordingSettings(template=f"{x}\n{{text}}") for x in ("Please answer.", "Answer this:")
+        ),
+        description="another wording at the reference step, or a list of them: the churn floor is their mean; null leaves it out",
     )
 
 
@@ -268,6 +272,10 @@ class ControlSettings(_Strict):
         description="log-odds among the label tokens as well, at every step; auto: where rows have labels and one token is "
         "scored, so that it costs no forward pass",
     )
+    tolerance: bool = Field(
+        True,
+        description="views under the lineage's tolerance, or half and twice the one given, of prompts of up to 10 words",
+    )
     few_shot: int = Field(0, ge=0, description="step 0 once more with so many training rows as examples in its prompt")
     format: WordingSettings | None = Field(None, description="step 0 once more, told the answer's format in its prompt")
 
@@ -278,7 +286,12 @@ class DynamicsSettings(_Strict):
     ratio: float = Field(0.05, gt=0, lt=1, description="tau as a fraction of the largest effect [lineage]")
     reference: int | None = Field(None, ge=0, description="reference step of the sets; null: the first [paper]")
     draws: int = Field(200, ge=1, le=10_000, description="draws per null")
-    resamples: int = Field(1000, ge=1, le=100_000, description="bootstrap resamples over prompts")
+    resamples: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="bootstrap resamples: rank correlations, task metrics, comparing checkpoints",
+    )
 
 
 # What is computed from scores, or asks for further ones; all other settings are those of the measurement.
@@ -302,9 +315,9 @@ class Settings(_Strict):
     scoring: ScoringSettings = ScoringSettings()
     effects: EffectSettings = EffectSettings()
     task: TaskSettings = TaskSettings()
-    baseline: Annotated[
-        tuple[BaselineSettings, ...], BeforeValidator(lambda given: () if given is None else _one_or_many(given))
-    ] = Field((), description="one baseline LLM, or a list of them")
+    baseline: Annotated[tuple[BaselineSettings, ...], _MANY] = Field(
+        (), description="one baseline LLM, or a list of them"
+    )
     controls: ControlSettings = ControlSettings()
     dynamics: DynamicsSettings = DynamicsSettings()
 
@@ -313,7 +326,6 @@ class Settings(_Strict):
         trains, tracks = self.training is not None, self.checkpoints.folder is not None
         has_train = self.data.file is not None or self.data.train is not None
         few = self.prompt.few_shot or self.controls.few_shot or any(b.few_shot for b in self.baseline)
-        size = self.prompts.count * self.dynamics.resamples
         problems = {
             "nothing to do: set training (to fine-tune) or checkpoints.folder (to track a finished training)": (
                 not trains and not tracks
@@ -324,8 +336,6 @@ class Settings(_Strict):
             ),
             "training needs data.train: name the rows to train on": trains and not has_train,
             "few_shot examples are taken from data.train: name it, or set few_shot to 0": few and not has_train,
-            f"prompts.count x dynamics.resamples is {size:,}, more than the {MOST_RESAMPLED:,} that fit into memory: "
-            "choose fewer of either": size > MOST_RESAMPLED,
         }
         for problem, applies in problems.items():
             if applies:

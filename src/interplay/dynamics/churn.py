@@ -10,19 +10,19 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from interplay.dynamics.measures import CHURN_MEASURES, set_values, transition
+from interplay.dynamics.measures import CHURN_MEASURES, MEASURES, floor_values, set_values
 from interplay.dynamics.sets import CHURN_SETS, DEFINITIONS, RATIO, partition
-from interplay.dynamics.stats import generator, interval, ratio_of_means, resample_counts
+from interplay.dynamics.stats import interval, ratio_of_means
 
 FLOORS = ["reference", "floor", "definition", "set", "measure", "value", "lo", "hi", "samples"]
 MULTIPLES = ["reference", "floor", "definition", "set", "measure", "step", "ratio", "lo", "hi", "samples"]
 
 
 class Twin(NamedTuple):
-    """One sample twice: effects over checkpoints `[T, 2, 2^n]`, and those of the reference under the variation `[2, 2^n]`."""
+    """One sample twice: effects over checkpoints `[T, 2, 2^n]`, those of the reference under W variations `[W, 2, 2^n]`."""
 
     effects: np.ndarray
-    twin: np.ndarray
+    twins: np.ndarray
 
 
 class Churn(NamedTuple):
@@ -53,8 +53,6 @@ def churn(
     floor: str,
     *,
     ratio: float = RATIO,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> Churn:
     """The floor of one variation at the reference step, and every later step as a multiple of it.
 
@@ -62,7 +60,7 @@ def churn(
     steps      T optimiser steps, ascending; `reference` is one of them
     floor      name of the variation, for the tables
 
-    A multiple is the mean over samples at a step by the mean of the floor over the same samples, resampled together.
+    A multiple is the mean over samples at a step by the mean of the floor over the same samples, with the interval of such a ratio.
     """
     at = steps.index(reference)
     used = [s for s in samples if s is not None]
@@ -70,22 +68,21 @@ def churn(
         return Churn(pd.DataFrame(columns=FLOORS), pd.DataFrame(columns=MULTIPLES))
     keys = list(itertools.product(DEFINITIONS, CHURN_SETS, CHURN_MEASURES))
     found = np.array([_figures(s, at, keys, ratio) for s in used])  # [S, K, 1 + T]: the floor, then every step
-    counts = resample_counts(len(used), resamples, generator(seed, "churn", len(used)))
-    floors = interval(found[:, :, 0], counts)
+    floors = interval(found[:, :, 0], *np.array([MEASURES[measure].bounds for _, _, measure in keys]).T)
     rows = [(reference, floor, *key, *row) for key, row in zip(keys, zip(*floors, strict=True), strict=True)]
     multiples = []
     for k, key in enumerate(keys):
         for t in range(at + 1, len(steps)):
             both = found[:, k][:, [0, 1 + t]]
             both = both[~np.isnan(both).any(axis=1)]
-            ratios = ratio_of_means(both, resamples, generator(seed, "multiple", len(both)))
+            ratios = ratio_of_means(both)
             multiples.append((reference, floor, *key, steps[t], *ratios, len(both)))
     return Churn(pd.DataFrame(rows, columns=FLOORS), pd.DataFrame(multiples, columns=MULTIPLES))
 
 
 def _figures(sample: Twin, at: int, keys: list[tuple[str, str, str]], ratio: float) -> np.ndarray:
-    """`[K, 1 + T]`: each figure between the reference and its twin, then at every checkpoint."""
+    """`[K, 1 + T]`: each figure between the reference and its twins, then at every checkpoint."""
     ref = sample.effects[at]
-    floor = {d: transition(ref, sample.twin, d, ratio)[1] for d in DEFINITIONS}
+    floor = {d: floor_values(ref, sample.twins, d, ratio) for d in DEFINITIONS}
     over = {d: set_values(partition(sample.effects, at, d, ratio), sample.effects, ref, 0) for d in DEFINITIONS}
     return np.array([[floor[d][measure, name, 0], *over[d][measure, name, 0]] for d, name, measure in keys])

@@ -11,7 +11,7 @@ import pyarrow as pa
 from interplay.dynamics import measures, nulls
 from interplay.dynamics.result import PER_SAMPLE, SUMMARY, Trajectory, frame
 from interplay.dynamics.sets import DEFINITIONS, RATIO, SETS, VALUED, Partition, pack, partition, salient
-from interplay.dynamics.stats import generator, interval, resample_counts
+from interplay.dynamics.stats import generator, interval
 from interplay.errors import InterplayError
 
 # By definition, measure, set and order; a curve is its value and its null, two arrays over steps.
@@ -25,16 +25,17 @@ class _Setup(NamedTuple):
     ratio: float
     draws: int
     seed: int
+    signs: dict[str, np.ndarray]  # of what is salient in the baseline LLM, by sample
 
 
 class _Sample(NamedTuple):
-    """One sample's input, checked. effects `[T, 2, 2^n]`, scores `[T, 2^n]`, twin and baseline `[2, 2^n]`, sigma `[T]`."""
+    """One sample's input, checked. effects `[T, 2, 2^n]`, scores `[T, 2^n]`, twins `[W, 2, 2^n]`, baseline `[2, 2^n]`, sigma `[T]`."""
 
     id: str
     n: int
     effects: np.ndarray
     scores: np.ndarray
-    twin: np.ndarray | None
+    twins: np.ndarray | None
     baseline: np.ndarray | None
     sigma: np.ndarray | None
 
@@ -51,7 +52,6 @@ def trajectory(
     noise_sigma: Sequence[np.ndarray | None] | None = None,
     ratio: float = RATIO,
     draws: int = 200,
-    resamples: int = 1000,
     seed: int = 0,
 ) -> Trajectory:
     """Sets, measures, nulls and intervals of all samples over all checkpoints.
@@ -61,11 +61,11 @@ def trajectory(
     scores       one `[T, 2^n]` a sample: v over coalitions, log-odds
     sample_ids   names, each once; their order does not matter
     reference    the step that the sets are relative to, by default the first. Steps before it have the set `all` only
-    rephrased    one `[2, 2^n]` a sample (or None): effects of the reference checkpoint under a rephrased template
+    rephrased    one `[W, 2, 2^n]` a sample (or None): effects of the reference checkpoint under W other templates
     baseline     one `[2, 2^n]` a sample (or None): effects of the baseline LLM on the same words
     noise_sigma  one `[T]` a sample (or None): standard deviation of the numerical noise of v, NaN where not measured
     ratio        tau / largest effect [lineage]
-    draws        random draws a null, per sample; resamples: bootstrap resamples over samples; seed of both
+    draws, seed  random draws a null, per sample
 
     Raises InterplayError where shapes, steps or ids do not fit together, or a number is not finite.
 
@@ -85,24 +85,25 @@ def trajectory(
     reference = steps[0] if reference is None else reference
     if reference not in steps:
         raise InterplayError(f"reference step {reference} is not one of the steps {list(steps)}; choose one of them")
-    if draws < 1 or resamples < 1 or not 0 <= ratio < 1:
-        raise InterplayError(
-            f"ratio {ratio}, draws {draws}, resamples {resamples}: expected 0 <= ratio < 1, draws and resamples at least 1"
-        )
+    if draws < 1 or not 0 <= ratio < 1:
+        raise InterplayError(f"ratio {ratio}, draws {draws}: expected 0 <= ratio < 1 and at least one draw")
     at = steps.index(reference)
     inputs: dict[str, Sequence | None] = {"effects": effects, "scores": scores}
     inputs |= {"rephrased": rephrased, "baseline": baseline, "noise_sigma": noise_sigma}
     samples = _checked_samples([str(name) for name in sample_ids], inputs, len(steps))
     samples.sort(key=lambda sample: sample.id)
-    setup = _Setup(steps, at, max(sample.n for sample in samples), ratio, draws, seed)
+    # By the baseline LLM's own tau, in every definition: another LLM has another scale.
+    baselines = {sample.id: sample.baseline for sample in samples if sample.baseline is not None}
+    signs = {name: (np.sign(e) * salient(e, ratio)).astype(np.int8) for name, e in baselines.items()}
+    setup = _Setup(steps, at, max(sample.n for sample in samples), ratio, draws, seed, signs)
     curves, sets = [], {}
     for sample in samples:
         partitions = {definition: partition(sample.effects, at, definition, ratio) for definition in DEFINITIONS}
         sets[sample.id] = {definition: pack(part) for definition, part in partitions.items()}
         curves.append(_curves(sample, partitions, setup))
     ids = tuple(sample.id for sample in samples)
-    summary, per_sample = _tables(curves, setup, ids, resamples)
-    settings = {"ratio": ratio, "draws": draws, "resamples": resamples, "seed": seed}
+    summary, per_sample = _tables(curves, setup, ids)
+    settings = {"ratio": ratio, "draws": draws, "seed": seed}
     return Trajectory(steps, steps[at], ids, summary, per_sample, sets, settings)
 
 
@@ -112,23 +113,19 @@ def _curves(sample: _Sample, partitions: dict[str, Partition], setup: _Setup) ->
     nan, ref = np.full(len(setup.steps), np.nan), sample.effects[setup.at]
     everything = measures.scale(sample.effects, sample.scores)
     noise = None if sample.sigma is None else measures.noise_floor(sample.sigma, sample.n)
-    baseline_sign = None
-    if sample.baseline is not None:  # its own tau, in every definition: another LLM has another scale
-        baseline_sign = np.where(salient(sample.baseline, setup.ratio), np.sign(sample.baseline), 0).astype(np.int8)
 
     for definition, part in partitions.items():
         values = measures.set_values(part, sample.effects, ref, setup.top)
         if definition != "signed":  # there, kept means same sign: the fraction is 1 by definition
             values["sign_agreement", "kept", 0] = measures.sign_agreement(sample.effects, ref, part.kept)
         floor: dict[tuple[str, str, int], np.ndarray] = {}
-        if sample.twin is not None:  # the same measures from the reference to itself under a rephrased template [ours]
-            between, floor = measures.transition(ref, sample.twin, definition, setup.ratio, setup.top)
+        if sample.twins is not None:  # the same measures from the reference to itself under a rephrased template [ours]
+            floor = measures.floor_values(ref, sample.twins, definition, setup.ratio, setup.top)
             for measure in measures.CHURN_MEASURES:
                 floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
-            floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, ref, between.kept)
         for key, value in values.items():
             curves[definition, *key] = value, np.full(len(nan), floor.get(key, np.nan))
-        for (measure, name), curve in _against_draws(sample, part, baseline_sign, setup).items():
+        for (measure, name), curve in _against_draws(sample, part, setup).items():
             curves[definition, measure, name, 0] = curve
         for measure, value in everything.items():
             curves[definition, measure, "all", 0] = value, nan
@@ -140,7 +137,7 @@ def _curves(sample: _Sample, partitions: dict[str, Partition], setup: _Setup) ->
 
 
 def _against_draws(
-    sample: _Sample, part: Partition, baseline_sign: np.ndarray | None, setup: _Setup
+    sample: _Sample, part: Partition, setup: _Setup
 ) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
     """rho, gamma, net, contribution and sufficiency of each set, with nulls from random draws, by (measure, set)."""
     steps, at, draws, seed = setup.steps, setup.at, setup.draws, setup.seed
@@ -153,10 +150,13 @@ def _against_draws(
 
     rng = generator(seed, "signs", sample.id)
     found = {"rho": (measures.rho(w, masks), nulls.random_signs(weights, draws, rng).reshape(shape))}
-    if baseline_sign is not None:
-        rng = generator(seed, "words", sample.id)
-        permuted = nulls.permuted_words(weights, baseline_sign, draws, rng, sample.n).reshape(shape)
-        found["gamma"] = (measures.gamma(w, masks, baseline_sign), permuted)
+    if (own := setup.signs.get(sample.id)) is not None:
+        nan, rng = np.full(shape, np.nan), generator(seed, "words", sample.id)
+        others = [sign for name, sign in setup.signs.items() if name != sample.id and sign.shape == own.shape]
+        found["gamma"] = (measures.gamma(w, masks, own), nan)  # its null: `_stricter`, over all samples
+        found["gamma_words"] = (nulls.permuted_words(weights, own, draws, rng, sample.n).reshape(shape), nan)
+        rng = generator(seed, "prompts", sample.id)
+        found["gamma_prompts"] = (nulls.other_prompts(weights, others, draws, rng).reshape(shape), nan)
 
     # Random subsets of the same size, from Omega_t (removed: from Omega_ref). The mean of a random subset's sum needs no
     # draws: size * mean effect of what it is drawn from.
@@ -180,22 +180,32 @@ def _against_draws(
     return {(measure, name): (found[measure][0][i], found[measure][1][i]) for measure, i, name in pairs}
 
 
-def _tables(
-    curves: list[Curves], setup: _Setup, ids: tuple[str, ...], resamples: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _stricter(words: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+    """gamma's null `[S, T]`: of its two, the one with the larger mean over the samples that have both, at each step [ours].
+    A sample that lacks it keeps the other."""
+    larger = np.nansum(prompts - words, axis=0) > 0
+    first, second = np.where(larger, prompts, words), np.where(larger, words, prompts)
+    return np.where(np.isnan(first), second, first)
+
+
+def _tables(curves: list[Curves], setup: _Setup, ids: tuple[str, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Means and intervals over samples, and the rows behind them, sorted by definition, measure, set, order, step, sample."""
     rank = {name: i for names in (DEFINITIONS, measures.MEASURES, SETS) for i, name in enumerate(names)}
     keys = sorted({key for one in curves for key in one}, key=lambda key: (*(rank[name] for name in key[:3]), key[3]))
     steps = np.array(setup.steps)
     missing = (np.full(len(steps), np.nan),) * 2
     stacked = np.array([[one.get(key, missing) for key in keys] for one in curves])  # [S, K, 2, T]
+    places = {key: i for i, key in enumerate(keys)}
+    for (definition, measure, name, order), i in places.items():
+        if measure == "gamma":
+            both = (stacked[:, places[definition, f"gamma_{null}", name, order], 0] for null in ("words", "prompts"))
+            stacked[:, i, 1] = _stricter(*both)
     shown = np.array([[name == "all" or t >= setup.at for t in range(len(steps))] for _, _, name, _ in keys])  # [K, T]
     value, null = stacked[:, :, 0][:, shown], stacked[:, :, 1][:, shown]  # [S, rows]
-    counts = resample_counts(len(ids), resamples, generator(setup.seed, "bootstrap", len(ids)))
-    ours, theirs = interval(value, counts), interval(null, counts)
-
     which, when = np.nonzero(shown)
     definition, measure, name, order = (np.array(column, object)[which] for column in zip(*keys, strict=True))
+    bounds = np.array([measures.MEASURES[key].bounds for key in measure]).T
+    ours, theirs = interval(value, *bounds), interval(null, *bounds)
     key_columns = {"definition": definition, "step": steps[when], "set": name, "measure": measure, "order": order}
     figures = {"value": ours.value, "lo": ours.lo, "hi": ours.hi}
     figures |= {"null": theirs.value, "null_lo": theirs.lo, "null_hi": theirs.hi, "samples": ours.samples}
@@ -235,6 +245,8 @@ def _checked_sample(name: str, given: dict[str, np.ndarray | None], checkpoints:
         if given[what] is None:
             continue
         array = np.array(given[what], dtype=np.float64)
+        if what == "rephrased":
+            shape = (len(array), *shape)
         if array.shape != shape:
             raise InterplayError(f"sample {name!r}: {what} of shape {list(array.shape)}, expected {list(shape)}")
         if np.isinf(array).any() or (what != "noise_sigma" and np.isnan(array).any()):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from interplay.dynamics.stats import generator, interval, resample_counts
+from interplay.dynamics.stats import generator, interval
 from interplay.effects.moebius import reconstruct
 
 Array = NDArray[Any]
@@ -61,25 +61,26 @@ class Fitted(NamedTuple):
     salient: np.ndarray
 
 
-def fidelity(samples: Mapping[int, Sequence[Fitted]], *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def fidelity(samples: Mapping[int, Sequence[Fitted]], *, seed: int = 0) -> pd.DataFrame:
     """The table from every step's prompts, in the same order at every step."""
     first = next(iter(samples.values()))
-    counts = resample_counts(len(first), resamples, generator(seed, "fidelity", len(first)))
     # About 40 ranks, evenly on a log axis.
     ranks = np.unique(np.geomspace(1, max(one.effects.size for one in first), 40).round().astype(np.int64))
     rows = []
     for step, prompts in samples.items():
-        salient = [matching(*one) for one in prompts]
-        nulls = [_random_sets(one, generator(seed, "fidelity", f"{step}-{i}")) for i, one in enumerate(prompts)]
-        every = [matching(one.effects, one.scores) for one in prompts]
-        for measure, values, null in (
-            ("rms", salient, [x[0] for x in nulls]),
-            ("r2", [1 - x**2 for x in salient], [x[1] for x in nulls]),
-            ("rms_all", every, [math.nan] * len(every)),
+        salient = np.array([matching(*one) for one in prompts])
+        nulls = np.array(
+            [_random_sets(one, generator(seed, "fidelity", f"{step}-{i}")) for i, one in enumerate(prompts)]
+        )
+        every = np.array([matching(one.effects, one.scores) for one in prompts])
+        for measure, values, null, bounds in (
+            ("rms", salient, nulls[:, 0], (0.0, math.inf)),
+            ("r2", 1 - salient**2, nulls[:, 1], (-math.inf, 1.0)),
+            ("rms_all", every, math.nan * every, (0.0, math.inf)),
         ):
-            found = interval(np.column_stack([np.array(values, float), np.array(null, float)]), counts)
+            found = interval(np.column_stack([values, null]), *bounds)
             rows.append((step, measure, 0, *np.stack(found[:3]).T.ravel(), int(found.samples[0])))
-        strengths = interval(np.stack([sorted_strength(one.effects, ranks) for one in prompts]), counts)
+        strengths = interval(np.stack([sorted_strength(one.effects, ranks) for one in prompts]), 0.0, 1.0)
         for rank, value, lo, hi, number in zip(ranks, *strengths, strict=True):
             rows.append((step, "sorted_strength", int(rank), value, lo, hi, math.nan, math.nan, math.nan, int(number)))
     return pd.DataFrame(rows, columns=COLUMNS)

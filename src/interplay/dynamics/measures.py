@@ -9,7 +9,7 @@ Shapes: effects `w` are `[..., 2, 2^n]` (row 0 AND, row 1 OR), masks broadcast a
 AND and OR count together in every measure [paper]. Effects are in log-odds. A ratio over an empty set is NaN, a sum is 0.
 """
 
-from math import comb, pi, sqrt
+from math import comb, inf, pi, sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ class Measure(NamedTuple):
     null: str = ""  # name of what it is compared with, "" for none
     better: Literal["high", "low"] | None = None  # None where it only describes
     sets: tuple[str, ...] = ("all",)  # the sets it is defined on, names of `SETS`
+    bounds: tuple[float, float] = (0.0, inf)  # what it can be at least and at most
     by_order: bool = False  # also one row for each number of words (column `order`; 0 is all orders)
 
     @property
@@ -36,25 +37,28 @@ class Measure(NamedTuple):
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
-_FLOOR, _SIGNS, _WORDS, _RANDOM = "churn floor", "random signs", "words shuffled", "random set"
-_PARTS = SETS[1:]
+_FLOOR, _SIGNS, _RANDOM = "churn floor", "random signs", "random set"
+_STRICTER = "words or prompts shuffled"  # the larger of two nulls
+_PARTS, _RATIO, _ANY = SETS[1:], (0.0, 1.0), (-inf, inf)
 # In the order of the tables.
 MEASURES: dict[str, Measure] = {
     row.key: row
     for row in (
         Measure("count", "number", "interactions per prompt", "size of the set", _FLOOR, sets=SETS),
         Measure("strength", "strength", "log-odds", "sum |I|", _FLOOR, sets=SETS),
-        Measure("count_fraction", "fraction of number", "", "size / size of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
-        Measure("strength_fraction", "fraction of strength", "", "sum |I| / that of all (removed: of the reference's)", _FLOOR, sets=_PARTS),
+        Measure("count_fraction", "fraction of number", "", "size / size of all (removed: of the reference's)", _FLOOR, sets=_PARTS, bounds=_RATIO),
+        Measure("strength_fraction", "fraction of strength", "", "sum |I| / that of all (removed: of the reference's)", _FLOOR, sets=_PARTS, bounds=_RATIO),
         Measure("positive", "positive effects", "log-odds", "sum of I > 0", _FLOOR, sets=VALUED, by_order=True),
-        Measure("negative", "negative effects", "log-odds", "sum of I < 0", _FLOOR, sets=VALUED, by_order=True),
+        Measure("negative", "negative effects", "log-odds", "sum of I < 0", _FLOOR, sets=VALUED, bounds=(-inf, 0.0), by_order=True),
         Measure("mean_order", "mean order", "words", "sum |I| order / sum |I|", _FLOOR, sets=VALUED),
-        Measure("rho", "rho", "", "|sum I| / sum |I|", _SIGNS, sets=VALUED),
-        Measure("net", "net effect", "log-odds", "sum I", _RANDOM, sets=VALUED),
-        Measure("gamma", "gamma", "", "sum |I| of those the baseline LLM has with the same sign / sum |I|", _WORDS, "high", VALUED),
-        Measure("contribution", "mean contribution", "log-odds", "sum I / size of the set", _RANDOM, sets=VALUED),
+        Measure("rho", "rho", "", "|sum I| / sum |I|", _SIGNS, sets=VALUED, bounds=_RATIO),
+        Measure("net", "net effect", "log-odds", "sum I", _RANDOM, sets=VALUED, bounds=_ANY),
+        Measure("gamma", "gamma", "", "sum |I| of those the baseline LLM has with the same sign / sum |I|", _STRICTER, "high", VALUED, _RATIO),
+        Measure("gamma_words", "gamma, words shuffled", "", "gamma with the baseline LLM's words permuted", sets=VALUED, bounds=_RATIO),
+        Measure("gamma_prompts", "gamma, prompts shuffled", "", "gamma with the baseline LLM on other prompts of as many words", sets=VALUED, bounds=_RATIO),
+        Measure("contribution", "mean contribution", "log-odds", "sum I / size of the set", _RANDOM, sets=VALUED, bounds=_ANY),
         Measure("sufficiency", "loss from this set alone", "nats", "-log sigmoid(sum I)", _RANDOM, "low", VALUED),
-        Measure("sign_agreement", "fraction with the reference's sign", "", "same sign as at the reference / size", _FLOOR, sets=("kept",)),
+        Measure("sign_agreement", "fraction with the reference's sign", "", "same sign as at the reference / size", _FLOOR, sets=("kept",), bounds=_RATIO),
         Measure("l1", "total strength", "log-odds", "sum |I| over all effects, salient or not"),
         Measure("sd", "spread of score", "log-odds", "standard deviation of v over all coalitions"),
         Measure("total_effect", "score gained", "log-odds", "|v(N) - v(empty)|"),
@@ -62,7 +66,7 @@ MEASURES: dict[str, Measure] = {
         Measure("l1_per_total_effect", "strength / score gained", "", "l1 / total_effect"),
         Measure("cancelled_per_sd", "cancelled / spread of score", "", "(sum |I| - |sum I|) / sd"),
         Measure("loss", "loss on the prompt", "nats", "-log sigmoid(v(N))", better="low"),
-        Measure("walsh_high", "high-degree energy", "fraction", "fraction of the variance of v in Walsh degrees above n/2"),
+        Measure("walsh_high", "high-degree energy", "fraction", "fraction of the variance of v in Walsh degrees above n/2", bounds=_RATIO),
         Measure("noise", "false strength from noise", "log-odds", "C(n, k) 2^(k/2) sigma sqrt(2/pi)", better="low", by_order=True),
     )
 }  # fmt: skip
@@ -204,9 +208,15 @@ def set_values(
     return out
 
 
-def transition(
-    before: np.ndarray, after: np.ndarray, definition: str, ratio: float, top: int = 0
-) -> tuple[Partition, dict[tuple[str, str, int], np.ndarray]]:
-    """Sets and `set_values` from one array of effects `[2, 2^n]` to another, as from a reference to the next checkpoint."""
-    part = Partition(*(mask[1] for mask in partition(np.stack([before, after]), 0, definition, ratio)))
-    return part, set_values(part, after, before, top)
+def floor_values(
+    before: np.ndarray, twins: np.ndarray, definition: str, ratio: float, top: int = 0
+) -> dict[tuple[str, str, int], np.ndarray]:
+    """`set_values` and the sign agreement from effects `[2, 2^n]` to each of `twins` `[W, 2, 2^n]`, as from a reference to the
+    next checkpoint; the mean over them, NaN left out."""
+    found: list[dict[tuple[str, str, int], np.ndarray]] = []
+    for twin in twins:
+        part = Partition(*(mask[1] for mask in partition(np.stack([before, twin]), 0, definition, ratio)))
+        agreement = sign_agreement(twin, before, part.kept)
+        found.append(set_values(part, twin, before, top) | {("sign_agreement", "kept", 0): agreement})
+    each = {key: np.array([values[key] for values in found]) for key in found[0]}
+    return {key: quotient(np.nansum(x), (~np.isnan(x)).sum()) for key, x in each.items()}

@@ -1,8 +1,9 @@
-"""Measures under chance: random signs, permuted words, random subsets. Each null is the mean over its draws.
+"""Measures under chance: random signs, permuted words, other prompts, random subsets. Each null is the mean over its draws.
 
 Draws are seeded by (seed, sample id, step): a trajectory does not change when a sample or checkpoint is added.
 """
 
+from collections.abc import Sequence
 from itertools import islice, permutations
 from math import factorial
 
@@ -46,20 +47,28 @@ def permuted_words(
 
     weights `[C, 2 * 2^n]` signed effects, 0 outside the set; baseline_sign `[2, 2^n]` as in `measures.gamma`.
     """
-    total = np.abs(weights).sum(axis=1)
-    perms = word_permutations(n, draws, rng)
-    if len(perms) == 0:
-        return np.full(len(weights), np.nan)
     used = np.flatnonzero(weights.any(axis=0))
-    up, down = np.maximum(weights[:, used], 0), np.maximum(-weights[:, used], 0)
     row, column = used >> n, used & ((1 << n) - 1)
     bits = ((column[:, None] >> np.arange(n)) & 1).astype(np.float64)  # [U, n]
-    summed = np.zeros(len(weights))
-    for done in range(0, len(perms), step := max(1, _CHUNK // max(1, len(used)))):
-        moved = (bits @ np.ldexp(1.0, perms[done : done + step].T)).astype(np.int64)  # [U, draws], exact
-        sign = baseline_sign[row[:, None], moved]
-        summed += (up @ (sign > 0).astype(np.float64) + down @ (sign < 0).astype(np.float64)).sum(axis=1)
-    return np.divide(summed / len(perms), total, out=np.full(len(weights), np.nan), where=total > 0)
+    perms = word_permutations(n, draws, rng)
+    return _mean_gamma(weights[:, used], [baseline_sign[row, (bits @ 2.0**p).astype(np.int64)] for p in perms])
+
+
+def other_prompts(weights: np.ndarray, signs: Sequence[np.ndarray], draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Mean of gamma against the baseline LLM on other prompts of as many words, `[C]`: what all prompts share by position.
+
+    weights as for `permuted_words`; signs: one `[2, 2^n]` another prompt, all of them or `draws` drawn. NaN without any.
+    """
+    used = np.flatnonzero(weights.any(axis=0))
+    chosen = range(len(signs)) if len(signs) <= draws else rng.choice(len(signs), size=draws, replace=False)
+    return _mean_gamma(weights[:, used], [signs[i].ravel()[used] for i in chosen])
+
+
+def _mean_gamma(weights: np.ndarray, signs: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of gamma `[C]` of weights `[C, U]` over the signs `[U]` of a baseline LLM; NaN without signs or weights."""
+    up, down, total = np.maximum(weights, 0), np.maximum(-weights, 0), len(signs) * np.abs(weights).sum(axis=1)
+    summed = sum((up @ (sign > 0) + down @ (sign < 0) for sign in signs), np.zeros(len(weights)))
+    return np.divide(summed, total, out=np.full(len(weights), np.nan), where=total > 0)
 
 
 def random_subset_losses(effects: np.ndarray, sizes: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:

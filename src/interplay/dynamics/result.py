@@ -40,7 +40,7 @@ class Trajectory:
     summary     one row per definition x step x set x measure x order, means over samples with intervals and nulls
     per_sample  the same keys, one row a sample
     sets        sets[sample][definition]: uint8 `[T, 2, 2^n]`, bit j = member of the j-th of `SETS`; see `membership`
-    settings    ratio, draws, resamples, seed as given
+    settings    ratio, draws, seed as given
     """
 
     steps: tuple[int, ...]

@@ -253,6 +253,9 @@ class Tie(NamedTuple):
     costs: Any = None
 
 
+STANDARD = Tie()
+
+
 def _solve_chunk(
     u: Any,
     delta: Any,
@@ -332,7 +335,7 @@ def solve(
     device: str | None = None,
     *,
     reference: Any = None,
-    tie: Tie = Tie(),
+    tie: Tie = STANDARD,
 ) -> Split:
     """The sparsest split of each row of u, [batch, 2^n] float64 with u(∅) = 0, within delta, [batch].
 

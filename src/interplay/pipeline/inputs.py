@@ -14,7 +14,7 @@ from interplay.data.stopwords import stop_words
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring.targets import common_opening
-from interplay.store.conditions import Omitted, baseline_condition
+from interplay.store.conditions import Omitted, baseline_condition, rephrased_name
 from interplay.store.files import sha256_json
 from interplay.text import ascii_safe, spelt_alike, stable_hash
 
@@ -47,7 +47,7 @@ class Inputs:
     template: PromptTemplate
     opening: str = ""  # what all answers begin with, where there are no labels
     fillers: tuple[Row, ...] = ()  # whose words may stand in the place of others
-    rephrased: Variant | None = None
+    rephrased: tuple[Variant, ...] = ()
     few_shot: Variant | None = None
     format: Variant | None = None
     draws: tuple[Variant, ...] = ()
@@ -185,7 +185,7 @@ def read_inputs(settings: Settings, usable: Callable[[Sample], object]) -> Input
         template=template,
         fillers=tuple(candidates if len(candidates) >= _ENOUGH else [*candidates, *train]),
         opening="" if labels else common_opening(row.target for row in source),
-        rephrased=reworded("rephrased", worded(prompt.rephrased, 0)) if prompt.rephrased else None,
+        rephrased=tuple(reworded(rephrased_name(i), worded(other, 0)) for i, other in enumerate(prompt.rephrased)),
         few_shot=reworded("few-shot", worded(None, controls.few_shot)) if controls.few_shot else None,
         format=reworded("format", worded(controls.format, 0)) if controls.format else None,
         draws=tuple(redrawn(draw) for draw in range(2, controls.draws + 1)),

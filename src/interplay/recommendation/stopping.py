@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from interplay.dynamics.stats import LEVEL, exchanged, generator, resample_counts
+from interplay.dynamics.stats import LEVEL, exchanged, generator, interval, resampled
 from interplay.errors import InterplayError
 
 PATIENCE = 3  # measurements [ours; sensitivity in docs/stopping.md]
@@ -96,7 +96,7 @@ def recommend_stop(
     trained = [t for t, step in enumerate(steps) if step > 0 and np.isfinite(curve[t])]
     candidates = [t for t in trained if existing is None or steps[t] in existing]
     best = min(candidates, key=lambda t: curve[t], default=None)
-    evidence = _evidence(steps, loss, strength, curve, candidates, resamples, seed)
+    evidence = _evidence([steps[t] for t in candidates], loss[candidates], strength[candidates], resamples, seed)
     return StopRecommendation(
         step=None if best is None else steps[best],
         certain=any(row.name == "above_lowest" and row.lo > 0 for row in evidence),
@@ -117,30 +117,19 @@ def _stop_step(steps: Sequence[int], curve: np.ndarray, trained: list[int], pati
     return None
 
 
-def _evidence(
-    steps: Sequence[int],
-    loss: np.ndarray,
-    strength: np.ndarray,
-    curve: np.ndarray,
-    candidates: list[int],
-    resamples: int,
-    seed: int,
-) -> tuple[Evidence, ...]:
-    """Interaction losses with intervals over resampled prompts, log distances to the lowest with `exchanged` intervals."""
-    at, values, usable = [steps[t] for t in candidates], curve[candidates], _usable(strength[candidates])
+def _evidence(at: list[int], loss: np.ndarray, strength: np.ndarray, resamples: int, seed: int) -> tuple[Evidence, ...]:
+    """Interaction losses with intervals over prompts, log distances to the lowest with `exchanged` intervals."""
+    values, usable = interaction_loss(loss, strength), _usable(strength)
     count = int(usable.sum())
-    if count < 2 or len(candidates) < 2:
+    if count < 2 or len(at) < 2:
         return tuple(
             Evidence("interaction_loss", t, float(x), math.nan, math.nan) for t, x in zip(at, values, strict=True)
         )
-    losses, logs = loss[candidates][:, usable], np.log(strength[candidates][:, usable])
-    distance = np.log(values) - np.log(values.min())
-    rng = generator(seed, "verdict")
-    half = exchanged((losses, logs), _log_product, int(values.argmin()), distance, resamples, rng)
-    counts = resample_counts(count, resamples, generator(seed, "bootstrap", count))
-    weights = counts / counts.sum(axis=1, keepdims=True)
-    resampled = np.log(np.maximum(weights @ losses.T, TINY)) + weights @ logs.T  # [resamples, candidates]
-    lows, highs = np.exp(np.quantile(resampled, _TAILS, axis=0))
+    tables = loss[:, usable], np.log(strength[:, usable])
+    half = exchanged(tables, _log_product, int(values.argmin()), resamples, generator(seed, "verdict"))
+    figure, contributed = _log_product(*tables)
+    found, distance = interval(contributed.T), np.log(values) - np.log(values.min())
+    lows, highs = (np.exp(figure + end - found.value) for end in (found.lo, found.hi))
     rows = [("interaction_loss", *row) for row in zip(at, values, lows, highs, strict=True)]
     rows += [("above_lowest", *row) for row in zip(at, distance, distance - half, distance + half, strict=True)]
     return tuple(Evidence(name, step, float(x), float(lo), float(hi)) for name, step, x, lo, hi in rows)
@@ -151,8 +140,10 @@ def _usable(strength: np.ndarray) -> np.ndarray:
     return (np.isfinite(strength) & (strength > 0)).all(axis=0)
 
 
-def _log_product(losses: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(losses.mean(axis=-1), TINY)) + logs.mean(axis=-1)
+def _log_product(losses: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log S [..., T] from tables [..., T, P], and what each prompt contributes to it (delta method) [..., T, P]."""
+    mean = np.maximum(losses.mean(axis=-1, keepdims=True), TINY)
+    return np.log(mean[..., 0]) + logs.mean(axis=-1), losses / mean + logs
 
 
 def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: int) -> dict[str, int] | None:
@@ -161,7 +152,7 @@ def _denoised(steps: Sequence[int], strength: np.ndarray, resamples: int, seed: 
     if len(steps) < 3 or count < 2:
         return None
     logs = np.log(strength[:, usable])
-    counts = resample_counts(count, resamples, generator(seed, "denoised", count))
-    lowest = np.asarray(steps)[(counts @ logs.T).argmin(axis=1)]
+    curves = resampled(lambda counts: counts @ logs.T, count, resamples, generator(seed, "denoised", count))
+    lowest = np.asarray(steps)[curves.argmin(axis=1)]
     lo, hi = np.quantile(lowest, _TAILS, method="nearest")
     return {"step": int(steps[int(logs.mean(axis=1).argmin())]), "lo": int(lo), "hi": int(hi)}

@@ -80,26 +80,36 @@ def _row(
         more = [(i, b["name"], b["curves"][set_]) for i, b in enumerate(baselines[1:], 2) if set_ in b["curves"]]
         lines = [Line(main, f"s-{set_}", MARKER[set_])]
         lines += [Line(series, f"s-{set_} faint", label=str(i), thin=True) for i, _, series in more]
+        named = _gamma_null(summary, definition, main, set_) if key == "gamma" else of.null
         spread = _spread([main, *(series for _, _, series in more)]) if more else ()
-        panels.append(Panel(set_, f"s-{set_}", tuple(lines), unit, key, of.null if main.has_null else "", spread))
+        panels.append(Panel(set_, f"s-{set_}", tuple(lines), unit, key, named if main.has_null else "", spread))
         body += table_rows(set_, main, bool(null))
         for _, name, series in more:
             body += table_rows(f"{set_}, {name}", series, bool(null))
     y = value_axis([v for panel in panels for v in panel.extent()], zero=key != "mean_order")
     nulls = [null, "its 95 % interval"] if null else []
+    note = "" if panels else WORDS["missing"].get(key, f"{title}: not measured in this run.")
+    if null and key == "gamma" and not summary.series(definition, "all", "gamma_prompts").known:
+        note = WORDS["missing"]["gamma_prompts"]
     head = ["set", "step", f"{key} ({unit})", "95 % interval", *nulls, "prompts"]
     return {
         "title": title,
         "look": look,
         "panels": [cell(p, x, y, flags_of(payload)) for p in panels],
-        "note": ""
-        if panels
-        else WORDS["missing"]["gamma"]
-        if key == "gamma"
-        else f"{title}: not measured in this run.",
+        "note": note,
         "table": table(title, head, body),
         "models": [(i, b) for i, b in enumerate(baselines, 1)] if panels and len(baselines) > 1 else [],
     }
+
+
+def _gamma_null(summary: Summary, definition: str, main: Series, set_: str) -> str:
+    """Which of gamma's two nulls is the larger, shuffled words or shuffled prompts; both names where that changes over steps."""
+    found = []
+    for name in ("words", "prompts"):
+        values = {p.step: p.value for p in summary.series(definition, set_, f"gamma_{name}").points}
+        if any(p.null is not None and p.null == values.get(p.step) for p in main.points):
+            found.append(f"{name} shuffled")
+    return found[0] if len(found) == 1 else MEASURES["gamma"].null
 
 
 def _spread(series: list[Series]) -> tuple[Point, ...]:

@@ -130,9 +130,9 @@ def step_name(step: int) -> str:
     return f"step-{step:06d}"
 
 
-def rephrased_name(step: int) -> str:
-    """Condition name of a checkpoint under the rephrased template."""
-    return f"{step_name(step)}-rephrased"
+def rephrased_name(index: int) -> str:
+    """Name of the index-th other wording, behind the step in that of a condition: `rephrased`, `rephrased-2`, ..."""
+    return "rephrased" if index == 0 else f"rephrased-{index + 1}"
 
 
 def baseline_condition(index: int) -> str:

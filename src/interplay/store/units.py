@@ -10,7 +10,6 @@ import json
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -77,17 +76,19 @@ def _interactions(unit: Unit) -> Interactions:
     )
 
 
-def with_effects(unit: Unit, tolerance: float | Literal["paper"], duality_gap: float, before: Unit | None = None) -> Unit:
+def with_effects(
+    unit: Unit, tolerance: float, duality_gap: float, before: Unit | None = None, *, certain: bool = True
+) -> Unit:
     """The unit with its effects under this tolerance and duality gap, solved from its scores unless it has them.
 
-    before: the unit of the same words whose effects these are fused with (`extract`, reference).
+    before: the unit of the same words whose effects these are fused with (`extract`, reference). certain: with other splits.
     """
     behind = "" if before is None else hashlib.sha256(f"{before.header.key}{before.header.effects_key}".encode()).hexdigest()
     key = f"tolerance {tolerance!r}, duality gap {duality_gap!r}, after {behind or 'nothing'}"
     if unit.header.effects_key == key:
         return unit
     reference = None if before is None else _interactions(before)
-    found = extract(unit.scores, tolerance, duality_gap, reference=reference, certain=True)
+    found = extract(unit.scores, tolerance, duality_gap, reference=reference, certain=certain)
     header = replace(
         unit.header,
         tolerance=float(found.tolerance),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from interplay.dynamics.stats import mean_of, percentile
+from interplay.dynamics.stats import mean_of, percentile, resampled
 
 FEWEST = 5  # checkpoints: of two unrelated curves, three agree or disagree perfectly in 1 of 3 cases, five in 1 of 60
 
@@ -28,16 +28,18 @@ class Correlation(NamedTuple):
     checkpoints: int
 
 
-def curve_of_samples(samples: np.ndarray, counts: np.ndarray) -> Curve:
-    """The mean curve of `samples` [S, T], NaN left out, resampled by `counts` [R, S].
+def curve_of_samples(samples: np.ndarray, resamples: int, rng: np.random.Generator) -> Curve:
+    """The mean curve of `samples` [S, T], NaN left out, and the same of resampled rows.
 
-    >>> curve = curve_of_samples(np.array([[0.0, 1.0, 2.0], [0.0, 3.0, np.nan]]), np.array([[2, 0], [1, 1]]))
+    >>> curve = curve_of_samples(np.array([[0.0, 1.0, 2.0], [0.0, 3.0, np.nan]]), 3, np.random.default_rng(2))
     >>> curve.value, curve.resampled
-    (array([0., 2., 2.]), array([[0., 1., 2.],
+    (array([0., 2., 2.]), array([[0., 2., 2.],
+           [0., 1., 2.],
            [0., 2., 2.]]))
     """
-    samples = np.asarray(samples, dtype=np.float64)
-    return Curve(mean_of(samples.T, np.ones((1, len(samples))))[0], mean_of(samples.T, counts))
+    x = np.asarray(samples, dtype=np.float64).T
+    value = mean_of(x, np.ones((1, len(samples))))[0]
+    return Curve(value, resampled(lambda counts: mean_of(x, counts), len(samples), resamples, rng))
 
 
 def correlate(a: Curve, b: Curve, *, steps: np.ndarray | None = None, from_step: int | None = None) -> Correlation:
