@@ -101,7 +101,8 @@ def synthetic_run(
         "stop_step": None,
     }
     write_json(folder / "recommendation.json", verdict)
-    write_json(folder / "report.json", {"version": interplay.__version__})
+    absent = {"name": "Absent words", "value": '"_" (one per token)', "note": None}
+    write_json(folder / "report.json", {"version": interplay.__version__, "method": [absent]})
     _controls(folder, track.summary, controls)
     write_json(folder / "manifest.json", {"files": {}})
     return folder
