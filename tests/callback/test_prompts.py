@@ -21,7 +21,7 @@ TEXT = "The terrible service ruined our whole dinner"
 
 def options(**changes):
     asked = {"every": 1, "patience": 1, "max_overhead": None, "n": None, "num_prompts": None, "template": None}
-    return check_options(prompts=[{}], **asked | {"seed": 0, "target_tokens": 1, "mask": None} | changes)
+    return check_options(prompts=[{}], **asked | {"seed": 0, "target_tokens": 1, "mask": "auto"} | changes)
 
 
 def ids_of_training(rows, tokenizer) -> tuple[list[int], int]:
