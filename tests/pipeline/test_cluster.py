@@ -149,7 +149,10 @@ def test_what_an_actor_cannot_compute_is_told_in_one_line(finished, address, tmp
         made = honest(asked)
         for job in made:
             for question in job.questions:
-                object.__setattr__(question.prepared, "mask_id", 10**6)  # a token the model has no embedding of
+                absence = replace(
+                    question.prepared.absence, fills=(((10**6,),) * 3,)
+                )  # the model has no such embedding
+                object.__setattr__(question.prepared, "absence", absence)
         return made
 
     monkeypatch.setattr(jobs_module, "jobs_of", astray)

@@ -130,11 +130,6 @@ def step_name(step: int) -> str:
     return f"step-{step:06d}"
 
 
-def rephrased_name(step: int) -> str:
-    """Condition name of a checkpoint under the rephrased template."""
-    return f"{step_name(step)}-rephrased"
-
-
 def baseline_condition(index: int) -> str:
     """Condition name of the index-th baseline LLM: `baseline`, `baseline-2`, ..."""
     return "baseline" if index == 0 else f"baseline-{index + 1}"
