@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -149,10 +150,8 @@ def test_what_an_actor_cannot_compute_is_told_in_one_line(finished, address, tmp
         made = honest(asked)
         for job in made:
             for question in job.questions:
-                absence = replace(
-                    question.prepared.absence, fills=(((10**6,),) * 3,)
-                )  # the model has no such embedding
-                object.__setattr__(question.prepared, "absence", absence)
+                unknown = replace(question.prepared.absence, fills=(((10**6,),) * 3,))  # no such embedding
+                object.__setattr__(question.prepared, "absence", unknown)
         return made
 
     monkeypatch.setattr(jobs_module, "jobs_of", astray)
