@@ -231,6 +231,28 @@ def test_a_saved_folder(tmp_path, tiny_tokenizer):
         assert [row.target for row in read_prompts(source, None).rows] == ["anger"]
 
 
+def test_a_swap_takes_words_of_the_prompt_rows(tiny_tokenizer):
+    texts = [
+        f"{name} {verb} the {thing}"
+        for name in ("Anna", "Kurt")
+        for verb in ("sold", "hung")
+        for thing in ("lamp", "horn")
+    ]
+    found = read_prompts([{"text": text, "label": "joy"} for text in texts], PromptTemplate(template="Say: {text}"))
+    chosen, prepared = choose_prompts(found, tiny_tokenizer, options(mask="swap"), 2, 3)
+    assert {p.absence.said for p in prepared} == {"other words of the same place, 3 draws"}
+    for sample, p in zip(chosen.samples, prepared, strict=True):
+        for fills in p.absence.fills:
+            written = [tiny_tokenizer.decode(list(fill)).strip() for fill in fills]
+            other = {"Anna": "Kurt", "sold": "hung", "lamp": "horn"}
+            other |= {b: a for a, b in other.items()}
+            assert written == [other[word.text] for word in sample.words]
+    assert [note for note in chosen.notes if "absent words" in note] == [
+        "6 of 6 absent words have too few other words of as many tokens: what is missing is drawn twice, and where there is "
+        "none a neutral token stands"
+    ]
+
+
 def test_a_row_longer_than_the_learnt_positions_is_left_out(tiny_tokenizer):
     rows = [{"prompt": f"Sentence: {TEXT * times}\nEmotion:", "completion": " anger"} for times in (9, 1)]
     found = read_prompts(rows, None)
