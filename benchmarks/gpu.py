@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.scoring_rows import (
-    MASK,
+    FILLS,
     NAN,
     SMOLLM2,
     TARGET,
@@ -194,18 +194,18 @@ def measure_model(name: str, model: Any, device: str, sizes: Sizes) -> list[dict
             peak = matrix_peak(device, sizes.matrix, precision.half)
             for length in sizes.lengths:
                 asked = prompt(length, sizes.n, model.config.get_text_config().vocab_size)
-                ids = masked_ids(asked.ids, asked.spans, MASK)
+                ids = masked_ids(asked.ids, asked.spans, FILLS)
                 picks = spread(len(ids), sizes.part)
                 part = ids[picks]
 
                 def ours(budget: int, asked: Prompt = asked, spans: Any = asked.spans) -> np.ndarray:
-                    return score_trie(model, asked.ids, spans, MASK, Question((TARGET,)), budget=budget)
+                    return score_trie(model, asked.ids, spans, FILLS, Question((TARGET,)), budget=budget)
 
                 def plain(batch: int, part: np.ndarray = part) -> np.ndarray:
                     return plain_scores(model, part, batch, last_only=True)
 
                 plain_scores(model, part[:1], 1, last_only=True)
-                score_trie(model, asked.ids, asked.spans[-4:], MASK, Question((TARGET,)), budget=min(sizes.budgets))
+                score_trie(model, asked.ids, asked.spans[-4:], FILLS, Question((TARGET,)), budget=min(sizes.budgets))
                 naive, batch, theirs = best_of(sizes.batches, plain, device)
                 seconds, budget, values = best_of(sizes.budgets, ours, device)
                 if precision.name == "float32":

@@ -21,7 +21,7 @@ from benchmarks.memory import MB, peak_beyond, status_bytes, trim
 from benchmarks.needs import PASS_TOKENS, Shape, linear_weights, parameters
 from benchmarks.operations import H100
 from benchmarks.scoring_rows import (
-    MASK,
+    FILLS,
     SMALL,
     SMOLLM2,
     TARGET,
@@ -118,12 +118,14 @@ def child_way(name: str, way: Way, n: int, length: int) -> dict[str, float]:
 def question(length: int, n: int, vocabulary: int = VOCABULARY) -> Any:
     """A benchmark prompt as scoring takes it."""
     from interplay.data.rows import Message, Row, Sample, Word
+    from interplay.scoring.absence import Absence
     from interplay.scoring.scores import Prepared
 
     asked = prompt(length, n, vocabulary)
     row = Row("row", (Message("user", "w" * n),), "", "w" * n, 0)
     words = tuple(Word("w", i, i + 1) for i in range(n))
-    return Prepared(Sample(row, words), asked.ids, asked.spans, (TARGET,), "", MASK, None, "")
+    absence = Absence((FILLS[:n],), "", vocabulary)
+    return Prepared(Sample(row, words), asked.ids, asked.spans, (TARGET,), "", absence, None, "")
 
 
 def expected_bytes(way: Way, found: dict[str, float], n: int, length: int) -> float:

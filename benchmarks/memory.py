@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scoring_rows import MASK, SHAPE, SMALL, TARGET, child_paths, prompt, random_model, smollm2, tell
+from benchmarks.scoring_rows import FILLS, SHAPE, SMALL, TARGET, child_paths, prompt, random_model, smollm2, tell
 from benchmarks.section import Section
 
 MB = 1e6
@@ -76,12 +76,12 @@ def child(subject: str, n: int, length: int) -> dict[str, float]:
     torch.set_num_threads(1)
     model = make()
     asked = prompt(length, n, model.config.vocab_size)
-    row = masked_ids(asked.ids, asked.spans[:1], MASK)[:1]
+    row = masked_ids(asked.ids, asked.spans[:1], FILLS)[:1]
     score_rows(model, row, Question((TARGET,)))  # weights mapped from a file count once they are touched
 
     def call() -> None:
         with fast_products(model):
-            values = score_trie(model, asked.ids, asked.spans, MASK, Question((TARGET,)))
+            values = score_trie(model, asked.ids, asked.spans, FILLS, Question((TARGET,)))
         assert len(values) == 1 << n
 
     size = sum(p.numel() * p.element_size() for p in model.parameters())

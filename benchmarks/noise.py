@@ -54,18 +54,14 @@ def prompts(count: int, n: int) -> list[Any]:
     """Prompts of the demo, ready to score, n words each."""
     from interplay.config.loading import load_settings
     from interplay.models.loading import load_tokenizer
-    from interplay.pipeline.extraction import prepare_one
+    from interplay.pipeline.extraction import preparing
     from interplay.pipeline.inputs import read_inputs
     from interplay.presets import preset_path
 
     settings = load_settings(
         preset_path("demo"), [f"prompts.n={n}", f"prompts.count={count}", "scoring.target_tokens=first"]
     )
-    tokenizer = load_tokenizer(NAME)
-
-    def prepared(sample):
-        return prepare_one(sample, tokenizer, settings, settings.template())
-
+    prepared = preparing(settings, load_tokenizer(NAME), settings.template())
     return [prepared(sample) for sample in read_inputs(settings, usable=prepared).prompts]
 
 
@@ -78,7 +74,7 @@ def evaluations(model) -> dict[str, Callable[[Any], np.ndarray]]:
     from interplay.scoring.trie import score_trie
 
     def scores(m, prepared, product=None):
-        words = (prepared.input_ids, prepared.spans, prepared.mask_id, Question(prepared.target_ids))
+        words = (prepared.input_ids, prepared.spans, prepared.absence.fills[0], Question(prepared.target_ids))
         with fast_products(m) if product is None else wide_residual(m, product):
             return score_trie(m, *words)
 
@@ -149,7 +145,7 @@ def noise_rows(quick: bool = False) -> Section:
         for prepared, reference in zip(chosen, references, strict=True):
             if name == "float32":  # its own noise: against plain passes, on part of the coalitions
                 picks = np.linspace(0, len(reference) - 1, 32).round().astype(np.uint64)
-                ids = masked_ids(prepared.input_ids, prepared.spans, prepared.mask_id, picks)
+                ids = masked_ids(prepared.input_ids, prepared.spans, prepared.absence.fills[0], picks)
                 error = reference[picks] - score_rows(loaded, ids, Question(prepared.target_ids))
                 values = reference
             else:

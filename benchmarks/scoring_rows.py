@@ -19,6 +19,7 @@ from benchmarks.section import Section
 
 TARGET = 7  # the token whose log-odds are scored
 MASK = 0
+FILLS = ((MASK,),) * 64  # what stands in the place of each word
 PART = 64  # coalitions that plain batches are timed on
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SHAPE = {  # SmolLM2-135M
@@ -203,8 +204,8 @@ def time_trie(model: Any, asked: Prompt, products: bool) -> tuple[float, np.ndar
         if not on:
             return NAN, np.empty(0)
         few = Prompt(asked.ids, asked.spans[-2:])
-        score_trie(model, few.ids, few.spans, MASK, Question((TARGET,)))
-        return timed(lambda: score_trie(model, asked.ids, asked.spans, MASK, Question((TARGET,))))
+        score_trie(model, few.ids, few.spans, FILLS, Question((TARGET,)))
+        return timed(lambda: score_trie(model, asked.ids, asked.spans, FILLS, Question((TARGET,))))
 
 
 _trie: dict[tuple[str, int, int], tuple[float, float, np.ndarray]] = {}  # of this process: ours is measured once
@@ -226,7 +227,7 @@ def measure(name: str, model: Any, length: int, n: int, batches: tuple[int, ...]
     from interplay.scoring.masking import masked_ids
 
     asked = prompt(length, n, min(VOCABULARY, model.config.vocab_size))
-    rows = masked_ids(asked.ids, asked.spans, MASK)
+    rows = masked_ids(asked.ids, asked.spans, FILLS)
     plain = time_plain(model, rows, batches)
     alone, fast, values = time_ours(name, model, length, n)
     ours = alone if np.isnan(fast) else fast

@@ -121,7 +121,7 @@ def _many_units(folder: Path, size: int) -> None:
 
     header = UnitHeader(
         key="0" * 64, condition="step-000000", step=0, sample_id="a", words=("a", "b", "c", "d"), target="joy",
-        target_ids=(7,), mask_id=0, dtype="float32", noise_sigma=1e-6, weights_sha256="0" * 64, prompt_sha256="0" * 64,
+        target_ids=(7,), absent="_", absence_sigma=0.0, dtype="float32", noise_sigma=1e-6, weights_sha256="0" * 64, prompt_sha256="0" * 64,
         tolerance=0.1, objective=1.0, duality_gap=1e-4, residual=1e-3, iterations=10, converged=True,
     )  # fmt: skip
     real, os.fsync = os.fsync, lambda handle: None

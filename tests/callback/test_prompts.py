@@ -21,7 +21,7 @@ TEXT = "The terrible service ruined our whole dinner"
 
 def options(**changes):
     asked = {"every": 1, "patience": 1, "max_overhead": None, "n": None, "num_prompts": None, "template": None}
-    return check_options(prompts=[{}], **asked | {"seed": 0, "target_tokens": 1, "mask": None} | changes)
+    return check_options(prompts=[{}], **asked | {"seed": 0, "target_tokens": 1, "mask": "auto"} | changes)
 
 
 def ids_of_training(rows, tokenizer) -> tuple[list[int], int]:
@@ -229,6 +229,28 @@ def test_a_saved_folder(tmp_path, tiny_tokenizer):
     DatasetDict({"train": rows, "test": rows}).save_to_disk(str(tmp_path / "saved"))
     for source in (tmp_path / "saved", f"{tmp_path / 'saved'}:test", tmp_path / "saved" / "test"):
         assert [row.target for row in read_prompts(source, None).rows] == ["anger"]
+
+
+def test_a_swap_takes_words_of_the_prompt_rows(tiny_tokenizer):
+    texts = [
+        f"{name} {verb} the {thing}"
+        for name in ("Anna", "Kurt")
+        for verb in ("sold", "hung")
+        for thing in ("lamp", "horn")
+    ]
+    found = read_prompts([{"text": text, "label": "joy"} for text in texts], PromptTemplate(template="Say: {text}"))
+    chosen, prepared = choose_prompts(found, tiny_tokenizer, options(mask="swap"), 2, 3)
+    assert {p.absence.said for p in prepared} == {"other words of the same place, 3 draws"}
+    for sample, p in zip(chosen.samples, prepared, strict=True):
+        for fills in p.absence.fills:
+            written = [tiny_tokenizer.decode(list(fill)).strip() for fill in fills]
+            other = {"Anna": "Kurt", "sold": "hung", "lamp": "horn"}
+            other |= {b: a for a, b in other.items()}
+            assert written == [other[word.text] for word in sample.words]
+    assert [note for note in chosen.notes if "absent words" in note] == [
+        "6 of 6 absent words have too few other words of as many tokens: what is missing is drawn twice, and where there is "
+        "none a neutral token stands"
+    ]
 
 
 def test_a_row_longer_than_the_learnt_positions_is_left_out(tiny_tokenizer):

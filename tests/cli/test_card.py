@@ -160,6 +160,7 @@ def test_the_section_says_what_the_run_is(tmp_path):
         "- **Method:** DoRA r = 8, learning rate 0.0001, 4 steps of 2 rows",
         "- **Steps measured:** 0, 1, 2, 4 (reference: step 0)",
         "- **Prompts:** 8 held-out prompts, n = 3 words each",
+        "(one per token)",
         "- **Labels:** joy",
         "**Which checkpoint to keep:** Keep step 2.",
         "- Basis: the highest eval accuracy, or the earliest checkpoint that cannot be told from it.",

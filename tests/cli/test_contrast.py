@@ -284,6 +284,52 @@ def test_no_floor_is_no_number(call, tiny_folder, monkeypatch):
     assert "new is not comparable, as that is none." in call(*asked).out
 
 
+def test_absent_words_are_those_of_the_run_and_different_ones_are_told(call, answer, made, run_copy, tiny_folder):
+    swapped, run = "other words of the same place, 3 draws", run_copy(tiny_folder("llama"))
+    settings = (run / "settings.yaml").read_text()
+    (run / "settings.yaml").write_text(settings.replace("  mask: auto\n  swap", "  mask: swap\n  swap"))
+    ask = ("explain", *ASK, "--words", "not,food,laugh", "--json")
+    alone = call(*ask, f"{run}@0")
+    assert json.loads(alone.out)["mask"] == swapped
+    assert "emotions" not in alone.err, "the words are those of the run's own rows"
+    beside = call(*ask, tiny_folder("llama"), f"{run}@0")
+    assert [json.loads(beside.out)[side]["mask"] for side in ("before", "after")] == [swapped] * 2
+    two = call(*ask, f"{made.folder}@0", f"{run}@0")
+    told = f'A and B are measured with different absent words, "_" (one per token) and {swapped}: give mask for both'
+    assert told in two.err
+    assert "different absent words" not in call(*ask, f"{made.folder}@0", f"{run}@0", "--mask", "drop").err
+    (run / "settings.yaml").write_text((run / "settings.yaml").read_text().replace("prompts.jsonl", "gone.jsonl"))
+    gone = call(*ask, f"{run}@0")
+    assert gone.code == 0
+    assert "the rows of the run cannot be read: " in gone.err
+    assert "English sentences about emotions" in gone.err
+
+
+def test_mask_on_the_command_line(call, tiny_folder, tiny_tokenizer):
+    ask = ("explain", tiny_folder("llama"), *ASK, "--words", "not,food")
+    said = {
+        mask: json.loads(call(*ask, "--mask", mask, "--json").out)["mask"]
+        for mask in ("mean", "drop", ".", "3", "paper")
+    }
+    unk = '"<unk>" (one per token)'
+    assert list(said.values()) == [
+        "mean embedding",
+        "left out",
+        '"." (one per token)',
+        unk,
+        '"<unk>" (the lineage\'s rule)',
+    ]
+    swap = call(*ask, "--mask", "swap")
+    assert "English sentences about emotions" in swap.err
+    assert re.search(
+        r"absent words: other words of the same place, 3 draws, noise of v [\d.e-]+ nats$", swap.out.strip()
+    )
+    assert "absent words become '<unk>', the unk token" in call(*ask, "--mask", "paper").err
+    wrong = call(*ask, "--mask", "no such token")
+    assert wrong.code != 0
+    assert "not in the vocabulary: name a token of it, its id, or one of auto, mean, swap, drop, paper" in wrong.err
+
+
 def test_what_else_differs_is_told(call, made, run_copy, tiny_folder):
     run = run_copy(tiny_folder("llama"))
     settings = (run / "settings.yaml").read_text()

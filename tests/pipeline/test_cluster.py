@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -149,7 +150,8 @@ def test_what_an_actor_cannot_compute_is_told_in_one_line(finished, address, tmp
         made = honest(asked)
         for job in made:
             for question in job.questions:
-                object.__setattr__(question.prepared, "mask_id", 10**6)  # a token the model has no embedding of
+                unknown = replace(question.prepared.absence, fills=(((10**6,),) * 3,))  # no such embedding
+                object.__setattr__(question.prepared, "absence", unknown)
         return made
 
     monkeypatch.setattr(jobs_module, "jobs_of", astray)

@@ -12,6 +12,8 @@ from interplay.analysis.views import make_controls, make_trajectory
 from interplay.config.loading import load_settings
 from interplay.dynamics import Trajectory
 from interplay.errors import InterplayError
+from interplay.pipeline.extraction import preparing
+from interplay.pipeline.measure import Question
 from interplay.store.conditions import Record
 from interplay.store.units import load_unit
 
@@ -181,10 +183,35 @@ def test_other_absent_words_are_the_same_question_with_other_fills(whole):
     assert any(note.startswith("Floor of other absent words: ") and "too few other words" in note for note in notes)
 
 
+def test_a_unit_is_known_by_what_stands_in_the_place_of_its_words(tmp_path, tiny_folder, tiny_tokenizer, sample, rows):
+    def key(mask: str, draws: int = 3) -> str:
+        read = load_settings(settings(tmp_path, tiny_folder("llama"), scoring={"mask": mask, "swap_draws": draws}))
+        prepared = preparing(read, tiny_tokenizer, read.template(), fillers=rows)(sample)
+        return Question("step-000000", 0, 0, "base", "weights", prepared, 0.1, read).key()
+
+    assert key("auto") == key("_"), "the same ids are the same question"
+    assert len({key(mask) for mask in ("auto", "mean", "swap", "drop", "paper", ".")}) == 6
+    assert key("swap") == key("swap") != key("swap", 2)
+
+
+def test_a_token_of_a_control_that_is_not_there_costs_no_training(tmp_path, tiny_folder):
+    wanted = settings(tmp_path, tiny_folder("llama"), controls={"mask": "no such token"})
+    with pytest.raises(InterplayError, match="mask token 'no such token' is not in the vocabulary"):
+        run_here(wanted, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_controls_left_out_leave_nothing(tmp_path, tiny_folder):
     wanted = settings(tmp_path, tiny_folder("llama"), training={"steps": 2}, checkpoints={"steps": [0, 2]})
     wanted["prompt"]["rephrased"] = None
-    wanted["controls"] = {"precision": None, "mask": None, "reference": None, "draws": 1, "labels": False, "tolerance": False}
+    wanted["controls"] = {
+        "precision": None,
+        "mask": None,
+        "reference": None,
+        "draws": 1,
+        "labels": False,
+        "tolerance": False,
+    }
     result = run_here(wanted, tmp_path / "run")
     assert {p.name for p in (result.path / "units").iterdir()} == {"step-000000", "step-000002"}
     for name in ("views", "baselines"):

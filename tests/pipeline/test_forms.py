@@ -182,8 +182,9 @@ def test_bad_rows_among_good_ones_are_counted_and_named(tmp_path, tiny_folder, c
 
 def test_word_that_is_the_mask_token_is_no_prompt(tmp_path, tiny_folder, tiny_tokenizer):
     """Masking a word that already is the mask token would change nothing: that prompt is skipped, not the run stopped."""
-    (letter,) = tiny_tokenizer("q")["input_ids"]  # of "quiet", in one prompt
-    wanted = settings(tmp_path, tiny_folder("llama"), scoring={"mask": letter}, prompts={"count": 4, "n": 6}, **FEWER)
+    wanted = settings(tmp_path, tiny_folder("llama"), scoring={"mask": " food"}, prompts={"count": 4, "n": 6}, **FEWER)
+    prompts = [*PROMPTS[:3], ("Somebody cooked wonderful food yesterday evening", "joy")]
+    write_rows(tmp_path / "prompts.jsonl", labelled(prompts))
     run_here(wanted, tmp_path / "run")
     assert len(json.loads((tmp_path / "run" / "report.json").read_text())["skipped"]) >= 1
     skipped = json.loads((tmp_path / "run" / "report.json").read_text())["skipped"]
@@ -224,14 +225,14 @@ def test_fewer_rows_are_a_seeded_choice_in_file_order(tmp_path, tiny_folder):
 def test_baseline_that_serves_no_prompt_is_an_error(tmp_path, tiny_folder, monkeypatch):
     from interplay.pipeline import extraction
 
-    honest = extraction.prepare_one
+    honest = extraction.prepare
 
-    def none_for_the_baseline(sample, tokenizer, settings, template, *answers):
+    def none_for_the_baseline(sample, tokenizer, template, **how):
         if template.few_shot:  # which only the baseline LLM has here
             raise SkipSample("no token of its own")
-        return honest(sample, tokenizer, settings, template, *answers)
+        return honest(sample, tokenizer, template, **how)
 
-    monkeypatch.setattr(extraction, "prepare_one", none_for_the_baseline)
+    monkeypatch.setattr(extraction, "prepare", none_for_the_baseline)
     wanted = settings(tmp_path, tiny_folder("llama"), tiny_folder("qwen2"), **FEWER)
     with pytest.raises(InterplayError, match=r"can serve none of the prompts \(first: no token of its own"):
         run_here(wanted, tmp_path / "run")

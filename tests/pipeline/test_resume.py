@@ -164,7 +164,7 @@ def check(wanted: dict, out: Path) -> None:
     read = load_settings(wanted)
     inputs = pipeline.read_inputs(read, usable=lambda sample: None)
     tokenizer = pipeline.load_tokenizer(read.model.name)
-    prepared = [pipeline.prepare_one(s, tokenizer, read, inputs.template) for s in inputs.prompts]
+    prepared = [*map(pipeline.preparing(read, tokenizer, inputs.template), inputs.prompts)]
     check_data(out, inputs, prepared)
 
 

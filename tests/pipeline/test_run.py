@@ -22,10 +22,11 @@ CONDITIONS = [
     "baseline-labels",
     *(f"step-{step:06d}{question}" for step in (0, 1, 2, 4) for question in ("", "-labels")),
     "step-000000-rephrased",
+    "step-000000-mask",
     "step-000000-bfloat16",
 ]
 # The second reference is where v(N) rose, and not every text has other words to draw.
-SOMETIMES = ("step-000001-rephrased", "step-000002-rephrased", "step-000000-words-2")
+SOMETIMES = ("step-000000-words-2", *(f"step-{step:06d}-{name}" for step in (1, 2) for name in ("rephrased", "mask")))
 
 
 def test_folder_holds_what_a_run_leaves(finished):

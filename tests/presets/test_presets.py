@@ -136,6 +136,7 @@ def test_the_seven_pairs_are_there_and_keep_to_the_paper():
         paper = [1000, 2000, 2500, 3000] if preset.startswith("llama-3") else [1000, 1800, 2500, 4000]
         assert steps[-4:] == paper
         assert settings.prompts.n == 10
+        assert settings.scoring.mask == "paper"
         assert settings.model.dtype == "float32"
         own = style_of(settings.model.name).partition("-")[0]
         families = [style_of(b.name).partition("-")[0] for b in settings.baseline]

@@ -15,7 +15,7 @@ from interplay.data.template import PromptTemplate
 from interplay.effects import extract
 from interplay.errors import InterplayError, SkipSample
 from interplay.scoring import scores
-from interplay.scoring.absence import choose_masking, lacking_notes
+from interplay.scoring.absence import absence_notes, choose_masking
 from interplay.scoring.forward import score_rows
 from interplay.scoring.logodds import Question
 from interplay.scoring.masking import LEFT_OUT, MEAN, masked_ids
@@ -185,7 +185,7 @@ def test_where_no_other_word_fits_a_neutral_token_stands_and_is_counted(tiny_tok
         masking = choose_masking(tiny_tokenizer, "swap", WORDING, rows=rows, draws=2)
         absence = prepare(sample_of(), tiny_tokenizer, WORDING, mask=masking).absence
         assert absence.lacking == count
-        notes = lacking_notes([absence, absence])
+        notes = absence_notes([absence, absence])
         assert len(notes) == bool(count)
         if count:
             assert notes[0].startswith(f"{2 * count} of 6 absent words have too few other words of as many tokens")

@@ -264,7 +264,14 @@ class Measurer:
             "checkpoints": {"folder": output, "steps": None},
             "scoring": {"mask": options.mask, "target_tokens": options.target_tokens},
             "task": {"kl": False},
-            "controls": {"precision": None, "mask": None, "reference": None, "draws": 1, "labels": False, "tolerance": False},
+            "controls": {
+                "precision": None,
+                "mask": None,
+                "reference": None,
+                "draws": 1,
+                "labels": False,
+                "tolerance": False,
+            },
         }
         return Settings.model_validate(found)
 

@@ -17,7 +17,7 @@ from interplay.data.sources import Skipped, dataset_table, read_rows, rows_of_ta
 from interplay.data.tables import Table, Unreadable
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
-from interplay.scoring.absence import choose_masking, lacking_notes
+from interplay.scoring.absence import absence_notes, choose_masking
 from interplay.scoring.scores import Prepared, prepare
 from interplay.scoring.targets import alike, common_opening, find_answers, target_notes
 from interplay.text import short
@@ -146,6 +146,5 @@ def choose_prompts(
     chosen = choose_samples(found.rows, count, n, options.seed, check=check)
     prepared = tuple(ready[sample.id] for sample in chosen.samples)
     told = target_notes([(p.passed, p.target, p.whole) for p in prepared])
-    absent = (*masking.notes, *lacking_notes([p.absence for p in prepared]))
-    notes = (*chosen.notes, *answers.left_out, *told, *absent)
+    notes = (*chosen.notes, *answers.left_out, *told, *absence_notes([p.absence for p in prepared]))
     return chosen._replace(skipped=found.skipped + chosen.skipped, notes=notes), prepared

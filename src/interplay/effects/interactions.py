@@ -182,7 +182,10 @@ class Interactions(_Saved):
         shape = 2, 2**self.n
         effects, certain = self.effects.reshape(samples, *shape), self.certain.reshape(samples, *shape)
         others = self.alternatives.reshape(samples, -1, *shape)
-        named = {(s, kind, m): w for s, kind, m, w in zip(*(table[c] for c in ("sample", "type", "mask", "words")), strict=True)}
+        named = {
+            (s, kind, m): w
+            for s, kind, m, w in zip(*(table[c] for c in ("sample", "type", "mask", "words")), strict=True)
+        }
         words = {s: {m: w for (t, _, m), w in named.items() if t == s} for s in set(table["sample"])}
         share, partner = [], []
         for s, kind, mask in zip(table["sample"], table["type"], table["mask"], strict=True):
@@ -204,7 +207,9 @@ class Interactions(_Saved):
         chosen = np.arange(math.prod(self.shape)).reshape(self.shape)[key]  # one meaning of `key` for every field
         flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "n"}
         depth, samples = len(self.shape), math.prod(self.shape)
-        return Interactions(n=self.n, **{name: x.reshape(samples, *x.shape[depth:])[chosen] for name, x in flat.items()})
+        return Interactions(
+            n=self.n, **{name: x.reshape(samples, *x.shape[depth:])[chosen] for name, x in flat.items()}
+        )
 
     def __iter__(self) -> Iterator["Interactions"]:
         return (self[i] for i in range(len(self)))
@@ -472,7 +477,9 @@ def extract(
     if certain:
         costs = other_costs(n)
         k, each = len(costs), [np.repeat(x, len(costs), axis=0) for x in (u, delta.reshape(-1))]
-        beside = None if fused is None else np.repeat(fused, k, axis=0) if others is None else others.reshape(-1, 2, 1 << n)
+        beside = (
+            None if fused is None else np.repeat(fused, k, axis=0) if others is None else others.reshape(-1, 2, 1 << n)
+        )
         tie = Tie(ALTERNATIVE_OMEGA, np.tile(costs, (len(flat), 1, 1)))
         found = solve(*each, ALTERNATIVE_GAP, max_iterations, device, reference=beside, tie=tie)
         alternatives = np.stack([found.and_effects, found.or_effects], 1).reshape(-1, k, 2, 1 << n)

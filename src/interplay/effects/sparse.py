@@ -98,9 +98,7 @@ def _towards(xp: Any, z: Any, cost: Any, fuse: Any, factor: Any, reference: Any)
 class _Problem:
     """A batch in the solver's units (largest |u| beyond the tolerance = 1), on numpy or on a torch device."""
 
-    def __init__(
-        self, u: Any, delta: Any, gamma: float | None, device: str | None, reference: Any, tie: "Tie"
-    ) -> None:
+    def __init__(self, u: Any, delta: Any, gamma: float | None, device: str | None, reference: Any, tie: "Tie") -> None:
         # u [batch, 2^n], delta [batch]: all positive and `gamma` a number, or all zero and `gamma` None
         # reference [batch, 2, 2^n] or None
         self.n = u.shape[-1].bit_length() - 1
@@ -129,7 +127,12 @@ class _Problem:
         paid[:, 0] = paid[1, self.single] = 0.0
         put = (lambda x: x) if device is None else (lambda x: xp.as_tensor(x, device=device))
         self.u, self.delta, self.start, self.step, self.box = put(u), put(delta), put(start), put(step), put(box)
-        self.mu, self.cost, self.ridge, self.paid = put(mu), put(cost * paid), put(mu[:, None, None] * weight), put(paid)
+        self.mu, self.cost, self.ridge, self.paid = (
+            put(mu),
+            put(cost * paid),
+            put(mu[:, None, None] * weight),
+            put(paid),
+        )
         self.reference = None if reference is None else put(reference * paid)
         self.moebius_u = put(butterfly(u.copy(), subtract_subsets))
         self.target = self.projection.target(self.u)
@@ -315,7 +318,9 @@ def _solve_chunk(
 
     c = _as_numpy(best) * 1.0
     rest = u - reconstruct(c[:, 0], c[:, 1])
-    c[:, 0] += moebius(rest - np.clip(rest, -delta[:, None], delta[:, None]))  # what rounding left outside the tolerance
+    c[:, 0] += moebius(
+        rest - np.clip(rest, -delta[:, None], delta[:, None])
+    )  # what rounding left outside the tolerance
     c[:, 0, 0] = 0.0
     scaled = best_push[:, 0] / problem.step[:, None]
     y = butterfly(np.ascontiguousarray(_as_numpy(scaled)), subtract_supersets)

@@ -32,7 +32,7 @@ from interplay.models.vocabulary import adopt_template
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
-from interplay.scoring.absence import Mask, choose_masking, lacking_notes
+from interplay.scoring.absence import Mask, absence_notes, choose_masking
 from interplay.scoring.precision import noise_warning
 from interplay.scoring.targets import TargetTokens, find_answers, target_notes, weak_targets
 
@@ -171,12 +171,13 @@ def explain(
             with _named_errors(states[side].name if two else None):
                 rendered = functools.partial(render, tokenizer=found[side], template=wording.template)
                 rows = _fillers(wording, notes)
-                masking = choose_masking(found[side], wording.mask, wording.template, rows=rows, draws=wording.draws)
-                how["mask"] = masking
+                how["mask"] = choose_masking(
+                    found[side], wording.mask, wording.template, rows=rows, draws=wording.draws
+                )
                 how["answers"] = find_answers([sample.row], wording.labels, rendered, found[side], wording.opening)
                 prepared.append(scores.prepare(sample, found[side], wording.template, **how))
             notes += template_notes(sample.row, found[side], wording.template)
-            notes += [*masking.notes, *lacking_notes([prepared[-1].absence])]
+            notes += absence_notes([prepared[-1].absence])
         notes = list(dict.fromkeys(notes))
         loaded = load(states, found, dtype=dtype, device=device)
         notes += [ready.note for ready in loaded if ready.note]

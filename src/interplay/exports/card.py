@@ -156,10 +156,10 @@ def _facts(run: RunReader, training: TrainingSettings | None) -> dict[str, str]:
     settings, inputs, track = run.settings, run.inputs, run.trajectory
     sizes = ", ".join(map(str, sorted({len(prompt["words"]) for prompt in inputs["prompts"]})))
     prompts = f"{len(track.sample_ids)} held-out prompt{'' if len(track.sample_ids) == 1 else 's'}"
-    method_table = {row["name"]: row["value"] for row in run.json("report.json")["method"]}
+    said = {row["name"]: row["value"] for row in run.json("report.json").get("method", ())}
     method = "trained elsewhere; its checkpoints were measured afterwards"
     if run.has("callback.json"):
-        method = f"{method_table['Training']}; measured while it trained"
+        method = f"{said['Training']}; measured while it trained"
     if training is not None:
         from interplay.training.methods import method_title
 
@@ -172,7 +172,7 @@ def _facts(run: RunReader, training: TrainingSettings | None) -> dict[str, str]:
         "Method": inert(method),
         "Steps measured": f"{', '.join(map(str, track.steps))} (reference: step {track.reference})",
         "Prompts": f"{prompts}, n = {sizes} words each, all 2^n combinations of them scored",
-        "Absent words": inert(method_table["Absent words"]),
+        "Absent words": inert(said.get("Absent words", "not known")),
     }
     if labels := inputs["labels"]:
         named = ", ".join(inert(label, 60) for label in labels[:LABELS])

@@ -1,7 +1,7 @@
 """Get every unit of a run: the checkpoints, the controls at the references, the baseline LLMs."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from interplay.pipeline.jobs import Asked, Engine, jobs_of, units_of
 from interplay.pipeline.measure import Question, calibrate, refuse_noise
 from interplay.pipeline.stages import Context, States, note
 from interplay.pipeline.states import ModelState, Source
-from interplay.scoring.absence import Mask, Masking, choose_masking, lacking_notes
+from interplay.scoring.absence import Mask, absence_notes, choose_masking
 from interplay.scoring.scores import Prepared, prepare
 from interplay.scoring.targets import NO_ANSWERS, Answers, find_answers, target_notes
 from interplay.store.conditions import (
@@ -36,29 +36,23 @@ from interplay.store.files import sha256_json
 from interplay.text import short
 
 
-def masking_of(
-    settings: Settings, tokenizer, template: PromptTemplate, fillers: Sequence[Row], mask: Mask | None = None
-) -> Masking:
-    """What absent words become in a run, or under another `mask`."""
-    scoring = settings.scoring
-    wanted = scoring.mask if mask is None else mask
-    return choose_masking(tokenizer, wanted, template, rows=fillers, draws=scoring.swap_draws)
-
-
-def prepare_one(
-    sample: Sample,
-    tokenizer,
+def preparing(
     settings: Settings,
+    tokenizer,
     template: PromptTemplate,
     answers: Answers = NO_ANSWERS,
-    masking: Masking | None = None,
-) -> Prepared:
-    """A prompt tokenised under the run's scoring settings; SkipSample where that, or masking a word, is impossible.
+    fillers: Sequence[Row] = (),
+    mask: Mask | None = None,
+) -> Callable[[Sample], Prepared]:
+    """What tokenises prompts under the run's scoring settings, or another `mask`; it raises SkipSample where that is impossible.
 
-    masking: that of the run, with the words of its rows; None where only its use is tested.
+    fillers: rows whose words a swap takes; none where only the use of a prompt is tested.
     """
-    how: dict[str, Any] = {"target_tokens": settings.scoring.target_tokens, "answers": answers}
-    return prepare(sample, tokenizer, template, mask=masking or masking_of(settings, tokenizer, template, ()), **how)
+    scoring = settings.scoring
+    wanted = scoring.mask if mask is None else mask
+    masking = choose_masking(tokenizer, wanted, template, rows=fillers, draws=scoring.swap_draws)
+    how: dict[str, Any] = {"mask": masking, "target_tokens": scoring.target_tokens, "answers": answers}
+    return lambda sample: prepare(sample, tokenizer, template, **how)
 
 
 def answers_of(
@@ -183,16 +177,16 @@ class Extraction:
         tokenizer = self.states.base.tokenizer if tokenizer is None else tokenizer
         among = self.settings.scoring.among_labels if among is None else among
         answers = answers_of(self.inputs, variant.samples, tokenizer, variant.template, among)
-        masking = masking_of(self.settings, tokenizer, variant.template, self.inputs.fillers, mask)
+        ready = preparing(self.settings, tokenizer, variant.template, answers, self.inputs.fillers, mask)
         prepared: list[Prepared | None] = [None] * len(variant.samples)
         for i, sample in enumerate(variant.samples):
             if sample is None:
                 continue
             try:
-                prepared[i] = prepare_one(sample, tokenizer, self.settings, variant.template, answers, masking)
+                prepared[i] = ready(sample)
             except SkipSample as reason:
                 self.context.omitted.append(Omitted(variant.name or "prompts", sample.id, str(reason)))
-        for line in lacking_notes([p.absence for p in prepared if p]) if mask is not None else ():
+        for line in absence_notes([p.absence for p in prepared if p]) if mask is not None else ():
             note(self.context, f"Floor of other absent words: {line}.")
         if not variant.name:
             found = target_notes([(p.passed, p.target, p.whole) for p in prepared if p])

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from interplay.analysis.measured import control_settings
+from interplay.analysis.measured import control_settings, second_mask
 from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse
 from interplay.analysis.task_tables import logged_losses
@@ -16,7 +16,7 @@ from interplay.data.prompts import template_hash, template_notes, uses_chat, wor
 from interplay.models.layouts import find_layout
 from interplay.models.loading import load_model, load_tokenizer
 from interplay.models.vocabulary import adopt_template
-from interplay.pipeline.extraction import Extraction, answers_of, masking_of, prepare_one
+from interplay.pipeline.extraction import Extraction, answers_of, preparing
 from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
 from interplay.pipeline.jobs import Engine, in_this_process
@@ -27,7 +27,7 @@ from interplay.pipeline.shards import EVERYTHING, Shard
 from interplay.pipeline.stages import Context, States, find_states, models_of, note, quiet_libraries, train
 from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
 from interplay.report import write
-from interplay.scoring.absence import lacking_notes
+from interplay.scoring.absence import absence_notes
 from interplay.scoring.precision import NARROW
 from interplay.store.conditions import Record, calibration_name, offsets
 from interplay.store.folder import RunFolder
@@ -128,17 +128,20 @@ def _read(context: Context) -> tuple[Inputs, Any]:
 
     with context.progress.phase("reading data"):
         extra = read_task_data(settings, settings.template())
-        inputs = read_inputs(settings, usable=lambda s: prepare_one(s, tokenizer(), settings, settings.template()))
+        ready = cache(lambda: preparing(settings, tokenizer(), settings.template()))
+        inputs = read_inputs(settings, usable=lambda sample: ready()(sample))
         if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
             require_rouge()
         answers = answers_of(inputs, inputs.prompts, tokenizer(), inputs.template, among=False)
-        masking = masking_of(settings, tokenizer(), inputs.template, inputs.fillers)
-        prepared = [prepare_one(s, tokenizer(), settings, inputs.template, answers, masking) for s in inputs.prompts]
+        how = settings, tokenizer(), inputs.template, answers
+        prepared = [*map(preparing(*how, inputs.fillers), inputs.prompts)]
+        if (other := second_mask(settings)) is not None:
+            preparing(*how, mask=other)  # a token that is not in the vocabulary must not cost a training first
     for line in dict.fromkeys([*inputs.notes, *extra.notes]):
         note(context, line)
     context.omitted += inputs.omitted
     first = inputs.prompts[0].row, tokenizer(), inputs.template
-    absent = [*masking.notes, *lacking_notes([p.absence for p in prepared])]
+    absent = absence_notes([p.absence for p in prepared])
     said = template_notes(*first) + [f"{line[:1].upper()}{line[1:]}." for line in absent]
     for line in said + ([] if settings.training else wording_notes(*first)):
         note(context, line)
@@ -157,8 +160,7 @@ def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
     among = settings.scoring.among_labels or settings.controls.labels is True
     answers = answers_of(inputs, inputs.prompts, tokenizer, inputs.template, among)
     answers = replace(answers, among=settings.scoring.among_labels)
-    masking = masking_of(settings, tokenizer, inputs.template, inputs.fillers)
-    prompts = tuple(prepare_one(s, tokenizer, settings, inputs.template, answers, masking) for s in inputs.prompts)
+    prompts = tuple(map(preparing(settings, tokenizer, inputs.template, answers, inputs.fillers), inputs.prompts))
     model = settings.model
     if model.dtype in NARROW:
         with context.progress.phase("measuring the noise of 16-bit scores"):

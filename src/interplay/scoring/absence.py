@@ -36,12 +36,14 @@ class Absence:
     """What the words of one prompt become: ids by draw and word, and the same as text for people.
 
     vocabulary: MEAN is the mean of the embeddings of the ids below. lacking: words with fewer other words than draws.
+    notes: what to know of this choice.
     """
 
     fills: tuple[Fills, ...]
     said: str
     vocabulary: int
     lacking: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Masking:
         if self.token == LEFT_OUT and sum(map(len, own)) == len(encoded.input_ids):
             raise SkipSample("nothing is left of the prompt without its words: choose fewer words, or another mask")
         fills = tuple(tuple(f[draw % len(f)] for f in found) for draw in range(self.draws))
-        return Absence(fills, self.said, self.vocabulary, lacking)
+        return Absence(fills, self.said, self.vocabulary, lacking, self.notes)
 
 
 def choose_masking(
@@ -170,10 +172,9 @@ def _special_notes(tokenizer, token: int) -> tuple[str, ...]:
     return (f"absent words become {short(name)}, {what}: {why}; mask auto takes a neutral one",)
 
 
-def lacking_notes(absences: Sequence[Absence]) -> list[str]:
-    """A note on words that have too few other words in their place."""
+def absence_notes(absences: Sequence[Absence]) -> list[str]:
+    """What to know of the absent words of some prompts, and how many have too few other words in their place."""
     words, lacking = sum(len(a.fills[0]) for a in absences), sum(a.lacking for a in absences)
-    if not lacking:
-        return []
     rest = "what is missing is drawn twice, and where there is none a neutral token stands"
-    return [f"{lacking} of {words} absent words have too few other words of as many tokens: {rest}"]
+    few = f"{lacking} of {words} absent words have too few other words of as many tokens: {rest}"
+    return [*dict.fromkeys(note for a in absences for note in a.notes), *([few] if lacking else [])]

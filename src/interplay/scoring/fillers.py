@@ -19,8 +19,7 @@ from interplay.text import stable_hash
 
 MOST_ROWS = 500  # that are read; enough for hundreds of words of one place
 _SPACE = ("Ġ", "▁")  # what tokens write for a leading space
-
-
+Ids = tuple[int, ...]
 # What two words must share to stand for each other: tokens, leading space, glued punctuation, being a stop word.
 Form = tuple[int, str, str, str, bool]
 
@@ -29,7 +28,7 @@ class Filler(NamedTuple):
     """A word of a row: as words are compared, its ids, its place in the text from 0 to 1, and that text."""
 
     name: str
-    ids: tuple[int, ...]
+    ids: Ids
     place: float
     text: str
 
@@ -45,9 +44,7 @@ class Fillers:
     tokenizer: object = None
     words: int | None = None
 
-    def choose(
-        self, sample: Sample, encoded: Encoded, spans: Sequence[Sequence[int]], count: int
-    ) -> list[list[tuple[int, ...]]]:
+    def choose(self, sample: Sample, encoded: Encoded, spans: Sequence[Sequence[int]], count: int) -> list[list[Ids]]:
         """The ids of up to `count` different words of other texts for each word, never the word itself.
 
         The nearest in place; in rows of one form of the same place only. Among equally near ones a hash of sample, word and
@@ -58,7 +55,7 @@ class Fillers:
         starts, chosen = _starts(sample.row.text), []
         for word, span in zip(sample.words, spans, strict=True):
             own, name, here = tuple(encoded.input_ids[p] for p in span), plain(word.text), _place(word, starts)
-            near: dict[str, tuple[float, tuple[int, ...]]] = {}
+            near: dict[str, tuple[float, Ids]] = {}
             for other in self.by_form.get(_form(word, span, encoded, self.tokenizer), ()):
                 if other.name != name and other.ids != own and other.text != sample.row.text:
                     found = abs(other.place - here), other.ids

@@ -26,13 +26,11 @@ def mean_embedding(model: Any, vocabulary: int) -> Generator[None]:
         mean = torch.stack([table(ids).cpu().double().sum(0) for ids in parts]).sum(0) / size
 
     def before(module, args):
-        ids, *rest = args
-        places.append(ids == MEAN)
-        return (ids.masked_fill(places[-1], 0), *rest)
+        places.append(args[0] == MEAN)
+        return (args[0].masked_fill(places[-1], 0), *args[1:])
 
     def after(module, args, output):
-        at = places.pop()
-        return torch.where(at.to(output.device)[..., None], mean.to(output.device, output.dtype), output)
+        return torch.where(places.pop().to(output.device)[..., None], mean.to(output), output)
 
     with contextlib.ExitStack() as hooks:
         hooks.callback(table.register_forward_pre_hook(before).remove)

@@ -20,7 +20,7 @@ from interplay.errors import InterplayError, SkipSample
 from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.length import context_length, length_of
 from interplay.scoring import precision
-from interplay.scoring.absence import DRAWS, Absence, Mask, Masking, choose_masking
+from interplay.scoring.absence import DRAWS, Absence, Mask, Masking, absence_notes, choose_masking
 from interplay.scoring.forward import Done, score_rows
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.masking import LEFT_OUT, MEAN, Fills, masked_ids, word_tokens
@@ -334,15 +334,13 @@ def score(
     (2, 4)
     """
     template = template or PromptTemplate()
-    masking = _masking(tokenizer, mask, template, fillers, swap_draws)
+    masking = choose_masking(tokenizer, mask, template, rows=fillers, draws=swap_draws)
     labels = {row.target: encode(render(row, tokenizer, template), tokenizer) for row in among or ()}
     answers = Answers(labels, among=among is not None)
 
-    def scored(sample: Sample) -> tuple[UnitScores, ...]:
-        prepared = prepare(sample, tokenizer, template, mask=masking, target_tokens=target_tokens, answers=answers)
-        return score_together(model, [prepared], batch_tokens=batch_tokens, noise_coalitions=noise_coalitions)
-
-    return _score_all(samples, scored, 1, progress)[0]
+    how: dict[str, Any] = {"mask": masking, "target_tokens": target_tokens, "answers": answers}
+    options: dict[str, Any] = {"batch_tokens": batch_tokens, "noise_coalitions": noise_coalitions}
+    return _score_all(model, samples, lambda one: [prepare(one, tokenizer, template, **how)], 1, progress, **options)[0]
 
 
 def score_answers(
@@ -368,35 +366,39 @@ def score_answers(
     if isinstance(answers, str) or not answers or len(set(answers)) < len(answers):
         raise InterplayError(f"answers are {short(answers)}; expected a list of different texts, one or more")
     wording = template or PromptTemplate()
-    masking = _masking(tokenizer, mask, wording, fillers, swap_draws)
+    masking = choose_masking(tokenizer, mask, wording, rows=fillers, draws=swap_draws)
     how: dict[str, Any] = {"mask": masking, "target_tokens": target_tokens}
+    options: dict[str, Any] = {"batch_tokens": batch_tokens, "noise_coalitions": noise_coalitions}
 
-    def scored(sample: Sample) -> tuple[UnitScores, ...]:
+    def asked(sample: Sample) -> list[Prepared]:
         answered = {answer: replace(sample, row=replace(sample.row, target=answer)) for answer in answers}
         labels = {answer: encode(render(one.row, tokenizer, wording), tokenizer) for answer, one in answered.items()}
-        ready = [prepare(one, tokenizer, wording, answers=Answers(labels), **how) for one in answered.values()]
-        return score_together(model, ready, batch_tokens=batch_tokens, noise_coalitions=noise_coalitions)
+        return [prepare(one, tokenizer, wording, answers=Answers(labels), **how) for one in answered.values()]
 
-    return dict(zip(answers, _score_all(samples, scored, len(answers), progress), strict=True))
-
-
-def _masking(tokenizer, mask: Mask, template: PromptTemplate, fillers: Sequence[Row] | None, draws: int) -> Masking:
-    masking = choose_masking(tokenizer, mask, template, rows=fillers, draws=draws)
-    for line in masking.notes:
-        warnings.warn(line, UserWarning, stacklevel=3)
-    return masking
+    found = _score_all(model, samples, asked, len(answers), progress, **options)
+    return dict(zip(answers, found, strict=True))
 
 
 def _score_all(
-    samples: Sample | Sequence[Sample], scored: Callable[[Sample], tuple[UnitScores, ...]], answers: int, progress: Done
+    model,
+    samples: Sample | Sequence[Sample],
+    asked: Callable[[Sample], list[Prepared]],
+    answers: int,
+    progress: Done,
+    **how: Any,
 ) -> list[Scores]:
-    """The scores of each answer; `scored` gives those of a sample. Warns of noisy ones."""
+    """The scores of each answer that `asked` prepares of a sample. Warns of noisy ones, and of what absent words become."""
     chosen = [samples] if isinstance(samples, Sample) else samples
     units: list[tuple[UnitScores, ...]] = []
+    absences: list[Absence] = []
     for sample in chosen:
-        units.append(scored(sample))
+        several = asked(sample)
+        absences.append(several[0].absence)
+        units.append(score_together(model, several, **how))
         if progress is not None:
             progress(len(units), len(chosen))
+    for line in absence_notes(absences):
+        warnings.warn(line, UserWarning, stacklevel=3)
     each = [Scores(tuple(unit[i] for unit in units)) for i in range(answers)]
     for found in each if units else ():
         sigma, spread = float(found.noise_sigma.mean()), float(np.mean([np.std(unit.values) for unit in found]))

@@ -69,8 +69,14 @@ def unsplit(header: UnitHeader, scores: np.ndarray) -> Unit:
 def _interactions(unit: Unit) -> Interactions:
     """Enough of the `Interactions` of a unit to fuse others with it."""
     header, (and_effects, or_effects) = unit.header, unit.effects
-    numbers = {name: np.float64(getattr(header, name)) for name in ("objective", "duality_gap", "residual", "tolerance")}
-    rest = {"iterations": np.int64(header.iterations), "converged": np.bool_(header.converged), "error_bar": np.float64(math.nan)}
+    numbers = {
+        name: np.float64(getattr(header, name)) for name in ("objective", "duality_gap", "residual", "tolerance")
+    }
+    rest = {
+        "iterations": np.int64(header.iterations),
+        "converged": np.bool_(header.converged),
+        "error_bar": np.float64(math.nan),
+    }
     return Interactions(
         len(header.words), and_effects, or_effects, unit.scores[0], **numbers, **rest, alternatives=unit.alternatives
     )
@@ -83,7 +89,9 @@ def with_effects(
 
     before: the unit of the same words whose effects these are fused with (`extract`, reference). certain: with other splits.
     """
-    behind = "" if before is None else hashlib.sha256(f"{before.header.key}{before.header.effects_key}".encode()).hexdigest()
+    behind = (
+        "" if before is None else hashlib.sha256(f"{before.header.key}{before.header.effects_key}".encode()).hexdigest()
+    )
     key = f"tolerance {tolerance!r}, duality gap {duality_gap!r}, after {behind or 'nothing'}"
     if unit.header.effects_key == key:
         return unit
