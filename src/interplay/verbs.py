@@ -24,7 +24,10 @@ Overrides = Mapping[str, Any] | Iterable[str]
 PROMPTS = 12  # held-out prompts, where no other number is asked for [ours]
 
 # `recommend` measures only what the rule reads; few draws make the nulls of its report coarser.
-_QUICK = {"controls": {"precision": None, "reference": None, "draws": 1, "labels": False}, "dynamics": {"draws": 20}}
+_QUICK = {
+    "controls": {"precision": None, "reference": None, "draws": 1, "both_scores": False},
+    "dynamics": {"draws": 20},
+}
 _ROWS = "--prompts FILE (a dozen or more held-out rows with the answer each: text and label, prompt and completion, or messages)"
 
 

@@ -10,7 +10,7 @@ from interplay.pipeline import measure, stages
 
 COMPUTED = ["name=again", "dynamics.ratio=0.2", "dynamics.draws=7", "dynamics.resamples=30"]
 SOLVED = ["effects.tolerance=0.3", "effects.duality_gap=0.01"]
-FEWER = ["prompt.rephrased=null", "controls.precision=null", "controls.labels=false", "baseline=null"]
+FEWER = ["prompt.rephrased=null", "controls.precision=null", "controls.both_scores=false", "baseline=null"]
 
 
 @pytest.fixture

@@ -245,8 +245,7 @@ def test_targets_that_the_model_does_not_give_or_words_do_not_move():
     assert likelihood(np.log(0.2 / 0.8), 1) == pytest.approx(0.2)
     odds = [np.log(p / (1 - p)) for p in (0.5, 0.01)]
     assert likelihood(sum(odds), 2) >= 0.5 * 0.01, "an upper limit"
-    good = ("joy", 1, [(-8.0, -8.0), (0.0, -3.0)])
-    rare, still = ("Em", 1, [(-8.0, -8.0), (-7.0, -5.0)]), ("I", 1, [(0.0, 0.4), (1.0, 1.4)])
+    good, rare, still = ("joy", 0.5, 3.0), ("Em", likelihood(-7.0, 1), 2.0), ("I", 0.7, 0.4)
     said = weak_targets([good, rare, still], " at every step")
     assert said[0].startswith(
         "1 of 3 prompts: the target has a probability under 1 % at every step ('Em' at most 0.091 %)"

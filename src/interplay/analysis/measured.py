@@ -16,8 +16,10 @@ from interplay.store.conditions import (
     Units,
     baseline_condition,
     calibration_name,
+    other_score,
     rephrased_name,
     step_name,
+    vocabulary_name,
 )
 from interplay.store.files import cached_json
 from interplay.store.units import Unit, load_unit, unit_path, with_effects
@@ -58,10 +60,11 @@ def reference_of(settings: Settings, steps: Sequence[int]) -> int:
     return steps[0] if step is None else step
 
 
-def second_reference(settings: Settings, units: Units, steps: Sequence[int], reference: int) -> int | None:
+def second_reference(settings: Settings, units: Units, steps: Sequence[int], reference: int, among: int) -> int | None:
     """The second reference step: the one asked for, or the first at which v(N) has made 80 % of its rise [ours].
 
-    Until then v(N) mostly says that the model learns the answer's format. None where v(N) never rises, and at the end.
+    Until then v(N) against the whole vocabulary mostly says that the model learns the answer's format; `among` so many labels
+    it does not. None where v(N) never rises, at the end, and where only the labels were scored.
     """
     wanted = settings.controls.reference
     if wanted is None:
@@ -70,8 +73,11 @@ def second_reference(settings: Settings, units: Units, steps: Sequence[int], ref
         if wanted not in steps:
             raise InterplayError(f"controls.reference is {wanted}, no measured step: choose one of {list(steps)}")
         return wanted if reference != wanted else None
-    later = [step for step in steps if step >= reference]
-    full = {step: np.mean([u.scores[-1] for u in units[step_name(step)] if u is not None]) for step in later}
+    names = {step: vocabulary_name(step, among) for step in steps if step >= reference}
+    if not {*names.values()} <= units.keys():
+        return None
+    later = list(names)
+    full = {step: np.mean([u.scores[-1] for u in units[name] if u is not None]) for step, name in names.items()}
     goal = full[reference] + RISE * (max(full.values()) - full[reference])
     found = next((step for step in later[1:-1] if full[step] >= goal), None)
     return found if goal > full[reference] else None
@@ -80,7 +86,7 @@ def second_reference(settings: Settings, units: Units, steps: Sequence[int], ref
 def control_settings(settings: Settings) -> dict[str, Any]:
     """The settings that decide what a control's condition is, as JSON values for a run's record."""
     dumped = settings.model_dump(mode="json", include={"prompt": {"rephrased"}, "controls": True, "baseline": True})
-    kept = {name: dumped["controls"][name] for name in ("few_shot", "format", "labels")}
+    kept = {name: dumped["controls"][name] for name in ("few_shot", "format", "both_scores")}
     return {"rephrased": dumped["prompt"]["rephrased"], "baseline": dumped["baseline"], **kept}
 
 
@@ -88,8 +94,8 @@ def asked_conditions(settings: Settings, record: Record, reference: int, second:
     """Every condition that an analysis under these settings uses; draws that no prompt has words for are none."""
     controls = settings.controls
     draws = [f"words-{k}" for k in range(2, controls.draws + 1) if k not in record.words or any(record.words[k])]
-    labels = ["labels"] if controls.labels and not settings.scoring.among_labels else []
-    everywhere = [*labels, *(draws if controls.draw_steps == "all" else [])]
+    other = [other_score(record.among)] if controls.both_scores else []
+    everywhere = [*other, *(draws if controls.draw_steps == "all" else [])]
     dtype = second_precision(settings)
     first, at_reference = step_name(record.steps[0]), step_name(reference)
     asked = {step_name(step) for step in record.steps}
@@ -114,10 +120,9 @@ def _unmeasured(settings: Settings, record: Record, asked: set[str]) -> list[str
         other.append("prompt.rephrased")
     if new["baseline"] != old["baseline"][: len(new["baseline"])]:
         other.append("baseline")
-    if new["labels"] and not old["labels"]:
-        other.append("controls.labels")
-    optional = new["labels"] == "auto"  # it was left out where it cannot be asked
-    lacking = [name for name in sorted(asked - record.conditions.keys()) if not (optional and name.endswith("-labels"))]
+    lacking = sorted(asked - record.conditions.keys())
+    if old["both_scores"]:  # it was left out where it cannot be asked
+        lacking = [name for name in lacking if not name.endswith(f"-{other_score(record.among)}")]
     return other or lacking
 
 
@@ -142,8 +147,11 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
                 solved_again[unit_path(folder, condition, index)] = solved
         return found
 
-    main = {step_name(step): units(step_name(step)) for step in record.steps}
-    second = second_reference(settings, main, record.steps, reference)
+    names = [step_name(step) for step in record.steps]
+    if settings.controls.both_scores:
+        names += [name for step in record.steps if (name := vocabulary_name(step, record.among)) in record.conditions]
+    main = {name: units(name) for name in dict.fromkeys(names)}
+    second = second_reference(settings, main, record.steps, reference, record.among)
     asked = asked_conditions(settings, record, reference, second)
     if lacking := _unmeasured(settings, record, asked):
         shown = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")

@@ -1,5 +1,5 @@
 """The trajectory of a run, and what its figures are compared with: churn floors, other baseline LLMs, and views: the
-trajectory with another reference step, other words, scores among labels, or another prompt at step 0.
+trajectory with another reference step, other words, the other score of labels, or another prompt at step 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -129,7 +129,7 @@ def _views(
         )
     draws = [f"words-{draw}" for draw in range(2, settings.controls.draws + 1)]
     first = measured.steps[0]
-    for name in ("labels", *draws, "few-shot", "format"):
+    for name in ("vocabulary", "labels", *draws, "few-shot", "format"):
         everywhere = name not in ("few-shot", "format")
         title, note = (f"word draw {name[6:]}", WORDS["views"]["words"]) if name in draws else WORDS["views"][name]
 

@@ -65,6 +65,8 @@ class InteractionCallback(TrainerCallback):
         chat_template_kwargs: variables of the chat template; None: those in the rows' column of that name, if there is one.
         seed: for the choice of prompts and words.
         target_tokens: which tokens of the answer are scored: first (the paper's), word, a number of them, or auto.
+        among_labels: score an answer among the labels; False: against the whole vocabulary, as the paper; auto: where rows have
+            two text labels or more.
         mask: token that replaces masked words; None: unk, pad or a reserved one.
 
     Raises InterplayError at construction for arguments that cannot be used.
@@ -86,6 +88,7 @@ class InteractionCallback(TrainerCallback):
         chat_template_kwargs: dict[str, Any] | None = None,
         seed: int = 0,
         target_tokens: int | str = "auto",
+        among_labels: bool | str = "auto",
         mask: str | int | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in CallbackOptions.model_fields}

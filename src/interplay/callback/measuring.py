@@ -184,11 +184,12 @@ class Measurer:
         said += [line[:-1] for line in mask_notes(self.tokenizer, self.prepared[0].mask_id, options.mask)]
         for line in filter(None, [*said, context_note(self.prepared, dataset, self.tokenizer)]):
             self._note(line)
+        self.among = max(len(p.among or ()) for p in self.prepared)
         self.settings = self._settings(model)
         self.inputs = Inputs(  # of a run whose training rows are not known
             train=(),
             eval=(),
-            labels=None,
+            labels=self.rows.labels,
             prompts=self.prompts.samples,
             template=PromptTemplate(chat=False) if self.rows.verbatim else self.rows.template,
             omitted=tuple(Omitted("prompts", s.id, s.reason) for s in self.prompts.skipped),
@@ -211,7 +212,7 @@ class Measurer:
         rows = [[r.id, [(m.role, m.content) for m in r.messages], r.text_start, r.target] for r in self.rows.rows]
         wording = [template_hash(self.tokenizer, self.rows.template), self.rows.verbatim]
         o = self.options
-        return sha256_json([base, rows, wording, o.n, o.num_prompts, o.seed, o.target_tokens, o.mask])
+        return sha256_json([base, rows, wording, o.n, o.num_prompts, o.seed, o.target_tokens, o.among_labels, o.mask])
 
     def _plan(self, model: Any, dataset: Any, every: int | None) -> Plan:
         options = self.options
@@ -263,9 +264,9 @@ class Measurer:
             "prompt": {**wording, "chat": False if self.rows.verbatim else template.chat, "rephrased": None},
             "prompts": {"count": self.plan.prompts, "n": max(2, self.plan.n)},
             "checkpoints": {"folder": output, "steps": None},
-            "scoring": {"mask": options.mask, "target_tokens": options.target_tokens},
+            "scoring": {key: getattr(options, key) for key in ("mask", "target_tokens", "among_labels")},
             "task": {"kl": False},
-            "controls": {"precision": None, "reference": None, "draws": 1, "labels": False},
+            "controls": {"precision": None, "reference": None, "draws": 1, "both_scores": False},
         }
         return Settings.model_validate(found)
 
@@ -323,7 +324,8 @@ class Measurer:
         self.write_record(notes)
         analyse(self.folder, self.settings)
         if page:
-            for line in weak_notes(self.settings, list(self.units.values())):
+            units = {step_name(step): found for step, found in self.units.items()}
+            for line in weak_notes(units, sorted(self.units), self.among):
                 self._warn(line)
             run = RunFolder(self.folder)
             run.manifest.unlink(missing_ok=True)
@@ -354,6 +356,7 @@ class Measurer:
             mask=(self.tokenizer.convert_ids_to_tokens(mask_id), mask_id),
             chat=uses_chat(self.tokenizer, self.inputs.template),
             template_hash=template_hash(self.tokenizer, self.inputs.template),
+            among=self.among,
             task=("logged",),
             notes=tuple(dict.fromkeys([*self.notes, *notes])),
             omitted=self.inputs.omitted,

@@ -70,6 +70,9 @@ def explain(
         str | None,
         typer.Option(help="Scored: auto, first, word, or a number of tokens. Default: the run's, else auto."),
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Answers to score the target among. Default: as the run does.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     top: Annotated[
@@ -94,8 +97,9 @@ def explain(
     if models and model is not None:
         raise InterplayError(f"--model {model!r} and {models[0]!r} are both the model: give one of the two")
     arguments["model"] = models or ([] if model is None else [model])
-    if words is not None:
-        arguments["words"] = split_names(words)
+    for name, listed in (("words", words), ("labels", labels)):
+        if listed is not None:
+            arguments[name] = split_names(listed)
     if target_tokens is not None and target_tokens.isdecimal():
         arguments["target_tokens"] = int(target_tokens)
     if chat_template_kwargs is not None:

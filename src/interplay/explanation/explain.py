@@ -13,6 +13,8 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from interplay import effects
 from interplay.data.prompts import render, template_notes, uses_chat
 from interplay.data.samples import make_sample
@@ -33,7 +35,8 @@ from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
 from interplay.scoring.masking import mask_notes
 from interplay.scoring.precision import noise_warning
-from interplay.scoring.targets import TargetTokens, find_answers, target_notes, weak_targets
+from interplay.scoring.targets import TargetTokens, find_answers, likelihood, target_notes, weak_targets
+from interplay.text import short
 
 if TYPE_CHECKING:
     from interplay.models.loading import LoadedModel
@@ -62,6 +65,7 @@ def explain(
     chat_template_kwargs: Mapping[str, Any] | None = None,
     rephrased: str | None = None,
     target_tokens: TargetTokens | None = None,
+    labels: Sequence[str] | None = None,
     dtype: str = "float32",
     device: str = "auto",
     top: int = 20,
@@ -86,6 +90,8 @@ def explain(
         rephrased: of two models, score A in this wording too: the floor that removed and new stand on.
         target_tokens: which tokens of the target are scored: `first`, `word`, a number of tokens, or `auto`: those that tell it from
             the labels of a run, else its first word. White space and a thought in front are passed over. Default: the run's, or auto.
+        labels: score the target among these answers. Default: as the run does where a model is RUN@STEP, else against the whole
+            vocabulary.
         dtype, device: of models that are loaded here.
         top: interactions that `print` draws.
         progress: show progress on stderr where it takes long.
@@ -121,6 +127,10 @@ def explain(
     wordings = [wording_of(state, states, **given) for state in states]
     if target_tokens is not None:
         wordings = [wording._replace(target_tokens=target_tokens) for wording in wordings]
+    if labels is not None:
+        if isinstance(labels, str) or len({*labels}) < 2 or target not in labels:
+            raise InterplayError(f"labels are {short(labels)}; expected a list of two or more, with {short(target)}")
+        wordings = [wording._replace(labels=tuple(labels), among="auto") for wording in wordings]
     asked = list(enumerate(wordings))  # (model, wording) of each scoring
     if rephrased is not None:
         other = wordings[0]._replace(template=replace(wordings[0].template, template=rephrased))
@@ -164,8 +174,13 @@ def explain(
             how: dict[str, Any] = {"mask": wording.mask, "target_tokens": wording.target_tokens}
             with _named_errors(states[side].name if two else None):
                 rendered = functools.partial(render, tokenizer=found[side], template=wording.template)
-                how["answers"] = find_answers([sample.row], wording.labels, rendered, found[side], wording.opening)
-                prepared.append(scores.prepare(sample, found[side], wording.template, **how))
+                known = wording.labels, rendered, found[side], wording.opening, wording.among
+                answers = find_answers([sample.row], *known)
+                if labels is not None and answers.left_out:
+                    raise InterplayError(answers.left_out[0])
+                prepared.append(scores.prepare(sample, found[side], wording.template, **how, answers=answers))
+            if answers.among and target not in answers.labels:
+                notes.append(f"{short(target)} is none of the {len(answers.labels)} labels: it is scored beside them")
             notes += template_notes(sample.row, found[side], wording.template)
             notes += mask_notes(found[side], prepared[-1].mask_id, wording.mask)
         notes = list(dict.fromkeys(notes))
@@ -183,7 +198,7 @@ def explain(
         masks = None if plan is None else effects.sample_coalitions(count, plan[0], seed, order=plan[1])
         each = 2**count if masks is None else len(masks)
         shown = Progress(quiet=not progress or (masks is None and len(asked) * each < _WATCHED))
-        scored = []
+        scored, chances = [], []
         with shown.phase("scoring coalitions", len(asked) * each) as advance:
             for i, (side, _) in enumerate(asked):
                 with model_at(loaded[side].checkpoint, loaded[side].base) as ready:
@@ -194,12 +209,17 @@ def explain(
                         noise_coalitions=scores.NOISE_COALITIONS,
                         progress=lambda done, _, i=i: advance(i * each + done),
                     )
+                    whole = unit
+                    if prepared[i].among:  # it may answer none of the labels
+                        free, n_only = replace(prepared[i], among=None), np.array([2**count - 1], dtype=np.uint64)
+                        whole = scores.score_prepared(ready, free, coalitions=n_only, noise_coalitions=0)
+                    chances.append(likelihood(whole.values[-1], len(whole.target_ids)))
                 if (noisy := noise_warning(unit.noise_sigma, float(unit.values.std()), unit.dtype)) is not None:
                     warnings.warn(noisy, RuntimeWarning, stacklevel=2)
                 scored.append(unit)
-        ends = [(unit.values[-1], unit.values[0]) for unit in scored[: len(states)]]
+        moved = max(abs(unit.values[-1] - unit.values[0]) for unit in scored[: len(states)])
         told = [line for p in prepared for line in target_notes([(p.passed, p.target, p.whole)])]
-        told += weak_targets([(scored[0].target, len(scored[0].target_ids), ends)])
+        told += weak_targets([(scored[0].target, max(chances[: len(states)]), moved)])
         if plan is None:
             splits = [effects.extract(unit) for unit in scored]
         else:
@@ -215,9 +235,10 @@ def explain(
         warnings.warn(warning.message, warning.category, stacklevel=2)
         notes.append(" ".join(str(warning.message).split()))
     explained = []
-    for (side, _), unit, split in zip(asked, scored, splits, strict=True):
+    for (side, _), one, unit, split in zip(asked, prepared, scored, splits, strict=True):
         mask = str(found[side].convert_ids_to_tokens(unit.mask_id))
-        explained.append(Explanation(prompt, target, states[side].name, mask, unit, split, tuple(notes), top))
+        of = (prompt, target, states[side].name, mask, unit, split, tuple(notes), top)
+        explained.append(Explanation(*of, among=len(one.among or ())))
     if not two:
         return explained[0]
     reworded = explained[2] if rephrased is not None else None
@@ -268,6 +289,9 @@ def _differences(
         lines.append(
             f"A and B are scored on different tokens of the target, as their tokenizers cut it: {a!r} and {b!r}"
         )
+    a, b = (w.labels if p.among else () for w, p in zip(wordings, prepared, strict=False))
+    if {*a} != {*b}:
+        lines.append("A and B are scored among other labels, or one against the whole vocabulary: give labels for both")
     return lines
 
 

@@ -18,20 +18,21 @@ from interplay.models.loading import LoadedModel, expanded, resolve
 from interplay.models.placement import Placement
 from interplay.models.weights import hash_tensors
 from interplay.pipeline.inputs import read_inputs
-from interplay.scoring.targets import AUTO, TargetTokens
+from interplay.scoring.targets import AUTO, Among, TargetTokens
 from interplay.store.files import read_json
 from interplay.store.folder import RunFolder
 from interplay.text import short
 
 
 class Wording(NamedTuple):
-    """How a prompt is asked: template, token that masks a word, scored tokens of the response, and what that is told from."""
+    """How a prompt is asked: template, token that masks a word, scored tokens of the response, what that is told from or among."""
 
     template: PromptTemplate
     mask: str | int | None = None
     target_tokens: TargetTokens = AUTO
     labels: tuple[str, ...] = ()
     opening: str = ""
+    among: Among = "auto"
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,13 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     template = read_inputs(settings, usable=lambda sample: None).template if few_shot else settings.template(())
     file = run.path / "inputs.json"
     known: dict[str, Any] = read_json(file) if file.exists() else {"labels": None, "opening": ""}
-    note = f"{name}: the run scores among its labels, explain against the whole vocabulary"
+    answers = tuple(known["labels"] or ()), str(known["opening"])
     state = NamedModel(
         name,
         model,
         model,
         revision=settings.model.revision if base is None else None,
-        wording=Wording(template, scoring.mask, scoring.target_tokens, tuple(known["labels"] or ()), known["opening"]),
-        notes=(note,) if scoring.among_labels else (),
+        wording=Wording(template, scoring.mask, scoring.target_tokens, *answers, scoring.among_labels),
     )
     where = Path(settings.checkpoints.folder or run.checkpoints)
     if int(step) == 0 and not (where / "checkpoint-0").is_dir():

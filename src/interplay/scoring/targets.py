@@ -19,6 +19,7 @@ from interplay.errors import InterplayError, SkipSample
 from interplay.text import short
 
 TargetTokens = Literal["auto", "first", "word"] | int
+Among = Literal["auto"] | bool
 AUTO: TargetTokens = "auto"
 
 ALIKE = 8  # answers from which on a common beginning is taken for their format, not for chance [ours]
@@ -45,9 +46,18 @@ NO_ANSWERS = Answers()
 
 
 def find_answers(
-    rows: Iterable[Row], labels: Sequence[str] | None, rendered: Callable[[Row], Rendered], tokenizer, opening: str = ""
+    rows: Iterable[Row],
+    labels: Sequence[str] | None,
+    rendered: Callable[[Row], Rendered],
+    tokenizer,
+    opening: str = "",
+    among: Among = False,
 ) -> Answers:
-    """The other answers. Labels are encoded behind the first of `rows` that can be encoded itself, as `rendered` writes it."""
+    """The other answers. Labels are encoded behind the first of `rows` that can be encoded itself, as `rendered` writes it.
+
+    `among`: whether a target is scored among the labels; "auto": where two of them or more can be answers.
+    InterplayError where that is asked for and impossible.
+    """
     found, left_out = {}, []
     for row in rows if labels else ():
         try:
@@ -61,7 +71,21 @@ def find_answers(
                 reason = re.sub(r"^row '.*?': ", "", str(error))
                 left_out.append(f"the label {short(label)} is left out of the labels: {reason}")
         break
-    return Answers(found, tuple(left_out), opening)
+    if among is True and len(found) < 2:
+        raise InterplayError(
+            "scores among labels need text-label data with two labels that can be answers, which these rows have not: set "
+            "among_labels to auto"
+        )
+    return Answers(found, tuple(left_out), opening, bool(among) and len(found) > 1)
+
+
+def compared_with(labels: int) -> str:
+    """What a target is scored against: so many labels, or without labels everything.
+
+    >>> compared_with(4), compared_with(0)
+    ('among 4 labels', 'against the whole vocabulary')
+    """
+    return f"among {labels} labels" if labels else "against the whole vocabulary"
 
 
 def common_opening(targets: Iterable[str]) -> str:
@@ -165,18 +189,19 @@ def likelihood(score: float, tokens: int) -> float:
     return float(np.exp(-tokens * np.logaddexp(0.0, -score / tokens)))
 
 
-def weak_targets(readings: Sequence[tuple[str, int, Sequence[tuple[float, float]]]], where: str = "") -> list[str]:
+def weak_targets(readings: Sequence[tuple[str, float, float]], where: str = "", among: str = "") -> list[str]:
     """Notes on targets that the model does not give, and on those that the words do not move.
 
-    readings: of each prompt its target, how many tokens that has, and v(N) and v(empty) `where` it was scored.
+    readings: of each prompt its target, the highest probability of that `where` it was scored (`among` what), and the most
+    that all words move v.
     """
     unlikely, still = [], []
-    for target, tokens, scores in readings:
-        if (most := max(likelihood(full, tokens) for full, _ in scores)) < UNLIKELY:
+    for target, most, moved in readings:
+        if most < UNLIKELY:
             unlikely.append(f"({short(target)} at most {100 * most:.2g} %): the model answers something else")
-        if (moved := max(abs(full - empty) for full, empty in scores)) < STILL:
+        if moved < STILL:
             still.append(f"({short(target)} by {moved:.2g}): there is little to explain")
-    rare, firm = "the target has a probability under 1 %", "all words together move it by under 0.5 nats"
+    rare, firm = f"the target has a probability under 1 %{among}", "all words together move it by under 0.5 nats"
     return [*_counted(unlikely, readings, rare + where), *_counted(still, readings, firm + where)]
 
 

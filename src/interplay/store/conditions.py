@@ -56,6 +56,7 @@ class Record:
     controls     the settings that `conditions` of controls were measured under
     words        draw of words -> where they stand; the first draw is 1
     mask         token for masked words, and its id
+    among        how many labels v is scored among; 0: against the whole vocabulary
     chat         whether prompts go through the chat template; template_hash tells wordings apart
     losses       of a trainer's log, at each step (None where not known): `train_loss`, the mean since the step before, and
                  `eval_<name>_loss` of named eval sets
@@ -72,6 +73,7 @@ class Record:
     mask: tuple[str, int]
     chat: bool
     template_hash: str
+    among: int = 0
     controls: dict[str, Any] = field(default_factory=dict)
     baselines: tuple[BaselineLLM, ...] = ()
     losses: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
@@ -134,17 +136,28 @@ def rephrased_name(step: int) -> str:
     return f"{step_name(step)}-rephrased"
 
 
+def other_score(among: int) -> str:
+    """What the other score of rows with labels is called in names of conditions, v being `among` so many of them."""
+    return "vocabulary" if among else "labels"
+
+
+def vocabulary_name(step: int, among: int) -> str:
+    """Condition name of a checkpoint's scores against the whole vocabulary, v being `among` so many labels (0: v is that)."""
+    return f"{step_name(step)}-vocabulary" if among else step_name(step)
+
+
 def baseline_condition(index: int) -> str:
     """Condition name of the index-th baseline LLM: `baseline`, `baseline-2`, ..."""
     return "baseline" if index == 0 else f"baseline-{index + 1}"
 
 
 def calibration_name(condition: str) -> str:
-    """The calibration file of a condition: baseline LLMs and scores among labels have their own.
+    """The calibration file of a condition: baseline LLMs and the other score have their own.
 
-    >>> [calibration_name(c) for c in ("step-000002-words-2", "step-000002-labels", "baseline-labels")]
-    ['calibration.json', 'calibration-labels.json', 'calibration-baseline-labels.json']
+    >>> [calibration_name(c) for c in ("step-000002-words-2", "step-000002-labels", "baseline-vocabulary")]
+    ['calibration.json', 'calibration-labels.json', 'calibration-baseline-vocabulary.json']
     """
     if condition.startswith("baseline"):
         return f"calibration-{condition}.json"
-    return "calibration-labels.json" if condition.endswith("-labels") else "calibration.json"
+    score = condition.rpartition("-")[2]
+    return f"calibration-{score}.json" if score in ("labels", "vocabulary") else "calibration.json"
