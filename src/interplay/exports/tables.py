@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing, write_bytes
 from interplay.dynamics.sets import DEFINITIONS, SETS
-from interplay.exports.card import fill
+from interplay.exports.card import fill, inert
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
@@ -155,7 +155,7 @@ def readme(
 ) -> str:
     """What every file is and what every column of every table means, as Markdown."""
     title = " ".join("".join(c if c.isalnum() or c in " .,:()+/-" else " " for c in run.settings.name).split())[:120]
-    about = {"about_figures": FIGURES, "about_tables": ABOUT, "score": run.score}
+    about = {"about_figures": FIGURES, "about_tables": ABOUT, "score": inert(run.score)}
     return fill("readme.md.j2", title=title, tables=tables, figures=figures, formats=formats, kinds=kinds, **about)
 
 
