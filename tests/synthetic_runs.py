@@ -11,7 +11,7 @@ from interplay.config.loading import dump_settings, load_settings
 from interplay.dynamics import Trajectory, trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity
 from interplay.effects.moebius import reconstruct
-from interplay.store.conditions import rephrased_name, step_name
+from interplay.store.conditions import step_name
 from interplay.store.files import write_json
 from interplay.store.folder import write_format
 
@@ -67,7 +67,7 @@ def synthetic_run(
         for i in range(prompts)
         for t, s in enumerate(STEPS)
     ]
-    units += [_unit(ids[i], rephrased_name(0), 0, words, other[i][0], floor[i][0]) for i in range(prompts)]
+    units += [_unit(ids[i], step_name(0, "rephrased"), 0, words, other[i][0], floor[i][0]) for i in range(prompts)]
     pd.DataFrame(units).to_parquet(folder / "units.parquet", index=False)
     fitted = {
         step: [Fitted(e[t], v[t], track.membership(i, step).all) for i, e, v in zip(ids, effects, scores, strict=True)]

@@ -13,7 +13,7 @@ from interplay.config.settings import Settings
 from interplay.report.text import WORDS
 from interplay.scoring.precision import NARROW
 from interplay.scoring.targets import compared_with, likelihood, weak_targets
-from interplay.store.conditions import Measured, Record, baseline_condition, step_name, vocabulary_name
+from interplay.store.conditions import Measured, Record, baseline_condition, step_name
 from interplay.store.files import read_json
 from interplay.store.units import Unit
 from interplay.training.methods import method_title
@@ -49,11 +49,8 @@ def about(folder: Path, settings: Settings, record: Record, measured: Measured) 
 
 
 def weak_notes(units: Mapping[str, Sequence[Unit | None]], steps: Sequence[int], among: int) -> list[str]:
-    """Notes on targets that the model gives at no step, and on those that the words move at none.
-
-    A target is given or not by its score against the whole vocabulary, where that is known: v may be `among` labels only.
-    """
-    whole = [units.get(vocabulary_name(step, among)) for step in steps]
+    """Notes on targets that the model gives at no step, of the whole vocabulary where known, and that words move at none."""
+    whole = [units.get(step_name(step, "vocabulary" if among else "")) for step in steps]
     readings = []
     for i, prompt in enumerate(zip(*(units[step_name(step)] for step in steps), strict=True)):
         if scored := [unit for unit in prompt if unit is not None]:

@@ -17,9 +17,7 @@ from interplay.store.conditions import (
     baseline_condition,
     calibration_name,
     other_score,
-    rephrased_name,
     step_name,
-    vocabulary_name,
 )
 from interplay.store.files import cached_json
 from interplay.store.units import Unit, load_unit, unit_path, with_effects
@@ -63,8 +61,8 @@ def reference_of(settings: Settings, steps: Sequence[int]) -> int:
 def second_reference(settings: Settings, units: Units, steps: Sequence[int], reference: int, among: int) -> int | None:
     """The second reference step: the one asked for, or the first at which v(N) has made 80 % of its rise [ours].
 
-    Until then v(N) against the whole vocabulary mostly says that the model learns the answer's format; `among` so many labels
-    it does not. None where v(N) never rises, at the end, and where only the labels were scored.
+    Until then v(N) mostly says that the answer's format is learnt. None at the end, where it never rises, and where v is `among`
+    labels and nothing else was scored.
     """
     wanted = settings.controls.reference
     if wanted is None:
@@ -73,11 +71,10 @@ def second_reference(settings: Settings, units: Units, steps: Sequence[int], ref
         if wanted not in steps:
             raise InterplayError(f"controls.reference is {wanted}, no measured step: choose one of {list(steps)}")
         return wanted if reference != wanted else None
-    names = {step: vocabulary_name(step, among) for step in steps if step >= reference}
-    if not {*names.values()} <= units.keys():
+    later, question = [step for step in steps if step >= reference], "vocabulary" if among else ""
+    if step_name(reference, question) not in units:
         return None
-    later = list(names)
-    full = {step: np.mean([u.scores[-1] for u in units[name] if u is not None]) for step, name in names.items()}
+    full = {s: np.mean([u.scores[-1] for u in units[step_name(s, question)] if u is not None]) for s in later}
     goal = full[reference] + RISE * (max(full.values()) - full[reference])
     found = next((step for step in later[1:-1] if full[step] >= goal), None)
     return found if goal > full[reference] else None
@@ -102,7 +99,7 @@ def asked_conditions(settings: Settings, record: Record, reference: int, second:
     asked |= {f"{step_name(step)}-{question}" for step in record.steps for question in everywhere}
     asked |= {f"{at_reference}-{question}" for question in (*draws, *([dtype] if dtype else []))}
     if settings.prompt.rephrased is not None:
-        asked |= {rephrased_name(step) for step in (reference, second) if step is not None}
+        asked |= {step_name(step, "rephrased") for step in (reference, second) if step is not None}
     asked |= {f"{first}-few-shot"} if controls.few_shot else set()
     asked |= {f"{first}-format"} if controls.format is not None else set()
     asked |= {baseline_condition(index) for index in range(len(settings.baseline))}
@@ -147,10 +144,9 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
                 solved_again[unit_path(folder, condition, index)] = solved
         return found
 
-    names = [step_name(step) for step in record.steps]
-    if settings.controls.both_scores:
-        names += [name for step in record.steps if (name := vocabulary_name(step, record.among)) in record.conditions]
-    main = {name: units(name) for name in dict.fromkeys(names)}
+    both = ("", "vocabulary") if settings.controls.both_scores else ("",)
+    names = [step_name(step, question) for step in record.steps for question in both]
+    main = {name: units(name) for name in names if name in record.conditions}
     second = second_reference(settings, main, record.steps, reference, record.among)
     asked = asked_conditions(settings, record, reference, second)
     if lacking := _unmeasured(settings, record, asked):

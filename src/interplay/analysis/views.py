@@ -16,7 +16,7 @@ from interplay.dynamics.churn import FLOORS, MULTIPLES, Churn, Twin, churn, rest
 from interplay.errors import InterplayError
 from interplay.recommendation import recommend
 from interplay.report.text import WORDS
-from interplay.store.conditions import Measured, Words, baseline_condition, rephrased_name, step_name
+from interplay.store.conditions import Measured, Words, baseline_condition, step_name
 from interplay.store.units import Unit
 
 
@@ -55,7 +55,7 @@ def make_trajectory(
         scores=[np.stack([u.scores for u in units]) for units in samples],
         sample_ids=[units[0].header.sample_id for units in samples],
         reference=reference,
-        rephrased=effects_of(rephrased_name(reference)) if rephrased else None,
+        rephrased=effects_of(step_name(reference, "rephrased")) if rephrased else None,
         baseline=effects_of(baseline),
         noise_sigma=[np.array([u.header.noise_sigma for u in units], dtype=np.float64) for units in samples],
         ratio=settings.dynamics.ratio,

@@ -65,8 +65,7 @@ class InteractionCallback(TrainerCallback):
         chat_template_kwargs: variables of the chat template; None: those in the rows' column of that name, if there is one.
         seed: for the choice of prompts and words.
         target_tokens: which tokens of the answer are scored: first (the paper's), word, a number of them, or auto.
-        among_labels: score an answer among the labels; False: against the whole vocabulary, as the paper; auto: where rows have
-            two text labels or more.
+        among_labels: score an answer among the labels (auto: where rows have two), not against the whole vocabulary (the paper's).
         mask: token that replaces masked words; None: unk, pad or a reserved one.
 
     Raises InterplayError at construction for arguments that cannot be used.

@@ -324,8 +324,7 @@ class Measurer:
         self.write_record(notes)
         analyse(self.folder, self.settings)
         if page:
-            units = {step_name(step): found for step, found in self.units.items()}
-            for line in weak_notes(units, sorted(self.units), self.among):
+            for line in weak_notes({step_name(s): u for s, u in self.units.items()}, sorted(self.units), self.among):
                 self._warn(line)
             run = RunFolder(self.folder)
             run.manifest.unlink(missing_ok=True)

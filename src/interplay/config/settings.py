@@ -198,8 +198,7 @@ class ScoringSettings(_Strict):
     )
     among_labels: bool | Literal["auto"] = Field(
         "auto",
-        description="log-odds among the labels, each cut as target_tokens says, not against the whole vocabulary [paper]; auto: "
-        "where rows have two text labels or more [ours]",
+        description="log-odds among the labels, not against the whole vocabulary [paper]; auto: where rows have two labels [ours]",
     )
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
@@ -250,15 +249,13 @@ class ControlSettings(_Strict):
     )
     reference: int | Literal["auto"] | None = Field(
         "auto",
-        description="second reference; auto: first step where v(N), against the whole vocabulary, made 80 % of its rise (format "
-        "learnt); null: none",
+        description="second reference; auto: first step where v(N) of the whole vocabulary made 80 % of its rise; null: none",
     )
     draws: int = Field(2, ge=1, le=16, description="draws of words a prompt, the first included")
     draw_steps: Literal["reference", "all"] = Field("reference", description="where the other draws are measured")
     both_scores: bool = Field(
         True,
-        description="of rows with labels the other score as well, at every step: against the whole vocabulary where v is among the "
-        "labels, else among the labels; where it costs no forward pass",
+        description="where it costs no forward pass, rows with labels are scored both among them and against the whole vocabulary",
     )
     few_shot: int = Field(0, ge=0, description="step 0 once more with so many training rows as examples in its prompt")
     format: WordingSettings | None = Field(None, description="step 0 once more, told the answer's format in its prompt")

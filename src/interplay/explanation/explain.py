@@ -13,8 +13,6 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from interplay import effects
 from interplay.data.prompts import render, template_notes, uses_chat
 from interplay.data.samples import make_sample
@@ -90,8 +88,7 @@ def explain(
         rephrased: of two models, score A in this wording too: the floor that removed and new stand on.
         target_tokens: which tokens of the target are scored: `first`, `word`, a number of tokens, or `auto`: those that tell it from
             the labels of a run, else its first word. White space and a thought in front are passed over. Default: the run's, or auto.
-        labels: score the target among these answers. Default: as the run does where a model is RUN@STEP, else against the whole
-            vocabulary.
+        labels: score the target among these answers. Default: as the run of RUN@STEP does, else against the whole vocabulary.
         dtype, device: of models that are loaded here.
         top: interactions that `print` draws.
         progress: show progress on stderr where it takes long.
@@ -125,11 +122,11 @@ def explain(
         raise InterplayError(f"base {base!r} is for adapters and steps of a run: {names} need none")
     given = {"system": system, "template": template, "chat": chat, "chat_template_kwargs": chat_template_kwargs}
     wordings = [wording_of(state, states, **given) for state in states]
+    if isinstance(labels, str) or (labels is not None and (len({*labels}) < 2 or target not in labels)):
+        raise InterplayError(f"labels are {short(labels)}; expected a list of two or more, with {short(target)}")
     if target_tokens is not None:
         wordings = [wording._replace(target_tokens=target_tokens) for wording in wordings]
     if labels is not None:
-        if isinstance(labels, str) or len({*labels}) < 2 or target not in labels:
-            raise InterplayError(f"labels are {short(labels)}; expected a list of two or more, with {short(target)}")
         wordings = [wording._replace(labels=tuple(labels), among="auto") for wording in wordings]
     asked = list(enumerate(wordings))  # (model, wording) of each scoring
     if rephrased is not None:
@@ -209,10 +206,9 @@ def explain(
                         noise_coalitions=scores.NOISE_COALITIONS,
                         progress=lambda done, _, i=i: advance(i * each + done),
                     )
-                    whole = unit
-                    if prepared[i].among:  # it may answer none of the labels
-                        free, n_only = replace(prepared[i], among=None), np.array([2**count - 1], dtype=np.uint64)
-                        whole = scores.score_prepared(ready, free, coalitions=n_only, noise_coalitions=0)
+                    whole, free = unit, replace(prepared[i], among=None)
+                    if prepared[i].among:  # the model may answer none of them
+                        whole = scores.score_prepared(ready, free, coalitions=[2**count - 1], noise_coalitions=0)
                     chances.append(likelihood(whole.values[-1], len(whole.target_ids)))
                 if (noisy := noise_warning(unit.noise_sigma, float(unit.values.std()), unit.dtype)) is not None:
                     warnings.warn(noisy, RuntimeWarning, stacklevel=2)
@@ -236,9 +232,8 @@ def explain(
         notes.append(" ".join(str(warning.message).split()))
     explained = []
     for (side, _), one, unit, split in zip(asked, prepared, scored, splits, strict=True):
-        mask = str(found[side].convert_ids_to_tokens(unit.mask_id))
-        of = (prompt, target, states[side].name, mask, unit, split, tuple(notes), top)
-        explained.append(Explanation(*of, among=len(one.among or ())))
+        mask, among = str(found[side].convert_ids_to_tokens(unit.mask_id)), len(one.among or ())
+        explained.append(Explanation(prompt, target, states[side].name, mask, unit, split, tuple(notes), top, among))
     if not two:
         return explained[0]
     reworded = explained[2] if rephrased is not None else None

@@ -103,10 +103,7 @@ class Explanation:
 
     @property
     def probability(self) -> float:
-        """The probability of `target_scored` with all words, among the labels where it is scored among them.
-
-        From its log-odds; against the whole vocabulary, of several tokens the most that it can be.
-        """
+        """The probability of `target_scored` with all words: among the labels, or of several tokens the most that it can be."""
         return likelihood(self.score_full, 1 if self.among else len(self.scores.target_ids))
 
     @property

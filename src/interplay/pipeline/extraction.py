@@ -30,7 +30,6 @@ from interplay.store.conditions import (
     Units,
     calibration_name,
     other_score,
-    rephrased_name,
     step_name,
 )
 from interplay.store.files import sha256_json
@@ -61,8 +60,7 @@ Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None
 class Extraction:
     """The conditions of one run, in the order that later ones need.
 
-    After `run`: `units` by condition, the mask token's `mask_id`, the number of labels that v is `among`, `baselines`, and how many
-    jobs of other shards are `missing`.
+    After `run`: `units` by condition, `mask_id`, how many labels v is `among`, `baselines`, and how many jobs of other shards are `missing`.
     """
 
     def __init__(self, context: Context, states: States, inputs: Inputs, engine: Engine) -> None:
@@ -90,7 +88,7 @@ class Extraction:
         for c in checkpoints:
             together = self._asked(step_name(c.step), c, prompts)
             if other is not None:  # from the same forward passes, so at hardly any cost
-                together |= self._asked(f"{step_name(c.step)}-{name}", c, other, other_delta)
+                together |= self._asked(step_name(c.step, name), c, other, other_delta)
             asked.append(together)
         self._measure("extracting interactions", asked)
         self._measure("controls", self._controls(prompts))
@@ -112,7 +110,7 @@ class Extraction:
         [c] = [c for c in self.states.checkpoints if c.step == step]
         if self._reworded is None:  # once, since a prompt that cannot be served is to be named once
             self._reworded = self._prepared(variant)
-        return self._asked(rephrased_name(step), c, self._reworded)
+        return self._asked(step_name(step, "rephrased"), c, self._reworded)
 
     def _controls(self, prompts: Prompts) -> list[Asked]:
         """What is asked besides the checkpoints' own conditions; settings differ where the precision does."""

@@ -20,6 +20,7 @@ from interplay.text import short
 
 TargetTokens = Literal["auto", "first", "word"] | int
 Among = Literal["auto"] | bool
+Render = Callable[[Row], Rendered]
 AUTO: TargetTokens = "auto"
 
 ALIKE = 8  # answers from which on a common beginning is taken for their format, not for chance [ours]
@@ -46,45 +47,32 @@ NO_ANSWERS = Answers()
 
 
 def find_answers(
-    rows: Iterable[Row],
-    labels: Sequence[str] | None,
-    rendered: Callable[[Row], Rendered],
-    tokenizer,
-    opening: str = "",
-    among: Among = False,
+    rows: Iterable[Row], labels: Sequence[str] | None, render: Render, tokenizer, opening="", among: Among = False
 ) -> Answers:
-    """The other answers. Labels are encoded behind the first of `rows` that can be encoded itself, as `rendered` writes it.
+    """The other answers. Labels are encoded behind the first of `rows` that can be encoded itself, as `render` writes it.
 
-    `among`: whether a target is scored among the labels; "auto": where two of them or more can be answers.
-    InterplayError where that is asked for and impossible.
+    among: whether a target is scored among the labels; auto: if two can be answers. InterplayError where it is true and they cannot.
     """
     found, left_out = {}, []
     for row in rows if labels else ():
         try:
-            encode(rendered(row), tokenizer)
+            encode(render(row), tokenizer)
         except SkipSample:
             continue
         for label in labels or ():
             try:
-                found[label] = encode(rendered(replace(row, target=label)), tokenizer)
+                found[label] = encode(render(replace(row, target=label)), tokenizer)
             except SkipSample as error:
                 reason = re.sub(r"^row '.*?': ", "", str(error))
                 left_out.append(f"the label {short(label)} is left out of the labels: {reason}")
         break
     if among is True and len(found) < 2:
-        raise InterplayError(
-            "scores among labels need text-label data with two labels that can be answers, which these rows have not: set "
-            "among_labels to auto"
-        )
+        raise InterplayError("scores among labels need two labels that can be answers: set among_labels to auto")
     return Answers(found, tuple(left_out), opening, bool(among) and len(found) > 1)
 
 
 def compared_with(labels: int) -> str:
-    """What a target is scored against: so many labels, or without labels everything.
-
-    >>> compared_with(4), compared_with(0)
-    ('among 4 labels', 'against the whole vocabulary')
-    """
+    """What a target is scored against: so many labels, 0: everything."""
     return f"among {labels} labels" if labels else "against the whole vocabulary"
 
 
@@ -192,8 +180,7 @@ def likelihood(score: float, tokens: int) -> float:
 def weak_targets(readings: Sequence[tuple[str, float, float]], where: str = "", among: str = "") -> list[str]:
     """Notes on targets that the model does not give, and on those that the words do not move.
 
-    readings: of each prompt its target, the highest probability of that `where` it was scored (`among` what), and the most
-    that all words move v.
+    readings: of each prompt its target, its highest probability `where` it was scored (`among` what), the most that words move v.
     """
     unlikely, still = [], []
     for target, most, moved in readings:

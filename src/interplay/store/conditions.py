@@ -126,24 +126,14 @@ def offsets(samples: Sequence[Sample | None]) -> Words:
     return [None if s is None else [(w.start, w.end) for w in s.words] for s in samples]
 
 
-def step_name(step: int) -> str:
-    """Condition name of a checkpoint, such as `step-000040`."""
-    return f"step-{step:06d}"
-
-
-def rephrased_name(step: int) -> str:
-    """Condition name of a checkpoint under the rephrased template."""
-    return f"{step_name(step)}-rephrased"
+def step_name(step: int, question: str = "") -> str:
+    """Condition name of a checkpoint, and of another question put to it: `step-000040`, `step-000040-rephrased`."""
+    return f"step-{step:06d}-{question}".removesuffix("-")
 
 
 def other_score(among: int) -> str:
     """What the other score of rows with labels is called in names of conditions, v being `among` so many of them."""
     return "vocabulary" if among else "labels"
-
-
-def vocabulary_name(step: int, among: int) -> str:
-    """Condition name of a checkpoint's scores against the whole vocabulary, v being `among` so many labels (0: v is that)."""
-    return f"{step_name(step)}-vocabulary" if among else step_name(step)
 
 
 def baseline_condition(index: int) -> str:
