@@ -6,6 +6,7 @@ what all answers of the data set begin with.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -119,7 +120,9 @@ def choose_window(
     def cut(label: Encoded) -> tuple[int, ...]:
         count = 1 if wanted == "first" else wanted
         if wanted == "auto" and len(known) > 1:
-            count = max(alike([label.target_ids, ids]) for ids in known if ids != label.target_ids) + 1 - passed
+            at = bisect_left(known, label.target_ids)  # what begins most like it stands beside it
+            near = known[max(0, at - 1) : at] + known[at + 1 : at + 2]
+            count = max(alike([label.target_ids, ids]) for ids in near) + 1 - passed
         elif isinstance(count, str):
             count = _whole(label, passed, 1, LONGEST, tokenizer)
         return label.target_ids[passed : passed + count]
