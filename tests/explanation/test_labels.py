@@ -64,10 +64,19 @@ def test_text_and_json_say_what_it_is_among(found, tiny_folder, call):
 def test_a_model_that_answers_something_else_is_told_from_the_whole_vocabulary(found, tiny_folder):
     """A random model gives each label a third among them, and next to nothing among all tokens."""
     assert found.probability > 0.01
-    [said] = [note for note in found.notes if "probability under 1 %" in note]
-    plain = interplay.explain(tiny_folder("llama"), PROMPT, "sadness", labels=LABELS, **HOW | {"words": ["happy"]})
-    assert said in plain.notes, "of the whole prompt, whatever its words"
-    assert "among" not in said
+    [said] = [note for note in found.notes if "probability under 1 % in the whole vocabulary" in note]
+    plain = interplay.explain(tiny_folder("llama"), PROMPT, "sadness", **HOW)
+    assert plain.scores.target_ids == found.scores.target_ids
+    assert f"at most {100 * plain.probability:.2g} %)" in said
+
+
+def test_sampled_coalitions_are_scored_among_them_too(tiny_folder):
+    text = " ".join(f"w{'abcdefghijklmnopqrs'[i]}rd" for i in range(19))
+    asked = {"words": text.split()[:17], "coalitions": 90, "order": 1, "chat": False}
+    found = interplay.explain(tiny_folder("llama"), text, "joy", labels=LABELS, **asked)
+    assert found.sampled
+    assert found.among == 3
+    assert any("in the whole vocabulary" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(

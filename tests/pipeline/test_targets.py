@@ -30,7 +30,7 @@ def test_a_label_that_spells_a_special_token_is_left_out_and_the_run_goes_on(tmp
     assert "NaN" not in json.dumps(delta)
     assert len(record["gold"]) == len(PROMPTS)
     assert math.isfinite(found.recommendation.step)
-    assert any("probability under 1 % at every step" in note for note in found.notes)
+    assert any("probability under 1 % in the whole vocabulary at every step" in note for note in found.notes)
     # `explain` asks a step of the run as the run does: the target told from the run's labels.
     prompt = json.loads((tmp_path / "run" / "inputs.json").read_text())["prompts"][0]
     words = [word["text"] for word in prompt["words"]]

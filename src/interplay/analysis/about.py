@@ -58,7 +58,8 @@ def weak_notes(units: Mapping[str, Sequence[Unit | None]], steps: Sequence[int],
             chances = [likelihood(u.scores[-1], len(u.header.target_ids) if free else 1) for u in free or scored]
             moved = max(abs(u.scores[-1] - u.scores[0]) for u in scored)
             readings.append((scored[0].header.target, max(chances), moved))
-    return weak_targets(readings, " at every step", "" if all(whole) else " among the labels")
+    where = (" in the whole vocabulary" if all(whole) else " among the labels") if among else ""
+    return weak_targets(readings, " at every step", where)
 
 
 def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:

@@ -215,7 +215,8 @@ def explain(
                 scored.append(unit)
         moved = max(abs(unit.values[-1] - unit.values[0]) for unit in scored[: len(states)])
         told = [line for p in prepared for line in target_notes([(p.passed, p.target, p.whole)])]
-        told += weak_targets([(scored[0].target, max(chances[: len(states)]), moved)])
+        where = " in the whole vocabulary" if prepared[0].among else ""
+        told += weak_targets([(scored[0].target, max(chances[: len(states)]), moved)], among=where)
         if plan is None:
             splits = [effects.extract(unit) for unit in scored]
         else:
