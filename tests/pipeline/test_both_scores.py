@@ -1,6 +1,7 @@
 """Rows with labels have two scores: among the labels, which is the default, and against the whole vocabulary beside it."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from interplay.analysis.payload import build_payload
 from interplay.cli.show import show_run
 from interplay.comparison.comparison import compare_runs
 from interplay.config.loading import load_settings
+from interplay.errors import InterplayError
 from interplay.report.page import render
 from interplay.store.folder import RunFolder
 
@@ -53,19 +55,18 @@ def test_each_is_the_view_of_the_other(runs):
         assert (run.path / f"calibration-{view}.json").exists()
 
 
-def test_the_vocabulary_view_is_left_out_where_it_is_not_wanted_and_never_made_up(runs, tmp_path, a_run_again):
-    folder = a_run_again(runs["auto"])
+def test_the_other_score_is_left_out_where_it_is_not_wanted_and_asked_for_where_it_is_missing(runs, tmp_path):
+    folder = shutil.copytree(runs["auto"].path, tmp_path / "copy")
     run = interplay.Run(folder)
     run.report(settings=["controls.both_scores=false"])
     assert run.table("views").empty
-    assert set(run.table("units").condition) == {f"step-00000{step}" for step in range(3)}
-
-
-@pytest.fixture
-def a_run_again(tmp_path):
-    import shutil
-
-    return lambda run: shutil.copytree(run.path, tmp_path / "copy")
+    assert set(run.units.condition) == {f"step-00000{step}" for step in range(3)}
+    record = json.loads((folder / "measured.json").read_text())
+    record["controls"]["both_scores"] = False
+    record["conditions"] = {name: found for name, found in record["conditions"].items() if "vocabulary" not in name}
+    (folder / "measured.json").write_text(json.dumps(record))
+    with pytest.raises(InterplayError, match=r"not measured \(step-000000-vocabulary, .*interplay run"):
+        run.report(settings=["controls.both_scores=true"])
 
 
 def test_every_place_says_which_score_it_is(runs, capsys, tmp_path):
