@@ -142,7 +142,7 @@ def test_labels_need_labels(tmp_path, tiny_folder):
         (tmp_path / f"{name}.jsonl").write_text(
             "".join(json.dumps(r | {"prompt": r["prompt"] + name}) + "\n" for r in rows)
         )
-    with pytest.raises(InterplayError, match="need two labels that can be answers: set among_labels to auto"):
+    with pytest.raises(InterplayError, match="need two labels that can be answers: set among_labels to false"):
         run_here(wanted, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()  # before hours of training
 

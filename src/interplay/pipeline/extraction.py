@@ -136,7 +136,7 @@ class Extraction:
         """`prompts` with the other score of rows with labels, where that costs hardly anything; None where it is left out."""
         if not self.settings.controls.both_scores:
             return None
-        if self.among:  # the target is one of the labels, so that it needs no token of its own
+        if self.among:  # its tokens are those of one of the labels
             return tuple(p and replace(p, among=None) for p in prompts)
         if not self.inputs.labels or self.settings.scoring.target_tokens not in ("auto", "first", 1):
             return None  # few tokens tell labels apart

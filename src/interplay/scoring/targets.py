@@ -68,7 +68,7 @@ def find_answers(
                 left_out.append(f"the label {short(label)} is left out of the labels: {reason}")
         break
     if among is True and len(found) < 2:
-        raise InterplayError("scores among labels need two labels that can be answers: set among_labels to auto")
+        raise InterplayError("scores among labels need two labels that can be answers: set among_labels to false")
     return Answers(found, tuple(left_out), opening, bool(among) and len(found) > 1)
 
 
