@@ -164,8 +164,7 @@ def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
         return Run(path)
     if base is None or prompts is None:
         raise InterplayError(_what_to_give(path, base, prompts))
-    made: dict[str, Any] = _tracking(arguments, path, prompts)
-    made |= {"controls": _FEW, "dynamics": {"draws": 20}}
+    made: dict[str, Any] = _tracking(arguments, path, prompts) | {"controls": _FEW, "dynamics": {"draws": 20}}
     made["prompt"]["rephrased"] = None
     measured = _make(made, overrides, out, arguments["quiet"])
     assert isinstance(measured, Run)
