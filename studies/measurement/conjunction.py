@@ -28,10 +28,19 @@ def read(data: Path, split: str, count: int, seed: int) -> list[tuple[str, str]]
     with open(data / f"goemotions/{split}.tsv", newline="") as file:
         for text, ids, _ in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
             label = names[int(ids)] if ids.isdigit() else None
-            if label in found and 4 <= len(text.split()) <= 14 and "honestly" not in text.lower() and "today" not in text.lower():
+            if (
+                label in found
+                and 4 <= len(text.split()) <= 14
+                and "honestly" not in text.lower()
+                and "today" not in text.lower()
+            ):
                 found[label].append(text.strip().rstrip(".!?,"))
     rng = random.Random(f"{split} {seed}")
-    rows = [(text, label) for label in LABELS for text in rng.sample(found[label], min(len(found[label]), count // len(LABELS)))]
+    rows = [
+        (text, label)
+        for label in LABELS
+        for text in rng.sample(found[label], min(len(found[label]), count // len(LABELS)))
+    ]
     rng.shuffle(rows)
     return rows
 

@@ -48,7 +48,14 @@ def main(data: Path, trained: Path, out: Path, steps: list[int]) -> None:
             for name, mask in ABSENCES.items():
                 begun = time.process_time()
                 found = interplay.score(
-                    model, base.tokenizer, asked, template=TEMPLATE, mask=mask, fillers=fillers, among=among, noise_coalitions=0
+                    model,
+                    base.tokenizer,
+                    asked,
+                    template=TEMPLATE,
+                    mask=mask,
+                    fillers=fillers,
+                    among=among,
+                    noise_coalitions=0,
                 )
                 seconds[f"{name}@{step}"] = time.process_time() - begun
                 tables[f"{name}@{step}"] = found.values

@@ -94,7 +94,10 @@ def train(name: str, law: tuple[tuple[str, ...], str], seed: int) -> tuple[Any, 
 def answers(model, tokenizer, pairs: list[tuple[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits behind each prompt and the first token of its answer."""
     prompts = [tokenizer.encode(TEMPLATE.template.format(text=text)) for text, _ in pairs]
-    first = [tokenizer.encode(f"{TEMPLATE.template.format(text=text)} {answer}")[len(p)] for p, (text, answer) in zip(prompts, pairs)]
+    first = [
+        tokenizer.encode(f"{TEMPLATE.template.format(text=text)} {answer}")[len(p)]
+        for p, (text, answer) in zip(prompts, pairs, strict=True)
+    ]
     longest = max(map(len, prompts))
     ids = torch.tensor([p + [0] * (longest - len(p)) for p in prompts])  # causal: what is behind the end is not seen
     logits = model(ids).logits[torch.arange(len(prompts)), [len(p) - 1 for p in prompts]]
@@ -121,7 +124,10 @@ def main(name: str, out: Path, seeds: int) -> None:
             rng = random.Random(f"prompts {seed}")
             texts = [SENTENCE.format(**draw(rng, law, len(slots))) for _ in range(PROMPTS)]
             chosen = [[w for w in text.split() if any(w in SLOTS[s].split() for s in SLOTS)] for text in texts]
-            asked = [make_sample(as_row(t, "yes", i), words=w, template=TEMPLATE) for i, (t, w) in enumerate(zip(texts, chosen))]
+            asked = [
+                make_sample(as_row(t, "yes", i), words=w, template=TEMPLATE)
+                for i, (t, w) in enumerate(zip(texts, chosen, strict=True))
+            ]
             pool = [as_row(*pair, i) for i, pair in enumerate(rows(random.Random(f"pool {seed}"), law, 200))]
             among = [as_row("x", answer, 0) for answer in ("yes", "no")]
             for mask in ABSENCES:
@@ -135,7 +141,10 @@ def main(name: str, out: Path, seeds: int) -> None:
                         state, change = strongest(second[i].effects), strongest(second[i].effects - first[i].effects)
                         kinds = ("and",) if len(slots) == 1 else (kind,)
                         row = {"law": title, "seed": seed, "mask": mask, "tolerance": tolerance, "accuracy": accuracy}
-                        hit = {"tuned": state[0] in kinds and state[1] == wanted, "change": change[0] in kinds and change[1] == wanted}
+                        hit = {
+                            "tuned": state[0] in kinds and state[1] == wanted,
+                            "change": change[0] in kinds and change[1] == wanted,
+                        }
                         results.append(row | hit | {"total": float(tuned.values[i, -1] - tuned.values[i, 0])})
             print(title, seed, f"accuracy {accuracy:.3f}", flush=True)
             out.write_text(json.dumps(results))
@@ -145,7 +154,9 @@ def main(name: str, out: Path, seeds: int) -> None:
                 some = [r for r in results if (r["law"], r["mask"], r["tolerance"]) == (title, mask, tolerance)]
                 counts = Counter(key for r in some for key in ("tuned", "change") if r[key])
                 total = np.mean([r["total"] for r in some])
-                print(f"{title:14} {mask:6} {tolerance:6} tuned {counts['tuned']} change {counts['change']} of {len(some)}, {total:.1f} nats")
+                print(
+                    f"{title:14} {mask:6} {tolerance:6} tuned {counts['tuned']} change {counts['change']} of {len(some)}, {total:.1f} nats"
+                )
 
 
 if __name__ == "__main__":
