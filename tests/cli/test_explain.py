@@ -53,9 +53,9 @@ def test_json_has_exactly_these_keys_and_nothing_else_is_on_stdout(explain, tiny
     assert [PROMPT.index(word) for word in answer["words"]] == sorted(PROMPT.index(word) for word in answer["words"])
     assert answer["dtype"] == "float32"
     assert 0 <= answer["noise_sigma"] < 1e-4
-    assert 0 <= answer["duality_gap"] <= 1e-3
+    assert 0 <= answer["duality_gap"] <= 2e-3
     [(scores, effects)] = extracted
-    assert answer["tolerance"] == float(effects.tolerance) == 0.02 * abs(scores[-1] - scores[0])
+    assert answer["tolerance"] == float(effects.tolerance) == 3 * answer["noise_sigma"]
     assert (answer["version"], answer["model"]) == (interplay.__version__, str(tiny_folder("llama")))
     assert (answer["prompt"], answer["mask"], answer["target"]) == (PROMPT, '"_" (one per token)', "joy")
     assert (answer["score_full"], answer["score_empty"]) == (scores[-1], scores[0])

@@ -20,7 +20,7 @@ from interplay.report.page import render
 from interplay.store.folder import RunFolder
 
 SMALL = {"training": {"steps": 2}, "checkpoints": {"steps": [0, 1, 2]}, "prompt": {"rephrased": None}}
-NO_MORE = {"precision": None, "draws": 1}
+NO_MORE = {"precision": None, "mask": None, "draws": 1, "tolerance": False}
 
 
 @pytest.fixture(scope="module")

@@ -187,7 +187,7 @@ def test_a_unit_is_known_by_what_stands_in_the_place_of_its_words(tmp_path, tiny
     def key(mask: str, draws: int = 3) -> str:
         read = load_settings(settings(tmp_path, tiny_folder("llama"), scoring={"mask": mask, "swap_draws": draws}))
         prepared = preparing(read, tiny_tokenizer, read.template(), fillers=rows)(sample)
-        return Question("step-000000", 0, 0, "base", "weights", prepared, 0.1, read).key()
+        return Question("step-000000", 0, 0, "base", "weights", prepared, read).key()
 
     assert key("auto") == key("_"), "the same ids are the same question"
     assert len({key(mask) for mask in ("auto", "mean", "swap", "drop", "paper", ".")}) == 6

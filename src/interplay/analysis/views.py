@@ -197,7 +197,7 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
         for floor, conditions in questions.items():
             twins = _effects_under(measured, conditions)
             if floor == "split":  # the same scores, split other ways
-                twins = [u and u.alternatives.astype(np.float64) for u in measured.units[at]]
+                twins = [None if u is None else u.alternatives.astype(np.float64) for u in measured.units[at]]
             wordings = max((len(twin) for twin in twins if twin is not None), default=0)
             if not wordings:
                 continue

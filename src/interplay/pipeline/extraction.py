@@ -200,7 +200,8 @@ class Extraction:
         return self._questions(name, c.step, weights, prompts, self.states.at(c))
 
     def _questions(self, name: str, step: int, weights: tuple[str, str], prompts: Prompts, state: ModelState) -> Asked:
-        asked = [p and Question(name, i, step, *weights, p, self.settings, state) for i, p in enumerate(prompts)]
+        how = self.settings, state
+        asked = [None if p is None else Question(name, i, step, *weights, p, *how) for i, p in enumerate(prompts)]
         return {name: asked}
 
     def _calibrate(self, condition: str, prompts: Prompts, state: ModelState, sha: str) -> Calibration:
