@@ -36,6 +36,7 @@ SMALL = (
     "task.generate_tokens=3",
     "dynamics.draws=4",
     "dynamics.resamples=10",
+    "seed=1",  # which leaves a prompt of the few Chinese ones whose words are tokens of their own
 )
 
 
