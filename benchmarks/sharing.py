@@ -56,7 +56,7 @@ def _settings(root: Path, prompts: int) -> Path:
         "prompts": {"count": prompts, "n": 7},
         "training": {"steps": 4, "bf16": False},
         "checkpoints": {"steps": [0, 1, 2, 3, 4]},
-        "controls": {"precision": None, "mask": None, "reference": None, "draws": 1, "labels": False},
+        "controls": {"precision": None, "mask": None, "reference": None, "draws": 1, "both_scores": False},
         "dynamics": {"draws": 20, "resamples": 50},
     }
     file = root / "settings.yaml"

@@ -178,6 +178,7 @@ def run_folder(folder: Path) -> Path:
         "version": "0",
         "method": [],
         "notes": ["a note"],
+        "score": "among 4 labels",
         "skipped": [],
     }
     _write(folder / "report.json", about)

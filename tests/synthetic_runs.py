@@ -67,7 +67,7 @@ def synthetic_run(
         for t, s in enumerate(STEPS)
     ]
     units += [
-        _unit(ids[i], f"{step_name(0)}-{rephrased_name(0)}", 0, words, other[i][0], floor[i][0]) for i in range(prompts)
+        _unit(ids[i], step_name(0, rephrased_name(0)), 0, words, other[i][0], floor[i][0]) for i in range(prompts)
     ]
     pd.DataFrame(units).to_parquet(folder / "units.parquet", index=False)
     fitted = {
@@ -106,7 +106,8 @@ def synthetic_run(
     Record("b", dict.fromkeys(STEPS, "w"), {}, {}, ("_", 0), False, "t").write(folder)
     write_json(folder / "recommendation.json", verdict)
     absent = {"name": "Absent words", "value": '"_" (one per token)', "note": None}
-    write_json(folder / "report.json", {"version": interplay.__version__, "method": [absent]})
+    said = {"version": interplay.__version__, "score": "against the whole vocabulary", "method": [absent]}
+    write_json(folder / "report.json", said)
     _controls(folder, track.summary, controls)
     write_json(folder / "manifest.json", {"files": {}})
     return folder

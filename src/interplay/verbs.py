@@ -24,8 +24,7 @@ Overrides = Mapping[str, Any] | Iterable[str]
 PROMPTS = 12  # held-out prompts, where no other number is asked for [ours]
 
 # `recommend` measures only what the rule reads; few draws make the nulls of its report coarser.
-_NO_CONTROLS = {"precision": None, "mask": None, "reference": None, "draws": 1, "labels": False, "tolerance": False}
-_QUICK = {"controls": _NO_CONTROLS, "dynamics": {"draws": 20}}
+_FEW = {"precision": None, "mask": None, "reference": None, "draws": 1, "both_scores": False, "tolerance": False}
 _ROWS = "--prompts FILE (a dozen or more held-out rows with the answer each: text and label, prompt and completion, or messages)"
 
 
@@ -165,7 +164,7 @@ def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
         return Run(path)
     if base is None or prompts is None:
         raise InterplayError(_what_to_give(path, base, prompts))
-    made: dict[str, Any] = _tracking(arguments, path, prompts) | _QUICK
+    made: dict[str, Any] = _tracking(arguments, path, prompts) | {"controls": _FEW, "dynamics": {"draws": 20}}
     made["prompt"]["rephrased"] = None
     measured = _make(made, overrides, out, arguments["quiet"])
     assert isinstance(measured, Run)

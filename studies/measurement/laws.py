@@ -40,7 +40,7 @@ LAWS = {  # slots of the law's words, the first word of each; kind; how many of 
 }
 TEMPLATE = PromptTemplate(template="{text} :", chat=False)
 ABSENCES = ("paper", "auto", "mean", "swap", "drop")
-STEPS, BATCH, RATE, PROMPTS = 300, 32, 2e-3, 12
+STEPS, BATCH, RATE, PROMPTS = 1500, 32, 2e-3, 12
 
 
 def draw(rng: random.Random, law: tuple[tuple[str, ...], str], held: int) -> dict[str, str]:
@@ -96,7 +96,7 @@ def answers(model, tokenizer, pairs: list[tuple[str, str]]) -> tuple[torch.Tenso
     prompts = [tokenizer.encode(TEMPLATE.template.format(text=text)) for text, _ in pairs]
     first = [
         tokenizer.encode(f"{TEMPLATE.template.format(text=text)} {answer}")[len(p)]
-        for p, (text, answer) in zip(prompts, pairs, strict=False)
+        for p, (text, answer) in zip(prompts, pairs, strict=True)
     ]
     longest = max(map(len, prompts))
     ids = torch.tensor([p + [0] * (longest - len(p)) for p in prompts])  # causal: what is behind the end is not seen
@@ -117,16 +117,16 @@ def strongest(effects: np.ndarray) -> tuple[str, int]:
 def main(name: str, out: Path, seeds: int) -> None:
     results = []
     base = load_model(name)
-    for seed in range(seeds):
-        for title, law in LAWS.items():
-            slots, kind = law
+    for title, law in LAWS.items():
+        slots, kind = law
+        for seed in range(seeds):
             model, tokenizer, accuracy = train(name, law, seed)
             rng = random.Random(f"prompts {seed}")
             texts = [SENTENCE.format(**draw(rng, law, len(slots))) for _ in range(PROMPTS)]
             chosen = [[w for w in text.split() if any(w in SLOTS[s].split() for s in SLOTS)] for text in texts]
             asked = [
                 make_sample(as_row(t, "yes", i), words=w, template=TEMPLATE)
-                for i, (t, w) in enumerate(zip(texts, chosen, strict=False))
+                for i, (t, w) in enumerate(zip(texts, chosen, strict=True))
             ]
             pool = [as_row(*pair, i) for i, pair in enumerate(rows(random.Random(f"pool {seed}"), law, 200))]
             among = [as_row("x", answer, 0) for answer in ("yes", "no")]

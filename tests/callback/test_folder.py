@@ -4,10 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tiny_job import PROMPTS, TEMPLATE, labelled
 
+import interplay
 from interplay.analysis.payload import build_payload
 from interplay.callback.measuring import CallbackRecord
+from interplay.data.template import PromptTemplate
 from interplay.runfolder import Run
 from interplay.store.folder import RunFolder
 from interplay.store.units import load_unit
@@ -130,3 +134,19 @@ def test_a_fragment_and_a_target_that_is_never_given_are_warned_of(sft, quick, p
     for kind in ("is a fragment of 'Emmy'", "has a probability under 1 % at every step"):
         assert any(kind in line for line in said)
         assert any(kind in line for line in notes)
+
+
+@pytest.mark.parametrize(("among", "score"), [("auto", "among 4 labels"), (False, "against the whole vocabulary")])
+def test_labels_are_scored_among_themselves_unless_the_user_says_otherwise(among, score, sft, quick, tmp_path):
+    wording = PromptTemplate(template=TEMPLATE, chat=False)
+    sft(callbacks=[quick(labelled(PROMPTS), template=wording, among_labels=among, every=9)], max_steps=1).train()
+    run = Run(tmp_path / "out" / "interplay")
+    assert run.score == score
+    assert list(run.units.condition.unique()) == ["step-000000", "step-000001"]
+    prompt = run.inputs["prompts"][0]
+    words = [word["text"] for word in prompt["words"]]
+    found = interplay.explain(f"{run.path}@0", prompt["text"], prompt["target"], words=words)
+    [unit] = run.units[(run.units.step == 0) & (run.units.sample_id == prompt["id"])].scores
+    np.testing.assert_allclose(found.scores.values, unit, atol=1e-4)
+    said = [note for note in run.notes if "has a probability under 1 %" in note]
+    assert len(said) == (among is False), "a random model gives a label little of all, and a fair part of the labels"

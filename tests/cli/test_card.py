@@ -145,7 +145,15 @@ def poison(run, odd: str) -> None:
     verdict = json.loads((run / "recommendation.json").read_text())
     verdict |= {"sentence": odd, "basis": odd or "x", "rule": odd, "rivals": {odd or "x": 4}}
     (run / "recommendation.json").write_text(json.dumps(verdict))
-    report = {"title": odd, "subtitle": odd, "version": odd or "x", "method": [], "notes": [odd], "skipped": []}
+    report = {
+        "title": odd,
+        "subtitle": odd,
+        "version": odd or "x",
+        "score": odd,
+        "method": [],
+        "notes": [odd],
+        "skipped": [],
+    }
     (run / "report.json").write_text(json.dumps(report))
 
 
@@ -234,6 +242,7 @@ def test_a_watched_training_was_not_trained_elsewhere_and_prose_keeps_its_colon(
     (run / "callback.json").touch()
     report = {
         "version": interplay.__version__,
+        "score": "among 4 labels",
         "method": [{"name": "Training", "value": "SFTTrainer, LORA, 6 steps", "note": None}],
     }
     (run / "report.json").write_text(json.dumps(report))

@@ -19,7 +19,9 @@ from interplay.dynamics.contrast import contrast
 PROMPT = "I was not happy with the food at all, but we had to laugh"
 ASK = ("--prompt", PROMPT, "--target", "joy", "--n", "4")
 FIRST = ("--target-tokens", "first")
-AS_RUN = ("--template", TEMPLATE, "--chat", "false")
+LABELS = ("--labels", "anger,joy,sadness,surprise")
+WORDED = ("--template", TEMPLATE, "--chat", "false")
+AS_RUN = (*WORDED, *LABELS)
 
 
 @pytest.fixture
@@ -111,17 +113,17 @@ def consistent(two: dict) -> None:
 
 def test_base_against_its_adapter_is_the_two_single_answers(answer, made, tiny_folder, counted):
     base, adapter = tiny_folder("llama"), made.folder / "checkpoints" / "checkpoint-2"
-    two = answer(base, adapter, *ASK, *AS_RUN)
+    two = answer(base, adapter, *ASK, *WORDED)
     assert counted == [base.name, "scored", "scored"], "one base for both"
     assert list(two) == ["before", "after", "removed", "kept", "new", "floor"]
     assert two["floor"] is None
-    assert two["before"] == answer("--model", base, *ASK, *AS_RUN)
-    assert two["after"] == answer("--model", base, "--adapter", adapter, *ASK, *AS_RUN)
+    assert two["before"] == answer("--model", base, *ASK, *WORDED)
+    assert two["after"] == answer("--model", base, "--adapter", adapter, *ASK, *WORDED)
     assert (two["before"]["model"], two["after"]["model"]) == (str(base), str(adapter))
     assert two["before"]["score_full"] != two["after"]["score_full"]
     consistent(two)
     # The adapter is taken off again: the base is the same behind it.
-    turned = answer(adapter, base, *ASK, *AS_RUN)
+    turned = answer(adapter, base, *ASK, *WORDED)
     assert (turned["before"], turned["after"]) == (two["after"], two["before"])
     assert known(turned["removed"]).keys() == known(two["new"]).keys()
 
@@ -133,7 +135,7 @@ def test_steps_of_a_run_are_asked_as_the_run_asks(answer, made, tiny_folder):
     assert unnamed(answer(base, f"{made.folder}@2", *ASK)) == unnamed(steps), "a model beside a run is asked alike"
     assert answer(f"{made.folder}@2", *ASK) == steps["after"], "one step alone, too"
     plainly = answer(f"{made.folder}@0", f"{made.folder}@2", *ASK, "--template", "{text}", "--chat", "true", *FIRST)
-    assert unnamed(plainly["before"]) == unnamed(answer(base, *ASK, "--chat", "true", *FIRST)), "options win"
+    assert unnamed(plainly["before"]) == unnamed(answer(base, *ASK, "--chat", "true", *FIRST, *LABELS)), "options win"
 
 
 def test_step_of_whole_weights_has_the_tokenizer_of_its_run(answer, run_copy, tiny_folder):

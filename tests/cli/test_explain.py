@@ -12,7 +12,7 @@ import pytest
 import interplay
 
 PROMPT = "I was not happy with the food at all, but we had to laugh"
-KEYS = ["version", "model", "prompt", "words", "mask", "target", "target_scored", "score_full", "score_empty"]
+KEYS = ["version", "model", "prompt", "words", "score", "mask", "target", "target_scored", "score_full", "score_empty"]
 KEYS += ["tolerance", "duality_gap", "dtype", "noise_sigma", "absence_sigma", "interactions"]
 
 
@@ -53,9 +53,9 @@ def test_json_has_exactly_these_keys_and_nothing_else_is_on_stdout(explain, tiny
     assert [PROMPT.index(word) for word in answer["words"]] == sorted(PROMPT.index(word) for word in answer["words"])
     assert answer["dtype"] == "float32"
     assert 0 <= answer["noise_sigma"] < 1e-4
-    assert 0 <= answer["duality_gap"] <= 1e-3
+    assert 0 <= answer["duality_gap"] <= 2e-3
     [(scores, effects)] = extracted
-    assert answer["tolerance"] == float(effects.tolerance) == 0.02 * abs(scores[-1] - scores[0])
+    assert answer["tolerance"] == float(effects.tolerance) == 3 * answer["noise_sigma"]
     assert (answer["version"], answer["model"]) == (interplay.__version__, str(tiny_folder("llama")))
     assert (answer["prompt"], answer["mask"], answer["target"]) == (PROMPT, '"_" (one per token)', "joy")
     assert (answer["score_full"], answer["score_empty"]) == (scores[-1], scores[0])
@@ -122,7 +122,9 @@ def test_text_says_what_is_scored_and_draws_every_interaction(explain):
     assert "sadness".startswith(token.strip())
     out, err = explain(*asked, target="sadness").out, explain(*asked, target="sadness").err
     assert f"the target {token!r} is a fragment of 'sadness'" in err
-    assert f"log-odds of {token!r}, a token of 'sadness': {answer['score_full']:+.3f}" in out
+    assert (
+        f"log-odds of {token!r}, a token of 'sadness', against the whole vocabulary: {answer['score_full']:+.3f}" in out
+    )
     assert f"{answer['score_empty']:+.3f} with none" in out
     rows = re.findall(r"^(AND|OR) +([+-]\d+\.\d+) (.*)$", out, re.MULTILINE)
     assert len(rows) == len(answer["interactions"])

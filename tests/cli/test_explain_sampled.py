@@ -19,7 +19,7 @@ LONG = (
     "and sat crying in the cold car until my sister finally called and laughed about the silly mistake"
 )
 NAMED = "Nobody,told,wedding,moved,Sunday,drove,four,hours,through,heavy,rain,found,empty,church,sat,crying,cold,car"
-KEYS = ["version", "model", "prompt", "words", "mask", "target", "target_scored", "score_full", "score_empty"]
+KEYS = ["version", "model", "prompt", "words", "score", "mask", "target", "target_scored", "score_full", "score_empty"]
 KEYS += ["tolerance", "duality_gap", "dtype", "noise_sigma", "absence_sigma"]
 SAMPLED = ["sampled", "r2", "total_effect_fraction", "fitted", "held_out", "order", "columns"]
 

@@ -129,7 +129,7 @@ def hostile_run(folder: Path, texts: tuple[str, ...] = TEXTS, **more: Any) -> Pa
     verdict |= {"rivals": dict.fromkeys(texts, 4), "sentence": " ".join(texts), "rule": texts[0]}
     verdict["evidence"] = [{"name": text, "step": 2, "value": -0.5, "lo": -1.0, "hi": None} for text in texts]
     _json(folder / "recommendation.json", verdict)
-    about = {"title": texts[0], "subtitle": texts[1], "version": texts[2], "notes": list(texts)}
+    about = {"title": texts[0], "subtitle": texts[1], "version": texts[2], "score": texts[1], "notes": list(texts)}
     about["method"] = [{"name": text, "value": text, "note": text} for text in texts]
     about["skipped"] = [{"id": text, "reason": text} for text in texts]
     _json(folder / "report.json", about)

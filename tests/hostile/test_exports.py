@@ -7,6 +7,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -205,8 +206,9 @@ def test_the_card_of_a_hostile_run(hostile):
 def test_the_readme_of_an_export_keeps_its_shape(payload):
     def page(text: str) -> Page:
         table = Exported("task", pd.DataFrame([[1.0, 2.0]], columns=["step", text]))
-        said = readme(text, [table], ["rho"], ("svg",), ("csv",))
-        assert not controls(said)
+        run = SimpleNamespace(settings=SimpleNamespace(name=text), score=text)
+        said = readme(run, [table], ["rho"], ("svg",), ("csv",))
+        assert not controls(said.replace("\u2060", ""))
         return rendered(said)
 
     assert page(payload.text).tags == page("plain").tags

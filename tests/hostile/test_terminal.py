@@ -40,6 +40,7 @@ def test_the_check_itself():
 def result(text: str) -> SimpleNamespace:
     return SimpleNamespace(
         notes=[text, text],
+        score=text,
         summary=lambda: Summary([{"step": 0, "eval_loss": 1.0}, {"step": 4}], None),
         recorded={"step": 4, "sentence": text},
         path=Path("runs") / text.replace("\0", ""),

@@ -14,7 +14,7 @@ FEWER = [
     "prompt.rephrased=null",
     "controls.precision=null",
     "controls.mask=null",
-    "controls.labels=false",
+    "controls.both_scores=false",
     "baseline=null",
 ]
 

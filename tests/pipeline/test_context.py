@@ -43,7 +43,7 @@ def quick(**prompt) -> dict:
         "prompt": {"chat": True, "rephrased": None} | prompt,
         "prompts": {"count": 2, "n": 2},
         "task": {"kl": False, "generate_rows": 0},
-        "controls": {"precision": None, "mask": None, "reference": None, "draws": 1, "labels": False},
+        "controls": {"precision": None, "mask": None, "reference": None, "draws": 1, "both_scores": False},
     }
 
 

@@ -22,7 +22,7 @@ EVERYTHING = {
     "reference": 2,
     "draws": 3,
     "draw_steps": "all",
-    "labels": True,
+    "both_scores": True,
     "few_shot": 2,
     "format": {"template": "Sentence: {text}\nOne word for it: joy, anger, sadness or surprise.\nEmotion:"},
 }
@@ -47,7 +47,7 @@ def table(result, name: str) -> pd.DataFrame:
 def test_every_view_is_there_and_is_a_trajectory_of_its_own(whole):
     about = json.loads((whole.path / "controls.json").read_text())
     names = [view["name"] for view in about["views"]]
-    assert names == ["reference-2", "labels", "words-2", "words-3", "few-shot", "format", "tolerance-paper"]
+    assert names == ["reference-2", "vocabulary", "words-2", "words-3", "few-shot", "format", "tolerance-paper"]
     views = table(whole, "views")
     assert set(views["view"]) == set(names)
     main = Trajectory.load(whole.path).summary
@@ -140,10 +140,10 @@ def test_gamma_stands_for_each_baseline_and_kinship_is_said(whole):
     assert any("same architecture family (llama)" in note for note in whole.notes)
 
 
-def test_among_labels_has_its_own_scores_and_tolerance(whole):
+def test_the_other_score_has_its_own_scores_and_tolerance(whole):
     units = table(whole, "units").set_index(["condition", "sample_id"])
     one = units.loc["step-000002"].iloc[0]
-    other = units.loc[("step-000002-labels", one.name)]
+    other = units.loc[("step-000002-vocabulary", one.name)]
     assert one["words"].tolist() == other["words"].tolist()
     assert not np.allclose(one["scores"], other["scores"])
     assert one["tolerance"] != other["tolerance"]
@@ -187,7 +187,7 @@ def test_a_unit_is_known_by_what_stands_in_the_place_of_its_words(tmp_path, tiny
     def key(mask: str, draws: int = 3) -> str:
         read = load_settings(settings(tmp_path, tiny_folder("llama"), scoring={"mask": mask, "swap_draws": draws}))
         prepared = preparing(read, tiny_tokenizer, read.template(), fillers=rows)(sample)
-        return Question("step-000000", 0, 0, "base", "weights", prepared, 0.1, read).key()
+        return Question("step-000000", 0, 0, "base", "weights", prepared, read).key()
 
     assert key("auto") == key("_"), "the same ids are the same question"
     assert len({key(mask) for mask in ("auto", "mean", "swap", "drop", "paper", ".")}) == 6
@@ -209,7 +209,7 @@ def test_controls_left_out_leave_nothing(tmp_path, tiny_folder):
         "mask": None,
         "reference": None,
         "draws": 1,
-        "labels": False,
+        "both_scores": False,
         "tolerance": False,
     }
     result = run_here(wanted, tmp_path / "run")
@@ -227,7 +227,7 @@ def test_the_same_command_again_computes_nothing(whole, no_forward):
 
 
 def test_labels_need_labels(tmp_path, tiny_folder):
-    wanted = settings(tmp_path, tiny_folder("llama"), controls={"labels": True})
+    wanted = settings(tmp_path, tiny_folder("llama"), scoring={"among_labels": True})
     rows = [
         {
             "prompt": f"{'abcdefgh'[i] * 4} {'ijklmnop'[i] * 4} {'qrstuvwx'[i] * 4} {'hgfedcba'[i] * 5}",
@@ -239,7 +239,7 @@ def test_labels_need_labels(tmp_path, tiny_folder):
         (tmp_path / f"{name}.jsonl").write_text(
             "".join(json.dumps(r | {"prompt": r["prompt"] + name}) + "\n" for r in rows)
         )
-    with pytest.raises(InterplayError, match=r"set scoring\.among_labels and controls\.labels to false"):
+    with pytest.raises(InterplayError, match="need two labels that can be answers: set among_labels to false"):
         run_here(wanted, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()  # before hours of training
 

@@ -146,7 +146,7 @@ def test_among_labels_needs_labels(tmp_path, tiny_folder):
     write_rows(tmp_path / "train.jsonl", in_form("prompt-completion", TRAIN))
     write_rows(tmp_path / "prompts.jsonl", in_form("prompt-completion", PROMPTS))
     wanted = settings(tmp_path, tiny_folder("llama"), scoring={"among_labels": True}, **FEWER)
-    with pytest.raises(InterplayError, match="among labels need text-label data"):
+    with pytest.raises(InterplayError, match="among labels need two labels that can be answers"):
         run_here(wanted, tmp_path / "run")
 
 

@@ -28,7 +28,7 @@ def movable(tmp_path_factory, tiny_folder):
         task={"ood": str(root / "ood.jsonl"), "retention": str(root / "old.txt"), "retention_tokens": 32},
         prompt={"chat": True, "rephrased": None},
         prompts={"count": 2, "n": 2},
-        controls={"precision": None, "mask": None, "draws": 1, "labels": False},
+        controls={"precision": None, "mask": None, "draws": 1, "both_scores": False},
         checkpoints={"steps": [0, 4]},
     )
     run_here(wanted, root / "run")

@@ -94,7 +94,7 @@ def test_damaged_files_are_computed_again_and_no_other(finished, a_copy):
 @pytest.mark.soak
 def test_nan_scores_never_become_a_unit(finished, tmp_path, monkeypatch):
     """A unit that cannot be scored stops the run; what was finished stays."""
-    wanted = settings(finished.root, Path(finished.wanted["model"]["name"]), controls={"labels": False})
+    wanted = settings(finished.root, Path(finished.wanted["model"]["name"]), controls={"both_scores": False})
     seen = []
     honest = measure.score_together
 

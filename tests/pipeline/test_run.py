@@ -19,8 +19,8 @@ from interplay.store.units import load_unit
 
 CONDITIONS = [
     "baseline",
-    "baseline-labels",
-    *(f"step-{step:06d}{question}" for step in (0, 1, 2, 4) for question in ("", "-labels")),
+    "baseline-vocabulary",
+    *(f"step-{step:06d}{question}" for step in (0, 1, 2, 4) for question in ("", "-vocabulary")),
     "step-000000-rephrased",
     "step-000000-mask",
     "step-000000-bfloat16",
@@ -41,8 +41,8 @@ def test_folder_holds_what_a_run_leaves(finished):
         "format.json",
         "calibration.json",
         "calibration-baseline.json",
-        "calibration-baseline-labels.json",
-        "calibration-labels.json",
+        "calibration-baseline-vocabulary.json",
+        "calibration-vocabulary.json",
         "baselines.parquet",
         "controls.json",
         "correlations.parquet",
@@ -122,7 +122,7 @@ def test_universal_matching_holds_for_every_unit(finished, condition):
 def test_tolerance_is_from_step_zero_and_held(finished):
     """delta = 3 sigma of the noise of v at t = 0."""
     units = pd.read_parquet(finished.folder / "units.parquet")
-    own = ~units["condition"].str.contains("baseline|labels")  # another model, and another question, have their own
+    own = ~units["condition"].str.contains("baseline|vocabulary")  # another model, and another question, have their own
     of_steps = units[own]
     assert of_steps["tolerance"].nunique() == 1
     first = units[units["condition"] == "step-000000"]

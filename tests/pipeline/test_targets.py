@@ -24,13 +24,13 @@ def test_a_label_that_spells_a_special_token_is_left_out_and_the_run_goes_on(tmp
         "which would become a real one."
     ]
     record = json.loads((tmp_path / "run" / "measured.json").read_text())
-    assert len(record["conditions"]["step-000000-labels"]) == 3
+    assert len(record["conditions"]["step-000000-vocabulary"]) == 3
     assert {o["stage"] for o in record["omitted"] if "special token" in o["reason"]} >= {"train", "eval"}
-    delta = json.loads((tmp_path / "run" / "calibration-labels.json").read_text())
+    delta = json.loads((tmp_path / "run" / "calibration-vocabulary.json").read_text())
     assert "NaN" not in json.dumps(delta)
     assert len(record["gold"]) == len(PROMPTS)
     assert math.isfinite(found.recommendation.step)
-    assert any("probability under 1 % at every step" in note for note in found.notes)
+    assert any("probability under 1 % in the whole vocabulary at every step" in note for note in found.notes)
     # `explain` asks a step of the run as the run does: the target told from the run's labels.
     prompt = json.loads((tmp_path / "run" / "inputs.json").read_text())["prompts"][0]
     words = [word["text"] for word in prompt["words"]]

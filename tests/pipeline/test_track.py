@@ -79,7 +79,7 @@ def test_scores_are_those_of_the_merged_model(tmp_path, tiny_folder, adapters):
     units = pd.read_parquet(tmp_path / "run" / "units.parquet")
     assert set(units["step"]) == {0, 5}
     texts = {p["id"]: p["text"] for p in json.loads((tmp_path / "run" / "inputs.json").read_text())["prompts"]}
-    for unit in units[units["condition"] == "step-000005"].itertuples():
+    for unit in units[units["condition"] == "step-000005-vocabulary"].itertuples():
         ids = tokenizer(TEMPLATE.replace("{text}", texts[unit.sample_id]), return_tensors="pt")["input_ids"]
         logits = merged(ids).logits[0, -1].detach()
         gold = int(unit.target_ids[0])
@@ -148,7 +148,7 @@ def test_added_tokens_and_named_eval_sets(tmp_path, tiny_folder, capsys):
     units = pd.read_parquet(tmp_path / "run" / "units.parquet")
     assert units.groupby("step")["weights_sha256"].nunique().eq(1).all()
     texts = {p["id"]: p["text"] for p in json.loads((tmp_path / "run" / "inputs.json").read_text())["prompts"]}
-    for unit in units[units["condition"] == "step-000002"].itertuples():
+    for unit in units[units["condition"] == "step-000002-vocabulary"].itertuples():
         ids = tokenizer(template.replace("{text}", texts[unit.sample_id]), return_tensors="pt")["input_ids"]
         assert 345 in ids
         scores, gold = logits[2](ids).logits[0, -1].detach(), int(unit.target_ids[0])

@@ -57,7 +57,15 @@ def plain_run(effects, tmp_path_factory):
     pd.DataFrame({"step": STEPS, "eval_loss": [3.0, 2.0, 1.0], "rows": 20.0}).to_parquet(folder / "task.parquet")
     words = [{"text": w, "start": TEXT.index(w), "end": TEXT.index(w) + len(w)} for w in TEXT.split()]
     prompts = [{"id": name, "text": TEXT, "label": None, "words": words} for name in IDS]
-    about = {"title": "t", "subtitle": "s", "version": "0", "method": [], "notes": [], "skipped": []}
+    about = {
+        "title": "t",
+        "subtitle": "s",
+        "version": "0",
+        "score": "among 4 labels",
+        "method": [],
+        "notes": [],
+        "skipped": [],
+    }
     recommendation = {"step": 10, "sentence": "Keep step 10.", "rule": "r", "basis": "rule",
                "evidence": [], "rivals": {"last": 40}}  # fmt: skip
     for name, value in (("report", about), ("inputs", {"prompts": prompts}), ("recommendation", recommendation)):

@@ -12,7 +12,9 @@ from interplay.errors import InterplayError
 from interplay.models.length import context_length
 
 LONG = ("The terrible service ruined our whole dinner " * 20).strip()
-FEWER = {"controls": {"precision": None, "mask": None, "draws": 1, "labels": False, "reference": None, "few_shot": 4}}
+FEWER = {
+    "controls": {"precision": None, "mask": None, "draws": 1, "both_scores": False, "reference": None, "few_shot": 4}
+}
 
 
 @pytest.fixture(scope="module")

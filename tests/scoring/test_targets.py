@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 from interplay.scoring.scores import prepare, score_answers, score_prepared
 from interplay.scoring.targets import (
+    Answers,
+    alike,
+    choose_window,
     common_opening,
     find_answers,
     likelihood,
@@ -245,8 +249,7 @@ def test_targets_that_the_model_does_not_give_or_words_do_not_move():
     assert likelihood(np.log(0.2 / 0.8), 1) == pytest.approx(0.2)
     odds = [np.log(p / (1 - p)) for p in (0.5, 0.01)]
     assert likelihood(sum(odds), 2) >= 0.5 * 0.01, "an upper limit"
-    good = ("joy", 1, [(-8.0, -8.0), (0.0, -3.0)])
-    rare, still = ("Em", 1, [(-8.0, -8.0), (-7.0, -5.0)]), ("I", 1, [(0.0, 0.4), (1.0, 1.4)])
+    good, rare, still = ("joy", 0.5, 3.0), ("Em", likelihood(-7.0, 1), 2.0), ("I", 0.7, 0.4)
     said = weak_targets([good, rare, still], " at every step")
     assert said[0].startswith(
         "1 of 3 prompts: the target has a probability under 1 % at every step ('Em' at most 0.091 %)"
@@ -254,3 +257,15 @@ def test_targets_that_the_model_does_not_give_or_words_do_not_move():
     assert said[1].startswith("1 of 3 prompts: all words together move it by under 0.5 nats at every step ('I' by 0.4)")
     assert weak_targets([good]) == []
     assert weak_targets([rare])[0].startswith("the target has a probability under 1 % ('Em'")
+
+
+def test_a_label_is_cut_where_it_differs_from_all_others_however_many():
+    """By the definition, over all pairs, which takes minutes for the thousands of labels that this takes a moment for."""
+    rng = np.random.default_rng(0)
+    several = sorted({(7, *map(int, rng.integers(0, 4, size=6))) for _ in range(60)})
+    labels = {str(i): SimpleNamespace(target_ids=ids, completion="") for i, ids in enumerate(several)}
+    for own in labels.values():
+        passed, ids, pool, _ = choose_window(own, Answers(labels, among=True), "auto", SimpleNamespace(decode=str))
+        shared = max(alike([own.target_ids, other]) for other in several if other != own.target_ids)
+        assert (passed, ids) == (1, own.target_ids[1 : shared + 1])
+        assert len(pool) == len(several)

@@ -1,7 +1,7 @@
 """What the report says of how a run was made: method table, title, notes and rows left out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from interplay.analysis.measured import read_calibration
 from interplay.config.settings import Settings
 from interplay.report.text import WORDS
 from interplay.scoring.precision import NARROW
-from interplay.scoring.targets import weak_targets
+from interplay.scoring.targets import compared_with, likelihood, weak_targets
 from interplay.store.conditions import Measured, Record, baseline_condition, step_name
 from interplay.store.files import read_json
 from interplay.store.units import Unit
@@ -25,7 +25,7 @@ MethodRow = tuple[str, Any, str | None]  # name, value, note
 def about(folder: Path, settings: Settings, record: Record, measured: Measured) -> dict[str, Any]:
     """The part of the report that no table holds, as JSON-safe values (`report.json`)."""
     stages = Counter(o.stage for o in record.omitted)
-    weak = weak_notes(settings, [measured.units[step_name(step)] for step in measured.steps])
+    weak = weak_notes(measured.units, measured.steps, record.among)
     notes = [*record.notes, *(f"{line[:1].upper()}{line[1:]}." for line in weak), *_notes(settings, record, measured)]
     for stage, count in sorted(stages.items()):
         first = next(o for o in record.omitted if o.stage == stage)
@@ -39,6 +39,7 @@ def about(folder: Path, settings: Settings, record: Record, measured: Measured) 
         "title": settings.name,
         "subtitle": record.subtitle or f"{settings.model.name} · {source} · {how}",
         "version": interplay.__version__,
+        "score": compared_with(record.among),
         "method": [
             {"name": name, "value": value, "note": note or WORDS["method"].get(name)} for name, value, note in rows
         ],
@@ -47,14 +48,18 @@ def about(folder: Path, settings: Settings, record: Record, measured: Measured) 
     }
 
 
-def weak_notes(settings: Settings, steps: Sequence[Sequence[Unit | None]]) -> list[str]:
-    """Notes on targets that the model gives at no step, and on those that the words move at none."""
+def weak_notes(units: Mapping[str, Sequence[Unit | None]], steps: Sequence[int], among: int) -> list[str]:
+    """Notes on targets that the model gives at no step, of the whole vocabulary where known, and that words move at none."""
+    whole = [units.get(step_name(step, "vocabulary" if among else "")) for step in steps]
     readings = []
-    for prompt in zip(*steps, strict=True):
-        if units := [unit for unit in prompt if unit is not None]:
-            tokens = 1 if settings.scoring.among_labels else len(units[0].header.target_ids)
-            readings.append((units[0].header.target, tokens, [(u.scores[-1], u.scores[0]) for u in units]))
-    return weak_targets(readings, " at every step")
+    for i, prompt in enumerate(zip(*(units[step_name(step)] for step in steps), strict=True)):
+        if scored := [unit for unit in prompt if unit is not None]:
+            free = [unit for column in whole if column and (unit := column[i]) is not None]
+            chances = [likelihood(u.scores[-1], len(u.header.target_ids) if free else 1) for u in free or scored]
+            moved = max(abs(u.scores[-1] - u.scores[0]) for u in scored)
+            readings.append((scored[0].header.target, max(chances), moved))
+    where = (" in the whole vocabulary" if all(whole) else " among the labels") if among else ""
+    return weak_targets(readings, " at every step", where)
 
 
 def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:
@@ -98,8 +103,7 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
     missed = f"{unconverged} of {len(headers)} units missed it"
     effect = f"mean |v(N) − v(∅)| at step 0 is {delta.mean_total_effect:.3g}"
     words = f"{len(inputs['prompts'])}, n = {', '.join(map(str, sizes))} words each"
-    scored = f"log p / (1 - p), added over the tokens scored (target_tokens: {settings.scoring.target_tokens})"
-    among = " among the labels" if settings.scoring.among_labels else ""
+    scored = f"log p / (1 - p) of the tokens scored (target_tokens: {settings.scoring.target_tokens})"
     drawn = [h.absence_sigma for h in headers if h.absence_sigma > 0]
     rows: list[MethodRow] = [
         ("Model", settings.model.name, f"weights SHA-256 {record.base_sha256[:16]}"),
@@ -109,7 +113,7 @@ def _method(folder: Path, settings: Settings, record: Record, measured: Measured
         ("Numerical noise of v", _range(sigmas), None),
         *([("Noise of drawn words", _range(drawn), None)] if drawn else []),
         ("Prompts", words, None),
-        ("Score v", f"log-odds of the response{among}", scored),
+        ("Score v", f"log-odds of the response {compared_with(record.among)}", scored),
         ("Absent words", record.mask, None),
         ("tau", f"{settings.dynamics.ratio:g} × the largest effect", None),
         ("delta", f"{delta.tolerance:.4g}", f"tolerance of the split; {effect}"),

@@ -21,6 +21,7 @@ from interplay.store.conditions import (
     Units,
     baseline_condition,
     calibration_name,
+    other_score,
     rephrased_name,
     step_name,
 )
@@ -75,10 +76,11 @@ def reference_of(settings: Settings, steps: Sequence[int]) -> int:
     return steps[0] if step is None else step
 
 
-def second_reference(settings: Settings, units: Units, steps: Sequence[int], reference: int) -> int | None:
+def second_reference(settings: Settings, units: Units, steps: Sequence[int], reference: int, among: int) -> int | None:
     """The second reference step: the one asked for, or the first at which v(N) has made 80 % of its rise [ours].
 
-    Until then v(N) mostly says that the model learns the answer's format. None where v(N) never rises, and at the end.
+    Until then v(N) mostly says that the answer's format is learnt. None at the end, where it never rises, and where v is `among`
+    labels and nothing else was scored.
     """
     wanted = settings.controls.reference
     if wanted is None:
@@ -87,8 +89,10 @@ def second_reference(settings: Settings, units: Units, steps: Sequence[int], ref
         if wanted not in steps:
             raise InterplayError(f"controls.reference is {wanted}, no measured step: choose one of {list(steps)}")
         return wanted if reference != wanted else None
-    later = [step for step in steps if step >= reference]
-    full = {step: np.mean([u.scores[-1] for u in units[step_name(step)] if u is not None]) for step in later}
+    later, question = [step for step in steps if step >= reference], "vocabulary" if among else ""
+    if step_name(reference, question) not in units:
+        return None
+    full = {s: np.mean([u.scores[-1] for u in units[step_name(s, question)] if u is not None]) for s in later}
     goal = full[reference] + RISE * (max(full.values()) - full[reference])
     found = next((step for step in later[1:-1] if full[step] >= goal), None)
     return found if goal > full[reference] else None
@@ -97,7 +101,7 @@ def second_reference(settings: Settings, units: Units, steps: Sequence[int], ref
 def control_settings(settings: Settings) -> dict[str, Any]:
     """The settings that decide what a control's condition is, as JSON values for a run's record."""
     dumped = settings.model_dump(mode="json", include={"prompt": {"rephrased"}, "controls": True, "baseline": True})
-    kept = {name: dumped["controls"][name] for name in ("few_shot", "format", "labels")}
+    kept = {name: dumped["controls"][name] for name in ("few_shot", "format", "both_scores")}
     kept["mask"] = second_mask(settings)
     return {"rephrased": dumped["prompt"]["rephrased"], "baseline": dumped["baseline"], **kept}
 
@@ -106,8 +110,8 @@ def asked_conditions(settings: Settings, record: Record, reference: int, second:
     """Every condition that an analysis under these settings uses; draws that no prompt has words for are none."""
     controls = settings.controls
     draws = [f"words-{k}" for k in range(2, controls.draws + 1) if k not in record.words or any(record.words[k])]
-    labels = ["labels"] if controls.labels and not settings.scoring.among_labels else []
-    everywhere = [*labels, *(draws if controls.draw_steps == "all" else [])]
+    other = [other_score(record.among)] if controls.both_scores else []
+    everywhere = [*other, *(draws if controls.draw_steps == "all" else [])]
     dtype = second_precision(settings)
     first, at_reference = step_name(record.steps[0]), step_name(reference)
     asked = {step_name(step) for step in record.steps}
@@ -135,10 +139,9 @@ def _unmeasured(settings: Settings, record: Record, asked: set[str]) -> list[str
         other.append("controls.mask")
     if new["baseline"] != old["baseline"][: len(new["baseline"])]:
         other.append("baseline")
-    if new["labels"] and not old["labels"]:
-        other.append("controls.labels")
-    optional = new["labels"] == "auto"  # it was left out where it cannot be asked
-    lacking = [name for name in sorted(asked - record.conditions.keys()) if not (optional and name.endswith("-labels"))]
+    lacking = sorted(asked - record.conditions.keys())
+    if old["both_scores"]:  # it was left out where it cannot be asked
+        lacking = [name for name in lacking if not name.endswith(f"-{other_score(record.among)}")]
     return other or lacking
 
 
@@ -148,13 +151,15 @@ def fused_with(condition: str, steps: Sequence[int]) -> str | None:
     A checkpoint follows the one before, in each wording and score that is measured at all of them. A control at one checkpoint
     follows the checkpoint itself. Baseline LLMs and other words stand alone.
 
-    >>> [fused_with(c, (0, 10)) for c in ("step-000000", "step-000010", "step-000010-labels", "step-000010-rephrased", "baseline")]
-    [None, 'step-000000', 'step-000000-labels', 'step-000010', None]
+    >>> [fused_with(f"step-000010{c}", (0, 10)) for c in ("", "-vocabulary", "-words-2", "-rephrased")]
+    ['step-000000', 'step-000000-vocabulary', 'step-000000-words-2', 'step-000010']
+    >>> fused_with("step-000000", (0, 10)), fused_with("baseline-labels", (0, 10))
+    (None, None)
     """
     if (found := re.fullmatch(r"(step-(\d+))(-.*)?", condition)) is None:
         return None
     step, at, view = int(found[2]), found[1], found[3] or ""
-    if re.fullmatch(r"(-labels|-words-\d+)?", view):
+    if re.fullmatch(r"(-labels|-vocabulary|-words-\d+)?", view):
         earlier = [s for s in steps if s < step]
         return f"{step_name(earlier[-1])}{view}" if earlier else None
     return at
@@ -186,8 +191,10 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
         solved[condition] = found
         return found
 
-    main = {step_name(step): units(step_name(step)) for step in record.steps}
-    second = second_reference(settings, main, record.steps, reference)
+    both = ("", "vocabulary") if settings.controls.both_scores else ("",)
+    names = [step_name(step, question) for step in record.steps for question in both]
+    main = {name: units(name) for name in names if name in record.conditions}
+    second = second_reference(settings, main, record.steps, reference, record.among)
     asked = asked_conditions(settings, record, reference, second)
     if lacking := _unmeasured(settings, record, asked):
         shown = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
@@ -195,7 +202,8 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
             f"these settings need units that were not measured ({shown}): run `interplay run {folder}/settings.yaml "
             f"--out {folder}` with the same --set"
         )
-    others = {name: units(name) for name in sorted(asked & record.conditions.keys() - main.keys())}
+    rest = sorted(asked & record.conditions.keys() - main.keys(), key=lambda name: (len(name), name))  # steps ascending
+    others = {name: units(name) for name in rest}
     return Measured(
         steps=record.steps,
         reference=reference,

@@ -25,7 +25,7 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
         about, track, recorded = run.json("report.json"), run.trajectory, run.recorded
         keys = ("step", "sentence", "rule", "basis", "evidence", "rivals")
         return {
-            **{key: about[key] for key in ("title", "subtitle", "version", "method", "notes", "skipped")},
+            **{key: about[key] for key in ("title", "subtitle", "version", "score", "method", "notes", "skipped")},
             "created": None,
             "recommendation": {key: recorded[key] for key in keys},
             "steps": list(track.steps),

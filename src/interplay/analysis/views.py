@@ -1,5 +1,5 @@
 """The trajectory of a run, and what its figures are compared with: churn floors, other baseline LLMs, and views: the
-trajectory with another reference step, other words, scores among labels, or another prompt at step 0.
+trajectory with another reference step, other words, the other score of labels, or another prompt at step 0.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -169,7 +169,7 @@ def _views(
     first = measured.steps[0]
     if settings.controls.tolerance:
         measured = replace(measured, units=measured.units | _tolerances(settings, measured))
-    for name in ("labels", *draws, "few-shot", "format", *TOLERANCES):
+    for name in ("vocabulary", "labels", *draws, "few-shot", "format", *TOLERANCES):
         everywhere = name not in ("few-shot", "format")
         title, note = (f"word draw {name[6:]}", WORDS["views"]["words"]) if name in draws else WORDS["views"][name]
 
@@ -197,7 +197,7 @@ def _floors(settings: Settings, measured: Measured) -> tuple[list[Churn], list[d
         for floor, conditions in questions.items():
             twins = _effects_under(measured, conditions)
             if floor == "split":  # the same scores, split other ways
-                twins = [u and u.alternatives.astype(np.float64) for u in measured.units[at]]
+                twins = [None if u is None else u.alternatives.astype(np.float64) for u in measured.units[at]]
             wordings = max((len(twin) for twin in twins if twin is not None), default=0)
             if not wordings:
                 continue

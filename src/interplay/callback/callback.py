@@ -65,6 +65,7 @@ class InteractionCallback(TrainerCallback):
         chat_template_kwargs: variables of the chat template; None: those in the rows' column of that name, if there is one.
         seed: for the choice of prompts and words.
         target_tokens: which tokens of the answer are scored: first (the paper's), word, a number of them, or auto.
+        among_labels: score an answer among the labels (auto: where rows have two), not against the whole vocabulary (the paper's).
         mask: what absent words become, as in `interplay.score`; a swap takes words of the prompt data.
 
     Raises InterplayError at construction for arguments that cannot be used.
@@ -86,6 +87,7 @@ class InteractionCallback(TrainerCallback):
         chat_template_kwargs: dict[str, Any] | None = None,
         seed: int = 0,
         target_tokens: int | str = "auto",
+        among_labels: bool | str = "auto",
         mask: str | int = "auto",
     ) -> None:
         given = {name: value for name, value in locals().items() if name in CallbackOptions.model_fields}

@@ -183,11 +183,12 @@ class Measurer:
             said.append(f"only {few} prompt{'s' if few > 1 else ''} can be used: give a dozen or more held-out rows")
         for line in filter(None, [*said, context_note(self.prepared, dataset, self.tokenizer)]):
             self._note(line)
+        self.among = max(len(p.among or ()) for p in self.prepared)
         self.settings = self._settings(model)
         self.inputs = Inputs(  # of a run whose training rows are not known
             train=(),
             eval=(),
-            labels=None,
+            labels=self.rows.labels,
             prompts=self.prompts.samples,
             template=PromptTemplate(chat=False) if self.rows.verbatim else self.rows.template,
             omitted=tuple(Omitted("prompts", s.id, s.reason) for s in self.prompts.skipped),
@@ -210,7 +211,7 @@ class Measurer:
         rows = [[r.id, [(m.role, m.content) for m in r.messages], r.text_start, r.target] for r in self.rows.rows]
         wording = [template_hash(self.tokenizer, self.rows.template), self.rows.verbatim]
         o = self.options
-        return sha256_json([base, rows, wording, o.n, o.num_prompts, o.seed, o.target_tokens, o.mask])
+        return sha256_json([base, rows, wording, o.n, o.num_prompts, o.seed, o.target_tokens, o.among_labels, o.mask])
 
     def _plan(self, model: Any, dataset: Any, every: int | None) -> Plan:
         options = self.options
@@ -262,14 +263,14 @@ class Measurer:
             "prompt": {**wording, "chat": False if self.rows.verbatim else template.chat, "rephrased": None},
             "prompts": {"count": self.plan.prompts, "n": max(2, self.plan.n)},
             "checkpoints": {"folder": output, "steps": None},
-            "scoring": {"mask": options.mask, "target_tokens": options.target_tokens},
+            "scoring": {key: getattr(options, key) for key in ("mask", "target_tokens", "among_labels")},
             "task": {"kl": False},
             "controls": {
                 "precision": None,
                 "mask": None,
                 "reference": None,
                 "draws": 1,
-                "labels": False,
+                "both_scores": False,
                 "tolerance": False,
             },
         }
@@ -339,7 +340,7 @@ class Measurer:
                 self._warn(recommended.sentence[:-1])
             if trained and losses.get(0, np.inf) <= min(trained):
                 self._warn(f"no measured checkpoint has a lower {METRIC} than the base model ({losses[0]:.3g})")
-            for line in weak_notes(self.settings, list(self.units.values())):
+            for line in weak_notes({step_name(s): u for s, u in self.units.items()}, sorted(self.units), self.among):
                 self._warn(line)
             run = RunFolder(self.folder)
             run.manifest.unlink(missing_ok=True)
@@ -369,6 +370,7 @@ class Measurer:
             mask=self.prepared[0].absence.said,
             chat=uses_chat(self.tokenizer, self.inputs.template),
             template_hash=template_hash(self.tokenizer, self.inputs.template),
+            among=self.among,
             task=("logged",),
             notes=tuple(dict.fromkeys([*self.notes, *notes])),
             omitted=self.inputs.omitted,

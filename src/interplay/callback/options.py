@@ -27,6 +27,7 @@ class CallbackOptions(BaseModel):
     chat_template_kwargs: dict[str, Any] | None = None
     seed: int = Field(ge=0)
     target_tokens: Annotated[int, Field(ge=1)] | Literal["auto", "first", "word"]
+    among_labels: bool | Literal["auto"] = "auto"
     mask: str | int
 
 

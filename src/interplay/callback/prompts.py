@@ -136,7 +136,7 @@ def choose_prompts(
         return render_plain(row, tokenizer.eos_token, spaced=False)
 
     opening = "" if found.labels else common_opening(row.target for row in found.rows)
-    answers = find_answers(found.rows, found.labels, rendered, tokenizer, opening)
+    answers = find_answers(found.rows, found.labels, rendered, tokenizer, opening, options.among_labels)
     masking = choose_masking(tokenizer, options.mask, found.template, rows=found.rows, rendered=rendered)
     how: dict[str, Any] = {"mask": masking, "target_tokens": options.target_tokens, "answers": answers}
 

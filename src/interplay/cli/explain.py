@@ -77,6 +77,9 @@ def explain(
             "Default: the run's, else auto, a neutral token."
         ),
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Answers to score the target among. Default: as the run does.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     top: Annotated[
@@ -101,8 +104,9 @@ def explain(
     if models and model is not None:
         raise InterplayError(f"--model {model!r} and {models[0]!r} are both the model: give one of the two")
     arguments["model"] = models or ([] if model is None else [model])
-    if words is not None:
-        arguments["words"] = split_names(words)
+    for name, listed in (("words", words), ("labels", labels)):
+        if listed is not None:
+            arguments[name] = split_names(listed)
     for name in ("target_tokens", "mask"):
         if arguments[name] is not None and arguments[name].isdecimal():
             arguments[name] = int(arguments[name])

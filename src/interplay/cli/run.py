@@ -15,7 +15,7 @@ from interplay.process import tell
 
 _LEFT_OUT = (
     "Not measured: eval loss and accuracy (the rule uses the loss of the prompts' own answers), churn floors, a second "
-    "reference step, scores among the labels, generalizability. interplay track measures them."
+    "reference step, both scores of rows with labels, generalizability. interplay track measures them."
 )
 _DECIDED = ("accuracy", "eval-loss", "rule", "only")  # any other basis is no evidence
 

@@ -32,8 +32,8 @@ def show_run(run: "Run") -> None:
         print(_bold(line) if line.split(None, 1)[0] == recommended else line)
     print()
     say(
-        "Means per prompt: number of interactions, their strength (sum of |I|, nats), and rho, the fraction of it "
-        "that does not cancel."
+        f"Means per prompt: number of interactions, their strength (sum of |I|, nats of log-odds of the target {run.score}), and rho, the "
+        "fraction of it that does not cancel."
     )
     if summary.floor is not None:
         say(

@@ -52,6 +52,9 @@ class Comparison(ComparedRuns):
                 "Different models: log-odds of one model are not those of another, so compare what is free of scale (shares, rho, "
                 "gamma, strength over spread)."
             )
+        if len({run.score for run in self.runs}) > 1:
+            scores = listed(run.score for run in self.runs)
+            notes.append(f"Targets are scored differently ({scores}), so compare what is free of scale.")
         for i, run in enumerate(self.runs):
             for other in self.runs[:i]:
                 if other.trajectory.summary.equals(run.trajectory.summary):

@@ -77,7 +77,7 @@ def read_run(path: Path, name: str | None = None) -> ComparedRun:
     run = ComparedRun(path, name or path.resolve().name)
     run.require_finished()
     with run.intact():  # all that a comparison reads is read here
-        _ = run.texts, run.task, run.recorded, run.table("multiples"), run.inputs["rows"]["train"]
+        _ = run.texts, run.task, run.recorded, run.score, run.table("multiples"), run.inputs["rows"]["train"]
     return run
 
 

@@ -204,7 +204,10 @@ class ScoringSettings(_Strict):
         description="what is scored from the first token that tells answers apart: `first` that token [paper], `word`, or so many "
         "tokens; auto: as many as tell a label from the others, without labels a word [ours]",
     )
-    among_labels: bool = Field(False, description="log-odds among the labels only, each cut as target_tokens says")
+    among_labels: bool | Literal["auto"] = Field(
+        "auto",
+        description="log-odds among the labels, not against the whole vocabulary [paper]; auto: where rows have two labels [ours]",
+    )
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
     )
@@ -263,14 +266,13 @@ class ControlSettings(_Strict):
     )
     reference: int | Literal["auto"] | None = Field(
         "auto",
-        description="second reference; auto: first step where v(N) made 80 % of its rise (format learnt); null: none",
+        description="second reference; auto: first step where v(N) of the whole vocabulary made 80 % of its rise; null: none",
     )
     draws: int = Field(2, ge=1, le=16, description="draws of words a prompt, the first included")
     draw_steps: Literal["reference", "all"] = Field("reference", description="where the other draws are measured")
-    labels: Literal["auto"] | bool = Field(
-        "auto",
-        description="log-odds among the label tokens as well, at every step; auto: where rows have labels and one token is "
-        "scored, so that it costs no forward pass",
+    both_scores: bool = Field(
+        True,
+        description="where it costs no forward pass, rows with labels are scored both among them and against the whole vocabulary",
     )
     tolerance: bool = Field(
         True,

@@ -133,7 +133,7 @@ class _Problem:
             put(mu[:, None, None] * weight),
             put(paid),
         )
-        self.reference = None if reference is None else put(reference * paid)
+        self.reference: Any = None if reference is None else put(reference * paid)
         self.moebius_u = put(butterfly(u.copy(), subtract_subsets))
         self.target = self.projection.target(self.u)
 
@@ -213,7 +213,8 @@ def _iterate(problem: _Problem, z: Any, rows: Any, center: Any, check: Any, max_
     used = np.zeros(len(problem.u), dtype=np.int64)
     target = problem.target[rows]
     high, factor, shift = problem.prox(rows, center)
-    reference = fuse = None
+    reference: Any = None
+    fuse: Any = None
     if problem.reference is not None:
         reference, fuse = problem.reference[rows], FUSE * problem.step[rows][:, None, None] * problem.paid
     for iteration in range(1, max_iterations + 1):

@@ -34,7 +34,8 @@ from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
 from interplay.scoring.absence import Mask, absence_notes, choose_masking
 from interplay.scoring.precision import noise_warning
-from interplay.scoring.targets import TargetTokens, find_answers, target_notes, weak_targets
+from interplay.scoring.targets import TargetTokens, find_answers, likelihood, target_notes, weak_targets
+from interplay.text import short
 
 if TYPE_CHECKING:
     from interplay.models.loading import LoadedModel
@@ -64,6 +65,7 @@ def explain(
     rephrased: str | None = None,
     target_tokens: TargetTokens | None = None,
     mask: Mask | None = None,
+    labels: Sequence[str] | None = None,
     dtype: str = "float32",
     device: str = "auto",
     top: int = 20,
@@ -91,6 +93,7 @@ def explain(
         mask: what absent words become: a token by its text or id, once for each of their tokens; `auto`, a neutral one such as "_";
             `mean`, the mean embedding; `swap`, other words of the same place in the run's rows, else in English sentences about
             emotions; `drop`, nothing; `paper`, unk, pad or a reserved token. Default: the run's, or auto.
+        labels: score the target among these answers. Default: as the run of RUN@STEP does, else against the whole vocabulary.
         dtype, device: of models that are loaded here.
         top: interactions that `print` draws.
         progress: show progress on stderr where it takes long.
@@ -124,9 +127,13 @@ def explain(
         raise InterplayError(f"base {base!r} is for adapters and steps of a run: {names} need none")
     given = {"system": system, "template": template, "chat": chat, "chat_template_kwargs": chat_template_kwargs}
     wordings = [wording_of(state, states, **given) for state in states]
+    if isinstance(labels, str) or (labels is not None and (len({*labels}) < 2 or target not in labels)):
+        raise InterplayError(f"labels are {short(labels)}; expected a list of two or more, with {short(target)}")
     options: dict[str, Any] = {"target_tokens": target_tokens, "mask": mask}
     chosen = {name: value for name, value in options.items() if value is not None}
     wordings = [wording._replace(**chosen) for wording in wordings]
+    if labels is not None:
+        wordings = [wording._replace(labels=tuple(labels), among="auto") for wording in wordings]
     asked = list(enumerate(wordings))  # (model, wording) of each scoring
     if rephrased is not None:
         other = wordings[0]._replace(template=replace(wordings[0].template, template=rephrased))
@@ -174,8 +181,13 @@ def explain(
                 how["mask"] = choose_masking(
                     found[side], wording.mask, wording.template, rows=rows, draws=wording.draws
                 )
-                how["answers"] = find_answers([sample.row], wording.labels, rendered, found[side], wording.opening)
-                prepared.append(scores.prepare(sample, found[side], wording.template, **how))
+                known = wording.labels, rendered, found[side], wording.opening, wording.among
+                answers = find_answers([sample.row], *known)
+                if labels is not None and answers.left_out:
+                    raise InterplayError(answers.left_out[0])
+                prepared.append(scores.prepare(sample, found[side], wording.template, **how, answers=answers))
+            if answers.among and target not in answers.labels:
+                notes.append(f"{short(target)} is none of the {len(answers.labels)} labels: it is scored beside them")
             notes += template_notes(sample.row, found[side], wording.template)
             notes += absence_notes([prepared[-1].absence])
         notes = list(dict.fromkeys(notes))
@@ -193,7 +205,7 @@ def explain(
         masks = None if plan is None else effects.sample_coalitions(count, plan[0], seed, order=plan[1])
         each = 2**count if masks is None else len(masks)
         shown = Progress(quiet=not progress or (masks is None and len(asked) * each < _WATCHED))
-        scored = []
+        scored, chances = [], []
         with shown.phase("scoring coalitions", len(asked) * each) as advance:
             for i, (side, _) in enumerate(asked):
                 with model_at(loaded[side].checkpoint, loaded[side].base) as ready:
@@ -204,12 +216,17 @@ def explain(
                         noise_coalitions=scores.NOISE_COALITIONS,
                         progress=lambda done, _, i=i: advance(i * each + done),
                     )
+                    whole, free = unit, replace(prepared[i], among=None)
+                    if prepared[i].among:  # the model may answer none of them
+                        whole = scores.score_prepared(ready, free, coalitions=[2**count - 1], noise_coalitions=0)
+                    chances.append(likelihood(whole.values[-1], len(whole.target_ids)))
                 if (noisy := noise_warning(unit.noise_sigma, float(unit.values.std()), unit.dtype)) is not None:
                     warnings.warn(noisy, RuntimeWarning, stacklevel=2)
                 scored.append(unit)
-        ends = [(unit.values[-1], unit.values[0]) for unit in scored[: len(states)]]
+        moved = max(abs(unit.values[-1] - unit.values[0]) for unit in scored[: len(states)])
         told = [line for p in prepared for line in target_notes([(p.passed, p.target, p.whole)])]
-        told += weak_targets([(scored[0].target, len(scored[0].target_ids), ends)])
+        where = " in the whole vocabulary" if prepared[0].among else ""
+        told += weak_targets([(scored[0].target, max(chances[: len(states)]), moved)], among=where)
         if plan is None:
             splits = [effects.extract(unit) for unit in scored]
         else:
@@ -225,8 +242,9 @@ def explain(
         warnings.warn(warning.message, warning.category, stacklevel=2)
         notes.append(" ".join(str(warning.message).split()))
     explained = []
-    for (side, _), unit, split in zip(asked, scored, splits, strict=True):
-        explained.append(Explanation(prompt, target, states[side].name, unit.absent, unit, split, tuple(notes), top))
+    for (side, _), one, unit, split in zip(asked, prepared, scored, splits, strict=True):
+        shown_as = unit.absent, unit, split, tuple(notes), top, len(one.among or ())
+        explained.append(Explanation(prompt, target, states[side].name, *shown_as))
     if not two:
         return explained[0]
     reworded = explained[2] if rephrased is not None else None
@@ -293,6 +311,9 @@ def _differences(
         lines.append(
             f"A and B are scored on different tokens of the target, as their tokenizers cut it: {a!r} and {b!r}"
         )
+    a, b = (w.labels if p.among else () for w, p in zip(wordings, prepared, strict=False))
+    if {*a} != {*b}:
+        lines.append("A and B are scored among other labels, or one against the whole vocabulary: give labels for both")
     return lines
 
 

@@ -18,7 +18,7 @@ from interplay.errors import InterplayError
 from interplay.explanation.text import JOINT, SPELT_LEGEND, InteractionRow, Printout, cut_note, members, scored_name
 from interplay.limits import EXACT_WORDS
 from interplay.scoring.scores import UnitScores
-from interplay.scoring.targets import likelihood
+from interplay.scoring.targets import compared_with, likelihood
 
 if TYPE_CHECKING:
     import pandas
@@ -67,6 +67,8 @@ class Explanation:
     """Warnings and remarks, a sentence each; the command prints them on stderr."""
     drawn: int = 20
     """Interactions that `print` draws."""
+    among: int = 0
+    """How many labels the target is scored among; 0: against the whole vocabulary."""
     version: str = __version__
 
     @property
@@ -101,8 +103,8 @@ class Explanation:
 
     @property
     def probability(self) -> float:
-        """The probability of `target_scored` with all words, from its log-odds; of several tokens the most that it can be."""
-        return likelihood(self.score_full, len(self.scores.target_ids))
+        """The probability of `target_scored` with all words: among the labels, or of several tokens the most that it can be."""
+        return likelihood(self.score_full, 1 if self.among else len(self.scores.target_ids))
 
     @property
     def sampled(self) -> bool:
@@ -164,6 +166,7 @@ class Explanation:
         return {
             **asked,
             "words": list(self.words),
+            "score": f"log-odds {compared_with(self.among)}",
             **scored,
             "tolerance": _or_none(self.tolerance),
             "duality_gap": self.duality_gap,
@@ -210,7 +213,8 @@ class Explanation:
         """What `print` shows. `terminal`: with colours, and prose folded to its width."""
         out, salient = Printout(terminal), self.salient
         with_all = f"{self.score_full:+.3f} with all {self.n} words"
-        out.say(f"log-odds of {self.target_in_words}: {with_all}, {self.score_empty:+.3f} with none")
+        score = f"log-odds of {self.target_in_words}, {compared_with(self.among)}"
+        out.say(f"{score}: {with_all}, {self.score_empty:+.3f} with none")
         if self.sampled:
             out.say(self.statement)
         more = cut_note(len(salient), self.drawn)
@@ -244,7 +248,8 @@ class Explanation:
         return f"Explanation({self.model!r}, {self.prompt!r}, {self.target!r}: {len(self.salient)} salient interactions{r2})"
 
     def _repr_html_(self) -> str:
-        return self._html(f"{self.model}: log-odds of {self.target_scored!r} ({self.score_full:+.3f})", self.salient)
+        score = f"log-odds of {self.target_scored!r} {compared_with(self.among)} ({self.score_full:+.3f})"
+        return self._html(f"{self.model}: {score}", self.salient)
 
     def _html(self, title: str, effects: Sequence[Effect]) -> str:
         from interplay.report.explorer import explanation_html
@@ -355,9 +360,10 @@ class Change:
         out, sides = Printout(terminal), (self.before, self.after)
         for letter, side in zip("AB", sides, strict=True):
             out.say(f"{letter}: {side.model}")
-        out.say(f"v: log-odds of {self.before.target_in_words}")
+        against = " and ".join(dict.fromkeys(compared_with(side.among) for side in sides))
+        out.say(f"v: log-odds of {self.before.target_in_words}, {against}")
         out.say()
-        several = any(len(side.scores.target_ids) > 1 for side in sides)
+        several = any(len(side.scores.target_ids) > 1 for side in sides if not side.among)
         table = {
             "": "AB",
             f"v(N), all {self.before.n} words": [f"{side.score_full:+.3f}" for side in sides],

@@ -21,14 +21,14 @@ from interplay.models.placement import Placement
 from interplay.models.weights import hash_tensors
 from interplay.pipeline.inputs import read_inputs
 from interplay.scoring.absence import DRAWS, Mask
-from interplay.scoring.targets import AUTO, TargetTokens
+from interplay.scoring.targets import AUTO, Among, TargetTokens
 from interplay.store.files import read_json
 from interplay.store.folder import RunFolder
 from interplay.text import short
 
 
 class Wording(NamedTuple):
-    """How a prompt is asked: template, what absent words become, scored tokens of the response, and what that is told from.
+    """How a prompt is asked: template, what absent words become, scored tokens of the response, and what that is told from or among.
 
     draws, fillers: of a swap; the rows of a run whose words stand in the place of others, None where no run has any.
     """
@@ -38,6 +38,7 @@ class Wording(NamedTuple):
     target_tokens: TargetTokens = AUTO
     labels: tuple[str, ...] = ()
     opening: str = ""
+    among: Among = "auto"
     draws: int = DRAWS
     fillers: Callable[[], tuple[Row, ...]] | None = None
 
@@ -143,7 +144,7 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
     template = inputs().template if few_shot else settings.template(())
     file = run.path / "inputs.json"
     known: dict[str, Any] = read_json(file) if file.exists() else {"labels": None, "opening": ""}
-    note = f"{name}: the run scores among its labels, explain against the whole vocabulary"
+    answers = tuple(known["labels"] or ()), str(known["opening"])
     state = NamedModel(
         name,
         model,
@@ -153,12 +154,11 @@ def _run_step(name: str, folder: str, step: str, base: str | None) -> NamedModel
             template,
             scoring.mask,
             scoring.target_tokens,
-            tuple(known["labels"] or ()),
-            known["opening"],
+            *answers,
+            scoring.among_labels,
             scoring.swap_draws,
             lambda: inputs().fillers,
         ),
-        notes=(note,) if scoring.among_labels else (),
     )
     where = Path(settings.checkpoints.folder or run.checkpoints)
     if int(step) == 0 and not (where / "checkpoint-0").is_dir():

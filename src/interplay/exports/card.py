@@ -65,6 +65,7 @@ def section(run: RunReader) -> str:
             begin=BEGIN,
             end=END,
             facts=_facts(run, run.settings.training),
+            score=inert(run.score),
             table=_table(track, run.task),
             has_floor=track.get("strength", "emerged")["null"].notna().any(),
             sentence=inert(recorded["sentence"], 2000),
@@ -73,7 +74,7 @@ def section(run: RunReader) -> str:
                 WORDS["names"].get(name) or inert(name, 60): inert(step, 20)
                 for name, step in recorded["rivals"].items()
             },
-            measured=inert(run.json("report.json").get("version") if run.has("report.json") else None),
+            measured=inert(run.json("report.json").get("version")),
             version=__version__,
         )
 

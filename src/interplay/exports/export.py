@@ -51,7 +51,7 @@ def export_run(run: RunReader, out: Path, format: str | Sequence[str], tables: s
                 write_table(table, out / "tables", kind)
         figures, undrawn = draw_figures(run, out / "figures", formats) if formats else ([], [])
     missing = [f"figure {name}: its measure is not in this run, left out" for name in undrawn]
-    write_text(out / "README.md", readme(run.settings.name, every, figures, formats, kinds), folders=None)
+    write_text(out / "README.md", readme(run, every, figures, formats, kinds), folders=None)
     return ExportResult(len(figures), len(every), tuple(missing))
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing, write_bytes
 from interplay.dynamics.sets import DEFINITIONS, SETS
-from interplay.exports.card import fill
+from interplay.exports.card import fill, inert
 from interplay.store.reader import RunReader
 from interplay.task.metrics import METRICS
 
@@ -151,11 +151,11 @@ def harmless(text: str) -> str:
 
 
 def readme(
-    name: str, tables: Sequence[Exported], figures: Sequence[str], formats: Sequence[str], kinds: Sequence[str]
+    run: RunReader, tables: Sequence[Exported], figures: Sequence[str], formats: Sequence[str], kinds: Sequence[str]
 ) -> str:
     """What every file is and what every column of every table means, as Markdown."""
-    title = " ".join("".join(c if c.isalnum() or c in " .,:()+/-" else " " for c in name).split())[:120]
-    about = {"about_figures": FIGURES, "about_tables": ABOUT}
+    title = " ".join("".join(c if c.isalnum() or c in " .,:()+/-" else " " for c in run.settings.name).split())[:120]
+    about = {"about_figures": FIGURES, "about_tables": ABOUT, "score": inert(run.score)}
     return fill("readme.md.j2", title=title, tables=tables, figures=figures, formats=formats, kinds=kinds, **about)
 
 

@@ -23,13 +23,14 @@ from interplay.pipeline.stages import Context, States, note
 from interplay.pipeline.states import ModelState, Source
 from interplay.scoring.absence import Mask, absence_notes, choose_masking
 from interplay.scoring.scores import Prepared, prepare
-from interplay.scoring.targets import NO_ANSWERS, Answers, find_answers, target_notes
+from interplay.scoring.targets import NO_ANSWERS, Among, Answers, find_answers, target_notes
 from interplay.store.conditions import (
     BaselineLLM,
     Calibration,
     Omitted,
     Units,
     calibration_name,
+    other_score,
     step_name,
 )
 from interplay.store.files import sha256_json
@@ -56,18 +57,12 @@ def preparing(
 
 
 def answers_of(
-    inputs: Inputs, samples: Sequence[Sample | None], tokenizer, template: PromptTemplate, among: bool
+    inputs: Inputs, samples: Sequence[Sample | None], tokenizer, template: PromptTemplate, among: Among
 ) -> Answers:
     """The answers that a prompt's own is told from, or scored `among`, in the wording of `samples`."""
     rows = [sample.row for sample in samples if sample is not None]
     how = functools.partial(render, tokenizer=tokenizer, template=template)
-    found = find_answers(rows, inputs.labels, how, tokenizer, inputs.opening)
-    if among and len(found.labels) < 2:
-        raise InterplayError(
-            "scores among labels need text-label data with two labels that can be answers, these rows have none: set "
-            "scoring.among_labels and controls.labels to false"
-        )
-    return replace(found, among=among)
+    return find_answers(rows, inputs.labels, how, tokenizer, inputs.opening, among)
 
 
 Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None: it cannot serve the prompt
@@ -76,7 +71,8 @@ Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None
 class Extraction:
     """The conditions of one run, in the order that later ones need.
 
-    After `run`: `units` by condition, what words become when `absent`, `baselines`, and how many jobs of other shards are `missing`.
+    After `run`: `units` by condition, what words become when `absent`, how many labels v is `among`, `baselines`, and how many
+    jobs of other shards are `missing`.
     """
 
     def __init__(self, context: Context, states: States, inputs: Inputs, engine: Engine) -> None:
@@ -84,7 +80,7 @@ class Extraction:
         self.settings = context.settings
         self.units: Units = {}
         self.baselines: tuple[BaselineLLM, ...] = ()
-        self.missing, self.absent = 0, ""
+        self.missing, self.absent, self.among = 0, "", 0
         self._ready: dict[str, Prompts] = {}
 
     def run(self) -> "Extraction":
@@ -93,17 +89,18 @@ class Extraction:
         first = step_name(checkpoints[0].step)
         at_first = self.states.at(checkpoints[0]), self.states.hashes[checkpoints[0].step]
         main = Variant("", inputs.prompts, inputs.template)
-        prompts = self._prepared(main)
+        prompts = self._prepared(main, among=self.settings.scoring.among_labels)
         found = self._calibrate(first, prompts, *at_first)
         refuse_noise(found, self.settings, lambda line: note(self.context, line))
-        labels = self._label_question(main)
-        if labels is not None:
-            self._calibrate(f"{first}-labels", labels, *at_first)
+        self.among = max(len(p.among or ()) for p in prompts if p is not None)
+        other, name = self._other_score(main, prompts), other_score(self.among)
+        if other is not None:
+            self._calibrate(f"{first}-{name}", other, *at_first)
         asked = []
         for c in checkpoints:
             together = self._asked(step_name(c.step), c, prompts)
-            if labels is not None:  # from the same forward passes, so at hardly any cost
-                together |= self._asked(f"{step_name(c.step)}-labels", c, labels)
+            if other is not None:  # from the same forward passes, so at hardly any cost
+                together |= self._asked(step_name(c.step, name), c, other)
             asked.append(together)
         self._measure("extracting interactions", asked)
         self._measure("controls", self._controls(prompts))
@@ -112,7 +109,7 @@ class Extraction:
         second = None
         if not self.missing:
             steps = [c.step for c in checkpoints]
-            second = second_reference(self.settings, self.units, steps, self.states.reference.step)
+            second = second_reference(self.settings, self.units, steps, self.states.reference.step, self.among)
         if second is not None:
             self._measure("second reference", self._twins(second, inputs.rephrased[:1]), everything=True)
         self.context.models.drop_others()
@@ -150,32 +147,29 @@ class Extraction:
             planned += [self._asked(f"{step_name(c.step)}-{variant.name}", c, ready) for c in places]
         return planned
 
-    def _label_question(self, variant: Variant, tokenizer: Any = None) -> Prompts | None:
-        """The prompts asked among the labels as well; None where that is not wanted.
-
-        `auto` asks where it costs hardly anything: rows have labels, and few tokens tell them apart.
-        """
-        wanted, scoring = self.settings.controls.labels, self.settings.scoring
-        free = self.inputs.labels and scoring.target_tokens in ("auto", "first", 1)
-        if scoring.among_labels or not wanted or (wanted == "auto" and not free):
+    def _other_score(self, variant: Variant, prompts: Prompts, tokenizer: Any = None) -> Prompts | None:
+        """`prompts` with the other score of rows with labels, where that costs hardly anything; None where it is left out."""
+        if not self.settings.controls.both_scores:
             return None
+        if self.among:  # its tokens are those of one of the labels
+            return tuple(p and replace(p, among=None) for p in prompts)
+        if not self.inputs.labels or self.settings.scoring.target_tokens not in ("auto", "first", 1):
+            return None  # few tokens tell labels apart
         try:
             return self._prepared(replace(variant, name="labels"), tokenizer, among=True)
         except InterplayError as error:
-            if wanted == "auto":
-                self.context.notes.append(f"Scores among the labels were left out: {error}")
-                return None
-            raise
+            self.context.notes.append(f"Scores among the labels were left out: {error}")
+            return None
 
     def _prepared(
-        self, variant: Variant, tokenizer: Any = None, *, among: bool | None = None, mask: Mask | None = None
+        self, variant: Variant, tokenizer: Any = None, *, among: Among | None = None, mask: Mask | None = None
     ) -> Prompts:
         """The prompts of a variant, None with the reason noted where one cannot be served.
 
-        tokenizer, among, mask: by default the model's own, scoring.among_labels and scoring.mask.
+        tokenizer, among, mask: by default the model's own, as the main prompts, and scoring.mask.
         """
         tokenizer = self.states.base.tokenizer if tokenizer is None else tokenizer
-        among = self.settings.scoring.among_labels if among is None else among
+        among = self.among > 0 if among is None else among
         answers = answers_of(self.inputs, variant.samples, tokenizer, variant.template, among)
         ready = preparing(self.settings, tokenizer, variant.template, answers, self.inputs.fillers, mask)
         prepared: list[Prepared | None] = [None] * len(variant.samples)
@@ -206,7 +200,8 @@ class Extraction:
         return self._questions(name, c.step, weights, prompts, self.states.at(c))
 
     def _questions(self, name: str, step: int, weights: tuple[str, str], prompts: Prompts, state: ModelState) -> Asked:
-        asked = [p and Question(name, i, step, *weights, p, self.settings, state) for i, p in enumerate(prompts)]
+        how = self.settings, state
+        asked = [None if p is None else Question(name, i, step, *weights, p, *how) for i, p in enumerate(prompts)]
         return {name: asked}
 
     def _calibrate(self, condition: str, prompts: Prompts, state: ModelState, sha: str) -> Calibration:
@@ -256,11 +251,12 @@ class Extraction:
     def _asked_of_baseline(self, index: int, tokenizer) -> list[list[tuple[str, Prompts]]]:
         """(condition, prompts), those of one prompt together: the main question; of the first LLM also those of the views."""
         variant = self.inputs.baselines[index]
-        asked = [[(variant.name, self._prepared(variant, tokenizer))]]
+        prompts = self._prepared(variant, tokenizer)
+        asked = [[(variant.name, prompts)]]
         if index:
             return asked
-        if (ready := self._label_question(variant, tokenizer)) is not None:
-            asked[0].append((f"{variant.name}-labels", ready))
+        if (other := self._other_score(variant, prompts, tokenizer)) is not None:
+            asked[0].append((f"{variant.name}-{other_score(self.among)}", other))
         for draw in self.inputs.draws if self.settings.controls.draw_steps == "all" else ():
             if any(draw.samples):
                 # A word is known by its offsets in the text, so the draw's words stand in any wording of it.

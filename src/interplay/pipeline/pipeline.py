@@ -1,8 +1,8 @@
 """The main job, in order: data, training, checkpoints, units, trajectory, recommendation, report."""
 
 import contextlib
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_dat
 from interplay.report import write
 from interplay.scoring.absence import absence_notes
 from interplay.scoring.precision import NARROW
+from interplay.scoring.scores import Prepared
 from interplay.store.conditions import Record, calibration_name, offsets
 from interplay.store.folder import RunFolder
 from interplay.task.generation import require_rouge
@@ -65,9 +66,9 @@ def run(
     """
     folder = RunFolder(path)
     with _at_work(settings, folder, progress or Progress(), shard, make=True) as context:
-        inputs, tokenizer = _read(context)
+        inputs, prompts, tokenizer = _read(context)
         if settings.training is not None:
-            _refuse_noise(context, inputs, tokenizer)
+            _refuse_noise(context, prompts)
             with context.alone():
                 train(context, inputs, tokenizer)
         here = contextlib.nullcontext(in_this_process(context.models))
@@ -84,7 +85,7 @@ def help_run(path: Path, shard: Shard, progress: Progress | None = None) -> None
     """Write units of a run that another process makes, as long as there is something to do."""
     folder = RunFolder(path)
     with _at_work(folder.settings(), folder, progress or Progress(), shard, make=False) as context:
-        inputs, _ = _read(context)
+        inputs, _, _ = _read(context)
         _measure(context, inputs, in_this_process(context.models))
 
 
@@ -107,8 +108,8 @@ def _at_work(
         yield Context(settings, folder, progress, models, lock, shard, waiting)
 
 
-def _read(context: Context) -> tuple[Inputs, Any]:
-    """The data and prompts, compared with what the folder was made from; and the model's tokenizer."""
+def _read(context: Context) -> tuple[Inputs, list[Prepared], Any]:
+    """The data, compared with what the folder was made from; the prompts as the model reads them; and its tokenizer."""
     settings = context.settings
 
     @cache
@@ -132,7 +133,8 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         inputs = read_inputs(settings, usable=lambda sample: ready()(sample))
         if answered_rows(settings, inputs) and not (context.folder.path / "task").exists():
             require_rouge()
-        answers = answers_of(inputs, inputs.prompts, tokenizer(), inputs.template, among=False)
+        among = settings.scoring.among_labels
+        answers = answers_of(inputs, inputs.prompts, tokenizer(), inputs.template, among)
         how = settings, tokenizer(), inputs.template, answers
         prepared = [*map(preparing(*how, inputs.fillers), inputs.prompts)]
         if (other := second_mask(settings)) is not None:
@@ -151,17 +153,12 @@ def _read(context: Context) -> tuple[Inputs, Any]:
         context.folder.stand_on("inputs.json")
         if further := extra.hashes():
             check_parts(context.folder.path, "task", further, "restore the file", anew=anew)
-    return inputs, tokenizer()
+    return inputs, prepared, tokenizer()
 
 
-def _refuse_noise(context: Context, inputs: Inputs, tokenizer) -> None:
-    """Before hours go into training: refuse 16-bit scores that mean nothing, and labels that cannot be asked."""
-    settings = context.settings
-    among = settings.scoring.among_labels or settings.controls.labels is True
-    answers = answers_of(inputs, inputs.prompts, tokenizer, inputs.template, among)
-    answers = replace(answers, among=settings.scoring.among_labels)
-    prompts = tuple(map(preparing(settings, tokenizer, inputs.template, answers, inputs.fillers), inputs.prompts))
-    model = settings.model
+def _refuse_noise(context: Context, prompts: Sequence[Prepared]) -> None:
+    """Before hours go into training: refuse 16-bit scores that mean nothing."""
+    settings, model = context.settings, context.settings.model
     if model.dtype in NARROW:
         with context.progress.phase("measuring the noise of 16-bit scores"):
             base = load_model(model.name, dtype=model.dtype, device=context.models.device, revision=model.revision)
@@ -200,6 +197,7 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
             mask=extracted.absent,
             chat=uses_chat(tokenizer, inputs.template),
             template_hash=template_hash(tokenizer, inputs.template),
+            among=extracted.among,
             controls=control_settings(settings),
             baselines=extracted.baselines,
             losses=logged_losses(folder.path, tuple(states.hashes), settings.checkpoints.folder),

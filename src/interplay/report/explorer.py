@@ -101,6 +101,7 @@ def explorer_data(payload: Part, x: StepAxis, decided: bool) -> dict[str, Any]:
         )
     return {
         "steps": payload["steps"],
+        "score": plain(payload["score"]),
         "at": [round(at, 4) for at in x.at],
         "reference": payload["reference"],
         "keep": payload["recommendation"]["step"],

@@ -3,7 +3,7 @@
 jinja2 escapes every string, and the page's Content-Security-Policy loads nothing and runs only our own script (by hash).
 
 Payload (made by `interplay.analysis.payload`; plain values, whose strings are untrusted):
-title, subtitle, version, steps (ascending), reference (one of them); recommendation: step, sentence, rule, basis, evidence, rivals;
+title, subtitle, version, score (what v is against), steps (ascending), reference (one of them); recommendation: step, sentence, rule, basis, evidence, rivals;
 summary: rows of the trajectory's table. What else a page may hold is in `ABSENT`, with what stands for it where it is left out:
 task, views, baselines, floors, multiples, correlations: rows of the tables of those names; controls: what controls.json says;
 fidelity: rows, ranks, ratio, curves (step, value, lo, hi by rank), matching (prompt, step, count, of, rms, score, salient, all);
@@ -33,6 +33,7 @@ ABSENT: Part = {
     "controls": dict.fromkeys(("views", "baselines", "floors", "notes"), ()),
     "fidelity": None,
     "created": None,  # an ISO date
+    "score": "",
     "settings": "",
 }
 STYLES = ("base.css", "charts.css", "figures.css", "explorer.css")

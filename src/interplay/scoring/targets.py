@@ -6,6 +6,7 @@ what all answers of the data set begin with.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from interplay.errors import InterplayError, SkipSample
 from interplay.text import short
 
 TargetTokens = Literal["auto", "first", "word"] | int
+Among = Literal["auto"] | bool
+Render = Callable[[Row], Rendered]
 AUTO: TargetTokens = "auto"
 
 ALIKE = 8  # answers from which on a common beginning is taken for their format, not for chance [ours]
@@ -45,23 +48,33 @@ NO_ANSWERS = Answers()
 
 
 def find_answers(
-    rows: Iterable[Row], labels: Sequence[str] | None, rendered: Callable[[Row], Rendered], tokenizer, opening: str = ""
+    rows: Iterable[Row], labels: Sequence[str] | None, render: Render, tokenizer, opening="", among: Among = False
 ) -> Answers:
-    """The other answers. Labels are encoded behind the first of `rows` that can be encoded itself, as `rendered` writes it."""
+    """The other answers. Labels are encoded behind the first of `rows` that can be encoded itself, as `render` writes it.
+
+    among: whether a target is scored among the labels; auto: if two can be answers. InterplayError where it is true and they cannot.
+    """
     found, left_out = {}, []
     for row in rows if labels else ():
         try:
-            encode(rendered(row), tokenizer)
+            encode(render(row), tokenizer)
         except SkipSample:
             continue
         for label in labels or ():
             try:
-                found[label] = encode(rendered(replace(row, target=label)), tokenizer)
+                found[label] = encode(render(replace(row, target=label)), tokenizer)
             except SkipSample as error:
                 reason = re.sub(r"^row '.*?': ", "", str(error))
                 left_out.append(f"the label {short(label)} is left out of the labels: {reason}")
         break
-    return Answers(found, tuple(left_out), opening)
+    if among is True and len(found) < 2:
+        raise InterplayError("scores among labels need two labels that can be answers: set among_labels to false")
+    return Answers(found, tuple(left_out), opening, bool(among) and len(found) > 1)
+
+
+def compared_with(labels: int) -> str:
+    """What a target is scored against: so many labels, 0: everything."""
+    return f"among {labels} labels" if labels else "against the whole vocabulary"
 
 
 def common_opening(targets: Iterable[str]) -> str:
@@ -107,7 +120,9 @@ def choose_window(
     def cut(label: Encoded) -> tuple[int, ...]:
         count = 1 if wanted == "first" else wanted
         if wanted == "auto" and len(known) > 1:
-            count = max(alike([label.target_ids, ids]) for ids in known if ids != label.target_ids) + 1 - passed
+            at = bisect_left(known, label.target_ids)  # what begins most like it stands beside it
+            near = known[max(0, at - 1) : at] + known[at + 1 : at + 2]
+            count = max(alike([label.target_ids, ids]) for ids in near) + 1 - passed
         elif isinstance(count, str):
             count = _whole(label, passed, 1, LONGEST, tokenizer)
         return label.target_ids[passed : passed + count]
@@ -165,18 +180,18 @@ def likelihood(score: float, tokens: int) -> float:
     return float(np.exp(-tokens * np.logaddexp(0.0, -score / tokens)))
 
 
-def weak_targets(readings: Sequence[tuple[str, int, Sequence[tuple[float, float]]]], where: str = "") -> list[str]:
+def weak_targets(readings: Sequence[tuple[str, float, float]], where: str = "", among: str = "") -> list[str]:
     """Notes on targets that the model does not give, and on those that the words do not move.
 
-    readings: of each prompt its target, how many tokens that has, and v(N) and v(empty) `where` it was scored.
+    readings: of each prompt its target, its highest probability `where` it was scored (`among` what), the most that words move v.
     """
     unlikely, still = [], []
-    for target, tokens, scores in readings:
-        if (most := max(likelihood(full, tokens) for full, _ in scores)) < UNLIKELY:
+    for target, most, moved in readings:
+        if most < UNLIKELY:
             unlikely.append(f"({short(target)} at most {100 * most:.2g} %): the model answers something else")
-        if (moved := max(abs(full - empty) for full, empty in scores)) < STILL:
+        if moved < STILL:
             still.append(f"({short(target)} by {moved:.2g}): there is little to explain")
-    rare, firm = "the target has a probability under 1 %", "all words together move it by under 0.5 nats"
+    rare, firm = f"the target has a probability under 1 %{among}", "all words together move it by under 0.5 nats"
     return [*_counted(unlikely, readings, rare + where), *_counted(still, readings, firm + where)]
 
 

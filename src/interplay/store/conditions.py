@@ -57,6 +57,7 @@ class Record:
     controls     the settings that `conditions` of controls were measured under
     words        draw of words -> where they stand; the first draw is 1
     mask         what absent words become
+    among        how many labels v is scored among; 0: against the whole vocabulary
     chat         whether prompts go through the chat template; template_hash tells wordings apart
     losses       of a trainer's log, at each step (None where not known): `train_loss`, the mean since the step before, and
                  `eval_<name>_loss` of named eval sets
@@ -73,6 +74,7 @@ class Record:
     mask: str
     chat: bool
     template_hash: str
+    among: int = 0
     controls: dict[str, Any] = field(default_factory=dict)
     baselines: tuple[BaselineLLM, ...] = ()
     losses: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
@@ -125,14 +127,19 @@ def offsets(samples: Sequence[Sample | None]) -> Words:
     return [None if s is None else [(w.start, w.end) for w in s.words] for s in samples]
 
 
-def step_name(step: int) -> str:
-    """Condition name of a checkpoint, such as `step-000040`."""
-    return f"step-{step:06d}"
+def step_name(step: int, question: str = "") -> str:
+    """Condition name of a checkpoint, and of another question put to it: `step-000040`, `step-000040-rephrased`."""
+    return f"step-{step:06d}-{question}".removesuffix("-")
 
 
 def rephrased_name(index: int) -> str:
     """Name of the index-th other wording, behind the step in that of a condition: `rephrased`, `rephrased-2`, ..."""
     return "rephrased" if index == 0 else f"rephrased-{index + 1}"
+
+
+def other_score(among: int) -> str:
+    """What the other score of rows with labels is called in names of conditions, v being `among` so many of them."""
+    return "vocabulary" if among else "labels"
 
 
 def baseline_condition(index: int) -> str:
@@ -141,11 +148,12 @@ def baseline_condition(index: int) -> str:
 
 
 def calibration_name(condition: str) -> str:
-    """The calibration file of a condition: baseline LLMs and scores among labels have their own.
+    """The calibration file of a condition: baseline LLMs and the other score have their own.
 
-    >>> [calibration_name(c) for c in ("step-000002-words-2", "step-000002-labels", "baseline-labels")]
-    ['calibration.json', 'calibration-labels.json', 'calibration-baseline-labels.json']
+    >>> [calibration_name(c) for c in ("step-000002-words-2", "step-000002-labels", "baseline-vocabulary")]
+    ['calibration.json', 'calibration-labels.json', 'calibration-baseline-vocabulary.json']
     """
     if condition.startswith("baseline"):
         return f"calibration-{condition}.json"
-    return "calibration-labels.json" if condition.endswith("-labels") else "calibration.json"
+    score = condition.rpartition("-")[2]
+    return f"calibration-{score}.json" if score in ("labels", "vocabulary") else "calibration.json"

@@ -88,6 +88,11 @@ class RunReader:
         return self.json("inputs.json")
 
     @property
+    def score(self) -> str:
+        """What v, the log-odds of a target, is against: `among 8 labels`, or `against the whole vocabulary`."""
+        return self.json("report.json")["score"]
+
+    @property
     def steps(self) -> tuple[int, ...]:
         """The measured steps, ascending."""
         return self.trajectory.steps

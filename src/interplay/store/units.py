@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -69,17 +70,10 @@ def unsplit(header: UnitHeader, scores: np.ndarray) -> Unit:
 def _interactions(unit: Unit) -> Interactions:
     """Enough of the `Interactions` of a unit to fuse others with it."""
     header, (and_effects, or_effects) = unit.header, unit.effects
-    numbers = {
-        name: np.float64(getattr(header, name)) for name in ("objective", "duality_gap", "residual", "tolerance")
-    }
-    rest = {
-        "iterations": np.int64(header.iterations),
-        "converged": np.bool_(header.converged),
-        "error_bar": np.float64(math.nan),
-    }
-    return Interactions(
-        len(header.words), and_effects, or_effects, unit.scores[0], **numbers, **rest, alternatives=unit.alternatives
-    )
+    names = ("objective", "duality_gap", "residual", "tolerance", "iterations", "converged")
+    known: dict[str, Any] = {name: np.asarray(getattr(header, name)) for name in names}
+    known |= {"error_bar": np.asarray(math.nan), "alternatives": unit.alternatives}
+    return Interactions(len(header.words), and_effects, or_effects, unit.scores[0], **known)
 
 
 def with_effects(

@@ -87,7 +87,7 @@
     const target = el("b", {}, "‘", el("bdi", {}, p.target), "’");
     const gold = p.label !== null ? [" (gold label ", el("bdi", {}, p.label), ")"] : [];
     if (!u) { box.replaceChildren("Target ", target, ...gold, ". This prompt was not measured at step " + data.steps[state.step] + "."); return; }
-    box.replaceChildren("Score of ", target, ...gold, ": ", el("b", {}, num(u.v[0], true)), " log-odds (" + percent(u.v[0]) + ") with all words, ",
+    box.replaceChildren("Score of ", target, ...gold, ": ", el("b", {}, num(u.v[0], true)), " log-odds " + data.score + " (" + percent(u.v[0]) + ") with all words, ",
       el("b", {}, num(u.v[1], true)), " (" + percent(u.v[1]) + ") without them.");
   };
 
