@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from interplay.analysis.summary import Summary, summarise
+from interplay.dynamics.sets import MAIN_DEFINITION
 from interplay.errors import InterplayError
 from interplay.models.layouts import find_layout
 from interplay.recommendation import Recommendation, recommend
@@ -123,13 +124,13 @@ class Run(RunReader):
         """What a reader of the run must know: its warnings, and how many rows were left out and why."""
         return list(self.json("report.json")["notes"])
 
-    def interactions(self, prompt: int | str, step: int, definition: str = "paper") -> pd.DataFrame:
+    def interactions(self, prompt: int | str, step: int, definition: str = MAIN_DEFINITION) -> pd.DataFrame:
         """The interactions of one prompt that are in any set at one step, strongest first.
 
         Args:
             prompt: position in `prompts`, or the prompt's id.
             step: a measured step.
-            definition: definition of the sets: paper, signed or fixed-tau.
+            definition: definition of the sets: common, paper or signed.
 
         Returns one row each: kind (and, or), words (a tuple), mask, order, effect and effect_reference (log-odds), tau, and one
         boolean for each of all, preserved, emerged, removed, kept, reentered. InterplayError if it was not measured.

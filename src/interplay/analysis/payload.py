@@ -8,6 +8,7 @@ import pandas as pd
 
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import matching
+from interplay.dynamics.sets import MAIN_DEFINITION
 from interplay.effects.moebius import reconstruct
 from interplay.report.controls import FIGURES
 from interplay.store.conditions import step_name
@@ -56,7 +57,7 @@ def _controls(run: RunReader) -> dict[str, Any]:
     for name in ("views", "baselines", "floors", "multiples", "correlations"):
         frame = run.table(name)
         if "definition" in frame:
-            frame = frame[frame["definition"] == "paper"]
+            frame = frame[frame["definition"] == MAIN_DEFINITION]
         if name == "views":
             pairs = pd.MultiIndex.from_frame(frame[["set", "measure"]])
             frame = frame[pairs.isin(VIEWED) & (frame["order"] == 0)]
@@ -93,7 +94,7 @@ def _finite(values: np.ndarray) -> list[float | None]:
 
 def _matching(run: RunReader, sample: str, step: int, scores: np.ndarray) -> dict[str, Any]:
     """Scores of one prompt in ascending order, and what the logical model says of the same coalitions."""
-    (effects, _), salient = run.effects(sample, step), run.trajectory.membership(sample, step).all
+    (effects, _), salient = run.effects(sample, step), run.trajectory.membership(sample, step, "paper").all
     error = float(matching(effects, scores, salient))
     order = np.argsort(scores, kind="stable")
     shown = order[np.unique(np.linspace(0, len(order) - 1, SHOWN_POINTS).round().astype(np.int64))]

@@ -86,6 +86,6 @@ def churn(
 def _figures(sample: Twin, at: int, keys: list[tuple[str, str, str]], ratio: float) -> np.ndarray:
     """`[K, 1 + T]`: each figure between the reference and its twin, then at every checkpoint."""
     ref = sample.effects[at]
-    floor = {d: transition(ref, sample.twin, d, ratio)[1] for d in DEFINITIONS}
+    floor = {d: transition(sample.effects, at, sample.twin, d, ratio)[1] for d in DEFINITIONS}
     over = {d: set_values(partition(sample.effects, at, d, ratio), sample.effects, ref, 0) for d in DEFINITIONS}
     return np.array([[floor[d][measure, name, 0], *over[d][measure, name, 0]] for d, name, measure in keys])

@@ -118,14 +118,18 @@ def _curves(sample: _Sample, partitions: dict[str, Partition], setup: _Setup) ->
 
     for definition, part in partitions.items():
         values = measures.set_values(part, sample.effects, ref, setup.top)
-        if definition != "signed":  # there, kept means same sign: the fraction is 1 by definition
+        values["change", "all", 0] = measures.change(sample.effects, ref)
+        if definition == "paper":  # in the others, kept means same sign: the fraction is 1 by definition
             values["sign_agreement", "kept", 0] = measures.sign_agreement(sample.effects, ref, part.kept)
         floor: dict[tuple[str, str, int], np.ndarray] = {}
         if sample.twin is not None:  # the same measures from the reference to itself under a rephrased template [ours]
-            between, floor = measures.transition(ref, sample.twin, definition, setup.ratio, setup.top)
+            between, floor = measures.transition(
+                sample.effects, setup.at, sample.twin, definition, setup.ratio, setup.top
+            )
             for measure in measures.CHURN_MEASURES:
                 floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
             floor["sign_agreement", "kept", 0] = measures.sign_agreement(sample.twin, ref, between.kept)
+            floor["change", "all", 0] = measures.change(sample.twin, ref)
         for key, value in values.items():
             curves[definition, *key] = value, np.full(len(nan), floor.get(key, np.nan))
         for (measure, name), curve in _against_draws(sample, part, baseline_sign, setup).items():

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from interplay.dynamics.sets import SETS, VALUED, Partition, partition
+from interplay.dynamics.sets import SETS, VALUED, Partition, partition, thresholds
 from interplay.effects.moebius import orders, walsh_energy
 
 _BOTH = (-2, -1)
@@ -55,6 +55,7 @@ MEASURES: dict[str, Measure] = {
         Measure("contribution", "mean contribution", "log-odds", "sum I / size of the set", _RANDOM, sets=VALUED),
         Measure("sufficiency", "loss from this set alone", "nats", "-log sigmoid(sum I)", _RANDOM, "low", VALUED),
         Measure("sign_agreement", "fraction with the reference's sign", "", "same sign as at the reference / size", _FLOOR, sets=("kept",)),
+        Measure("change", "change", "log-odds", "sum |I - I at the reference| over all effects, salient or not", _FLOOR),
         Measure("l1", "total strength", "log-odds", "sum |I| over all effects, salient or not"),
         Measure("sd", "spread of score", "log-odds", "standard deviation of v over all coalitions"),
         Measure("total_effect", "score gained", "log-odds", "|v(N) - v(empty)|"),
@@ -93,6 +94,11 @@ def net(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def rho(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Uncancelled ratio |sum I| / sum |I|, 0..1; low means the effects cancel [paper eq 10]."""
     return quotient(np.abs(net(w, mask)), strength(w, mask))
+
+
+def change(w: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Sum of |I - I at the reference| over all effects, log-odds: how much of the split is another one [ours]."""
+    return np.abs(w - reference)[..., 1:].sum(axis=_BOTH)
 
 
 def loss_of(total: np.ndarray) -> np.ndarray:
@@ -205,8 +211,13 @@ def set_values(
 
 
 def transition(
-    before: np.ndarray, after: np.ndarray, definition: str, ratio: float, top: int = 0
+    effects: np.ndarray, at: int, twin: np.ndarray, definition: str, ratio: float, top: int = 0
 ) -> tuple[Partition, dict[tuple[str, str, int], np.ndarray]]:
-    """Sets and `set_values` from one array of effects `[2, 2^n]` to another, as from a reference to the next checkpoint."""
-    part = Partition(*(mask[1] for mask in partition(np.stack([before, after]), 0, definition, ratio)))
-    return part, set_values(part, after, before, top)
+    """Sets and `set_values` from one checkpoint to its twin `[2, 2^n]`, as if that were the next one. effects `[T, 2, 2^n]`.
+
+    tau is that of the checkpoints where it is common to them, else each one's own.
+    """
+    tau = thresholds(effects, definition, ratio)[at] if definition == "common" else None
+    both = partition(np.stack([effects[at], twin]), 0, definition, ratio, tau)
+    part = Partition(*(mask[1] for mask in both))
+    return part, set_values(part, twin, effects[at], top)

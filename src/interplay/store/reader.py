@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.result import frame
-from interplay.dynamics.sets import SETS
+from interplay.dynamics.sets import MAIN_DEFINITION, SETS
 from interplay.errors import InterplayError
 from interplay.store.conditions import step_name
 from interplay.store.files import read_json, sha256_file
@@ -101,7 +101,7 @@ class RunReader:
         """The chosen words of one prompt, in the order of the text."""
         return [str(word) for word in self._unit(sample, self.trajectory.reference)["words"]]
 
-    def listed(self, sample: str, step: int, definition: str = "paper") -> pd.DataFrame:
+    def listed(self, sample: str, step: int, definition: str = MAIN_DEFINITION) -> pd.DataFrame:
         """The interactions of one prompt that are in any set at a step, one row each, with the words as a tuple.
 
         Columns: definition, step, sample, kind, mask, order, words, effect, effect_reference, tau, and one boolean for each set.
