@@ -65,9 +65,7 @@ def outcomes(before: np.ndarray, after: np.ndarray, tau: np.ndarray | float) -> 
     return np.select(rules, OUTCOMES[:5], OUTCOMES[5])
 
 
-def contrast(
-    before: np.ndarray, after: np.ndarray, ratio: float = RATIO, floor: np.ndarray | None = None
-) -> Contrast:
+def contrast(before: np.ndarray, after: np.ndarray, ratio: float = RATIO, floor: np.ndarray | None = None) -> Contrast:
     """The changes between two states, from their effects `[2, 2^n]` each (row 0 AND, row 1 OR), log-odds.
 
     floor: effects of the first state under a second wording.

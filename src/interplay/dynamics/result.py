@@ -60,7 +60,9 @@ class Trajectory:
         table = self._rows(self.summary, measure, set, definition, order)
         return table.set_index("step")[[*_FIGURES, "samples"]]
 
-    def samples(self, measure: str, set: str = "all", definition: str = MAIN_DEFINITION, order: int = 0) -> pd.DataFrame:
+    def samples(
+        self, measure: str, set: str = "all", definition: str = MAIN_DEFINITION, order: int = 0
+    ) -> pd.DataFrame:
         """The same measure sample by sample: a frame indexed by step, one column a sample."""
         table = self._rows(self.per_sample, measure, set, definition, order)
         return table.pivot(index="step", columns="sample", values="value").rename_axis(index="step", columns="sample")

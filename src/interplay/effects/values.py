@@ -70,7 +70,11 @@ def fitted_values(masks: Masks, is_or: NDArray[np.bool_], effects: Array, n: int
     (array([3., 3.]), array([2., 2.]), array([4., 4.]))
     """
     inside, order = members(masks, n), popcount(masks)
-    return (effects / order) @ inside, (effects * (~is_or | (order == 1))) @ inside, (effects * (is_or | (order == 1))) @ inside
+    return (
+        (effects / order) @ inside,
+        (effects * (~is_or | (order == 1))) @ inside,
+        (effects * (is_or | (order == 1))) @ inside,
+    )
 
 
 def members(masks: Masks, n: int) -> Array:
