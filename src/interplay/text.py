@@ -32,7 +32,7 @@ def told_change(words: Sequence[str], kind: str, before: float, after: float, ou
     >>> told_change(("store", "spoon"), "and", 0.1, 25.0, "new")
     'store & spoon (AND): +0.10 -> +25.00, a change of +24.90 nats (new)'
     """
-    named = JOINT[kind].join(words) + (f" ({kind.upper()})" if len(words) > 1 else "")
+    named = f"{JOINT[kind].join(words)} ({kind.upper() if len(words) > 1 else 'one word'})"
     return f"{named}: {before:+.2f} -> {after:+.2f}, a change of {after - before:+.2f} nats ({outcome})"
 
 

@@ -17,7 +17,7 @@ from interplay.effects import Interactions, SampledInteractions
 from interplay.effects.interactions import dividends
 from interplay.effects.values import fitted_values, keep_one, leave_one_out, shapley
 from interplay.errors import InterplayError
-from interplay.explanation.text import SPELT_LEGEND, InteractionRow, Printout, members, numbered, scored_name
+from interplay.explanation.text import SPELT_LEGEND, InteractionRow, Printout, members, names_of, scored_name
 from interplay.limits import EXACT_WORDS
 from interplay.scoring.scores import UnitScores
 from interplay.scoring.targets import likelihood
@@ -250,7 +250,7 @@ class Explanation:
         if self.sampled:
             out.say(self.statement)
         out.say()
-        named = out.list_words(self.words) if self.n > EXACT_WORDS else numbered(self.words)
+        named = out.list_words(self.words) if self.n > EXACT_WORDS else names_of(self.words)
         out.spell_values(named, [(value,) for value in self.shapley.tolist()])
         out.say(_order_one(f"{_percent(self.single_words)} of the strength of all effects"))
         out.say()
@@ -353,12 +353,12 @@ class Change:
         import pandas as pd
 
         a, b = (side.word_values() for side in (self.before, self.after))
-        table = a[["word"]].copy()
-        for name in _VALUES:
-            table[[f"{name}_before", f"{name}_after", f"{name}_change"]] = pd.concat(
-                [a[name], b[name], b[name] - a[name]], axis=1
-            )
-        return table
+        columns = {
+            f"{name}_{end}": x
+            for name in _VALUES
+            for end, x in (("before", a[name]), ("after", b[name]), ("change", b[name] - a[name]))
+        }
+        return pd.DataFrame({"word": a["word"], **columns})
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `interplay explain A B --json`."""
@@ -450,7 +450,9 @@ class Change:
         counted = Counter(c.outcome for c in found.changes)
         kinds = ", ".join(f"{counted[outcome]} {outcome}" for outcome in OUTCOMES if counted[outcome])
         first = found.changes[0]
-        text = "The strongest change from A to B is " + told_change(self._members(first), *first[:1], *first[2:])
+        text = "The strongest change from A to B is " + told_change(
+            members(names_of(self.words), first.mask), *first[:1], *first[2:]
+        )
         if not found.certain:
             text = "No change from A to B is larger than those between the two wordings of A"
         text += f"; of {len(found.changes)} changes {kinds}; all together {found.total:.2f} nats."
@@ -466,7 +468,7 @@ class Change:
         return None if floor is None else abs(c.change) > floor.largest
 
     def _members(self, interaction: ChangedInteraction) -> tuple[str, ...]:
-        return tuple(members(numbered(self.words), interaction.mask))
+        return tuple(members(self.words, interaction.mask))
 
 
 def _percent(fraction: float) -> str:

@@ -43,8 +43,8 @@ class Printout:
         self.lines.append(self._painted(text, _BOLD) if bold else text)
 
     def list_words(self, words: Sequence[str]) -> list[str]:
-        """Add all words in the order of the text. Returns the names they go by; words that occur twice get a number."""
-        names = numbered([_clip(printable(word), 24) for word in words])
+        """Add all words in the order of the text, and return `names_of` them."""
+        names = names_of(words)
         for i, line in enumerate(_fold(names, "  ", self.width - 7)):
             self.lines.append(("words: " if i == 0 else "       ") + line)
         self.lines.append("")
@@ -131,6 +131,11 @@ def scored_name(token: str, target: str, tokens: int = 1) -> str:
 def members(names: Sequence[str], mask: int) -> list[str]:
     """The names of the words in a coalition."""
     return [name for i, name in enumerate(names) if mask >> i & 1]
+
+
+def names_of(words: Sequence[str]) -> list[str]:
+    """The names that words go by: printable, at most 24 characters, with a number where one occurs several times."""
+    return numbered([_clip(printable(word), 24) for word in words])
 
 
 def numbered(names: Sequence[str]) -> list[str]:
