@@ -228,11 +228,9 @@ def test_text_shows_every_interaction_and_says_what_happened(call, answer, tiny_
         in out
     )
     assert "the option rephrased" in out
-    for word, values in zip(
-        two["before"]["words"], zip(*(two[s]["word_values"] for s in ("before", "after"))), strict=True
-    ):
-        [line] = re.findall(rf"^{number}{number}{number} [█░]+ +{word}$", out, re.MULTILINE)
-        a, b = (value["shapley"] for value in values)
+    for before, after in zip(two["before"]["word_values"], two["after"]["word_values"], strict=True):
+        [line] = re.findall(rf"^{number}{number}{number} [█░]+ +{before['word']}$", out, re.MULTILINE)
+        a, b = before["shapley"], after["shapley"]
         assert [float(x) for x in line] == pytest.approx([a, b, b - a], abs=5e-4)
     tables = out[out.index("words:") : out.index("The strongest change")]
     assert max(len(line) for line in tables.splitlines() if not line.startswith("Single words")) <= 80
@@ -251,7 +249,7 @@ def test_top_limits_the_table_and_counts_the_rest(call, answer, tiny_folder):
     out, rest = call("explain", *asked).out, answer(*asked)["changes"][1:]
     assert len(re.findall(r"^(AND|OR) ", out, re.MULTILINE)) == 1
     together = f"{sum(abs(row['change']) for row in rest):.3g}"
-    assert f"{len(rest)} more of 1 to 4 words, together {together} nats" in out
+    assert re.search(rf"^{len(rest)} more of [12] to [34] words, together {together} nats$", out, re.MULTILINE)
 
 
 def test_same_model_twice_changes_nothing_and_is_told(call, answer, tiny_folder):
@@ -425,13 +423,15 @@ def test_changes_are_of_one_threshold_and_ranked(a, b):
     assert found.salient == tuple(int((np.abs(e) > found.tau).sum()) for e in (a, b))
     assert found.total == pytest.approx(size.sum())
     for c in found.changes:
-        assert (c.before, c.after) == (a[int(c.kind == "or"), c.mask], b[int(c.kind == "or"), c.mask])
+        assert (c.before, c.after) == (a[int(c.type == "or"), c.mask], b[int(c.type == "or"), c.mask])
     # Backwards every outcome turns into its opposite.
     opposite = {"new": "gone", "gone": "new", "stronger": "weaker", "weaker": "stronger"}
     back = {c[:2]: c.outcome for c in contrast(b, a).changes}
     assert back == {c[:2]: opposite.get(c.outcome, c.outcome) for c in found.changes}
     # The scale of the scores changes nothing but the sizes.
-    assert [c[:2] + c[4:] for c in contrast(64 * a, 64 * b).changes] == [c[:2] + c[4:] for c in found.changes]
+    assert [(*c[:2], c.outcome) for c in contrast(64 * a, 64 * b).changes] == [
+        (*c[:2], c.outcome) for c in found.changes
+    ]
 
 
 def test_a_base_of_tiny_effects_has_nothing_to_lose():

@@ -94,9 +94,9 @@ changes exceed all that another wording of their prompt makes."
     if known:
         certain = changes[changes["change"].abs() > changes["floor"]]
     step, text = changes["step"].iloc[0], ""
-    for c in certain.head(1).itertuples():
-        told = told_change(c.words, c.kind, c.effect_reference, c.effect, c.outcome)
-        text = f"The strongest change from step {reference} to {step}, in prompt {short(c.sample)}: {told}. "
+    for c in certain.head(1).to_dict("records"):
+        told = told_change(*(c[name] for name in ("words", "kind", "effect_reference", "effect", "outcome")))
+        text = f"The strongest change from step {reference} to {step}, in prompt {short(c['sample'])}: {told}. "
     if not known:
         return (
             f"{text}No floor was measured, so how much of it another wording of the prompt would change is not known."

@@ -13,16 +13,15 @@ OUTCOMES = ("new", "gone", "flipped", "stronger", "weaker", "kept")
 class ChangedInteraction(NamedTuple):
     """One interaction in both states."""
 
-    kind: str  # "and", "or"
+    type: str  # "and", "or"
     mask: int
     before: float  # effects, log-odds
     after: float
+    change: float  # after - before
     outcome: str  # one of `OUTCOMES`
-
-    @property
-    def change(self) -> float:
-        """after - before, log-odds."""
-        return self.after - self.before
+    above_floor: (
+        bool | None
+    )  # larger than any change that another wording of the first state makes; None where not measured
 
 
 class Floor(NamedTuple):
@@ -41,11 +40,6 @@ class Contrast(NamedTuple):
     salient: tuple[int, int]  # number in A and in B
     rho: tuple[float, float]  # the fraction of their strength that does not cancel
     floor: Floor | None = None  # None if not measured
-
-    @property
-    def certain(self) -> int:
-        """How many of `changes` are larger than any that another wording of A makes; all of them where there is no floor."""
-        return sum(self.floor is None or abs(c.change) > self.floor.largest for c in self.changes)
 
 
 def outcomes(before: np.ndarray, after: np.ndarray, tau: np.ndarray | float) -> np.ndarray:
@@ -76,24 +70,25 @@ def contrast(before: np.ndarray, after: np.ndarray, ratio: float = RATIO, floor:
     [(3, 5.0, 'new'), (1, -4.0, 'flipped'), (2, -1.0, 'gone')]
     >>> reworded = np.zeros((2, 4)); reworded[0, 1:] = [3, 0, 0]  # {1} also leaves between two wordings of A
     >>> found = contrast(a, b, floor=reworded)
-    >>> found.floor, found.certain
-    (Floor(largest=1.0, total=2.0), 2)
+    >>> found.floor, [c.above_floor for c in found.changes]
+    (Floor(largest=1.0, total=2.0), [True, True, False])
     """
     both, change = np.stack([before, after]), after - before
     tau = float(thresholds(both, "common", ratio)[0])
-    kinds, masks = np.nonzero(salient(change, ratio))
-    rank = np.argsort(-np.abs(change[kinds, masks]), kind="stable")
-    kinds, masks = kinds[rank], masks[rank]
-    effects = before[kinds, masks], after[kinds, masks]
-    columns = np.array(["and", "or"])[kinds], masks, *effects, outcomes(*effects, tau)
-    omega = salient(both, tau=tau)
+    omega, apart = salient(both, tau=tau), None
     a, b = omega.sum(axis=(-2, -1)).tolist()
-    apart = None
     if floor is not None:
         moved = np.abs(floor - before)[:, 1:]
         apart = Floor(float(moved.max()), float(moved.sum()))
+    kinds, masks = np.nonzero(salient(change, ratio))
+    rank = np.argsort(-np.abs(change[kinds, masks]), kind="stable")
+    at = kinds[rank], masks[rank]
+    columns = before[at], after[at], change[at], outcomes(before[at], after[at], tau)
     return Contrast(
-        changes=tuple(ChangedInteraction(*row) for row in zip(*(column.tolist() for column in columns), strict=True)),
+        changes=tuple(
+            ChangedInteraction(("and", "or")[kind], *row, None if apart is None else abs(row[3]) > apart.largest)
+            for kind, *row in zip(*(column.tolist() for column in (*at, *columns)), strict=True)
+        ),
         total=float(measures.change(after, before)),
         tau=tau,
         salient=(a, b),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from interplay.effects.dictionary import Masks, popcount
 from interplay.effects.inputs import score_table
-from interplay.effects.moebius import moebius
+from interplay.effects.moebius import moebius, orders
 
 Array = NDArray[np.float64]
 
@@ -23,8 +23,7 @@ def shapley(scores: Any) -> Array:
     array([2.5, 1.5])
     """
     v, n = score_table(scores)
-    masks = np.arange(1 << n, dtype=np.uint64)
-    return (moebius(v) / np.maximum(popcount(masks), 1)) @ members(masks, n)
+    return (moebius(v) / np.maximum(orders(n), 1)) @ _members(np.arange(1 << n), n)
 
 
 def pairwise(scores: Any) -> Array:
@@ -36,9 +35,7 @@ def pairwise(scores: Any) -> Array:
            [3., 0.]])
     """
     v, n = score_table(scores)
-    masks = np.arange(1 << n, dtype=np.uint64)
-    inside = members(masks, n)
-    shared = moebius(v) / np.maximum(popcount(masks) - 1, 1)
+    inside, shared = _members(np.arange(1 << n), n), moebius(v) / np.maximum(orders(n) - 1, 1)
     return ((inside.T * shared[..., None, :]) @ inside) * (1 - np.eye(n))
 
 
@@ -69,7 +66,7 @@ def fitted_values(masks: Masks, is_or: NDArray[np.bool_], effects: Array, n: int
     >>> fitted_values(both, np.array([False, True]), np.array([2.0, 4.0]), 2)
     (array([3., 3.]), array([2., 2.]), array([4., 4.]))
     """
-    inside, order = members(masks, n), popcount(masks)
+    inside, order = _members(masks, n), popcount(masks)
     return (
         (effects / order) @ inside,
         (effects * (~is_or | (order == 1))) @ inside,
@@ -77,6 +74,6 @@ def fitted_values(masks: Masks, is_or: NDArray[np.bool_], effects: Array, n: int
     )
 
 
-def members(masks: Masks, n: int) -> Array:
+def _members(masks: NDArray[Any], n: int) -> Array:
     """Which words are in each coalition: (k, n) of 0 and 1."""
-    return (masks[:, None] >> np.arange(n, dtype=np.uint64) & np.uint64(1)).astype(np.float64)
+    return (masks[:, None] >> np.arange(n, dtype=masks.dtype) & masks.dtype.type(1)).astype(np.float64)

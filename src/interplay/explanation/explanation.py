@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LEGEND = "● AND: all its words must stay   ○ OR: one of its words is enough   █ raises the score   ░ lowers it"
-_PAIR_LEGEND = f"{SPELT_LEGEND}   [new]: another wording of A changes as much"
 _CAVEAT = (
     "Between two wordings of one model a third to two thirds of the salient interactions change by themselves; "
     'the option rephrased, such as "Please answer. {text}", measures that for A.'
@@ -133,12 +132,6 @@ class Explanation:
         """The interactions over 5 % of the largest, strongest first."""
         rows = self.to_pandas().to_dict("records")
         return tuple(Effect(row["type"], tuple(row["words"]), row["effect"], row["mask"]) for row in rows)
-
-    @property
-    def rho(self) -> float:
-        """The fraction of the salient interactions' strength that does not cancel; NaN where there are none."""
-        effects = np.array([[e.effect for e in self.salient]])
-        return float(measures.rho(effects, effects != 0))
 
     @cached_property
     def _values(self) -> tuple[np.ndarray, ...]:
@@ -252,7 +245,7 @@ class Explanation:
         out.say()
         named = out.list_words(self.words) if self.n > EXACT_WORDS else names_of(self.words)
         out.spell_values(named, [(value,) for value in self.shapley.tolist()])
-        out.say(_order_one(f"{_percent(self.single_words)} of the strength of all effects"))
+        out.say(_single_words(self))
         out.say()
         out.say(f"{len(salient)} salient interactions (|effect| > 5 % of the largest):", bold=True)
         rows = [InteractionRow(e.type, e.mask, (e.effect,)) for e in salient]
@@ -281,7 +274,7 @@ class Explanation:
 
         title = f"{self.model}: log-odds of {self.target_scored!r} ({self.score_full:+.3f})"
         rows = [e._asdict() for e in self.salient]
-        note = f"{_order_one(f'{_percent(self.single_words)} of the strength of all effects')} {self.statement}, {self._precision}"
+        note = f"{_single_words(self)} {self.statement}, {self._precision}"
         return explanation_html(self.words, rows, values=self.word_values(), title=title, note=note)
 
 
@@ -331,34 +324,17 @@ class Change:
         """
         import pandas as pd
 
-        rows = [
-            (
-                c.outcome,
-                c.kind,
-                c.mask,
-                c.mask.bit_count(),
-                self._members(c),
-                c.before,
-                c.after,
-                c.change,
-                self._above(c),
-            )
-            for c in self.salient
-        ]
+        rows = [c._asdict() | {"order": c.mask.bit_count(), "words": self._members(c)} for c in self.salient]
         columns = ["outcome", "type", "mask", "order", "words", "before", "after", "change", "above_floor"]
         return pd.DataFrame(rows, columns=columns)
 
     def word_values(self) -> "pandas.DataFrame":
-        """The table of `Explanation.word_values` with every column three times: `shapley_before`, `_after` and `_change`."""
+        """The table of `Explanation.word_values` with its values in A, in B, and their change: `shapley_before`, `_after`, `_change`."""
         import pandas as pd
 
         a, b = (side.word_values() for side in (self.before, self.after))
-        columns = {
-            f"{name}_{end}": x
-            for name in _VALUES
-            for end, x in (("before", a[name]), ("after", b[name]), ("change", b[name] - a[name]))
-        }
-        return pd.DataFrame({"word": a["word"], **columns})
+        values = {"before": a[[*_VALUES]], "after": b[[*_VALUES]], "change": b[[*_VALUES]] - a[[*_VALUES]]}
+        return pd.concat([a["word"], *(table.add_suffix(f"_{end}") for end, table in values.items())], axis=1)
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `interplay explain A B --json`."""
@@ -381,7 +357,7 @@ class Change:
         from interplay.exports.figures.effects import effect_bars
 
         chosen = self.top(self.drawn if top is None else top)
-        labels = [f"{JOINT[c.kind].join(self._members(c))}  {c.outcome} {c.change:+.2f}" for c in chosen]
+        labels = [f"{JOINT[c.type].join(self._members(c))}  {c.outcome} {c.change:+.2f}" for c in chosen]
         sides = [(self.before.model, [c.before for c in chosen]), (self.after.model, [c.after for c in chosen])]
         return effect_bars(ax, labels, sides)
 
@@ -406,13 +382,12 @@ class Change:
         out.say()
         names = out.list_words(self.words)
         out.spell_values(names, list(zip(*(side.shapley.tolist() for side in sides), strict=True)))
-        a, b = (_percent(side.single_words) for side in sides)
-        out.say(_order_one(f"{a} of the strength of all effects of A, {b} of B"))
+        out.say(_single_words(*sides))
         out.say()
         out.say(f"{len(self.salient)} changes (|change| > 5 % of the largest):", bold=True)
         rows = [
             InteractionRow(
-                c.kind, c.mask, (c.before, c.after), f"[{c.outcome}]" if self._above(c) is False else c.outcome
+                c.type, c.mask, (c.before, c.after), c.outcome if c.above_floor is not False else f"[{c.outcome}]"
             )
             for c in self.salient
         ]
@@ -422,7 +397,7 @@ class Change:
         if found.floor is None:
             out.say(_CAVEAT)
         out.say()
-        out.say(_PAIR_LEGEND)
+        out.say(SPELT_LEGEND + ("" if found.floor is None else "   [new]: another wording of A changes as much"))
         a, b = (f"{side.statement}, noise of v {side.scores.noise_sigma:.1e} nats" for side in sides)
         out.say(f"A: {a}; B: {b}; {self.before.scores.dtype}")
         return "\n".join(out.lines)
@@ -436,7 +411,7 @@ class Change:
     def _repr_html_(self) -> str:
         from interplay.report.explorer import explanation_html
 
-        rows = [c._asdict() | {"type": c.kind, "effect": c.after} for c in self.salient]
+        rows = [c._asdict() | {"effect": c.after} for c in self.salient]
         values = self.word_values()[["word", *(f"shapley_{end}" for end in ("before", "after", "change"))]]
         title = f"Changes from {self.before.model} to {self.after.model}: log-odds of {self.before.target_scored!r}"
         return explanation_html(self.words, rows, values=values, title=title, note=self.sentence)
@@ -449,34 +424,27 @@ class Change:
             return "No effect differs between A and B."
         counted = Counter(c.outcome for c in found.changes)
         kinds = ", ".join(f"{counted[outcome]} {outcome}" for outcome in OUTCOMES if counted[outcome])
-        first = found.changes[0]
-        text = "The strongest change from A to B is " + told_change(
-            members(names_of(self.words), first.mask), *first[:1], *first[2:]
-        )
-        if not found.certain:
+        c, certain = found.changes[0], sum(c.above_floor is not False for c in found.changes)
+        told = told_change(members(names_of(self.words), c.mask), c.type, c.before, c.after, c.outcome)
+        text = f"The strongest change from A to B is {told}"
+        if not certain:
             text = "No change from A to B is larger than those between the two wordings of A"
         text += f"; of {len(found.changes)} changes {kinds}; all together {found.total:.2f} nats."
         if floor is None:
             return text
         return (
             f"{text} Between the two wordings of A, where nothing was learnt, effects change by up to {floor.largest:.2f} nats, "
-            f"all together by {floor.total:.2f}; {found.certain} of the {len(found.changes)} changes are larger."
+            f"all together by {floor.total:.2f}; {certain} of the {len(found.changes)} changes are larger."
         )
-
-    def _above(self, c: ChangedInteraction) -> bool | None:
-        floor = self.contrast.floor
-        return None if floor is None else abs(c.change) > floor.largest
 
     def _members(self, interaction: ChangedInteraction) -> tuple[str, ...]:
         return tuple(members(self.words, interaction.mask))
 
 
-def _percent(fraction: float) -> str:
-    return "none" if math.isnan(fraction) else f"{100 * fraction:.0f} %"
-
-
-def _order_one(share: str) -> str:
-    return f"Single words hold {share}; the rest is of interactions."
+def _single_words(*sides: Explanation) -> str:
+    shares = ["none" if math.isnan(side.single_words) else f"{100 * side.single_words:.0f} %" for side in sides]
+    hold = shares[0] if len(sides) == 1 else "{} (A) and {} (B)".format(*shares)
+    return f"Single words hold {hold} of the strength of all effects; the rest is of interactions."
 
 
 def _or_none(value: float) -> float | None:

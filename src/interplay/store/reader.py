@@ -127,19 +127,16 @@ class RunReader:
             "effect": now[kind, mask],
             "effect_reference": before[kind, mask],
             "change": (now - before)[kind, mask],
-            "outcome": outcomes(before, now, thresholds(every, ratio=self._ratio)[at])[kind, mask].astype(object),
+            "outcome": outcomes(before, now, thresholds(every, "common", self._ratio)[at])[kind, mask].astype(object),
             "tau": thresholds(every, definition, self._ratio)[at],
         }
         return pd.DataFrame(columns | {name: member[i][kind, mask] for i, name in enumerate(SETS)})
 
     def changes(self, step: int | None = None) -> pd.DataFrame:
-        """What changed in the interactions of all prompts from the reference to a step, strongest first (over 5 % of the largest
-        change of the prompt).
+        """What changed in the interactions of all prompts from the reference to a step, strongest first: the columns of `listed`.
 
-        step: None is the recommended step, or the last where that is not after the reference.
-
-        Columns: step, sample, kind, words, effect_reference, effect, change, outcome, order, mask, and floor: the largest |change| of
-        the prompt between two wordings at the reference, NaN where not measured.
+        step: None is the recommended step, or the last where that is not after the reference. Left out are changes of at most 5 %
+        of the prompt's largest. `floor` is its largest |change| between two wordings at the reference, NaN where not measured.
         """
         if step is None:
             kept = self.recorded["step"]
@@ -149,22 +146,7 @@ class RunReader:
             found = self.listed(sample, step)
             size = found["change"].abs()
             tables.append(found[size > self._ratio * size.max()].assign(floor=self._floor(sample)))
-        first = [
-            "step",
-            "sample",
-            "kind",
-            "words",
-            "effect_reference",
-            "effect",
-            "change",
-            "outcome",
-            "order",
-            "mask",
-            "floor",
-        ]
-        return pd.concat(tables).sort_values("change", key=abs, ascending=False, kind="stable", ignore_index=True)[
-            first
-        ]
+        return pd.concat(tables).sort_values("change", key=abs, ascending=False, kind="stable", ignore_index=True)
 
     def _floor(self, sample: str) -> float:
         """The largest |change| of a prompt between two wordings at the reference, nats; NaN where not measured."""
