@@ -221,7 +221,7 @@ def test_values_of_words(found, change, sampled):
     fitted = sampled.interactions.scores([2**18 - 1, 0])
     assert sampled.shapley.sum() == pytest.approx(fitted[0] - fitted[1])
     two, a, b = (one.word_values() for one in (change, change.before, change.after))
-    assert list(two) == ["word", *(f"{x}_{end}" for x in a.columns[1:] for end in ("before", "after", "change"))]
+    assert list(two) == ["word", *(f"{x}_{end}" for end in ("before", "after", "change") for x in a.columns[1:])]
     assert np.allclose(two["keep_one_change"], b["keep_one"] - a["keep_one"])
     effects = found.interactions.effects
     assert found.single_words == pytest.approx(np.abs(effects[0, [1, 2, 4, 8]]).sum() / np.abs(effects).sum())

@@ -134,7 +134,7 @@ def _shown(prompt: dict, rng: random.Random) -> dict:
             rows.append({"type": key[0], "mask": key[1], "before": a, "effect": b, "outcome": outcome})
         rest = {k: v for k, v in step.items() if k not in ("interactions", "removed")}
         steps.append(rest | {"interactions": rows, "shapley": [rng.gauss(0, 1) for _ in range(N)]})
-    return prompt | {"steps": steps}
+    return prompt | {"steps": steps, "floor": 0.6}
 
 
 def _of(step: dict, set_: str) -> list[tuple[int, float]]:

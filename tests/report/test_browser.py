@@ -87,7 +87,13 @@ def test_the_explorer_ranks_by_change_or_by_effect(visit, made):
         ranked = sorted((value(e) for e in step["interactions"] if value(e)), key=abs, reverse=True)
         assert shown() == pytest.approx(ranked[:12], abs=0.006)
     page.locator("#ex-by-change").check()
-    first = page.locator("#ex-lists > div").last.locator("li").first.inner_text()
+    box = page.locator("#ex-lists > div").last
+    assert " above 0.60, the most that another wording changes" in box.inner_text()
+    page.locator("#ex-more-all").click()
+    small = [abs(x) <= 0.6 for x in shown()]
+    assert ["[" in text for text in box.locator("li .tagged").all_inner_texts()] == small
+    assert 0 < sum(small) < len(small)
+    first = box.locator("li").first.inner_text()
     assert "→" in first
     assert any(outcome in first for outcome in ("new", "gone", "flipped", "stronger", "weaker"))
 

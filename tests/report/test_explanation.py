@@ -1,7 +1,5 @@
 """The fragment for notebooks: closed, escaped, without a script, and with every figure in its table."""
 
-import pandas as pd
-
 from interplay.report.explorer import explanation_html
 
 ROWS = [
@@ -28,7 +26,7 @@ def test_a_change_has_both_effects_and_words_have_their_values(parse):
         {"type": "and", "mask": 3, "before": 2.0, "effect": 1.5, "outcome": "kept"},
         {"type": "or", "mask": 6, "before": 0.5, "effect": -2.0, "outcome": "flipped"},
     ]
-    values = pd.DataFrame({"word": ["not", "good", "not"], "shapley_change": [0.25, -0.75, 0.0]})
+    values = {"word": ["not", "good", "not"], "shapley_change": [0.25, -0.75, 0.0]}
     cells = [text for text in parse(explanation_html(["not", "good", "not"], rows, values=values)).text if text.strip()]
     at = cells.index("what happened")
     assert cells[at - 4 : at] == ["type", "before", "now", "change"]
@@ -41,7 +39,7 @@ def test_a_change_has_both_effects_and_words_have_their_values(parse):
 def test_hostile_strings_stay_text(made, parse):
     word = " ".join(made.NASTY)
     rows = [{"type": "and", "effect": 1.0, "mask": 1}]
-    values = pd.DataFrame({"word": pd.Series([word, *made.NASTY], dtype=object), "shapley": 1.0})
+    values = {"word": [word, *made.NASTY], "shapley": [1.0] * 13}
     fragment = explanation_html([word, *made.NASTY, "x" * 5000], rows, values=values, title=word, note=word)
     assert set(parse(fragment).seen) <= {
         "div", "style", "p", "strong", "bdi", "svg", "g", "title", "line", "rect", "circle", "text", "details", "summary",

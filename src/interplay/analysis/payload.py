@@ -131,4 +131,5 @@ def _prompt(prompt: dict[str, Any], run: RunReader) -> dict[str, Any]:
             }
         )
     target = str(of_prompt.loc[step_name(reference)]["target"])
-    return {**prompt, "target": target, "n": len(prompt["words"]), "steps": steps}
+    floor = _plain(run.floor(prompt["id"]))
+    return {**prompt, "target": target, "n": len(prompt["words"]), "floor": floor, "steps": steps}

@@ -83,7 +83,7 @@ def explain(
         system, template, chat: the wording around the prompt; `{text}` in the template stands for it. Default: the run's where a
             model is RUN@STEP, else the text alone, through the chat template where there is one.
         chat_template_kwargs: variables of the chat template: {"enable_thinking": False}.
-        rephrased: of two models, score A in this wording too: the floor that removed and new stand on.
+        rephrased: of two models, score A in this wording too: the floor that changes stand on.
         target_tokens: which tokens of the target are scored: `first`, `word`, a number of tokens, or `auto`: those that tell it from
             the labels of a run, else its first word. White space and a thought in front are passed over. Default: the run's, or auto.
         dtype, device: of models that are loaded here.

@@ -275,7 +275,7 @@ class Explanation:
         title = f"{self.model}: log-odds of {self.target_scored!r} ({self.score_full:+.3f})"
         rows = [e._asdict() for e in self.salient]
         note = f"{_single_words(self)} {self.statement}, {self._precision}"
-        return explanation_html(self.words, rows, values=self.word_values(), title=title, note=note)
+        return explanation_html(self.words, rows, values=self.word_values().to_dict("list"), title=title, note=note)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -414,7 +414,7 @@ class Change:
         rows = [c._asdict() | {"effect": c.after} for c in self.salient]
         values = self.word_values()[["word", *(f"shapley_{end}" for end in ("before", "after", "change"))]]
         title = f"Changes from {self.before.model} to {self.after.model}: log-odds of {self.before.target_scored!r}"
-        return explanation_html(self.words, rows, values=values, title=title, note=self.sentence)
+        return explanation_html(self.words, rows, values=values.to_dict("list"), title=title, note=self.sentence)
 
     @property
     def sentence(self) -> str:

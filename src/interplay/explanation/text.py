@@ -102,9 +102,7 @@ class Printout:
         rest = [*few[drawn:], *(row for row in rows if row.mask.bit_count() > FEW_WORDS)]
         if rest:
             orders = sorted({row.mask.bit_count() for row in rest})
-            span = (
-                f"{orders[0]} to {orders[-1]} words" if len(orders) > 1 else f"{orders[0]} word{'s' * (orders[0] > 1)}"
-            )
+            span = " to ".join(map(str, sorted({orders[0], orders[-1]}))) + " word" + "s" * (orders[-1] > 1)
             self.say(f"{len(rest)} more of {span}, together {sum(abs(row.drawn) for row in rest):.3g} nats")
 
     def _bar(self, effect: float, strongest: float, longest: int, width: int = 0) -> str:

@@ -5,7 +5,8 @@ The fragment is a drawing like the explorer's and its table: static SVG, its own
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import Any
 
 from markupsafe import Markup
 
@@ -13,9 +14,6 @@ from interplay.dynamics.contrast import OUTCOMES
 from interplay.report.rows import INTERACTION_HEAD, WORD, Part, change, interaction_cells, kind
 from interplay.report.scales import StepAxis
 from interplay.report.text import BIDI, clean, environment, number, percent, plain, short, source, tag
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 prompts x 8 steps under 2 MB
 LISTED = 16  # interactions per step in the tables shown without a script [ours]
@@ -95,7 +93,12 @@ def explorer_data(payload: Part, x: StepAxis, decided: bool) -> dict[str, Any]:
                 unit["f"] = fit
         words = [plain(w["text"], WORD) or "(blank)" for w in prompt["words"]]
         prompts.append(
-            _about(prompt, plain) | {"words": words, "units": [units.get(step) for step in payload["steps"]]}
+            _about(prompt, plain)
+            | {
+                "words": words,
+                "floor": _digits(prompt["floor"]),
+                "units": [units.get(step) for step in payload["steps"]],
+            }
         )
     return {
         "steps": payload["steps"],
@@ -146,7 +149,7 @@ def explanation_html(
     words: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
     *,
-    values: "pd.DataFrame | None" = None,
+    values: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     title: str = "",
     note: str = "",
 ) -> str:
@@ -156,7 +159,7 @@ def explanation_html(
         words: the words of the prompt that were masked, in the order of the text.
         rows: interactions: `type` ("and" or "or"), `mask` (bit i = word i) and `effect` in log-odds; of a change also `before`
             and `outcome`, and the change is drawn.
-        values: a table of the words and numbers of each.
+        values: the columns of a table of the words: first the words, then numbers.
         title, note: above and below; untrusted like every other string.
 
     >>> html = explanation_html(["not", "<b>"], [{"type": "and", "mask": 3, "effect": -1.5}])
@@ -172,12 +175,10 @@ def explanation_html(
         "head": INTERACTION_HEAD if ranked and "before" in ranked[0] else ("words", "type", "effect (log-odds)"),
         "listed": [interaction_cells(shown, row) for row in ranked[:IN_TABLE]],
         "total": len(ranked),
-        "values_head": [] if values is None else [name.replace("_", " ") for name in values],
-        "values": []
-        if values is None
-        else [
+        "values_head": [name.replace("_", " ") for name in values],
+        "values": [
             [short(clean(word), WORD), *(number(x, signed=True) for x in row)]
-            for word, *row in values.itertuples(index=False)
+            for word, *row in zip(*values.values(), strict=True)
         ],
     }
     style = Markup(source("explanation.css").rstrip())

@@ -108,11 +108,12 @@ class RunReader:
         Columns: definition, step, sample, kind, mask, order, words, effect, effect_reference, change (effect - effect_reference),
         outcome (`dynamics.contrast.outcomes`), tau, and one boolean for each set.
         """
+        ratio = self.trajectory.settings.get("ratio", RATIO)
         member = np.stack(self.trajectory.membership(sample, step, definition))  # [sets, 2, 2^n]
         every = np.stack([self.effects(sample, t) for t in self.steps])
         at, reference = self.steps.index(step), self.steps.index(self.trajectory.reference)
         now, before = every[at], every[reference]
-        kind, mask = np.nonzero(member.any(axis=0) | salient(now - before, self._ratio))
+        kind, mask = np.nonzero(member.any(axis=0) | salient(now - before, ratio))
         rank = np.lexsort((-np.abs(now[kind, mask]), -np.abs(now - before)[kind, mask]))
         kind, mask = kind[rank], mask[rank]
         names = self.words(sample)
@@ -127,8 +128,8 @@ class RunReader:
             "effect": now[kind, mask],
             "effect_reference": before[kind, mask],
             "change": (now - before)[kind, mask],
-            "outcome": outcomes(before, now, thresholds(every, "common", self._ratio)[at])[kind, mask].astype(object),
-            "tau": thresholds(every, definition, self._ratio)[at],
+            "outcome": outcomes(before, now, thresholds(every, "common", ratio)[at])[kind, mask].astype(object),
+            "tau": thresholds(every, definition, ratio)[at],
         }
         return pd.DataFrame(columns | {name: member[i][kind, mask] for i, name in enumerate(SETS)})
 
@@ -144,11 +145,11 @@ class RunReader:
         tables = []
         for sample in self.trajectory.sample_ids:
             found = self.listed(sample, step)
-            size = found["change"].abs()
-            tables.append(found[size > self._ratio * size.max()].assign(floor=self._floor(sample)))
+            size, ratio = found["change"].abs(), self.trajectory.settings.get("ratio", RATIO)
+            tables.append(found[size > ratio * size.max()].assign(floor=self.floor(sample)))
         return pd.concat(tables).sort_values("change", key=abs, ascending=False, kind="stable", ignore_index=True)
 
-    def _floor(self, sample: str) -> float:
+    def floor(self, sample: str) -> float:
         """The largest |change| of a prompt between two wordings at the reference, nats; NaN where not measured."""
         reference = self.trajectory.reference
         if (rephrased_name(reference), sample) not in self._by_unit.index:
@@ -179,10 +180,6 @@ class RunReader:
     @cached_property
     def _by_unit(self) -> pd.DataFrame:
         return self.units.set_index(["condition", "sample_id"])
-
-    @property
-    def _ratio(self) -> float:
-        return self.trajectory.settings.get("ratio", RATIO)
 
     def _unit(self, sample: str, condition: str) -> pd.Series:
         return self._by_unit.loc[(condition, sample)]

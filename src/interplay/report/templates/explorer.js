@@ -44,9 +44,12 @@
     .filter((x) => drawn(x) !== 0).sort((a, b) => Math.abs(drawn(b)) - Math.abs(drawn(a)));
   const isOr = (x) => (x.code & 1) === 1;
   const kind = (x) => x.words.length === 1 ? "one word" : isOr(x) ? "OR" : "AND";
+  // A change that another wording of the prompt makes too is in brackets.
+  const within = (x) => prompt().floor !== null && Math.abs(x.effect - x.before) <= prompt().floor;
+  const outcome = (x) => within(x) ? "[" + x.outcome + "]" : x.outcome;
   const moved = (x) => num(x.before, true) + " → " + num(x.effect, true);
   const about = (x) => x.words.map((i) => prompt().words[i]).join(isOr(x) ? " / " : " + ") + "\n" + (x.outcome ? kind(x) : "Shapley value") + ", " +
-    (byChange() ? moved(x) + " log-odds\nchange " + num(drawn(x), true) : num(x.effect, true) + " log-odds") + (x.outcome && byChange() ? ", " + x.outcome : "");
+    (byChange() ? moved(x) + " log-odds\nchange " + num(drawn(x), true) : num(x.effect, true) + " log-odds") + (x.outcome && byChange() ? ", " + outcome(x) : "");
 
   // Lighting up: an interaction lights its words, a word lights its interactions.
   const light = (test, words) => {
@@ -189,15 +192,16 @@
   };
 
   const FEW = 12;
-  const list = (key, title, items, note) => {
+  const list = (key, title, items, total, note = "") => {
     const box = el("div"), top = Math.max(1e-12, ...items.map((x) => Math.abs(drawn(x))));
-    box.append(el("h3", {}, el("span", {}, title), el("span", { class: "quiet" }, note)));
+    box.append(el("h3", {}, el("span", {}, title), el("span", { class: "quiet" }, total)));
+    if (note) box.append(el("p", { class: "say" }, note));
     if (!items.length) { box.append(el("p", { class: "nothing" }, "Nothing.")); return box; }
     const ul = el("ul", { class: "chart", "aria-label": title + "; arrow keys read them one by one" });
     for (const x of state.open[key] ? items : items.slice(0, FEW)) {
       const name = el("span"), css = x.outcome ? CLASS[x.outcome] : "s-all";
       x.words.forEach((w, i) => { if (i) name.append(" ", el("span", { class: "join" }, isOr(x) ? "OR" : "AND"), " "); name.append(el("bdi", {}, prompt().words[w])); });
-      if (byChange()) name.append(" ", el("span", { class: "tagged" }, (x.outcome ? x.outcome + ", " : "") + moved(x)));
+      if (byChange()) name.append(" ", el("span", { class: "tagged" }, (x.outcome ? outcome(x) + ", " : "") + moved(x)));
       const bar = el("i", { class: css + (drawn(x) < 0 ? " neg" : "") }), wide = 50 * Math.abs(drawn(x)) / top;
       bar.style.width = wide.toFixed(1) + "%";
       bar.style.left = (drawn(x) < 0 ? 50 - wide : 50).toFixed(1) + "%";
@@ -217,10 +221,12 @@
     const u = unit(), box = $("ex-lists"), r = data.reference, first = prompt().units[data.steps.indexOf(r)];
     if (!u) return box.replaceChildren();
     const words = u.w.map((effect, i) => ({ code: 2 << i, before: first ? first.w[i] : 0, effect, outcome: "", words: [i] }));
-    const items = ranked(u), of = byChange() ? "Changes since step " + r : "Effects at step " + data.steps[state.step];
+    const floor = prompt().floor, items = ranked(u), above = items.filter((x) => !within(x)).length;
+    const note = byChange() && floor !== null ? above + " above " + num(floor) + ", the most that another wording changes; the others are in brackets" : "";
+    const of = byChange() ? "Changes since step " + r : "Effects at step " + data.steps[state.step];
     box.replaceChildren(
       list("words", "Words", words, (byChange() ? "change of the " : "") + "Shapley value"),
-      list("all", of, items, items.length + ", together " + num(items.reduce((sum, x) => sum + Math.abs(drawn(x)), 0))));
+      list("all", of, items, items.length + ", together " + num(items.reduce((sum, x) => sum + Math.abs(drawn(x)), 0)), note));
     Interplay.adopt(box);
   };
 
