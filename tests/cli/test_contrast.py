@@ -207,7 +207,9 @@ def test_text_shows_every_interaction_and_says_what_happened(call, answer, tiny_
     assert re.search(rf"^v\(empty\), none of them +{re.escape(v[1][0])} +{re.escape(v[1][1])}$", out, re.MULTILINE)
     p = [f"{1 / (1 + np.exp(-two[side]['score_full'])):.3g}" for side in ("before", "after")]
     assert re.search(rf"^p of the target, all words +{p[0]} +{p[1]}$", out, re.MULTILINE)
-    body = out[out.index(f"{len(two['changes'])} changes (|change| > 5 %") : out.index("The strongest change")]
+    body = out[
+        out.index(f"Changes over 5 % of the largest one: {len(two['changes'])}\n") : out.index("The strongest change")
+    ]
     number = r" *([+-]\d+\.\d+)"
     rows = re.findall(rf"^(AND|OR){number}{number}{number} ([█░]+) +(\w+) +(\S.*)$", body, re.MULTILINE)
     few = [row for row in two["changes"] if row["order"] <= 3]
@@ -239,7 +241,7 @@ def test_text_shows_every_interaction_and_says_what_happened(call, answer, tiny_
     two, floor = answer(*asked), call("explain", *asked).out
     above = sum(row["above_floor"] for row in two["changes"])
     assert "the option rephrased" not in floor
-    assert f"{above} of the {len(two['changes'])} changes are larger." in floor
+    assert f"larger are {above} of {len(two['changes'])}." in floor
     bracketed = [row for row in two["changes"] if row["order"] <= 3 and not row["above_floor"]]
     assert len(re.findall(r" \[\w+\] +\S", floor[: floor.index("The strongest change")])) == len(bracketed)
 
@@ -256,7 +258,7 @@ def test_same_model_twice_changes_nothing_and_is_told(call, answer, tiny_folder)
     asked = (tiny_folder("llama"), tiny_folder("llama"), *ASK)
     done = call("explain", *asked)
     assert done.err == "interplay: A and B have identical weights: no difference between them was learnt\n"
-    assert "0 changes (" in done.out
+    assert "Changes over 5 % of the largest one: 0\n" in done.out
     assert "No effect differs between A and B." in done.out
     assert "The strongest" not in done.out
     assert json.loads(call("explain", *asked, "--json").out)["changes"] == []
@@ -277,7 +279,7 @@ def test_only_changes_above_the_floor_are_named(call, tiny_folder, monkeypatch):
     monkeypatch.setattr(module, "score_prepared", same)
     asked = ("explain", tiny_folder("llama"), tiny_folder("qwen2"), *ASK, "--rephrased", "Text: {text}")
     out = call(*asked).out
-    assert "No change from A to B is larger than those between the two wordings of A;" in out
+    assert "No change from A to B is larger than those between the two wordings of A. Of all" in out
     assert "The strongest change" not in out
     first.clear()
     assert not any(row["above_floor"] for row in json.loads(call(*asked, "--json").out)["changes"])
@@ -439,3 +441,18 @@ def test_a_base_of_tiny_effects_has_nothing_to_lose():
     found = contrast(a, np.array([[0.0, 20, 0, 0], [0, 0, 0, 0.3]]))
     assert [(c.mask, c.outcome) for c in found.changes] == [(1, "new")]
     assert found.salient == (0, 1)
+
+
+def test_what_was_learnt_is_named_first_whatever_the_base_had_there():
+    """A base of small effects everywhere, one of which grows to a large one, often with another sign."""
+    rng, outcomes = np.random.default_rng(0), []
+    for _ in range(60):
+        a, b = 0.3 * rng.normal(size=(2, 2, 16))
+        a[:, 0] = b[:, 0] = 0
+        kind, mask = int(rng.integers(2)), int(rng.integers(1, 16))
+        b[kind, mask] += 8
+        first = contrast(a, b).changes[0]
+        assert (first.type, first.mask) == (("and", "or")[kind], mask)
+        outcomes.append(first.outcome)
+    assert set(outcomes) <= {"new", "stronger", "flipped"}
+    assert outcomes.count("new") > 30, "what the base had is under the threshold of both"

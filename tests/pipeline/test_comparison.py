@@ -279,6 +279,9 @@ def test_interactions_are_those_of_the_sets(study):
         here = table[(table["definition"] == "common") & (table["step"] == step) & (table["sample"] == "p3")]
         assert int(here["removed"].sum()) == int(sets.removed.sum())
         assert int(here["all"].sum()) == int(sets.all.sum())
+        assert here["change"].abs().is_monotonic_decreasing
+        assert (here["change"] == here["effect"] - here["effect_reference"]).all()
+        assert set(here["outcome"][here["kept"]]) <= {"kept"}
     row = table[(table["kind"] == "or") & (table["mask"] == 5)].iloc[0]
     assert json.loads(row["words"]) == [WORDS[0], WORDS[2]]
     assert row["order"] == 2

@@ -384,7 +384,7 @@ class Change:
         out.spell_values(names, list(zip(*(side.shapley.tolist() for side in sides), strict=True)))
         out.say(_single_words(*sides))
         out.say()
-        out.say(f"{len(self.salient)} changes (|change| > 5 % of the largest):", bold=True)
+        out.say(f"Changes over 5 % of the largest one: {len(self.salient)}", bold=True)
         rows = [
             InteractionRow(
                 c.type, c.mask, (c.before, c.after), c.outcome if c.above_floor is not False else f"[{c.outcome}]"
@@ -429,12 +429,12 @@ class Change:
         text = f"The strongest change from A to B is {told}"
         if not certain:
             text = "No change from A to B is larger than those between the two wordings of A"
-        text += f"; of {len(found.changes)} changes {kinds}; all together {found.total:.2f} nats."
+        text += f". Of all changes {kinds}; all together {found.total:.2f} nats."
         if floor is None:
             return text
         return (
             f"{text} Between the two wordings of A, where nothing was learnt, effects change by up to {floor.largest:.2f} nats, "
-            f"all together by {floor.total:.2f}; {certain} of the {len(found.changes)} changes are larger."
+            f"all together by {floor.total:.2f}; larger are {certain} of {len(found.changes)}."
         )
 
     def _members(self, interaction: ChangedInteraction) -> tuple[str, ...]:
