@@ -54,7 +54,7 @@ def test_against_shapiq():
     shapiq = pytest.importorskip("shapiq", reason="shapiq is not installed")
     n, rng = 5, np.random.default_rng(0)
     v = rng.normal(size=1 << n)
-    exact = shapiq.ExactComputer(n, lambda rows: v[(rows * (1 << np.arange(n))).sum(-1)])
+    exact = shapiq.ExactComputer(game=lambda rows: v[(rows * (1 << np.arange(n))).sum(-1)], n_players=n)
     assert interplay.shapley(v) == pytest.approx([exact("SV", 1)[(i,)] for i in range(n)])
     index = exact("SII", 2)
     for i, j in itertools.combinations(range(n), 2):
