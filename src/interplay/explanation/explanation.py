@@ -14,10 +14,19 @@ from interplay import __version__
 from interplay.dynamics import measures
 from interplay.dynamics.contrast import OUTCOMES, ChangedInteraction, Contrast, contrast
 from interplay.effects import Interactions, SampledInteractions
+from interplay.effects.certainty import TYPES, certainty
 from interplay.effects.interactions import dividends
 from interplay.effects.values import fitted_values, keep_one, leave_one_out, shapley
 from interplay.errors import InterplayError
-from interplay.explanation.text import SPELT_LEGEND, InteractionRow, Printout, members, names_of, scored_name
+from interplay.explanation.text import (
+    SPELT_LEGEND,
+    InteractionRow,
+    Printout,
+    exchanged_name,
+    members,
+    names_of,
+    scored_name,
+)
 from interplay.limits import EXACT_WORDS
 from interplay.scoring.scores import UnitScores
 from interplay.scoring.targets import likelihood
@@ -42,6 +51,10 @@ class Effect(NamedTuple):
     words: tuple[str, ...]
     effect: float
     mask: int
+    certain: float | None = None
+    """The fraction of other splits, as sparse within 1 %, in which it stands; None where they were not made."""
+    instead: tuple[str, int] | None = None
+    """Type and coalition of what stands in its place in the others."""
 
     @property
     def order(self) -> int:
@@ -131,7 +144,13 @@ class Explanation:
     def salient(self) -> tuple[Effect, ...]:
         """The interactions over 5 % of the largest, strongest first."""
         rows = self.to_pandas().to_dict("records")
-        return tuple(Effect(row["type"], tuple(row["words"]), row["effect"], row["mask"]) for row in rows)
+        others = None if isinstance(self.interactions, SampledInteractions) else self.interactions.alternatives
+        effects = None if others is None else self.interactions.effects
+        sure = certainty(effects, others, [(TYPES.index(row["type"]), row["mask"]) for row in rows])
+        return tuple(
+            Effect(row["type"], tuple(row["words"]), row["effect"], row["mask"], *said)
+            for row, said in zip(rows, sure, strict=True)
+        )
 
     @cached_property
     def _values(self) -> tuple[np.ndarray, ...]:
@@ -201,7 +220,11 @@ class Explanation:
             "word_values": self.word_values().to_dict("records"),
             "single_words": _or_none(self.single_words),
             "interactions": [
-                {"type": e.type, "words": list(e.words), "order": e.order, "effect": e.effect} for e in self.salient
+                {
+                    **{name: getattr(e, name) for name in ("type", "words", "order", "effect", "certain")},
+                    "exchangeable_with": self._named(e.instead),
+                }
+                for e in self.salient
             ],
         }
 
@@ -248,15 +271,19 @@ class Explanation:
         out.say(_single_words(self))
         out.say()
         out.say(f"{len(salient)} salient interactions (|effect| > 5 % of the largest):", bold=True)
-        rows = [InteractionRow(e.type, e.mask, (e.effect,)) for e in salient]
+        rows = [InteractionRow(e.type, e.mask, (e.effect,), "", exchanged_name(named, e.instead)) for e in salient]
         if self.n > EXACT_WORDS:
             out.list_interactions(rows, self.drawn, functools.partial(out.spell, named))
         else:
             out.list_interactions(rows, self.drawn, functools.partial(out.draw, self.words))
         out.say()
-        out.say(SPELT_LEGEND if self.n > EXACT_WORDS else _LEGEND)
+        out.say((SPELT_LEGEND if self.n > EXACT_WORDS else _LEGEND) + _exchanged(salient))
         out.say(self._precision if self.sampled else f"{self.statement}, {self._precision}")
         return "\n".join(out.lines)
+
+    def _named(self, instead: tuple[str, int] | None) -> dict[str, Any] | None:
+        """What an interaction is exchangeable with, as JSON."""
+        return instead and {"type": instead[0], "words": members(self.words, instead[1])}
 
     @property
     def _precision(self) -> str:
@@ -301,7 +328,9 @@ class Change:
     def contrast(self) -> Contrast:
         """The changes with their sums, the threshold common to both models, and `floor`: what a second wording of A changes."""
         floor = None if self.reworded is None else self.reworded.interactions.effects
-        return contrast(self.before.interactions.effects, self.after.interactions.effects, floor=floor)
+        a, b = self.before.interactions, self.after.interactions
+        assert isinstance(a, Interactions) and isinstance(b, Interactions)  # two models are never sampled
+        return contrast(a.effects, b.effects, floor=floor, others=b.alternatives - a.alternatives)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -318,14 +347,23 @@ class Change:
         return self.salient[:k]
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """A table, strongest change first: outcome, type, mask, order, words, before, after, change, above_floor.
+        """A table, strongest change first: outcome, type, mask, order, words, before, after, change, above_floor, certain,
+        exchangeable_with.
 
         outcome: new, gone, flipped, stronger, weaker (by more than a factor of 2) or kept; above_floor is None without a floor.
+        certain: the fraction of other splits, as sparse within 1 %, that change alike; exchangeable_with: (type, words) of what
+        changes in its place in the others.
         """
         import pandas as pd
 
-        rows = [c._asdict() | {"order": c.mask.bit_count(), "words": self._members(c)} for c in self.salient]
-        columns = ["outcome", "type", "mask", "order", "words", "before", "after", "change", "above_floor"]
+        rows = [
+            c._asdict()
+            | {"order": c.mask.bit_count(), "words": self._members(c)}
+            | {"exchangeable_with": c.instead and (c.instead[0], tuple(members(self.words, c.instead[1])))}
+            for c in self.salient
+        ]
+        columns = ["outcome", "type", "mask", "order", "words", "before", "after", "change", "above_floor", "certain"]
+        columns.append("exchangeable_with")
         return pd.DataFrame(rows, columns=columns)
 
     def word_values(self) -> "pandas.DataFrame":
@@ -387,7 +425,11 @@ class Change:
         out.say(f"Changes over 5 % of the largest one: {len(self.salient)}", bold=True)
         rows = [
             InteractionRow(
-                c.type, c.mask, (c.before, c.after), c.outcome if c.above_floor is not False else f"[{c.outcome}]"
+                c.type,
+                c.mask,
+                (c.before, c.after),
+                c.outcome if c.above_floor is not False else f"[{c.outcome}]",
+                exchanged_name(names, c.instead),
             )
             for c in self.salient
         ]
@@ -397,7 +439,8 @@ class Change:
         if found.floor is None:
             out.say(_CAVEAT)
         out.say()
-        out.say(SPELT_LEGEND + ("" if found.floor is None else "   [new]: another wording of A changes as much"))
+        floor = "" if found.floor is None else "   [new]: another wording of A changes as much"
+        out.say(SPELT_LEGEND + _exchanged(self.salient) + floor)
         a, b = (f"{side.statement}, noise of v {side.scores.noise_sigma:.1e} nats" for side in sides)
         out.say(f"A: {a}; B: {b}; {self.before.scores.dtype}")
         return "\n".join(out.lines)
@@ -445,6 +488,10 @@ def _single_words(*sides: Explanation) -> str:
     shares = ["none" if math.isnan(side.single_words) else f"{100 * side.single_words:.0f} %" for side in sides]
     hold = shares[0] if len(sides) == 1 else "{} (A) and {} (B)".format(*shares)
     return f"Single words hold {hold} of the strength of all effects; the rest is of interactions."
+
+
+def _exchanged(rows: Sequence[Effect | ChangedInteraction]) -> str:
+    return "   ≈: what stands in its place in another split, as sparse" if any(row.instead for row in rows) else ""
 
 
 def _or_none(value: float) -> float | None:

@@ -17,6 +17,7 @@ from interplay.dynamics import Trajectory
 from interplay.dynamics.contrast import outcomes
 from interplay.dynamics.result import frame
 from interplay.dynamics.sets import MAIN_DEFINITION, RATIO, SETS, salient, thresholds
+from interplay.effects.certainty import certainty
 from interplay.errors import InterplayError
 from interplay.store.conditions import rephrased_name, step_name
 from interplay.store.files import read_json, sha256_file
@@ -98,6 +99,11 @@ class RunReader:
         """Effects `[2, 2^n]` of one prompt at a step, row 0 AND, row 1 OR."""
         return self._effects(sample, step_name(step))
 
+    def alternatives(self, sample: str, step: int) -> np.ndarray:
+        """Other splits of one prompt at a step, `[K, 2, 2^n]`, as sparse within 1 %."""
+        unit = self._unit(sample, step_name(step))
+        return np.array(unit["alternatives"], dtype=np.float64).reshape(-1, 2, len(unit["scores"]))
+
     def words(self, sample: str) -> list[str]:
         """The chosen words of one prompt, in the order of the text."""
         return [str(word) for word in self._unit(sample, step_name(self.trajectory.reference))["words"]]
@@ -106,7 +112,8 @@ class RunReader:
         """The interactions of one prompt that are in any set at a step, or changed, strongest change first, words as a tuple.
 
         Columns: definition, step, sample, kind, mask, order, words, effect, effect_reference, change (effect - effect_reference),
-        outcome (`dynamics.contrast.outcomes`), tau, and one boolean for each set.
+        outcome (`dynamics.contrast.outcomes`), tau, certain and instead (of the change, as in `ChangedInteraction`; at the
+        reference of the effect), and one boolean for each set.
         """
         ratio = self.trajectory.settings.get("ratio", RATIO)
         member = np.stack(self.trajectory.membership(sample, step, definition))  # [sets, 2, 2^n]
@@ -116,7 +123,11 @@ class RunReader:
         kind, mask = np.nonzero(member.any(axis=0) | salient(now - before, ratio))
         rank = np.lexsort((-np.abs(now[kind, mask]), -np.abs(now - before)[kind, mask]))
         kind, mask = kind[rank], mask[rank]
-        names = self.words(sample)
+        names, others = self.words(sample), [self.alternatives(sample, t) for t in (step, self.trajectory.reference)]
+        if step == self.trajectory.reference:
+            sure = certainty(now, others[0], [*zip(kind.tolist(), mask.tolist(), strict=True)])
+        else:
+            sure = certainty(now - before, others[0] - others[1], [*zip(kind.tolist(), mask.tolist(), strict=True)])
         columns: dict[str, Any] = {
             "definition": definition,
             "step": step,
@@ -130,6 +141,8 @@ class RunReader:
             "change": (now - before)[kind, mask],
             "outcome": outcomes(before, now, thresholds(every, "common", ratio)[at])[kind, mask].astype(object),
             "tau": thresholds(every, definition, ratio)[at],
+            "certain": np.array([share for share, _ in sure], dtype=np.float64),
+            "instead": pd.Series([other for _, other in sure], dtype=object),
         }
         return pd.DataFrame(columns | {name: member[i][kind, mask] for i, name in enumerate(SETS)})
 
