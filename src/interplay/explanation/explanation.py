@@ -4,6 +4,7 @@ import functools
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -329,7 +330,8 @@ class Change:
         """The changes with their sums, the threshold common to both models, and `floor`: what a second wording of A changes."""
         floor = None if self.reworded is None else self.reworded.interactions.effects
         a, b = self.before.interactions, self.after.interactions
-        assert isinstance(a, Interactions) and isinstance(b, Interactions)  # two models are never sampled
+        assert isinstance(a, Interactions)  # two models are never sampled
+        assert isinstance(b, Interactions)
         return contrast(a.effects, b.effects, floor=floor, others=b.alternatives - a.alternatives)
 
     @property
