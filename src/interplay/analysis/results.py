@@ -88,6 +88,7 @@ def unit_table(measured: Measured, ratio: float) -> pa.Table:
             "scores": unit.scores,
             "and_effects": unit.effects[0],
             "or_effects": unit.effects[1],
+            "alternatives": unit.alternatives.reshape(-1),
         }
         rows.append(header | own)
     return pa.Table.from_pylist(rows)
@@ -99,7 +100,7 @@ def fidelity_frame(track: Trajectory, measured: Measured) -> pd.DataFrame:
     for step in track.steps:
         units = {unit.header.sample_id: unit for unit in measured.units[step_name(step)] if unit is not None}
         samples[step] = [
-            Fitted(units[name].effects, units[name].scores, track.membership(name, step).all)
+            Fitted(units[name].effects, units[name].scores, track.membership(name, step, "paper").all)
             for name in track.sample_ids
         ]
     return fidelity(samples, seed=int(track.settings["seed"]))
