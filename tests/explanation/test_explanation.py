@@ -190,10 +190,11 @@ def test_several_answers_in_one_pass_are_scored_as_alone(models):
 def test_tables_and_the_strongest(found, change, sampled):
     for one in (found, sampled):
         table = one.to_pandas()
-        assert list(table.columns) == ["type", "mask", "order", "words", "effect"]
-        assert [tuple(row) for row in table[["type", "words", "effect", "mask"]].itertuples(index=False)] == list(
-            one.salient
-        )
+        sure = [] if one.sampled else ["certain", "exchangeable_with"]
+        assert list(table.columns) == ["type", "mask", "order", "words", "effect", *sure]
+        rows = [tuple(row) for row in table[["type", "words", "effect", "mask"]].itertuples(index=False)]
+        assert rows == [effect[:4] for effect in one.salient]
+        assert all(effect.certain is None if one.sampled else 0 <= effect.certain <= 1 for effect in one.salient)
         assert one.top(2) == one.salient[:2]
         assert len(one.to_pandas(salient_only=False)) >= len(table)
         assert repr(one).startswith(f"Explanation({one.model!r}, {one.prompt!r}, 'joy': {len(one.salient)} salient")
@@ -201,7 +202,8 @@ def test_tables_and_the_strongest(found, change, sampled):
     assert sampled.r2 == sampled.to_dict()["r2"] == sampled.interactions.r2
     assert (found.sampled, sampled.sampled) == (False, True)
     two = change.to_pandas()
-    assert list(two) == ["outcome", "type", "mask", "order", "words", "before", "after", "change", "above_floor"]
+    columns = ["outcome", "type", "mask", "order", "words", "before", "after", "change", "above_floor"]
+    assert list(two) == [*columns, "certain", "exchangeable_with"]
     sizes = [abs(c.change) for c in change.salient]
     assert sizes == sorted(sizes, reverse=True) == two["change"].abs().to_list()
     assert two["above_floor"].to_list() == [size > change.contrast.floor.largest for size in sizes]

@@ -117,7 +117,7 @@ def test_floors_at_both_references(whole):
     floors, multiples = table(whole, "floors"), table(whole, "multiples")
     assert set(zip(floors["reference"], floors["floor"], strict=True)) == {
         *((0, floor) for floor in ("rephrased", "mask", "precision", "words", "split")),
-        *((2, floor) for floor in ("rephrased", "mask", "words", "split")),
+        *((2, floor) for floor in ("rephrased", "words", "split")),
     }  # fmt: skip
     main = Trajectory.load(whole.path)
     null = main.get("count", "removed")["null"].iloc[-1]
@@ -161,12 +161,11 @@ def test_second_precision_is_the_same_question_in_other_numbers(whole):
 def test_other_absent_words_are_the_same_question_with_other_fills(whole):
     units = table(whole, "units").set_index(["condition", "sample_id"])
     one, settings_ = units.loc["step-000000"].iloc[0], whole.settings
-    other, later = (units.loc[(f"step-{step:06d}-mask", one.name)] for step in (0, 2))
+    other = units.loc[("step-000000-mask", one.name)]
     assert (settings_.scoring.mask, settings_.controls.mask) == ("auto", "auto")
     assert other["tolerance"] == one["tolerance"], "the delta of the run, as for another wording"
     assert other["scores"][-1] == pytest.approx(one["scores"][-1], abs=1e-4), "nothing is absent"
     assert not np.allclose(other["scores"], one["scores"], atol=0.01)
-    assert not np.array_equal(other["scores"], later["scores"])
     said = "other words of the same place, 3 draws"
     [floor] = [f for f in whole.json("controls.json")["floors"] if f["name"] == "mask"]
     assert (floor["title"], floor["note"].endswith(said)) == ("other absent words", True)
