@@ -71,7 +71,10 @@ def synthetic_run(
     ]
     pd.DataFrame(units).to_parquet(folder / "units.parquet", index=False)
     fitted = {
-        step: [Fitted(e[t], v[t], track.membership(i, step).all) for i, e, v in zip(ids, effects, scores, strict=True)]
+        step: [
+            Fitted(e[t], v[t], track.membership(i, step, "paper").all)
+            for i, e, v in zip(ids, effects, scores, strict=True)
+        ]
         for t, step in enumerate(STEPS)
     }
     fidelity(fitted).to_parquet(folder / "fidelity.parquet", index=False)
@@ -159,10 +162,10 @@ def _controls(folder: Path, summary: pd.DataFrame, measured: bool) -> None:
     put("views", view[["view", *summary.columns]])
     samples = Trajectory.load(folder).per_sample
     put("views_samples", samples.assign(view="reference-2")[["view", *samples.columns]])
-    gamma = summary[(summary["measure"] == "gamma") & (summary["definition"] == "paper")]
+    gamma = summary[(summary["measure"] == "gamma") & (summary["definition"] == "common")]
     both = pd.concat([gamma.assign(baseline="_hidden $x"), gamma.assign(baseline="other")])
     put("baselines", both[["baseline", *summary.columns]])
-    key = {"reference": 0, "floor": "rephrased", "definition": "paper"}
+    key = {"reference": 0, "floor": "rephrased", "definition": "common"}
     pairs = [(s, m) for s in ("removed", "emerged") for m in ("count", "strength")]
     floors = [{**key, "set": s, "measure": m, "value": 2.0, "lo": 1.5, "hi": 2.5, "samples": PROMPTS} for s, m in pairs]
     put("floors", pd.DataFrame(floors))

@@ -18,7 +18,9 @@ from tiny_job import PROMPTS as ROWS
 from tiny_job import TEMPLATE, contents, labelled, run_here, settings, write_rows, write_settings
 
 import interplay
+from interplay.analysis.summary import strongest_change
 from interplay.errors import InterplayError
+from interplay.store.conditions import step_name
 
 SETS = ["all", "preserved", "emerged", "removed", "kept", "reentered"]
 
@@ -84,14 +86,19 @@ def test_interactions_of_a_prompt_are_those_of_the_units(whole):
     run = interplay.Run(whole)
     found = run.interactions(prompt=3, step=2)
     pd.testing.assert_frame_equal(found, run.interactions(prompt="p3", step=2))
-    assert list(found) == ["kind", "words", "effect", "effect_reference", "mask", "order", "tau", *SETS]
-    assert found["effect"].abs().is_monotonic_decreasing
+    first = ["kind", "words", "effect_reference", "effect", "change", "outcome"]
+    assert list(found) == [*first, "mask", "order", "tau", *SETS]
+    assert found["change"].abs().is_monotonic_decreasing
     unit = run.units.set_index(["condition", "sample_id"]).loc[("step-000002", "p3")]
     for row in found.itertuples():
         assert row.effect == unit[f"{row.kind}_effects"][row.mask]
         assert row.words == tuple(word for i, word in enumerate(WORDS) if row.mask >> i & 1)
         assert row.all == (abs(row.effect) > row.tau)
-    assert found["tau"].unique().tolist() == [unit["tau"]]
+        assert row.change == row.effect - row.effect_reference
+    largest = run.units[(run.units["sample_id"] == "p3") & run.units["condition"].isin([step_name(s) for s in STEPS])]
+    largest = max(np.abs(np.stack(largest[column].to_list())).max() for column in ("and_effects", "or_effects"))
+    assert found["tau"].unique() == pytest.approx([0.05 * largest])
+    assert run.interactions(3, 2, "paper")["tau"].unique().tolist() == [unit["tau"]]
     sets = run.trajectory.membership("p3", 2)
     assert [int(found[name].sum()) for name in SETS] == [int(getattr(sets, name).sum()) for name in SETS]
     for prompt in (PROMPTS, -1):
@@ -299,3 +306,38 @@ def test_compare(whole, call, tmp_path, monkeypatch):
         interplay.compare([whole, other], axis="hours")
     with refused("1 run given"):
         interplay.compare([whole])
+
+
+def test_changes_are_pooled_over_prompts_and_held_against_the_floor_of_their_own(whole):
+    run = interplay.Run(whole)
+    found = run.changes(step=4)
+    assert found["change"].abs().is_monotonic_decreasing
+    assert found["sample"].nunique() == PROMPTS
+    units = run.units.set_index(["condition", "sample_id"])
+
+    def effects(condition, sample):
+        return np.stack([units.loc[(condition, sample), f"{kind}_effects"] for kind in ("and", "or")])
+
+    strongest = {s: np.abs(effects("step-000004", s) - effects("step-000000", s)).max() for s in set(found["sample"])}
+    first = found.iloc[0]
+    assert abs(first["change"]) == max(strongest.values()) == strongest[first["sample"]]
+    for sample, rows in found.groupby("sample"):
+        assert rows["change"].abs().min() > 0.05 * strongest[sample]
+        floor = np.abs(effects("step-000000-rephrased", sample) - effects("step-000000", sample)).max()
+        assert rows["floor"].tolist() == [floor] * len(rows)
+    assert run.changes()["step"].unique().tolist() == [run.recorded["step"]]
+
+
+def test_the_summary_names_the_strongest_change_above_the_floor(whole):
+    run = interplay.Run(whole)
+    found = run.changes()
+    above = found[found["change"].abs() > found["floor"]]
+    said = run.summary().change
+    assert str(run.summary()).endswith(said)
+    assert f"{len(above) or 'None'} of {len(found)} changes exceed" in said
+    text = strongest_change(found.assign(floor=[np.inf, *[0.0] * (len(found) - 1)]), 0)
+    second = found.iloc[1]
+    assert f"{second['effect_reference']:+.2f} -> {second['effect']:+.2f}" in text, "the first is below its floor"
+    assert strongest_change(found.assign(floor=np.inf), 0).startswith("None of ")
+    assert "No floor was measured" in strongest_change(found.assign(floor=np.nan), 0)
+    assert strongest_change(found[:0], 0) == "No interaction has changed."

@@ -20,6 +20,7 @@ _MODULES = {
     "interplay.data.samples": ("make_sample",),
     "interplay.dynamics": ("Trajectory", "trajectory"),
     "interplay.effects": ("Interactions", "extract"),
+    "interplay.effects.values": ("keep_one", "leave_one_out", "pairwise", "shapley"),
     "interplay.errors": ("InterplayError",),
     "interplay.explanation.explain": ("explain",),
     "interplay.explanation.explanation": ("Change", "Explanation"),
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from interplay.data.samples import make_sample
     from interplay.dynamics import Trajectory, trajectory
     from interplay.effects import Interactions, extract
+    from interplay.effects.values import keep_one, leave_one_out, pairwise, shapley
     from interplay.errors import InterplayError
     from interplay.explanation.explain import explain
     from interplay.explanation.explanation import Change, Explanation

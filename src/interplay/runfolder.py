@@ -12,7 +12,8 @@ import pandas as pd
 
 from interplay.analysis.measured import read_task
 from interplay.analysis.results import recommend_of
-from interplay.analysis.summary import Summary, summarise
+from interplay.analysis.summary import Summary, strongest_change, summarise
+from interplay.dynamics.sets import MAIN_DEFINITION
 from interplay.errors import InterplayError
 from interplay.models.layouts import find_layout
 from interplay.recommendation import Recommendation
@@ -59,15 +60,16 @@ class Run(RunReader):
 
     `str(run.summary())` is the table that the command printed; `run.recommendation.step` the checkpoint to keep;
     `run.trajectory.get("strength", "emerged")` one curve; `run.interactions(prompt=3, step=40)` one prompt at one step;
+    `run.changes()` what changed in all prompts, strongest first;
     `run.table("task")` any table by its name; `run.settings.dynamics.ratio` a setting.
 
     Reading raises InterplayError for a folder that is not a run, a run that has not come that far, and a damaged file.
     """
 
     def summary(self) -> Summary:
-        """The table that `interplay run` prints: printable, with `.rows`, `.floor` and `.to_pandas()`."""
+        """The table that `interplay run` prints: printable, with `.rows`, `.floor`, `.change` and `.to_pandas()`."""
         with self.intact():
-            return summarise(self.trajectory, self.task)
+            return summarise(self.trajectory, self.task, strongest_change(self.changes(), self.trajectory.reference))
 
     @cached_property
     def recommendation(self) -> Recommendation:
@@ -126,16 +128,17 @@ class Run(RunReader):
         """What a reader of the run must know: its warnings, and how many rows were left out and why."""
         return list(self.json("report.json")["notes"])
 
-    def interactions(self, prompt: int | str, step: int, definition: str = "paper") -> pd.DataFrame:
-        """The interactions of one prompt that are in any set at one step, strongest first.
+    def interactions(self, prompt: int | str, step: int, definition: str = MAIN_DEFINITION) -> pd.DataFrame:
+        """The interactions of one prompt that are in any set at one step, or changed, strongest change first.
 
         Args:
             prompt: position in `prompts`, or the prompt's id.
             step: a measured step.
-            definition: definition of the sets: paper, signed or fixed-tau.
+            definition: definition of the sets: common, paper or signed.
 
-        Returns one row each: kind (and, or), words (a tuple), mask, order, effect and effect_reference (log-odds), tau, and one
-        boolean for each of all, preserved, emerged, removed, kept, reentered. InterplayError if it was not measured.
+        Returns one row each: kind (and, or), words (a tuple), effect at the reference and at this step, their change (log-odds),
+        outcome (new, gone, flipped, stronger, weaker, kept), mask, order, tau, and one boolean for each of all, preserved, emerged,
+        removed, kept, reentered. InterplayError if it was not measured.
         """
         if not isinstance(prompt, str):
             if not 0 <= prompt < len(self.prompts):
@@ -143,9 +146,8 @@ class Run(RunReader):
             prompt = self.prompts["id"][prompt]
         with self.intact():
             found = self.listed(prompt, step, definition)
-            strongest = found.sort_values("effect", key=abs, ascending=False, kind="stable", ignore_index=True)
-            first = ["kind", "words", "effect", "effect_reference"]
-            return strongest[[*first, *(c for c in strongest if c not in (*first, "definition", "step", "sample"))]]
+            first = ["kind", "words", "effect_reference", "effect", "change", "outcome"]
+            return found[[*first, *(c for c in found if c not in (*first, "definition", "step", "sample"))]]
 
     def report(self, path: str | Path | None = None, settings: Mapping[str, Any] | Iterable[str] | str = ()) -> Path:
         """Write the page of the run again, and with `settings` its tables and recommendation too; returns where the page is.

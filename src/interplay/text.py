@@ -5,7 +5,9 @@ import re
 import shutil
 import textwrap
 import unicodedata
+from collections.abc import Sequence
 
+JOINT = {"and": " & ", "or": " | "}  # what stands between the words of an interaction
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # what no terminal should be given
 
 
@@ -32,6 +34,16 @@ def short(text: object, limit: int = 60) -> str:
     """
     string = str(text)
     return ascii_safe(repr(string[:limit] + ("..." if len(string) > limit else "")))
+
+
+def told_change(words: Sequence[str], kind: str, before: float, after: float, outcome: str) -> str:
+    """What became of one interaction, in words.
+
+    >>> told_change(("store", "spoon"), "and", 0.1, 25.0, "new")
+    'store & spoon (AND): +0.10 -> +25.00, a change of +24.90 nats (new)'
+    """
+    named = f"{JOINT[kind].join(words)} ({kind.upper() if len(words) > 1 else 'one word'})"
+    return f"{named}: {before:+.2f} -> {after:+.2f}, a change of {after - before:+.2f} nats ({outcome})"
 
 
 def printable(text: str) -> str:

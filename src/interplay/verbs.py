@@ -177,7 +177,7 @@ def compare(
     out: AnyPath | None = None,
     group: Mapping[str, Sequence["AnyPath | Run"]] | None = None,
     axis: str = "steps",
-    definition: str = "paper",
+    definition: str | None = None,
 ) -> "Comparison":
     """Compare two or more finished runs: LoRA against full fine-tuning, seeds, models.
 
@@ -186,7 +186,7 @@ def compare(
         out: where to write the page; None: only `.report(path)` of the result writes it.
         group: name -> runs shown as one line, their mean; runs that differ only in `training.seed` form a group without it.
         axis: steps, or epochs if every run knows its number of training rows.
-        definition: definition of the sets: paper, signed or fixed-tau.
+        definition: definition of the sets: common (default), paper or signed.
 
     Returns a comparison: `str` of it is the command's table.
     """

@@ -189,7 +189,8 @@ def test_the_table_is_that_of_the_trajectory(tmp_path):
     run = synthetic_run(tmp_path / "run")
     head, _, *body = rows(section(RunReader(run)))
     assert head == [
-        "step", "eval loss", "accuracy", "removed (floor)", "preserved (floor)", "emerged (floor)", "rho (null)", "L1/sd"
+        "step", "eval loss", "accuracy", "change (floor)", "removed (floor)", "preserved (floor)", "emerged (floor)", "rho (null)",
+        "L1/sd",
     ]  # fmt: skip
     track = Trajectory.load(run)
     assert [row[:3] for row in body] == [
@@ -199,9 +200,9 @@ def test_the_table_is_that_of_the_trajectory(tmp_path):
         ["4", "0.800", "0.50"],
     ]
     emerged, rho = track.get("strength", "emerged").loc[4], track.get("rho").loc[4]
-    assert body[-1][5] == f"{emerged['value']:.1f} ({emerged['null']:.1f})"
-    assert body[-1][6] == f"{rho['value']:.2f} ({rho['null']:.2f})"
-    assert body[-1][7] == f"{track.get('l1_per_sd')['value'][4]:.1f}"
+    assert body[-1][6] == f"{emerged['value']:.1f} ({emerged['null']:.1f})"
+    assert body[-1][7] == f"{rho['value']:.2f} ({rho['null']:.2f})"
+    assert body[-1][8] == f"{track.get('l1_per_sd')['value'][4]:.1f}"
 
 
 def test_what_was_not_measured_has_no_column(tmp_path):
@@ -219,7 +220,7 @@ def test_what_was_not_measured_has_no_column(tmp_path):
     trajectory([0, 4], [effects], [np.ones((2, 4))], ["a"], draws=5).save(run)
     text = section(RunReader(run))
     head, _, *body = rows(text)
-    assert head == ["step", "removed", "preserved", "emerged", "rho (null)", "L1/sd"]
+    assert head == ["step", "change", "removed", "preserved", "emerged", "rho (null)", "L1/sd"]
     assert body[0][-1] == "–", "scores that do not vary have no spread to measure by"
     assert "No floor was measured" in text
     assert "1 held-out prompt," in text

@@ -87,7 +87,7 @@ def test_what_compare_refuses(study, here):
     refused("given twice", "compare", a, b, a)
     refused("no run folder", "compare", a, "nowhere")
     refused("expected one of steps, epochs", "compare", a, b, "--axis", "hours")
-    refused("expected one of paper", "compare", a, b, "--definition", "palm")
+    refused("expected one of common, paper", "compare", a, b, "--definition", "palm")
     refused("write it as NAME=RUN,RUN", "compare", a, b, "--group", "LoRA")
     refused("given twice", "compare", a, b, "--group", f"x={a}", "--group", f"x={b}")
     refused("is a folder", "compare", a, b, "--out", here)

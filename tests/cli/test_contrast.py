@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tiny_job import TEMPLATE
 
+import interplay
 from interplay.dynamics.contrast import contrast
 
 PROMPT = "I was not happy with the food at all, but we had to laugh"
@@ -81,7 +82,7 @@ def no_weak_targets(monkeypatch):
 
 
 def known(rows: list[dict]) -> dict[tuple, Any]:
-    return {(row["type"], tuple(row["words"])): row.get("effect") for row in rows}
+    return {(row["type"], tuple(row["words"])): row for row in rows}
 
 
 def unnamed(answer: dict) -> dict:
@@ -90,32 +91,32 @@ def unnamed(answer: dict) -> dict:
 
 
 def consistent(two: dict) -> None:
-    """The three lists are what the two single answers say, and their effects too."""
-    before, after = known(two["before"]["interactions"]), known(two["after"]["interactions"])
-    removed, kept, new = (known(two[name]) for name in ("removed", "kept", "new"))
-    assert set(removed) == set(before) - set(after)
-    assert set(kept) == set(before) & set(after)
-    assert set(new) == set(after) - set(before)
-    for row in two["removed"] + two["kept"]:
-        assert row["before"] == before[row["type"], tuple(row["words"])]
-    for row in two["new"] + two["kept"]:
-        assert row["after"] == after[row["type"], tuple(row["words"])]
-    assert all(row["order"] == len(row["words"]) for row in two["removed"] + two["kept"] + two["new"])
-    assert all(row["sign_flipped"] == (row["before"] * row["after"] < 0) for row in two["kept"])
-    for name, size in (
-        ("removed", lambda r: abs(r["before"])),
-        ("new", lambda r: abs(r["after"])),
-        ("kept", lambda r: max(abs(r["before"]), abs(r["after"]))),
-    ):
-        sizes = [size(row) for row in two[name]]
-        assert sizes == sorted(sizes, reverse=True)
+    """The changes are what the two single answers say; effects those leave out are at most 5 % of their model's largest."""
+    assert two["changes"]
+    for side in ("before", "after"):
+        salient = known(two[side]["interactions"])
+        largest = max(abs(row["effect"]) for row in salient.values())
+        for row in two["changes"]:
+            alone = salient.get((row["type"], tuple(row["words"])))
+            assert row[side] == alone["effect"] if alone else abs(row[side]) <= 0.05 * largest
+    changes = [row["change"] for row in two["changes"]]
+    assert changes == [row["after"] - row["before"] for row in two["changes"]]
+    assert changes == sorted(changes, key=abs, reverse=True)
+    assert abs(changes[-1]) > 0.05 * abs(changes[0])
+    assert sum(map(abs, changes)) <= two["total_change"] + 1e-9
+    for row in two["changes"]:
+        a, b = abs(row["before"]) > two["threshold"], abs(row["after"]) > two["threshold"]
+        assert (row["outcome"] == "new") == (b and not a)
+        assert (row["outcome"] == "gone") == (a and not b)
+        assert (row["outcome"] == "flipped") == (a == b and row["before"] * row["after"] < 0)
+        assert row["order"] == len(row["words"])
 
 
 def test_base_against_its_adapter_is_the_two_single_answers(answer, made, tiny_folder, counted):
     base, adapter = tiny_folder("llama"), made.folder / "checkpoints" / "checkpoint-2"
     two = answer(base, adapter, *ASK, *WORDED)
     assert counted == [base.name, "scored", "scored"], "one base for both"
-    assert list(two) == ["before", "after", "removed", "kept", "new", "floor"]
+    assert list(two) == ["before", "after", "threshold", "total_change", "changes", "floor"]
     assert two["floor"] is None
     assert two["before"] == answer("--model", base, *ASK, *WORDED)
     assert two["after"] == answer("--model", base, "--adapter", adapter, *ASK, *WORDED)
@@ -125,7 +126,9 @@ def test_base_against_its_adapter_is_the_two_single_answers(answer, made, tiny_f
     # The adapter is taken off again: the base is the same behind it.
     turned = answer(adapter, base, *ASK, *WORDED)
     assert (turned["before"], turned["after"]) == (two["after"], two["before"])
-    assert known(turned["removed"]).keys() == known(two["new"]).keys()
+    assert [(row["words"], row["change"]) for row in turned["changes"]] == [
+        (row["words"], -row["change"]) for row in two["changes"]
+    ]
 
 
 def test_steps_of_a_run_are_asked_as_the_run_asks(answer, made, tiny_folder):
@@ -156,7 +159,7 @@ def test_two_architectures(answer, tiny_folder, counted):
     assert two["before"]["words"] == two["after"]["words"]
     assert (two["before"], two["after"]) == (answer(llama, *asked), answer(qwen, *asked))
     consistent(two)
-    assert any(row["sign_flipped"] for row in two["kept"])
+    assert {row["outcome"] for row in two["changes"]} >= {"flipped", "new", "gone"}
 
 
 def test_effects_of_both_models_add_up_to_their_gaps(answer, tiny_folder, monkeypatch):
@@ -180,25 +183,18 @@ def test_effects_of_both_models_add_up_to_their_gaps(answer, tiny_folder, monkey
 def test_floor_is_the_same_comparison_between_two_wordings_of_a(answer, made, tiny_folder):
     steps = (f"{made.folder}@0", f"{made.folder}@2")
     two = answer(*steps, *ASK, "--rephrased", "Text: {text}\nFeeling:")
-    assert {k: v for k, v in two.items() if k != "floor"} == {
-        k: v for k, v in answer(*steps, *ASK).items() if k != "floor"
-    }
+    without = answer(*steps, *ASK)
+    assert {row["above_floor"] for row in without["changes"]} == {None}
+    assert [row | {"above_floor": None} for row in two["changes"]] == without["changes"]
     floor = two["floor"]
     assert floor["template"] == "Text: {text}\nFeeling:"
-    other = answer(f"{made.folder}@0", *ASK, "--template", "Text: {text}\nFeeling:")
-    a, b = known(two["before"]["interactions"]), known(other["interactions"])
-    assert floor["removed"]["count"] == len(set(a) - set(b)) > 0
-    assert floor["new"]["count"] == len(set(b) - set(a)) > 0
-    assert floor["removed"]["strength"] == pytest.approx(sum(abs(a[key]) for key in set(a) - set(b)))
-    assert floor["new"]["strength"] == pytest.approx(sum(abs(b[key]) for key in set(b) - set(a)))
-    for name, effects in (("removed", a), ("new", b)):
-        total = sum(map(abs, effects.values()))
-        assert floor[name]["strength_fraction"] == pytest.approx(floor[name]["strength"] / total)
-        assert floor["multiples"][name]["count"] == pytest.approx(len(two[name]) / floor[name]["count"])
-    removed = sum(abs(row["before"]) for row in two["removed"]) / sum(map(abs, a.values()))
-    assert floor["multiples"]["removed"]["strength_fraction"] == pytest.approx(
-        removed / floor["removed"]["strength_fraction"]
-    )
+    # The change from A to A in the other wording: the same two states named as models.
+    again = interplay.explain([steps[0], steps[0]], PROMPT, "joy", n=4, rephrased="Text: {text}\nFeeling:")
+    moved = np.abs(again.reworded.interactions.effects - again.before.interactions.effects)
+    assert (floor["largest"], floor["total"]) == (pytest.approx(moved.max()), pytest.approx(moved.sum()))
+    assert [row["above_floor"] for row in two["changes"]] == [
+        abs(row["change"]) > moved.max() for row in two["changes"]
+    ]
 
 
 def test_text_shows_every_interaction_and_says_what_happened(call, answer, tiny_folder, monkeypatch):
@@ -214,59 +210,66 @@ def test_text_shows_every_interaction_and_says_what_happened(call, answer, tiny_
     assert re.search(rf"^v\(empty\), none of them +{re.escape(v[1][0])} +{re.escape(v[1][1])}$", out, re.MULTILINE)
     p = [f"{1 / (1 + np.exp(-two[side]['score_full'])):.3g}" for side in ("before", "after")]
     assert re.search(rf"^p of the target, all words +{p[0]} +{p[1]}$", out, re.MULTILINE)
-    for name, title in (("kept", "Kept"), ("removed", "Removed"), ("new", "New")):
-        [(head, body)] = re.findall(rf"^{title}: (\w+)\n(.*?)\n\n", out, re.MULTILINE | re.DOTALL)
-        assert head == str(len(two[name]))
-        rows = re.findall(r"^(AND|OR) +(\d+) +([+-][\d.]+) ([█░]*) +([+-][\d.]+) ([█░]*) +(\S.*)$", body, re.MULTILINE)
-        assert len(rows) == len(two[name])
-        for (kind, order, a, bar_a, b, bar_b, words), row in zip(rows, two[name], strict=True):
-            assert (kind.lower(), int(order)) == (row["type"], row["order"])
-            assert float(a) == pytest.approx(row["before"], abs=5e-4)
-            assert float(b) == pytest.approx(row["after"], abs=5e-4)
-            assert words.split("  (")[0].split(" & " if kind == "AND" else " | ") == row["words"]
-            assert ("sign flipped" in words) == row.get("sign_flipped", False)
-            assert (bool(bar_a), bool(bar_b)) == (name != "new", name != "removed")
-            assert not bar_a or ("█" in bar_a) == (row["before"] > 0)
-            assert not bar_b or ("█" in bar_b) == (row["after"] > 0)
-    flips = sum(row["sign_flipped"] for row in two["kept"])
+    body = out[
+        out.index(f"Changes over 5 % of the largest one: {len(two['changes'])}\n") : out.index("The strongest change")
+    ]
+    number = r" *([+-]\d+\.\d+)"
+    rows = re.findall(rf"^(AND|OR){number}{number}{number} ([█░]+) +(\w+) +(\S.*)$", body, re.MULTILINE)
+    few = [row for row in two["changes"] if row["order"] <= 3]
+    assert len(rows) == len(few) <= 20
+    for (kind, a, b, change, bar, outcome, words), row in zip(rows, few, strict=True):
+        assert (kind.lower(), outcome) == (row["type"], row["outcome"])
+        for shown, name in ((a, "before"), (b, "after"), (change, "change")):
+            assert float(shown) == pytest.approx(row[name], abs=5e-4)
+        assert words.split(" & " if kind == "AND" else " | ") == row["words"]
+        assert ("█" in bar) == (row["change"] > 0)
+    many = [abs(row["change"]) for row in two["changes"] if row["order"] > 3]
+    assert (f"{len(many)} more of 4 words, together {sum(many):.3g} nats" in body) == bool(many)
+    first = two["changes"][0]
+    spelt = (" & " if first["type"] == "and" else " | ").join(first["words"])
+    assert f"The strongest change from A to B is {spelt} (" in out
     assert (
-        f"From A to B, removed: {len(two['removed'])} of {len(two['before']['interactions'])} salient interactions"
+        f"{first['before']:+.2f} -> {first['after']:+.2f}, a change of {first['change']:+.2f} nats ({first['outcome']})"
         in out
     )
-    assert f"kept: {len(two['kept'])} ({flips} with" in out
-    assert f"new: {len(two['new'])} of {len(two['after']['interactions'])}" in out
-    strongest = two["new"][0]
-    spelt = (" & " if strongest["type"] == "and" else " | ").join(strongest["words"])
-    assert f"The strongest new one is {spelt} (" in out
     assert "the option rephrased" in out
     assert out.endswith('absent words: " the" (one per token)\n')
-    tables = out[out.index("words:") : out.index("From A to B")]
-    assert max(map(len, tables.splitlines())) <= 80
+    for before, after in zip(two["before"]["word_values"], two["after"]["word_values"], strict=True):
+        [line] = re.findall(rf"^{number}{number}{number} [█░]+ +{before['word']}$", out, re.MULTILINE)
+        a, b = before["shapley"], after["shapley"]
+        assert [float(x) for x in line] == pytest.approx([a, b, b - a], abs=5e-4)
+    tables = out[out.index("words:") : out.index("The strongest change")]
+    assert max(len(line) for line in tables.splitlines() if not line.startswith("Single words")) <= 80
     assert "\x1b" not in out, "a pipe gets no colour"
-    floor = call("explain", *asked, "--rephrased", "Please answer. {text}").out
+    asked += ("--rephrased", "Please answer. {text}")
+    two, floor = answer(*asked), call("explain", *asked).out
+    above = sum(row["above_floor"] for row in two["changes"])
     assert "the option rephrased" not in floor
-    assert re.search(
-        r"removed is \d+\.\d\d times that in number, \d+\.\d\d times in share of strength. From A to B, new is \d",
-        floor,
-    )
+    assert f"larger are {above} of {len(two['changes'])}." in floor
+    bracketed = [row for row in two["changes"] if row["order"] <= 3 and not row["above_floor"]]
+    assert len(re.findall(r" \[\w+\] +\S", floor[: floor.index("The strongest change")])) == len(bracketed)
 
 
-def test_top_limits_each_table(call, tiny_folder):
-    out = call("explain", tiny_folder("llama"), tiny_folder("qwen2"), *ASK, "--top", 1).out
-    assert len(re.findall(r"^(AND|OR) ", out, re.MULTILINE)) == 3
-    assert len(re.findall(r"; the strongest 1$", out, re.MULTILINE)) == 3
+def test_top_limits_the_table_and_counts_the_rest(call, answer, tiny_folder):
+    asked = (tiny_folder("llama"), tiny_folder("qwen2"), *ASK, "--top", 1)
+    out, rest = call("explain", *asked).out, answer(*asked)["changes"][1:]
+    assert len(re.findall(r"^(AND|OR) ", out, re.MULTILINE)) == 1
+    together = f"{sum(abs(row['change']) for row in rest):.3g}"
+    assert re.search(rf"^{len(rest)} more of [12] to [34] words, together {together} nats$", out, re.MULTILINE)
 
 
-def test_same_model_twice_loses_nothing_and_is_told(call, tiny_folder):
-    done = call("explain", tiny_folder("llama"), tiny_folder("llama"), *ASK)
+def test_same_model_twice_changes_nothing_and_is_told(call, answer, tiny_folder):
+    asked = (tiny_folder("llama"), tiny_folder("llama"), *ASK)
+    done = call("explain", *asked)
     assert done.err == "interplay: A and B have identical weights: no difference between them was learnt\n"
-    assert "Removed: none\n" in done.out
-    assert "New: none\n" in done.out
+    assert "Changes over 5 % of the largest one: 0\n" in done.out
+    assert "No effect differs between A and B." in done.out
     assert "The strongest" not in done.out
+    assert json.loads(call("explain", *asked, "--json").out)["changes"] == []
 
 
-def test_no_floor_is_no_number(call, tiny_folder, monkeypatch):
-    """A wording that changes nothing cannot be a unit."""
+def test_only_changes_above_the_floor_are_named(call, tiny_folder, monkeypatch):
+    """B is A in another wording: no change can be larger than the floor."""
     from dataclasses import replace
 
     module = import_module("interplay.scoring.scores")
@@ -275,15 +278,15 @@ def test_no_floor_is_no_number(call, tiny_folder, monkeypatch):
     def same(model, prepared, **options):
         scored = honest(model, prepared, **options)
         first.append(scored.values)
-        return replace(scored, values=first[0]) if len(first) == 3 else scored
+        return replace(scored, values=first[1]) if len(first) == 3 else scored
 
     monkeypatch.setattr(module, "score_prepared", same)
     asked = ("explain", tiny_folder("llama"), tiny_folder("qwen2"), *ASK, "--rephrased", "Text: {text}")
-    floor = json.loads(call(*asked, "--json").out)["floor"]
-    assert floor["removed"]["count"] == floor["new"]["count"] == 0
-    assert set(floor["multiples"]["new"].values()) == {None}
+    out = call(*asked).out
+    assert "No change from A to B is larger than those between the two wordings of A. Of all" in out
+    assert "The strongest change" not in out
     first.clear()
-    assert "new is not comparable, as that is none." in call(*asked).out
+    assert not any(row["above_floor"] for row in json.loads(call(*asked, "--json").out)["changes"])
 
 
 def test_absent_words_are_those_of_the_run_and_different_ones_are_told(call, answer, made, run_copy, tiny_folder):
@@ -462,37 +465,44 @@ def test_what_is_wrong_is_one_line_and_costs_no_scoring(arguments, says, call, p
 EFFECTS = arrays(np.float64, (2, 8), elements=st.sampled_from([0.0, 0.0, 0.02, -0.04, 0.3, -1.0, 2.0, -3.0]))
 
 
-@given(EFFECTS, EFFECTS, st.sampled_from([0.5, 2.0, 64.0]))
-def test_sets_share_out_what_is_salient(a, b, scale):
-    from interplay.dynamics.sets import salient
-
-    found = contrast(a, b)
-    assert found.salient == (int(salient(a).sum()), int(salient(b).sum()))
-    assert len(found.removed) + len(found.kept) == found.salient[0]
-    assert len(found.new) + len(found.kept) == found.salient[1]
-    assert (found.removed_total.count, found.new_total.count) == (len(found.removed), len(found.new))
-    assert found.removed_total.strength == pytest.approx(sum(abs(c.before) for c in found.removed))
-    assert found.new_total.strength == pytest.approx(sum(abs(c.after) for c in found.new))
-    for share in (
-        found.removed_total.strength_fraction,
-        found.removed_total.count_fraction,
-        found.new_total.strength_fraction,
-    ):
-        assert share is None or 0 <= share <= 1
-    assert all(c.salient == (True, False) for c in found.removed)
-    assert all(c.salient == (False, True) for c in found.new)
-    # Each model has its own tau: one whose scores merely grew has lost nothing.
-    grown = contrast(a, b * scale)
-    assert [c[:3] for c in grown.removed] == [c[:3] for c in found.removed]
-    assert {c[:2] for c in grown.new} == {c[:2] for c in found.new}
-    assert sum(c.flipped for c in grown.kept) == sum(c.flipped for c in found.kept)
-    back = contrast(b, a)
-    assert {c[:2] for c in back.removed} == {c[:2] for c in found.new}
+@given(EFFECTS, EFFECTS)
+def test_changes_are_of_one_threshold_and_ranked(a, b):
+    a[:, 0] = b[:, 0] = 0
+    found, size = contrast(a, b), np.abs(b - a)
+    assert len(found.changes) == (size > 0.05 * size.max()).sum()
+    assert [abs(c.change) for c in found.changes] == sorted((abs(c.change) for c in found.changes), reverse=True)
+    assert found.tau == 0.05 * max(np.abs(a).max(), np.abs(b).max())
+    assert found.salient == tuple(int((np.abs(e) > found.tau).sum()) for e in (a, b))
+    assert found.total == pytest.approx(size.sum())
+    for c in found.changes:
+        assert (c.before, c.after) == (a[int(c.type == "or"), c.mask], b[int(c.type == "or"), c.mask])
+    # Backwards every outcome turns into its opposite.
+    opposite = {"new": "gone", "gone": "new", "stronger": "weaker", "weaker": "stronger"}
+    back = {c[:2]: c.outcome for c in contrast(b, a).changes}
+    assert back == {c[:2]: opposite.get(c.outcome, c.outcome) for c in found.changes}
+    # The scale of the scores changes nothing but the sizes.
+    assert [(*c[:2], c.outcome) for c in contrast(64 * a, 64 * b).changes] == [
+        (*c[:2], c.outcome) for c in found.changes
+    ]
 
 
-def test_every_sign_that_flips_is_counted():
-    a = np.array([[0.0, 3, -2, 1], [0, 0, 0, 0.5]])
-    found = contrast(a, -a)
-    assert (len(found.kept), found.removed, found.new) == (4, (), ())
-    assert all(c.flipped for c in found.kept)
-    assert not any(c.flipped for c in contrast(a, a).kept)
+def test_a_base_of_tiny_effects_has_nothing_to_lose():
+    a = np.array([[0.0, 0.1, -0.2, 0.1], [0, 0, 0, 0.3]])
+    found = contrast(a, np.array([[0.0, 20, 0, 0], [0, 0, 0, 0.3]]))
+    assert [(c.mask, c.outcome) for c in found.changes] == [(1, "new")]
+    assert found.salient == (0, 1)
+
+
+def test_what_was_learnt_is_named_first_whatever_the_base_had_there():
+    """A base of small effects everywhere, one of which grows to a large one, often with another sign."""
+    rng, outcomes = np.random.default_rng(0), []
+    for _ in range(60):
+        a, b = 0.3 * rng.normal(size=(2, 2, 16))
+        a[:, 0] = b[:, 0] = 0
+        kind, mask = int(rng.integers(2)), int(rng.integers(1, 16))
+        b[kind, mask] += 8
+        first = contrast(a, b).changes[0]
+        assert (first.type, first.mask) == (("and", "or")[kind], mask)
+        outcomes.append(first.outcome)
+    assert set(outcomes) <= {"new", "stronger", "flipped"}
+    assert outcomes.count("new") > 30, "what the base had is under the threshold of both"

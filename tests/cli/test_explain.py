@@ -13,7 +13,16 @@ import interplay
 
 PROMPT = "I was not happy with the food at all, but we had to laugh"
 KEYS = ["version", "model", "prompt", "words", "score", "mask", "target", "target_scored", "score_full", "score_empty"]
-KEYS += ["tolerance", "duality_gap", "dtype", "noise_sigma", "absence_sigma", "interactions"]
+KEYS += [
+    "tolerance",
+    "duality_gap",
+    "dtype",
+    "noise_sigma",
+    "absence_sigma",
+    "word_values",
+    "single_words",
+    "interactions",
+]
 
 
 @pytest.fixture
@@ -127,8 +136,17 @@ def test_text_says_what_is_scored_and_draws_every_interaction(explain):
     )
     assert f"{answer['score_empty']:+.3f} with none" in out
     rows = re.findall(r"^(AND|OR) +([+-]\d+\.\d+) (.*)$", out, re.MULTILINE)
-    assert len(rows) == len(answer["interactions"])
-    for (kind, effect, picture), row in zip(rows, answer["interactions"], strict=True):
+    few = [row for row in answer["interactions"] if row["order"] <= 3]
+    many = [row for row in answer["interactions"] if row["order"] == 4]
+    assert len(rows) == len(few)
+    assert f"{len(many)} more of 4 words, together {sum(abs(row['effect']) for row in many):.3g} nats\n" in out
+    values = re.findall(r"^ +([+-]\d+\.\d+) ([█░]+) +(\S+)$", out, re.MULTILINE)
+    assert [word for _, _, word in values] == answer["words"]
+    for (value, bar, _), row in zip(values, answer["word_values"], strict=True):
+        assert float(value) == pytest.approx(row["shapley"], abs=5e-4)
+        assert ("█" in bar) == (row["shapley"] > 0)
+    assert f"Single words hold {100 * answer['single_words']:.0f} % of the strength of all effects" in out
+    for (kind, effect, picture), row in zip(rows, few, strict=True):
         assert kind.lower() == row["type"]
         assert float(effect) == pytest.approx(row["effect"], abs=5e-4)
         assert picture.count("●" if kind == "AND" else "○") == row["order"]

@@ -21,6 +21,7 @@ LONG = (
 NAMED = "Nobody,told,wedding,moved,Sunday,drove,four,hours,through,heavy,rain,found,empty,church,sat,crying,cold,car"
 KEYS = ["version", "model", "prompt", "words", "score", "mask", "target", "target_scored", "score_full", "score_empty"]
 KEYS += ["tolerance", "duality_gap", "dtype", "noise_sigma", "absence_sigma"]
+LAST = ["word_values", "single_words", "interactions"]
 SAMPLED = ["sampled", "r2", "total_effect_fraction", "fitted", "held_out", "order", "columns"]
 
 
@@ -75,7 +76,7 @@ def test_json_of_twenty_words(explain, fitted):
     assert done.err == ""
     assert done.out.count("\n") == 1
     answer = json.loads(done.out)
-    assert list(answer) == [*KEYS, *SAMPLED, "interactions"]
+    assert list(answer) == [*KEYS, *SAMPLED, *LAST]
     assert len(answer["words"]) == 20
     [(masks, scores, n, options, effects)] = fitted
     assert masks.tolist() == sample_coalitions(20, 300, 0, order=2).tolist()
@@ -157,8 +158,10 @@ def test_rows_fit_the_terminal(explain, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     out = explain("--n", 24, "--coalitions", 200, "--order", 2).out
     at = out.index("words: ")
-    listed, picture = out[at:].split("\n\n")[:2]
-    assert max(map(len, (listed + "\n" + picture).splitlines())) <= columns
+    listed, values, picture = out[at:].split("\n\n")[:3]
+    shown = [*listed.splitlines(), *values.splitlines()[:-1], *picture.splitlines()[1:-1]]
+    assert max(map(len, shown)) <= columns, "but for prose, which is one line on a pipe"
+    assert len(values.splitlines()) == 1 + 24 + 1
     assert len(listed.removeprefix("words: ").split()) == 24
     kinds = re.findall(r"^(AND|OR) ", picture, re.MULTILINE)
     assert 3 < len(kinds) <= 20
@@ -168,7 +171,7 @@ def test_words_of_an_interaction_go_on_under_the_first(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     out = Printout()
     names = out.list_words(["not", "extraordinary", "not", "高兴" * 5])
-    out.spell(names, [InteractionRow("and", 0b1110, (-1.0,))], 1.0)
+    out.spell(names, [InteractionRow("and", 0b1110, (-1.0,))])
     lines = out.lines
     assert lines[:3] == ["words: not#1  extraordinary  not#2", "       高兴高兴高兴高兴高兴", ""]
     assert lines[3:] == [
@@ -183,7 +186,7 @@ def test_fewer_words_than_asked_take_the_exact_road(explain):
     assert done.code == 0
     assert re.fullmatch(r"interplay: only \d content words in the prompt, not 24: all of them are used\n", done.err)
     answer = json.loads(done.out)
-    assert list(answer) == [*KEYS, "interactions"]
+    assert list(answer) == [*KEYS, *LAST]
 
 
 def test_fewer_coalitions_than_there_are_are_sampled_up_to_16_words_too(explain, fitted):
@@ -200,7 +203,7 @@ def test_options_without_effect_are_said(explain, fitted, options):
     assert done.code == 0
     assert done.err == "interplay: all 256 coalitions are scored and split exactly: coalitions and order do nothing\n"
     assert fitted == []
-    assert list(json.loads(done.out)) == [*KEYS, "interactions"]
+    assert list(json.loads(done.out)) == [*KEYS, *LAST]
 
 
 def test_unfaithful_effects_are_warned_of_in_one_line(explain, scores_become):

@@ -105,12 +105,12 @@ def test_help_without_arguments(call):
 
 def row(step, scale=1.0, **more):
     figures = {f"{s} {m}": scale * (i + 1) for i, s in enumerate(SETS) for m in ("count", "strength")}
-    return {"step": step, **figures, **{f"{s} rho": 0.5 for s in SETS}, "rho": 0.25, **more}
+    return {"step": step, **figures, **{f"{s} rho": 0.5 for s in SETS}, "change": 1.5 * scale, **more}
 
 
 def test_table_fits_80_columns_at_the_size_of_the_paper():
     rows = [row(0, 0.0), row(1000, 95.4, eval_loss=1.234, accuracy=0.5), row(12000, 64.1, eval_loss=12.5, accuracy=1.0)]
-    lines = Summary(rows, {f"{s} {m}": 123.4 for s in SETS for m in ("count", "strength")}).lines()
+    lines = Summary(rows, {"change": 123.4, **{f"{s} {m}": 123.4 for s in SETS for m in ("count", "strength")}}).lines()
     assert max(map(len, lines)) <= 80
     assert len({len(line) for line in lines[1:]}) == 1, "columns are aligned"
     assert lines[-1].split()[0] == "floor"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from interplay.dynamics import trajectory
+from interplay.dynamics import DEFINITIONS, trajectory
 from interplay.dynamics.churn import Twin, churn, restrict, shared_words
 
 STEPS = [0, 10, 20]
@@ -39,7 +39,7 @@ def test_floor_is_the_null_of_the_trajectory():
         draws=2,
     )
     floors = churn([Twin(e, t) for e, t in zip(effects, twins, strict=True)], STEPS, 0, "rephrased").floors
-    for definition in ("paper", "signed", "fixed-tau"):
+    for definition in DEFINITIONS:
         for name in ("removed", "emerged"):
             for measure in ("count", "strength", "count_fraction", "strength_fraction"):
                 null = track.get(measure, name, definition)["null"].iloc[-1]
@@ -58,7 +58,7 @@ def test_multiples_divide_means_and_bracket_them():
         floor = row(found.floors, definition="paper", set=name, measure="strength")["value"]
         for step in (10, 20):
             got = row(found.multiples, definition="paper", set=name, measure="strength", step=step)
-            assert got["ratio"] == pytest.approx(track.get("strength", name)["value"][step] / floor)
+            assert got["ratio"] == pytest.approx(track.get("strength", name, "paper")["value"][step] / floor)
             assert got["lo"] <= got["ratio"] <= got["hi"]
             assert got["samples"] == 8
 

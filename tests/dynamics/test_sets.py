@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from interplay.dynamics.sets import DEFINITIONS, SETS, pack, partition, salient, unpack
+from interplay.dynamics.measures import transition
+from interplay.dynamics.sets import DEFINITIONS, SETS, pack, partition, salient, thresholds, unpack
 
 
 def test_salient_is_strict_ignores_order_0_and_takes_and_with_or():
@@ -58,19 +59,39 @@ def test_story_with_signs_the_flipped_or_has_left_and_another_one_has_come():
     assert columns(sets.reentered) == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 1]]  # back with the sign it had
 
 
-def test_fixed_tau_holds_the_threshold_of_the_reference():
+def test_common_has_one_threshold_so_the_same_effect_is_salient_at_every_checkpoint_or_at_none():
+    e = np.zeros((3, 2, 4))
+    e[:, 0, 1], e[:, 0, 2], e[:, 0, 3] = [0.1, 1.0, 100.0], [0.1, 0.1, 0.1], [0.0, 6.0, 4.0]
+    assert columns(partition(e, 0, "paper").all) == [[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 0]]
+    common = partition(e, 0)
+    assert columns(common.all) == [[0, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]  # tau = 5
+    assert columns(common.emerged) == columns(common.all)
+    assert not common.removed.any(), "the small effects of the base were never there to be removed"
+    assert thresholds(e).tolist() == [5, 5, 5]
+
+
+def test_common_keeps_what_has_the_same_sign_and_is_within_a_factor_of_two():
     e = np.zeros((2, 2, 4))
-    e[:, 0, 1], e[:, 0, 2], e[:, 0, 3] = [1.0, 100.0], [0.1, 0.1], [0.0, 0.04]
-    moving, fixed = partition(e, 0, "paper"), partition(e, 0, "fixed-tau")
-    assert moving.all[1, 0].tolist() == [False, True, False, False]  # tau = 5 hides 0.1
-    assert fixed.all[1, 0].tolist() == [False, True, True, False]  # tau = 0.05 still
-    assert fixed.preserved[1, 0].tolist() == [False, True, True, False]
+    e[0, 0, 1:], e[0, 1, 3] = [1.0, -1.0, 2.0], 1.0
+    e[1, 0, 1:], e[1, 1, 3] = [2.0, 1.0, 0.9], 2.1
+    sets = partition(e, 0)
+    assert columns(sets.kept)[1] == columns(sets.preserved)[1] == [1, 0, 0, 0]  # exactly twice as strong is the same
+    assert columns(sets.removed)[1] == columns(sets.emerged)[1] == [0, 1, 1, 1]  # flipped, halved, more than doubled
+
+
+def test_the_floor_of_a_checkpoint_is_measured_with_the_threshold_of_the_run():
+    e = np.zeros((2, 2, 4))
+    e[0, 0, 1:], e[1, 0, 1:] = [0.1, 0.2, 0.0], [40.0, 0.0, 0.0]
+    twin = np.zeros((2, 4))
+    twin[0, 1:] = [0.0, 0.0, 0.3]
+    count = {d: transition(e, 0, twin, d, 0.05)[1]["count", "emerged", 0] for d in DEFINITIONS}
+    assert count == {"common": 0, "paper": 1, "signed": 1}  # tau = 2; each wording's own
 
 
 def test_and_and_or_of_the_same_words_are_two_interactions():
     e = np.zeros((2, 2, 4))
     e[0, 0, 3] = e[1, 1, 3] = 1.0
-    sets = partition(e, 0)
+    sets = partition(e, 0, "paper")
     assert not sets.preserved[1].any()
     assert sets.emerged[1, 1, 3]
     assert sets.removed[1, 0, 3]
@@ -110,10 +131,15 @@ def test_identities(e, reference, definition):
     assert np.array_equal(r | k, np.broadcast_to(omega_ref, r.shape))
     assert not (r & k).any()
     assert np.array_equal(b, k & ~p)
-    if definition == "signed":
-        both = r & omega  # removed with one sign, there with the other
-        assert (np.sign(e[reference:])[both] == -np.broadcast_to(np.sign(e[reference]), both.shape)[both]).all()
-        assert (np.sign(e[reference:])[k] == np.broadcast_to(np.sign(e[reference]), k.shape)[k]).all()
+    if definition != "paper":
+        both, now, before = r & omega, e[reference:], np.broadcast_to(e[reference], k.shape)
+        assert (np.sign(now[k]) == np.sign(before[k])).all()
+        ratio = np.divide(now, before, out=np.zeros_like(now), where=before != 0)
+        if definition == "signed":  # removed with one sign, there with the other
+            assert (ratio[both] < 0).all()
+        else:
+            assert ((ratio[k] >= 0.5) & (ratio[k] <= 2)).all()
+            assert ((ratio[both] < 0.5) | (ratio[both] > 2)).all()
     else:
         assert not (r & omega).any()
     assert not sets.all[..., 0].any()

@@ -201,14 +201,33 @@ def test_tables_and_the_strongest(found, change, sampled):
     assert sampled.r2 == sampled.to_dict()["r2"] == sampled.interactions.r2
     assert (found.sampled, sampled.sampled) == (False, True)
     two = change.to_pandas()
-    assert two["set"].value_counts().to_dict() == {
-        name: len(rows)
-        for name, rows in (("removed", change.removed), ("kept", change.kept), ("new", change.new))
-        if rows
-    }
-    sizes = [max(abs(c.before), abs(c.after)) for c in change.salient]
-    assert sizes == sorted(sizes, reverse=True)
-    assert len(two) == len(sizes)
+    assert list(two) == ["outcome", "type", "mask", "order", "words", "before", "after", "change", "above_floor"]
+    sizes = [abs(c.change) for c in change.salient]
+    assert sizes == sorted(sizes, reverse=True) == two["change"].abs().to_list()
+    assert two["above_floor"].to_list() == [size > change.contrast.floor.largest for size in sizes]
+
+
+def test_values_of_words(found, change, sampled):
+    for one in (found, sampled):
+        values = one.word_values()
+        assert list(values) == ["word", "shapley", "leave_one_out", "keep_one"]
+        assert values["word"].to_list() == list(one.words)
+        assert values["shapley"].to_list() == one.shapley.tolist()
+    v = found.scores.values
+    assert np.array_equal(found.shapley, interplay.shapley(found.scores))
+    assert found.shapley.sum() == pytest.approx(v[-1] - v[0])
+    assert found.word_values()["leave_one_out"][1] == v[15] - v[13]
+    assert found.word_values()["keep_one"][2] == v[4] - v[0]
+    fitted = sampled.interactions.scores([2**18 - 1, 0])
+    assert sampled.shapley.sum() == pytest.approx(fitted[0] - fitted[1])
+    two, a, b = (one.word_values() for one in (change, change.before, change.after))
+    assert list(two) == ["word", *(f"{x}_{end}" for end in ("before", "after", "change") for x in a.columns[1:])]
+    assert np.allclose(two["keep_one_change"], b["keep_one"] - a["keep_one"])
+    effects = found.interactions.effects
+    assert found.single_words == pytest.approx(np.abs(effects[0, [1, 2, 4, 8]]).sum() / np.abs(effects).sum())
+    every = sampled.to_pandas(salient_only=False)
+    alone = every[every["order"] == 1]["effect"].abs().sum()
+    assert sampled.single_words == pytest.approx(alone / every["effect"].abs().sum())
 
 
 def test_hostile_words_are_escaped_in_a_notebook(models):

@@ -65,7 +65,7 @@ def small_payload(generator: Any) -> dict[str, Any]:
             if row.get("step", steps[0]) in steps
             and row.get("reference", steps[0]) == steps[0]
             and (
-                row.get("definition", "paper") == "paper"
+                row.get("definition", "common") == "common"
                 or (row["definition"], row["measure"]) == ("signed", "strength")
             )
         ]
@@ -77,7 +77,7 @@ def small_payload(generator: Any) -> dict[str, Any]:
         ]
     payload["prompts"][0]["steps"] = [step for step in payload["prompts"][0]["steps"] if step["step"] in steps]
     for step in payload["prompts"][0]["steps"]:
-        step["interactions"], step["removed"] = step["interactions"][:12], step["removed"][:12]
+        step["interactions"] = step["interactions"][:12]
     return payload
 
 

@@ -75,8 +75,9 @@ def test_pictures_of_words(payload):
     out = Printout()
     out.draw(words, ROWS)
     names = out.list_words(words)
-    out.spell(names, ROWS, 0.5)
-    out.spell(names, [InteractionRow("and", 0b101, (0.5, 0.1), (True, False), "gone")], 0.5)
+    out.spell(names, ROWS)
+    out.spell(names, [InteractionRow("and", 0b101, (0.5, 0.1), "gone")])
+    out.spell_values(names, [(0.5,), (-0.5,), (0.0,)])
     out.say(payload.text)
     assert not any(controls(line) for line in out.lines)
     assert any(line.startswith("AND") for line in out.lines)
@@ -88,7 +89,7 @@ def test_pictures_on_a_terminal(monkeypatch):
     for payload in SHORT:
         out = Printout(terminal=True)
         out.draw([payload.text, "plain"], ROWS)
-        out.spell(out.list_words([payload.text, "plain"]), ROWS, 0.5)
+        out.spell(out.list_words([payload.text, "plain"]), ROWS)
         assert any("\x1b[36m" in line for line in out.lines)
         assert not any(controls(COLOUR.sub("", line)) for line in out.lines)
 

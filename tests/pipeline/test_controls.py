@@ -59,7 +59,7 @@ def test_every_view_is_there_and_is_a_trajectory_of_its_own(whole):
 
 def test_the_second_reference_keeps_omega_and_moves_the_sets(whole):
     views, main = table(whole, "views"), Trajectory.load(whole.path)
-    view = views[(views["view"] == "reference-2") & (views["definition"] == "paper") & (views["order"] == 0)]
+    view = views[(views["view"] == "reference-2") & (views["definition"] == "common") & (views["order"] == 0)]
     count = view[(view["measure"] == "count") & (view["set"] == "all")].set_index("step")["value"]
     assert count.to_dict() == main.get("count").value.to_dict()
     emerged = view[(view["measure"] == "count") & (view["set"] == "emerged")].set_index("step")["value"]
@@ -107,7 +107,7 @@ def test_a_given_tolerance_is_halved_and_doubled(whole, tmp_path):
 
 def test_few_shot_replaces_step_0_and_nothing_else(whole):
     views, main = table(whole, "views"), Trajectory.load(whole.path)
-    own = views[(views["view"] == "few-shot") & (views["measure"] == "l1") & (views["definition"] == "paper")]
+    own = views[(views["view"] == "few-shot") & (views["measure"] == "l1") & (views["definition"] == "common")]
     own, before = own.set_index("step")["value"], main.get("l1")["value"]
     assert own[0] != before[0]
     assert own.loc[1:].to_dict() == before.loc[1:].to_dict()
@@ -121,7 +121,7 @@ def test_floors_at_both_references(whole):
     }  # fmt: skip
     main = Trajectory.load(whole.path)
     null = main.get("count", "removed")["null"].iloc[-1]
-    chosen = floors[(floors["reference"] == 0) & (floors["floor"] == "rephrased") & (floors["definition"] == "paper")]
+    chosen = floors[(floors["reference"] == 0) & (floors["floor"] == "rephrased") & (floors["definition"] == "common")]
     assert chosen[(chosen["set"] == "removed") & (chosen["measure"] == "count")]["value"].item() == pytest.approx(null)
     assert set(multiples[multiples["reference"] == 2]["step"]) == {4}
 
@@ -133,7 +133,7 @@ def test_gamma_stands_for_each_baseline_and_kinship_is_said(whole):
     first = baselines[baselines["baseline"].str.contains("gemma3")]
     main = Trajectory.load(whole.path).summary
     assert np.allclose(
-        first["value"], main[(main["measure"] == "gamma") & (main["definition"] == "paper")]["value"], equal_nan=True
+        first["value"], main[(main["measure"] == "gamma") & (main["definition"] == "common")]["value"], equal_nan=True
     )
     about = json.loads((whole.path / "controls.json").read_text())
     assert [b["same_family"] for b in about["baselines"]] == [False, True]

@@ -158,7 +158,7 @@ def test_trajectory_is_that_of_the_units(finished):
     units = pd.read_parquet(finished.folder / "units.parquet")
     track = Trajectory.load(finished.folder)
     by_hand = units[units["condition"] == "step-000002"].set_index("sample_id")["salient"].mean()
-    assert track.get("count", "all")["value"][2] == pytest.approx(by_hand)
+    assert track.get("count", "all", "paper")["value"][2] == pytest.approx(by_hand)
     removed = []
     for sample, of_sample in units.groupby("sample_id"):
         at = of_sample.set_index("condition")
@@ -169,15 +169,15 @@ def test_trajectory_is_that_of_the_units(finished):
 
         gone = salient("step-000000") & ~salient("step-000002")
         removed.append(gone.sum())
-        assert (track.membership(sample, 2).removed == gone).all()
-    assert track.get("count", "removed")["value"][2] == pytest.approx(np.mean(removed))
+        assert (track.membership(sample, 2, "paper").removed == gone).all()
+    assert track.get("count", "removed", "paper")["value"][2] == pytest.approx(np.mean(removed))
 
 
 def test_terminal_table(finished):
     lines = finished.process.stdout.splitlines()
     start = next(i for i, line in enumerate(lines) if "removed" in line and "emerged" in line)
     heads, *rows = lines[start + 1 : start + 7]
-    assert heads.split() == ["step", *("count", "nats", "rho") * 3, "rho", "loss", "acc."]
+    assert heads.split() == ["step", *("count", "nats", "rho") * 3, "change", "loss", "acc."]
     assert [row.split()[0] for row in rows] == ["0", "1", "2", "4", "floor"]
     assert max(map(len, lines[start : start + 7])) <= 80
     track = Trajectory.load(finished.folder)
@@ -187,6 +187,9 @@ def test_terminal_table(finished):
     floor = rows[4].split()
     assert float(floor[1]) == pytest.approx(track.get("count", "removed")["null"][2], abs=0.051)
     assert float(floor[8]) == pytest.approx(track.get("strength", "emerged")["null"][2], abs=0.051)
+    assert float(cells[10]) == pytest.approx(track.get("change")["value"][2], abs=0.051)
+    assert float(floor[10]) == pytest.approx(track.get("change")["null"][2], abs=0.051)
+    assert "The strongest change from step 0 to " in finished.process.stdout
     assert "\x1b" not in finished.process.stdout
     assert "run/report.html" in finished.process.stdout
     assert json.loads(finished.files["recommendation.json"])["sentence"] in finished.process.stdout

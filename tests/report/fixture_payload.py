@@ -112,6 +112,31 @@ def _prompt(i: int, rng: random.Random) -> dict:
     }
 
 
+def _shown(prompt: dict, rng: random.Random) -> dict:
+    """The prompt as the page takes it: every interaction with its effect at the reference and what became of it."""
+    before = {(x["type"], x["mask"]): x["effect"] for x in prompt["steps"][0]["interactions"]}
+    steps = []
+    for step in prompt["steps"]:
+        now = {(x["type"], x["mask"]): x["effect"] for x in step["interactions"]}
+        rows = []
+        for key in sorted({*before, *now}):
+            a, b = before.get(key, 0.0), now.get(key, 0.0)
+            outcome = (
+                "flipped"
+                if a * b < 0
+                else "stronger"
+                if abs(b) > 2 * abs(a)
+                else "weaker"
+                if 2 * abs(b) < abs(a)
+                else "kept"
+            )
+            outcome = "new" if not a else "gone" if not b else outcome
+            rows.append({"type": key[0], "mask": key[1], "before": a, "effect": b, "outcome": outcome})
+        rest = {k: v for k, v in step.items() if k not in ("interactions", "removed")}
+        steps.append(rest | {"interactions": rows, "shapley": [rng.gauss(0, 1) for _ in range(N)]})
+    return prompt | {"steps": steps, "floor": 0.6}
+
+
 def _of(step: dict, set_: str) -> list[tuple[int, float]]:
     wanted = {
         "all": ("preserved", "initial", "emerged", "reentered"),
@@ -208,7 +233,7 @@ def _summary(prompts: list[dict], definitions: list[str], gamma: bool, floor: bo
 
 
 def make_payload(
-    gamma: bool = True, floor: bool = True, definitions: tuple = ("paper", "signed", "fixed-tau"), prompts: int = 8
+    gamma: bool = True, floor: bool = True, definitions: tuple = ("common", "paper", "signed"), prompts: int = 8
 ) -> dict:
     """The whole payload; `gamma`/`floor` False: no baseline LLM, no rephrased template."""
     rng = random.Random(20260517)
@@ -266,7 +291,9 @@ def make_payload(
             }
             for s, (e, t, a) in TASK.items()
         ],
-        "prompts": made,
+        "change": "The strongest change from step 0 to 40, in prompt 'test-17': kind & whole (AND): +0.10 -> +2.90, a change of +2.80 "
+        "nats (new). 41 of 310 changes exceed all that another wording of their prompt makes.",
+        "prompts": [_shown(prompt, rng) for prompt in made],
         "method": [
             {
                 "name": "model",
@@ -334,23 +361,23 @@ def make_controlled() -> dict:
     payload = make_payload()
     rng = random.Random(7)
     payload["summary"] += [
-        _share(r, s, set_) for r in ("paper", "signed") for s in STEPS for set_ in ("removed", "emerged")
+        _share(r, s, set_) for r in ("common", "paper") for s in STEPS for set_ in ("removed", "emerged")
     ]
-    paper = [r for r in payload["summary"] if r["definition"] == "paper"]
+    main = [r for r in payload["summary"] if r["definition"] == "common"]
     payload["views"] = [
         {"view": name, **row, "value": row["value"] * (0.8 + 0.1 * i)}
         for i, (name, _, _) in enumerate(VIEWS)
-        for row in paper
+        for row in main
         if (row["set"], row["measure"]) in VIEWED
     ]
     payload["baselines"] = [
         {"baseline": name, **row, "value": min(1.0, row["value"] * (1 + 0.3 * i))}
         for i, (name, _, _) in enumerate(BASELINES)
-        for row in paper
+        for row in main
         if row["measure"] == "gamma"
     ]
     keys = [
-        {"reference": ref, "floor": floor, "definition": "paper", "set": set_, "measure": measure}
+        {"reference": ref, "floor": floor, "definition": "common", "set": set_, "measure": measure}
         for ref in (0, 20)
         for floor in ("rephrased", "precision", "words")
         for set_ in ("removed", "emerged")
@@ -470,12 +497,12 @@ def make_hostile() -> dict:
     nasty = iter(NASTY * 40)
     for key in ("title", "subtitle", "version", "created", "settings"):
         payload[key] = next(nasty)
-    recommendation = payload["recommendation"]
+    recommendation, payload["change"] = payload["recommendation"], "".join(NASTY)
     recommendation["sentence"], recommendation["rule"] = "".join(NASTY), next(nasty)
     for e in recommendation["evidence"]:
         e["name"] = next(nasty)
     recommendation["rivals"] = {text: payload["steps"][i % 6] for i, text in enumerate(NASTY)}
-    renamed = {"paper": NASTY[0], "signed": NASTY[1], "fixed-tau": NASTY[6]}
+    renamed = {"common": NASTY[0], "paper": NASTY[1], "signed": NASTY[6]}
     for name in ("summary", "views", "baselines", "floors", "multiples"):
         for row in payload[name]:
             row["definition"] = renamed[row["definition"]]

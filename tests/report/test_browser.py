@@ -67,12 +67,35 @@ def test_explorer_by_mouse(visit):
     assert "terrified" in page.locator("#ex-text").inner_text()
     assert page.locator("#ex-chords").inner_html() != before
     page.locator("label[for=ex-step-0]").click()
-    assert "There at step 0" in page.locator("#ex-lists").inner_text()
-    assert "This is the reference step." in page.locator("#ex-lists").inner_text()
+    assert "Effects at step 0" in page.locator("#ex-lists").inner_text()
     page.locator("label[for=ex-step-5]").click()
-    assert "Removed since step 0" in page.locator("#ex-lists").inner_text()
-    page.locator("#ex-more-new").click()
-    assert page.locator("#ex-lists > div").first.locator("li").count() > 8
+    assert "Changes since step 0" in page.locator("#ex-lists").inner_text()
+    assert page.locator("#ex-lists > div").first.locator("li").count() == 7  # a Shapley value a word
+    page.locator("#ex-more-all").click()
+    assert page.locator("#ex-lists > div").last.locator("li").count() > 12
+
+
+def test_the_explorer_ranks_by_change_or_by_effect(visit, made):
+    page = visit("demo")
+    [step] = [s for s in made.make_payload()["prompts"][0]["steps"] if s["step"] == 40]
+    shown = lambda: [  # noqa: E731
+        float(text.replace("\u2212", "-"))
+        for text in page.locator("#ex-lists > div").last.locator(".num").all_inner_texts()
+    ]
+    for by, value in (("change", lambda e: e["effect"] - e["before"]), ("effect", lambda e: e["effect"])):
+        page.locator(f"#ex-by-{by}").check()
+        ranked = sorted((value(e) for e in step["interactions"] if value(e)), key=abs, reverse=True)
+        assert shown() == pytest.approx(ranked[:12], abs=0.006)
+    page.locator("#ex-by-change").check()
+    box = page.locator("#ex-lists > div").last
+    assert " above 0.60, the most that another wording changes" in box.inner_text()
+    page.locator("#ex-more-all").click()
+    small = [abs(x) <= 0.6 for x in shown()]
+    assert ["[" in text for text in box.locator("li .tagged").all_inner_texts()] == small
+    assert 0 < sum(small) < len(small)
+    first = box.locator("li").first.inner_text()
+    assert "→" in first
+    assert any(outcome in first for outcome in ("new", "gone", "flipped", "stronger", "weaker"))
 
 
 def test_explorer_by_keyboard(visit):

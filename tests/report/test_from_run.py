@@ -50,7 +50,10 @@ def plain_run(effects, tmp_path_factory):
         frame[name] = frame[name].map(list)
     frame.to_parquet(folder / "units.parquet")
     fitted = {
-        step: [Fitted(e[t], v[t], track.membership(i, step).all) for i, e, v in zip(IDS, effects, scores, strict=True)]
+        step: [
+            Fitted(e[t], v[t], track.membership(i, step, "paper").all)
+            for i, e, v in zip(IDS, effects, scores, strict=True)
+        ]
         for t, step in enumerate(STEPS)
     }
     fidelity(fitted).to_parquet(folder / "fidelity.parquet", index=False)
@@ -80,11 +83,11 @@ def put_controls(folder, measured):
     """Every table of controls, by the columns of the design note; empty ones where they were not measured."""
     summary = pd.read_parquet(folder / "trajectory.parquet")
     keys = [("removed", "count"), ("emerged", "strength")]
-    churn = [(0, "rephrased", definition, s, m) for definition in ("paper", "signed") for s, m in keys]
+    churn = [(0, "rephrased", definition, s, m) for definition in ("common", "paper") for s, m in keys]
     names = ["reference", "floor", "definition", "set", "measure"]
     tables = {
         "views": summary.assign(view="labels"),
-        "baselines": summary[(summary["measure"] == "gamma") & (summary["definition"] == "paper")].assign(
+        "baselines": summary[(summary["measure"] == "gamma") & (summary["definition"] == "common")].assign(
             baseline="other"
         ),
         "floors": pd.DataFrame(
@@ -144,7 +147,7 @@ def test_fidelity_is_that_of_the_units(plain_run, effects):
 def test_only_what_is_drawn_is_handed_on_and_rounded(full_run):
     payload = complete(build_payload(RunFolder(full_run)))
     assert {(r["set"], r["measure"]) for r in payload["views"]} <= set(VIEWED)
-    assert {r["definition"] for r in [*payload["views"], *payload["floors"], *payload["multiples"]]} == {"paper"}
+    assert {r["definition"] for r in [*payload["views"], *payload["floors"], *payload["multiples"]]} == {"common"}
     assert {r["ratio"] for r in payload["multiples"]} == {None, 2.1235}  # an infinite multiple is none
     assert payload["correlations"] == [
         {

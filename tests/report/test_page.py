@@ -84,7 +84,7 @@ def test_values_in_the_tables_are_the_payload(made, demo_page):
     row = next(
         r
         for r in payload["summary"]
-        if (r["definition"], r["step"], r["set"], r["measure"]) == ("paper", 40, "emerged", "strength")
+        if (r["definition"], r["step"], r["set"], r["measure"]) == ("common", 40, "emerged", "strength")
     )
     table = demo_page.split("<summary>Table: Total strength and number</summary>")[1].split("</table>")[0]
     assert f">{row['value']:.2f}<" in table
@@ -189,15 +189,16 @@ def test_only_the_strongest_are_kept_and_counted(made):
     payload = made.make_payload(prompts=1)
     step = payload["prompts"][0]["steps"][0]
     step["interactions"] = [
-        {"type": kind, "mask": mask, "effect": mask / 100, "state": "initial"}
+        {"type": kind, "mask": mask, "before": 1.0, "effect": mask / 100, "outcome": "kept"}
         for kind in ("and", "or")
         for mask in range(1, 128)
     ]
     p = complete(payload)
     unit = explorer_data(p, step_axis(p["steps"]), True)["prompts"][0]["units"][0]
-    assert (unit["here"]["n"], len(unit["here"]["m"]), unit["here"]["total"]["still"][0]) == (254, STRONGEST, 254)
-    assert unit["here"]["e"][0] == 1.27
-    assert unit["here"]["e"] == sorted(unit["here"]["e"], reverse=True)
+    assert (unit["n"], len(unit["m"])) == (254, STRONGEST)
+    assert unit["e"][:2] == [0.01, 0.01], "the strongest change, not the strongest effect"
+    changes = [abs(e - b) for b, e in zip(unit["b"], unit["e"], strict=True)]
+    assert changes == sorted(changes, reverse=True)
 
 
 def test_effects_are_encoded_with_their_type(made):
@@ -205,8 +206,11 @@ def test_effects_are_encoded_with_their_type(made):
     p = complete(payload)
     data = explorer_data(p, step_axis(p["steps"]), True)["prompts"][0]
     for step, unit in zip(p["prompts"][0]["steps"], data["units"], strict=True):
-        given = {(e["mask"], e["type"] == "or", float(f"{e['effect']:.4g}")) for e in step["interactions"]}
-        assert {(m >> 1, bool(m & 1), e) for m, e in zip(unit["here"]["m"], unit["here"]["e"], strict=True)} == given
+        given = {
+            (e["mask"], e["type"] == "or", float(f"{e['effect']:.4g}"), e["outcome"]) for e in step["interactions"]
+        }
+        codes = zip(unit["m"], unit["e"], unit["o"], strict=True)
+        assert {(m >> 1, bool(m & 1), e, outcome) for m, e, outcome in codes} == given
 
 
 def test_words_stand_where_their_offsets_say():

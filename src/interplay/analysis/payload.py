@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from interplay.analysis.summary import strongest_change
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import matching
+from interplay.dynamics.sets import MAIN_DEFINITION
 from interplay.effects.moebius import reconstruct
+from interplay.effects.values import shapley
 from interplay.report.controls import FIGURES
 from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
@@ -27,6 +30,7 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
         return {
             **{key: about[key] for key in ("title", "subtitle", "version", "score", "method", "notes", "skipped")},
             "created": None,
+            "change": strongest_change(run.changes(), track.reference),
             "recommendation": {key: recorded[key] for key in keys},
             "steps": list(track.steps),
             "reference": track.reference,
@@ -56,7 +60,7 @@ def _controls(run: RunReader) -> dict[str, Any]:
     for name in ("views", "baselines", "floors", "multiples", "correlations"):
         frame = run.table(name)
         if "definition" in frame:
-            frame = frame[frame["definition"] == "paper"]
+            frame = frame[frame["definition"] == MAIN_DEFINITION]
         if name == "views":
             pairs = pd.MultiIndex.from_frame(frame[["set", "measure"]])
             frame = frame[pairs.isin(VIEWED) & (frame["order"] == 0)]
@@ -93,7 +97,7 @@ def _finite(values: np.ndarray) -> list[float | None]:
 
 def _matching(run: RunReader, sample: str, step: int, scores: np.ndarray) -> dict[str, Any]:
     """Scores of one prompt in ascending order, and what the logical model says of the same coalitions."""
-    (effects, _), salient = run.effects(sample, step), run.trajectory.membership(sample, step).all
+    effects, salient = run.effects(sample, step), run.trajectory.membership(sample, step, "paper").all
     error = float(matching(effects, scores, salient))
     order = np.argsort(scores, kind="stable")
     shown = order[np.unique(np.linspace(0, len(order) - 1, SHOWN_POINTS).round().astype(np.int64))]
@@ -115,19 +119,17 @@ def _prompt(prompt: dict[str, Any], run: RunReader) -> dict[str, Any]:
     reference, steps = run.trajectory.reference, []
     for step in run.trajectory.steps:
         unit = of_prompt.loc[step_name(step)]
-        found = run.listed(prompt["id"], step).rename(columns={"kind": "type"})
-        state = np.select([found["reentered"], found["preserved"]], ["reentered", "preserved"], "emerged")
-        present = found.assign(state=state if step > reference else "initial")[found["all"]]
-        removed = found.assign(effect=found["effect_reference"])[found["removed"]]
+        found = run.listed(prompt["id"], step).rename(columns={"kind": "type", "effect_reference": "before"})
         steps.append(
             {
                 "step": step,
                 **{name: unit[name] for name in ("score_full", "score_empty", "duality_gap", "residual")},
                 "sigma": None if pd.isna(unit["noise_sigma"]) else unit["noise_sigma"],
-                "tau": unit["tau"],
-                "interactions": present[["type", "mask", "effect", "state"]].to_dict("records"),
-                "removed": removed[["type", "mask", "effect"]].to_dict("records"),
+                "tau": float(found["tau"].iloc[0]) if len(found) else None,
+                "shapley": shapley(unit["scores"]).tolist(),
+                "interactions": found[["type", "mask", "before", "effect", "outcome"]].to_dict("records"),
             }
         )
     target = str(of_prompt.loc[step_name(reference)]["target"])
-    return {**prompt, "target": target, "n": len(prompt["words"]), "steps": steps}
+    floor = _plain(run.floor(prompt["id"]))
+    return {**prompt, "target": target, "n": len(prompt["words"]), "floor": floor, "steps": steps}

@@ -99,7 +99,7 @@ def fidelity_frame(track: Trajectory, measured: Measured) -> pd.DataFrame:
     for step in track.steps:
         units = {unit.header.sample_id: unit for unit in measured.units[step_name(step)] if unit is not None}
         samples[step] = [
-            Fitted(units[name].effects, units[name].scores, track.membership(name, step).all)
+            Fitted(units[name].effects, units[name].scores, track.membership(name, step, "paper").all)
             for name in track.sample_ids
         ]
     return fidelity(samples, seed=int(track.settings["seed"]))

@@ -18,7 +18,7 @@ from interplay.task.measured import TaskMeasured, TaskRows
 from interplay.task.metrics import COLUMNS, METRICS, eval_set, macro_f1, macro_f1_of
 
 CORRELATIONS = ("interaction", "task", "span", "spearman", "lo", "hi", "checkpoints")
-# Interaction measures that task measures are held beside: (measure, set) of the trajectory's paper definition.
+# Interaction measures that task measures are held beside: (measure, set) of the trajectory's main definition.
 INTERACTIONS = (
     ("l1", "all"), ("sd", "all"), ("l1_per_sd", "all"), ("cancelled_per_sd", "all"), ("walsh_high", "all"),
     ("mean_order", "all"), ("rho", "all"), ("gamma", "all"), ("gamma", "preserved"), ("gamma", "emerged"),

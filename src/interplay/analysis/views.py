@@ -13,6 +13,7 @@ from interplay.analysis.measured import second_precision
 from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory, trajectory
 from interplay.dynamics.churn import FLOORS, MULTIPLES, Churn, Twin, churn, restrict, shared_words
+from interplay.dynamics.sets import MAIN_DEFINITION
 from interplay.effects.interactions import paper_tolerance
 from interplay.errors import InterplayError
 from interplay.recommendation import recommend
@@ -227,10 +228,10 @@ def _pairs(
 
 
 def _baselines(settings: Settings, measured: Measured, main: Trajectory) -> list[pd.DataFrame]:
-    """gamma against each baseline LLM in the paper's definition; the first one's is the main trajectory's."""
+    """gamma against each baseline LLM in the main definition; the first one's is the main trajectory's."""
     frames = []
     for index, baseline in enumerate(measured.baselines):
         made = main if index == 0 else make_trajectory(settings, measured, baseline=baseline_condition(index))
-        rows = made.summary[(made.summary["measure"] == "gamma") & (made.summary["definition"] == "paper")]
+        rows = made.summary[(made.summary["measure"] == "gamma") & (made.summary["definition"] == MAIN_DEFINITION)]
         frames.append(rows.assign(baseline=baseline.name))
     return frames

@@ -64,7 +64,7 @@ def explain(
         str | None, typer.Option(metavar="JSON", help="Variables of the chat template: '{\"enable_thinking\": false}'.")
     ] = None,
     rephrased: Annotated[
-        str | None, typer.Option(help="With two models: score A in this wording too, the floor of removed and new.")
+        str | None, typer.Option(help="With two models: score A in this wording too, the floor of changes.")
     ] = None,
     target_tokens: Annotated[
         str | None,
@@ -89,9 +89,9 @@ def explain(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Explain one prompt under one model: a table of its salient AND-OR interactions.
+    """Explain one prompt under one model: the Shapley value of each word, and the salient AND-OR interactions.
 
-    With two models: the interactions that were removed, kept and new from A to B, on the same words.
+    With two models: what changed from A to B in each value and each interaction, strongest change first, on the same words.
 
     Up to 16 words the split is exact. Beyond, it is fitted to sampled coalitions, and R2 on held-out coalitions says how good
     the fit is.

@@ -98,7 +98,9 @@ def compare(
         ),
     ] = None,
     axis: Annotated[str, typer.Option(help="steps, or epochs if every run knows its training rows.")] = "steps",
-    definition: Annotated[str, typer.Option(help="Definition of the sets: paper, signed or fixed-tau.")] = "paper",
+    definition: Annotated[
+        str | None, typer.Option(help="Definition of the sets: common (default), paper, signed.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every table as JSON; the page is then only written with --out.")
     ] = False,

@@ -31,14 +31,16 @@ def show_run(run: "Run") -> None:
     for line in summary.lines():
         print(_bold(line) if line.split(None, 1)[0] == recommended else line)
     print()
+    say(summary.change)
+    print()
     say(
         f"Means per prompt: number of interactions, their strength (sum of |I|, nats of log-odds of the target {run.score}), and rho, the "
-        "fraction of it that does not cancel."
+        "fraction of it that does not cancel; change: sum of |I - I at the reference| over all interactions."
     )
     if summary.floor is not None:
         say(
             "floor: the same sets between two wordings of the prompt at the reference step, where nothing was learnt. "
-            "Removed and emerged mean something above it."
+            "Removed, emerged and change mean something above it."
         )
     print()
     say(recorded["sentence"], bold=True)

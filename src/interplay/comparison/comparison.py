@@ -14,7 +14,7 @@ from interplay.analysis.summary import number
 from interplay.atomic import write_text
 from interplay.comparison import tables
 from interplay.comparison.runs import ComparedRuns, group_runs, read_run, run_names, shared_prompts
-from interplay.dynamics.sets import DEFINITIONS
+from interplay.dynamics.sets import DEFINITIONS, MAIN_DEFINITION
 from interplay.errors import InterplayError
 from interplay.report.comparison import render
 from interplay.report.rows import DECIDED
@@ -146,12 +146,13 @@ def compare_runs(
     paths: Sequence[Path],
     groups: Mapping[str, Sequence[Path]] | None = None,
     axis: str = "steps",
-    definition: str = "paper",
+    definition: str | None = None,
 ) -> Comparison:
     """Read the runs and group them; see `interplay.compare`. Runs in `groups` need not be among `paths`.
 
     Raises InterplayError for fewer than two runs, a run given twice, and a folder that is not a finished run.
     """
+    definition = MAIN_DEFINITION if definition is None else definition
     for name, value, known in (("--axis", axis, ("steps", "epochs")), ("--definition", definition, DEFINITIONS)):
         if value not in known:
             raise InterplayError(f"{name} is {value!r}, expected one of {', '.join(known)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interplay.config.loading import difference
+from interplay.dynamics.sets import MAIN_DEFINITION
 from interplay.errors import InterplayError
 from interplay.store.reader import RunReader
 from interplay.text import short
@@ -65,7 +66,7 @@ class ComparedRuns:
     runs: tuple[ComparedRun, ...]
     groups: tuple[Group, ...]
     axis: str = "steps"
-    definition: str = "paper"
+    definition: str = MAIN_DEFINITION
 
     def run(self, name: str) -> ComparedRun:
         """A run by its name."""

@@ -83,6 +83,6 @@ def churn(
 def _figures(sample: Twin, at: int, keys: list[tuple[str, str, str]], ratio: float) -> np.ndarray:
     """`[K, 1 + T]`: each figure between the reference and its twins, then at every checkpoint."""
     ref = sample.effects[at]
-    floor = {d: floor_values(ref, sample.twins, d, ratio) for d in DEFINITIONS}
+    floor = {d: floor_values(sample.effects, at, sample.twins, d, ratio) for d in DEFINITIONS}
     over = {d: set_values(partition(sample.effects, at, d, ratio), sample.effects, ref, 0) for d in DEFINITIONS}
     return np.array([[floor[d][measure, name, 0], *over[d][measure, name, 0]] for d, name, measure in keys])

@@ -116,11 +116,12 @@ def _curves(sample: _Sample, partitions: dict[str, Partition], setup: _Setup) ->
 
     for definition, part in partitions.items():
         values = measures.set_values(part, sample.effects, ref, setup.top)
-        if definition != "signed":  # there, kept means same sign: the fraction is 1 by definition
+        values["change", "all", 0] = measures.change(sample.effects, ref)
+        if definition == "paper":  # in the others, kept means same sign: the fraction is 1 by definition
             values["sign_agreement", "kept", 0] = measures.sign_agreement(sample.effects, ref, part.kept)
         floor: dict[tuple[str, str, int], np.ndarray] = {}
         if sample.twins is not None:  # the same measures from the reference to itself under a rephrased template [ours]
-            floor = measures.floor_values(ref, sample.twins, definition, setup.ratio, setup.top)
+            floor = measures.floor_values(sample.effects, setup.at, sample.twins, definition, setup.ratio, setup.top)
             for measure in measures.CHURN_MEASURES:
                 floor[measure, "reentered", 0] = np.array(np.nan)  # one transition cannot show a return
         for key, value in values.items():

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from interplay.dynamics.sets import SETS, VALUED, Partition, partition
+from interplay.dynamics.sets import SETS, VALUED, Partition, partition, thresholds
 from interplay.effects.moebius import orders, walsh_energy
 
 _BOTH = (-2, -1)
@@ -59,6 +59,7 @@ MEASURES: dict[str, Measure] = {
         Measure("contribution", "mean contribution", "log-odds", "sum I / size of the set", _RANDOM, sets=VALUED, bounds=_ANY),
         Measure("sufficiency", "loss from this set alone", "nats", "-log sigmoid(sum I)", _RANDOM, "low", VALUED),
         Measure("sign_agreement", "fraction with the reference's sign", "", "same sign as at the reference / size", _FLOOR, sets=("kept",), bounds=_RATIO),
+        Measure("change", "change", "log-odds", "sum |I - I at the reference| over all effects, salient or not", _FLOOR),
         Measure("l1", "total strength", "log-odds", "sum |I| over all effects, salient or not"),
         Measure("sd", "spread of score", "log-odds", "standard deviation of v over all coalitions"),
         Measure("total_effect", "score gained", "log-odds", "|v(N) - v(empty)|"),
@@ -97,6 +98,11 @@ def net(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def rho(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Uncancelled ratio |sum I| / sum |I|, 0..1; low means the effects cancel [paper eq 10]."""
     return quotient(np.abs(net(w, mask)), strength(w, mask))
+
+
+def change(w: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Sum of |I - I at the reference| over all effects, log-odds: how much of the split is another one [ours]."""
+    return np.abs(w - reference)[..., 1:].sum(axis=_BOTH)
 
 
 def loss_of(total: np.ndarray) -> np.ndarray:
@@ -209,14 +215,20 @@ def set_values(
 
 
 def floor_values(
-    before: np.ndarray, twins: np.ndarray, definition: str, ratio: float, top: int = 0
+    effects: np.ndarray, at: int, twins: np.ndarray, definition: str, ratio: float, top: int = 0
 ) -> dict[tuple[str, str, int], np.ndarray]:
-    """`set_values` and the sign agreement from effects `[2, 2^n]` to each of `twins` `[W, 2, 2^n]`, as from a reference to the
-    next checkpoint; the mean over them, NaN left out."""
+    """`set_values`, sign agreement and change from one checkpoint to each of its twins `[W, 2, 2^n]`, as if that were the next
+    one; the mean over them, NaN left out. effects `[T, 2, 2^n]`.
+
+    tau is that of the checkpoints where it is common to them, else each one's own.
+    """
+    before = effects[at]
+    tau = thresholds(effects, definition, ratio)[at] if definition == "common" else None
     found: list[dict[tuple[str, str, int], np.ndarray]] = []
     for twin in twins:
-        part = Partition(*(mask[1] for mask in partition(np.stack([before, twin]), 0, definition, ratio)))
-        agreement = sign_agreement(twin, before, part.kept)
-        found.append(set_values(part, twin, before, top) | {("sign_agreement", "kept", 0): agreement})
+        part = Partition(*(mask[1] for mask in partition(np.stack([before, twin]), 0, definition, ratio, tau)))
+        further = {("sign_agreement", "kept", 0): sign_agreement(twin, before, part.kept)}
+        further["change", "all", 0] = change(twin, before)
+        found.append(set_values(part, twin, before, top) | further)
     each = {key: np.array([values[key] for values in found]) for key in found[0]}
     return {key: quotient(np.nansum(x), (~np.isnan(x)).sum()) for key, x in each.items()}

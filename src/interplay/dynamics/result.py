@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from interplay.atomic import replacing
 from interplay.dynamics.measures import MEASURES
-from interplay.dynamics.sets import DEFINITIONS, SETS, Partition, unpack
+from interplay.dynamics.sets import DEFINITIONS, MAIN_DEFINITION, SETS, Partition, unpack
 from interplay.errors import InterplayError
 
 _TEXT, _WHOLE, _NUMBER = pa.string(), pa.int64(), pa.float64()
@@ -51,7 +51,7 @@ class Trajectory:
     sets: Mapping[str, Mapping[str, np.ndarray]]
     settings: Mapping[str, float] = field(default_factory=dict)
 
-    def get(self, measure: str, set: str = "all", definition: str = "paper", order: int = 0) -> pd.DataFrame:
+    def get(self, measure: str, set: str = "all", definition: str = MAIN_DEFINITION, order: int = 0) -> pd.DataFrame:
         """One curve: value, lo, hi, null, null_lo, null_hi, samples, indexed by step.
 
         Empty where the measure was not computed (gamma without a baseline LLM) or is not defined for that set. Raises
@@ -60,12 +60,14 @@ class Trajectory:
         table = self._rows(self.summary, measure, set, definition, order)
         return table.set_index("step")[[*_FIGURES, "samples"]]
 
-    def samples(self, measure: str, set: str = "all", definition: str = "paper", order: int = 0) -> pd.DataFrame:
+    def samples(
+        self, measure: str, set: str = "all", definition: str = MAIN_DEFINITION, order: int = 0
+    ) -> pd.DataFrame:
         """The same measure sample by sample: a frame indexed by step, one column a sample."""
         table = self._rows(self.per_sample, measure, set, definition, order)
         return table.pivot(index="step", columns="sample", values="value").rename_axis(index="step", columns="sample")
 
-    def membership(self, sample: str, step: int, definition: str = "paper") -> Partition:
+    def membership(self, sample: str, step: int, definition: str = MAIN_DEFINITION) -> Partition:
         """Boolean masks `[2, 2^n]` by set: `membership(id, 40).emerged[1, 6]` is OR over words 1 and 2, at step 40."""
         _known("sample", sample, self.sample_ids)
         _known("step", step, self.steps)

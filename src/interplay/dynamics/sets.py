@@ -2,22 +2,25 @@
 
 One sample at a time: effects `[T, 2, 2^n]` in, boolean masks `[T, 2, 2^n]` out (row 0 AND, row 1 OR). Definitions of the sets:
 
-- `paper`      tau = ratio * max |I| at each checkpoint; an interaction is known by its words and its kind alone [paper]
-- `signed`     as `paper`, but one that changes its sign is removed, and another has emerged in its place [ours]
-- `fixed-tau`  as `paper`, with the tau of the reference checkpoint held at every checkpoint [ours]
+- `common`  tau = ratio * max |I| over all checkpoints of the prompt; one that changes its sign, or its size by more than a factor
+            of 2, is removed as it was, and has emerged as it is [ours]
+- `paper`   tau = ratio * max |I| at each checkpoint; an interaction is known by its words and its kind alone [paper]
+- `signed`  as `paper`, but one that changes its sign is removed, and another has emerged in its place [ours]
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-DEFINITIONS = ("paper", "signed", "fixed-tau")
+MAIN_DEFINITION = "common"  # what pages, tables and figures show first
+DEFINITIONS = (MAIN_DEFINITION, "paper", "signed")
 SETS = ("all", "preserved", "emerged", "removed", "kept", "reentered")
 MAIN_SETS = ("preserved", "emerged", "removed")  # what pictures and comparisons show, in this order
 TABLE_SETS = ("removed", "preserved", "emerged")  # columns of the terminal's table and the model card, in this order
 CHURN_SETS = ("removed", "emerged")  # sets with churn floors: a change without training makes them too
 VALUED = ("all", *MAIN_SETS)  # sets with measures beyond count and strength
 RATIO = 0.05  # tau / max |I| [lineage]
+SAME_SIZE = 2.0  # an effect is as strong as another within this factor [ours]
 
 
 class Partition(NamedTuple):
@@ -46,14 +49,32 @@ def salient(effects: np.ndarray, ratio: float = RATIO, tau: np.ndarray | float |
     return size > np.asarray(tau)[..., None, None]
 
 
-def partition(effects: np.ndarray, reference: int, definition: str = "paper", ratio: float = RATIO) -> Partition:
-    """The sets of one sample at every checkpoint. effects `[T, 2, 2^n]`, reference = index (not step) of the reference.
+def thresholds(effects: np.ndarray, definition: str = MAIN_DEFINITION, ratio: float = RATIO) -> np.ndarray:
+    """tau at every checkpoint, `[T]`. effects `[T, 2, 2^n]`.
+
+    >>> e = np.zeros((2, 2, 4)); e[:, 0, 1] = [1, 20]
+    >>> thresholds(e, "common"), thresholds(e, "paper")
+    (array([1., 1.]), array([0.05, 1.  ]))
+    """
+    largest = np.abs(effects[..., 1:]).max(axis=(-2, -1))
+    return ratio * (np.full_like(largest, largest.max()) if definition == "common" else largest)
+
+
+def partition(
+    effects: np.ndarray,
+    reference: int,
+    definition: str = MAIN_DEFINITION,
+    ratio: float = RATIO,
+    tau: np.ndarray | float | None = None,
+) -> Partition:
+    """The sets of one sample at every checkpoint. effects `[T, 2, 2^n]`, reference = index (not step) of the reference;
+    tau `[T]` or one number, by default `thresholds`.
 
     all        Omega_t
     kept       Omega_ref and Omega_t
     preserved  P_ref = Omega_ref, P_t = P_{t-1} and Omega_t over the measured checkpoints [paper]
     emerged    Omega_t without P_t [paper]: interactions that left and came back count as emerged
-    removed    Omega_ref without Omega_t [paper]
+    removed    Omega_ref without kept [paper]
     reentered  emerged and kept: salient at the reference, later not, and now again [ours]
 
     >>> e = np.zeros((3, 2, 4)); e[:, 0, 1] = 1; e[:, 0, 2] = [1, 0, 1]  # {0} stays; {1} leaves and comes back
@@ -64,14 +85,14 @@ def partition(effects: np.ndarray, reference: int, definition: str = "paper", ra
     [[False, False], [False, False], [False, True]]
     """
     ref = effects[reference]
-    tau = None
-    if definition == "fixed-tau":
-        tau = ratio * np.abs(ref[:, 1:]).max()
-    omega = salient(effects, ratio, tau)
+    omega = salient(effects, ratio, thresholds(effects, definition, ratio) if tau is None else tau)
     omega_ref = omega[reference]
     kept = omega & omega_ref
-    if definition == "signed":
+    if definition != "paper":
         kept &= np.sign(effects) == np.sign(ref)  # the sign must be that of the reference at every step [ours]
+    if definition == "common":
+        size, before = np.abs(effects), np.abs(ref)
+        kept &= (size <= SAME_SIZE * before) & (before <= SAME_SIZE * size)
     preserved = np.zeros_like(omega)
     preserved[reference:] = np.logical_and.accumulate(kept[reference:], axis=0)
     emerged = omega & ~preserved

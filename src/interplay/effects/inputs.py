@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interplay.errors import InterplayError
+from interplay.limits import EXACT_WORDS
 
 
 def _numpy(value: Any) -> Any:
@@ -32,6 +33,19 @@ def as_float64(scores: Any) -> NDArray[np.float64]:
             "compute them as logit_y - logsumexp(other logits)"
         )
     return x
+
+
+def score_table(scores: Any) -> tuple[NDArray[np.float64], int]:
+    """Scores of all coalitions as a new float64 array (..., 2**n), and n."""
+    v = as_float64(scores)
+    if v.ndim == 0:
+        raise InterplayError("scores are a single number; expected an array (..., 2**n), one score per coalition")
+    n = v.shape[-1].bit_length() - 1
+    if v.shape[-1] != 1 << max(n, 0) or not 1 <= n <= EXACT_WORDS:
+        raise InterplayError(
+            f"scores have {v.shape[-1]} entries on the last axis; expected 2**n for n = 1..{EXACT_WORDS} words"
+        )
+    return v, n
 
 
 def per_sample(value: Any, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:

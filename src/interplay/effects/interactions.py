@@ -18,11 +18,11 @@ from safetensors.numpy import save
 from interplay.atomic import write_bytes
 from interplay.effects.certainty import ALTERNATIVE_GAP, ALTERNATIVE_OMEGA, exchangeable, other_costs, standing
 from interplay.effects.dictionary import Masks, evaluate, popcount
-from interplay.effects.inputs import as_float64, as_masks, fraction, per_sample, whole
+from interplay.effects.inputs import as_float64, as_masks, fraction, per_sample, score_table, whole
 from interplay.effects.moebius import moebius, reconstruct
 from interplay.effects.sparse import RIDGE_COST, Tie, solve
 from interplay.errors import InterplayError
-from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
+from interplay.limits import SAMPLED_WORDS
 
 if TYPE_CHECKING:
     import pandas
@@ -437,14 +437,7 @@ def extract(
     >>> float(more.or_effects[7].round(3)), float(more.and_effects[7].round(3))
     (1.0, 2.0)
     """
-    v = as_float64(scores)
-    if v.ndim == 0:
-        raise InterplayError("scores are a single number; expected an array (..., 2**n), one score per coalition")
-    n = v.shape[-1].bit_length() - 1
-    if v.shape[-1] != 1 << max(n, 0) or not 1 <= n <= EXACT_WORDS:
-        raise InterplayError(
-            f"scores have {v.shape[-1]} entries on the last axis; expected 2**n for n = 1..{EXACT_WORDS} words"
-        )
+    v, n = score_table(scores)
     leading = v.shape[:-1]
     if isinstance(tolerance, str):
         if tolerance not in ("auto", "paper"):

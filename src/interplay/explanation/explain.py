@@ -87,7 +87,7 @@ def explain(
         system, template, chat: the wording around the prompt; `{text}` in the template stands for it. Default: the run's where a
             model is RUN@STEP, else the text alone, through the chat template where there is one.
         chat_template_kwargs: variables of the chat template: {"enable_thinking": False}.
-        rephrased: of two models, score A in this wording too: the floor that removed and new stand on.
+        rephrased: of two models, score A in this wording too: the floor that changes stand on.
         target_tokens: which tokens of the target are scored: `first`, `word`, a number of tokens, or `auto`: those that tell it from
             the labels of a run, else its first word. White space and a thought in front are passed over. Default: the run's, or auto.
         mask: what absent words become: a token by its text or id, once for each of their tokens; `auto`, a neutral one such as "_";
@@ -228,7 +228,9 @@ def explain(
         where = " in the whole vocabulary" if prepared[0].among else ""
         told += weak_targets([(scored[0].target, max(chances[: len(states)]), moved)], among=where)
         if plan is None:
-            splits = [effects.extract(unit) for unit in scored]
+            # Split alone, a fifth to half of what changes between two models would be ties that fell otherwise.
+            splits = [effects.extract(scored[0], certain=True)]
+            splits += [effects.extract(unit, reference=splits[0], certain=True) for unit in scored[1:]]
         else:
             # Cross-validation chooses the penalty, not the tolerance of an exact split: above the highest order a language
             # model does far more than its noise or 2 % of v(N) - v(empty), and effects fitted to that predict nothing [ours].

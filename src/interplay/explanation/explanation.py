@@ -1,8 +1,9 @@
 """What `interplay.explain` returns: `Explanation` for one model, `Change` for two."""
 
+import functools
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,25 +12,27 @@ import numpy as np
 
 from interplay import __version__
 from interplay.dynamics import measures
-from interplay.dynamics.contrast import ContrastSets, PairedInteraction, contrast
+from interplay.dynamics.contrast import OUTCOMES, ChangedInteraction, Contrast, contrast
 from interplay.effects import Interactions, SampledInteractions
 from interplay.effects.interactions import dividends
+from interplay.effects.values import fitted_values, keep_one, leave_one_out, shapley
 from interplay.errors import InterplayError
-from interplay.explanation.text import JOINT, SPELT_LEGEND, InteractionRow, Printout, cut_note, members, scored_name
+from interplay.explanation.text import SPELT_LEGEND, InteractionRow, Printout, members, names_of, scored_name
 from interplay.limits import EXACT_WORDS
 from interplay.scoring.scores import UnitScores
 from interplay.scoring.targets import compared_with, likelihood
+from interplay.text import JOINT, told_change
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
 _LEGEND = "● AND: all its words must stay   ○ OR: one of its words is enough   █ raises the score   ░ lowers it"
-_PAIR_LEGEND = f"{SPELT_LEGEND}   no bar: not salient there (at most 5 % of that model's largest effect)"
 _CAVEAT = (
     "Between two wordings of one model a third to two thirds of the salient interactions change by themselves; "
     'the option rephrased, such as "Please answer. {text}", measures that for A.'
 )
+_VALUES = ("shapley", "leave_one_out", "keep_one")
 
 
 class Effect(NamedTuple):
@@ -132,11 +135,25 @@ class Explanation:
         rows = self.to_pandas().to_dict("records")
         return tuple(Effect(row["type"], tuple(row["words"]), row["effect"], row["mask"]) for row in rows)
 
+    @cached_property
+    def _values(self) -> tuple[np.ndarray, ...]:
+        """Shapley value, leave-one-out and keep-one of each word, [n]: of the scores; where they were sampled, of the effects."""
+        if isinstance(found := self.interactions, SampledInteractions):
+            return fitted_values(found.masks, found.is_or, found.effects, self.n)
+        return tuple(of(self.scores.values) for of in (shapley, leave_one_out, keep_one))
+
     @property
-    def rho(self) -> float:
-        """The fraction of the salient interactions' strength that does not cancel; NaN where there are none."""
-        effects = np.array([[e.effect for e in self.salient]])
-        return float(measures.rho(effects, effects != 0))
+    def shapley(self) -> np.ndarray:
+        """Shapley value of each word, [n], nats: they add up to v(N) - v(empty)."""
+        return self._values[0]
+
+    @property
+    def single_words(self) -> float:
+        """The fraction of the strength, sum of |effect|, that single words hold; NaN where all effects are 0."""
+        found = self.interactions
+        exact = isinstance(found, Interactions)
+        alone = found.and_effects[1 << np.arange(self.n)] if exact else found.effects[found.orders == 1]
+        return float(measures.quotient(np.abs(alone).sum(), np.asarray(found.objective)))
 
     @property
     def statement(self) -> str:
@@ -153,8 +170,19 @@ class Explanation:
         """A table, strongest first: type ("and", "or"), mask, order, words, effect. All effects, or only the salient ones."""
         return self.interactions.to_pandas(words=self.words, salient_only=salient_only).drop(columns="sample")
 
+    def word_values(self) -> "pandas.DataFrame":
+        """A table, one row a word in the order of the text: word, shapley, leave_one_out, keep_one, in nats.
+
+        leave_one_out is v(N) - v(N without the word), keep_one v(the word alone) - v(empty).
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            {"word": pd.Series(self.words, dtype=object), **dict(zip(_VALUES, self._values, strict=True))}
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """The object of `interplay explain --json`: prompt, model, scores, and the salient interactions."""
+        """The object of `interplay explain --json`: prompt, model, scores, values of the words, and the salient interactions."""
         sampled = {}
         if self.sampled:
             names = ("r2", "total_effect_fraction", "fitted", "held_out", "order", "columns")
@@ -174,6 +202,8 @@ class Explanation:
             "noise_sigma": _or_none(self.scores.noise_sigma),
             "absence_sigma": self.scores.absence_sigma,
             **sampled,
+            "word_values": self.word_values().to_dict("records"),
+            "single_words": _or_none(self.single_words),
             "interactions": [
                 {"type": e.type, "words": list(e.words), "order": e.order, "effect": e.effect} for e in self.salient
             ],
@@ -217,14 +247,17 @@ class Explanation:
         out.say(f"{score}: {with_all}, {self.score_empty:+.3f} with none")
         if self.sampled:
             out.say(self.statement)
-        more = cut_note(len(salient), self.drawn)
-        out.say(f"{len(salient)} salient interactions (|effect| > 5 % of the largest){more}:")
         out.say()
-        rows = [InteractionRow(e.type, e.mask, (e.effect,)) for e in self.top(self.drawn)]
+        named = out.list_words(self.words) if self.n > EXACT_WORDS else names_of(self.words)
+        out.spell_values(named, [(value,) for value in self.shapley.tolist()])
+        out.say(_single_words(self))
+        out.say()
+        out.say(f"{len(salient)} salient interactions (|effect| > 5 % of the largest):", bold=True)
+        rows = [InteractionRow(e.type, e.mask, (e.effect,)) for e in salient]
         if self.n > EXACT_WORDS:
-            out.spell(out.list_words(self.words), rows, max((abs(e.effect) for e in salient), default=1.0))
+            out.list_interactions(rows, self.drawn, functools.partial(out.spell, named))
         else:
-            out.draw(self.words, rows)
+            out.list_interactions(rows, self.drawn, functools.partial(out.draw, self.words))
         out.say()
         out.say(SPELT_LEGEND if self.n > EXACT_WORDS else _LEGEND)
         out.say(self._precision if self.sampled else f"{self.statement}, {self._precision}")
@@ -248,24 +281,20 @@ class Explanation:
         return f"Explanation({self.model!r}, {self.prompt!r}, {self.target!r}: {len(self.salient)} salient interactions{r2})"
 
     def _repr_html_(self) -> str:
-        score = f"log-odds of {self.target_scored!r} {compared_with(self.among)} ({self.score_full:+.3f})"
-        return self._html(f"{self.model}: {score}", self.salient)
-
-    def _html(self, title: str, effects: Sequence[Effect]) -> str:
         from interplay.report.explorer import explanation_html
 
-        rows = [e._asdict() | {"order": e.order} for e in effects]
-        return explanation_html(
-            self.words, rows, title=title, note=f"{self.statement}, {self._precision}; {self._absent}"
-        )
+        score = f"log-odds of {self.target_scored!r} {compared_with(self.among)} ({self.score_full:+.3f})"
+        title, rows = f"{self.model}: {score}", [e._asdict() for e in self.salient]
+        note = f"{_single_words(self)} {self.statement}, {self._precision}; {self._absent}"
+        return explanation_html(self.words, rows, values=self.word_values().to_dict("list"), title=title, note=note)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Change:
     """One prompt under two models, A and B, on the same words. Made by `interplay.explain([a, b], ...)`.
 
-    Each model has its own threshold. A change means something only above the floor: what a second wording of A alone changes
-    (`rephrased`).
+    What counts is the change of each effect, B - A. It means something only above the floor: what a second wording of A alone
+    changes (`rephrased`).
     """
 
     before: Explanation
@@ -280,8 +309,8 @@ class Change:
     drawn: int = 20
 
     @cached_property
-    def sets(self) -> ContrastSets:
-        """What became of the salient interactions from A to B, with their sums; `floor`: the same between the wordings of A."""
+    def contrast(self) -> Contrast:
+        """The changes with their sums, the threshold common to both models, and `floor`: what a second wording of A changes."""
         floor = None if self.reworded is None else self.reworded.interactions.effects
         return contrast(self.before.interactions.effects, self.after.interactions.effects, floor=floor)
 
@@ -291,73 +320,61 @@ class Change:
         return self.before.words
 
     @property
-    def removed(self) -> tuple[PairedInteraction, ...]:
-        """Salient in A alone, strongest first."""
-        return self.sets.removed
+    def salient(self) -> tuple[ChangedInteraction, ...]:
+        """The changes over 5 % of the largest, strongest first."""
+        return self.contrast.changes
 
-    @property
-    def kept(self) -> tuple[PairedInteraction, ...]:
-        """Salient in both, strongest first; the sign may flip."""
-        return self.sets.kept
-
-    @property
-    def new(self) -> tuple[PairedInteraction, ...]:
-        """Salient in B alone, strongest first."""
-        return self.sets.new
-
-    @property
-    def salient(self) -> tuple[PairedInteraction, ...]:
-        """All of them, strongest first."""
-        return tuple(sorted((*self.kept, *self.removed, *self.new), key=lambda c: -max(abs(c.before), abs(c.after))))
-
-    def top(self, k: int) -> tuple[PairedInteraction, ...]:
-        """The k strongest of all sets."""
+    def top(self, k: int) -> tuple[ChangedInteraction, ...]:
+        """The k strongest changes."""
         return self.salient[:k]
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """A table: set ("removed", "kept", "new"), type, mask, order, words, before, after, sign_flipped."""
+        """A table, strongest change first: outcome, type, mask, order, words, before, after, change, above_floor.
+
+        outcome: new, gone, flipped, stronger, weaker (by more than a factor of 2) or kept; above_floor is None without a floor.
+        """
         import pandas as pd
 
-        rows = [
-            (name, c.kind, c.mask, c.mask.bit_count(), self._members(c), c.before, c.after, c.flipped)
-            for name in ("removed", "kept", "new")
-            for c in getattr(self, name)
-        ]
-        columns = ["set", "type", "mask", "order", "words", "before", "after", "sign_flipped"]
+        rows = [c._asdict() | {"order": c.mask.bit_count(), "words": self._members(c)} for c in self.salient]
+        columns = ["outcome", "type", "mask", "order", "words", "before", "after", "change", "above_floor"]
         return pd.DataFrame(rows, columns=columns)
+
+    def word_values(self) -> "pandas.DataFrame":
+        """The table of `Explanation.word_values` with its values in A, in B, and their change: `shapley_before`, `_after`, `_change`."""
+        import pandas as pd
+
+        a, b = (side.word_values() for side in (self.before, self.after))
+        values = {"before": a[[*_VALUES]], "after": b[[*_VALUES]], "change": b[[*_VALUES]] - a[[*_VALUES]]}
+        return pd.concat([a["word"], *(table.add_suffix(f"_{end}") for end, table in values.items())], axis=1)
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `interplay explain A B --json`."""
-        sets: dict[str, list[dict[str, Any]]] = {"removed": [], "kept": [], "new": []}
-        for name, rows in sets.items():
-            for c in getattr(self, name):
-                row = {"type": c.kind, "words": [*self._members(c)], "order": c.mask.bit_count()}
-                row |= {"before": c.before, "after": c.after}
-                rows.append(row | {"sign_flipped": c.flipped} if name == "kept" else row)
-        floor = self.sets.floor and {
-            "template": self.rephrased,
-            "removed": self.sets.floor.removed_total._asdict(),
-            "new": self.sets.floor.new_total._asdict(),
-            "multiples": self.sets.multiples(),
+        rows = self.to_pandas().drop(columns="mask").to_dict("records")
+        return {
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+            "threshold": self.contrast.tau,
+            "total_change": self.contrast.total,
+            "changes": [row | {"words": list(row["words"])} for row in rows],
+            "floor": self.contrast.floor and {"template": self.rephrased, **self.contrast.floor._asdict()},
         }
-        return {"before": self.before.to_dict(), "after": self.after.to_dict(), **sets, "floor": floor}
 
     def to_json(self) -> str:
         """`to_dict` as one line of ASCII."""
         return json.dumps(self.to_dict(), allow_nan=False)
 
     def plot(self, ax: "Axes | None" = None, *, top: int | None = None) -> "Axes":
-        """The strongest interactions of both models as pairs of bars; as `Explanation.plot`."""
+        """The strongest changes as pairs of bars, an effect in each model; as `Explanation.plot`."""
         from interplay.exports.figures.effects import effect_bars
 
         chosen = self.top(self.drawn if top is None else top)
-        labels = [JOINT[c.kind].join(self._members(c)) for c in chosen]
+        labels = [f"{JOINT[c.type].join(self._members(c))}  {c.outcome} {c.change:+.2f}" for c in chosen]
         sides = [(self.before.model, [c.before for c in chosen]), (self.after.model, [c.after for c in chosen])]
         return effect_bars(ax, labels, sides)
 
     def text(self, *, terminal: bool = False) -> str:
         """What `print` shows. `terminal`: with colours, and prose folded to its width."""
-        out, sides = Printout(terminal), (self.before, self.after)
+        out, sides, found = Printout(terminal), (self.before, self.after), self.contrast
         for letter, side in zip("AB", sides, strict=True):
             out.say(f"{letter}: {side.model}")
         against = " and ".join(dict.fromkeys(compared_with(side.among) for side in sides))
@@ -370,25 +387,29 @@ class Change:
             "v(empty), none of them": [f"{side.score_empty:+.3f}" for side in sides],
             f"p of the target{' at most' if several else ', all words'}": [f"{side.probability:.3g}" for side in sides],
             "L1, sum of all |effects|": [f"{float(side.interactions.objective):.3f}" for side in sides],
-            "salient interactions": [str(len(side.salient)) for side in sides],
-            "rho, their uncancelled share": ["–" if math.isnan(side.rho) else f"{side.rho:.2f}" for side in sides],
+            f"salient, over {found.tau:.3g} nats": [str(count) for count in found.salient],
+            "rho, their uncancelled share": ["–" if math.isnan(rho) else f"{rho:.2f}" for rho in found.rho],
         }
         out.lines += [f"{label:<30}{a:>10}{b:>10}" for label, (a, b) in table.items()]
         out.say()
         names = out.list_words(self.words)
-        strongest = max((abs(effect) for c in self.salient for effect in (c.before, c.after)), default=1.0)
-        for title, chosen in (("Kept", self.kept), ("Removed", self.removed), ("New", self.new)):
-            out.say(f"{title}: {len(chosen) or 'none'}{cut_note(len(chosen), self.drawn)}", bold=True)
-            rows = [
-                InteractionRow(c.kind, c.mask, (c.before, c.after), c.salient, "sign flipped" if c.flipped else "")
-                for c in chosen[: self.drawn]
-            ]
-            out.spell(names, rows, strongest)
-            out.say()
-        out.say(_sentence(names, self.sets))
-        out.say(_CAVEAT if self.sets.floor is None else _floor_sentence(self.sets, self.sets.floor))
+        out.spell_values(names, list(zip(*(side.shapley.tolist() for side in sides), strict=True)))
+        out.say(_single_words(*sides))
         out.say()
-        out.say(_PAIR_LEGEND)
+        out.say(f"Changes over 5 % of the largest one: {len(self.salient)}", bold=True)
+        rows = [
+            InteractionRow(
+                c.type, c.mask, (c.before, c.after), c.outcome if c.above_floor is not False else f"[{c.outcome}]"
+            )
+            for c in self.salient
+        ]
+        out.list_interactions(rows, self.drawn, functools.partial(out.spell, names))
+        out.say()
+        out.say(self.sentence)
+        if found.floor is None:
+            out.say(_CAVEAT)
+        out.say()
+        out.say(SPELT_LEGEND + ("" if found.floor is None else "   [new]: another wording of A changes as much"))
         a, b = (f"{side.statement}, noise of v {side.scores.noise_sigma:.1e} nats" for side in sides)
         out.say(f"A: {a}; B: {b}; {self.before.scores.dtype}")
         for line in dict.fromkeys(side._absent for side in sides):
@@ -399,61 +420,46 @@ class Change:
         return self.text()
 
     def __repr__(self) -> str:
-        sets = f"{len(self.removed)} removed, {len(self.kept)} kept, {len(self.new)} new"
-        return f"Change({self.before.model!r} -> {self.after.model!r}, {self.before.prompt!r}: {sets})"
+        return f"Change({self.before.model!r} -> {self.after.model!r}, {self.before.prompt!r}: {len(self.salient)} changes)"
 
     def _repr_html_(self) -> str:
-        a, b = self.before, self.after
-        removed = [Effect(c.kind, self._members(c), c.before, c.mask) for c in self.removed]
-        kept, new = (
-            [Effect(c.kind, self._members(c), c.after, c.mask) for c in rows] for rows in (self.kept, self.new)
-        )
+        from interplay.report.explorer import explanation_html
+
+        rows = [c._asdict() | {"effect": c.after} for c in self.salient]
+        values = self.word_values()[["word", *(f"shapley_{end}" for end in ("before", "after", "change"))]]
+        title = f"Changes from {self.before.model} to {self.after.model}: log-odds of {self.before.target_scored!r}"
+        return explanation_html(self.words, rows, values=values.to_dict("list"), title=title, note=self.sentence)
+
+    @property
+    def sentence(self) -> str:
+        """The strongest change, how many of each outcome there are, and what a second wording of A changes, in words."""
+        found, floor = self.contrast, self.contrast.floor
+        if not found.changes:
+            return "No effect differs between A and B."
+        counted = Counter(c.outcome for c in found.changes)
+        kinds = ", ".join(f"{counted[outcome]} {outcome}" for outcome in OUTCOMES if counted[outcome])
+        c, certain = found.changes[0], sum(c.above_floor is not False for c in found.changes)
+        told = told_change(members(names_of(self.words), c.mask), c.type, c.before, c.after, c.outcome)
+        text = f"The strongest change from A to B is {told}"
+        if not certain:
+            text = "No change from A to B is larger than those between the two wordings of A"
+        text += f". Of all changes {kinds}; all together {found.total:.2f} nats."
+        if floor is None:
+            return text
         return (
-            a._html(f"Removed: in A alone ({a.model})", removed)
-            + b._html(f"Kept, as in B ({b.model})", kept)
-            + b._html(f"New: in B alone ({b.model})", new)
+            f"{text} Between the two wordings of A, where nothing was learnt, effects change by up to {floor.largest:.2f} nats, "
+            f"all together by {floor.total:.2f}; larger are {certain} of {len(found.changes)}."
         )
 
-    def _members(self, interaction: PairedInteraction) -> tuple[str, ...]:
+    def _members(self, interaction: ChangedInteraction) -> tuple[str, ...]:
         return tuple(members(self.words, interaction.mask))
+
+
+def _single_words(*sides: Explanation) -> str:
+    shares = ["none" if math.isnan(side.single_words) else f"{100 * side.single_words:.0f} %" for side in sides]
+    hold = shares[0] if len(sides) == 1 else "{} (A) and {} (B)".format(*shares)
+    return f"Single words hold {hold} of the strength of all effects; the rest is of interactions."
 
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _numbers(sets: ContrastSets) -> str:
-    """How many interactions were removed and are new, and their share of the strength."""
-    parts = []
-    both = (sets.removed_total, sets.new_total)
-    for name, total, of in zip(("removed", "new"), both, sets.salient, strict=True):
-        strength = (
-            "" if total.strength_fraction is None else f" ({100 * total.strength_fraction:.0f} % of the strength)"
-        )
-        parts.append(f"{name}: {total.count} of {of} salient interactions{strength}")
-    return ", ".join(parts)
-
-
-def _sentence(names: Sequence[str], sets: ContrastSets) -> str:
-    """What changed from A to B, in numbers and by the strongest interaction of each set."""
-    flips = sum(c.flipped for c in sets.kept)
-    text = f"From A to B, {_numbers(sets)}; kept: {len(sets.kept)}{f' ({flips} with another sign)' if flips else ''}."
-    for what, first in (("new", sets.new[:1]), ("removed", sets.removed[:1])):
-        for c in first:
-            kind = f"{c.kind.upper()}, " if c.mask.bit_count() > 1 else ""
-            effect = c.after if what == "new" else c.before
-            text += f" The strongest {what} one is {JOINT[c.kind].join(members(names, c.mask))} ({kind}{effect:+.3f})."
-    return text
-
-
-def _floor_sentence(sets: ContrastSets, floor: ContrastSets) -> str:
-    """What a second wording of A alone changes, and how many times as much changes from A to B."""
-    text = f"Between the two wordings of A, where nothing was learnt, {_numbers(floor)}."
-    for name, count in (("removed", len(sets.removed)), ("new", len(sets.new))):
-        many, fraction = sets.multiples()[name].values()
-        if many is not None and fraction is not None:
-            times = f"{many:.2f} times that in number, {fraction:.2f} times in share of strength"
-        else:
-            times = "not comparable, as that is none" if count else "none, as there"
-        text += f" From A to B, {name} is {times}."
-    return text

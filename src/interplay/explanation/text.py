@@ -3,26 +3,30 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from interplay.text import folded, printable
+from interplay.text import JOINT, folded, printable
 
 SPELT_LEGEND = "AND, &: all its words must stay   OR, |: one of its words is enough   █ raises the score   ░ lowers it"
+FEW_WORDS = 3  # interactions of more words are counted in one line [ours]
 
 _SHORTEST_BAR, _LONGEST_BAR = 8, 20
 _CYAN, _MAGENTA, _BOLD = 36, 35, 1
-JOINT = {"and": " & ", "or": " | "}  # what stands between the words of an interaction
 
 
 class InteractionRow(NamedTuple):
-    """One interaction to print: "and" or "or", its coalition, its effect in each model, where it is salient, and a remark."""
+    """One interaction to print: "and", "or" ("": a word), its coalition, its effect in one model or in A and B, and a remark."""
 
     kind: str
     mask: int
     effects: tuple[float, ...]
-    salient: tuple[bool, ...] = (True,)
     remark: str = ""
+
+    @property
+    def drawn(self) -> float:
+        """What its bar shows: its effect, of two models the change from A to B."""
+        return self.effects[-1] - sum(self.effects[:-1])
 
 
 class Printout:
@@ -39,8 +43,8 @@ class Printout:
         self.lines.append(self._painted(text, _BOLD) if bold else text)
 
     def list_words(self, words: Sequence[str]) -> list[str]:
-        """Add all words in the order of the text. Returns the names they go by; words that occur twice get a number."""
-        names = numbered([_clip(printable(word), 24) for word in words])
+        """Add all words in the order of the text, and return `names_of` them."""
+        names = names_of(words)
         for i, line in enumerate(_fold(names, "  ", self.width - 7)):
             self.lines.append(("words: " if i == 0 else "       ") + line)
         self.lines.append("")
@@ -58,36 +62,48 @@ class Printout:
             self.lines += [*(f"{i:>4}  {name}" for i, name in enumerate(names, start=1)), ""]
             names = [str(i) for i in range(1, len(names) + 1)]
         free = room - sum(_columns(name) + 2 for name in names) + _SHORTEST_BAR
-        longest, strongest = _bar_length(free), max((abs(row.effects[0]) for row in rows), default=1.0)
+        longest, strongest = _bar_length(free), max((abs(row.drawn) for row in rows), default=1.0)
         self.lines.append(" " * lead + "".join(f" {name} " for name in names).rstrip())
         for row in rows:
             dots = _dots(names, row.mask, "●" if row.kind == "and" else "○")
             bar = self._bar(row.effects[0], strongest, longest)
             self.lines.append(f"{row.kind.upper():<4}{_signed(row.effects[0])} {dots}  {bar}")
 
-    def spell(self, names: Sequence[str], rows: Sequence[InteractionRow], strongest: float) -> None:
-        """One line per interaction: effect and bar in each model, then its words, joined by & (AND) or | (OR).
-
-        Bars are relative to `strongest`; an effect that is not salient has none.
-        """
+    def spell(self, names: Sequence[str], rows: Sequence[InteractionRow]) -> None:
+        """One line per interaction: its effect, or those in A and B and the change, a bar, its remark, and its words, joined by
+        & (AND) or | (OR)."""
         if not rows:
             return
-        pairs = len(rows[0].effects) > 1
+        strongest = max(abs(row.drawn) for row in rows) or 1.0
+        pairs, gap = len(rows[0].effects) > 1, max(len(f"{row.remark}  ".lstrip()) for row in rows)
         # The rest of the width is for the effects and, in most cases, the words of an interaction.
-        longest = _bar_length((self.width - 64) // 2 if pairs else self.width - 60)
+        longest = _bar_length(self.width - (72 if pairs else 60))
         if pairs:
-            self.lines.append((" " * 7 + "".join(f" {name:>4}".ljust(longest + 10) for name in "AB")).rstrip())
-        lead = (7 if pairs else 4) + len(rows[0].effects) * (longest + 10)
+            self.lines.append(" " * 4 + "".join(f"{name:>8}" for name in ("A", "B", "change")))
+        lead = 4 + 8 * (3 if pairs else 1) + longest + 2 + gap
         for row in rows:
-            line = f"{row.kind.upper():<4}" + (f"{row.mask.bit_count():>2} " if pairs else "")
-            for effect, salient in zip(row.effects, row.salient, strict=True):
-                bar = self._bar(effect, strongest, longest, longest + 2) if salient else " " * (longest + 2)
-                line += f"{_signed(effect)} {bar}"
-            parts = members(names, row.mask)
-            if row.remark:
-                parts[-1] += f"  ({row.remark})"
-            folded = _fold(parts, JOINT[row.kind], self.width - lead)
+            shown = (*row.effects, row.drawn) if pairs else row.effects
+            line = f"{row.kind.upper():<4}" + "".join(f"{_signed(x)} " for x in shown)
+            line += self._bar(row.drawn, strongest, longest, longest + 2) + row.remark.ljust(gap)
+            folded = _fold(members(names, row.mask), JOINT.get(row.kind, ""), self.width - lead)
             self.lines += [(line if i == 0 else " " * lead) + part for i, part in enumerate(folded)]
+
+    def spell_values(self, names: Sequence[str], values: Sequence[tuple[float, ...]]) -> None:
+        """A title, and one line per word: its Shapley value, or those in A and B and the change."""
+        self.say("Shapley values of the words (nats):", bold=True)
+        self.spell(names, [InteractionRow("", 1 << i, value) for i, value in enumerate(values)])
+
+    def list_interactions(
+        self, rows: Sequence[InteractionRow], drawn: int, draw: Callable[[Sequence[InteractionRow]], None]
+    ) -> None:
+        """Draw the first `drawn` of up to three words; the others are counted in one line, with their strength."""
+        few = [row for row in rows if row.mask.bit_count() <= FEW_WORDS]
+        draw(few[:drawn])
+        rest = [*few[drawn:], *(row for row in rows if row.mask.bit_count() > FEW_WORDS)]
+        if rest:
+            orders = sorted({row.mask.bit_count() for row in rest})
+            span = " to ".join(map(str, sorted({orders[0], orders[-1]}))) + " word" + "s" * (orders[-1] > 1)
+            self.say(f"{len(rest)} more of {span}, together {sum(abs(row.drawn) for row in rest):.3g} nats")
 
     def _bar(self, effect: float, strongest: float, longest: int, width: int = 0) -> str:
         """The bar of one effect, at least one column long, padded to `width` columns."""
@@ -110,14 +126,14 @@ def scored_name(token: str, target: str, tokens: int = 1) -> str:
     return name if token.strip() == target.strip() else f"{name}, {piece} of {printable(target)!r}"
 
 
-def cut_note(count: int, drawn: int) -> str:
-    """What a heading adds where only the strongest of `count` interactions are drawn."""
-    return f"; the strongest {drawn}" if drawn < count else ""
-
-
 def members(names: Sequence[str], mask: int) -> list[str]:
     """The names of the words in a coalition."""
     return [name for i, name in enumerate(names) if mask >> i & 1]
+
+
+def names_of(words: Sequence[str]) -> list[str]:
+    """The names that words go by: printable, at most 24 characters, with a number where one occurs several times."""
+    return numbered([_clip(printable(word), 24) for word in words])
 
 
 def numbered(names: Sequence[str]) -> list[str]:

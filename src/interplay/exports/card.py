@@ -199,7 +199,8 @@ def _table(track: Trajectory, task: pd.DataFrame) -> list[tuple[str, ...]]:
     for name, digits in (("eval_loss", 3), ("accuracy", 2)):
         if name in by_step and by_step[name].notna().any():
             columns.append([METRICS[name].title, "---:", *(number(x, digits) for x in by_step[name])])
-    curves = [(name, track.get("strength", name), "floor", 1) for name in TABLE_SETS]
+    curves = [("change", track.get("change"), "floor", 1)]
+    curves += [(name, track.get("strength", name), "floor", 1) for name in TABLE_SETS]
     curves += [("rho", track.get("rho", "all"), "null", 2), ("L1/sd", track.get("l1_per_sd"), "null", 1)]
     for title, curve, null, digits in curves:
         values, nulls = ([number(x, digits) for x in curve[key].reindex(track.steps)] for key in ("value", "null"))

@@ -5,21 +5,21 @@ The fragment is a drawing like the explorer's and its table: static SVG, its own
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from markupsafe import Markup
 
-from interplay.report.rows import Part
+from interplay.dynamics.contrast import OUTCOMES
+from interplay.report.rows import INTERACTION_HEAD, WORD, Part, change, interaction_cells, kind
 from interplay.report.scales import StepAxis
 from interplay.report.text import BIDI, clean, environment, number, percent, plain, short, source, tag
 
 STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 prompts x 8 steps under 2 MB
-LISTED = 8  # interactions per list in the tables shown without a script [ours]
-WORD, STRETCH = 40, 280  # longest word and longest stretch of background text shown, in characters [ours]
+LISTED = 16  # interactions per step in the tables shown without a script [ours]
+STRETCH = 280  # longest stretch of background text shown, in characters [ours]
 DRAWN, IN_TABLE = 24, 200  # interactions in the drawing and the table of a notebook [ours]
 LANE, LINE, TOP, BAR = 26.0, 30.0, 104.0, 66.0  # width of an interaction, height of a word, room above, longest bar
-NEW = ("emerged", "reentered")
-STATE_CODE = {"preserved": "p", "initial": "i", "emerged": "e", "reentered": "r"}
 
 
 def segments(prompt: Part) -> list[tuple[str, int]]:
@@ -48,15 +48,9 @@ def _stretch(text: str) -> str:
     return BIDI.sub("", text if len(text) <= STRETCH else f"{text[:half]} … {text[-half:]}")
 
 
-def _strongest(effects: list[Part]) -> list[Part]:
-    """Strongest first; ties in a fixed order, so that the page is the same bytes every time."""
-    return sorted(effects, key=lambda e: (-abs(e["effect"]), e["mask"], e["type"]))[:STRONGEST]
-
-
-def _coded(effects: list[Part]) -> dict[str, Any]:
-    shown = _strongest(effects)
-    codes = [e["mask"] << 1 | (e["type"] == "or") for e in shown]
-    return {"n": len(effects), "m": codes, "e": [_digits(e["effect"]) for e in shown]}
+def _strongest(effects: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Strongest change first; ties in a fixed order, so that the page is the same bytes every time."""
+    return sorted(effects, key=lambda e: (-abs(change(e)), -abs(e["effect"]), e["mask"], e["type"]))
 
 
 def _digits(x: float | None) -> float | None:
@@ -65,14 +59,16 @@ def _digits(x: float | None) -> float | None:
 
 def _unit(step: Part) -> dict[str, Any]:
     fields = ("score_full", "score_empty", "duality_gap", "residual", "sigma", "tau")
-    present, removed = step["interactions"], step["removed"]
-    here = _coded(present) | {"s": "".join(STATE_CODE[e["state"]] for e in _strongest(present))}
-    new, still = ([e for e in present if (e["state"] in NEW) is wanted] for wanted in (True, False))
-    here["total"] = {
-        name: [len(effects), _digits(sum(abs(e["effect"]) for e in effects))]
-        for name, effects in (("new", new), ("still", still), ("gone", removed))
+    shown = _strongest(step["interactions"])[:STRONGEST]
+    return {
+        "v": [_digits(step[f]) for f in fields],
+        "n": len(step["interactions"]),
+        "m": [e["mask"] << 1 | (e["type"] == "or") for e in shown],
+        "b": [_digits(e["before"]) for e in shown],
+        "e": [_digits(e["effect"]) for e in shown],
+        "o": [e["outcome"] for e in shown],
+        "w": [_digits(value) for value in step["shapley"]],
     }
-    return {"v": [_digits(step[f]) for f in fields], "here": here, "gone": _coded(removed)}
 
 
 def _fit(m: Part) -> dict[str, Any] | None:
@@ -97,7 +93,12 @@ def explorer_data(payload: Part, x: StepAxis, decided: bool) -> dict[str, Any]:
                 unit["f"] = fit
         words = [plain(w["text"], WORD) or "(blank)" for w in prompt["words"]]
         prompts.append(
-            _about(prompt, plain) | {"words": words, "units": [units.get(step) for step in payload["steps"]]}
+            _about(prompt, plain)
+            | {
+                "words": words,
+                "floor": _digits(prompt["floor"]),
+                "units": [units.get(step) for step in payload["steps"]],
+            }
         )
     return {
         "steps": payload["steps"],
@@ -131,77 +132,69 @@ def _about(prompt: Part, shown: Callable[[str, int], str]) -> dict[str, Any]:
 
 
 def _step_table(prompt: Part, step: Part, reference: int) -> dict[str, Any]:
-    present, words = step["interactions"], [word["text"] for word in prompt["words"]]
-    there = f"there at step {step['step']}" if step["step"] <= reference else "still there"
-    groups = {
-        f"new since step {reference}": [e for e in present if e["state"] in NEW],
-        there: [e for e in present if e["state"] not in NEW],
-        f"removed since step {reference}": step["removed"],
-    }
-    body = []
-    for name, effects in groups.items():
-        for e in _strongest(effects)[:LISTED]:
-            shown = name + " (re-entered)" * (e.get("state") == "reentered")
-            body.append([shown, kind(e), names(words, e), number(e["effect"], signed=True)])
+    words, ranked = [word["text"] for word in prompt["words"]], _strongest(step["interactions"])
     return {
         "step": step["step"],
         "full": number(step["score_full"], signed=True),
         "full_p": percent(step["score_full"]),
         "empty": number(step["score_empty"], signed=True),
         "empty_p": percent(step["score_empty"]),
-        "counts": [(name, len(effects)) for name, effects in groups.items()],
-        "head": ["list", "type", "words", "effect (log-odds)"],
-        "body": body,
-        "more": sum(max(0, len(effects) - LISTED) for effects in groups.values()),
+        "counts": [(name, n) for name in OUTCOMES if (n := sum(e["outcome"] == name for e in ranked))],
+        "head": [{"before": f"step {reference}", "now": f"step {step['step']}"}.get(h, h) for h in INTERACTION_HEAD],
+        "body": [interaction_cells(words, e) for e in ranked[:LISTED]],
+        "more": max(0, len(ranked) - LISTED),
     }
 
 
-def kind(effect: Mapping[str, Any]) -> str:
-    """AND, OR, or "one word", for which the two are the same."""
-    return "one word" if int(effect["mask"]).bit_count() == 1 else effect["type"].upper()
-
-
-def names(words: Sequence[str], effect: Mapping[str, Any]) -> Markup:
-    """The words of an interaction, in order, each isolated: "happy + thanks" (AND), "happy / thanks" (OR)."""
-    chosen = [short(word, WORD) for i, word in enumerate(words) if int(effect["mask"]) >> i & 1]
-    return Markup(" + " if effect["type"] == "and" else " / ").join(chosen)
-
-
 def explanation_html(
-    words: Sequence[str], rows: Sequence[Mapping[str, Any]], *, title: str = "", note: str = ""
+    words: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    values: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+    title: str = "",
+    note: str = "",
 ) -> str:
     """A fragment of HTML with the drawing of some interactions and a table of them, strongest first.
 
     Args:
         words: the words of the prompt that were masked, in the order of the text.
-        rows: interactions: `type` ("and" or "or"), `mask` (bit i = word i) and `effect` in log-odds.
+        rows: interactions: `type` ("and" or "or"), `mask` (bit i = word i) and `effect` in log-odds; of a change also `before`
+            and `outcome`, and the change is drawn.
+        values: the columns of a table of the words: first the words, then numbers.
         title, note: above and below; untrusted like every other string.
 
     >>> html = explanation_html(["not", "<b>"], [{"type": "and", "mask": 3, "effect": -1.5}])
     >>> "<script" in html, "<b>" in html, "&lt;b&gt;" in html, "\u22121.50" in html
     (False, False, True, True)
     """
-    ranked = sorted(rows, key=lambda row: -abs(row["effect"]))
+    ranked = _strongest(rows)
     shown = [clean(word) for word in words]
-    listed = [(names(shown, row), kind(row), number(float(row["effect"]), signed=True)) for row in ranked[:IN_TABLE]]
-    drawing = _drawing(shown, ranked[:DRAWN]) if ranked else ""
-    about = {"title": clean(title), "note": clean(note), "drawing": drawing, "listed": listed, "total": len(ranked)}
-    return (
-        environment()
-        .get_template("explanation.html.j2")
-        .render(about, style=Markup(source("explanation.css").rstrip()))
-    )
+    parts = {
+        "title": clean(title),
+        "note": clean(note),
+        "drawing": _drawing(shown, ranked[:DRAWN]) if ranked else "",
+        "head": INTERACTION_HEAD if ranked and "before" in ranked[0] else ("words", "type", "effect (log-odds)"),
+        "listed": [interaction_cells(shown, row) for row in ranked[:IN_TABLE]],
+        "total": len(ranked),
+        "values_head": [name.replace("_", " ") for name in values],
+        "values": [
+            [short(clean(word), WORD), *(number(x, signed=True) for x in row)]
+            for word, *row in zip(*values.values(), strict=True)
+        ],
+    }
+    style = Markup(source("explanation.css").rstrip())
+    return environment().get_template("explanation.html.j2").render(parts, style=style)
 
 
 def _drawing(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
     """Words down the middle; each interaction is a bar over dots at its words, to the left where it lowers the score."""
     names = [plain(word, 20) or "(blank)" for word in words]
-    down, up = ([row for row in rows if (row["effect"] < 0) is negative] for negative in (True, False))
+    down, up = ([row for row in rows if (change(row) < 0) is negative] for negative in (True, False))
     middle = max(96.0, 8.0 * max(map(len, names), default=0) + 24)
     left = max(130.0, 8 + LANE * len(down))
     right = left + middle
     width, tall = right + max(130.0, 8 + LANE * len(up)), TOP + LINE * len(names) + 6
-    most = max(abs(row["effect"]) for row in rows) or 1.0
+    most = max(abs(change(row)) for row in rows) or 1.0
     base, centre = TOP - 12, (left + right) / 2
 
     def at(i: int) -> float:
@@ -220,7 +213,7 @@ def _drawing(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
         for k, row in enumerate(side):
             ys = [at(i) for i in range(len(words)) if int(row["mask"]) >> i & 1]
             parts.append(_chord(words, row, ys, start + step * (k + 0.5), base, most))
-    said = f"{len(rows)} strongest interactions by effect on the score; the table below lists them"
+    said = f"{len(rows)} strongest interactions; the table below lists them"
     box = {"viewBox": f"0 0 {width:g} {tall:g}", "width": f"{width:g}", "height": f"{tall:g}", "role": "img"}
     return tag("svg", {**box, "aria-label": said}, *parts)
 
@@ -228,14 +221,14 @@ def _drawing(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
 def _chord(
     words: Sequence[str], row: Mapping[str, Any], ys: Sequence[float], x: float, base: float, most: float
 ) -> Markup:
-    part, either = abs(row["effect"]) / most, row["type"] == "or"
+    part, either = abs(change(row)) / most, row["type"] == "or"
     high, r = max(1.0, part * BAR), 3.6 + 2.4 * part
     chosen = [plain(word, 40) for i, word in enumerate(words) if int(row["mask"]) >> i & 1]
-    tip = f"{(' / ' if either else ' + ').join(chosen)}\n{kind(row)}, {number(float(row['effect']), signed=True)} log-odds"
+    tip = f"{(' / ' if either else ' + ').join(chosen)}\n{kind(row)}, {number(change(row), signed=True)} log-odds"
     bar = {"class": "fill", "x": x - 6, "y": base - high, "width": 12.0, "height": high}
     parts = [tag("title", None, tip), tag("rect", bar)]
     for a, b in itertools.pairwise(ys):
         stem = {"class": "stem or" if either else "stem", "x1": x, "x2": x, "y1": a + r, "y2": b - r}
         parts.append(tag("line", stem))
     parts += [tag("circle", {"class": "open" if either else "fill", "cx": x, "cy": y, "r": r}) for y in ys]
-    return tag("g", {"class": "down" if row["effect"] < 0 else "up"}, *parts)
+    return tag("g", {"class": "down" if change(row) < 0 else "up"}, *parts)

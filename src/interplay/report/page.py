@@ -7,8 +7,9 @@ title, subtitle, version, score (what v is against), steps (ascending), referenc
 summary: rows of the trajectory's table. What else a page may hold is in `ABSENT`, with what stands for it where it is left out:
 task, views, baselines, floors, multiples, correlations: rows of the tables of those names; controls: what controls.json says;
 fidelity: rows, ranks, ratio, curves (step, value, lo, hi by rank), matching (prompt, step, count, of, rms, score, salient, all);
-prompts: id, text, target, label, n, words (text, start, end) and steps: step, score_full, score_empty, duality_gap, residual,
-sigma, tau, interactions (type, mask, effect, state) and removed (type, mask, effect); method: name, value, note; skipped: id, reason.
+prompts: id, text, target, label, n, floor, words (text, start, end) and steps: step, score_full, score_empty, duality_gap, residual,
+sigma, tau, shapley (a value a word), interactions (type, mask, before, effect, outcome); method: name, value, note; skipped: id,
+reason. change: a sentence on the strongest change.
 """
 
 import os
@@ -35,6 +36,7 @@ ABSENT: Part = {
     "created": None,  # an ISO date
     "score": "",
     "settings": "",
+    "change": "",
 }
 STYLES = ("base.css", "charts.css", "figures.css", "explorer.css")
 

@@ -1,11 +1,15 @@
 """The summary table, looked up: one series over the steps for a definition, set, measure and order; and rows of tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from interplay.report.text import interval, number
+from markupsafe import Markup
+
+from interplay.report.text import interval, number, short
 
 Part = dict[str, Any]  # a payload, or a part of it
+WORD = 40  # longest word shown, in characters [ours]
+INTERACTION_HEAD = ("words", "type", "before", "now", "change", "what happened")
 DECIDED = ("rule", "accuracy", "eval-loss", "base")  # bases that choose a step; `rule`: by interactions, under a view
 
 
@@ -115,3 +119,31 @@ def flags_of(payload: Part) -> dict[str, int]:
     if reference not in (payload["steps"][0], step):
         flags["ref"] = reference
     return flags
+
+
+def change(effect: Mapping[str, Any]) -> float:
+    """What an interaction is ranked by: its change, or where there is no state before its effect."""
+    return effect["effect"] - effect.get("before", 0.0)
+
+
+def interaction_cells(words: Sequence[str], effect: Mapping[str, Any]) -> list[Any]:
+    """One interaction as a row under `INTERACTION_HEAD`; without a state before: words, type, effect.
+
+    >>> interaction_cells(["not", "good"], {"type": "and", "mask": 3, "before": 0.5, "effect": 2.0, "outcome": "stronger"})[1:]
+    ['AND', '+0.50', '+2.00', '+1.50', 'stronger']
+    """
+    shown = [names(words, effect), kind(effect)]
+    if "before" in effect:
+        shown += [number(effect["before"], signed=True), number(effect["effect"], signed=True)]
+    return [*shown, number(change(effect), signed=True), *([effect["outcome"]] if "before" in effect else [])]
+
+
+def kind(effect: Mapping[str, Any]) -> str:
+    """AND, OR, or "one word", for which the two are the same."""
+    return "one word" if int(effect["mask"]).bit_count() == 1 else effect["type"].upper()
+
+
+def names(words: Sequence[str], effect: Mapping[str, Any]) -> Markup:
+    """The words of an interaction, in order, each isolated: "happy + thanks" (AND), "happy / thanks" (OR)."""
+    chosen = [short(word, WORD) for i, word in enumerate(words) if int(effect["mask"]) >> i & 1]
+    return Markup(" + " if effect["type"] == "and" else " / ").join(chosen)

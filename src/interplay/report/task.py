@@ -24,6 +24,7 @@ TASK: tuple[tuple[str, str, dict[str, tuple[str, str, str]]], ...] = (  # title,
     ("Prior knowledge", "perplexity on other text", {"retention_ppl": ("", *HELD[1:])}),
 )
 INTERACTIONS = (
+    ("all", "change", "Change since the reference", "log-odds per prompt"),
     ("all", "l1_per_sd", "Strength / spread of score", "no unit"),
     ("all", "cancelled_per_sd", "Cancelled / spread of score", "no unit"),
     ("all", "l1", "Total strength", "log-odds, salient or not"),

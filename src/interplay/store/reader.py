@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Generator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ import pyarrow.parquet as pq
 
 from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory
+from interplay.dynamics.contrast import outcomes
 from interplay.dynamics.result import frame
-from interplay.dynamics.sets import SETS
+from interplay.dynamics.sets import MAIN_DEFINITION, RATIO, SETS, salient, thresholds
 from interplay.errors import InterplayError
 from interplay.store.conditions import step_name
 from interplay.store.files import read_json, sha256_file
@@ -97,24 +99,28 @@ class RunReader:
         """The measured steps, ascending."""
         return self.trajectory.steps
 
-    def effects(self, sample: str, step: int) -> tuple[np.ndarray, float]:
-        """Effects `[2, 2^n]` of one prompt at a step, row 0 AND, row 1 OR, and tau."""
-        unit = self._unit(sample, step)
-        return np.stack([unit["and_effects"], unit["or_effects"]]), float(unit["tau"])
+    def effects(self, sample: str, step: int) -> np.ndarray:
+        """Effects `[2, 2^n]` of one prompt at a step, row 0 AND, row 1 OR."""
+        return self._effects(sample, step_name(step))
 
     def words(self, sample: str) -> list[str]:
         """The chosen words of one prompt, in the order of the text."""
-        return [str(word) for word in self._unit(sample, self.trajectory.reference)["words"]]
+        return [str(word) for word in self._unit(sample, step_name(self.trajectory.reference))["words"]]
 
-    def listed(self, sample: str, step: int, definition: str = "paper") -> pd.DataFrame:
-        """The interactions of one prompt that are in any set at a step, one row each, with the words as a tuple.
+    def listed(self, sample: str, step: int, definition: str = MAIN_DEFINITION) -> pd.DataFrame:
+        """The interactions of one prompt that are in any set at a step, or changed, strongest change first, words as a tuple.
 
-        Columns: definition, step, sample, kind, mask, order, words, effect, effect_reference, tau, and one boolean for each set.
+        Columns: definition, step, sample, kind, mask, order, words, effect, effect_reference, change (effect - effect_reference),
+        outcome (`dynamics.contrast.outcomes`), tau, and one boolean for each set.
         """
+        ratio = self.trajectory.settings.get("ratio", RATIO)
         member = np.stack(self.trajectory.membership(sample, step, definition))  # [sets, 2, 2^n]
-        kind, mask = np.nonzero(member.any(axis=0))
-        effects, tau = self.effects(sample, step)
-        before, _ = self.effects(sample, self.trajectory.reference)
+        every = np.stack([self.effects(sample, t) for t in self.steps])
+        at, reference = self.steps.index(step), self.steps.index(self.trajectory.reference)
+        now, before = every[at], every[reference]
+        kind, mask = np.nonzero(member.any(axis=0) | salient(now - before, ratio))
+        rank = np.lexsort((-np.abs(now[kind, mask]), -np.abs(now - before)[kind, mask]))
+        kind, mask = kind[rank], mask[rank]
         names = self.words(sample)
         columns: dict[str, Any] = {
             "definition": definition,
@@ -124,11 +130,37 @@ class RunReader:
             "mask": mask,
             "order": np.bitwise_count(mask.astype(np.uint64)).astype(np.int64),
             "words": [tuple(word for i, word in enumerate(names) if m >> i & 1) for m in mask],
-            "effect": effects[kind, mask],
+            "effect": now[kind, mask],
             "effect_reference": before[kind, mask],
-            "tau": tau,
+            "change": (now - before)[kind, mask],
+            "outcome": outcomes(before, now, thresholds(every, "common", ratio)[at])[kind, mask].astype(object),
+            "tau": thresholds(every, definition, ratio)[at],
         }
         return pd.DataFrame(columns | {name: member[i][kind, mask] for i, name in enumerate(SETS)})
+
+    def changes(self, step: int | None = None) -> pd.DataFrame:
+        """What changed in the interactions of all prompts from the reference to a step, strongest first: the columns of `listed`.
+
+        step: None is the recommended step, or the last where that is not after the reference. Left out are changes of at most 5 %
+        of the prompt's largest. `floor` is its largest |change| between two wordings at the reference, NaN where not measured.
+        """
+        if step is None:
+            kept = self.recorded["step"]
+            step = self.steps[-1] if kept is None or kept <= self.trajectory.reference else kept
+        tables = []
+        for sample in self.trajectory.sample_ids:
+            found = self.listed(sample, step)
+            size, ratio = found["change"].abs(), self.trajectory.settings.get("ratio", RATIO)
+            tables.append(found[size > ratio * size.max()].assign(floor=self.floor(sample)))
+        return pd.concat(tables).sort_values("change", key=abs, ascending=False, kind="stable", ignore_index=True)
+
+    def floor(self, sample: str) -> float:
+        """The largest |change| of a prompt to any other wording at the reference, nats; NaN where not measured."""
+        reference = self.trajectory.reference
+        before, known = self.effects(sample, reference), self._by_unit.index
+        names = [c for c in known.unique("condition") if c.startswith(step_name(reference, "rephrased"))]
+        moved = [np.abs(self._effects(sample, c) - before)[:, 1:].max() for c in names if (c, sample) in known]
+        return float(max(moved, default=math.nan))
 
     @contextlib.contextmanager
     def intact(self) -> Generator[None]:
@@ -154,8 +186,12 @@ class RunReader:
     def _by_unit(self) -> pd.DataFrame:
         return self.units.set_index(["condition", "sample_id"])
 
-    def _unit(self, sample: str, step: int) -> pd.Series:
-        return self._by_unit.loc[(step_name(step), sample)]
+    def _unit(self, sample: str, condition: str) -> pd.Series:
+        return self._by_unit.loc[(condition, sample)]
+
+    def _effects(self, sample: str, condition: str) -> np.ndarray:
+        unit = self._unit(sample, condition)
+        return np.stack([unit["and_effects"], unit["or_effects"]])
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from interplay.dynamics.measures import MEASURES
-from interplay.dynamics.sets import MAIN_SETS
+from interplay.dynamics.sets import MAIN_DEFINITION, MAIN_SETS
 from interplay.exports.figures.style import COLOURS, CYCLE, DASHES, MARKERS, MUTED, name, panels, steps_axis
 from interplay.task.metrics import METRICS
 
@@ -33,7 +33,7 @@ class Curve(NamedTuple):
 def pick(summary: pd.DataFrame, measure: str, set_: str) -> pd.DataFrame:
     """One curve of a summary table, of all orders together, by step, without what was not measured."""
     chosen = (summary["measure"] == measure) & (summary["set"] == set_) & (summary["order"] == 0)
-    return summary[chosen & (summary["definition"] == "paper")].dropna(subset=["value"]).sort_values("step")
+    return summary[chosen & (summary["definition"] == MAIN_DEFINITION)].dropna(subset=["value"]).sort_values("step")
 
 
 def draw(axis: "Axes", curve: Curve) -> None:

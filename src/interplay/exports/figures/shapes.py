@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from interplay.dynamics.sets import MAIN_SETS
+from interplay.dynamics.sets import MAIN_DEFINITION, MAIN_SETS
 from interplay.effects.moebius import reconstruct
 from interplay.exports.figures.style import COLOURS, CYCLE, MARKERS, MUTED, PANEL, name, panels
 from interplay.task.metrics import METRICS
@@ -28,7 +28,7 @@ def evolution(summary: pd.DataFrame, steps: Sequence[int]) -> "Figure | None":
         return None
     figure, axes = panels(len(shown) * len(steps), len(steps), sharex=True, sharey=True)
     figure.set_size_inches(max(1.05 * len(steps), 3.2), 1.25 * len(shown) + 0.5)
-    rows = summary[(summary["definition"] == "paper") & (summary["order"] > 0)]
+    rows = summary[(summary["definition"] == MAIN_DEFINITION) & (summary["order"] > 0)]
     for k, (axis, (set_, step)) in enumerate(zip(axes, itertools.product(shown, steps), strict=True)):
         here = rows[(rows["set"] == set_) & (rows["step"] == step)]
         for measure, alpha in (("positive", 1.0), ("negative", 0.55)):
@@ -109,7 +109,7 @@ def sparsity(found: Steps, ratio: float) -> "Figure | None":
 
 def floors(table: pd.DataFrame, reference: int) -> "Figure | None":
     """The churn floors: what each change that means nothing removes and lets emerge at the reference."""
-    table = table[(table["definition"] == "paper") & (table["reference"] == reference)].dropna(subset=["value"])
+    table = table[(table["definition"] == MAIN_DEFINITION) & (table["reference"] == reference)].dropna(subset=["value"])
     known = ("count", "strength", "count_fraction", "strength_fraction")
     measures = [m for m in known if (table["measure"] == m).any()]
     if not measures:

@@ -7,7 +7,7 @@
   const $ = (id) => document.getElementById(id);
   const SVG = document.querySelector("svg").namespaceURI;
   const MINUS = "\u2212";
-  const CLASS = { p: "s-preserved", i: "s-preserved", e: "s-emerged", r: "s-emerged", g: "s-removed" };
+  const CLASS = { new: "s-emerged", stronger: "s-emerged", flipped: "s-emerged", gone: "s-removed", weaker: "s-removed", kept: "s-preserved" };
   const state = { prompt: 0, step: Math.max(0, data.steps.indexOf(data.keep === null ? data.steps[data.steps.length - 1] : data.keep)), open: {} };
 
   const el = (name, attributes = {}, ...inside) => {
@@ -37,11 +37,19 @@
   const prompt = () => data.prompts[state.prompt];
   const unit = () => prompt().units[state.step];
   const members = (code) => prompt().words.map((_, i) => i).filter((i) => (code >> 1) >> i & 1);
-  const decode = (part, states) => part.m.map((code, i) => ({ code, effect: part.e[i], state: states ? states[i] : "g", words: members(code) }));
+  // The reference has changed from nothing, so it shows effects.
+  const byChange = () => $("ex-by-change").checked && data.steps[state.step] !== data.reference;
+  const drawn = (x) => byChange() ? x.effect - x.before : x.effect;
+  const ranked = (u) => u.m.map((code, i) => ({ code, before: u.b[i], effect: u.e[i], outcome: u.o[i], words: members(code) }))
+    .filter((x) => drawn(x) !== 0).sort((a, b) => Math.abs(drawn(b)) - Math.abs(drawn(a)));
   const isOr = (x) => (x.code & 1) === 1;
   const kind = (x) => x.words.length === 1 ? "one word" : isOr(x) ? "OR" : "AND";
-  const STATES = { p: "still there", i: "salient at this step", e: "new", r: "re-entered", g: "removed; effect at step " + data.reference };
-  const about = (x) => x.words.map((i) => prompt().words[i]).join(isOr(x) ? " / " : " + ") + "\n" + kind(x) + ", " + num(x.effect, true) + " log-odds\n" + STATES[x.state];
+  // A change that another wording of the prompt makes too is in brackets.
+  const within = (x) => prompt().floor !== null && Math.abs(x.effect - x.before) <= prompt().floor;
+  const outcome = (x) => within(x) ? "[" + x.outcome + "]" : x.outcome;
+  const moved = (x) => num(x.before, true) + " → " + num(x.effect, true);
+  const about = (x) => x.words.map((i) => prompt().words[i]).join(isOr(x) ? " / " : " + ") + "\n" + (x.outcome ? kind(x) : "Shapley value") + ", " +
+    (byChange() ? moved(x) + " log-odds\nchange " + num(drawn(x), true) : num(x.effect, true) + " log-odds") + (x.outcome && byChange() ? ", " + outcome(x) : "");
 
   // Lighting up: an interaction lights its words, a word lights its interactions.
   const light = (test, words) => {
@@ -129,17 +137,8 @@
     Interplay.adopt($("ex-spark"));
   };
 
-  const chosen = () => {
-    const u = unit();
-    if (!u) return [];
-    const want = { p: $("ex-still").checked, i: $("ex-still").checked, e: $("ex-new").checked, r: $("ex-new").checked };
-    const here = decode(u.here, u.here.s).filter((x) => want[x.state]);
-    const gone = $("ex-gone").checked ? decode(u.gone) : [];
-    return [...here, ...gone].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
-  };
-
   const chords = () => {
-    const box = $("ex-chords"), all = chosen(), words = prompt().words;
+    const box = $("ex-chords"), all = unit() ? ranked(unit()) : [], words = prompt().words;
     const W = Math.max(280, box.clientWidth), ROW = 31, TOP = 112, H = TOP + ROW * words.length + 8, narrow = W < 560;
     const fit = Math.floor((narrow ? 0.3 : 0.24) * W / 8);
     const label = (w) => w.length > fit ? w.slice(0, fit - 1) + "…" : w;
@@ -148,14 +147,14 @@
     const shown = all.slice(0, Math.min(+$("ex-k").value, most));
     $("ex-k-out").textContent = shown.length;
     $("ex-count").textContent = all.length ? shown.length + " of " + all.length + " drawn, the strongest." : "";
-    if (!shown.length) { box.replaceChildren(el("p", { class: "nothing" }, unit() ? "Nothing to draw: no salient interaction of the chosen kinds." : "Not measured at this step.")); return; }
-    const down = shown.filter((x) => x.effect < 0), up = shown.filter((x) => x.effect >= 0);
+    if (!shown.length) { box.replaceChildren(el("p", { class: "nothing" }, unit() ? "Nothing to draw: no interaction is salient or has changed." : "Not measured at this step.")); return; }
+    const down = shown.filter((x) => drawn(x) < 0), up = shown.filter((x) => drawn(x) >= 0);
     const lane = Math.min(34, (W - middle - 16) / Math.max(8, shown.length));
     const used = middle + lane * shown.length;
     let left = (W - used) / 2 + lane * down.length;
     left = Math.max(narrow ? 84 : 120, Math.min(left, W - middle - (narrow ? 84 : 120)));
     left = Math.max(left, 4 + lane * down.length); left = Math.min(left, W - 4 - middle - lane * up.length);
-    const right = left + middle, top = Math.abs(shown[0].effect);
+    const right = left + middle, top = Math.abs(drawn(shown[0]));
     const svg = draw("svg", { class: "chart", viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": shown.length + " strongest interactions; arrow keys read them one by one" });
     const a = left - lane * down.length - 4, b = right + lane * up.length + 4;
     words.forEach((word, i) => {
@@ -172,10 +171,10 @@
     svg.append(draw("text", { class: "side end", x: left - 6, y: 13 }, narrow ? "← lowers" : "← lowers the score"));
     svg.append(draw("text", { class: "side", x: right + 6, y: 13 }, narrow ? "raises →" : "raises the score →"));
     const chord = (x, cx) => {
-      const part = Math.abs(x.effect) / top, g = draw("g", { class: "pt chord " + CLASS[x.state] + (x.state === "r" ? " again" : ""), "data-code": x.code });
+      const part = Math.abs(drawn(x)) / top, g = draw("g", { class: "pt chord " + CLASS[x.outcome] + (x.outcome === "flipped" ? " again" : ""), "data-code": x.code });
       const w = Math.min(15, lane * 0.62), h = Math.max(1, part * height);
       g.append(draw("rect", { class: "hit", x: cx - lane / 2, y: base - height - 6, width: lane, height: H - base + height + 2 }));
-      g.append(draw("rect", { class: "cbar" + (x.effect < 0 ? " neg" : ""), x: cx - w / 2, y: base - h, width: w, height: h, rx: 1 }));
+      g.append(draw("rect", { class: "cbar" + (drawn(x) < 0 ? " neg" : ""), x: cx - w / 2, y: base - h, width: w, height: h, rx: 1 }));
       const ys = x.words.map((i) => TOP + ROW * (i + 0.5)), r = Math.min(lane * 0.36, 3.2 + 2.6 * part);
       if (ys.length > 1) {
         const stem = draw("path", { class: "stem" + (isOr(x) ? " or" : ""), d: `M${cx.toFixed(1)} ${ys[0]}V${ys[ys.length - 1]}` });
@@ -192,40 +191,42 @@
     Interplay.adopt(box);
   };
 
-  const FEW = 8;
-  const list = (key, title, css, items, total, none) => {
-    const box = el("div"), top = Math.max(1e-12, ...["here", "gone"].flatMap((k) => unit()[k].e.map(Math.abs)));
-    box.append(el("h3", {}, el("span", { class: "key " + css }, title), el("span", { class: "quiet" }, total[0] + (total[0] ? ", together " + num(total[1]) : ""))));
-    if (!items.length) { box.append(el("p", { class: "nothing" }, none)); return box; }
+  const FEW = 12;
+  const list = (key, title, items, total, note = "") => {
+    const box = el("div"), top = Math.max(1e-12, ...items.map((x) => Math.abs(drawn(x))));
+    box.append(el("h3", {}, el("span", {}, title), el("span", { class: "quiet" }, total)));
+    if (note) box.append(el("p", { class: "say" }, note));
+    if (!items.length) { box.append(el("p", { class: "nothing" }, "Nothing.")); return box; }
     const ul = el("ul", { class: "chart", "aria-label": title + "; arrow keys read them one by one" });
     for (const x of state.open[key] ? items : items.slice(0, FEW)) {
-      const name = el("span");
+      const name = el("span"), css = x.outcome ? CLASS[x.outcome] : "s-all";
       x.words.forEach((w, i) => { if (i) name.append(" ", el("span", { class: "join" }, isOr(x) ? "OR" : "AND"), " "); name.append(el("bdi", {}, prompt().words[w])); });
-      if (x.state === "r") name.append(" ", el("span", { class: "tagged" }, "(re-entered)"));
-      const bar = el("i", { class: css + (x.effect < 0 ? " neg" : "") }), wide = 50 * Math.abs(x.effect) / top;
+      if (byChange()) name.append(" ", el("span", { class: "tagged" }, (x.outcome ? outcome(x) + ", " : "") + moved(x)));
+      const bar = el("i", { class: css + (drawn(x) < 0 ? " neg" : "") }), wide = 50 * Math.abs(drawn(x)) / top;
       bar.style.width = wide.toFixed(1) + "%";
-      bar.style.left = (x.effect < 0 ? 50 - wide : 50).toFixed(1) + "%";
-      const li = el("li", { class: "pt", "data-code": x.code }, name, el("span", { class: "meter" }, bar), el("span", { class: "num" }, num(x.effect, true)));
+      bar.style.left = (drawn(x) < 0 ? 50 - wide : 50).toFixed(1) + "%";
+      const li = el("li", { class: "pt", "data-code": x.code }, name, el("span", { class: "meter" }, bar), el("span", { class: "num" }, num(drawn(x), true)));
       Interplay.set(li, about(x));
       ul.append(li);
     }
     box.append(ul);
     if (items.length > FEW) {
-      const button = el("button", { type: "button", class: "more", id: "ex-more-" + key }, state.open[key] ? "Show the strongest " + FEW : "Show " + (items.length === total[0] ? "all " + items.length : "the strongest " + items.length + " of " + total[0]));
+      const button = el("button", { type: "button", class: "more", id: "ex-more-" + key }, state.open[key] ? "Show the strongest " + FEW : "Show all " + items.length);
       button.addEventListener("click", () => { state.open[key] = !state.open[key]; lists(); $("ex-more-" + key).focus(); });
       box.append(button);
     }
     return box;
   };
   const lists = () => {
-    const u = unit(), box = $("ex-lists"), r = data.reference, here = data.steps[state.step] <= r, before = data.steps[state.step] < r;
+    const u = unit(), box = $("ex-lists"), r = data.reference, first = prompt().units[data.steps.indexOf(r)];
     if (!u) return box.replaceChildren();
-    const early = before ? "This step is before the reference." : "This is the reference step.";
-    const now = decode(u.here, u.here.s), t = u.here.total;
+    const words = u.w.map((effect, i) => ({ code: 2 << i, before: first ? first.w[i] : 0, effect, outcome: "", words: [i] }));
+    const floor = prompt().floor, items = ranked(u), above = items.filter((x) => !within(x)).length;
+    const note = byChange() && floor !== null ? above + " above " + num(floor) + ", the most that another wording changes; the others are in brackets" : "";
+    const of = byChange() ? "Changes since step " + r : "Effects at step " + data.steps[state.step];
     box.replaceChildren(
-      list("new", "New since step " + r, "s-emerged", now.filter((x) => "er".includes(x.state)), t.new, here ? early : "Nothing new."),
-      list("still", here ? "There at step " + data.steps[state.step] : "Still there", "s-preserved", now.filter((x) => "pi".includes(x.state)), t.still, "Nothing is left."),
-      list("gone", "Removed since step " + r, "s-removed", decode(u.gone), t.gone, here ? early : "Nothing was removed."));
+      list("words", "Words", words, (byChange() ? "change of the " : "") + "Shapley value"),
+      list("all", of, items, items.length + ", together " + num(items.reduce((sum, x) => sum + Math.abs(drawn(x)), 0)), note));
     Interplay.adopt(box);
   };
 
@@ -236,7 +237,7 @@
       if (u.v[2] !== null) parts.push("duality gap " + u.v[2].toPrecision(2));
       if (u.v[3] !== null) parts.push("worst residual " + u.v[3].toPrecision(2));
       if (u.v[4] !== null) parts.push("score noise " + u.v[4].toPrecision(2));
-      if (u.here.n > data.most || u.gone.n > data.most) parts.push("this page has only the strongest " + data.most + " of each list");
+      if (u.n > data.most) parts.push("this page has only the strongest " + data.most + " of " + u.n);
     }
     $("ex-certificate").textContent = parts.length ? "This prompt and step: " + parts.join("; ") + " (log-odds)." : "";
   };
@@ -270,7 +271,7 @@
   const update = () => { sentence(); scores(); spark(); chords(); lists(); fit(); certificate(); };
   chips($("ex-prompts"), "ex-prompt", data.prompts.map((p, i) => (i + 1) + "  " + (p.label || p.target || p.id)), "prompt", (tag, i) => { tag.title = data.prompts[i].id; });
   chips($("ex-steps"), "ex-step", data.steps.map(String), "step", (tag, i) => { if (data.decided && data.steps[i] === data.keep) tag.className = "kept"; });
-  for (const id of ["ex-k", "ex-new", "ex-still", "ex-gone"]) $(id).addEventListener("input", chords);
+  for (const id of ["ex-k", "ex-by-change", "ex-by-effect"]) $(id).addEventListener("input", () => { chords(); lists(); });
   $("explorer").hidden = false;
   $("ex-tables").open = false;
   update();
