@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from interplay.dynamics.measures import transition
+from interplay.dynamics.measures import floor_values
 from interplay.dynamics.sets import DEFINITIONS, SETS, pack, partition, salient, thresholds, unpack
 
 
@@ -84,7 +84,7 @@ def test_the_floor_of_a_checkpoint_is_measured_with_the_threshold_of_the_run():
     e[0, 0, 1:], e[1, 0, 1:] = [0.1, 0.2, 0.0], [40.0, 0.0, 0.0]
     twin = np.zeros((2, 4))
     twin[0, 1:] = [0.0, 0.0, 0.3]
-    count = {d: transition(e, 0, twin, d, 0.05)[1]["count", "emerged", 0] for d in DEFINITIONS}
+    count = {d: floor_values(e, 0, twin[None], d, 0.05)["count", "emerged", 0] for d in DEFINITIONS}
     assert count == {"common": 0, "paper": 1, "signed": 1}  # tau = 2; each wording's own
 
 

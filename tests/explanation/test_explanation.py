@@ -187,10 +187,22 @@ def test_several_answers_in_one_pass_are_scored_as_alone(models):
             interplay.score_answers(loaded.model, loaded.tokenizer, samples, wrong)
 
 
+def test_the_splits_of_a_comparison_are_fused_with_that_of_a(change):
+    a, reworded = change.before.interactions.effects, change.reworded
+    for side, total in ((change.after, change.contrast.total), (reworded, change.contrast.floor.total)):
+        fused = interplay.extract(side.scores, reference=change.before.interactions, certain=True)
+        assert np.array_equal(side.interactions.effects, fused.effects)
+        alone = interplay.extract(side.scores).effects
+        assert total == pytest.approx(np.abs(fused.effects - a).sum()) < np.abs(alone - a).sum()
+        assert side.strength == pytest.approx(np.abs(fused.effects).sum())
+        assert side.strength < float(fused.objective), "which counts the change too"
+
+
 def test_tables_and_the_strongest(found, change, sampled):
     for one in (found, sampled):
         table = one.to_pandas()
-        assert list(table.columns) == ["type", "mask", "order", "words", "effect"]
+        known = [] if one.sampled else ["certain", "exchangeable_with"]
+        assert list(table.columns) == ["type", "mask", "order", "words", "effect", *known]
         assert [tuple(row) for row in table[["type", "words", "effect", "mask"]].itertuples(index=False)] == list(
             one.salient
         )

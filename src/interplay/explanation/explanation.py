@@ -148,12 +148,17 @@ class Explanation:
         return self._values[0]
 
     @property
+    def strength(self) -> float:
+        """Sum of all |effects|, nats."""
+        return float(np.abs(self.interactions.effects).sum())
+
+    @property
     def single_words(self) -> float:
         """The fraction of the strength, sum of |effect|, that single words hold; NaN where all effects are 0."""
         found = self.interactions
         exact = isinstance(found, Interactions)
         alone = found.and_effects[1 << np.arange(self.n)] if exact else found.effects[found.orders == 1]
-        return float(measures.quotient(np.abs(alone).sum(), np.asarray(found.objective)))
+        return float(measures.quotient(np.abs(alone).sum(), np.asarray(self.strength)))
 
     @property
     def statement(self) -> str:
@@ -167,7 +172,11 @@ class Explanation:
         return self.salient[:k]
 
     def to_pandas(self, salient_only: bool = True) -> "pandas.DataFrame":
-        """A table, strongest first: type ("and", "or"), mask, order, words, effect. All effects, or only the salient ones."""
+        """A table, strongest first: type ("and", "or"), mask, order, words, effect. All effects, or only the salient ones.
+
+        Of an exact split also `certain`, the fraction of other splits within 1 % of the least sum that have it, and where that is
+        under 1 `exchangeable_with`, the interaction that stands in its place.
+        """
         return self.interactions.to_pandas(words=self.words, salient_only=salient_only).drop(columns="sample")
 
     def word_values(self) -> "pandas.DataFrame":
@@ -386,7 +395,7 @@ class Change:
             f"v(N), all {self.before.n} words": [f"{side.score_full:+.3f}" for side in sides],
             "v(empty), none of them": [f"{side.score_empty:+.3f}" for side in sides],
             f"p of the target{' at most' if several else ', all words'}": [f"{side.probability:.3g}" for side in sides],
-            "L1, sum of all |effects|": [f"{float(side.interactions.objective):.3f}" for side in sides],
+            "L1, sum of all |effects|": [f"{side.strength:.3f}" for side in sides],
             f"salient, over {found.tau:.3g} nats": [str(count) for count in found.salient],
             "rho, their uncancelled share": ["–" if math.isnan(rho) else f"{rho:.2f}" for rho in found.rho],
         }
