@@ -119,7 +119,7 @@ def asked_conditions(settings: Settings, record: Record, reference: int, second:
     rewordings = [rephrased_name(i) for i in range(len(settings.prompt.rephrased))]
     others = ["mask"] if second_mask(settings) is not None else []
     asked |= {f"{at_reference}-{question}" for question in (*rewordings, *others, *draws, *([dtype] if dtype else []))}
-    asked |= {f"{step_name(second)}-{question}" for question in (*rewordings[:1], *others) if second is not None}
+    asked |= {f"{step_name(second)}-{question}" for question in rewordings[:1] if second is not None}
     asked |= {f"{first}-few-shot"} if controls.few_shot else set()
     asked |= {f"{first}-format"} if controls.format is not None else set()
     asked |= {baseline_condition(index) for index in range(len(settings.baseline))}

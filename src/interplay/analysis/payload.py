@@ -127,7 +127,12 @@ def _prompt(prompt: dict[str, Any], run: RunReader) -> dict[str, Any]:
                 "sigma": None if pd.isna(unit["noise_sigma"]) else unit["noise_sigma"],
                 "tau": float(found["tau"].iloc[0]) if len(found) else None,
                 "shapley": shapley(unit["scores"]).tolist(),
-                "interactions": found[["type", "mask", "before", "effect", "outcome"]].to_dict("records"),
+                "interactions": [
+                    row | {"certain": _plain(row["certain"])}
+                    for row in found[["type", "mask", "before", "effect", "outcome", "certain", "instead"]].to_dict(
+                        "records"
+                    )
+                ],
             }
         )
     target = str(of_prompt.loc[step_name(reference)]["target"])

@@ -88,6 +88,7 @@ def unit_table(measured: Measured, ratio: float) -> pa.Table:
             "scores": unit.scores,
             "and_effects": unit.effects[0],
             "or_effects": unit.effects[1],
+            "alternatives": unit.alternatives.reshape(-1),
         }
         rows.append(header | own)
     return pa.Table.from_pylist(rows)

@@ -6,6 +6,7 @@ import numpy as np
 
 from interplay.dynamics import measures
 from interplay.dynamics.sets import RATIO, SAME_SIZE, salient, thresholds
+from interplay.effects.certainty import TYPES, certainty
 
 OUTCOMES = ("new", "gone", "flipped", "stronger", "weaker", "kept")
 
@@ -19,9 +20,11 @@ class ChangedInteraction(NamedTuple):
     after: float
     change: float  # after - before
     outcome: str  # one of `OUTCOMES`
-    above_floor: (
-        bool | None
-    )  # larger than any change that another wording of the first state makes; None where not measured
+    above_floor: bool | None  # larger than any change by another wording of the first state; None where not measured
+    certain: float | None = (
+        None  # the fraction of other, as sparse splits in which it changes alike; None where there are none
+    )
+    instead: tuple[str, int] | None = None  # type and coalition of what changes in its place in the others
 
 
 class Floor(NamedTuple):
@@ -59,10 +62,17 @@ def outcomes(before: np.ndarray, after: np.ndarray, tau: np.ndarray | float) -> 
     return np.select(rules, OUTCOMES[:5], OUTCOMES[5])
 
 
-def contrast(before: np.ndarray, after: np.ndarray, ratio: float = RATIO, floor: np.ndarray | None = None) -> Contrast:
+def contrast(
+    before: np.ndarray,
+    after: np.ndarray,
+    ratio: float = RATIO,
+    floor: np.ndarray | None = None,
+    others: np.ndarray | None = None,
+) -> Contrast:
     """The changes between two states, from their effects `[2, 2^n]` each (row 0 AND, row 1 OR), log-odds.
 
     floor: effects of the first state under a second wording.
+    others: the change in K other splits of both, [K, 2, 2^n] (`Interactions.alternatives`).
 
     >>> a, b = np.zeros((2, 2, 4))
     >>> a[0, 1:], b[0, 1:] = [2, 1, 0], [-2, 0, 5]  # {0} changes its sign, {1} leaves, {0, 1} comes
@@ -84,10 +94,11 @@ def contrast(before: np.ndarray, after: np.ndarray, ratio: float = RATIO, floor:
     rank = np.argsort(-np.abs(change[kinds, masks]), kind="stable")
     at = kinds[rank], masks[rank]
     columns = before[at], after[at], change[at], outcomes(before[at], after[at], tau)
+    sure = certainty(change, others, list(zip(*(x.tolist() for x in at), strict=True)))
     return Contrast(
         changes=tuple(
-            ChangedInteraction(("and", "or")[kind], *row, None if apart is None else abs(row[3]) > apart.largest)
-            for kind, *row in zip(*(column.tolist() for column in (*at, *columns)), strict=True)
+            ChangedInteraction(TYPES[kind], *row, None if apart is None else abs(row[3]) > apart.largest, *said)
+            for (kind, *row), said in zip(zip(*(c.tolist() for c in (*at, *columns)), strict=True), sure, strict=True)
         ),
         total=float(measures.change(after, before)),
         tau=tau,

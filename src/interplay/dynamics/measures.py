@@ -217,18 +217,17 @@ def set_values(
 def floor_values(
     effects: np.ndarray, at: int, twins: np.ndarray, definition: str, ratio: float, top: int = 0
 ) -> dict[tuple[str, str, int], np.ndarray]:
-    """`set_values`, sign agreement and change from one checkpoint to each of its twins `[W, 2, 2^n]`, as if that were the next
-    one; the mean over them, NaN left out. effects `[T, 2, 2^n]`.
+    """`set_values`, sign agreement and change from one checkpoint to each of its twins `[W, 2, 2^n]`, as if that were the next one;
+    the mean over them, NaN left out. effects `[T, 2, 2^n]`.
 
     tau is that of the checkpoints where it is common to them, else each one's own.
     """
-    before = effects[at]
-    tau = thresholds(effects, definition, ratio)[at] if definition == "common" else None
+    tau, before = thresholds(effects, definition, ratio)[at] if definition == "common" else None, effects[at]
     found: list[dict[tuple[str, str, int], np.ndarray]] = []
     for twin in twins:
         part = Partition(*(mask[1] for mask in partition(np.stack([before, twin]), 0, definition, ratio, tau)))
-        further = {("sign_agreement", "kept", 0): sign_agreement(twin, before, part.kept)}
-        further["change", "all", 0] = change(twin, before)
-        found.append(set_values(part, twin, before, top) | further)
+        more = {("sign_agreement", "kept", 0): sign_agreement(twin, before, part.kept)}
+        more["change", "all", 0] = change(twin, before)
+        found.append(set_values(part, twin, before, top) | more)
     each = {key: np.array([values[key] for values in found]) for key in found[0]}
     return {key: quotient(np.nansum(x), (~np.isnan(x)).sum()) for key, x in each.items()}

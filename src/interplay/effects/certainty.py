@@ -8,6 +8,7 @@ Shapes: effects [..., 2, 2^n] (row 0 AND, row 1 OR), alternatives [..., K, 2, 2^
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 ALTERNATIVES = 6  # other splits [ours]
 COST_SPREAD = 1e-2  # of the cost of an effect [ours]
 ALTERNATIVE_OMEGA, ALTERNATIVE_GAP = 1e-2, 1e-2  # a weak ridge, so that the costs decide; no finer than their spread
+TYPES = ("and", "or")
 COMPARABLE = 2.0  # sizes within this factor of each other count as the same interaction [ours]
 
 
@@ -49,3 +51,19 @@ def exchangeable(effects: Any, alternatives: Any, chosen: tuple[int, int]) -> tu
     together[chosen] = 0.0
     row, coalition = np.unravel_index(int(together.argmax()), together.shape)
     return (int(row), int(coalition)) if together[row, coalition] > 0 else None
+
+
+def certainty(
+    effects: Any, alternatives: Any, chosen: Sequence[tuple[int, int]]
+) -> list[tuple[float | None, tuple[str, int] | None]]:
+    """Of each `chosen` (row, coalition) of one table: the fraction in which it stands, and what is exchangeable with it.
+
+    That is (type, coalition), None where it stands in all. (None, None) where there are no alternatives.
+    """
+    if alternatives is None or not len(alternatives):
+        return [(None, None)] * len(chosen)
+    share, found = standing(effects, alternatives), []
+    for at in chosen:
+        other = exchangeable(effects, alternatives, at) if share[at] < 1 else None
+        found.append((float(share[at]), other and (TYPES[other[0]], other[1])))
+    return found

@@ -118,6 +118,11 @@ class Interactions(_Saved):
         return self.v_empty.shape
 
     @property
+    def l1(self) -> NDArray[np.float64]:
+        """[...] sum of all absolute effects."""
+        return np.abs(self.and_effects).sum(-1) + np.abs(self.or_effects).sum(-1)
+
+    @property
     def effects(self) -> NDArray[np.float64]:
         """[..., 2, 2^n]: row 0 AND, row 1 OR (a new array)."""
         return np.stack([self.and_effects, self.or_effects], axis=-2)

@@ -231,13 +231,9 @@ def explain(
         where = " in the whole vocabulary" if prepared[0].among else ""
         told += weak_targets([(scored[0].target, max(chances[: len(states)]), moved)], among=where)
         if plan is None:
-            # Split alone, a fifth to half of what changes between two models would be ties that fell otherwise.
-            splits = [effects.extract(scored[0], certain=True)]
-            for unit in scored[1:]:
-                same = np.array_equal(
-                    unit.values, scored[0].values
-                )  # solved again it would differ within the duality gap
-                splits.append(splits[0] if same else effects.extract(unit, reference=splits[0], certain=True))
+            first = effects.extract(scored[0], certain=True)
+            # Fused with the first: what differs between two models, or two wordings of one, is what must differ.
+            splits = [first, *(effects.extract(unit, reference=first, certain=True) for unit in scored[1:])]
         else:
             # Cross-validation chooses the penalty, not the tolerance of an exact split: above the highest order a language
             # model does far more than its noise or 2 % of v(N) - v(empty), and effects fitted to that predict nothing [ours].

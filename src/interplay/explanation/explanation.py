@@ -4,6 +4,7 @@ import functools
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,10 +15,19 @@ from interplay import __version__
 from interplay.dynamics import measures
 from interplay.dynamics.contrast import OUTCOMES, ChangedInteraction, Contrast, contrast
 from interplay.effects import Interactions, SampledInteractions
+from interplay.effects.certainty import TYPES, certainty
 from interplay.effects.interactions import dividends
 from interplay.effects.values import fitted_values, keep_one, leave_one_out, shapley
 from interplay.errors import InterplayError
-from interplay.explanation.text import SPELT_LEGEND, InteractionRow, Printout, members, names_of, scored_name
+from interplay.explanation.text import (
+    SPELT_LEGEND,
+    InteractionRow,
+    Printout,
+    exchanged_name,
+    members,
+    names_of,
+    scored_name,
+)
 from interplay.limits import EXACT_WORDS
 from interplay.scoring.scores import UnitScores
 from interplay.scoring.targets import compared_with, likelihood
@@ -42,6 +52,10 @@ class Effect(NamedTuple):
     words: tuple[str, ...]
     effect: float
     mask: int
+    certain: float | None = None
+    """The fraction of other splits, as sparse within 1 %, in which it stands; None where they were not made."""
+    instead: tuple[str, int] | None = None
+    """Type and coalition of what stands in its place in the others."""
 
     @property
     def order(self) -> int:
@@ -133,7 +147,13 @@ class Explanation:
     def salient(self) -> tuple[Effect, ...]:
         """The interactions over 5 % of the largest, strongest first."""
         rows = self.to_pandas().to_dict("records")
-        return tuple(Effect(row["type"], tuple(row["words"]), row["effect"], row["mask"]) for row in rows)
+        others = None if isinstance(self.interactions, SampledInteractions) else self.interactions.alternatives
+        effects = None if others is None else self.interactions.effects
+        sure = certainty(effects, others, [(TYPES.index(row["type"]), row["mask"]) for row in rows])
+        return tuple(
+            Effect(row["type"], tuple(row["words"]), row["effect"], row["mask"], *said)
+            for row, said in zip(rows, sure, strict=True)
+        )
 
     @cached_property
     def _values(self) -> tuple[np.ndarray, ...]:
@@ -158,7 +178,7 @@ class Explanation:
         found = self.interactions
         exact = isinstance(found, Interactions)
         alone = found.and_effects[1 << np.arange(self.n)] if exact else found.effects[found.orders == 1]
-        return float(measures.quotient(np.abs(alone).sum(), np.asarray(self.strength)))
+        return float(measures.quotient(np.abs(alone).sum(), np.asarray(found.l1 if exact else found.objective)))
 
     @property
     def statement(self) -> str:
@@ -214,7 +234,11 @@ class Explanation:
             "word_values": self.word_values().to_dict("records"),
             "single_words": _or_none(self.single_words),
             "interactions": [
-                {"type": e.type, "words": list(e.words), "order": e.order, "effect": e.effect} for e in self.salient
+                {
+                    **{name: getattr(e, name) for name in ("type", "words", "order", "effect", "certain")},
+                    "exchangeable_with": self._named(e.instead),
+                }
+                for e in self.salient
             ],
         }
 
@@ -262,16 +286,20 @@ class Explanation:
         out.say(_single_words(self))
         out.say()
         out.say(f"{len(salient)} salient interactions (|effect| > 5 % of the largest):", bold=True)
-        rows = [InteractionRow(e.type, e.mask, (e.effect,)) for e in salient]
+        rows = [InteractionRow(e.type, e.mask, (e.effect,), "", exchanged_name(named, e.instead)) for e in salient]
         if self.n > EXACT_WORDS:
             out.list_interactions(rows, self.drawn, functools.partial(out.spell, named))
         else:
             out.list_interactions(rows, self.drawn, functools.partial(out.draw, self.words))
         out.say()
-        out.say(SPELT_LEGEND if self.n > EXACT_WORDS else _LEGEND)
+        out.say((SPELT_LEGEND if self.n > EXACT_WORDS else _LEGEND) + _exchanged(salient))
         out.say(self._precision if self.sampled else f"{self.statement}, {self._precision}")
         out.say(self._absent)
         return "\n".join(out.lines)
+
+    def _named(self, instead: tuple[str, int] | None) -> dict[str, Any] | None:
+        """What an interaction is exchangeable with, as JSON."""
+        return instead and {"type": instead[0], "words": members(self.words, instead[1])}
 
     @property
     def _precision(self) -> str:
@@ -293,9 +321,10 @@ class Explanation:
         from interplay.report.explorer import explanation_html
 
         score = f"log-odds of {self.target_scored!r} {compared_with(self.among)} ({self.score_full:+.3f})"
-        title, rows = f"{self.model}: {score}", [e._asdict() for e in self.salient]
+        rows = [e._asdict() for e in self.salient]
         note = f"{_single_words(self)} {self.statement}, {self._precision}; {self._absent}"
-        return explanation_html(self.words, rows, values=self.word_values().to_dict("list"), title=title, note=note)
+        values = self.word_values().to_dict("list")
+        return explanation_html(self.words, rows, values=values, title=f"{self.model}: {score}", note=note)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -321,7 +350,10 @@ class Change:
     def contrast(self) -> Contrast:
         """The changes with their sums, the threshold common to both models, and `floor`: what a second wording of A changes."""
         floor = None if self.reworded is None else self.reworded.interactions.effects
-        return contrast(self.before.interactions.effects, self.after.interactions.effects, floor=floor)
+        a, b = self.before.interactions, self.after.interactions
+        assert isinstance(a, Interactions)  # two models are never sampled
+        assert isinstance(b, Interactions)
+        return contrast(a.effects, b.effects, floor=floor, others=b.alternatives - a.alternatives)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -338,14 +370,23 @@ class Change:
         return self.salient[:k]
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """A table, strongest change first: outcome, type, mask, order, words, before, after, change, above_floor.
+        """A table, strongest change first: outcome, type, mask, order, words, before, after, change, above_floor, certain,
+        exchangeable_with.
 
         outcome: new, gone, flipped, stronger, weaker (by more than a factor of 2) or kept; above_floor is None without a floor.
+        certain: the fraction of other splits, as sparse within 1 %, that change alike; exchangeable_with: (type, words) of what
+        changes in its place in the others.
         """
         import pandas as pd
 
-        rows = [c._asdict() | {"order": c.mask.bit_count(), "words": self._members(c)} for c in self.salient]
-        columns = ["outcome", "type", "mask", "order", "words", "before", "after", "change", "above_floor"]
+        rows = [
+            c._asdict()
+            | {"order": c.mask.bit_count(), "words": self._members(c)}
+            | {"exchangeable_with": c.instead and (c.instead[0], tuple(members(self.words, c.instead[1])))}
+            for c in self.salient
+        ]
+        columns = ["outcome", "type", "mask", "order", "words", "before", "after", "change", "above_floor", "certain"]
+        columns.append("exchangeable_with")
         return pd.DataFrame(rows, columns=columns)
 
     def word_values(self) -> "pandas.DataFrame":
@@ -395,7 +436,7 @@ class Change:
             f"v(N), all {self.before.n} words": [f"{side.score_full:+.3f}" for side in sides],
             "v(empty), none of them": [f"{side.score_empty:+.3f}" for side in sides],
             f"p of the target{' at most' if several else ', all words'}": [f"{side.probability:.3g}" for side in sides],
-            "L1, sum of all |effects|": [f"{side.strength:.3f}" for side in sides],
+            "L1, sum of all |effects|": [f"{float(np.sum(np.abs(side.interactions.effects))):.3f}" for side in sides],
             f"salient, over {found.tau:.3g} nats": [str(count) for count in found.salient],
             "rho, their uncancelled share": ["–" if math.isnan(rho) else f"{rho:.2f}" for rho in found.rho],
         }
@@ -408,7 +449,11 @@ class Change:
         out.say(f"Changes over 5 % of the largest one: {len(self.salient)}", bold=True)
         rows = [
             InteractionRow(
-                c.type, c.mask, (c.before, c.after), c.outcome if c.above_floor is not False else f"[{c.outcome}]"
+                c.type,
+                c.mask,
+                (c.before, c.after),
+                c.outcome if c.above_floor is not False else f"[{c.outcome}]",
+                exchanged_name(names, c.instead),
             )
             for c in self.salient
         ]
@@ -418,7 +463,8 @@ class Change:
         if found.floor is None:
             out.say(_CAVEAT)
         out.say()
-        out.say(SPELT_LEGEND + ("" if found.floor is None else "   [new]: another wording of A changes as much"))
+        floor = "" if found.floor is None else "   [new]: another wording of A changes as much"
+        out.say(SPELT_LEGEND + _exchanged(self.salient) + floor)
         a, b = (f"{side.statement}, noise of v {side.scores.noise_sigma:.1e} nats" for side in sides)
         out.say(f"A: {a}; B: {b}; {self.before.scores.dtype}")
         for line in dict.fromkeys(side._absent for side in sides):
@@ -468,6 +514,10 @@ def _single_words(*sides: Explanation) -> str:
     shares = ["none" if math.isnan(side.single_words) else f"{100 * side.single_words:.0f} %" for side in sides]
     hold = shares[0] if len(sides) == 1 else "{} (A) and {} (B)".format(*shares)
     return f"Single words hold {hold} of the strength of all effects; the rest is of interactions."
+
+
+def _exchanged(rows: Sequence[Effect | ChangedInteraction]) -> str:
+    return "   ≈: what stands in its place in another split, as sparse" if any(row.instead for row in rows) else ""
 
 
 def _or_none(value: float) -> float | None:

@@ -16,12 +16,16 @@ _CYAN, _MAGENTA, _BOLD = 36, 35, 1
 
 
 class InteractionRow(NamedTuple):
-    """One interaction to print: "and", "or" ("": a word), its coalition, its effect in one model or in A and B, and a remark."""
+    """One interaction to print: "and", "or" ("": a word), its coalition, its effect in one model or in A and B, and a remark.
+
+    instead: what stands in its place in another split that is as sparse, "" where it stands in all.
+    """
 
     kind: str
     mask: int
     effects: tuple[float, ...]
     remark: str = ""
+    instead: str = ""
 
     @property
     def drawn(self) -> float:
@@ -67,7 +71,7 @@ class Printout:
         for row in rows:
             dots = _dots(names, row.mask, "●" if row.kind == "and" else "○")
             bar = self._bar(row.effects[0], strongest, longest)
-            self.lines.append(f"{row.kind.upper():<4}{_signed(row.effects[0])} {dots}  {bar}")
+            self.lines.append(f"{row.kind.upper():<4}{_signed(row.effects[0])} {dots}  {bar}{_else(row)}")
 
     def spell(self, names: Sequence[str], rows: Sequence[InteractionRow]) -> None:
         """One line per interaction: its effect, or those in A and B and the change, a bar, its remark, and its words, joined by
@@ -86,6 +90,7 @@ class Printout:
             line = f"{row.kind.upper():<4}" + "".join(f"{_signed(x)} " for x in shown)
             line += self._bar(row.drawn, strongest, longest, longest + 2) + row.remark.ljust(gap)
             folded = _fold(members(names, row.mask), JOINT.get(row.kind, ""), self.width - lead)
+            folded[-1] += _else(row)
             self.lines += [(line if i == 0 else " " * lead) + part for i, part in enumerate(folded)]
 
     def spell_values(self, names: Sequence[str], values: Sequence[tuple[float, ...]]) -> None:
@@ -113,6 +118,15 @@ class Printout:
 
     def _painted(self, text: str, code: int) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if text and self.terminal and not os.environ.get("NO_COLOR") else text
+
+
+def _else(row: InteractionRow) -> str:
+    return f"  ≈ {row.instead}" if row.instead else ""
+
+
+def exchanged_name(names: Sequence[str], instead: tuple[str, int] | None) -> str:
+    """What an interaction is exchangeable with, in words: "not | good"."""
+    return "" if instead is None else JOINT[instead[0]].join(members(names, instead[1]))
 
 
 def scored_name(token: str, target: str, tokens: int = 1) -> str:

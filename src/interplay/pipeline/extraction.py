@@ -111,19 +111,18 @@ class Extraction:
             steps = [c.step for c in checkpoints]
             second = second_reference(self.settings, self.units, steps, self.states.reference.step, self.among)
         if second is not None:
-            self._measure("second reference", self._twins(second, inputs.rephrased[:1]), everything=True)
+            self._measure("second reference", self._twins(second, inputs.rephrased[:1], None), everything=True)
         self.context.models.drop_others()
         self.baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
         self.absent = next(p.absence.said for p in prompts if p is not None)
         return self
 
-    def _twins(self, step: int, rephrased: Sequence[Variant]) -> list[Asked]:
-        """The prompts in other wordings, and with other absences, at a reference step."""
+    def _twins(self, step: int, rephrased: Sequence[Variant], mask: Mask | None) -> list[Asked]:
+        """The prompts in other wordings, and with other words absent, at a reference step."""
         [c] = [c for c in self.states.checkpoints if c.step == step]
-        inputs, mask = self.inputs, second_mask(self.settings)
         wanted: list[tuple[Variant, Mask | None]] = [(variant, None) for variant in rephrased]
         if mask is not None:
-            wanted.append((Variant("mask", inputs.prompts, inputs.template), mask))
+            wanted.append((Variant("mask", self.inputs.prompts, self.inputs.template), mask))
         for variant, other in wanted:  # once, since a prompt that cannot be served is to be named once
             if variant.name not in self._ready:
                 self._ready[variant.name] = self._prepared(variant, mask=other)
@@ -133,7 +132,7 @@ class Extraction:
         """What is asked besides the checkpoints' own conditions; settings differ where the precision does."""
         inputs, settings = self.inputs, self.settings
         checkpoints, reference = self.states.checkpoints, self.states.reference
-        planned = self._twins(reference.step, inputs.rephrased)
+        planned = self._twins(reference.step, inputs.rephrased, second_mask(settings))
         if (dtype := second_precision(settings)) is not None:
             other = settings.model_copy(update={"model": settings.model.model_copy(update={"dtype": dtype})})
             asked = self._asked(f"{step_name(reference.step)}-{dtype}", reference, prompts)

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from interplay.dynamics.contrast import OUTCOMES
-from interplay.report.rows import INTERACTION_HEAD, WORD, Part, change, interaction_cells, kind
+from interplay.report.rows import HEAD_OTHERS, INTERACTION_HEAD, WORD, Part, change, interaction_cells, kind
 from interplay.report.scales import StepAxis
 from interplay.report.text import BIDI, clean, environment, number, percent, plain, short, source, tag
 
@@ -67,6 +67,8 @@ def _unit(step: Part) -> dict[str, Any]:
         "b": [_digits(e["before"]) for e in shown],
         "e": [_digits(e["effect"]) for e in shown],
         "o": [e["outcome"] for e in shown],
+        "s": [_digits(e.get("certain")) for e in shown],
+        "i": [None if (i := e.get("instead")) is None else i[1] << 1 | (i[0] == "or") for e in shown],
         "w": [_digits(value) for value in step["shapley"]],
     }
 
@@ -159,7 +161,7 @@ def explanation_html(
     Args:
         words: the words of the prompt that were masked, in the order of the text.
         rows: interactions: `type` ("and" or "or"), `mask` (bit i = word i) and `effect` in log-odds; of a change also `before`
-            and `outcome`, and the change is drawn.
+            and `outcome`, and the change is drawn; `certain` and `instead` where other splits are known.
         values: the columns of a table of the words: first the words, then numbers.
         title, note: above and below; untrusted like every other string.
 
@@ -173,7 +175,9 @@ def explanation_html(
         "title": clean(title),
         "note": clean(note),
         "drawing": _drawing(shown, ranked[:DRAWN]) if ranked else "",
-        "head": INTERACTION_HEAD if ranked and "before" in ranked[0] else ("words", "type", "effect (log-odds)"),
+        "head": INTERACTION_HEAD
+        if ranked and "before" in ranked[0]
+        else ("words", "type", "effect (log-odds)", HEAD_OTHERS),
         "listed": [interaction_cells(shown, row) for row in ranked[:IN_TABLE]],
         "total": len(ranked),
         "values_head": [name.replace("_", " ") for name in values],

@@ -8,7 +8,7 @@ summary: rows of the trajectory's table. What else a page may hold is in `ABSENT
 task, views, baselines, floors, multiples, correlations: rows of the tables of those names; controls: what controls.json says;
 fidelity: rows, ranks, ratio, curves (step, value, lo, hi by rank), matching (prompt, step, count, of, rms, score, salient, all);
 prompts: id, text, target, label, n, floor, words (text, start, end) and steps: step, score_full, score_empty, duality_gap, residual,
-sigma, tau, shapley (a value a word), interactions (type, mask, before, effect, outcome); method: name, value, note; skipped: id,
+sigma, tau, shapley (a value a word), interactions (type, mask, before, effect, outcome, certain, instead); method: name, value, note; skipped: id,
 reason. change: a sentence on the strongest change.
 """
 

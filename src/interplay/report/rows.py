@@ -9,7 +9,8 @@ from interplay.report.text import interval, number, short
 
 Part = dict[str, Any]  # a payload, or a part of it
 WORD = 40  # longest word shown, in characters [ours]
-INTERACTION_HEAD = ("words", "type", "before", "now", "change", "what happened")
+HEAD_OTHERS = "in other splits"  # that are as sparse within 1 %
+INTERACTION_HEAD = ("words", "type", "before", "now", "change", "what happened", HEAD_OTHERS)
 DECIDED = ("rule", "accuracy", "eval-loss", "base")  # bases that choose a step; `rule`: by interactions, under a view
 
 
@@ -130,12 +131,27 @@ def interaction_cells(words: Sequence[str], effect: Mapping[str, Any]) -> list[A
     """One interaction as a row under `INTERACTION_HEAD`; without a state before: words, type, effect.
 
     >>> interaction_cells(["not", "good"], {"type": "and", "mask": 3, "before": 0.5, "effect": 2.0, "outcome": "stronger"})[1:]
-    ['AND', '+0.50', '+2.00', '+1.50', 'stronger']
+    ['AND', '+0.50', '+2.00', '+1.50', 'stronger', '–']
     """
     shown = [names(words, effect), kind(effect)]
     if "before" in effect:
         shown += [number(effect["before"], signed=True), number(effect["effect"], signed=True)]
-    return [*shown, number(change(effect), signed=True), *([effect["outcome"]] if "before" in effect else [])]
+    shown += [number(change(effect), signed=True), *([effect["outcome"]] if "before" in effect else [])]
+    return [*shown, in_other_splits(words, effect)]
+
+
+def in_other_splits(words: Sequence[str], effect: Mapping[str, Any]) -> Markup:
+    """Whether an interaction stands in every split that is as sparse, or what stands in its place.
+
+    >>> in_other_splits(["not", "good"], {"certain": 1.0, "instead": None})
+    Markup('the same')
+    """
+    if effect.get("certain") is None:
+        return Markup("–")
+    if effect["instead"] is None:
+        return Markup("the same")
+    other = {"type": effect["instead"][0], "mask": effect["instead"][1]}
+    return Markup("{} of them; else {}, {}").format(f"{effect['certain']:.0%}", names(words, other), kind(other))
 
 
 def kind(effect: Mapping[str, Any]) -> str:

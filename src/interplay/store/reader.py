@@ -1,6 +1,7 @@
 """The one reader of a run folder: settings, JSON files and tables, each read when first asked for. `interplay.Run` adds verbs."""
 
 import contextlib
+import itertools
 import json
 import math
 from collections.abc import Generator, Mapping
@@ -17,6 +18,7 @@ from interplay.dynamics import Trajectory
 from interplay.dynamics.contrast import outcomes
 from interplay.dynamics.result import frame
 from interplay.dynamics.sets import MAIN_DEFINITION, RATIO, SETS, salient, thresholds
+from interplay.effects.certainty import certainty
 from interplay.errors import InterplayError
 from interplay.store.conditions import step_name
 from interplay.store.files import read_json, sha256_file
@@ -103,6 +105,11 @@ class RunReader:
         """Effects `[2, 2^n]` of one prompt at a step, row 0 AND, row 1 OR."""
         return self._effects(sample, step_name(step))
 
+    def alternatives(self, sample: str, step: int) -> np.ndarray:
+        """Other splits of one prompt at a step, `[K, 2, 2^n]`, as sparse within 1 %."""
+        unit = self._unit(sample, step_name(step))
+        return np.array(unit["alternatives"], dtype=np.float64).reshape(-1, 2, len(unit["scores"]))
+
     def words(self, sample: str) -> list[str]:
         """The chosen words of one prompt, in the order of the text."""
         return [str(word) for word in self._unit(sample, step_name(self.trajectory.reference))["words"]]
@@ -111,7 +118,8 @@ class RunReader:
         """The interactions of one prompt that are in any set at a step, or changed, strongest change first, words as a tuple.
 
         Columns: definition, step, sample, kind, mask, order, words, effect, effect_reference, change (effect - effect_reference),
-        outcome (`dynamics.contrast.outcomes`), tau, and one boolean for each set.
+        outcome (`dynamics.contrast.outcomes`), tau, certain and instead (of the change, as in `ChangedInteraction`; at the
+        reference of the effect), and one boolean for each set.
         """
         ratio = self.trajectory.settings.get("ratio", RATIO)
         member = np.stack(self.trajectory.membership(sample, step, definition))  # [sets, 2, 2^n]
@@ -121,7 +129,11 @@ class RunReader:
         kind, mask = np.nonzero(member.any(axis=0) | salient(now - before, ratio))
         rank = np.lexsort((-np.abs(now[kind, mask]), -np.abs(now - before)[kind, mask]))
         kind, mask = kind[rank], mask[rank]
-        names = self.words(sample)
+        names, others = self.words(sample), [self.alternatives(sample, t) for t in (step, self.trajectory.reference)]
+        if step == self.trajectory.reference:
+            sure = certainty(now, others[0], [*zip(kind.tolist(), mask.tolist(), strict=True)])
+        else:
+            sure = certainty(now - before, others[0] - others[1], [*zip(kind.tolist(), mask.tolist(), strict=True)])
         columns: dict[str, Any] = {
             "definition": definition,
             "step": step,
@@ -135,6 +147,8 @@ class RunReader:
             "change": (now - before)[kind, mask],
             "outcome": outcomes(before, now, thresholds(every, "common", ratio)[at])[kind, mask].astype(object),
             "tau": thresholds(every, definition, ratio)[at],
+            "certain": np.array([share for share, _ in sure], dtype=np.float64),
+            "instead": pd.Series([other for _, other in sure], dtype=object),
         }
         return pd.DataFrame(columns | {name: member[i][kind, mask] for i, name in enumerate(SETS)})
 
@@ -155,12 +169,12 @@ class RunReader:
         return pd.concat(tables).sort_values("change", key=abs, ascending=False, kind="stable", ignore_index=True)
 
     def floor(self, sample: str) -> float:
-        """The largest |change| of a prompt to any other wording at the reference, nats; NaN where not measured."""
-        reference = self.trajectory.reference
-        before, known = self.effects(sample, reference), self._by_unit.index
-        names = [c for c in known.unique("condition") if c.startswith(step_name(reference, "rephrased"))]
-        moved = [np.abs(self._effects(sample, c) - before)[:, 1:].max() for c in names if (c, sample) in known]
-        return float(max(moved, default=math.nan))
+        """The largest |change| of a prompt by another wording at the reference, nats; NaN where not measured."""
+        reference, known = self.trajectory.reference, self._by_unit.index
+        wordings = (step_name(reference, rephrased_name(i)) for i in itertools.count())
+        twins = itertools.takewhile(lambda name: (name, sample) in known, wordings)
+        changes = [np.abs(self._effects(sample, name) - self.effects(sample, reference))[:, 1:].max() for name in twins]
+        return float(max(changes, default=math.nan))
 
     @contextlib.contextmanager
     def intact(self) -> Generator[None]:

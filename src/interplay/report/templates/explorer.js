@@ -40,16 +40,20 @@
   // The reference has changed from nothing, so it shows effects.
   const byChange = () => $("ex-by-change").checked && data.steps[state.step] !== data.reference;
   const drawn = (x) => byChange() ? x.effect - x.before : x.effect;
-  const ranked = (u) => u.m.map((code, i) => ({ code, before: u.b[i], effect: u.e[i], outcome: u.o[i], words: members(code) }))
+  const ranked = (u) => u.m.map((code, i) => ({ code, before: u.b[i], effect: u.e[i], outcome: u.o[i], sure: u.s[i], instead: u.i[i], words: members(code) }))
     .filter((x) => drawn(x) !== 0).sort((a, b) => Math.abs(drawn(b)) - Math.abs(drawn(a)));
   const isOr = (x) => (x.code & 1) === 1;
+  const said = (code, and, or) => members(code).map((i) => prompt().words[i]).join(code & 1 ? or : and);
+  // Where another split, as sparse within 1 %, has something else in its place.
+  const instead = (x) => x.instead === null || x.instead === undefined ? "" : said(x.instead, " AND ", " OR ");
   const kind = (x) => x.words.length === 1 ? "one word" : isOr(x) ? "OR" : "AND";
   // A change that another wording of the prompt makes too is in brackets.
   const within = (x) => prompt().floor !== null && Math.abs(x.effect - x.before) <= prompt().floor;
   const outcome = (x) => within(x) ? "[" + x.outcome + "]" : x.outcome;
   const moved = (x) => num(x.before, true) + " → " + num(x.effect, true);
   const about = (x) => x.words.map((i) => prompt().words[i]).join(isOr(x) ? " / " : " + ") + "\n" + (x.outcome ? kind(x) : "Shapley value") + ", " +
-    (byChange() ? moved(x) + " log-odds\nchange " + num(drawn(x), true) : num(x.effect, true) + " log-odds") + (x.outcome && byChange() ? ", " + outcome(x) : "");
+    (byChange() ? moved(x) + " log-odds\nchange " + num(drawn(x), true) : num(x.effect, true) + " log-odds") + (x.outcome && byChange() ? ", " + outcome(x) : "") +
+    (x.sure === null || x.sure === undefined ? "" : x.sure < 1 && instead(x) ? "\nin " + Math.round(100 * x.sure) + " % of other splits; else " + instead(x) : "\nthe same in other splits, as sparse");
 
   // Lighting up: an interaction lights its words, a word lights its interactions.
   const light = (test, words) => {
@@ -202,6 +206,7 @@
       const name = el("span"), css = x.outcome ? CLASS[x.outcome] : "s-all";
       x.words.forEach((w, i) => { if (i) name.append(" ", el("span", { class: "join" }, isOr(x) ? "OR" : "AND"), " "); name.append(el("bdi", {}, prompt().words[w])); });
       if (byChange()) name.append(" ", el("span", { class: "tagged" }, (x.outcome ? outcome(x) + ", " : "") + moved(x)));
+      if (instead(x)) name.append(" ", el("span", { class: "tagged" }, "≈ ", el("bdi", {}, instead(x))));
       const bar = el("i", { class: css + (drawn(x) < 0 ? " neg" : "") }), wide = 50 * Math.abs(drawn(x)) / top;
       bar.style.width = wide.toFixed(1) + "%";
       bar.style.left = (drawn(x) < 0 ? 50 - wide : 50).toFixed(1) + "%";
