@@ -195,8 +195,9 @@ def test_the_splits_of_a_comparison_are_fused_with_that_of_a(change):
         alone = interplay.extract(side.scores).effects
         assert total == pytest.approx(np.abs(fused.effects - a).sum())
         assert total < np.abs(alone - a).sum()
-        assert side.strength == pytest.approx(np.abs(fused.effects).sum())
-        assert side.strength < float(fused.objective), "which counts the change too"
+        l1 = float(side.interactions.l1)
+        assert l1 == pytest.approx(np.abs(fused.effects).sum())
+        assert l1 < float(fused.objective), "which counts the change too"
 
 
 def test_tables_and_the_strongest(found, change, sampled):

@@ -168,11 +168,6 @@ class Explanation:
         return self._values[0]
 
     @property
-    def strength(self) -> float:
-        """Sum of all |effects|, nats."""
-        return float(np.abs(self.interactions.effects).sum())
-
-    @property
     def single_words(self) -> float:
         """The fraction of the strength, sum of |effect|, that single words hold; NaN where all effects are 0."""
         found = self.interactions

@@ -20,7 +20,7 @@ from interplay.dynamics.result import frame
 from interplay.dynamics.sets import MAIN_DEFINITION, RATIO, SETS, salient, thresholds
 from interplay.effects.certainty import certainty
 from interplay.errors import InterplayError
-from interplay.store.conditions import step_name
+from interplay.store.conditions import rephrased_name, step_name
 from interplay.store.files import read_json, sha256_file
 from interplay.store.folder import RunFolder
 from interplay.text import short
