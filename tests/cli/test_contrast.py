@@ -228,7 +228,10 @@ def test_text_shows_every_interaction_and_says_what_happened(call, answer, tiny_
         assert (kind.lower(), outcome) == (row["type"], row["outcome"])
         for shown, name in ((a, "before"), (b, "after"), (change, "change")):
             assert float(shown) == pytest.approx(row[name], abs=5e-4)
+        words, _, other = words.partition("  ≈ ")
         assert words.split(" & " if kind == "AND" else " | ") == row["words"]
+        instead = row["exchangeable_with"] or {"type": "and", "words": []}
+        assert other == (" & " if instead["type"] == "and" else " | ").join(instead["words"])
         assert ("█" in bar) == (row["change"] > 0)
     many = [abs(row["change"]) for row in two["changes"] if row["order"] > 3]
     assert (f"{len(many)} more of 4 words, together {sum(many):.3g} nats" in body) == bool(many)

@@ -205,8 +205,10 @@ def test_tables_and_the_strongest(found, change, sampled):
         table = one.to_pandas()
         known = [] if one.sampled else ["certain", "exchangeable_with"]
         assert list(table.columns) == ["type", "mask", "order", "words", "effect", *known]
-        assert [tuple(row) for row in table[["type", "words", "effect", "mask"]].itertuples(index=False)] == list(
-            one.salient
+        rows = table[["type", "words", "effect", "mask"]].itertuples(index=False)
+        assert [tuple(row) for row in rows] == [effect[:4] for effect in one.salient]
+        assert [effect.certain for effect in one.salient] == (
+            table["certain"].to_list() if known else [None] * len(table)
         )
         assert one.top(2) == one.salient[:2]
         assert len(one.to_pandas(salient_only=False)) >= len(table)
@@ -215,7 +217,11 @@ def test_tables_and_the_strongest(found, change, sampled):
     assert sampled.r2 == sampled.to_dict()["r2"] == sampled.interactions.r2
     assert (found.sampled, sampled.sampled) == (False, True)
     two = change.to_pandas()
-    assert list(two) == ["outcome", "type", "mask", "order", "words", "before", "after", "change", "above_floor"]
+    assert [*two][:8] == ["outcome", "type", "mask", "order", "words", "before", "after", "change"]
+    assert [*two][8:] == ["above_floor", "certain", "exchangeable_with"]
+    for row, other in zip(change.to_dict()["changes"], two["exchangeable_with"], strict=True):
+        assert (row["exchangeable_with"] is None) == (row["certain"] == 1)
+        assert other is None or row["exchangeable_with"] == {"type": other[0], "words": [*other[1]]}
     sizes = [abs(c.change) for c in change.salient]
     assert sizes == sorted(sizes, reverse=True) == two["change"].abs().to_list()
     assert two["above_floor"].to_list() == [size > change.contrast.floor.largest for size in sizes]

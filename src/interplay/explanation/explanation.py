@@ -400,7 +400,10 @@ class Change:
             "after": self.after.to_dict(),
             "threshold": self.contrast.tau,
             "total_change": self.contrast.total,
-            "changes": [row | {"words": list(row["words"])} for row in rows],
+            "changes": [
+                row | {"words": list(row["words"]), "exchangeable_with": self.before._named(c.instead)}
+                for row, c in zip(rows, self.salient, strict=True)
+            ],
             "floor": self.contrast.floor and {"template": self.rephrased, **self.contrast.floor._asdict()},
         }
 
