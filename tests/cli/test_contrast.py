@@ -90,6 +90,11 @@ def unnamed(answer: dict) -> dict:
     return {k: unnamed(v) if isinstance(v, dict) else v for k, v in answer.items() if k != "model"}
 
 
+def asked(answer: dict) -> dict:
+    """An answer without its split: that of B is fused with that of A."""
+    return {k: v for k, v in unnamed(answer).items() if k not in ("duality_gap", "interactions", "single_words")}
+
+
 def consistent(two: dict) -> None:
     """The changes are what the two single answers say; effects those leave out are at most 5 % of their model's largest."""
     assert two["changes"]
@@ -112,25 +117,24 @@ def consistent(two: dict) -> None:
         assert row["order"] == len(row["words"])
 
 
-def scored(answer):
-    """An answer without its split, which is fused with the other model's where two are compared."""
-    return {key: value for key, value in answer.items() if key not in ("interactions", "duality_gap", "single_words")}
-
-
-def test_base_against_its_adapter_is_the_two_single_answers(answer, made, tiny_folder, counted):
+def test_base_against_its_adapter_is_the_two_single_answers_but_for_the_second_split(
+    answer, made, tiny_folder, counted
+):
     base, adapter = tiny_folder("llama"), made.folder / "checkpoints" / "checkpoint-2"
     two = answer(base, adapter, *ASK, *WORDED)
     assert counted == [base.name, "scored", "scored"], "one base for both"
     assert list(two) == ["before", "after", "threshold", "total_change", "changes", "floor"]
     assert two["floor"] is None
     assert two["before"] == answer("--model", base, *ASK, *WORDED)
-    assert scored(two["after"]) == scored(answer("--model", base, "--adapter", adapter, *ASK, *WORDED))
+    alone = answer("--model", base, "--adapter", adapter, *ASK, *WORDED)
+    assert asked(two["after"]) == asked(alone)
     assert (two["before"]["model"], two["after"]["model"]) == (str(base), str(adapter))
     assert two["before"]["score_full"] != two["after"]["score_full"]
     consistent(two)
     # The adapter is taken off again: the base is the same behind it.
     turned = answer(adapter, base, *ASK, *WORDED)
-    assert [scored(turned[side]) for side in ("before", "after")] == [scored(two[side]) for side in ("after", "before")]
+    assert turned["before"] == alone | {"model": str(adapter)}
+    assert asked(turned["after"]) == asked(two["before"])
 
 
 def test_steps_of_a_run_are_asked_as_the_run_asks(answer, made, tiny_folder):
@@ -138,7 +142,7 @@ def test_steps_of_a_run_are_asked_as_the_run_asks(answer, made, tiny_folder):
     steps = answer(f"{made.folder}@0", f"{made.folder}@2", *ASK)
     assert unnamed(steps) == unnamed(answer(base, adapter, *ASK, *AS_RUN))
     assert unnamed(answer(base, f"{made.folder}@2", *ASK)) == unnamed(steps), "a model beside a run is asked alike"
-    assert scored(answer(f"{made.folder}@2", *ASK)) == scored(steps["after"]), "one step alone, too"
+    assert asked(answer(f"{made.folder}@2", *ASK)) == asked(steps["after"]), "one step alone, too"
     plainly = answer(f"{made.folder}@0", f"{made.folder}@2", *ASK, "--template", "{text}", "--chat", "true", *FIRST)
     assert unnamed(plainly["before"]) == unnamed(answer(base, *ASK, "--chat", "true", *FIRST, *LABELS)), "options win"
 
@@ -147,7 +151,7 @@ def test_step_of_whole_weights_has_the_tokenizer_of_its_run(answer, run_copy, ti
     other = tiny_folder("llama", seed=1)
     run = run_copy(other)
     two = answer(f"{run}@0", f"{run}@3", *ASK)
-    assert scored(unnamed(two["after"])) == scored(unnamed(answer(other, *ASK, *AS_RUN)))
+    assert asked(two["after"]) == asked(answer(other, *ASK, *AS_RUN))
     consistent(two)
     beside = answer(tiny_folder("llama"), run / "checkpoints" / "checkpoint-3", "--base", other, *ASK, *AS_RUN)
     assert unnamed(beside) == unnamed(two), "a bare checkpoint takes the tokenizer of --base"
@@ -155,12 +159,12 @@ def test_step_of_whole_weights_has_the_tokenizer_of_its_run(answer, run_copy, ti
 
 def test_two_architectures(answer, tiny_folder, counted):
     llama, qwen = tiny_folder("llama"), tiny_folder("qwen2")
-    asked = (*ASK, "--mask", ".")
-    two = answer(llama, qwen, *asked)
+    how = (*ASK, "--mask", ".")
+    two = answer(llama, qwen, *how)
     assert counted == ["llama-0", "qwen2-0", "scored", "scored"], "all is loaded before any is scored"
     assert two["before"]["words"] == two["after"]["words"]
-    assert two["before"] == answer(llama, *asked)
-    assert scored(two["after"]) == scored(answer(qwen, *asked))
+    assert two["before"] == answer(llama, *how)
+    assert asked(two["after"]) == asked(answer(qwen, *how))
     consistent(two)
     assert {row["outcome"] for row in two["changes"]} >= {"flipped", "new", "gone"}
 
@@ -224,7 +228,10 @@ def test_text_shows_every_interaction_and_says_what_happened(call, answer, tiny_
         assert (kind.lower(), outcome) == (row["type"], row["outcome"])
         for shown, name in ((a, "before"), (b, "after"), (change, "change")):
             assert float(shown) == pytest.approx(row[name], abs=5e-4)
+        words, _, other = words.partition("  ≈ ")
         assert words.split(" & " if kind == "AND" else " | ") == row["words"]
+        instead = row["exchangeable_with"] or {"type": "and", "words": []}
+        assert other == (" & " if instead["type"] == "and" else " | ").join(instead["words"])
         assert ("█" in bar) == (row["change"] > 0)
     many = [abs(row["change"]) for row in two["changes"] if row["order"] > 3]
     assert (f"{len(many)} more of 4 words, together {sum(many):.3g} nats" in body) == bool(many)

@@ -187,14 +187,29 @@ def test_several_answers_in_one_pass_are_scored_as_alone(models):
             interplay.score_answers(loaded.model, loaded.tokenizer, samples, wrong)
 
 
+def test_the_splits_of_a_comparison_are_fused_with_that_of_a(change):
+    a, reworded = change.before.interactions.effects, change.reworded
+    for side, total in ((change.after, change.contrast.total), (reworded, change.contrast.floor.total)):
+        fused = interplay.extract(side.scores, reference=change.before.interactions, certain=True)
+        assert np.array_equal(side.interactions.effects, fused.effects)
+        alone = interplay.extract(side.scores).effects
+        assert total == pytest.approx(np.abs(fused.effects - a).sum())
+        assert total < np.abs(alone - a).sum()
+        l1 = float(side.interactions.l1)
+        assert l1 == pytest.approx(np.abs(fused.effects).sum())
+        assert l1 < float(fused.objective), "which counts the change too"
+
+
 def test_tables_and_the_strongest(found, change, sampled):
     for one in (found, sampled):
         table = one.to_pandas()
-        sure = [] if one.sampled else ["certain", "exchangeable_with"]
-        assert list(table.columns) == ["type", "mask", "order", "words", "effect", *sure]
-        rows = [tuple(row) for row in table[["type", "words", "effect", "mask"]].itertuples(index=False)]
-        assert rows == [effect[:4] for effect in one.salient]
-        assert all(effect.certain is None if one.sampled else 0 <= effect.certain <= 1 for effect in one.salient)
+        known = [] if one.sampled else ["certain", "exchangeable_with"]
+        assert list(table.columns) == ["type", "mask", "order", "words", "effect", *known]
+        rows = table[["type", "words", "effect", "mask"]].itertuples(index=False)
+        assert [tuple(row) for row in rows] == [effect[:4] for effect in one.salient]
+        assert [effect.certain for effect in one.salient] == (
+            table["certain"].to_list() if known else [None] * len(table)
+        )
         assert one.top(2) == one.salient[:2]
         assert len(one.to_pandas(salient_only=False)) >= len(table)
         assert repr(one).startswith(f"Explanation({one.model!r}, {one.prompt!r}, 'joy': {len(one.salient)} salient")
@@ -202,8 +217,11 @@ def test_tables_and_the_strongest(found, change, sampled):
     assert sampled.r2 == sampled.to_dict()["r2"] == sampled.interactions.r2
     assert (found.sampled, sampled.sampled) == (False, True)
     two = change.to_pandas()
-    columns = ["outcome", "type", "mask", "order", "words", "before", "after", "change", "above_floor"]
-    assert list(two) == [*columns, "certain", "exchangeable_with"]
+    assert [*two][:8] == ["outcome", "type", "mask", "order", "words", "before", "after", "change"]
+    assert [*two][8:] == ["above_floor", "certain", "exchangeable_with"]
+    for row, other in zip(change.to_dict()["changes"], two["exchangeable_with"], strict=True):
+        assert (row["exchangeable_with"] is None) == (row["certain"] == 1)
+        assert other is None or row["exchangeable_with"] == {"type": other[0], "words": [*other[1]]}
     sizes = [abs(c.change) for c in change.salient]
     assert sizes == sorted(sizes, reverse=True) == two["change"].abs().to_list()
     assert two["above_floor"].to_list() == [size > change.contrast.floor.largest for size in sizes]

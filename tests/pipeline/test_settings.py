@@ -131,9 +131,12 @@ def test_later_overrides_win_and_the_source_is_not_changed():
         (["effects.duality_gap=0"], r"greater than 0; given '0'"),
         (
             ["effects.tolerance=-1"],
-            r"'effects\.tolerance': expected a number greater than or equal to 0 or 'auto'; given '-1'",
+            r"'effects\.tolerance': expected a number greater than or equal to 0 or 'auto' or 'paper'; given '-1'",
         ),
-        (["effects.tolerance=.nan"], r"'effects\.tolerance': expected a finite number or 'auto'; given 'nan'"),
+        (
+            ["effects.tolerance=.nan"],
+            r"'effects\.tolerance': expected a finite number or 'auto' or 'paper'; given 'nan'",
+        ),
         (["dynamics.resamples=1000000000"], r"'dynamics\.resamples': .* less than or equal to 100000"),
         (["dynamics.draws=1000000"], r"'dynamics\.draws': .* less than or equal to 10000"),
         (["controls.draws=17"], r"'controls\.draws': .* less than or equal to 16"),

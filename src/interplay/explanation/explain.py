@@ -13,6 +13,8 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from interplay import effects
 from interplay.data.prompts import render, template_notes, uses_chat
 from interplay.data.rows import Row
@@ -100,7 +102,8 @@ def explain(
 
     Returns:
         `Explanation`, or `Change` for two models. Effects are in nats of log-odds, an exact split has the tolerance of
-        `interplay.effects.interactions.default_tolerance`. Warnings of the scoring are given as Python warnings and kept in `.notes`.
+        `interplay.effects.interactions.default_tolerance`. Of two models, B is split fused with A (`extract`, reference), and so is
+        A in another wording. Warnings of the scoring are given as Python warnings and kept in `.notes`.
 
     Raises:
         InterplayError: for anything wrong in the arguments, and for models that cannot be loaded.
@@ -230,7 +233,12 @@ def explain(
         if plan is None:
             first = effects.extract(scored[0], certain=True)
             # Fused with the first: what differs between two models, or two wordings of one, is what must differ.
-            splits = [first, *(effects.extract(unit, reference=first, certain=True) for unit in scored[1:])]
+            splits = [first]
+            for unit in scored[1:]:
+                same = np.array_equal(
+                    unit.values, scored[0].values
+                )  # solved again it would differ within the duality gap
+                splits.append(first if same else effects.extract(unit, reference=first, certain=True))
         else:
             # Cross-validation chooses the penalty, not the tolerance of an exact split: above the highest order a language
             # model does far more than its noise or 2 % of v(N) - v(empty), and effects fitted to that predict nothing [ours].

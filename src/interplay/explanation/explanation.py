@@ -187,7 +187,11 @@ class Explanation:
         return self.salient[:k]
 
     def to_pandas(self, salient_only: bool = True) -> "pandas.DataFrame":
-        """A table, strongest first: type ("and", "or"), mask, order, words, effect. All effects, or only the salient ones."""
+        """A table, strongest first: type ("and", "or"), mask, order, words, effect. All effects, or only the salient ones.
+
+        Of an exact split also `certain`, the fraction of other splits within 1 % of the least sum that have it, and where that is
+        under 1 `exchangeable_with`, the interaction that stands in its place.
+        """
         return self.interactions.to_pandas(words=self.words, salient_only=salient_only).drop(columns="sample")
 
     def word_values(self) -> "pandas.DataFrame":
@@ -398,7 +402,10 @@ class Change:
             "after": self.after.to_dict(),
             "threshold": self.contrast.tau,
             "total_change": self.contrast.total,
-            "changes": [row | {"words": list(row["words"])} for row in rows],
+            "changes": [
+                row | {"words": list(row["words"]), "exchangeable_with": self.before._named(c.instead)}
+                for row, c in zip(rows, self.salient, strict=True)
+            ],
             "floor": self.contrast.floor and {"template": self.rephrased, **self.contrast.floor._asdict()},
         }
 
