@@ -1,6 +1,6 @@
 """Planted rules in a tiny real Llama: python -m studies.measurement.laws STORIES260K OUT.json [SEEDS]
 
-Sentences of eight slots, five words each; the answer is "yes" where the law holds and "no" where it does not: one word, two
+Sentences of eight slots, four or five words each; the answer is "yes" where the law holds and "no" where it does not: one word, two
 words together, either of two, three together. stories260K is fine-tuned on them until it knows the law. Then: in how many of
 12 prompts that hold the law's words is exactly the law the strongest interaction, under each absence and tolerance?
 """
@@ -21,14 +21,14 @@ from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
 from interplay.models.loading import load_model
 
-SLOTS = {
+SLOTS = {  # those of the laws have as many tokens, so that they can stand for each other
     "name": "Tom Lily Ben Sue Max",
-    "verb": "smiled jumped ran cried slept",
-    "place": "store park house school farm",
-    "color": "green red blue black white",
-    "thing": "spoon ball hat box cup",
+    "verb": "smiled slept danced shouted",
+    "place": "store park house farm lake",
+    "color": "green pink gray gold silver",
+    "thing": "box cup bag book kite",
     "animal": "dog cat bird fish frog",
-    "day": "Monday Friday Sunday morning night",
+    "day": "Monday Sunday morning night",
     "food": "cake soup bread milk rice",
 }
 SENTENCE = "{name} {verb} at the {place} with a {color} {thing} and a {animal} on {day} for {food}"
