@@ -7,15 +7,16 @@ import pandas as pd
 import pytest
 from tiny_job import TEMPLATE, contents, run_here, settings
 
-from interplay.analysis.measured import read_measured
+from interplay.analysis.measured import fused_with, read_measured
 from interplay.analysis.views import make_controls, make_trajectory
 from interplay.config.loading import load_settings
 from interplay.dynamics import Trajectory
+from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.pipeline.extraction import preparing
 from interplay.pipeline.measure import Question
 from interplay.store.conditions import Record
-from interplay.store.units import load_unit
+from interplay.store.units import load_unit, unit_path
 
 EVERYTHING = {
     "precision": "bfloat16",
@@ -55,6 +56,28 @@ def test_every_view_is_there_and_is_a_trajectory_of_its_own(whole):
         own = views[views["view"] == name].drop(columns="view").reset_index(drop=True)
         assert list(own.columns) == list(main.columns)
         assert not own.equals(main)
+
+
+def test_every_split_is_fused_with_the_one_it_is_compared_with(whole):
+    record, fused = Record.read(whole.path), 0
+    for condition, prompts in record.conditions.items():
+        before = fused_with(condition, record.steps)
+        before = before if before in record.conditions else None
+        for i in prompts:
+            unit = load_unit(unit_path(whole.path, condition, i))
+            other = before and load_unit(unit_path(whole.path, before, i))
+            found = extract(unit.scores, unit.header.tolerance, 1e-3, reference=other and other.effects)
+            np.testing.assert_array_equal(unit.effects, found.effects, err_msg=condition)
+            fused += other is not None
+    every = {
+        "",
+        "-vocabulary",
+        "-words-2",
+        "-words-3",
+    }  # asked at every step: each follows the step before in its own question
+    assert {c[11:] for c in record.conditions if c.startswith("step-000004")} == every
+    assert {fused_with(f"step-000004{question}", record.steps) for question in every} <= record.conditions.keys()
+    assert fused >= 4 * len(record.conditions["step-000004"])
 
 
 def test_the_second_reference_keeps_omega_and_moves_the_sets(whole):
@@ -117,7 +140,7 @@ def test_floors_at_both_references(whole):
     floors, multiples = table(whole, "floors"), table(whole, "multiples")
     assert set(zip(floors["reference"], floors["floor"], strict=True)) == {
         *((0, floor) for floor in ("rephrased", "mask", "precision", "words", "split")),
-        *((2, floor) for floor in ("rephrased", "mask", "words", "split")),
+        *((2, floor) for floor in ("rephrased", "words", "split")),
     }  # fmt: skip
     main = Trajectory.load(whole.path)
     null = main.get("count", "removed")["null"].iloc[-1]
@@ -161,12 +184,12 @@ def test_second_precision_is_the_same_question_in_other_numbers(whole):
 def test_other_absent_words_are_the_same_question_with_other_fills(whole):
     units = table(whole, "units").set_index(["condition", "sample_id"])
     one, settings_ = units.loc["step-000000"].iloc[0], whole.settings
-    other, later = (units.loc[(f"step-{step:06d}-mask", one.name)] for step in (0, 2))
+    other = units.loc[("step-000000-mask", one.name)]
+    assert "step-000002-mask" not in units.index.unique("condition"), "at the reference alone"
     assert (settings_.scoring.mask, settings_.controls.mask) == ("auto", "auto")
     assert other["tolerance"] == one["tolerance"], "the delta of the run, as for another wording"
     assert other["scores"][-1] == pytest.approx(one["scores"][-1], abs=1e-4), "nothing is absent"
     assert not np.allclose(other["scores"], one["scores"], atol=0.01)
-    assert not np.array_equal(other["scores"], later["scores"])
     said = "other words of the same place, 3 draws"
     [floor] = [f for f in whole.json("controls.json")["floors"] if f["name"] == "mask"]
     assert (floor["title"], floor["note"].endswith(said)) == ("other absent words", True)
