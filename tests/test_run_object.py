@@ -87,7 +87,7 @@ def test_interactions_of_a_prompt_are_those_of_the_units(whole):
     found = run.interactions(prompt=3, step=2)
     pd.testing.assert_frame_equal(found, run.interactions(prompt="p3", step=2))
     first = ["kind", "words", "effect_reference", "effect", "change", "outcome"]
-    assert list(found) == [*first, "mask", "order", "tau", *SETS]
+    assert list(found) == [*first, "mask", "order", "tau", "certain", "instead", *SETS]
     assert found["change"].abs().is_monotonic_decreasing
     unit = run.units.set_index(["condition", "sample_id"]).loc[("step-000002", "p3")]
     for row in found.itertuples():

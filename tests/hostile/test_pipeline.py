@@ -33,7 +33,7 @@ def made(tmp_path_factory, tiny_folder):
         for i, p in enumerate(ROWS)
     ]
     write_rows(inside / "prompts.jsonl", prompts)
-    train = [("plain words stand here", "joy"), *((row["text"] + "!", row["label"]) for row in prompts[:12])]
+    train = [("plain words stand here", "joy"), *((row["text"] + " again", row["label"]) for row in prompts[:12])]
     write_rows(inside / "train.jsonl", labelled(train))
     wanted = settings(
         inside, model, training={"steps": 1}, checkpoints={"steps": [0, 1]}, prompts={"count": len(ROWS), "n": 2},
