@@ -149,7 +149,7 @@ def _unit(
         "scores": scores,
         "and_effects": effects[0],
         "or_effects": effects[1],
-        "alternatives": [],
+        "alternatives": np.empty(0),
     }
 
 

@@ -86,8 +86,8 @@ def test_interactions_of_a_prompt_are_those_of_the_units(whole):
     run = interplay.Run(whole)
     found = run.interactions(prompt=3, step=2)
     pd.testing.assert_frame_equal(found, run.interactions(prompt="p3", step=2))
-    first = ["kind", "words", "effect_reference", "effect", "change", "outcome"]
-    assert list(found) == [*first, "mask", "order", "tau", "certain", "instead", *SETS]
+    first = ["kind", "words", "effect_reference", "effect", "change", "outcome", "certain", "exchangeable_with"]
+    assert list(found) == [*first, "mask", "order", "tau", *SETS]
     assert found["change"].abs().is_monotonic_decreasing
     unit = run.units.set_index(["condition", "sample_id"]).loc[("step-000002", "p3")]
     for row in found.itertuples():

@@ -137,8 +137,9 @@ class Run(RunReader):
             definition: definition of the sets: common, paper or signed.
 
         Returns one row each: kind (and, or), words (a tuple), effect at the reference and at this step, their change (log-odds),
-        outcome (new, gone, flipped, stronger, weaker, kept), mask, order, tau, and one boolean for each of all, preserved, emerged,
-        removed, kept, reentered. InterplayError if it was not measured.
+        outcome (new, gone, flipped, stronger, weaker, kept), certain (the fraction of other splits, as sparse, in which it changes
+        alike), exchangeable_with ((kind, words) of what changes in its place in the others), mask, order, tau, and one boolean for
+        each of all, preserved, emerged, removed, kept, reentered. InterplayError if it was not measured.
         """
         if not isinstance(prompt, str):
             if not 0 <= prompt < len(self.prompts):
@@ -146,8 +147,8 @@ class Run(RunReader):
             prompt = self.prompts["id"][prompt]
         with self.intact():
             found = self.listed(prompt, step, definition)
-            first = ["kind", "words", "effect_reference", "effect", "change", "outcome"]
-            return found[[*first, *(c for c in found if c not in (*first, "definition", "step", "sample"))]]
+            first = ["kind", "words", "effect_reference", "effect", "change", "outcome", "certain", "exchangeable_with"]
+            return found[[*first, *(c for c in found if c not in (*first, "definition", "step", "sample", "instead"))]]
 
     def report(self, path: str | Path | None = None, settings: Mapping[str, Any] | Iterable[str] | str = ()) -> Path:
         """Write the page of the run again, and with `settings` its tables and recommendation too; returns where the page is.

@@ -39,7 +39,7 @@ def plain_run(effects, tmp_path_factory):
     )  # fmt: skip
     track.save(folder)
     rows = [
-        {"condition": step_name(step), "step": step, "words": TEXT.split(), "sample_id": name, "and_effects": effects[i, t, 0], "or_effects": effects[i, t, 1], "alternatives": [],
+        {"condition": step_name(step), "step": step, "words": TEXT.split(), "sample_id": name, "and_effects": effects[i, t, 0], "or_effects": effects[i, t, 1], "alternatives": np.empty(0),
          "scores": scores[i, t], "score_full": scores[i, t, -1], "score_empty": scores[i, t, 0], "duality_gap": 1e-4,
          "residual": 0.01, "noise_sigma": 1e-6, "tau": 0.1, "target": " yes"}
         for i, name in enumerate(IDS)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from interplay.dynamics import measures
-from interplay.dynamics.sets import RATIO, SAME_SIZE, salient, thresholds
+from interplay.dynamics.sets import RATIO, SAME_SIZE, changed, salient, thresholds
 from interplay.effects.certainty import TYPES, certainty
 
 OUTCOMES = ("new", "gone", "flipped", "stronger", "weaker", "kept")
@@ -90,7 +90,7 @@ def contrast(
     if floor is not None:
         moved = np.abs(floor - before)[:, 1:]
         apart = Floor(float(moved.max()), float(moved.sum()))
-    kinds, masks = np.nonzero(salient(change, ratio))
+    kinds, masks = np.nonzero(changed(before, after, ratio))
     rank = np.argsort(-np.abs(change[kinds, masks]), kind="stable")
     at = kinds[rank], masks[rank]
     columns = before[at], after[at], change[at], outcomes(before[at], after[at], tau)

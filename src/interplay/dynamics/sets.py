@@ -20,6 +20,7 @@ TABLE_SETS = ("removed", "preserved", "emerged")  # columns of the terminal's ta
 CHURN_SETS = ("removed", "emerged")  # sets with churn floors: a change without training makes them too
 VALUED = ("all", *MAIN_SETS)  # sets with measures beyond count and strength
 RATIO = 0.05  # tau / max |I| [lineage]
+RESOLVED = 0.01  # of the largest effect: a change under it is of the size of the solver's tolerance [ours]
 SAME_SIZE = 2.0  # an effect is as strong as another within this factor [ours]
 
 
@@ -47,6 +48,17 @@ def salient(effects: np.ndarray, ratio: float = RATIO, tau: np.ndarray | float |
     if tau is None:
         tau = ratio * size.max(axis=(-2, -1))
     return size > np.asarray(tau)[..., None, None]
+
+
+def changed(before: np.ndarray, after: np.ndarray, ratio: float = RATIO) -> np.ndarray:
+    """Which effects `[2, 2^n]` changed: by over ratio * the largest change, and over what a split resolves [ours].
+
+    >>> changed(np.array([[0, 1.0, 2.0, 0.0]]), np.array([[0, 3.0, 2.01, 0.05]]))
+    array([[False,  True, False, False]])
+    """
+    least = RESOLVED * max(np.abs(x[..., 1:]).max() for x in (before, after))
+    size = np.abs(after - before)
+    return salient(after - before, tau=max(ratio * size[..., 1:].max(), least))
 
 
 def thresholds(effects: np.ndarray, definition: str = MAIN_DEFINITION, ratio: float = RATIO) -> np.ndarray:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from interplay.atomic import write_bytes
-from interplay.effects.certainty import ALTERNATIVE_GAP, ALTERNATIVE_OMEGA, exchangeable, other_costs, standing
+from interplay.effects.certainty import ALTERNATIVE_GAP, ALTERNATIVE_OMEGA, TYPES, certainty, other_costs, standing
 from interplay.effects.dictionary import Masks, evaluate, popcount
 from interplay.effects.inputs import as_float64, as_masks, fraction, per_sample, score_table, whole
 from interplay.effects.moebius import moebius, reconstruct
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SALIENT_RATIO = 0.05  # [lineage]
 TOLERANCE_SIGMAS = 3  # of the noise of v [ours]
-ABSENCE_SIGMAS = 1  # of the noise that draws of other words put on v [ours]
+ABSENCE_SIGMAS = 0.1  # of the spread of v between draws of other words, which is the same in many coalitions [ours]
 TOLERANCE_FRACTION = 0.02  # of |v(N) - v(empty)| [lineage], where it is asked for
 VERSION = 1  # of the files
 
@@ -180,25 +180,19 @@ class Interactions(_Saved):
             chosen = np.stack(self.salient(ratio)[:2], axis=-2).reshape(effects.shape)
         sample, kind, mask = np.nonzero(chosen)
         table = effect_table(sample, kind, mask, effects[chosen], words, samples, self.n)
-        return self._with_certainty(table, samples) if self.alternatives.shape[-3] else table
-
-    def _with_certainty(self, table: "pandas.DataFrame", samples: int) -> "pandas.DataFrame":
-        """The table with its columns `certain` and `exchangeable_with`."""
-        shape = 2, 2**self.n
-        effects, certain = self.effects.reshape(samples, *shape), self.certain.reshape(samples, *shape)
-        others = self.alternatives.reshape(samples, -1, *shape)
-        named = {
-            (s, kind, m): w
-            for s, kind, m, w in zip(*(table[c] for c in ("sample", "type", "mask", "words")), strict=True)
-        }
-        words = {s: {m: w for (t, _, m), w in named.items() if t == s} for s in set(table["sample"])}
-        share, partner = [], []
-        for s, kind, mask in zip(table["sample"], table["type"], table["mask"], strict=True):
-            at = int(kind == "or"), int(mask)
-            share.append(float(certain[s][at]))
-            found = exchangeable(effects[s], others[s], at) if share[-1] < 1 else None
-            partner.append(found and (("and", "or")[found[0]], words[s].get(found[1], found[1])))
-        return table.assign(certain=share, exchangeable_with=partner)
+        if not self.alternatives.shape[-3]:
+            return table
+        others, names = self.alternatives.reshape(samples, -1, 2, 2**self.n), _names(words, samples, self.n)
+        said = {}
+        for s in range(samples):
+            rows = table[table["sample"] == s]
+            at = [(TYPES.index(kind), mask) for kind, mask in zip(rows["type"], rows["mask"], strict=True)]
+            said |= dict(zip(rows.index, certainty(effects[s], others[s], at), strict=True))
+        found = [
+            (share, other and (other[0], _chosen(names[s], other[1])))
+            for s, (share, other) in ((table["sample"][i], said[i]) for i in table.index)
+        ]
+        return table.assign(certain=[share for share, _ in found], exchangeable_with=[other for _, other in found])
 
     def __len__(self) -> int:
         if not self.shape:
@@ -352,20 +346,10 @@ def effect_table(
     """The table of `to_pandas` from one array a column (kind 0 AND, 1 OR) and its words: n strings, or n for each sample."""
     import pandas as pd
 
-    if words is None:
-        words = [range(n)] * samples
-    elif all(isinstance(word, str) for word in words):
-        if len(words) != n:
-            raise InterplayError(f"{len(words)} words were given for scores of n = {n} words; expected {n}")
-        words = [words] * samples
-    elif len(words) != samples or any(isinstance(w, str) or len(w) != n for w in words):
-        raise InterplayError(f"words must be {n} strings, or one list of {n} strings for each of the {samples} samples")
+    names = _names(words, samples, n)
     rank = np.argsort(-np.abs(effect), kind="stable")
     sample, kind, mask, effect = sample[rank], kind[rank], mask[rank], effect[rank]
-    members = [
-        tuple(word for i, word in enumerate(words[s]) if m >> i & 1)
-        for s, m in zip(sample.tolist(), mask.tolist(), strict=True)
-    ]
+    members = [_chosen(names[s], m) for s, m in zip(sample.tolist(), mask.tolist(), strict=True)]
     columns = {
         "sample": sample,
         "type": np.array(["and", "or"], dtype=object)[kind],
@@ -377,16 +361,34 @@ def effect_table(
     return pd.DataFrame(columns)
 
 
+def _names(words: Sequence[Any] | None, samples: int, n: int) -> Sequence[Sequence[Any]]:
+    """The words of each sample, from n strings, n for each sample, or none."""
+    if words is None:
+        return [range(n)] * samples
+    if all(isinstance(word, str) for word in words):
+        if len(words) != n:
+            raise InterplayError(f"{len(words)} words were given for scores of n = {n} words; expected {n}")
+        return [words] * samples
+    if len(words) != samples or any(isinstance(w, str) or len(w) != n for w in words):
+        raise InterplayError(f"words must be {n} strings, or one list of {n} strings for each of the {samples} samples")
+    return words
+
+
+def _chosen(names: Sequence[Any], mask: int) -> tuple[Any, ...]:
+    return tuple(name for i, name in enumerate(names) if mask >> i & 1)
+
+
 def default_tolerance(noise_sigma: ArrayLike = 0.0, absence_sigma: ArrayLike = 0.0) -> NDArray[np.float64]:
     """Default tolerance: 3 standard deviations of the noise of v, 0 where it is not known (NaN) [ours].
 
-    absence_sigma: standard deviation of v over draws of other words, of which it is at least one [ours].
+    absence_sigma: standard deviation of v over draws of other words, of which it is at least a tenth: more hides what was
+    learnt (docs/design/absence.md) [ours].
 
     The lineage's 2 % of |v(N) - v(empty)| takes up to a third of the strength and half of the largest changes, and which
     interactions it takes depends on its third digit (docs/design/solver.md).
 
-    >>> default_tolerance(), default_tolerance(0.1).round(3), default_tolerance(math.nan, 0.2)
-    (np.float64(0.0), np.float64(0.3), np.float64(0.2))
+    >>> default_tolerance(), default_tolerance(0.1).round(3), default_tolerance(math.nan, 0.2).round(3)
+    (np.float64(0.0), np.float64(0.3), np.float64(0.02))
     """
     noise, absence = (np.nan_to_num(np.asarray(x, dtype=np.float64)) for x in (noise_sigma, absence_sigma))
     return np.maximum(TOLERANCE_SIGMAS * noise, ABSENCE_SIGMAS * absence)
@@ -418,7 +420,7 @@ def extract(
     scores: (..., 2**n) array, list or tensor of log-odds, index = coalition (bit i set: word i kept), 1 <= n <= 16; or
         `Scores` of `interplay.score`, or one sample of it.
     tolerance: delta >= 0 in the same units, one number or one per sample: how far each score may be missed. "auto": 3 standard
-        deviations of the numerical noise of v and one of that of drawn words, which `Scores` know, and 0, the exact split, for
+        deviations of the numerical noise of v and a tenth of the spread between draws of words, which `Scores` know, and 0, the exact split, for
         plain numbers. "paper": at least 2 % of |v(N) - v(empty)| of the sample [lineage].
     duality_gap: relative duality gap asked for. Of near-ties the answer is the one of low order and least squares, so it is a
         unique, continuous function of the scores; that costs up to 0.2 % of the sum, which a finer gap does not change

@@ -4,7 +4,6 @@ import functools
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
+_INSTEAD = "≈ names what stands in its place in another split, as sparse within 1 %"
 _LEGEND = "● AND: all its words must stay   ○ OR: one of its words is enough   █ raises the score   ░ lowers it"
 _CAVEAT = (
     "Between two wordings of one model a third to two thirds of the salient interactions change by themselves; "
@@ -287,7 +287,9 @@ class Explanation:
         else:
             out.list_interactions(rows, self.drawn, functools.partial(out.draw, self.words))
         out.say()
-        out.say((SPELT_LEGEND if self.n > EXACT_WORDS else _LEGEND) + _exchanged(salient))
+        out.say(SPELT_LEGEND if self.n > EXACT_WORDS else _LEGEND)
+        if any(e.instead for e in salient):
+            out.say(_INSTEAD)
         out.say(self._precision if self.sampled else f"{self.statement}, {self._precision}")
         out.say(self._absent)
         return "\n".join(out.lines)
@@ -462,7 +464,9 @@ class Change:
             out.say(_CAVEAT)
         out.say()
         floor = "" if found.floor is None else "   [new]: another wording of A changes as much"
-        out.say(SPELT_LEGEND + _exchanged(self.salient) + floor)
+        out.say(SPELT_LEGEND + floor)
+        if any(c.instead for c in self.salient):
+            out.say(_INSTEAD)
         a, b = (f"{side.statement}, noise of v {side.scores.noise_sigma:.1e} nats" for side in sides)
         out.say(f"A: {a}; B: {b}; {self.before.scores.dtype}")
         for line in dict.fromkeys(side._absent for side in sides):
@@ -512,10 +516,6 @@ def _single_words(*sides: Explanation) -> str:
     shares = ["none" if math.isnan(side.single_words) else f"{100 * side.single_words:.0f} %" for side in sides]
     hold = shares[0] if len(sides) == 1 else "{} (A) and {} (B)".format(*shares)
     return f"Single words hold {hold} of the strength of all effects; the rest is of interactions."
-
-
-def _exchanged(rows: Sequence[Effect | ChangedInteraction]) -> str:
-    return "   ≈: what stands in its place in another split, as sparse" if any(row.instead for row in rows) else ""
 
 
 def _or_none(value: float) -> float | None:

@@ -71,7 +71,8 @@ class Printout:
         for row in rows:
             dots = _dots(names, row.mask, "●" if row.kind == "and" else "○")
             bar = self._bar(row.effects[0], strongest, longest)
-            self.lines.append(f"{row.kind.upper():<4}{_signed(row.effects[0])} {dots}  {bar}{_else(row)}")
+            self.lines.append(f"{row.kind.upper():<4}{_signed(row.effects[0])} {dots}  {bar}")
+            self._say_instead(row, lead)
 
     def spell(self, names: Sequence[str], rows: Sequence[InteractionRow]) -> None:
         """One line per interaction: its effect, or those in A and B and the change, a bar, its remark, and its words, joined by
@@ -90,8 +91,8 @@ class Printout:
             line = f"{row.kind.upper():<4}" + "".join(f"{_signed(x)} " for x in shown)
             line += self._bar(row.drawn, strongest, longest, longest + 2) + row.remark.ljust(gap)
             folded = _fold(members(names, row.mask), JOINT.get(row.kind, ""), self.width - lead)
-            folded[-1] += _else(row)
             self.lines += [(line if i == 0 else " " * lead) + part for i, part in enumerate(folded)]
+            self._say_instead(row, lead)
 
     def spell_values(self, names: Sequence[str], values: Sequence[tuple[float, ...]]) -> None:
         """A title, and one line per word: its Shapley value, or those in A and B and the change."""
@@ -110,6 +111,12 @@ class Printout:
             span = " to ".join(map(str, sorted({orders[0], orders[-1]}))) + " word" + "s" * (orders[-1] > 1)
             self.say(f"{len(rest)} more of {span}, together {sum(abs(row.drawn) for row in rest):.3g} nats")
 
+    def _say_instead(self, row: InteractionRow, lead: int) -> None:
+        """What stands in the place of an interaction in other splits, in a line below it."""
+        if row.instead:
+            parts = _fold(row.instead.split(" "), " ", self.width - lead - 2)
+            self.lines += [" " * lead + ("  " if i else "≈ ") + part for i, part in enumerate(parts)]
+
     def _bar(self, effect: float, strongest: float, longest: int, width: int = 0) -> str:
         """The bar of one effect, at least one column long, padded to `width` columns."""
         size = max(1, round(longest * abs(effect) / strongest))
@@ -118,10 +125,6 @@ class Printout:
 
     def _painted(self, text: str, code: int) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if text and self.terminal and not os.environ.get("NO_COLOR") else text
-
-
-def _else(row: InteractionRow) -> str:
-    return f"  ≈ {row.instead}" if row.instead else ""
 
 
 def exchanged_name(names: Sequence[str], instead: tuple[str, int] | None) -> str:

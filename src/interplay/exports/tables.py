@@ -79,15 +79,9 @@ def interactions(run: RunReader) -> pd.DataFrame:
     track = run.trajectory
     keys = itertools.product(track.sample_ids, DEFINITIONS, track.steps)
     every = pd.concat([run.listed(sample, step, name) for sample, name, step in keys], ignore_index=True)
-    texts = {sample: run.words(sample) for sample in track.sample_ids}
-    others = [
-        other and [other[0], [word for i, word in enumerate(texts[sample]) if other[1] >> i & 1]]
-        for sample, other in zip(every["sample"], every["instead"], strict=True)
-    ]
-    return every.assign(
-        words=[json.dumps(words, ensure_ascii=False) for words in every["words"]],
-        instead=[None if other is None else json.dumps(other, ensure_ascii=False) for other in others],
-    )
+    others = [other and json.dumps(other, ensure_ascii=False) for other in every.pop("exchangeable_with")]
+    words = [json.dumps(words, ensure_ascii=False) for words in every["words"]]
+    return every.drop(columns="instead").assign(words=words, exchangeable_with=others)
 
 
 def prompts(given: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

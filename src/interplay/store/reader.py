@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import json
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.contrast import outcomes
 from interplay.dynamics.result import frame
-from interplay.dynamics.sets import MAIN_DEFINITION, RATIO, SETS, salient, thresholds
+from interplay.dynamics.sets import MAIN_DEFINITION, RATIO, SETS, changed, thresholds
 from interplay.effects.certainty import certainty
 from interplay.errors import InterplayError
 from interplay.store.conditions import rephrased_name, step_name
@@ -118,15 +118,15 @@ class RunReader:
         """The interactions of one prompt that are in any set at a step, or changed, strongest change first, words as a tuple.
 
         Columns: definition, step, sample, kind, mask, order, words, effect, effect_reference, change (effect - effect_reference),
-        outcome (`dynamics.contrast.outcomes`), tau, certain and instead (of the change, as in `ChangedInteraction`; at the
-        reference of the effect), and one boolean for each set.
+        outcome (`dynamics.contrast.outcomes`), tau, certain, instead and exchangeable_with (of the change, as in
+        `ChangedInteraction`; at the reference of the effect), and one boolean for each set.
         """
         ratio = self.trajectory.settings.get("ratio", RATIO)
         member = np.stack(self.trajectory.membership(sample, step, definition))  # [sets, 2, 2^n]
         every = np.stack([self.effects(sample, t) for t in self.steps])
         at, reference = self.steps.index(step), self.steps.index(self.trajectory.reference)
         now, before = every[at], every[reference]
-        kind, mask = np.nonzero(member.any(axis=0) | salient(now - before, ratio))
+        kind, mask = np.nonzero(member.any(axis=0) | changed(before, now, ratio))
         rank = np.lexsort((-np.abs(now[kind, mask]), -np.abs(now - before)[kind, mask]))
         kind, mask = kind[rank], mask[rank]
         names, others = self.words(sample), [self.alternatives(sample, t) for t in (step, self.trajectory.reference)]
@@ -141,7 +141,7 @@ class RunReader:
             "kind": np.array(("and", "or"))[kind],
             "mask": mask,
             "order": np.bitwise_count(mask.astype(np.uint64)).astype(np.int64),
-            "words": [tuple(word for i, word in enumerate(names) if m >> i & 1) for m in mask],
+            "words": [_chosen(names, m) for m in mask],
             "effect": now[kind, mask],
             "effect_reference": before[kind, mask],
             "change": (now - before)[kind, mask],
@@ -149,6 +149,7 @@ class RunReader:
             "tau": thresholds(every, definition, ratio)[at],
             "certain": np.array([share for share, _ in sure], dtype=np.float64),
             "instead": pd.Series([other for _, other in sure], dtype=object),
+            "exchangeable_with": pd.Series([o and (o[0], _chosen(names, o[1])) for _, o in sure], dtype=object),
         }
         return pd.DataFrame(columns | {name: member[i][kind, mask] for i, name in enumerate(SETS)})
 
@@ -164,8 +165,10 @@ class RunReader:
         tables = []
         for sample in self.trajectory.sample_ids:
             found = self.listed(sample, step)
-            size, ratio = found["change"].abs(), self.trajectory.settings.get("ratio", RATIO)
-            tables.append(found[size > ratio * size.max()].assign(floor=self.floor(sample)))
+            effects = [self.effects(sample, t) for t in (self.trajectory.reference, step)]
+            moved = changed(*effects, self.trajectory.settings.get("ratio", RATIO))
+            own = moved[(found["kind"] == "or").astype(int), found["mask"]]
+            tables.append(found[own].assign(floor=self.floor(sample)))
         return pd.concat(tables).sort_values("change", key=abs, ascending=False, kind="stable", ignore_index=True)
 
     def floor(self, sample: str) -> float:
@@ -235,3 +238,7 @@ def changed_file(folder: Path) -> str | None:
     except (OSError, *_DAMAGE):
         pass
     return None
+
+
+def _chosen(words: Sequence[str], mask: int) -> tuple[str, ...]:
+    return tuple(word for i, word in enumerate(words) if mask >> i & 1)
