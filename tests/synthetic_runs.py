@@ -106,7 +106,7 @@ def synthetic_run(
         "tied": [2],
         "detectable": None,
     }
-    Record("b", dict.fromkeys(STEPS, "w"), {}, {}, ("_", 0), False, "t").write(folder)
+    Record("b", dict.fromkeys(STEPS, "w"), {}, {}, '"_" (one per token)', False, "t").write(folder)
     write_json(folder / "recommendation.json", verdict)
     absent = {"name": "Absent words", "value": '"_" (one per token)', "note": None}
     said = {"version": interplay.__version__, "score": "against the whole vocabulary", "method": [absent]}

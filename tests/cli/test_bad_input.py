@@ -330,7 +330,7 @@ def test_hostile_data_never_reach_the_terminal_or_another_folder(call, tmp_path,
     write_rows(root / "prompts.jsonl", rows)
     write_rows(
         root / "train.jsonl",
-        labelled([("plain words stand here", "joy"), *((r["text"] + "!", r["label"]) for r in rows)]),
+        labelled([("plain words stand here", "joy"), *((r["text"] + " again", r["label"]) for r in rows)]),
     )
     wanted = settings(
         root, tiny_folder("llama"), training={"steps": 2}, checkpoints={"steps": [0, 2]}, prompts={"count": 5, "n": 3}

@@ -33,7 +33,7 @@ def made(tmp_path_factory, tiny_folder):
         for i, p in enumerate(ROWS)
     ]
     write_rows(inside / "prompts.jsonl", prompts)
-    train = [("plain words stand here", "joy"), *((row["text"] + "!", row["label"]) for row in prompts[:12])]
+    train = [("plain words stand here", "joy"), *((row["text"] + " again", row["label"]) for row in prompts[:12])]
     write_rows(inside / "train.jsonl", labelled(train))
     wanted = settings(
         inside, model, training={"steps": 1}, checkpoints={"steps": [0, 1]}, prompts={"count": len(ROWS), "n": 2},
@@ -124,7 +124,7 @@ def test_the_verbs_read_it(made, call, tmp_path):
     for done in (exported, card, answer, as_json):
         assert done.code == 0, done.err
         assert not controls(done.out.replace("\u2060", "") + done.err)
-    assert json.loads(as_json.out)["step"] in (None, 1)
+    assert json.loads(as_json.out)["step"] in (None, 0, 1)
 
 
 def test_explain_on_hostile_words(made, call):

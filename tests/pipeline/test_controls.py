@@ -7,15 +7,16 @@ import pandas as pd
 import pytest
 from tiny_job import TEMPLATE, contents, run_here, settings
 
-from interplay.analysis.measured import read_measured
+from interplay.analysis.measured import fused_with, read_measured
 from interplay.analysis.views import make_controls, make_trajectory
 from interplay.config.loading import load_settings
 from interplay.dynamics import Trajectory
+from interplay.effects import extract
 from interplay.errors import InterplayError
 from interplay.pipeline.extraction import preparing
 from interplay.pipeline.measure import Question
 from interplay.store.conditions import Record
-from interplay.store.units import load_unit
+from interplay.store.units import load_unit, unit_path
 
 EVERYTHING = {
     "precision": "bfloat16",
@@ -55,6 +56,28 @@ def test_every_view_is_there_and_is_a_trajectory_of_its_own(whole):
         own = views[views["view"] == name].drop(columns="view").reset_index(drop=True)
         assert list(own.columns) == list(main.columns)
         assert not own.equals(main)
+
+
+def test_every_split_is_fused_with_the_one_it_is_compared_with(whole):
+    record, fused = Record.read(whole.path), 0
+    for condition, prompts in record.conditions.items():
+        before = fused_with(condition, record.steps)
+        before = before if before in record.conditions else None
+        for i in prompts:
+            unit = load_unit(unit_path(whole.path, condition, i))
+            other = before and load_unit(unit_path(whole.path, before, i))
+            found = extract(unit.scores, unit.header.tolerance, 1e-3, reference=other and other.effects)
+            np.testing.assert_array_equal(unit.effects, found.effects, err_msg=condition)
+            fused += other is not None
+    every = {
+        "",
+        "-vocabulary",
+        "-words-2",
+        "-words-3",
+    }  # asked at every step: each follows the step before in its own question
+    assert {c[11:] for c in record.conditions if c.startswith("step-000004")} == every
+    assert {fused_with(f"step-000004{question}", record.steps) for question in every} <= record.conditions.keys()
+    assert fused >= 4 * len(record.conditions["step-000004"])
 
 
 def test_the_second_reference_keeps_omega_and_moves_the_sets(whole):
