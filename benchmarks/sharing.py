@@ -128,7 +128,7 @@ def _many_units(folder: Path, size: int) -> None:
     try:
         numbers = np.random.default_rng(0)
         for i in range(size):
-            unit = Unit(header, numbers.normal(size=16), numbers.normal(size=(2, 16)))
+            unit = Unit(header, numbers.normal(size=16), numbers.normal(size=(2, 16)), np.empty((0, 2, 16)))
             save_unit(unit_path(folder, f"step-{i // 1000:06d}", i % 1000), unit)
     finally:
         os.fsync = real

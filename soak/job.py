@@ -15,11 +15,11 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from after import lost_units, whole_units
+from after import State, lost_units, whole_units
 from shim import PACKAGE, Ended, Event, Fault, Server, build, missing, read_log
 from tiny_job import SRC, contents, environment, settings, write_settings
 
-Units = dict[str, tuple[int, int]]
+Units = dict[str, State]
 
 
 class Broken(Exception):

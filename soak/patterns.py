@@ -198,7 +198,7 @@ def unit_file(path: Path) -> Path:
         absent="_", absence_sigma=0.0, dtype="float32", noise_sigma=None, weights_sha256="0", prompt_sha256="0", tolerance=0.1, objective=1.0,
         duality_gap=0.0, residual=0.0, iterations=3, converged=True,
     )  # fmt: skip
-    save_unit(path, Unit(header, np.arange(4.0), np.arange(8.0).reshape(2, 4)))
+    save_unit(path, Unit(header, np.arange(4.0), np.arange(8.0).reshape(2, 4), np.zeros((1, 2, 4), np.float32)))
     return path
 
 

@@ -9,20 +9,29 @@ from interplay.store.units import load_unit
 ADVICE = ("make room", "choose another", "run the same command", "restore", "delete", "give another")
 
 
-def whole_units(folder: Path) -> dict[str, tuple[int, int]]:
-    """Units that are whole on disk (their hash holds), with what tells whether one was written again: time and inode."""
+State = tuple[bytes, tuple[int, int] | None]
+
+
+def whole_units(folder: Path) -> dict[str, State]:
+    """Units that are whole on disk (their hash holds), with their scores and what tells whether one was written again: time and
+    inode, None of a unit that is not split yet, since it is written once more then."""
     found = {}
     for path in sorted(folder.glob("units/*/*.safetensors")):
-        if load_unit(path) is not None:
+        if (unit := load_unit(path)) is not None:
             state = path.stat()
-            found[path.relative_to(folder).as_posix()] = (state.st_mtime_ns, state.st_ino)
+            written = (state.st_mtime_ns, state.st_ino) if len(unit.effects) else None
+            found[path.relative_to(folder).as_posix()] = (unit.scores.tobytes(), written)
     return found
 
 
-def lost_units(before: dict[str, tuple[int, int]], folder: Path) -> list[str]:
+def lost_units(before: dict[str, State], folder: Path) -> list[str]:
     """Units that were whole before and are gone, damaged, or were computed again."""
     now = whole_units(folder)
-    return [name for name, state in before.items() if now.get(name) != state]
+    return [
+        name
+        for name, (scores, written) in before.items()
+        if name not in now or now[name][0] != scores or (written is not None and now[name][1] != written)
+    ]
 
 
 def complaint(ended: Ended) -> str | None:

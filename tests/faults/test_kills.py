@@ -6,7 +6,7 @@ A few faults of each part in `make test`, a seeded handful in `make soak`; all e
 import random
 
 import pytest
-from after import lost_units, whole_units
+from after import State, lost_units, whole_units
 from tiny_job import contents
 
 # (call, path, how, among): it strikes at one of the first so many events that fit. In the order in which a run comes to them.
@@ -50,7 +50,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes(run, undisturbed, trai
     faults = {"few": FEW, "training": TRAINING, "extraction": EXTRACTION + TABLES}[part]
     if part == "extraction":
         run.start_from(trained)
-    units: dict[str, tuple[int, int]] = {}
+    units: dict[str, State] = {}
     for call, path, how, among in faults:
         at = rng.randint(1, among)
         ended = run(call=call, path=path, how=how, at=at)

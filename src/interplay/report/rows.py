@@ -140,14 +140,14 @@ def interaction_cells(words: Sequence[str], effect: Mapping[str, Any]) -> list[A
     return [*shown, in_other_splits(words, effect)]
 
 
-def in_other_splits(words: Sequence[str], effect: Mapping[str, Any]) -> Markup:
+def in_other_splits(words: Sequence[str], effect: Mapping[str, Any]) -> Markup | str:
     """Whether an interaction stands in every split that is as sparse, or what stands in its place.
 
     >>> in_other_splits(["not", "good"], {"certain": 1.0, "instead": None})
     Markup('the same')
     """
     if effect.get("certain") is None:
-        return Markup("–")
+        return "–"
     if effect["instead"] is None:
         return Markup("the same")
     other = {"type": effect["instead"][0], "mask": effect["instead"][1]}
