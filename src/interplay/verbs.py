@@ -23,8 +23,6 @@ Chat = Literal["auto"] | bool
 Overrides = Mapping[str, Any] | Iterable[str]
 PROMPTS = 12  # held-out prompts, where no other number is asked for [ours]
 
-# `recommend` measures only what the rule reads; few draws make the nulls of its report coarser.
-_FEW = {"precision": None, "mask": None, "reference": None, "draws": 1, "both_scores": False, "tolerance": False}
 _ROWS = "--prompts FILE (a dozen or more held-out rows with the answer each: text and label, prompt and completion, or messages)"
 
 
@@ -147,6 +145,7 @@ def recommend(
 def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
     """The run that `recommend` with these arguments reads: the one in `path`, or a new one that measures the checkpoints."""
     from interplay.config.loading import assignments
+    from interplay.config.settings import NO_CONTROLS
     from interplay.runfolder import Run
 
     path, overrides = Path(path), assignments(arguments["settings"])
@@ -164,7 +163,8 @@ def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
         return Run(path)
     if base is None or prompts is None:
         raise InterplayError(_what_to_give(path, base, prompts))
-    made: dict[str, Any] = _tracking(arguments, path, prompts) | {"controls": _FEW, "dynamics": {"draws": 20}}
+    # Only what the rule reads is measured; few draws make the nulls of its report coarser.
+    made: dict[str, Any] = _tracking(arguments, path, prompts) | {"controls": NO_CONTROLS, "dynamics": {"draws": 20}}
     made["prompt"]["rephrased"] = None
     measured = _make(made, overrides, out, arguments["quiet"])
     assert isinstance(measured, Run)

@@ -32,7 +32,7 @@ from interplay.callback.prompts import (
     template_kwargs,
 )  # fmt: skip
 from interplay.config.loading import dump_settings
-from interplay.config.settings import Settings
+from interplay.config.settings import NO_CONTROLS, Settings
 from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.template import TODAY, PromptTemplate
 from interplay.data.words import WORDS_PER_PROMPT
@@ -265,14 +265,7 @@ class Measurer:
             "checkpoints": {"folder": output, "steps": None},
             "scoring": {key: getattr(options, key) for key in ("mask", "target_tokens", "among_labels")},
             "task": {"kl": False},
-            "controls": {
-                "precision": None,
-                "mask": None,
-                "reference": None,
-                "draws": 1,
-                "both_scores": False,
-                "tolerance": False,
-            },
+            "controls": NO_CONTROLS,
         }
         return Settings.model_validate(found)
 

@@ -282,6 +282,13 @@ class ControlSettings(_Strict):
     format: WordingSettings | None = Field(None, description="step 0 once more, told the answer's format in its prompt")
 
 
+# Where nothing is compared with anything: no pass, and no split, but those of the checkpoints.
+NO_CONTROLS: dict[str, Any] = {
+    **dict.fromkeys(("precision", "mask", "reference")),
+    **{"draws": 1, "both_scores": False, "tolerance": False},
+}
+
+
 class DynamicsSettings(_Strict):
     """The threshold for salient effects, nulls and intervals."""
 

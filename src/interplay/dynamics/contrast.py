@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from interplay.dynamics import measures
-from interplay.dynamics.sets import RATIO, SAME_SIZE, changed, salient, thresholds
-from interplay.effects.certainty import TYPES, certainty
+from interplay.dynamics.sets import RATIO, changed, salient, thresholds
+from interplay.effects.certainty import COMPARABLE, TYPES, certainty
 
 OUTCOMES = ("new", "gone", "flipped", "stronger", "weaker", "kept")
 
@@ -21,10 +21,9 @@ class ChangedInteraction(NamedTuple):
     change: float  # after - before
     outcome: str  # one of `OUTCOMES`
     above_floor: bool | None  # larger than any change by another wording of the first state; None where not measured
-    certain: float | None = (
-        None  # the fraction of other, as sparse splits in which it changes alike; None where there are none
-    )
-    instead: tuple[str, int] | None = None  # type and coalition of what changes in its place in the others
+    # The fraction of other splits, as sparse, in which it changes alike (None without others), and what changes in its place.
+    certain: float | None = None
+    instead: tuple[str, int] | None = None  # type, coalition
 
 
 class Floor(NamedTuple):
@@ -58,7 +57,7 @@ def outcomes(before: np.ndarray, after: np.ndarray, tau: np.ndarray | float) -> 
     ['new', 'gone', 'flipped', 'stronger', 'weaker', 'kept']
     """
     a, b = np.abs(before), np.abs(after)
-    rules = [(a <= tau) & (b > tau), (a > tau) & (b <= tau), before * after < 0, b > SAME_SIZE * a, a > SAME_SIZE * b]
+    rules = [(a <= tau) & (b > tau), (a > tau) & (b <= tau), before * after < 0, b > COMPARABLE * a, a > COMPARABLE * b]
     return np.select(rules, OUTCOMES[:5], OUTCOMES[5])
 
 

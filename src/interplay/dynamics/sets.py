@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from interplay.effects.certainty import COMPARABLE
+
 MAIN_DEFINITION = "common"  # what pages, tables and figures show first
 DEFINITIONS = (MAIN_DEFINITION, "paper", "signed")
 SETS = ("all", "preserved", "emerged", "removed", "kept", "reentered")
@@ -21,7 +23,6 @@ CHURN_SETS = ("removed", "emerged")  # sets with churn floors: a change without 
 VALUED = ("all", *MAIN_SETS)  # sets with measures beyond count and strength
 RATIO = 0.05  # tau / max |I| [lineage]
 RESOLVED = 0.01  # of the largest effect: a change under it is of the size of the solver's tolerance [ours]
-SAME_SIZE = 2.0  # an effect is as strong as another within this factor [ours]
 
 
 class Partition(NamedTuple):
@@ -104,7 +105,7 @@ def partition(
         kept &= np.sign(effects) == np.sign(ref)  # the sign must be that of the reference at every step [ours]
     if definition == "common":
         size, before = np.abs(effects), np.abs(ref)
-        kept &= (size <= SAME_SIZE * before) & (before <= SAME_SIZE * size)
+        kept &= (size <= COMPARABLE * before) & (before <= COMPARABLE * size)
     preserved = np.zeros_like(omega)
     preserved[reference:] = np.logical_and.accumulate(kept[reference:], axis=0)
     emerged = omega & ~preserved

@@ -189,7 +189,7 @@ class Interactions(_Saved):
             at = [(TYPES.index(kind), mask) for kind, mask in zip(rows["type"], rows["mask"], strict=True)]
             said |= dict(zip(rows.index, certainty(effects[s], others[s], at), strict=True))
         found = [
-            (share, other and (other[0], _chosen(names[s], other[1])))
+            (share, other and (other[0], chosen_names(names[s], other[1])))
             for s, (share, other) in ((table["sample"][i], said[i]) for i in table.index)
         ]
         return table.assign(certain=[share for share, _ in found], exchangeable_with=[other for _, other in found])
@@ -349,7 +349,7 @@ def effect_table(
     names = _names(words, samples, n)
     rank = np.argsort(-np.abs(effect), kind="stable")
     sample, kind, mask, effect = sample[rank], kind[rank], mask[rank], effect[rank]
-    members = [_chosen(names[s], m) for s, m in zip(sample.tolist(), mask.tolist(), strict=True)]
+    members = [chosen_names(names[s], m) for s, m in zip(sample.tolist(), mask.tolist(), strict=True)]
     columns = {
         "sample": sample,
         "type": np.array(["and", "or"], dtype=object)[kind],
@@ -374,7 +374,8 @@ def _names(words: Sequence[Any] | None, samples: int, n: int) -> Sequence[Sequen
     return words
 
 
-def _chosen(names: Sequence[Any], mask: int) -> tuple[Any, ...]:
+def chosen_names(names: Sequence[Any], mask: int) -> tuple[Any, ...]:
+    """The names of the words in a coalition."""
     return tuple(name for i, name in enumerate(names) if mask >> i & 1)
 
 

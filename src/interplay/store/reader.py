@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import json
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from interplay.dynamics.contrast import outcomes
 from interplay.dynamics.result import frame
 from interplay.dynamics.sets import MAIN_DEFINITION, RATIO, SETS, changed, thresholds
 from interplay.effects.certainty import certainty
+from interplay.effects.interactions import chosen_names
 from interplay.errors import InterplayError
 from interplay.store.conditions import rephrased_name, step_name
 from interplay.store.files import read_json, sha256_file
@@ -141,7 +142,7 @@ class RunReader:
             "kind": np.array(("and", "or"))[kind],
             "mask": mask,
             "order": np.bitwise_count(mask.astype(np.uint64)).astype(np.int64),
-            "words": [_chosen(names, m) for m in mask],
+            "words": [chosen_names(names, m) for m in mask],
             "effect": now[kind, mask],
             "effect_reference": before[kind, mask],
             "change": (now - before)[kind, mask],
@@ -149,7 +150,7 @@ class RunReader:
             "tau": thresholds(every, definition, ratio)[at],
             "certain": np.array([share for share, _ in sure], dtype=np.float64),
             "instead": pd.Series([other for _, other in sure], dtype=object),
-            "exchangeable_with": pd.Series([o and (o[0], _chosen(names, o[1])) for _, o in sure], dtype=object),
+            "exchangeable_with": pd.Series([o and (o[0], chosen_names(names, o[1])) for _, o in sure], dtype=object),
         }
         return pd.DataFrame(columns | {name: member[i][kind, mask] for i, name in enumerate(SETS)})
 
@@ -238,7 +239,3 @@ def changed_file(folder: Path) -> str | None:
     except (OSError, *_DAMAGE):
         pass
     return None
-
-
-def _chosen(words: Sequence[str], mask: int) -> tuple[str, ...]:
-    return tuple(word for i, word in enumerate(words) if mask >> i & 1)
