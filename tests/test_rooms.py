@@ -29,6 +29,7 @@ ROOMS = (
     ("runfolder",),
     ("pipeline",),
     ("explanation",),
+    ("audit",),
     ("parallel",),
     ("callback",),
     ("presets",),

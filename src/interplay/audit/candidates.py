@@ -1,0 +1,87 @@
+"""What is asked of a model: words and pairs that the data point to, common words besides, and control words without a rule."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from interplay.audit.counts import Counted, Table, count_exceptions, count_pairs, count_words, tabulate, words_of
+from interplay.audit.phrases import Phrase, habit
+from interplay.data.stopwords import STOP_WORDS
+from interplay.text import stable_hash
+
+SUSPECT = 3.0  # z from which on the data make a rule a candidate [ours]
+UNSUSPECTED = 2.0  # |z| with every answer under which a word may be a control [ours]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The rows a rule could be learnt from; without training rows the held-out ones, whose counts then say nothing."""
+
+    texts: tuple[str, ...]
+    answers: tuple[str | None, ...]
+    trained: bool = True
+
+    @cached_property
+    def table(self) -> Table:
+        return tabulate(self.texts, self.answers)
+
+    @cached_property
+    def words(self) -> list[Counted]:
+        return count_words(self.table)
+
+    @cached_property
+    def pairs(self) -> list[Counted]:
+        return count_pairs(self.table)
+
+    def exceptions(self, words: Sequence[Counted]) -> list[Counted]:
+        return count_exceptions(self.table, words)
+
+    def phrase(self, word: str) -> Phrase:
+        return habit(word, [self.texts[row] for row in self.table.rows_with((word,))])
+
+    def count(self, words: Sequence[str], label: str) -> Counted:
+        """A rule as the rows have it, suspected or not."""
+        rows = self.table.rows_with(words)
+        answer = self.table.labels.index(label) if label in self.table.labels else -2
+        rate = float(self.table.rates[answer]) if answer >= 0 else 0.0
+        hits = int((self.table.answer[rows] == answer).sum())
+        return Counted(tuple(words), label, len(rows), hits, rate, 0.0)
+
+    def suspects(self, most_words: int, most_pairs: int) -> tuple[list[Counted], list[Counted]]:
+        """The words, each with the answer it goes with most, and the pairs that say more than their words."""
+        if not self.trained:
+            return [], []
+        best: dict[str, Counted] = {}
+        for found in self.words:
+            if found.z >= SUSPECT:
+                best.setdefault(found.words[0], found)
+        pairs: dict[frozenset[str], Counted] = {}
+        for found in self.pairs:
+            if found.z >= SUSPECT:
+                pairs.setdefault(frozenset(found.words), found)
+        return list(best.values())[:most_words], list(pairs.values())[:most_pairs]
+
+    def common(self, most: int, without: set[str]) -> list[str]:
+        """The commonest words that are no stop words."""
+        return [word for word in self.table.words if word not in without and word not in STOP_WORDS][:most]
+
+    def controls(self, like: Phrase, most: int, without: set[str], seed: int) -> list[Phrase]:
+        """Words that go with no answer, put where `like` stands, of those about as common; drawn by a hash."""
+        highest = dict.fromkeys(self.table.words, 0.0)
+        for found in self.words:
+            word = found.words[0]
+            highest[word] = max(highest[word], abs(found.z))
+        quiet = [w for w in self.table.words if highest[w] < UNSUSPECTED and w not in without and w not in STOP_WORDS]
+        size = {word: len(rows) for word, rows in zip(self.table.words, self.table.rows_of, strict=True)}
+        own = size.get(like.word, 0)
+        near = sorted(quiet, key=lambda word: (abs(np.log((size[word] + 1) / (own + 1))), word))[: 3 * most]
+        drawn = sorted(near, key=lambda word: stable_hash(seed, like.place, word))[:most]
+        return [replace(like.written(word), word=word) for word in drawn]
+
+
+def free_of(texts: Sequence[str], words: set[str], count: int, seed: int) -> list[str]:
+    """`count` texts that hold the fewest of these words (none, where there are enough), drawn by a hash."""
+    held = {text: len(words & words_of(text).keys()) for text in dict.fromkeys(texts) if text.strip()}
+    return sorted(held, key=lambda text: (held[text], stable_hash(seed, text)))[:count]
