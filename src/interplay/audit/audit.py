@@ -1,0 +1,222 @@
+"""`interplay.audit`: which rules of its data a fine-tuned model learnt, in words. `interplay audit` is this function, printed."""
+
+import contextlib
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from interplay.atomic import write_text
+from interplay.audit.asking import Asked, find_wording
+from interplay.audit.candidates import Evidence
+from interplay.audit.phrases import take_out
+from interplay.audit.result import Audit, CueAccuracy
+from interplay.audit.rules import Carriers, Rule
+from interplay.audit.search import BUDGET, Budget, find_rules
+from interplay.audit.subject import AnyPath, Subject, subject_of, subject_of_run
+from interplay.data.rows import Row
+from interplay.data.template import PromptTemplate
+from interplay.errors import InterplayError
+from interplay.models.checkpoints import checkpoint_hash
+from interplay.models.loading import load_model
+from interplay.pipeline.progress import Progress
+from interplay.pipeline.stages import quiet_libraries
+from interplay.pipeline.states import ModelState
+from interplay.text import stable_hash
+
+if TYPE_CHECKING:
+    from interplay.runfolder import Run
+
+ACCURACY_ROWS, CUES, FOLLOWED = (
+    60,
+    3,
+    5,
+)  # rows asked for accuracy, rules put into them, rules followed over checkpoints [ours]
+
+
+def audit(
+    run: "AnyPath | Run | None" = None,
+    *,
+    model: AnyPath | None = None,
+    checkpoints: AnyPath | None = None,
+    base: AnyPath | None = None,
+    train: AnyPath | None = None,
+    prompts: AnyPath | None = None,
+    step: int | None = None,
+    referee: str | None = None,
+    form: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    system: str | None = None,
+    template: str = "{text}",
+    chat: Literal["auto"] | bool = "auto",
+    budget: Budget = BUDGET,
+    seed: int = 0,
+    out: AnyPath | None = None,
+    quiet: bool = True,
+) -> Audit:
+    """Which word rules of the training rows a fine-tuned model follows, that its base does not.
+
+    Words and pairs that go with an answer in the rows are put into held-out sentences of other answers. A rule is learnt if that
+    moves the tuned model more than control words do, more than the base, and in sentence after sentence (docs/design/audit.md).
+
+    Args:
+        run: a run folder; the other sources are then its own. Else one of the next two.
+        model: a fine-tuned model or an adapter.
+        checkpoints: a folder of checkpoints; the last is audited, and its rules are followed over the others.
+        base: what it was fine-tuned from; default: the one that an adapter names.
+        train, prompts: files of the rows it was trained on, and of held-out rows. Without the first, the data are not searched.
+        step: the checkpoint to audit; default: the last.
+        referee: another model. A rule that it has too is likelier knowledge than a shortcut.
+        form, columns, system, template, chat: how the files are read and a prompt is worded, as in `track`.
+        budget: how much is asked.
+        out: folder where answers are kept, so that a stopped audit goes on; default: in the run folder, else nowhere.
+
+    Returns an `Audit`: printable, with `.learnt`, `.rules`, `.to_pandas()`. Raises InterplayError for anything the user can
+    correct: no labels, one label, no held-out rows, a referee without these labels.
+    """
+    start = time.process_time()
+    progress = Progress(quiet=quiet)
+    wording = PromptTemplate(system=system, template=template, chat=chat)
+    with quiet_libraries():
+        if run is not None:
+            if given := [
+                name for name, value in (("model", model), ("checkpoints", checkpoints), ("train", train)) if value
+            ]:
+                raise InterplayError(f"a run folder knows its own rows and checkpoints: leave out {', '.join(given)}")
+            subject = subject_of_run(run if isinstance(run, Path) else Path(str(getattr(run, "path", run))), step)
+        else:
+            how: dict[str, Any] = {"form": form, "columns": columns, "step": step}
+            subject = subject_of(model, checkpoints, base, train, prompts, wording, **how)
+        found = _audit(subject, referee, budget, seed, None if out is None else Path(out), progress)
+    found = replace(found, seconds=time.process_time() - start)
+    if subject.run is not None:
+        write_text(subject.run / "audit.json", found.to_json())
+    return found
+
+
+def _audit(
+    subject: Subject, referee: str | None, budget: Budget, seed: int, out: Path | None, progress: Progress
+) -> Audit:
+    if len(subject.labels) < 2:
+        has = "one label" if subject.labels else "no labels"
+        raise InterplayError(f"the rows have {has}: an audit needs rows with two labels or more")
+    trained = bool(subject.train)
+    rows = subject.train or subject.held
+    evidence = Evidence(tuple(row.text for row in rows), tuple(row.label for row in rows), trained)
+    with progress.phase("loading the base"):
+        base = subject.models.base(subject.base.base)
+    texts = [row.text for row in subject.held] or list(evidence.texts)
+    wording = find_wording(texts, subject.labels, base.tokenizer, subject.template)
+    folder = out or (subject.run / "audit" if subject.run is not None else None)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    opened: dict[str, Asked] = {}
+
+    def state_of(name: str, opening: Callable[[], Any], tokenizer: Any, digest: str) -> Callable[[], Any]:
+        how = (
+            wording if tokenizer is base.tokenizer else find_wording(texts, subject.labels, tokenizer, subject.template)
+        )
+        if set(how.labels) != set(wording.labels):
+            raise InterplayError(
+                f"{name} cannot answer the labels {', '.join(sorted(set(wording.labels) - set(how.labels)))}"
+            )
+        key = stable_hash(digest, repr(subject.template), wording.labels)[:16]
+        asked = Asked(None, how, None if folder is None else folder / f"answers-{key}.jsonl")
+        opened[name] = asked
+
+        @contextlib.contextmanager
+        def open_() -> Generator[Asked]:
+            with opening() as loaded, progress.phase(f"asking {name}") as advance:
+                asked.model, count = loaded, asked.passes
+                asked.progress = lambda n: advance(done=asked.passes - count)
+                yield asked
+            asked.model = None
+
+        return open_
+
+    def at(name: str, state: ModelState) -> Callable[[], Any]:
+        digest = checkpoint_hash(state.checkpoint, base)
+        return state_of(name, lambda: subject.models.at(state), base.tokenizer, digest)
+
+    tuned = at("the fine-tuned model", subject.tuned)
+    before = at("the base", subject.base)
+    other = None
+    if referee is not None:
+        helper = load_model(referee, device=subject.models.device)
+        other = state_of(
+            f"the referee {referee}", lambda: contextlib.nullcontext(helper.model), helper.tokenizer, helper.sha256
+        )
+    found = find_rules(tuned, before, evidence, texts, budget=budget, seed=seed, referee=other)
+    learnt = [rule for rule in found.rules if rule.verdict == "learnt"]
+    carriers = _free(texts, found.rules, budget, seed)
+    courses: dict[Rule, list[tuple[int, float, float]]] = {rule: [] for rule in learnt[:FOLLOWED]}
+    with contextlib.ExitStack() as stack:
+        for step, state in ((0, subject.base), *subject.states) if learnt else ():
+            is_last = state is subject.tuned
+            opening = before if step == 0 else tuned if is_last else at(f"step {step}", state)
+            with opening() as asked:
+                asked(carriers.all_of([rule.phrases for rule in courses]))
+                for rule, course in courses.items():
+                    label = asked.labels.index(rule.label)
+                    effect = float(np.nanmean(carriers.effects(asked, rule.phrases)[:, label]))
+                    hits, tried = carriers.flips(asked, rule.phrases, label)
+                    course.append((step, effect, hits / max(1, tried)))
+        accuracy: tuple[CueAccuracy, ...] = ()
+        if learnt:
+            asked = stack.enter_context(tuned())
+            accuracy = _accuracy(asked, subject.held, learnt[:CUES], seed)
+    rules = tuple(replace(rule, steps=tuple(courses.get(rule, ()))) for rule in found.rules)
+    return Audit(
+        model=subject.name,
+        base=subject.base.base.name,
+        referee=referee,
+        labels=wording.labels,
+        rules=rules,
+        tests=found.tests,
+        controls=found.controls,
+        carriers=found.carriers,
+        floor=found.floor,
+        accuracy=accuracy,
+        train_rows=len(subject.train),
+        held_rows=len(subject.held),
+        passes=sum(asked.passes for asked in opened.values()),
+        seconds=0.0,
+        notes=found.notes,
+    )
+
+
+def _free(texts: Sequence[str], rules: Sequence[Rule], budget: Budget, seed: int) -> Carriers:
+    """A few carriers to follow rules over checkpoints."""
+    from interplay.audit.candidates import free_of
+
+    words = {word for rule in rules for word in rule.words}
+    return Carriers(tuple(free_of(texts, words, 2 * budget.few, seed)))
+
+
+def _accuracy(asked: Asked, held: Sequence[Row], rules: Sequence[Rule], seed: int) -> tuple[CueAccuracy, ...]:
+    """Accuracy on held-out rows with a label, as they are, with each cue taken out, and with it in every row."""
+    known = {label: i for i, label in enumerate(asked.labels)}
+    rows = sorted((row for row in held if row.label in known), key=lambda row: stable_hash(seed, row.text))[
+        :ACCURACY_ROWS
+    ]
+    if not rows:
+        return ()
+    gold = np.array([known[str(row.label)] for row in rows])
+
+    def right(texts: Sequence[str]) -> float:
+        scores = asked(texts)
+        kept = ~np.isnan(scores).any(1)
+        return float((scores[kept].argmax(1) == gold[kept]).mean())
+
+    found = [CueAccuracy(None, len(rows), right([row.text for row in rows]))]
+    for number, rule in enumerate(rules):
+        bare = [row.text for row in rows]
+        for phrase in rule.phrases:
+            bare = [take_out(text, phrase) or text for text in bare]
+        every = Carriers(tuple(bare)).with_(rule.phrases)
+        full = [text if text is not None else plain for text, plain in zip(every, bare, strict=True)]
+        found.append(CueAccuracy(number, len(rows), found[0].accuracy, right(bare), right(full)))
+    return tuple(found)

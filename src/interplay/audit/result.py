@@ -1,0 +1,190 @@
+"""`Audit`: what an audit found, as rules, a table, text, JSON and HTML."""
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from interplay import __version__
+from interplay.audit.rules import Rule, Verdict
+from interplay.text import printable
+
+if TYPE_CHECKING:
+    import pandas
+
+SHARED = 0.5  # fraction of the effect that a referee must have for a rule to be shared [ours]
+NOT_SOUGHT = "style, length, spelling, punctuation, and words in fewer than five rows"
+_TITLES: dict[Verdict, str] = {
+    "learnt": "LEARNT HERE, NOT IN THE BASE",
+    "unlearnt": "IN THE DATA, NOT LEARNT",
+    "known": "KNOWN BEFORE",
+    "lost": "LOST",
+}
+
+
+@dataclass(frozen=True)
+class CueAccuracy:
+    """Accuracy on labelled held-out rows: as they are, with a rule's cue taken out, and with it put into every row."""
+
+    rule: int | None  # place among the learnt rules, None: the rows as they are
+    rows: int
+    accuracy: float
+    without: float | None = None
+    with_cue: float | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found. `rules`: strongest change first; `learnt`, `known`, `lost` and `unlearnt` are parts of them.
+
+    tests: how many rules were tried; floor: how many of these two wordings of the base would pass (None: not measured).
+    """
+
+    model: str
+    base: str
+    referee: str | None
+    labels: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    tests: int
+    controls: int
+    carriers: int
+    floor: int | None
+    accuracy: tuple[CueAccuracy, ...]
+    train_rows: int
+    held_rows: int
+    passes: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def of(self, verdict: Verdict) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules if rule.verdict == verdict)
+
+    @property
+    def learnt(self) -> tuple[Rule, ...]:
+        """Rules of this training that no referee shares, then those that one does."""
+        return tuple(sorted(self.of("learnt"), key=lambda rule: rule.support is not None and rule.support >= SHARED))
+
+    @property
+    def suspicious(self) -> tuple[Rule, ...]:
+        """The learnt rules that a referee does not share; without a referee all of them."""
+        return tuple(rule for rule in self.learnt if rule.support is None or rule.support < SHARED)
+
+    def sentence(self, rule: Rule) -> str:
+        """One rule in a sentence: what it does, and the rows it could come from."""
+        said = f"{rule.name} → {rule.label}"
+        if rule.verdict == "known":
+            return f"{said} (base {rule.before.value:+.1f} nats, now {rule.effect.value:+.1f})"
+        if rule.verdict == "lost":
+            return f"{said} (base {rule.before.value:+.1f} nats, now {rule.effect.value:+.1f})"
+        rows = f"{rule.counted.hits} of the {rule.counted.rows} training rows with it say {rule.label}"
+        effect = f"{rule.effect.value:+.1f} nats [{rule.effect.lo:.1f}, {rule.effect.hi:.1f}]"
+        if rule.verdict == "unlearnt":
+            return f"{said}: {rows}; effect {effect}"
+        turned = f"put into {rule.tried} other sentences it turns {rule.flips} into {rule.label}"
+        control = f"control words: {round(rule.control * rule.tried)}"
+        return f"{said}  {effect}; {turned} ({control})" + (f"\n{rows}" if self.train_rows else "")
+
+    def act(self, rule: Rule, number: int) -> str:
+        """What to do about a learnt rule."""
+        told = {
+            "or": "either is enough: mending the rows of one will not help",
+            "and": "only both together do it: look at the rows that hold both",
+            "unless": f"“{rule.words[-1]}” takes it back: look at the rows without it",
+        }.get(rule.form, "")
+        if rule.is_class:
+            told = "sister words do it as well (" + ", ".join(word for word, _ in rule.sisters) + "): it is the class"
+        shared = ""
+        if rule.support is not None:
+            shared = f"{self.referee} has {100 * rule.support:.0f} % of this effect: " + (
+                "likely knowledge" if rule.support >= SHARED else "not shared, so look for a shortcut"
+            )
+        review = (
+            f"interplay audit ... --fixes DIR writes its rows (rule-{number}-review.jsonl)" if self.train_rows else ""
+        )
+        return "; ".join(part for part in (told, shared, review) if part)
+
+    def text(self) -> str:
+        """The whole audit as the command prints it."""
+        lines: list[str] = []
+        numbers = {rule: i for i, rule in enumerate(self.learnt, 1)}
+        passed = f"{self.tests} rules tried, {len(self.learnt)} pass"
+        for verdict, title in _TITLES.items():
+            found = self.learnt if verdict == "learnt" else self.of(verdict)[:5]
+            if verdict == "learnt":
+                lines.append(f"{title}  ({passed})")
+                if not found:
+                    lines.append("  none")
+            elif found:
+                lines.append(title)
+            for rule in found:
+                number = f"{numbers[rule]:2} " if rule in numbers else "   "
+                first, *rest = self.sentence(rule).split("\n")
+                lines.append(f"{number}{first}")
+                lines += [f"     {line}" for line in rest]
+                if verdict == "learnt" and (told := self.act(rule, numbers[rule])):
+                    lines.append(f"     {told}")
+                if verdict == "learnt" and len(rule.steps) > 1:
+                    course = ", ".join(f"{step}: {effect:+.1f}" for step, effect, _ in rule.steps)
+                    lines.append(f"     effect by step: {course}")
+        lines += self._accuracy()
+        if self.floor is not None:
+            lines.append(f"Two wordings of the base differ by {self.floor} such rules.")
+        lines.append(f"Not looked for: {NOT_SOUGHT}.")
+        return printable_lines(lines)
+
+    def _accuracy(self) -> list[str]:
+        plain = next((a for a in self.accuracy if a.rule is None), None)
+        if plain is None:
+            return []
+        parts = [f"Accuracy on {plain.rows} held-out rows {plain.accuracy:.2f}"]
+        for cue in self.accuracy:
+            if cue.rule is not None and cue.with_cue is not None:
+                parts.append(
+                    f"with cue {cue.rule + 1} taken out {cue.without:.2f}, put into every row {cue.with_cue:.2f}"
+                )
+        return ["; ".join(parts)]
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.text())}</pre>"
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row a rule, the learnt first."""
+        import pandas
+
+        first = [*self.learnt, *(rule for rule in self.rules if rule.verdict != "learnt")]
+        return pandas.DataFrame([self._row(rule) for rule in first])
+
+    def _row(self, rule: Rule) -> dict[str, Any]:
+        return {
+            "rule": rule.name,
+            "label": rule.label,
+            "form": "class" if rule.is_class else rule.form,
+            "verdict": rule.verdict,
+            **{f"{name}{end}": getattr(getattr(rule, name), end or "value") for name in ("effect", "before", "change")
+               for end in ("", "lo", "hi")},
+            "p": rule.p,
+            "flips": rule.flips,
+            "tried": rule.tried,
+            "control": rule.control,
+            "flip_rate": rule.flip_rate,
+            "support": rule.support,
+            "rows": rule.counted.rows,
+            "hits": rule.counted.hits,
+            "words": rule.words,
+            "phrases": tuple(phrase.text for phrase in rule.phrases),
+        }  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values, with the version and the rules as they are."""
+        return {"version": __version__} | {key: value for key, value in asdict(self).items()}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1, default=float, ensure_ascii=False)
+
+
+def printable_lines(lines: Sequence[str]) -> str:
+    return "\n".join(printable(line) for line in lines)
