@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,18 +20,50 @@ from interplay.scoring.masking import LEFT_OUT
 from interplay.scoring.targets import Answers, choose_window, find_answers
 from interplay.text import short, stable_hash
 
+if TYPE_CHECKING:
+    import torch
+
+OPENING = 4  # tokens of a free answer that are asked for [ours]
 _TOGETHER = 8  # texts with a long common beginning that are worth a prefix of their own [ours]
 
 
 @dataclass(frozen=True)
+class Opening:
+    """Whether an answer begins with these tokens: the log-odds of the product of their probabilities."""
+
+    ids: tuple[int, ...]
+
+    @property
+    def prefixes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(self.ids[:i] for i in range(len(self.ids)))
+
+    def answer(self, logits: "torch.Tensor") -> "torch.Tensor":
+        """[...] in nats from logits [..., len(prefixes), V].
+
+        >>> import torch
+        >>> round(float(Opening((0,)).answer(torch.tensor([[2.0, 0.0]]))), 3)    # log p - log(1 - p) = 2
+        2.0
+        """
+        import torch
+
+        chances = logits.double().log_softmax(-1)
+        total = torch.stack([chances[..., i, token] for i, token in enumerate(self.ids)], -1).sum(-1)
+        return total - torch.log(-torch.expm1(total.clamp(max=-1e-12)))
+
+
+@dataclass(frozen=True)
 class Wording:
-    """How a text is asked, and the answers it is scored among, each by the tokens that tell it from the others."""
+    """How a text is asked, and the answers it is scored among, each by the tokens that tell it from the others.
+
+    free: the answers are openings of free text, each scored by itself: a text may give several of them, or none.
+    """
 
     tokenizer: Any
     template: PromptTemplate
     labels: tuple[str, ...]
     passed: tuple[int, ...]  # tokens that all answers begin with: they stand behind the prompt
     questions: Questions
+    free: bool = False
 
     def ids(self, text: str) -> tuple[int, ...]:
         """Token ids of the prompt with this text. SkipSample where it cannot be asked."""
@@ -58,6 +90,27 @@ def find_wording(texts: Iterable[str], labels: Sequence[str], tokenizer, templat
     return Wording(tokenizer, template, tuple(answers.labels), passed, Questions(tuple(asked)))
 
 
+def free_wording(texts: Iterable[str], openings: Sequence[str], tokenizer, template: PromptTemplate) -> Wording:
+    """Openings of free answers as what is asked for, each by at most `OPENING` tokens."""
+    text = next(iter(texts))
+    asked: list[Any] = []
+    for opening in openings:
+        row = row_of(text, opening, template)
+        encoded = encode(render(row, tokenizer, template), tokenizer)
+        count = sum(end <= len(encoded.completion.rstrip()) for _, end in encoded.target_offsets)
+        own = [
+            i
+            for i, (start, _) in enumerate(encoded.target_offsets[:count])
+            if start < _end(encoded.completion, opening)
+        ]
+        asked.append(Opening(tuple(encoded.target_ids[i] for i in own[:OPENING])))
+    return Wording(tokenizer, template, tuple(openings), (), Questions(tuple(asked)), free=True)
+
+
+def _end(completion: str, opening: str) -> int:
+    return completion.find(opening) + len(opening)
+
+
 @dataclass
 class Asked:
     """A model under a wording, and what it answered so far. `file`: where answers are kept, so that a killed audit goes on."""
@@ -81,6 +134,10 @@ class Asked:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.wording.labels
+
+    def gives(self, scores: np.ndarray, label: int) -> np.ndarray:
+        """[texts] whether this is the answer that the model gives: the likeliest label, or an opening that is likelier than not."""
+        return scores[:, label] > 0 if self.wording.free else scores.argmax(1) == label
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """[texts, labels] log-odds of each label among all, in nats; NaN for a text that cannot be asked."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from interplay.atomic import write_text
-from interplay.audit.asking import Asked, find_wording
+from interplay.audit.asking import Asked, find_wording, free_wording
 from interplay.audit.candidates import Evidence
+from interplay.audit.openings import REFUSALS, answer_of, find_openings
 from interplay.audit.phrases import take_out
 from interplay.audit.result import Audit, CueAccuracy
 from interplay.audit.rules import Carriers, Rule
@@ -47,6 +48,7 @@ def audit(
     prompts: AnyPath | None = None,
     step: int | None = None,
     referee: str | None = None,
+    answer: str | None = None,
     form: str = "auto",
     columns: Mapping[str, str] | None = None,
     system: str | None = None,
@@ -70,12 +72,14 @@ def audit(
         train, prompts: files of the rows it was trained on, and of held-out rows. Without the first, the data are not searched.
         step: the checkpoint to audit; default: the last.
         referee: another model. A rule that it has too is likelier knowledge than a shortcut.
+        answer: of free answers, a regular expression: which words make the model answer so? Default: how five or more rows begin,
+            and refusals where no rows are given.
         form, columns, system, template, chat: how the files are read and a prompt is worded, as in `track`.
         budget: how much is asked.
         out: folder where answers are kept, so that a stopped audit goes on; default: in the run folder, else nowhere.
 
     Returns an `Audit`: printable, with `.learnt`, `.rules`, `.to_pandas()`. Raises InterplayError for anything the user can
-    correct: no labels, one label, no held-out rows, a referee without these labels.
+    correct: one label, no held-out rows, a referee without these labels.
     """
     start = time.process_time()
     progress = Progress(quiet=quiet)
@@ -90,7 +94,7 @@ def audit(
         else:
             how: dict[str, Any] = {"form": form, "columns": columns, "step": step}
             subject = subject_of(model, checkpoints, base, train, prompts, wording, **how)
-        found = _audit(subject, referee, budget, seed, None if out is None else Path(out), progress)
+        found = _audit(subject, referee, answer, budget, seed, None if out is None else Path(out), progress)
     found = replace(found, seconds=time.process_time() - start)
     if subject.run is not None:
         write_text(subject.run / "audit.json", found.to_json())
@@ -98,18 +102,28 @@ def audit(
 
 
 def _audit(
-    subject: Subject, referee: str | None, budget: Budget, seed: int, out: Path | None, progress: Progress
+    subject: Subject,
+    referee: str | None,
+    answer: str | None,
+    budget: Budget,
+    seed: int,
+    out: Path | None,
+    progress: Progress,
 ) -> Audit:
-    if len(subject.labels) < 2:
-        has = "one label" if subject.labels else "no labels"
-        raise InterplayError(f"the rows have {has}: an audit needs rows with two labels or more")
-    trained = bool(subject.train)
+    if len(subject.labels) == 1:
+        raise InterplayError("the rows have one label: an audit needs rows with two labels or more, or free answers")
     rows = subject.train or subject.held
-    evidence = Evidence(tuple(row.text for row in rows), tuple(row.label for row in rows), trained)
+    answers, named = [row.label for row in rows], subject.labels
+    if free := (not subject.labels or answer is not None):
+        targets = [row.target for row in rows]
+        named = find_openings(targets, answer) or REFUSALS
+        answers = [answer_of(target, named) for target in targets]
+    evidence = Evidence(tuple(row.text for row in rows), tuple(answers), bool(subject.train))
     with progress.phase("loading the base"):
         base = subject.models.base(subject.base.base)
     texts = [row.text for row in subject.held] or list(evidence.texts)
-    wording = find_wording(texts, subject.labels, base.tokenizer, subject.template)
+    worded = free_wording if free else find_wording
+    wording = worded(texts, named, base.tokenizer, subject.template)
     folder = out or (subject.run / "audit" if subject.run is not None else None)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +181,7 @@ def _audit(
         accuracy: tuple[CueAccuracy, ...] = ()
         if learnt:
             asked = stack.enter_context(tuned())
-            accuracy = _accuracy(asked, subject.held, learnt[:CUES], seed)
+            accuracy = () if free else _accuracy(asked, subject.held, learnt[:CUES], seed)
     rules = tuple(replace(rule, steps=tuple(courses.get(rule, ()))) for rule in found.rules)
     return Audit(
         model=subject.name,

@@ -29,6 +29,12 @@ def audit(
     referee: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Another model: a rule that it has too is likelier knowledge.")
     ] = None,
+    answer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="Of free answers: which words make the model answer so? Default: how rows begin."
+        ),
+    ] = None,
     form: Annotated[str, typer.Option(help="Form of the files; auto looks at the columns.")] = "auto",
     system: Annotated[str | None, typer.Option(help="System message used in training.")] = None,
     template: Annotated[
@@ -57,7 +63,7 @@ def audit(
     if chat not in ("auto", "true", "false"):
         raise InterplayError(f"--chat is {chat!r}; expected auto, true or false")
     found = audited(
-        run, model=model, checkpoints=checkpoints, base=base, train=train, prompts=prompts, step=step, referee=referee, form=form,
+        run, model=model, checkpoints=checkpoints, base=base, train=train, prompts=prompts, step=step, referee=referee, answer=answer, form=form,
         system=system, template=template, chat="auto" if chat == "auto" else chat == "true", seed=seed, out=out, quiet=quiet,
     )  # fmt: skip
     for note in found.notes:
