@@ -228,7 +228,7 @@ def test_few_held_out_texts_are_told():
     found, *_ = audit(lambda words: 5.0 * ("zandar" in words), word, texts=held()[:8])
     assert found.carriers == 8
     assert only(found).words == ("zandar",)
-    assert any("8 held-out texts" in note for note in found.notes)
+    assert any("8 held-out texts both" in note for note in found.notes)
     with pytest.raises(InterplayError, match="3 held-out texts are too few"):
         audit(lambda words: 0.0, word, texts=held()[:3])
 

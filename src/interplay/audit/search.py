@@ -117,7 +117,7 @@ def find_rules(
     with tuned() as asked:
         if asked.labels != before.labels:
             raise InterplayError(
-                f"the base answers among {before.labels}, the tuned model among {asked.labels}: give both the same"
+                f"the base answers {before.labels}, the tuned model {asked.labels}: give both the same"
             )
         search.choose(asked, held)
     with base() as before:
@@ -131,10 +131,9 @@ def find_rules(
         with rephrased() as other:
             floor = search.floor(before, other)
     rules = search.judge(asked, before, helper)
-    controls = sum(map(len, search.null.effects.values()))
-    return Found(
-        tuple(rules), len(search.looked), len(search.tested), controls, len(search.carriers.texts), floor, tuple(search.notes)
-    )  # fmt: skip
+    looked, controls = len(search.named) + len(search.scanned), sum(map(len, search.null.effects.values()))
+    texts = len(search.carriers.texts)
+    return Found(tuple(rules), looked, len(search.tested), controls, texts, floor, tuple(search.notes))
 
 
 @dataclass
@@ -160,8 +159,7 @@ class _Search:
         self.words, self.pairs = evidence.suspects(budget.words, budget.pairs)
         self.named = {word for found in (*self.words, *self.pairs) for word in found.words}
         self.scanned = evidence.common(budget.scan, self.named)
-        self.looked = [*self.named, *self.scanned]
-        self.phrases = {word: evidence.phrase(word) for word in self.looked}
+        self.phrases = {word: evidence.phrase(word) for word in (*self.named, *self.scanned)}
         if not evidence.teaches:
             kind = "no training rows" if not evidence.trained else "under two answers in the training rows"
             self.notes.append(
@@ -173,18 +171,14 @@ class _Search:
         if often := sorted(word for word, count in holders.items() if 2 * count > len(texts)):
             for word in often:
                 texts = [take_out(text, self.phrases[word]) for text in texts]
-            self.notes.append(
-                f"most held-out texts hold {', '.join(often)}: taken out of them, so that it can be put in"
-            )
+            self.notes.append(f"most held-out texts hold {', '.join(often)}: taken out of them, to be put in")
         texts = [text for text in dict.fromkeys(texts) if words_of(text)]
         if len(texts) < 4:
             raise InterplayError(f"{len(texts)} held-out texts are too few to put words into: give a dozen or more")
         self.scouts, rest = Carriers(tuple(texts[: budget.few])), texts[budget.few :]
         if len(rest) < 2 * budget.few:
             rest = texts
-            self.notes.append(
-                f"{len(texts)} held-out texts: the same ones choose the rules and test them; give a dozen or more"
-            )
+            self.notes.append(f"{len(texts)} held-out texts both choose the rules and test them: give a dozen or more")
         self.carriers, self.many = Carriers(tuple(rest[: budget.carriers])), Carriers(tuple(rest))
 
     def texts_of(self, tested: Iterable[_Tested]) -> list[str]:
@@ -210,12 +204,11 @@ class _Search:
         natural = self._natural(asked, held) if not self.evidence.teaches else []
         self._choose_words(asked)
         asked(self.texts_of(self.singles))
-        effects = {
-            one.word: effect_over(self.carriers.effects(asked, one.phrases)[:, one.label]) for one in self.singles
-        }
-        active = sorted(
-            (one for one in self.singles if effects[one.word].value >= LEAST), key=lambda one: -effects[one.word].value
-        )
+
+        def strength(one: _Tested) -> float:
+            return effect_over(self.carriers.effects(asked, one.phrases)[:, one.label]).value
+
+        active = sorted((one for one in self.singles if strength(one) >= LEAST), key=strength, reverse=True)
         self._ask_sisters(asked, active)
         self._choose_pairs(asked, active, natural)
         asked(self.texts_of(self.duos))
@@ -225,9 +218,9 @@ class _Search:
                 self.orders[duo.phrases] = swapped(*duo.phrases)
         asked(self.carriers.all_of(list(self.orders.values())))
         self._ask_controls(asked)
-        first = {one.phrases: self._p(asked, one, self.carriers) for one in self.tested}
-        close = sorted((p, one.phrases) for one in self.tested if _NEAR < (p := first[one.phrases]) < LEVEL)
-        self.near = {phrases for _, phrases in close[: self.budget.active // 2]}
+        first = sorted((self._p(asked, one, self.carriers), i) for i, one in enumerate(self.tested))
+        close = [self.tested[i].phrases for p, i in first if _NEAR < p < LEVEL]
+        self.near = {*close[: self.budget.active // 2]}
         asked(self.texts_of(one for one in self.tested if one.phrases in self.near))
 
     def _natural(self, asked: Asked, held: Sequence[str]) -> list[tuple[str, str, int]]:
@@ -237,44 +230,39 @@ class _Search:
             if word not in self.phrases and len(self.scanned) < self.budget.scan + self.budget.active:
                 self.phrases[word] = self.evidence.phrase(word) if self.evidence.has(word) else habit(word, [text])
                 self.scanned.append(word)
-                self.looked.append(word)
                 self.before[word] = np.zeros(len(asked.labels))
         known = [(text, word, label) for text, word, label, _ in lost if word in self.phrases]
         return [(a[1], b[1], a[2]) for a, b in combinations(known, 2) if a[0] == b[0]][: self.budget.pairs]
 
     def _choose_words(self, asked: Asked) -> None:
         number = {label: i for i, label in enumerate(asked.labels)}
-        self.words = [found for found in self.words if found.label in number]
         self.pairs = [found for found in self.pairs if found.label in number]
-        suspects = {found.words[0]: found for found in self.words}
+        suspects = {found.words[0]: found for found in self.words if found.label in number}
         now = self._look(asked, len(self.scouts.texts), suspects) | self._look(asked, 2, self.scanned)
-        chosen = {found.words[0]: number[found.label] for found in self.words[:_TOLD]}
-        ranked = sorted(suspects, key=lambda word: -now[word][number[suspects[word].label]])
-        for word in ranked[: self.budget.active]:
-            label = number[suspects[word].label]
-            if max(now[word][label], self.before[word][label]) >= LEAST / 2:
-                chosen.setdefault(word, label)
-        gain = {word: np.where(now[word] >= LEAST, now[word] - self.before[word], -np.inf) for word in self.scanned}
-        for word in sorted(gain, key=lambda word: -gain[word].max())[: self.budget.active // 2]:
-            if gain[word].max() >= LEAST:
-                chosen[word] = int(gain[word].argmax())
-        loss = {word: np.where(self.before[word] >= LEAST, self.before[word] - now[word], -np.inf) for word in now}
-        for word in sorted(loss, key=lambda word: -loss[word].max())[: self.budget.active // 4]:
-            if loss[word].max() >= LEAST:
-                chosen.setdefault(word, int(loss[word].argmax()))
-        for word, label in chosen.items():
-            found = suspects.get(word)
-            told = (
-                found if found and number[found.label] == label else self.evidence.count((word,), asked.labels[label])
+
+        def top(scores: dict[str, np.ndarray], most: int) -> list[tuple[str, int]]:
+            """(word, label) of the largest scores [labels]."""
+            best = sorted(
+                ((float(each.max()), word, int(each.argmax())) for word, each in scores.items()), reverse=True
             )
-            self.singles.append(_Tested((self.phrases[word],), told, label, told is found))
+            return [(word, label) for score, word, label in best[:most] if score >= LEAST]
+
+        chosen = [(word, number[found.label]) for word, found in suspects.items()][:_TOLD]
+        own = {word: np.where(np.array(asked.labels) == found.label, now[word], 0) for word, found in suspects.items()}
+        gain = {word: np.where(now[word] >= LEAST, now[word] - self.before[word], 0) for word in self.scanned}
+        loss = {word: np.where(was >= LEAST, was - now[word], 0) for word, was in self.before.items() if word in now}
+        active = self.budget.active
+        for word, label in dict([*top(loss, active // 4), *top(gain, active // 2), *top(own, active), *chosen]).items():
+            found = suspects.get(word)
+            told = found is not None and number[found.label] == label
+            counted = found if told else self.evidence.count((word,), asked.labels[label])
+            self.singles.append(_Tested((self.phrases[word],), counted, label, told))
 
     def _ask_sisters(self, asked: Asked, active: Sequence[_Tested]) -> None:
         for one in active[: self.budget.active // 2]:
             like = self.sisters(one.word, self.budget.sisters)
-            self.kin[one.word] = [
-                self.phrases.get(word, one.phrases[0].like(word)) for word in like if word != one.word
-            ]
+            kin = {word: self.phrases.get(word, one.phrases[0].like(word)) for word in like if word != one.word}
+            self.kin[one.word] = list(kin.values())
         asked(self.scouts.all_of([(phrase,) for each in self.kin.values() for phrase in each]))
 
     def _choose_pairs(self, asked: Asked, active: Sequence[_Tested], natural: Sequence[tuple[str, str, int]]) -> None:
@@ -284,11 +272,9 @@ class _Search:
         exceptions = evidence.exceptions([one.counted for one in active if one.suspected])
         found += [(pair, True) for pair in exceptions[: self.budget.pairs] if pair.z <= -SUSPECT]
         both = [
-            (evidence.count((a.word, b.word), self.labels[a.label]), a.suspected and b.suspected)
-            for a, b in combinations(active, 2)
-            if a.label == b.label
-            and ((a.suspected and b.suspected) or not evidence.teaches)
-            and not self._akin(a.word, b.word)
+            (evidence.count((a.word, b.word), self.labels[a.label]), a.suspected)
+            for a, b in combinations([one for one in active if one.suspected or not evidence.teaches], 2)
+            if a.label == b.label and not self._akin(a.word, b.word)
         ]
         found += both[: self.budget.pairs]
         duos: dict[frozenset[str], _Tested] = {}
@@ -305,9 +291,9 @@ class _Search:
         strong = {one.word for one in active}
         told = [duo for duo in duos.values() if duo.counted.z >= STRONG][:_TOLD]
         told += [duo for duo in duos.values() if strong >= {*duo.counted.words} and duo not in told][:_TOLD]
-        rest = sorted(
-            (duo for duo in duos.values() if duo not in told and joint(duo) >= LEAST / 2), key=joint, reverse=True
-        )
+        rest = [
+            duo for duo in sorted(duos.values(), key=joint, reverse=True) if duo not in told and joint(duo) >= LEAST / 2
+        ]
         self.duos = [*told, *rest[: max(0, self.budget.pairs - len(told))]]
 
     def _akin(self, a: str, b: str) -> bool:
@@ -317,9 +303,9 @@ class _Search:
         """Both phrases, the first as the rows of the answer have them."""
         a, b = (self.phrases[word] for word in pair.words)
         rank = {"front": 0, "inside": 1, "behind": 2}
-        first = (
-            rank[a.place] < rank[b.place] if a.place != b.place else self.evidence.in_order(a.word, b.word, pair.label)
-        )
+        first = rank[a.place] < rank[b.place]
+        if a.place == b.place:
+            first = self.evidence.in_order(a.word, b.word, pair.label)
         a, b = (a, b) if first else (b, a)
         if a.place == b.place and a.at > b.at:
             a, b = replace(a, at=b.at), replace(b, at=a.at)
@@ -335,11 +321,8 @@ class _Search:
         drawn = {place: self.evidence.controls(like, each, without, self.seed) for place, like in sorted(likes.items())}
         pairs = []
         for i in range(self.budget.controls // 2 if self.duos else 0):
-            places = [phrase.place for phrase in self.duos[i % len(self.duos)].phrases]
-            a, b = (
-                drawn[place][(i + k) % len(drawn[place])] if drawn[place] else None for k, place in enumerate(places)
-            )
-            if a and b and a.word != b.word:
+            one, other = (drawn[phrase.place] for phrase in self.duos[i % len(self.duos)].phrases)
+            if one and other and (a := one[i % len(one)]).word != (b := other[(i + 1) % len(other)]).word:
                 pairs.append((a, b))
         words = [(phrase,) for place in drawn.values() for phrase in place]
         asked(self.scouts.all_of([*words, *pairs]))
@@ -363,56 +346,48 @@ class _Search:
             control = replace(self.null, joint=sign * self.null.joint).p_joint(value, one.label)
         return max(control, effect_over(sign * change).p)
 
-    def floor(self, before: Asked, other: Asked) -> int:
+    def floor(self, before: Asked, other: Asked) -> int | None:
         """Words of the rules that pass as learnt between two wordings of the base, in either direction."""
-        some = Carriers(self.carriers.texts[:_FLOOR])
-        asked = [some.all_of([one.phrases for one in self.singles])]
         if other.labels != self.labels:
             self.notes.append("no floor: in the other wording the answers are not told apart by the same tokens")
-            return 0
+            return None
+        some = Carriers(self.carriers.texts[:_FLOOR])
         for state in (before, other):
-            state(asked[0])
+            state(some.all_of([one.phrases for one in self.singles]))
+        both = [[some.effects(state, one.phrases)[:, one.label] for state in (before, other)] for one in self.singles]
         passed: set[str] = set()
-        for old, new in ((before, other), (other, before)):
-            pairs = [[some.effects(state, one.phrases)[:, one.label] for state in (old, new)] for one in self.singles]
-            changes = [effect_over(now - then) for then, now in pairs]
-            level = adjusted(np.array([change.p for change in changes]), len(changes)) if changes else ()
-            for one, (then, now), change, p in zip(self.singles, pairs, changes, level, strict=True):
-                if verdict_of(effect_over(now), effect_over(then), change, float(p)) == "learnt":
+        for old, new in ((0, 1), (1, 0)):
+            changes = [effect_over(found[new] - found[old]) for found in both]
+            level = adjusted(np.array([change.p for change in changes]), len(changes))
+            for one, found, change, p in zip(self.singles, both, changes, level, strict=True):
+                if verdict_of(effect_over(found[new]), effect_over(found[old]), change, float(p)) == "learnt":
                     passed.add(one.word)
         return len(passed)
 
     def judge(self, asked: Asked, before: Asked, helper: Asked | None) -> list[Rule]:
         """The rules, with their verdicts, pairs in place of their words."""
-        if not self.tested:
-            return []
         p = np.array([self._p(asked, one, self.where(one), before) for one in self.tested])
         gone = np.array([effect_over(-self._change(asked, before, one)).p for one in self.tested])
         level, lost = adjusted(p, len(p)), adjusted(gone, len(p))
-        columns: dict[str, int] = {}
-        if helper is not None:
-            columns = {label: i for i, label in enumerate(helper.labels)}
-            if missing := [label for label in self.labels if label not in columns]:
-                self.notes.append(f"the referee has no answer {', '.join(missing)}: it says nothing of rules for it")
-        rules = [
-            self._rule(one, asked, before, helper, columns, float(a), float(b))
-            for one, a, b in zip(self.tested, level, lost, strict=True)
-        ]
-        return self._merged(rules)
+        missing = [label for label in self.labels if helper is not None and label not in helper.labels]
+        if missing:
+            self.notes.append(f"the referee has no answer {', '.join(missing)}: it says nothing of rules for it")
+        several = zip(self.tested, level, lost, strict=True)
+        return self._merged([self._rule(one, asked, before, helper, float(a), float(b)) for one, a, b in several])
 
     def _change(self, asked: Asked, before: Asked, one: _Tested) -> np.ndarray:
         now, then = (self.where(one).effects(state, one.phrases)[:, one.label] for state in (asked, before))
         return now - then
 
-    def _rule(self, one: _Tested, asked: Asked, before: Asked, helper, columns, p: float, lost: float) -> Rule:
+    def _rule(self, one: _Tested, asked: Asked, before: Asked, helper: Asked | None, p: float, lost: float) -> Rule:
         some, label = self.where(one), one.label
         effect = effect_over(some.effects(asked, one.phrases)[:, label])
         old = effect_over(some.effects(before, one.phrases)[:, label])
         change = effect_over(self._change(asked, before, one))
         flips, tried = some.flips(asked, one.phrases, label)
-        column, support = columns.get(self.labels[label]), None
-        if helper is not None and column is not None and effect.value > 0:
-            shared = effect_over(some.effects(helper, one.phrases)[:, column]).value
+        support = None
+        if helper is not None and self.labels[label] in helper.labels and effect.value > 0:
+            shared = mean_of(some.effects(helper, one.phrases))[helper.labels.index(self.labels[label])]
             support = float(np.clip(shared / effect.value, 0, 1))
         taught = one.suspected and one.counted.z >= STRONG
         rule = Rule(
@@ -422,8 +397,7 @@ class _Search:
         )  # fmt: skip
         if len(one.phrases) == 1:
             near = [
-                (phrase.word, mean_of(self.scouts.effects(asked, (phrase,)))[label])
-                for phrase in self.kin.get(one.word, ())
+                (like.word, mean_of(self.scouts.effects(asked, (like,)))[label]) for like in self.kin.get(one.word, ())
             ]
             return replace(rule, sisters=tuple((word, float(value)) for word, value in near if not np.isnan(value)))
         cells, was = (cells_of(state, some, one.phrases, label) for state in (asked, before))
@@ -438,7 +412,7 @@ class _Search:
         joint: Effect = effect_over(self._effects(asked, one, some))
         if (
             taught and form not in ("and", "or") and joint.hi < LEAST
-        ):  # in the data, but one word or none does it in the model
+        ):  # the data hold the pair, the model one word or none
             rule = replace(rule, form="and", verdict="unlearnt", effect=joint)
         return rule
 
