@@ -93,6 +93,11 @@ def held(count: int = 60, seed: object = "held") -> list[str]:
     return [" ".join(words) for words, _ in sentences(count, seed)]
 
 
+@cache
+def evidence_of(plant=plain_rows, seed: object = 0) -> Evidence:
+    return Evidence(*map(tuple, rows(plant, seed=seed)))
+
+
 def audit(
     tuned: Law,
     plant=plain_rows,
@@ -102,7 +107,7 @@ def audit(
     **more,
 ):
     """(what was found, the tuned stand-in, the stand-in for the base)."""
-    evidence = more.pop("evidence", None) or Evidence(*map(tuple, rows(plant, seed=seed)))
+    evidence = more.pop("evidence", None) or evidence_of(plant, seed)
     one, other = Planted(tuned, seed=f"tuned {seed}"), Planted(base, seed="base")
     found = find_rules(one.state, other.state, evidence, held() if texts is None else texts, seed=seed, **more)
     return found, one, other

