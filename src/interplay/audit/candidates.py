@@ -44,15 +44,11 @@ class Evidence:
         """Whether counts say anything of what could be learnt: training rows with answers."""
         return self.trained and len(self.table.labels) > 1
 
-    def has(self, word: str) -> bool:
-        """Whether enough rows hold the word to be counted."""
-        return word in self.table.words
-
     def exceptions(self, words: Sequence[Counted]) -> list[Counted]:
         return count_exceptions(self.table, words)
 
-    def phrase(self, word: str) -> Phrase:
-        return habit(word, [self.texts[row] for row in self.table.rows_with((word,))])
+    def phrase(self, word: str, also: Sequence[str] = ()) -> Phrase:
+        return habit(word, [*(self.texts[row] for row in self.table.rows_with((word,))), *also])
 
     def in_order(self, a: str, b: str, label: str) -> bool:
         """Whether the rows of this answer that hold both words have the first in front of the second, half of them or more."""

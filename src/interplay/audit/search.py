@@ -16,7 +16,7 @@ from interplay.audit.asking import Asked
 from interplay.audit.candidates import STRONG, SUSPECT, Evidence, free_of, needed, telling
 from interplay.audit.counts import Counted, words_of
 from interplay.audit.forms import LEAST, Cells, Effect, adjusted, effect_over, form_of
-from interplay.audit.phrases import Phrase, Place, habit, swapped, take_out
+from interplay.audit.phrases import Phrase, Place, swapped, take_out
 from interplay.audit.rules import (
     LEVEL,
     Carriers,
@@ -228,7 +228,7 @@ class _Search:
         lost = needed(asked, telling(held, self.budget.natural, self.scanned))
         for text, word, _, _ in lost:
             if word not in self.phrases and len(self.scanned) < self.budget.scan + self.budget.active:
-                self.phrases[word] = self.evidence.phrase(word) if self.evidence.has(word) else habit(word, [text])
+                self.phrases[word] = self.evidence.phrase(word, [text])
                 self.scanned.append(word)
                 self.before[word] = np.zeros(len(asked.labels))
         known = [(text, word, label) for text, word, label, _ in lost if word in self.phrases]
