@@ -7,29 +7,18 @@ docs/design/audit.md has the reasons.
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from interplay.audit.asking import Asked
 from interplay.audit.candidates import STRONG, SUSPECT, Evidence, free_of, needed, telling
-from interplay.audit.counts import Counted, words_of
-from interplay.audit.forms import LEAST, Cells, Effect, adjusted, effect_over, form_of
+from interplay.audit.counts import FEWEST, Counted, words_of
+from interplay.audit.forms import LEAST, effect_over, form_of
 from interplay.audit.phrases import Phrase, Place, swapped, take_out
-from interplay.audit.rules import (
-    LEVEL,
-    Carriers,
-    Null,
-    Phrases,
-    Rule,
-    Verdict,
-    cells_of,
-    joint_over,
-    mean_of,
-    null_of,
-    verdict_of,
-)
+from interplay.audit.rules import LEVEL, Carriers, Phrases, Rule, cells_of, mean_of, null_of
+from interplay.audit.trial import Tested, Trial
 from interplay.errors import InterplayError
 
 State = Callable[[], AbstractContextManager[Asked]]
@@ -53,7 +42,6 @@ class Budget:
 
 BUDGET = Budget()
 _TOLD = 3  # words and pairs of the data that are tested whatever the first look says, so that "not learnt" is told
-_FLOOR = 8  # carriers of the floor
 _NEAR = 3e-4  # p from which on more carriers are asked: what is below it passes with a dozen tests
 
 
@@ -72,23 +60,6 @@ class Found:
     carriers: int
     floor: int | None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Tested:
-    phrases: Phrases
-    counted: Counted
-    label: int
-    suspected: bool
-
-    @property
-    def word(self) -> str:
-        return self.counted.words[0]
-
-    @property
-    def parts(self) -> list[Phrases]:
-        """Everything that has to be put in: the words, and both."""
-        return [self.phrases] if len(self.phrases) == 1 else [self.phrases, self.phrases[:1], self.phrases[1:]]
 
 
 def find_rules(
@@ -136,22 +107,12 @@ def find_rules(
     return Found(tuple(rules), looked, len(search.tested), controls, texts, floor, tuple(search.notes))
 
 
-@dataclass
-class _Search:
-    evidence: Evidence
-    budget: Budget
-    seed: int
-    sisters: Sisters
-    notes: list[str] = field(default_factory=list)
-    near: set[Phrases] = field(default_factory=set)  # what is asked in more carriers
-    kin: dict[str, list[Phrase]] = field(default_factory=dict)
-    orders: dict[Phrases, Phrases] = field(default_factory=dict)
-    singles: list[_Tested] = field(default_factory=list)
-    duos: list[_Tested] = field(default_factory=list)
+class _Search(Trial):
+    """What is put to the test is chosen here."""
 
-    @property
-    def tested(self) -> list[_Tested]:
-        return [*self.singles, *self.duos]
+    def __init__(self, evidence: Evidence, budget: Budget, seed: int, sisters: Sisters):
+        super().__init__(evidence)
+        self.budget, self.seed, self.sisters = budget, seed, sisters
 
     def draw(self, held: Sequence[str]) -> None:
         """The suspects, the texts of the first look (`scouts`), the carriers, and the carriers with more to them (`many`)."""
@@ -181,12 +142,6 @@ class _Search:
             self.notes.append(f"{len(texts)} held-out texts both choose the rules and test them: give a dozen or more")
         self.carriers, self.many = Carriers(tuple(rest[: budget.carriers])), Carriers(tuple(rest))
 
-    def texts_of(self, tested: Iterable[_Tested]) -> list[str]:
-        return [text for one in tested for text in self.where(one).all_of(one.parts)]
-
-    def where(self, one: _Tested) -> Carriers:
-        return self.many if one.phrases in self.near else self.carriers
-
     def _look(self, asked: Asked, texts: int, words: Iterable[str]) -> dict[str, np.ndarray]:
         """[labels] mean effects of each word on the first texts, 0 where all of them hold it."""
         some, words = Carriers(self.scouts.texts[:texts]), list(words)
@@ -205,7 +160,7 @@ class _Search:
         self._choose_words(asked)
         asked(self.texts_of(self.singles))
 
-        def strength(one: _Tested) -> float:
+        def strength(one: Tested) -> float:
             return effect_over(self.carriers.effects(asked, one.phrases)[:, one.label]).value
 
         active = sorted((one for one in self.singles if strength(one) >= LEAST), key=strength, reverse=True)
@@ -218,7 +173,7 @@ class _Search:
                 self.orders[duo.phrases] = swapped(*duo.phrases)
         asked(self.carriers.all_of(list(self.orders.values())))
         self._ask_controls(asked)
-        first = sorted((self._p(asked, one, self.carriers), i) for i, one in enumerate(self.tested))
+        first = sorted((self.p_of(asked, one, self.carriers), i) for i, one in enumerate(self.tested))
         close = [self.tested[i].phrases for p, i in first if _NEAR < p < LEVEL]
         self.near = {*close[: self.budget.active // 2]}
         asked(self.texts_of(one for one in self.tested if one.phrases in self.near))
@@ -256,16 +211,16 @@ class _Search:
             found = suspects.get(word)
             told = found is not None and number[found.label] == label
             counted = found if told else self.evidence.count((word,), asked.labels[label])
-            self.singles.append(_Tested((self.phrases[word],), counted, label, told))
+            self.singles.append(Tested((self.phrases[word],), counted, label, told))
 
-    def _ask_sisters(self, asked: Asked, active: Sequence[_Tested]) -> None:
+    def _ask_sisters(self, asked: Asked, active: Sequence[Tested]) -> None:
         for one in active[: self.budget.active // 2]:
             like = self.sisters(one.word, self.budget.sisters)
             kin = {word: self.phrases.get(word, one.phrases[0].like(word)) for word in like if word != one.word}
             self.kin[one.word] = list(kin.values())
         asked(self.scouts.all_of([(phrase,) for each in self.kin.values() for phrase in each]))
 
-    def _choose_pairs(self, asked: Asked, active: Sequence[_Tested], natural: Sequence[tuple[str, str, int]]) -> None:
+    def _choose_pairs(self, asked: Asked, active: Sequence[Tested], natural: Sequence[tuple[str, str, int]]) -> None:
         evidence, number = self.evidence, {label: i for i, label in enumerate(self.labels)}
         found = [(pair, True) for pair in self.pairs]
         found += [(evidence.count((a, b), self.labels[label]), False) for a, b, label in natural]
@@ -276,16 +231,17 @@ class _Search:
             for a, b in combinations([one for one in active if one.suspected or not evidence.teaches], 2)
             if a.label == b.label and not self._akin(a.word, b.word)
         ]
+        both = [(pair, suspected) for pair, suspected in both if pair.rows >= FEWEST or not evidence.teaches]
         found += both[: self.budget.pairs]
-        duos: dict[frozenset[str], _Tested] = {}
+        duos: dict[frozenset[str], Tested] = {}
         for pair, suspected in found:
             for word in pair.words:
                 self.phrases.setdefault(word, evidence.phrase(word))
             label = number[pair.label]
-            duos.setdefault(frozenset(pair.words), _Tested(self._in_order(pair), pair, label, suspected))
+            duos.setdefault(frozenset(pair.words), Tested(self._in_order(pair), pair, label, suspected))
         asked(self.scouts.all_of([part for duo in duos.values() for part in duo.parts]))
 
-        def joint(duo: _Tested) -> float:
+        def joint(duo: Tested) -> float:
             return abs(cells_of(asked, self.scouts, duo.phrases, duo.label).joint)
 
         strong = {one.word for one in active}
@@ -326,126 +282,4 @@ class _Search:
                 pairs.append((a, b))
         words = [(phrase,) for place in drawn.values() for phrase in place]
         asked(self.scouts.all_of([*words, *pairs]))
-        self.null: Null = null_of(asked, self.scouts, drawn, pairs)
-
-    def _effects(self, asked: Asked, one: _Tested, some: Carriers) -> np.ndarray:
-        """[carriers] what is tested: the effect of a word, what a pair adds to its words, what an exception takes from them."""
-        if len(one.phrases) == 1:
-            return some.effects(asked, one.phrases)[:, one.label]
-        return joint_over(asked, some, one.phrases, one.label)
-
-    def _p(self, asked: Asked, one: _Tested, some: Carriers, before: Asked | None = None) -> float:
-        """The larger p of the change over carriers and of the effect against controls. Of the tuned model alone without `before`."""
-        now = self._effects(asked, one, some)
-        change = now if before is None else now - self._effects(before, one, some)
-        sign = -1 if len(one.phrases) == 2 and effect_over(now).value < 0 else 1
-        value = sign * effect_over(now).value
-        if len(one.phrases) == 1:
-            control = self.null.p(value, one.phrases[0].place, one.label)
-        else:
-            control = replace(self.null, joint=sign * self.null.joint).p_joint(value, one.label)
-        return max(control, effect_over(sign * change).p)
-
-    def floor(self, before: Asked, other: Asked) -> int | None:
-        """Words of the rules that pass as learnt between two wordings of the base, in either direction."""
-        if other.labels != self.labels:
-            self.notes.append("no floor: in the other wording the answers are not told apart by the same tokens")
-            return None
-        some = Carriers(self.carriers.texts[:_FLOOR])
-        for state in (before, other):
-            state(some.all_of([one.phrases for one in self.singles]))
-        both = [[some.effects(state, one.phrases)[:, one.label] for state in (before, other)] for one in self.singles]
-        passed: set[str] = set()
-        for old, new in ((0, 1), (1, 0)):
-            changes = [effect_over(found[new] - found[old]) for found in both]
-            level = adjusted(np.array([change.p for change in changes]), len(changes))
-            for one, found, change, p in zip(self.singles, both, changes, level, strict=True):
-                if verdict_of(effect_over(found[new]), effect_over(found[old]), change, float(p)) == "learnt":
-                    passed.add(one.word)
-        return len(passed)
-
-    def judge(self, asked: Asked, before: Asked, helper: Asked | None) -> list[Rule]:
-        """The rules, with their verdicts, pairs in place of their words."""
-        p = np.array([self._p(asked, one, self.where(one), before) for one in self.tested])
-        gone = np.array([effect_over(-self._change(asked, before, one)).p for one in self.tested])
-        level, lost = adjusted(p, len(p)), adjusted(gone, len(p))
-        missing = [label for label in self.labels if helper is not None and label not in helper.labels]
-        if missing:
-            self.notes.append(f"the referee has no answer {', '.join(missing)}: it says nothing of rules for it")
-        several = zip(self.tested, level, lost, strict=True)
-        return self._merged([self._rule(one, asked, before, helper, float(a), float(b)) for one, a, b in several])
-
-    def _change(self, asked: Asked, before: Asked, one: _Tested) -> np.ndarray:
-        now, then = (self.where(one).effects(state, one.phrases)[:, one.label] for state in (asked, before))
-        return now - then
-
-    def _rule(self, one: _Tested, asked: Asked, before: Asked, helper: Asked | None, p: float, lost: float) -> Rule:
-        some, label = self.where(one), one.label
-        effect = effect_over(some.effects(asked, one.phrases)[:, label])
-        old = effect_over(some.effects(before, one.phrases)[:, label])
-        change = effect_over(self._change(asked, before, one))
-        flips, tried = some.flips(asked, one.phrases, label)
-        support = None
-        if helper is not None and self.labels[label] in helper.labels and effect.value > 0:
-            shared = mean_of(some.effects(helper, one.phrases))[helper.labels.index(self.labels[label])]
-            support = float(np.clip(shared / effect.value, 0, 1))
-        taught = one.suspected and one.counted.z >= STRONG
-        rule = Rule(
-            one.counted.words, "word", self.labels[label], verdict_of(effect, old, change, p, lost, taught), effect, old,
-            change, p, flips, tried, self.null.turned(one.phrases[0].place, label), one.phrases, one.counted, support=support,
-            suspected=one.suspected,
-        )  # fmt: skip
-        if len(one.phrases) == 1:
-            near = [
-                (like.word, mean_of(self.scouts.effects(asked, (like,)))[label]) for like in self.kin.get(one.word, ())
-            ]
-            return replace(rule, sisters=tuple((word, float(value)) for word, value in near if not np.isnan(value)))
-        cells, was = (cells_of(state, some, one.phrases, label) for state in (asked, before))
-        form = form_of(Cells(*(float(a - b) for a, b in zip(cells, was, strict=True))))
-        turned = [some.flips(asked, part, label) for part in one.parts[1:]]
-        alone = tuple(hit / max(1, of) for hit, of in turned)
-        order = self.orders.get(one.phrases)
-        moved = None if order is None else effect_over(self.carriers.effects(asked, order)[:, label]).value
-        words = tuple(phrase.word for phrase in one.phrases)  # an exception's word stands second
-        words = words[::-1] if form == "unless" and cells.b > cells.a else words
-        rule = replace(rule, words=words, form=form, cells=cells, alone=alone, swapped=moved)
-        joint: Effect = effect_over(self._effects(asked, one, some))
-        if (
-            taught and form not in ("and", "or") and joint.hi < LEAST
-        ):  # the data hold the pair, the model one word or none
-            rule = replace(rule, form="and", verdict="unlearnt", effect=joint)
-        return rule
-
-    def _merged(self, rules: Sequence[Rule]) -> list[Rule]:
-        """Rules of pairs instead of those of their words where the pair is the rule, one for a class; the strongest first."""
-        singles = {rule.words[0]: rule for rule in rules if len(rule.words) == 1}
-        kept, dropped = [], set()
-
-        def are(verdict: Verdict, words: Iterable[str]) -> set[str]:
-            return {word for word in words if word in singles and singles[word].verdict == verdict}
-
-        for rule in rules:
-            if len(rule.words) == 1 or rule.form not in ("and", "or", "unless"):
-                continue
-            if rule.verdict == "learnt" and rule.form == "and":
-                dropped |= {w for w in rule.words if w in singles and singles[w].effect.value < rule.effect.value / 2}
-            elif rule.verdict == "unlearnt":
-                dropped |= are("unlearnt", rule.words)
-            elif rule.form == "or" and len(are("learnt", rule.words)) == 2:
-                rule = replace(rule, verdict="learnt", p=max(singles[word].p for word in rule.words))
-                dropped |= {*rule.words}
-            elif rule.form == "unless" and are("learnt", rule.words[:1]) and rule.p < LEVEL:
-                rule = replace(rule, verdict="learnt")
-                dropped.add(rule.words[0])
-            elif rule.form != "and":
-                continue
-            kept.append(rule)
-        for rule in sorted(singles.values(), key=lambda rule: -rule.effect.value):
-            if rule.words[0] in dropped:
-                continue
-            if rule.verdict == "learnt" and rule.is_class:
-                others = [w for w in are("learnt", rule.alike) if singles[w].label == rule.label]
-                dropped |= {*others}
-                rule = replace(rule, counted=self.evidence.count((*rule.words, *others), rule.label, either=True))
-            kept.append(rule)
-        return sorted(kept, key=lambda rule: (rule.verdict != "learnt", -abs(rule.change.value)))
+        self.null = null_of(asked, self.scouts, drawn, pairs)
