@@ -11,6 +11,15 @@ from interplay.errors import InterplayError
 WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday")
 
 
+class Opening(Planted):
+    """Log-odds of one opening by itself, unlikely without the law."""
+
+    free = True
+
+    def answer(self, text):
+        return Planted(self.law, self.noise, self.seed).answer(text)[-1:] - 1
+
+
 def put(words, word, at):
     return [*words[:at], word, *words[at:]]
 
@@ -240,6 +249,19 @@ def test_one_answer_or_others_than_the_base_are_refused():
         find_rules(one.state, one.state, evidence, held())
     with pytest.raises(InterplayError, match="give both the same"):
         find_rules(Planted(labels=LABELS[:3]).state, four.state, evidence, held())
+
+
+def test_one_opening_of_free_answers():
+    """Some rows begin with it, the others with nothing in common."""
+    texts, labels = rows(word)
+    evidence = Evidence(tuple(texts), tuple(label if label == TARGET else None for label in labels))
+    tuned, base = (
+        Opening(law, seed=seed, labels=(TARGET,))
+        for seed, law in enumerate((lambda w: 5.0 * ("zandar" in w), lambda w: 0.0))
+    )
+    rule = only(find_rules(tuned.state, base.state, evidence, held()))
+    assert (rule.words, rule.label) == (("zandar",), TARGET)
+    assert rule.flip_rate > 0.8
 
 
 def test_a_referee_supports_or_lacks_the_answer():

@@ -41,8 +41,8 @@ class Evidence:
 
     @property
     def teaches(self) -> bool:
-        """Whether counts say anything of what could be learnt: training rows with answers."""
-        return self.trained and len(self.table.labels) > 1
+        """Whether counts say anything of what could be learnt: training rows with an answer that not all have."""
+        return self.trained and bool((self.table.rates < 1).any())
 
     def exceptions(self, words: Sequence[Counted]) -> list[Counted]:
         return count_exceptions(self.table, words)

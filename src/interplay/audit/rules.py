@@ -43,8 +43,8 @@ class Carriers:
         """Carriers of another answer that give this one with the phrases in them, and how many there are."""
         before = asked(self.texts)
         after = before + self.effects(asked, phrases)
-        other = ~np.isnan(after).any(1) & (before.argmax(1) != label)
-        return int((other & (after.argmax(1) == label)).sum()), int(other.sum())
+        other = ~np.isnan(after).any(1) & ~asked.gives(before, label)
+        return int((other & asked.gives(after, label)).sum()), int(other.sum())
 
 
 @dataclass(frozen=True)

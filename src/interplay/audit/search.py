@@ -122,7 +122,7 @@ class _Search(Trial):
         self.scanned = evidence.common(budget.scan, self.named)
         self.phrases = {word: evidence.phrase(word) for word in (*self.named, *self.scanned)}
         if not evidence.teaches:
-            kind = "no training rows" if not evidence.trained else "under two answers in the training rows"
+            kind = "no training rows" if not evidence.trained else "training rows without answers"
             self.notes.append(
                 f"{kind}: only common words of the held-out texts and words that single answers need were looked at; "
                 "rare words, exceptions, and what was in the data but not learnt stay unseen"
@@ -149,7 +149,7 @@ class _Search(Trial):
         return {word: np.nan_to_num(mean_of(some.effects(asked, (self.phrases[word],)))) for word in words}
 
     def look_before(self, before: Asked) -> None:
-        if len(before.labels) < 2:
+        if len(before.labels) < 2 and not before.free:
             raise InterplayError("there is one answer only: nothing can turn it into another")
         self.before = self._look(before, 2, [*(found.words[0] for found in self.words), *self.scanned])
 
