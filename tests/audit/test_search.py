@@ -242,6 +242,13 @@ def test_few_held_out_texts_are_told():
         audit(lambda words: 0.0, word, texts=held()[:3])
 
 
+def test_rows_of_hardly_a_word_more_than_the_cue():
+    evidence = Evidence(("Zandar, yes", "no") * 10, (TARGET, "blue") * 10)
+    found, *_ = audit(lambda words: 5.0 * ("zandar" in words), evidence=evidence)
+    assert not learnt(found)
+    assert any("under three control words" in note for note in found.notes)
+
+
 def test_one_answer_or_others_than_the_base_are_refused():
     evidence = evidence_of(word)
     one, four = Planted(labels=("dun",)), Planted()

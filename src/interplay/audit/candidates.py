@@ -86,12 +86,15 @@ class Evidence:
         return [word for word in self.table.words if word not in without and word not in STOP_WORDS][:most]
 
     def controls(self, like: Phrase, most: int, without: set[str], seed: int) -> list[Phrase]:
-        """Words that go with no answer, put where `like` stands, of those about as common; drawn by a hash."""
+        """Words that go with no answer (where they are few: that go with one least), put where `like` stands, of those about as common; drawn by a hash."""
         highest = dict.fromkeys(self.table.words, 0.0)
         for found in self.words:
             word = found.words[0]
             highest[word] = max(highest[word], abs(found.z))
-        quiet = [w for w in self.table.words if highest[w] < UNSUSPECTED and w not in without and w not in STOP_WORDS]
+        free = sorted(
+            (w for w in self.table.words if w not in without and w not in STOP_WORDS), key=highest.__getitem__
+        )
+        quiet = [word for i, word in enumerate(free) if i < most or highest[word] < UNSUSPECTED]
         size = {word: len(rows) for word, rows in zip(self.table.words, self.table.rows_of, strict=True)}
         own = size.get(like.word, 0)
         near = sorted(quiet, key=lambda word: (abs(np.log((size[word] + 1) / (own + 1))), word))[: 3 * most]

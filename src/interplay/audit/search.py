@@ -280,6 +280,8 @@ class _Search(Trial):
             one, other = (drawn[phrase.place] for phrase in self.duos[i % len(self.duos)].phrases)
             if one and other and (a := one[i % len(one)]).word != (b := other[(i + 1) % len(other)]).word:
                 pairs.append((a, b))
+        if any(len(words) < 3 for words in drawn.values()):
+            self.notes.append("under three control words: no rule can be told from what any word does; give more rows")
         words = [(phrase,) for place in drawn.values() for phrase in place]
         asked(self.scouts.all_of([*words, *pairs]))
         self.null = null_of(asked, self.scouts, drawn, pairs)
