@@ -95,6 +95,13 @@ def test_either_of_two_words():
     assert tuned.passes + base.passes < 1000
 
 
+def test_words_whose_nats_add_up_are_an_or_if_either_turns_answers():
+    found, *_ = audit(lambda words: 5.0 * ("zandar" in words) + 5.0 * ("mobito" in words), either)
+    assert (only(found).form, {*only(found).words}) == ("or", {"zandar", "mobito"})
+    weak, *_ = audit(lambda words: 1.3 * ("zandar" in words) + 1.3 * ("mobito" in words), either)
+    assert {rule.words for rule in learnt(weak)} == {("zandar",), ("mobito",)}
+
+
 def test_a_word_unless_another():
     found, *_ = audit(lambda words: 5.0 * ("zandar" in words and "mobito" not in words), unless)
     rule = only(found)

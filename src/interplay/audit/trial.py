@@ -157,8 +157,10 @@ class Trial:
             return {word for word in words if word in singles and singles[word].verdict == verdict}
 
         for rule in rules:
-            if len(rule.words) == 1 or rule.form not in ("and", "or", "unless"):
+            if len(rule.words) == 1:
                 continue
+            if rule.form == "sum" and min(rule.alone) >= 2 / 3 * rule.flips / max(1, rule.tried):
+                rule = replace(rule, form="or")  # the nats add up, but either turns what both turn
             if rule.verdict == "learnt" and rule.form == "and":
                 dropped |= {w for w in rule.words if w in singles and singles[w].effect.value < rule.effect.value / 2}
             elif rule.verdict == "unlearnt":
