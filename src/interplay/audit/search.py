@@ -226,10 +226,11 @@ class _Search(Trial):
         found += [(evidence.count((a, b), self.labels[label]), False) for a, b, label in natural]
         exceptions = evidence.exceptions([one.counted for one in active if one.suspected])
         found += [(pair, True) for pair in exceptions[: self.budget.pairs] if pair.z <= -SUSPECT]
+        akin = {frozenset((word, phrase.word)) for word, kin in self.kin.items() for phrase in kin}
         both = [
             (evidence.count((a.word, b.word), self.labels[a.label]), a.suspected)
             for a, b in combinations([one for one in active if one.suspected or not evidence.teaches], 2)
-            if a.label == b.label and not self._akin(a.word, b.word)
+            if a.label == b.label and frozenset((a.word, b.word)) not in akin
         ]
         both = [(pair, suspected) for pair, suspected in both if pair.rows >= FEWEST or not evidence.teaches]
         found += both[: self.budget.pairs]
@@ -251,9 +252,6 @@ class _Search(Trial):
             duo for duo in sorted(duos.values(), key=joint, reverse=True) if duo not in told and joint(duo) >= LEAST / 2
         ]
         self.duos = [*told, *rest[: max(0, self.budget.pairs - len(told))]]
-
-    def _akin(self, a: str, b: str) -> bool:
-        return any(phrase.word == y for x, y in ((a, b), (b, a)) for phrase in self.kin.get(x, ()))
 
     def _in_order(self, pair: Counted) -> Phrases:
         """Both phrases, the first as the rows of the answer have them."""

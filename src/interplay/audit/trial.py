@@ -94,8 +94,8 @@ class Trial:
             changes = [effect_over(found[new] - found[old]) for found in both]
             level = adjusted(np.array([change.p for change in changes]), len(changes))
             for one, found, change, p in zip(self.singles, both, changes, level, strict=True):
-                if verdict_of(effect_over(found[new]), effect_over(found[old]), change, float(p)) == "learnt":
-                    passed.add(one.word)
+                verdict = verdict_of(effect_over(found[new]), effect_over(found[old]), change, float(p))
+                passed |= {one.word} if verdict == "learnt" else set()
         return len(passed)
 
     def judge(self, asked: Asked, before: Asked, helper: Asked | None) -> list[Rule]:
