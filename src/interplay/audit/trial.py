@@ -153,8 +153,9 @@ class Trial:
         singles = {rule.words[0]: rule for rule in rules if len(rule.words) == 1}
         kept, dropped, count = [], set(), self.evidence.count
 
-        def are(verdict: str, words: Iterable[str]) -> set[str]:
-            return {word for word in words if word in singles and singles[word].verdict == verdict}
+        def are(verdict: str, words: Iterable[str], label: str) -> set[str]:
+            some = {word: singles[word] for word in words if word in singles}
+            return {word for word, one in some.items() if (one.verdict, one.label) == (verdict, label)}
 
         for rule in rules:
             if len(rule.words) == 1:
@@ -164,12 +165,12 @@ class Trial:
             if rule.verdict == "learnt" and rule.form == "and":
                 dropped |= {w for w in rule.words if w in singles and singles[w].effect.value < rule.effect.value / 2}
             elif rule.verdict == "unlearnt":
-                dropped |= are("unlearnt", rule.words)
-            elif rule.form == "or" and len(are("learnt", rule.words)) == 2:
+                dropped |= are("unlearnt", rule.words, rule.label)
+            elif rule.form == "or" and len(are("learnt", rule.words, rule.label)) == 2:
                 p, counted = max(singles[word].p for word in rule.words), count(rule.words, rule.label, either=True)
                 rule = replace(rule, verdict="learnt", p=p, counted=counted)
                 dropped |= {*rule.words}
-            elif rule.form == "unless" and are("learnt", rule.words[:1]) and rule.p < LEVEL:
+            elif rule.form == "unless" and are("learnt", rule.words[:1], rule.label) and rule.p < LEVEL:
                 rule = replace(rule, verdict="learnt")
                 dropped.add(rule.words[0])
             elif rule.form != "and":
@@ -179,8 +180,8 @@ class Trial:
             if rule.words[0] in dropped:
                 continue
             if rule.verdict == "learnt" and rule.is_class:
-                others = [w for w in are("learnt", rule.alike) if singles[w].label == rule.label]
-                dropped |= {*others}
-                rule = replace(rule, counted=count((*rule.words, *others), rule.label, either=True))
+                others = are("learnt", rule.alike, rule.label)
+                dropped |= others
+                rule = replace(rule, counted=count((*rule.words, *sorted(others)), rule.label, either=True))
             kept.append(rule)
         return sorted(kept, key=lambda rule: (rule.verdict != "learnt", -abs(rule.change.value)))
