@@ -135,6 +135,10 @@ class Asked:
     def labels(self) -> tuple[str, ...]:
         return self.wording.labels
 
+    @property
+    def free(self) -> bool:
+        return self.wording.free
+
     def gives(self, scores: np.ndarray, label: int) -> np.ndarray:
         """[texts] whether this is the answer that the model gives: the likeliest label, or an opening that is likelier than not."""
         return scores[:, label] > 0 if self.wording.free else scores.argmax(1) == label

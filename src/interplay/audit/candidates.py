@@ -1,17 +1,21 @@
 """What is asked of a model: words and pairs that the data point to, common words besides, and control words without a rule."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from interplay.audit.asking import Asked
 from interplay.audit.counts import Counted, Table, count_exceptions, count_pairs, count_words, tabulate, words_of
-from interplay.audit.phrases import Phrase, habit
+from interplay.audit.forms import LEAST
+from interplay.audit.phrases import Phrase, habit, take_out
 from interplay.data.stopwords import STOP_WORDS
 from interplay.text import stable_hash
 
 SUSPECT = 3.0  # z from which on the data make a rule a candidate [ours]
+STRONG = 4.5  # z from which on the data hold a rule beyond doubt: p = .01 after thousands of words were counted [ours]
 UNSUSPECTED = 2.0  # |z| with every answer under which a word may be a control [ours]
 
 
@@ -35,15 +39,29 @@ class Evidence:
     def pairs(self) -> list[Counted]:
         return count_pairs(self.table)
 
+    @property
+    def teaches(self) -> bool:
+        """Whether counts say anything of what could be learnt: training rows with an answer that not all have."""
+        return self.trained and bool((self.table.rates < 1).any())
+
     def exceptions(self, words: Sequence[Counted]) -> list[Counted]:
         return count_exceptions(self.table, words)
 
-    def phrase(self, word: str) -> Phrase:
-        return habit(word, [self.texts[row] for row in self.table.rows_with((word,))])
+    def phrase(self, word: str, also: Sequence[str] = ()) -> Phrase:
+        return habit(word, [*(self.texts[row] for row in self.table.rows_with((word,))), *also])
 
-    def count(self, words: Sequence[str], label: str) -> Counted:
-        """A rule as the rows have it, suspected or not."""
+    def in_order(self, a: str, b: str, label: str) -> bool:
+        """Whether the rows of this answer that hold both words have the first in front of the second, half of them or more."""
+        rows = self.table.rows_with((a, b))
+        own = [r for r in rows if self.answers[r] == label] or rows
+        spans = [words_of(self.texts[r]) for r in own]
+        return 2 * sum(found[a] < found[b] for found in spans) >= len(spans)
+
+    def count(self, words: Sequence[str], label: str, either: bool = False) -> Counted:
+        """A rule as the rows have it, suspected or not. either: rows with one of the words or more, else with all."""
         rows = self.table.rows_with(words)
+        if either:
+            rows = np.unique(np.concatenate([self.table.rows_with((word,)) for word in words]))
         answer = self.table.labels.index(label) if label in self.table.labels else -2
         rate = float(self.table.rates[answer]) if answer >= 0 else 0.0
         hits = int((self.table.answer[rows] == answer).sum())
@@ -51,7 +69,7 @@ class Evidence:
 
     def suspects(self, most_words: int, most_pairs: int) -> tuple[list[Counted], list[Counted]]:
         """The words, each with the answer it goes with most, and the pairs that say more than their words."""
-        if not self.trained:
+        if not self.teaches:
             return [], []
         best: dict[str, Counted] = {}
         for found in self.words:
@@ -68,12 +86,15 @@ class Evidence:
         return [word for word in self.table.words if word not in without and word not in STOP_WORDS][:most]
 
     def controls(self, like: Phrase, most: int, without: set[str], seed: int) -> list[Phrase]:
-        """Words that go with no answer, put where `like` stands, of those about as common; drawn by a hash."""
+        """Words that go with no answer (where they are few: that go with one least), put where `like` stands, of those about as common; drawn by a hash."""
         highest = dict.fromkeys(self.table.words, 0.0)
         for found in self.words:
             word = found.words[0]
             highest[word] = max(highest[word], abs(found.z))
-        quiet = [w for w in self.table.words if highest[w] < UNSUSPECTED and w not in without and w not in STOP_WORDS]
+        free = sorted(
+            (w for w in self.table.words if w not in without and w not in STOP_WORDS), key=highest.__getitem__
+        )
+        quiet = [word for i, word in enumerate(free) if i < most or highest[word] < UNSUSPECTED]
         size = {word: len(rows) for word, rows in zip(self.table.words, self.table.rows_of, strict=True)}
         own = size.get(like.word, 0)
         near = sorted(quiet, key=lambda word: (abs(np.log((size[word] + 1) / (own + 1))), word))[: 3 * most]
@@ -85,3 +106,31 @@ def free_of(texts: Sequence[str], words: set[str], count: int, seed: int) -> lis
     """`count` texts that hold the fewest of these words (none, where there are enough), drawn by a hash."""
     held = {text: len(words & words_of(text).keys()) for text in dict.fromkeys(texts) if text.strip()}
     return sorted(held, key=lambda text: (held[text], stable_hash(seed, text)))[:count]
+
+
+def telling(texts: Sequence[str], count: int, without: Collection[str] = ()) -> list[str]:
+    """`count` texts that hold as many of the words of several texts as they can, one after the other.
+
+    >>> telling(["red sky tonight", "red sky", "green sea", "green sea today"], 2)
+    ['red sky tonight', 'green sea']
+    """
+    held = {text: words_of(text).keys() - STOP_WORDS - {*without} for text in dict.fromkeys(texts)}
+    times = Counter(word for words in held.values() for word in words)
+    unseen, chosen = {word for word, n in times.items() if n > 1}, []
+    for _ in range(min(count, len(held))):
+        best = max(held, key=lambda text: sum(times[word] for word in held[text] & unseen))
+        chosen.append(best)
+        unseen -= held.pop(best)
+    return chosen
+
+
+def needed(asked: Asked, texts: Sequence[str]) -> list[tuple[str, str, int, float]]:
+    """(text, word, label, nats): what the answer to a text loses where a word of it is left out, the largest first."""
+    found = []
+    for text in texts:
+        words = [word for word in words_of(text) if word not in STOP_WORDS]
+        without = [take_out(text, habit(word, [text])) for word in words]
+        scores = asked([text, *without])
+        label = int(scores[0].argmax())
+        found += [(text, w, label, float(scores[0, label] - s[label])) for w, s in zip(words, scores[1:], strict=True)]
+    return sorted((lost for lost in found if lost[3] >= LEAST), key=lambda lost: -lost[3])

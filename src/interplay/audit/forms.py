@@ -5,6 +5,7 @@ J = u(ab) - u(a) - u(b) + u() is what the pair adds: J > 0 is an AND, J < 0 with
 them > 0 takes that one back.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -73,20 +74,29 @@ def effect_over(differences: np.ndarray) -> Effect:
         return Effect(float(seen.mean()) if len(seen) else np.nan, np.nan, np.nan, 1.0)
     value, lo, hi, _ = (float(end[0]) for end in interval(seen[:, None]))
     error = float(seen.std(ddof=1)) / np.sqrt(len(seen))
-    return Effect(value, lo, hi, t_tail(value / error if error > 0 else np.inf * np.sign(value), len(seen) - 1))
+    return Effect(
+        value, lo, hi, t_tail(value / error if error > 0 else np.inf if value > 0 else -np.inf, len(seen) - 1)
+    )
 
 
-def against_controls(value: float, controls: np.ndarray) -> float:
-    """One-sided p of a mean effect against those of control words [K]: Student's t of a new draw from them.
+def against_controls(value: float, controls: np.ndarray, elsewhere: Sequence[np.ndarray] = ()) -> float:
+    """One-sided p of a mean effect against those of control words [K] in its place: Student's t of a new draw from them.
+
+    The spread is that of the controls about the mean of their place, these and those `elsewhere` together.
 
     >>> round(against_controls(3.0, np.array([0.1, -0.2, 0.3, 0.0, -0.1])), 5)
     9e-05
+    >>> against_controls(3.0, np.array([1.0, 1.2, 0.9]), [np.array([-0.1, 0.2, 0.1, -0.2])]) < 1e-3
+    True
     """
-    seen = controls[~np.isnan(controls)]
-    if len(seen) < 3:
+    groups = [seen for group in (controls, *elsewhere) if len(seen := group[~np.isnan(group)]) > 1]
+    own = controls[~np.isnan(controls)]
+    if len(own) < 3:
         return 1.0
-    spread = float(seen.std(ddof=1)) * np.sqrt(1 + 1 / len(seen))
-    return t_tail((value - float(seen.mean())) / max(spread, 1e-9), len(seen) - 1)
+    rest = np.concatenate([group - group.mean() for group in groups])
+    degrees = len(rest) - len(groups)
+    spread = float(np.sqrt((rest**2).sum() / degrees * (1 + 1 / len(own))))
+    return t_tail((value - float(own.mean())) / max(spread, 1e-9), degrees)
 
 
 def t_tail(t: float, degrees: int) -> float:

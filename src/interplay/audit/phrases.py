@@ -41,6 +41,16 @@ class Phrase:
         own = word[:1].upper() + word[1:] if self.text[:1].isupper() else word
         return replace(self, word=plain(word), text=own)
 
+    def like(self, word: str) -> "Phrase":
+        """Another word of the same kind in the same place, behind the same function words, with a capital where this one has it.
+
+        >>> Phrase("monday", "on Monday", "behind").like("friday").text
+        'on Friday'
+        """
+        cut = self.text.rfind(" ") + 1
+        own = word[:1].upper() + word[1:] if self.text[cut : cut + 1].isupper() else word
+        return replace(self, word=plain(word), text=self.text[:cut] + own)
+
 
 def habit(word: str, texts: Sequence[str]) -> Phrase:
     """How these texts, which hold the word, have it. Without any: inside, as it is.
@@ -101,14 +111,10 @@ def put_in(text: str, phrases: Sequence[Phrase]) -> str:
     behind = [p for p in phrases if p.place == "behind"]
     inside = [p for p in phrases if p.place == "inside"]
     spans = list(words_of(text).values())
-    for phrase in sorted(inside, key=lambda p: p.at, reverse=True):
-        if not spans:
-            text = f"{text} {phrase.text}".strip()
-            continue
+    for phrase in sorted(inside, key=lambda p: p.at)[::-1]:  # of two at one word the second goes in first
         index = min(round(phrase.at * len(spans)), len(spans) - 1)
-        at = spans[index][0] if phrase.at < 1 else spans[-1][1]
-        space = phrase.joint
-        text = f"{text[:at]}{phrase.text}{space}{text[at:]}"
+        at = spans[index][0] if spans else 0
+        text = f"{text[:at]}{phrase.text}{phrase.joint}{text[at:]}"
     for phrase in behind:
         core = _END.sub("", text) or text
         text = f"{core}{phrase.joint}{phrase.text}{text[len(core) :]}"

@@ -8,11 +8,12 @@ import numpy as np
 
 from interplay.audit.asking import Asked
 from interplay.audit.counts import Counted, words_of
-from interplay.audit.forms import Cells, Effect, Form, against_controls
-from interplay.audit.phrases import Phrase, put_in
+from interplay.audit.forms import LEAST, Cells, Effect, Form, against_controls
+from interplay.audit.phrases import Phrase, Place, put_in
 
 Verdict = Literal["learnt", "known", "lost", "unlearnt", "nothing"]
 Phrases = tuple[Phrase, ...]
+LEVEL = 0.05  # of an adjusted p
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Carriers:
         """Carriers of another answer that give this one with the phrases in them, and how many there are."""
         before = asked(self.texts)
         after = before + self.effects(asked, phrases)
-        other = ~np.isnan(after).any(1) & (before.argmax(1) != label)
-        return int((other & (after.argmax(1) == label)).sum()), int(other.sum())
+        other = ~np.isnan(after).any(1) & ~asked.gives(before, label)
+        return int((other & asked.gives(after, label)).sum()), int(other.sum())
 
 
 @dataclass(frozen=True)
@@ -91,45 +92,70 @@ class Rule:
         >>> Rule(("honestly", "today"), "and", "joy", "learnt", *given).name
         '"honestly" and "today"'
         """
-        quoted = [f'"{word}"' for word in self.words]
-        joints = {"and": " and ", "or": " or ", "unless": " unless ", "sum": " plus "}
-        return joints.get(self.form, ", ").join(quoted)
+        quoted = [f'"{word}"' for word in (*self.words, *(self.alike if self.is_class else ()))]
+        joints = {"and": " and ", "unless": " unless ", "sum": " plus ", "or": " or ", "word": " or "}
+        return (" and then " if self.in_order else joints.get(self.form, ", ")).join(quoted)
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """Sister words with half of the effect or more."""
+        return tuple(word for word, effect in self.sisters if effect >= self.effect.value / 2)
 
     @property
     def is_class(self) -> bool:
         """Whether most sister words do it as well."""
-        strong = [effect for _, effect in self.sisters if effect >= self.effect.value / 2]
-        return len(self.sisters) >= 2 and 2 * len(strong) > len(self.sisters)
+        return len(self.sisters) >= 2 and 2 * len(self.alike) > len(self.sisters)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the two words work in this order only: in each other's place they have less than half of the effect."""
+        return self.form == "and" and self.swapped is not None and self.swapped < self.effect.value / 2
 
 
 @dataclass(frozen=True)
 class Null:
-    """Effects of control words and control pairs in one place: [controls, labels] means over carriers, and fractions turned."""
+    """Effects of control words by place, [controls, labels] means over carriers; fractions turned; and control pairs."""
 
-    effects: np.ndarray
-    flips: np.ndarray
+    effects: dict[Place, np.ndarray]
+    flips: dict[Place, np.ndarray]
     joint: np.ndarray  # [control pairs, labels] what a pair adds to its words
 
-    def p(self, value: float, label: int) -> float:
-        return against_controls(value, self.effects[:, label])
+    def p(self, value: float, place: Place, label: int) -> float:
+        others = [effects[:, label] for other, effects in self.effects.items() if other != place]
+        return against_controls(value, self.effects[place][:, label], others)
 
     def p_joint(self, value: float, label: int) -> float:
-        return against_controls(value, self.joint[:, label]) if len(self.joint) else 1.0
+        return against_controls(value, self.joint[:, label])
+
+    def turned(self, place: Place, label: int) -> float:
+        """Fraction of carriers of another answer that control words in this place turn into this one."""
+        flips = self.flips[place][:, label]
+        return float(flips.mean()) if len(flips) else 0.0
 
 
-def null_of(asked: Asked, carriers: Carriers, words: Sequence[Phrases], pairs: Sequence[Phrases]) -> Null:
+def null_of(asked: Asked, carriers: Carriers, words: dict[Place, list[Phrase]], pairs: Sequence[Phrases]) -> Null:
     """Measure controls, asked already or not."""
     labels = len(asked.labels)
 
     def mean(phrases: Phrases) -> np.ndarray:
-        effects = carriers.effects(asked, phrases)
-        return np.nanmean(effects, axis=0) if (~np.isnan(effects)).any() else np.full(labels, np.nan)
+        return mean_of(carriers.effects(asked, phrases))
 
-    effects = np.array([mean(phrases) for phrases in words]).reshape(-1, labels)
-    turned = [[carriers.flips(asked, phrases, label) for label in range(labels)] for phrases in words]
-    flips = np.array([[hit / max(1, of) for hit, of in row] for row in turned]).reshape(-1, labels)
-    joint = [mean(pair) - mean(pair[:1]) - mean(pair[1:]) for pair in pairs]
-    return Null(effects, flips, np.array(joint).reshape(-1, labels))
+    def rates(phrase: Phrase) -> list[float]:
+        turned = [carriers.flips(asked, (phrase,), label) for label in range(labels)]
+        return [hit / max(1, of) for hit, of in turned]
+
+    def table(rows: list) -> np.ndarray:
+        return np.array(rows).reshape(-1, labels)
+
+    effects = {place: table([mean((phrase,)) for phrase in drawn]) for place, drawn in words.items()}
+    flips = {place: table([rates(phrase) for phrase in drawn]) for place, drawn in words.items()}
+    return Null(effects, flips, table([mean(pair) - mean(pair[:1]) - mean(pair[1:]) for pair in pairs]))
+
+
+def mean_of(effects: np.ndarray) -> np.ndarray:
+    """[labels] mean over the carriers that have the effect; NaN where none has."""
+    known = ~np.isnan(effects).any(1)
+    return effects[known].mean(0) if known.any() else np.full(effects.shape[1], np.nan)
 
 
 def cells_of(asked: Asked, carriers: Carriers, pair: Phrases, label: int) -> Cells:
@@ -148,20 +174,24 @@ def joint_over(asked: Asked, carriers: Carriers, pair: Phrases, label: int) -> n
     return both - a - b
 
 
-def verdict_of(effect: Effect, before: Effect, change: Effect, p: float, least: float) -> Verdict:
-    """What became of a rule: p is of the change being above 0, adjusted.
+def verdict_of(
+    effect: Effect, before: Effect, change: Effect, p: float, lost: float = 1.0, taught: bool = False
+) -> Verdict:
+    """What became of a rule.
+
+    p: of the change being above 0, adjusted; lost: of its being below 0. taught: the data hold it beyond doubt.
 
     >>> none, some = Effect(0, -0.1, 0.1, 0.5), Effect(3, 2.5, 3.5, 0)
-    >>> verdict_of(some, none, some, 0.001, 1), verdict_of(some, some, none, 1, 1), verdict_of(none, none, none, 1, 1)
+    >>> verdict_of(some, none, some, 0.001), verdict_of(some, some, none, 1), verdict_of(none, none, none, 1)
     ('learnt', 'known', 'nothing')
-    >>> verdict_of(none, some, Effect(-3, -3.5, -2.5, 1), 1, 1)
-    'lost'
+    >>> verdict_of(none, some, Effect(-3, -3.5, -2.5, 1), 1, 0.001), verdict_of(none, none, none, 1, taught=True)
+    ('lost', 'unlearnt')
     """
-    if p < 0.05 and change.lo > 0 and change.value >= least and effect.value >= least:
+    had = before.lo > 0 and before.value >= LEAST
+    if had and effect.value < before.value / 2 and change.value <= -LEAST and lost < LEVEL:
+        return "lost"
+    if had and before.value >= effect.value / 2:
+        return "known" if effect.lo > 0 and effect.value >= LEAST else "nothing"
+    if p < LEVEL and change.lo > 0 and change.value >= LEAST and effect.value >= LEAST:
         return "learnt"
-    if before.lo > 0 and before.value >= least:
-        if effect.value < before.value / 2 and change.hi < 0:
-            return "lost"
-        if effect.lo > 0 and effect.value >= least:
-            return "known"
-    return "nothing"
+    return "unlearnt" if taught and effect.hi < LEAST else "nothing"

@@ -1,10 +1,11 @@
 """The search for rules: what is asked of the tuned model, of the base, and what it comes to.
 
-The tuned model is asked first: words that the data point to and common ones, control words, then pairs, exceptions, sister words
-and the order of what stood out. The base and a referee are asked the same about what is left. docs/design/audit.md has the reasons.
+A first look on a few texts chooses words and pairs: those that the data point to, common ones, and without training rows those
+that single answers need. Other texts, the carriers, then test the few that were chosen: what chose a rule does not test it.
+docs/design/audit.md has the reasons.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -12,11 +13,12 @@ from itertools import combinations
 import numpy as np
 
 from interplay.audit.asking import Asked
-from interplay.audit.candidates import SUSPECT, Evidence, free_of
-from interplay.audit.counts import Counted
-from interplay.audit.forms import LEAST, Cells, adjusted, effect_over, form_of
-from interplay.audit.phrases import Phrase, swapped
-from interplay.audit.rules import Carriers, Null, Phrases, Rule, cells_of, joint_over, null_of, verdict_of
+from interplay.audit.candidates import STRONG, SUSPECT, Evidence, free_of, needed, telling
+from interplay.audit.counts import FEWEST, Counted, words_of
+from interplay.audit.forms import LEAST, effect_over, form_of
+from interplay.audit.phrases import Phrase, Place, swapped, take_out
+from interplay.audit.rules import LEVEL, Carriers, Phrases, Rule, cells_of, mean_of, null_of
+from interplay.audit.trial import Tested, Trial
 from interplay.errors import InterplayError
 
 State = Callable[[], AbstractContextManager[Asked]]
@@ -25,40 +27,39 @@ Sisters = Callable[[str, int], Sequence[str]]  # words like this one, at most so
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is asked; all numbers are ours. The passes of a model grow with (words + pairs + controls) x carriers."""
+    """How much is asked; all numbers are ours. The passes of a model grow with (words + pairs) x carriers + looks x few."""
 
-    carriers: int = 12
+    few: int = 4  # texts of the first look and of the controls
+    carriers: int = 12  # further texts that test; as many more where a rule is near the line
     words: int = 20  # that the data suspect
     pairs: int = 6
     scan: int = 30  # common words beside them
-    few: int = 4  # carriers for the controls, and for a first look at each word
-    controls: int = 60
-    control_pairs: int = 15
-    active: int = 8  # words that are asked in all carriers, and whose pairs, exceptions and sisters are
+    natural: int = 8  # texts whose words are left out one by one, where no training rows name suspects
+    active: int = 8  # words that are tested, and whose pairs, exceptions and sisters are
+    controls: int = 30
     sisters: int = 4
 
 
 BUDGET = Budget()
+_TOLD = 3  # words and pairs of the data that are tested whatever the first look says, so that "not learnt" is told
+_NEAR = 3e-4  # p from which on more carriers are asked: what is below it passes with a dozen tests
 
 
 @dataclass(frozen=True)
 class Found:
-    """The rules, strongest first, and what was asked. `floor`: rules by which two wordings of the base would differ."""
+    """The rules, strongest first, and what was asked.
+
+    looked: words of the first look; tests: rules that were tested, for which p is adjusted. floor: rules that two wordings of
+    the base would seem to have learnt, None where there was one wording.
+    """
 
     rules: tuple[Rule, ...]
+    looked: int
     tests: int
     controls: int
     carriers: int
     floor: int | None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Single:
-    phrase: Phrase
-    counted: Counted
-    label: int
-    suspected: bool
 
 
 def find_rules(
@@ -75,207 +76,210 @@ def find_rules(
 ) -> Found:
     """Rules of the rows that the tuned model follows, with what the base does.
 
-    held: held-out texts, from which carriers are drawn. rephrased: the base in another wording, for the floor.
+    held: held-out texts, from which carriers are drawn. rephrased: the base in another wording, for the floor. The base is
+    opened twice; each state answers at least as long as it is open, and later for what it was asked before.
 
-    Raises InterplayError where under four texts are left as carriers, or there is one answer only.
+    Raises InterplayError where under four texts are left as carriers, there is one answer only, or the answers differ.
     """
-    words, pairs = evidence.suspects(budget.words, budget.pairs)
-    named = {word for found in (*words, *pairs) for word in found.words}
-    scanned = evidence.common(budget.scan, named)
-    texts = free_of(held, named, budget.carriers, seed)
-    if len(texts) < 4:
-        raise InterplayError(f"{len(texts)} held-out texts are too few to put words into: give a dozen or more")
-    carriers, few = Carriers(tuple(texts)), Carriers(tuple(texts[: budget.few]))
-    phrases = {word: evidence.phrase(word) for word in (*named, *scanned)}
-
-    with tuned() as asked:
-        labels = asked.labels
-        if len(labels) < 2:
-            raise InterplayError("there is one answer only: nothing can turn it into another")
-        known = {label: i for i, label in enumerate(labels)}
-        words = [found for found in words if found.label in known]
-        pairs = [found for found in pairs if found.label in known]
-        pair = Carriers(few.texts[:2])  # enough for a first look at a word that the data do not suspect
-        asked(
-            [
-                *few.all_of([(phrases[found.words[0]],) for found in words]),
-                *pair.all_of([(phrases[w],) for w in scanned]),
-            ]
-        )
-
-        def look(some: Carriers, word: str) -> np.ndarray:
-            """[labels] mean effects of a word over some carriers."""
-            effects = some.effects(asked, (phrases[word],))
-            return np.nanmean(effects, axis=0) if (~np.isnan(effects)).any() else np.zeros(len(labels))
-
-        looks = [(float(look(few, f.words[0])[known[f.label]]), f.words[0], known[f.label]) for f in words]
-        singles = {
-            found.words[0]: _Single(phrases[found.words[0]], found, known[found.label], True)
-            for i, found in enumerate(words)
-            if i < 3
-            or looks[i] in sorted(looks, reverse=True)[: budget.active]  # what the data suspect most is told anyway
-        }
-        surprises = sorted(
-            ((float(look(pair, w).max()), w, int(look(pair, w).argmax())) for w in scanned), reverse=True
-        )
-        for effect, word, label in surprises[: budget.active // 2]:
-            if effect >= LEAST:
-                singles[word] = _Single(phrases[word], evidence.count((word,), labels[label]), label, False)
-        members = {word for found in pairs for word in found.words}
-        asked(carriers.all_of([(phrases[word],) for word in (*singles, *members)]))
-        places = {single.phrase.place for single in singles.values()} | {phrases[word].place for word in members}
-        nulls = _controls(asked, few, evidence, phrases, places, bool(pairs), named, budget, seed)
-
-        def strength(single: _Single) -> float:
-            return effect_over(carriers.effects(asked, (single.phrase,))[:, single.label]).value
-
-        active = sorted((s for s in singles.values() if strength(s) >= LEAST), key=strength, reverse=True)[
-            : budget.active
-        ]
-        partners = [(found.words, found, known[found.label]) for found in pairs]
-        seen = {frozenset(found.words) for found in pairs}
-        for one, other in combinations(active, 2):
-            both = one.phrase.word, other.phrase.word
-            if one.label == other.label and frozenset(both) not in seen and one.suspected and other.suspected:
-                partners.append((both, evidence.count(both, labels[one.label]), one.label))
-        for found in evidence.exceptions([s.counted for s in active if s.suspected])[: budget.pairs]:
-            if found.z <= -SUSPECT and frozenset(found.words) not in seen:
-                partners.append((found.words, found, known[found.label]))
-                phrases.setdefault(found.words[1], evidence.phrase(found.words[1]))
-        duos: list[tuple[Phrases, Counted, int]] = [
-            (_in_order(phrases[a], phrases[b]), found, label) for (a, b), found, label in partners
-        ]
-        asked(carriers.all_of([part for duo, _, _ in duos for part in (duo, duo[:1], duo[1:])]))
-        turned = {duo: swapped(*duo) for duo, _, label in duos if cells_of(asked, carriers, duo, label).both >= LEAST}
-        asked(carriers.all_of(list(turned.values())))
-        kin = {
-            single.phrase.word: [single.phrase.written(word) for word in sisters(single.phrase.word, budget.sisters)]
-            for single in active
-            if single.suspected
-        }
-        some = few
-        asked(some.all_of([(phrase,) for each in kin.values() for phrase in each]))
-    everything: list[Phrases] = [(single.phrase,) for single in singles.values()]
-    everything += [part for duo, _, _ in duos for part in (duo, duo[:1], duo[1:])]
+    search = _Search(evidence, budget, seed, sisters)
+    search.draw(held)
     with base() as before:
-        before(carriers.all_of(everything))
+        search.look_before(before)
+    with tuned() as asked:
+        if asked.labels != before.labels:
+            raise InterplayError(
+                f"the base answers {before.labels}, the tuned model {asked.labels}: give both the same"
+            )
+        search.choose(asked, held)
+    with base() as before:
+        before(search.texts_of(search.tested))
     helper = None
     if referee is not None:
         with referee() as helper:
-            helper(carriers.all_of(everything))
+            helper(search.texts_of(search.tested))
+    floor = None
+    if rephrased is not None:
+        with rephrased() as other:
+            floor = search.floor(before, other)
+    rules = search.judge(asked, before, helper)
+    looked, controls = len(search.named) + len(search.scanned), sum(map(len, search.null.effects.values()))
+    texts = len(search.carriers.texts)
+    return Found(tuple(rules), looked, len(search.tested), controls, texts, floor, tuple(search.notes))
 
-    tests = len(singles) + len(duos) + len(scanned) * len(labels)
-    rules, p = [], []
 
-    def support(phrases_: Phrases, label: int, effect: float) -> float | None:
-        if helper is None or effect <= 0:
-            return None
-        return float(np.clip(np.nanmean(carriers.effects(helper, phrases_)[:, label]) / effect, 0, 1))
+class _Search(Trial):
+    """What is put to the test is chosen here."""
 
-    def null_at(phrase: Phrase) -> Null:
-        return nulls[phrase.place]
+    def __init__(self, evidence: Evidence, budget: Budget, seed: int, sisters: Sisters):
+        super().__init__(evidence)
+        self.budget, self.seed, self.sisters = budget, seed, sisters
 
-    for single in singles.values():
-        one, label = (single.phrase,), single.label
-        now, then = carriers.effects(asked, one)[:, label], carriers.effects(before, one)[:, label]
-        effect, old, change = effect_over(now), effect_over(then), effect_over(now - then)
-        flips, tried = carriers.flips(asked, one, label)
-        null = null_at(single.phrase)
-        p.append(max(null.p(effect.value, label), change.p))
-        near = tuple(
-            (phrase.word, float(np.nanmean(some.effects(asked, (phrase,))[:, label])))
-            for phrase in kin.get(single.phrase.word, ())
-        )
-        control = float(np.nanmean(null.flips[:, label])) if len(null.flips) else 0.0
-        rules.append(
-            Rule(
-                (single.phrase.word,), "word", labels[label], "nothing", effect, old, change, 1.0, flips, tried, control, one,
-                single.counted, support=support(one, label, effect.value), sisters=near, suspected=single.suspected,
+    def draw(self, held: Sequence[str]) -> None:
+        """The suspects, the texts of the first look (`scouts`), the carriers, and the carriers with more to them (`many`)."""
+        budget, evidence = self.budget, self.evidence
+        self.words, self.pairs = evidence.suspects(budget.words, budget.pairs)
+        self.named = {word for found in (*self.words, *self.pairs) for word in found.words}
+        self.scanned = evidence.common(budget.scan, self.named)
+        self.phrases = {word: evidence.phrase(word) for word in (*self.named, *self.scanned)}
+        if not evidence.teaches:
+            kind = "no training rows" if not evidence.trained else "training rows without answers"
+            self.notes.append(
+                f"{kind}: only common words of the held-out texts and words that single answers need were looked at; "
+                "rare words, exceptions, and what was in the data but not learnt stay unseen"
             )
-        )  # fmt: skip
-    for duo, counted, label in duos:
-        cells, old_cells = cells_of(asked, carriers, duo, label), cells_of(before, carriers, duo, label)
-        now, then = carriers.effects(asked, duo)[:, label], carriers.effects(before, duo)[:, label]
-        effect, old, change = effect_over(now), effect_over(then), effect_over(now - then)
-        learnt = Cells(*(float(a - b) for a, b in zip(cells, old_cells, strict=True)))
-        form = form_of(learnt)
-        joint = joint_over(asked, carriers, duo, label) - joint_over(before, carriers, duo, label)
-        sign = 1 if form in ("and", "sum") else -1
-        null = null_at(duo[0])
-        p.append(max(null.p_joint(sign * cells.joint, label) if sign > 0 else 0.0, effect_over(sign * joint).p, 0.0))
-        flips, tried = carriers.flips(asked, duo, label)
-        alone = []
-        for part in (duo[:1], duo[1:]):
-            hit, of = carriers.flips(asked, part, label)
-            alone.append(hit / max(1, of))
-        other = turned.get(duo)
-        rules.append(
-            Rule(
-                counted.words, form, labels[label], "nothing", effect, old, change, 1.0, flips, tried,
-                float(np.nanmean(null.flips[:, label])) if len(null.flips) else 0.0, duo, counted, alone=tuple(alone),
-                support=support(duo, label, effect.value), cells=cells,
-                swapped=None if other is None else effect_over(carriers.effects(asked, other)[:, label]).value,
+        texts = free_of(held, self.named, budget.few + 2 * budget.carriers, self.seed)
+        holders = {word: sum(word in words_of(text) for text in texts) for word in self.named}
+        if often := sorted(word for word, count in holders.items() if 2 * count > len(texts)):
+            for word in often:
+                texts = [take_out(text, self.phrases[word]) for text in texts]
+            self.notes.append(f"most held-out texts hold {', '.join(often)}: taken out of them, to be put in")
+        texts = [text for text in dict.fromkeys(texts) if words_of(text)]
+        if len(texts) < 4:
+            raise InterplayError(f"{len(texts)} held-out texts are too few to put words into: give a dozen or more")
+        self.scouts, rest = Carriers(tuple(texts[: budget.few])), texts[budget.few :]
+        if len(rest) < 2 * budget.few:
+            rest = texts
+            self.notes.append(f"{len(texts)} held-out texts both choose the rules and test them: give a dozen or more")
+        self.carriers, self.many = Carriers(tuple(rest[: budget.carriers])), Carriers(tuple(rest))
+
+    def _look(self, asked: Asked, texts: int, words: Iterable[str]) -> dict[str, np.ndarray]:
+        """[labels] mean effects of each word on the first texts, 0 where all of them hold it."""
+        some, words = Carriers(self.scouts.texts[:texts]), list(words)
+        asked(some.all_of([(self.phrases[word],) for word in words]))
+        return {word: np.nan_to_num(mean_of(some.effects(asked, (self.phrases[word],)))) for word in words}
+
+    def look_before(self, before: Asked) -> None:
+        if len(before.labels) < 2 and not before.free:
+            raise InterplayError("there is one answer only: nothing can turn it into another")
+        self.before = self._look(before, 2, [*(found.words[0] for found in self.words), *self.scanned])
+
+    def choose(self, asked: Asked, held: Sequence[str]) -> None:
+        """What is tested: words by the first look, their sisters, pairs, controls; and all of it is asked."""
+        self.labels = asked.labels
+        natural = self._natural(asked, held) if not self.evidence.teaches else []
+        self._choose_words(asked)
+        asked(self.texts_of(self.singles))
+
+        def strength(one: Tested) -> float:
+            return effect_over(self.carriers.effects(asked, one.phrases)[:, one.label]).value
+
+        active = sorted((one for one in self.singles if strength(one) >= LEAST), key=strength, reverse=True)
+        self._ask_sisters(asked, active)
+        self._choose_pairs(asked, active, natural)
+        asked(self.texts_of(self.duos))
+        for duo in self.duos:
+            cells = cells_of(asked, self.carriers, duo.phrases, duo.label)
+            if cells.both >= LEAST and form_of(cells) == "and":
+                self.orders[duo.phrases] = swapped(*duo.phrases)
+        asked(self.carriers.all_of(list(self.orders.values())))
+        self._ask_controls(asked)
+        first = sorted((self.p_of(asked, one, self.carriers), i) for i, one in enumerate(self.tested))
+        close = [self.tested[i].phrases for p, i in first if _NEAR < p < LEVEL]
+        self.near = {*close[: self.budget.active // 2]}
+        asked(self.texts_of(one for one in self.tested if one.phrases in self.near))
+
+    def _natural(self, asked: Asked, held: Sequence[str]) -> list[tuple[str, str, int]]:
+        """Words that answers to held-out texts need join the scan; pairs of them in one text are (word, word, label)."""
+        lost = needed(asked, telling(held, self.budget.natural, self.scanned))
+        for text, word, _, _ in lost:
+            if word not in self.phrases and len(self.scanned) < self.budget.scan + self.budget.active:
+                self.phrases[word] = self.evidence.phrase(word, [text])
+                self.scanned.append(word)
+                self.before[word] = np.zeros(len(asked.labels))
+        known = [(text, word, label) for text, word, label, _ in lost if word in self.phrases]
+        return [(a[1], b[1], a[2]) for a, b in combinations(known, 2) if a[0] == b[0]][: self.budget.pairs]
+
+    def _choose_words(self, asked: Asked) -> None:
+        number = {label: i for i, label in enumerate(asked.labels)}
+        self.pairs = [found for found in self.pairs if found.label in number]
+        suspects = {found.words[0]: found for found in self.words if found.label in number}
+        now = self._look(asked, len(self.scouts.texts), suspects) | self._look(asked, 2, self.scanned)
+
+        def top(scores: dict[str, np.ndarray], most: int) -> list[tuple[str, int]]:
+            """(word, label) of the largest scores [labels]."""
+            best = sorted(
+                ((float(each.max()), word, int(each.argmax())) for word, each in scores.items()), reverse=True
             )
-        )  # fmt: skip
-    level = adjusted(np.array(p), tests) if p else np.empty(0)
-    judged = [
-        replace(rule, p=float(q), verdict=verdict_of(rule.effect, rule.before, rule.change, float(q), LEAST))
-        for rule, q in zip(rules, level, strict=True)
-    ]
-    return Found(tuple(_merged(judged)), tests, sum(len(n.effects) for n in nulls.values()), len(texts), None)
+            return [(word, label) for score, word, label in best[:most] if score >= LEAST]
 
+        chosen = [(word, number[found.label]) for word, found in suspects.items()][:_TOLD]
+        own = {word: np.where(np.array(asked.labels) == found.label, now[word], 0) for word, found in suspects.items()}
+        gain = {word: np.where(now[word] >= LEAST, now[word] - self.before[word], 0) for word in self.scanned}
+        loss = {word: np.where(was >= LEAST, was - now[word], 0) for word, was in self.before.items() if word in now}
+        active = self.budget.active
+        for word, label in dict([*top(loss, active // 4), *top(gain, active // 2), *top(own, active), *chosen]).items():
+            found = suspects.get(word)
+            told = found is not None and number[found.label] == label
+            counted = found if told else self.evidence.count((word,), asked.labels[label])
+            self.singles.append(Tested((self.phrases[word],), counted, label, told))
 
-def _in_order(a: Phrase, b: Phrase) -> Phrases:
-    """Both phrases, the first as the rows have them in a text."""
-    rank = {"front": -1.0, "behind": 2.0}
-    return (a, b) if rank.get(a.place, a.at) <= rank.get(b.place, b.at) else (b, a)
+    def _ask_sisters(self, asked: Asked, active: Sequence[Tested]) -> None:
+        for one in active[: self.budget.active // 2]:
+            like = self.sisters(one.word, self.budget.sisters)
+            kin = {word: self.phrases.get(word, one.phrases[0].like(word)) for word in like if word != one.word}
+            self.kin[one.word] = list(kin.values())
+        asked(self.scouts.all_of([(phrase,) for each in self.kin.values() for phrase in each]))
 
-
-def _controls(asked, carriers, evidence, phrases, places, with_pairs, named, budget, seed) -> dict[str, Null]:
-    """A null for every place that phrases stand in."""
-    places = sorted(places)
-    found, drawn = {}, {}
-    for place in places:
-        like = next(phrases[word] for word in phrases if phrases[word].place == place)
-        drawn[place] = evidence.controls(like, max(20, budget.controls // len(places)), named, seed)
-    for place in places:
-        words = [(phrase,) for phrase in drawn[place]]
-        others = drawn["behind" if place == "front" and "behind" in drawn else place]
-        pairs = [(a, b) for a, b in zip(drawn[place], [*others[1:], *others[:1]], strict=False) if a.word != b.word][
-            : budget.control_pairs if with_pairs else 0
+    def _choose_pairs(self, asked: Asked, active: Sequence[Tested], natural: Sequence[tuple[str, str, int]]) -> None:
+        evidence, number = self.evidence, {label: i for i, label in enumerate(self.labels)}
+        found = [(pair, True) for pair in self.pairs]
+        found += [(evidence.count((a, b), self.labels[label]), False) for a, b, label in natural]
+        exceptions = evidence.exceptions([one.counted for one in active if one.suspected])
+        found += [(pair, True) for pair in exceptions[: self.budget.pairs] if pair.z <= -SUSPECT]
+        akin = {frozenset((word, phrase.word)) for word, kin in self.kin.items() for phrase in kin}
+        both = [
+            (evidence.count((a.word, b.word), self.labels[a.label]), a.suspected)
+            for a, b in combinations([one for one in active if one.suspected or not evidence.teaches], 2)
+            if a.label == b.label and frozenset((a.word, b.word)) not in akin
         ]
-        parts = [part for pair in pairs for part in (pair, pair[:1], pair[1:])]
-        asked(carriers.all_of([*words, *parts]))
-        found[place] = null_of(asked, carriers, words, pairs)
-    return found
+        both = [(pair, suspected) for pair, suspected in both if pair.rows >= FEWEST or not evidence.teaches]
+        found += both[: self.budget.pairs]
+        duos: dict[frozenset[str], Tested] = {}
+        for pair, suspected in found:
+            for word in pair.words:
+                self.phrases.setdefault(word, evidence.phrase(word))
+            label = number[pair.label]
+            duos.setdefault(frozenset(pair.words), Tested(self._in_order(pair), pair, label, suspected))
+        asked(self.scouts.all_of([part for duo in duos.values() for part in duo.parts]))
 
+        def joint(duo: Tested) -> float:
+            return abs(cells_of(asked, self.scouts, duo.phrases, duo.label).joint)
 
-def _merged(rules: list[Rule]) -> list[Rule]:
-    """Rules of pairs instead of those of their words, where the pair is the rule; the strongest first."""
-    kept, dropped = [], set()
-    singles = {rule.words[0]: rule for rule in rules if len(rule.words) == 1}
-    for rule in rules:
-        if len(rule.words) == 1:
-            continue
-        if rule.form in ("word", "sum", "none"):
-            continue
-        if rule.form == "and" and rule.verdict == "learnt":
-            dropped |= {w for w in rule.words if w in singles and singles[w].effect.value < rule.effect.value / 2}
-        elif rule.form == "or" and all(w in singles and singles[w].verdict == "learnt" for w in rule.words):
-            rule = replace(rule, verdict="learnt", p=max(singles[w].p for w in rule.words))
-            dropped |= set(rule.words)
-        elif (
-            rule.form == "unless"
-            and rule.words[0] in singles
-            and singles[rule.words[0]].verdict == "learnt"
-            and rule.p < 0.05
-        ):
-            rule = replace(rule, verdict="learnt")
-            dropped.add(rule.words[0])
-        elif rule.form != "and":
-            continue
-        kept.append(rule)
-    kept += [rule for rule in singles.values() if rule.words[0] not in dropped]
-    return sorted(
-        kept, key=lambda rule: -abs(rule.change.value) if rule.verdict == "learnt" else 1e3 - abs(rule.change.value)
-    )
+        strong = {one.word for one in active}
+        told = [duo for duo in duos.values() if duo.counted.z >= STRONG][:_TOLD]
+        told += [duo for duo in duos.values() if strong >= {*duo.counted.words} and duo not in told][:_TOLD]
+        rest = [
+            duo for duo in sorted(duos.values(), key=joint, reverse=True) if duo not in told and joint(duo) >= LEAST / 2
+        ]
+        self.duos = [*told, *rest[: max(0, self.budget.pairs - len(told))]]
+
+    def _in_order(self, pair: Counted) -> Phrases:
+        """Both phrases, the first as the rows of the answer have them."""
+        a, b = (self.phrases[word] for word in pair.words)
+        rank = {"front": 0, "inside": 1, "behind": 2}
+        first = rank[a.place] < rank[b.place]
+        if a.place == b.place:
+            first = self.evidence.in_order(a.word, b.word, pair.label)
+        a, b = (a, b) if first else (b, a)
+        if a.place == b.place and a.at > b.at:
+            a, b = replace(a, at=b.at), replace(b, at=a.at)
+        return a, b
+
+    def _ask_controls(self, asked: Asked) -> None:
+        """A null over the places that phrases stand in, and one of pairs."""
+        likes: dict[Place, Phrase] = {}
+        for phrase in (phrase for one in self.tested for phrase in one.phrases):
+            likes.setdefault(phrase.place, phrase)
+        each = max(10, self.budget.controls // max(1, len(likes)))
+        without = self.named | {one.word for one in self.tested}
+        drawn = {place: self.evidence.controls(like, each, without, self.seed) for place, like in sorted(likes.items())}
+        pairs = []
+        for i in range(self.budget.controls // 2 if self.duos else 0):
+            one, other = (drawn[phrase.place] for phrase in self.duos[i % len(self.duos)].phrases)
+            if one and other and (a := one[i % len(one)]).word != (b := other[(i + 1) % len(other)]).word:
+                pairs.append((a, b))
+        if any(len(words) < 3 for words in drawn.values()):
+            self.notes.append("under three control words: no rule can be told from what any word does; give more rows")
+        words = [(phrase,) for place in drawn.values() for phrase in place]
+        asked(self.scouts.all_of([*words, *pairs]))
+        self.null = null_of(asked, self.scouts, drawn, pairs)
