@@ -81,6 +81,7 @@ def test_verbs():
         "recommend",
         "report",
         "run",
+        "test",
         "track",
     ]
 
@@ -105,6 +106,7 @@ IN_PYTHON = {
     "recommend": interplay.recommend,
     "report": interplay.Run.report,
     "run": interplay.run,
+    "test": interplay.test,
     "track": interplay.track,
 }
 # What only one side has: how to print, progress, and the two ways to name models on a command line.
