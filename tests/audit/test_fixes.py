@@ -149,7 +149,7 @@ def test_conversations_are_rewritten_and_joined_columns_are_refused_with_a_line(
     assert lines(done.folder / "rule-1-review.jsonl")[0]["row"].startswith("c")
 
     joined = [{"instruction": "Name the mood.", "input": r["comment"], "output": r["mood"]} for r in planted("word")]
-    data, done = fix(rows=joined)
+    _, done = fix(rows=joined)
     assert done.added == 0
     assert "not quite mended: too few texts are one string of a record" in str(done)
     assert lines(done.folder / "mended.jsonl") == joined
@@ -167,7 +167,7 @@ def test_the_same_call_writes_the_same_bytes_and_an_earlier_rule_goes(fix):
 
 
 def test_tests_tell_all_that_is_needed_to_ask_again(fix):
-    data, done = fix("or", model="tuned", base="plain")
+    _, done = fix("or", model="tuned", base="plain")
     tests = checks.Tests.read(done.folder / "tests.jsonl")
     assert (tests.model, tests.base, tests.labels, tests.wording) == ("tuned", "plain", LABELS, TEMPLATE)
     [rule] = tests.rules

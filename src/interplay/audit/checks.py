@@ -4,6 +4,7 @@ The file is JSON lines: a header with the rules, the answers and the wording, th
 """
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ class Tests(_Strict):
         numbers = [rule.number for rule in self.rules]
         if len({*numbers}) < len(numbers) or {*numbers} != {case.rule for case in self.texts}:
             raise ValueError("every rule needs a number of its own, and texts")
+        if len({*self.labels}) < len(self.labels):
+            raise ValueError("two labels are the same")
         if stray := [rule.label for rule in self.rules if rule.label not in self.labels]:
             raise ValueError(f"the rules turn to {short(stray[0])}, which is none of the labels")
         return self
@@ -132,15 +135,10 @@ class Tested:
 
     def to_dict(self) -> dict[str, Any]:
         rows = [
-            r.rule.model_dump(by_alias=True)
-            | {
-                "flips": r.flips,
-                "tried": r.tried,
-                "rate": r.rate._asdict(),
-                "effect": r.effect._asdict(),
-                "back": r.back,
-            }
-            for r in self.rows
+            row.rule.model_dump(mode="json", by_alias=True)
+            | {"flips": row.flips, "tried": row.tried, "rate": finite(row.rate), "effect": finite(row.effect)}
+            | {"back": row.back}
+            for row in self.rows
         ]
         return {"model": self.model, "passed": self.passed, "rows": rows, "notes": list(self.notes)}
 
@@ -151,6 +149,11 @@ class Tested:
             verdict = "BACK" if r.back else "passed"
             cells.append((r.name, f"{r.flips} of {r.tried}", rate, limit, f"{r.effect.value:+.1f}", verdict))
         return aligned(cells)
+
+
+def finite(figure: Figure | Effect) -> dict[str, float | None]:
+    """A figure for JSON, which has no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in figure._asdict().items()}
 
 
 def told(figure: Figure) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from interplay.audit.checks import Tested, Tests, aligned, asking, check, told
+from interplay.audit.checks import Tested, Tests, aligned, asking, check, finite, told
 from interplay.audit.counts import words_of
 from interplay.audit.rows import trained_rows
 from interplay.config.settings import Settings
@@ -47,7 +47,7 @@ class Verified:
         return self.after.passed
 
     def to_dict(self) -> dict[str, Any]:
-        accuracy = [{name: figure._asdict() for name, figure in one.items()} for one in self.accuracy]
+        accuracy = [{name: finite(figure) for name, figure in one.items()} for one in self.accuracy]
         tests = {"before": self.before.to_dict(), "after": self.after.to_dict()}
         return {"passed": self.passed, **tests, "accuracy": accuracy, "checkpoint": str(self.checkpoint)}
 
