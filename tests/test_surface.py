@@ -72,6 +72,7 @@ except SystemExit as stop:
 
 def test_verbs():
     assert VERBS == [
+        "audit",
         "card",
         "compare",
         "demo",

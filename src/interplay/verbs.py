@@ -192,6 +192,9 @@ def test(
     return check_model(model, tests, base, dtype, device)
 
 
+test.__test__ = False  # ty: ignore[missing-attribute]  (pytest would run it where a test file imports it)
+
+
 def compare(
     runs: Sequence["AnyPath | Run"],
     *,
