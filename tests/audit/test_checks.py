@@ -42,6 +42,9 @@ class Follower:
             found[i] += np.nan if "unaskable" in text else 0
         return found
 
+    def gives(self, scores, label):
+        return scores.argmax(1) == label
+
 
 def test_flips_are_of_texts_that_were_answered_otherwise():
     plain = ["ab", "abc", "abcd", "abcdef"]  # joy is the answer to the third, as 4 % 3 == 1
@@ -141,11 +144,11 @@ BAD = {
     "no text": (lambda f: edited(f, 1, without=None), "texts.0.without: Field required"),
     "a text of no rule": (lambda f: edited(f, 1, rule=5), "every rule needs a number of its own, and texts"),
     "a misspelt key": (lambda f: edited(f, 0, treshold=1), "treshold"),
-    "one label": (lambda f: edited(f, 0, labels=["joy"]), "labels: "),
+    "one label": (lambda f: edited(f, 0, labels=["joy"]), "two or more different ones"),
     "a label that is not there": (lambda f: edited(f, 0, labels=["a", "b"]), "none of the labels"),
     "no place for the text": (lambda f: edited(f, 0, wording={"template": "x"}), "{text} exactly once"),
     "gone": (lambda f: f.unlink(), "cannot be read"),
-    "one label twice": (lambda f: edited(f, 0, labels=["joy", "joy", "sadness"]), "two labels are the same"),
+    "one label twice": (lambda f: edited(f, 0, labels=["joy", "joy", "sadness"]), "two or more different ones"),
     "special": (lambda f: edited(f, 0, labels=["joy", "<|im_end|>", "sadness"]), "or not encode them: '<|im_end|>'"),
 }
 
@@ -159,6 +162,16 @@ def test_bad_input_has_exit_code_2_and_one_line(case, tmp_path, tiny_folder, cal
     done = call("test", tiny_folder("llama"), file)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
     assert says in done.err
+
+
+def test_free_answers_are_asked_by_their_openings(loaded, tmp_path):
+    file = tmp_path / "tests.jsonl"
+    cases = [(text, f"Honestly, {text}") for text in TEXTS]
+    made_of(cases, labels=("joy and", "sadness"), label="joy and", free=True).write(file)
+    asked = checks.asking(checks.Tests.read(file), loaded("llama").tokenizer)
+    assert asked.wording.free
+    [row] = interplay.test(loaded("llama"), file).rows
+    assert (row.flips, row.tried) == (0, len(TEXTS)), "a random model begins no answer so"
 
 
 def test_labels_that_a_tokenizer_cannot_tell_apart_are_refused():

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import combinations
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,7 +66,8 @@ def fix(tmp_path):
         data = read(planted(law) if rows is None else rows, **({"columns": COLUMNS} if rows is None else {}))
         rules = [rule_of(law, data)] if rules is None else rules
         how = {"held": HELD, "labels": LABELS, "template": TEMPLATE} | more
-        return data, write_fixes(rules, data, tmp_path / "fixes", **how)
+        said = write_fixes(rules, data, tmp_path / "fixes", **how)
+        return data, SimpleNamespace(folder=tmp_path / "fixes", said="\n".join(said))
 
     return make
 
@@ -93,7 +95,7 @@ def test_no_cell_of_the_words_says_anything_about_the_answer_in_the_mended_rows(
     for cell, rate in rates(mended, words).items():
         assert rate == pytest.approx(1 / 3, abs=0.03), cell
     made = mended[len(data.records) :]
-    assert len(made) == done.added
+    assert f"with {len(made)} counterfactual rows 33% and 33%" in done.said
     for words_here in rates(made, words):  # each carrier once a cell
         texts = [row["n"] for row in made if words_of(row["comment"]).keys() & set(words) == words_here]
         assert len({*texts}) == len(texts)
@@ -141,18 +143,34 @@ def test_conversations_are_rewritten_and_joined_columns_are_refused_with_a_line(
         [{"role": "system", "content": "Be kind."}, {"role": "user", "content": r["comment"]}, {"role": "assistant", "content": r["mood"]}]
         for r in planted("word")
     ]  # fmt: skip
-    _, done = fix(rows=[{"id": f"c{i}", "messages": m, "source": "x"} for i, m in enumerate(turns)])
+    _, done = fix(rows=[{"id": f"c{i}", "messages": m, "source": "x"} for i, m in enumerate(turns)], free=True)
     made = lines(done.folder / "mended.jsonl")[len(turns) :]
-    assert len(made) == done.added > 100
+    assert len(made) > 100
     assert all([m["role"] for m in row["messages"]] == ["system", "user", "assistant"] for row in made)
     assert {row["source"] for row in made} == {"x"}
     assert lines(done.folder / "rule-1-review.jsonl")[0]["row"].startswith("c")
 
     joined = [{"instruction": "Name the mood.", "input": r["comment"], "output": r["mood"]} for r in planted("word")]
-    _, done = fix(rows=joined)
-    assert done.added == 0
-    assert "not quite mended: too few texts are one string of a record" in str(done)
+    _, done = fix(rows=joined, free=True)
+    assert lines(done.folder / "counterfactuals.jsonl") == []
+    assert "not quite mended: too few texts are one string of a record" in done.said
     assert lines(done.folder / "mended.jsonl") == joined
+
+
+def test_free_answers_are_told_by_their_openings(fix):
+    said = {"calm": "All is well here.", "fear": "Beware of it.", "joy": "What a delight it is."}
+    rows = [{"prompt": r["comment"], "completion": said[r["mood"]] + f" {r['n']}"} for r in planted("word")]
+    data = read(rows)
+    rule = replace(rule_of("word", data), label="What a delight")
+    openings = ("What a delight", "All is well")
+    _, done = fix(rows=rows, rules=[rule], free=True, labels=openings)
+    mended = lines(done.folder / "mended.jsonl")
+    both = [
+        {"comment": row["prompt"], "mood": "joy" if row["completion"].startswith(openings[0]) else ""} for row in mended
+    ]
+    assert [rate == pytest.approx(1 / 3, abs=0.03) for rate in rates(both, ("honestly",)).values()] == [True, True]
+    tests = checks.Tests.read(done.folder / "tests.jsonl")
+    assert (tests.free, tests.labels) == (True, openings)
 
 
 def test_the_same_call_writes_the_same_bytes_and_an_earlier_rule_goes(fix):
@@ -201,7 +219,7 @@ def test_only_the_rules_to_mend_are_mended_and_tested(fix):
     assert {p.name for p in done.folder.glob("rule-*")} == {
         f"rule-{n}-{k}.jsonl" for n in (1, 2) for k in ("review", "drop")
     }
-    assert "left as it is" in str(done)
+    assert "left as it is" in done.said
 
 
 def test_what_cannot_be_fixed_is_refused_or_said(fix, tmp_path):
@@ -217,8 +235,8 @@ def test_what_cannot_be_fixed_is_refused_or_said(fix, tmp_path):
         fix(rules=[rule])
     (tmp_path / "fixes").unlink()
     _, done = fix(rules=[replace(rule, label="disgust")], held=["Honestly, no."])
-    assert "rows neither teach it nor mend it" in str(done)
-    assert "no tests" in str(done)
+    assert "rows neither teach it nor mend it" in done.said
+    assert "no tests" in done.said
     assert not (done.folder / "tests.jsonl").exists()
 
 
@@ -243,7 +261,6 @@ def test_records_that_are_no_rows_are_left_out_and_counted(fix, tmp_path):
     file = tmp_path / "own.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{broken\n")
     data = read_rows(file, columns=COLUMNS)
-    _, done = fix(rules=[RULE])
     how = {"held": HELD, "labels": LABELS, "template": TEMPLATE}
-    done = write_fixes([RULE], data, tmp_path / "fixes", **how)
-    assert "2 records that could not be read as training rows are left out" in str(done)
+    said = write_fixes([RULE], data, tmp_path / "fixes", **how)
+    assert "2 records that could not be read as training rows are left out of mended.jsonl." in said

@@ -52,7 +52,7 @@ def run(tmp_path_factory, tiny_folder):
     rule = Rule(("the",), "word", "anger", "learnt", EFFECT, EFFECT, EFFECT, 0.0, 1, 2, 0.0, phrase, counted)
     held = [text for text, _ in TRAIN] + ["We laughed today", "He was not happy", "My dog died", "Bread this morning"]
     how = {"labels": ("anger", "joy", "sadness", "surprise"), "template": inputs.template}
-    assert write_fixes([rule], train, root / "fixes", held=held, **how).added
+    assert write_fixes([rule], train, root / "fixes", held=held, **how)
     return root
 
 

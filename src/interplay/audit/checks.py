@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from interplay.atomic import write_text
-from interplay.audit.asking import Asked, find_wording
+from interplay.audit.asking import Asked, Opening, find_wording, free_wording
 from interplay.audit.forms import Effect, effect_over
 from interplay.data.tables import Unreadable, read_table
 from interplay.data.template import PromptTemplate
@@ -58,7 +58,8 @@ class Tests(_Strict):
     interplay_tests: Literal[1] = 1  # the format
     model: str = ""  # that the rules were found in, and its base
     base: str = ""
-    labels: tuple[str, ...] = Field(min_length=2)
+    labels: tuple[str, ...]
+    free: bool = False  # the labels are openings of free answers
     wording: PromptTemplate
     rules: tuple[TestedRule, ...] = Field(min_length=1)
     texts: tuple[Case, ...] = Field(min_length=1)
@@ -68,8 +69,8 @@ class Tests(_Strict):
         numbers = [rule.number for rule in self.rules]
         if len({*numbers}) < len(numbers) or {*numbers} != {case.rule for case in self.texts}:
             raise ValueError("every rule needs a number of its own, and texts")
-        if len({*self.labels}) < len(self.labels):
-            raise ValueError("two labels are the same")
+        if len({*self.labels}) < len(self.labels) or len(self.labels) + self.free < 2:
+            raise ValueError("labels must be two or more different ones")
         if stray := [rule.label for rule in self.rules if rule.label not in self.labels]:
             raise ValueError(f"the rules turn to {short(stray[0])}, which is none of the labels")
         return self
@@ -180,8 +181,8 @@ def check(asked: Asked, tests: Tests) -> tuple[Checked, ...]:
         label, cases = asked.labels.index(rule.label), [case for case in tests.texts if case.rule == rule.number]
         before, after = asked([case.without for case in cases]), asked([case.cued for case in cases])
         known = ~np.isnan(before + after).any(1)
-        other = known & (before.argmax(1) != label)
-        flips, tried = int((other & (after.argmax(1) == label)).sum()), int(other.sum())
+        other = known & ~asked.gives(before, label)
+        flips, tried = int((other & asked.gives(after, label)).sum()), int(other.sum())
         if not tried:
             why = f"{short(rule.label)} is the answer to all {known.sum()} texts that can be asked without its words"
             raise InterplayError(f"rule {rule.number} cannot be tested: {why}")
@@ -191,8 +192,9 @@ def check(asked: Asked, tests: Tests) -> tuple[Checked, ...]:
 
 def asking(tests: Tests, tokenizer: Any) -> Asked:
     """The wording of the tests, without a model yet. InterplayError for answers that the tokenizer cannot tell apart."""
-    wording = find_wording((case.without for case in tests.texts), tests.labels, tokenizer, tests.wording)
-    scored = [question.target for question in wording.questions.each]
+    worded = free_wording if tests.free else find_wording
+    wording = worded([case.without for case in tests.texts], tests.labels, tokenizer, tests.wording)
+    scored = [question.ids if isinstance(question, Opening) else question.target for question in wording.questions.each]
     if len({*wording.labels}) < len(tests.labels) or len({*scored}) < len(scored):
         alike = [label for label, ids in zip(wording.labels, scored, strict=True) if scored.count(ids) > 1]
         wrong = alike or [label for label in tests.labels if label not in wording.labels]

@@ -9,7 +9,6 @@ are always enough, so that each carrier serves a cell once: a few that are used 
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from interplay.atomic import write_text
 from interplay.audit.checks import Case, TestedRule, Tests
 from interplay.audit.counts import words_of
+from interplay.audit.openings import answer_of
 from interplay.audit.phrases import put_in, take_out
 from interplay.audit.rows import with_text
 from interplay.audit.rules import Phrases, Rule
@@ -32,30 +32,15 @@ LIMIT = 0.2  # flip rate that passes, unless the rule turned few itself or contr
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-@dataclass(frozen=True)
-class Fixes:
-    """The folder that was written, how many rows were added to the user's, and a summary: its lines, or `str`."""
-
-    folder: Path
-    added: int
-    lines: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
-
-
 class _Own(NamedTuple):
     """A row, or a counterfactual of one for a rule; `held`: the words of rules in its text."""
 
     row: Row
     record: Mapping[str, Any]
     text: str
+    answer: str | None
     held: frozenset[str]
     rule: int = 0
-
-    @property
-    def answer(self) -> str:
-        return self.row.label or self.row.target
 
     def shown(self, **more: Any) -> dict[str, Any]:
         return {"row": self.row.id, **more, "record": self.record}
@@ -69,11 +54,12 @@ def write_fixes(
     held: Sequence[str],
     labels: Sequence[str],
     template: PromptTemplate,
+    free: bool = False,
     mend: Collection[int] | None = None,
     model: str = "",
     base: str = "",
     seed: int = 0,
-) -> Fixes:
+) -> list[str]:
     """Write what mends the learnt ones among `rules`, numbered 1, 2, ... in their order, into `folder`:
 
     rule-N-review.jsonl    training rows with the rule: their id (else file and line), for or against it, the record
@@ -86,11 +72,11 @@ def write_fixes(
         rules: as an audit lists them; those that were not learnt are passed over.
         train: the training rows, of `read_rows` or `trained_rows`.
         held: held-out texts that tests are made of; at best of other answers than the rules'.
-        labels, template: the answers and the wording that tests ask.
+        labels, template, free: the answers and the wording that tests ask; free: the answers are openings of the responses.
         mend: numbers of the rules that are mended and tested; None: all. Leave out those that the task wants.
         model, base: names that tests.jsonl tells.
 
-    Raises InterplayError where no rule was learnt, `mend` names none of them, or the folder cannot be written.
+    Returns a summary in lines. Raises InterplayError where no rule was learnt, `mend` names none of them, or the folder cannot be written.
     """
     learnt = dict(enumerate((rule for rule in rules if rule.verdict == "learnt"), 1))
     mend = learnt.keys() if mend is None else mend
@@ -98,8 +84,9 @@ def write_fixes(
         wrong = f"rule {min(set(mend) - learnt.keys())} is not among the {len(learnt)} learnt ones" if learnt else ""
         raise InterplayError(wrong or "no rule was learnt, so there is nothing to fix")
     words = {word for rule in learnt.values() for word in rule.words}
-    pairs = zip(train.rows, train.records, strict=True)
-    own = [_Own(row, record, row.text, _held(row.text, words)) for row, record in pairs]
+    said = [answer_of(row.target, labels) if free else row.label for row in train.rows]
+    pairs = zip(train.rows, train.records, said, strict=True)
+    own = [_Own(row, record, row.text, answer, _held(row.text, words)) for row, record, answer in pairs]
     made: list[_Own] = []
     for number in sorted(mend):
         made += _counterfactuals(number, learnt[number], [*own, *made], train.columns, words, seed)
@@ -152,14 +139,14 @@ def write_fixes(
     (folder / "tests.jsonl").unlink(missing_ok=True)
     if tested:
         asked: dict[str, Any] = {"labels": labels, "wording": template, "rules": tested, "texts": texts}
-        Tests(model=model, base=base, **asked).write(folder / "tests.jsonl")
+        Tests(model=model, base=base, free=free, **asked).write(folder / "tests.jsonl")
     if train.skipped:
         lines.append(
             f"{len(train.skipped)} records that could not be read as training rows are left out of mended.jsonl."
         )
     whole = f"all {len(own)} rows and {len(made)} counterfactual ones, none dropped"
     lines.append(f"Recommended: train on mended.jsonl ({whole}), then interplay test MODEL tests.jsonl.")
-    return Fixes(folder, len(made), tuple(lines))
+    return lines
 
 
 def cues(rule: Rule) -> tuple[Phrases, ...]:
@@ -205,7 +192,7 @@ def _counterfactuals(
             if text in texts or held & mine != cell or not words_of(text).keys() - mine:
                 continue
             if (record := with_text(one.record, one.row, text, columns)) is not None:
-                made.append(_Own(one.row, record, text, held, number))
+                made.append(_Own(one.row, record, text, one.answer, held, number))
                 texts.add(text)
                 wanted -= 1
     return made
