@@ -263,4 +263,4 @@ def test_records_that_are_no_rows_are_left_out_and_counted(fix, tmp_path):
     data = read_rows(file, columns=COLUMNS)
     how = {"held": HELD, "labels": LABELS, "template": TEMPLATE}
     said = write_fixes([RULE], data, tmp_path / "fixes", **how)
-    assert "2 records that could not be read as training rows are left out of mended.jsonl." in said
+    assert "Left out of mended.jsonl, for they are no training rows: line 6: 'mood' is empty and 1 more." in said

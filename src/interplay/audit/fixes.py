@@ -76,7 +76,8 @@ def write_fixes(
         mend: numbers of the rules that are mended and tested; None: all. Leave out those that the task wants.
         model, base: names that tests.jsonl tells.
 
-    Returns a summary in lines. Raises InterplayError where no rule was learnt, `mend` names none of them, or the folder cannot be written.
+    Returns a summary in lines. Raises InterplayError where no rule was learnt, `mend` names another one, or the folder cannot
+    be written.
     """
     learnt = dict(enumerate((rule for rule in rules if rule.verdict == "learnt"), 1))
     mend = learnt.keys() if mend is None else mend
@@ -95,20 +96,20 @@ def write_fixes(
         for old in [*folder.glob("rule-*-review.jsonl"), *folder.glob("rule-*-drop.jsonl")]:  # of an earlier audit
             old.unlink()
     except OSError as error:
-        raise InterplayError(
-            f"cannot write {str(folder)!r}: {error.strerror or error}: choose another folder"
-        ) from None
+        raise InterplayError(f"cannot write {str(folder)!r}: {error.strerror}: choose another folder") from None
     lines: list[str] = []
     tested, texts = [], []
     for number, rule in learnt.items():
         with_it = [one for one in own if holds(rule, one.held)]
         hits, others = [one for one in with_it if one.answer == rule.label], _rate(rule, own, False)
         surplus = round((len(hits) - others * len(with_it)) / (1 - others)) if others < 1 else 0
-        drawn = sorted(hits, key=lambda one: stable_hash(seed, "drop", one.row.id))[: max(0, surplus)]
+        drawn = {
+            *sorted((one.row.id for one in hits), key=lambda name: stable_hash(seed, "drop", name))[: max(0, surplus)]
+        }
         review = [one.shown(**{"is": "for" if one.answer == rule.label else "against"}) for one in with_it]
         _write(folder / f"rule-{number}-review.jsonl", review)
-        _write(folder / f"rule-{number}-drop.jsonl", [one.shown() for one in with_it if one in drawn])
-        share = f"{len(hits)} of {len(with_it)} rows with it, {others:.0%} of the others"
+        _write(folder / f"rule-{number}-drop.jsonl", [one.shown() for one in with_it if one.row.id in drawn])
+        share = f"{len(hits)} of {len(with_it)} rows with it say so, {others:.0%} of the others"
         lines.append(f"{number}  {rule.name} → {rule.label}: {share} (rule-{number}-review.jsonl)")
         drop = f"drop {len(drawn)} rows (rule-{number}-drop.jsonl)"
         if number not in mend:
@@ -120,9 +121,7 @@ def write_fixes(
         if not hits:
             lines.append("   no training row with it has the answer: rows neither teach it nor mend it")
         elif abs(rates[0] - rates[1]) > 0.05:
-            lines.append(
-                "   not quite mended: too few texts are one string of a record that could be rewritten; drop rows"
-            )
+            lines.append("   not quite mended: too few texts are one string of a record, to be rewritten; drop rows")
         if rule.is_class:
             sisters = ", ".join(word for word, _ in rule.sisters)
             lines.append(f"   words like it do the same and are not mended with it: {sisters}")
@@ -141,11 +140,11 @@ def write_fixes(
         asked: dict[str, Any] = {"labels": labels, "wording": template, "rules": tested, "texts": texts}
         Tests(model=model, base=base, free=free, **asked).write(folder / "tests.jsonl")
     if train.skipped:
-        lines.append(
-            f"{len(train.skipped)} records that could not be read as training rows are left out of mended.jsonl."
-        )
-    whole = f"all {len(own)} rows and {len(made)} counterfactual ones, none dropped"
-    lines.append(f"Recommended: train on mended.jsonl ({whole}), then interplay test MODEL tests.jsonl.")
+        more = f" and {len(train.skipped) - 1} more" if train.skipped[1:] else ""
+        lines.append(f"Left out of mended.jsonl, for they are no training rows: {train.skipped[0].reason}{more}.")
+    if made:
+        whole = f"all {len(own)} rows and {len(made)} counterfactual ones, none dropped"
+        lines.append(f"Recommended: train on mended.jsonl ({whole}), then interplay test MODEL tests.jsonl.")
     return lines
 
 
