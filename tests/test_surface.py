@@ -72,6 +72,7 @@ except SystemExit as stop:
 
 def test_verbs():
     assert VERBS == [
+        "audit",
         "card",
         "compare",
         "demo",
@@ -81,6 +82,7 @@ def test_verbs():
         "recommend",
         "report",
         "run",
+        "test",
         "track",
     ]
 
@@ -105,6 +107,7 @@ IN_PYTHON = {
     "recommend": interplay.recommend,
     "report": interplay.Run.report,
     "run": interplay.run,
+    "test": interplay.test,
     "track": interplay.track,
 }
 # What only one side has: how to print, progress, and the two ways to name models on a command line.

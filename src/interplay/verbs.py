@@ -1,4 +1,4 @@
-"""What the commands do, as Python functions with the same names and defaults: run, track, recommend, compare, export, card.
+"""What the commands do, as Python functions of their names and defaults: run, track, recommend, test, compare, export, card.
 
 Settings are checked before torch is imported, so a typing error does not cost ten seconds.
 """
@@ -12,6 +12,7 @@ from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
 
 if TYPE_CHECKING:
+    from interplay.audit.checks import Tested
     from interplay.comparison.comparison import Comparison
     from interplay.exports.export import ExportResult
     from interplay.pipeline.pipeline import Unfinished
@@ -169,6 +170,29 @@ def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
     measured = _make(made, overrides, out, arguments["quiet"])
     assert isinstance(measured, Run)
     return measured
+
+
+def test(
+    model: Any, tests: AnyPath, *, base: str | None = None, dtype: str = "float32", device: str = "auto"
+) -> "Tested":
+    """Ask a model the tests of an audit: whether a rule that was mended is back. Seconds, for a build server too.
+
+    Args:
+        model: what `explain` takes: a hub name, a folder, a GGUF file, an adapter's folder, RUN@STEP, or a loaded model.
+        tests: the tests.jsonl that `interplay audit --fixes` wrote; it says how a model is asked.
+        base: what an adapter's folder, or RUN@STEP, is put on instead of the base it names.
+        dtype, device: of a model that is loaded here.
+
+    Returns `.passed`; `.rows`, one for each rule with its flip rate (the fraction of texts of another answer that the rule's words
+    turn) and its Wilson interval; as `str` a table. A rule is back above the threshold in the file. Raises InterplayError for a
+    file that holds no tests, a model that cannot be loaded, and labels that its tokenizer cannot tell apart.
+    """
+    from interplay.audit.checks import check_model
+
+    return check_model(model, tests, base, dtype, device)
+
+
+test.__test__ = False  # ty: ignore[missing-attribute]  (pytest would run it where a test file imports it)
 
 
 def compare(

@@ -17,6 +17,7 @@ from interplay.cli.explain import EXAMPLES, explain
 from interplay.cli.outputs import card, compare, export, report
 from interplay.cli.run import demo, presets, recommend, run, track
 from interplay.cli.show import printable
+from interplay.cli.test import test
 from interplay.errors import InterplayError, reason_of
 from interplay.process import silence, tell
 
@@ -55,7 +56,7 @@ for _verb in (demo, run, track):
     app.command()(_verb)
 app.command()(audit)
 app.command(epilog=EXAMPLES)(explain)
-for _verb in (report, recommend, card, presets, compare, export):
+for _verb in (report, recommend, test, card, presets, compare, export):
     app.command()(_verb)
 
 

@@ -33,13 +33,17 @@ class Skipped(NamedTuple):
 
 
 class ReadResult(NamedTuple):
-    """Rows in order, those left out, the labels if there are any, notes on unused columns, whether prompts are plain strings."""
+    """Rows in order, those left out, the labels if there are any, notes on unused columns, whether prompts are plain strings;
+    the record of each row, the form's name, and column of the form -> the one in the data."""
 
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
     labels: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
     strings: bool = False
+    records: tuple[Mapping[str, Any], ...] = ()
+    form: str = "auto"
+    columns: Mapping[str, str] = {}
 
 
 def read_rows(
@@ -109,6 +113,7 @@ def rows_of_table(
     chosen = chosen if join is None else chosen.joined(join)
     strings = "completion" in located and all(isinstance(record.get(located["prompt"]), str) for record in records)
     rows: list[Row] = []
+    kept: list[Mapping[str, Any]] = []
     skipped: list[Skipped] = []
     used: dict[str, int] = {}
     several = 0
@@ -124,6 +129,7 @@ def rows_of_table(
             if isinstance(record, Unreadable):
                 raise SkipSample(record.reason)
             rows.append(row_from(record, chosen, located, template, row_id))
+            kept.append(record)
         except SkipSample as reason:
             skipped.append(Skipped(row_id, f"{place}: {reason}"))
     # What is left where most rows are broken is no sample of the data; rows of several labels are of another task.
@@ -136,7 +142,8 @@ def rows_of_table(
     labels = classes.get(located.get("label", "")) or classes.get(located.get("labels", ""))
     if labels is None and (found := {row.label for row in rows if row.label is not None}):
         labels = GOEMOTIONS if chosen.name == "goemotions" and found <= set(GOEMOTIONS) else tuple(sorted(found))
-    return ReadResult(tuple(rows), tuple(skipped), labels, unused_columns(records, located), strings)
+    unused = unused_columns(records, located)
+    return ReadResult(tuple(rows), tuple(skipped), labels, unused, strings, tuple(kept), chosen.name, located)
 
 
 def _own_id(record: Record, column: str) -> str | None:

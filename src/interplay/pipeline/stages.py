@@ -1,13 +1,15 @@
 """Stages of a run, one function each. Each leaves its result in the run folder and finds it there the next time."""
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from interplay.analysis.measured import reference_of
 from interplay.config.settings import Settings
+from interplay.data.rows import Row
+from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.models.adapters import base_name_note
 from interplay.models.checkpoints import checkpoint_hash, comparable_hashes, find_twins, model_at
@@ -77,24 +79,14 @@ def models_of(settings: Settings) -> Models:
 def train(context: Context, inputs: Inputs, tokenizer) -> None:
     """Fine-tune, unless the run folder holds the whole training already."""
     settings, folder = context.settings, context.folder.checkpoints
-    wanted, schedule = settings.training, settings.schedule() or ()
+    wanted = settings.training
     assert wanted is not None
-    longest, positions = wanted.max_length, length_of(tokenizer)
-    if positions.learnt and positions.tokens:
-        longest = min(longest or positions.tokens, positions.tokens)
-    examples, skipped = tokenise(inputs.train, tokenizer, inputs.template, longest)
-    if not examples:
-        raise InterplayError("no training row can be used" + (f" (first: {': '.join(skipped[0])})" if skipped else ""))
+    examples, skipped, plan = plan_training(settings, inputs.train, tokenizer, inputs.template, context.models.device)
     context.omitted += [Omitted("train", *pair) for pair in skipped]
+    longest = plan.max_length
     if longest != wanted.max_length and (cut := sum(len(e["input_ids"]) > (longest or 0) for e in examples)):
         note(context, f"{cut} of {len(examples)} training rows are cut to the model's {longest} learnt positions.")
     if not (folder / "training_log.json").exists():
-        fields: dict[str, Any] = wanted.model_dump() | {
-            "bf16": use_bf16(wanted.bf16, context.models.device),
-            "seed": settings.seed if wanted.seed is None else wanted.seed,
-            "max_length": longest,
-        }
-        plan = SftPlan(**fields, save_at=tuple(step for step in schedule if step))
         model, device = settings.model, context.models.device
         own = load_for_training(model.name, wanted.method, device=device, revision=model.revision, bf16=plan.bf16)
         # Before it trains: a training that goes on must not go on from another model.
@@ -114,6 +106,29 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
     context.notes += method_notes(wanted.method, wanted.weight_decay)
     settle(folder)
     (context.folder.path / IDENTITY / "trained.json").unlink(missing_ok=True)  # from here on weights.json says it
+
+
+def plan_training(
+    settings: Settings, rows: Sequence[Row], tokenizer, template: PromptTemplate, device: str
+) -> tuple[list[dict], list[tuple[str, str]], SftPlan]:
+    """The rows as `finetune` takes them, (id, reason) of those left out, and the plan of the settings, which train.
+
+    Raises InterplayError where no row can be used.
+    """
+    wanted, positions = settings.training, length_of(tokenizer)
+    assert wanted is not None
+    longest = wanted.max_length
+    if positions.learnt and positions.tokens:
+        longest = min(longest or positions.tokens, positions.tokens)
+    examples, skipped = tokenise(rows, tokenizer, template, longest)
+    if not examples:
+        raise InterplayError("no training row can be used" + (f" (first: {': '.join(skipped[0])})" if skipped else ""))
+    fields: dict[str, Any] = wanted.model_dump() | {
+        "bf16": use_bf16(wanted.bf16, device),
+        "seed": settings.seed if wanted.seed is None else wanted.seed,
+        "max_length": longest,
+    }
+    return examples, skipped, SftPlan(**fields, save_at=tuple(step for step in settings.schedule() or () if step))
 
 
 def use_bf16(wanted: bool | str, device: str) -> bool:
