@@ -74,6 +74,7 @@ def track(
     system: str | None = None,
     template: str = "{text}",
     chat: Chat = "auto",
+    train: AnyPath | None = None,
     n: int = WORDS_PER_PROMPT,
     num_prompts: int = PROMPTS,
     steps: Iterable[int] | None = None,
@@ -93,6 +94,7 @@ def track(
         data: held-out rows; the prompts and the eval rows are taken from them.
         form: form of the data; auto looks at the columns.
         system, template, chat: how training worded a prompt; `{text}` stands for the text.
+        train: the rows it was trained on, so that it is audited too: which word rules of them did it learn?
         n, num_prompts: words per prompt, 2 to 16, and number of prompts; all 2^n coalitions of each are scored.
         steps: only these steps; None: all that are found.
         baseline: baseline LLMs for generalizability.
@@ -102,7 +104,7 @@ def track(
     from interplay.config.loading import assignments
 
     made = _tracking(locals(), checkpoints, data)
-    made["data"]["eval"] = os.fspath(data)
+    made["data"] |= {"eval": os.fspath(data), "train": None if train is None else os.fspath(train)}
     made["checkpoints"]["steps"] = None if steps is None else list(steps)
     if baseline:
         made["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in baseline]
@@ -165,6 +167,7 @@ def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
         raise InterplayError(_what_to_give(path, base, prompts))
     # Only what the rule reads is measured; few draws make the nulls of its report coarser.
     made: dict[str, Any] = _tracking(arguments, path, prompts) | {"controls": NO_CONTROLS, "dynamics": {"draws": 20}}
+    made["audit"] = {"mode": False}
     made["prompt"]["rephrased"] = None
     measured = _make(made, overrides, out, arguments["quiet"])
     assert isinstance(measured, Run)
@@ -255,12 +258,17 @@ def _make(
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
     part = EVERYTHING if shard is None else parse_shard(shard)
+    from interplay.audit.stage import audit_run
     from interplay.parallel.run import run as run_pipeline
     from interplay.pipeline.progress import Progress
     from interplay.runfolder import Run
 
     folder = default_folder(settings) if out is None else Path(out)
-    return run_pipeline(settings, folder, Progress(quiet=quiet), workers=workers, ray=ray, shard=part) or Run(folder)
+    progress = Progress(quiet=quiet)
+    if (unfinished := run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)) is not None:
+        return unfinished
+    audit_run(settings, folder, progress)
+    return Run(folder)
 
 
 def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> str:
