@@ -72,9 +72,11 @@ except SystemExit as stop:
 
 def test_verbs():
     assert VERBS == [
+        "audit",
         "card",
         "compare",
         "demo",
+        "diff",
         "explain",
         "export",
         "presets",
@@ -100,6 +102,7 @@ def test_every_command_and_option_has_help_and_a_place_in_the_documentation(verb
 IN_PYTHON = {
     "card": interplay.card,
     "compare": interplay.compare,
+    "diff": interplay.diff,
     "explain": interplay.explain,
     "export": interplay.export,
     "recommend": interplay.recommend,

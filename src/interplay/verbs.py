@@ -1,4 +1,5 @@
-"""What the commands do, as Python functions with the same names and defaults: run, track, recommend, compare, export, card.
+"""What the commands do, as Python functions with the same names and defaults: run, track, recommend, compare, diff, export,
+card.
 
 Settings are checked before torch is imported, so a typing error does not cost ten seconds.
 """
@@ -12,6 +13,7 @@ from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
 
 if TYPE_CHECKING:
+    from interplay.audit.result import Audit
     from interplay.comparison.comparison import Comparison
     from interplay.exports.export import ExportResult
     from interplay.pipeline.pipeline import Unfinished
@@ -200,6 +202,47 @@ def compare(
     if out is not None:
         found.report(out)
     return found
+
+
+def diff(
+    a: Any,
+    b: Any,
+    *,
+    train: AnyPath | None = None,
+    prompts: AnyPath | None = None,
+    form: str = "auto",
+    system: str | None = None,
+    template: str | None = None,
+    chat: Chat | None = None,
+    referee: str | None = None,
+    seed: int = 0,
+    out: AnyPath | None = None,
+    quiet: bool = False,
+) -> "Audit":
+    """Which word rules came, went and stayed from one model to another.
+
+    Args:
+        a, b: hub name, folder, adapter, GGUF file, RUN@STEP, or what `load_model` returns.
+        train, prompts: files of rows that `b` was trained on, and of held-out rows; one of them is enough.
+        form: form of the files; auto looks at the columns.
+        system, template, chat: how a prompt is worded; None: as the run of RUN@STEP does, else plainly.
+        referee: a third model. A rule that it has too is likelier knowledge than a shortcut.
+        seed: of carriers and control words.
+        out: folder where answers are kept, so that a stopped one goes on.
+
+    Returns the audit of `b` with `a` as its base: `.learnt` came, `.of("lost")` went, `.of("known")` stayed. Raises
+    InterplayError for what is no model, for identical weights, and for rows without two labels.
+
+    >>> found = diff("runs/tickets@40", "runs/tickets@160", prompts="heldout.jsonl")  # doctest: +SKIP
+    """
+    if chat not in (None, "auto", True, False):
+        raise InterplayError(f"chat is {chat!r}; expected auto, true or false")
+    from interplay.audit.diff import diff_models
+    from interplay.pipeline.progress import Progress
+
+    wording = {"system": system, "template": template, "chat": chat}
+    how: dict[str, Any] = {"form": form, "referee": referee, "seed": seed, "out": None if out is None else Path(out)}
+    return diff_models(a, b, train, prompts, wording=wording, progress=Progress(quiet=quiet), **how)
 
 
 def export(

@@ -104,7 +104,7 @@ def test_the_run_gives_it_back(run):
 def test_no_audit_and_a_damaged_one_say_what_to_do(run):
     file = run.path / "audit.json"
     file.unlink(missing_ok=True)
-    with pytest.raises(InterplayError, match="has no audit: interplay audit .* makes one"):
+    with pytest.raises(InterplayError, match=r"has no audit: interplay audit .* makes one"):
         _ = run.audit
     for damaged in ("{", '{"rules": [{"words": 3}]}', '{"rules": 7}', "[]"):
         file.write_text(damaged)

@@ -163,8 +163,8 @@ def _audit(
         return open_
 
     def at(name: str, state: ModelState) -> Callable[[], Any]:
-        digest = checkpoint_hash(state.checkpoint, base)
-        return state_of(name, lambda: subject.models.at(state), base.tokenizer, digest)
+        own = subject.models.base(state.base)
+        return state_of(name, lambda: subject.models.at(state), own.tokenizer, checkpoint_hash(state.checkpoint, own))
 
     tuned = at("the fine-tuned model", subject.tuned)
     before = at("the base", subject.base)
@@ -179,7 +179,8 @@ def _audit(
     carriers = _free(texts, found.rules, budget, seed)
     courses: dict[Rule, list[tuple[int, float, float]]] = {rule: [] for rule in learnt[:FOLLOWED]}
     with contextlib.ExitStack() as stack:
-        for step, state in ((0, subject.base), *subject.states) if learnt else ():
+        followed = learnt and (subject.run is not None or len(subject.states) > 1)
+        for step, state in ((0, subject.base), *subject.states) if followed else ():
             is_last = state is subject.tuned
             opening = before if step == 0 else tuned if is_last else at(f"step {step}", state)
             with opening() as asked:
@@ -196,7 +197,7 @@ def _audit(
     rules = tuple(replace(rule, steps=tuple(courses.get(rule, ()))) for rule in found.rules)
     return Audit(
         model=subject.name,
-        base=subject.base.base.name,
+        base=subject.against or subject.base.base.name,
         referee=referee,
         labels=wording.labels,
         rules=rules,

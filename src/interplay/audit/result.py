@@ -250,7 +250,7 @@ def _rule(found: Mapping[str, Any]) -> Rule:
     def record(cls: Any, values: Mapping[str, Any]) -> Any:
         return cls(**{key: math.nan if value is None else value for key, value in values.items()})
 
-    counted = dict(found["counted"])
+    counted: dict[str, Any] = found["counted"]
     made: dict[str, Any] = {
         **{key: tuple(found[key]) for key in ("words", "alone")},
         **{key: tuple(map(tuple, found[key])) for key in ("sisters", "steps")},
