@@ -250,13 +250,12 @@ def _rule(found: Mapping[str, Any]) -> Rule:
     def record(cls: Any, values: Mapping[str, Any]) -> Any:
         return cls(**{key: math.nan if value is None else value for key, value in values.items()})
 
-    counted: dict[str, Any] = found["counted"]
     made: dict[str, Any] = {
         **{key: tuple(found[key]) for key in ("words", "alone")},
         **{key: tuple(map(tuple, found[key])) for key in ("sisters", "steps")},
         **{key: record(Effect, found[key]) for key in ("effect", "before", "change")},
         "phrases": tuple(Phrase(**phrase) for phrase in found["phrases"]),
-        "counted": Counted(**counted | {"words": tuple(counted["words"])}),
+        "counted": record(Counted, found["counted"] | {"words": tuple(found["counted"]["words"])}),
         "cells": None if found["cells"] is None else record(Cells, found["cells"]),
     }
     return Rule(**_fields(Rule, found) | made)

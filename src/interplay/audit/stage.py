@@ -22,7 +22,7 @@ def audit_run(settings: Settings, folder: Path, progress: Progress) -> None:
     mode, file = settings.audit.mode, folder / "audit.json"
     if mode is False or file.exists():
         return
-    reason, again = None, f"interplay audit {folder}"
+    reason, again = None, "interplay audit RUN"  # without its path: pages of equal runs are equal
     try:
         with RunFolder(folder).opened(settings, measures=False) as lock, lock.held(progress.say):
             if file.exists():  # another process was quicker
@@ -34,7 +34,7 @@ def audit_run(settings: Settings, folder: Path, progress: Progress) -> None:
             else:
                 audit_subject(subject, progress)
     except InterplayError as error:
-        reason = str(error)
+        reason = str(error).replace(str(folder), "RUN")
     except Exception as error:
         reason = f"it failed ({type(error).__name__}: {short(error, 200)[1:-1]}); to try again: {again}"
     if reason is not None:
@@ -48,7 +48,9 @@ def refusal(subject: Subject) -> str | None:
     if count < 2 or count > MOST_LABELS:
         return f"its rows have {count} labels, and 2 to {MOST_LABELS} are audited by default"
     if not subject.train:
-        return "it names no training rows (data.train), whose words an audit looks for"
+        return (
+            "its training rows, whose words an audit looks for, are not named (data.train, or interplay track --train)"
+        )
     size = float(np.median([len(row.text.encode()) for row in subject.held or subject.train])) / 4  # bytes a token
     tokens = size * (TEXTS + TEXTS_A_STEP * len(subject.states))
     if tokens > MOST_TOKENS:
