@@ -240,7 +240,7 @@ def _values(value: Any) -> Any:
     return value
 
 
-def _fields(cls: type, found: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(cls: Any, found: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: found[field.name] for field in fields(cls)}
 
 
