@@ -110,6 +110,7 @@ def synthetic_run(
     write_json(folder / "recommendation.json", verdict)
     absent = {"name": "Absent words", "value": '"_" (one per token)', "note": None}
     said = {"version": interplay.__version__, "score": "against the whole vocabulary", "method": [absent]}
+    said |= {"title": name, "subtitle": "made up", "notes": [], "skipped": []}
     write_json(folder / "report.json", said)
     _controls(folder, track.summary, controls)
     write_json(folder / "manifest.json", {"files": {}})
@@ -143,6 +144,10 @@ def _unit(
         "target": " joy",
         "target_ids": [7],
         "duality_gap": 0.0,
+        "residual": 0.0,
+        "noise_sigma": 0.0,
+        "score_full": scores[-1],
+        "score_empty": scores[0],
         "n": len(words),
         "tau": tau,
         "salient": int((size > tau).sum()),

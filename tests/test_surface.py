@@ -76,6 +76,7 @@ def test_verbs():
         "card",
         "compare",
         "demo",
+        "diff",
         "explain",
         "export",
         "presets",
@@ -102,6 +103,7 @@ def test_every_command_and_option_has_help_and_a_place_in_the_documentation(verb
 IN_PYTHON = {
     "card": interplay.card,
     "compare": interplay.compare,
+    "diff": interplay.diff,
     "explain": interplay.explain,
     "export": interplay.export,
     "recommend": interplay.recommend,

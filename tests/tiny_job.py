@@ -57,6 +57,7 @@ def settings(folder: Path, model: Path, baseline: Path | None = None, **sections
         "training": {"steps": 4, "batch_size": 2, "rank": 2, "learning_rate": 0.01, "bf16": False},
         "checkpoints": {"steps": [0, 1, 2, 4]},
         "dynamics": {"draws": 20, "resamples": 50},
+        "audit": {"mode": False},
     }
     if baseline is not None:
         wanted["baseline"] = {"name": str(baseline), "chat": False, "few_shot": 2, "template": TEMPLATE}
@@ -93,7 +94,9 @@ def command(*arguments: object, cwd: Path, **more: str) -> subprocess.CompletedP
     )
 
 
-def contents(folder: Path, leave_out: tuple[str, ...] = ("times.json", "environment.json")) -> dict[str, bytes]:
+def contents(
+    folder: Path, leave_out: tuple[str, ...] = ("times.json", "environment.json", "audit.json")
+) -> dict[str, bytes]:
     """Every file of a run folder but those that may differ."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()

@@ -22,6 +22,7 @@ from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
 
 if TYPE_CHECKING:
+    from interplay import Audit  # of a room below, by its public name
     from interplay.exports.export import ExportResult
 
 
@@ -122,6 +123,16 @@ class Run(RunReader):
             columns = ["id", "text", "target", "label", "words"]
             prompts = pd.DataFrame(list(self.inputs["prompts"])).reindex(columns=columns)
             return prompts.assign(words=[tuple(word["text"] for word in words) for words in prompts["words"]])
+
+    @property
+    def audit(self) -> "Audit":
+        """Which word rules of its rows the model learnt, as `interplay.audit` wrote it; InterplayError if it was not audited."""
+        from interplay import Audit
+
+        _ = self.settings
+        if not self.has("audit.json"):
+            raise InterplayError(f"{str(self.path)!r} has no audit: interplay audit {self.path} makes one")
+        return Audit.load(self.path / "audit.json")
 
     @property
     def notes(self) -> list[str]:

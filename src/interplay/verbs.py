@@ -1,4 +1,4 @@
-"""What the commands do, as Python functions of their names and defaults: run, track, recommend, test, compare, export, card.
+"""What the commands do, as Python functions of their names and defaults: run, track, recommend, compare, diff, test, export, card.
 
 Settings are checked before torch is imported, so a typing error does not cost ten seconds.
 """
@@ -13,6 +13,7 @@ from interplay.errors import InterplayError
 
 if TYPE_CHECKING:
     from interplay.audit.checks import Tested
+    from interplay.audit.result import Audit
     from interplay.comparison.comparison import Comparison
     from interplay.exports.export import ExportResult
     from interplay.pipeline.pipeline import Unfinished
@@ -75,6 +76,7 @@ def track(
     system: str | None = None,
     template: str = "{text}",
     chat: Chat = "auto",
+    train: AnyPath | None = None,
     n: int = WORDS_PER_PROMPT,
     num_prompts: int = PROMPTS,
     steps: Iterable[int] | None = None,
@@ -94,6 +96,7 @@ def track(
         data: held-out rows; the prompts and the eval rows are taken from them.
         form: form of the data; auto looks at the columns.
         system, template, chat: how training worded a prompt; `{text}` stands for the text.
+        train: the rows it was trained on, so that it is audited too: which word rules of them did it learn?
         n, num_prompts: words per prompt, 2 to 16, and number of prompts; all 2^n coalitions of each are scored.
         steps: only these steps; None: all that are found.
         baseline: baseline LLMs for generalizability.
@@ -103,7 +106,7 @@ def track(
     from interplay.config.loading import assignments
 
     made = _tracking(locals(), checkpoints, data)
-    made["data"]["eval"] = os.fspath(data)
+    made["data"] |= {"eval": os.fspath(data), "train": None if train is None else os.fspath(train)}
     made["checkpoints"]["steps"] = None if steps is None else list(steps)
     if baseline:
         made["baseline"] = [{"name": name, "few_shot": 0, "template": template} for name in baseline]
@@ -166,6 +169,7 @@ def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
         raise InterplayError(_what_to_give(path, base, prompts))
     # Only what the rule reads is measured; few draws make the nulls of its report coarser.
     made: dict[str, Any] = _tracking(arguments, path, prompts) | {"controls": NO_CONTROLS, "dynamics": {"draws": 20}}
+    made["audit"] = {"mode": False}
     made["prompt"]["rephrased"] = None
     measured = _make(made, overrides, out, arguments["quiet"])
     assert isinstance(measured, Run)
@@ -221,6 +225,47 @@ def compare(
     if out is not None:
         found.report(out)
     return found
+
+
+def diff(
+    a: Any,
+    b: Any,
+    *,
+    train: AnyPath | None = None,
+    prompts: AnyPath | None = None,
+    form: str = "auto",
+    system: str | None = None,
+    template: str | None = None,
+    chat: Chat | None = None,
+    referee: str | None = None,
+    seed: int = 0,
+    out: AnyPath | None = None,
+    quiet: bool = False,
+) -> "Audit":
+    """Which word rules came, went and stayed from one model to another.
+
+    Args:
+        a, b: hub name, folder, adapter, GGUF file, RUN@STEP, or what `load_model` returns.
+        train, prompts: files of rows that `b` was trained on, and of held-out rows; one of them is enough.
+        form: form of the files; auto looks at the columns.
+        system, template, chat: how a prompt is worded; None: as the run of RUN@STEP does, else plainly.
+        referee: a third model. A rule that it has too is likelier knowledge than a shortcut.
+        seed: of carriers and control words.
+        out: folder where answers are kept, so that a stopped one goes on.
+
+    Returns the audit of `b` with `a` as its base: `.learnt` came, `.of("lost")` went, `.of("known")` stayed. Raises
+    InterplayError for what is no model, for identical weights, and for rows without two labels.
+
+    >>> found = diff("runs/tickets@40", "runs/tickets@160", prompts="heldout.jsonl")  # doctest: +SKIP
+    """
+    if chat not in (None, "auto", True, False):
+        raise InterplayError(f"chat is {chat!r}; expected auto, true or false")
+    from interplay.audit.diff import diff_models
+    from interplay.pipeline.progress import Progress
+
+    wording = {"system": system, "template": template, "chat": chat}
+    how: dict[str, Any] = {"form": form, "referee": referee, "seed": seed, "out": None if out is None else Path(out)}
+    return diff_models(a, b, train, prompts, wording=wording, progress=Progress(quiet=quiet), **how)
 
 
 def export(
@@ -279,12 +324,17 @@ def _make(
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
     part = EVERYTHING if shard is None else parse_shard(shard)
+    from interplay.audit.stage import audit_run
     from interplay.parallel.run import run as run_pipeline
     from interplay.pipeline.progress import Progress
     from interplay.runfolder import Run
 
     folder = default_folder(settings) if out is None else Path(out)
-    return run_pipeline(settings, folder, Progress(quiet=quiet), workers=workers, ray=ray, shard=part) or Run(folder)
+    progress = Progress(quiet=quiet)
+    if (unfinished := run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)) is not None:
+        return unfinished
+    audit_run(settings, folder, progress)
+    return Run(folder)
 
 
 def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> str:

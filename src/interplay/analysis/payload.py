@@ -12,6 +12,8 @@ from interplay.dynamics.fidelity import matching
 from interplay.dynamics.sets import MAIN_DEFINITION
 from interplay.effects.moebius import reconstruct
 from interplay.effects.values import shapley
+from interplay.errors import InterplayError
+from interplay.report.audit import OF_AUDIT, OF_RULE
 from interplay.report.controls import FIGURES
 from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
@@ -32,6 +34,7 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
             "created": None,
             "change": strongest_change(run.changes(), track.reference),
             "recommendation": {key: recorded[key] for key in keys},
+            "audit": _audit(run),
             "steps": list(track.steps),
             "reference": track.reference,
             "summary": _records(track.summary),
@@ -52,6 +55,21 @@ def _plain(value: Any) -> Any:
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{k: _plain(v) for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def _audit(run: RunReader) -> dict[str, Any] | None:
+    """What the page says of an audit; None where the run has none. InterplayError for a file that no audit wrote."""
+    if not run.has("audit.json"):
+        return None
+    found = run.json("audit.json")
+    try:
+        rules = [{key: rule[key] for key in OF_RULE} for rule in found["rules"]]
+        return {key: found[key] for key in OF_AUDIT} | {"rules": rules}
+    except (LookupError, TypeError) as error:
+        name, again = str(run.path / "audit.json"), f"interplay audit {run.path}"
+        raise InterplayError(
+            f"{name!r} does not hold what an audit writes: delete it, and {again!r} writes it"
+        ) from error
 
 
 def _controls(run: RunReader) -> dict[str, Any]:

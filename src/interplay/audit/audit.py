@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from interplay.audit.asking import Asked, find_wording, free_wording
 from interplay.audit.candidates import Evidence
 from interplay.audit.openings import REFUSALS, answer_of, find_openings
 from interplay.audit.phrases import take_out
-from interplay.audit.result import Audit, CueAccuracy
+from interplay.audit.result import Audit, CueAccuracy, is_shared
 from interplay.audit.rules import Carriers, Rule
 from interplay.audit.search import BUDGET, Budget, find_rules
 from interplay.audit.subject import AnyPath, Subject, subject_of, subject_of_run
@@ -26,10 +26,9 @@ from interplay.models.loading import load_model
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.pipeline.states import ModelState
+from interplay.runfolder import Run
+from interplay.store.files import write_json
 from interplay.text import stable_hash
-
-if TYPE_CHECKING:
-    from interplay.runfolder import Run
 
 ACCURACY_ROWS, CUES, FOLLOWED = (
     60,
@@ -81,8 +80,6 @@ def audit(
     Returns an `Audit`: printable, with `.learnt`, `.rules`, `.to_pandas()`. Raises InterplayError for anything the user can
     correct: one label, no held-out rows, a referee without these labels.
     """
-    start = time.process_time()
-    progress = Progress(quiet=quiet)
     wording = PromptTemplate(system=system, template=template, chat=chat)
     with quiet_libraries():
         if run is not None:
@@ -94,11 +91,42 @@ def audit(
         else:
             how: dict[str, Any] = {"form": form, "columns": columns, "step": step}
             subject = subject_of(model, checkpoints, base, train, prompts, wording, **how)
-        found = _audit(subject, referee, answer, budget, seed, None if out is None else Path(out), progress)
+    where = None if out is None else Path(out)
+    return audit_subject(
+        subject, Progress(quiet=quiet), referee=referee, answer=answer, budget=budget, seed=seed, out=where
+    )
+
+
+def audit_subject(
+    subject: Subject,
+    progress: Progress,
+    *,
+    referee: str | None = None,
+    answer: str | None = None,
+    budget: Budget = BUDGET,
+    seed: int = 0,
+    out: Path | None = None,
+) -> Audit:
+    """`audit` of what is read already. That of a run is written into its folder, and its page again."""
+    start = time.process_time()
+    with quiet_libraries():
+        found = _audit(subject, referee, answer, budget, seed, out, progress)
     found = replace(found, seconds=time.process_time() - start)
     if subject.run is not None:
         write_text(subject.run / "audit.json", found.to_json())
+        write_page(subject.run)
     return found
+
+
+def write_page(folder: Path, reason: str | None = None) -> None:
+    """Write the page of a run again. `reason`: why it was not audited, which is kept among its notes; None: it was."""
+    run, begins = Run(folder), "Not audited: "
+    if not run.has("report.json"):
+        return
+    about = run.json("report.json")
+    notes = [note for note in about.get("notes", ()) if not note.startswith(begins)]
+    write_json(folder / "report.json", about | {"notes": notes + ([] if reason is None else [begins + reason])})
+    run.report()
 
 
 def _audit(
@@ -152,8 +180,8 @@ def _audit(
         return open_
 
     def at(name: str, state: ModelState) -> Callable[[], Any]:
-        digest = checkpoint_hash(state.checkpoint, base)
-        return state_of(name, lambda: subject.models.at(state), base.tokenizer, digest)
+        own = subject.models.base(state.base)
+        return state_of(name, lambda: subject.models.at(state), own.tokenizer, checkpoint_hash(state.checkpoint, own))
 
     tuned = at("the fine-tuned model", subject.tuned)
     before = at("the base", subject.base)
@@ -164,11 +192,12 @@ def _audit(
             f"the referee {referee}", lambda: contextlib.nullcontext(helper.model), helper.tokenizer, helper.sha256
         )
     found = find_rules(tuned, before, evidence, texts, budget=budget, seed=seed, referee=other)
-    learnt = [rule for rule in found.rules if rule.verdict == "learnt"]
+    learnt = sorted((rule for rule in found.rules if rule.verdict == "learnt"), key=is_shared)  # as `Audit.learnt`
     carriers = _free(texts, found.rules, budget, seed)
     courses: dict[Rule, list[tuple[int, float, float]]] = {rule: [] for rule in learnt[:FOLLOWED]}
     with contextlib.ExitStack() as stack:
-        for step, state in ((0, subject.base), *subject.states) if learnt else ():
+        followed = learnt and (subject.run is not None or len(subject.states) > 1)
+        for step, state in ((0, subject.base), *subject.states) if followed else ():
             is_last = state is subject.tuned
             opening = before if step == 0 else tuned if is_last else at(f"step {step}", state)
             with opening() as asked:
@@ -185,7 +214,7 @@ def _audit(
     rules = tuple(replace(rule, steps=tuple(courses.get(rule, ()))) for rule in found.rules)
     return Audit(
         model=subject.name,
-        base=subject.base.base.name,
+        base=subject.against or subject.base.base.name,
         referee=referee,
         labels=wording.labels,
         rules=rules,

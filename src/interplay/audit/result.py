@@ -2,12 +2,19 @@
 
 import html
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interplay import __version__
+from interplay.audit.counts import Counted
+from interplay.audit.forms import Cells, Effect
+from interplay.audit.phrases import Phrase
 from interplay.audit.rules import Rule, Verdict
+from interplay.errors import InterplayError
+from interplay.store.files import read_json
 from interplay.text import printable
 
 if TYPE_CHECKING:
@@ -21,6 +28,11 @@ _TITLES: dict[Verdict, str] = {
     "known": "KNOWN BEFORE",
     "lost": "LOST",
 }
+
+
+def is_shared(rule: Rule) -> bool:
+    """Whether a referee has the rule too."""
+    return rule.support is not None and rule.support >= SHARED
 
 
 @dataclass(frozen=True)
@@ -63,12 +75,12 @@ class Audit:
     @property
     def learnt(self) -> tuple[Rule, ...]:
         """Rules of this training that no referee shares, then those that one does."""
-        return tuple(sorted(self.of("learnt"), key=lambda rule: rule.support is not None and rule.support >= SHARED))
+        return tuple(sorted(self.of("learnt"), key=is_shared))
 
     @property
     def suspicious(self) -> tuple[Rule, ...]:
         """The learnt rules that a referee does not share; without a referee all of them."""
-        return tuple(rule for rule in self.learnt if rule.support is None or rule.support < SHARED)
+        return tuple(rule for rule in self.learnt if not is_shared(rule))
 
     def sentence(self, rule: Rule) -> str:
         """One rule in a sentence: what it does, and the rows it could come from."""
@@ -97,7 +109,7 @@ class Audit:
         shared = ""
         if rule.support is not None:
             shared = f"{self.referee} has {100 * rule.support:.0f} % of this effect: " + (
-                "likely knowledge" if rule.support >= SHARED else "not shared, so look for a shortcut"
+                "likely knowledge" if is_shared(rule) else "not shared, so look for a shortcut"
             )
         review = (
             f"interplay audit ... --fixes DIR writes its rows (rule-{number}-review.jsonl)" if self.train_rows else ""
@@ -179,11 +191,74 @@ class Audit:
         }  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON values, with the version and the rules as they are."""
-        return {"version": __version__} | {key: value for key, value in asdict(self).items()}
+        """All of it as JSON values, with the version; each rule with its name, and a learnt one with its number and what to do."""
+        found = _values(self) | {"version": __version__, "not_looked_for": NOT_SOUGHT}
+        for rule, made in zip(self.rules, found["rules"], strict=True):
+            made |= {"name": rule.name, "class": rule.is_class, "number": None, "advice": ""}
+            if rule.verdict == "learnt":
+                number = self.learnt.index(rule) + 1
+                made |= {"number": number, "advice": self.act(rule, number)}
+        return found
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=1, default=float, ensure_ascii=False)
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False, default=float)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Audit":
+        """The audit of `to_dict`. LookupError or TypeError for anything else."""
+        rules = tuple(_rule(rule) for rule in found["rules"])
+        accuracy = tuple(CueAccuracy(**cue) for cue in found["accuracy"])
+        made: dict[str, Any] = {"rules": rules, "accuracy": accuracy}
+        made |= {key: tuple(found[key]) for key in ("labels", "notes")}
+        return cls(**_fields(cls, found) | made)
+
+    @classmethod
+    def load(cls, file: Path) -> "Audit":
+        """The audit in a file that `to_json` wrote; InterplayError if it is missing or damaged."""
+        try:
+            return cls.from_dict(read_json(file))
+        except (LookupError, TypeError, AttributeError) as error:
+            raise InterplayError(
+                f"{str(file)!r} does not hold what an audit writes: delete it and run interplay audit again"
+            ) from error
+
+
+def _values(value: Any) -> Any:
+    """Records as mappings, other sequences as lists, and None for a number that is not finite.
+
+    >>> _values((Effect(0.5, float("nan"), 1.0, 0.0), ("a",)))
+    [{'value': 0.5, 'lo': None, 'hi': 1.0, 'p': 0.0}, ['a']]
+    """
+    if is_dataclass(value):
+        return {field.name: _values(getattr(value, field.name)) for field in fields(value)}
+    if hasattr(value, "_asdict"):
+        return {key: _values(item) for key, item in value._asdict().items()}
+    if isinstance(value, (tuple, list)):
+        return [_values(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _fields(cls: Any, found: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: found[field.name] for field in fields(cls)}
+
+
+def _rule(found: Mapping[str, Any]) -> Rule:
+    """The rule of `_values`; None is a number that is not known."""
+
+    def record(cls: Any, values: Mapping[str, Any]) -> Any:
+        return cls(**{key: math.nan if value is None else value for key, value in values.items()})
+
+    made: dict[str, Any] = {
+        **{key: tuple(found[key]) for key in ("words", "alone")},
+        **{key: tuple(map(tuple, found[key])) for key in ("sisters", "steps")},
+        **{key: record(Effect, found[key]) for key in ("effect", "before", "change")},
+        "phrases": tuple(Phrase(**phrase) for phrase in found["phrases"]),
+        "counted": record(Counted, found["counted"] | {"words": tuple(found["counted"]["words"])}),
+        "cells": None if found["cells"] is None else record(Cells, found["cells"]),
+    }
+    return Rule(**_fields(Rule, found) | made)
 
 
 def printable_lines(lines: Sequence[str]) -> str:

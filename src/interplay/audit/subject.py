@@ -36,6 +36,7 @@ class Subject:
     labels: tuple[str, ...]
     name: str  # of the tuned model
     run: Path | None = None  # a run folder it comes from
+    against: str | None = None  # what the base is called, None: by its own name
 
     @property
     def tuned(self) -> ModelState:
@@ -97,10 +98,7 @@ def subject_of(
         raise InterplayError(
             "give one of a run folder, --model (a fine-tuned model) and --checkpoints (a folder of them)"
         )
-    if train is None and prompts is None:
-        raise InterplayError(
-            "no rows are given: --train FILE (rows it was trained on) and --prompts FILE (held-out rows)"
-        )
+    rows = read_files(train, prompts, template, form, columns)
     found: list[tuple[int, Checkpoint]] = []
     if checkpoints is not None:
         layout = find_layout(Path(checkpoints), None if step is None else [step])
@@ -117,21 +115,34 @@ def subject_of(
     if not named:
         raise InterplayError(f"{short(path)} does not name what it was trained from: give --base")
     models = Models(choose_device(device), Source(named, dtype=dtype), os.fspath(checkpoints or path))
-    rows: dict[str, Any] = {"form": form, "columns": columns, "template": template}
-    trained = read_rows(os.fspath(train), part="train", **rows) if train is not None else None
-    held = read_rows(os.fspath(prompts), part="prompts", **rows) if prompts is not None else None
-    labels = next((r.labels for r in (trained, held) if r is not None and r.labels), None) or ()
-    known = {spelt_alike(row.text) for row in trained.rows} if trained else set()
-    texts = [row for row in (held.rows if held else ()) if spelt_alike(row.text) not in known]
-    if held is None and trained is not None:
-        texts = list(trained.rows[::10])
     return Subject(
         models,
         ModelState(models.main),
         tuple((s, ModelState(models.main, checkpoint)) for s, checkpoint in found),
         template,
-        trained.rows if trained else (),
-        tuple(texts),
-        labels,
+        *rows,
         str(model or path),
     )
+
+
+def read_files(
+    train: AnyPath | None,
+    prompts: AnyPath | None,
+    template: PromptTemplate,
+    form: str = "auto",
+    columns: Mapping[str, str] | None = None,
+) -> tuple[tuple[Row, ...], tuple[Row, ...], tuple[str, ...]]:
+    """Training rows, held-out rows whose text is none of theirs, and the labels, from files."""
+    if train is None and prompts is None:
+        raise InterplayError(
+            "no rows are given: --train FILE (rows it was trained on) and --prompts FILE (held-out rows)"
+        )
+    how: dict[str, Any] = {"form": form, "columns": columns, "template": template}
+    trained = read_rows(os.fspath(train), part="train", **how) if train is not None else None
+    held = read_rows(os.fspath(prompts), part="prompts", **how) if prompts is not None else None
+    labels = next((r.labels for r in (trained, held) if r is not None and r.labels), None) or ()
+    known = {spelt_alike(row.text) for row in trained.rows} if trained else set()
+    texts = [row for row in (held.rows if held else ()) if spelt_alike(row.text) not in known]
+    if held is None and trained is not None:
+        texts = list(trained.rows[::10])
+    return trained.rows if trained else (), tuple(texts), labels

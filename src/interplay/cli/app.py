@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from interplay.cli.audit import audit
+from interplay.cli.diff import diff
 from interplay.cli.explain import EXAMPLES, explain
 from interplay.cli.outputs import card, compare, export, report
 from interplay.cli.run import demo, presets, recommend, run, track
@@ -55,6 +56,7 @@ def _root(
 for _verb in (demo, run, track):
     app.command()(_verb)
 app.command()(audit)
+app.command()(diff)
 app.command(epilog=EXAMPLES)(explain)
 for _verb in (report, recommend, test, card, presets, compare, export):
     app.command()(_verb)

@@ -72,6 +72,9 @@ def run(**arguments: Any) -> None:
         str, typer.Option("--checkpoints", help="Folder with checkpoint-STEP folders (adapters or full weights).")
     ],
     data=Annotated[str, typer.Option("--data", help="Held-out rows; prompts and eval rows are taken from them.")],
+    train=Annotated[
+        str | None, typer.Option(metavar="FILE", help="The rows it was trained on, so that it is audited too.")
+    ],
     steps=Annotated[str | None, typer.Option(help="Only these steps, separated by commas; default: all.")],
     baseline=Annotated[list[str] | None, typer.Option(help="Baseline LLM for generalizability; repeat for several.")],
 )

@@ -282,6 +282,15 @@ class ControlSettings(_Strict):
     format: WordingSettings | None = Field(None, description="step 0 once more, told the answer's format in its prompt")
 
 
+class AuditSettings(_Strict):
+    """Which word rules of the training rows the model learnt, looked for when all else is measured."""
+
+    mode: bool | Literal["auto"] = Field(
+        "auto",
+        description="audit the last checkpoint; auto: where the training rows have 2 to 28 labels and texts are short [ours]",
+    )
+
+
 # Where nothing is compared with anything: no pass, and no split, but those of the checkpoints.
 NO_CONTROLS: dict[str, Any] = {
     **dict.fromkeys(("precision", "mask", "reference")),
@@ -304,7 +313,7 @@ class DynamicsSettings(_Strict):
 
 
 # What is computed from scores, or asks for further ones; all other settings are those of the measurement.
-ANALYSIS: dict[str, Any] = dict.fromkeys(("name", "effects", "dynamics", "controls", "baseline"), True) | {
+ANALYSIS: dict[str, Any] = dict.fromkeys(("name", "effects", "dynamics", "controls", "baseline", "audit"), True) | {
     "prompt": {"rephrased"},
     "scoring": {"accept_noise"},
 }
@@ -329,6 +338,7 @@ class Settings(_Strict):
     )
     controls: ControlSettings = ControlSettings()
     dynamics: DynamicsSettings = DynamicsSettings()
+    audit: AuditSettings = AuditSettings()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":

@@ -1,7 +1,7 @@
 """Model states: which model, at which checkpoint, in which precision, as plain data; and opening them."""
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,21 @@ class Models:
     Args:
         main: the model a run is about, which stays loaded; of all others (a baseline LLM, a second precision) one at a time.
         trained: the folder of its checkpoints, whose tokenizer may know tokens that training added.
+        loaded: bases that are loaded already.
         placement: `device_map` and `max_memory` of `load_model`, for every base.
     """
 
-    def __init__(self, device: str, main: Source, trained: str | None = None, **placement: Any) -> None:
+    def __init__(
+        self,
+        device: str,
+        main: Source,
+        trained: str | None = None,
+        loaded: Mapping[Source, LoadedModel] | None = None,
+        **placement: Any,
+    ) -> None:
         self.device, self.main, self.placement = device, main, placement
         self.trained = None if trained is None else Path(trained)
-        self._loaded: dict[Source, LoadedModel] = {}
+        self._loaded: dict[Source, LoadedModel] = dict(loaded or {})
 
     def base(self, source: Source) -> LoadedModel:
         """The whole model of a source."""

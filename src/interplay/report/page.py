@@ -9,7 +9,7 @@ task, views, baselines, floors, multiples, correlations: rows of the tables of t
 fidelity: rows, ranks, ratio, curves (step, value, lo, hi by rank), matching (prompt, step, count, of, rms, score, salient, all);
 prompts: id, text, target, label, n, floor, words (text, start, end) and steps: step, score_full, score_empty, duality_gap, residual,
 sigma, tau, shapley (a value a word), interactions (type, mask, before, effect, outcome, certain, instead); method: name, value, note; skipped: id,
-reason. change: a sentence on the strongest change.
+reason. change: a sentence on the strongest change; audit: what audit.json holds of `audit.OF_AUDIT`, rules of `audit.OF_RULE`.
 """
 
 import os
@@ -19,6 +19,7 @@ from typing import Any
 
 from interplay.atomic import write_text
 from interplay.report import figures, text
+from interplay.report.audit import audit_part
 from interplay.report.controls import controls_part
 from interplay.report.explorer import explorer_data, explorer_tables
 from interplay.report.fidelity import fidelity_part
@@ -32,13 +33,13 @@ ABSENT: Part = {
     **dict.fromkeys(("task", "views", "baselines", "floors", "multiples", "correlations"), ()),
     **dict.fromkeys(("prompts", "method", "skipped", "notes"), ()),
     "controls": dict.fromkeys(("views", "baselines", "floors", "notes"), ()),
-    "fidelity": None,
+    **dict.fromkeys(("audit", "fidelity")),
     "created": None,  # an ISO date
     "score": "",
     "settings": "",
     "change": "",
 }
-STYLES = ("base.css", "charts.css", "figures.css", "explorer.css")
+STYLES = ("base.css", "audit.css", "charts.css", "figures.css", "explorer.css")
 
 
 def complete(payload: Mapping[str, Any]) -> Part:
@@ -56,6 +57,7 @@ def render(payload: Mapping[str, Any]) -> str:
         ("tips.js", "explorer.js"),
         p=p,
         strip=strip(p, summary),
+        audit=audit_part(p, x),
         recommendation=recommendation_part(p, x),
         definitions=figures.definitions(p, summary, x),
         controls=controls_part(p, summary, x),

@@ -16,7 +16,8 @@ views.parquet, views_samples.parquet, floors.parquet, multiples.parquet, baselin
 task.parquet, correlations.parquet, fidelity.parquet
 recommendation.json, report.json, report.html
 callback.json       of a training that was watched by `interplay.callback`: its plan and the weights' hashes at each measurement
-times.json          seconds per phase: with environment.json the only files that may differ between equal runs
+audit.json, audit/  what an audit found, and what the models answered it; it may be made anew, so no part of the manifest
+times.json          seconds per phase: with environment.json and audit.json the only files that may differ between equal runs
 manifest.json       SHA-256 of the results; written last, so its existence means the run is whole
 .work/              the lock, while a process works on the run (`interplay.store.lock`)
 """
@@ -40,7 +41,7 @@ from interplay.text import short
 
 FORMAT, FILE = 3, "format.json"
 PACKAGES = ("interplay", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy", "pandas", "pyarrow")
-_NO_RESULT = ("manifest.json", "times.json", "environment.json")
+_NO_RESULT = ("manifest.json", "times.json", "environment.json", "audit.json")
 _BEFORE_WORK = ("settings.yaml", "environment.json", "inputs.json", "format.json")
 
 
@@ -178,8 +179,8 @@ class RunFolder:
 
     def write_manifest(self) -> None:
         """Hash everything that is a result."""
-        files = [path for path in result_files(self.path) if path.name not in _NO_RESULT]
-        hashes = {path.relative_to(self.path).as_posix(): sha256_file(path) for path in files}
+        found = {path.relative_to(self.path): path for path in result_files(self.path) if path.name not in _NO_RESULT}
+        hashes = {at.as_posix(): sha256_file(path) for at, path in found.items() if at.parts[0] != "audit"}
         write_json(self.manifest, {"files": hashes})
 
 

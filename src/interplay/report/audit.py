@@ -1,0 +1,180 @@
+"""The beginning of the page where the run was audited: the rules that the model learnt, in words, and when it learnt them."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from interplay.report.chart import Line, Panel, draw_stack
+from interplay.report.rows import WORD, Part, Point, Series, flags_of, task_series
+from interplay.report.scales import StepAxis, ValueAxis, value_axis
+from interplay.report.text import interval, number, plain, short, table
+
+OF_AUDIT = (
+    "model", "base", "referee", "labels", "tests", "controls", "carriers", "floor", "accuracy", "train_rows", "notes",
+    "not_looked_for",
+)  # fmt: skip
+OF_RULE = (
+    "words", "form", "label", "verdict", "effect", "before", "flips", "tried", "control", "counted", "alone", "support",
+    "swapped", "sisters", "steps", "class", "number", "advice",
+)  # fmt: skip
+CURVES = ("s-emerged", "s-eval", "s-other", "s-train", "s-removed")  # classes of the rules that are followed over steps
+FEW = 5  # rules named of each kind that is not the finding [ours]
+_TITLES = {"unlearnt": "In the data, not learnt", "known": "Known before", "lost": "Lost"}
+_JOINTS = {"and": (" and ", " together"), "or": (" or ", ", either is enough,"), "unless": (", unless ", " is there,")}
+
+
+def audit_part(payload: Part, x: StepAxis) -> Part | None:
+    """What the section shows; None without an audit."""
+    audit = payload["audit"]
+    if audit is None:
+        return None
+    learnt = sorted((rule for rule in audit["rules"] if rule["number"]), key=lambda rule: rule["number"])
+    strips = _strips(learnt, payload, x)
+    others = [(title, [rule for rule in audit["rules"] if rule["verdict"] == kind]) for kind, title in _TITLES.items()]
+    return {
+        "lead": _lead(len(learnt), audit),
+        "rules": [_shown(rule, audit) for rule in learnt],
+        "stack": draw_stack(strips, x, flags_of(payload), "Learnt rules over the steps") if strips else "",
+        "table": _course(learnt) if strips else None,
+        "accuracy": _accuracy(audit["accuracy"], learnt),
+        "rows": next((cue["rows"] for cue in audit["accuracy"]), 0),
+        "others": [
+            (title, [_line(rule, audit) for rule in rules[:FEW]], len(rules)) for title, rules in others if rules
+        ],
+        "tried": _tried(audit),
+        "notes": audit["notes"],
+    }
+
+
+def _lead(count: int, audit: Part) -> Markup:
+    of = Markup(" that its base {} does not follow").format(short(audit["base"], 60))
+    source = "its training rows" if audit["train_rows"] else "the rows"
+    if not count:
+        return Markup("No word rule of {} was found{}. {} rules were tried.").format(source, of, number(audit["tests"]))
+    rules = "one word rule" if count == 1 else f"{count} word rules"
+    return Markup("{} learnt {} of {}{}.").format(short(audit["model"], 60), rules, source, of)
+
+
+def _cue(rule: Part) -> Markup:
+    """The words of a rule, marked, as the beginning of a sentence.
+
+    >>> _cue({"words": ["a", "b"], "form": "and", "class": False, "sisters": []})
+    Markup('<mark><bdi>a</bdi></mark> and <mark><bdi>b</bdi></mark> together')
+    """
+    joint, after = _JOINTS.get(rule["form"], (", ", ""))
+    said = Markup(joint).join(Markup("<mark>{}</mark>").format(short(word, WORD)) for word in rule["words"]) + after
+    if rule["class"]:
+        sisters = Markup(", ").join(short(word, WORD) for word, _ in rule["sisters"][:4])
+        said += Markup(" and words like it ({})").format(sisters)
+    return said
+
+
+def _shown(rule: Part, audit: Part) -> Part:
+    """One learnt rule: the sentence, what was seen of it, what to do, and its curve's class."""
+    label, effect, before = short(rule["label"], 60), rule["effect"], rule["before"]
+    one = len(rule["words"]) == 1 and not rule["class"]
+    said = Markup("{} {} it answer <b>{}</b>.").format(_cue(rule), "makes" if one else "make", label)
+    control = round((rule["control"] or 0.0) * rule["tried"])
+    turned = Markup("Put into {} other sentences, {} {} into {} (control words: {}).").format(
+        rule["tried"], "they turn" if len(rule["words"]) > 1 else "it turns", rule["flips"], label, control
+    )
+    ends = interval(effect["lo"], effect["hi"])
+    facts = [turned, *_rows(rule, audit), _nats(effect["value"], ends, before["value"])]
+    if rule["alone"]:
+        each = (
+            Markup("{} turns {:.0f} %").format(short(w, WORD), 100 * of)
+            for w, of in zip(rule["words"], rule["alone"], strict=False)
+        )
+        facts.append(Markup("Alone, {}.").format(Markup(" and ").join(each)))
+    if rule["swapped"] is not None:
+        facts.append(f"In each other's place: {number(rule['swapped'], signed=True)} nats.")
+    css = CURVES[rule["number"] - 1] if rule["number"] <= len(CURVES) and len(rule["steps"]) > 1 else ""
+    return {
+        "number": rule["number"],
+        "css": css,
+        "said": said,
+        "facts": facts,
+        "advice": rule["advice"],
+    }
+
+
+def _nats(effect: float | None, ends: str, before: float | None) -> str:
+    range_ = f" (95 % interval {ends})" if ends else ""
+    return f"Effect: {number(effect, signed=True)} nats of log-odds{range_}; in the base {number(before, signed=True)}."
+
+
+def _rows(rule: Part, audit: Part) -> list[Markup]:
+    """How many training rows hold the words, and what they say."""
+    counted = rule["counted"]
+    if not audit["train_rows"] or not counted["rows"]:
+        return []
+    hits, rows = counted["hits"], counted["rows"]
+    held, given = ("it", "all rows") if len(rule["words"]) == 1 else ("both", "expected from each word alone")
+    said = Markup("Of the {} training rows with {}, {} say {} and {} do not ({}: {:.0f} %).")
+    label = short(rule["label"], 60)
+    return [said.format(number(rows), held, number(hits), label, number(rows - hits), given, 100 * counted["expected"])]
+
+
+def _line(rule: Part, audit: Part) -> Markup:
+    """A rule that was not learnt, in one line."""
+    said = Markup("{} → {}: ").format(_cue(rule), short(rule["label"], 60))
+    effect, before = (number(rule[name]["value"], signed=True) for name in ("effect", "before"))
+    if rule["verdict"] == "unlearnt":
+        rows = _rows(rule, audit)
+        return said + Markup(" ").join([*rows, f"Effect {effect} nats."])
+    return said + f"{before} nats in the base, {effect} now"
+
+
+def _strips(learnt: Sequence[Part], payload: Part, x: StepAxis) -> list[tuple[str, Panel, ValueAxis]]:
+    """Effects, answers turned and eval accuracy over the steps, as strips of one chart."""
+    effects, turned = [], []
+    for rule, css in zip(learnt, CURVES, strict=False):
+        at = [(step, effect, rate) for step, effect, rate in rule["steps"] if step in x.steps]
+        if len(at) > 1:
+            name = plain(f"{rule['number']} {' '.join(rule['words'])}", 15)
+            effects.append(Line(Series("", tuple(Point(step, effect) for step, effect, _ in at)), css, label=name))
+            turned.append(Line(Series("", tuple(Point(step, rate) for step, _, rate in at)), css, label=name))
+    if not effects:
+        return []
+    axis = value_axis([p.value for line in effects for p in line.series.points], about=3)
+    whole = ValueAxis(0.0, 1.0, (0.0, 0.5, 1.0))
+    strips = [
+        ("Learnt rules", Panel("Effect of the words", "", tuple(effects), "nats of log-odds", ""), axis),
+        ("Learnt rules", Panel("Answers turned", "", tuple(turned), "fraction of sentences", ""), whole),
+    ]
+    accuracy = task_series(payload["task"], "accuracy")
+    if accuracy.known:
+        line = Line(accuracy, "s-all", "square")
+        strips.append(("The task", Panel("Accuracy", "", (line,), "held out, fraction right", ""), whole))
+    return strips
+
+
+def _course(learnt: Sequence[Part]) -> Part | None:
+    body = [
+        [f"{rule['number']} {' '.join(rule['words'])}", f"{step}", number(effect, signed=True), number(rate)]
+        for rule in learnt
+        for step, effect, rate in rule["steps"]
+    ]
+    return table("Learnt rules over the steps", ["rule", "step", "effect, nats", "answers turned, fraction"], body)
+
+
+def _accuracy(cues: Sequence[Part], learnt: Sequence[Part]) -> Part | None:
+    """Accuracy with each cue taken out and with it in every row."""
+    body = []
+    for cue in cues:
+        if cue["rule"] is not None and cue["rule"] < len(learnt):
+            words = " ".join(learnt[cue["rule"]]["words"])
+            body.append(
+                [f"{cue['rule'] + 1} {words}", *(number(cue[key]) for key in ("accuracy", "without", "with_cue"))]
+            )
+    return table("Accuracy", ["cue", "as they are", "cue taken out", "cue in every row"], body)
+
+
+def _tried(audit: Part) -> list[str]:
+    said = [
+        f"{number(audit['tests'])} rules tried in {number(audit['carriers'])} sentences, beside {number(audit['controls'])} control words.",
+        f"Not looked for: {audit['not_looked_for']}.",
+    ]
+    if audit["floor"] is not None:
+        said.insert(1, f"Two wordings of the base differ by {number(audit['floor'])} such rules.")
+    return said
