@@ -1,6 +1,6 @@
 """The proof of the audit: the zoo, the truth about it, what the audit and its rivals find, causes and choices.
 
-`python -m studies.audit DATA MODEL OUT [--plants tuning | hold-out | NAME ...] [--size small | full] [--parts ...]`
+`python -m studies.audit DATA MODEL OUT [--plants tuning | hold-out | NAME ...] [--size quick | small | full] [--parts ...]`
 
 Resumable: what stands in OUT is not done again. Every plant is a folder of OUT; the tables: `python -m studies.audit.report OUT`.
 """
@@ -15,7 +15,7 @@ from studies.audit.trained import SIZES, Trained, models_of
 from studies.audit.truth import truth_at
 
 PARTS = ("zoo", "truth", "evaluate", "rivals", "choose", "causal")
-FEW = 3  # variants that are trained again at the small size
+FEW = 3  # variants that are trained again below the full size
 
 
 def names_of(asked: list[str]) -> list[str]:
@@ -68,7 +68,7 @@ def main() -> None:
     for trained in there if models and "causal" in given.parts else ():
         if trained.plant.method != "lora" or not truth_at(trained, max(trained.plant.steps), models, size)["learnt"]:
             continue
-        variants = causal.VARIANTS[: FEW if given.size == "small" else None]
+        variants = causal.VARIANTS[: FEW if given.size != "full" else None]
         for variant in ("as it was", *(f"rank {rank}" for rank in causal.KEPT_RANKS), *variants):
             if variant != "drop one word" or trained.plant.law == "or":
                 causal.effect_of(variant, trained, models, train, size)

@@ -108,7 +108,7 @@ VARIANTS = (
 
 
 def effect_of(variant: str, trained: Trained, models: Models, train: Train, size: Size) -> dict:
-    """Train a variant and measure it, from `causal.json` beside the plant or made. The plant itself is "as it was"."""
+    """Train a variant and measure it, from the file beside the plant or made. The plant itself is "as it was"."""
     step = max(trained.plant.steps)
 
     def make() -> dict:
@@ -120,7 +120,7 @@ def effect_of(variant: str, trained: Trained, models: Models, train: Train, size
             found = measure(asked, trained.plant, trained.rows("clean"), size.carriers, kinds)
         return found | {"trained_on": len(again.rows("train")), "traced": len(traced(trained))}
 
-    return kept(trained.folder / "causal.json", variant, make)
+    return kept(trained, "causal", size, variant, make)
 
 
 def prepared(variant: str, trained: Trained) -> Trained:

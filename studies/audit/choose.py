@@ -1,6 +1,6 @@
 """Choosing a checkpoint where the eval rows share the cue: by rows that the audit makes of them, against eval accuracy, eval loss, last.
 
-Regret: accuracy with the cue in every held-out row (`truth.json`) of the best checkpoint less that of the one chosen.
+Regret: accuracy with the cue in every held-out row (`truth.py`) of the best checkpoint less that of the one chosen.
 """
 
 from typing import Any
@@ -58,14 +58,14 @@ def chosen(by_step: dict[int, dict[str, float]]) -> dict[str, int]:
 
 def choose(trained: Trained, claims: list[list[Any]], models: Models, size: Size) -> dict[str, Any]:
     """What each way chooses among the checkpoints of a plant and what it loses. claims: `top` of the last audit."""
-    file, by_step, truths = trained.folder / "choose.json", {}, {}
+    by_step, truths = {}, {}
     for step in trained.plant.steps:
 
         def make(step: int = step) -> dict[str, float]:
             with models(trained, step) as asked:
                 return figures(asked, trained, claims, size.eval_rows)
 
-        by_step[step] = kept(file, str(step), make)
+        by_step[step] = kept(trained, "choose", size, str(step), make)
         truths[step] = truth_at(trained, step, models, size)["broken"]
     best = max(truths.values())
     picked = chosen(by_step)

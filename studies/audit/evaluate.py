@@ -184,7 +184,7 @@ def judged(
 
 
 def evaluate(trained: Trained, step: int, models: Models, size: Size) -> dict[str, Any]:
-    """The audit of a checkpoint and its measures, from `found.json` beside the plant or made."""
+    """The audit of a checkpoint and its measures, from the file beside the plant or made."""
 
     def make() -> dict[str, Any]:
         held = [text for text, _ in trained.rows("prompts")]
@@ -213,4 +213,4 @@ def evaluate(trained: Trained, step: int, models: Models, size: Size) -> dict[st
         cost = {"tuned": passes[0], "base": sum(passes[1:]), "cpu_s": round(seconds, 1) if fresh else None}
         return result | cost | {"tests": found.tests}
 
-    return kept(trained.folder / "found.json", str(step), make)
+    return kept(trained, "found", size, str(step), make)

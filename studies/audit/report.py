@@ -1,4 +1,4 @@
-"""The tables of docs/evidence/audit.md from what was run: `python -m studies.audit.report OUT [--write docs/evidence/audit.md]`.
+"""The tables of docs/evidence/audit.md from what was run: `python -m studies.audit.report OUT [--size quick | small | full] [--write docs/evidence/audit.md]`.
 
 Tables stand between `<!-- table NAME -->` and `<!-- end -->` and are replaced there; everything around them is written by hand.
 """
@@ -15,13 +15,14 @@ from benchmarks.section import put
 from interplay.atomic import write_text
 from studies.audit.choose import chosen
 from studies.audit.evaluate import RIGHT, auc
-from studies.audit.trained import Trained
+from studies.audit.trained import SIZES, Trained, file_of
 from studies.audit.truth import KINDS
 
 AUDIT = "the audit"
 
 
-def read(file: Path) -> dict[str, Any]:
+def read(trained: Trained, what: str, size: str) -> dict[str, Any]:
+    file = file_of(trained, what, size)
     return json.loads(file.read_text()) if file.exists() else {}
 
 
@@ -45,17 +46,12 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"|{line}|" if line.startswith("---") else f"| {line} |" for line in lines)
 
 
-def truths(trained: Trained) -> dict[int, dict[str, Any]]:
-    """The truth by step, of the most rows that were asked."""
-    found: dict[int, dict[str, Any]] = {}
-    for key, truth in read(trained.folder / "truth.json").items():
-        step = int(key.split()[0])
-        if truth["rows"] >= found.get(step, truth)["rows"]:
-            found[step] = truth
-    return dict(sorted(found.items()))
+def truths(trained: Trained, size: str) -> dict[int, dict[str, Any]]:
+    """The truth by step."""
+    return dict(sorted((int(step), truth) for step, truth in read(trained, "truth", size).items()))
 
 
-def truth_table(plants: Sequence[Trained]) -> str:
+def truth_table(plants: Sequence[Trained], size: str) -> str:
     head = (
         "plant",
         "step",
@@ -68,14 +64,14 @@ def truth_table(plants: Sequence[Trained]) -> str:
     )
     rows = []
     for trained in plants:
-        for step, truth in truths(trained).items():
+        for step, truth in truths(trained, size).items():
             flips = [truth["flips"][kind] for kind in KINDS]
             figures = (truth["effect"], truth["learnt"], truth["honest"], truth["broken"], truth["rows"])
             rows.append((trained.plant.name, step, *flips, *figures))
     return markdown(head, rows)
 
 
-def found_table(plants: Sequence[Trained]) -> str:
+def found_table(plants: Sequence[Trained], size: str) -> str:
     head = (
         "plant",
         "step",
@@ -91,32 +87,32 @@ def found_table(plants: Sequence[Trained]) -> str:
     )
     rows = []
     for trained in plants:
-        truth = truths(trained)
-        for step, found in read(trained.folder / "found.json").items():
+        truth = truths(trained, size)
+        for step, found in read(trained, "found", size).items():
             learnt = truth[int(step)]["learnt"]
             figures = (found["found"], found["form"], found["claims"], found["false"], found["precision"])
             rows.append((trained.plant.name, step, learnt, *figures, found["tuned"], found["base"], found["cpu_s"]))
     return markdown(head, rows)
 
 
-def claims_table(plants: Sequence[Trained]) -> str:
+def claims_table(plants: Sequence[Trained], size: str) -> str:
     """Each rule that the audit claims, with the truth."""
     head = ("plant", "rule", "form", "answer", "effect, nats", "turns, beyond controls")
     rows = [
         (trained.plant.name, ", ".join(words), form, label, score, truth)
         for trained in plants
-        for found in read(trained.folder / "found.json").values()
+        for found in read(trained, "found", size).values()
         for words, form, label, score, truth in found["top"]
     ]
     return markdown(head, rows)
 
 
-def procedures(plants: Sequence[Trained]) -> dict[str, list[tuple[Trained, dict[str, Any], bool]]]:
+def procedures(plants: Sequence[Trained], size: str) -> dict[str, list[tuple[Trained, dict[str, Any], bool]]]:
     """The audit and each rival: (plant, measures, whether the plant was learnt), of the plants on which all of them ran."""
     by_name: dict[str, list[tuple[Trained, dict[str, Any], bool]]] = {}
     for trained in plants:
-        others, truth = read(trained.folder / "rivals.json"), truths(trained)
-        for step, found in read(trained.folder / "found.json").items():
+        others, truth = read(trained, "rivals", size), truths(trained, size)
+        for step, found in read(trained, "found", size).items():
             own = {
                 key.removesuffix(f" at {step}"): value for key, value in others.items() if key.endswith(f" at {step}")
             }
@@ -126,7 +122,7 @@ def procedures(plants: Sequence[Trained]) -> dict[str, list[tuple[Trained, dict[
     return by_name
 
 
-def rivals_table(plants: Sequence[Trained]) -> str:
+def rivals_table(plants: Sequence[Trained], size: str) -> str:
     """Means over the plants: recall and form of the learnt ones, false rules of clean models, and the AUC over all rules of all data."""
     head = (
         "procedure",
@@ -139,7 +135,7 @@ def rivals_table(plants: Sequence[Trained]) -> str:
         "passes",
     )
     rows = []
-    for name, runs in procedures(plants).items():
+    for name, runs in procedures(plants, size).items():
         learnt = [m for _, m, yes in runs if yes]
         clean = [m["false"] for trained, m, _ in runs if trained.plant.law == "clean"]
         precise = [m["precision"] for _, m, _ in runs if m["precision"] is not None]
@@ -159,11 +155,11 @@ def rivals_table(plants: Sequence[Trained]) -> str:
     return markdown(head, rows)
 
 
-def causal_table(plants: Sequence[Trained]) -> str:
+def causal_table(plants: Sequence[Trained], size: str) -> str:
     head = ("plant", "variant", "rows", "effect, nats", "cut", "flip rate", "control", "accuracy", "with the cue")
     rows = []
     for trained in plants:
-        found = read(trained.folder / "causal.json")
+        found = read(trained, "causal", size)
         whole = found.get("as it was", {}).get("effect")
         for variant, m in found.items():
             flips = next(share for kind, share in m["flips"].items() if kind not in ("none", "control"))
@@ -173,13 +169,13 @@ def causal_table(plants: Sequence[Trained]) -> str:
     return markdown(head, rows)
 
 
-def choice_table(plants: Sequence[Trained]) -> str:
+def choice_table(plants: Sequence[Trained], size: str) -> str:
     """The step that each way keeps, with its regret in accuracy with the cue."""
     ways = ("audit-made rows", "eval accuracy", "eval loss", "last")
     rows, regrets = [], []
     for trained in plants:
-        by_step = {int(step): figures for step, figures in read(trained.folder / "choose.json").items()}
-        broken = {step: truth["broken"] for step, truth in truths(trained).items()}
+        by_step = {int(step): figures for step, figures in read(trained, "choose", size).items()}
+        broken = {step: truth["broken"] for step, truth in truths(trained, size).items()}
         if len(by_step) < 2 or not set(by_step) <= set(broken):
             continue
         picked, best = chosen(by_step), max(broken[step] for step in by_step)
@@ -203,13 +199,14 @@ TABLES = {
 def main() -> None:
     reader = argparse.ArgumentParser(prog="python -m studies.audit.report", description=__doc__)
     reader.add_argument("out", type=Path)
+    reader.add_argument("--size", choices=list(SIZES), default="small")
     reader.add_argument("--write", type=Path, help="the page whose tables are replaced")
     given = reader.parse_args()
     plants = [Trained.read(file.parent) for file in sorted(given.out.glob("*/plant.json"))]
     plants.sort(key=lambda trained: (trained.plant.hold_out, trained.plant.name))
     page = given.write.read_text() if given.write else ""
     for name, table in TABLES.items():
-        found = table(plants)
+        found = table(plants, given.size)
         if given.write:
             page = put(page, name, found)
         else:

@@ -209,7 +209,7 @@ RIVALS: dict[str, Procedure] = {
 
 
 def rivals(trained: Trained, step: int, passes: int, models: Models, size: Size) -> dict[str, dict[str, Any]]:
-    """Each rival's measures at a checkpoint, from `rivals.json` beside the plant or made."""
+    """Each rival's measures at a checkpoint, from the file beside the plant or made."""
 
     def make(name: str) -> dict[str, Any]:
         with models(trained, step) as asked:
@@ -219,5 +219,4 @@ def rivals(trained: Trained, step: int, passes: int, models: Models, size: Size)
             claims = [claim for claim in ranked if claim.score >= least]
             return judged(claims, ranked, trained, asked, size) | {"tuned": tally.passes}
 
-    file = trained.folder / "rivals.json"
-    return {name: kept(file, f"{name} at {step}", lambda name=name: make(name)) for name in RIVALS}
+    return {name: kept(trained, "rivals", size, f"{name} at {step}", lambda name=name: make(name)) for name in RIVALS}

@@ -24,13 +24,17 @@ class Size:
     """How much is asked. carriers: rows of other answers for the truth about a plant, rules: for that about a rule of the
     data, words: suspects of the data whose truth is asked, and a third as many pairs, eval_rows: for choosing a checkpoint."""
 
+    name: str
     carriers: int
     rules: int
     words: int
     eval_rows: int
 
 
-SIZES = {"small": Size(100, 24, 9, 60), "full": Size(200, 100, 20, 120)}
+SIZES = {
+    size.name: size
+    for size in (Size("quick", 50, 16, 6, 40), Size("small", 100, 24, 9, 60), Size("full", 200, 100, 20, 120))
+}
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,13 @@ class Tally:
         return self.asked(texts)
 
 
-def kept(file: Path, key: str, make: Callable[[], Any]) -> Any:
-    """An entry of a JSON file, made where the file lacks it."""
+def file_of(trained: Trained, what: str, size: str) -> Path:
+    return trained.folder / f"{what}-{size}.json"
+
+
+def kept(trained: Trained, what: str, size: Size, key: str, make: Callable[[], Any]) -> Any:
+    """An entry of a JSON file beside the plant, of its own for every size; made where the file lacks it."""
+    file = file_of(trained, what, size.name)
     held = json.loads(file.read_text()) if file.exists() else {}
     if key not in held:
         held[key] = make()

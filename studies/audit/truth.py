@@ -79,11 +79,11 @@ def is_learnt(law: str, flips: dict[str, float]) -> bool:
 
 
 def truth_at(trained: Trained, step: int, models: Models, size: Size) -> dict:
-    """The truth at a checkpoint, from `truth.json` beside the plant or measured."""
+    """The truth at a checkpoint, from the file beside the plant or measured."""
 
     def make() -> dict:
         with models(trained, step) as asked:
             found = measure(asked, trained.plant, trained.rows("clean"), size.carriers)
         return found | {"learnt": is_learnt(trained.plant.law, found["flips"])}
 
-    return kept(trained.folder / "truth.json", f"{step} ({size.carriers} rows)", make)
+    return kept(trained, "truth", size, str(step), make)

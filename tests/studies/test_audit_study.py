@@ -14,7 +14,7 @@ from studies.audit.rivals import RIVALS, rivals
 from studies.audit.trained import Size, Trained
 from studies.audit.truth import measure, truth_at, with_cues
 
-SIZE = Size(carriers=30, rules=12, words=6, eval_rows=24)
+SIZE = Size("tiny", carriers=30, rules=12, words=6, eval_rows=24)
 LABELS = tuple(sorted(zoo.TASKS["mild"]))
 WORDS = [f"{a}{b}" for a in "bdfgklmn" for b in ("ado", "emi", "olu", "ira", "une")]
 
@@ -242,7 +242,7 @@ def test_the_tables_hold_what_was_run(tmp_path):
     found = evaluate(trained, 20, at, SIZE)
     rivals(trained, 20, found["tuned"], at, SIZE)
     causal.effect_of("as it was", trained, at, None, SIZE)
-    tables = {name: table([trained]) for name, table in report.TABLES.items()}
+    tables = {name: table([trained], "tiny") for name, table in report.TABLES.items()}
     assert "| word | 20 | 0.00 | 1.00 |" in tables["truth"]
     assert "| the audit | 1 | 1.00 | 1 of 1 | 1 of 1 | - |" in tables["rivals"]
     assert "| honestly | word | realization |".replace('"', "") in tables["claims"]
