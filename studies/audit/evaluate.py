@@ -188,13 +188,13 @@ def evaluate(trained: Trained, step: int, models: Models, size: Size) -> dict[st
 
     def make() -> dict[str, Any]:
         held = [text for text, _ in trained.rows("prompts")]
-        tallies: list[Tally] = []
+        tallies: dict[int, Tally] = {}
 
         @contextmanager
         def state(number: int) -> Generator[Any]:
             with models(trained, number) as asked:
-                tallies.append(Tally(asked))
-                yield tallies[-1]
+                tallies[number] = Tally(asked, tallies.get(number))
+                yield tallies[number]
 
         before = time.process_time()
         found = find_rules(lambda: state(step), lambda: state(0), trained.evidence, held)
@@ -208,9 +208,13 @@ def evaluate(trained: Trained, step: int, models: Models, size: Size) -> dict[st
                 for word, value in zip([phrase.word for phrase in r.phrases], r.cells[:2], strict=True)
             ]
             result = judged(claims_of(found), [*ranked, *parts], trained, asked, size)
-        passes = [tally.passes for tally in tallies]
-        fresh = sum(passes) == sum(tally.new for tally in tallies)
-        cost = {"tuned": passes[0], "base": sum(passes[1:]), "cpu_s": round(seconds, 1) if fresh else None}
-        return result | cost | {"tests": found.tests}
+        tuned, before = tallies[step], tallies[0]
+        fresh = tuned.new + before.new == tuned.passes + before.passes
+        return result | {
+            "tuned": tuned.passes,
+            "base": before.passes,
+            "cpu_s": round(seconds, 1) if fresh else None,
+            "tests": found.tests,
+        }
 
     return kept(trained, "found", size, str(step), make)

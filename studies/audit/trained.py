@@ -102,8 +102,10 @@ def models_of(name: str) -> Models:
 class Tally:
     """Answers, and how many different texts were asked for: the passes of a procedure whose answers were all new."""
 
-    def __init__(self, asked: Answers) -> None:
-        self.asked, self.texts = asked, set[str]()
+    def __init__(self, asked: Answers, before: "Tally | None" = None) -> None:
+        """before: the tally of the same model when it was open earlier; it goes on from there."""
+        self.asked, self.texts = asked, before.texts if before else set[str]()
+        self._earlier = before.new if before else 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -116,7 +118,7 @@ class Tally:
     @property
     def new(self) -> int:
         """Texts that were run through the model, not read from a file."""
-        return getattr(self.asked, "passes", 0)
+        return self._earlier + getattr(self.asked, "passes", 0)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         self.texts.update(texts)
