@@ -1,6 +1,6 @@
 """The proof of the audit: the zoo, the truth about it, what the audit and its rivals find, causes and choices.
 
-`python -m studies.audit DATA MODEL OUT [--plants tuning | hold-out | NAME ...] [--size quick | small | full] [--parts ...]`
+`python -m studies.audit DATA MODEL OUT [--plants tuning | hold-out | small | NAME ...] [--size quick | small | full] [--parts ...]`
 
 Resumable: what stands in OUT is not done again. Every plant is a folder of OUT; the tables: `python -m studies.audit.report OUT`.
 """
@@ -24,12 +24,7 @@ def names_of(asked: list[str]) -> list[str]:
     >>> names_of(["tuning"])[:2], names_of(["or-1"])
     (['word', 'clean'], ['or-1'])
     """
-    parts = {"tuning": False, "hold-out": True}
-    return [
-        name
-        for one in asked
-        for name in ([n for n, plant in zoo.ZOO.items() if plant.hold_out == parts[one]] if one in parts else [one])
-    ]
+    return [name for one in asked for name in ([plant.name for plant in zoo.PARTS.get(one, ())] or [one])]
 
 
 def main() -> None:
@@ -66,10 +61,11 @@ def main() -> None:
         if "choose" in given.parts and len(trained.plant.steps) > 1 and any(t["learnt"] for t in truth.values()):
             choose.choose(trained, found["top"], models, size)
     for trained in there if models and "causal" in given.parts else ():
-        if trained.plant.method != "lora" or not truth_at(trained, max(trained.plant.steps), models, size)["learnt"]:
+        if not truth_at(trained, max(trained.plant.steps), models, size)["learnt"]:
             continue
         variants = causal.VARIANTS[: FEW if given.size != "full" else None]
-        for variant in ("as it was", *(f"rank {rank}" for rank in causal.KEPT_RANKS), *variants):
+        cut = [f"rank {rank}" for rank in causal.KEPT_RANKS if trained.plant.method == "lora"]
+        for variant in ("as it was", *cut, *variants):
             if variant != "drop one word" or trained.plant.law == "or":
                 causal.effect_of(variant, trained, models, train, size)
                 print(f"{trained.plant.name}: {variant}", flush=True)
