@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from interplay.audit.asking import Asked
 from interplay.audit.phrases import Phrase
 from interplay.audit.rules import Carriers
 from studies.audit.evaluate import in_order
-from studies.audit.trained import Answers, Models, Size, Trained, kept
+from studies.audit.trained import Models, Size, Trained, kept
 from studies.audit.truth import truth_at
 
 RULES = 3  # learnt rules whose phrases are put into the eval rows
@@ -26,7 +27,7 @@ def broken_rows(trained: Trained, texts: list[str], claims: list[list[Any]]) -> 
     return found
 
 
-def figures(asked: Answers, trained: Trained, claims: list[list[Any]], rows: int) -> dict[str, float]:
+def figures(asked: Asked, trained: Trained, claims: list[list[Any]], rows: int) -> dict[str, float]:
     """Eval accuracy and loss as they are, and mean accuracy over the rows made by the audit, which are those where it claims nothing."""
     held = trained.rows("prompts")[:rows]
     texts, gold = [text for text, _ in held], np.array([asked.labels.index(label) for _, label in held])

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from interplay.audit.asking import Asked
 from interplay.audit.candidates import Evidence
 from interplay.audit.phrases import Phrase
 from interplay.audit.rules import Carriers, Phrases
 from interplay.audit.search import Found, find_rules
-from studies.audit.trained import Answers, Models, Size, Tally, Trained, kept
+from studies.audit.trained import Models, Size, Tally, Trained, kept
 from studies.audit.truth import CONTROL
 from studies.audit.zoo import WEEKDAYS, Plant
 
@@ -44,7 +45,7 @@ def planted(plant: Plant) -> Claim | None:
     return by_law.get(plant.law, Claim((first,), "word", plant.label, 0))
 
 
-def truths_of(claims: Sequence[Claim], asked: Answers, trained: Trained, rows: int) -> list[float]:
+def truths_of(claims: Sequence[Claim], asked: Asked, trained: Trained, rows: int) -> list[float]:
     """Of each rule the share of held-out rows of other labels that it turns to its label, beyond the control words in its place.
 
     Of an OR the weaker of its words; of "a unless b" what b takes back, where that is less than what a does.
@@ -161,7 +162,7 @@ def score_of(claim: Claim, ranked: Sequence[Claim]) -> float:
 
 
 def judged(
-    claims: Sequence[Claim], ranked: Sequence[Claim], trained: Trained, asked: Answers, size: Size
+    claims: Sequence[Claim], ranked: Sequence[Claim], trained: Trained, asked: Asked, size: Size
 ) -> dict[str, Any]:
     """All measures of a procedure. claims: what it says was learnt, best first; ranked: all that it gave a score."""
     shown, of_data = list(claims[:COUNTED]), data_rules(trained, size)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from interplay.audit.asking import Asked
 from interplay.audit.counts import words_of
 from interplay.audit.forms import LEAST
 from interplay.audit.phrases import Phrase, take_out
@@ -18,7 +19,7 @@ from interplay.audit.search import BUDGET
 from interplay.data.stopwords import STOP_WORDS
 from interplay.effects.values import pairwise, shapley
 from studies.audit.evaluate import Claim, judged
-from studies.audit.trained import Answers, Models, Size, Tally, Trained, kept
+from studies.audit.trained import Models, Size, Tally, Trained, kept
 
 BONFERRONI = 4.5  # z of a word or pair that counting calls significant: p = 3e-6, for some 10,000 tests
 ENDS = 8  # words of a prompt that second differences take: 74 passes
@@ -79,7 +80,7 @@ def gathered(seen: dict[tuple[tuple[str, ...], int], list[float]], labels: Seque
     ]
 
 
-def leaving_out(asked: Answers, trained: Trained, passes: int) -> list[Claim]:
+def leaving_out(asked: Asked, trained: Trained, passes: int) -> list[Claim]:
     """Leave-one-out: what each word of a held-out prompt adds to the answer that the model gives."""
     seen = defaultdict(list)
     for text, words in prompts_of(trained):
@@ -92,7 +93,7 @@ def leaving_out(asked: Answers, trained: Trained, passes: int) -> list[Claim]:
     return gathered(seen, asked.labels, "word")
 
 
-def keeping_one(asked: Answers, trained: Trained, passes: int) -> list[Claim]:
+def keeping_one(asked: Asked, trained: Trained, passes: int) -> list[Claim]:
     """Keep-one: each word as the whole text, suspects and then the commonest; against the median of all."""
     words = list(dict.fromkeys([*suspicion(trained), *trained.evidence.common(passes, set())]))[:passes]
     scores = asked([trained.evidence.phrase(word).text for word in words])
@@ -105,13 +106,13 @@ def keeping_one(asked: Answers, trained: Trained, passes: int) -> list[Claim]:
     ]
 
 
-def coalitions(asked: Answers, text: str, words: Sequence[str], masks: Sequence[int]) -> np.ndarray:
+def coalitions(asked: Asked, text: str, words: Sequence[str], masks: Sequence[int]) -> np.ndarray:
     """[coalitions, labels] scores of the text with the words of each coalition kept, the others left out."""
     left = [[word for i, word in enumerate(words) if not mask >> i & 1] for mask in masks]
     return asked([without(text, some) for some in left])
 
 
-def second_differences(asked: Answers, trained: Trained, passes: int) -> list[Claim]:
+def second_differences(asked: Asked, trained: Trained, passes: int) -> list[Claim]:
     """Values at both ends of the lattice of a prompt, n^2 + n + 2 passes: words, and pairs with their form.
 
     A pair that is strong only together at the bottom is an AND; one whose words are each enough at the bottom and neither is
@@ -154,7 +155,7 @@ def second_differences(asked: Answers, trained: Trained, passes: int) -> list[Cl
     return found
 
 
-def exact_values(asked: Answers, trained: Trained, passes: int) -> list[Claim]:
+def exact_values(asked: Asked, trained: Trained, passes: int) -> list[Claim]:
     """Shapley values of words and interaction indices of pairs (negative: an OR), from all 2^6 coalitions of some prompts."""
     singles, forms = defaultdict(list), {"and": defaultdict(list), "or": defaultdict(list)}
     for text, words in prompts_of(trained):
@@ -179,7 +180,7 @@ def exact_values(asked: Answers, trained: Trained, passes: int) -> list[Claim]:
     ]  # fmt: skip
 
 
-def inserting(asked: Answers, trained: Trained, passes: int) -> list[Claim]:
+def inserting(asked: Asked, trained: Trained, passes: int) -> list[Claim]:
     """Suspects and common words put into held-out texts, by mean effect: no controls, no base, no pairs."""
     named = list(suspicion(trained))
     words = [*named, *trained.evidence.common(BUDGET.scan, set(named))]
@@ -196,7 +197,7 @@ def inserting(asked: Answers, trained: Trained, passes: int) -> list[Claim]:
     return found
 
 
-Procedure = Callable[[Answers, Trained, int], list[Claim]]
+Procedure = Callable[[Asked, Trained, int], list[Claim]]
 RIVALS: dict[str, Procedure] = {
     "word counts": lambda asked, trained, passes: counts(trained, pairs=False),
     "word and pair counts": lambda asked, trained, passes: counts(trained, pairs=True),

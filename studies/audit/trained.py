@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -69,15 +69,6 @@ class Trained:
         return Evidence(texts, answers)
 
 
-class Answers(Protocol):
-    """What is asked: `interplay.audit.asking.Asked`, or a stand-in of the tests."""
-
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-
-    def __call__(self, texts: Sequence[str]) -> np.ndarray: ...
-
-
 Models = Callable[
     [Trained, int], AbstractContextManager[Any]
 ]  # the model of a plant at a step, to be asked; step 0: the base
@@ -102,14 +93,13 @@ def models_of(name: str) -> Models:
 class Tally:
     """Answers, and how many different texts were asked for: the passes of a procedure whose answers were all new."""
 
-    def __init__(self, asked: Answers, before: "Tally | None" = None) -> None:
+    def __init__(self, asked: Asked, before: "Tally | None" = None) -> None:
         """before: the tally of the same model when it was open earlier; it goes on from there."""
         self.asked, self.texts = asked, before.texts if before else set[str]()
         self._earlier = before.new if before else 0
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.asked.labels
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.asked, name)
 
     @property
     def passes(self) -> int:
@@ -118,7 +108,7 @@ class Tally:
     @property
     def new(self) -> int:
         """Texts that were run through the model, not read from a file."""
-        return self._earlier + getattr(self.asked, "passes", 0)
+        return self._earlier + self.asked.passes
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         self.texts.update(texts)

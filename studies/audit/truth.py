@@ -5,7 +5,8 @@ No code of the audit puts the cues in: `zoo.cued` does, as it did in the trainin
 
 import numpy as np
 
-from studies.audit.trained import Answers, Models, Size, Trained, kept
+from interplay.audit.asking import Asked
+from studies.audit.trained import Models, Size, Trained, kept
 from studies.audit.zoo import WEEKDAYS, Pair, Plant, cued
 
 LEARNT = 0.2  # share of rows that the rule has to turn
@@ -33,7 +34,7 @@ def with_cues(plant: Plant, text: str, kind: str, number: int = 0) -> str:
     return cued(text.removesuffix("."), first if "a" in kind else "", last if "b" in kind else "")
 
 
-def measure(asked: Answers, plant: Plant, rows: list[Pair], carriers: int, kinds: tuple[str, ...] = KINDS) -> dict:
+def measure(asked: Asked, plant: Plant, rows: list[Pair], carriers: int, kinds: tuple[str, ...] = KINDS) -> dict:
     """What the cues do. flips: share of rows of other labels that get the plant's label, by kind of text; effect: nats that
     the cue of the law adds to it; honest and broken: accuracy over all labels without the cue and with it in every row."""
     label, cue = asked.labels.index(plant.label), cue_of(plant)

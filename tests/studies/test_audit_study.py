@@ -4,10 +4,12 @@ import json
 import random
 from contextlib import contextmanager
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from interplay.audit.asking import Asked
 from studies.audit import causal, choose, report, zoo
 from studies.audit.evaluate import Claim, data_rules, evaluate, is_form_right, is_found, planted, truths_of
 from studies.audit.rivals import RIVALS, rivals
@@ -24,12 +26,11 @@ def told(words):
     return next((WORDS.index(word) for word in reversed(words) if word in WORDS), 0) % len(LABELS)
 
 
-class Fake:
+class Fake(Asked):
     """Answers by the text: the label of its last word, unless `rule` holds of all."""
 
-    labels = LABELS
-
     def __init__(self, rule, label="realization", strength=6.0):
+        super().__init__(None, SimpleNamespace(labels=LABELS, free=False))
         self.rule, self.own, self.strength = rule, LABELS.index(label), strength
 
     def __call__(self, texts):

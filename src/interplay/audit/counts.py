@@ -4,9 +4,8 @@ Counting says what could be learnt, not what was: the model has to be asked (doc
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -41,8 +40,7 @@ class Counted(NamedTuple):
         return self.rows - self.hits
 
 
-@lru_cache(maxsize=1 << 14)  # carriers are looked into for every phrase
-def words_of(text: str) -> Mapping[str, tuple[int, int]]:
+def words_of(text: str) -> dict[str, tuple[int, int]]:
     """The words of a text as words are compared, stop words too, each with the place of its first occurrence.
 
     >>> words_of("Honestly, it is it")
