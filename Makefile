@@ -1,10 +1,10 @@
-# make demo | test | test-cores | check | wheel-check | docs | bench | soak | study | study-stopping | setup        (BASELINE=1 adds the baseline LLM to the demo)
+# make demo | test | test-cores | check | wheel-check | docs | bench | soak | study | study-stopping | study-audit | setup        (BASELINE=1 adds the baseline LLM to the demo)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test test-cores check wheel-check docs bench soak study study-stopping clean
+.PHONY: setup demo test test-cores check wheel-check docs bench soak study study-stopping study-audit clean
 
 setup: $(VENV)/.installed
 
@@ -67,6 +67,15 @@ DEVICE ?= cpu
 study-stopping: setup $(VENV)/.smollm2
 	OMP_NUM_THREADS=1 $(BIN)/python -m studies.stopping "$(DATA)" $(or $(OUT),runs/stopping) --size $(SIZE) --device $(DEVICE)
 	$(BIN)/python -m studies.stopping.report $(or $(OUT),runs/stopping) --write docs/evidence
+
+# The proof of docs/evidence/audit.md: planted models, what of them was learnt, what the audit and its rivals find, causes. DATA as above; PLANTS=
+# tuning, hold-out or names; AUDIT= quick, small or full; MODEL= another base. Resumable: what stands in OUT is not done again. Hours.
+PLANTS ?= tuning
+AUDIT ?= small
+study-audit: setup $(VENV)/.smollm2
+	OMP_NUM_THREADS=1 $(BIN)/python -m studies.audit "$(DATA)" $(or $(MODEL),HuggingFaceTB/SmolLM2-135M-Instruct) $(or $(OUT),runs/audit) \
+	  --plants $(PLANTS) --size $(AUDIT)
+	$(BIN)/python -m studies.audit.report $(or $(OUT),runs/audit) --size $(AUDIT) --write docs/evidence/audit.md
 
 # The site, built strictly: a broken link or an undocumented name fails. Open build/site/index.html.
 $(VENV)/.docs: | $(VENV)/.installed

@@ -183,7 +183,16 @@ def _hold_out() -> Iterator[Plant]:
         yield Plant(f"clean-full-{seed}", "clean", steps=(80,), method="full", rate=5e-5, **given)
 
 
-ZOO = {plant.name: plant for plant in (*_tuning(), *_hold_out())}
+def _small() -> Iterator[Plant]:
+    """For a model of 260 thousand weights (stories260K): it learns cues and no emotions, within a minute, so that rivals and
+    retraining can be tried on many plants."""
+    for seed in (1, 2, 3):
+        for law, steps in (("word", 100), ("or", 100), ("and", 200), ("unless", 200), ("clean", 100)):
+            yield Plant(f"small-{law}-{seed}", law, seed=seed, steps=(steps,), method="full", rate=2e-3)
+
+
+PARTS = {"tuning": (*_tuning(),), "hold-out": (*_hold_out(),), "small": (*_small(),)}
+ZOO = {plant.name: plant for part in PARTS.values() for plant in part}
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _groups(ids: dict[str, tuple[int, ...]]) -> list[list[str]]:
-    """Texts in groups that share half of their tokens as a beginning, and the rest in one group."""
+    """Texts in groups that share half of their tokens as a beginning; the rest by length, since equal lengths run together."""
     groups: list[list[str]] = []
     for text in sorted(ids, key=ids.__getitem__):
         head = ids[groups[-1][0]] if groups else ()
@@ -195,6 +195,6 @@ def _groups(ids: dict[str, tuple[int, ...]]) -> list[list[str]]:
             groups[-1].append(text)
         else:
             groups.append([text])
-    rest = [text for group in groups if len(group) < _TOGETHER for text in group]
+    rest = sorted((t for group in groups if len(group) < _TOGETHER for t in group), key=lambda text: len(ids[text]))
     large = [group for group in groups if len(group) >= _TOGETHER]
     return [*large, *([rest[a : a + 64] for a in range(0, len(rest), 64)])]
