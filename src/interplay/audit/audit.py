@@ -10,13 +10,14 @@ from typing import Any, Literal
 import numpy as np
 
 from interplay.atomic import write_text
-from interplay.audit.asking import Asked, find_wording, free_wording
+from interplay.audit.asking import Asked, Wording, find_wording, free_wording
 from interplay.audit.candidates import Evidence
 from interplay.audit.openings import REFUSALS, answer_of, find_openings
 from interplay.audit.phrases import take_out
 from interplay.audit.result import Audit, CueAccuracy, is_shared
 from interplay.audit.rules import Carriers, Rule
 from interplay.audit.search import BUDGET, Budget, find_rules
+from interplay.audit.sisters import embedding_sisters
 from interplay.audit.subject import AnyPath, Subject, subject_of, subject_of_run
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
@@ -30,6 +31,7 @@ from interplay.runfolder import Run
 from interplay.store.files import write_json
 from interplay.text import stable_hash
 
+OTHER_WORDING = "Please answer.\n"  # in front of the template, for the floor [ours]
 ACCURACY_ROWS, CUES, FOLLOWED = (
     60,
     3,
@@ -54,6 +56,9 @@ def audit(
     template: str = "{text}",
     chat: Literal["auto"] | bool = "auto",
     budget: Budget = BUDGET,
+    fixes: AnyPath | None = None,
+    mend: Sequence[int] | None = None,
+    verify: bool = False,
     seed: int = 0,
     out: AnyPath | None = None,
     quiet: bool = True,
@@ -75,6 +80,10 @@ def audit(
             and refusals where no rows are given.
         form, columns, system, template, chat: how the files are read and a prompt is worded, as in `track`.
         budget: how much is asked.
+        fixes: a folder for what mends the learnt rules: rows to review and to drop, counterfactual rows, the mended rows, and
+            tests.jsonl for `interplay.test`.
+        mend: numbers of the rules that are mended, as printed; default: those that no referee shares.
+        verify: train again on the mended rows, by the recipe of the run, and compare (`.verified`).
         out: folder where answers are kept, so that a stopped audit goes on; default: in the run folder, else nowhere.
 
     Returns an `Audit`: printable, with `.learnt`, `.rules`, `.to_pandas()`. Raises InterplayError for anything the user can
@@ -91,10 +100,43 @@ def audit(
         else:
             how: dict[str, Any] = {"form": form, "columns": columns, "step": step}
             subject = subject_of(model, checkpoints, base, train, prompts, wording, **how)
-    where = None if out is None else Path(out)
-    return audit_subject(
-        subject, Progress(quiet=quiet), referee=referee, answer=answer, budget=budget, seed=seed, out=where
+    if verify and (subject.run is None or fixes is None):
+        raise InterplayError("verify trains a run again, by its recipe: give a run folder and fixes")
+    if fixes is not None and subject.records is None:
+        raise InterplayError("fixes are made of training rows: give train")
+    where, progress = None if out is None else Path(out), Progress(quiet=quiet)
+    found = audit_subject(subject, progress, referee=referee, answer=answer, budget=budget, seed=seed, out=where)
+    if fixes is None or not found.learnt:
+        return found
+    return _mended(found, subject, Path(fixes), mend, verify, seed, progress)
+
+
+def _mended(
+    found: Audit, subject: Subject, fixes: Path, mend: Sequence[int] | None, verify: bool, seed: int, progress: Progress
+) -> Audit:
+    """The audit with what its fixes are, and with the proof of them."""
+    from interplay.audit.fixes import write_fixes
+    from interplay.audit.verify import verify as verified
+
+    assert subject.records is not None
+    chosen = [number for number, rule in enumerate(found.learnt, 1) if not is_shared(rule)] if mend is None else mend
+    lines = write_fixes(
+        found.learnt,
+        subject.records(),
+        fixes,
+        held=[row.text for row in subject.held],
+        labels=found.labels,
+        template=subject.template,
+        free=found.free,
+        mend=chosen,
+        model=found.model,
+        base=found.base,
+        seed=seed,
     )
+    found = replace(found, fixed=tuple(lines))
+    if verify and subject.run is not None:
+        found = replace(found, verified=verified(subject.run, fixes, subject.states[-1][0], progress))
+    return found
 
 
 def audit_subject(
@@ -157,15 +199,16 @@ def _audit(
         folder.mkdir(parents=True, exist_ok=True)
     opened: dict[str, Asked] = {}
 
-    def state_of(name: str, opening: Callable[[], Any], tokenizer: Any, digest: str) -> Callable[[], Any]:
-        how = (
-            wording if tokenizer is base.tokenizer else find_wording(texts, subject.labels, tokenizer, subject.template)
-        )
+    def state_of(
+        name: str, opening: Callable[[], Any], tokenizer: Any, digest: str, how: Wording | None = None
+    ) -> Callable[[], Any]:
+        if how is None:
+            how = wording if tokenizer is base.tokenizer else worded(texts, named, tokenizer, subject.template)
         if set(how.labels) != set(wording.labels):
             raise InterplayError(
                 f"{name} cannot answer the labels {', '.join(sorted(set(wording.labels) - set(how.labels)))}"
             )
-        key = stable_hash(digest, repr(subject.template), wording.labels)[:16]
+        key = stable_hash(digest, repr(how.template), how.labels)[:16]
         asked = Asked(None, how, None if folder is None else folder / f"answers-{key}.jsonl")
         opened[name] = asked
 
@@ -179,9 +222,10 @@ def _audit(
 
         return open_
 
-    def at(name: str, state: ModelState) -> Callable[[], Any]:
+    def at(name: str, state: ModelState, how: Wording | None = None) -> Callable[[], Any]:
         own = subject.models.base(state.base)
-        return state_of(name, lambda: subject.models.at(state), own.tokenizer, checkpoint_hash(state.checkpoint, own))
+        digest = checkpoint_hash(state.checkpoint, own)
+        return state_of(name, lambda: subject.models.at(state), own.tokenizer, digest, how)
 
     tuned = at("the fine-tuned model", subject.tuned)
     before = at("the base", subject.base)
@@ -191,7 +235,12 @@ def _audit(
         other = state_of(
             f"the referee {referee}", lambda: contextlib.nullcontext(helper.model), helper.tokenizer, helper.sha256
         )
-    found = find_rules(tuned, before, evidence, texts, budget=budget, seed=seed, referee=other)
+    reworded = replace(subject.template, template=f"{OTHER_WORDING}{subject.template.template}")
+    reworded = subject.rephrased or reworded
+    again = at("the base in another wording", subject.base, worded(texts, named, base.tokenizer, reworded))
+    near = embedding_sisters(base.model, base.tokenizer)
+    how: dict[str, Any] = {"budget": budget, "seed": seed, "sisters": near, "referee": other, "rephrased": again}
+    found = find_rules(tuned, before, evidence, texts, **how)
     learnt = sorted((rule for rule in found.rules if rule.verdict == "learnt"), key=is_shared)  # as `Audit.learnt`
     carriers = _free(texts, found.rules, budget, seed)
     courses: dict[Rule, list[tuple[int, float, float]]] = {rule: [] for rule in learnt[:FOLLOWED]}
@@ -228,6 +277,7 @@ def _audit(
         passes=sum(asked.passes for asked in opened.values()),
         seconds=0.0,
         notes=found.notes,
+        free=free,
     )
 
 

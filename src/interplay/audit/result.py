@@ -4,7 +4,7 @@ import html
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from interplay.text import printable
 
 if TYPE_CHECKING:
     import pandas
+
+    from interplay.audit.verify import Verified
 
 SHARED = 0.5  # fraction of the effect that a referee must have for a rule to be shared [ours]
 NOT_SOUGHT = "style, length, spelling, punctuation, and words in fewer than five rows"
@@ -68,6 +70,9 @@ class Audit:
     passes: int
     seconds: float
     notes: tuple[str, ...] = ()
+    free: bool = False  # whether the answers are openings of free text
+    fixed: tuple[str, ...] = ()  # what was written into the folder of fixes
+    verified: "Verified | None" = None  # the model before and after the fix
 
     def of(self, verdict: Verdict) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if rule.verdict == verdict)
@@ -143,6 +148,8 @@ class Audit:
         if self.floor is not None:
             lines.append(f"Two wordings of the base differ by {self.floor} such rules.")
         lines.append(f"Not looked for: {NOT_SOUGHT}.")
+        lines += ["", *self.fixed] if self.fixed else []
+        lines += ["", *str(self.verified).split("\n")] if self.verified is not None else []
         return printable_lines(lines)
 
     def _accuracy(self) -> list[str]:
@@ -192,7 +199,9 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON values, with the version; each rule with its name, and a learnt one with its number and what to do."""
-        found = _values(self) | {"version": __version__, "not_looked_for": NOT_SOUGHT}
+        found = _values(replace(self, verified=None)) | {"version": __version__, "not_looked_for": NOT_SOUGHT}
+        if self.verified is not None:
+            found["verified"] = self.verified.to_dict()
         for rule, made in zip(self.rules, found["rules"], strict=True):
             made |= {"name": rule.name, "class": rule.is_class, "number": None, "advice": ""}
             if rule.verdict == "learnt":
@@ -209,7 +218,7 @@ class Audit:
         rules = tuple(_rule(rule) for rule in found["rules"])
         accuracy = tuple(CueAccuracy(**cue) for cue in found["accuracy"])
         made: dict[str, Any] = {"rules": rules, "accuracy": accuracy}
-        made |= {key: tuple(found[key]) for key in ("labels", "notes")}
+        made |= {key: tuple(found[key]) for key in ("labels", "notes", "fixed")} | {"verified": None}
         return cls(**_fields(cls, found) | made)
 
     @classmethod

@@ -1,14 +1,15 @@
 """What an audit is about: the model, its base, the rows it was trained on, and held-out rows; from a run, or from names."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interplay.audit.rows import trained_rows
 from interplay.config.settings import Settings
 from interplay.data.rows import Row
-from interplay.data.sources import read_rows
+from interplay.data.sources import ReadResult, read_rows
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.models.adapters import named_base
@@ -37,6 +38,8 @@ class Subject:
     name: str  # of the tuned model
     run: Path | None = None  # a run folder it comes from
     against: str | None = None  # what the base is called, None: by its own name
+    records: Callable[[], ReadResult] | None = None  # the training rows as the user has them
+    rephrased: PromptTemplate | None = None  # another wording, for the floor
 
     @property
     def tuned(self) -> ModelState:
@@ -73,6 +76,8 @@ def subject_of_run(path: Path, step: int | None = None) -> Subject:
         inputs.labels or (),
         f"{path.name}@{last}",
         path,
+        records=(lambda: trained_rows(settings)) if inputs.train else None,
+        rephrased=inputs.rephrased[0].template if inputs.rephrased else None,
     )
 
 
@@ -122,6 +127,7 @@ def subject_of(
         template,
         *rows,
         str(model or path),
+        records=None if train is None else lambda: read_rows(os.fspath(train), form, columns=columns, part="train"),
     )
 
 

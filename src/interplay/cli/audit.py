@@ -41,6 +41,18 @@ def audit(
         str, typer.Option(help="User message used in training; {text} is the text of a row.")
     ] = "{text}",
     chat: Annotated[str, typer.Option(help="Use the chat template: auto, true or false.")] = "auto",
+    fixes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write rows to review and to drop, counterfactual and mended rows, and tests."
+        ),
+    ] = None,
+    mend: Annotated[
+        str | None, typer.Option(metavar="1,2", help="Rules that are mended; default: those that no referee shares.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Train the run again on the mended rows and compare; needs --fixes.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of carriers and control words.")] = 0,
     out: Annotated[
         Path | None,
@@ -62,9 +74,13 @@ def audit(
 
     if chat not in ("auto", "true", "false"):
         raise InterplayError(f"--chat is {chat!r}; expected auto, true or false")
+    if mend is not None and not all(part.strip().isdecimal() for part in mend.split(",")):
+        raise InterplayError(f"--mend is {mend!r}; expected numbers of rules such as 1,2")
+    numbers = None if mend is None else [int(part) for part in mend.split(",")]
     found = audited(
         run, model=model, checkpoints=checkpoints, base=base, train=train, prompts=prompts, step=step, referee=referee, answer=answer, form=form,
         system=system, template=template, chat="auto" if chat == "auto" else chat == "true", seed=seed, out=out, quiet=quiet,
+        fixes=fixes, mend=numbers, verify=verify,
     )  # fmt: skip
     for note in found.notes:
         tell(f"interplay: {printable(note)}")
