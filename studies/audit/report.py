@@ -1,4 +1,4 @@
-"""The tables of docs/evidence/audit.md from what was run: `python -m studies.audit.report OUT [--size quick | small | full] [--write docs/evidence/audit.md]`.
+"""The tables of docs/evidence/audit.md from what was run: `python -m studies.audit.report OUT ... [--size quick | small | full] [--write docs/evidence/audit.md]`.
 
 Tables stand between `<!-- table NAME -->` and `<!-- end -->` and are replaced there; everything around them is written by hand.
 """
@@ -198,12 +198,14 @@ TABLES = {
 
 def main() -> None:
     reader = argparse.ArgumentParser(prog="python -m studies.audit.report", description=__doc__)
-    reader.add_argument("out", type=Path)
+    reader.add_argument("out", type=Path, nargs="+")
     reader.add_argument("--size", choices=list(SIZES), default="small")
     reader.add_argument("--write", type=Path, help="the page whose tables are replaced")
     given = reader.parse_args()
-    plants = [Trained.read(file.parent) for file in sorted(given.out.glob("*/plant.json"))]
-    plants.sort(key=lambda trained: (trained.plant.hold_out, trained.plant.name))
+    plants = [Trained.read(file.parent) for out in given.out for file in sorted(out.glob("*/plant.json"))]
+    plants.sort(
+        key=lambda trained: (trained.plant.name.startswith("small-"), trained.plant.hold_out, trained.plant.name)
+    )
     page = given.write.read_text() if given.write else ""
     for name, table in TABLES.items():
         found = table(plants, given.size)
