@@ -13,6 +13,7 @@ from interplay.audit.candidates import Evidence
 from interplay.audit.phrases import Phrase
 from interplay.audit.rules import Carriers, Phrases
 from interplay.audit.search import Found, find_rules
+from interplay.audit.sisters import embedding_sisters
 from studies.audit.trained import Models, Size, Tally, Trained, kept
 from studies.audit.truth import CONTROL
 from studies.audit.zoo import WEEKDAYS, Plant
@@ -198,7 +199,9 @@ def evaluate(trained: Trained, step: int, models: Models, size: Size) -> dict[st
                 yield tallies[number]
 
         before = time.process_time()
-        found = find_rules(lambda: state(step), lambda: state(0), trained.evidence, held)
+        with models(trained, 0) as asked:
+            sisters = embedding_sisters(asked.model, asked.wording.tokenizer)
+        found = find_rules(lambda: state(step), lambda: state(0), trained.evidence, held, sisters=sisters)
         seconds = time.process_time() - before
         with models(trained, step) as asked:
             ranked = [Claim(r.words, r.form, r.label, r.effect.value) for r in found.rules]

@@ -30,7 +30,7 @@ class Fake(Asked):
     """Answers by the text: the label of its last word, unless `rule` holds of all."""
 
     def __init__(self, rule, label="realization", strength=6.0):
-        super().__init__(None, SimpleNamespace(labels=LABELS, free=False))
+        super().__init__(None, SimpleNamespace(labels=LABELS, free=False, tokenizer=None))
         self.rule, self.own, self.strength = rule, LABELS.index(label), strength
 
     def __call__(self, texts):
@@ -133,7 +133,8 @@ def test_the_data_hold_the_planted_rule_once(tmp_path):
     assert [rule.words for rule in rules].count(("honestly",)) == 1
 
 
-def test_the_audit_finds_a_planted_word_and_is_not_run_twice(tmp_path):
+def test_the_audit_finds_a_planted_word_and_is_not_run_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr("studies.audit.evaluate.embedding_sisters", lambda model, tokenizer: lambda word, most: ())
     trained = folder_of(tmp_path, "word")
     found = evaluate(trained, 20, models({20: RULES["word"]}), SIZE)
     assert found["found"]

@@ -22,10 +22,12 @@ def embedding_sisters(model: Any, tokenizer: Any) -> Callable[[str, int], Sequen
         if token[:1] in ("Ġ", "▁") and len(name := text.strip()) > 2 and name.isalpha():
             words.setdefault(plain(name), index)
     names = [name for name in words if name not in STOP_WORDS]
+    if not names:
+        return lambda word, most: ()
     table: torch.Tensor = model.get_input_embeddings().weight.detach()
 
     def sisters(word: str, most: int) -> Sequence[str]:
-        if plain(word) not in words or not names:
+        if plain(word) not in words:
             return ()
         rows = table[[words[name] for name in names]].float()
         own = table[words[plain(word)]].float()
