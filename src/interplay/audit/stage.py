@@ -29,7 +29,7 @@ def audit_run(settings: Settings, folder: Path, progress: Progress) -> None:
                 return
             subject = subject_of_run(folder)
             if mode == "auto" and (refused := refusal(subject)):
-                if len(subject.labels) > 1:  # without labels there is nothing to audit, and nothing to say
+                if len(subject.labels) > 1:  # free answers are audited where the settings say so
                     reason = f"{refused}; to audit it all the same: {again}"
             else:
                 audit_subject(subject, progress)
