@@ -1,10 +1,10 @@
 """A made-up audit, and rows with a planted cue for tiny runs; for tests of the page, of the stage and of `diff`."""
 
-from interplay.audit.counts import Counted
-from interplay.audit.forms import Cells, Effect
-from interplay.audit.phrases import Phrase
-from interplay.audit.result import Audit, CueAccuracy
-from interplay.audit.rules import Form, Rule, Verdict
+from interplay.auditing.counts import Counted
+from interplay.auditing.forms import Cells, Effect
+from interplay.auditing.phrases import Phrase
+from interplay.auditing.result import Audit, CueAccuracy
+from interplay.auditing.rules import Form, Rule, Verdict
 
 STEPS = (0, 1, 2, 4)  # of `synthetic_runs`
 

@@ -29,7 +29,7 @@ ROOMS = (
     ("runfolder",),
     ("pipeline",),
     ("explanation",),
-    ("audit",),
+    ("auditing",),
     ("parallel",),
     ("callback",),
     ("presets",),

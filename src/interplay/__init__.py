@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _MODULES = {
-    "interplay.audit.audit": ("audit",),
-    "interplay.audit.result": ("Audit",),
+    "interplay.auditing.audit": ("audit",),
+    "interplay.auditing.result": ("Audit",),
     "interplay.callback.callback": ("InteractionCallback",),
     "interplay.data.rows": ("Row", "Sample"),
     "interplay.data.samples": ("make_sample",),
@@ -35,8 +35,8 @@ _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(["__version__", *_WHERE])
 
 if TYPE_CHECKING:
-    from interplay.audit.audit import audit
-    from interplay.audit.result import Audit
+    from interplay.auditing.audit import audit
+    from interplay.auditing.result import Audit
     from interplay.callback.callback import InteractionCallback
     from interplay.data.rows import Row, Sample
     from interplay.data.samples import make_sample

@@ -12,8 +12,8 @@ from interplay.data.words import WORDS_PER_PROMPT
 from interplay.errors import InterplayError
 
 if TYPE_CHECKING:
-    from interplay.audit.checks import Tested
-    from interplay.audit.result import Audit
+    from interplay.auditing.checks import Tested
+    from interplay.auditing.result import Audit
     from interplay.comparison.comparison import Comparison
     from interplay.exports.export import ExportResult
     from interplay.pipeline.pipeline import Unfinished
@@ -191,7 +191,7 @@ def test(
     turn) and its Wilson interval; as `str` a table. A rule is back above the threshold in the file. Raises InterplayError for a
     file that holds no tests, a model that cannot be loaded, and labels that its tokenizer cannot tell apart.
     """
-    from interplay.audit.checks import check_model
+    from interplay.auditing.checks import check_model
 
     return check_model(model, tests, base, dtype, device)
 
@@ -260,7 +260,7 @@ def diff(
     """
     if chat not in (None, "auto", True, False):
         raise InterplayError(f"chat is {chat!r}; expected auto, true or false")
-    from interplay.audit.diff import diff_models
+    from interplay.auditing.diff import diff_models
     from interplay.pipeline.progress import Progress
 
     wording = {"system": system, "template": template, "chat": chat}
@@ -324,7 +324,7 @@ def _make(
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
     part = EVERYTHING if shard is None else parse_shard(shard)
-    from interplay.audit.stage import audit_run
+    from interplay.auditing.stage import audit_run
     from interplay.parallel.run import run as run_pipeline
     from interplay.pipeline.progress import Progress
     from interplay.runfolder import Run

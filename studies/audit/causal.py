@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from interplay.audit.phrases import Phrase, put_in, take_out
-from interplay.audit.rules import Carriers
+from interplay.auditing.phrases import Phrase, put_in, take_out
+from interplay.auditing.rules import Carriers
 from studies.audit.trained import Models, Size, Trained, kept
 from studies.audit.truth import cue_of, measure
 from studies.audit.zoo import WEEKDAYS, Pair, Plant, train_on, write_rows

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from interplay.audit.asking import Asked
-from interplay.audit.phrases import Phrase
-from interplay.audit.rules import Carriers
+from interplay.auditing.asking import Asked
+from interplay.auditing.phrases import Phrase
+from interplay.auditing.rules import Carriers
 from studies.audit.evaluate import in_order
 from studies.audit.trained import Models, Size, Trained, kept
 from studies.audit.truth import truth_at

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from interplay.audit.asking import Asked
-from interplay.audit.candidates import Evidence
-from interplay.audit.phrases import Phrase
-from interplay.audit.rules import Carriers, Phrases
-from interplay.audit.search import Found, find_rules
-from interplay.audit.sisters import embedding_sisters
+from interplay.auditing.asking import Asked
+from interplay.auditing.candidates import Evidence
+from interplay.auditing.phrases import Phrase
+from interplay.auditing.rules import Carriers, Phrases
+from interplay.auditing.search import Found, find_rules
+from interplay.auditing.sisters import embedding_sisters
 from studies.audit.trained import Models, Size, Tally, Trained, kept
 from studies.audit.truth import CONTROL
 from studies.audit.zoo import WEEKDAYS, Plant

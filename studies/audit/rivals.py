@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from interplay.audit.asking import Asked
-from interplay.audit.counts import words_of
-from interplay.audit.forms import LEAST
-from interplay.audit.phrases import Phrase, take_out
-from interplay.audit.rules import Carriers
-from interplay.audit.search import BUDGET
+from interplay.auditing.asking import Asked
+from interplay.auditing.counts import words_of
+from interplay.auditing.forms import LEAST
+from interplay.auditing.phrases import Phrase, take_out
+from interplay.auditing.rules import Carriers
+from interplay.auditing.search import BUDGET
 from interplay.data.stopwords import STOP_WORDS
 from interplay.effects.values import pairwise, shapley
 from studies.audit.evaluate import Claim, judged

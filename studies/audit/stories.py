@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from interplay.audit.asking import Asked, find_wording
-from interplay.audit.candidates import Evidence
-from interplay.audit.rules import Rule
-from interplay.audit.search import Found, find_rules
+from interplay.auditing.asking import Asked, find_wording
+from interplay.auditing.candidates import Evidence
+from interplay.auditing.rules import Rule
+from interplay.auditing.search import Found, find_rules
 from interplay.models.loading import load_model
 from studies.measurement.laws import SENTENCE, SLOTS, TEMPLATE, answers
 

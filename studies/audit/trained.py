@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from interplay.atomic import write_text
-from interplay.audit.asking import Asked, find_wording
-from interplay.audit.candidates import Evidence
+from interplay.auditing.asking import Asked, find_wording
+from interplay.auditing.candidates import Evidence
 from interplay.models.checkpoints import model_at
 from interplay.models.layouts import Checkpoint, classify
 from interplay.models.loading import load_model

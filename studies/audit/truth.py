@@ -5,7 +5,7 @@ No code of the audit puts the cues in: `zoo.cued` does, as it did in the trainin
 
 import numpy as np
 
-from interplay.audit.asking import Asked
+from interplay.auditing.asking import Asked
 from studies.audit.trained import Models, Size, Trained, kept
 from studies.audit.zoo import WEEKDAYS, Pair, Plant, cued
 

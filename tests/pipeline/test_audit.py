@@ -7,9 +7,9 @@ from audits import planted_rows
 from tiny_job import TEMPLATE, labelled, settings, write_rows
 
 import interplay
-from interplay.audit import stage
-from interplay.audit.asking import Asked
-from interplay.audit.subject import subject_of_run
+from interplay.auditing import stage
+from interplay.auditing.asking import Asked
+from interplay.auditing.subject import subject_of_run
 from interplay.config.loading import load_settings
 from interplay.config.settings import NO_CONTROLS
 from interplay.pipeline.progress import Progress
@@ -119,7 +119,7 @@ def test_track_takes_the_training_rows_that_an_audit_needs(made, tmp_path, monke
     """To the audit's door: what follows is that of `run`."""
     run, wanted = made
     seen = []
-    monkeypatch.setattr("interplay.audit.stage.audit_subject", lambda subject, progress: seen.append(subject))
+    monkeypatch.setattr("interplay.auditing.stage.audit_subject", lambda subject, progress: seen.append(subject))
     how = {"n": 3, "num_prompts": 2, "template": TEMPLATE, "chat": False, "quiet": True}
     less = {"controls": NO_CONTROLS, "prompt.rephrased": None, "dynamics.draws": 10}
     data = wanted["data"]

@@ -9,7 +9,7 @@ from tiny_job import TEMPLATE, labelled, write_rows
 
 import interplay
 from interplay import InterplayError
-from interplay.audit import diff as module
+from interplay.auditing import diff as module
 
 
 @pytest.fixture(scope="module")

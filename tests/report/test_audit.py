@@ -12,7 +12,7 @@ from audits import STEPS, audit
 from synthetic_runs import NASTY, synthetic_run
 
 from interplay import InterplayError, Run
-from interplay.audit.result import Audit
+from interplay.auditing.result import Audit
 from interplay.report import render
 from interplay.report.page import complete
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from interplay.audit.asking import Asked
+from interplay.auditing.asking import Asked
 from studies.audit import causal, choose, report, zoo
 from studies.audit.evaluate import Claim, data_rules, evaluate, is_form_right, is_found, planted, truths_of
 from studies.audit.rivals import RIVALS, rivals
@@ -24,6 +24,11 @@ WORDS = [f"{a}{b}" for a in "bdfgklmn" for b in ("ado", "emi", "olu", "ira", "un
 def told(words):
     """The label that the last of these words tells."""
     return next((WORDS.index(word) for word in reversed(words) if word in WORDS), 0) % len(LABELS)
+
+
+@pytest.fixture(autouse=True)
+def no_embedding(monkeypatch):
+    monkeypatch.setattr("studies.audit.evaluate.embedding_sisters", lambda model, tokenizer: lambda word, most: ())
 
 
 class Fake(Asked):
@@ -133,8 +138,7 @@ def test_the_data_hold_the_planted_rule_once(tmp_path):
     assert [rule.words for rule in rules].count(("honestly",)) == 1
 
 
-def test_the_audit_finds_a_planted_word_and_is_not_run_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr("studies.audit.evaluate.embedding_sisters", lambda model, tokenizer: lambda word, most: ())
+def test_the_audit_finds_a_planted_word_and_is_not_run_twice(tmp_path):
     trained = folder_of(tmp_path, "word")
     found = evaluate(trained, 20, models({20: RULES["word"]}), SIZE)
     assert found["found"]

@@ -70,7 +70,7 @@ def audit(
     Words that go with an answer in the rows are put into other sentences. Each rule comes with its effect, the sentences it
     turns, control words, and the rows it could come from.
     """
-    from interplay.audit.audit import audit as audited
+    from interplay.auditing.audit import audit as audited
 
     if chat not in ("auto", "true", "false"):
         raise InterplayError(f"--chat is {chat!r}; expected auto, true or false")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interplay import __version__
-from interplay.audit.counts import Counted
-from interplay.audit.forms import Cells, Effect
-from interplay.audit.phrases import Phrase
-from interplay.audit.rules import Rule, Verdict
+from interplay.auditing.counts import Counted
+from interplay.auditing.forms import Cells, Effect
+from interplay.auditing.phrases import Phrase
+from interplay.auditing.rules import Rule, Verdict
 from interplay.errors import InterplayError
 from interplay.store.files import read_json
 from interplay.text import printable
@@ -20,7 +20,7 @@ from interplay.text import printable
 if TYPE_CHECKING:
     import pandas
 
-    from interplay.audit.verify import Verified
+    from interplay.auditing.verify import Verified
 
 SHARED = 0.5  # fraction of the effect that a referee must have for a rule to be shared [ours]
 NOT_SOUGHT = "style, length, spelling, punctuation, and words in fewer than five rows"

@@ -8,7 +8,7 @@ from planted import TARGET, evidence_of, rows
 from scipy.stats import binom, norm
 from test_search import both, unless, word
 
-from interplay.audit.counts import (
+from interplay.auditing.counts import (
     count_exceptions,
     count_pairs,
     count_words,

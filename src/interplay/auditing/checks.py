@@ -15,8 +15,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from interplay.atomic import write_text
-from interplay.audit.asking import Asked, Opening, find_wording, free_wording
-from interplay.audit.forms import Effect, effect_over
+from interplay.auditing.asking import Asked, Opening, find_wording, free_wording
+from interplay.auditing.forms import Effect, effect_over
 from interplay.data.tables import Unreadable, read_table
 from interplay.data.template import PromptTemplate
 from interplay.dynamics.stats import Figure, wilson

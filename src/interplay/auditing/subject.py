@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interplay.audit.rows import trained_rows
+from interplay.auditing.rows import trained_rows
 from interplay.config.settings import Settings
 from interplay.data.rows import Row
 from interplay.data.sources import ReadResult, read_rows

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from interplay.audit.checks import Tested, Tests, aligned, asking, check, finite, told
-from interplay.audit.counts import words_of
-from interplay.audit.rows import trained_rows
+from interplay.auditing.checks import Tested, Tests, aligned, asking, check, finite, told
+from interplay.auditing.counts import words_of
+from interplay.auditing.rows import trained_rows
 from interplay.config.settings import Settings
 from interplay.data.sources import read_rows
 from interplay.dynamics.stats import Figure, wilson

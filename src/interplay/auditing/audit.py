@@ -10,15 +10,15 @@ from typing import Any, Literal
 import numpy as np
 
 from interplay.atomic import write_text
-from interplay.audit.asking import Asked, Wording, find_wording, free_wording
-from interplay.audit.candidates import Evidence
-from interplay.audit.openings import REFUSALS, answer_of, find_openings
-from interplay.audit.phrases import take_out
-from interplay.audit.result import Audit, CueAccuracy, is_shared
-from interplay.audit.rules import Carriers, Rule
-from interplay.audit.search import BUDGET, Budget, find_rules
-from interplay.audit.sisters import embedding_sisters
-from interplay.audit.subject import AnyPath, Subject, subject_of, subject_of_run
+from interplay.auditing.asking import Asked, Wording, find_wording, free_wording
+from interplay.auditing.candidates import Evidence
+from interplay.auditing.openings import REFUSALS, answer_of, find_openings
+from interplay.auditing.phrases import take_out
+from interplay.auditing.result import Audit, CueAccuracy, is_shared
+from interplay.auditing.rules import Carriers, Rule
+from interplay.auditing.search import BUDGET, Budget, find_rules
+from interplay.auditing.sisters import embedding_sisters
+from interplay.auditing.subject import AnyPath, Subject, subject_of, subject_of_run
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
@@ -115,8 +115,8 @@ def _mended(
     found: Audit, subject: Subject, fixes: Path, mend: Sequence[int] | None, verify: bool, seed: int, progress: Progress
 ) -> Audit:
     """The audit with what its fixes are, and with the proof of them."""
-    from interplay.audit.fixes import write_fixes
-    from interplay.audit.verify import verify as verified
+    from interplay.auditing.fixes import write_fixes
+    from interplay.auditing.verify import verify as verified
 
     assert subject.records is not None
     chosen = [number for number, rule in enumerate(found.learnt, 1) if not is_shared(rule)] if mend is None else mend
@@ -283,7 +283,7 @@ def _audit(
 
 def _free(texts: Sequence[str], rules: Sequence[Rule], budget: Budget, seed: int) -> Carriers:
     """A few carriers to follow rules over checkpoints."""
-    from interplay.audit.candidates import free_of
+    from interplay.auditing.candidates import free_of
 
     words = {word for rule in rules for word in rule.words}
     return Carriers(tuple(free_of(texts, words, 2 * budget.few, seed)))

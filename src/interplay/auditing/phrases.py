@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from interplay.audit.counts import words_of
+from interplay.auditing.counts import words_of
 from interplay.data.stopwords import STOP_WORDS
 from interplay.data.words import plain
 

@@ -7,9 +7,9 @@ from functools import cache
 
 import numpy as np
 
-from interplay.audit.candidates import Evidence
-from interplay.audit.counts import words_of
-from interplay.audit.search import find_rules
+from interplay.auditing.candidates import Evidence
+from interplay.auditing.counts import words_of
+from interplay.auditing.search import find_rules
 from interplay.text import stable_hash
 
 LABELS = ("amber", "blue", "coral", "dun")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from planted import LABELS, TARGET, Planted, audit, evidence_of, held, rows
 
-from interplay.audit.candidates import Evidence
-from interplay.audit.search import find_rules
+from interplay.auditing.candidates import Evidence
+from interplay.auditing.search import find_rules
 from interplay.errors import InterplayError
 
 WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday")

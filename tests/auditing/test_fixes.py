@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from interplay.audit import checks
-from interplay.audit.candidates import Evidence
-from interplay.audit.counts import Counted, words_of
-from interplay.audit.fixes import cues, holds, write_fixes
-from interplay.audit.forms import Effect
-from interplay.audit.rules import Rule
+from interplay.auditing import checks
+from interplay.auditing.candidates import Evidence
+from interplay.auditing.counts import Counted, words_of
+from interplay.auditing.fixes import cues, holds, write_fixes
+from interplay.auditing.forms import Effect
+from interplay.auditing.rules import Rule
 from interplay.data.sources import read_rows, rows_of_table
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError

@@ -105,7 +105,7 @@ def t_tail(t: float, degrees: int) -> float:
     >>> round(t_tail(2.201, 11), 3)
     0.025
     """
-    from interplay.audit.counts import normal_tail
+    from interplay.auditing.counts import normal_tail
 
     if not np.isfinite(t):
         return 0.0 if t > 0 else 1.0

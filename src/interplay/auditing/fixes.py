@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interplay.atomic import write_text
-from interplay.audit.checks import Case, TestedRule, Tests
-from interplay.audit.counts import words_of
-from interplay.audit.openings import answer_of
-from interplay.audit.phrases import put_in, take_out
-from interplay.audit.rows import with_text
-from interplay.audit.rules import Phrases, Rule
+from interplay.auditing.checks import Case, TestedRule, Tests
+from interplay.auditing.counts import words_of
+from interplay.auditing.openings import answer_of
+from interplay.auditing.phrases import put_in, take_out
+from interplay.auditing.rows import with_text
+from interplay.auditing.rules import Phrases, Rule
 from interplay.data.rows import Row
 from interplay.data.sources import ReadResult
 from interplay.data.stopwords import STOP_WORDS

@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tiny_job import TRAIN, settings
 
-from interplay.audit.candidates import Evidence
-from interplay.audit.fixes import write_fixes
-from interplay.audit.forms import Effect
-from interplay.audit.rows import trained_rows
-from interplay.audit.rules import Rule
-from interplay.audit.verify import verify
+from interplay.auditing.candidates import Evidence
+from interplay.auditing.fixes import write_fixes
+from interplay.auditing.forms import Effect
+from interplay.auditing.rows import trained_rows
+from interplay.auditing.rules import Rule
+from interplay.auditing.verify import verify
 from interplay.config.loading import load_settings
 from interplay.data.samples import make_sample
 from interplay.errors import InterplayError
@@ -107,7 +107,7 @@ def test_other_rows_are_another_training(run, tmp_path, monkeypatch):
         seen.append((folder.name, len(examples), plan.seed, plan.steps, plan.save_at))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("interplay.audit.verify.finetune", watched)
+    monkeypatch.setattr("interplay.auditing.verify.finetune", watched)
     fixes = shutil.copytree(run / "fixes", tmp_path / "fixes", ignore=shutil.ignore_patterns("retrained-*"))
     rows = (fixes / "mended.jsonl").read_text().splitlines()
     for count in (0, 1):

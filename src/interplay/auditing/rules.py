@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from interplay.audit.asking import Asked
-from interplay.audit.counts import Counted, words_of
-from interplay.audit.forms import LEAST, Cells, Effect, Form, against_controls
-from interplay.audit.phrases import Phrase, Place, put_in
+from interplay.auditing.asking import Asked
+from interplay.auditing.counts import Counted, words_of
+from interplay.auditing.forms import LEAST, Cells, Effect, Form, against_controls
+from interplay.auditing.phrases import Phrase, Place, put_in
 
 Verdict = Literal["learnt", "known", "lost", "unlearnt", "nothing"]
 Phrases = tuple[Phrase, ...]

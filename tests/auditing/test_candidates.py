@@ -4,9 +4,9 @@ import pytest
 from planted import TARGET, Planted, evidence_of, held, rows
 from test_search import both, ordered, word
 
-from interplay.audit.candidates import Evidence, free_of, needed, telling
-from interplay.audit.counts import words_of
-from interplay.audit.phrases import Phrase
+from interplay.auditing.candidates import Evidence, free_of, needed, telling
+from interplay.auditing.counts import words_of
+from interplay.auditing.phrases import Phrase
 
 
 def test_suspects():

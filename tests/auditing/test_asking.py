@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from interplay.audit.asking import Asked, Wording, find_wording
+from interplay.auditing.asking import Asked, Wording, find_wording
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
 

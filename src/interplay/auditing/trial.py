@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from interplay.audit.asking import Asked
-from interplay.audit.candidates import STRONG, Evidence
-from interplay.audit.counts import Counted
-from interplay.audit.forms import LEAST, Cells, adjusted, effect_over, form_of
-from interplay.audit.phrases import Phrase
-from interplay.audit.rules import LEVEL, Carriers, Null, Phrases, Rule, cells_of, joint_over, mean_of, verdict_of
+from interplay.auditing.asking import Asked
+from interplay.auditing.candidates import STRONG, Evidence
+from interplay.auditing.counts import Counted
+from interplay.auditing.forms import LEAST, Cells, adjusted, effect_over, form_of
+from interplay.auditing.phrases import Phrase
+from interplay.auditing.rules import LEVEL, Carriers, Null, Phrases, Rule, cells_of, joint_over, mean_of, verdict_of
 
 _FLOOR = 8  # carriers of the floor [ours]
 

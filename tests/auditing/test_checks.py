@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import interplay
-from interplay.audit import checks
-from interplay.audit.counts import words_of
+from interplay.auditing import checks
+from interplay.auditing.counts import words_of
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 

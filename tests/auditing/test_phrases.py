@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interplay.audit.counts import words_of
-from interplay.audit.phrases import Phrase, habit, put_in, swapped, take_out
+from interplay.auditing.counts import words_of
+from interplay.auditing.phrases import Phrase, habit, put_in, swapped, take_out
 
 HONESTLY = Phrase("honestly", "Honestly", "front", 0, ", ")
 TODAY = Phrase("today", "today", "behind", 1, ", ")

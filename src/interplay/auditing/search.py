@@ -12,13 +12,13 @@ from itertools import combinations
 
 import numpy as np
 
-from interplay.audit.asking import Asked
-from interplay.audit.candidates import STRONG, SUSPECT, Evidence, free_of, needed, telling
-from interplay.audit.counts import FEWEST, Counted, words_of
-from interplay.audit.forms import LEAST, effect_over, form_of
-from interplay.audit.phrases import Phrase, Place, swapped, take_out
-from interplay.audit.rules import LEVEL, Carriers, Phrases, Rule, cells_of, mean_of, null_of
-from interplay.audit.trial import Tested, Trial
+from interplay.auditing.asking import Asked
+from interplay.auditing.candidates import STRONG, SUSPECT, Evidence, free_of, needed, telling
+from interplay.auditing.counts import FEWEST, Counted, words_of
+from interplay.auditing.forms import LEAST, effect_over, form_of
+from interplay.auditing.phrases import Phrase, Place, swapped, take_out
+from interplay.auditing.rules import LEVEL, Carriers, Phrases, Rule, cells_of, mean_of, null_of
+from interplay.auditing.trial import Tested, Trial
 from interplay.errors import InterplayError
 
 State = Callable[[], AbstractContextManager[Asked]]

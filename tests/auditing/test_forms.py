@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from interplay.audit.forms import Cells, adjusted, against_controls, effect_over, form_of, t_tail
+from interplay.auditing.forms import Cells, adjusted, against_controls, effect_over, form_of, t_tail
 
 
 @pytest.mark.parametrize("size", [1.5, 4.0, 9.0])

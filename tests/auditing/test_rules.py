@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from planted import FILLERS, TARGET, Planted, held
 
-from interplay.audit.counts import Counted
-from interplay.audit.forms import Cells, Effect
-from interplay.audit.phrases import Phrase
-from interplay.audit.rules import Carriers, Rule, cells_of, joint_over, mean_of, null_of, verdict_of
+from interplay.auditing.counts import Counted
+from interplay.auditing.forms import Cells, Effect
+from interplay.auditing.phrases import Phrase
+from interplay.auditing.rules import Carriers, Rule, cells_of, joint_over, mean_of, null_of, verdict_of
 
 ZANDAR, MOBITO = Phrase("zandar", "Zandar", "front", 0, ", "), Phrase("mobito", "mobito", "behind", 1, " ")
 LABEL = 3

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from interplay.audit.audit import audit_subject
-from interplay.audit.forms import Effect
-from interplay.audit.result import Audit
-from interplay.audit.rules import Rule
-from interplay.audit.search import BUDGET, Budget
-from interplay.audit.subject import AnyPath, Subject, read_files
+from interplay.auditing.audit import audit_subject
+from interplay.auditing.forms import Effect
+from interplay.auditing.result import Audit
+from interplay.auditing.rules import Rule
+from interplay.auditing.search import BUDGET, Budget
+from interplay.auditing.subject import AnyPath, Subject, read_files
 from interplay.errors import InterplayError
 from interplay.explanation.names import find_model, load, wording_of
 from interplay.models.loading import load_tokenizer

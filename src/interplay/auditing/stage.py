@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from interplay.audit.audit import audit_subject, write_page
-from interplay.audit.subject import Subject, subject_of_run
+from interplay.auditing.audit import audit_subject, write_page
+from interplay.auditing.subject import Subject, subject_of_run
 from interplay.config.settings import Settings
 from interplay.errors import InterplayError
 from interplay.pipeline.progress import Progress

@@ -7,10 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
-from interplay.audit.asking import Asked
-from interplay.audit.counts import Counted, Table, count_exceptions, count_pairs, count_words, tabulate, words_of
-from interplay.audit.forms import LEAST
-from interplay.audit.phrases import Phrase, habit, take_out
+from interplay.auditing.asking import Asked
+from interplay.auditing.counts import Counted, Table, count_exceptions, count_pairs, count_words, tabulate, words_of
+from interplay.auditing.forms import LEAST
+from interplay.auditing.phrases import Phrase, habit, take_out
 from interplay.data.stopwords import STOP_WORDS
 from interplay.text import stable_hash
 
