@@ -102,7 +102,7 @@ class Audit:
         control = f"control words: {round(rule.control * rule.tried)}"
         return f"{said}  {effect}; {turned} ({control})" + (f"\n{rows}" if self.train_rows else "")
 
-    def act(self, rule: Rule, number: int) -> str:
+    def act(self, rule: Rule) -> str:
         """What to do about a learnt rule."""
         told = {
             "or": "either is enough: mending the rows of one will not help",
@@ -116,10 +116,7 @@ class Audit:
             shared = f"{self.referee} has {100 * rule.support:.0f} % of this effect: " + (
                 "likely knowledge" if is_shared(rule) else "not shared, so look for a shortcut"
             )
-        review = (
-            f"interplay audit ... --fixes DIR writes its rows (rule-{number}-review.jsonl)" if self.train_rows else ""
-        )
-        return "; ".join(part for part in (told, shared, review) if part)
+        return "; ".join(part for part in (told, shared) if part)
 
     def text(self) -> str:
         """The whole audit as the command prints it."""
@@ -139,7 +136,7 @@ class Audit:
                 first, *rest = self.sentence(rule).split("\n")
                 lines.append(f"{number}{first}")
                 lines += [f"     {line}" for line in rest]
-                if verdict == "learnt" and (told := self.act(rule, numbers[rule])):
+                if verdict == "learnt" and (told := self.act(rule)):
                     lines.append(f"     {told}")
                 if verdict == "learnt" and len(rule.steps) > 1:
                     course = ", ".join(f"{step}: {effect:+.1f}" for step, effect, _ in rule.steps)
@@ -148,7 +145,10 @@ class Audit:
         if self.floor is not None:
             lines.append(f"Two wordings of the base differ by {self.floor} such rules.")
         lines.append(f"Not looked for: {NOT_SOUGHT}.")
-        lines += ["", *self.fixed] if self.fixed else []
+        if self.fixed:
+            lines += ["", *self.fixed]
+        elif self.learnt and self.train_rows:
+            lines.append("Next: --fixes DIR --mend 1 writes the rows of rule 1, what mends them, and tests for it.")
         lines += ["", *str(self.verified).split("\n")] if self.verified is not None else []
         return printable_lines(lines)
 
@@ -206,7 +206,7 @@ class Audit:
             made |= {"name": rule.name, "class": rule.is_class, "number": None, "advice": ""}
             if rule.verdict == "learnt":
                 number = self.learnt.index(rule) + 1
-                made |= {"number": number, "advice": self.act(rule, number)}
+                made |= {"number": number, "advice": self.act(rule)}
         return found
 
     def to_json(self) -> str:
