@@ -82,7 +82,7 @@ def audit(
         budget: how much is asked.
         fixes: a folder for what mends the learnt rules: rows to review and to drop, counterfactual rows, the mended rows, and
             tests.jsonl for `interplay.test`.
-        mend: numbers of the rules that are mended, as printed; default: those that no referee shares.
+        mend: numbers of the rules that are mended, as printed; default: those that neither the base nor a referee leans to.
         verify: train again on the mended rows, by the recipe of the run, and compare (`.verified`).
         out: folder where answers are kept, so that a stopped audit goes on; default: in the run folder, else nowhere.
 
@@ -106,8 +106,12 @@ def audit(
         raise InterplayError("fixes are made of training rows: give train")
     where, progress = None if out is None else Path(out), Progress(quiet=quiet)
     found = audit_subject(subject, progress, referee=referee, answer=answer, budget=budget, seed=seed, out=where)
-    if fixes is None or not found.learnt:
+    if fixes is None:
         return found
+    if not (found.suspicious if mend is None else found.learnt):
+        return replace(
+            found, notes=(*found.notes, "no rule of this training alone, so no fixes were written (mend names others)")
+        )
     return _mended(found, subject, Path(fixes), mend, verify, seed, progress)
 
 

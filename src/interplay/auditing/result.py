@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SHARED = 0.5  # fraction of the effect that a referee must have for a rule to be shared [ours]
 NOT_SOUGHT = "style, length, spelling, punctuation, and words in fewer than five rows"
+STRONGER = "MADE STRONGER HERE, LIKELY KNOWLEDGE: the base leans this way, or the referee has it"
 _TITLES: dict[Verdict, str] = {
     "learnt": "LEARNT HERE, NOT IN THE BASE",
     "unlearnt": "IN THE DATA, NOT LEARNT",
@@ -33,8 +34,11 @@ _TITLES: dict[Verdict, str] = {
 
 
 def is_shared(rule: Rule) -> bool:
-    """Whether a referee has the rule too."""
-    return rule.support is not None and rule.support >= SHARED
+    """Whether the rule is likelier knowledge than a shortcut: the base leans this way already, or a referee has it too.
+
+    The base leans if the interval of its effect is above 0: what words mean, it mostly knows; a cue of these rows it cannot [ours].
+    """
+    return rule.before.lo > 0 or (rule.support is not None and rule.support >= SHARED)
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,12 @@ class Audit:
 
     @property
     def learnt(self) -> tuple[Rule, ...]:
-        """Rules of this training that no referee shares, then those that one does."""
+        """Rules of this training alone, then those that the base leans to or a referee shares."""
         return tuple(sorted(self.of("learnt"), key=is_shared))
 
     @property
     def suspicious(self) -> tuple[Rule, ...]:
-        """The learnt rules that a referee does not share; without a referee all of them."""
+        """The learnt rules that neither the base leans to nor a referee shares."""
         return tuple(rule for rule in self.learnt if not is_shared(rule))
 
     def sentence(self, rule: Rule) -> str:
@@ -111,12 +115,15 @@ class Audit:
         }.get(rule.form, "")
         if rule.is_class:
             told = "sister words do it as well (" + ", ".join(word for word, _ in rule.sisters) + "): it is the class"
-        shared = ""
-        if rule.support is not None:
-            shared = f"{self.referee} has {100 * rule.support:.0f} % of this effect: " + (
-                "likely knowledge" if is_shared(rule) else "not shared, so look for a shortcut"
+        parts = [told]
+        if rule.before.lo > 0:
+            parts.append(
+                f"the base leans this way already ({rule.before.value:+.1f} nats), so likely knowledge made stronger"
             )
-        return "; ".join(part for part in (told, shared) if part)
+        if rule.support is not None:
+            held = f"{self.referee} has {100 * rule.support:.0f} % of this effect"
+            parts.append(held if rule.before.lo > 0 or rule.support >= SHARED else f"{held}, so look for a shortcut")
+        return "; ".join(part for part in parts if part)
 
     def text(self) -> str:
         """The whole audit as the command prints it."""
@@ -127,11 +134,13 @@ class Audit:
             found = self.learnt if verdict == "learnt" else self.of(verdict)[:5]
             if verdict == "learnt":
                 lines.append(f"{title}  ({passed})")
-                if not found:
-                    lines.append("  none")
+                if not self.suspicious:
+                    lines.append("   none")
             elif found:
                 lines.append(title)
-            for rule in found:
+            for place, rule in enumerate(found):
+                if verdict == "learnt" and is_shared(rule) and not (place and is_shared(found[place - 1])):
+                    lines.append(STRONGER)
                 number = f"{numbers[rule]:2} " if rule in numbers else "   "
                 first, *rest = self.sentence(rule).split("\n")
                 lines.append(f"{number}{first}")
@@ -147,8 +156,10 @@ class Audit:
         lines.append(f"Not looked for: {NOT_SOUGHT}.")
         if self.fixed:
             lines += ["", *self.fixed]
-        elif self.learnt and self.train_rows:
-            lines.append("Next: --fixes DIR --mend 1 writes the rows of rule 1, what mends them, and tests for it.")
+        elif self.suspicious and self.train_rows:
+            lines.append(
+                "Next: --fixes DIR writes the rows of these rules, what mends them, and tests (--mend 1 for rule 1 alone)."
+            )
         lines += ["", *str(self.verified).split("\n")] if self.verified is not None else []
         return printable_lines(lines)
 

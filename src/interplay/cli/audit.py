@@ -48,7 +48,10 @@ def audit(
         ),
     ] = None,
     mend: Annotated[
-        str | None, typer.Option(metavar="1,2", help="Rules that are mended; default: those that no referee shares.")
+        str | None,
+        typer.Option(
+            metavar="1,2", help="Rules that are mended; default: those that neither base nor referee leans to."
+        ),
     ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Train the run again on the mended rows and compare; needs --fixes.")
@@ -60,7 +63,7 @@ def audit(
     ] = None,
     fail_on: Annotated[
         Literal["learnt"] | None,
-        typer.Option(help="learnt: exit code 1 if the model learnt a rule that no referee shares."),
+        typer.Option(help="learnt: exit code 1 if the model learnt a rule that neither base nor referee leans to."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,

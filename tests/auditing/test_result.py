@@ -1,0 +1,55 @@
+"""What an audit says: its order, its titles, and what it counts as knowledge."""
+
+from dataclasses import replace
+
+from interplay.auditing.counts import Counted
+from interplay.auditing.forms import Effect
+from interplay.auditing.result import STRONGER, Audit
+from interplay.auditing.rules import Rule
+
+EFFECT = Effect(3.0, 2.5, 3.5, 0.0)
+
+
+def rule(word: str, before: Effect, support: float | None = None) -> Rule:
+    counted = Counted((word,), "joy", 20, 19, 0.3, 5.0)
+    return Rule(
+        (word,), "word", "joy", "learnt", EFFECT, before, EFFECT, 0.001, 9, 12, 0.0, (), counted, support=support
+    )
+
+
+def audit(*rules: Rule) -> Audit:
+    counts = {
+        "tests": 9,
+        "controls": 30,
+        "carriers": 12,
+        "floor": 0,
+        "train_rows": 700,
+        "held_rows": 60,
+        "passes": 1,
+        "seconds": 0.0,
+    }
+    return Audit("tuned", "base", "other", ("joy", "fear"), rules, accuracy=(), **counts)
+
+
+CUE = rule("honestly", Effect(0.1, -0.2, 0.4, 0.3))
+LEANING = rule("happy", Effect(0.8, 0.4, 1.2, 0.001))
+
+
+def test_what_the_base_leans_to_is_told_apart_and_last():
+    found = audit(LEANING, CUE)
+    assert found.learnt == (CUE, LEANING)
+    assert found.suspicious == (CUE,)
+    lines = found.text().splitlines()
+    assert lines.index(STRONGER) > next(i for i, line in enumerate(lines) if "honestly" in line)
+    assert "the base leans this way already (+0.8 nats)" in lines[-4] + lines[-3]
+
+
+def test_without_a_rule_of_its_own_the_first_title_says_none():
+    assert audit(LEANING).text().splitlines()[1] == "   none"
+
+
+def test_a_referee_that_has_the_rule_makes_it_knowledge():
+    shared = replace(CUE, support=0.7)
+    assert audit(shared).suspicious == ()
+    assert "other has 70 % of this effect" in audit(shared).text()
+    assert "so look for a shortcut" in audit(replace(CUE, support=0.1)).text()
