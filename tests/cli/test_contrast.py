@@ -16,6 +16,7 @@ from tiny_job import TEMPLATE
 
 import interplay
 from interplay.dynamics.contrast import contrast
+from interplay.dynamics.sets import RESOLVED
 
 PROMPT = "I was not happy with the food at all, but we had to laugh"
 ASK = ("--prompt", PROMPT, "--target", "joy", "--n", "4")
@@ -478,7 +479,8 @@ EFFECTS = arrays(np.float64, (2, 8), elements=st.sampled_from([0.0, 0.0, 0.02, -
 def test_changes_are_of_one_threshold_and_ranked(a, b):
     a[:, 0] = b[:, 0] = 0
     found, size = contrast(a, b), np.abs(b - a)
-    assert len(found.changes) == (size > 0.05 * size.max()).sum()
+    least = RESOLVED * max(np.abs(a).max(), np.abs(b).max())  # what a split resolves
+    assert len(found.changes) == (size > max(0.05 * size.max(), least)).sum()
     assert [abs(c.change) for c in found.changes] == sorted((abs(c.change) for c in found.changes), reverse=True)
     assert found.tau == 0.05 * max(np.abs(a).max(), np.abs(b).max())
     assert found.salient == tuple(int((np.abs(e) > found.tau).sum()) for e in (a, b))
