@@ -124,8 +124,11 @@ class Trial:
             shared = mean_of(some.effects(helper, one.phrases))[helper.labels.index(self.labels[label])]
             support = float(np.clip(shared / effect.value, 0, 1))
         taught = one.suspected and one.counted.z >= STRONG
+        verdict = verdict_of(effect, old, change, p, lost, taught)
+        if verdict == "learnt" and len(one.phrases) == 1 and tried and not flips:
+            verdict = "nothing"  # it pushes, and turns no answer
         rule = Rule(
-            one.counted.words, "word", self.labels[label], verdict_of(effect, old, change, p, lost, taught), effect, old,
+            one.counted.words, "word", self.labels[label], verdict, effect, old,
             change, p, flips, tried, self.null.turned(one.phrases[0].place, label), one.phrases, one.counted, support=support,
             suspected=one.suspected,
         )  # fmt: skip
