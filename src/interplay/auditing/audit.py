@@ -11,7 +11,7 @@ import numpy as np
 
 from interplay.atomic import write_text
 from interplay.auditing.asking import Asked, Wording, find_wording, free_wording
-from interplay.auditing.candidates import Evidence
+from interplay.auditing.candidates import Evidence, free_of
 from interplay.auditing.openings import REFUSALS, answer_of, find_openings
 from interplay.auditing.phrases import take_out
 from interplay.auditing.result import Audit, CueAccuracy, is_shared
@@ -32,11 +32,9 @@ from interplay.store.files import write_json
 from interplay.text import stable_hash
 
 OTHER_WORDING = "Please answer.\n"  # in front of the template, for the floor [ours]
-ACCURACY_ROWS, CUES, FOLLOWED = (
-    60,
-    3,
-    5,
-)  # rows asked for accuracy, rules put into them, rules followed over checkpoints [ours]
+ACCURACY_ROWS = 60  # held-out rows asked for accuracy [ours]
+CUES = 3  # rules that are put into them [ours]
+FOLLOWED = 5  # rules that are followed over checkpoints [ours]
 
 
 def audit(
@@ -96,7 +94,7 @@ def audit(
                 name for name, value in (("model", model), ("checkpoints", checkpoints), ("train", train)) if value
             ]:
                 raise InterplayError(f"a run folder knows its own rows and checkpoints: leave out {', '.join(given)}")
-            subject = subject_of_run(run if isinstance(run, Path) else Path(str(getattr(run, "path", run))), step)
+            subject = subject_of_run(run.path if isinstance(run, Run) else Path(run), step)
         else:
             how: dict[str, Any] = {"form": form, "columns": columns, "step": step}
             subject = subject_of(model, checkpoints, base, train, prompts, wording, **how)
@@ -287,8 +285,6 @@ def _audit(
 
 def _free(texts: Sequence[str], rules: Sequence[Rule], budget: Budget, seed: int) -> Carriers:
     """A few carriers to follow rules over checkpoints."""
-    from interplay.auditing.candidates import free_of
-
     words = {word for rule in rules for word in rule.words}
     return Carriers(tuple(free_of(texts, words, 2 * budget.few, seed)))
 

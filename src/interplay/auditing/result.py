@@ -214,7 +214,7 @@ class Audit:
         if self.verified is not None:
             found["verified"] = self.verified.to_dict()
         for rule, made in zip(self.rules, found["rules"], strict=True):
-            made |= {"name": rule.name, "class": rule.is_class, "number": None, "advice": ""}
+            made |= {"name": rule.name, "class": rule.is_class, "shared": is_shared(rule), "number": None, "advice": ""}
             if rule.verdict == "learnt":
                 number = self.learnt.index(rule) + 1
                 made |= {"number": number, "advice": self.act(rule)}

@@ -15,7 +15,7 @@ OF_AUDIT = (
 )  # fmt: skip
 OF_RULE = (
     "words", "form", "label", "verdict", "effect", "before", "flips", "tried", "control", "counted", "alone", "support",
-    "swapped", "sisters", "steps", "class", "number", "advice",
+    "swapped", "sisters", "steps", "class", "shared", "number", "advice",
 )  # fmt: skip
 CURVES = ("s-emerged", "s-eval", "s-other", "s-train", "s-removed")  # classes of the rules that are followed over steps
 FEW = 5  # rules named of each kind that is not the finding [ours]
@@ -32,7 +32,7 @@ def audit_part(payload: Part, x: StepAxis) -> Part | None:
     strips = _strips(learnt, payload, x)
     others = [(title, [rule for rule in audit["rules"] if rule["verdict"] == kind]) for kind, title in _TITLES.items()]
     return {
-        "lead": _lead(len(learnt), audit),
+        "lead": _lead(len(learnt), sum(rule["shared"] for rule in learnt), audit),
         "rules": [_shown(rule, audit) for rule in learnt],
         "stack": draw_stack(strips, x, flags_of(payload), "Learnt rules over the steps") if strips else "",
         "table": _course(learnt) if strips else None,
@@ -46,13 +46,16 @@ def audit_part(payload: Part, x: StepAxis) -> Part | None:
     }
 
 
-def _lead(count: int, audit: Part) -> Markup:
+def _lead(count: int, shared: int, audit: Part) -> Markup:
     of = Markup(" that its base {} does not follow").format(short(audit["base"], 60))
+    leaning = (
+        f" To {shared} of them it or the referee leans already: likely knowledge, made stronger." if shared else ""
+    )
     source = "its training rows" if audit["train_rows"] else "the rows"
     if not count:
         return Markup("No word rule of {} was found{}. {} rules were tried.").format(source, of, number(audit["tests"]))
     rules = "one word rule" if count == 1 else f"{count} word rules"
-    return Markup("{} learnt {} of {}{}.").format(short(audit["model"], 60), rules, source, of)
+    return Markup("{} learnt {} of {}{}.{}").format(short(audit["model"], 60), rules, source, of, leaning)
 
 
 def _cue(rule: Part) -> Markup:
