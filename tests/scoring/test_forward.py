@@ -7,7 +7,7 @@ import torch
 from interplay.models.weights import hash_tensors
 from interplay.scoring.forward import score_rows
 from interplay.scoring.logodds import Question
-from interplay.scoring.masking import masked_ids
+from interplay.scoring.masking import LEFT_OUT, masked_ids
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3", "qwen3")
 
@@ -45,6 +45,28 @@ def test_sharing_and_batches_never_change_scores(loaded, prepared, masked, archi
                 )
                 assert values.dtype == np.float64
                 np.testing.assert_allclose(values, reference, rtol=0, atol=tolerance * spread)
+
+
+def ragged(masked, shared: int) -> np.ndarray:
+    """Rows of many lengths: behind what all share, some tokens are left out of each."""
+    found = masked.copy()
+    found[:, shared:][np.random.default_rng(0).random(found[:, shared:].shape) < 0.3] = LEFT_OUT
+    found[:, -1] = masked[:, -1]
+    return found
+
+
+@pytest.mark.matrix("gemma3")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_rows_of_about_one_length_run_together(loaded, prepared, masked, architecture):
+    model, rows = loaded(architecture, "float64").model, ragged(masked, prepared.shared)
+    lengths, passes = (rows != LEFT_OUT).sum(1), []
+    hook = model.get_input_embeddings().register_forward_hook(lambda module, args, _: passes.append(args[0].shape))
+    question = Question((*prepared.target_ids, 5, 9)[:3])
+    values = score_rows(model, rows, question, shared=prepared.shared)
+    hook.remove()
+    assert len(passes) - 1 < len(np.unique(lengths))  # but for the prefix
+    reference = plain(model, [row[row != LEFT_OUT] for row in rows], question.target)
+    np.testing.assert_allclose(values, reference, rtol=0, atol=1e-9)
 
 
 def test_sliding_windows_shorter_than_prompt_and_shared_prefix(loaded, prepared, masked):
@@ -136,6 +158,10 @@ def test_recurrent_hybrids_are_run_plainly(prepared, masked):
     values = score_rows(model, masked, Question(prepared.target_ids), shared=prepared.shared)
     reference = plain(model, masked, prepared.target_ids)
     np.testing.assert_allclose(values, reference, rtol=0, atol=1e-9 + 1e-9 * np.ptp(reference))
+    rows = ragged(masked, prepared.shared)
+    reference = plain(model, [row[row != LEFT_OUT] for row in rows], prepared.target_ids)
+    found = score_rows(model, rows, Question(prepared.target_ids), shared=prepared.shared)
+    np.testing.assert_allclose(found, reference, rtol=0, atol=1e-9 + 1e-9 * np.ptp(reference))
 
 
 @pytest.mark.parametrize("fails", [False, True])

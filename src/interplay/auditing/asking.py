@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 OPENING = 4  # tokens of a free answer that are asked for [ours]
-_TOGETHER = 8  # texts with a long common beginning that are worth a prefix of their own [ours]
+_WORTH = 256  # tokens that a common beginning has to save, to be run as one [ours]
+_TOGETHER = 256  # texts of one call, whose answers are kept when it is done [ours]
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class Asked:
             rows = np.full((len(group), length), LEFT_OUT, dtype=np.int64)
             for i, text in enumerate(group):
                 rows[i, : len(ids[text])] = ids[text]
-            shared = _common(ids[min(group, key=ids.__getitem__)], ids[max(group, key=ids.__getitem__)])
+            shared = _shared([ids[text] for text in group])
             with precision.fast_products(self.model), precision.wide_residual(self.model):
                 found = score_rows(self.model, rows, self.wording.questions, shared=shared)
             if not np.isfinite(found).all():
@@ -186,6 +187,11 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
+def _shared(several: Sequence[tuple[int, ...]]) -> int:
+    """Tokens that all begin with."""
+    return _common(min(several), max(several))
+
+
 def _groups(ids: dict[str, tuple[int, ...]]) -> list[list[str]]:
     """Texts in groups that share half of their tokens as a beginning; the rest by length, since equal lengths run together."""
     groups: list[list[str]] = []
@@ -195,6 +201,6 @@ def _groups(ids: dict[str, tuple[int, ...]]) -> list[list[str]]:
             groups[-1].append(text)
         else:
             groups.append([text])
-    rest = sorted((t for group in groups if len(group) < _TOGETHER for t in group), key=lambda text: len(ids[text]))
-    large = [group for group in groups if len(group) >= _TOGETHER]
-    return [*large, *([rest[a : a + 64] for a in range(0, len(rest), 64)])]
+    large = [group for group in groups if (len(group) - 1) * _shared([ids[text] for text in group]) >= _WORTH]
+    rest = sorted((text for group in groups if group not in large for text in group), key=lambda text: len(ids[text]))
+    return [*large, *(rest[a : a + _TOGETHER] for a in range(0, len(rest), _TOGETHER))]

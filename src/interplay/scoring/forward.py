@@ -95,57 +95,66 @@ def score_rows(
 ) -> np.ndarray:
     """Log-odds of the target, [rows] float64 in nats, or [rows, questions] of several, after each row of prompt ids [rows, L].
 
-    The first `shared` tokens are equal in all rows and are run once; LEFT_OUT stands for no token. Each label that does not begin another one takes a pass, of
-    `batch_tokens` at most (None: `tokens_per_pass`). `progress` is called with (rows done, in all).
+    The first `shared` tokens are equal in all rows and are run once; LEFT_OUT stands for no token. Each label that does not begin
+    another one takes a pass, of `batch_tokens` at most (None: `tokens_per_pass`). `progress` is called with (rows done, in all).
     """
     import torch
 
-    rows, length = ids.shape
-    if not (present := ids != LEFT_OUT).all():
-        return _by_length(model, ids, present, question, shared, batch_tokens, progress)
-    shared = max(0, min(shared, length - 1))  # at least one prompt token must produce logits in every row
+    present = ids != LEFT_OUT
+    lengths = present.sum(1)
+    order = np.argsort(lengths, kind="stable")
+    packed = np.zeros(
+        (len(ids), int(lengths.max())), dtype=np.int64
+    )  # behind a shorter row token 0, seen by none of its own
+    packed[np.arange(packed.shape[1]) < lengths[:, None]] = ids[present]
+    shared = max(0, min(shared, int(lengths.min()) - 1))  # at least one prompt token must produce logits in every row
     device = input_device(model)
-    values = []
+    most = tokens_per_pass(device, batch_tokens)
+    values, done = [], 0
     with evaluating(model):
-        cache = _prefix_cache(model, torch.from_numpy(ids[:1, :shared]).to(device)) if shared else None
+        cache = _prefix_cache(model, torch.from_numpy(packed[:1, :shared]).to(device)) if shared else None
         past = 0 if cache is None else shared
-        tail = torch.from_numpy(np.ascontiguousarray(ids[:, past:]))
-        step = max(1, tokens_per_pass(device, batch_tokens) // (tail.shape[1] + len(question.prefixes[-1])))
-        for a in range(0, rows, step):
-            batch = tail[a : a + step].to(device)
-            values.append(question.answer(_behind(model, batch, question, cache, past)).double().cpu().numpy())
+        while done < len(ids):
+            batch = order[done : _end(lengths[order] - past, done, most, len(question.prefixes[-1]))]
+            tail = torch.from_numpy(packed[batch, past : lengths[batch[-1]]]).to(device)
+            logits = _behind(model, tail, lengths[batch] - past, question, cache, past)
+            values.append(question.answer(logits).double().cpu().numpy())
+            done += len(batch)
             if progress is not None:
-                progress(min(a + step, rows), rows)
-    return np.concatenate(values)
+                progress(done, len(ids))
+    return np.concatenate(values)[np.argsort(order)]
 
 
-def _by_length(model, ids, present, question, shared, batch_tokens, progress) -> np.ndarray:
-    """Rows of different lengths, those of one length at a time."""
-    lengths, found, done = present.sum(1), {}, 0
-    for length in np.unique(lengths):
-        these = np.flatnonzero(lengths == length)
-        batch = ids[these][present[these]].reshape(len(these), length)
-        told = progress and (lambda some, _, before=done: progress(before + some, len(ids)))
-        values = score_rows(model, batch, question, shared=shared, batch_tokens=batch_tokens, progress=told)
-        found |= dict(zip(these, values, strict=True))
-        done += len(these)
-    return np.array([found[row] for row in range(len(ids))])
+def _end(lengths: np.ndarray, start: int, most: int, forced: int) -> int:
+    """Where a pass ends that begins with row `start` of rows by ascending length: at most so many tokens, of about one length."""
+    widest = lengths[start] + max(2, lengths[start] // 8)  # [ours]
+    widths = lengths[start:]
+    fits = (widths <= widest) & ((widths + forced) * np.arange(1, len(widths) + 1) <= most)
+    return start + max(1, len(fits) if fits.all() else int(fits.argmin()))
 
 
-def _behind(model, batch: "torch.Tensor", question: Question | Questions, cache, past: int) -> "torch.Tensor":
-    """Logits [rows, prefixes, V] behind the rows and each prefix of the question."""
+def _behind(
+    model, batch: "torch.Tensor", lengths: np.ndarray, question: Question | Questions, cache, past: int
+) -> "torch.Tensor":
+    """Logits [rows, prefixes, V] behind the first `lengths` tokens of the rows and each prefix of the question."""
     import torch
 
-    rows = batch.shape[0]
+    rows, width = batch.shape
+    row, last = torch.arange(rows)[:, None], torch.from_numpy(lengths)[:, None]
     found: dict[tuple[int, ...], torch.Tensor] = {}
     for prefix in reversed(question.prefixes):  # longest first: one pass answers for all beginnings of a prefix too
         if prefix in found:
             continue
-        forced = torch.tensor(prefix, dtype=batch.dtype, device=batch.device).expand(rows, -1)
+        size = len(prefix)
+        ids = torch.cat([batch, batch.new_zeros(rows, size)], 1)
+        ids[row, last + torch.arange(size)] = torch.tensor(prefix, dtype=ids.dtype, device=ids.device)
         repeated = copy.deepcopy(cache)  # a forward pass appends to it
         if repeated is not None:
             repeated.batch_repeat_interleave(rows)
-        logits = last_logits(model, torch.cat([batch, forced], 1), len(prefix) + 1, cache=repeated, past=past)
-        for i in range(len(prefix) + 1):
+        first = int(lengths.min()) - 1  # the earliest place whose logits are asked for
+        logits = last_logits(model, ids, width + size - first, cache=repeated, past=past)
+        if first + 1 < width:
+            logits = logits[row, last - 1 - first + torch.arange(size + 1)]
+        for i in range(size + 1):
             found.setdefault(prefix[:i], logits[:, i])
     return torch.stack([found[prefix] for prefix in question.prefixes], 1)
