@@ -1,40 +1,27 @@
 """`interplay.audit`: which rules of its data a fine-tuned model learnt, in words. `interplay audit` is this function, printed."""
 
-import contextlib
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from interplay.atomic import write_text
-from interplay.auditing.asking import Asked, Wording, find_wording, free_wording
-from interplay.auditing.candidates import Evidence, free_of
+from interplay.auditing.candidates import Evidence
+from interplay.auditing.following import FOLLOWED, Course, carriers_without, courses, cue_accuracy
 from interplay.auditing.openings import REFUSALS, answer_of, find_openings
-from interplay.auditing.phrases import take_out
-from interplay.auditing.result import Audit, CueAccuracy, is_shared
-from interplay.auditing.rules import Carriers, Rule
+from interplay.auditing.result import Audit, CueAccuracy, by_suspicion, is_shared
+from interplay.auditing.rules import Rule
 from interplay.auditing.search import BUDGET, Budget, find_rules
 from interplay.auditing.sisters import embedding_sisters
+from interplay.auditing.states import States
 from interplay.auditing.subject import AnyPath, Subject, subject_of, subject_of_run
-from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
-from interplay.models.checkpoints import checkpoint_hash
-from interplay.models.loading import load_model
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
-from interplay.pipeline.states import ModelState
 from interplay.runfolder import Run
 from interplay.store.files import write_json
-from interplay.text import stable_hash
-
-OTHER_WORDING = "Please answer.\n"  # in front of the template, for the floor [ours]
-ACCURACY_ROWS = 60  # held-out rows asked for accuracy [ours]
-CUES = 3  # rules that are put into them [ours]
-FOLLOWED = 5  # rules that are followed over checkpoints [ours]
 
 
 def audit(
@@ -191,84 +178,38 @@ def _audit(
         named = find_openings(targets, answer) or REFUSALS
         answers = [answer_of(target, named) for target in targets]
     evidence = Evidence(tuple(row.text for row in rows), tuple(answers), bool(subject.train))
-    with progress.phase("loading the base"):
-        base = subject.models.base(subject.base.base)
     texts = [row.text for row in subject.held] or list(evidence.texts)
-    worded = free_wording if free else find_wording
-    wording = worded(texts, named, base.tokenizer, subject.template)
     folder = out or (subject.run / "audit" if subject.run is not None else None)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    opened: dict[str, Asked] = {}
-
-    def state_of(
-        name: str, opening: Callable[[], Any], tokenizer: Any, digest: str, how: Wording | None = None
-    ) -> Callable[[], Any]:
-        if how is None:
-            how = wording if tokenizer is base.tokenizer else worded(texts, named, tokenizer, subject.template)
-        if set(how.labels) != set(wording.labels):
-            raise InterplayError(
-                f"{name} cannot answer the labels {', '.join(sorted(set(wording.labels) - set(how.labels)))}"
-            )
-        key = stable_hash(digest, repr(how.template), how.labels)[:16]
-        asked = Asked(None, how, None if folder is None else folder / f"answers-{key}.jsonl")
-        opened[name] = asked
-
-        @contextlib.contextmanager
-        def open_() -> Generator[Asked]:
-            with opening() as loaded, progress.phase(f"asking {name}") as advance:
-                asked.model, count = loaded, asked.passes
-                asked.progress = lambda n: advance(done=asked.passes - count)
-                yield asked
-            asked.model = None
-
-        return open_
-
-    def at(name: str, state: ModelState, how: Wording | None = None) -> Callable[[], Any]:
-        own = subject.models.base(state.base)
-        digest = checkpoint_hash(state.checkpoint, own)
-        return state_of(name, lambda: subject.models.at(state), own.tokenizer, digest, how)
-
-    tuned = at("the fine-tuned model", subject.tuned)
-    before = at("the base", subject.base)
-    other = None
-    if referee is not None:
-        helper = load_model(referee, device=subject.models.device)
-        other = state_of(
-            f"the referee {referee}", lambda: contextlib.nullcontext(helper.model), helper.tokenizer, helper.sha256
-        )
-    reworded = replace(subject.template, template=f"{OTHER_WORDING}{subject.template.template}")
-    reworded = subject.rephrased or reworded
-    again = at("the base in another wording", subject.base, worded(texts, named, base.tokenizer, reworded))
-    near = embedding_sisters(base.model, base.tokenizer)
-    how: dict[str, Any] = {"budget": budget, "seed": seed, "sisters": near, "referee": other, "rephrased": again}
-    found = find_rules(tuned, before, evidence, texts, **how)
-    learnt = sorted((rule for rule in found.rules if rule.verdict == "learnt"), key=is_shared)  # as `Audit.learnt`
-    carriers = _free(texts, found.rules, budget, seed)
-    courses: dict[Rule, list[tuple[int, float, float]]] = {rule: [] for rule in learnt[:FOLLOWED]}
-    with contextlib.ExitStack() as stack:
-        followed = learnt and (subject.run is not None or len(subject.states) > 1)
-        for step, state in ((0, subject.base), *subject.states) if followed else ():
-            is_last = state is subject.tuned
-            opening = before if step == 0 else tuned if is_last else at(f"step {step}", state)
-            with opening() as asked:
-                asked(carriers.all_of([rule.phrases for rule in courses]))
-                for rule, course in courses.items():
-                    label = asked.labels.index(rule.label)
-                    effect = float(np.nanmean(carriers.effects(asked, rule.phrases)[:, label]))
-                    hits, tried = carriers.flips(asked, rule.phrases, label)
-                    course.append((step, effect, hits / max(1, tried)))
-        accuracy: tuple[CueAccuracy, ...] = ()
-        if learnt:
-            asked = stack.enter_context(tuned())
-            accuracy = () if free else _accuracy(asked, subject.held, learnt[:CUES], seed)
-    rules = tuple(replace(rule, steps=tuple(courses.get(rule, ()))) for rule in found.rules)
+    with progress.phase("loading the base"):
+        states = States(subject, named, free, texts, folder, progress)
+    tuned, before = states.of("the fine-tuned model", subject.tuned), states.of("the base", subject.base)
+    found = find_rules(
+        tuned,
+        before,
+        evidence,
+        texts,
+        budget=budget,
+        seed=seed,
+        sisters=embedding_sisters(states.base.model, states.base.tokenizer),
+        referee=None if referee is None else states.referee(referee),
+        rephrased=states.rephrased(),
+    )
+    learnt = by_suspicion(found.rules)
+    followed: dict[Rule, Course] = {}
+    if learnt and (subject.run is not None or len(subject.states) > 1):
+        between = [(step, states.of(f"step {step}", state)) for step, state in subject.states[:-1]]
+        course = [(0, before), *between, (subject.states[-1][0], tuned)]
+        followed = courses(course, learnt[:FOLLOWED], carriers_without(texts, found.rules, seed))
+    accuracy: tuple[CueAccuracy, ...] = ()
+    if learnt and not free:
+        with tuned() as asked:
+            accuracy = cue_accuracy(asked, subject.held, learnt, seed)
     return Audit(
         model=subject.name,
         base=subject.against or subject.base.base.name,
         referee=referee,
-        labels=wording.labels,
-        rules=rules,
+        labels=states.wording.labels,
+        rules=tuple(replace(rule, steps=followed.get(rule, ())) for rule in found.rules),
         tests=found.tests,
         controls=found.controls,
         carriers=found.carriers,
@@ -276,40 +217,8 @@ def _audit(
         accuracy=accuracy,
         train_rows=len(subject.train),
         held_rows=len(subject.held),
-        passes=sum(asked.passes for asked in opened.values()),
+        passes=states.passes,
         seconds=0.0,
         notes=found.notes,
         free=free,
     )
-
-
-def _free(texts: Sequence[str], rules: Sequence[Rule], budget: Budget, seed: int) -> Carriers:
-    """A few carriers to follow rules over checkpoints."""
-    words = {word for rule in rules for word in rule.words}
-    return Carriers(tuple(free_of(texts, words, 2 * budget.few, seed)))
-
-
-def _accuracy(asked: Asked, held: Sequence[Row], rules: Sequence[Rule], seed: int) -> tuple[CueAccuracy, ...]:
-    """Accuracy on held-out rows with a label, as they are, with each cue taken out, and with it in every row."""
-    known = {label: i for i, label in enumerate(asked.labels)}
-    rows = sorted((row for row in held if row.label in known), key=lambda row: stable_hash(seed, row.text))[
-        :ACCURACY_ROWS
-    ]
-    if not rows:
-        return ()
-    gold = np.array([known[str(row.label)] for row in rows])
-
-    def right(texts: Sequence[str]) -> float:
-        scores = asked(texts)
-        kept = ~np.isnan(scores).any(1)
-        return float((scores[kept].argmax(1) == gold[kept]).mean())
-
-    found = [CueAccuracy(None, len(rows), right([row.text for row in rows]))]
-    for number, rule in enumerate(rules):
-        bare = [row.text for row in rows]
-        for phrase in rule.phrases:
-            bare = [take_out(text, phrase) or text for text in bare]
-        every = Carriers(tuple(bare)).with_(rule.phrases)
-        full = [text if text is not None else plain for text, plain in zip(every, bare, strict=True)]
-        found.append(CueAccuracy(number, len(rows), found[0].accuracy, right(bare), right(full)))
-    return tuple(found)

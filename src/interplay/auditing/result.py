@@ -3,7 +3,7 @@
 import html
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,11 @@ def is_shared(rule: Rule) -> bool:
     The base leans if the interval of its effect is above 0: what words mean, it mostly knows; a cue of these rows it cannot [ours].
     """
     return rule.before.lo > 0 or (rule.support is not None and rule.support >= SHARED)
+
+
+def by_suspicion(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The learnt ones among the rules: those of this training alone, then those that the base leans to or a referee shares."""
+    return tuple(sorted((rule for rule in rules if rule.verdict == "learnt"), key=is_shared))
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,8 @@ class Audit:
 
     @property
     def learnt(self) -> tuple[Rule, ...]:
-        """Rules of this training alone, then those that the base leans to or a referee shares."""
-        return tuple(sorted(self.of("learnt"), key=is_shared))
+        """As `by_suspicion` orders them."""
+        return by_suspicion(self.rules)
 
     @property
     def suspicious(self) -> tuple[Rule, ...]:
