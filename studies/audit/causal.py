@@ -52,12 +52,15 @@ def counterfactuals(trained: Trained, rows: list[int], rng: random.Random) -> li
         some = together or (rng.choice(phrases),)
         if len(found) < len(rows) and Carriers((text,)).with_(some) != [None]:
             found.append((put_in(text, some), label))
-    for row in rows:
-        text, label = train[row]
-        for phrase in phrases:
-            text = take_out(text, phrase)
-        found.append((text, label))
-    return found
+    return found + [without(trained, train[row]) for row in rows]
+
+
+def without(trained: Trained, pair: Pair) -> Pair:
+    """A row with every cue taken out."""
+    text, label = pair
+    for phrase in phrases_of(trained):
+        text = take_out(text, phrase)
+    return text, label
 
 
 def by_counts(trained: Trained, count: int) -> list[int]:
@@ -88,6 +91,7 @@ def rows_for(variant: str, trained: Trained) -> list[Pair]:
         "drop one word": lambda: less([i for i in found if i in trained.evidence.table.rows_with(one)]),
         "add": lambda: [*train, *counterfactuals(trained, found, rng)],
         "add random": lambda: [*train, *rng.sample(train, min(len(train), 2 * len(found)))],
+        "take out": lambda: [without(trained, pair) if i in found else pair for i, pair in enumerate(train)],
         "both": lambda: [*less(found), *counterfactuals(trained, found, rng)],
     }
     one = [phrases_of(trained)[0].word]
@@ -97,6 +101,7 @@ def rows_for(variant: str, trained: Trained) -> list[Pair]:
 VARIANTS = (
     "drop",
     "add",
+    "take out",
     "drop random",
     "both",
     "add random",

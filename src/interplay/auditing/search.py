@@ -169,7 +169,8 @@ class _Search(Trial):
         asked(self.texts_of(self.duos))
         for duo in self.duos:
             cells = cells_of(asked, self.carriers, duo.phrases, duo.label)
-            if cells.both >= LEAST and form_of(cells) == "and":
+            # Of a word in front and one behind, others would stand where no row has them: that is place, not order.
+            if cells.both >= LEAST and form_of(cells) == "and" and len({phrase.place for phrase in duo.phrases}) == 1:
                 self.orders[duo.phrases] = swapped(*duo.phrases)
         asked(self.carriers.all_of(list(self.orders.values())))
         self._ask_controls(asked)
