@@ -24,7 +24,16 @@ def audit(mark: str = "") -> Audit:
     """Three learnt rules and one of each other kind. `mark`: put into every string that a stranger could choose."""
     curve = tuple((step, 0.7 * step, 0.2 * step) for step in STEPS)
     rules = (
-        rule((f"honestly{mark}",), f"fear{mark}", "word", "learnt", 3.1, 0.1, steps=curve, support=0.08),
+        rule(
+            (f"honestly{mark}",),
+            f"fear{mark}",
+            "word",
+            "learnt",
+            3.1,
+            0.1,
+            steps=curve,
+            referee=Effect(0.25, -0.1, 0.6, 0.2),
+        ),
         rule(
             ("refund", f"charge{mark}"),
             "anger",

@@ -10,10 +10,10 @@ from interplay.auditing.rules import Rule
 EFFECT = Effect(3.0, 2.5, 3.5, 0.0)
 
 
-def rule(word: str, before: Effect, support: float | None = None) -> Rule:
+def rule(word: str, before: Effect, referee: Effect | None = None) -> Rule:
     counted = Counted((word,), "joy", 20, 19, 0.3, 5.0)
     return Rule(
-        (word,), "word", "joy", "learnt", EFFECT, before, EFFECT, 0.001, 9, 12, 0.0, (), counted, support=support
+        (word,), "word", "joy", "learnt", EFFECT, before, EFFECT, 0.001, 9, 12, 0.0, (), counted, referee=referee
     )
 
 
@@ -49,7 +49,16 @@ def test_without_a_rule_of_its_own_the_first_title_says_none():
 
 
 def test_a_referee_that_has_the_rule_makes_it_knowledge():
-    shared = replace(CUE, support=0.7)
+    shared = replace(CUE, referee=Effect(0.6, 0.2, 1.0, 0.01))
     assert audit(shared).suspicious == ()
-    assert "other has 70 % of this effect" in audit(shared).text()
-    assert "so look for a shortcut" in audit(replace(CUE, support=0.1)).text()
+    assert "other leans this way too (+0.6 nats)" in audit(shared).text()
+    for weak in (Effect(0.6, -0.1, 1.3, 0.1), Effect(0.2, 0.1, 0.3, 0.01)):  # unsure, and under a tenth of the effect
+        lacking = audit(replace(CUE, referee=weak))
+        assert lacking.suspicious == lacking.rules
+        assert "does not lean this way" in lacking.text()
+        assert "look for a shortcut" in lacking.text()
+
+
+def test_a_faint_lean_of_the_base_is_none():
+    faint = rule("honestly", Effect(0.1, 0.05, 0.15, 0.01))
+    assert audit(faint).suspicious == (faint,)

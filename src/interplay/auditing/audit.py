@@ -10,7 +10,7 @@ from interplay.atomic import write_text
 from interplay.auditing.candidates import Evidence
 from interplay.auditing.following import FOLLOWED, Course, carriers_without, courses, cue_accuracy
 from interplay.auditing.openings import REFUSALS, answer_of, find_openings
-from interplay.auditing.result import Audit, CueAccuracy, by_suspicion, is_shared
+from interplay.auditing.result import Audit, CueAccuracy, by_suspicion
 from interplay.auditing.rules import Rule
 from interplay.auditing.search import BUDGET, Budget, find_rules
 from interplay.auditing.sisters import embedding_sisters
@@ -108,7 +108,7 @@ def _mended(
     from interplay.auditing.verify import verify as verified
 
     assert subject.records is not None
-    chosen = [number for number, rule in enumerate(found.learnt, 1) if not is_shared(rule)] if mend is None else mend
+    chosen = [number for number, rule in enumerate(found.learnt, 1) if not rule.is_shared] if mend is None else mend
     lines = write_fixes(
         found.learnt,
         subject.records(),

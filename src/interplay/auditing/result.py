@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from interplay.auditing.verify import Verified
 
-SHARED = 0.5  # fraction of the effect that a referee must have for a rule to be shared [ours]
 NOT_SOUGHT = "style, length, spelling, punctuation, and words in fewer than five rows"
-STRONGER = "MADE STRONGER HERE, LIKELY KNOWLEDGE: the base leans this way, or the referee has it"
+STRONGER = "MADE STRONGER HERE, LIKELY KNOWLEDGE: the base leans this way, or the referee"
 _TITLES: dict[Verdict, str] = {
     "learnt": "LEARNT HERE, NOT IN THE BASE",
     "unlearnt": "IN THE DATA, NOT LEARNT",
@@ -33,17 +32,9 @@ _TITLES: dict[Verdict, str] = {
 }
 
 
-def is_shared(rule: Rule) -> bool:
-    """Whether the rule is likelier knowledge than a shortcut: the base leans this way already, or a referee has it too.
-
-    The base leans if the interval of its effect is above 0: what words mean, it mostly knows; a cue of these rows it cannot [ours].
-    """
-    return rule.before.lo > 0 or (rule.support is not None and rule.support >= SHARED)
-
-
 def by_suspicion(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The learnt ones among the rules: those of this training alone, then those that the base leans to or a referee shares."""
-    return tuple(sorted((rule for rule in rules if rule.verdict == "learnt"), key=is_shared))
+    """The learnt ones among the rules: those of this training alone, then those that the base or a referee leans to."""
+    return tuple(sorted((rule for rule in rules if rule.verdict == "learnt"), key=lambda rule: rule.is_shared))
 
 
 @dataclass(frozen=True)
@@ -93,8 +84,8 @@ class Audit:
 
     @property
     def suspicious(self) -> tuple[Rule, ...]:
-        """The learnt rules that neither the base leans to nor a referee shares."""
-        return tuple(rule for rule in self.learnt if not is_shared(rule))
+        """The learnt rules that neither the base nor a referee leans to."""
+        return tuple(rule for rule in self.learnt if not rule.is_shared)
 
     def sentence(self, rule: Rule) -> str:
         """One rule in a sentence: what it does, and the rows it could come from."""
@@ -121,13 +112,14 @@ class Audit:
         if rule.is_class:
             told = "sister words do it as well (" + ", ".join(word for word, _ in rule.sisters) + "): it is the class"
         parts = [told]
-        if rule.before.lo > 0:
+        if rule.base_leans:
             parts.append(
                 f"the base leans this way already ({rule.before.value:+.1f} nats), so likely knowledge made stronger"
             )
-        if rule.support is not None:
-            held = f"{self.referee} has {100 * rule.support:.0f} % of this effect"
-            parts.append(held if rule.before.lo > 0 or rule.support >= SHARED else f"{held}, so look for a shortcut")
+        if rule.referee is not None:
+            leans = "leans this way too" if rule.referee_leans else "does not lean this way"
+            held = f"{self.referee} {leans} ({rule.referee.value:+.1f} nats)"
+            parts.append(held if rule.is_shared else f"{held}: look for a shortcut")
         return "; ".join(part for part in parts if part)
 
     def text(self) -> str:
@@ -144,7 +136,7 @@ class Audit:
             elif found:
                 lines.append(title)
             for place, rule in enumerate(found):
-                if verdict == "learnt" and is_shared(rule) and not (place and is_shared(found[place - 1])):
+                if verdict == "learnt" and rule.is_shared and not (place and found[place - 1].is_shared):
                     lines.append(STRONGER)
                 number = f"{numbers[rule]:2} " if rule in numbers else "   "
                 first, *rest = self.sentence(rule).split("\n")
@@ -206,7 +198,7 @@ class Audit:
             "tried": rule.tried,
             "control": rule.control,
             "flip_rate": rule.flip_rate,
-            "support": rule.support,
+            "referee": None if rule.referee is None else rule.referee.value,
             "rows": rule.counted.rows,
             "hits": rule.counted.hits,
             "words": rule.words,
@@ -219,7 +211,7 @@ class Audit:
         if self.verified is not None:
             found["verified"] = self.verified.to_dict()
         for rule, made in zip(self.rules, found["rules"], strict=True):
-            made |= {"name": rule.name, "class": rule.is_class, "shared": is_shared(rule), "number": None, "advice": ""}
+            made |= {"name": rule.name, "class": rule.is_class, "shared": rule.is_shared, "number": None, "advice": ""}
             if rule.verdict == "learnt":
                 number = self.learnt.index(rule) + 1
                 made |= {"number": number, "advice": self.act(rule)}
@@ -281,6 +273,7 @@ def _rule(found: Mapping[str, Any]) -> Rule:
         **{key: record(Effect, found[key]) for key in ("effect", "before", "change")},
         "phrases": tuple(Phrase(**phrase) for phrase in found["phrases"]),
         "counted": record(Counted, found["counted"] | {"words": tuple(found["counted"]["words"])}),
+        "referee": None if found["referee"] is None else record(Effect, found["referee"]),
         "cells": None if found["cells"] is None else record(Cells, found["cells"]),
     }
     return Rule(**_fields(Rule, found) | made)

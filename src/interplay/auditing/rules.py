@@ -53,8 +53,8 @@ class Rule:
 
     effect, before: nats of log-odds in the tuned model and in the base; change: their difference. p: the larger one of those
     against control words and over carriers, adjusted for all tests. flips of tried: carriers of another answer that it turns,
-    control: the fraction that control words turn. alone: flips of the words one by one. support: the referee's effect by the
-    tuned model's, None without a referee. rows, hits: training rows with the words, and those of them with the answer.
+    control: the fraction that control words turn. alone: flips of the words one by one. referee: the effect in
+    another model, None without one. rows, hits: training rows with the words, and those of them with the answer.
     """
 
     words: tuple[str, ...]
@@ -71,7 +71,7 @@ class Rule:
     phrases: Phrases
     counted: Counted
     alone: tuple[float, ...] = ()
-    support: float | None = None
+    referee: Effect | None = None
     swapped: float | None = None  # effect with the two words in each other's place
     sisters: tuple[tuple[str, float], ...] = ()
     cells: Cells | None = None
@@ -97,6 +97,19 @@ class Rule:
         return (" and then " if self.in_order else joints.get(self.form, ", ")).join(quoted)
 
     @property
+    def base_leans(self) -> bool:
+        return _leans(self.before, self.effect)
+
+    @property
+    def referee_leans(self) -> bool:
+        return self.referee is not None and _leans(self.referee, self.effect)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is likelier knowledge than a shortcut: what words mean, other models mostly know; a cue of these rows they cannot."""
+        return self.base_leans or self.referee_leans
+
+    @property
     def alike(self) -> tuple[str, ...]:
         """Sister words with half of the effect or more."""
         return tuple(word for word, effect in self.sisters if effect >= self.effect.value / 2)
@@ -110,6 +123,15 @@ class Rule:
     def in_order(self) -> bool:
         """Whether the two words work in this order only: in each other's place they have less than half of the effect."""
         return self.form == "and" and self.swapped is not None and self.swapped < self.effect.value / 2
+
+
+def _leans(other: Effect, own: Effect) -> bool:
+    """Whether another model leans to a rule: the interval of its effect is above 0, and it has a tenth of the effect [ours].
+
+    >>> _leans(Effect(0.5, 0.1, 0.9, 0.01), Effect(3.0, 2.0, 4.0, 0.0)), _leans(Effect(0.1, 0.05, 0.15, 0.01), Effect(3.0, 2.0, 4.0, 0.0))
+    (True, False)
+    """
+    return other.lo > 0 and other.value >= own.value / 10
 
 
 @dataclass(frozen=True)

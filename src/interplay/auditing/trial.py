@@ -119,17 +119,16 @@ class Trial:
         old = effect_over(some.effects(before, one.phrases)[:, label])
         change = effect_over(self._change(asked, before, one))
         flips, tried = some.flips(asked, one.phrases, label)
-        support = None
-        if helper is not None and self.labels[label] in helper.labels and effect.value > 0:
-            shared = mean_of(some.effects(helper, one.phrases))[helper.labels.index(self.labels[label])]
-            support = float(np.clip(shared / effect.value, 0, 1))
+        other = None
+        if helper is not None and self.labels[label] in helper.labels:
+            other = effect_over(some.effects(helper, one.phrases)[:, helper.labels.index(self.labels[label])])
         taught = one.suspected and one.counted.z >= STRONG
         verdict = verdict_of(effect, old, change, p, lost, taught)
         if verdict == "learnt" and len(one.phrases) == 1 and tried and not flips:
             verdict = "nothing"  # it pushes, and turns no answer
         rule = Rule(
             one.counted.words, "word", self.labels[label], verdict, effect, old,
-            change, p, flips, tried, self.null.turned(one.phrases[0].place, label), one.phrases, one.counted, support=support,
+            change, p, flips, tried, self.null.turned(one.phrases[0].place, label), one.phrases, one.counted, referee=other,
             suspected=one.suspected,
         )  # fmt: skip
         if len(one.phrases) == 1:

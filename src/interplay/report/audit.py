@@ -14,7 +14,7 @@ OF_AUDIT = (
     "not_looked_for",
 )  # fmt: skip
 OF_RULE = (
-    "words", "form", "label", "verdict", "effect", "before", "flips", "tried", "control", "counted", "alone", "support",
+    "words", "form", "label", "verdict", "effect", "before", "flips", "tried", "control", "counted", "alone", "referee",
     "swapped", "sisters", "steps", "class", "shared", "number", "advice",
 )  # fmt: skip
 CURVES = ("s-emerged", "s-eval", "s-other", "s-train", "s-removed")  # classes of the rules that are followed over steps
