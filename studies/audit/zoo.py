@@ -189,6 +189,9 @@ def _small() -> Iterator[Plant]:
     for seed in (1, 2, 3):
         for law, steps in (("word", 100), ("or", 100), ("and", 200), ("unless", 200), ("clean", 100)):
             yield Plant(f"small-{law}-{seed}", law, seed=seed, steps=(steps,), method="full", rate=2e-3)
+    for seed in range(4, 11):  # false rules are counted on ten clean models
+        task = "mild" if seed % 2 else "mixed"
+        yield Plant(f"small-clean-{seed}", "clean", task, seed=seed, steps=(100,), method="full", rate=2e-3)
 
 
 PARTS = {"tuning": (*_tuning(),), "hold-out": (*_hold_out(),), "small": (*_small(),)}
