@@ -10,6 +10,7 @@ import pytest
 from tiny_job import environment
 from tokenizers import pre_tokenizers
 
+from interplay.cli import main
 from interplay.data.rows import Message, Row
 from interplay.data.samples import choose_samples
 from interplay.errors import InterplayError
@@ -66,3 +67,16 @@ def test_a_panic_on_the_command_line_is_one_line(panicking, call, tiny_folder, t
     panicking.save_pretrained(folder)
     done = call("explain", folder, "--prompt", "I was not happy with it", "--target", "joy")
     assert (done.code, done.err) == (2, "interplay: the tokenizer fails: chunk size must be non-zero\n")
+
+
+@pytest.mark.parametrize(("said", "expected"), [(None, "PASSIVE"), ("GOMP_SPINCOUNT", None), ("KMP_BLOCKTIME", None)])
+def test_threads_wait_without_spinning_where_the_user_says_nothing(monkeypatch, said, expected):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.setenv(name, "0")  # so that it comes back as it was
+        monkeypatch.delenv(name)
+    if said:
+        monkeypatch.setenv(said, "0")
+    monkeypatch.setattr("sys.argv", ["interplay", "--version"])
+    with pytest.raises(SystemExit):
+        main()
+    assert os.environ.get("OMP_WAIT_POLICY") == expected
