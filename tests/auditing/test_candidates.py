@@ -74,3 +74,12 @@ def test_telling_texts_look_past_the_words_that_are_known():
     common = Evidence(tuple(texts), (None,) * len(texts), False).common(30, set())
     assert any("zandar" in text for text in telling(texts, 8, common))
     assert telling([], 8) == []
+
+
+def test_few_rows_take_rare_words_as_controls():
+    texts = [f"zandar tells {noun} quietly" for noun in ("apples", "rivers", "stones")] * 2
+    evidence, like = Evidence(tuple(texts), ("yes", "no") * 3), Phrase("zandar", "Zandar", "front", 0, ", ")
+    drawn = {phrase.word for phrase in evidence.controls(like, 4, {"zandar"}, 0)}
+    assert len(drawn) == 4
+    assert {"tells", "quietly"} < drawn  # those in five rows or more come first
+    assert drawn < {"tells", "quietly", "apples", "rivers", "stones"}

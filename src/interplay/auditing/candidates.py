@@ -86,7 +86,10 @@ class Evidence:
         return [word for word in self.table.words if word not in without and word not in STOP_WORDS][:most]
 
     def controls(self, like: Phrase, most: int, without: set[str], seed: int) -> list[Phrase]:
-        """Words that go with no answer (where they are few: that go with one least), put where `like` stands, of those about as common; drawn by a hash."""
+        """Words that go with no answer, put where `like` stands, of those about as common; drawn by a hash.
+
+        Where they are few: those that go with one least, then words in fewer than `FEWEST` rows.
+        """
         highest = dict.fromkeys(self.table.words, 0.0)
         for found in self.words:
             word = found.words[0]
@@ -95,9 +98,12 @@ class Evidence:
             (w for w in self.table.words if w not in without and w not in STOP_WORDS), key=highest.__getitem__
         )
         quiet = [word for i, word in enumerate(free) if i < most or highest[word] < UNSUSPECTED]
+        if len(quiet) < most:
+            rare = {word for text in self.texts for word in words_of(text)} - {*self.table.words, *without, *STOP_WORDS}
+            quiet += sorted(filter(str.isalpha, rare), key=lambda word: stable_hash(seed, word))[: most - len(quiet)]
         size = {word: len(rows) for word, rows in zip(self.table.words, self.table.rows_of, strict=True)}
         own = size.get(like.word, 0)
-        near = sorted(quiet, key=lambda word: (abs(np.log((size[word] + 1) / (own + 1))), word))[: 3 * most]
+        near = sorted(quiet, key=lambda word: (abs(np.log((size.get(word, 0) + 1) / (own + 1))), word))[: 3 * most]
         drawn = sorted(near, key=lambda word: stable_hash(seed, like.place, word))[:most]
         return [replace(like.written(word), word=word) for word in drawn]
 
