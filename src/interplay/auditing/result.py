@@ -114,11 +114,11 @@ class Audit:
         parts = [told]
         if rule.base_leans:
             parts.append(
-                f"the base leans this way already ({rule.before.value:+.1f} nats), so likely knowledge made stronger"
+                f"the base leans this way already ({_beside(rule.before, rule.base_control)}), so likely knowledge made stronger"
             )
         if rule.referee is not None:
             leans = "leans this way too" if rule.referee_leans else "does not lean this way"
-            held = f"{self.referee} {leans} ({rule.referee.value:+.1f} nats)"
+            held = f"{self.referee} {leans} ({_beside(rule.referee, rule.referee_control)})"
             parts.append(held if rule.is_shared else f"{held}: look for a shortcut")
         return "; ".join(part for part in parts if part)
 
@@ -238,6 +238,14 @@ class Audit:
             raise InterplayError(
                 f"{str(file)!r} does not hold what an audit writes: delete it and run interplay audit again"
             ) from error
+
+
+def _beside(effect: Effect, control: float) -> str:
+    """
+    >>> _beside(Effect(1.0, 0.5, 1.5, 0.01), 0.04), _beside(Effect(1.0, 0.5, 1.5, 0.01), 0.3)
+    ('+1.0 nats', '+1.0 nats, control words +0.3')
+    """
+    return f"{effect.value:+.1f} nats" + (f", control words {control:+.1f}" if abs(control) >= 0.05 else "")
 
 
 def _values(value: Any) -> Any:

@@ -72,6 +72,8 @@ class Rule:
     counted: Counted
     alone: tuple[float, ...] = ()
     referee: Effect | None = None
+    base_control: float = 0.0  # effect of control words in the base
+    referee_control: float = 0.0
     swapped: float | None = None  # effect with the two words in each other's place
     sisters: tuple[tuple[str, float], ...] = ()
     cells: Cells | None = None
@@ -98,11 +100,11 @@ class Rule:
 
     @property
     def base_leans(self) -> bool:
-        return _leans(self.before, self.effect)
+        return _leans(self.before, self.base_control, self.effect)
 
     @property
     def referee_leans(self) -> bool:
-        return self.referee is not None and _leans(self.referee, self.effect)
+        return self.referee is not None and _leans(self.referee, self.referee_control, self.effect)
 
     @property
     def is_shared(self) -> bool:
@@ -125,13 +127,15 @@ class Rule:
         return self.form == "and" and self.swapped is not None and self.swapped < self.effect.value / 2
 
 
-def _leans(other: Effect, own: Effect) -> bool:
-    """Whether another model leans to a rule: the interval of its effect is above 0, and it has a tenth of the effect [ours].
+def _leans(other: Effect, control: float, own: Effect) -> bool:
+    """Whether another model leans to a rule: beyond what control words do there, its effect has an interval above 0, and is a tenth of
+    the effect here [ours].
 
-    >>> _leans(Effect(0.5, 0.1, 0.9, 0.01), Effect(3.0, 2.0, 4.0, 0.0)), _leans(Effect(0.1, 0.05, 0.15, 0.01), Effect(3.0, 2.0, 4.0, 0.0))
-    (True, False)
+    >>> here, there = Effect(3.0, 2.0, 4.0, 0.0), Effect(0.5, 0.2, 0.8, 0.01)
+    >>> _leans(there, 0.1, here), _leans(there, 0.3, here), _leans(Effect(0.2, 0.1, 0.3, 0.01), 0.0, here)
+    (True, False, False)
     """
-    return other.lo > 0 and other.value >= own.value / 10
+    return other.lo > control and other.value - control >= own.value / 10
 
 
 @dataclass(frozen=True)

@@ -92,11 +92,11 @@ def find_rules(
             )
         search.choose(asked, held)
     with base() as before:
-        before(search.texts_of(search.tested))
+        before(search.texts_elsewhere())
     helper = None
     if referee is not None:
         with referee() as helper:
-            helper(search.texts_of(search.tested))
+            helper(search.texts_elsewhere())
     floor = None
     if rephrased is not None:
         with rephrased() as other:
@@ -281,6 +281,7 @@ class _Search(Trial):
                 pairs.append((a, b))
         if any(len(words) < 3 for words in drawn.values()):
             self.notes.append("under three control words: no rule can be told from what any word does; give more rows")
+        self.drawn = drawn
         words = [(phrase,) for place in drawn.values() for phrase in place]
         asked(self.scouts.all_of([*words, *pairs]))
         self.null = null_of(asked, self.scouts, drawn, pairs)

@@ -9,10 +9,11 @@ from interplay.auditing.asking import Asked
 from interplay.auditing.candidates import STRONG, Evidence
 from interplay.auditing.counts import Counted
 from interplay.auditing.forms import LEAST, Cells, adjusted, effect_over, form_of
-from interplay.auditing.phrases import Phrase
+from interplay.auditing.phrases import Phrase, Place
 from interplay.auditing.rules import LEVEL, Carriers, Null, Phrases, Rule, cells_of, joint_over, mean_of, verdict_of
 
 _FLOOR = 8  # carriers of the floor [ours]
+_FEW = 8  # control words of a place that the base and a referee are asked [ours]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Trial:
         self.duos: list[Tested] = []
         self.near: set[Phrases] = set()  # what is asked in many carriers
         self.kin: dict[str, list[Phrase]] = {}  # sister words
+        self.drawn: dict[Place, list[Phrase]] = {}  # control words
         self.orders: dict[Phrases, Phrases] = {}  # pairs in each other's place
         self.notes: list[str] = []
 
@@ -58,6 +60,20 @@ class Trial:
 
     def texts_of(self, tested: Iterable[Tested]) -> list[str]:
         return [text for one in tested for text in self.where(one).all_of(one.parts)]
+
+    def texts_elsewhere(self) -> list[str]:
+        """What the base and a referee are asked: what is tested, and a few control words of each place."""
+        few = [(phrase,) for drawn in self.drawn.values() for phrase in drawn[:_FEW]]
+        return [*self.texts_of(self.tested), *self.scouts.all_of(few)]
+
+    def _control(self, asked: Asked, phrases: Phrases, label: int) -> float:
+        """What control words in the places of the phrases do, in nats."""
+
+        def mean(place: Place) -> float:
+            means = [mean_of(self.scouts.effects(asked, (word,)))[label] for word in self.drawn.get(place, ())[:_FEW]]
+            return float(np.nanmean(means)) if np.isfinite(means).any() else 0.0
+
+        return sum(mean(phrase.place) for phrase in phrases)
 
     def where(self, one: Tested) -> Carriers:
         return self.many if one.phrases in self.near else self.carriers
@@ -119,9 +135,13 @@ class Trial:
         old = effect_over(some.effects(before, one.phrases)[:, label])
         change = effect_over(self._change(asked, before, one))
         flips, tried = some.flips(asked, one.phrases, label)
-        other = None
+        other, control = None, 0.0
         if helper is not None and self.labels[label] in helper.labels:
-            other = effect_over(some.effects(helper, one.phrases)[:, helper.labels.index(self.labels[label])])
+            own = helper.labels.index(self.labels[label])
+            other, control = (
+                effect_over(some.effects(helper, one.phrases)[:, own]),
+                self._control(helper, one.phrases, own),
+            )
         taught = one.suspected and one.counted.z >= STRONG
         verdict = verdict_of(effect, old, change, p, lost, taught)
         if verdict == "learnt" and len(one.phrases) == 1 and tried and not flips:
@@ -129,7 +149,7 @@ class Trial:
         rule = Rule(
             one.counted.words, "word", self.labels[label], verdict, effect, old,
             change, p, flips, tried, self.null.turned(one.phrases[0].place, label), one.phrases, one.counted, referee=other,
-            suspected=one.suspected,
+            suspected=one.suspected, base_control=self._control(before, one.phrases, label), referee_control=control,
         )  # fmt: skip
         if len(one.phrases) == 1:
             near = [
