@@ -14,8 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from synthetic_runs import PROMPTS, STEPS, WORDS, synthetic_run
+from tiny_job import BARE, TEMPLATE, contents, labelled, run_here, settings, write_rows, write_settings
 from tiny_job import PROMPTS as ROWS
-from tiny_job import TEMPLATE, contents, labelled, run_here, settings, write_rows, write_settings
 
 import interplay
 from interplay.analysis.summary import strongest_change
@@ -39,7 +39,7 @@ def whole(tmp_path_factory) -> Path:
 def made(tmp_path_factory, tiny_folder) -> Path:
     """A run of a tiny model: the folder with its data, its settings file and the run itself."""
     root = tmp_path_factory.mktemp("made")
-    wanted = settings(root, tiny_folder("llama"), training={"steps": 2}, checkpoints={"steps": [0, 1, 2]})
+    wanted = settings(root, tiny_folder("llama"), **BARE | {"checkpoints": {"steps": [0, 1, 2]}})
     write_settings(root / "c.yaml", wanted)
     run_here(wanted, root / "run")
     return root
