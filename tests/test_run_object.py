@@ -201,8 +201,9 @@ def test_track_and_recommend(made, call, tiny_folder, tmp_path, monkeypatch):
     base, checkpoints = str(tiny_folder("llama")), made / "run" / "checkpoints"
     asked = {"template": TEMPLATE, "chat": False, "n": 3, "num_prompts": 2, "quiet": True}
     few = {"dynamics.draws": 5, "dynamics.resamples": 20}
-    typed = ["--template", TEMPLATE, "--chat", "false", "--n", 3, "-q", "--set", "dynamics.draws=5"]
-    typed += ["--set", "dynamics.resamples=20"]
+    few |= {f"controls.{name}": value for name, value in BARE["controls"].items()}
+    typed = ["--template", TEMPLATE, "--chat", "false", "--n", 3, "-q"]
+    typed += [part for key, value in few.items() for part in ("--set", f"{key}={json.dumps(value)}")]
 
     ours = interplay.track(base, checkpoints, "rows.jsonl", settings=few, out="a", **asked)
     given = [
