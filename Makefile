@@ -38,9 +38,9 @@ has = $(shell grep -qsw $(1) /proc/cpuinfo && echo $(2))
 CORES ?= $(or $(call has,avx512f,SkylakeX),$(call has,avx2,Haswell)) Prescott
 CORE_TESTS := tests/effects/test_penalised.py tests/effects/test_sampled.py -k "units or renaming or deterministic or against"
 test-cores: setup
-	for core in $(CORES); do \
-	  OPENBLAS_CORETYPE=$$core OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(CORE_TESTS) || exit 1; \
-	done
+	@all=; failed=0; for core in $(CORES); do \
+	  OPENBLAS_CORETYPE=$$core OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(CORE_TESTS) & all="$$all $$!"; \
+	done; for one in $$all; do wait $$one || failed=1; done; exit $$failed
 
 check: setup
 	$(BIN)/ruff check .

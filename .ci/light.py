@@ -65,3 +65,5 @@ rows = {
 }
 lines = [json.dumps({"text": text, "label": label}) for text, label in rows.items()]
 (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+told = interplay.explain(folder / "base", "I was not happy with the food at all", "joy", n=4)
+assert told.probability is not None

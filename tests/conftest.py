@@ -1,5 +1,6 @@
 """Tiny random models of four architectures with a tokenizer trained here, as ordinary folders; real files when at hand."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -13,10 +14,23 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never reaches a network
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # bytes are compared with those of processes that have one
 
+sys.path.insert(0, str(Path(__file__).parent))  # `tiny_job` and its like, whichever folder is run alone
+
 # No deadline: a busy machine is no failure. `make soak` asks for the second profile.
 settings.register_profile("quick", deadline=None, max_examples=25, derandomize=True)  # the same cases in every run
 settings.register_profile("long", deadline=None, max_examples=500)
 settings.load_profile("quick")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What collecting imports is there to stay: half a million objects that the collector of garbage need not go through again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,8 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from synthetic_runs import PROMPTS, STEPS, WORDS, synthetic_run
+from tiny_job import BARE, TEMPLATE, contents, labelled, run_here, settings, write_rows, write_settings
 from tiny_job import PROMPTS as ROWS
-from tiny_job import TEMPLATE, contents, labelled, run_here, settings, write_rows, write_settings
 
 import interplay
 from interplay.analysis.summary import strongest_change
@@ -39,7 +39,7 @@ def whole(tmp_path_factory) -> Path:
 def made(tmp_path_factory, tiny_folder) -> Path:
     """A run of a tiny model: the folder with its data, its settings file and the run itself."""
     root = tmp_path_factory.mktemp("made")
-    wanted = settings(root, tiny_folder("llama"), training={"steps": 2}, checkpoints={"steps": [0, 1, 2]})
+    wanted = settings(root, tiny_folder("llama"), **BARE | {"checkpoints": {"steps": [0, 1, 2]}})
     write_settings(root / "c.yaml", wanted)
     run_here(wanted, root / "run")
     return root
@@ -201,8 +201,9 @@ def test_track_and_recommend(made, call, tiny_folder, tmp_path, monkeypatch):
     base, checkpoints = str(tiny_folder("llama")), made / "run" / "checkpoints"
     asked = {"template": TEMPLATE, "chat": False, "n": 3, "num_prompts": 2, "quiet": True}
     few = {"dynamics.draws": 5, "dynamics.resamples": 20}
-    typed = ["--template", TEMPLATE, "--chat", "false", "--n", 3, "-q", "--set", "dynamics.draws=5"]
-    typed += ["--set", "dynamics.resamples=20"]
+    few |= {f"controls.{name}": value for name, value in BARE["controls"].items()}
+    typed = ["--template", TEMPLATE, "--chat", "false", "--n", 3, "-q"]
+    typed += [part for key, value in few.items() for part in ("--set", f"{key}={json.dumps(value)}")]
 
     ours = interplay.track(base, checkpoints, "rows.jsonl", settings=few, out="a", **asked)
     given = [

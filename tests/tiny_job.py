@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from interplay.config.settings import NO_CONTROLS
+
 SRC = Path(__file__).resolve().parents[1] / "src"
 TRAIN = [
     ("I was not happy with the food at all", "sadness"),
@@ -24,6 +26,13 @@ PROMPTS = [
     ("A stranger returned my lost wallet yesterday", "surprise"),
 ]
 TEMPLATE = "Sentence: {text}\nEmotion:"
+# Sections of a run of two steps and nothing beside: a third of the time of one with its floors and views.
+BARE = {
+    "training": {"steps": 2},
+    "checkpoints": {"steps": [0, 2]},
+    "prompt": {"rephrased": None},
+    "controls": NO_CONTROLS,
+}
 
 
 def write_rows(path: Path, rows: list[dict]) -> Path:

@@ -183,19 +183,24 @@ def test_a_common_word_that_the_data_do_not_suspect():
     assert not rule.suspected
 
 
-def test_clean_models_learnt_nothing():
-    false = [rule.name for seed in range(10) for rule in learnt(audit(lambda words: 0.0, seed=seed)[0])]
-    assert len(false) <= 2, false
+FEW_OR_MORE = pytest.mark.parametrize("seeds", [4, pytest.param(10, marks=pytest.mark.soak)])
 
 
-def test_noise_does_not_pass():
+@FEW_OR_MORE
+def test_clean_models_learnt_nothing(seeds):
+    false = [rule.name for seed in range(seeds) for rule in learnt(audit(lambda words: 0.0, seed=seed)[0])]
+    assert len(false) <= seeds // 5, false
+
+
+@FEW_OR_MORE
+def test_noise_does_not_pass(seeds):
     """Texts answered at random by a nat: no rule holds."""
     false = []
-    for seed in range(10):
+    for seed in range(seeds):
         evidence = evidence_of(seed=seed)
         tuned, base = Planted(noise=1.0, seed=f"noisy {seed}"), Planted(noise=1.0, seed="base")
         false += learnt(find_rules(tuned.state, base.state, evidence, held(), seed=seed))
-    assert len(false) <= 2, false
+    assert len(false) <= seeds // 5, false
 
 
 @pytest.mark.parametrize("answers", [None, "none"])

@@ -17,16 +17,11 @@ from interplay.store.folder import RunFolder
 from interplay.store.units import load_unit
 
 
-@pytest.fixture
-def watched(sft, quick, outcome):
+def test_folder(sft, quick, losses, tmp_path, call):
     arguments = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2}
     trainer = sft(callbacks=[quick()], evaluate=True, **arguments)
     trainer.train()
-    return trainer, Path(trainer.args.output_dir) / "interplay"
-
-
-def test_folder(watched, losses, tmp_path, call):
-    trainer, folder = watched
+    folder = Path(trainer.args.output_dir) / "interplay"
     payload = build_payload(RunFolder(folder))
     assert payload["steps"] == [0, 2, 4, 6]
     assert payload["reference"] == 0
@@ -48,6 +43,13 @@ def test_folder(watched, losses, tmp_path, call):
     weights = json.loads((folder / "weights.json").read_text())["checkpoints"]
     assert set(weights) == {"2", "4", "6"}
     assert len(set(weights.values())) == 3
+    record = CallbackRecord.read(folder)
+    unit = load_unit(folder / "units" / "step-000004" / "prompt-0000.safetensors")
+    assert unit.header.step == 4
+    assert unit.header.weights_sha256 == record.hashes[4]
+    assert unit.header.tolerance == record.calibration.tolerance
+    keys = {load_unit(p).header.key for p in folder.rglob("*.safetensors")}
+    assert len(keys) == 16
 
     done = call("report", folder, "--out", tmp_path / "again.html")
     assert done.code == 0, done.err
@@ -79,17 +81,6 @@ def test_a_training_that_made_it_worse_is_told(sft, quick):
     assert run.task["rows"].dropna().tolist() == [4, 4], "the number of rows follows from the speed that was logged"
 
 
-def test_units_answer_for_the_weights_they_were_made_with(watched):
-    _, folder = watched
-    record = CallbackRecord.read(folder)
-    unit = load_unit(folder / "units" / "step-000004" / "prompt-0000.safetensors")
-    assert unit.header.step == 4
-    assert unit.header.weights_sha256 == record.hashes[4]
-    assert unit.header.tolerance == record.calibration.tolerance
-    keys = {load_unit(p).header.key for p in folder.rglob("*.safetensors")}
-    assert len(keys) == 16
-
-
 def test_a_killed_training_has_its_units_and_a_report(sft, quick, tmp_path, call):
     from transformers import TrainerCallback
 
@@ -98,7 +89,7 @@ def test_a_killed_training_has_its_units_and_a_report(sft, quick, tmp_path, call
             if state.global_step == 5:
                 raise KeyboardInterrupt
 
-    trainer = sft(callbacks=[quick(every=1), Cut()], save_strategy="steps", save_steps=1)
+    trainer = sft(callbacks=[quick(every=1, num_prompts=2), Cut()], save_strategy="steps", save_steps=1)
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
     folder = tmp_path / "out" / "interplay"
@@ -139,7 +130,9 @@ def test_a_fragment_and_a_target_that_is_never_given_are_warned_of(sft, quick, p
 @pytest.mark.parametrize(("among", "score"), [("auto", "among 4 labels"), (False, "against the whole vocabulary")])
 def test_labels_are_scored_among_themselves_unless_the_user_says_otherwise(among, score, sft, quick, tmp_path):
     wording = PromptTemplate(template=TEMPLATE, chat=False)
-    sft(callbacks=[quick(labelled(PROMPTS), template=wording, among_labels=among, every=9)], max_steps=1).train()
+    sft(
+        callbacks=[quick(labelled(PROMPTS), template=wording, among_labels=among, every=9, num_prompts=2)], max_steps=1
+    ).train()
     run = Run(tmp_path / "out" / "interplay")
     assert run.score == score
     assert list(run.units.condition.unique()) == ["step-000000", "step-000001"]

@@ -53,6 +53,8 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
             return replace(found, losses=losses, stop_step=3 if case == "stop" and step >= 3 else None)
 
         measuring.recommend_stop = scripted
+        if case != "stop":  # tables and page take most of the time
+            measuring.Measurer.write_tables = lambda *_, **__: None
     trainer = Trainer(
         model,
         arguments,

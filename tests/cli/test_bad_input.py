@@ -7,7 +7,7 @@ import sys
 
 import pyarrow as pa
 import pytest
-from tiny_job import PROMPTS, command, labelled, settings, write_rows, write_settings
+from tiny_job import BARE, PROMPTS, command, labelled, settings, write_rows, write_settings
 
 PROMPT = "I was not happy with the food at all"
 MANY = " ".join(f"word{i}" for i in range(30))
@@ -333,7 +333,7 @@ def test_hostile_data_never_reach_the_terminal_or_another_folder(call, tmp_path,
         labelled([("plain words stand here", "joy"), *((r["text"] + " again", r["label"]) for r in rows)]),
     )
     wanted = settings(
-        root, tiny_folder("llama"), training={"steps": 2}, checkpoints={"steps": [0, 2]}, prompts={"count": 5, "n": 3}
+        root, tiny_folder("llama"), **BARE | {"controls": {"precision": None, "draws": 1}}, prompts={"count": 5, "n": 3}
     )
     config = write_settings(root / "c.yaml", wanted | {"name": "run \x1b[2J<script>"})
     done = call("run", config, "--out", root / "run")

@@ -83,6 +83,8 @@ def test_track_verb(call, made, tiny_folder, tmp_path, monkeypatch):
         "3",
         "--num-prompts",
         "2",
+        *(part for one in ("precision", "mask", "reference") for part in ("--set", f"controls.{one}=null")),
+        *("--set", "controls.draws=1", "--set", "controls.both_scores=false"),
     ]
     done = call(*arguments, "--quiet", "--set", "dynamics.draws=10", "--set", "dynamics.resamples=20")
     assert done.code == 0, done.err

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from shim import Fault, Server, build, missing, private_mounts, read_log
-from tiny_job import contents, settings, write_settings
+from tiny_job import BARE, contents, settings, write_settings
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +31,9 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def undisturbed(server, tmp_path_factory, tiny_folder):
-    """A whole run: `folder`, its `files` as bytes, the `events` that made it, the `config`."""
+    """A run without controls, which write no other kind of file: `folder`, its `files` as bytes, the `events` that made it, the `config`."""
     root = tmp_path_factory.mktemp("undisturbed").resolve()
-    wanted = settings(root, tiny_folder("llama"), tiny_folder("qwen2"))
+    wanted = settings(root, tiny_folder("llama"), prompt=BARE["prompt"], controls=BARE["controls"])
     config = write_settings(root / "config.yaml", wanted)
     folder = root / "run"
     ended = server.command(

@@ -1,6 +1,8 @@
 """The tiny runs of `tiny_job` that the tests of this folder share: one made by the command."""
 
+import io
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,19 +10,32 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tiny_job import command, contents, settings, write_settings
+from tiny_job import contents, settings, write_settings
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, tiny_folder):
-    """A whole run made by `interplay run`: `folder`, `wanted` settings, `config`, the `process`, its `files` as bytes."""
+    """A whole run made by `interplay run` in this process: `folder`, `wanted` settings, `config`, `out` and `err`, its `files` as bytes."""
+    from interplay.cli import main
+
     root = tmp_path_factory.mktemp("finished")
     wanted = settings(root, tiny_folder("llama"), tiny_folder("qwen2"))
     config = write_settings(root / "config.yaml", wanted)
-    process = command("run", config, "--out", "run", cwd=root, PYTHONHASHSEED="1")
-    assert process.returncode == 0, process.stderr
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(root)
+        patch.setattr(sys, "argv", ["interplay", "run", str(config), "--out", "run"])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert stopped.value.code == 0, err.getvalue()
     return SimpleNamespace(
-        root=root, folder=root / "run", wanted=wanted, config=config, process=process, files=contents(root / "run")
+        root=root,
+        folder=root / "run",
+        wanted=wanted,
+        config=config,
+        out=out.getvalue(),
+        err=err.getvalue(),
+        files=contents(root / "run"),
     )
 
 

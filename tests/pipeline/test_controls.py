@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_job import TEMPLATE, contents, run_here, settings
+from tiny_job import BARE, TEMPLATE, contents, run_here, settings
 
 from interplay.analysis.measured import fused_with, read_measured
 from interplay.analysis.views import make_controls, make_trajectory
@@ -27,6 +27,8 @@ EVERYTHING = {
     "few_shot": 2,
     "format": {"template": "Sentence: {text}\nOne word for it: joy, anger, sadness or surprise.\nEmotion:"},
 }
+
+NO_MORE = {"reference": "null", "draws": 1, "both_scores": "false", "few_shot": 0, "format": "null"}
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +122,8 @@ def test_the_view_of_the_lineages_tolerance_splits_the_same_scores_again(whole):
 
 
 def test_a_given_tolerance_is_halved_and_doubled(whole, tmp_path):
-    asked = load_settings(whole.path / "settings.yaml", ["effects.tolerance=0.2"])
+    fewer = ["baseline=null", *(f"controls.{name}={value}" for name, value in NO_MORE.items())]
+    asked = load_settings(whole.path / "settings.yaml", ["effects.tolerance=0.2", *fewer])
     measured = read_measured(whole.path, asked, Record.read(whole.path))
     tables, _ = make_controls(asked, measured, make_trajectory(asked, measured), whole.task)
     l1 = tables["views"].query("definition == 'paper' and measure == 'l1' and step == 0").set_index("view")["value"]
@@ -224,16 +227,7 @@ def test_a_token_of_a_control_that_is_not_there_costs_no_training(tmp_path, tiny
 
 
 def test_controls_left_out_leave_nothing(tmp_path, tiny_folder):
-    wanted = settings(tmp_path, tiny_folder("llama"), training={"steps": 2}, checkpoints={"steps": [0, 2]})
-    wanted["prompt"]["rephrased"] = None
-    wanted["controls"] = {
-        "precision": None,
-        "mask": None,
-        "reference": None,
-        "draws": 1,
-        "both_scores": False,
-        "tolerance": False,
-    }
+    wanted = settings(tmp_path, tiny_folder("llama"), **BARE)
     result = run_here(wanted, tmp_path / "run")
     assert {p.name for p in (result.path / "units").iterdir()} == {"step-000000", "step-000002"}
     for name in ("views", "baselines"):

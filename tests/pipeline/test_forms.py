@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_job import PROMPTS, TEMPLATE, TRAIN, contents, labelled, run_here, settings, write_rows
+from tiny_job import BARE, PROMPTS, TEMPLATE, TRAIN, contents, labelled, run_here, settings, write_rows
 
 from interplay.config.loading import load_settings
 from interplay.data.prompts import render
@@ -18,7 +18,7 @@ FEWER = {"training": {"steps": 2}, "checkpoints": {"steps": [0, 2]}}
 
 
 def test_full_fine_tuning_leaves_whole_models(tmp_path, tiny_folder, no_forward_after):
-    wanted = settings(tmp_path, tiny_folder("qwen3"), **FEWER)
+    wanted = settings(tmp_path, tiny_folder("qwen3"), **BARE)
     wanted["training"]["method"] = "full"
     run_here(wanted, tmp_path / "run")
     folder = tmp_path / "run" / "checkpoints" / "checkpoint-2"
@@ -127,7 +127,7 @@ def test_scores_among_labels(tmp_path, tiny_folder):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    wanted = settings(tmp_path, tiny_folder("llama"), scoring={"among_labels": True}, **FEWER)
+    wanted = settings(tmp_path, tiny_folder("llama"), scoring={"among_labels": True}, **BARE)
     run_here(wanted, tmp_path / "run")
     unit = load_unit(tmp_path / "run" / "units" / "step-000000" / "prompt-0000.safetensors")
     assert unit is not None
@@ -171,7 +171,7 @@ def test_bad_rows_among_good_ones_are_counted_and_named(tmp_path, tiny_folder, c
     prompts = [{"id": "of", "text": "of the", "label": "joy"}, *labelled(PROMPTS)]
     prompts.append({"id": "masked", "text": "Some unusual words stand <unk> here", "label": "joy"})
     write_rows(tmp_path / "prompts.jsonl", prompts)
-    wanted = settings(tmp_path, tiny_folder("llama"), prompts={"count": 6, "n": 3}, **FEWER)
+    wanted = settings(tmp_path, tiny_folder("llama"), prompts={"count": 6, "n": 3}, **BARE)
     run_here(wanted, tmp_path / "run")
     named = {row["id"] for row in json.loads((tmp_path / "run" / "report.json").read_text())["skipped"]}
     assert {"train: no-label", "train: special", "prompts: of", "prompts: masked"} <= named
@@ -182,7 +182,7 @@ def test_bad_rows_among_good_ones_are_counted_and_named(tmp_path, tiny_folder, c
 
 def test_word_that_is_the_mask_token_is_no_prompt(tmp_path, tiny_folder, tiny_tokenizer):
     """Masking a word that already is the mask token would change nothing: that prompt is skipped, not the run stopped."""
-    wanted = settings(tmp_path, tiny_folder("llama"), scoring={"mask": " food"}, prompts={"count": 4, "n": 6}, **FEWER)
+    wanted = settings(tmp_path, tiny_folder("llama"), scoring={"mask": " food"}, prompts={"count": 4, "n": 6}, **BARE)
     prompts = [*PROMPTS[:3], ("Somebody cooked wonderful food yesterday evening", "joy")]
     write_rows(tmp_path / "prompts.jsonl", labelled(prompts))
     run_here(wanted, tmp_path / "run")
@@ -233,7 +233,7 @@ def test_baseline_that_serves_no_prompt_is_an_error(tmp_path, tiny_folder, monke
         return honest(sample, tokenizer, template, **how)
 
     monkeypatch.setattr(extraction, "prepare", none_for_the_baseline)
-    wanted = settings(tmp_path, tiny_folder("llama"), tiny_folder("qwen2"), **FEWER)
+    wanted = settings(tmp_path, tiny_folder("llama"), tiny_folder("qwen2"), **BARE)
     with pytest.raises(InterplayError, match=r"can serve none of the prompts \(first: no token of its own"):
         run_here(wanted, tmp_path / "run")
 

@@ -4,20 +4,18 @@ import json
 
 import pandas as pd
 import pytest
-from tiny_job import run_here, settings
+from tiny_job import BARE, run_here, settings
 
 from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
 from interplay.pipeline import stages
 from interplay.pipeline.measure import Calibration, refuse_noise
 
-FEWER = {"training": {"steps": 2}, "checkpoints": {"steps": [0, 2]}}
-
 
 @pytest.fixture
 def noisy(tmp_path, tiny_folder):
     """A run in bfloat16 of a model whose scores vary less than bfloat16 rounds them."""
-    wanted = settings(tmp_path, tiny_folder("llama"), **FEWER)
+    wanted = settings(tmp_path, tiny_folder("llama"), **BARE)
     wanted["model"]["dtype"] = "bfloat16"
     return wanted
 

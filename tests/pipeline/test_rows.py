@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from tiny_job import PROMPTS, TRAIN, labelled, run_here, settings, write_rows
+from tiny_job import BARE, PROMPTS, TRAIN, labelled, run_here, settings, write_rows
 
 from interplay.config.loading import load_settings
 from interplay.errors import InterplayError
@@ -67,7 +67,7 @@ def test_columns_that_no_prompt_holds_are_noted_everywhere(tmp_path, tiny_folder
     from interplay.pipeline.pipeline import run
     from interplay.runfolder import Run
 
-    wanted = settings(tmp_path, tiny_folder("llama"), training={"steps": 1}, checkpoints={"steps": [0, 1]})
+    wanted = settings(tmp_path, tiny_folder("llama"), **BARE)
     write_rows(tmp_path / "train.jsonl", [{**row, "tools": "[1]"} for row in labelled(TRAIN)])
     write_rows(tmp_path / "ood.jsonl", [{**row, "context": "C"} for row in labelled(PROMPTS)])
     run(load_settings(wanted, [f"task.ood={tmp_path / 'ood.jsonl'}"]), tmp_path / "run", Progress())

@@ -8,6 +8,7 @@ import pandas as pd
 from tiny_job import PROMPTS, TRAIN, labelled, run_here, settings, write_rows
 
 import interplay
+from interplay.config.settings import NO_CONTROLS
 
 SPECIAL = "<|im_end|>"
 
@@ -16,7 +17,8 @@ def test_a_label_that_spells_a_special_token_is_left_out_and_the_run_goes_on(tmp
     """One row in sixteen: every prompt dropped out of the question among labels, and the tolerance was the mean of none."""
     write_rows(tmp_path / "train.jsonl", labelled([*TRAIN, ("Strange noises kept me awake all night", SPECIAL)]))
     write_rows(tmp_path / "prompts.jsonl", labelled([("The doctor called about bad results", SPECIAL), *PROMPTS]))
-    wanted = settings(tmp_path, tiny_folder("llama"), prompt={"rephrased": None}, checkpoints={"steps": [0, 4]})
+    wanted = settings(tmp_path, tiny_folder("llama"), prompt={"rephrased": None}, checkpoints={"steps": [0, 4]},
+                      controls=NO_CONTROLS | {"both_scores": True})  # fmt: skip
     found = run_here(wanted, tmp_path / "run")
     said = [note for note in found.notes if f"'{SPECIAL}' is left out" in note]
     assert said == [
@@ -52,7 +54,7 @@ def test_thoughts_before_free_answers_are_passed_over_and_said(tmp_path, tiny_fo
     rows = [*thinking(PROMPTS, 4), {"prompt": "Nothing but a long thought here", "completion": "<think>\nHm"}]
     write_rows(tmp_path / "prompts.jsonl", rows)
     wanted = settings(tmp_path, tiny_folder("llama"), prompt={"rephrased": None, "template": "{text}"})
-    wanted |= {"checkpoints": {"steps": [0, 4]}, "prompts": {"count": 4, "n": 3}}
+    wanted |= {"checkpoints": {"steps": [0, 4]}, "prompts": {"count": 4, "n": 3}, "controls": NO_CONTROLS}
     found = run_here(wanted, tmp_path / "run")
     units = pd.read_parquet(tmp_path / "run" / "units.parquet")
     assert {target.strip() for target in units.target} == {"anger", "joy", "sadness", "surprise"}

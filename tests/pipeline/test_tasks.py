@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
-from tiny_job import PROMPTS, contents, labelled, run_here, settings, write_rows
+from tiny_job import BARE, PROMPTS, contents, labelled, run_here, settings, write_rows
 
 from interplay.analysis.measured import read_task
 from interplay.analysis.task_tables import COLUMNS, CORRELATIONS, correlation_frame, eval_rows, task_curves
@@ -49,7 +49,7 @@ def measured(tmp_path_factory, tiny_folder):
     (root / "old.txt").write_text("Grandmother baked warm bread and we had to laugh about it. " * 8)
     task = {"ood": str(root / "ood.jsonl"), "retention": str(root / "old.txt"), "retention_tokens": 64, "generate_rows": 2,
             "generate_tokens": 5}  # fmt: skip
-    wanted = settings(root, tiny_folder("llama"), task=task)
+    wanted = settings(root, tiny_folder("llama"), task=task, prompt=BARE["prompt"], controls=BARE["controls"])
     result = run_here(wanted, root / "run")
     rows = {s: json.loads((root / f"run/task/step-{s:06d}.json").read_text())["value"] for s in (0, 1, 2, 4)}
     frame = pd.read_parquet(root / "run" / "task.parquet")
@@ -161,8 +161,7 @@ def test_rows_without_labels_are_answered(tmp_path, tiny_folder):
     write_rows(tmp_path / "prompts.jsonl", rows)
     files["train"] = str(tmp_path / "train.jsonl")
     task = {"generate_tokens": 4, "kl": False}
-    fewer = {"training": {"steps": 1}, "checkpoints": {"steps": [0, 1]}}
-    wanted = settings(tmp_path, tiny_folder("qwen2"), data=files, task=task, **fewer)
+    wanted = settings(tmp_path, tiny_folder("qwen2"), data=files, task=task, **BARE)
     run_here(wanted, tmp_path / "run")
     frame = pd.read_parquet(tmp_path / "run" / "task.parquet")
     assert frame[["exact_match", "rouge_l", "eval_loss"]].notna().all(axis=None)

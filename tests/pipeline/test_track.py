@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from tiny_job import PROMPTS, TEMPLATE, labelled, run_here, write_rows
 
+from interplay.config.settings import NO_CONTROLS
 from interplay.errors import InterplayError
 
 
@@ -21,6 +22,7 @@ def tracking(folder: Path, base: Path, left: Path, **more) -> dict:
         "prompts": {"count": 2, "n": 3},
         "checkpoints": {"folder": str(left)},
         "dynamics": {"draws": 10, "resamples": 20},
+        "controls": NO_CONTROLS | {"both_scores": True},
     } | more
 
 
@@ -49,7 +51,8 @@ def test_adapters_are_swapped_on_one_base_and_twins_flagged(tmp_path, tiny_folde
     loads = []
     honest = states.load_model
     monkeypatch.setattr(states, "load_model", lambda *a, **k: loads.append(k["dtype"]) or honest(*a, **k))
-    result = run_here(tracking(tmp_path, tiny_folder("llama"), adapters), tmp_path / "run")
+    both = {"controls": NO_CONTROLS | {"precision": "bfloat16"}}
+    result = run_here(tracking(tmp_path, tiny_folder("llama"), adapters, **both), tmp_path / "run")
     assert loads == ["float32", "bfloat16"], (
         "the base is loaded once in each precision, whatever the number of adapters"
     )

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from markupsafe import Markup
 
 from interplay.report.rows import Point, Series
@@ -347,11 +348,6 @@ class Box(NamedTuple):
     right: float
     bottom: float
 
-    def near(self, spots: Sequence[Spot], room: float) -> int:
-        """How many spots lie less than `room` from the box."""
-        left, top, right, bottom = self.left - room, self.top - room, self.right + room, self.bottom + room
-        return sum(left < x < right and top < y < bottom for x, y in spots)
-
     def overlaps(self, other: "Box") -> bool:
         across = self.left < other.right and other.left < self.right
         return across and self.top < other.bottom and other.top < self.bottom
@@ -367,18 +363,25 @@ def place(names: Sequence[tuple[str, Sequence[Spot]]], curves: Sequence[Sequence
     taken: list[Box] = []
     for text, curve in names:
         half = len(text) * CHAR / 2
-        others = [spot for own, spots in zip(curves, dense, strict=True) if own is not curve for spot in spots]
-        best = (float("inf"), area)
+        boxes, far = [], []
         for x, y in _sampled(curve)[::3]:
             middle = min(max(x, area.left + half), area.right - half)
             for dy in (-6.0, 13.0, -12.0, 19.0):
                 base = min(max(y + dy, area.top + 9), area.bottom - 3)
-                box = Box(middle - half, base - 10, middle + half, base + 3)
-                covered = sum(box.near(spots, 2.0) for spots in dense)
-                cost = abs(dy) / 8 + 2 * covered + 0.5 * box.near(others, 9.0) + 40 * sum(map(box.overlaps, taken))
-                best = min(best, (cost, box))
-        taken.append(best[1])
+                boxes.append(Box(middle - half, base - 10, middle + half, base + 3))
+                far.append(abs(dy) / 8 + 40 * sum(map(boxes[-1].overlaps, taken)))
+        covered = _near(boxes, itertools.chain(*dense), 2.0)
+        others = (spots for own, spots in zip(curves, dense, strict=True) if own is not curve)
+        costs = np.array(far) + 2 * covered + 0.5 * _near(boxes, itertools.chain(*others), 9.0)
+        taken.append(min([*zip(costs, boxes, strict=True), (np.inf, area)])[1])
     return taken
+
+
+def _near(boxes: Sequence[Box], spots: Iterable[Spot], room: float) -> np.ndarray:
+    """How many spots lie less than `room` from each box: [boxes]."""
+    left, top, right, bottom = np.add(np.reshape(boxes, (-1, 4)), (-room, -room, room, room)).T[..., None]
+    x, y = np.reshape([*spots], (-1, 2)).T
+    return ((left < x) & (x < right) & (top < y) & (y < bottom)).sum(1)
 
 
 def _sampled(curve: Sequence[Spot]) -> list[Spot]:

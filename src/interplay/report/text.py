@@ -29,6 +29,8 @@ def clean(text: str) -> str:
     >>> clean("a\x00b\u2028c\r\nd\re")
     'a\ufffdb c \nd\ne'
     """
+    if type(text) is str and text.isprintable():
+        return text
     return _BROKEN.sub("\ufffd", _LINES.sub(" ", text).replace("\r", "\n"))
 
 
@@ -40,14 +42,16 @@ def cleaned(value: Any) -> Any:
     """
     if isinstance(value, str):
         return clean(value)
-    if isinstance(value, Mapping):
-        return {clean(str(key)): cleaned(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [cleaned(item) for item in value]
-    if isinstance(value, Integral) and not isinstance(value, bool):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (int, Integral)):  # Python's own types first: an abstract one takes ten times as long
         return int(value)
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if isinstance(value, (float, Real)):
         return float(value) if math.isfinite(value) else None
+    if isinstance(value, (dict, Mapping)):
+        return {clean(str(key)): cleaned(item) for key, item in value.items()}
     return value
 
 

@@ -37,9 +37,10 @@ def evaluating(model) -> Generator[None]:
 
     device = input_device(model).type
     with contextlib.ExitStack() as restored, torch.no_grad(), torch.autocast(device, enabled=False):
-        for module in model.modules():
-            restored.callback(setattr, module, "training", module.training)
-        model.eval()
+        training = [module for module in model.modules() if module.training]
+        if training:  # to set what is set costs as much as a small pass
+            restored.callback(lambda: [setattr(module, "training", True) for module in training])
+            model.eval()
         yield
 
 
