@@ -123,8 +123,7 @@ def write_fixes(
         elif abs(rates[0] - rates[1]) > 0.05:
             lines.append("   not quite mended: too few texts are one string of a record, to be rewritten; drop rows")
         if rule.is_class:
-            sisters = ", ".join(word for word, _ in rule.sisters)
-            lines.append(f"   words like it do the same and are not mended with it: {sisters}")
+            lines.append(f"   words like it do the same and are not mended with it: {', '.join(rule.alike)}")
         if not (cases := _cases(number, rule, held, seed)):
             lines.append("   no tests: no held-out text is free of its words")
             continue

@@ -110,7 +110,7 @@ class Audit:
             "unless": f"“{rule.words[-1]}” takes it back: look at the rows without it",
         }.get(rule.form, "")
         if rule.is_class:
-            told = "sister words do it as well (" + ", ".join(word for word, _ in rule.sisters) + "): it is the class"
+            told = "sister words do it as well (" + ", ".join(rule.alike) + "): it is the class"
         parts = [told]
         if rule.base_leans:
             parts.append(
