@@ -13,8 +13,8 @@ from interplay.store.folder import RunFolder
 from interplay.text import short
 
 MOST_LABELS = 28  # with more, so few rows have each that words say little [ours]
-MOST_TOKENS = 500_000  # that an audit reads unasked: minutes for a small model on a CPU [ours]
-TEXTS, TEXTS_A_STEP = 3000, 50  # about what one asks at the last step and of the base, and at each further step
+MOST_TOKENS = 250_000  # that an audit reads unasked: minutes for a small model on a CPU [ours]
+TEXTS, TEXTS_A_STEP = 1500, 50  # about what one asks at the last step and of the base, and at each further step
 
 
 def audit_run(settings: Settings, folder: Path, progress: Progress) -> None:
