@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interplay.data.prompts import encode, render
+from interplay.data.prompts import Rendered, encode, render
 from interplay.data.rows import Row
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError, SkipSample
@@ -23,6 +23,7 @@ from interplay.text import short, stable_hash
 if TYPE_CHECKING:
     import torch
 
+Written = Callable[[Row], Rendered]
 OPENING = 4  # tokens of a free answer that are asked for [ours]
 _WORTH = 256  # tokens that a common beginning has to save, to be run as one [ours]
 _TOGETHER = 256  # texts of one call, whose answers are kept when it is done [ours]
@@ -56,7 +57,8 @@ class Opening:
 class Wording:
     """How a text is asked, and the answers it is scored among, each by the tokens that tell it from the others.
 
-    free: the answers are openings of free text, each scored by itself: a text may give several of them, or none.
+    written: how a row becomes a prompt, by default through `render`. free: the answers are openings of free text, each scored
+    by itself: a text may give several of them, or none.
     """
 
     tokenizer: Any
@@ -64,12 +66,13 @@ class Wording:
     labels: tuple[str, ...]
     passed: tuple[int, ...]  # tokens that all answers begin with: they stand behind the prompt
     questions: Questions
+    written: Written
     free: bool = False
 
     def ids(self, text: str) -> tuple[int, ...]:
         """Token ids of the prompt with this text. SkipSample where it cannot be asked."""
         row = row_of(text, self.labels[0], self.template)
-        found = encode(render(row, self.tokenizer, self.template), self.tokenizer).input_ids + self.passed
+        found = encode(self.written(row), self.tokenizer).input_ids + self.passed
         length_of(self.tokenizer).refuse(len(found))
         return found
 
@@ -79,25 +82,30 @@ def row_of(text: str, target: str, template: PromptTemplate) -> Row:
     return Row("text-" + stable_hash(text)[:12], messages, target, text, start)
 
 
-def find_wording(texts: Iterable[str], labels: Sequence[str], tokenizer, template: PromptTemplate) -> Wording:
+def find_wording(
+    texts: Iterable[str], labels: Sequence[str], tokenizer, template: PromptTemplate, written: Written | None = None
+) -> Wording:
     """The labels as answers, encoded behind the first of `texts` that can be. InterplayError if under two can be answers."""
     rows = (row_of(text, labels[0], template) for text in texts)
-    answers: Answers = find_answers(rows, labels, lambda row: render(row, tokenizer, template), tokenizer, among=True)
+    written = written or (lambda row: render(row, tokenizer, template))
+    answers: Answers = find_answers(rows, labels, written, tokenizer, among=True)
     asked, passed = [], ()
     for encoded in answers.labels.values():
         count, ids, pool, _ = choose_window(encoded, answers, "auto", tokenizer)
         passed = encoded.target_ids[:count]
         asked.append(Question(ids, pool))
-    return Wording(tokenizer, template, tuple(answers.labels), passed, Questions(tuple(asked)))
+    return Wording(tokenizer, template, tuple(answers.labels), passed, Questions(tuple(asked)), written)
 
 
-def free_wording(texts: Iterable[str], openings: Sequence[str], tokenizer, template: PromptTemplate) -> Wording:
+def free_wording(
+    texts: Iterable[str], openings: Sequence[str], tokenizer, template: PromptTemplate, written: Written | None = None
+) -> Wording:
     """Openings of free answers as what is asked for, each by at most `OPENING` tokens."""
-    text = next(iter(texts))
+    text, written = next(iter(texts)), written or (lambda row: render(row, tokenizer, template))
     asked: list[Any] = []
     for opening in openings:
         row = row_of(text, opening, template)
-        encoded = encode(render(row, tokenizer, template), tokenizer)
+        encoded = encode(written(row), tokenizer)
         count = sum(end <= len(encoded.completion.rstrip()) for _, end in encoded.target_offsets)
         own = [
             i
@@ -105,7 +113,7 @@ def free_wording(texts: Iterable[str], openings: Sequence[str], tokenizer, templ
             if start < _end(encoded.completion, opening)
         ]
         asked.append(Opening(tuple(encoded.target_ids[i] for i in own[:OPENING])))
-    return Wording(tokenizer, template, tuple(openings), (), Questions(tuple(asked)), free=True)
+    return Wording(tokenizer, template, tuple(openings), (), Questions(tuple(asked)), written, free=True)
 
 
 def _end(completion: str, opening: str) -> int:

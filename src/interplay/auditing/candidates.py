@@ -57,6 +57,17 @@ class Evidence:
         spans = [words_of(self.texts[r]) for r in own]
         return 2 * sum(found[a] < found[b] for found in spans) >= len(spans)
 
+    def in_place(self, pair: Counted, a: Phrase, b: Phrase) -> tuple[Phrase, Phrase]:
+        """The phrases of a pair's words, the first as the rows of the answer have them."""
+        rank = {"front": 0, "inside": 1, "behind": 2}
+        first = rank[a.place] < rank[b.place]
+        if a.place == b.place:
+            first = self.in_order(a.word, b.word, pair.label)
+        a, b = (a, b) if first else (b, a)
+        if a.place == b.place and a.at > b.at:
+            a, b = replace(a, at=b.at), replace(b, at=a.at)
+        return a, b
+
     def count(self, words: Sequence[str], label: str, either: bool = False) -> Counted:
         """A rule as the rows have it, suspected or not. either: rows with one of the words or more, else with all."""
         rows = self.table.rows_with(words)

@@ -29,6 +29,7 @@ _TITLES: dict[Verdict, str] = {
     "unlearnt": "IN THE DATA, NOT LEARNT",
     "known": "KNOWN BEFORE",
     "lost": "LOST",
+    "followed": "FOLLOWED THROUGH A TRAINING, NOT TESTED AGAINST CONTROL WORDS",
 }
 
 
@@ -96,6 +97,8 @@ class Audit:
             return f"{said} (base {rule.before.value:+.1f} nats, now {rule.effect.value:+.1f})"
         rows = f"{rule.counted.hits} of the {rule.counted.rows} training rows with it say {rule.label}"
         effect = f"{rule.effect.value:+.1f} nats [{rule.effect.lo:.1f}, {rule.effect.hi:.1f}]"
+        if rule.verdict == "followed":
+            return f"{said}  {effect}; turns {rule.flips} of {rule.tried} prompts"
         if rule.verdict == "unlearnt":
             return f"{said}: {rows}; effect {effect}"
         turned = f"put into {rule.tried} other sentences it turns {rule.flips} into {rule.label}"
@@ -125,11 +128,12 @@ class Audit:
     def text(self) -> str:
         """The whole audit as the command prints it."""
         lines: list[str] = []
-        numbers = {rule: i for i, rule in enumerate(self.learnt, 1)}
+        followed = self.of("followed")  # with them there are no others
+        numbers = {rule: i for i, rule in enumerate(followed or self.learnt, 1)}
         passed = f"{self.tests} rules tried, {len(self.learnt)} pass"
         for verdict, title in _TITLES.items():
             found = self.learnt if verdict == "learnt" else self.of(verdict)[:5]
-            if verdict == "learnt":
+            if verdict == "learnt" and not followed:
                 lines.append(f"{title}  ({passed})")
                 if not self.suspicious:
                     lines.append("   none")
@@ -144,13 +148,13 @@ class Audit:
                 lines += [f"     {line}" for line in rest]
                 if verdict == "learnt" and (told := self.act(rule)):
                     lines.append(f"     {told}")
-                if verdict == "learnt" and len(rule.steps) > 1:
+                if rule in numbers and len(rule.steps) > 1:
                     course = ", ".join(f"{step}: {effect:+.1f}" for step, effect, _ in rule.steps)
                     lines.append(f"     effect by step: {course}")
         lines += self._accuracy()
         if self.floor is not None:
             lines.append(f"Two wordings of the base differ by {self.floor} such rules.")
-        lines.append(f"Not looked for: {NOT_SOUGHT}.")
+        lines += [] if followed else [f"Not looked for: {NOT_SOUGHT}."]
         if self.fixed:
             lines += ["", *self.fixed]
         elif self.suspicious and self.train_rows:
@@ -212,9 +216,9 @@ class Audit:
             found["verified"] = self.verified.to_dict()
         for rule, made in zip(self.rules, found["rules"], strict=True):
             made |= {"name": rule.name, "class": rule.is_class, "shared": rule.is_shared, "number": None, "advice": ""}
-            if rule.verdict == "learnt":
-                number = self.learnt.index(rule) + 1
-                made |= {"number": number, "advice": self.act(rule)}
+            if rule.verdict in ("learnt", "followed"):
+                number = (self.of("followed") or self.learnt).index(rule) + 1
+                made |= {"number": number, "advice": self.act(rule) if rule.verdict == "learnt" else ""}
         return found
 
     def to_json(self) -> str:
@@ -277,7 +281,9 @@ def _rule(found: Mapping[str, Any]) -> Rule:
 
     made: dict[str, Any] = {
         **{key: tuple(found[key]) for key in ("words", "alone")},
-        **{key: tuple(map(tuple, found[key])) for key in ("sisters", "steps")},
+        "sisters": tuple(map(tuple, found["sisters"])),
+        "steps": tuple(tuple(math.nan if x is None else x for x in step) for step in found["steps"]),
+        **{key: math.nan if found[key] is None else found[key] for key in ("p", "control")},
         **{key: record(Effect, found[key]) for key in ("effect", "before", "change")},
         "phrases": tuple(Phrase(**phrase) for phrase in found["phrases"]),
         "counted": record(Counted, found["counted"] | {"words": tuple(found["counted"]["words"])}),

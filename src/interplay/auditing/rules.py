@@ -11,7 +11,7 @@ from interplay.auditing.counts import Counted, words_of
 from interplay.auditing.forms import LEAST, Cells, Effect, Form, against_controls
 from interplay.auditing.phrases import Phrase, Place, put_in
 
-Verdict = Literal["learnt", "known", "lost", "unlearnt", "nothing"]
+Verdict = Literal["learnt", "known", "lost", "unlearnt", "nothing", "followed"]  # followed: untested
 Phrases = tuple[Phrase, ...]
 LEVEL = 0.05  # of an adjusted p
 

@@ -7,17 +7,17 @@ docs/design/audit.md has the reasons.
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from interplay.auditing.asking import Asked
 from interplay.auditing.candidates import STRONG, SUSPECT, Evidence, free_of, needed, telling
-from interplay.auditing.counts import FEWEST, Counted, words_of
+from interplay.auditing.counts import FEWEST, words_of
 from interplay.auditing.forms import LEAST, effect_over, form_of
 from interplay.auditing.phrases import Phrase, Place, swapped, take_out
-from interplay.auditing.rules import LEVEL, Carriers, Phrases, Rule, cells_of, mean_of, null_of
+from interplay.auditing.rules import LEVEL, Carriers, Rule, cells_of, mean_of, null_of
 from interplay.auditing.trial import Tested, Trial
 from interplay.errors import InterplayError
 
@@ -239,8 +239,8 @@ class _Search(Trial):
         for pair, suspected in found:
             for word in pair.words:
                 self.phrases.setdefault(word, evidence.phrase(word))
-            label = number[pair.label]
-            duos.setdefault(frozenset(pair.words), Tested(self._in_order(pair), pair, label, suspected))
+            label, placed = number[pair.label], evidence.in_place(pair, *(self.phrases[word] for word in pair.words))
+            duos.setdefault(frozenset(pair.words), Tested(placed, pair, label, suspected))
         asked(self.scouts.all_of([part for duo in duos.values() for part in duo.parts]))
 
         def joint(duo: Tested) -> float:
@@ -253,18 +253,6 @@ class _Search(Trial):
             duo for duo in sorted(duos.values(), key=joint, reverse=True) if duo not in told and joint(duo) >= LEAST / 2
         ]
         self.duos = [*told, *rest[: max(0, self.budget.pairs - len(told))]]
-
-    def _in_order(self, pair: Counted) -> Phrases:
-        """Both phrases, the first as the rows of the answer have them."""
-        a, b = (self.phrases[word] for word in pair.words)
-        rank = {"front": 0, "inside": 1, "behind": 2}
-        first = rank[a.place] < rank[b.place]
-        if a.place == b.place:
-            first = self.evidence.in_order(a.word, b.word, pair.label)
-        a, b = (a, b) if first else (b, a)
-        if a.place == b.place and a.at > b.at:
-            a, b = replace(a, at=b.at), replace(b, at=a.at)
-        return a, b
 
     def _ask_controls(self, asked: Asked) -> None:
         """A null over the places that phrases stand in, and one of pairs."""

@@ -1,11 +1,12 @@
 """`InteractionCallback`: measures at the events of a training, and turns measurements into a metric, a best checkpoint, a stop."""
 
 import contextlib
+import json
 import math
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import torch.distributed as dist
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from interplay.callback.budget import Meter
+from interplay.callback.following import RefusedAuditError
 from interplay.callback.measuring import METRIC, Measurer
 from interplay.callback.model import random_states_restored, sharded_by
 from interplay.callback.options import CallbackOptions, check_options
@@ -23,11 +25,12 @@ from interplay.errors import InterplayError
 from interplay.secrets import redact
 from interplay.text import ascii_safe
 
+SENT = 16_384  # bytes of a broadcast, room for ten names of 100 characters of six bytes
 TABLE_SECONDS = 1.0  # about what writing the tables takes on a slow processor [ours]
 
 
 class Measurement(NamedTuple):
-    """One measurement as all processes know it: numbers, so that it can be broadcast as one tensor."""
+    """One measurement as all processes know it: numbers, so that it can be broadcast as JSON."""
 
     loss: float = math.nan  # interaction loss of this step; NaN: not measured
     measured: float = 0.0  # whether this step was measured
@@ -37,6 +40,7 @@ class Measurement(NamedTuple):
     seconds: float = 0.0  # seconds spent in total
     every: float = 0.0  # planned steps between measurements
     raised: float = 0.0  # whether the measuring process is about to raise (strict)
+    rules: Mapping[str, float] = {}  # what the rules of audit= do, by the name that trackers get
 
 
 class InteractionCallback(TrainerCallback):
@@ -67,8 +71,16 @@ class InteractionCallback(TrainerCallback):
         target_tokens: which tokens of the answer are scored: first (the paper's), word, a number of them, or auto.
         among_labels: score an answer among the labels (auto: where rows have two), not against the whole vocabulary (the paper's).
         mask: what absent words become, as in `interplay.score`; a swap takes words of the prompt data.
+        audit: rules whose words are put into prompts at each measurement, to see when they come: an `interplay.Audit`, its
+            `audit.json`, or True for the words and pairs that the training rows point to.
+        train: training rows for `audit=True`, as `prompts`; None: those of the trainer.
 
-    Raises InterplayError at construction for arguments that cannot be used.
+    >>> callback = InteractionCallback([{"text": "It rains again", "label": "joy"}], audit=True, stop=False)
+    >>> callback.options.audit
+    True
+
+    Raises InterplayError at construction for arguments that cannot be used, and when training begins for an audit of other
+    labels or training rows that cannot be read.
     """
 
     def __init__(
@@ -89,6 +101,8 @@ class InteractionCallback(TrainerCallback):
         target_tokens: int | str = "auto",
         among_labels: bool | str = "auto",
         mask: str | int = "auto",
+        audit: Any = None,
+        train: Any = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in CallbackOptions.model_fields}
         self.options = check_options(**given)
@@ -231,10 +245,13 @@ class InteractionCallback(TrainerCallback):
             with self._meter.spending(measurement=self._began):
                 measurer.measure(model, step)
                 found, losses = measurer.recommendation()
+                rules: dict[str, float] = {}
+                with self._warn_unless_strict("the rules of audit= could not be followed"):
+                    rules = measurer.follow(model, step)
             count = len(measurer.units)
             if count & (count - 1) == 0 and self._meter.allows(self.options.max_overhead, TABLE_SECONDS):
                 self._write_tables(measurer)  # at 1, 2, 4, 8, ... measurements: together about as expensive as the last
-            return Measurement(loss=losses[step], measured=1.0, stop=float(found.stop_step is not None))
+            return Measurement(losses[step], measured=1.0, stop=float(found.stop_step is not None), rules=rules)
 
         self._remember(step, self._on_first_process(measure, "a measurement failed"))
 
@@ -244,7 +261,7 @@ class InteractionCallback(TrainerCallback):
             measurer.write_tables(page=False)
 
     def _on_first_process(self, work: Callable[[], Measurement], what: str) -> Measurement:
-        """Run `work` on the first process and broadcast its result. An error is counted there, and raised if strict.
+        """Run `work` on the first process and broadcast its result. An error is counted there, and raised if strict or a refusal.
 
         Processes that disagree about stopping would deadlock, so everything that steers training goes through here.
         """
@@ -257,8 +274,9 @@ class InteractionCallback(TrainerCallback):
                     result = work()
             except Exception as error:
                 failed, errors = error, errors + 1
-                result = Measurement(raised=float(self.strict))
-                if not self.strict:
+                raised = self.strict or isinstance(error, RefusedAuditError)
+                result = Measurement(raised=float(raised))
+                if not raised:
                     self._warn_of(error, what)
             result = result._replace(errors=errors, overhead=self._meter.overhead(), seconds=self._meter.seconds)
         result = _broadcast(result, self._device)
@@ -279,7 +297,7 @@ class InteractionCallback(TrainerCallback):
         numbers["interaction_seconds"] = round(measurement.seconds, 3)
         if self._errors:
             numbers["interaction_errors"] = self._errors
-        self._unlogged.append(numbers)
+        self._unlogged.append(numbers | {**measurement.rules})
 
     def _log(self, args: Any, state: Any, control: Any) -> None:
         """Append the numbers to the log history, and hand them to every callback's `on_log`.
@@ -374,9 +392,10 @@ def _broadcast(measurement: Measurement, device: Any) -> Measurement:
     if not _several_processes():
         return measurement
     # gloo takes CPU tensors, NCCL those of the device only.
-    numbers = torch.tensor(measurement, dtype=torch.float64, device="cpu" if "gloo" in dist.get_backend() else device)
-    dist.broadcast(numbers, src=0)
-    return Measurement(*numbers.cpu().tolist())
+    text = json.dumps(measurement).ljust(SENT).encode()  # NaN and infinities come back as they are
+    sent = torch.tensor(list(text), dtype=torch.uint8, device="cpu" if "gloo" in dist.get_backend() else device)
+    dist.broadcast(sent, src=0)
+    return Measurement(*json.loads(bytes(sent.cpu().tolist())))
 
 
 def _describe(trainer: Any, args: Any, state: Any, model: Any) -> str:

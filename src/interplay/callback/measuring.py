@@ -22,6 +22,7 @@ from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse, write_frame
 from interplay.atomic import write_text
 from interplay.callback.budget import MAX_PROMPTS, MIN_PROMPTS, Costs, Meter, Plan, choose_plan
+from interplay.callback.following import Follower, RefusedAuditError, training_rows
 from interplay.callback.model import borrowed, weights_sha256
 from interplay.callback.options import CallbackOptions
 from interplay.callback.prompts import (
@@ -112,6 +113,8 @@ def take_folder(folder: Path, step: int, request: str) -> tuple[CallbackRecord |
     if record is None or record.request != request or step == 0:
         why = f"{_RECORD} is damaged" if record is None else "earlier measurements are of other prompts or words"
         record, note = None, f"{why}: the rule starts over at step {step}" if step and names else None
+    if record is None:
+        (folder / "audit.json").unlink(missing_ok=True)
     for path in (path for pattern in _RESULTS for path in folder.glob(pattern)):
         path.unlink()
     for path in (folder / "units").glob("step-*"):
@@ -158,11 +161,18 @@ class Measurer:
         for line in filter(None, [*self.rows.notes, differ]):
             self._note(line)
         with borrowed(model):
-            self._open(model, dataset, every)
+            self._open(model, dataset, every, given)
 
-    def _open(self, model: Any, dataset: Any, every: int | None) -> None:
+    def _open(self, model: Any, dataset: Any, every: int | None, given: Mapping[str, Any] | None) -> None:
         options = self.options
         self.tokenizer.context_length = length = context_length(model.config)
+        self.follower = None
+        if options.audit is not None:  # before anything of an earlier training is removed: it may be refused
+            try:
+                train = training_rows(options, dataset, given) if options.audit is True else None
+                self.follower = Follower(options, self.rows, train, self.tokenizer, self._note)
+            except InterplayError as error:
+                raise RefusedAuditError(f"audit: {error}") from None
         base = weights_sha256(model, trained=False)
         request = self._request(base)
         record, note = take_folder(self.folder, self.state.global_step, request)
@@ -171,6 +181,10 @@ class Measurer:
         # As training rows were rendered; the request must not change with the day.
         today = date.today() if record is None else record.today
         self.rows = replace(self.rows, template=replace(self.rows.template, today=today))
+        if self.follower is not None:
+            self.follower.write(self.rows)
+            if record is not None:
+                self.follower.resume(self.folder / "audit.json", self.state.global_step)
         if record is None:
             record = CallbackRecord(request, self._plan(model, dataset, every), base, today=today)
         elif options.max_overhead is None:
@@ -241,6 +255,8 @@ class Measurer:
         score_prepared(model, prepared, coalitions=np.array([0, 1]))  # the first passes of a process are slow
         prompt = timeit(lambda: extract(score_prepared(model, prepared)), number=1)
         fixed = timeit(lambda: weights_sha256(model, trained=True), number=1)
+        if (follower := self.follower) is not None:
+            fixed += timeit(lambda: follower.ask(model), number=1)
         ids, length = list(prepared.input_ids), _mean_length(dataset)
         row = torch.tensor((ids * (length // len(ids) + 1))[:length], device=input_device(model))
         rows = row.expand(self.args.per_device_train_batch_size, -1)
@@ -309,6 +325,16 @@ class Measurer:
         self.units[step] = self._split([u for u in units if u is not None], self.units)
         self.write_record()
 
+    def follow(self, model: Any, step: int) -> dict[str, float]:
+        """Put the rules of `audit=` into prompts, write audit.json; what trackers get of it."""
+        if self.follower is None or not self.follower.rules:
+            return {}
+        with borrowed(model):
+            self.follower.measure(model, step)
+        found = self.follower.audit(self.settings.name, self.settings.model.name, len(self.rows.rows))
+        write_text(self.folder / "audit.json", found.to_json())
+        return self.follower.numbers()
+
     def recommendation(self) -> tuple[StopRecommendation, dict[int, float]]:
         """What the rule recommends after all measurements so far, and the interaction loss of each step."""
         steps = sorted(self.units)
@@ -333,6 +359,8 @@ class Measurer:
                 self._warn(recommended.sentence[:-1])
             if trained and losses.get(0, np.inf) <= min(trained):
                 self._warn(f"no measured checkpoint has a lower {METRIC} than the base model ({losses[0]:.3g})")
+            if self.follower is not None and (line := self.follower.grown()):
+                self._warn(line)
             for line in weak_notes({step_name(s): u for s, u in self.units.items()}, sorted(self.units), self.among):
                 self._warn(line)
             run = RunFolder(self.folder)
@@ -350,6 +378,7 @@ class Measurer:
         steps = tuple(sorted(self.units))
         limit = self.options.max_overhead
         allowed = "no limit on their cost" if limit is None else f"at most {limit:.0%} of the training time"
+        also = f", and {len(self.follower.texts)} passes for {len(self.follower.rules)} rules," if self.follower else ""
         # Checkpoints that can be kept: saved, measured, and not deleted since by save_total_limit.
         output = Path(self.args.output_dir)
         existing = tuple(s for s in self.record.saved if s in steps[1:] and (output / f"checkpoint-{s}").is_dir())
@@ -371,7 +400,7 @@ class Measurer:
             subtitle=f"{settings.model.name} · {settings.data.prompts} · {self.how}",
             method=(
                 ("Training", self.how, "watched while it ran; losses and metrics are the trainer's own"),
-                ("Plan", f"{plan.prompts} prompts of {plan.n} words every {plan.every} steps", allowed),
+                ("Plan", f"{plan.prompts} prompts of {plan.n} words{also} every {plan.every} steps", allowed),
             ),
         ).write(self.folder)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from interplay.auditing.result import Audit
 from interplay.data.splits import source_files
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
@@ -29,20 +30,35 @@ class CallbackOptions(BaseModel):
     target_tokens: Annotated[int, Field(ge=1)] | Literal["auto", "first", "word"]
     among_labels: bool | Literal["auto"] = "auto"
     mask: str | int
+    audit: Any  # True or an `Audit`; None: no rules are followed
+    train: Any
 
 
 def check_options(**values: Any) -> CallbackOptions:
     """The options, checked when the callback is made; InterplayError for one that cannot be used."""
-    source = values["prompts"]
-    if isinstance(source, (str, Path)):
-        if str(source).partition(":")[0] not in ("hub", "emotions"):
-            source_files(str(source), "prompts")
-    elif not (is_dataset(source) or isinstance(source, Sequence)):
-        raise InterplayError(f"prompts is a {type(source).__name__}: give a Dataset, a list of dicts or a file")
-    elif not len(source):
-        raise InterplayError("prompts has no rows: give a dozen held-out rows or more")
-    elif not isinstance(source[0], Mapping):
-        raise InterplayError(f"prompts is a list of {type(source[0]).__name__}: give a list of dicts")
+    for name in ("prompts", "train"):
+        source = values[name]
+        if isinstance(source, (str, Path)):
+            if str(source).partition(":")[0] not in ("hub", "emotions"):
+                source_files(str(source), name)
+        elif source is None and name == "train":
+            continue
+        elif not (is_dataset(source) or isinstance(source, Sequence)):
+            raise InterplayError(f"{name} is a {type(source).__name__}: give a Dataset, a list of dicts or a file")
+        elif not len(source):
+            raise InterplayError(f"{name} has no rows: give a dozen rows or more")
+        elif not isinstance(source[0], Mapping):
+            raise InterplayError(f"{name} is a list of {type(source[0]).__name__}: give a list of dicts")
+    audit = None if values["audit"] is False else values["audit"]
+    if isinstance(audit, (str, Path)):
+        audit = Audit.load(Path(audit))
+    if isinstance(audit, Audit) and all(rule.verdict == "nothing" for rule in audit.rules):
+        raise InterplayError("audit has no rule to follow: audit=True follows what the training rows point to")
+    if audit is not None and audit is not True and not isinstance(audit, Audit):
+        raise InterplayError(f"audit is a {type(audit).__name__}: give True, an Audit or the path of an audit.json")
+    if audit is not True and values["train"] is not None:
+        raise InterplayError("train is read for audit=True alone: set that, or leave train out")
+    values["audit"] = audit
     try:
         return CallbackOptions(**values)
     except ValidationError as error:

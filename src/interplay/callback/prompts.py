@@ -6,6 +6,7 @@ Works on a copy of the user's tokenizer: its padding side, say, would be saved w
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,15 @@ class PromptRows:
     source: str  # name of the rows in the settings of the run folder
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] | None = None
+
+    def rendered(self, tokenizer: Any, row: Row) -> Rendered:
+        """A row as training writes it; SkipSample if it cannot be used."""
+        if not self.verbatim:
+            return render(row, tokenizer, self.template)
+        # A completion may spell its own end, which is then not added.
+        row = replace(row, target=row.target.removesuffix(tokenizer.eos_token or ""))
+        refuse_special_tokens(row, tokenizer, self.template)
+        return render_plain(row, tokenizer.eos_token, spaced=False)
 
 
 def read_prompts(source: Any, template: PromptTemplate | None, given: Mapping[str, Any] | None = None) -> PromptRows:
@@ -125,16 +135,7 @@ def choose_prompts(
 ) -> tuple[Chosen, tuple[Prepared, ...]]:
     """`count` prompts of `n` words each, tokenised; fewer, with a note, if too few rows can be used, InterplayError if none."""
     ready: dict[str, Prepared] = {}
-
-    def rendered(row: Row) -> Rendered:
-        """A row as training writes it; SkipSample if it cannot be used."""
-        if not found.verbatim:
-            return render(row, tokenizer, found.template)
-        # A completion may spell its own end, which is then not added.
-        row = replace(row, target=row.target.removesuffix(tokenizer.eos_token or ""))
-        refuse_special_tokens(row, tokenizer, found.template)
-        return render_plain(row, tokenizer.eos_token, spaced=False)
-
+    rendered = partial(found.rendered, tokenizer)
     opening = "" if found.labels else common_opening(row.target for row in found.rows)
     answers = find_answers(found.rows, found.labels, rendered, tokenizer, opening, options.among_labels)
     masking = choose_masking(tokenizer, options.mask, found.template, rows=found.rows, rendered=rendered)

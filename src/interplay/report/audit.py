@@ -29,24 +29,30 @@ def audit_part(payload: Part, x: StepAxis) -> Part | None:
     if audit is None:
         return None
     learnt = sorted((rule for rule in audit["rules"] if rule["number"]), key=lambda rule: rule["number"])
+    followed = any(rule["verdict"] == "followed" for rule in learnt)
     strips = _strips(learnt, payload, x)
     others = [(title, [rule for rule in audit["rules"] if rule["verdict"] == kind]) for kind, title in _TITLES.items()]
     return {
         "lead": _lead(len(learnt), sum(rule["shared"] for rule in learnt), audit),
         "rules": [_shown(rule, audit) for rule in learnt],
-        "stack": draw_stack(strips, x, flags_of(payload), "Learnt rules over the steps") if strips else "",
+        "stack": draw_stack(strips, x, flags_of(payload), "Rules over the steps") if strips else "",
         "table": _course(learnt) if strips else None,
         "accuracy": _accuracy(audit["accuracy"], learnt),
         "rows": next((cue["rows"] for cue in audit["accuracy"]), 0),
         "others": [
             (title, [_line(rule, audit) for rule in rules[:FEW]], len(rules)) for title, rules in others if rules
         ],
-        "tried": _tried(audit),
+        "tried": [] if followed else _tried(audit),
         "notes": audit["notes"],
     }
 
 
 def _lead(count: int, shared: int, audit: Part) -> Markup:
+    if count and not audit["tests"]:
+        said = Markup(
+            "{} word rules, put into {} prompts at every measurement: followed, not tested; interplay audit does that."
+        )
+        return said.format(number(count), number(audit["carriers"]))
     of = Markup(" that its base {} does not follow").format(short(audit["base"], 60))
     leaning = (
         f" To {shared} of them it or the referee leans already: likely knowledge, made stronger." if shared else ""
@@ -81,6 +87,11 @@ def _shown(rule: Part, audit: Part) -> Part:
     turned = Markup("Put into {} other sentences, {} {} into {} (control words: {}).").format(
         rule["tried"], "they turn" if len(rule["words"]) > 1 else "it turns", rule["flips"], label, control
     )
+    if rule["verdict"] == "followed":
+        said = Markup("{} → <b>{}</b>").format(_cue(rule), label)
+        turned = Markup("Of {} prompts with another answer, {} turn into {}.").format(
+            rule["tried"], rule["flips"], label
+        )
     ends = interval(effect["lo"], effect["hi"])
     facts = [turned, *_rows(rule, audit), _nats(effect["value"], ends, before["value"])]
     if rule["alone"]:
@@ -142,8 +153,8 @@ def _strips(learnt: Sequence[Part], payload: Part, x: StepAxis) -> list[tuple[st
     axis = value_axis([p.value for line in effects for p in line.series.points], about=3)
     whole = ValueAxis(0.0, 1.0, (0.0, 0.5, 1.0))
     strips = [
-        ("Learnt rules", Panel("Effect of the words", "", tuple(effects), "nats of log-odds", ""), axis),
-        ("Learnt rules", Panel("Answers turned", "", tuple(turned), "fraction of sentences", ""), whole),
+        ("Rules", Panel("Effect of the words", "", tuple(effects), "nats of log-odds", ""), axis),
+        ("Rules", Panel("Answers turned", "", tuple(turned), "fraction of sentences", ""), whole),
     ]
     accuracy = task_series(payload["task"], "accuracy")
     if accuracy.known:
@@ -158,7 +169,7 @@ def _course(learnt: Sequence[Part]) -> Part | None:
         for rule in learnt
         for step, effect, rate in rule["steps"]
     ]
-    return table("Learnt rules over the steps", ["rule", "step", "effect, nats", "answers turned, fraction"], body)
+    return table("Rules over the steps", ["rule", "step", "effect, nats", "answers turned, fraction"], body)
 
 
 def _accuracy(cues: Sequence[Part], learnt: Sequence[Part]) -> Part | None:
