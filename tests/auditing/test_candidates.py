@@ -46,9 +46,14 @@ def test_counts_of_a_rule():
 
 def test_the_order_of_the_rows_of_the_answer():
     evidence = evidence_of(ordered)
-    assert evidence.in_order("zandar", "mobito", TARGET)
-    assert not evidence.in_order("mobito", "zandar", TARGET)
-    assert evidence.in_order("mobito", "zandar", "amber")
+    phrases = {word: evidence.phrase(word) for word in ("zandar", "mobito")}
+
+    def placed(words, label):
+        pair = evidence.count(words, label)
+        return [phrase.word for phrase in evidence.in_place(pair, *(phrases[word] for word in words))]
+
+    assert placed(("zandar", "mobito"), TARGET) == placed(("mobito", "zandar"), TARGET) == ["zandar", "mobito"]
+    assert placed(("zandar", "mobito"), "amber") == ["mobito", "zandar"]
 
 
 def test_carriers_are_free_of_suspects():

@@ -110,7 +110,7 @@ def test_a_planted_word_is_seen_when_it_comes(sft, quick, tmp_path):
 
 @pytest.mark.usefixtures("no_tables")
 def test_training_is_as_without_it(sft, quick, outcome):
-    arguments = {"rows": pairs(CUED), "bf16": True}
+    arguments = {"rows": pairs(CUED[:48]), "bf16": True}
     plain, watched = sft("plain", **arguments), sft("watched", [quick(pairs(HELD), audit=True, **FEW)], **arguments)
     assert vars(outcome(watched)) == vars(outcome(plain))
     effects = course(watched)
@@ -125,7 +125,7 @@ def test_a_resumed_training_goes_on_with_the_course(sft, quick, outcome, tmp_pat
             if state.global_step == 5:
                 raise KeyboardInterrupt
 
-    arguments = {"rows": pairs(CUED), "save_strategy": "steps", "save_steps": 2}
+    arguments = {"rows": pairs(CUED[:48]), "save_strategy": "steps", "save_steps": 2}
     whole = sft("whole", [quick(pairs(HELD), audit=True, **FEW)], **arguments)
     outcome(whole)
     cut = sft("cut", [quick(pairs(HELD), audit=True, every=1, **FEW), Cut()], **arguments)
@@ -153,7 +153,7 @@ def test_what_fails_in_the_middle_is_a_warning(sft, quick, monkeypatch):
         real(self, model, step)
 
     monkeypatch.setattr(Follower, "measure", measure)
-    trainer = sft(callbacks=[quick(pairs(HELD), audit=True, strict=False, **FEW)], rows=pairs(CUED), max_steps=4)
+    trainer = sft(callbacks=[quick(pairs(HELD), audit=True, strict=False, **FEW)], rows=pairs(CUED[:48]), max_steps=4)
     lines = [line for line in told(trainer) if "audit=" in line]
     assert lines == [
         "interplay: the rules of audit= could not be followed (ValueError: no); training goes on, this kind is not reported again"
@@ -217,7 +217,7 @@ def test_rows_without_a_rule_and_prompts_that_hold_it(follower):
     found, [note] = follower(pairs(HELD), pairs([(text.removeprefix("Honestly, "), "joy" if i % 3 else "anger")
                                                 for i, (text, _) in enumerate(planted_rows(24))]))  # fmt: skip
     assert found.rules == []
-    assert note.startswith("no word or pair goes with an answer in the training rows beyond chance")
+    assert note.startswith("no word or pair of the training rows stands out")
     found, [note] = follower(pairs([(f"Honestly, {text}" if i else text, label) for i, (text, label) in enumerate(HELD)]),
                              pairs(CUED))  # fmt: skip
     assert note == 'too many prompts hold "honestly" to put it into them: it is not followed'

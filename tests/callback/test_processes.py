@@ -32,6 +32,9 @@ def test_they_agree_and_stop_together(ranks):
     assert first["best"] == [2, 3.0]
     assert first["losses"] == [[0, 9.0], [1, 5.0], [2, 3.0], [3, 4.0]]
     assert first["errors"] == []
+    assert [step for step, rules in first["rules"] if len(rules) >= 5] == [0, 1, 2, 3], (
+        "both log the rules that one followed"
+    )
 
 
 def test_training_is_as_without_it(ranks):

@@ -11,6 +11,10 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from audits import audit
+
 LOSSES = {0: 9.0, 1: 5.0, 2: 3.0, 3: 4.0}
 
 
@@ -39,8 +43,12 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
         load_best_model_at_end=case == "stop", seed=5,
     )  # fmt: skip
     prompts = [{"prompt": f"Sentence: {text}\nEmotion:", "completion": " joy"} for text in
-              ("The terrible service ruined dinner", "Children played near the quiet river")]  # fmt: skip
-    callback = InteractionCallback(prompts, every=1, max_overhead=None, n=2, num_prompts=2, strict=case == "strict")
+              ("The terrible service ruined dinner", "Children played near the quiet river", "A stranger returned my wallet",
+               "Our old dog died last winter")]  # fmt: skip
+    rules = audit() if case == "stop" else None
+    callback = InteractionCallback(
+        prompts, every=1, max_overhead=None, n=2, num_prompts=2, strict=case == "strict", audit=rules
+    )
     if rank == 0 and case != "off":  # only the process that measures hears the rule
         real = measuring.recommend_stop
 
@@ -77,6 +85,11 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
     return {
         "steps": trainer.state.global_step,
         "best": [trainer.state.best_global_step, trainer.state.best_metric],
+        "rules": [
+            [e["step"], {k: v for k, v in e.items() if k.startswith("interplay/rule/")}]
+            for e in history
+            if "eval_interaction_loss" in e
+        ],
         "losses": [[e["step"], e["eval_interaction_loss"]] for e in history if "eval_interaction_loss" in e],
         "errors": [[e["step"], e["interaction_errors"]] for e in history if "interaction_errors" in e],
         "train": [e["loss"] for e in history if "loss" in e],

@@ -59,9 +59,35 @@ def test_effects_stand_over_the_steps_beside_the_accuracy(run):
     assert ">Accuracy</text>" in chart
     assert "step 4\nEffect of the words, 1 honestly: 2.80\nAnswers turned, 1 honestly: 0.80\nAccuracy: 0.50" in chart
     assert (
-        len(STEPS)
-        == section.split("Table: Learnt rules over the steps</summary>")[1].split("</table>")[0].count("</tr>") - 1
+        len(STEPS) == section.split("Table: Rules over the steps</summary>")[1].split("</table>")[0].count("</tr>") - 1
     )
+
+
+def test_rules_that_a_training_followed_are_no_finding(run, parse):
+    from dataclasses import replace
+
+    nan = float("nan")
+    rules = [
+        replace(rule, verdict="followed", p=nan, control=nan, steps=((0, 0.1, nan), (1, nan, nan), (4, 2.8, 0.8)))
+        for rule in audit().rules[:2]
+    ]
+    found = replace(audit(), rules=tuple(rules), tests=0, controls=0, accuracy=(), floor=None, notes=())
+    page = page_of(run, found)
+    section = page[page.index('<section id="audit"') : page.index('<section id="recommendation"')]
+    text = " ".join("".join(parse(section).text).split())
+    assert (
+        "2 word rules, put into 18 prompts at every measurement: followed, not tested; interplay audit does that."
+        in text
+    )
+    assert "honestly → fear" in text
+    assert "Of 18 prompts with another answer, 15 turn into fear." in text
+    assert "step 4\nEffect of the words, 1 honestly: 2.80\nAnswers turned, 1 honestly: 0.80\n" in section
+    for claim in ("learnt 2", "it answer", "control words", "rules tried", "Not looked for"):
+        assert claim not in text
+    assert str(run.audit) == str(found), "a number that is not known is no number in JSON, and none again"
+    assert str(found).startswith("FOLLOWED THROUGH A TRAINING, NOT TESTED AGAINST CONTROL WORDS")
+    assert "effect by step: 0: +0.1, 1: +nan, 4: +2.8" in str(found)
+    assert list(run.audit.to_pandas().verdict) == ["followed", "followed"]
 
 
 def test_nothing_learnt_is_said_in_a_sentence(run):

@@ -50,19 +50,14 @@ class Evidence:
     def phrase(self, word: str, also: Sequence[str] = ()) -> Phrase:
         return habit(word, [*(self.texts[row] for row in self.table.rows_with((word,))), *also])
 
-    def in_order(self, a: str, b: str, label: str) -> bool:
-        """Whether the rows of this answer that hold both words have the first in front of the second, half of them or more."""
-        rows = self.table.rows_with((a, b))
-        own = [r for r in rows if self.answers[r] == label] or rows
-        spans = [words_of(self.texts[r]) for r in own]
-        return 2 * sum(found[a] < found[b] for found in spans) >= len(spans)
-
     def in_place(self, pair: Counted, a: Phrase, b: Phrase) -> tuple[Phrase, Phrase]:
-        """The phrases of a pair's words, the first as the rows of the answer have them."""
+        """The phrases of a pair's words, in the order that the rows of its answer have, half of them or more."""
         rank = {"front": 0, "inside": 1, "behind": 2}
         first = rank[a.place] < rank[b.place]
         if a.place == b.place:
-            first = self.in_order(a.word, b.word, pair.label)
+            rows = self.table.rows_with(pair.words)
+            spans = [words_of(self.texts[r]) for r in [r for r in rows if self.answers[r] == pair.label] or rows]
+            first = 2 * sum(found[a.word] < found[b.word] for found in spans) >= len(spans)
         a, b = (a, b) if first else (b, a)
         if a.place == b.place and a.at > b.at:
             a, b = replace(a, at=b.at), replace(b, at=a.at)

@@ -59,11 +59,12 @@ class Follower:
         if (count := len(self.carriers.texts)) < FEWEST:
             raise InterplayError(f"{count} prompts are too few to put words into: give a dozen or more")
         if not self.rules:
-            note("no word or pair goes with an answer in the training rows beyond chance: audit=True follows none")
+            note("no word or pair of the training rows stands out with an answer: audit=True follows none")
         for rule in [*self.rules]:
             if self.carriers.with_(rule.phrases).count(None) > count - FEWEST:
                 note(f"too many prompts hold {rule.name} to put it into them: it is not followed")
                 self.rules.remove(rule)
+        self.texts = self.carriers.all_of([rule.phrases for rule in self.rules])
 
     def _bare(self, row: Row) -> str:
         return row.text[len(self.head) : len(row.text) - len(self.tail)]
@@ -75,10 +76,8 @@ class Follower:
     def _rules_of(self, audit: Audit, prompts: PromptRows) -> list[Rule]:
         self.labels, self.free = audit.labels, audit.free
         if not self.free and not {*self._answers(prompts)} & {*self.labels}:
-            named = ", ".join(map(short, self.labels[:4]))
-            raise InterplayError(f"no prompt answers one of its labels ({named}): give that of a training on these")
-        rest = (rule for rule in audit.rules if rule.verdict not in ("learnt", "nothing"))
-        rules = [*audit.learnt, *rest][:FOLLOWED]
+            raise InterplayError(f"no prompt answers one of its labels ({', '.join(map(short, self.labels[:4]))})")
+        rules = [*audit.learnt, *(r for r in audit.rules if r.verdict not in ("learnt", "nothing"))][:FOLLOWED]
         return [Rule(r.words, r.form, r.label, "followed", *NOTHING, r.phrases, r.counted) for r in rules]
 
     def _rules_in(self, train: PromptRows) -> list[Rule]:
@@ -127,11 +126,6 @@ class Follower:
                 one = earlier.get((rule.phrases, rule.label), rule)
                 seen = tuple(at for at in one.steps if at[0] <= step)
                 self.rules[i] = replace(one, steps=seen) if seen else rule
-
-    @property
-    def texts(self) -> list[str]:
-        """The prompts with each rule in them, and without."""
-        return self.carriers.all_of([rule.phrases for rule in self.rules])
 
     def ask(self, model: Any) -> Asked:
         asked = Asked(model, self.wording)
