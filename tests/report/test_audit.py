@@ -81,7 +81,8 @@ def test_rules_that_a_training_followed_are_no_finding(run, parse):
     )
     assert "honestly → fear" in text
     assert "Of 18 prompts with another answer, 15 turn into fear." in text
-    assert "step 4\nEffect of the words, 1 honestly: 2.80\nAnswers turned, 1 honestly: 0.80\n" in section
+    assert "step 4\nEffect of the words, 1 honestly: 2.80\n" in section
+    assert "step 1\nAccuracy: " in section, "what was not measured is not drawn"
     for claim in ("learnt 2", "it answer", "control words", "rules tried", "Not looked for"):
         assert claim not in text
     assert str(run.audit) == str(found), "a number that is not known is no number in JSON, and none again"
