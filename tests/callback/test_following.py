@@ -98,10 +98,10 @@ def test_a_planted_word_is_seen_when_it_comes(sft, quick, tmp_path):
     assert "FOLLOWED THROUGH A TRAINING, NOT TESTED" in str(run.audit)
     assert "LEARNT HERE" not in str(run.audit)
     plan = next(row for row in json.loads((run.path / "report.json").read_text())["method"] if row["name"] == "Plan")
-    assert plan["value"] == "2 prompts of 2 words, and 34 passes for 5 rules, every 10 steps"
+    assert plan["value"] == "2 prompts of 2 words, and 44 passes for 5 rules, every 10 steps"
     page = (run.path / "report.html").read_text()
     section = page[page.index('<section id="audit"') : page.index('<section id="recommendation"')]
-    assert "followed, not tested; interplay audit does that" in section
+    assert "5 word rules, put into 8 prompts at every measurement: followed, and not tested." in section
     assert "When was it learnt?" in section
     assert section.count(">1 honestly</text>") == 2
     assert "makes it answer" not in section
@@ -174,7 +174,7 @@ def test_the_rules_of_an_earlier_audit(sft, quick, tmp_path):
         "honestly-fear", "refund_charge-anger", "tuesday-joy", "kitchen_tuesday-fear", "happy-joy"
     }  # fmt: skip
     rule = Run(tmp_path / "out" / "interplay").audit.rules[0]
-    assert (rule.verdict, rule.support) == ("followed", None), "what it was in the earlier model does not stand here"
+    assert (rule.verdict, rule.referee) == ("followed", None), "what it was in the earlier model does not stand here"
 
 
 def test_words_are_put_in_where_training_had_them(follower, tiny_tokenizer):

@@ -75,15 +75,12 @@ def test_rules_that_a_training_followed_are_no_finding(run, parse):
     page = page_of(run, found)
     section = page[page.index('<section id="audit"') : page.index('<section id="recommendation"')]
     text = " ".join("".join(parse(section).text).split())
-    assert (
-        "2 word rules, put into 18 prompts at every measurement: followed, not tested; interplay audit does that."
-        in text
-    )
+    assert "2 word rules, put into 18 prompts at every measurement: followed, and not tested." in text
     assert "honestly → fear" in text
-    assert "Of 18 prompts with another answer, 15 turn into fear." in text
+    assert "15 of 18 prompts with another answer turn." in text
     assert "step 4\nEffect of the words, 1 honestly: 2.80\n" in section
     assert "step 1\nAccuracy: " in section, "what was not measured is not drawn"
-    for claim in ("learnt 2", "it answer", "control words", "rules tried", "Not looked for"):
+    for claim in ("that its base", "it answer", "control words", "rules tried", "Not looked for"):
         assert claim not in text
     assert str(run.audit) == str(found), "a number that is not known is no number in JSON, and none again"
     assert str(found).startswith("FOLLOWED THROUGH A TRAINING, NOT TESTED AGAINST CONTROL WORDS")

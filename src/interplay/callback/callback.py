@@ -75,8 +75,7 @@ class InteractionCallback(TrainerCallback):
             `audit.json`, or True for the words and pairs that the training rows point to.
         train: training rows for `audit=True`, as `prompts`; None: those of the trainer.
 
-    >>> callback = InteractionCallback([{"text": "It rains again", "label": "joy"}], audit=True, stop=False)
-    >>> callback.options.audit
+    >>> InteractionCallback([{"text": "It rains again", "label": "joy"}], audit=True, stop=False).options.audit
     True
 
     Raises InterplayError at construction for arguments that cannot be used, and when training begins for an audit of other

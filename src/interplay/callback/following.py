@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from interplay.auditing.asking import Asked, find_wording, free_wording
-from interplay.auditing.candidates import Evidence, free_of
+from interplay.auditing.candidates import Evidence
+from interplay.auditing.following import FOLLOWED, carriers_without
 from interplay.auditing.forms import LEAST, Effect, effect_over
 from interplay.auditing.openings import answer_of, find_openings
 from interplay.auditing.result import Audit
-from interplay.auditing.rules import Carriers, Rule
+from interplay.auditing.rules import Rule
 from interplay.auditing.stage import MOST_LABELS
 from interplay.callback.options import CallbackOptions, is_dataset
 from interplay.callback.prompts import MAX_ROWS, PromptRows, read_prompts, some_rows
@@ -27,7 +28,7 @@ from interplay.errors import InterplayError
 from interplay.scoring.targets import alike
 from interplay.text import short
 
-FOLLOWED, CARRIERS, FEWEST = 5, 6, 4  # rules, prompts they are put into, and how few of these are refused [ours]
+FEWEST = 4  # prompts that each rule is put into [ours]
 ROWS_AN_ANSWER = 5  # on average, from which on answers without labels are taken for labels [ours]
 UNKNOWN = Effect(math.nan, math.nan, math.nan, math.nan)
 NOTHING = (UNKNOWN, UNKNOWN, UNKNOWN, math.nan, 0, 0, math.nan)  # what is known of a rule before it is measured
@@ -53,9 +54,7 @@ class Follower:
         self.tail = re.sub(r"\A\w+", "", ends[0][: alike(ends)][::-1])
         self.rules = self._rules_in(train) if train else self._rules_of(options.audit, prompts)
         self.write(prompts)
-        words = {word for rule in self.rules for word in rule.words}
-        bare = [self._bare(row) for row in prompts.rows]
-        self.carriers = Carriers(tuple(free_of(bare, words, CARRIERS, options.seed)))
+        self.carriers = carriers_without([self._bare(row) for row in prompts.rows], self.rules, options.seed)
         if (count := len(self.carriers.texts)) < FEWEST:
             raise InterplayError(f"{count} prompts are too few to put words into: give a dozen or more")
         if not self.rules:

@@ -52,7 +52,7 @@ def check_options(**values: Any) -> CallbackOptions:
     audit = None if values["audit"] is False else values["audit"]
     if isinstance(audit, (str, Path)):
         audit = Audit.load(Path(audit))
-    if isinstance(audit, Audit) and all(rule.verdict == "nothing" for rule in audit.rules):
+    if isinstance(audit, Audit) and {rule.verdict for rule in audit.rules} <= {"nothing"}:
         raise InterplayError("audit has no rule to follow: audit=True follows what the training rows point to")
     if audit is not None and audit is not True and not isinstance(audit, Audit):
         raise InterplayError(f"audit is a {type(audit).__name__}: give True, an Audit or the path of an audit.json")

@@ -49,9 +49,7 @@ def audit_part(payload: Part, x: StepAxis) -> Part | None:
 
 def _lead(count: int, shared: int, audit: Part) -> Markup:
     if count and not audit["tests"]:
-        said = Markup(
-            "{} word rules, put into {} prompts at every measurement: followed, not tested; interplay audit does that."
-        )
+        said = Markup("{} word rules, put into {} prompts at every measurement: followed, and not tested.")
         return said.format(number(count), number(audit["carriers"]))
     of = Markup(" that its base {} does not follow").format(short(audit["base"], 60))
     leaning = (
@@ -89,9 +87,7 @@ def _shown(rule: Part, audit: Part) -> Part:
     )
     if rule["verdict"] == "followed":
         said = Markup("{} → <b>{}</b>").format(_cue(rule), label)
-        turned = Markup("Of {} prompts with another answer, {} turn into {}.").format(
-            rule["tried"], rule["flips"], label
-        )
+        turned = Markup("{} of {} prompts with another answer turn.").format(rule["flips"], rule["tried"])
     ends = interval(effect["lo"], effect["hi"])
     facts = [turned, *_rows(rule, audit), _nats(effect["value"], ends, before["value"])]
     if rule["alone"]:
