@@ -36,6 +36,7 @@ class CallbackOptions(BaseModel):
 
 def check_options(**values: Any) -> CallbackOptions:
     """The options, checked when the callback is made; InterplayError for one that cannot be used."""
+    values = {"audit": None, "train": None} | values
     for name in ("prompts", "train"):
         source = values[name]
         if isinstance(source, (str, Path)):
