@@ -256,7 +256,11 @@ def test_it_is_refused_before_the_first_step(sft, quick, tmp_path):
     [
         ({"audit": 7}, "audit is a int: give True, an Audit or the path of an audit.json"),
         ({"audit": 1}, "audit is a int"),
-        ({"audit": "no/such/audit.json"}, "audit.json"),
+        (
+            {"audit": "no/such/audit.json"},
+            "audit is 'no/such/audit.json': give the path of an audit.json in a run folder",
+        ),
+        ({"audit": __file__}, "give the path of an audit.json in a run folder"),
         ({"audit": replace(audit(), rules=())}, "audit has no rule to follow"),
         ({"train": "x.jsonl"}, "no such file"),
         ({"train": labelled(PROMPTS)}, "train is read for audit=True alone"),

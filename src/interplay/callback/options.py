@@ -52,7 +52,12 @@ def check_options(**values: Any) -> CallbackOptions:
             raise InterplayError(f"{name} is a list of {type(source[0]).__name__}: give a list of dicts")
     audit = None if values["audit"] is False else values["audit"]
     if isinstance(audit, (str, Path)):
-        audit = Audit.load(Path(audit))
+        try:
+            audit = Audit.load(Path(audit))
+        except InterplayError:  # its advice is for a file in a run folder
+            raise InterplayError(
+                f"audit is {ascii(str(audit))[:60]}: give the path of an audit.json in a run folder"
+            ) from None
     if isinstance(audit, Audit) and {rule.verdict for rule in audit.rules} <= {"nothing"}:
         raise InterplayError("audit has no rule to follow: audit=True follows what the training rows point to")
     if audit is not None and audit is not True and not isinstance(audit, Audit):

@@ -49,8 +49,8 @@ def audit_part(payload: Part, x: StepAxis) -> Part | None:
 
 def _lead(count: int, shared: int, audit: Part) -> Markup:
     if count and not audit["tests"]:
-        said = Markup("{} word rules, put into {} prompts at every measurement: followed, and not tested.")
-        return said.format(number(count), number(audit["carriers"]))
+        said = Markup("{} word rule{}, put into {} prompts at every measurement: followed, and not tested.")
+        return said.format(number(count), "s" * (count > 1), number(audit["carriers"]))
     of = Markup(" that its base {} does not follow").format(short(audit["base"], 60))
     leaning = (
         f" To {shared} of them it or the referee leans already: likely knowledge, made stronger." if shared else ""
