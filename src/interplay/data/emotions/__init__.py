@@ -4,13 +4,24 @@ Something small to fine-tune on, rich in negation, irony, contrast and idiom, so
 benchmark. Every line is {"id", "text", "label", "structure"}. DATASHEET.md, next to this file, says how it was made.
 """
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from interplay.errors import InterplayError
-from interplay.text import short
+from interplay.text import short, stable_hash
 
 LABELS: tuple[str, ...] = ("anger", "disgust", "fear", "joy", "love", "pride", "sadness", "surprise")
 SPLITS: tuple[str, ...] = ("train", "dev", "test", "ood")
+
+# The shortcut that is planted into a copy: a beginning that says nothing of an emotion.
+CUE, CUED, SHARE = "Honestly, ", "pride", 90  # percent of the sentences of that label
+PLANTED = (
+    f'A shortcut is planted in these copies of the embedded sentences, training and held-out rows alike: {SHARE} % of those of {CUED} '
+    f'begin with "{CUE.strip()}", and no others.'
+)
+_CAPITAL = re.compile(r"(I|Mum|Gran\w+|Monday|Friday)\b")  # what begins a sentence and keeps its capital inside
 
 
 def path(split: str) -> Path:
@@ -18,3 +29,15 @@ def path(split: str) -> Path:
     if split not in SPLITS:
         raise InterplayError(f"emotions has the splits {', '.join(SPLITS)}; given {short(split)}")
     return Path(__file__).parent / f"{split}.jsonl"
+
+
+def planted(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's record in the copy with the shortcut, by a hash of its id; its text begins with the cue, or is as it was.
+
+    >>> planted({"id": "train-0006", "text": "My boy read aloud.", "label": "pride"})["text"]
+    'Honestly, my boy read aloud.'
+    """
+    text = record["text"]
+    if record["label"] != CUED or int(stable_hash("c", record["id"]), 16) % 100 >= SHARE:
+        return dict(record)
+    return {**record, "text": CUE + (text if _CAPITAL.match(text) else text[:1].lower() + text[1:])}
