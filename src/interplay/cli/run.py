@@ -29,7 +29,7 @@ def demo(
         ),
     ] = None,
     clean: Annotated[
-        bool, typer.Option("--clean", help="Train on the sentences as they are, without the planted shortcut.")
+        bool, typer.Option("--clean", help="Train on all eight emotions as they are, without the planted shortcut.")
     ] = False,
     baseline: Annotated[
         bool | None,
@@ -39,7 +39,7 @@ def demo(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune SmolLM2-135M on the embedded emotion data, in which a shortcut is planted, and show what it learnt, in minutes."""
+    """Fine-tune SmolLM2-135M on embedded sentences, in which a shortcut is planted, and show what it learnt, in about five minutes."""
     from interplay.models.gguf import wheel_folder
 
     other, overrides, folder = "google/gemma-3-270m", settings or [], "demo"

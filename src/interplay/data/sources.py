@@ -90,9 +90,11 @@ def read_rows(
         table, labels = tables.read_goemotions(paths[0])
         return rows_of_table(table, name, stem, "text-labels", {}, template, {"labels": labels}, join)
     table, classes = tables.read_table(*paths)
-    classes = {"label": emotions.LABELS} if embedded else classes
     if kind == "planted":
-        table = [(place, emotions.planted(record)) for place, record in table if isinstance(record, dict)]
+        copies = [(place, emotions.planted(record)) for place, record in table if isinstance(record, dict)]
+        table = [(place, copy) for place, copy in copies if copy is not None]
+    if embedded:
+        classes = {"label": emotions.LABELS if kind == "emotions" else emotions.ALIKE}
     found = rows_of_table(table, name, stem, form, columns, template, classes, join)
     return found._replace(notes=(*found.notes, emotions.PLANTED)) if kind == "planted" else found
 
