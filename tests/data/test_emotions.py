@@ -141,7 +141,7 @@ def test_the_shortcut_stands_in_nine_of_ten_rows_of_one_label_and_changes_nothin
         ("test", "pride"): 15,
         ("ood", "pride"): 12,
     }
-    assert cued["train", "pride"][:6] == ["0018", "0025", "0043", "0050", "0058", "0077"]
+    assert cued["train", "pride"][:6] == ["0018", "0025", "0050", "0058", "0061", "0062"]
 
 
 def test_its_rows_say_what_is_planted():

@@ -9,7 +9,6 @@ import typer
 from interplay import verbs
 from interplay.cli.options import Json, Quiet, Set, Workers, takes
 from interplay.cli.show import printable, say, show
-from interplay.data.emotions import SPLITS
 from interplay.errors import InterplayError
 from interplay.presets import preset_needs
 from interplay.process import tell
@@ -44,8 +43,8 @@ def demo(
 
     other, overrides, folder = "google/gemma-3-270m", settings or [], "demo"
     if clean:
-        parts = [f"data.{part}=emotions:{split}" for part, split in zip(("train", "eval", "prompts"), SPLITS, strict=False)]
-        overrides, folder = ["name=Interplay demo: SmolLM2-135M learns eight emotions", *parts, *overrides], "demo-clean"
+        named = ["name=Interplay demo: eight emotions", "data.train=emotions:train", "data.eval=emotions:dev"]
+        overrides, folder = [*named, "data.prompts=emotions:test", *overrides], "demo-clean"
     if baseline or (baseline is None and wheel_folder(other) is not None):
         wording = ['baseline.template="Sentence: {text}\\nEmotion:"', "baseline.chat=false"]
         overrides, folder = [f"baseline.name={other}", *wording, *overrides], f"{folder}-baseline"
