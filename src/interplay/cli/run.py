@@ -38,7 +38,7 @@ def demo(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune SmolLM2-135M on embedded sentences, in which a shortcut is planted, and show what it learnt, in about five minutes."""
+    """Fine-tune SmolLM2-135M on embedded sentences, in which a shortcut is planted, and show what it learnt, in minutes."""
     from interplay.models.gguf import wheel_folder
 
     other, overrides, folder = "google/gemma-3-270m", settings or [], "demo"
