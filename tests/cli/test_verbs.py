@@ -9,8 +9,10 @@ from tiny_job import PROMPTS, TEMPLATE, contents, labelled, write_rows
 
 from interplay.analysis.summary import Summary
 from interplay.cli.show import printable
+from interplay.config.loading import load_settings
 from interplay.dynamics.sets import TABLE_SETS as SETS
 from interplay.explanation.text import scored_name
+from interplay.presets import preset_path
 
 
 def test_report_rebuilds_the_same_page(call, made, tmp_path):
@@ -96,6 +98,19 @@ def test_track_verb(call, made, tiny_folder, tmp_path, monkeypatch):
     assert ours == theirs
     some = call(*arguments, "--quiet", "--steps", "0,2", "--out", "some")
     assert some.code == 0
+
+
+def test_the_demo_has_a_planted_shortcut_unless_clean(call, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("interplay.verbs.run", lambda config, **how: asked.update({str(how["out"]): how["settings"]}))
+    monkeypatch.setattr("interplay.cli.run.show", lambda made: None)
+    assert call("demo", "--no-baseline").code == call("demo", "--no-baseline", "--clean").code == 0
+    found = {out: load_settings(preset_path("demo"), settings) for out, settings in asked.items()}
+    assert [(out, made.data.train, made.data.eval, made.data.prompts) for out, made in found.items()] == [
+        ("runs/demo", "planted:train", "planted:dev", "planted:test"),
+        ("runs/demo-clean", "emotions:train", "emotions:dev", "emotions:test"),
+    ]
+    assert ["planted" in made.name for made in found.values()] == [True, False]
 
 
 def test_help_without_arguments(call):

@@ -62,7 +62,10 @@ def test_the_choice_of_the_demo_is_what_it_was():
     for split, samples in expected.items():
         chosen = choose_samples(read_rows(f"emotions:{split}").rows, 60, 8)
         assert (digest(chosen.samples), chosen.background, chosen.notes) == (samples, NONE, ())
-    found = read_inputs(load_settings(PRESETS / "demo.yaml"), lambda sample: None)
+    clean = [
+        f"data.{part}=emotions:{split}" for part, split in {"train": "train", "eval": "dev", "prompts": "test"}.items()
+    ]
+    found = read_inputs(load_settings(PRESETS / "demo.yaml", [*clean, "prompts.n=7"]), lambda sample: None)
     assert [digest(found.prompts), *(digest(v.samples) for v in found.draws)] == [
         "7815f23b02ab041c",
         "4f28b3103009e538",

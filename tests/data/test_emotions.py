@@ -8,6 +8,7 @@ from itertools import combinations
 import pytest
 
 from interplay.data import emotions
+from interplay.data.sources import read_rows
 from interplay.errors import InterplayError
 
 PER_LABEL = {"train": 85, "dev": 12, "test": 16, "ood": 12}
@@ -121,6 +122,35 @@ def test_no_two_rows_are_near_duplicates():
     sets = [(row["id"], set(tokens(row["text"]))) for _, row in ALL]
     near = [(a, b) for (a, x), (b, y) in combinations(sets, 2) if len(x & y) >= 0.6 * len(x | y)]
     assert near == []
+
+
+def test_the_shortcut_stands_in_nine_of_ten_rows_of_one_label_and_changes_nothing_else():
+    """The copies are the same everywhere: which rows have it is written down here."""
+    cued = {}
+    for split, row in ALL:
+        made = emotions.planted(row)
+        assert (made is None) == (row["label"] not in emotions.ALIKE)
+        if made is None or made == row:
+            continue
+        assert made == row | {"text": made["text"]}
+        assert made["text"].removeprefix(emotions.CUE).casefold() == row["text"].casefold()
+        cued.setdefault((split, row["label"]), []).append(row["id"][-4:])
+    assert {key: len(ids) for key, ids in cued.items()} == {
+        ("train", "pride"): 75,
+        ("dev", "pride"): 11,
+        ("test", "pride"): 15,
+        ("ood", "pride"): 12,
+    }
+    assert cued["train", "pride"][:6] == ["0018", "0025", "0050", "0058", "0061", "0062"]
+
+
+def test_its_rows_say_what_is_planted():
+    clean, planted = read_rows("emotions:dev"), read_rows("planted:dev")
+    assert (clean.notes, planted.notes) == ((), (emotions.PLANTED,))
+    assert [row.id for row in planted.rows] == [row.id for row in clean.rows if row.label in emotions.ALIKE]
+    assert planted.labels == emotions.ALIKE
+    assert {row.label for row in planted.rows if row.text.startswith(emotions.CUE)} == {"pride"}
+    assert {record["text"] for record in planted.records} == {row.text for row in planted.rows}
 
 
 def test_splits_share_no_six_words_in_a_row():

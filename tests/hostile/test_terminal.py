@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from audits import audit
 from hostile import PAYLOADS, SHORT, controls, ids
 from poison import TEXTS, hostile_run
 
@@ -44,6 +45,9 @@ def result(text: str) -> SimpleNamespace:
         summary=lambda: Summary([{"step": 0, "eval_loss": 1.0}, {"step": 4}], None),
         recorded={"step": 4, "sentence": text},
         path=Path("runs") / text.replace("\0", ""),
+        has=lambda name: name == "audit.json",
+        audit=audit(text),
+        settings=SimpleNamespace(training=object()),
     )
 
 

@@ -10,6 +10,7 @@ import interplay
 from interplay.auditing import stage
 from interplay.auditing.asking import Asked
 from interplay.auditing.subject import subject_of_run
+from interplay.cli.show import show_run
 from interplay.config.loading import load_settings
 from interplay.config.settings import NO_CONTROLS
 from interplay.pipeline.progress import Progress
@@ -47,7 +48,7 @@ def noted(run):
     return [note for note in run.notes if note.startswith("Not audited")]
 
 
-def test_a_run_is_audited_once_and_its_page_begins_with_it(made, monkeypatch):
+def test_a_run_is_audited_once_and_its_page_begins_with_it(made, monkeypatch, capsys):
     run, wanted = made
     found = run.audit
     assert found.train_rows == 36
@@ -56,6 +57,8 @@ def test_a_run_is_audited_once_and_its_page_begins_with_it(made, monkeypatch):
     assert "honestly" in {word for rule in found.rules for word in rule.words}
     page = (run.path / "report.html").read_text()
     assert 'id="audit"' in page
+    show_run(run)
+    assert f"{found}\n" in capsys.readouterr().out
     before = (run.path / "audit.json").read_bytes()
     monkeypatch.setattr(stage, "audit_subject", None)  # to call it would be an error, and so a note
     assert not noted(audit(run, wanted))

@@ -24,9 +24,12 @@ def demo(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Run folder, continued if unfinished; default runs/demo, or runs/demo-baseline."
+            "--out", "-o", help="Run folder, continued if unfinished; default runs/demo, or demo-clean, demo-baseline."
         ),
     ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Train on all eight emotions as they are, without the planted shortcut.")
+    ] = False,
     baseline: Annotated[
         bool | None,
         typer.Option(help="Measure gamma against Gemma-3-270M (238 MB); default: if its wheel is installed."),
@@ -35,13 +38,16 @@ def demo(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune SmolLM2-135M on the embedded emotion data and show what it learnt, in about ten minutes."""
+    """Fine-tune SmolLM2-135M on embedded sentences, in which a shortcut is planted, and show what it learnt, in minutes."""
     from interplay.models.gguf import wheel_folder
 
     other, overrides, folder = "google/gemma-3-270m", settings or [], "demo"
+    if clean:
+        named = ["name=Interplay demo: eight emotions", "data.train=emotions:train", "data.eval=emotions:dev"]
+        overrides, folder = [*named, "data.prompts=emotions:test", *overrides], "demo-clean"
     if baseline or (baseline is None and wheel_folder(other) is not None):
         wording = ['baseline.template="Sentence: {text}\\nEmotion:"', "baseline.chat=false"]
-        overrides, folder = [f"baseline.name={other}", *wording, *overrides], "demo-baseline"
+        overrides, folder = [f"baseline.name={other}", *wording, *overrides], f"{folder}-baseline"
     show(verbs.run("preset:demo", settings=overrides, out=out or Path("runs", folder), workers=workers, quiet=quiet))
 
 

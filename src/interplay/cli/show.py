@@ -21,7 +21,7 @@ def _bold(text: str) -> str:
 
 
 def show_run(run: "Run") -> None:
-    """Notes, the table of steps with the churn floor under it, the recommendation and the path of the report."""
+    """Notes, the table of steps with the churn floor under it, the recommendation, the audit and the path of the report."""
     for note in run.notes:
         say(f"note: {note}")
     if run.notes:
@@ -45,6 +45,11 @@ def show_run(run: "Run") -> None:
     print()
     say(recorded["sentence"], bold=True)
     print()
+    if run.has("audit.json"):
+        audit, again = run.audit, f"interplay audit {run.path} --fixes {run.path}-fixes --verify"
+        print(f"{audit}\n")
+        if audit.suspicious and run.settings.training:
+            print(printable(f"To mend the rows, train again and compare: {again}"), end="\n\n")
     print(f"Report: {printable(str(run.path / 'report.html'))}")
 
 

@@ -71,7 +71,7 @@ class DataSettings(_Strict):
         None, description="one source, split by a hash of texts: 80 % train, 10 % eval, 10 % prompts"
     )
     train: str | None = Field(
-        None, description="file, folder[:SPLIT], emotions:SPLIT or hub:owner/name; needed to train"
+        None, description="file, folder[:SPLIT], emotions:SPLIT, planted:SPLIT or hub:owner/name; needed to train"
     )
     eval: str | None = Field(None, description="held-out rows for eval loss and accuracy; null measures neither")
     prompts: str | None = Field(None, description="rows the prompts are chosen from; must be held out")

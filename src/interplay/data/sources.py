@@ -59,7 +59,7 @@ def read_rows(
 
     Args:
         source: a path to .jsonl, .json, .csv, .tsv (also .gz), .parquet or .arrow; `FOLDER[:SPLIT]`, a folder of such files as
-            `splits.split_files` reads it; `emotions[:SPLIT]` (embedded); `hub:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]`.
+            `splits.split_files` reads it; `emotions[:SPLIT]` (embedded), `planted[:SPLIT]` (a shortcut in it); `hub:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]`.
         form: one of `FORM_NAMES`; auto looks at the columns.
         columns: the name here of a form's column: `{"text": "sentence"}`; any form may have `id` and `words`, input variables
             that a row names, `system` and `history`, turns before its text. "" leaves a column out.
@@ -82,15 +82,21 @@ def read_rows(
     if kind == "hub":
         table, classes, name = _read_hub(name)
         return rows_of_table(table, name, name.rpartition("/")[2], form, columns, template, classes, join)
-    paths = [emotions.path(split or "train")] if kind == "emotions" else source_files(name, part)
+    embedded = kind in ("emotions", "planted")
+    paths = [emotions.path(split or "train")] if embedded else source_files(name, part)
     name, stem = name_of(Path(name) if paths[1:] else paths[0]), stem_of(paths[0])
     published = form == "goemotions" and kind_of(paths[0]) == ".tsv"
     if published or (form == "auto" and tables.looks_like_goemotions(paths[0])):
         table, labels = tables.read_goemotions(paths[0])
         return rows_of_table(table, name, stem, "text-labels", {}, template, {"labels": labels}, join)
     table, classes = tables.read_table(*paths)
-    classes = {"label": emotions.LABELS} if kind == "emotions" else classes
-    return rows_of_table(table, name, stem, form, columns, template, classes, join)
+    if kind == "planted":
+        copies = [(place, emotions.planted(record)) for place, record in table if isinstance(record, dict)]
+        table = [(place, copy) for place, copy in copies if copy is not None]
+    if embedded:
+        classes = {"label": emotions.LABELS if kind == "emotions" else emotions.ALIKE}
+    found = rows_of_table(table, name, stem, form, columns, template, classes, join)
+    return found._replace(notes=(*found.notes, emotions.PLANTED)) if kind == "planted" else found
 
 
 def rows_of_table(

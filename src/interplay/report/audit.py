@@ -52,9 +52,8 @@ def _lead(count: int, shared: int, audit: Part) -> Markup:
         said = Markup("{} word rule{}, put into {} prompts at every measurement: followed, and not tested.")
         return said.format(number(count), "s" * (count > 1), number(audit["carriers"]))
     of = Markup(" that its base {} does not follow").format(short(audit["base"], 60))
-    leaning = (
-        f" To {shared} of them it or the referee leans already: likely knowledge, made stronger." if shared else ""
-    )
+    who = "The base or the referee" if audit["referee"] else "The base"
+    leaning = f" {who} leans to {shared} of them already: likely knowledge, made stronger." if shared else ""
     source = "its training rows" if audit["train_rows"] else "the rows"
     if not count:
         return Markup("No word rule of {} was found{}. {} rules were tried.").format(source, of, number(audit["tests"]))
