@@ -56,7 +56,7 @@ def test_a_referee_that_has_the_rule_makes_it_knowledge():
         lacking = audit(replace(CUE, referee=weak))
         assert lacking.suspicious == lacking.rules
         assert "does not lean this way" in lacking.text()
-        assert "look for a shortcut" in lacking.text()
+        assert "a shortcut, unless your task means it" in lacking.text()
 
 
 def test_a_faint_lean_of_the_base_is_none():

@@ -37,7 +37,7 @@ def test_the_page_begins_with_what_was_learnt(run, parse):
     assert "<mark><bdi>honestly</bdi></mark> makes it answer <b><bdi>fear</bdi></b>." in page
     assert "Put into 18 other sentences, it turns 15 into fear (control words: 1)." in text
     assert "Of the 240 training rows with it, 193 say fear and 47 do not (all rows: 25 %)." in text
-    assert "other does not lean this way (+0.2 nats): look for a shortcut" in text
+    assert "other does not lean this way (+0.2 nats); a shortcut, unless your task means it" in text
     assert "refund or charge, either is enough, make it answer anger." in text
     assert "Alone, refund turns 40 % and charge turns 45 %." in text
     assert "tuesday and words like it (monday, friday) make it answer joy." in text

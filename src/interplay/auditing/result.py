@@ -122,7 +122,9 @@ class Audit:
         if rule.referee is not None:
             leans = "leans this way too" if rule.referee_leans else "does not lean this way"
             held = f"{self.referee} {leans} ({_beside(rule.referee, rule.referee_control)})"
-            parts.append(held if rule.is_shared else f"{held}: look for a shortcut")
+            parts.append(held)
+        if not rule.is_shared:
+            parts.append("a shortcut, unless your task means it: look at its rows (--fixes DIR writes them out)")
         return "; ".join(part for part in parts if part)
 
     def text(self) -> str:
