@@ -91,8 +91,9 @@ def read_rows(
         return rows_of_table(table, name, stem, "text-labels", {}, template, {"labels": labels}, join)
     table, classes = tables.read_table(*paths)
     if kind == "planted":
-        copies = [(place, emotions.planted(record)) for place, record in table if isinstance(record, dict)]
-        table = [(place, copy) for place, copy in copies if copy is not None]
+        dicts = [(place, record) for place, record in table if isinstance(record, dict)]
+        copies: Table = [(place, copy) for place, record in dicts if (copy := emotions.planted(record)) is not None]
+        table = copies
     if embedded:
         classes = {"label": emotions.LABELS if kind == "emotions" else emotions.ALIKE}
     found = rows_of_table(table, name, stem, form, columns, template, classes, join)
