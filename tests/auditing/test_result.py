@@ -40,7 +40,7 @@ def test_what_the_base_leans_to_is_told_apart_and_last():
     assert found.learnt == (CUE, LEANING)
     assert found.suspicious == (CUE,)
     lines = found.text().splitlines()
-    assert lines.index(STRONGER) > next(i for i, line in enumerate(lines) if "honestly" in line)
+    assert lines.index(f"{STRONGER}, or the referee") > next(i for i, line in enumerate(lines) if "honestly" in line)
     assert "the base leans this way already (+0.8 nats)" in lines[-4] + lines[-3]
 
 

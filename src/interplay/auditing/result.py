@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from interplay.auditing.verify import Verified
 
 NOT_SOUGHT = "style, length, spelling, punctuation, and words in fewer than five rows"
-STRONGER = "MADE STRONGER HERE, LIKELY KNOWLEDGE: the base leans this way, or the referee"
+STRONGER = "MADE STRONGER HERE, LIKELY KNOWLEDGE: the base leans this way"
 _TITLES: dict[Verdict, str] = {
     "learnt": "LEARNT HERE, NOT IN THE BASE",
     "unlearnt": "IN THE DATA, NOT LEARNT",
@@ -143,7 +143,7 @@ class Audit:
                 lines.append(title)
             for place, rule in enumerate(found):
                 if verdict == "learnt" and rule.is_shared and not (place and found[place - 1].is_shared):
-                    lines.append(STRONGER)
+                    lines.append(STRONGER + (", or the referee" if self.referee else ""))
                 number = f"{numbers[rule]:2} " if rule in numbers else "   "
                 first, *rest = self.sentence(rule).split("\n")
                 lines.append(f"{number}{first}")
