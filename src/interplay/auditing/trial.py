@@ -144,11 +144,12 @@ class Trial:
             )
         taught = one.suspected and one.counted.z >= STRONG
         verdict = verdict_of(effect, old, change, p, lost, taught)
-        if verdict == "learnt" and len(one.phrases) == 1 and tried and not flips:
-            verdict = "nothing"  # it pushes, and turns no answer
+        by_control = self.null.turned(one.phrases[0].place, label)
+        if verdict == "learnt" and len(one.phrases) == 1 and tried and flips <= by_control * tried:
+            verdict = "nothing"  # it pushes, and turns no more answers than control words do
         rule = Rule(
             one.counted.words, "word", self.labels[label], verdict, effect, old,
-            change, p, flips, tried, self.null.turned(one.phrases[0].place, label), one.phrases, one.counted, referee=other,
+            change, p, flips, tried, by_control, one.phrases, one.counted, referee=other,
             suspected=one.suspected, base_control=self._control(before, one.phrases, label), referee_control=control,
         )  # fmt: skip
         if len(one.phrases) == 1:
