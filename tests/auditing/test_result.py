@@ -62,3 +62,9 @@ def test_a_referee_that_has_the_rule_makes_it_knowledge():
 def test_a_faint_lean_of_the_base_is_none():
     faint = rule("honestly", Effect(0.1, 0.05, 0.15, 0.01))
     assert audit(faint).suspicious == (faint,)
+
+
+def test_without_training_rows_no_fixes_are_advised():
+    told = replace(audit(CUE), train_rows=0).text()
+    assert "a shortcut, unless your task means it" in told
+    assert "--fixes" not in told

@@ -88,6 +88,11 @@ class Audit:
         """The learnt rules that neither the base nor a referee leans to."""
         return tuple(rule for rule in self.learnt if not rule.is_shared)
 
+    @property
+    def _numbers(self) -> dict[Rule, int]:
+        """The numbers under which learnt rules are shown; or followed ones, with which there are no others."""
+        return {rule: i for i, rule in enumerate(self.of("followed") or self.learnt, 1)}
+
     def sentence(self, rule: Rule) -> str:
         """One rule in a sentence: what it does, and the rows it could come from."""
         said = f"{rule.name} → {rule.label}"
@@ -121,17 +126,16 @@ class Audit:
             )
         if rule.referee is not None:
             leans = "leans this way too" if rule.referee_leans else "does not lean this way"
-            held = f"{self.referee} {leans} ({_beside(rule.referee, rule.referee_control)})"
-            parts.append(held)
+            parts.append(f"{self.referee} {leans} ({_beside(rule.referee, rule.referee_control)})")
         if not rule.is_shared:
-            parts.append("a shortcut, unless your task means it: look at its rows (--fixes DIR writes them out)")
+            look = ": look at its rows (--fixes DIR writes them out)" if self.train_rows else ""
+            parts.append(f"a shortcut, unless your task means it{look}")
         return "; ".join(part for part in parts if part)
 
     def text(self) -> str:
         """The whole audit as the command prints it."""
         lines: list[str] = []
-        followed = self.of("followed")  # with them there are no others
-        numbers = {rule: i for i, rule in enumerate(followed or self.learnt, 1)}
+        numbers, followed = self._numbers, self.of("followed")
         passed = f"{self.tests} rules tried, {len(self.learnt)} pass"
         for verdict, title in _TITLES.items():
             found = self.learnt if verdict == "learnt" else self.of(verdict)[:5]
@@ -216,11 +220,10 @@ class Audit:
         found = _values(replace(self, verified=None)) | {"version": __version__, "not_looked_for": NOT_SOUGHT}
         if self.verified is not None:
             found["verified"] = self.verified.to_dict()
+        numbers = self._numbers
         for rule, made in zip(self.rules, found["rules"], strict=True):
-            made |= {"name": rule.name, "class": rule.is_class, "shared": rule.is_shared, "number": None, "advice": ""}
-            if rule.verdict in ("learnt", "followed"):
-                number = (self.of("followed") or self.learnt).index(rule) + 1
-                made |= {"number": number, "advice": self.act(rule) if rule.verdict == "learnt" else ""}
+            made |= {"name": rule.name, "class": rule.is_class, "shared": rule.is_shared, "number": numbers.get(rule)}
+            made["advice"] = self.act(rule) if rule.verdict == "learnt" else ""
         return found
 
     def to_json(self) -> str:

@@ -40,7 +40,7 @@ def check_options(**values: Any) -> CallbackOptions:
     for name in ("prompts", "train"):
         source = values[name]
         if isinstance(source, (str, Path)):
-            if str(source).partition(":")[0] not in ("hub", "emotions"):
+            if str(source).partition(":")[0] not in ("hub", "emotions", "planted"):
                 source_files(str(source), name)
         elif source is None and name == "train":
             continue

@@ -22,11 +22,8 @@ from interplay.cli.test import test
 from interplay.errors import InterplayError, reason_of
 from interplay.process import silence, tell
 
-_WAITING = {
-    "OMP_WAIT_POLICY",
-    "GOMP_SPINCOUNT",
-    "KMP_BLOCKTIME",
-}  # how OpenMP's threads wait, where the user has said it
+# By which a user says how OpenMP's threads wait.
+_WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
 _LONGEST = 2000  # characters of an error: what was given may be a megabyte [ours]
 
 # typer carries a click of its own since 0.20 and used the installed one before: the base of its errors is found either way.
