@@ -31,6 +31,7 @@ class Claim(NamedTuple):
     label: str
     score: float
     many: bool = False  # said to hold for words like it as well
+    leans: bool | None = None  # whether the base is said to lean to it
 
 
 def planted(plant: Plant) -> Claim | None:
@@ -117,7 +118,7 @@ def data_rules(trained: Trained, size: Size) -> list[Claim]:
 def claims_of(found: Found) -> list[Claim]:
     """What the audit says was learnt, in its order."""
     return [
-        Claim(rule.words, rule.form, rule.label, rule.effect.value, rule.is_class)
+        Claim(rule.words, rule.form, rule.label, rule.effect.value, rule.is_class, rule.base_leans)
         for rule in found.rules
         if rule.verdict == "learnt"
     ]
@@ -176,7 +177,8 @@ def judged(
         "precision": float(np.mean(right[:TOP])) if right else None,
         "false": len(right) - sum(right),
         "top": [
-            [*claim[:3], round(claim.score, 2), round(truth, 3)] for claim, truth in zip(shown, truths, strict=False)
+            [*claim[:3], round(claim.score, 2), round(truth, 3), claim.leans]
+            for claim, truth in zip(shown, truths, strict=False)
         ],
         "data": [
             [*rule[:3], round(truth, 3), round(score_of(rule, ranked), 3)]
@@ -193,15 +195,23 @@ def evaluate(trained: Trained, step: int, models: Models, size: Size) -> dict[st
         tallies: dict[int, Tally] = {}
 
         @contextmanager
-        def state(number: int) -> Generator[Any]:
-            with models(trained, number) as asked:
-                tallies[number] = Tally(asked, tallies.get(number))
-                yield tallies[number]
+        def state(number: int, *shown: Any) -> Generator[Any]:
+            key = number if not shown else -1
+            with models(trained, number, *shown) as asked:
+                tallies[key] = Tally(asked, tallies.get(key))
+                yield tallies[key]
 
         before = time.process_time()
         with models(trained, 0) as asked:
             sisters = embedding_sisters(asked.model, asked.wording.tokenizer)
-        found = find_rules(lambda: state(step), lambda: state(0), trained.evidence, held, sisters=sisters)
+        found = find_rules(
+            lambda: state(step),
+            lambda: state(0),
+            trained.evidence,
+            held,
+            sisters=sisters,
+            shown=lambda rows: lambda: state(0, rows),
+        )
         seconds = time.process_time() - before
         with models(trained, step) as asked:
             ranked = [Claim(r.words, r.form, r.label, r.effect.value) for r in found.rules]
@@ -212,11 +222,10 @@ def evaluate(trained: Trained, step: int, models: Models, size: Size) -> dict[st
                 for word, value in zip([phrase.word for phrase in r.phrases], r.cells[:2], strict=True)
             ]
             result = judged(claims_of(found), [*ranked, *parts], trained, asked, size)
-        tuned, before = tallies[step], tallies[0]
-        fresh = tuned.new + before.new == tuned.passes + before.passes
+        fresh = all(tally.new == tally.passes for tally in tallies.values())
         return result | {
-            "tuned": tuned.passes,
-            "base": before.passes,
+            "tuned": tallies[step].passes,
+            "base": sum(tally.passes for key, tally in tallies.items() if key != step),
             "cpu_s": round(seconds, 1) if fresh else None,
             "tests": found.tests,
         }

@@ -97,12 +97,12 @@ def found_table(plants: Sequence[Trained], size: str) -> str:
 
 def claims_table(plants: Sequence[Trained], size: str) -> str:
     """Each rule that the audit claims, with the truth."""
-    head = ("plant", "rule", "form", "answer", "effect, nats", "turns, beyond controls")
+    head = ("plant", "rule", "form", "answer", "effect, nats", "turns, beyond controls", "the base leans")
     rows = [
-        (trained.plant.name, ", ".join(words), form, label, score, truth)
+        (trained.plant.name, ", ".join(words), form, label, score, truth, *leans)
         for trained in plants
         for found in read(trained, "found", size).values()
-        for words, form, label, score, truth in found["top"]
+        for words, form, label, score, truth, *leans in found["top"]
     ]
     return markdown(head, rows)
 

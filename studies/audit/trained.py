@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import numpy as np
 from interplay.atomic import write_text
 from interplay.auditing.asking import Asked, find_wording
 from interplay.auditing.candidates import Evidence
+from interplay.auditing.leaning import Example
 from interplay.models.checkpoints import model_at
 from interplay.models.layouts import Checkpoint, classify
 from interplay.models.loading import load_model
+from interplay.text import stable_hash
 from studies.audit.zoo import TASKS, TEMPLATE, Pair, Plant
 
 
@@ -69,9 +71,8 @@ class Trained:
         return Evidence(texts, answers)
 
 
-Models = Callable[
-    [Trained, int], AbstractContextManager[Any]
-]  # the model of a plant at a step, to be asked; step 0: the base
+# The model of a plant at a step, to be asked; step 0: the base; and rows that are shown to it first.
+Models = Callable[..., AbstractContextManager[Any]]
 
 
 def models_of(name: str) -> Models:
@@ -79,13 +80,14 @@ def models_of(name: str) -> Models:
     base = load_model(name)
 
     @contextmanager
-    def at(trained: Trained, step: int) -> Generator[Asked]:
+    def at(trained: Trained, step: int, shown: Sequence[Example] = ()) -> Generator[Asked]:
         folder = trained.folder / f"checkpoint-{step}"
         texts = [text for text, _ in trained.rows("clean")]
-        wording = find_wording(texts, trained.labels, base.tokenizer, TEMPLATE)
+        template, behind = replace(TEMPLATE, few_shot=tuple(shown)), f"-{stable_hash(shown)[:8]}" if shown else ""
+        wording = find_wording(texts, trained.labels, base.tokenizer, template)
         checkpoint = Checkpoint(step, folder, classify(folder) or "") if step else Checkpoint(0, None, "base")
         with model_at(checkpoint, base) as model:
-            yield Asked(model, wording, trained.folder / f"answers-{step}.jsonl")
+            yield Asked(model, wording, trained.folder / f"answers-{step}{behind}.jsonl")
 
     return at
 

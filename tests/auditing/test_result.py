@@ -7,13 +7,28 @@ from interplay.auditing.forms import Effect
 from interplay.auditing.result import STRONGER, Audit
 from interplay.auditing.rules import Rule
 
+NONE = Effect(0.0, -0.1, 0.1, 0.5)
 EFFECT = Effect(3.0, 2.5, 3.5, 0.0)
 
 
-def rule(word: str, before: Effect, referee: Effect | None = None) -> Rule:
+def rule(word: str, shown: Effect, referee: Effect | None = None) -> Rule:
     counted = Counted((word,), "joy", 20, 19, 0.3, 5.0)
     return Rule(
-        (word,), "word", "joy", "learnt", EFFECT, before, EFFECT, 0.001, 9, 12, 0.0, (), counted, referee=referee
+        (word,),
+        "word",
+        "joy",
+        "learnt",
+        EFFECT,
+        NONE,
+        EFFECT,
+        0.001,
+        9,
+        12,
+        0.0,
+        (),
+        counted,
+        shown=shown,
+        referee=referee,
     )
 
 
@@ -41,7 +56,7 @@ def test_what_the_base_leans_to_is_told_apart_and_last():
     assert found.suspicious == (CUE,)
     lines = found.text().splitlines()
     assert lines.index(f"{STRONGER}, or the referee") > next(i for i, line in enumerate(lines) if "honestly" in line)
-    assert "the base leans this way already (+0.8 nats)" in lines[-4] + lines[-3]
+    assert "the base, shown a row of each answer, leans this way (+0.8 nats)" in lines[-4] + lines[-3]
 
 
 def test_without_a_rule_of_its_own_the_first_title_says_none():

@@ -106,6 +106,9 @@ def test_a_word_unless_another():
     found, *_ = audit(lambda words: 5.0 * ("zandar" in words and "mobito" not in words), unless)
     rule = only(found)
     assert (rule.words, rule.form, rule.name) == (("zandar", "mobito"), "unless", '"zandar" unless "mobito"')
+    assert [phrase.word for phrase in rule.cue] == ["zandar"]
+    assert rule.effect.value > 4
+    assert rule.flip_rate > 0.8
 
 
 def test_two_words_in_this_order():
@@ -290,11 +293,11 @@ def test_a_referee_supports_or_lacks_the_answer():
     shares, lacks = Planted(law, seed="referee"), Planted(labels=LABELS[:3])
     reordered = Planted(law, seed="referee", labels=LABELS[::-1])
     for other in (shares, reordered):
-        rule = only(audit(law, word, referee=other.state)[0])
+        rule = only(audit(law, word, referee=lambda rows, other=other: other.state)[0])
         assert rule.referee_leans
         assert rule.referee.value > 0.9 * rule.effect.value
-    assert not only(audit(law, word, referee=Planted().state)[0]).is_shared
-    found, *_ = audit(law, word, referee=lacks.state)
+    assert not only(audit(law, word, referee=lambda rows: Planted().state)[0]).is_shared
+    found, *_ = audit(law, word, referee=lambda rows: lacks.state)
     assert only(found).referee is None
     assert any("referee has no answer dun" in note for note in found.notes)
 
@@ -313,3 +316,21 @@ def test_the_same_again():
     one, two = (audit(lambda words: 5.0 * ("zandar" in words), word)[0] for _ in range(2))
     assert [(r.words, r.p, r.effect) for r in one.rules] == [(r.words, r.p, r.effect) for r in two.rules]
     assert np.isfinite([r.p for r in one.rules]).all()
+
+
+def test_the_base_that_is_shown_rows_tells_knowledge_from_a_cue():
+    """It knows what the word means once it is shown one row of each answer, none with the cue."""
+    seen = []
+
+    def law(words):
+        return 5.0 * ("zandar" in words)
+
+    def shown(rows, other=law):
+        seen[:] = rows
+        return Planted(other, seed="shown").state
+
+    assert only(audit(law, word, shown=shown)[0]).base_leans
+    assert sorted(label for _, label in seen) == sorted(LABELS)
+    assert not any("zandar" in text for text, _ in seen)
+    cue = only(audit(law, word, shown=lambda rows: shown(rows, lambda words: 0.0))[0])
+    assert (cue.base_leans, abs(cue.shown.value) < 0.5) == (False, True)

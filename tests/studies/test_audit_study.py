@@ -78,7 +78,7 @@ def folder_of(path, law, steps=(20,)):
 
 def models(rules_by_step):
     @contextmanager
-    def at(trained, step):
+    def at(trained, step, shown=()):
         yield Fake(rules_by_step.get(step, RULES["clean"]))
 
     return at

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,7 +192,8 @@ def _audit(
         budget=budget,
         seed=seed,
         sisters=embedding_sisters(states.base.model, states.base.tokenizer),
-        referee=None if referee is None else states.referee(referee),
+        shown=states.shown,
+        referee=None if referee is None else partial(states.referee, referee),
         rephrased=states.rephrased(),
     )
     learnt = by_suspicion(found.rules)

@@ -151,9 +151,7 @@ def cues(rule: Rule) -> tuple[Phrases, ...]:
     """The phrases that each switch the rule on: of an OR either one, of an exception the first without the second."""
     if rule.form == "or":
         return tuple((phrase,) for phrase in rule.phrases)
-    if rule.form == "unless":
-        return (tuple(phrase for phrase in rule.phrases if phrase.word == rule.words[0]),)
-    return (rule.phrases,)
+    return (rule.cue,)
 
 
 def holds(rule: Rule, words: Collection[str]) -> bool:

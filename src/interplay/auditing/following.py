@@ -31,11 +31,11 @@ def courses(states: Sequence[tuple[int, State]], rules: Sequence[Rule], carriers
     found: dict[Rule, Course] = dict.fromkeys(rules, ())
     for step, opened in states:
         with opened() as asked:
-            asked(carriers.all_of([rule.phrases for rule in rules]))
+            asked(carriers.all_of([rule.cue for rule in rules]))
             for rule in rules:
                 label = asked.labels.index(rule.label)
-                effect = float(np.nanmean(carriers.effects(asked, rule.phrases)[:, label]))
-                turned, tried = carriers.flips(asked, rule.phrases, label)
+                effect = float(np.nanmean(carriers.effects(asked, rule.cue)[:, label]))
+                turned, tried = carriers.flips(asked, rule.cue, label)
                 found[rule] += ((step, effect, turned / max(1, tried)),)
     return found
 
@@ -59,7 +59,7 @@ def cue_accuracy(asked: Asked, held: Sequence[Row], rules: Sequence[Rule], seed:
         bare = [row.text for row in rows]
         for phrase in rule.phrases:
             bare = [take_out(text, phrase) or text for text in bare]
-        every = Carriers(tuple(bare)).with_(rule.phrases)
+        every = Carriers(tuple(bare)).with_(rule.cue)
         full = [text if text is not None else plain for text, plain in zip(every, bare, strict=True)]
         found.append(CueAccuracy(number, len(rows), found[0].accuracy, right(bare), right(full)))
     return tuple(found)

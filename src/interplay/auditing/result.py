@@ -120,9 +120,10 @@ class Audit:
         if rule.is_class:
             told = "sister words do it as well (" + ", ".join(rule.alike) + "): it is the class"
         parts = [told]
-        if rule.base_leans:
+        if rule.base_leans and rule.shown is not None:
+            base = "the base" if self.free else "the base, shown a row of each answer,"
             parts.append(
-                f"the base leans this way already ({_beside(rule.before, rule.base_control)}), so likely knowledge made stronger"
+                f"{base} leans this way ({_beside(rule.shown, rule.shown_control)}), so likely knowledge made stronger"
             )
         if rule.referee is not None:
             leans = "leans this way too" if rule.referee_leans else "does not lean this way"
@@ -292,7 +293,7 @@ def _rule(found: Mapping[str, Any]) -> Rule:
         **{key: record(Effect, found[key]) for key in ("effect", "before", "change")},
         "phrases": tuple(Phrase(**phrase) for phrase in found["phrases"]),
         "counted": record(Counted, found["counted"] | {"words": tuple(found["counted"]["words"])}),
-        "referee": None if found["referee"] is None else record(Effect, found["referee"]),
+        **{key: None if found[key] is None else record(Effect, found[key]) for key in ("shown", "referee")},
         "cells": None if found["cells"] is None else record(Cells, found["cells"]),
     }
     return Rule(**_fields(Rule, found) | made)

@@ -53,8 +53,8 @@ class Rule:
 
     effect, before: nats of log-odds in the tuned model and in the base; change: their difference. p: the larger one of those
     against control words and over carriers, adjusted for all tests. flips of tried: carriers of another answer that it turns,
-    control: the fraction that control words turn. alone: flips of the words one by one. referee: the effect in
-    another model, None without one. rows, hits: training rows with the words, and those of them with the answer.
+    control: the fraction that control words turn. alone: flips of the words one by one. Of a learnt rule, shown: the effect in
+    the base that is shown rows with their answers first, referee: in another model shown the same; None without one.
     """
 
     words: tuple[str, ...]
@@ -71,8 +71,9 @@ class Rule:
     phrases: Phrases
     counted: Counted
     alone: tuple[float, ...] = ()
+    shown: Effect | None = None
+    shown_control: float = 0.0  # effect of control words there
     referee: Effect | None = None
-    base_control: float = 0.0  # effect of control words in the base
     referee_control: float = 0.0
     swapped: float | None = None  # effect with the two words in each other's place
     sisters: tuple[tuple[str, float], ...] = ()
@@ -99,8 +100,13 @@ class Rule:
         return (" and then " if self.in_order else joints.get(self.form, ", ")).join(quoted)
 
     @property
+    def cue(self) -> Phrases:
+        """What makes the rule act: of an exception the word without the one that takes it back."""
+        return tuple(p for p in self.phrases if p.word == self.words[0]) if self.form == "unless" else self.phrases
+
+    @property
     def base_leans(self) -> bool:
-        return _leans(self.before, self.base_control, self.effect)
+        return self.shown is not None and _leans(self.shown, self.shown_control, self.effect)
 
     @property
     def referee_leans(self) -> bool:

@@ -16,12 +16,14 @@ from interplay.auditing.asking import Asked
 from interplay.auditing.candidates import STRONG, SUSPECT, Evidence, free_of, needed, telling
 from interplay.auditing.counts import FEWEST, words_of
 from interplay.auditing.forms import LEAST, effect_over, form_of
+from interplay.auditing.leaning import Example, examples, with_leaning
 from interplay.auditing.phrases import Phrase, Place, swapped, take_out
 from interplay.auditing.rules import LEVEL, Carriers, Rule, cells_of, mean_of, null_of
 from interplay.auditing.trial import Tested, Trial
 from interplay.errors import InterplayError
 
 State = Callable[[], AbstractContextManager[Asked]]
+Taught = Callable[[Sequence[Example]], State]  # a model that is shown these texts with their answers first
 Sisters = Callable[[str, int], Sequence[str]]  # words like this one, at most so many
 
 
@@ -71,13 +73,15 @@ def find_rules(
     budget: Budget = BUDGET,
     seed: int = 0,
     sisters: Sisters = lambda word, most: (),
-    referee: State | None = None,
+    shown: Taught | None = None,
+    referee: Taught | None = None,
     rephrased: State | None = None,
 ) -> Found:
     """Rules of the rows that the tuned model follows, with what the base does.
 
-    held: held-out texts, from which carriers are drawn. rephrased: the base in another wording, for the floor. The base is
-    opened twice; each state answers at least as long as it is open, and later for what it was asked before.
+    held: held-out texts, from which carriers are drawn. shown: the base, referee: another model, asked whether they lean to what
+    was learnt. rephrased: the base in another wording, for the floor. The base is opened twice; each state answers at least as
+    long as it is open, and later for what it was asked before.
 
     Raises InterplayError where under four texts are left as carriers, there is one answer only, or the answers differ.
     """
@@ -92,16 +96,22 @@ def find_rules(
             )
         search.choose(asked, held)
     with base() as before:
-        before(search.texts_elsewhere())
-    helper = None
-    if referee is not None:
-        with referee() as helper:
-            helper(search.texts_elsewhere())
+        before(search.texts_of(search.tested))
     floor = None
     if rephrased is not None:
         with rephrased() as other:
             floor = search.floor(before, other)
-    rules = search.judge(asked, before, helper)
+    rules = search.judge(asked, before)
+    learnt = [rule.label for rule in rules if rule.verdict == "learnt"]
+    rows = examples(evidence, [*learnt, *asked.labels], {w for one in search.tested for w in one.counted.words}, seed)
+    if learnt and shown is not None:
+        with shown(rows)() as other:
+            rules = with_leaning(rules, search, other, "shown")
+    if learnt and referee is not None:
+        with referee(rows)() as other:
+            rules = with_leaning(rules, search, other, "referee")
+        if missing := sorted({*learnt} - {*other.labels}):
+            search.notes.append(f"the referee has no answer {', '.join(missing)}: it says nothing of rules for it")
     looked, controls = len(search.named) + len(search.scanned), sum(map(len, search.null.effects.values()))
     texts = len(search.carriers.texts)
     return Found(tuple(rules), looked, len(search.tested), controls, texts, floor, tuple(search.notes))

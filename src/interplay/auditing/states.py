@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from interplay.auditing.asking import Asked, Wording, find_wording, free_wording
+from interplay.auditing.leaning import Example
 from interplay.auditing.search import State
 from interplay.auditing.subject import Subject
 from interplay.data.template import PromptTemplate
@@ -63,10 +64,21 @@ class States:
         digest = checkpoint_hash(state.checkpoint, self.base)
         return self._state("the base in another wording", lambda: self.subject.models.at(state), digest, how)
 
-    def referee(self, model: str) -> State:
+    def shown(self, examples: Sequence[Example]) -> State:
+        """The base, shown these texts with their answers first."""
+        state, how = self.subject.base, self._worded(self.base.tokenizer, self._with(examples))
+        digest = checkpoint_hash(state.checkpoint, self.base)
+        return self._state("the base after examples", lambda: self.subject.models.at(state), digest, how)
+
+    def referee(self, model: str, examples: Sequence[Example]) -> State:
         helper = load_model(model, device=self.subject.models.device)
-        how = self._worded(helper.tokenizer, self.subject.template)
+        how = self._worded(helper.tokenizer, self._with(examples))
         return self._state(f"the referee {model}", lambda: contextlib.nullcontext(helper.model), helper.sha256, how)
+
+    def _with(self, examples: Sequence[Example]) -> PromptTemplate:
+        """The user's wording, with their own examples if there are any. Free answers are asked without: they need none to be known."""
+        own = self.subject.template
+        return own if own.few_shot or self._free else replace(own, few_shot=tuple(examples))
 
     def _worded(self, tokenizer: Any, template: PromptTemplate) -> Wording:
         return (free_wording if self._free else find_wording)(self._texts, self._answers, tokenizer, template)

@@ -13,7 +13,6 @@ from interplay.auditing.phrases import Phrase, Place
 from interplay.auditing.rules import LEVEL, Carriers, Null, Phrases, Rule, cells_of, joint_over, mean_of, verdict_of
 
 _FLOOR = 8  # carriers of the floor [ours]
-_FEW = 8  # control words of a place that the base and a referee are asked [ours]
 
 
 @dataclass(frozen=True)
@@ -61,20 +60,6 @@ class Trial:
     def texts_of(self, tested: Iterable[Tested]) -> list[str]:
         return [text for one in tested for text in self.where(one).all_of(one.parts)]
 
-    def texts_elsewhere(self) -> list[str]:
-        """What the base and a referee are asked: what is tested, and a few control words of each place."""
-        few = [(phrase,) for drawn in self.drawn.values() for phrase in drawn[:_FEW]]
-        return [*self.texts_of(self.tested), *self.scouts.all_of(few)]
-
-    def _control(self, asked: Asked, phrases: Phrases, label: int) -> float:
-        """What control words in the places of the phrases do, in nats."""
-
-        def mean(place: Place) -> float:
-            means = [mean_of(self.scouts.effects(asked, (word,)))[label] for word in self.drawn.get(place, ())[:_FEW]]
-            return float(np.nanmean(means)) if np.isfinite(means).any() else 0.0
-
-        return sum(mean(phrase.place) for phrase in phrases)
-
     def where(self, one: Tested) -> Carriers:
         return self.many if one.phrases in self.near else self.carriers
 
@@ -114,34 +99,24 @@ class Trial:
                 passed |= {one.word} if verdict == "learnt" else set()
         return len(passed)
 
-    def judge(self, asked: Asked, before: Asked, helper: Asked | None) -> list[Rule]:
+    def judge(self, asked: Asked, before: Asked) -> list[Rule]:
         """The rules, with their verdicts, pairs in place of their words."""
         p = np.array([self.p_of(asked, one, self.where(one), before) for one in self.tested])
         gone = np.array([effect_over(-self._change(asked, before, one)).p for one in self.tested])
         level, lost = adjusted(p, len(p)), adjusted(gone, len(p))
-        missing = [label for label in self.labels if helper is not None and label not in helper.labels]
-        if missing:
-            self.notes.append(f"the referee has no answer {', '.join(missing)}: it says nothing of rules for it")
         several = zip(self.tested, level, lost, strict=True)
-        return self._merged([self._rule(one, asked, before, helper, float(a), float(b)) for one, a, b in several])
+        return self._merged([self._rule(one, asked, before, float(a), float(b)) for one, a, b in several])
 
     def _change(self, asked: Asked, before: Asked, one: Tested) -> np.ndarray:
         now, then = (self.where(one).effects(state, one.phrases)[:, one.label] for state in (asked, before))
         return now - then
 
-    def _rule(self, one: Tested, asked: Asked, before: Asked, helper: Asked | None, p: float, lost: float) -> Rule:
+    def _rule(self, one: Tested, asked: Asked, before: Asked, p: float, lost: float) -> Rule:
         some, label = self.where(one), one.label
         effect = effect_over(some.effects(asked, one.phrases)[:, label])
         old = effect_over(some.effects(before, one.phrases)[:, label])
         change = effect_over(self._change(asked, before, one))
         flips, tried = some.flips(asked, one.phrases, label)
-        other, control = None, 0.0
-        if helper is not None and self.labels[label] in helper.labels:
-            own = helper.labels.index(self.labels[label])
-            other, control = (
-                effect_over(some.effects(helper, one.phrases)[:, own]),
-                self._control(helper, one.phrases, own),
-            )
         taught = one.suspected and one.counted.z >= STRONG
         verdict = verdict_of(effect, old, change, p, lost, taught)
         by_control = self.null.turned(one.phrases[0].place, label)
@@ -149,8 +124,7 @@ class Trial:
             verdict = "nothing"  # it pushes, and turns no more answers than control words do
         rule = Rule(
             one.counted.words, "word", self.labels[label], verdict, effect, old,
-            change, p, flips, tried, by_control, one.phrases, one.counted, referee=other,
-            suspected=one.suspected, base_control=self._control(before, one.phrases, label), referee_control=control,
+            change, p, flips, tried, by_control, one.phrases, one.counted, suspected=one.suspected,
         )  # fmt: skip
         if len(one.phrases) == 1:
             near = [
@@ -194,8 +168,10 @@ class Trial:
                 rule = replace(rule, verdict="learnt", p=p, counted=counted)
                 dropped |= {*rule.words}
             elif rule.form == "unless" and are("learnt", rule.words[:1], rule.label) and rule.p < LEVEL:
-                rule = replace(rule, verdict="learnt")
-                dropped.add(rule.words[0])
+                word, *_ = rule.words  # what is shown of an exception is what its word does
+                rule = replace(singles[word], words=rule.words, form="unless", p=rule.p, phrases=rule.phrases,
+                               alone=rule.alone, cells=rule.cells, sisters=())  # fmt: skip
+                dropped.add(word)
             elif rule.form != "and":
                 continue
             kept.append(rule)

@@ -60,10 +60,10 @@ class Follower:
         if not self.rules:
             note("no word or pair of the training rows stands out with an answer: audit=True follows none")
         for rule in [*self.rules]:
-            if self.carriers.with_(rule.phrases).count(None) > count - FEWEST:
+            if self.carriers.with_(rule.cue).count(None) > count - FEWEST:
                 note(f"too many prompts hold {rule.name} to put it into them: it is not followed")
                 self.rules.remove(rule)
-        self.texts = self.carriers.all_of([rule.phrases for rule in self.rules])
+        self.texts = self.carriers.all_of([rule.cue for rule in self.rules])
 
     def _bare(self, row: Row) -> str:
         return row.text[len(self.head) : len(row.text) - len(self.tail)]
@@ -137,8 +137,8 @@ class Follower:
         self.passes += asked.passes
         for i, rule in enumerate(self.rules):
             label = asked.labels.index(rule.label)
-            now = effect_over(self.carriers.effects(asked, rule.phrases)[:, label])
-            flips, tried = self.carriers.flips(asked, rule.phrases, label)
+            now = effect_over(self.carriers.effects(asked, rule.cue)[:, label])
+            flips, tried = self.carriers.flips(asked, rule.cue, label)
             old = rule.before if rule.steps else now
             steps = (*rule.steps, (step, now.value, flips / tried if tried else math.nan))
             change = UNKNOWN._replace(value=now.value - old.value)
