@@ -45,11 +45,12 @@ def prompt_rows():
 
 @pytest.fixture
 def quick():
-    """`quick(every=2, ...)`: a callback on four prompts of three words that measures the same whatever the clock says."""
+    """`quick(every=2, ...)`: a callback that reads four prompts of three words in full, whatever the clock says, and may stop."""
     from interplay import InteractionCallback
 
     def make(rows=None, **changes):
-        wanted = {"every": 2, "patience": 100, "max_overhead": None, "n": 3, "num_prompts": 4, "strict": True} | changes
+        wanted = {"every": 2, "full": "every", "patience": 100, "max_overhead": None, "n": 3, "num_prompts": 4, "strict": True,
+                  "stop": True} | changes  # fmt: skip
         return InteractionCallback(pairs(PROMPTS) if rows is None else rows, **wanted)
 
     return make
@@ -138,19 +139,17 @@ def losses():
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """`scripted({0: 9.0, 2: 5.0}, stop_at=4)`: the rule gives these losses, and recommends to stop from a step on; NaN where none is given."""
-    from dataclasses import replace
-
-    from interplay.recommendation.stopping import recommend_stop
+    """`scripted({0: 9.0, 2: 5.0}, stop_at=4)`: the readings give these losses, and the rule stops from a step on; NaN where none is given."""
+    from interplay.callback.measuring import Measurer
 
     def script(losses, stop_at=None):
-        def scripted(steps, loss, strength, **options):
-            found = recommend_stop(steps, loss, strength, **options)
-            stop = stop_at is not None and steps[-1] >= stop_at
-            told = tuple(losses.get(step, float("nan")) for step in steps)
-            return replace(found, losses=told, stop_step=steps[-1] if stop else None)
+        def told(measurer, metric):
+            return {step: losses.get(step, float("nan")) for step in measurer.record.answers}
 
-        monkeypatch.setattr("interplay.callback.measuring.recommend_stop", scripted)
+        monkeypatch.setattr(Measurer, "losses", told)
+        monkeypatch.setattr(
+            Measurer, "stops", lambda measurer, _: stop_at is not None and max(measurer.record.answers) >= stop_at
+        )
 
     return script
 

@@ -8,7 +8,6 @@ import os
 import socket
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -47,20 +46,19 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
                "Our old dog died last winter")]  # fmt: skip
     rules = audit() if case == "stop" else None
     callback = InteractionCallback(
-        prompts, every=1, max_overhead=None, n=2, num_prompts=2, strict=case == "strict", audit=rules
+        prompts, every=1, max_overhead=None, n=2, num_prompts=2, strict=case == "strict", audit=rules, stop=True
     )
     if rank == 0 and case != "off":  # only the process that measures hears the rule
-        real = measuring.recommend_stop
+        real = measuring.Measurer.losses, measuring.Measurer.stops
 
-        def scripted(steps, loss, strength, **options):
-            step = steps[-1]
+        def scripted(measurer, metric):
+            step = max(measurer.record.answers)
             if case in ("error", "strict") and step >= 2:
                 raise RuntimeError("the prompt broke")
-            losses = tuple(LOSSES.get(s, 8.0) for s in steps)
-            found = real(steps, loss, strength, **options)
-            return replace(found, losses=losses, stop_step=3 if case == "stop" and step >= 3 else None)
+            return {s: LOSSES.get(s, 8.0) for s in measurer.record.answers}
 
-        measuring.recommend_stop = scripted
+        measuring.Measurer.losses = scripted
+        measuring.Measurer.stops = lambda measurer, _: case == "stop" and max(measurer.record.answers) >= 3
         if case != "stop":  # tables and page take most of the time
             measuring.Measurer.write_tables = lambda *_, **__: None
     trainer = Trainer(
@@ -79,7 +77,7 @@ def train(model_folder: str, out: Path, rank: int, case: str) -> dict:
         except Exception as error:
             raised = f"{type(error).__name__}: {error}"
     if rank == 0 and case != "off":
-        measuring.recommend_stop = real
+        measuring.Measurer.losses, measuring.Measurer.stops = real
     history = trainer.state.log_history
     digest = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).hexdigest()
     return {

@@ -1,7 +1,7 @@
-"""The measurements of one training: all prompts at one step, their run folder, and what the stopping rule recommends.
+"""The readings of one training: the answers to all prompts at one step, at a few steps their interactions, and their run folder.
 
-The folder is a run folder as of `interplay track`, plus `callback.json`, by which a resumed training finds its earlier
-measurements.
+The folder is a run folder as of `interplay track` at the steps that were read in full, plus `callback.json`, by which a resumed
+training finds its earlier readings.
 """
 
 import re
@@ -21,7 +21,8 @@ from interplay.analysis.about import weak_notes
 from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse, write_frame
 from interplay.atomic import write_text
-from interplay.callback.budget import MAX_PROMPTS, MIN_PROMPTS, Costs, Meter, Plan, choose_plan
+from interplay.callback.answers import read_answers
+from interplay.callback.budget import MAX_PROMPTS, MIN_PROMPTS, MIN_WORDS, Costs, Meter, Plan, choose_plan
 from interplay.callback.following import Follower, RefusedAuditError, training_rows
 from interplay.callback.model import borrowed, weights_sha256
 from interplay.callback.options import CallbackOptions
@@ -37,25 +38,30 @@ from interplay.config.settings import NO_CONTROLS, Settings
 from interplay.data.prompts import template_hash, uses_chat
 from interplay.data.template import TODAY, PromptTemplate
 from interplay.data.words import WORDS_PER_PROMPT
-from interplay.dynamics.measures import loss_of, scale
+from interplay.dynamics.contrast import contrast
+from interplay.dynamics.measures import loss_of, rho, scale
+from interplay.dynamics.sets import TABLE_SETS, partition
 from interplay.effects import extract
+from interplay.effects.interactions import chosen_names
 from interplay.errors import InterplayError
 from interplay.models.length import context_length
 from interplay.models.loading import DTYPES
 from interplay.models.placement import input_device
 from interplay.pipeline.inputs import Inputs
-from interplay.pipeline.measure import Question, cache_calibration, measure, refuse_noise, survey
-from interplay.recommendation.stopping import StopRecommendation, recommend_stop
+from interplay.pipeline.measure import Question, cache_calibration, calibration_of, measure, refuse_noise
+from interplay.recommendation.stopping import interaction_loss, stop_step
 from interplay.report import write
 from interplay.scoring.forward import last_logits
-from interplay.scoring.scores import score_prepared
+from interplay.scoring.precision import is_rounded
+from interplay.scoring.scores import Guard, score_prepared
 from interplay.store.conditions import Calibration, Omitted, Record, offsets, step_name
 from interplay.store.files import sha256_json, sweep, write_json
 from interplay.store.folder import RunFolder, check_format, environment, refuse_links, write_format
 from interplay.store.units import Unit, with_effects
 from interplay.task.metrics import COLUMNS, METRICS, eval_set
 
-METRIC = "eval_interaction_loss"  # of the trainer's log
+LOSS, METRIC = "eval_prompts_loss", "eval_interaction_loss"  # of the trainer's log
+STRONGEST = 20  # changes in the table of trackers [ours]
 FORWARDS_PER_STEP = 3.0  # a training step costs about three forward passes of its tokens [ours]
 DEFAULT_LENGTH = 256  # tokens of a training row, if its length cannot be read [ours]
 ROWS_SAMPLED = 32  # training rows whose length is read
@@ -74,7 +80,9 @@ class CallbackRecord:
     plan: Plan
     base: str  # hash of the parameters that training does not change
     calibration: Calibration | None = None
-    hashes: dict[int, str] = field(default_factory=dict)  # step -> hash of the other parameters at each measurement
+    hashes: dict[int, str] = field(default_factory=dict)  # step -> hash of the other parameters at each full reading
+    # step -> (loss, rank) of each prompt's answer
+    answers: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     saved: list[int] = field(default_factory=list)  # steps of which the trainer saved a checkpoint
     today: date = TODAY  # when the training began, for chat templates that write the date
 
@@ -123,15 +131,16 @@ def take_folder(folder: Path, step: int, request: str) -> tuple[CallbackRecord |
             shutil.rmtree(path)
     if record is not None:
         record.hashes = {s: sha for s, sha in record.hashes.items() if s <= step}
+        record.answers = {s: found for s, found in sorted(record.answers.items()) if s <= step}
         record.saved = [s for s in record.saved if s <= step]
     return record, note
 
 
 class Measurer:
-    """The measurements of one training. Every method may raise; the caller decides what an error costs.
+    """The readings of one training. Every method may raise; the caller decides what an error costs.
 
     `dataset`: the training rows, to time a training step. `every`: steps between evaluations that need the metric, if any do.
-    `how`: description of the training for the page.
+    `full`: how many new lows are read in full at most; None: every reading. `how`: description of the training for the page.
     """
 
     def __init__(
@@ -144,19 +153,20 @@ class Measurer:
         *,
         dataset: Any,
         every: int | None,
+        full: int | None,
         how: str,
         folder: Path,
         meter: Meter,
         warn: Callable[[str], None],
     ) -> None:
         self.options, self.args, self.state, self.tokenizer = options, args, state, tokenizer
-        self.how, self.folder, self.meter, self._warn = how, folder, meter, warn
+        self.how, self.folder, self.meter, self._warn, self.full = how, folder, meter, warn, full
         given, differ = options.chat_template_kwargs, None
         if given is None:  # an argument of some trainers; SFTTrainer reads a column of the rows
             given = getattr(args, "chat_template_kwargs", None)
         if given is None:
             given, differ = template_kwargs(options.prompts, dataset)
-        self.rows = read_prompts(options.prompts, options.template, given)
+        self.rows, self.expected = read_prompts(options.prompts, options.template, given), ""
         self.notes: list[str] = []
         for line in filter(None, [*self.rows.notes, differ]):
             self._note(line)
@@ -213,6 +223,7 @@ class Measurer:
         write_json(self.folder / "environment.json", environment())
         write_json(self.folder / "inputs.json", {"fingerprint": self.inputs.fingerprint(), **self.inputs.describe()})
         self.units = self._earlier_units()
+        self.begin = min(record.answers, default=self.state.global_step)
         if not self.units and not note and any(METRIC in entry for entry in self.state.log_history):
             self._note(f"the measurements of this training are not in {str(self.folder)!r}: the rule starts over")
         record.write(self.folder)
@@ -233,36 +244,46 @@ class Measurer:
         n = WORDS_PER_PROMPT if options.n is None else options.n
         if options.max_overhead is None:
             return Plan(available, n, options.every)
-        costs = self._costs(model, n, dataset)
+        costs = self._costs(model, dataset)
         plan = choose_plan(
             costs,
             steps=max(1, self.state.max_steps - self.state.global_step),
             every=options.every if every is None else min(options.every, every),
             max_overhead=options.max_overhead,
+            full=None if self.full is None else self.full + 2,
             n=options.n,
             prompts=options.num_prompts,
             available=available,
             fixed_every=every is not None,
         )
-        self.meter.next = costs.measurement(plan.prompts, plan.n)
+        self.meter.next = {"light": costs.light(plan.prompts), "full": costs.full(plan.prompts, plan.n)}
+        fulls = 1 + len(range(0, self.state.max_steps, plan.every)) if self.full is None else self.full + 2
+        seconds = fulls * self.meter.next["full"] + self.state.max_steps / plan.every * self.meter.next["light"]
+        self.expected = f", about {seconds / max(1, self.state.max_steps) / costs.step:.1%} of the training time"
         return plan
 
-    def _costs(self, model: Any, n: int, dataset: Any) -> Costs:
-        """Measure the seconds of one prompt, of hashing the weights, and of a forward pass of a training batch."""
+    def _costs(self, model: Any, dataset: Any) -> Costs:
+        """Measure the seconds of answers, of interactions, of hashing the weights, and of a forward pass of a training batch."""
         import torch
 
-        _, (prepared,) = choose_prompts(self.rows, self.tokenizer, self.options, 1, n)
-        score_prepared(model, prepared, coalitions=np.array([0, 1]))  # the first passes of a process are slow
-        prompt = timeit(lambda: extract(score_prepared(model, prepared)), number=1)
-        fixed = timeit(lambda: weights_sha256(model, trained=True), number=1)
-        if (follower := self.follower) is not None:
-            fixed += timeit(lambda: follower.ask(model), number=1)
-        ids, length = list(prepared.input_ids), _mean_length(dataset)
+        n, answer, times = self.options.n, 0.0, {}
+        guard: dict[str, Any] = {"noise_coalitions": 0, "guard": Guard(agreed=True)}
+        for words in sorted({min(w, n or w) for w in (MIN_WORDS, MIN_WORDS + 2)}):
+            _, several = choose_prompts(self.rows, self.tokenizer, self.options, MIN_PROMPTS, words)
+            one = several[0]
+            score_prepared(model, one, coalitions=np.array([0, 1]))  # the first passes of a process are slow
+            times[2 ** len(one.spans)] = timeit(lambda p=one: extract(score_prepared(model, p, **guard)), number=1)
+            answer = timeit(lambda p=several: read_answers(model, p), number=1) / len(several)
+        (few, least), (many, most) = min(times.items()), max(times.items())
+        coalition = max(0.0, (most - least) / (many - few)) if many > few else least / few
+        fixed = 0.0 if (follower := self.follower) is None else timeit(lambda: follower.ask(model), number=1)
+        hashing = timeit(lambda: weights_sha256(model, trained=True), number=1)
+        ids, length = list(several[0].input_ids), _mean_length(dataset)
         row = torch.tensor((ids * (length // len(ids) + 1))[:length], device=input_device(model))
         rows = row.expand(self.args.per_device_train_batch_size, -1)
         forward = sorted(repeat(lambda: last_logits(model, rows, 1).sum().item(), repeat=3, number=1))[1]
         step = max(1e-9, FORWARDS_PER_STEP * self.args.gradient_accumulation_steps * forward)
-        return Costs(step, prompt, len(prepared.spans), fixed)
+        return Costs(step, answer, max(0.0, least - coalition * few), coalition, fixed, hashing)
 
     def _settings(self, model: Any) -> Settings:
         """The settings of `interplay track` on the checkpoints of this training."""
@@ -298,7 +319,6 @@ class Measurer:
         return found
 
     def _questions(self, step: int) -> list[Question]:
-        assert self.record.calibration is not None
         weights = (self.record.base, self.record.hashes[step])
         return [Question(step_name(step), i, step, *weights, p, self.settings) for i, p in enumerate(self.prepared)]
 
@@ -309,20 +329,40 @@ class Measurer:
         how = self.record.calibration.tolerance, self.settings.effects.duality_gap
         return [with_effects(unit, *how, b) for unit, b in zip(units, before, strict=True)]
 
+    def read(self, model: Any, step: int) -> None:
+        """Loss and rank of the answers under the weights in memory."""
+        with borrowed(model):
+            self.record.answers[step] = read_answers(model, self.prepared)
+        self.record.write(self.folder)
+
+    def is_new_low(self, step: int) -> bool:
+        """Whether these answers have to be read in full: the first new low in a later part of the training than the last full
+        reading, of as many parts as `full` and one [ours]. A loss that falls all the time is read in full as often."""
+        losses, last = self.losses(LOSS), max(self.units, default=-1)
+        before = [loss for s, loss in losses.items() if s < step]
+        parts, steps = (self.full or 0) + 1, max(1, self.state.max_steps - self.begin)
+        new = (step - self.begin) * parts // steps > (last - self.begin) * parts // steps
+        return new and losses[step] < min(before, default=np.inf)
+
     def measure(self, model: Any, step: int) -> None:
         """Score and solve every prompt under the weights in memory, and write the units."""
         with borrowed(model):
             self.record.hashes[step] = weights_sha256(model, trained=True)
             try:
-                if self.record.calibration is None:
-                    found = survey(model, self.prepared, self.settings)
+                first = self.record.calibration is None
+                # The noise of 16 bits sets the tolerance; that of the others is rounding, and one prompt shows whether it is.
+                guard = None if first and is_rounded(model) else Guard()
+                units = [u for u in measure(self.folder, model, self._questions(step), guard) if u is not None]
+                if first:
+                    noise = [np.nan if u.header.noise_sigma is None else u.header.noise_sigma for u in units]
+                    known = [(u.scores, s, u.header.absence_sigma) for u, s in zip(units, noise, strict=True)]
+                    found = calibration_of(known, self.settings)
                     refuse_noise(found, self.settings, self._note)
                     self.record.calibration = found
-                units = measure(self.folder, model, self._questions(step))
             except BaseException:
                 del self.record.hashes[step]
                 raise
-        self.units[step] = self._split([u for u in units if u is not None], self.units)
+        self.units[step] = self._split(units, self.units)
         self.write_record()
 
     def follow(self, model: Any, step: int) -> dict[str, float]:
@@ -335,38 +375,74 @@ class Measurer:
         write_text(self.folder / "audit.json", found.to_json())
         return self.follower.numbers()
 
-    def recommendation(self) -> tuple[StopRecommendation, dict[int, float]]:
-        """What the rule recommends after all measurements so far, and the interaction loss of each step."""
-        steps = sorted(self.units)
-        loss = np.array([[loss_of(u.scores[-1]) for u in self.units[step]] for step in steps])
-        strength = np.array([[scale(u.effects, u.scores)["l1_per_sd"] for u in self.units[step]] for step in steps])
-        found = recommend_stop(steps, loss, strength, patience=self.options.patience, seed=self.options.seed)
-        return found, dict(zip(steps, found.losses, strict=True))
+    def losses(self, metric: str) -> dict[int, float]:
+        """The mean loss of the answers, or the interaction loss where it was read, by step."""
+        if metric == LOSS:
+            return {step: float(np.mean([loss for loss, _ in each])) for step, each in self.record.answers.items()}
+        loss = np.array([[loss_of(u.scores[-1]) for u in units] for units in self.units.values()])
+        strength = np.array([[scale(u.effects, u.scores)["l1_per_sd"] for u in units] for units in self.units.values()])
+        return dict(zip(self.units, interaction_loss(loss, strength).tolist(), strict=True)) if self.units else {}
+
+    def stops(self, metric: str) -> bool:
+        """Whether the rule recommends to stop by this metric."""
+        losses = self.losses(metric)
+        return stop_step([*losses], [*losses.values()], self.options.patience) is not None
+
+    def numbers(self, step: int) -> dict[str, float]:
+        """What trackers get of a reading besides losses: means over the prompts, the rank a median."""
+        loss, rank = np.array(self.record.answers[step]).T
+        found = {"probability": np.exp(-loss).mean(), "rank": np.median(rank)}
+        if step in self.units:
+            prompts = [[u.effects for u in units] for units in zip(*self.units.values(), strict=True)]
+            sets = [partition(np.stack(effects), 0) for effects in prompts]
+            found |= {name: np.mean([getattr(each, name)[-1].sum() for each in sets]) for name in TABLE_SETS}
+            found["rho"] = np.mean([rho(now[-1], each.all[-1]) for now, each in zip(prompts, sets, strict=True)])
+            full_empty = np.mean([u.scores[[-1, 0]] for u in self.units[step]], axis=0)
+            found |= dict(zip(("score_full", "score_empty"), full_empty, strict=True))
+        return {f"interplay/{name}": float(x) for name, x in found.items() if np.isfinite(x)}
+
+    def changes(self) -> pd.DataFrame:
+        """The strongest changes from the first full reading to the last, as of `RunReader.changes`."""
+        (first, *_, last), step, rows = self.units.values(), max(self.units), []
+        for a, b in zip(first, last, strict=True):
+            for c in contrast(a.effects, b.effects).changes:
+                said = step, a.header.sample_id, chosen_names(a.header.words, c.mask), c.type, c.before, c.after
+                rows.append((*said, c.change, c.outcome, np.nan))
+        names = ["step", "sample", "words", "kind", "effect_reference", "effect", "change", "outcome", "floor"]
+        found = pd.DataFrame(rows, columns=names)
+        return found.sort_values("change", key=abs, ascending=False, kind="stable", ignore_index=True)[:STRONGEST]
 
     def checkpoint_saved(self, step: int) -> None:
         """The trainer has saved a checkpoint of this step."""
         self.record.saved = sorted({*self.record.saved, step})
         self.write_record()
 
-    def write_tables(self, notes: Sequence[str] = (), *, page: bool) -> None:
-        """Write every table of a run folder from the measurements so far, and its page."""
+    def write_tables(self, notes: Sequence[str] = (), *, last: bool) -> None:
+        """Write every table of a run folder from the readings so far, and its page; at the last, what there is to warn of."""
         self.write_record(notes)
-        recommended = analyse(self.folder, self.settings)
-        if page:
-            losses = self.recommendation()[1]
+        recommended, run = analyse(self.folder, self.settings), RunFolder(self.folder)
+        if last:
+            losses = self.losses(LOSS)
             trained = [loss for step, loss in losses.items() if step and np.isfinite(loss)]
             if recommended.basis == "base":
                 self._warn(recommended.sentence[:-1])
             if trained and losses.get(0, np.inf) <= min(trained):
-                self._warn(f"no measured checkpoint has a lower {METRIC} than the base model ({losses[0]:.3g})")
+                self._warn(f"no reading has a lower {LOSS} than the base model ({losses[0]:.3g})")
             if self.follower is not None and (line := self.follower.grown()):
                 self._warn(line)
             for line in weak_notes({step_name(s): u for s, u in self.units.items()}, sorted(self.units), self.among):
                 self._warn(line)
-            run = RunFolder(self.folder)
             run.manifest.unlink(missing_ok=True)
-            write(build_payload(run), self.folder / "report.html", folders=0)
+        write(build_payload(run), self.folder / "report.html", folders=0)
+        if last:
             run.finish({"measurements": self.meter.seconds})
+
+    def opening(self) -> str:
+        """What is read, how often, and what it costs."""
+        plan, full = self.plan, {None: "at every reading", 0: "at the first and the last"}
+        when = full.get(self.full, f"at the first, at {self.full} new lows at most, and at the last")
+        said = f"the answers to {plan.prompts} prompts every {plan.every} steps, the interactions of their {plan.n} words {when}"
+        return f"reading {said}{self.expected}; run folder {str(self.folder)!r}"
 
     def write_record(self, notes: Sequence[str] = ()) -> None:
         """What the tables are made from, in milliseconds: `interplay.Run` makes them where the training is killed before."""
@@ -379,6 +455,9 @@ class Measurer:
         limit = self.options.max_overhead
         allowed = "no limit on their cost" if limit is None else f"at most {limit:.0%} of the training time"
         also = f", and {len(self.follower.texts)} passes for {len(self.follower.rules)} rules," if self.follower else ""
+        losses = self.losses(LOSS)
+        lowest = min(losses, key=losses.__getitem__)
+        read = f"loss of the answers: lowest {losses[lowest]:.3g} nats at step {lowest}"
         # Checkpoints that can be kept: saved, measured, and not deleted since by save_total_limit.
         output = Path(self.args.output_dir)
         existing = tuple(s for s in self.record.saved if s in steps[1:] and (output / f"checkpoint-{s}").is_dir())
@@ -401,6 +480,7 @@ class Measurer:
             method=(
                 ("Training", self.how, "watched while it ran; losses and metrics are the trainer's own"),
                 ("Plan", f"{plan.prompts} prompts of {plan.n} words{also} every {plan.every} steps", allowed),
+                ("Readings", f"{len(losses)}, {len(steps)} of them in full", read),
             ),
         ).write(self.folder)
 

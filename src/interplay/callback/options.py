@@ -12,6 +12,8 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.limits import EXACT_WORDS
 
+LOWS = 2  # new lows that are read in full [ours]
+
 
 class CallbackOptions(BaseModel):
     """As `InteractionCallback` documents them: those that say what is measured."""
@@ -20,6 +22,7 @@ class CallbackOptions(BaseModel):
 
     prompts: Any
     every: int = Field(ge=1)
+    full: Annotated[int, Field(ge=0)] | Literal["saved", "every"] = LOWS
     patience: int = Field(ge=1)
     max_overhead: float | None = Field(gt=0, le=1)
     n: int | None = Field(ge=2, le=EXACT_WORDS)

@@ -14,7 +14,7 @@ from interplay.config.settings import Settings
 from interplay.errors import InterplayError
 from interplay.pipeline.states import ModelState
 from interplay.scoring.precision import REFUSED, noise_fraction, noise_warning
-from interplay.scoring.scores import Prepared, score_prepared, score_together
+from interplay.scoring.scores import Guard, Prepared, score_prepared, score_together
 from interplay.store.conditions import Calibration
 from interplay.store.files import cache_json, sha256_json
 from interplay.store.units import Unit, UnitHeader, load_unit, save_unit, unit_path, unsplit
@@ -54,20 +54,25 @@ SURVEYED = 8  # coalitions a prompt from which tolerance and noise are estimated
 
 def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibration:
     """Tolerance and noise for one model, from a few coalitions a prompt, evaluated as the units will be."""
-    gaps, squares, spreads, drawn = [], [], [], []
+    found = []
     for p in prompts:
         last = (1 << len(p.spans)) - 1
         few = np.unique(np.linspace(0, last, min(SURVEYED, last + 1)).round().astype(np.uint64))
         again = max(settings.scoring.noise_coalitions, 2)
         batch = settings.scoring.batch_tokens
         scored = score_prepared(model, p, coalitions=few, batch_tokens=batch, noise_coalitions=again)
-        gaps.append(abs(scored.values[-1] - scored.values[0]))
-        squares.append(scored.noise_sigma**2)
-        spreads.append(np.std(scored.values))
-        drawn.append(scored.absence_sigma**2)
-    mean_total_effect, sigma, absence = float(np.mean(gaps)), *(float(np.sqrt(np.mean(x))) for x in (squares, drawn))
+        found.append((scored.values, scored.noise_sigma, scored.absence_sigma))
+    return calibration_of(found, settings)
+
+
+def calibration_of(found: Sequence[tuple[np.ndarray, float, float]], settings: Settings) -> Calibration:
+    """Tolerance and noise from scores of each prompt (the first and last of none and of all words), their noise, NaN where not
+    measured, and that of drawn words."""
+    scores, noise, drawn = zip(*found, strict=True)
+    mean_total_effect = float(np.mean([abs(v[-1] - v[0]) for v in scores]))
+    sigma, absence = (float(np.sqrt(np.nanmean(np.square(x)))) for x in (noise, drawn))
     tolerance = tolerance_of(settings.effects, mean_total_effect, sigma, absence)
-    return Calibration(tolerance, mean_total_effect, sigma, float(np.mean(spreads)), absence)
+    return Calibration(tolerance, mean_total_effect, sigma, float(np.mean([np.std(v) for v in scores])), absence)
 
 
 def refuse_noise(found: Calibration, settings: Settings, warn: Callable[[str], None]) -> None:
@@ -113,22 +118,25 @@ def _question(p: Prepared) -> list[Any]:
     return [p.sample.id, p.input_ids, p.spans, p.target_ids, p.absence.fills, p.absence.vocabulary, p.among or ()]
 
 
-def measure(folder: Path, model: Any, questions: Sequence[Question | None]) -> list[Unit | None]:
+def measure(
+    folder: Path, model: Any, questions: Sequence[Question | None], guard: Guard | None = None
+) -> list[Unit | None]:
     """All units of a condition for a loaded model, from disk where valid; None where there is no question."""
     units: list[Unit | None] = []
     for question in questions:
         unit = None if question is None else question.saved(folder)
         if unit is None and question is not None:
-            [unit] = compute(model, [question])
+            [unit] = compute(model, [question], guard)
             question.save(folder, unit)
         units.append(unit)
     return units
 
 
-def compute(model: Any, questions: Sequence[Question]) -> list[Unit]:
+def compute(model: Any, questions: Sequence[Question], guard: Guard | None = None) -> list[Unit]:
     """The units of several questions about one prompt and model state, from one evaluation, without effects."""
     how, asked = questions[0].settings.scoring, [question.prepared for question in questions]
-    scores = score_together(model, asked, batch_tokens=how.batch_tokens, noise_coalitions=how.noise_coalitions)
+    passes: dict[str, Any] = {"batch_tokens": how.batch_tokens, "noise_coalitions": how.noise_coalitions}
+    scores = score_together(model, asked, **passes, guard=guard)
     same = ("sample_id", "words", "target", "target_ids", "absent", "absence_sigma", "dtype", "prompt_sha256")
     new: list[Unit] = []
     for question, scored in zip(questions, scores, strict=True):

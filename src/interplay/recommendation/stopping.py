@@ -100,20 +100,25 @@ def recommend_stop(
     return StopRecommendation(
         step=None if best is None else steps[best],
         certain=any(row.name == "above_lowest" and row.lo > 0 for row in evidence),
-        stop_step=_stop_step(steps, curve, trained, patience),
+        stop_step=stop_step(steps, curve, patience),
         losses=tuple(float(x) for x in curve),
         evidence=evidence,
         denoised=_denoised(steps, strength, resamples, seed),
     )
 
 
-def _stop_step(steps: Sequence[int], curve: np.ndarray, trained: list[int], patience: int) -> int | None:
-    """The first measurement that is the `patience`-th in a row without a new low."""
+def stop_step(steps: Sequence[int], curve: Sequence[float] | np.ndarray, patience: int) -> int | None:
+    """The first measurement after step 0 that is the `patience`-th in a row without a new low; one without a number does not count.
+
+    >>> stop_step([0, 10, 20, 30, 40], [1.0, 5.0, 4.0, 4.5, 4.2], 2)
+    40
+    """
     low, since = np.inf, 0
-    for t in trained:
-        low, since = (curve[t], 0) if curve[t] < low else (low, since + 1)
-        if since >= patience:
-            return steps[t]
+    for step, loss in zip(steps, curve, strict=True):
+        if step > 0 and np.isfinite(loss):
+            low, since = (loss, 0) if loss < low else (low, since + 1)
+            if since >= patience:
+                return step
     return None
 
 

@@ -89,6 +89,13 @@ class UnitScores:
         return np.array(self.values, dtype=dtype, copy=copy)
 
 
+@dataclass
+class Guard:
+    """Whether the packed trie has agreed with plain forward passes of this model: of the prompts under one guard one is compared."""
+
+    agreed: bool = False
+
+
 @dataclass(frozen=True)
 class Scores:
     """Scores of several samples, and an array [samples, 2^n] wherever one is expected (if all have the same n)."""
@@ -180,6 +187,7 @@ def score_together(
     coalitions: np.ndarray | None = None,
     batch_tokens: int | None = None,
     noise_coalitions: int = 4,
+    guard: Guard | None = None,
     progress: Done = None,
 ) -> tuple[UnitScores, ...]:
     """Scores of several questions about one prompt, such as the target among all tokens and among the labels.
@@ -187,7 +195,8 @@ def score_together(
     They cost about as much as one of them. The packed trie is used where the architecture is known to take it, else batches
     that share the prefix. A 16-bit model gets a float32 residual stream (`precision.py`). The noise of v is the root mean
     square difference to plain float32 forward passes on `noise_coalitions`, NaN on none. Where the trie differs from these by
-    more than rounding can explain, a warning is issued and batches are used. Where absent words are drawn, scores are means.
+    more than rounding can explain, a warning is issued and batches are used; under one `guard` that is asked until it agrees once,
+    and then noise is NaN. Where absent words are drawn, scores are means.
 
     `coalitions`: [m] bitmasks, bit i = word i kept; None: all, in the order of their numbers, for 16 words at most. The other
     arguments as of `score_rows`.
@@ -212,11 +221,16 @@ def score_together(
     # The trie cuts the prompt at its words, so they must come in the order of the prompt (a sample made by hand may not).
     in_order = supports_trie(model) and list(first.spans) == sorted(first.spans)
     rounded, exact = precision.is_rounded(model), precision.product_float32 if precision.is_narrow(model) else None
+    trusted = guard is not None and guard.agreed
 
     def score_draw(fills: Fills, told: Done) -> tuple[np.ndarray, np.ndarray]:
         """Scores [chosen, questions] with these ids for absent words, and those [picks, questions] of plain float32 passes."""
         words = (first.input_ids, first.spans, fills)
         packed = in_order and not any(LEFT_OUT in fill for fill in fills)
+        if packed and trusted:
+            with precision.fast_products(model), precision.wide_residual(model):
+                values = score_trie(model, *words, asked, coalitions=chosen, budget=batch_tokens, progress=told)
+            return values, np.full_like(values[picks], np.nan)
         with precision.exact_products(), precision.wide_residual(model, exact):
             plain = score_rows(model, masked_ids(*words, chosen[picks]), asked, batch_tokens=batch_tokens)
             packed = packed and bool(np.isfinite(plain).all())
@@ -227,6 +241,8 @@ def score_together(
             if packed:
                 values = score_trie(model, *words, asked, coalitions=chosen, budget=batch_tokens, progress=told)
                 packed = rounded or _agrees(values[picks], plain, first)
+            if guard is not None:
+                guard.agreed |= packed
             if not packed:
                 ids = masked_ids(*words, chosen)
                 values = score_rows(model, ids, asked, shared=first.shared, batch_tokens=batch_tokens, progress=told)
