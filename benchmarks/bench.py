@@ -38,6 +38,7 @@ PARTS: dict[str, tuple[str, str]] = {
     "moebius": ("solving", "moebius_rows"),
     "recovery": ("recovery", "recovery_rows"),
     "demo": ("demo_shares", "demo_rows"),
+    "watching": ("watching", "watching_rows"),
     "sharing": ("sharing", "sharing_rows"),
     "manifest": ("sharing", "manifest_rows"),
 }

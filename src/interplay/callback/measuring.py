@@ -439,8 +439,8 @@ class Measurer:
 
     def opening(self) -> str:
         """What is read, how often, and what it costs."""
-        plan, full = self.plan, {None: "at every reading", 0: "at the first and the last"}
-        when = full.get(self.full, f"at the first, at {self.full} new lows at most, and at the last")
+        plan, lows = self.plan, f"at most {self.full} new low{'s' * (self.full != 1)}"
+        when = "at every reading" if self.full is None else f"at the first, the last and {lows}"
         said = f"the answers to {plan.prompts} prompts every {plan.every} steps, the interactions of their {plan.n} words {when}"
         return f"reading {said}{self.expected}; run folder {str(self.folder)!r}"
 
