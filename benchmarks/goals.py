@@ -125,7 +125,15 @@ GOALS: tuple[Goal, ...] = (
         _planted("n = 20, 2,000 sampled, orders {}", orders, "interplay extract_sampled", "recall", (0.0, 0.02), 0.9)
         for orders in ("1-3", "3-3")
     ),
-    Goal("the callback, 400 steps, every = 20: all readings", "watching", "share of 400 steps, %", 5, False, {"model": REAL}, " %"),
+    Goal(
+        "the callback, 400 steps, every = 20: all readings",
+        "watching",
+        "share of 400 steps, %",
+        5,
+        False,
+        {"model": REAL},
+        " %",
+    ),
     Goal("demo: solving + report", "demo", "share, %", 10, False, {"part": "solving + report"}, " %"),
 )
 

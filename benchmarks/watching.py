@@ -1,6 +1,6 @@
 """What `interplay.InteractionCallback` costs in a training of 400 steps that it reads every 20: CPU seconds of one thread.
 
-    python -m benchmarks.watching [--model FOLDER] [STEPS]       (stops after so many of the 400 steps, and scales)
+python -m benchmarks.watching [--model FOLDER] [STEPS]       (stops after so many of the 400 steps, and scales)
 """
 
 import argparse
@@ -107,7 +107,12 @@ def watching_rows(quick: bool, model: str = SMOLLM2, until: int | None = None) -
         warnings.simplefilter("ignore")
         found = watched(model, Path(folder), until)
     row = {"model": "SmolLM2-135M" if model == SMOLLM2 else model}
-    row |= {"steps trained": found["steps"], "prompts": found["prompts"], "words": found["words"], "every": found["every"]}
+    row |= {
+        "steps trained": found["steps"],
+        "prompts": found["prompts"],
+        "words": found["words"],
+        "every": found["every"],
+    }
     row |= {f"{name}, s": found[name] for name in ("step", "first", "light", "full", "page")}
     row |= {"share of 400 steps, %": 100 * share(found)}
     notes = [
@@ -116,7 +121,9 @@ def watching_rows(quick: bool, model: str = SMOLLM2, until: int | None = None) -
         "share is that of the first, three full readings after it, the light ones, and the page."
     ]
     if until < STEPS:
-        notes.append(f"Scaled: {until} of the 400 steps were trained, {found['fulls']} full reading(s) after the first.")
+        notes.append(
+            f"Scaled: {until} of the 400 steps were trained, {found['fulls']} full reading(s) after the first."
+        )
     return Section(TITLE, [row], notes)
 
 

@@ -27,7 +27,7 @@ trainer = Trainer(
     train_dataset=rows,
     data_collator=DataCollatorForSeq2Seq(tokenizer),
     processing_class=tokenizer,
-    callbacks=[interplay.InteractionCallback(heldout, every=10, stop=False)],
+    callbacks=[interplay.InteractionCallback(heldout, every=10)],
 )
 trainer.train()
 print(interplay.Run("out-trainer/interplay").summary())

@@ -13,7 +13,7 @@ from trl import SFTConfig, SFTTrainer
 import interplay
 
 model, train, heldout = sys.argv[1:4]
-callback = interplay.InteractionCallback(heldout, every=10, stop=False)
+callback = interplay.InteractionCallback(heldout, every=10)
 
 trainer = SFTTrainer(
     model=model,

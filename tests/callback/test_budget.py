@@ -71,7 +71,9 @@ def test_what_is_spent_is_held_against_the_whole_training():
     assert meter.next == {"light": pytest.approx(0.1), "full": pytest.approx(1.0)}
     assert not meter.allows(0.05, 1.0, 1.0)
     assert meter.allows(None, 1.0, 1e9)
-    assert meter.allows(0.05, 1.0, 3.9, light=True), "answers are held against the limit alone: the first reading is paid"
+    assert meter.allows(0.05, 1.0, 3.9, light=True), (
+        "answers are held against the limit alone: the first reading is paid"
+    )
 
 
 def test_a_limit_sets_the_plan_in_a_training(sft, quick, monkeypatch, no_tables, capsys):

@@ -75,7 +75,7 @@ def test_a_training_that_made_it_worse_is_told(sft, quick):
     assert any(
         "No checkpoint beats the base model: eval loss 1 nats on 4 eval rows of the trainer" in line for line in said
     )
-    assert any("no measured checkpoint has a lower eval_interaction_loss than the base model" in line for line in said)
+    assert any("no reading has a lower eval_prompts_loss than the base model" in line for line in said)
     run = Run(Path(trainer.args.output_dir) / "interplay")
     assert (run.recorded["step"], run.recorded["basis"]) == (0, "base")
     assert run.task["rows"].dropna().tolist() == [4, 4], "the number of rows follows from the speed that was logged"

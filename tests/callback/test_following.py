@@ -85,7 +85,7 @@ def test_a_planted_word_is_seen_when_it_comes(sft, quick, tmp_path):
     assert line.endswith("followed, not tested against control words: interplay audit does that.")
     assert {step: logs[f"{HONESTLY}effect"] for step, logs in tracker.seen.items()} == effects
     assert tracker.seen[20][f"{HONESTLY}flips"] > 0.5
-    names = {name for logs in tracker.seen.values() for name in logs if name.startswith("interplay/")}
+    names = {name for logs in tracker.seen.values() for name in logs if name.startswith("interplay/rule/")}
     assert 2 < len(names) <= 10
     assert all(re.fullmatch(r"interplay/rule/[\w.-]+/(effect|flips)", name) for name in names)
 
@@ -170,7 +170,7 @@ def test_the_rules_of_an_earlier_audit(sft, quick, tmp_path):
     trainer = sft(callbacks=[callback], max_steps=1)
     told(trainer)
     [first, *_] = [entry for entry in trainer.state.log_history if "eval_interaction_loss" in entry]
-    assert {name.split("/")[2] for name in first if name.startswith("interplay/")} == {
+    assert {name.split("/")[2] for name in first if name.startswith("interplay/rule/")} == {
         "honestly-fear", "refund_charge-anger", "tuesday-joy", "kitchen_tuesday-fear", "happy-joy"
     }  # fmt: skip
     rule = Run(tmp_path / "out" / "interplay").audit.rules[0]

@@ -49,12 +49,12 @@ def test_an_error_hangs_nobody(ranks):
         assert found["error"]["losses"] == [[0, 9.0], [1, 5.0]]
         assert found["error"]["errors"] == [[2, 1], [3, 2], [4, 3]]
         assert found["error"]["best"] == [1, 5.0]
-    told = "interplay: a measurement failed (RuntimeError: the prompt broke); training goes on, this kind is not reported again"
+    told = "interplay: the answers could not be read (RuntimeError: the prompt broke); training goes on, this kind is not reported again"
     assert ranks[0]["error"]["warned"].count(told) == 1
     assert ranks[1]["error"]["warned"] == []
 
 
 def test_strict_raises_in_all_of_them(ranks):
     assert ranks[0]["strict"]["raised"] == "RuntimeError: the prompt broke"
-    assert ranks[1]["strict"]["raised"].startswith("InterplayError: a measurement failed")
+    assert ranks[1]["strict"]["raised"].startswith("InterplayError: the answers could not be read")
     assert ranks[0]["strict"]["steps"] == ranks[1]["strict"]["steps"] == 2

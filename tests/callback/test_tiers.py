@@ -221,7 +221,9 @@ def test_one_prompt_of_a_reading_is_compared_with_plain_passes(tiny_folder, tiny
 def test_the_strongest_changes_go_to_trackers_as_a_table(sft, quick):
     said = []
 
-    class Fake(TrainerCallback):  # as WandbCallback and TrackioCallback hold their modules, and TensorBoardCallback its writer
+    class Fake(
+        TrainerCallback
+    ):  # as WandbCallback and TrackioCallback hold their modules, and TensorBoardCallback its writer
         def __init__(self, **held):
             vars(self).update(held)
 

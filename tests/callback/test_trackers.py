@@ -38,7 +38,9 @@ def test_a_tracker_behind_and_one_before(sft, quick, losses, evaluate):
     entries = [e for e in trainer.state.log_history if "eval_interaction_loss" in e]
     assert [e["step"] for e in entries] == [0, 2, 4, 6]
     for entry in entries:
-        assert set(entry) == {"eval_interaction_loss", "interaction_overhead", "interaction_seconds", "epoch", "step"}
+        told = {"probability", "rank", "removed", "preserved", "emerged", "rho", "score_full", "score_empty"}
+        assert set(entry) == {"eval_prompts_loss", "eval_interaction_loss", "interaction_overhead", "interaction_seconds",
+                              "epoch", "step", *(f"interplay/{name}" for name in told)}  # fmt: skip
         assert all(type(x) in (float, int) and math.isfinite(x) for x in entry.values())
     assert "spoilt" not in str(entries)
 

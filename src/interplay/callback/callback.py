@@ -18,7 +18,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from interplay.analysis.summary import strongest_change
 from interplay.callback.budget import Meter
 from interplay.callback.following import RefusedAuditError
-from interplay.callback.measuring import LOSS, METRIC, Measurer
+from interplay.callback.measuring import LOSS, METRIC, CallbackRecord, Measurer
 from interplay.callback.model import random_states_restored, sharded_by
 from interplay.callback.options import LOWS, CallbackOptions, check_options
 from interplay.callback.prompts import copy_tokenizer
@@ -133,6 +133,7 @@ class InteractionCallback(TrainerCallback):
         self._measurer: Measurer | None = None
         self._active, self._began, self._errors = True, False, 0
         self._measurements: dict[int, Measurement] = {}
+        self._asked = -1  # step at which a full reading was last asked for
         self._state, self._start, full = state, state.global_step, self.options.full
         self._unlogged: dict[str, float] = {}
         self._warned: set[str] = set()
@@ -239,7 +240,9 @@ class InteractionCallback(TrainerCallback):
         """The last tables and the page, however the training ends."""
         atexit.unregister(self._finish)
         measurer, self._measurer = self._measurer, None
-        if measurer is not None and measurer.units:
+        if measurer is not None and CallbackRecord.read(measurer.folder) != measurer.record:
+            self._warn(f"another training has taken {str(measurer.folder)!r}: this one has no page")
+        elif measurer is not None and measurer.units:
             failed = [f"{self._errors} measurements failed."] if self._errors else []
             done, of = self._state.global_step, self._state.max_steps
             failed += [f"The training ended at step {done} of {of}."] if done < of else []
@@ -252,8 +255,9 @@ class InteractionCallback(TrainerCallback):
         self, args: Any, state: Any, control: Any, model: Any, *, must: bool, full: bool = False
     ) -> None:
         """Read this step once, unless it would cost too much and is not a must; in full where it was not."""
-        before = self._measurements.get(state.global_step, Measurement())
-        if not before.measured or (full and not before.full):
+        step, before = state.global_step, self._measurements.get(state.global_step)
+        if before is None or (full and before.measured and not before.full and self._asked != step):
+            self._asked = step if full else self._asked  # what failed is not tried again
             ahead = self._meter.next["light"]
             self._measure(state, model, lambda _: must or full or self._affords(ahead, light=True), full=full)
             self._log(args, state, control)
