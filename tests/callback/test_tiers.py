@@ -254,3 +254,15 @@ def test_the_strongest_changes_go_to_trackers_as_a_table(sft, quick):
     strongest = run.changes(6).iloc[0]
     assert table["change"][0] == pytest.approx(strongest["change"])
     assert table["words"][0] == " ".join(strongest["words"])
+
+
+def test_a_folder_that_another_training_took_is_left_to_it(sft, quick, registered):
+    with pytest.raises(KeyboardInterrupt):
+        sft(callbacks=[quick(every=1, num_prompts=2, **FEW), Cut(3, KeyboardInterrupt())]).train()
+    [finish] = registered
+    again = sft(callbacks=[quick(every=6, num_prompts=2, **FEW)])
+    again.train()
+    page = (Path(again.args.output_dir) / "interplay" / "report.html").read_bytes()
+    with pytest.warns(UserWarning, match="another training has taken"):
+        finish()
+    assert (Path(again.args.output_dir) / "interplay" / "report.html").read_bytes() == page

@@ -2,7 +2,8 @@
 
 With labelled eval rows the highest eval accuracy decides; without labels, and among those that it cannot tell from the best
 (`noise.py`), the lowest eval loss. Of what neither tells from the best the earliest is kept. The base model, step 0, is a
-candidate. Without eval rows the last checkpoint is named. In docs/evidence/stopping.md the interaction loss (`stopping.recommend_stop`) lost accuracy to eval accuracy and to the last checkpoint, so it is reported but does not decide.
+candidate. Without eval rows the last checkpoint is named. In docs/evidence/stopping.md the interaction loss
+(`stopping.recommend_stop`) lost accuracy to eval accuracy and to the last checkpoint, so it is reported but does not decide.
 """
 
 import math
