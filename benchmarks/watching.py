@@ -75,17 +75,26 @@ def watched(model: str, folder: Path, until: int) -> dict[str, float]:
         trainer.train()
     page = time.process_time() - ended[0]
     history: list[dict[str, Any]] = trainer.state.log_history
-    read = [entry for entry in history if "eval_prompts_loss" in entry]
-    spent = {entry["step"]: entry["interaction_seconds"] for entry in read}
-    each = [(entry, spent[entry["step"]] - before) for entry, before in zip(read[1:], spent.values(), strict=False)]
-    light = [seconds for entry, seconds in each if "eval_interaction_loss" not in entry]
-    full = [seconds for entry, seconds in each if "eval_interaction_loss" in entry]
     record = json.loads((folder / "interplay" / "callback.json").read_text())
     plan = {"prompts": record["plan"]["prompts"], "words": record["plan"]["n"], "every": record["plan"]["every"]}
-    return plan | {
-        "steps": len(steps), "step": sum(steps) / len(steps), "first": spent[0], "light": sum(light) / max(1, len(light)),
-        "full": sum(full) / max(1, len(full)), "fulls": len(full), "page": page,
-    }  # fmt: skip
+    return plan | {"steps": len(steps), "step": sum(steps) / len(steps), "page": page} | readings(history)
+
+
+def readings(history: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds of the first reading, and means of the later light and full ones, from a trainer's log.
+
+    >>> read = {"eval_prompts_loss": 2.0, "step": 20}
+    >>> log = [read | {"interaction_seconds": s} for s in (9, 10, 11)] + [read | {"interaction_seconds": 15, "eval_interaction_loss": 4}]
+    >>> readings(log)
+    {'first': 9, 'light': 1.0, 'full': 4.0, 'fulls': 1}
+    """
+    read = [entry for entry in history if "eval_prompts_loss" in entry]
+    times = [entry["interaction_seconds"] for entry in read]
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for entry, before, after in zip(read[1:], times, times[1:], strict=False):
+        found["eval_interaction_loss" in entry].append(after - before)
+    light, full = (sum(each) / max(1, len(each)) for each in found.values())
+    return {"first": times[0], "light": light, "full": full, "fulls": len(found[True])}
 
 
 def share(found: dict[str, float], full: int = 3) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_job import settings, write_settings
 
-from benchmarks import bench, demo_shares, goals, gpu, memory, peers, scoring_rows
+from benchmarks import bench, demo_shares, goals, gpu, memory, peers, scoring_rows, watching
 from benchmarks.goals import GOALS, Goal, outcome
 from benchmarks.scoring_rows import SMALL, Prompt, Subject
 from benchmarks.section import Section
@@ -31,7 +31,7 @@ def model():
 
 
 @pytest.mark.parametrize(
-    "module", [bench, demo_shares, goals, memory, scoring_rows], ids=lambda module: module.__name__
+    "module", [bench, demo_shares, goals, memory, scoring_rows, watching], ids=lambda module: module.__name__
 )
 def test_examples(module):
     failed, tried = doctest.testmod(module)
