@@ -12,7 +12,8 @@ import pytest
 import interplay
 
 PROMPT = "I was not happy with the food at all, but we had to laugh"
-KEYS = ["version", "model", "prompt", "words", "score", "mask", "target", "target_scored", "score_full", "score_empty"]
+KEYS = ["version", "model", "prompt", "words", "score", "mask", "target_given", "target"]
+KEYS += ["target_scored", "score_full", "score_empty", "probability", "rank", "rank_of", "likeliest"]
 KEYS += [
     "tolerance",
     "duality_gap",

@@ -18,6 +18,7 @@ from interplay.effects.certainty import TYPES, certainty
 from interplay.effects.interactions import dividends
 from interplay.effects.values import fitted_values, keep_one, leave_one_out, shapley
 from interplay.errors import InterplayError
+from interplay.explanation.answers import Standing
 from interplay.explanation.text import (
     SPELT_LEGEND,
     InteractionRow,
@@ -80,6 +81,10 @@ class Explanation:
     scores: UnitScores
     """v of every coalition that was scored."""
     interactions: Interactions | SampledInteractions
+    standing: Standing
+    """The rank of the target with all words, and what is likeliest."""
+    own: bool = False
+    """Whether the target is the model's own answer: none was given."""
     notes: tuple[str, ...] = ()
     """Warnings and remarks, a sentence each; the command prints them on stderr."""
     drawn: int = 20
@@ -212,14 +217,18 @@ class Explanation:
             names = ("r2", "total_effect_fraction", "fitted", "held_out", "order", "columns")
             sampled = {"sampled": True} | {name: _or_none(getattr(self.interactions, name)) for name in names}
         asked = {name: getattr(self, name) for name in ("version", "model", "prompt")}
-        scored = {
-            name: getattr(self, name) for name in ("mask", "target", "target_scored", "score_full", "score_empty")
-        }
+        scored = {name: getattr(self, name) for name in ("target", "target_scored", "score_full", "score_empty")}
         return {
             **asked,
             "words": list(self.words),
             "score": f"log-odds {compared_with(self.among)}",
+            "mask": self.mask,
+            "target_given": None if self.own else self.target,
             **scored,
+            "probability": self.probability,
+            "rank": self.standing.rank,
+            "rank_of": self.standing.of,
+            "likeliest": self.standing.likeliest,
             "tolerance": _or_none(self.tolerance),
             "duality_gap": self.duality_gap,
             "dtype": self.scores.dtype,
@@ -273,6 +282,7 @@ class Explanation:
         with_all = f"{self.score_full:+.3f} with all {self.n} words"
         score = f"log-odds of {self.target_in_words}, {compared_with(self.among)}"
         out.say(f"{score}: {with_all}, {self.score_empty:+.3f} with none")
+        out.say(self._place)
         if self.sampled:
             out.say(self.statement)
         out.say()
@@ -297,6 +307,18 @@ class Explanation:
     def _named(self, instead: tuple[str, int] | None) -> dict[str, Any] | None:
         """What an interaction is exchangeable with, as JSON."""
         return instead and {"type": instead[0], "words": members(self.words, instead[1])}
+
+    @property
+    def several(self) -> bool:
+        """Whether `probability` is only an upper limit."""
+        return not self.among and len(self.scores.target_ids) > 1
+
+    @property
+    def _place(self) -> str:
+        """Probability and rank of the target, and whose answer it is."""
+        token = "its first token has " if self.several else ""
+        own = "; the model's own answer, for no target was given" if self.own else ""
+        return f"probability {'at most ' * self.several}{self.probability:.3g} with all words, {token}{self.standing.said}{own}"
 
     @property
     def _precision(self) -> str:
@@ -430,12 +452,13 @@ class Change:
         against = " and ".join(dict.fromkeys(compared_with(side.among) for side in sides))
         out.say(f"v: log-odds of {self.before.target_in_words}, {against}")
         out.say()
-        several = any(len(side.scores.target_ids) > 1 for side in sides if not side.among)
+        several = any(side.several for side in sides)
         table = {
             "": "AB",
             f"v(N), all {self.before.n} words": [f"{side.score_full:+.3f}" for side in sides],
             "v(empty), none of them": [f"{side.score_empty:+.3f}" for side in sides],
             f"p of the target{' at most' if several else ', all words'}": [f"{side.probability:.3g}" for side in sides],
+            "its rank": [f"{side.standing.rank:,}" for side in sides],
             "L1, sum of all |effects|": [f"{float(np.sum(np.abs(side.interactions.effects))):.3f}" for side in sides],
             f"salient, over {found.tau:.3g} nats": [str(count) for count in found.salient],
             "rho, their uncancelled share": ["–" if math.isnan(rho) else f"{rho:.2f}" for rho in found.rho],

@@ -59,7 +59,7 @@ class NamedModel:
 
 
 class ReadyModel(NamedTuple):
-    """A state ready for `model_at(checkpoint, base)`, the SHA-256 of its weights, and a note on its base."""
+    """A state ready for `model_at(checkpoint, base)`, the SHA-256 of its weights where there are two, and a note on its base."""
 
     base: LoadedModel
     checkpoint: Checkpoint
@@ -193,16 +193,23 @@ def load(states: Sequence[NamedModel], tokenizers: Sequence, *, dtype: str, devi
             key = (str(Path(source).resolve()), None) if local else (source, state.revision)
             if key not in bases:
                 model = loading.load_weights(state.weights, Placement(device), dtype=dtype, revision=state.revision)
-                bases[key] = LoadedModel(model, tokenizer, state.weights, hash_tensors(model.state_dict().items()))
+                bases[key] = LoadedModel(model, tokenizer, state.weights, "")
+                if len(states) > 1:
+                    bases[key] = _hashed(bases[key])
             base = bases[key]
         elif len(states) > 1 and not base.sha256:
-            base = replace(base, sha256=hash_tensors(base.model.state_dict().items()))
+            base = _hashed(base)
         checkpoint = Checkpoint(0, None, "base")
         if state.adapter is not None:
             base = replace(base, tokenizer=tokenizer, rows=len(tokenizer))
             checkpoint = Checkpoint(1, state.adapter, "adapter")
             with model_at(checkpoint, base):
                 pass
-        sha256, note = checkpoint_hash(checkpoint, base), base_name_note(checkpoint, base.name)
+        sha256 = checkpoint_hash(checkpoint, base) if len(states) > 1 else ""
+        note = base_name_note(checkpoint, base.name)
         ready.append(ReadyModel(base, checkpoint, sha256, note))
     return ready
+
+
+def _hashed(base: LoadedModel) -> LoadedModel:
+    return replace(base, sha256=hash_tensors(base.model.state_dict().items()))
