@@ -19,8 +19,21 @@ LONG = (
     "and sat crying in the cold car until my sister finally called and laughed about the silly mistake"
 )
 NAMED = "Nobody,told,wedding,moved,Sunday,drove,four,hours,through,heavy,rain,found,empty,church,sat,crying,cold,car"
-KEYS = ["version", "model", "prompt", "words", "score", "mask", "target", "target_scored", "score_full", "score_empty"]
-KEYS += ["tolerance", "duality_gap", "dtype", "noise_sigma", "absence_sigma"]
+KEYS = ["version", "model", "prompt", "words", "score", "mask", "target_given", "target"]
+KEYS += [
+    "target_scored",
+    "score_full",
+    "score_empty",
+    "probability",
+    "rank",
+    "rank_of",
+    "likeliest",
+    "tolerance",
+    "duality_gap",
+    "dtype",
+    "noise_sigma",
+    "absence_sigma",
+]
 LAST = ["word_values", "single_words", "interactions"]
 SAMPLED = ["sampled", "r2", "total_effect_fraction", "fitted", "held_out", "order", "columns"]
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ Examples:
   interplay explain --model Qwen/Qwen2.5-0.5B --prompt "I was not happy with it" --target sadness
   interplay explain --model out/ --prompt "..." --target joy --words "not,happy,wedding" --json
   interplay explain --model out/ --prompt "a long text ..." --target joy --n 24 --coalitions 4000 --order 2
+  interplay explain out/ --prompts heldout.jsonl --html explained.html
   interplay explain runs/demo@0 runs/demo@40 --prompt "..." --target joy
   interplay explain BASE out/checkpoint-40 --prompt "..." --target joy --rephrased "Please answer. {text}"
 """
@@ -35,8 +37,21 @@ def explain(
         ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model, instead of A.")] = None,
-    prompt: Annotated[str, typer.Option(help="The user's text; the words are chosen from it.")],
-    target: Annotated[str, typer.Option(help="The response that is explained.")],
+    prompt: Annotated[str | None, typer.Option(help="The user's text; the words are chosen from it.")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Many prompts, one after another: a .txt file with one a line, or rows with text or prompt, and a target, label "
+            "or completion where there is no --target. --json prints one object a line.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="The response that is explained. Default: the model's own (of two, B's): likeliest label, or greedy."
+        ),
+    ] = None,
     words: Annotated[
         str | None, typer.Option(metavar="A,B,C", help="Words to explain, instead of a random choice.")
     ] = None,
@@ -86,6 +101,7 @@ def explain(
         int, typer.Option(min=1, help="Number of interactions in the table, strongest first; --json has all.")
     ] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the choice of words and of sampled coalitions.")] = 0,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an offline page too.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -94,13 +110,19 @@ def explain(
     With two models: what changed from A to B in each value and each interaction, strongest change first, on the same words.
 
     Up to 16 words the split is exact. Beyond, it is fitted to sampled coalitions, and R2 on held-out coalitions says how good
-    the fit is.
+    the fit is. On a terminal a preliminary picture comes first, on stderr.
     """
     arguments = locals()  # the same names in Python
-    from interplay.explanation.explain import explain as explained
-
-    for name in ("models", "as_json", "quiet"):
+    for name in ("models", "as_json", "quiet", "html", "prompt", "prompts", "target"):
         del arguments[name]
+    if (prompt is None) == (prompts is None):
+        raise InterplayError("give --prompt TEXT or --prompts FILE, one of the two")
+    if html is not None and html.is_dir():
+        raise InterplayError(f"--html {str(html)!r} is a folder, expected the name of a page: end it in a file name")
+    from interplay.explanation.explain import Explainer
+    from interplay.explanation.prompts import read_prompts, write_page
+
+    asked = [(prompt or "", target)] if prompts is None else read_prompts(prompts, target)
     if models and model is not None:
         raise InterplayError(f"--model {model!r} and {models[0]!r} are both the model: give one of the two")
     arguments["model"] = models or ([] if model is None else [model])
@@ -118,8 +140,24 @@ def explain(
             raise InterplayError(f"{said} such as '{{\"enable_thinking\": false}}'") from None
     if chat in ("true", "false"):
         arguments["chat"] = chat == "true"
-    with warnings.catch_warnings(record=True):  # they are among the notes
-        found = explained(**arguments, progress=not quiet)
-    for note in found.notes:
-        tell(f"interplay: {printable(note)}")
-    print(found.to_json() if as_json else found.text(terminal=sys.stdout.isatty()))
+    early = prompts is None and not (as_json or quiet) and sys.stderr.isatty()
+    explainer, done = Explainer(**arguments, progress=not quiet, show=tell if early else None), []
+    try:
+        for i, (text, answer) in enumerate(asked, start=1):
+            try:
+                with warnings.catch_warnings(record=True):  # they are among the notes
+                    found = explainer(text, answer)
+            except InterplayError as error:
+                if prompts is None or (i == len(asked) and not done):
+                    raise
+                tell(f"interplay: prompt {i} of {len(asked)} is left out: {printable(str(error))}")
+                continue
+            for note in found.notes:
+                tell(f"interplay: {printable(note)}")
+            if prompts is not None and not as_json:
+                print("\n" * bool(done) + printable(f"{i} of {len(asked)}: {text}"))
+            print(found.to_json() if as_json else found.text(terminal=sys.stdout.isatty()), flush=True)
+            done.append(found)
+    finally:
+        if html is not None and done:
+            write_page(done, html)

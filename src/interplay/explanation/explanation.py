@@ -341,9 +341,11 @@ class Explanation:
 
         score = f"log-odds of {self.target_scored!r} {compared_with(self.among)} ({self.score_full:+.3f})"
         rows = [e._asdict() for e in self.salient]
-        note = f"{_single_words(self)} {self.statement}, {self._precision}; {self._absent}"
+        note = f"{self._place}. {_single_words(self)} {self.statement}, {self._precision}; {self._absent}"
         values = self.word_values().to_dict("list")
-        return explanation_html(self.words, rows, values=values, title=f"{self.model}: {score}", note=note)
+        return explanation_html(
+            self.words, rows, values=values, title=f"{self.model}: {score}", note=note, text=self.prompt
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -508,7 +510,9 @@ class Change:
         rows = [c._asdict() | {"effect": c.after} for c in self.salient]
         values = self.word_values()[["word", *(f"shapley_{end}" for end in ("before", "after", "change"))]]
         title = f"Changes from {self.before.model} to {self.after.model}: log-odds of {self.before.target_scored!r}"
-        return explanation_html(self.words, rows, values=values.to_dict("list"), title=title, note=self.sentence)
+        return explanation_html(
+            self.words, rows, values=values.to_dict("list"), title=title, note=self.sentence, text=self.before.prompt
+        )
 
     @property
     def sentence(self) -> str:

@@ -4,6 +4,7 @@ Reading a GGUF takes 15-200 s, a safetensors folder one second. Also knows the m
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
@@ -69,9 +70,16 @@ def needs_reader(gguf: Path) -> bool:
     return not (_converted(gguf) / "config.json").exists()
 
 
-def _converted(gguf: Path) -> Path:
+@functools.cache
+def _digest(gguf: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file, read once as long as neither its size nor its time of change is another."""
     with open(gguf, "rb") as f:
-        digest = hashlib.file_digest(f, "sha256").hexdigest()
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _converted(gguf: Path) -> Path:
+    found = gguf.stat()
+    digest = _digest(gguf.resolve(), found.st_size, found.st_mtime_ns)
     return cache_root() / "models" / f"{gguf.stem}-{digest[:16]}-2"  # 2: version of the conversion
 
 

@@ -155,6 +155,7 @@ def explanation_html(
     values: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     title: str = "",
     note: str = "",
+    text: str = "",
 ) -> str:
     """A fragment of HTML with the drawing of some interactions and a table of them, strongest first.
 
@@ -163,7 +164,7 @@ def explanation_html(
         rows: interactions: `type` ("and" or "or"), `mask` (bit i = word i) and `effect` in log-odds; of a change also `before`
             and `outcome`, and the change is drawn; `certain` and `instead` where other splits are known.
         values: the columns of a table of the words: first the words, then numbers.
-        title, note: above and below; untrusted like every other string.
+        title, note: above and below; text: the prompt. Untrusted like every other string.
 
     >>> html = explanation_html(["not", "<b>"], [{"type": "and", "mask": 3, "effect": -1.5}])
     >>> "<script" in html, "<b>" in html, "&lt;b&gt;" in html, "\u22121.50" in html
@@ -174,6 +175,7 @@ def explanation_html(
     parts = {
         "title": clean(title),
         "note": clean(note),
+        "text": clean(text),
         "drawing": _drawing(shown, ranked[:DRAWN]) if ranked else "",
         "head": INTERACTION_HEAD
         if ranked and "before" in ranked[0]
@@ -188,6 +190,16 @@ def explanation_html(
     }
     style = Markup(source("explanation.css").rstrip())
     return environment().get_template("explanation.html.j2").render(parts, style=style)
+
+
+def explanation_page(fragments: Sequence[str]) -> str:
+    """An offline page without a script of what `explanation_html` gave.
+
+    >>> "default-src 'none'" in explanation_page(["<p>a</p>"])
+    True
+    """
+    parts = [Markup(fragment) for fragment in fragments]
+    return environment().get_template("explanations.html.j2").render(parts=parts)
 
 
 def _drawing(words: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Markup:
