@@ -86,9 +86,9 @@ def own_answer(model, sample: Sample, tokenizer, template: PromptTemplate, how: 
     rendered, wanted = render(sample.row, tokenizer, template), how["target_tokens"]
     tokens = max(LONGEST, wanted if isinstance(wanted, int) else 0)
     [ids] = greedy(model, [encode(rendered, tokenizer).input_ids], tokens=tokens, stop=stop_ids(model, tokenizer))
-    text = decoded(tokenizer, ids).rstrip("\ufffd")  # of a character that is not whole
+    text = decoded(tokenizer, ids).split("\ufffd")[0]  # which stands for bytes that are no character
     body = text.strip().split("\n")[0].strip()
     if not without_thought(body):
-        found = f"begins with a thought ({body[:20]})" if body else "is empty"
+        found = f"begins with a thought ({body[:20]})" if body else "has no text"
         raise InterplayError(f"the model's own answer {found}: give a target")
     return OwnAnswer(body, text[: len(text) - len(text.lstrip())] + body)

@@ -340,15 +340,16 @@ class Explainer:
                     first.append(scores.score_prepared(model, prepared[i], coalitions=ends(count), noise_coalitions=0))
         if early:
             early(word_picture(first, standing, each))
+            if not self.two and count <= EXACT_WORDS:
+                with model_at(self.loaded[0].checkpoint, self.loaded[0].base) as model:
+                    unit = scores.score_prepared(model, prepared[0], coalitions=pairs(count), noise_coalitions=0)
+                early(pair_picture(first[0], unit))
         long = early or masks is not None or len(self.asked) * each >= _WATCHED
         watched = Progress(quiet=not (self.progress and long))
         scored, chances = [], []
         with watched.phase("scoring coalitions", len(self.asked) * each) as advance:
             for i, (side, _) in enumerate(self.asked):
                 with model_at(self.loaded[side].checkpoint, self.loaded[side].base) as model:
-                    if early and not self.two and count <= EXACT_WORDS:
-                        unit = scores.score_prepared(model, prepared[i], coalitions=pairs(count), noise_coalitions=0)
-                        early(pair_picture(first[0], unit))
                     unit = scores.score_prepared(
                         model,
                         prepared[i],
