@@ -113,7 +113,7 @@ IN_PYTHON = {
     "track": interplay.track,
 }
 # What only one side has: how to print, progress, and the two ways to name models on a command line.
-COMMAND_ONLY = {"as_json", "quiet", "models", "open_page"}
+COMMAND_ONLY = {"as_json", "quiet", "models", "open_page", "html", "prompts"}
 PYTHON_ONLY = {"self", "quiet", "progress"}
 ALIASES = {"run_folder": "self", "run": "run", "path": "out", "overrides": "settings"}
 
