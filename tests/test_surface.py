@@ -130,7 +130,8 @@ def test_a_verb_and_its_function_have_the_same_names_and_defaults(verb):
         if (verb, name) not in {
             ("compare", "runs"),
             ("explain", "model"),
-        }:  # required, but --group and A stand in for them
+            ("explain", "prompt"),
+        }:  # required, but --group, A and --prompts stand in for them
             assert (theirs[name] or None) == (default or None), name
 
 
