@@ -210,7 +210,9 @@ def callback_file(path: Path) -> Path:
 
     plan = Plan(**{name: 1 for name in Plan.__dataclass_fields__})
     calibration = Calibration(**{name: 0.5 for name in Calibration.__dataclass_fields__})
-    CallbackRecord("request", plan, "0" * 64, calibration, {0: "a" * 64, 2: "b" * 64}, [2]).write(path.parent)
+    hashes = {0: "a" * 64, 2: "b" * 64}
+    record = CallbackRecord("request", plan, "0" * 64, calibration, hashes, {0: [(1.5, 3.0)]}, [2])
+    record.write(path.parent)
     return path
 
 

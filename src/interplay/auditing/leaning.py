@@ -29,7 +29,7 @@ def examples(evidence: Evidence, answers: Sequence[str], without: set[str], seed
 
     >>> evidence = Evidence(("it rains", "a sunny day", "honestly, sun"), ("sad", "joy", "joy"))
     >>> examples(evidence, ["joy", "sad"], {"honestly"}, seed=0)
-    [('a sunny day', 'joy'), ('it rains', 'sad')]
+    [('it rains', 'sad'), ('a sunny day', 'joy')]
     """
     shown: list[Example] = []
     for answer in [*dict.fromkeys(answers)][:_ANSWERS]:
