@@ -228,7 +228,10 @@ class Explainer:
             # The choice of words depends on the text and the seed, not on the wording around it or the tokenizer.
             with _named_errors():
                 drawn: dict[str, Any] = {"words": self.words, "n": self.n, "seed": self.seed}
-                samples = [make_sample(prompt, target or UNSAID, template=w.template, **drawn) for _, w in self.asked]
+                samples = [
+                    make_sample(prompt, UNSAID if target is None else target, template=w.template, **drawn)
+                    for _, w in self.asked
+                ]
             count = samples[0].n
             plan = plan_sampling(count, self.coalitions, self.order)
             if plan is not None and self.two:

@@ -30,7 +30,8 @@ def read_prompts(path: Path, target: str | None = None) -> list[tuple[str, str |
         if not isinstance(record, dict):
             raise InterplayError(f"{name_of(path)}: {place}: {record.reason}")
         prompt = next((record[name] for name in PROMPT if record.get(name)), None)
-        answer = target or next((record[name] for name in TARGET if record.get(name) is not None), None)
+        own = next((record[name] for name in TARGET if record.get(name) is not None), None)
+        answer = own if target is None else target
         if not isinstance(prompt, str) or not isinstance(answer, str | None):
             raise InterplayError(
                 f"{name_of(path)}: {place}: expected a text in {' or '.join(PROMPT)}, and a text as its target"
