@@ -1,12 +1,12 @@
 """A finished run folder -> the payload of its page: the rows that the page draws, rounded to five significant digits."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from interplay.analysis.summary import strongest_change
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import matching
 from interplay.dynamics.sets import MAIN_DEFINITION
@@ -15,7 +15,6 @@ from interplay.effects.values import shapley
 from interplay.errors import InterplayError
 from interplay.report.audit import OF_AUDIT, OF_RULE
 from interplay.report.controls import FIGURES
-from interplay.store.conditions import step_name
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader
 
@@ -24,7 +23,7 @@ SHOWN_POINTS = 40  # coalitions drawn of one prompt's scores [ours]
 
 
 def build_payload(folder: RunFolder) -> dict[str, Any]:
-    """Everything the page shows, from the files of a run (`interplay.report.page`)."""
+    """Everything the page shows, from the files of a run (`interplay.report.page`); `prompts` is an iterator."""
     run = RunReader(folder.path)
     with run.intact():
         about, track, recorded = run.json("report.json"), run.trajectory, run.recorded
@@ -32,7 +31,6 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
         return {
             **{key: about[key] for key in ("title", "subtitle", "version", "score", "method", "notes", "skipped")},
             "created": None,
-            "change": strongest_change(run.changes(), track.reference),
             "recommendation": {key: recorded[key] for key in keys},
             "audit": _audit(run),
             "steps": list(track.steps),
@@ -41,7 +39,7 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
             "task": _records(run.task),
             **_controls(run),
             "fidelity": _fidelity(run, track, recorded["step"]),
-            "prompts": [_prompt(prompt, run) for prompt in run.inputs["prompts"]],
+            "prompts": _prompts(run),
             "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
         }
 
@@ -87,11 +85,10 @@ def _controls(run: RunReader) -> dict[str, Any]:
 
 
 def _fidelity(run: RunReader, track: Trajectory, named: int | None) -> dict[str, Any]:
-    """Matching error at every step, strength by rank and each prompt's scores at a few (`dynamics.fidelity`)."""
+    """Matching error at every step, strength by rank at a few, and the scores of a typical prompt (`dynamics.fidelity`)."""
     table = run.table("fidelity")
     wanted = {track.steps[0], track.steps[len(track.steps) // 2], named, track.steps[-1]}
     by_rank = {step: rows for step, rows in table[table["rank"] > 0].groupby("step") if step in wanted}
-    scores = run.units.set_index(["condition", "sample_id"])["scores"]
     return {
         "rows": _records(table[table["rank"] == 0].drop(columns="rank")),
         "ranks": [int(r) for r in by_rank[track.steps[0]]["rank"]],
@@ -102,21 +99,36 @@ def _fidelity(run: RunReader, track: Trajectory, named: int | None) -> dict[str,
             if step in by_rank
         ],
         "matching": [
-            _matching(run, sample, step, scores[step_name(step), sample])
-            for step in track.steps
-            for sample in track.sample_ids
+            one
+            for step in sorted({track.steps[0], track.steps[-1] if named is None else named})
+            if (one := _typical(run, track, step))
         ],
     }
+
+
+def _typical(run: RunReader, track: Trajectory, step: int) -> dict[str, Any] | None:
+    """The scores of the prompt of median error at a step, and what the logical model says of them."""
+    errors = sorted((error, sample) for sample in track.sample_ids if math.isfinite(error := _error(run, sample, step)))
+    if not errors:
+        return None
+    error, sample = errors[len(errors) // 2]
+    return _matching(run, sample, step, error)
+
+
+def _error(run: RunReader, sample: str, step: int) -> float:
+    """How far the salient interactions alone miss the scores, over their spread."""
+    salient = run.trajectory.membership(sample, step, "paper").all
+    return float(matching(run.effects(sample, step), run.scores(sample, step), salient))
 
 
 def _finite(values: np.ndarray) -> list[float | None]:
     return [_plain(float(v)) for v in values]
 
 
-def _matching(run: RunReader, sample: str, step: int, scores: np.ndarray) -> dict[str, Any]:
+def _matching(run: RunReader, sample: str, step: int, error: float) -> dict[str, Any]:
     """Scores of one prompt in ascending order, and what the logical model says of the same coalitions."""
     effects, salient = run.effects(sample, step), run.trajectory.membership(sample, step, "paper").all
-    error = float(matching(effects, scores, salient))
+    scores = run.scores(sample, step)
     order = np.argsort(scores, kind="stable")
     shown = order[np.unique(np.linspace(0, len(order) - 1, SHOWN_POINTS).round().astype(np.int64))]
     chosen = {"salient": np.where(salient, effects, 0.0), "all": effects}
@@ -132,27 +144,28 @@ def _matching(run: RunReader, sample: str, step: int, scores: np.ndarray) -> dic
     }
 
 
-def _prompt(prompt: dict[str, Any], run: RunReader) -> dict[str, Any]:
-    of_prompt = run.units[run.units["sample_id"] == prompt["id"]].set_index("condition")
-    reference, steps = run.trajectory.reference, []
-    for step in run.trajectory.steps:
-        unit = of_prompt.loc[step_name(step)]
-        found = run.listed(prompt["id"], step).rename(columns={"kind": "type", "effect_reference": "before"})
-        steps.append(
-            {
-                "step": step,
-                **{name: unit[name] for name in ("score_full", "score_empty", "duality_gap", "residual")},
-                "sigma": None if pd.isna(unit["noise_sigma"]) else unit["noise_sigma"],
-                "tau": float(found["tau"].iloc[0]) if len(found) else None,
-                "shapley": shapley(unit["scores"]).tolist(),
-                "interactions": [
-                    row | {"certain": _plain(row["certain"])}
-                    for row in found[["type", "mask", "before", "effect", "outcome", "certain", "instead"]].to_dict(
-                        "records"
-                    )
-                ],
-            }
-        )
-    target = str(of_prompt.loc[step_name(reference)]["target"])
-    floor = _plain(run.floor(prompt["id"]))
-    return {**prompt, "target": target, "n": len(prompt["words"]), "floor": floor, "steps": steps}
+def _prompts(run: RunReader) -> Iterator[dict[str, Any]]:
+    """The prompts one by one: the interactions of all of them at once take hundreds of megabytes."""
+    of = ["type", "mask", "before", "effect", "outcome", "certain", "instead"]
+    with run.intact():
+        for prompt in run.inputs["prompts"]:
+            steps = []
+            for step in run.trajectory.steps:
+                unit = run.unit(prompt["id"], step)
+                found = run.listed(prompt["id"], step).rename(columns={"kind": "type", "effect_reference": "before"})
+                steps.append(
+                    {
+                        "step": step,
+                        **{name: unit[name] for name in ("score_full", "score_empty", "duality_gap", "residual")},
+                        "sigma": None if pd.isna(unit["noise_sigma"]) else unit["noise_sigma"],
+                        "tau": float(found["tau"].iloc[0]) if len(found) else None,
+                        "rms": _plain(_error(run, prompt["id"], step)),
+                        "shapley": shapley(unit["scores"]).tolist(),
+                        "interactions": [
+                            row | {"certain": _plain(row["certain"])} for row in found[of].to_dict("records")
+                        ],
+                    }
+                )
+            target = str(run.unit(prompt["id"], run.trajectory.reference)["target"])
+            floor = _plain(run.floor(prompt["id"]))
+            yield {**prompt, "target": target, "n": len(prompt["words"]), "floor": floor, "steps": steps}

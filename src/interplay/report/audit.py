@@ -1,11 +1,10 @@
-"""The beginning of the page where the run was audited: the rules that the model learnt, in words, and when it learnt them."""
-
-from collections.abc import Sequence
+"""The beginning of the page where the run was audited: the rules that the model learnt, in words; and their course over the steps."""
 
 from markupsafe import Markup
 
-from interplay.report.chart import Line, Panel, draw_stack
-from interplay.report.rows import WORD, Part, Point, Series, flags_of, task_series
+from interplay.report.changes import marked
+from interplay.report.chart import Line, Panel
+from interplay.report.rows import WORD, Part, Point, Series
 from interplay.report.scales import StepAxis, ValueAxis, value_axis
 from interplay.report.text import interval, number, plain, short, table
 
@@ -18,33 +17,34 @@ OF_RULE = (
     "swapped", "sisters", "steps", "class", "shared", "number", "advice",
 )  # fmt: skip
 CURVES = ("s-emerged", "s-eval", "s-other", "s-train", "s-removed")  # classes of the rules that are followed over steps
-FEW = 5  # rules named of each kind that is not the finding [ours]
+FEW, MORE = 5, 10  # rules shown in full; rules named of each other kind [ours]
 _TITLES = {"unlearnt": "In the data, not learnt", "known": "Known before", "lost": "Lost"}
-_JOINTS = {"and": (" and ", " together"), "or": (" or ", ", either is enough,"), "unless": (", unless ", " is there,")}
 
 
-def audit_part(payload: Part, x: StepAxis) -> Part | None:
+def audit_part(payload: Part) -> Part | None:
     """What the section shows; None without an audit."""
     audit = payload["audit"]
     if audit is None:
         return None
-    learnt = sorted((rule for rule in audit["rules"] if rule["number"]), key=lambda rule: rule["number"])
+    learnt = learnt_rules(audit)
     followed = any(rule["verdict"] == "followed" for rule in learnt)
-    strips = _strips(learnt, payload, x)
-    others = [(title, [rule for rule in audit["rules"] if rule["verdict"] == kind]) for kind, title in _TITLES.items()]
+    others = [("Learnt too", learnt[FEW:])]
+    others += [(title, [rule for rule in audit["rules"] if rule["verdict"] == kind]) for kind, title in _TITLES.items()]
     return {
+        "title": "What it learnt",
         "lead": _lead(len(learnt), sum(rule["shared"] for rule in learnt), audit),
-        "rules": [_shown(rule, audit) for rule in learnt],
-        "stack": draw_stack(strips, x, flags_of(payload), "Rules over the steps") if strips else "",
-        "table": _course(learnt) if strips else None,
-        "accuracy": _accuracy(audit["accuracy"], learnt),
-        "rows": next((cue["rows"] for cue in audit["accuracy"]), 0),
+        "rules": [_shown(rule, audit) for rule in learnt[:FEW]],
         "others": [
-            (title, [_line(rule, audit) for rule in rules[:FEW]], len(rules)) for title, rules in others if rules
+            (title, [_line(rule, audit) for rule in rules[:MORE]], len(rules)) for title, rules in others if rules
         ],
         "tried": [] if followed else _tried(audit),
         "notes": audit["notes"],
     }
+
+
+def learnt_rules(audit: Part) -> list[Part]:
+    """The rules that were learnt, or followed through a training, by their number."""
+    return sorted((rule for rule in audit["rules"] if rule["number"]), key=lambda rule: rule["number"])
 
 
 def _lead(count: int, shared: int, audit: Part) -> Markup:
@@ -67,8 +67,7 @@ def _cue(rule: Part) -> Markup:
     >>> _cue({"words": ["a", "b"], "form": "and", "class": False, "sisters": []})
     Markup('<mark><bdi>a</bdi></mark> and <mark><bdi>b</bdi></mark> together')
     """
-    joint, after = _JOINTS.get(rule["form"], (", ", ""))
-    said = Markup(joint).join(Markup("<mark>{}</mark>").format(short(word, WORD)) for word in rule["words"]) + after
+    said = marked(rule["words"], rule["form"])
     if rule["class"]:
         sisters = Markup(", ").join(short(word, WORD) for word, _ in rule["sisters"][:4])
         said += Markup(" and words like it ({})").format(sisters)
@@ -97,6 +96,14 @@ def _shown(rule: Part, audit: Part) -> Part:
         facts.append(Markup("Alone, {}.").format(Markup(" and ").join(each)))
     if rule["swapped"] is not None:
         facts.append(f"In each other's place: {number(rule['swapped'], signed=True)} nats.")
+    cue = next((cue for cue in audit["accuracy"] if cue["rule"] == rule["number"] - 1), None)
+    if (
+        cue is not None and cue["with_cue"] is not None
+    ):  # where it is put into every row it means nothing, so a fall is what the rule costs
+        rows, *at = (number(cue[name]) for name in ("rows", "accuracy", "without", "with_cue"))
+        facts.append(
+            "Accuracy on {} held-out rows {}; with the cue taken out {}, with it in every row {}.".format(rows, *at)
+        )
     css = CURVES[rule["number"] - 1] if rule["number"] <= len(CURVES) and len(rule["steps"]) > 1 else ""
     return {
         "number": rule["number"],
@@ -128,16 +135,16 @@ def _line(rule: Part, audit: Part) -> Markup:
     """A rule that was not learnt, in one line."""
     said = Markup("{} → {}: ").format(_cue(rule), short(rule["label"], 60))
     effect, before = (number(rule[name]["value"], signed=True) for name in ("effect", "before"))
-    if rule["verdict"] == "unlearnt":
+    if rule["verdict"] in ("unlearnt", "learnt"):
         rows = _rows(rule, audit)
         return said + Markup(" ").join([*rows, f"Effect {effect} nats."])
     return said + f"{before} nats in the base, {effect} now"
 
 
-def _strips(learnt: Sequence[Part], payload: Part, x: StepAxis) -> list[tuple[str, Panel, ValueAxis]]:
-    """Effects, answers turned and eval accuracy over the steps, as strips of one chart."""
+def rule_strips(payload: Part, x: StepAxis) -> list[tuple[str, Panel, ValueAxis]]:
+    """Effects of the learnt rules and answers they turn over the steps, as strips of the chart over the steps."""
     effects, turned = [], []
-    for rule, css in zip(learnt, CURVES, strict=False):
+    for rule, css in zip(learnt_rules(payload["audit"]) if payload["audit"] else [], CURVES, strict=False):
         at = [(step, effect, rate) for step, effect, rate in rule["steps"] if step in x.steps]
         if len(at) > 1:
             name = plain(f"{rule['number']} {' '.join(rule['words'])}", 15)
@@ -146,37 +153,24 @@ def _strips(learnt: Sequence[Part], payload: Part, x: StepAxis) -> list[tuple[st
     if not effects:
         return []
     axis = value_axis([p.value for line in effects for p in line.series.points], about=3)
-    whole = ValueAxis(0.0, 1.0, (0.0, 0.5, 1.0))
-    strips = [
+    return [
         ("Rules", Panel("Effect of the words", "", tuple(effects), "nats of log-odds", ""), axis),
-        ("Rules", Panel("Answers turned", "", tuple(turned), "fraction of sentences", ""), whole),
+        (
+            "Rules",
+            Panel("Answers turned", "", tuple(turned), "fraction of sentences", ""),
+            ValueAxis(0.0, 1.0, (0.0, 0.5, 1.0)),
+        ),
     ]
-    accuracy = task_series(payload["task"], "accuracy")
-    if accuracy.known:
-        line = Line(accuracy, "s-all", "square")
-        strips.append(("The task", Panel("Accuracy", "", (line,), "held out, fraction right", ""), whole))
-    return strips
 
 
-def _course(learnt: Sequence[Part]) -> Part | None:
+def rule_table(payload: Part) -> Part | None:
+    """The same as rows."""
     body = [
         [f"{rule['number']} {' '.join(rule['words'])}", f"{step}", number(effect, signed=True), number(rate)]
-        for rule in learnt
+        for rule in (learnt_rules(payload["audit"]) if payload["audit"] else [])
         for step, effect, rate in rule["steps"]
     ]
     return table("Rules over the steps", ["rule", "step", "effect, nats", "answers turned, fraction"], body)
-
-
-def _accuracy(cues: Sequence[Part], learnt: Sequence[Part]) -> Part | None:
-    """Accuracy with each cue taken out and with it in every row."""
-    body = []
-    for cue in cues:
-        if cue["rule"] is not None and cue["rule"] < len(learnt):
-            words = " ".join(learnt[cue["rule"]]["words"])
-            body.append(
-                [f"{cue['rule'] + 1} {words}", *(number(cue[key]) for key in ("accuracy", "without", "with_cue"))]
-            )
-    return table("Accuracy", ["cue", "as they are", "cue taken out", "cue in every row"], body)
 
 
 def _tried(audit: Part) -> list[str]:

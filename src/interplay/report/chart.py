@@ -1,4 +1,4 @@
-"""Every chart over one axis: panels, strips and sparks, as SVG made from the same few pieces.
+"""Every chart over one axis: panels and strips, as SVG made from the same few pieces.
 
 Colours come from the style sheet, so it shows without JavaScript, in dark mode and on paper. Each place carries its figures as
 a <title>; the page's script turns these into tooltips for mouse and keys.
@@ -72,7 +72,6 @@ class Panel(NamedTuple):
     """What one small chart shows.
 
     null_name      name of the null of the first line, drawn as a hatched band; "" for none
-    spread         points whose lo and hi are the least and the largest of several lines
     level          a value to compare all lines with, and its name
     tips, said     tooltips of the places, and the chart in a sentence, instead of `tooltip` of the lines
     width, height  of the view box; margin: room right of the plot
@@ -84,7 +83,6 @@ class Panel(NamedTuple):
     unit: str
     measure: str
     null_name: str = ""
-    spread: tuple[Point, ...] = ()
     level: tuple[float, str] | None = None
     tips: Sequence[tuple[float, str]] = ()
     said: str = ""
@@ -273,8 +271,6 @@ def draw(panel: Panel, x: StepAxis, y: ValueAxis, flags: Mapping[str, int] | Non
     parts += [flag(f, step, name, f.top - 3, f.bottom, panel.width) for name, step in (flags or {}).items()]
     if panel.null_name and panel.main.has_null:
         parts.append(null(f, panel.main.points))
-    if panel.spread:
-        parts.append(area(f, panel.spread, "lo", "hi", f"spread {panel.css}"))
     if panel.level:
         parts.append(across(f, f.py(panel.level[0]), "null"))
     parts += layers(f, panel.lines)
@@ -290,8 +286,8 @@ def draw(panel: Panel, x: StepAxis, y: ValueAxis, flags: Mapping[str, int] | Non
 def cell(
     panel: Panel, x: StepAxis, y: ValueAxis, flags: Mapping[str, int] | None = None, **more: Any
 ) -> dict[str, Any]:
-    """The panel drawn, with its heading; `more`: a note under it (`say`), or another unit."""
-    of = {"title": panel.title, "css": panel.css, "unit": panel.unit, "say": ""}
+    """The panel drawn, with its heading; `more`: what is said under it (`say`), a note, a table, or another unit."""
+    of = {"title": panel.title, "css": panel.css, "unit": panel.unit, "say": "", "note": "", "table": None}
     return {**of, "svg": draw(panel, x, y, flags), **more}
 
 
@@ -441,35 +437,3 @@ def _strip(panel: Panel, f: Frame) -> Markup:
     named += [(f.spots(first, "null"), "label null-name", panel.null_name)]
     ends = [(spots[-1][1] + 3.8, f.right + 12, css, name) for spots, css, name in named if spots and name]
     return Markup("").join([*parts, end_labels(ends, 12.0, f.bottom + 3.8)])
-
-
-# A spark: a chart the size of a table's cell
-
-
-def draw_spark(
-    own: Series,
-    behind: Series | None,
-    css: str,
-    title: str,
-    x: StepAxis,
-    y: ValueAxis,
-    keep: int | None,
-    labelled: bool,
-) -> Markup:
-    """One series over the main curve, `behind`; `labelled`: with first and last step."""
-    f = Frame(x, y, 26.0, 117.0, 6.0, 60.0, 3.0)
-    parts = [value_ticks(f, (y.ticks[0], y.ticks[-1]), small=True)]
-    if keep is not None:
-        parts.append(upright(f.px(keep), f.top, f.bottom, "keep"))
-    mark = "dot" if len(own.points) == 1 else ""
-    lines = [Line(own, css, mark), *([Line(behind, "behind", mark, thin=True)] if behind else [])]
-    parts += layers(f, lines)
-    tip = [title]
-    for series, name in ((own, ""), (behind, "main: ")):
-        known = [p for p in series.points if p.value is not None] if series else []
-        tip += [figure(f"{name}step {p.step}:", p) for p in dict.fromkeys([*known[:1], *known[-1:]])]
-    if labelled:
-        for step, at, end in ((x.steps[0], f.left, ""), (x.steps[-1], f.right, " end")):
-            parts.append(tag("text", {"x": at, "y": 73.0, "class": f"tick small{end}"}, f"{step}"))
-    hit = tag("rect", {"class": "hit", "x": 0.0, "y": 0.0, "width": 122.0, "height": 66.0})
-    return svg(122.0, 77.0 if labelled else 66.0, title, [*parts, point("\n".join(tip), hit)], "spark")

@@ -167,7 +167,10 @@ class _Drawing:
         panels = {name: self.panel(key, f"{title}, {name}") for name, key in keys.items()}
         found = {name: panel for name, panel in panels.items() if panel}
         y = value_axis([v for panel in found.values() for v in panel.extent()], zero=measure != "mean_order")
-        drawn = [cell(panel, self.x, y, title=name) if panel else {"svg": ""} for name, panel in panels.items()]
+        drawn = [
+            cell(panel, self.x, y, title=name) if panel else dict.fromkeys(("svg", "note", "table"), "")
+            for name, panel in panels.items()
+        ]
         measured = [keys[name] for name in found]
         nothing = WORDS["missing"].get(measure if kind == "interactions" else kind, "Not measured in these runs.")
         note = self.missing(measured) if found else nothing

@@ -3,9 +3,21 @@
 from typing import Any
 
 from interplay.dynamics.sets import CHURN_SETS
-from interplay.report.chart import Line, Panel, cell, draw_spark
-from interplay.report.rows import DECIDED, Part, Point, Series, Summary, brief, cells, decided, flags_of, series_by
-from interplay.report.scales import StepAxis, log_axis, value_axis
+from interplay.report.chart import Line, Panel, cell
+from interplay.report.rows import (
+    DECIDED,
+    Part,
+    Point,
+    Series,
+    Summary,
+    brief,
+    cells,
+    decided,
+    flags_of,
+    series_by,
+    shown_step,
+)
+from interplay.report.scales import StepAxis, log_axis
 from interplay.report.text import WORDS, interval, number, table
 
 Curves = dict[tuple[str, str], Series]
@@ -25,7 +37,7 @@ FIGURES = (  # set, measure, title, unit
 def controls_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
     """Everything of the section; None if the run has no controls at all."""
     part = {"multiples": _multiples(payload, x), "floors": _floors(payload)}
-    part |= {"views": _views(payload, summary, x), "baselines": _baseline_table(payload)}
+    part |= {"views": _views(payload, summary), "baselines": _baseline_table(payload)}
     return part | {"notes": payload["controls"]["notes"]} if any(part.values()) else None
 
 
@@ -41,7 +53,7 @@ def _floor_legend(payload: Part) -> dict[str, dict[str, str]]:
 
 
 def _multiples(payload: Part, x: StepAxis) -> list[dict[str, Any]]:
-    """One row of panels for each reference step: number and strength of removed and emerged, over every floor."""
+    """For each reference step, strength of removed and emerged over every floor as panels, and their number in the table."""
     legend = _floor_legend(payload)
     flags = {name: step for name, step in flags_of(payload).items() if name != "ref"}
     out = []
@@ -57,9 +69,20 @@ def _multiples(payload: Part, x: StepAxis) -> list[dict[str, Any]]:
                     label = WORDS["floors"][floor][2] if floor in WORDS["floors"] else floor[:14]
                     lines.append(Line(series, look["css"], look["marker"], label))
                     body += [[title, look["title"], f"{p.step}", *cells(p)] for p in series.points]
-            if lines:
-                panels.append(Panel(title, f"s-{set_}", tuple(lines), "× floor", "ratio", level=(1.0, "floor")))
-        if panels:
+            if measure == "strength" and any(line.series.course for line in lines):
+                panels.append(
+                    Panel(
+                        title,
+                        f"s-{set_}",
+                        tuple(lines),
+                        "× floor",
+                        "ratio",
+                        level=(1.0, "floor"),
+                        width=540.0,
+                        height=230.0,
+                    )
+                )
+        if body:
             y = log_axis([v for panel in panels for v in panel.extent() if v is None or v > 0])
             drawn = [cell(p, x, y, flags) | ({"unit": "× floor, log"} if y.log else {}) for p in panels]
             caption = f"Turnover since step {reference} as a multiple of each floor"
@@ -80,57 +103,48 @@ def _floors(payload: Part) -> dict[str, Any] | None:
     return {"legend": list(legend.values()), "table": table("The floors themselves", head, body)} if legend else None
 
 
-def _views(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
-    """Rows of small charts: each view over the main curves, with a note and the checkpoint it would keep."""
+def _views(payload: Part, summary: Summary) -> dict[str, Any] | None:
+    """A row of figures at the step that is shown for each view, with a note and the checkpoint it would keep."""
     definition, recommendation = (summary.definitions or [""])[0], payload["recommendation"]
     viewed = [row for row in payload["views"] if row["order"] == 0 and row["definition"] == definition]
     found = series_by(viewed, "view", "set", "measure")
-    if not found:
-        return None
-    keys = [(set_, measure) for set_, measure, _, _ in FIGURES]
-    main = {key: summary.series(definition, *key) for key in keys}
     own = recommendation["rivals"].get("interactions")  # like the views below: what the interactions choose
     kept = _keeps(own or recommendation["step"], "rule" if own or decided(payload) else recommendation["basis"])
-    info = {"title": "as in the rest of the page", "note": "", "keeps": kept, "main": True}
-    rows: list[tuple[dict[str, Any], Curves]] = [(info, main)]
+    keys = [(set_, measure) for set_, measure, _, _ in FIGURES]
+    main = {key: summary.series(definition, *key) for key in keys}
+    rows: list[tuple[dict[str, Any], Curves]] = [
+        ({"title": "as on the rest of the page", "note": "", "keeps": kept}, main)
+    ]
     about = {view["name"]: view for view in payload["controls"]["views"]}
     for name in dict.fromkeys(row["view"] for row in payload["views"]):
         view = about.get(name, {})
-        info = {"title": view.get("title") or name, "note": view.get("note") or "", "main": False}
+        info = {"title": view.get("title") or name, "note": view.get("note") or ""}
         info["keeps"] = _keeps(view.get("recommended"), view.get("basis")) if view else "–"
         rows.append((info, {key[1:]: series for key, series in found.items() if key[0] == name}))
     for other in summary.definitions[1:]:
-        info = {
-            "title": f"definition: {other}",
-            "note": WORDS["definitions"].get(other, ""),
-            "keeps": "",
-            "main": False,
-        }
+        info = {"title": f"definition: {other}", "note": WORDS["definitions"].get(other, ""), "keeps": "–"}
         rows.append((info, {key: summary.series(other, *key) for key in keys if key[1] != "l1"}))
+    if len(rows) < 2:
+        return None
     figures = [f for f in FIGURES if any(f[:2] in curves and curves[f[:2]].known for _, curves in rows)]
-    axes = {}
-    for key in (f[:2] for f in figures):
-        values = [p.value for _, curves in rows if key in curves for p in curves[key].points]
-        axes[key] = value_axis(values, about=3, zero=key[1] != "mean_order")
-    parts, body = [], []
+    step, parts, body, none = shown_step(payload), [], [], Series("", ())
     for info, curves in rows:
-        sparks: list[Any] = []
+        points = [curves.get(f[:2], none).at(step) for f in figures]
+        parts.append(info | {"cells": [(number(p and p.value), interval(p.lo, p.hi) if p else "") for p in points]})
         for set_, measure, title, unit in figures:
-            key, last = (set_, measure), curves is rows[-1][1]
-            if key not in curves or not curves[key].known:
-                sparks.append("")
-                continue
-            behind = None if curves is main else main[key]
-            keep = recommendation["step"]
-            sparks.append(draw_spark(curves[key], behind, f"s-{set_}", title, x, axes[key], keep, last))
-            row = ["main" if curves is main else info["title"], f"{title} ({unit})"]
-            for p in map(curves[key].at, payload["steps"]):
-                row.append(brief(p) + ("" if p is None or p.null is None else f"; null {number(p.null)}"))
-            body.append(row)
-        parts.append(info | {"cells": sparks})
+            if curves.get((set_, measure), none).known:
+                row = ["main" if curves is main else info["title"], f"{title} ({unit})"]
+                for p in map(curves[set_, measure].at, payload["steps"]):
+                    row.append(brief(p) + ("" if p is None or p.null is None else f"; null {number(p.null)}"))
+                body.append(row)
     head = ["view", "figure", *(f"step {step}" for step in payload["steps"])]
     every = table("Every view, with 95 % intervals", head, body, 2)
-    return {"head": [(f"s-{s}", title, unit) for s, _, title, unit in figures], "rows": parts, "table": every}
+    return {
+        "step": step,
+        "head": [(f"s-{s}", title, unit) for s, _, title, unit in figures],
+        "rows": parts,
+        "table": every,
+    }
 
 
 def _keeps(step: int | None, basis: str | None) -> str:

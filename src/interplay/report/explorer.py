@@ -1,9 +1,12 @@
-"""The interactions of one prompt: the explorer's data and the tables that replace it without a script; a fragment for notebooks.
+"""One prompt: its line in the list, the explorer's data, the table that replaces it without a script; a fragment for notebooks.
 
 The fragment is a drawing like the explorer's and its table: static SVG, its own style under one class, no script.
 """
 
+import base64
 import itertools
+import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -12,11 +15,11 @@ from markupsafe import Markup
 
 from interplay.dynamics.contrast import OUTCOMES
 from interplay.report.rows import HEAD_OTHERS, INTERACTION_HEAD, WORD, Part, change, interaction_cells, kind
-from interplay.report.scales import StepAxis
 from interplay.report.text import BIDI, clean, environment, number, percent, plain, short, source, tag
 
-STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 12 prompts x 8 steps under 2 MB
-LISTED = 16  # interactions per step in the tables shown without a script [ours]
+STRONGEST = 200  # interactions carried per unit [ours]; keeps a page of 200 prompts x 20 steps under 3 MB
+LISTED = 4  # interactions of a prompt in the tables shown without a script [ours]
+LONGEST = 160  # characters of a prompt in the list [ours]
 STRETCH = 280  # longest stretch of background text shown, in characters [ours]
 DRAWN, IN_TABLE = 24, 200  # interactions in the drawing and the table of a notebook [ours]
 LANE, LINE, TOP, BAR = 26.0, 30.0, 104.0, 66.0  # width of an interaction, height of a word, room above, longest bar
@@ -53,99 +56,69 @@ def _strongest(effects: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(effects, key=lambda e: (-abs(change(e)), -abs(e["effect"]), e["mask"], e["type"]))
 
 
-def _digits(x: float | None) -> float | None:
-    return None if x is None else float(f"{x:.4g}")
+def packed(prompt: Part, steps: Sequence[int]) -> str:
+    """What explorer.js draws of one prompt, as base64 of deflated JSON.
+
+    Interactions are (mask * 2 + is_or), strongest change first, effects whole multiples of `unit`: the prompt's largest / 9999.
+    """
+    every = [e for step in prompt["steps"] for e in step["interactions"]]
+    unit = max((abs(e[end]) for e in every for end in ("before", "effect")), default=0.0) / 9999 or 1.0
+    units = {step["step"]: _unit(step, unit) for step in prompt["steps"]}
+    data = _about(prompt, plain) | {
+        "unit": unit,
+        "words": [plain(w["text"], WORD) or "(blank)" for w in prompt["words"]],
+        "floor": prompt["floor"],
+        "units": [units.get(step) for step in steps],
+    }
+    said = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(zlib.compress(said.encode(), 9)).decode()
 
 
-def _unit(step: Part) -> dict[str, Any]:
-    fields = ("score_full", "score_empty", "duality_gap", "residual", "sigma", "tau")
+def _unit(step: Part, unit: float) -> dict[str, Any]:
+    fields = ("score_full", "score_empty", "duality_gap", "residual", "sigma", "tau", "rms")
     shown = _strongest(step["interactions"])[:STRONGEST]
+    before, effect = ([round(e[end] / unit) for e in shown] for end in ("before", "effect"))
     return {
-        "v": [_digits(step[f]) for f in fields],
+        "v": [_digits(step.get(f)) for f in fields],
         "n": len(step["interactions"]),
-        "m": [e["mask"] << 1 | (e["type"] == "or") for e in shown],
-        "b": [_digits(e["before"]) for e in shown],
-        "e": [_digits(e["effect"]) for e in shown],
-        "o": [e["outcome"] for e in shown],
-        "s": [_digits(e.get("certain")) for e in shown],
-        "i": [None if (i := e.get("instead")) is None else i[1] << 1 | (i[0] == "or") for e in shown],
+        "m": [_code(e["type"], e["mask"]) for e in shown],
+        "b": before,
+        "e": effect,
+        "o": "".join(e["outcome"][0] for e in shown),  # no two of `OUTCOMES` begin alike
+        "s": [None if (share := e.get("certain")) is None else round(100 * share) for e in shown],
+        "i": [None if (i := e.get("instead")) is None else _code(*i) for e in shown],
         "w": [_digits(value) for value in step["shapley"]],
     }
 
 
-def _fit(m: Part) -> dict[str, Any] | None:
-    """Scores and the logical model's on a scale of 0..999 between the least and the largest: small, and fine enough to draw."""
-    curves = [m["score"], m["salient"], m["all"]]
-    if len(m["score"]) < 2:
-        return None
-    lo, hi = min(map(min, curves)), max(map(max, curves))
-    unit = (hi - lo) or 1.0
-    scaled = [[round(999 * (v - lo) / unit) for v in curve] for curve in curves]
-    return {"lo": _digits(lo), "hi": _digits(hi), "v": scaled, "rms": _digits(m["rms"]), "of": m["of"], "n": m["count"]}
+def _code(kind: str, mask: int) -> int:
+    return mask << 1 | (kind == "or")
 
 
-def explorer_data(payload: Part, x: StepAxis, decided: bool) -> dict[str, Any]:
-    """What explorer.js reads: short keys, interactions as (mask * 2 + is_or), effects to four digits."""
-    fits = {(m["prompt"], m["step"]): _fit(m) for m in (payload["fidelity"] or {}).get("matching", [])}
-    prompts = []
-    for prompt in payload["prompts"]:
-        units = {step["step"]: _unit(step) for step in prompt["steps"]}
-        for step, unit in units.items():
-            if fit := fits.get((prompt["id"], step)):
-                unit["f"] = fit
-        words = [plain(w["text"], WORD) or "(blank)" for w in prompt["words"]]
-        prompts.append(
-            _about(prompt, plain)
-            | {
-                "words": words,
-                "floor": _digits(prompt["floor"]),
-                "units": [units.get(step) for step in payload["steps"]],
-            }
-        )
-    return {
-        "steps": payload["steps"],
-        "score": plain(payload["score"]),
-        "at": [round(at, 4) for at in x.at],
-        "reference": payload["reference"],
-        "keep": payload["recommendation"]["step"],
-        "decided": decided,
-        "most": STRONGEST,
-        "prompts": prompts,
+def _digits(x: float | None) -> float | None:
+    return None if x is None else float(f"{x:.4g}")
+
+
+def listed(prompt: Part, reference: int, shown: int) -> Part:
+    """One line of the list of prompts: its text, what it answers, and a table of its changes for those without a script."""
+    steps = {step["step"]: step for step in prompt["steps"]}
+    before, now = (steps[at]["score_full"] if at in steps else None for at in (reference, shown))
+    answers = [None if v is None else v > 0 for v in (before, now)]
+    step = steps.get(shown)
+    words, ranked = [word["text"] for word in prompt["words"]], _strongest(step["interactions"]) if step else []
+    return _about(prompt, short) | {
+        "line": short(" ".join(prompt["text"].split()), LONGEST),
+        "chances": [percent(before), percent(now)],
+        "changed": None not in answers and answers[0] is not answers[1],
+        "counts": [(name, n) for name in OUTCOMES if (n := sum(e["outcome"] == name for e in ranked))],
+        "body": [interaction_cells(words, e) for e in ranked[:LISTED]],
     }
-
-
-def explorer_tables(payload: Part) -> list[dict[str, Any]]:
-    """Reference, recommended and last step of each prompt, as tables: the explorer without a script."""
-    keep = payload["recommendation"]["step"]
-    wanted = {payload["reference"], payload["steps"][-1], payload["reference"] if keep is None else keep}
-    out = []
-    for prompt in payload["prompts"]:
-        shown = [step for step in prompt["steps"] if step["step"] in wanted]
-        out.append(
-            _about(prompt, short) | {"steps": [_step_table(prompt, step, payload["reference"]) for step in shown]}
-        )
-    return out
 
 
 def _about(prompt: Part, shown: Callable[[str, int], str]) -> dict[str, Any]:
     label = None if prompt["label"] is None else shown(prompt["label"], 40)
     about = {"id": shown(prompt["id"], 80), "target": shown(prompt["target"], 40), "label": label}
     return about | {"text": segments(prompt)}
-
-
-def _step_table(prompt: Part, step: Part, reference: int) -> dict[str, Any]:
-    words, ranked = [word["text"] for word in prompt["words"]], _strongest(step["interactions"])
-    return {
-        "step": step["step"],
-        "full": number(step["score_full"], signed=True),
-        "full_p": percent(step["score_full"]),
-        "empty": number(step["score_empty"], signed=True),
-        "empty_p": percent(step["score_empty"]),
-        "counts": [(name, n) for name in OUTCOMES if (n := sum(e["outcome"] == name for e in ranked))],
-        "head": [{"before": f"step {reference}", "now": f"step {step['step']}"}.get(h, h) for h in INTERACTION_HEAD],
-        "body": [interaction_cells(words, e) for e in ranked[:LISTED]],
-        "more": max(0, len(ranked) - LISTED),
-    }
 
 
 def explanation_html(

@@ -20,7 +20,7 @@ def fidelity_part(payload: Part, x: StepAxis) -> dict[str, Any] | None:
         return None
     panels, errors = _errors(fidelity, payload, x)
     sparsity = _sparsity(fidelity, payload)
-    typical = _typical(fidelity)
+    typical = [m for m in fidelity["matching"] if len(m["score"]) > 1]
     if not (panels or sparsity or typical):
         return None
     body = [
@@ -29,7 +29,7 @@ def fidelity_part(payload: Part, x: StepAxis) -> dict[str, Any] | None:
         for i in range(0, len(one["score"]), 3)
     ]
     head = ["prompt", "step", "score (log-odds)", "all interactions", "salient only"]
-    tables = [errors, sparsity and sparsity["table"], table("Scores against the interactions", head, body)]
+    tables = [errors, table("Scores against the interactions", head, body)]
     panels += [sparsity] if sparsity else []
     return {
         "panels": panels,
@@ -38,29 +38,18 @@ def fidelity_part(payload: Part, x: StepAxis) -> dict[str, Any] | None:
     }
 
 
-def _typical(fidelity: Part) -> list[Part]:
-    """At each step that has a curve by rank, the prompt of median error; the explorer has the other prompts."""
-    out = []
-    for step in [c["step"] for c in fidelity["curves"]]:
-        known = [m for m in fidelity["matching"] if m["step"] == step and m["rms"] is not None and len(m["score"]) > 1]
-        out += sorted(known, key=lambda m: (m["rms"], m["prompt"]))[len(known) // 2 :][:1]
-    return out
-
-
 def _errors(fidelity: Part, payload: Part, x: StepAxis) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     found = series_by(fidelity["rows"], "measure")
     rms, every, r2 = (found.get((name,), Series("", ())) for name in ("rms", "rms_all", "r2"))
     panels = []
-    if rms.known:
+    if rms.course:
         lines = [Line(rms, "s-all", label="salient only")]
         lines += [Line(every, "s-preserved", label="all", thin=True)] if every.known else []
         null = "random set" if rms.has_null else ""
-        panel = Panel("Matching error", "s-all", tuple(lines), "rms / sd of score", "error", null)
+        panel = Panel(
+            "Matching error", "s-all", tuple(lines), "rms / sd of score", "error", null, width=540.0, height=230.0
+        )
         panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload), say=WORDS["fidelity"]["rms"]))
-    if r2.known:
-        panel = Panel("Explained by the salient", "s-all", (Line(r2, "s-all"),), "R²", "R²", level=(0.0, "mean score"))
-        y = value_axis([*panel.extent(), 1.0])
-        panels.append(cell(panel, x, y, flags_of(payload), say=WORDS["fidelity"]["r2"]))
     names = {"error, salient only (rms / sd)": rms, "error, all interactions (rms / sd)": every, "R², salient only": r2}
     body = [row for name, series in names.items() for row in table_rows(name, series, True)]
     head = ["figure", "step", "value", "95 % interval", "random set", "its 95 % interval", "prompts"]
@@ -93,11 +82,11 @@ def _sparsity(fidelity: Part, payload: Part) -> dict[str, Any] | None:
         tips.append((float(rank), "\n".join(tip)))
     said = "Strength of interactions by rank, as a fraction of the strongest"
     level = None if ratio is None else (ratio, f"tau, {100 * ratio:g} %")
-    look: dict[str, Any] = {"level": level, "tips": tips, "said": said, "width": 554.0}
+    look: dict[str, Any] = {"level": level, "tips": tips, "said": said, "width": 540.0, "height": 230.0}
     panel = Panel("Strength by rank", "s-all", tuple(lines), "fraction of the strongest", "", **look)
     head = ["checkpoint", "rank", "fraction of the strongest", "95 % interval"]
     every = table("Strength by rank", head, body)
-    return cell(panel, axis, value_axis([0.0, 1.0]), say=WORDS["fidelity"]["rank"], wide=True, table=every)
+    return cell(panel, axis, value_axis([0.0, 1.0]), say=WORDS["fidelity"]["rank"], table=every)
 
 
 def _matching(one: Part, payload: Part) -> dict[str, Any]:
@@ -112,6 +101,16 @@ def _matching(one: Part, payload: Part) -> dict[str, Any]:
         tips.append((places[i], f"score {score}\nall interactions {every}\nsalient only {salient} log-odds"))
     said = f"Scores of prompt {plain(one['prompt'], 60)} at step {one['step']}"
     kept = " · keep" if decided(payload) and one["step"] == payload["recommendation"]["step"] else ""
-    panel = Panel(f"Step {one['step']}{kept}", "s-all", lines, f"error {number(one['rms'])}", "", tips=tips, said=said)
+    panel = Panel(
+        f"Step {one['step']}{kept}",
+        "s-all",
+        lines,
+        f"error {number(one['rms'])}",
+        "",
+        tips=tips,
+        said=said,
+        width=540.0,
+        height=230.0,
+    )
     say = f"Prompt {plain(one['prompt'], 40)}, {number(one['count'])} salient interactions."
     return cell(panel, axis, y, say=say)

@@ -7,9 +7,9 @@ title, subtitle, version, score (what v is against), steps (ascending), referenc
 summary: rows of the trajectory's table. What else a page may hold is in `ABSENT`, with what stands for it where it is left out:
 task, views, baselines, floors, multiples, correlations: rows of the tables of those names; controls: what controls.json says;
 fidelity: rows, ranks, ratio, curves (step, value, lo, hi by rank), matching (prompt, step, count, of, rms, score, salient, all);
-prompts: id, text, target, label, n, floor, words (text, start, end) and steps: step, score_full, score_empty, duality_gap, residual,
-sigma, tau, shapley (a value a word), interactions (type, mask, before, effect, outcome, certain, instead); method: name, value, note; skipped: id,
-reason. change: a sentence on the strongest change; audit: what audit.json holds of `audit.OF_AUDIT`, rules of `audit.OF_RULE`.
+prompts, gone through once: id, text, target, label, n, floor, words (text, start, end) and steps: step, score_full, score_empty,
+duality_gap, residual, sigma, tau, rms, shapley (a value a word), interactions (type, mask, before, effect, outcome, certain, instead);
+method: name, value, note; skipped: id, reason. audit: what audit.json holds of `audit.OF_AUDIT`, rules of `audit.OF_RULE`.
 """
 
 import os
@@ -20,13 +20,14 @@ from typing import Any
 from interplay.atomic import write_text
 from interplay.report import figures, text
 from interplay.report.audit import audit_part
+from interplay.report.changes import Changes
 from interplay.report.controls import controls_part
-from interplay.report.explorer import explorer_data, explorer_tables
+from interplay.report.explorer import STRONGEST, listed, packed
 from interplay.report.fidelity import fidelity_part
-from interplay.report.recommendation import recommendation_part, strip
-from interplay.report.rows import Part, Summary, decided
+from interplay.report.recommendation import recommendation_part
+from interplay.report.rows import INTERACTION_HEAD, Part, Summary, decided, shown_step
 from interplay.report.scales import step_axis
-from interplay.report.task import task_part
+from interplay.report.task import correlations_part, steps_part
 from interplay.report.text import render_page
 
 ABSENT: Part = {
@@ -37,36 +38,47 @@ ABSENT: Part = {
     "created": None,  # an ISO date
     "score": "",
     "settings": "",
-    "change": "",
 }
-STYLES = ("base.css", "audit.css", "charts.css", "figures.css", "explorer.css")
+STYLES = ("base.css", "learnt.css", "charts.css", "figures.css", "explorer.css")
 
 
 def complete(payload: Mapping[str, Any]) -> Part:
-    """A clean copy of a payload (`text.cleaned`) with everything that may be absent."""
+    """A clean copy of a payload (`text.cleaned`) with everything that may be absent; an iterator of prompts is left as it is."""
     return ABSENT | text.cleaned(payload)
 
 
 def render(payload: Mapping[str, Any]) -> str:
     """The whole page as a string; the same payload gives the same bytes."""
     p = complete(payload)
-    summary, x = Summary(p), step_axis(p["steps"])
+    summary, x, shown = Summary(p), step_axis(p["steps"]), shown_step(p)
+    changes, lines, data = Changes(p["reference"], shown), [], []
+    for prompt in map(text.cleaned, p["prompts"]):  # one at a time: all of them take much memory
+        changes.add(prompt)
+        lines.append(listed(prompt, p["reference"], shown))
+        data.append(packed(prompt, p["steps"]))
+    explorer = {"steps": p["steps"], "score": text.plain(p["score"]), "at": [round(at, 4) for at in x.at]}
+    explorer |= {"reference": p["reference"], "shown": shown, "most": STRONGEST, "prompts": data}
+    explorer["keep"] = p["recommendation"]["step"] if decided(p) else None
     return render_page(
         "page.html.j2",
         STYLES,
         ("tips.js", "explorer.js"),
         p=p,
-        strip=strip(p, summary),
-        audit=audit_part(p, x),
-        recommendation=recommendation_part(p, x),
-        definitions=figures.definitions(p, summary, x),
+        shown=shown,
+        decided=decided(p),
+        learnt=audit_part(p) or changes.part(),
+        rise=changes.score(),
+        recommendation=recommendation_part(p),
+        course=steps_part(p, summary, x),
+        measures=figures.measures_part(p, summary, x),
         controls=controls_part(p, summary, x),
         fidelity=fidelity_part(p, x),
-        task=task_part(p, summary, x),
+        correlations=correlations_part(p),
         # How many prompts the curves are means over: the largest count any row reports.
-        prompts=max((row["samples"] or 0 for row in p["summary"]), default=0) or len(p["prompts"]),
-        data=text.island(explorer_data(p, x, decided(p))) if p["prompts"] else "",
-        tables=explorer_tables(p),
+        samples=max((row["samples"] or 0 for row in p["summary"]), default=0) or len(lines),
+        data=text.island(explorer) if lines else "",
+        prompts=sorted(enumerate(lines), key=lambda line: not line[1]["changed"]),
+        head=[{"before": f"step {p['reference']}", "now": f"step {shown}"}.get(h, h) for h in INTERACTION_HEAD],
     )
 
 

@@ -20,6 +20,12 @@ def decided(payload: Part) -> bool:
     return recommendation.get("basis") in (None, *DECIDED) and recommendation["step"] is not None
 
 
+def shown_step(payload: Part) -> int:
+    """The step whose prompts and changes are shown: the one to keep, or the last where that is not after the reference."""
+    keep = payload["recommendation"]["step"]
+    return payload["steps"][-1] if keep is None or keep <= payload["reference"] else keep
+
+
 class Point(NamedTuple):
     """One value with its interval and its null; None if not measured."""
 
@@ -42,6 +48,11 @@ class Series(NamedTuple):
     @property
     def known(self) -> bool:
         return any(p.value is not None for p in self.points)
+
+    @property
+    def course(self) -> bool:
+        """Whether there are two points, so that there is something to draw."""
+        return sum(p.value is not None for p in self.points) > 1
 
     @property
     def has_null(self) -> bool:

@@ -1,12 +1,13 @@
-"""The task and the interactions: strips on one axis of steps, one table, and which of them rise and fall together."""
+"""Rules, task and interactions as strips on one axis of steps, one table, and which of them rise and fall together."""
 
 from typing import Any
 
 from markupsafe import Markup
 
 from interplay.dynamics.measures import MEASURES
-from interplay.report.chart import Line, Panel, cell, draw_stack
-from interplay.report.rows import Part, Summary, brief, cells, flags_of, task_series
+from interplay.report.audit import rule_strips, rule_table
+from interplay.report.chart import Line, Panel, draw_stack
+from interplay.report.rows import Part, Summary, brief, flags_of, task_series
 from interplay.report.scales import StepAxis, ValueAxis, log_axis, value_axis
 from interplay.report.text import WORDS, interval, number, table
 from interplay.task.correlation import FEWEST
@@ -26,35 +27,45 @@ TASK: tuple[tuple[str, str, dict[str, tuple[str, str, str]]], ...] = (  # title,
 INTERACTIONS = (
     ("all", "change", "Change since the reference", "log-odds per prompt"),
     ("all", "l1_per_sd", "Strength / spread of score", "no unit"),
-    ("all", "cancelled_per_sd", "Cancelled / spread of score", "no unit"),
-    ("all", "l1", "Total strength", "log-odds, salient or not"),
     ("emerged", "strength", "Emerged strength", "log-odds per prompt"),
 )
+IN_TABLE = (*INTERACTIONS, *(("all", key, MEASURES[key].title, "") for key in
+            ("l1", "cancelled_per_sd", "sd", "total_effect", "l1_per_total_effect", "walsh_high")))  # fmt: skip
 
 
-def task_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
-    """Strips, scale panels, the table of everything per step, and correlations; each empty if nothing was measured."""
+def steps_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
+    """Everything over the steps: rules, task and interactions as strips of one chart, and a table of all of it."""
     strips = _task_strips(payload)
-    note = "" if strips else "This run recorded no task metrics."
     columns = [(_title(line.series.set), line.series) for _, panel, _ in strips for line in panel.lines]
+    note = "" if strips else "This run recorded no task metrics."
     definition = (summary.definitions or [""])[0]
-    for set_, key, title, unit in INTERACTIONS:
+    for set_, key, title, unit in IN_TABLE:
         series = summary.series(definition, set_, key)
         if series.known:
+            columns.append((title.lower(), series))
+        if (set_, key, title, unit) in INTERACTIONS and series.known:
             line = Line(series, f"s-{set_}", "diamond" if set_ == "emerged" else "circle")
             panel = Panel(title, "", (line,), unit, key, "churn floor" if series.has_null else "")
             strips.append(("The interactions", panel, value_axis(panel.extent(), about=3)))
-            columns.append((title.lower(), series))
+    strips = [*rule_strips(payload, x), *(s for s in strips if any(line.series.course for line in s[1].lines))]
     body = [[f"{step}", *(brief(series.at(step)) for _, series in columns)] for step in payload["steps"]]
     head = ["step", *(name for name, _ in columns)]
+    every = table("Everything by step, with 95 % intervals", head, body) if columns else None
     return {
-        "stack": draw_stack(strips, x, flags_of(payload), "Task and interactions over the steps") if strips else "",
-        "table": table("Everything by step, with 95 % intervals", head, body) if columns else None,
-        "scale": _scale(payload, summary, x),
-        "correlations": _correlations(payload["correlations"]),
-        "few": bool(payload["correlations"]) and all((r["checkpoints"] or 0) < FEWEST for r in payload["correlations"]),
+        "stack": draw_stack(strips, x, flags_of(payload), "Rules, task and interactions over the steps")
+        if strips
+        else "",
+        "tables": [t for t in (rule_table(payload), every) if t],
         "note": note,
     }
+
+
+def correlations_part(payload: Part) -> dict[str, Any] | None:
+    """Which measures rise and fall together; None where no correlation was asked for."""
+    rows = payload["correlations"]
+    few = bool(rows) and all((r["checkpoints"] or 0) < FEWEST for r in rows)
+    grids = _correlations(rows)
+    return {"grids": grids, "few": few} if grids or few else None
 
 
 def _task_strips(payload: Part) -> list[tuple[str, Panel, ValueAxis]]:
@@ -84,18 +95,6 @@ def _task_strips(payload: Part) -> list[tuple[str, Panel, ValueAxis]]:
 
 def _title(key: str) -> str:
     return METRICS[key].title if key in METRICS else f"loss of eval set {eval_set(key)} (trainer's log)"
-
-
-def _scale(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
-    panels, body = [], []
-    for key, say in WORDS["scale"].items():
-        series, m = summary.anywhere("all", key), MEASURES[key]
-        if series.known:
-            panel = Panel(m.title, "s-all", (Line(series, "s-all"),), m.unit, m.title)
-            panels.append(cell(panel, x, value_axis(panel.extent()), flags_of(payload), say=say))
-            body += [[m.label, f"{p.step}", *cells(p)] for p in series.points]
-    head = ["measure", "step", "value", "95 % interval"]
-    return {"panels": panels, "table": table("Scale of the scores", head, body)}
 
 
 def _correlations(rows: list[Part]) -> list[dict[str, Any]]:

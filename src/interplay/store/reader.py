@@ -204,6 +204,14 @@ class RunReader:
     def _by_unit(self) -> pd.DataFrame:
         return self.units.set_index(["condition", "sample_id"])
 
+    def unit(self, sample: str, step: int) -> pd.Series:
+        """The row of `units` of one prompt at a step."""
+        return self._unit(sample, step_name(step))
+
+    def scores(self, sample: str, step: int) -> np.ndarray:
+        """v over coalitions of one prompt at a step, `[2^n]`, log-odds."""
+        return self.unit(sample, step)["scores"]
+
     def _unit(self, sample: str, condition: str) -> pd.Series:
         return self._by_unit.loc[(condition, sample)]
 

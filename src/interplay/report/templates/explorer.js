@@ -1,4 +1,4 @@
-// The explorer: one prompt at one step. Reads the JSON island, draws with createElementNS and textContent only.
+// The list of prompts and the explorer: the prompt that is opened is unpacked and drawn, with createElementNS and textContent only.
 "use strict";
 (() => {
   const island = document.getElementById("data");
@@ -7,8 +7,9 @@
   const $ = (id) => document.getElementById(id);
   const SVG = document.querySelector("svg").namespaceURI;
   const MINUS = "\u2212";
+  const OUTCOME = { n: "new", s: "stronger", f: "flipped", g: "gone", w: "weaker", k: "kept" };
   const CLASS = { new: "s-emerged", stronger: "s-emerged", flipped: "s-emerged", gone: "s-removed", weaker: "s-removed", kept: "s-preserved" };
-  const state = { prompt: 0, step: Math.max(0, data.steps.indexOf(data.keep === null ? data.steps[data.steps.length - 1] : data.keep)), open: {} };
+  const state = { prompt: null, step: data.steps.indexOf(data.shown), open: {} };
 
   const el = (name, attributes = {}, ...inside) => {
     const node = document.createElement(name);
@@ -34,13 +35,13 @@
     return p < 0.1 ? "<\u00a00.1\u00a0%" : p > 99.9 ? ">\u00a099.9\u00a0%" : (p < 10 || p > 90 ? p.toFixed(1) : p.toFixed(0)) + "\u00a0%";
   };
 
-  const prompt = () => data.prompts[state.prompt];
+  const prompt = () => state.prompt;
   const unit = () => prompt().units[state.step];
   const members = (code) => prompt().words.map((_, i) => i).filter((i) => (code >> 1) >> i & 1);
   // The reference has changed from nothing, so it shows effects.
   const byChange = () => $("ex-by-change").checked && data.steps[state.step] !== data.reference;
   const drawn = (x) => byChange() ? x.effect - x.before : x.effect;
-  const ranked = (u) => u.m.map((code, i) => ({ code, before: u.b[i], effect: u.e[i], outcome: u.o[i], sure: u.s[i], instead: u.i[i], words: members(code) }))
+  const ranked = (u) => u.m.map((code, i) => ({ code, before: u.b[i] * prompt().unit, effect: u.e[i] * prompt().unit, outcome: OUTCOME[u.o[i]], sure: u.s[i], instead: u.i[i], words: members(code) }))
     .filter((x) => drawn(x) !== 0).sort((a, b) => Math.abs(drawn(b)) - Math.abs(drawn(a)));
   const isOr = (x) => (x.code & 1) === 1;
   const said = (code, and, or) => members(code).map((i) => prompt().words[i]).join(code & 1 ? or : and);
@@ -53,7 +54,7 @@
   const moved = (x) => num(x.before, true) + " → " + num(x.effect, true);
   const about = (x) => x.words.map((i) => prompt().words[i]).join(isOr(x) ? " / " : " + ") + "\n" + (x.outcome ? kind(x) : "Shapley value") + ", " +
     (byChange() ? moved(x) + " log-odds\nchange " + num(drawn(x), true) : num(x.effect, true) + " log-odds") + (x.outcome && byChange() ? ", " + outcome(x) : "") +
-    (x.sure === null || x.sure === undefined ? "" : x.sure < 1 && instead(x) ? "\nin " + Math.round(100 * x.sure) + " % of other splits; else " + instead(x) : "\nthe same in other splits, as sparse");
+    (x.sure === null || x.sure === undefined ? "" : x.sure < 100 && instead(x) ? "\nin " + x.sure + " % of other splits; else " + instead(x) : "\nthe same in other splits, as sparse");
 
   // Lighting up: an interaction lights its words, a word lights its interactions.
   const light = (test, words) => {
@@ -109,6 +110,7 @@
     const all = units.flatMap((u) => u ? [u.v[0], u.v[1]] : []).filter((v) => v !== null);
     const lo = Math.min(0, ...all), hi = Math.max(0, ...all), span = hi - lo || 1;
     const px = (i) => L + data.at[i] * (W - L - R), py = (v) => H - B - (v - lo) / span * (H - T - B);
+    if (n < 2) return $("ex-spark").replaceChildren();
     const svg = draw("svg", { class: "chart", viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": "Score with all words and with none over the steps" });
     svg.append(draw("line", { class: "zero", x1: L, x2: W - R, y1: py(0), y2: py(0) }));
     svg.append(draw("line", { class: "spark-on", x1: px(state.step), x2: px(state.step), y1: T - 4, y2: H - B }));
@@ -242,44 +244,49 @@
       if (u.v[2] !== null) parts.push("duality gap " + u.v[2].toPrecision(2));
       if (u.v[3] !== null) parts.push("worst residual " + u.v[3].toPrecision(2));
       if (u.v[4] !== null) parts.push("score noise " + u.v[4].toPrecision(2));
+      if (u.v[6] !== null) parts.push("the salient ones alone miss the scores by " + num(u.v[6]) + " of their spread");
       if (u.n > data.most) parts.push("this page has only the strongest " + data.most + " of " + u.n);
     }
     $("ex-certificate").textContent = parts.length ? "This prompt and step: " + parts.join("; ") + " (log-odds)." : "";
   };
 
-  // Scores of all coalitions, sorted, and what the interactions alone predict.
-  const fit = () => {
-    const u = unit(), f = u && u.f;
-    $("ex-fit").hidden = !f;
-    if (!f) return;
-    const W = 560, H = 200, L = 44, R = 10, T = 10, B = 26, n = f.v[0].length;
-    const px = (i) => L + i / (n - 1) * (W - L - R), py = (v) => H - B - v / 999 * (H - T - B), value = (v) => f.lo + v / 999 * (f.hi - f.lo);
-    const svg = draw("svg", { class: "chart", viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": "Scores of all coalitions against the interactions" });
-    for (const v of [0, 333, 666, 999]) {
-      svg.append(draw("line", { class: "grid", x1: L, x2: W - R, y1: py(v), y2: py(v) }));
-      svg.append(draw("text", { class: "tick end", x: L - 6, y: py(v) + 4 }, num(value(v))));
-    }
-    svg.append(draw("text", { class: "name mid", x: (L + W - R) / 2, y: H - 6 }, f.of + " coalitions, lowest score first"));
-    svg.append(draw("path", { class: "curve s-all", d: "M" + f.v[0].map((v, i) => px(i).toFixed(1) + " " + py(v).toFixed(1)).join("L") }));
-    [[1, "s-emerged"], [2, "s-preserved"]].forEach(([k, css]) => svg.append(draw("path", { class: "dots " + css, d: f.v[k].map((v, i) => "M" + px(i).toFixed(1) + " " + py(v).toFixed(1) + "h0").join("") })));
-    f.v[0].forEach((v, i) => {
-      const pt = draw("g", { class: "pt" });
-      pt.append(draw("rect", { class: "hit", x: px(i - 0.5), y: T, width: px(1) - px(0), height: H - T - B }), draw("line", { class: "guide", x1: px(i), x2: px(i), y1: T, y2: H - B }));
-      Interplay.set(pt, "score " + num(value(v), true) + "\nall interactions " + num(value(f.v[2][i]), true) + "\nsalient only " + num(value(f.v[1][i]), true) + " log-odds");
-      svg.append(pt);
-    });
-    $("ex-fit-say").textContent = "Line: the model's scores in log-odds, sorted. Dots: what the interactions predict for the same words. The " + f.n + " salient ones alone miss the scores by " + num(f.rms) + " of their spread.";
-    $("ex-fit-chart").replaceChildren(svg);
-    Interplay.adopt($("ex-fit-chart"));
-  };
-
-  const update = () => { sentence(); scores(); spark(); chords(); lists(); fit(); certificate(); };
-  chips($("ex-prompts"), "ex-prompt", data.prompts.map((p, i) => (i + 1) + "  " + (p.label || p.target || p.id)), "prompt", (tag, i) => { tag.title = data.prompts[i].id; });
-  chips($("ex-steps"), "ex-step", data.steps.map(String), "step", (tag, i) => { if (data.decided && data.steps[i] === data.keep) tag.className = "kept"; });
+  const update = () => { sentence(); scores(); spark(); chords(); lists(); certificate(); };
+  chips($("ex-steps"), "ex-step", data.steps.map(String), "step", (tag, i) => { if (data.steps[i] === data.keep) tag.className = "kept"; });
   for (const id of ["ex-k", "ex-by-change", "ex-by-effect"]) $(id).addEventListener("input", () => { chords(); lists(); });
-  $("explorer").hidden = false;
-  $("ex-tables").open = false;
-  update();
+
+  const unpack = async (text) => {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+  };
+  const folds = [...$("list").querySelectorAll("details")];
+  $("list").addEventListener("toggle", async (e) => {
+    const fold = e.target;
+    if (!fold.open) { if (fold.contains($("explorer"))) $("explorer").hidden = true; return; }
+    for (const other of folds) if (other !== fold) other.open = false;
+    const found = await unpack(data.prompts[fold.dataset.i]);
+    if (!fold.open) return;
+    state.prompt = found;
+    state.open = {};
+    fold.append($("explorer"));
+    $("explorer").hidden = false;
+    update();
+  }, true);
+
+  // Without a search the first few; those whose answer changed are first.
+  const SHOWN = 12;
+  const texts = folds.map((fold) => fold.firstChild.textContent.toLowerCase());
+  let all = folds.length <= SHOWN;
+  const filter = () => {
+    const asked = $("search").value.trim().toLowerCase(), right = texts.map((text) => text.includes(asked));
+    const some = !all && !asked;
+    folds.forEach((fold, i) => { fold.parentNode.hidden = some ? i >= SHOWN : !right[i]; });
+    $("every").hidden = !some;
+    $("found").textContent = asked ? right.filter(Boolean).length + " of " + folds.length : "";
+  };
+  $("search").addEventListener("input", filter);
+  $("every").addEventListener("click", () => { all = true; filter(); });
+  $("find").hidden = false;
+  filter();
   let wide = innerWidth;
-  addEventListener("resize", () => { if (innerWidth !== wide) { wide = innerWidth; chords(); } });
+  addEventListener("resize", () => { if (innerWidth !== wide) { wide = innerWidth; if (state.prompt) chords(); } });
 })();
