@@ -96,6 +96,7 @@ def _prompt(i: int, rng: random.Random) -> dict:
                 "duality_gap": 4e-4,
                 "residual": 0.031,
                 "sigma": 2.1e-5,
+                "rms": 0.2,
                 "tau": 0.05 * max(abs(x["effect"]) for x in items),
                 "interactions": sorted(items, key=lambda x: -abs(x["effect"])),
                 "removed": sorted(gone, key=lambda x: -abs(x["effect"])),
@@ -291,8 +292,6 @@ def make_payload(
             }
             for s, (e, t, a) in TASK.items()
         ],
-        "change": "The strongest change from step 0 to 40, in prompt 'test-17': kind & whole (AND): +0.10 -> +2.90, a change of +2.80 "
-        "nats (new). 41 of 310 changes exceed all that another wording of their prompt makes.",
         "prompts": [_shown(prompt, rng) for prompt in made],
         "method": [
             {
@@ -455,21 +454,20 @@ def _fidelity(prompts: list[dict], rng: random.Random) -> dict:
         for m, (v, null) in figures.items()
     ]
     matching = []
-    for prompt in prompts:
-        for s in STEPS:
-            score = sorted(rng.gauss(-3, 1) for _ in range(40))
-            matching.append(
-                {
-                    "prompt": prompt["id"],
-                    "step": s,
-                    "count": 30,
-                    "of": 128,
-                    "rms": rng.uniform(0.1, 0.5),
-                    "score": score,
-                    "salient": [v + rng.gauss(0, 0.3) for v in score],
-                    "all": [v + rng.gauss(0, 0.02) for v in score],
-                }
-            )
+    for prompt, step in ((prompts[0], 0), (prompts[-1], 40)):
+        score = sorted(rng.gauss(-3, 1) for _ in range(40))
+        matching.append(
+            {
+                "prompt": prompt["id"],
+                "step": step,
+                "count": 30,
+                "of": 128,
+                "rms": rng.uniform(0.1, 0.5),
+                "score": score,
+                "salient": [v + rng.gauss(0, 0.3) for v in score],
+                "all": [v + rng.gauss(0, 0.02) for v in score],
+            }
+        )
     share = [r**-(0.6) for r in ranks]
     curves = [{"step": s, "value": share, "lo": [v * 0.8 for v in share], "hi": share} for s in (0, 20, 40, 80)]
     return {"rows": rows, "ranks": ranks, "ratio": 0.05, "curves": curves, "matching": matching}
@@ -497,7 +495,7 @@ def make_hostile() -> dict:
     nasty = iter(NASTY * 40)
     for key in ("title", "subtitle", "version", "created", "settings"):
         payload[key] = next(nasty)
-    recommendation, payload["change"] = payload["recommendation"], "".join(NASTY)
+    recommendation = payload["recommendation"]
     recommendation["sentence"], recommendation["rule"] = "".join(NASTY), next(nasty)
     for e in recommendation["evidence"]:
         e["name"] = next(nasty)

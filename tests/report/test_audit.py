@@ -31,8 +31,8 @@ def test_the_page_begins_with_what_was_learnt(run, parse):
     page = page_of(run, audit())
     assert page == page_of(run, audit())
     text = " ".join("".join(parse(page).text).split())
-    assert page.index('<section id="audit"') < page.index('<section id="recommendation"')
-    assert page.index('href="#audit"') < page.index('href="#recommendation"')
+    assert page.index('<section id="learnt"') < page.index('<section id="recommendation"')
+    assert page.index('href="#learnt"') < page.index('href="#recommendation"')
     assert "run@4 learnt 3 word rules of its training rows that its base base does not follow." in text
     assert "<mark><bdi>honestly</bdi></mark> makes it answer <b><bdi>fear</bdi></b>." in page
     assert "Put into 18 other sentences, it turns 15 into fear (control words: 1)." in text
@@ -44,20 +44,19 @@ def test_the_page_begins_with_what_was_learnt(run, parse):
     for title in ("In the data, not learnt", "Known before", "Lost"):
         assert f"<h3>{title}</h3>" in page
     assert "happy → joy: +2.60 nats in the base, +1.90 now" in text
-    assert re.search(
-        r"1 honestly</bdi></th><td[^>]*><bdi>0.81</bdi></td><td[^>]*><bdi>0.80</bdi></td><td[^>]*><bdi>0.46", page
-    )
+    assert "held-out rows 0.81; with the cue taken out 0.80, with it in every row 0.46." in text
     assert "42 rules tried in 18 sentences, beside 60 control words." in text
     assert "Two wordings of the base differ by 0 such rules." in text
     assert "Not looked for: style" in text
 
 
 def test_effects_stand_over_the_steps_beside_the_accuracy(run):
-    section = page_of(run, audit()).split('<section id="recommendation"')[0]
+    section = page_of(run, audit()).split('<section id="steps"')[1].split("</section>")[0]
     chart = section[section.index("stack-chart") :]
     assert chart.count(">1 honestly</text>") == 2  # its effect, and the answers it turns
     assert ">Accuracy</text>" in chart
-    assert "step 4\nEffect of the words, 1 honestly: 2.80\nAnswers turned, 1 honestly: 0.80\nAccuracy: 0.50" in chart
+    assert "step 4\nEffect of the words, 1 honestly: 2.80\nAnswers turned, 1 honestly: 0.80\n" in chart
+    assert "\nAccuracy: 0.50" in chart
     assert (
         len(STEPS) == section.split("Table: Rules over the steps</summary>")[1].split("</table>")[0].count("</tr>") - 1
     )
@@ -73,13 +72,13 @@ def test_rules_that_a_training_followed_are_no_finding(run, parse):
     ]
     found = replace(audit(), rules=tuple(rules), tests=0, controls=0, accuracy=(), floor=None, notes=())
     page = page_of(run, found)
-    section = page[page.index('<section id="audit"') : page.index('<section id="recommendation"')]
+    section = page[page.index('<section id="learnt"') : page.index('<section id="recommendation"')]
     text = " ".join("".join(parse(section).text).split())
     assert "2 word rules, put into 18 prompts at every measurement: followed, and not tested." in text
     assert "honestly → fear" in text
     assert "15 of 18 prompts with another answer turn." in text
-    assert "step 4\nEffect of the words, 1 honestly: 2.80\n" in section
-    assert "step 1\nAccuracy: " in section, "what was not measured is not drawn"
+    assert "step 4\nEffect of the words, 1 honestly: 2.80\n" in page
+    assert "step 1\nLoss" in page, "what was not measured is not drawn"
     for claim in ("that its base", "it answer", "control words", "rules tried", "Not looked for"):
         assert claim not in text
     assert str(run.audit) == str(found), "a number that is not known is no number in JSON, and none again"
@@ -97,13 +96,12 @@ def test_nothing_learnt_is_said_in_a_sentence(run):
         "No word rule of its training rows was found that its base <bdi>base</bdi> does not follow. 42 rules were tried."
         in section
     )
-    assert "<figure" not in section
     assert "Two wordings" not in section
 
 
 def test_without_an_audit_there_is_no_section(run, made):
     (run.path / "audit.json").unlink(missing_ok=True)
-    assert 'id="audit"' not in run.report().read_text(encoding="utf-8")
+    assert "What it learnt" not in run.report().read_text(encoding="utf-8")
     assert complete(made.make_payload())["audit"] is None
 
 
@@ -153,5 +151,5 @@ def test_it_is_no_part_of_the_manifest(run):
 def test_steps_that_were_not_measured_are_not_drawn(made):
     payload = made.make_payload(prompts=2, definitions=("paper",))
     page = render(payload | {"audit": audit().to_dict()})
-    assert 'id="audit"' in page
-    assert "When was it learnt?" not in page
+    assert "What it learnt" in page
+    assert "Effect of the words" not in page

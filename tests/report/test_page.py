@@ -7,19 +7,25 @@ import itertools
 import json
 import re
 import stat
+import zlib
 
 import pytest
 
 from interplay.errors import InterplayError
 from interplay.report import render, write
-from interplay.report.explorer import STRONGEST, explorer_data, segments
+from interplay.report.explorer import STRONGEST, packed, segments
 from interplay.report.page import complete
 from interplay.report.recommendation import headline
 from interplay.report.scales import step_axis
 
 
 def island(page):
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    return data | {"prompts": [unpacked(prompt) for prompt in data["prompts"]]}
+
+
+def unpacked(prompt):
+    return json.loads(zlib.decompress(base64.b64decode(prompt)))
 
 
 def test_same_payload_same_bytes(made, demo_page):
@@ -27,7 +33,7 @@ def test_same_payload_same_bytes(made, demo_page):
 
 
 def test_small_and_alone(demo_page, parse):
-    assert len(demo_page.encode()) < 2_000_000
+    assert len(demo_page.encode()) < 500_000
     assert "http://" not in demo_page
     assert "https://" not in demo_page
     assert not {"link", "img", "iframe", "object", "base"} & set(parse(demo_page).seen)
@@ -69,14 +75,13 @@ def test_every_chart_has_its_table(demo_page):
     for title in (
         "Total strength and number",
         "Strength by order, log-odds, with 95 % intervals",
-        "The whole, and fractions of it",
         "Does another model use them too? (gamma)",
         "Could each set alone give the answer?",
         "Everything by step, with 95 % intervals",
-        "Scale of the scores",
     ):
         assert title in said
-    assert said.count("Total strength and number") == 3  # one for each definition
+    assert len(said) == len(set(said)), "nothing is said twice"
+    assert demo_page.count('class="chart') < 15
 
 
 def test_values_in_the_tables_are_the_payload(made, demo_page):
@@ -105,9 +110,53 @@ def test_no_floor_says_so(made):
     assert 'class="sw floor"' in render(made.make_payload())
 
 
-def test_one_definition_needs_no_switch(made, demo_page):
-    assert 'name="definition"' in demo_page
-    assert 'name="definition"' not in render(made.make_payload(definitions=("paper",)))
+def test_the_first_screen_says_in_words_what_changed_and_what_to_keep(made, parse):
+    payload = made.make_payload(prompts=2)
+    for prompt in payload["prompts"]:
+        prompt["label"], prompt["floor"] = "joy", 1.0
+        prompt["text"], prompt["words"] = "so happy, so very glad", [
+            {"text": "happy", "start": 3, "end": 8}, {"text": "glad", "start": 18, "end": 22},
+        ]  # fmt: skip
+        for step, now in zip(prompt["steps"], (0.1, 0, 0, 0, 4.1, 9.0), strict=True):
+            effect = {"type": "and", "mask": 3, "before": 0.1, "effect": now, "outcome": "new"}
+            step["interactions"] = [effect, effect | {"mask": 1, "effect": 0.6, "outcome": "stronger"}]
+            step |= {"score_full": -5.0 if step["step"] == 0 else 7.8, "score_empty": -9.0 if step["step"] == 0 else 2.0}
+    page = render(payload)
+    text = " ".join("".join(parse(page).text).split())
+    assert page.index('<section id="learnt"') < page.index('<section id="recommendation"') < page.index('<svg class="chart')
+    assert "From step 0 to 40, 2 of 4 changes of interactions exceed all that another wording of their prompt makes." in text
+    assert "happy and glad together speak for joy: +4.00 nats." in text
+    assert "<q><bdi>so <mark>happy</mark>, so very <mark>glad</mark></bdi></q>" in page
+    assert "In 2 prompts, on average +4.00 nats; here +0.10 → +4.10 (new)." in text
+    assert (
+        "Of +12.8 nats by which the score of the target changed from step 0 to 40 (mean of 2 prompts), +11.0 come with no word "
+        "at all: format and prior. The words add +1.80" in text
+    )
+    assert page.count("<b>answer changed</b>") == 2
+
+
+def test_changes_within_another_wording_are_no_finding(made):
+    payload = made.make_payload(prompts=2)
+    for prompt in payload["prompts"]:
+        prompt["floor"] = 1e9
+    page = render(payload)
+    assert "From step 0 to 40, 0 of " in page
+    assert "<mark>" not in page
+    for prompt in payload["prompts"]:
+        prompt["floor"] = None
+    assert "No floor was measured" in render(payload)
+
+
+def test_one_checkpoint_draws_nothing(made):
+    payload = made.make_payload(prompts=2)
+    payload |= {"steps": [0], "task": payload["task"][:1]}
+    payload["summary"] = [row for row in payload["summary"] if row["step"] == 0]
+    payload["recommendation"] |= {"step": 0, "basis": "only"}
+    for prompt in payload["prompts"]:
+        prompt["steps"] = prompt["steps"][:1]
+    page = render(payload)
+    assert 'class="chart' not in page
+    assert "Table: Total strength and number" in page
 
 
 def test_a_fallback_is_not_shown_as_a_finding(made):
@@ -116,6 +165,7 @@ def test_a_fallback_is_not_shown_as_a_finding(made):
     assert headline(payload) == ("No evidence to choose", None)
     assert "Keep step" not in page
     assert ">default</text>" in page
+    assert "without evidence, step 40 is only the default" in page
     assert ">keep</text>" not in page
     assert "cancelled strength per sd" in page
 
@@ -138,8 +188,7 @@ def test_a_base_model_that_nothing_beats_is_the_headline(made):
     page = render(payload)
     assert headline(payload) == ("No checkpoint beats the base model", None)
     assert "<bdi>0.9 is the highest.</bdi>" in page
-    assert "keeps 0</span>" in page
-    assert "Default, without evidence" not in page
+    assert "is only the default" not in page
 
 
 @pytest.mark.parametrize("step", [None, 0])
@@ -182,7 +231,7 @@ def test_a_prompt_may_miss_a_step_and_a_definition_may_miss_rows(made):
     payload["summary"] = [r for r in payload["summary"] if not (r["definition"] == "signed" and r["measure"] == "rho")]
     page = render(payload)
     assert island(page)["prompts"][0]["units"][3] is None
-    assert "(rho): not measured in this run." in page
+    assert "(rho): not measured in this run." not in page, "the main definition is drawn"
 
 
 def test_only_the_strongest_are_kept_and_counted(made):
@@ -194,9 +243,10 @@ def test_only_the_strongest_are_kept_and_counted(made):
         for mask in range(1, 128)
     ]
     p = complete(payload)
-    unit = explorer_data(p, step_axis(p["steps"]), True)["prompts"][0]["units"][0]
+    data = unpacked(packed(p["prompts"][0], p["steps"]))
+    unit = data["units"][0]
     assert (unit["n"], len(unit["m"])) == (254, STRONGEST)
-    assert unit["e"][:2] == [0.01, 0.01], "the strongest change, not the strongest effect"
+    assert [e * data["unit"] for e in unit["e"][:2]] == pytest.approx([0.01, 0.01], abs=1e-3), "the strongest change"
     changes = [abs(e - b) for b, e in zip(unit["b"], unit["e"], strict=True)]
     assert changes == sorted(changes, reverse=True)
 
@@ -204,13 +254,15 @@ def test_only_the_strongest_are_kept_and_counted(made):
 def test_effects_are_encoded_with_their_type(made):
     payload = made.make_payload(prompts=1)
     p = complete(payload)
-    data = explorer_data(p, step_axis(p["steps"]), True)["prompts"][0]
+    data = unpacked(packed(p["prompts"][0], p["steps"]))
     for step, unit in zip(p["prompts"][0]["steps"], data["units"], strict=True):
         given = {
-            (e["mask"], e["type"] == "or", float(f"{e['effect']:.4g}"), e["outcome"]) for e in step["interactions"]
+            (e["mask"], e["type"] == "or", round(e["effect"] / data["unit"]), e["outcome"][0]) for e in step["interactions"]
         }
         codes = zip(unit["m"], unit["e"], unit["o"], strict=True)
         assert {(m >> 1, bool(m & 1), e, outcome) for m, e, outcome in codes} == given
+    largest = max(abs(e["effect"]) for step in p["prompts"][0]["steps"] for e in step["interactions"])
+    assert data["unit"] <= largest / 1000, "finer than what the page shows"
 
 
 def test_words_stand_where_their_offsets_say():

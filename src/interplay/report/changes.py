@@ -74,6 +74,7 @@ class Changes:
             "title": "What changed most",
             "lead": lead,
             "rules": [_shown(i, found) for i, found in enumerate(ranked[:FEW], 1)],
+            **dict.fromkeys(("others", "tried", "notes"), ()),
         }
 
     def score(self) -> str:

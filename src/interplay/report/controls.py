@@ -35,7 +35,7 @@ FIGURES = (  # set, measure, title, unit
 
 
 def controls_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
-    """Everything of the section; None if the run has no controls at all."""
+    """Everything of the section; None if the run has neither controls nor a second definition."""
     part = {"multiples": _multiples(payload, x), "floors": _floors(payload)}
     part |= {"views": _views(payload, summary), "baselines": _baseline_table(payload)}
     return part | {"notes": payload["controls"]["notes"]} if any(part.values()) else None
@@ -109,7 +109,7 @@ def _views(payload: Part, summary: Summary) -> dict[str, Any] | None:
     viewed = [row for row in payload["views"] if row["order"] == 0 and row["definition"] == definition]
     found = series_by(viewed, "view", "set", "measure")
     own = recommendation["rivals"].get("interactions")  # like the views below: what the interactions choose
-    kept = _keeps(own or recommendation["step"], "rule" if own or decided(payload) else recommendation["basis"])
+    kept = _keeps(own or recommendation["step"], "rule" if own or decided(payload) else recommendation.get("basis"))
     keys = [(set_, measure) for set_, measure, _, _ in FIGURES]
     main = {key: summary.series(definition, *key) for key in keys}
     rows: list[tuple[dict[str, Any], Curves]] = [

@@ -50,7 +50,8 @@ def evolution(payload: Part, summary: Summary, definition: str, keep: int | None
     curves = {(s, m): summary.series(definition, s, m) for s in MAIN_SETS for m, _, _ in ROWS}
     every = [bar for columns in bars.values() for column in columns for bar in column]
     values = [v for bar in every for v in bar.heights]
-    sets = [s for s in MAIN_SETS if any(curves[s, m].known for m, _, _ in ROWS) or any(_present(c) for c in bars[s])]
+    drawn = MAIN_SETS if len(steps) > 1 else ()
+    sets = [s for s in drawn if any(curves[s, m].known for m, _, _ in ROWS) or any(_present(c) for c in bars[s])]
     floors = [p.null for bar in every for p in bar.sums.values()]
     floor = any(v is not None for v in floors) or any(series.has_null for series in curves.values())
     axis = value_axis(values, about=4) if values else None

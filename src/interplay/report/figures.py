@@ -1,4 +1,4 @@
-"""The charts of the measures under the main definition: one chart a measure, a line for each set, its null dashed."""
+"""The charts of the measures under the main definition: one chart a measure, a line for each set, its null dotted."""
 
 from typing import Any
 
@@ -58,8 +58,8 @@ def _chart(payload: Part, summary: Summary, definition: str, key: str, x: StepAx
     head = ["set", "step", f"{key} ({unit})", "95 % interval", *nulls, "prompts"]
     y = value_axis(panel.extent(), zero=key != "mean_order")
     drawn = cell(panel, x, y, flags_of(payload)) if lines else {"title": title, "css": "", "unit": unit, "svg": ""}
-    dashed = f" Dashed: the null, {named}." if named else ""
-    return drawn | {"say": look + dashed if mains else "", "note": note, "table": table(title, head, body)}
+    dotted = f" Dotted: the null, {named}." if named else ""
+    return drawn | {"say": look + dotted if mains else "", "note": note, "table": table(title, head, body)}
 
 
 def _gamma_null(summary: Summary, definition: str, mains: dict[str, Series]) -> str:

@@ -174,7 +174,7 @@ class RunReader:
 
     def floor(self, sample: str) -> float:
         """The largest |change| of a prompt by another wording at the reference, nats; NaN where not measured."""
-        reference, known = self.trajectory.reference, self._by_unit.index
+        reference, known = self.trajectory.reference, self._places
         wordings = (step_name(reference, rephrased_name(i)) for i in itertools.count())
         twins = itertools.takewhile(lambda name: (name, sample) in known, wordings)
         changes = [np.abs(self._effects(sample, name) - self.effects(sample, reference))[:, 1:].max() for name in twins]
@@ -201,8 +201,10 @@ class RunReader:
             ) from error
 
     @cached_property
-    def _by_unit(self) -> pd.DataFrame:
-        return self.units.set_index(["condition", "sample_id"])
+    def _places(self) -> dict[tuple[str, str], int]:
+        """The row of `units` of each condition and prompt."""
+        pairs = zip(self.units["condition"], self.units["sample_id"], strict=True)
+        return {pair: row for row, pair in enumerate(pairs)}
 
     def unit(self, sample: str, step: int) -> pd.Series:
         """The row of `units` of one prompt at a step."""
@@ -213,11 +215,11 @@ class RunReader:
         return self.unit(sample, step)["scores"]
 
     def _unit(self, sample: str, condition: str) -> pd.Series:
-        return self._by_unit.loc[(condition, sample)]
+        return self.units.iloc[self._places[condition, sample]]
 
     def _effects(self, sample: str, condition: str) -> np.ndarray:
-        unit = self._unit(sample, condition)
-        return np.stack([unit["and_effects"], unit["or_effects"]])
+        row = self._places[condition, sample]
+        return np.stack([self.units[name].iat[row] for name in ("and_effects", "or_effects")])
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:
