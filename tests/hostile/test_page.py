@@ -28,8 +28,10 @@ LOOK = """(odd) => {
   };
 }"""
 # Every tooltip, every choice and every fold of the page once: what is drawn by the script is drawn from data too.
-EXERCISE = """() => {
+EXERCISE = """async () => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;
+  for (let i = 0; document.querySelector("#list") && !document.querySelector("#ex-text bdi") && i < 100; i++)
+    await new Promise((resolve) => setTimeout(resolve, 20));
   for (const input of document.querySelectorAll("input")) {
     if (input.type === "range") { input.value = input.max; input.dispatchEvent(new Event("input", { bubbles: true })); }
     else input.click();

@@ -44,6 +44,18 @@ def visit(browser, files):
     assert len(asked) == len(contexts)
 
 
+def opened(page, index=0):
+    """The page with one prompt of the list open and drawn."""
+    page.locator(f"details[data-i='{index}'] > summary").click()
+    page.locator(f"details[data-i='{index}'] #ex-chords svg").wait_for()
+    return page
+
+
+def unfolded(page):
+    page.evaluate("document.querySelectorAll('.measure').forEach((fold) => { fold.open = true; })")
+    return page
+
+
 def overflow(page):
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
@@ -54,16 +66,50 @@ def overflow(page):
 def test_fits_and_runs_nothing_of_the_data(visit, name, width):
     page = visit(name, width)
     assert overflow(page) <= 0
+    assert page.locator("#explorer").is_hidden(), "drawn when asked for"
+    unfolded(opened(page))
+    assert overflow(page) <= 0
     assert page.evaluate("typeof window.__pwned") == "undefined"
-    assert page.locator("#explorer").is_visible()
     assert page.locator("#ex-chords svg .chord").count() > 0
 
 
-def test_explorer_by_mouse(visit):
+@pytest.mark.parametrize("size", [(1280, 800), (375, 667)])
+def test_the_first_screen_holds_a_word_of_the_data(visit, size):
+    page = visit("demo", size[0])
+    word = page.locator("#learnt mark").first.bounding_box()
+    assert word["y"] + word["height"] < size[1]
+    if size[0] == 1280:
+        keep = page.locator("#recommendation h2").bounding_box()
+        assert keep["y"] + keep["height"] < size[1]
+
+
+def test_prompts_are_found_by_text_label_and_change(visit, made):
     page = visit("demo")
+    shown = lambda: [i for i in range(8) if page.locator(f"details[data-i='{i}']").is_visible()]  # noqa: E731
+    assert shown() == list(range(8))
+    page.locator("#search").fill("TERRIFIED")
+    assert shown() == [2]
+    assert page.locator("#found").inner_text() == "1 of 8"
+    page.locator("#search").fill("grief")
+    assert shown() == [3]
+    page.locator("#search").fill("changed")
+    steps = [{s["step"]: s["score_full"] > 0 for s in p["steps"]} for p in made.make_payload()["prompts"]]
+    assert shown() == [i for i, answer in enumerate(steps) if answer[0] != answer[40]]
+
+
+def test_one_prompt_is_open_at_a_time(visit):
+    page = opened(opened(visit("demo"), 1), 2)
+    assert page.locator("#list details[open]").count() == 1
+    assert "terrified" in page.locator("#ex-text").inner_text()
+    page.locator("details[data-i='2'] > summary").click()
+    assert page.locator("#explorer").is_hidden()
+
+
+def test_explorer_by_mouse(visit):
+    page = opened(visit("demo"))
     assert page.locator("#ex-step-4").is_checked()  # opens at the recommended step
     before = page.locator("#ex-chords").inner_html()
-    page.locator("label[for=ex-prompt-2]").click()
+    opened(page, 2)
     assert "terrified" in page.locator("#ex-text").inner_text()
     assert page.locator("#ex-chords").inner_html() != before
     page.locator("label[for=ex-step-0]").click()
@@ -76,7 +122,7 @@ def test_explorer_by_mouse(visit):
 
 
 def test_the_explorer_ranks_by_change_or_by_effect(visit, made):
-    page = visit("demo")
+    page = opened(visit("demo"))
     [step] = [s for s in made.make_payload()["prompts"][0]["steps"] if s["step"] == 40]
     shown = lambda: [  # noqa: E731
         float(text.replace("\u2212", "-"))
@@ -100,9 +146,9 @@ def test_the_explorer_ranks_by_change_or_by_effect(visit, made):
 
 def test_explorer_by_keyboard(visit):
     page = visit("demo")
-    page.locator("#ex-prompt-0").focus()
-    page.keyboard.press("ArrowRight")
-    assert page.locator("#ex-prompt-1").is_checked()
+    page.locator("details[data-i='1'] > summary").focus()
+    page.keyboard.press("Enter")
+    page.locator("#ex-chords svg").wait_for()
     assert "ridiculous" in page.locator("#ex-text").inner_text()
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
@@ -114,7 +160,7 @@ def test_explorer_by_keyboard(visit):
 
 
 def test_an_interaction_lights_up_its_words(visit):
-    page = visit("demo")
+    page = opened(visit("demo"))
     page.locator("#ex-chords svg").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Shift+Tab")
@@ -128,7 +174,7 @@ def test_an_interaction_lights_up_its_words(visit):
 
 
 def test_a_word_lights_up_its_interactions(visit):
-    page = visit("demo")
+    page = opened(visit("demo"))
     page.locator("#ex-text .w").first.hover()
     assert page.locator("#ex-text .w.on").count() == 1
     codes = page.locator("#ex-chords .chord:not(.faded)").evaluate_all("all => all.map((x) => +x.dataset.code)")
@@ -137,8 +183,8 @@ def test_a_word_lights_up_its_interactions(visit):
 
 
 def test_tooltips_by_mouse_and_keys(visit):
-    page = visit("demo")
-    chart = page.locator("#turnover .definition.r0 .evo svg.chart").nth(1)
+    page = unfolded(visit("demo"))
+    chart = page.locator("#turnover .evo svg.chart").nth(1)
     chart.scroll_into_view_if_needed()
     page.wait_for_timeout(400)
     box = chart.bounding_box()
@@ -153,53 +199,40 @@ def test_tooltips_by_mouse_and_keys(visit):
 
 
 def test_evolution_is_one_stop_whose_columns_are_read_by_arrow_keys(visit):
-    page = visit("controlled", 375)
-    chart = page.locator("#turnover .definition.r0 .evo svg.chart").first
+    page = unfolded(visit("controlled", 375))
+    chart = page.locator("#turnover .evo svg.chart").first
     assert chart.locator(".pt").count() == 6  # one a checkpoint
-    page.locator("#turnover .definition.r0 .evo-box").focus()
+    page.locator("#turnover .evo-box").focus()
     page.keyboard.press("Tab")
     for _ in range(5):
         page.keyboard.press("ArrowRight")
     assert page.locator("#tip").inner_text().startswith("step 80 · preserved")
-    assert page.locator("#turnover .definition.r0 .evo-box").evaluate("box => box.scrollWidth > box.clientWidth")
+    assert page.locator("#turnover .evo-box").evaluate("box => box.scrollWidth > box.clientWidth")
 
 
 def test_wide_figures_scroll_inside_their_own_box(visit):
-    page = visit("controlled", 375)
-    for box in (".evo-box", ".views-box", ".stack-box"):
+    page = unfolded(visit("controlled", 375))
+    for box in (".evo-box", "#controls .scroll", ".stack-box"):
         one = page.locator(box).first
         assert one.evaluate("box => box.scrollWidth > box.clientWidth && box.clientWidth <= 375")
     assert overflow(page) <= 0
 
 
-def test_the_explorer_shows_how_well_one_prompt_is_matched(visit):
-    page = visit("controlled")
-    assert page.locator("#ex-fit-chart path.dots").count() == 2
-    before = page.locator("#ex-fit-say").inner_text()
-    page.locator("label[for=ex-prompt-3]").click()
-    assert page.locator("#ex-fit-say").inner_text() != before
-    assert visit("demo").locator("#ex-fit").is_hidden()
-
-
-def test_definition_switch_by_mouse_and_keys(visit):
-    page = visit("demo")
-    shown = lambda i: page.locator(f"#turnover .definition.r{i}").is_visible()  # noqa: E731
-    assert [shown(i) for i in range(3)] == [True, False, False]
-    page.locator("label[for=definition-1]").click()
-    assert [shown(i) for i in range(3)] == [False, True, False]
-    page.locator("#definition-1").focus()
-    page.keyboard.press("ArrowRight")
-    assert [shown(i) for i in range(3)] == [False, False, True]
+def test_the_explorer_says_how_well_one_prompt_is_matched(visit):
+    page = opened(visit("controlled"))
+    said = page.locator("#ex-certificate").inner_text()
+    assert "the salient ones alone miss the scores by 0.20 of their spread" in said
 
 
 def test_without_a_script(visit):
     page = visit("demo", java_script_enabled=False)
-    assert page.locator("#ex-tables table").first.is_visible()
-    assert page.locator("#ex-tables table").count() == 8 * 3
+    assert page.locator("#list table").count() == 8
+    page.locator("#list summary").nth(1).click()
+    assert page.locator("#list table").nth(1).is_visible()
     assert page.locator("#explorer").is_hidden()
-    assert page.locator("#turnover .definition.r0 svg").first.is_visible()
-    page.locator("label[for=definition-2]").click()  # the switch is CSS
-    assert page.locator("#turnover .definition.r2").is_visible()
+    assert page.locator("#find").is_hidden()
+    page.locator("#turnover > summary").click()
+    assert page.locator("#turnover svg").first.is_visible()
 
 
 def test_dark_colours_have_contrast(visit):

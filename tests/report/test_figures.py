@@ -27,7 +27,11 @@ def page(payload):
 def section(page, name):
     """A section, or one of the measurements behind a fold."""
     found = re.search(rf'<section id="{name}".*?</section>', page, re.DOTALL)
-    return found[0] if found else page.split(f'<details class="fold measure" id="{name}">')[1].split('<details class="fold')[0]
+    return (
+        found[0]
+        if found
+        else page.split(f'<details class="fold measure" id="{name}">')[1].split('<details class="fold')[0]
+    )
 
 
 def table(page, caption):

@@ -120,11 +120,21 @@ def test_the_first_screen_says_in_words_what_changed_and_what_to_keep(made, pars
         for step, now in zip(prompt["steps"], (0.1, 0, 0, 0, 4.1, 9.0), strict=True):
             effect = {"type": "and", "mask": 3, "before": 0.1, "effect": now, "outcome": "new"}
             step["interactions"] = [effect, effect | {"mask": 1, "effect": 0.6, "outcome": "stronger"}]
-            step |= {"score_full": -5.0 if step["step"] == 0 else 7.8, "score_empty": -9.0 if step["step"] == 0 else 2.0}
+            step |= {
+                "score_full": -5.0 if step["step"] == 0 else 7.8,
+                "score_empty": -9.0 if step["step"] == 0 else 2.0,
+            }
     page = render(payload)
     text = " ".join("".join(parse(page).text).split())
-    assert page.index('<section id="learnt"') < page.index('<section id="recommendation"') < page.index('<svg class="chart')
-    assert "From step 0 to 40, 2 of 4 changes of interactions exceed all that another wording of their prompt makes." in text
+    assert (
+        page.index('<section id="learnt"')
+        < page.index('<section id="recommendation"')
+        < page.index('<svg class="chart')
+    )
+    assert (
+        "From step 0 to 40, 2 of 4 changes of interactions exceed all that another wording of their prompt makes."
+        in text
+    )
     assert "happy and glad together speak for joy: +4.00 nats." in text
     assert "<q><bdi>so <mark>happy</mark>, so very <mark>glad</mark></bdi></q>" in page
     assert "In 2 prompts, on average +4.00 nats; here +0.10 → +4.10 (new)." in text
@@ -257,7 +267,8 @@ def test_effects_are_encoded_with_their_type(made):
     data = unpacked(packed(p["prompts"][0], p["steps"]))
     for step, unit in zip(p["prompts"][0]["steps"], data["units"], strict=True):
         given = {
-            (e["mask"], e["type"] == "or", round(e["effect"] / data["unit"]), e["outcome"][0]) for e in step["interactions"]
+            (e["mask"], e["type"] == "or", round(e["effect"] / data["unit"]), e["outcome"][0])
+            for e in step["interactions"]
         }
         codes = zip(unit["m"], unit["e"], unit["o"], strict=True)
         assert {(m >> 1, bool(m & 1), e, outcome) for m, e, outcome in codes} == given

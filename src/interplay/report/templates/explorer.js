@@ -250,9 +250,9 @@
     $("ex-certificate").textContent = parts.length ? "This prompt and step: " + parts.join("; ") + " (log-odds)." : "";
   };
 
-  const update = () => { sentence(); scores(); spark(); chords(); lists(); certificate(); };
+  const update = () => { if (!state.prompt) return; sentence(); scores(); spark(); chords(); lists(); certificate(); };
   chips($("ex-steps"), "ex-step", data.steps.map(String), "step", (tag, i) => { if (data.steps[i] === data.keep) tag.className = "kept"; });
-  for (const id of ["ex-k", "ex-by-change", "ex-by-effect"]) $(id).addEventListener("input", () => { chords(); lists(); });
+  for (const id of ["ex-k", "ex-by-change", "ex-by-effect"]) $(id).addEventListener("input", () => { if (state.prompt) { chords(); lists(); } });
 
   const unpack = async (text) => {
     const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
