@@ -135,7 +135,7 @@ def test_the_first_screen_says_in_words_what_changed_and_what_to_keep(made, pars
         "From step 0 to 40, 2 of 4 changes of interactions exceed all that another wording of their prompt makes."
         in text
     )
-    assert "happy and glad together speak for joy: +4.00 nats." in text
+    assert "happy and glad together now speak for joy: +4.00 nats." in text
     assert "<q><bdi>so <mark>happy</mark>, so very <mark>glad</mark></bdi></q>" in page
     assert "In 2 prompts, on average +4.00 nats; here +0.10 → +4.10 (new)." in text
     assert (
@@ -143,6 +143,17 @@ def test_the_first_screen_says_in_words_what_changed_and_what_to_keep(made, pars
         "at all: format and prior. The words add +1.80" in text
     )
     assert page.count("<b>answer changed</b>") == 2
+
+
+def test_what_is_gone_does_not_speak_against(made, parse):
+    payload = made.make_payload(prompts=1)
+    gone = {"type": "and", "mask": 1, "before": 2.6, "effect": 0.01, "outcome": "gone"}
+    for step in payload["prompts"][0]["steps"]:
+        step["interactions"] = [gone, gone | {"mask": 2, "before": -2.0, "effect": 1.0, "outcome": "flipped"}]
+    text = " ".join("".join(parse(render(payload)).text).split())
+    words = [word["text"] for word in payload["prompts"][0]["words"]]
+    assert f"{words[0]} no longer speaks for gratitude: \u22122.59 nats." in text
+    assert f"{words[1]} turned round and speaks for gratitude: +3.00 nats." in text
 
 
 def test_changes_within_another_wording_are_no_finding(made):

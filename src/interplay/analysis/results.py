@@ -34,10 +34,10 @@ def analyse(folder: Path, settings: Settings, measured: Measured | None = None) 
     record = Record.read(folder)
     task = pd.read_parquet(folder / "task.parquet") if "logged" in record.task else None
     measured = measured or read_measured(folder, settings, record)
-    track = make_trajectory(settings, measured)
     for path, unit in measured.solved_again.items():
         save_unit(path, unit)
     _write_table(folder / "units.parquet", unit_table(measured, settings.dynamics.ratio))
+    track = make_trajectory(settings, measured)  # after that table: both at once take more memory
     track.save(folder)  # makes the folder where it is missing, so not as the first
     curves = task_curves(measured.task, settings.dynamics.resamples, settings.seed)
     task = task_frame(measured.task, record.losses, curves) if task is None else task
@@ -71,8 +71,9 @@ def recommend_of(
 
 def unit_table(measured: Measured, ratio: float) -> pa.Table:
     """One row per unit: its header, a few figures of its scores, and the arrays themselves as lists."""
+    units = [u for condition in sorted(measured.units) for u in measured.units[condition] if u is not None]
     rows: list[dict[str, Any]] = []
-    for unit in (u for condition in sorted(measured.units) for u in measured.units[condition] if u is not None):
+    for unit in units:
         size = np.abs(unit.effects)
         tau = ratio * float(size.max())
         header = asdict(unit.header)
@@ -85,13 +86,19 @@ def unit_table(measured: Measured, ratio: float) -> pa.Table:
             "score_empty": float(unit.scores[0]),
             "tau": tau,
             "salient": int((size > tau).sum()),
-            "scores": unit.scores,
-            "and_effects": unit.effects[0],
-            "or_effects": unit.effects[1],
-            "alternatives": unit.alternatives.reshape(-1),
         }
         rows.append(header | own)
-    return pa.Table.from_pylist(rows)
+    table = pa.Table.from_pylist(rows)
+    arrays = {
+        "scores": [u.scores for u in units],
+        "and_effects": [u.effects[0] for u in units],
+        "or_effects": [u.effects[1] for u in units],
+        "alternatives": [u.alternatives.reshape(-1) for u in units],
+    }
+    for name, found in arrays.items():
+        ends = np.cumsum([0, *map(len, found)], dtype=np.int32)
+        table = table.append_column(name, pa.ListArray.from_arrays(ends, np.concatenate(found)))
+    return table
 
 
 def fidelity_frame(track: Trajectory, measured: Measured) -> pd.DataFrame:
@@ -114,3 +121,4 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
 def _write_table(path: Path, table: pa.Table) -> None:
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
+    pa.default_memory_pool().release_unused()

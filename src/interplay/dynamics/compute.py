@@ -100,7 +100,8 @@ def trajectory(
     for sample in samples:
         partitions = {definition: partition(sample.effects, at, definition, ratio) for definition in DEFINITIONS}
         sets[sample.id] = {definition: pack(part) for definition, part in partitions.items()}
-        curves.append(_curves(sample, partitions, setup))
+        found = _curves(sample, partitions, setup)
+        curves.append((list(found), np.array(list(found.values()))))  # one array instead of thousands of small ones
     ids = tuple(sample.id for sample in samples)
     summary, per_sample = _tables(curves, setup, ids)
     settings = {"ratio": ratio, "draws": draws, "seed": seed}
@@ -189,20 +190,29 @@ def _stricter(words: np.ndarray, prompts: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(first), second, first)
 
 
-def _tables(curves: list[Curves], setup: _Setup, ids: tuple[str, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Means and intervals over samples, and the rows behind them, sorted by definition, measure, set, order, step, sample."""
+def _tables(
+    curves: list[tuple[list[tuple[str, str, str, int]], np.ndarray]], setup: _Setup, ids: tuple[str, ...]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Means and intervals over samples, and the rows behind them, sorted by definition, measure, set, order, step, sample.
+
+    curves: the keys of each sample's `Curves`, and their values `[K, 2, T]`.
+    """
     rank = {name: i for names in (DEFINITIONS, measures.MEASURES, SETS) for i, name in enumerate(names)}
-    keys = sorted({key for one in curves for key in one}, key=lambda key: (*(rank[name] for name in key[:3]), key[3]))
+    keys = sorted(
+        {key for names, _ in curves for key in names}, key=lambda key: (*(rank[name] for name in key[:3]), key[3])
+    )
     steps = np.array(setup.steps)
-    missing = (np.full(len(steps), np.nan),) * 2
-    stacked = np.array([[one.get(key, missing) for key in keys] for one in curves])  # [S, K, 2, T]
     places = {key: i for i, key in enumerate(keys)}
+    stacked = np.full((len(ids), len(keys), 2, len(steps)), np.nan)
+    for of_sample, (names, values) in zip(stacked, curves, strict=True):
+        of_sample[[places[key] for key in names]] = values
     for (definition, measure, name, order), i in places.items():
         if measure == "gamma":
             both = (stacked[:, places[definition, f"gamma_{null}", name, order], 0] for null in ("words", "prompts"))
             stacked[:, i, 1] = _stricter(*both)
     shown = np.array([[name == "all" or t >= setup.at for t in range(len(steps))] for _, _, name, _ in keys])  # [K, T]
     value, null = stacked[:, :, 0][:, shown], stacked[:, :, 1][:, shown]  # [S, rows]
+    del stacked
     which, when = np.nonzero(shown)
     definition, measure, name, order = (np.array(column, object)[which] for column in zip(*keys, strict=True))
     bounds = np.array([measures.MEASURES[key].bounds for key in measure]).T
@@ -210,11 +220,16 @@ def _tables(curves: list[Curves], setup: _Setup, ids: tuple[str, ...]) -> tuple[
     key_columns = {"definition": definition, "step": steps[when], "set": name, "measure": measure, "order": order}
     figures = {"value": ours.value, "lo": ours.lo, "hi": ours.hi}
     figures |= {"null": theirs.value, "null_lo": theirs.lo, "null_hi": theirs.hi, "samples": ours.samples}
-    rows = {name: np.repeat(column, len(ids)) for name, column in key_columns.items()}
-    rows["sample"] = np.tile(np.array(ids, object), len(which))
-    rows |= {"value": value.T.ravel(), "null": null.T.ravel()}
-    rows = {name: rows[name] for name in PER_SAMPLE.names}
-    return frame(pa.table(key_columns | figures, schema=SUMMARY)), frame(pa.table(rows, schema=PER_SAMPLE))
+    # Millions of rows: their texts as numbers of a list until they are a column, and each array given up after its use.
+    of = np.arange(len(which), dtype=np.int32).repeat(len(ids))
+    rows = {name: pa.array(column).dictionary_encode().take(pa.array(of)) for name, column in key_columns.items()}
+    rows["sample"] = (
+        pa.array(ids).dictionary_encode().take(pa.array(np.tile(np.arange(len(ids), dtype=np.int32), len(which))))
+    )
+    rows |= {"value": pa.array(value.T.ravel()), "null": pa.array(null.T.ravel())}
+    del of, value, null
+    per_sample = pa.table([rows.pop(field.name).cast(field.type) for field in PER_SAMPLE], schema=PER_SAMPLE)
+    return frame(pa.table(key_columns | figures, schema=SUMMARY)), frame(per_sample)
 
 
 def _checked_samples(ids: list[str], inputs: Mapping[str, Sequence | None], checkpoints: int) -> list[_Sample]:

@@ -20,7 +20,7 @@ from interplay.dynamics.measures import MEASURES
 from interplay.dynamics.sets import DEFINITIONS, MAIN_DEFINITION, SETS, Partition, unpack
 from interplay.errors import InterplayError
 
-_TEXT, _WHOLE, _NUMBER = pa.string(), pa.int64(), pa.float64()
+_TEXT, _WHOLE, _NUMBER = pa.large_string(), pa.int64(), pa.float64()  # the text of pandas: no copies
 _KEY = [("definition", _TEXT), ("step", _WHOLE), ("set", _TEXT), ("measure", _TEXT), ("order", _WHOLE)]
 _FIGURES = ("value", "lo", "hi", "null", "null_lo", "null_hi")
 SUMMARY = pa.schema([*_KEY, *((name, _NUMBER) for name in _FIGURES), ("samples", _WHOLE)])
@@ -100,7 +100,7 @@ class Trajectory:
         for name, table in zip(_FILES, tables, strict=True):
             with replacing(folder / name) as temporary:
                 table = table.replace_schema_metadata({"interplay": json.dumps(about)})
-                pq.write_table(table, temporary, compression="zstd")
+                pq.write_table(table, temporary, row_group_size=1 << 17, compression="zstd")
         return folder
 
     @classmethod
@@ -133,7 +133,9 @@ class Trajectory:
 
 def frame(table: pa.Table) -> pd.DataFrame:
     """A pandas frame with plain columns, whether the table comes from memory or from disk."""
-    return table.replace_schema_metadata(None).to_pandas()
+    made = table.replace_schema_metadata(None).to_pandas(split_blocks=True)
+    pa.default_memory_pool().release_unused()
+    return made
 
 
 def _known(what: str, given: object, names: Collection[object]) -> None:

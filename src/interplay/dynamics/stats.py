@@ -17,7 +17,7 @@ import numpy as np
 LEVEL = 0.95
 _CHUNK = 4_000_000  # numbers held at a time
 FEWEST = 6  # prompts: with fewer, 2^-(S-1) signs are more than 5 %, so no sign-flip interval can exclude zero [ours]
-_PERMUTED = 2_000_000  # numbers permuted at a time; sets the order of draws
+_PERMUTED = 250_000  # numbers permuted at a time
 
 
 def generator(seed: int, *key: str | int) -> np.random.Generator:

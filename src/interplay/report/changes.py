@@ -10,6 +10,10 @@ from interplay.report.explorer import segments
 from interplay.report.rows import WORD, Part, change
 from interplay.report.text import interval, number, short
 
+VERBS = {
+    "new": "now {}", "stronger": "{} more strongly", "flipped": "turned round and {}", "weaker": "{} less", "kept": "still {}",
+    "gone": "no longer {}",
+}  # fmt: skip
 FEW = 5  # changes that are shown [ours]
 JOINTS = {"and": (" and ", " together"), "or": (" or ", ", either is enough,"), "unless": (", unless ", " is there,")}
 
@@ -106,9 +110,13 @@ def _shown(place: int, found: list[tuple[Part, float, Part]]) -> Part:
     many = (
         f"in {len(found)} prompts, on average {number(mean, signed=True)} nats" if len(found) > 1 else "in one prompt"
     )
-    said = Markup("{} {} <b>{}</b>: {} nats.").format(
+    speak, towards = "speak" if len(prompt["chosen"]) > 1 else "speaks", effect["effect"] or effect["before"]
+    if effect["outcome"] == "gone":
+        towards = effect["before"]
+    said = Markup("{} {} {} <b>{}</b>: {} nats.").format(
         marked(prompt["chosen"], effect["type"]),
-        ("speak" if len(prompt["chosen"]) > 1 else "speaks") + (" for" if mean > 0 else " against"),
+        VERBS[effect["outcome"]].format(speak),
+        "for" if towards > 0 else "against",
         short(prompt["target"].strip(), 60),
         number(size, signed=True),
     )
