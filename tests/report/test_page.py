@@ -132,8 +132,8 @@ def test_the_first_screen_says_in_words_what_changed_and_what_to_keep(made, pars
         < page.index('<svg class="chart')
     )
     assert (
-        "From step 0 to 40, 2 of 4 changes of interactions exceed all that another wording of their prompt makes."
-        in text
+        "The strongest changes from step 0 to 40, pooled over the prompts. 2 of 4 exceed all that another wording of their prompt "
+        "makes." in text
     )
     assert "happy and glad together now speak for joy: +4.00 nats." in text
     assert "<q><bdi>so <mark>happy</mark>, so very <mark>glad</mark></bdi></q>" in page
@@ -161,7 +161,7 @@ def test_changes_within_another_wording_are_no_finding(made):
     for prompt in payload["prompts"]:
         prompt["floor"] = 1e9
     page = render(payload)
-    assert "From step 0 to 40, 0 of " in page
+    assert " 0 of " in page
     assert "<mark>" not in page
     for prompt in payload["prompts"]:
         prompt["floor"] = None

@@ -107,32 +107,19 @@ def _fidelity(run: RunReader, track: Trajectory, named: int | None) -> dict[str,
 
 
 def _typical(run: RunReader, track: Trajectory, step: int) -> dict[str, Any] | None:
-    """The scores of the prompt of median error at a step, and what the logical model says of them."""
+    """Scores of the prompt of median error at a step, ascending, and what the logical model says of the same coalitions."""
     errors = sorted((error, sample) for sample in track.sample_ids if math.isfinite(error := _error(run, sample, step)))
     if not errors:
         return None
     error, sample = errors[len(errors) // 2]
-    return _matching(run, sample, step, error)
-
-
-def _error(run: RunReader, sample: str, step: int) -> float:
-    """How far the salient interactions alone miss the scores, over their spread."""
-    salient = run.trajectory.membership(sample, step, "paper").all
-    return float(matching(run.effects(sample, step), run.scores(sample, step), salient))
-
-
-def _finite(values: np.ndarray) -> list[float | None]:
-    return [_plain(float(v)) for v in values]
-
-
-def _matching(run: RunReader, sample: str, step: int, error: float) -> dict[str, Any]:
-    """Scores of one prompt in ascending order, and what the logical model says of the same coalitions."""
-    effects, salient = run.effects(sample, step), run.trajectory.membership(sample, step, "paper").all
-    scores = run.scores(sample, step)
+    effects, salient = run.effects(sample, step), track.membership(sample, step, "paper").all
+    scores = run.unit(sample, step)["scores"]
     order = np.argsort(scores, kind="stable")
     shown = order[np.unique(np.linspace(0, len(order) - 1, SHOWN_POINTS).round().astype(np.int64))]
-    chosen = {"salient": np.where(salient, effects, 0.0), "all": effects}
-    model = {name: reconstruct(*some, scores[0]) for name, some in chosen.items()}
+    model = {
+        name: reconstruct(*some, scores[0])
+        for name, some in (("salient", np.where(salient, effects, 0.0)), ("all", effects))
+    }
     return {
         "prompt": sample,
         "step": step,
@@ -142,6 +129,16 @@ def _matching(run: RunReader, sample: str, step: int, error: float) -> dict[str,
         "score": _finite(scores[shown]),
         **{name: _finite(values[shown]) for name, values in model.items()},
     }
+
+
+def _error(run: RunReader, sample: str, step: int) -> float:
+    """How far the salient interactions alone miss the scores, over their spread."""
+    salient = run.trajectory.membership(sample, step, "paper").all
+    return float(matching(run.effects(sample, step), run.unit(sample, step)["scores"], salient))
+
+
+def _finite(values: np.ndarray) -> list[float | None]:
+    return [_plain(float(v)) for v in values]
 
 
 def _prompts(run: RunReader) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Controls: turnover over every churn floor, the same figures under every view, and gamma against each baseline LLM."""
+"""Controls: turnover over every churn floor, and the same figures under every view."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ from interplay.report.chart import Line, Panel, cell
 from interplay.report.rows import (
     DECIDED,
     Part,
-    Point,
     Series,
     Summary,
     brief,
@@ -36,8 +35,7 @@ FIGURES = (  # set, measure, title, unit
 
 def controls_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any] | None:
     """Everything of the section; None if the run has neither controls nor a second definition."""
-    part = {"multiples": _multiples(payload, x), "floors": _floors(payload)}
-    part |= {"views": _views(payload, summary), "baselines": _baseline_table(payload)}
+    part = {"multiples": _multiples(payload, x), "floors": _floors(payload), "views": _views(payload, summary)}
     return part | {"notes": payload["controls"]["notes"]} if any(part.values()) else None
 
 
@@ -112,9 +110,8 @@ def _views(payload: Part, summary: Summary) -> dict[str, Any] | None:
     kept = _keeps(own or recommendation["step"], "rule" if own or decided(payload) else recommendation.get("basis"))
     keys = [(set_, measure) for set_, measure, _, _ in FIGURES]
     main = {key: summary.series(definition, *key) for key in keys}
-    rows: list[tuple[dict[str, Any], Curves]] = [
-        ({"title": "as on the rest of the page", "note": "", "keeps": kept}, main)
-    ]
+    own_row = {"title": "as on the rest of the page", "note": "", "keeps": kept}
+    rows: list[tuple[dict[str, Any], Curves]] = [(own_row, main)]
     about = {view["name"]: view for view in payload["controls"]["views"]}
     for name in dict.fromkeys(row["view"] for row in payload["views"]):
         view = about.get(name, {})
@@ -139,36 +136,11 @@ def _views(payload: Part, summary: Summary) -> dict[str, Any] | None:
                 body.append(row)
     head = ["view", "figure", *(f"step {step}" for step in payload["steps"])]
     every = table("Every view, with 95 % intervals", head, body, 2)
-    return {
-        "step": step,
-        "head": [(f"s-{s}", title, unit) for s, _, title, unit in figures],
-        "rows": parts,
-        "table": every,
-    }
+    shown = [(f"s-{s}", title, unit) for s, _, title, unit in figures]
+    return {"step": step, "head": shown, "rows": parts, "table": every}
 
 
 def _keeps(step: int | None, basis: str | None) -> str:
     if step is None:
         return "none"
     return f"{step}" if basis in (None, *DECIDED) else f"{step} (not by the rule)"
-
-
-def _baseline_table(payload: Part) -> dict[str, Any] | None:
-    """gamma of preserved and emerged against each baseline LLM, at the recommended and the last checkpoint."""
-    about = {b["name"]: b for b in payload["controls"]["baselines"]}
-    rows = [row for row in payload["baselines"] if row["order"] == 0 and row["measure"] == "gamma"]
-    found = series_by(rows, "baseline", "set")
-    names = dict.fromkeys([*about, *(row["baseline"] for row in payload["baselines"])])
-    keep, last = payload["recommendation"]["step"], payload["steps"][-1]
-    steps = dict.fromkeys([last if keep is None else keep, last])
-    places = [(s, step) for step in steps for s in ("preserved", "emerged")]
-    body = []
-    for name in names:
-        points = [found.get((name, s), Series("", ())).at(step) or Point(0, None) for s, step in places]
-        gammas = [
-            {"value": number(p.value), "ci": interval(p.lo, p.hi), "null": "" if p.null is None else number(p.null)}
-            for p in points
-        ]
-        family, same = about.get(name, {}).get("family") or "–", about.get(name, {}).get("same_family", False)
-        body.append({"name": name, "family": family, "same": same, "cells": gammas})
-    return {"head": [f"{set_}, step {step}" for set_, step in places], "body": body} if names else None

@@ -17,7 +17,6 @@ from interplay.report.text import WORDS, number, table, tag
 
 SIGNS = ("positive", "negative")
 ROWS = (("strength", "total strength", "log-odds"), ("count", "number", "per prompt"))
-MINOR = {"preserved": ("kept", "with re-entered"), "emerged": ("reentered", "of these re-entered")}
 LEFT, RIGHT, TOP = 44.0, 6.0, 24.0
 NARROW, WIDE, WHOLE = 70.0, 96.0, 1000.0  # width of a column; fewer checkpoints get wider ones
 TALL, LOW, ROW, GAP = 170.0, 52.0, 58.0, 31.0  # heights: all orders of one scale, at least, one curve, between
@@ -38,7 +37,6 @@ class Bar(NamedTuple):
 
 
 Cells = list[list[Bar]]  # the bars of each checkpoint
-Pair = tuple[Series, Series | None]  # a curve and its thin second line
 
 
 def evolution(payload: Part, summary: Summary, definition: str, keep: int | None) -> dict[str, Any]:
@@ -61,12 +59,10 @@ def evolution(payload: Part, summary: Summary, definition: str, keep: int | None
         rows[m] = value_axis([v for p in points for v in (p.value, p.hi, p.null, p.null_hi)], about=3)
     width, sectors = len(steps) * wide, []
     for s in sets:
-        minor = {m: summary.series(definition, MINOR[s][0], m) for m, _, _ in ROWS} if s in MINOR else {}
-        thin = MINOR[s][1] if any(series.known for series in minor.values()) else ""
         frame = Frame(x, rows["count"], LEFT, LEFT + width, TOP, TOP, 0.0)
         own = _own_frame(frame, axis, [v for column in bars[s] for bar in column for v in bar.heights])
-        both = {m: (curves[s, m], minor.get(m)) for m, _, _ in ROWS}
-        sectors.append({"name": s, "thin": thin, "svg": _sector(frame, s, bars[s], own, both, rows, keep, thin)})
+        both = {m: curves[s, m] for m, _, _ in ROWS}
+        sectors.append({"name": s, "svg": _sector(frame, s, bars[s], own, both, rows, keep)})
     noise, width = max((bar.noise for bar in every), default=0.0), width + LEFT + RIGHT
     return {
         "sectors": sectors,
@@ -106,8 +102,7 @@ def _own_frame(f: Frame, axis: ValueAxis | None, values: list[float]) -> Frame |
 
 
 def _sector(
-    f: Frame, set_: str, bars: Cells, own: Frame | None, curves: dict[str, Pair], axes: dict[str, ValueAxis], keep: int | None,
-    thin: str,
+    f: Frame, set_: str, bars: Cells, own: Frame | None, curves: dict[str, Series], axes: dict[str, ValueAxis], keep: int | None,
 ) -> Markup:  # fmt: skip
     parts: list[Markup] = []
     bottom, wide = TOP, (f.right - f.left) / len(f.x.steps)
@@ -115,7 +110,7 @@ def _sector(
         parts += [value_ticks(own, own.y.ticks), _histograms(own, set_, bars)]
         bottom = own.bottom + 14
     for measure, name, unit in ROWS:
-        series, minor = curves[measure]
+        series = curves[measure]
         if not series.known:
             continue
         row = f._replace(y=axes[measure], top=bottom + GAP, bottom=bottom + GAP + ROW)
@@ -123,7 +118,7 @@ def _sector(
         parts.append(value_ticks(row, (row.y.ticks[0], row.y.ticks[-1])))
         parts.append(tag("text", {"x": 0.0, "y": row.top - 10, "class": "row-name"}, f"{name}, {unit}"))
         css, half = f"s-{set_}", wide / 4
-        lines = [Line(series, css, "small"), *([Line(minor, css, "", thin=True)] if minor else [])]
+        lines = [Line(series, css, "small")]
         parts += [null(row, series.points, 2 * half), area(row, series.points, "", "value", f"under {css}", half)]
         parts += layers(row, lines)
     heads, points = [], []
@@ -135,7 +130,7 @@ def _sector(
         css = "step mid kept" if step == keep else "step mid"
         heads.append(tag("text", {"x": f.px(step), "y": 12.0, "class": css}, f"{step}"))
         hit = tag("rect", {"class": "hit", "x": left, "y": TOP, "width": wide, "height": bottom - TOP})
-        tip = _tip(step, set_, bars[i] if own else [], curves, thin)
+        tip = _tip(step, set_, bars[i] if own else [], curves)
         points.append(point(tip, upright(f.px(step), TOP, bottom, "guide"), hit))
     said = f"{set_} at each checkpoint: effects by order, total strength, number; arrow keys read the figures"
     return svg(f.right + RIGHT, bottom + 8, said, [*heads, *parts, *points])
@@ -177,18 +172,15 @@ def _histograms(f: Frame, set_: str, bars: Cells) -> Markup:
     return Markup("").join([*paths, *texts])
 
 
-def _tip(step: float, set_: str, cell: list[Bar], curves: dict[str, Pair], thin: str) -> str:
+def _tip(step: float, set_: str, cell: list[Bar], curves: dict[str, Series]) -> str:
     """The figures of one column, for tooltips and screen readers; the table has the intervals of all orders."""
     lines, most = [f"step {step} · {set_}"], 0
     for measure, name, unit in ROWS:
-        series, minor = curves[measure]
-        p = series.at(step)
+        p = curves[measure].at(step)
         if p is None or p.value is None:
             continue
         floor = "" if p.null is None else f"; churn floor {number(p.null)}"
         lines.append(figure(name, p, unit, "95 %: ") + floor)
-        if minor is not None and (q := minor.at(step)) is not None and q.value is not None:
-            lines.append(f"  {thin} {number(q.value)}")
         most = max(most, p.samples or 0)
     for bar in cell:
         sums = [number(p.value, signed=True) for p in bar.sums.values() if p.value]

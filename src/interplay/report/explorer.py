@@ -84,7 +84,7 @@ def _unit(step: Part, unit: float) -> dict[str, Any]:
         "m": [_code(e["type"], e["mask"]) for e in shown],
         "b": before,
         "e": effect,
-        "o": "".join(e["outcome"][0] for e in shown),  # no two of `OUTCOMES` begin alike
+        "o": "".join(e["outcome"][:1] for e in shown),  # no two of `OUTCOMES` begin alike
         "s": [None if (share := e.get("certain")) is None else round(100 * share) for e in shown],
         "i": [None if (i := e.get("instead")) is None else _code(*i) for e in shown],
         "w": [_digits(value) for value in step["shapley"]],

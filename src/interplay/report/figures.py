@@ -30,7 +30,7 @@ def measures_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any
 
 
 def _chart(payload: Part, summary: Summary, definition: str, key: str, x: StepAxis) -> dict[str, Any]:
-    """One measure for all sets; the table has gamma against the other baseline LLMs too."""
+    """One measure for all sets; the table has gamma against each baseline LLM too."""
     of, (title, look) = MEASURES[key], WORDS["looks"][key]
     unit = of.unit or "0 to 1"
     names = CHURN_SETS if key == "count_fraction" else SETS
@@ -47,13 +47,11 @@ def _chart(payload: Part, summary: Summary, definition: str, key: str, x: StepAx
     if null and key == "gamma" and not summary.series(definition, "all", "gamma_prompts").known:
         note = WORDS["missing"]["gamma_prompts"]
     body = [row for s, series in mains.items() for row in table_rows(s, series, bool(null))]
-    if key == "gamma":
-        found = series_by(
-            (r for r in payload["baselines"] if r["measure"] == key and r["order"] == 0), "baseline", "set"
-        )
-        others = list(dict.fromkeys(name for name, _ in found))[1:]  # the first one's are the lines
-        for (name, s), series in found.items():
-            body += table_rows(f"{s}, {name}", series, bool(null)) if name in others else []
+    if key == "gamma":  # agreement within a family may come from a shared origin, so it says less
+        family = {b["name"]: " (same family)" * b["same_family"] for b in payload["controls"]["baselines"]}
+        rows = (row for row in payload["baselines"] if (row["measure"], row["order"]) == (key, 0))
+        for (name, s), series in series_by(rows, "baseline", "set").items():
+            body += table_rows(f"{s}, {name}{family.get(name, '')}", series, bool(null))
     nulls = [null, "its 95 % interval"] if null else []
     head = ["set", "step", f"{key} ({unit})", "95 % interval", *nulls, "prompts"]
     y = value_axis(panel.extent(), zero=key != "mean_order")

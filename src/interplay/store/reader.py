@@ -210,10 +210,6 @@ class RunReader:
         """The row of `units` of one prompt at a step."""
         return self._unit(sample, step_name(step))
 
-    def scores(self, sample: str, step: int) -> np.ndarray:
-        """v over coalitions of one prompt at a step, `[2^n]`, log-odds."""
-        return self.unit(sample, step)["scores"]
-
     def _unit(self, sample: str, condition: str) -> pd.Series:
         return self.units.iloc[self._places[condition, sample]]
 
