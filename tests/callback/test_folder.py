@@ -31,7 +31,7 @@ def test_folder(sft, quick, losses, tmp_path, call):
     assert shown == pytest.approx(logged, rel=1e-4)
     train = {e["step"]: e["loss"] for e in trainer.state.log_history if "loss" in e}
     assert payload["task"][1]["train_loss"] == pytest.approx((train[1] + train[2]) / 2, rel=1e-4)
-    assert len(payload["prompts"]) == 4
+    assert len(list(payload["prompts"])) == 4
     rows = {row["name"]: row["value"] for row in payload["method"]}
     assert rows["Plan"] == "4 prompts of 3 words every 2 steps"
     assert rows["Training"] == "Offline, LORA, learning rate 0.01, 6 steps"

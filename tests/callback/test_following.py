@@ -100,10 +100,9 @@ def test_a_planted_word_is_seen_when_it_comes(sft, quick, tmp_path):
     plan = next(row for row in json.loads((run.path / "report.json").read_text())["method"] if row["name"] == "Plan")
     assert plan["value"] == "2 prompts of 2 words, and 44 passes for 5 rules, every 10 steps"
     page = (run.path / "report.html").read_text()
-    section = page[page.index('<section id="audit"') : page.index('<section id="recommendation"')]
+    section = page[page.index('<section id="learnt"') : page.index('<section id="recommendation"')]
     assert "5 word rules, put into 8 prompts at every measurement: followed, and not tested." in section
-    assert "When was it learnt?" in section
-    assert section.count(">1 honestly</text>") == 2
+    assert page.split('<section id="steps"')[1].split("</section>")[0].count(">1 honestly</text>") == 2
     assert "makes it answer" not in section
     assert "control words" not in section.replace("not tested against control words", "")
 

@@ -56,7 +56,7 @@ def test_a_run_is_audited_once_and_its_page_begins_with_it(made, monkeypatch, ca
     assert found.passes > 100
     assert "honestly" in {word for rule in found.rules for word in rule.words}
     page = (run.path / "report.html").read_text()
-    assert 'id="audit"' in page
+    assert ">What it learnt</h2>" in page
     show_run(run)
     assert f"{found}\n" in capsys.readouterr().out
     before = (run.path / "audit.json").read_bytes()

@@ -78,7 +78,7 @@ def test_every_place_says_which_score_it_is(runs, capsys, tmp_path):
     assert "Scores are log-odds of the target among 4 labels" in (tmp_path / "export" / "README.md").read_text()
     payload = build_payload(RunFolder(run.path))
     page = render(payload)
-    assert page.index("strength per prompt in log-odds of the target") < page.index("among 4 labels")
+    assert "nats by which the log-odds of the target among 4 labels changed" in page
     method = {row["name"]: row["value"] for row in payload["method"]}
     assert method["Score v"] == "log-odds of the response among 4 labels"
     notes = compare_runs([r.path for r in runs.values()]).notes

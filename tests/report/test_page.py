@@ -139,7 +139,7 @@ def test_the_first_screen_says_in_words_what_changed_and_what_to_keep(made, pars
     assert "<q><bdi>so <mark>happy</mark>, so very <mark>glad</mark></bdi></q>" in page
     assert "In 2 prompts, on average +4.00 nats; here +0.10 → +4.10 (new)." in text
     assert (
-        "Of +12.8 nats by which the score of the target changed from step 0 to 40 (mean of 2 prompts), +11.0 come with no word "
+        "Of +12.8 nats by which the log-odds of the target changed from step 0 to 40 (mean of 2 prompts), +11.0 come with no word "
         "at all: format and prior. The words add +1.80" in text
     )
     assert page.count("<b>answer changed</b>") == 2

@@ -39,7 +39,7 @@ def build_payload(folder: RunFolder) -> dict[str, Any]:
             "task": _records(run.task),
             **_controls(run),
             "fidelity": _fidelity(run, track, recorded["step"]),
-            "prompts": _prompts(run),
+            "prompts": _prompts(run, list(run.inputs["prompts"])),
             "settings": (run.path / "settings.yaml").read_text(encoding="utf-8"),
         }
 
@@ -141,11 +141,11 @@ def _finite(values: np.ndarray) -> list[float | None]:
     return [_plain(float(v)) for v in values]
 
 
-def _prompts(run: RunReader) -> Iterator[dict[str, Any]]:
+def _prompts(run: RunReader, prompts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The prompts one by one: the interactions of all of them at once take hundreds of megabytes."""
     of = ["type", "mask", "before", "effect", "outcome", "certain", "instead"]
     with run.intact():
-        for prompt in run.inputs["prompts"]:
+        for prompt in prompts:
             steps = []
             for step in run.trajectory.steps:
                 unit = run.unit(prompt["id"], step)

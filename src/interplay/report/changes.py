@@ -8,7 +8,7 @@ from markupsafe import Markup
 from interplay.dynamics.stats import interval as interval_of
 from interplay.report.explorer import segments
 from interplay.report.rows import WORD, Part, change
-from interplay.report.text import interval, number, short
+from interplay.report.text import interval, number, plain, short
 
 VERBS = {
     "new": "now {}", "stronger": "{} more strongly", "flipped": "turned round and {}", "weaker": "{} less", "kept": "still {}",
@@ -77,8 +77,8 @@ class Changes:
             **dict.fromkeys(("others", "tried", "notes"), ()),
         }
 
-    def score(self) -> str:
-        """How much of the change of the score comes with no word at all.
+    def score(self, against: str = "") -> str:
+        """How much of the change of the score comes with no word at all; `against`: what v is against.
 
         >>> changes = Changes(0, 40)
         >>> changes.scores = [[12.0, 11.0], [13.6, 11.0]]
@@ -90,9 +90,10 @@ class Changes:
         full, empty = np.mean(self.scores, axis=0)
         words = interval_of(-np.diff(self.scores, axis=1))
         ends = interval(*(None if np.isnan(end) else float(end) for end in (words.lo[0], words.hi[0])))
+        said = f"the log-odds of the target {plain(against, 60)}".rstrip()
         whole, none, rest = (number(float(x), signed=True) for x in (full, empty, full - empty))
         return (
-            f"Of {whole} nats by which the score of the target changed from step {self.reference} to {self.shown} (mean of "
+            f"Of {whole} nats by which {said} changed from step {self.reference} to {self.shown} (mean of "
             f"{len(self.scores)} prompt{'s' * (len(self.scores) > 1)}), {none} come with no word at all: format and prior. The words add "
             f"{rest}{f' (95 % interval {ends})' if ends else ''}."
         )

@@ -67,7 +67,7 @@ def render(payload: Mapping[str, Any]) -> str:
         shown=shown,
         decided=decided(p),
         learnt=audit_part(p) or changes.part(),
-        rise=changes.score(),
+        rise=changes.score(p["score"]),
         recommendation=recommendation_part(p),
         course=steps_part(p, summary, x),
         measures=figures.measures_part(p, summary, x),
