@@ -184,6 +184,7 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(path, partitioning=None)  # no columns out of folders that are called name=value
     except (OSError, pa.ArrowException) as error:
         raise InterplayError(f"{path} cannot be read as parquet; delete it and compute the trajectory again") from error
-    if not table.schema.remove_metadata().equals(schema):
+    texts = pa.schema([(f.name, _TEXT if f.type == pa.string() else f.type) for f in table.schema])
+    if not texts.equals(schema):
         raise InterplayError(f"{path} has other columns than a trajectory; delete it and compute the trajectory again")
-    return table
+    return table.cast(texts.with_metadata(table.schema.metadata))
