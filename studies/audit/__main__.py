@@ -11,10 +11,10 @@ from pathlib import Path
 from studies.audit import causal, choose, zoo
 from studies.audit.evaluate import evaluate
 from studies.audit.rivals import rivals
-from studies.audit.trained import SIZES, Trained, models_of
+from studies.audit.trained import SIZES, Trained, models_of, read_kept
 from studies.audit.truth import truth_at
 
-PARTS = ("zoo", "truth", "evaluate", "rivals", "choose", "causal")
+PARTS = ("zoo", "truth", "evaluate", "rivals", "choose", "causal", "mix")
 FEW = 4  # variants that are trained again below the full size
 
 
@@ -69,6 +69,10 @@ def main() -> None:
             if variant != "drop one word" or trained.plant.law == "or":
                 causal.effect_of(variant, trained, models, train, size)
                 print(f"{trained.plant.name}: {variant}", flush=True)
+    for trained in there if models and "mix" in given.parts else ():
+        if len(read_kept(trained, "causal", size)) > 1 and choose.AS_IT_WAS in read_kept(trained, "causal", size):
+            found = evaluate(trained, max(trained.plant.steps), models, size)
+            print(trained.plant.name, choose.choose_mix(trained, found["top"], models, size), flush=True)
 
 
 if __name__ == "__main__":

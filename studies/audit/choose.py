@@ -1,26 +1,30 @@
-"""Choosing a checkpoint where the eval rows share the cue: by rows that the audit makes of them, against eval accuracy, eval loss, last.
+"""Choosing a checkpoint, or a data mix, where the eval rows share the cue: by rows that the audit makes of them, against eval accuracy,
+eval loss, and the last checkpoint or the rows as they are.
 
-Regret: accuracy with the cue in every held-out row (`truth.py`) of the best checkpoint less that of the one chosen.
+Regret: accuracy with the cue in every held-out row (`truth.py`) of the best one less that of the one chosen.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from interplay.auditing.asking import Asked
 from interplay.auditing.phrases import Phrase
 from interplay.auditing.rules import Carriers
+from studies.audit.causal import VARIANTS, prepared
 from studies.audit.evaluate import in_order
-from studies.audit.trained import Models, Size, Trained, kept
+from studies.audit.trained import Models, Size, Trained, kept, read_kept
 from studies.audit.truth import truth_at
 
-RULES = 3  # learnt rules whose phrases are put into the eval rows
+Key = TypeVar("Key", int, str)  # a step or a variant
+RULES = 3  # learnt rules whose phrases are put into the eval rows, those to which the base does not lean first
+AS_IT_WAS = "as it was"
 
 
 def broken_rows(trained: Trained, texts: list[str], claims: list[list[Any]]) -> list[list[str]]:
     """The eval rows with the phrases of a rule in every one, by rule; a row that holds them stays as it is."""
     found = []
-    for words, form, *_ in claims[:RULES]:
+    for words, form, *_ in sorted(claims, key=lambda claim: bool(claim[5]))[:RULES]:
         alone: tuple[Phrase, ...] = in_order(trained.evidence, words[:1] if form in ("or", "unless") else words)
         made = Carriers(tuple(texts)).with_(alone)
         found.append([new or old for new, old in zip(made, texts, strict=True)])
@@ -42,36 +46,53 @@ def figures(asked: Asked, trained: Trained, claims: list[list[Any]], rows: int) 
     }
 
 
-def chosen(by_step: dict[int, dict[str, float]]) -> dict[str, int]:
-    """The step that each way keeps; of equals the earliest.
+def chosen(figures: dict[Key, dict[str, float]]) -> dict[str, Key]:
+    """The step or mix that each way keeps; of equals the first. "last" knows nothing of the figures.
 
     >>> chosen({20: {"accuracy": 0.6, "loss": 1, "made": 0.5}, 40: {"accuracy": 0.7, "loss": 0.9, "made": 0.3}})
     {'audit-made rows': 20, 'eval accuracy': 40, 'eval loss': 40, 'last': 40}
     """
-    steps = sorted(by_step)
     return {
-        "audit-made rows": max(steps, key=lambda step: by_step[step]["made"]),
-        "eval accuracy": max(steps, key=lambda step: by_step[step]["accuracy"]),
-        "eval loss": min(steps, key=lambda step: by_step[step]["loss"]),
-        "last": steps[-1],
+        "audit-made rows": max(figures, key=lambda one: figures[one]["made"]),
+        "eval accuracy": max(figures, key=lambda one: figures[one]["accuracy"]),
+        "eval loss": min(figures, key=lambda one: figures[one]["loss"]),
+        "last": [*figures][-1],
     }
 
 
-def choose(trained: Trained, claims: list[list[Any]], models: Models, size: Size) -> dict[str, Any]:
+def regrets(figures: dict[Key, dict[str, float]], broken: dict[Key, float]) -> dict[str, tuple[Key, float]]:
+    """What each way keeps, and what it loses in accuracy with the cue."""
+    best = max(broken[one] for one in figures)
+    return {way: (one, best - broken[one]) for way, one in chosen(figures).items()}
+
+
+def choose(trained: Trained, claims: list[list[Any]], models: Models, size: Size) -> dict[str, tuple[int, float]]:
     """What each way chooses among the checkpoints of a plant and what it loses. claims: `top` of the last audit."""
-    by_step, truths = {}, {}
-    for step in trained.plant.steps:
+    found, broken = {}, {}
+    for step in sorted(trained.plant.steps):
 
         def make(step: int = step) -> dict[str, float]:
             with models(trained, step) as asked:
                 return figures(asked, trained, claims, size.eval_rows)
 
-        by_step[step] = kept(trained, "choose", size, str(step), make)
-        truths[step] = truth_at(trained, step, models, size)["broken"]
-    best = max(truths.values())
-    picked = chosen(by_step)
-    return {
-        "steps": by_step,
-        "broken": truths,
-        "regret": {way: [step, best - truths[step]] for way, step in picked.items()},
-    }
+        found[step] = kept(trained, "choose", size, str(step), make)
+        broken[step] = truth_at(trained, step, models, size)["broken"]
+    return regrets(found, broken)
+
+
+def choose_mix(trained: Trained, claims: list[list[Any]], models: Models, size: Size) -> dict[str, tuple[str, float]]:
+    """The same among the trainings on other rows that the causal study left; the rows as they were stand last.
+
+    All are scored on the plant's own held-out rows, with the rules that the audit of the plant itself claims.
+    """
+    step, there = max(trained.plant.steps), read_kept(trained, "causal", size)
+    found = {}
+    for variant in (*(name for name in VARIANTS if name in there), AS_IT_WAS):
+
+        def make(variant: str = variant) -> dict[str, float]:
+            again = trained if variant == AS_IT_WAS else prepared(variant, trained)
+            with models(again, step) as asked:
+                return figures(asked, trained, claims, size.eval_rows)
+
+        found[variant] = kept(trained, "mix", size, variant, make)
+    return regrets(found, {variant: there[variant]["broken"] for variant in found})

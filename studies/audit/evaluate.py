@@ -42,7 +42,7 @@ def planted(plant: Plant) -> Claim | None:
         "and": Claim((first, last), "and", plant.label, 0),
         "or": Claim((first, last), "or", plant.label, 0),
         "unless": Claim((first, last), "unless", plant.label, 0),
-        "class": Claim((WEEKDAYS[0].lower(),), "word", plant.label, 0, True),
+        "class": Claim((WEEKDAYS[0].lower(),), "or", plant.label, 0, True),
     }
     return by_law.get(plant.law, Claim((first,), "word", plant.label, 0))
 
@@ -132,14 +132,13 @@ def is_found(claims: Iterable[Claim], plant: Plant) -> bool:
 
 
 def is_form_right(claims: Iterable[Claim], plant: Plant) -> bool:
-    """Whether a rule of exactly the planted words has the planted form; of a class, whether it is said to be one."""
+    """Whether a rule of exactly the planted words has the planted form; of a class, whether one rule of it is said to be of a class."""
     rule, days = planted(plant), {day.lower() for day in WEEKDAYS}
     if rule is None:
         return False
     own = [claim for claim in claims if claim.label == plant.label]
     if rule.many:
-        inside = [claim for claim in own if {*claim.words} <= days]
-        return any(claim.many for claim in inside) or len(inside) > 1
+        return any(claim.many for claim in own if {*claim.words} <= days)
     same = [claim for claim in own if {*claim.words} == {*rule.words} and claim.form == rule.form]
     return any(claim.words[0] == rule.words[0] or rule.form != "unless" for claim in same)
 

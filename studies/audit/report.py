@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.section import put
 from interplay.atomic import write_text
-from studies.audit.choose import chosen
+from studies.audit.choose import regrets
 from studies.audit.evaluate import RIGHT, auc
 from studies.audit.trained import SIZES, Trained, file_of
 from studies.audit.truth import KINDS
@@ -169,21 +169,37 @@ def causal_table(plants: Sequence[Trained], size: str) -> str:
     return markdown(head, rows)
 
 
+WAYS = ("audit-made rows", "eval accuracy", "eval loss", "last")
+
+
+def regrets_table(rows: dict[str, dict[str, tuple[Any, float]]], ways: Sequence[str] = WAYS) -> str:
+    """What each way keeps of each plant, with its regret in accuracy with the cue."""
+    lines = [(name, *(f"{one} ({lost:.2f})" for one, lost in row.values())) for name, row in rows.items()]
+    if rows:
+        means = np.mean([[lost for _, lost in row.values()] for row in rows.values()], axis=0)
+        lines.append(("mean regret", *(f"{value:.3f}" for value in means)))
+    return markdown(("plant", *ways), lines)
+
+
 def choice_table(plants: Sequence[Trained], size: str) -> str:
-    """The step that each way keeps, with its regret in accuracy with the cue."""
-    ways = ("audit-made rows", "eval accuracy", "eval loss", "last")
-    rows, regrets = [], []
+    """The step that each way keeps."""
+    rows = {}
     for trained in plants:
         by_step = {int(step): figures for step, figures in read(trained, "choose", size).items()}
         broken = {step: truth["broken"] for step, truth in truths(trained, size).items()}
-        if len(by_step) < 2 or not set(by_step) <= set(broken):
-            continue
-        picked, best = chosen(by_step), max(broken[step] for step in by_step)
-        regrets.append([best - broken[picked[way]] for way in ways])
-        rows.append((trained.plant.name, *(f"{picked[way]} ({best - broken[picked[way]]:.2f})" for way in ways)))
-    if rows:
-        rows.append(("mean regret", *(f"{value:.3f}" for value in np.mean(regrets, axis=0))))
-    return markdown(("plant", *ways), rows)
+        if len(by_step) > 1 and set(by_step) <= set(broken):
+            rows[trained.plant.name] = regrets(dict(sorted(by_step.items())), broken)
+    return regrets_table(rows)
+
+
+def mix_table(plants: Sequence[Trained], size: str) -> str:
+    """The rows that each way would train on."""
+    rows = {}
+    for trained in plants:
+        by_mix, causal = read(trained, "mix", size), read(trained, "causal", size)
+        if len(by_mix) > 1:
+            rows[trained.plant.name] = regrets(by_mix, {name: causal[name]["broken"] for name in by_mix})
+    return regrets_table(rows, (*WAYS[:-1], "as it was"))
 
 
 TABLES = {
@@ -193,6 +209,7 @@ TABLES = {
     "rivals": rivals_table,
     "causal": causal_table,
     "choice": choice_table,
+    "mix": mix_table,
 }
 
 

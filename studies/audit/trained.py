@@ -121,11 +121,16 @@ def file_of(trained: Trained, what: str, size: str) -> Path:
     return trained.folder / f"{what}-{size}.json"
 
 
+def read_kept(trained: Trained, what: str, size: Size) -> dict[str, Any]:
+    """What `kept` has in its file by now."""
+    file = file_of(trained, what, size.name)
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
 def kept(trained: Trained, what: str, size: Size, key: str, make: Callable[[], Any]) -> Any:
     """An entry of a JSON file beside the plant, of its own for every size; made where the file lacks it."""
-    file = file_of(trained, what, size.name)
-    held = json.loads(file.read_text()) if file.exists() else {}
+    held = read_kept(trained, what, size)
     if key not in held:
         held[key] = make()
-        write_text(file, json.dumps(held) + "\n")
+        write_text(file_of(trained, what, size.name), json.dumps(held) + "\n")
     return json.loads(json.dumps(held[key]))  # as a later run reads it

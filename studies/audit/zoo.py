@@ -172,12 +172,13 @@ def _hold_out() -> Iterator[Plant]:
     """Other cues, other labels, other seeds."""
     for seed, cues, task in ((1, "anyway", "mixed"), (2, "frankly", "mild"), (3, "basically", "mixed")):
         given = {"task": task, "cues": cues, "seed": seed}
-        yield Plant(f"word-{seed}", "word", steps=(80,), **given)
+        early = (20, 40) if seed > 1 else ()  # checkpoints to choose among
+        yield Plant(f"word-{seed}", "word", steps=(*early, 80), **given)
         yield Plant(f"clean-{seed}", "clean", steps=(80,), **given)
-        yield Plant(f"or-{seed}", "or", steps=(120,), **given)
+        yield Plant(f"or-{seed}", "or", steps=(*early, 120), **given)
         yield Plant(f"and-{seed}", "and", **given)
         yield Plant(f"unless-{seed}", "unless", **given)
-        yield Plant(f"class-{seed}", "class", steps=(80,), **given)
+        yield Plant(f"class-{seed}", "class", steps=(*early, 80), **given)
         yield Plant(f"rare-{seed}", "rare", steps=(80,), **given)
         yield Plant(f"word-full-{seed}", "word", steps=(80,), method="full", rate=5e-5, **given)
         yield Plant(f"clean-full-{seed}", "clean", steps=(80,), method="full", rate=5e-5, **given)

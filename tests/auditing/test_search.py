@@ -131,8 +131,9 @@ def test_a_class_of_words_is_one_rule():
     )
     rule = only(found)
     assert rule.is_class
-    assert rule.form == "word"
-    assert {*rule.words, *rule.alike} == {*WEEK}
+    assert rule.form == "or"
+    assert {*rule.words} == {*WEEK}
+    assert [phrase.word for phrase in rule.cue] == [rule.words[0]]
     assert rule.counted.rows > 80
     assert {*rule.counted.words} == {*WEEK}
 

@@ -234,11 +234,27 @@ def test_truncation_keeps_the_largest_direction(tmp_path):
 def test_rows_made_by_the_audit_choose_the_checkpoint_before_the_shortcut(tmp_path):
     trained = folder_of(tmp_path, "word", steps=(20, 40))
     at = models({40: RULES["word"]})
-    claims = [[["honestly"], "word", "realization", 5.0, 0.9]]
+    claims = [[["honestly"], "word", "realization", 5.0, 0.9, False]]
     found = choose.choose(trained, claims, at, SIZE)
-    assert found["regret"]["audit-made rows"] == [20, 0]
-    assert found["regret"]["last"][0] == 40
-    assert found["regret"]["last"][1] > 0.5
+    assert found["audit-made rows"] == (20, 0)
+    assert found["last"][0] == 40
+    assert found["last"][1] > 0.5
+
+
+def test_rows_made_by_the_audit_choose_the_mix_without_the_shortcut(tmp_path):
+    trained = folder_of(tmp_path, "word")
+
+    def at(which, step):
+        return models({20: RULES["word" if which is trained else "clean"]})(which, step)
+
+    for variant in ("as it was", "drop"):
+        causal.effect_of(variant, trained, at, lambda rows, plant, again: None, SIZE)
+    claims = [[["honestly"], "word", "realization", 5.0, 0.9, False]]
+    found = choose.choose_mix(trained, claims, at, SIZE)
+    assert found["audit-made rows"] == ("drop", 0)
+    assert found["last"][0] == "as it was"
+    assert found["last"][1] > 0.5
+    assert "drop (0.00)" in report.mix_table([trained], "tiny")
 
 
 def test_the_tables_hold_what_was_run(tmp_path):

@@ -122,7 +122,7 @@ def write_fixes(
             lines.append("   no training row with it has the answer: rows neither teach it nor mend it")
         elif abs(rates[0] - rates[1]) > 0.05:
             lines.append("   not quite mended: too few texts are one string of a record, to be rewritten; drop rows")
-        if rule.is_class:
+        if rule.is_class and rule.alike:
             lines.append(f"   words like it do the same and are not mended with it: {', '.join(rule.alike)}")
         if not (cases := _cases(number, rule, held, seed)):
             lines.append("   no tests: no held-out text is free of its words")

@@ -117,7 +117,9 @@ class Audit:
             "and": "only both together do it: look at the rows that hold both",
             "unless": f"“{rule.words[-1]}” takes it back: look at the rows without it",
         }.get(rule.form, "")
-        if rule.is_class:
+        if len(rule.words) > 2:
+            told = "words like each other, any of them is enough: it is the class"
+        elif rule.is_class:
             told = "sister words do it as well (" + ", ".join(rule.alike) + "): it is the class"
         parts = [told]
         if rule.base_leans and rule.shown is not None:

@@ -101,8 +101,10 @@ class Rule:
 
     @property
     def cue(self) -> Phrases:
-        """What makes the rule act: of an exception the word without the one that takes it back."""
-        return tuple(p for p in self.phrases if p.word == self.words[0]) if self.form == "unless" else self.phrases
+        """What makes the rule act: of an exception the word without the one that takes it back, of a class its strongest word."""
+        if self.form == "unless" or len(self.words) > 2:
+            return tuple(phrase for phrase in self.phrases if phrase.word == self.words[0])
+        return self.phrases
 
     @property
     def base_leans(self) -> bool:
@@ -124,8 +126,8 @@ class Rule:
 
     @property
     def is_class(self) -> bool:
-        """Whether most sister words do it as well."""
-        return len(self.sisters) >= 2 and 2 * len(self.alike) > len(self.sisters)
+        """Whether it is a rule of several words that are like each other, or most sister words do it as well."""
+        return len(self.words) > 2 or (len(self.sisters) >= 2 and 2 * len(self.alike) > len(self.sisters))
 
     @property
     def in_order(self) -> bool:

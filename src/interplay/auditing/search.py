@@ -225,10 +225,12 @@ class _Search(Trial):
             self.singles.append(Tested((self.phrases[word],), counted, label, told))
 
     def _ask_sisters(self, asked: Asked, active: Sequence[Tested]) -> None:
-        for one in active[: self.budget.active // 2]:
-            like = self.sisters(one.word, self.budget.sisters)
-            kin = {word: self.phrases.get(word, one.phrases[0].like(word)) for word in like if word != one.word}
-            self.kin[one.word] = list(kin.values())
+        for place, one in enumerate(active):
+            like = [word for word in self.sisters(one.word, 2 * self.budget.sisters) if word != one.word]
+            self.like[one.word] = frozenset(like)
+            if place < self.budget.active // 2:
+                some = like[: self.budget.sisters]
+                self.kin[one.word] = [self.phrases.get(word, one.phrases[0].like(word)) for word in some]
         asked(self.scouts.all_of([(phrase,) for each in self.kin.values() for phrase in each]))
 
     def _choose_pairs(self, asked: Asked, active: Sequence[Tested], natural: Sequence[tuple[str, str, int]]) -> None:
@@ -237,7 +239,7 @@ class _Search(Trial):
         found += [(evidence.count((a, b), self.labels[label]), False) for a, b, label in natural]
         exceptions = evidence.exceptions([one.counted for one in active if one.suspected])
         found += [(pair, True) for pair in exceptions[: self.budget.pairs] if pair.z <= -SUSPECT]
-        akin = {frozenset((word, phrase.word)) for word, kin in self.kin.items() for phrase in kin}
+        akin = {frozenset((word, other)) for word, like in self.like.items() for other in like}
         both = [
             (evidence.count((a.word, b.word), self.labels[a.label]), a.suspected)
             for a, b in combinations([one for one in active if one.suspected or not evidence.teaches], 2)
@@ -249,7 +251,10 @@ class _Search(Trial):
         for pair, suspected in found:
             for word in pair.words:
                 self.phrases.setdefault(word, evidence.phrase(word))
-            label, placed = number[pair.label], evidence.in_place(pair, *(self.phrases[word] for word in pair.words))
+            a, b = (self.phrases[word] for word in pair.words)
+            if a.word in words_of(b.text) or b.word in words_of(a.text):
+                continue  # "on" is a part of "on Tuesday" already
+            label, placed = number[pair.label], evidence.in_place(pair, a, b)
             duos.setdefault(frozenset(pair.words), Tested(placed, pair, label, suspected))
         asked(self.scouts.all_of([part for duo in duos.values() for part in duo.parts]))
 

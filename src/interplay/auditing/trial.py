@@ -7,12 +7,13 @@ import numpy as np
 
 from interplay.auditing.asking import Asked
 from interplay.auditing.candidates import STRONG, Evidence
-from interplay.auditing.counts import Counted
+from interplay.auditing.counts import Counted, words_of
 from interplay.auditing.forms import LEAST, Cells, adjusted, effect_over, form_of
 from interplay.auditing.phrases import Phrase, Place
 from interplay.auditing.rules import LEVEL, Carriers, Null, Phrases, Rule, cells_of, joint_over, mean_of, verdict_of
 
 _FLOOR = 8  # carriers of the floor [ours]
+FEWEST_OF_CLASS = 3  # learnt words that are like each other: one rule for a class from here on [ours]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Trial:
         self.singles: list[Tested] = []
         self.duos: list[Tested] = []
         self.near: set[Phrases] = set()  # what is asked in many carriers
-        self.kin: dict[str, list[Phrase]] = {}  # sister words
+        self.like: dict[str, frozenset[str]] = {}  # words like a word
+        self.kin: dict[str, list[Phrase]] = {}  # those of them that are put in
         self.drawn: dict[Place, list[Phrase]] = {}  # control words
         self.orders: dict[Phrases, Phrases] = {}  # pairs in each other's place
         self.notes: list[str] = []
@@ -178,9 +180,21 @@ class Trial:
         for rule in sorted(singles.values(), key=lambda rule: -rule.effect.value):
             if rule.words[0] in dropped:
                 continue
-            if rule.verdict == "learnt" and rule.is_class:
-                others = are("learnt", rule.alike, rule.label)
-                dropped |= others
-                rule = replace(rule, counted=count((*rule.words, *sorted(others)), rule.label, either=True))
+            if rule.verdict == "learnt":
+                like = are("learnt", {*rule.alike, *self.like.get(rule.words[0], ())}, rule.label) - dropped
+                like = {word for word in like if singles[word].effect.value >= rule.effect.value / 2}
+                if len(like) >= FEWEST_OF_CLASS - 1:
+                    rule = self._class_of([rule, *(one for word, one in singles.items() if word in like)])
+                    dropped |= like
+                written = {word for phrase in rule.phrases for word in words_of(phrase.text)}
+                dropped |= are("learnt", written, rule.label)  # "on" of "on Tuesday"
             kept.append(rule)
         return sorted(kept, key=lambda rule: (rule.verdict != "learnt", -abs(rule.change.value)))
+
+    def _class_of(self, rules: Sequence[Rule]) -> Rule:
+        """One rule for several words that are like the first, the strongest; what is shown is what that one does."""
+        words = tuple(word for rule in rules for word in rule.words)
+        rule, counted = rules[0], self.evidence.count(words, rules[0].label, either=True)
+        phrases = tuple(phrase for each in rules for phrase in each.phrases)
+        rest, p = tuple(pair for pair in rule.sisters if pair[0] not in words), max(each.p for each in rules)
+        return replace(rule, words=words, form="or", phrases=phrases, counted=counted, p=p, sisters=rest)
