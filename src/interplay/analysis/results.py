@@ -38,7 +38,6 @@ def analyse(folder: Path, settings: Settings, measured: Measured | None = None) 
         save_unit(path, unit)
     _write_table(folder / "units.parquet", unit_table(measured, settings.dynamics.ratio))
     track = make_trajectory(settings, measured)  # after that table: both at once take more memory
-    track.save(folder)  # makes the folder where it is missing, so not as the first
     curves = task_curves(measured.task, settings.dynamics.resamples, settings.seed)
     task = task_frame(measured.task, record.losses, curves) if task is None else task
     asked = {"resamples": settings.dynamics.resamples, "seed": settings.seed}
@@ -52,6 +51,7 @@ def analyse(folder: Path, settings: Settings, measured: Measured | None = None) 
     }
     for name, frame in frames.items():
         write_frame(folder / f"{name}.parquet", frame)
+    track.save(folder)  # makes the folder where it is missing, so not as the first
     described = about(folder, settings, record, measured)
     for name, value in {"recommendation": recommendation.to_dict(), "controls": said, "report": described}.items():
         write_json(folder / f"{name}.json", value)
