@@ -17,14 +17,14 @@ from studies.audit.trained import Models, Size, Trained, kept, read_kept
 from studies.audit.truth import truth_at
 
 Key = TypeVar("Key", int, str)  # a step or a variant
-RULES = 3  # learnt rules whose phrases are put into the eval rows, those to which the base does not lean first
+RULES = 3  # learnt rules, of those to which the base does not lean, whose phrases are put into the eval rows
 AS_IT_WAS = "as it was"
 
 
 def broken_rows(trained: Trained, texts: list[str], claims: list[list[Any]]) -> list[list[str]]:
     """The eval rows with the phrases of a rule in every one, by rule; a row that holds them stays as it is."""
     found = []
-    for words, form, *_ in sorted(claims, key=lambda claim: bool(claim[5]))[:RULES]:
+    for words, form, *_ in [claim for claim in claims if not claim[5]][:RULES]:
         alone: tuple[Phrase, ...] = in_order(trained.evidence, words[:1] if form in ("or", "unless") else words)
         made = Carriers(tuple(texts)).with_(alone)
         found.append([new or old for new, old in zip(made, texts, strict=True)])
@@ -32,7 +32,7 @@ def broken_rows(trained: Trained, texts: list[str], claims: list[list[Any]]) -> 
 
 
 def figures(asked: Asked, trained: Trained, claims: list[list[Any]], rows: int) -> dict[str, float]:
-    """Eval accuracy and loss as they are, and mean accuracy over the rows made by the audit, which are those where it claims nothing."""
+    """Eval accuracy and loss as they are, and accuracy over the rows made by the audit, which are those where it suspects nothing."""
     held = trained.rows("prompts")[:rows]
     texts, gold = [text for text, _ in held], np.array([asked.labels.index(label) for _, label in held])
     made = broken_rows(trained, texts, claims)
@@ -42,7 +42,7 @@ def figures(asked: Asked, trained: Trained, claims: list[list[Any]], rows: int) 
     return {
         "accuracy": float((scores.argmax(1) == gold).mean()),
         "loss": float(np.logaddexp(0, -right).mean()),  # log-odds among the labels: -log p of the label
-        "made": float(np.mean([(asked(some).argmax(1) == gold).mean() for some in made or [texts]])),
+        "made": float(np.mean([asked(some).argmax(1) == gold for some in made or [texts]])),
     }
 
 
