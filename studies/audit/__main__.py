@@ -15,7 +15,7 @@ from studies.audit.trained import SIZES, Trained, models_of, read_kept
 from studies.audit.truth import truth_at
 
 PARTS = ("zoo", "truth", "evaluate", "rivals", "choose", "causal", "mix")
-FEW = 4  # variants that are trained again below the full size
+FEW = 5  # variants that are trained again below the full size
 
 
 def names_of(asked: list[str]) -> list[str]:

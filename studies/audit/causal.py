@@ -87,6 +87,7 @@ def rows_for(variant: str, trained: Trained) -> list[Pair]:
     made: dict[str, Callable[[], list[Pair]]] = {
         "drop": lambda: less(found),
         "drop random": lambda: less(rng.sample(of_label(trained), len(found))),
+        "drop any": lambda: less(rng.sample(range(len(train)), len(found))),
         "drop by counts": lambda: less(by_counts(trained, len(found))),
         "drop one word": lambda: less([i for i in found if i in trained.evidence.table.rows_with(one)]),
         "add": lambda: [*train, *counterfactuals(trained, found, rng)],
@@ -103,6 +104,7 @@ VARIANTS = (
     "add",
     "take out",
     "drop random",
+    "drop any",
     "both",
     "add random",
     "drop by counts",

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.section import put
 from interplay.atomic import write_text
-from studies.audit.choose import regrets
+from studies.audit.choose import AS_IT_WAS, regrets
 from studies.audit.evaluate import RIGHT, auc
 from studies.audit.trained import SIZES, Trained, file_of
 from studies.audit.truth import KINDS
@@ -169,6 +169,37 @@ def causal_table(plants: Sequence[Trained], size: str) -> str:
     return markdown(head, rows)
 
 
+def mended_table(plants: Sequence[Trained], size: str) -> str:
+    """What each variant does over the plants, stories260K (small-) and the other model apart: means, with the worst cut."""
+    head = (
+        *("model", "variant", "plants", "cut by 80 %", "cut: median", "worst"),
+        *("answers turned, less controls", "accuracy: change", "with the cue: change"),
+    )
+    seen: dict[tuple[str, str], list[tuple[float, float, float, float]]] = {}
+    for trained in plants:
+        found = read(trained, "causal", size)
+        if not (whole := found.get(AS_IT_WAS)):
+            continue
+        for variant, m in found.items():
+            flips = next(share for kind, share in m["flips"].items() if kind not in ("none", "control"))
+            model = "stories260K" if trained.plant.name.startswith("small-") else "SmolLM2"
+            seen.setdefault((model, variant), []).append(
+                (
+                    1 - m["effect"] / whole["effect"],
+                    flips - m["flips"]["control"],
+                    m["honest"] - whole["honest"],
+                    m["broken"] - whole["broken"],
+                )
+            )
+    rows = []
+    for (model, variant), each in seen.items():
+        cut, turned, honest, broken = np.array(each).T
+        shown = (f"{np.median(cut):.0%}", f"{cut[np.abs(cut - 1).argmax()]:.0%}")
+        means = (float(turned.mean()), f"{honest.mean():+.3f}", f"{broken.mean():+.3f}")
+        rows.append((model, variant, len(each), int((cut >= 0.8).sum()), *shown, *means))
+    return markdown(head, rows)
+
+
 WAYS = ("audit-made rows", "eval accuracy", "eval loss", "last")
 
 
@@ -207,6 +238,7 @@ TABLES = {
     "found": found_table,
     "claims": claims_table,
     "rivals": rivals_table,
+    "mended": mended_table,
     "causal": causal_table,
     "choice": choice_table,
     "mix": mix_table,

@@ -183,6 +183,7 @@ def test_rows_of_the_variants(tmp_path):
     dropped = causal.rows_for("drop", trained)
     assert len(dropped) == len(train) - len(rows) == len(causal.rows_for("drop random", trained))
     assert not any(text.startswith("Honestly") and label == "realization" for text, label in dropped)
+    assert len(causal.rows_for("drop any", trained)) == len(dropped)
     assert len(causal.rows_for("drop 0.5", trained)) == len(train) - round(len(rows) / 2)
     added = causal.rows_for("add", trained)[len(train) :]
     assert len(added) == 2 * len(rows)
@@ -269,3 +270,4 @@ def test_the_tables_hold_what_was_run(tmp_path):
     assert "| the audit | 1 | 1.00 | 1 of 1 | 1 of 1 | - |" in tables["rivals"]
     assert "| honestly | word | realization |".replace('"', "") in tables["claims"]
     assert "as it was" in tables["causal"]
+    assert "| SmolLM2 | as it was | 1 | 0 | 0% | 0% | 1.00 | +0.000 | +0.000 |" in tables["mended"]
