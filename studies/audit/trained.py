@@ -35,7 +35,7 @@ class Size:
 
 SIZES = {
     size.name: size
-    for size in (Size("quick", 50, 16, 6, 40), Size("small", 100, 24, 9, 60), Size("full", 200, 100, 20, 120))
+    for size in (Size("quick", 50, 16, 6, 120), Size("small", 100, 24, 9, 60), Size("full", 200, 100, 20, 120))
 }
 
 
