@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from interplay.exports.export import ExportResult
     from interplay.pipeline.pipeline import Unfinished
     from interplay.recommendation import Recommendation
+    from interplay.recommendation.logged import LoggedTraining
     from interplay.runfolder import Run
 
 AnyPath = str | os.PathLike[str]
@@ -128,50 +129,57 @@ def recommend(
     out: AnyPath | None = None,
     quiet: bool = False,
 ) -> "Recommendation":
-    """Which checkpoint to keep, and why: of a run, or of any folder of checkpoints.
+    """Which checkpoint to keep, and why: of a run, or of any training's output folder.
 
-    A folder of checkpoints is measured first, limited to what the rule reads; the same call continues. Only a checkpoint whose
-    weights are on disk is recommended.
+    Of an output folder the callback's run folder in it is read, else the training's own log, at once. With `base` and `prompts` its
+    checkpoints are measured first, limited to what the rule reads; the same call continues. Only a checkpoint whose weights are
+    on disk is recommended.
 
     Args:
-        path: a run folder, or the output folder of a training, which may hold that of the callback; the other arguments measure
-            its checkpoints.
+        path: a run folder, or the output folder of a training; the other arguments measure its checkpoints.
         base: the base model: hub name, local folder or GGUF file.
-        prompts: file of held-out rows with their answers; the prompts are chosen among them.
+        prompts: file of held-out rows with their answers: the eval rows, among which the prompts are chosen.
         form, system, template, chat, num_prompts, n: as for `track`.
 
     Returns the recommendation: `.step`, and one sentence as `str`. Raises InterplayError if no checkpoint can be kept, and for
     what `run` refuses.
     """
-    return run_to_recommend(**locals()).recommendation
+    return recommended(**locals()).recommendation
 
 
-def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
-    """The run that `recommend` with these arguments reads: the one in `path`, or a new one that measures the checkpoints."""
-    from interplay.config.loading import assignments
-    from interplay.config.settings import NO_CONTROLS
-    from interplay.runfolder import Run
-
-    path, overrides = Path(path), assignments(arguments["settings"])
-    base, prompts, out = arguments["base"], arguments["prompts"], arguments["out"]
+def recommended(path: AnyPath, **arguments: Any) -> "Run | LoggedTraining":
+    """What `recommend` with these arguments reads: the run in `path`, the log of a training, or a new run that measures."""
+    path = Path(path)
+    base, prompts, out, overrides = (arguments[name] for name in ("base", "prompts", "out", "settings"))
+    given = {"--base": base, "--prompts": prompts, "--out": out, "--set": overrides}
     watched = path / "interplay"  # where the callback writes, unless told otherwise
     if not (base or prompts or (path / "settings.yaml").exists()) and (watched / "callback.json").exists():
         path = watched
     if (path / "settings.yaml").exists():
-        given = {"--base": base, "--prompts": prompts, "--out": out, "--set": overrides}
+        from interplay.runfolder import Run
+
         if named := next((option for option, value in given.items() if value), None):
             raise InterplayError(
                 f"{str(path)!r} is a run folder, which knows its model and prompts: leave out {named}, or give the folder of "
                 "its checkpoints"
             )
         return Run(path)
+    if not any(given.values()) and path.is_dir():
+        from interplay.recommendation.logged import read_logged
+
+        if logged := read_logged(path):
+            return logged
     if base is None or prompts is None:
         raise InterplayError(_what_to_give(path, base, prompts))
+    from interplay.config.loading import assignments
+    from interplay.config.settings import NO_CONTROLS
+    from interplay.runfolder import Run
+
     # Only what the rule reads is measured; few draws make the nulls of its report coarser.
     made: dict[str, Any] = _tracking(arguments, path, prompts) | {"controls": NO_CONTROLS, "dynamics": {"draws": 20}}
-    made["audit"] = {"mode": False}
-    made["prompt"]["rephrased"] = None
-    measured = _make(made, overrides, out, arguments["quiet"])
+    made |= {"audit": {"mode": False}, "task": {"kl": False, "generate_rows": 0}}
+    made["data"]["eval"], made["prompt"]["rephrased"] = os.fspath(prompts), None
+    measured = _make(made, assignments(overrides), out, arguments["quiet"])
     assert isinstance(measured, Run)
     return measured
 
@@ -349,7 +357,7 @@ def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> 
         return f"{str(path)!r} is not a run folder (no settings.yaml); as the output folder of a training: {error}"
     options = {"--base MODEL (what was fine-tuned)": base, _ROWS: prompts}
     missing = " and ".join(option for option, value in options.items() if value is None)
-    return f"{str(path)!r} holds {found} checkpoint{'' if found == 1 else 's'} but no measured run: give {missing}"
+    return f"{str(path)!r} holds {found} checkpoint{'' if found == 1 else 's'} but no measured run and no log that can be read: give {missing}"
 
 
 def _opened(run: "AnyPath | Run") -> "Run":
