@@ -185,7 +185,13 @@ def recommended(path: AnyPath, **arguments: Any) -> "Run | LoggedTraining":
 
 
 def test(
-    model: Any, tests: AnyPath, *, base: str | None = None, dtype: str = "float32", device: str = "auto"
+    model: Any,
+    tests: AnyPath,
+    *,
+    base: str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    quiet: bool = False,
 ) -> "Tested":
     """Ask a model the tests of an audit: whether a rule that was mended is back. Seconds, for a build server too.
 
@@ -194,14 +200,16 @@ def test(
         tests: the tests.jsonl that `interplay audit --fixes` wrote; it says how a model is asked.
         base: what an adapter's folder, or RUN@STEP, is put on instead of the base it names.
         dtype, device: of a model that is loaded here.
+        quiet: no progress on stderr, which is shown after three seconds.
 
     Returns `.passed`; `.rows`, one for each rule with its flip rate (the fraction of texts of another answer that the rule's words
     turn) and its Wilson interval; as `str` a table. A rule is back above the threshold in the file. Raises InterplayError for a
     file that holds no tests, a model that cannot be loaded, and labels that its tokenizer cannot tell apart.
     """
     from interplay.auditing.checks import check_model
+    from interplay.pipeline.progress import SOON, Progress
 
-    return check_model(model, tests, base, dtype, device)
+    return check_model(model, tests, base, dtype, device, Progress(quiet=quiet, after=SOON))
 
 
 test.__test__ = False  # ty: ignore[missing-attribute]  (pytest would run it where a test file imports it)
@@ -269,11 +277,12 @@ def diff(
     if chat not in (None, "auto", True, False):
         raise InterplayError(f"chat is {chat!r}; expected auto, true or false")
     from interplay.auditing.diff import diff_models
-    from interplay.pipeline.progress import Progress
+    from interplay.pipeline.progress import Progress, goes_on
 
     wording = {"system": system, "template": template, "chat": chat}
     how: dict[str, Any] = {"form": form, "referee": referee, "seed": seed, "out": None if out is None else Path(out)}
-    return diff_models(a, b, train, prompts, wording=wording, progress=Progress(quiet=quiet), **how)
+    with goes_on(how["out"]):
+        return diff_models(a, b, train, prompts, wording=wording, progress=Progress(quiet=quiet), **how)
 
 
 def export(
@@ -332,17 +341,20 @@ def _make(
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
     part = EVERYTHING if shard is None else parse_shard(shard)
-    from interplay.auditing.stage import audit_run
-    from interplay.parallel.run import run as run_pipeline
-    from interplay.pipeline.progress import Progress
-    from interplay.runfolder import Run
+    from interplay.pipeline.progress import Progress, goes_on
 
     folder = default_folder(settings) if out is None else Path(out)
     progress = Progress(quiet=quiet)
-    if (unfinished := run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)) is not None:
-        return unfinished
-    audit_run(settings, folder, progress)
-    return Run(folder)
+    with goes_on(folder):
+        with progress.phase("loading torch and transformers"):  # seconds
+            from interplay.auditing.stage import audit_run
+            from interplay.parallel.run import run as run_pipeline
+        from interplay.runfolder import Run
+
+        if (unfinished := run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)) is not None:
+            return unfinished
+        audit_run(settings, folder, progress)
+        return Run(folder)
 
 
 def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> str:

@@ -230,7 +230,10 @@ def test_the_same_figures_as_track(place, call, tiny_folder):
 
 def test_what_to_give_is_said(place, call):
     (place / "out" / "trainer_state.json").unlink()  # no log, no run
-    refused(call("recommend", "out"), "holds 3 checkpoints but no measured run and no log that can be read: give --base MODEL")
+    refused(
+        call("recommend", "out"),
+        "holds 3 checkpoints but no measured run and no log that can be read: give --base MODEL",
+    )
     refused(call("recommend", "out", "--base", "x"), "give --prompts FILE (a dozen or more held-out rows")
     done = call("recommend", "out", "--prompts", "x")
     refused(done, "give --base MODEL")

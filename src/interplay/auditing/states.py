@@ -92,9 +92,11 @@ class States:
 
         @contextlib.contextmanager
         def opened() -> Generator[Asked]:
-            with opening() as loaded, self.progress.phase(f"asking {name}") as advance:
-                asked.model, count = loaded, asked.passes
-                asked.progress = lambda n: advance(done=asked.passes - count)
+            with (
+                self.progress.phase(f"asking {name}", kept="{} of {} answers".format) as advance,
+                opening() as asked.model,
+            ):
+                asked.progress = advance
                 yield asked
             asked.model = None
 

@@ -100,12 +100,12 @@ def main() -> None:
         stop(str(error))
     except _USAGE_ERROR as error:
         stop(f"{error.format_message()} (see interplay --help)")
-    except KeyboardInterrupt:
-        code = 130
+    except KeyboardInterrupt as interrupted:
+        code, kept = 130, getattr(interrupted, "__notes__", ())
     except typer.Abort as stopped:
         if isinstance(stopped.__cause__, EOFError):  # typer takes any EOFError for Ctrl-D at a question; we ask none
             raise stopped.__cause__ from None
-        code = 130
+        code, kept = 130, getattr(stopped.__cause__, "__notes__", ())
     except SystemExit as stopped:  # 1 is typer's answer to a closed pipe, before it reaches us
         sys.exit(0 if stopped.code == 1 else stopped.code)
     except BrokenPipeError:  # the reader of stdout went away; what is still buffered must not fail again at exit
@@ -132,8 +132,5 @@ def main() -> None:
     finally:
         sys.excepthook = traceback  # here, for typer puts in its own when it is called
     if code == 130:
-        verb = sys.argv[1] if len(sys.argv) > 1 else ""
-        measures = verb == "recommend" and any(a.startswith("--base") for a in sys.argv)
-        goes_on = measures or verb in ("demo", "run", "track")
-        stop("stopped" + ("; what is finished stays, the same command goes on from there" if goes_on else ""), 130)
+        stop(f"stopped; {'; '.join(kept) or 'nothing new is kept, the same command starts over'}", 130)
     sys.exit(code if isinstance(code, int) else 0)

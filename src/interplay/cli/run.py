@@ -10,6 +10,7 @@ from interplay import verbs
 from interplay.cli.options import Json, Quiet, Set, Workers, takes
 from interplay.cli.show import printable, say, show
 from interplay.errors import InterplayError
+from interplay.pipeline.progress import SOON, Progress
 from interplay.presets import preset_needs
 from interplay.process import tell
 
@@ -124,7 +125,8 @@ def recommend(as_json: bool, **arguments: Any) -> None:
     from interplay.recommendation.logged import LoggedTraining
 
     found = verbs.recommended(**arguments)
-    answer = found.recommendation.to_dict()
+    with Progress(quiet=arguments["quiet"], after=SOON).phase("reading the run"):
+        answer = found.recommendation.to_dict()
     run = None if isinstance(found, LoggedTraining) else found
     paths = found.paths if isinstance(found, LoggedTraining) else found.checkpoints.paths
     if run and (gone := run.checkpoints.gone):

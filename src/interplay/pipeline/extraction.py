@@ -217,7 +217,7 @@ class Extraction:
         if not asked:
             return
         shard = replace(self.context.shard, helps=True) if everything else self.context.shard
-        with self.context.progress.phase(phase, len(jobs_of(asked))) as advance:
+        with self.context.progress.phase(phase, len(jobs_of(asked)), "{} of {} units".format) as advance:
             units, missing = units_of(self.context.folder.path, asked, self.engine, shard, advance)
         self.units |= units
         self.missing += missing
