@@ -168,7 +168,7 @@ class Asked:
                 ids[text] = self.wording.ids(text)
             except SkipSample:
                 self._keep([text], np.full((1, len(self.labels)), np.nan))
-        before = self.passes
+        total = self.passes + len(ids)
         for group in _groups(ids):
             length = max(len(ids[text]) for text in group)
             rows = np.full((len(group), length), LEFT_OUT, dtype=np.int64)
@@ -184,7 +184,7 @@ class Asked:
             self.passes += len(group)
             self._keep(group, found)
             if self.progress is not None:
-                self.progress(self.passes - before, len(ids))
+                self.progress(self.passes, total)
 
     def _keep(self, texts: Sequence[str], found: np.ndarray) -> None:
         keys = [stable_hash(text)[:20] for text in texts]

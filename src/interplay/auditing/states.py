@@ -92,11 +92,9 @@ class States:
 
         @contextlib.contextmanager
         def opened() -> Generator[Asked]:
-            with (
-                self.progress.phase(f"asking {name}", kept="{} of {} answers".format) as advance,
-                opening() as asked.model,
-            ):
-                asked.progress = advance
+            count, kept = asked.passes, lambda *_: f"{self.passes} answers"
+            with self.progress.phase(f"asking {name}", kept=kept) as advance, opening() as asked.model:
+                asked.progress = lambda done, total: advance(done - count, total - count)
                 yield asked
             asked.model = None
 

@@ -5,9 +5,11 @@ The options of a verb become a call of the Python function of the same name. Hea
 """
 
 import errno
+import functools
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -55,13 +57,23 @@ def _root(
     pass
 
 
-for _verb in (demo, run, track):
-    app.command()(_verb)
-app.command()(audit)
-app.command()(diff)
-app.command(epilog=EXAMPLES)(explain)
-for _verb in (report, recommend, test, card, presets, compare, export):
-    app.command()(_verb)
+class _Stopped(Exception):
+    """Ctrl-C, which typer would make an exit code of; what is kept, and how to go on."""
+
+
+def _stoppable(verb: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(verb)
+    def run(**arguments: Any) -> None:
+        try:
+            verb(**arguments)
+        except KeyboardInterrupt as stopped:
+            raise _Stopped(*getattr(stopped, "__notes__", ())) from None
+
+    return run
+
+
+for _verb in (demo, run, track, audit, diff, explain, report, recommend, test, card, presets, compare, export):
+    app.command(epilog=EXAMPLES if _verb is explain else None)(_stoppable(_verb))
 
 
 def main() -> None:
@@ -92,6 +104,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal gets ? for what it cannot draw, not a traceback
+    kept: tuple[str, ...] = ()
     try:
         # Without arguments, the help; as an exit code of ours, since typer calls it an error and has changed its mind before.
         code = app(["--help"] if len(sys.argv) == 1 else None, standalone_mode=False)
@@ -100,12 +113,12 @@ def main() -> None:
         stop(str(error))
     except _USAGE_ERROR as error:
         stop(f"{error.format_message()} (see interplay --help)")
-    except KeyboardInterrupt as interrupted:
-        code, kept = 130, getattr(interrupted, "__notes__", ())
+    except (KeyboardInterrupt, _Stopped) as interrupted:
+        code, kept = 130, interrupted.args
     except typer.Abort as stopped:
         if isinstance(stopped.__cause__, EOFError):  # typer takes any EOFError for Ctrl-D at a question; we ask none
             raise stopped.__cause__ from None
-        code, kept = 130, getattr(stopped.__cause__, "__notes__", ())
+        code = 130
     except SystemExit as stopped:  # 1 is typer's answer to a closed pipe, before it reaches us
         sys.exit(0 if stopped.code == 1 else stopped.code)
     except BrokenPipeError:  # the reader of stdout went away; what is still buffered must not fail again at exit

@@ -29,13 +29,15 @@ def _clock(seconds: float) -> str:
 
 @contextlib.contextmanager
 def goes_on(where: Path | None) -> Generator[None]:
-    """Around what Ctrl-C may stop and the same command goes on with: what is kept becomes a note of the KeyboardInterrupt."""
+    """Around what Ctrl-C may stop: what is kept, and how to go on, becomes the note of the KeyboardInterrupt."""
     try:
         yield
     except KeyboardInterrupt as stopped:
-        if where is not None:
-            kept = "; ".join(getattr(stopped, "__notes__", ())) or "what is finished"
-            stopped.__notes__ = [f"kept in {where}: {kept}; the same command goes on from there"]
+        kept = "; ".join(getattr(stopped, "__notes__", ())) or "what is finished"
+        said = f"kept in {where}: {kept}; the same command goes on from there"
+        stopped.__notes__ = [
+            said if where else "nothing is kept, the same command starts over: --out DIR keeps answers"
+        ]
         raise
 
 
@@ -73,7 +75,7 @@ class Progress:
             try:
                 yield advance
             except KeyboardInterrupt as stopped:
-                if kept and state["done"]:
+                if kept:
                     stopped.add_note(f"{name}, {kept(state['done'], state['total'])}")
                 raise
         spent = time.monotonic() - start  # a phase that failed is not done
