@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from interplay.comparison.comparison import Comparison
     from interplay.exports.export import ExportResult
     from interplay.pipeline.pipeline import Unfinished
-    from interplay.recommendation import Recommendation
     from interplay.recommendation.logged import LoggedTraining
+    from interplay.recommendation.result import Recommendation
     from interplay.runfolder import Run
 
 AnyPath = str | os.PathLike[str]
@@ -346,9 +346,8 @@ def _make(
     folder = default_folder(settings) if out is None else Path(out)
     progress = Progress(quiet=quiet)
     with goes_on(folder):
-        with progress.phase("loading torch and transformers"):  # seconds
-            from interplay.auditing.stage import audit_run
-            from interplay.parallel.run import run as run_pipeline
+        from interplay.auditing.stage import audit_run
+        from interplay.parallel.run import run as run_pipeline
         from interplay.runfolder import Run
 
         if (unfinished := run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)) is not None:

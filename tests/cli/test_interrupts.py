@@ -119,7 +119,7 @@ def test_a_process_of_its_own(tmp_path):
     write_rows(tmp_path / "rows.jsonl", labelled(PROMPTS))
     parts = [sys.executable, "-m", "interplay", "run", "c.yaml", "--out", "out"]
     with subprocess.Popen(parts, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr.readline() == "loading torch and transformers ...\n"
+        assert process.stderr.readline() == "importing torch and transformers ...\n"
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
     assert process.returncode == 130, said

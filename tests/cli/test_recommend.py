@@ -335,6 +335,8 @@ def test_it_loads_no_array_library(trained):
          20, "accuracy", "eval accuracy 0.6, the highest of 2 evaluated checkpoints on disk. Eval loss is lowest at step 10."),
         ({10: {"eval_loss": 1.0, "eval_accuracy": 0.5}, 20: {"eval_loss": 2.0, "eval_accuracy": 0.6}}, None, {"best_metric": 1.0},
          10, "eval-loss", "Eval accuracy is highest at step 20."),  # the trainer's own metric, by its best value
+        ({10: {"eval_loss": 2.0, "eval_accuracy": 0.6}, 20: {"eval_loss": 1.0, "eval_accuracy": 0.6}}, None, {},
+         20, "accuracy", "eval accuracy 0.6, the highest of 2 evaluated checkpoints on disk, as at step 10; of these it has the lowest eval"),
         ({10: {"eval_loss": 1.0, "eval_wer": 0.5}, 20: {"eval_loss": 2.0, "eval_wer": 0.2}}, None, {"best_metric": 0.2},
          20, "metric", "eval_wer 0.2, the lowest"),
         ({10: {"eval_loss": 1.0, "eval_f1": 0.5}, 20: {"eval_loss": 2.0, "eval_f1": 0.2}}, None, {"best_metric": 0.5},

@@ -75,8 +75,8 @@ def audit(
     Returns an `Audit`: printable, with `.learnt`, `.rules`, `.to_pandas()`. Raises InterplayError for anything the user can
     correct: one label, no held-out rows, a referee without these labels.
     """
-    wording = PromptTemplate(system=system, template=template, chat=chat)
-    with quiet_libraries():
+    wording, progress = PromptTemplate(system=system, template=template, chat=chat), Progress(quiet=quiet)
+    with quiet_libraries(progress), progress.phase("reading the rows"):
         if run is not None:
             if given := [
                 name for name, value in (("model", model), ("checkpoints", checkpoints), ("train", train)) if value
@@ -90,7 +90,7 @@ def audit(
         raise InterplayError("verify trains a run again, by its recipe: give a run folder and fixes")
     if fixes is not None and subject.records is None:
         raise InterplayError("fixes are made of training rows: give train")
-    where, progress = None if out is None else Path(out), Progress(quiet=quiet)
+    where = None if out is None else Path(out)
     with goes_on(where or subject.run):
         found = audit_subject(subject, progress, referee=referee, answer=answer, budget=budget, seed=seed, out=where)
         if fixes is None:

@@ -213,7 +213,7 @@ def check_model(
     tests, state = Tests.read(Path(file)), find_model(model, base)
     if base is not None and base not in (state.weights, state.tokenizer):
         raise InterplayError(f"base {base!r} is for adapters and steps of a run: {state.name} needs none")
-    with quiet_libraries():
+    with quiet_libraries(progress):
         notes, tokenizer = [*state.notes], state.given.tokenizer if state.given else None
         if tokenizer is None:
             tokenizer = load_tokenizer(state.tokenizer, revision=state.revision, trained=state.adapter)

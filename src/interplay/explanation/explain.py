@@ -197,10 +197,11 @@ class Explainer:
     def tokenizers(self) -> list[Any]:
         """One of each model; what is noted on them goes to `notes`."""
         load_once = functools.cache(load_tokenizer)
-        found = [
-            s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision, trained=s.adapter)
-            for s in self.states
-        ]
+        with self.watched.phase("finding the model"):
+            found = [
+                s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision, trained=s.adapter)
+                for s in self.states
+            ]
         for state, tokenizer in zip(self.states, found, strict=True):
             if state.adapter is None or state.given:
                 continue
@@ -224,7 +225,7 @@ class Explainer:
         if isinstance(labels, str) or (labels is not None and (len({*labels}) < 2 or {*needed} - {*labels})):
             there = f", with {short(target)}" if needed else ""
             raise InterplayError(f"labels are {short(labels)}; expected a list of two or more{there}")
-        with quiet_libraries(), warnings.catch_warnings(record=True) as caught:
+        with quiet_libraries(self.watched), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", RuntimeWarning)  # a note, whatever the caller wants to see and has seen
             # The choice of words depends on the text and the seed, not on the wording around it or the tokenizer.
             with _named_errors():

@@ -104,7 +104,7 @@ def _at_work(
             told.add(owner)
             progress.say(f"waiting for {owner}, which works on {str(folder.path)!r} too")
 
-    with folder.opened(settings, waiting) as lock, quiet_libraries():
+    with folder.opened(settings, waiting) as lock, quiet_libraries(progress):
         yield Context(settings, folder, progress, models, lock, shard, waiting)
 
 

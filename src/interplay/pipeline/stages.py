@@ -189,11 +189,13 @@ def note(context: Context, line: str) -> None:
 
 
 @contextlib.contextmanager
-def quiet_libraries() -> Generator[None]:
-    """Keep loading bars and deprecation warnings of the libraries off the terminal."""
+def quiet_libraries(progress: Progress | None = None) -> Generator[None]:
+    """Keep loading bars and deprecation warnings of the libraries off the terminal; importing them takes seconds."""
     import warnings
 
-    import transformers
+    with (progress or Progress(quiet=True)).phase("importing torch and transformers"):
+        import torch  # noqa: F401
+        import transformers
 
     level = transformers.logging.get_verbosity()
     bars = transformers.logging.is_progress_bar_enabled()

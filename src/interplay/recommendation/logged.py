@@ -13,8 +13,8 @@ from interplay.models.layouts import SHOWN, find_layout, furthest_state, numbere
 from interplay.recommendation.result import Evidence, Recommendation
 
 RULE = (
-    "the metric by which the trainer kept its best, else highest eval accuracy, else lowest eval loss, as its log has them; of "
-    "equal ones the earliest, the base model included; without eval values the last"
+    "the metric by which the trainer kept its best, else highest eval accuracy, else lowest eval loss, as its log has them; of equal "
+    "ones the lowest eval loss, then the earliest, the base model included; without eval values the last"
 )
 LOSS, METRIC = "eval_prompts_loss", "eval_interaction_loss"  # what the callback adds to the log; these do not decide
 _RIVALS = {"eval_accuracy": "accuracy", "eval_loss": "eval_loss", LOSS: "prompt_loss"}
@@ -66,15 +66,19 @@ def _choose(history: list[dict[str, Any]], best: float | None, on_disk: list[int
         sign[main] = 1 if best == max(trained[main]) else -1
     end, values, name = {1: "highest", -1: "lowest"}, logged.get(main, {}), _NAMES.get(main, main)
     kept = {step: values[step] for step in (0, *on_disk) if step in values}
-    step, tied, basis = on_disk[-1], (), "last"
+    step, tied, basis = on_disk[-1], [], "last"
     if len(kept) > 1:
         top = max(kept.values(), key=lambda x: sign[main] * x)
-        step, *others = tied = tuple(step for step in kept if kept[step] == top)
+        tied, losses, why = [at for at in kept if kept[at] == top], logged.get("eval_loss", {}), "the earliest is kept"
+        step, *others = tied
+        if others and main != "eval_loss" and losses.keys() >= {*tied}:
+            step, why = min(tied, key=losses.__getitem__), "of these it has the lowest eval loss"
+            others, tied = [at for at in tied if at != step], [at for at in tied if losses[at] == losses[step]]
         basis = {"eval_accuracy": "accuracy", "eval_loss": "eval-loss"}.get(main, "metric") if step else "base"
         nothing = f"No checkpoint on disk {'is shown to beat' if others else 'beats'} the base model"
         count = len(kept) - (0 in kept)
         among = "the base model and " * (0 in kept) + f"{count} evaluated checkpoint{'s' * (count > 1)} on disk"
-        also = f", as at {_steps(others)}; the earliest is kept" if others else ""
+        also = f", as at {_steps(others)}; {why}" if others else ""
         head = f"Keep step {step}" if step else nothing
         said = [f"{head}: {name} {top:.4g}, the {end[sign[main]]} of {among}{also}."]
     elif len(on_disk) == 1:
@@ -106,7 +110,7 @@ def _choose(history: list[dict[str, Any]], best: float | None, on_disk: list[int
         said += [] if 0 in kept else [f"The base model's {name} is not known, so whether training helped is not."]
         said.append("No lead can be tested: the log has one number a step, no answers to single rows.")
     evidence = tuple(Evidence(_RIVALS.get(main, main), at, x, math.nan, math.nan) for at, x in kept.items())
-    return said, {"step": step, "basis": basis, "evidence": evidence, "rivals": rivals, "tied": tied}
+    return said, {"step": step, "basis": basis, "evidence": evidence, "rivals": rivals, "tied": (*tied,)}
 
 
 def _columns(history: list[dict[str, Any]]) -> tuple[dict[str, dict[int, float]], dict[str, list[int]]]:
