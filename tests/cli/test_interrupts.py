@@ -18,6 +18,14 @@ from interplay.pipeline import jobs
 from interplay.pipeline.progress import Progress
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """SIGINT is ignored in what a shell starts with &, and in its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def ctrl_c(monkeypatch):
     """`ctrl_c(module, "name", 3)`: SIGINT to this process before the third call of a function; gives the calls."""

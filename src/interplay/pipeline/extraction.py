@@ -208,9 +208,9 @@ class Extraction:
         if not any(prompts):
             first = f"first: {self.context.omitted[-1].reason}"
             raise InterplayError(f"{state.base.name!r} can serve none of the prompts ({first})")
-        with self.context.progress.phase("calibrating"), self.context.alone():
+        with self.context.progress.phase("calibrating", len(prompts)) as advance, self.context.alone():
             path = self.context.folder.path / calibration_name(condition)
-            return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha)
+            return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha, advance)
 
     def _measure(self, phase: str, asked: Sequence[Asked], *, everything: bool = False) -> None:
         """`everything`: whatever shard of the run is this process's."""
