@@ -16,7 +16,7 @@ from interplay.analysis.summary import Summary, strongest_change, summarise
 from interplay.dynamics.sets import MAIN_DEFINITION
 from interplay.errors import InterplayError
 from interplay.models.layouts import find_layout
-from interplay.recommendation import Recommendation
+from interplay.recommendation.result import Recommendation
 from interplay.store.conditions import MEASURED, Record
 from interplay.store.folder import RunFolder
 from interplay.store.reader import RunReader

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from interplay.comparison.comparison import Comparison
     from interplay.exports.export import ExportResult
     from interplay.pipeline.pipeline import Unfinished
-    from interplay.recommendation import Recommendation
+    from interplay.recommendation.logged import LoggedTraining
+    from interplay.recommendation.result import Recommendation
     from interplay.runfolder import Run
 
 AnyPath = str | os.PathLike[str]
@@ -128,56 +129,69 @@ def recommend(
     out: AnyPath | None = None,
     quiet: bool = False,
 ) -> "Recommendation":
-    """Which checkpoint to keep, and why: of a run, or of any folder of checkpoints.
+    """Which checkpoint to keep, and why: of a run, or of any training's output folder.
 
-    A folder of checkpoints is measured first, limited to what the rule reads; the same call continues. Only a checkpoint whose
-    weights are on disk is recommended.
+    Of an output folder the callback's run folder in it is read, else the training's own log, at once. With `base` and `prompts` its
+    checkpoints are measured first, limited to what the rule reads; the same call continues. Only a checkpoint whose weights are
+    on disk is recommended.
 
     Args:
-        path: a run folder, or the output folder of a training, which may hold that of the callback; the other arguments measure
-            its checkpoints.
+        path: a run folder, or the output folder of a training; the other arguments measure its checkpoints.
         base: the base model: hub name, local folder or GGUF file.
-        prompts: file of held-out rows with their answers; the prompts are chosen among them.
+        prompts: file of held-out rows with their answers: the eval rows, among which the prompts are chosen.
         form, system, template, chat, num_prompts, n: as for `track`.
 
     Returns the recommendation: `.step`, and one sentence as `str`. Raises InterplayError if no checkpoint can be kept, and for
     what `run` refuses.
     """
-    return run_to_recommend(**locals()).recommendation
+    return recommended(**locals()).recommendation
 
 
-def run_to_recommend(path: AnyPath, **arguments: Any) -> "Run":
-    """The run that `recommend` with these arguments reads: the one in `path`, or a new one that measures the checkpoints."""
-    from interplay.config.loading import assignments
-    from interplay.config.settings import NO_CONTROLS
-    from interplay.runfolder import Run
-
-    path, overrides = Path(path), assignments(arguments["settings"])
-    base, prompts, out = arguments["base"], arguments["prompts"], arguments["out"]
+def recommended(path: AnyPath, **arguments: Any) -> "Run | LoggedTraining":
+    """What `recommend` with these arguments reads: the run in `path`, the log of a training, or a new run that measures."""
+    path = Path(path)
+    base, prompts, out, overrides = (arguments[name] for name in ("base", "prompts", "out", "settings"))
+    given = {"--base": base, "--prompts": prompts, "--out": out, "--set": overrides}
     watched = path / "interplay"  # where the callback writes, unless told otherwise
     if not (base or prompts or (path / "settings.yaml").exists()) and (watched / "callback.json").exists():
         path = watched
     if (path / "settings.yaml").exists():
-        given = {"--base": base, "--prompts": prompts, "--out": out, "--set": overrides}
+        from interplay.runfolder import Run
+
         if named := next((option for option, value in given.items() if value), None):
             raise InterplayError(
                 f"{str(path)!r} is a run folder, which knows its model and prompts: leave out {named}, or give the folder of "
                 "its checkpoints"
             )
         return Run(path)
+    if not any(given.values()) and path.is_dir():
+        from interplay.recommendation.logged import read_logged
+
+        if logged := read_logged(path):
+            return logged
     if base is None or prompts is None:
         raise InterplayError(_what_to_give(path, base, prompts))
+    from interplay.config.loading import assignments
+    from interplay.config.settings import NO_CONTROLS
+    from interplay.runfolder import Run
+
     # Only what the rule reads is measured; few draws make the nulls of its report coarser.
     made: dict[str, Any] = _tracking(arguments, path, prompts) | {"controls": NO_CONTROLS, "dynamics": {"draws": 20}}
-    made["audit"] = {"mode": False}
-    made["prompt"]["rephrased"] = None
-    measured = _make(made, overrides, out, arguments["quiet"])
+    made |= {"audit": {"mode": False}, "task": {"kl": False, "generate_rows": 0}}
+    made["data"]["eval"], made["prompt"]["rephrased"] = os.fspath(prompts), None
+    measured = _make(made, assignments(overrides), out, arguments["quiet"])
     assert isinstance(measured, Run)
     return measured
 
 
 def test(
-    model: Any, tests: AnyPath, *, base: str | None = None, dtype: str = "float32", device: str = "auto"
+    model: Any,
+    tests: AnyPath,
+    *,
+    base: str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    quiet: bool = False,
 ) -> "Tested":
     """Ask a model the tests of an audit: whether a rule that was mended is back. Seconds, for a build server too.
 
@@ -186,14 +200,16 @@ def test(
         tests: the tests.jsonl that `interplay audit --fixes` wrote; it says how a model is asked.
         base: what an adapter's folder, or RUN@STEP, is put on instead of the base it names.
         dtype, device: of a model that is loaded here.
+        quiet: no progress on stderr, which is shown after three seconds.
 
     Returns `.passed`; `.rows`, one for each rule with its flip rate (the fraction of texts of another answer that the rule's words
     turn) and its Wilson interval; as `str` a table. A rule is back above the threshold in the file. Raises InterplayError for a
     file that holds no tests, a model that cannot be loaded, and labels that its tokenizer cannot tell apart.
     """
     from interplay.auditing.checks import check_model
+    from interplay.pipeline.progress import SOON, Progress
 
-    return check_model(model, tests, base, dtype, device)
+    return check_model(model, tests, base, dtype, device, Progress(quiet=quiet, after=SOON))
 
 
 test.__test__ = False  # ty: ignore[missing-attribute]  (pytest would run it where a test file imports it)
@@ -261,11 +277,12 @@ def diff(
     if chat not in (None, "auto", True, False):
         raise InterplayError(f"chat is {chat!r}; expected auto, true or false")
     from interplay.auditing.diff import diff_models
-    from interplay.pipeline.progress import Progress
+    from interplay.pipeline.progress import Progress, goes_on
 
     wording = {"system": system, "template": template, "chat": chat}
     how: dict[str, Any] = {"form": form, "referee": referee, "seed": seed, "out": None if out is None else Path(out)}
-    return diff_models(a, b, train, prompts, wording=wording, progress=Progress(quiet=quiet), **how)
+    with goes_on(how["out"]):
+        return diff_models(a, b, train, prompts, wording=wording, progress=Progress(quiet=quiet), **how)
 
 
 def export(
@@ -324,17 +341,19 @@ def _make(
     if shard is not None and (workers is not None or ray is not None):
         raise InterplayError("--shard is one process of many: leave out --workers and --ray, or leave out --shard")
     part = EVERYTHING if shard is None else parse_shard(shard)
-    from interplay.auditing.stage import audit_run
-    from interplay.parallel.run import run as run_pipeline
-    from interplay.pipeline.progress import Progress
-    from interplay.runfolder import Run
+    from interplay.pipeline.progress import Progress, goes_on
 
     folder = default_folder(settings) if out is None else Path(out)
     progress = Progress(quiet=quiet)
-    if (unfinished := run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)) is not None:
-        return unfinished
-    audit_run(settings, folder, progress)
-    return Run(folder)
+    with goes_on(folder):
+        from interplay.auditing.stage import audit_run
+        from interplay.parallel.run import run as run_pipeline
+        from interplay.runfolder import Run
+
+        if (unfinished := run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)) is not None:
+            return unfinished
+        audit_run(settings, folder, progress)
+        return Run(folder)
 
 
 def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> str:
@@ -349,7 +368,7 @@ def _what_to_give(path: Path, base: AnyPath | None, prompts: AnyPath | None) -> 
         return f"{str(path)!r} is not a run folder (no settings.yaml); as the output folder of a training: {error}"
     options = {"--base MODEL (what was fine-tuned)": base, _ROWS: prompts}
     missing = " and ".join(option for option, value in options.items() if value is None)
-    return f"{str(path)!r} holds {found} checkpoint{'' if found == 1 else 's'} but no measured run: give {missing}"
+    return f"{str(path)!r} holds {found} checkpoint{'' if found == 1 else 's'} but no measured run and no log that can be read: give {missing}"
 
 
 def _opened(run: "AnyPath | Run") -> "Run":

@@ -1,6 +1,7 @@
 """Two tiers: the answers at every reading, their interactions at a few; and a page however the training ends."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,7 +78,7 @@ def test_a_loss_that_always_falls_is_read_in_full_four_times(sft, quick, falling
     assert list(run.trajectory.steps) == full
     assert entries(trainer, "interplay/removed")[9] == run.trajectory.get("count", "removed")["value"][9]
     assert entries(trainer, "interplay/rho")[9] == pytest.approx(run.trajectory.samples("rho").loc[9].mean())
-    assert run.task["eval_prompts_loss"].tolist() == [9.0, 6.0, 3.0, 0.0], "drawn as an eval set"
+    assert run.task["eval_prompts_loss"].tolist() == [9.0 - step for step in range(10)], "drawn as an eval set"
     assert run.recommendation.step == 9
     method = {row["name"]: row for row in run.json("report.json")["method"]}
     assert method["Readings"]["value"] == "10, 4 of them in full"
@@ -91,6 +92,40 @@ def test_a_loss_that_always_falls_is_read_in_full_four_times(sft, quick, falling
     assert run.summary().change.partition(" No floor")[0] in said[1]
     assert said[1].endswith(f"Page: {run.path / 'report.html'}")
     assert registered == []
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_every_saved_step_can_be_kept_whether_or_not_its_interactions_were_read(evaluated, sft, quick, falling, call):
+    """The best step and the last one on disk were saved, and only their answers were read."""
+    best = {1: 3.0, 2: 1.0, 3: 2.0, 4: 2.5, 5: 2.5, 6: 2.5}
+    falling({step: 5.0 - step % 3 for step in range(7)})
+    asked = {"evaluate": True, "eval_strategy": "steps", "eval_steps": 1} if evaluated else {}
+    trainer = sft(callbacks=[quick(every=1, **FEW | {"full": 0})], save_strategy="steps", save_steps=1, **asked)
+    log = trainer.log
+    trainer.log = lambda logs, *more: log(
+        logs | ({"eval_loss": best[trainer.state.global_step]} if "eval_loss" in logs else {}), *more
+    )
+    trainer.train()
+    folder = Path(trainer.args.output_dir)
+    run = Run(folder / "interplay")
+    assert list(run.trajectory.steps) == [0, 6]
+    assert run.task["step"].tolist() == [*range(7)]
+    assert list(run.checkpoints.paths) == [1, 2, 3, 4, 5, 6]
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert f'class="keep-name mid">{"keep" if evaluated else "default"}</text>' in page, (
+        "marked, though it has no interactions"
+    )
+    assert run.recorded["step"] == (2 if evaluated else 6)
+    if evaluated:
+        assert "the lowest of 6 checkpoints" in run.recorded["sentence"]
+        shutil.rmtree(folder / "checkpoint-2")
+        assert json.loads(call("recommend", folder, "--json").out)["step"] == 3
+    else:
+        assert "The loss of the prompts' answers is lowest at step 2." in run.recorded["sentence"]
+        for step in (5, 6):
+            shutil.rmtree(folder / f"checkpoint-{step}")
+        assert json.loads(call("recommend", folder, "--json").out)["step"] == 4
+    assert call("report", folder / "interplay").code == 0
 
 
 @pytest.mark.usefixtures("no_tables")

@@ -278,7 +278,7 @@ def test_bugs_of_ours_keep_their_traceback(failing, monkeypatch):
 def test_interrupted(call, failing, made, monkeypatch):
     done = call(*failing(KeyboardInterrupt()))
     assert done.code == 130
-    assert done.err == "interplay: stopped\n"  # nothing here goes on
+    assert done.err == "interplay: stopped; nothing new is kept, the same command starts over\n"
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -286,7 +286,8 @@ def test_interrupted(call, failing, made, monkeypatch):
     monkeypatch.setattr("interplay.pipeline.pipeline.run", interrupt)
     done = call("run", made.config)
     assert done.code == 130
-    assert done.err == "interplay: stopped; what is finished stays, the same command goes on from there\n"
+    assert done.err.splitlines()[-1].startswith("interplay: stopped; kept in runs/")
+    assert done.err.endswith(": what is finished; the same command goes on from there\n")
 
 
 def test_as_a_process_too(tmp_path, tiny_folder):

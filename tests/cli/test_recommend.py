@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from synthetic_runs import STEPS, synthetic_run
-from tiny_job import PROMPTS, TEMPLATE, labelled, write_rows
+from tiny_job import PROMPTS, TEMPLATE, environment, labelled, write_rows
 
+import interplay
 from interplay.cli.run import answer_lines
 
 
@@ -189,7 +192,9 @@ def test_checkpoints_are_measured_and_one_is_named(place, call, tiny_folder):
     assert said[-2].startswith("Not measured")
     # The run is one as any other, without what the rule does not read.
     assert {p.name for p in (folder / "units").iterdir()} == {f"step-{step:06d}" for step in (0, 5, 10, 20)}
-    assert not list((folder / "task").iterdir()) if (folder / "task").exists() else True
+    assert "on 4 eval rows of 'held-out.jsonl'" in recorded["sentence"], (
+        "the answers to the rows are tested, the base model's too"
+    )
     assert call("report", folder).code == call("card", folder).code == 0
     again = call("recommend", folder)
     assert again.out.splitlines() == said[:-3]
@@ -212,7 +217,7 @@ def test_the_same_figures_as_track(place, call, tiny_folder):
     assert call(*measuring(tiny_folder, "--out", "quick")).code == 0
     given = ["track", "--base", tiny_folder("llama"), "--checkpoints", "out", "--data", "held-out.jsonl", "--quiet"]
     given += ["--template", TEMPLATE, "--chat", "false", "--num-prompts", 3, "--n", 3, "--out", "whole"]
-    assert call(*given, "--set", "data.eval=null", "--set", "dynamics.resamples=50").code == 0
+    assert call(*given, "--set", "dynamics.resamples=50").code == 0
     quick, whole = (pd.read_parquet(place / name / "trajectory.parquet") for name in ("quick", "whole"))
     key = ["definition", "step", "set", "measure", "order"]
     both = quick.merge(whole, on=key, suffixes=("", "_whole"))
@@ -224,7 +229,11 @@ def test_the_same_figures_as_track(place, call, tiny_folder):
 
 
 def test_what_to_give_is_said(place, call):
-    refused(call("recommend", "out"), "holds 3 checkpoints but no measured run: give --base MODEL")
+    (place / "out" / "trainer_state.json").unlink()  # no log, no run
+    refused(
+        call("recommend", "out"),
+        "holds 3 checkpoints but no measured run and no log that can be read: give --base MODEL",
+    )
     refused(call("recommend", "out", "--base", "x"), "give --prompts FILE (a dozen or more held-out rows")
     done = call("recommend", "out", "--prompts", "x")
     refused(done, "give --base MODEL")
@@ -245,6 +254,131 @@ def test_a_folder_of_nothing_is_refused(place, call, tiny_folder):
     ):
         refused(call(*measuring(tiny_folder, *given)), says)
     assert not (place / "runs").exists()
+
+
+# ---- by the log of a training alone ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """`trained({10: {"eval_loss": 2.0}}, on_disk=(10,), **state)`: the folder `out` as a Trainer leaves it, its state in each checkpoint."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(evals, on_disk=None, **state) -> Path:
+        log = [entry for step, one in evals.items() for entry in ({"step": step, "loss": 1.0}, {"step": step, **one})]
+        for step in [step for step in evals if step] if on_disk is None else on_disk:
+            adapter(tmp_path / "out" / f"checkpoint-{step}")
+            seen = {
+                "global_step": step,
+                "log_history": [e for e in log if e["step"] <= step],
+                "best_metric": None,
+                **state,
+            }
+            (tmp_path / "out" / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps(seen))
+        return tmp_path / "out"
+
+    return make
+
+
+def losses(**by_step) -> dict:
+    return {
+        int(step[1:]): {"eval_loss": x, "eval_runtime": 2.0, "eval_samples_per_second": 100.0}
+        for step, x in by_step.items()
+    }
+
+
+def test_a_training_of_which_there_is_only_a_log(trained, call):
+    out = trained(losses(s10=2.0, s20=1.5, s30=1.7))
+    done = call("recommend", "out")
+    assert (done.code, done.err) == (0, "")
+    answer, sentence, checkpoint, more = done.out.splitlines()
+    assert (answer, checkpoint) == ("step 20", "Checkpoint: out/checkpoint-20")
+    assert sentence == (
+        "Keep step 20: eval loss 1.5, the lowest of 3 evaluated checkpoints on disk. The base model's eval loss is not known, so "
+        "whether training helped is not. No lead can be tested: the log has one number a step, no answers to single rows."
+    )
+    assert "--base MODEL --prompts FILE" in more
+    found = interplay.recommend(out)
+    assert (str(found), found.step, found.basis) == (sentence, 20, "eval-loss")
+    said = json.loads(call("recommend", "out", "--json").out)
+    assert said == found.to_dict()
+    assert said["rivals"] == {"last": 30, "eval_loss": 20}
+    assert [(e["name"], e["step"], e["value"]) for e in said["evidence"]] == [
+        ("eval_loss", s, x) for s, x in ((10, 2.0), (20, 1.5), (30, 1.7))
+    ]
+
+
+def test_it_loads_no_array_library(trained):
+    """Half a second at the command line, start-up included: none of these can be imported in it."""
+    trained(losses(s10=2.0, s20=1.5))
+    heavy = ("numpy", "pandas", "torch", "transformers", "safetensors", "rich")
+    code = f"import interplay, sys; print(interplay.recommend('out').step, [m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment())
+    assert done.stdout == "20 []\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("evals", "on_disk", "state", "step", "basis", "says"),
+    [
+        (losses(s10=1.5, s20=1.5), None, {}, 10, "eval-loss", "2 evaluated checkpoints on disk, as at step 20; the earliest is kept."),
+        (losses(s0=1.0, s10=1.5, s20=1.2), None, {}, 0, "base", "No checkpoint on disk beats the base model: eval loss 1, the lowest"),
+        (losses(s0=1.2, s10=1.5, s20=1.2), None, {}, 0, "base", "No checkpoint on disk is shown to beat the base model"),
+        (losses(s10=1.0, s20=2.0, s30=1.5), (20, 30), {}, 30, "eval-loss", "Better was step 10 (1), which is not on disk: never saved"),
+        (losses(s10=1.0, s20=2.0), (5, 10, 15, 20), {}, 10, "eval-loss", "Not evaluated: steps 5, 15."),
+        (losses(s10=1.0, s20=2.0), (5, 15), {}, 15, "last", "of the steps with eval loss none is on disk, so step 15 is simply the last"),
+        (losses(s10=1.0, s20=2.0), (15, 20), {}, 20, "last", "of the steps with eval loss step 20 is on disk"),
+        (losses(s10=1.0, s20=2.0), (20,), {}, 20, "only", "Only one checkpoint, step 20, is on disk: nothing was compared. Better was step 10"),
+        ({10: {}, 20: {}}, None, {}, 20, "last", "the log has no eval value, so step 20 is simply the last checkpoint. Training loss is no"),
+        (losses(s10=float("nan"), s20=float("nan")), None, {}, 20, "last", "Eval loss is not a number at steps 10, 20."),
+        (losses(s10=2.0, s20=float("nan"), s30=1.5), None, {}, 30, "eval-loss", "Eval loss is not a number at step 20. Not evaluated: step 20."),
+        ({10: {"eval_loss": 1.0, "eval_accuracy": 0.5}, 20: {"eval_loss": 2.0, "eval_accuracy": 0.6}}, None, {},
+         20, "accuracy", "eval accuracy 0.6, the highest of 2 evaluated checkpoints on disk. Eval loss is lowest at step 10."),
+        ({10: {"eval_loss": 1.0, "eval_accuracy": 0.5}, 20: {"eval_loss": 2.0, "eval_accuracy": 0.6}}, None, {"best_metric": 1.0},
+         10, "eval-loss", "Eval accuracy is highest at step 20."),  # the trainer's own metric, by its best value
+        ({10: {"eval_loss": 2.0, "eval_accuracy": 0.6}, 20: {"eval_loss": 1.0, "eval_accuracy": 0.6}}, None, {},
+         20, "accuracy", "eval accuracy 0.6, the highest of 2 evaluated checkpoints on disk, as at step 10; of these it has the lowest eval"),
+        ({10: {"eval_loss": 1.0, "eval_wer": 0.5}, 20: {"eval_loss": 2.0, "eval_wer": 0.2}}, None, {"best_metric": 0.2},
+         20, "metric", "eval_wer 0.2, the lowest"),
+        ({10: {"eval_loss": 1.0, "eval_f1": 0.5}, 20: {"eval_loss": 2.0, "eval_f1": 0.2}}, None, {"best_metric": 0.5},
+         10, "metric", "eval_f1 0.5, the highest"),
+        ({10: {"eval_b_loss": 1.0, "eval_a_loss": 3.0}, 20: {"eval_b_loss": 2.0, "eval_a_loss": 2.0}}, None, {},
+         10, "metric", "eval_b_loss 1, the lowest"),  # of several eval sets the first
+        ({10: {"eval_mean_token_accuracy": 0.5, "eval_loss": 1.0}, 20: {"eval_mean_token_accuracy": 0.6, "eval_loss": 2.0}}, None, {},
+         10, "eval-loss", "eval loss 1,"),
+        ({10: {"eval_prompts_loss": 1.0}, 20: {"eval_prompts_loss": 2.0, "eval_interaction_loss": 9.0}}, None, {},
+         20, "last", "The loss of the callback's prompts is lowest at step 10."),
+    ],
+)  # fmt: skip
+def test_what_a_log_says(evals, on_disk, state, step, basis, says, trained):
+    found = interplay.recommend(trained(evals, on_disk, **state))
+    assert (found.step, found.basis) == (step, basis), found.sentence
+    assert says in found.sentence
+
+
+def test_the_log_that_reaches_furthest_is_read_and_a_damaged_one_is_said(trained, call):
+    out = trained(losses(s10=2.0, s20=1.5, s30=1.0))
+    (out / "trainer_state.json").write_text(json.dumps({"global_step": 10}))  # of an earlier training
+    assert interplay.recommend(out).step == 30
+    (out / "checkpoint-30" / "trainer_state.json").write_text('{"global_step": 30, "log_his')
+    done = call("recommend", out)
+    assert (done.code, done.out.splitlines()[0]) == (0, "step 20")
+    assert "The trainer_state.json in checkpoint-30 cannot be read; it is written half or damaged." in done.out
+    assert "The log ends at step 20, before step 30 on disk" in done.out
+    assert "Not evaluated: step 30." in done.out
+    for step in (10, 20):
+        (out / f"checkpoint-{step}" / "trainer_state.json").write_text("[]")
+    (out / "trainer_state.json").unlink()
+    refused(call("recommend", out), "holds 3 checkpoints but no measured run and no log that can be read")
+    for step in (10, 20, 30):
+        lose(out / f"checkpoint-{step}", "torn")
+    trained(losses(s10=2.0), (40,))
+    lose(out / "checkpoint-40", "torn")
+    refused(call("recommend", out), "it is written half or damaged")
+
+
+def test_options_ask_for_a_measurement(trained, call):
+    trained(losses(s10=2.0, s20=1.5))
+    refused(call("recommend", "out", "--out", "x"), "give --base MODEL")
 
 
 def test_interrupted_it_says_that_it_goes_on(place, call, tiny_folder, monkeypatch):

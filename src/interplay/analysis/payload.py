@@ -100,7 +100,7 @@ def _fidelity(run: RunReader, track: Trajectory, named: int | None) -> dict[str,
         ],
         "matching": [
             one
-            for step in sorted({track.steps[0], track.steps[-1] if named is None else named})
+            for step in sorted({track.steps[0], named if named in track.steps else track.steps[-1]})
             if (one := _typical(run, track, step))
         ],
     }

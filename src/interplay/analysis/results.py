@@ -18,7 +18,8 @@ from interplay.atomic import replacing
 from interplay.config.settings import Settings
 from interplay.dynamics import Trajectory
 from interplay.dynamics.fidelity import Fitted, fidelity
-from interplay.recommendation import Recommendation, recommend
+from interplay.recommendation.result import Recommendation
+from interplay.recommendation.rule import recommend
 from interplay.store.conditions import Measured, Record, step_name
 from interplay.store.files import write_json
 from interplay.store.units import save_unit

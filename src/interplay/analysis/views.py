@@ -16,7 +16,7 @@ from interplay.dynamics.churn import FLOORS, MULTIPLES, Churn, Twin, churn, rest
 from interplay.dynamics.sets import MAIN_DEFINITION
 from interplay.effects.interactions import paper_tolerance
 from interplay.errors import InterplayError
-from interplay.recommendation import recommend
+from interplay.recommendation.rule import recommend
 from interplay.report.text import WORDS
 from interplay.store.conditions import Measured, Units, Words, baseline_condition, rephrased_name, step_name
 from interplay.store.units import Unit, with_effects

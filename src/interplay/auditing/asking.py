@@ -127,7 +127,9 @@ class Asked:
     model: Any
     wording: Wording
     file: Path | None = None
-    progress: Callable[[int], None] | None = None
+    progress: Callable[[int, int], None] | None = (
+        None  # told how many texts of those it is asked are done, and how many they are
+    )
     passes: int = 0  # texts that were run through the model
     _known: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -166,6 +168,7 @@ class Asked:
                 ids[text] = self.wording.ids(text)
             except SkipSample:
                 self._keep([text], np.full((1, len(self.labels)), np.nan))
+        total = self.passes + len(ids)
         for group in _groups(ids):
             length = max(len(ids[text]) for text in group)
             rows = np.full((len(group), length), LEFT_OUT, dtype=np.int64)
@@ -181,7 +184,7 @@ class Asked:
             self.passes += len(group)
             self._keep(group, found)
             if self.progress is not None:
-                self.progress(len(group))
+                self.progress(self.passes, total)
 
     def _keep(self, texts: Sequence[str], found: np.ndarray) -> None:
         keys = [stable_hash(text)[:20] for text in texts]

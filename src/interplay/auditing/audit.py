@@ -19,7 +19,7 @@ from interplay.auditing.states import States
 from interplay.auditing.subject import AnyPath, Subject, subject_of, subject_of_run
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
-from interplay.pipeline.progress import Progress
+from interplay.pipeline.progress import Progress, goes_on
 from interplay.pipeline.stages import quiet_libraries
 from interplay.runfolder import Run
 from interplay.store.files import write_json
@@ -75,8 +75,8 @@ def audit(
     Returns an `Audit`: printable, with `.learnt`, `.rules`, `.to_pandas()`. Raises InterplayError for anything the user can
     correct: one label, no held-out rows, a referee without these labels.
     """
-    wording = PromptTemplate(system=system, template=template, chat=chat)
-    with quiet_libraries():
+    wording, progress = PromptTemplate(system=system, template=template, chat=chat), Progress(quiet=quiet)
+    with quiet_libraries(progress), progress.phase("reading the rows"):
         if run is not None:
             if given := [
                 name for name, value in (("model", model), ("checkpoints", checkpoints), ("train", train)) if value
@@ -90,15 +90,15 @@ def audit(
         raise InterplayError("verify trains a run again, by its recipe: give a run folder and fixes")
     if fixes is not None and subject.records is None:
         raise InterplayError("fixes are made of training rows: give train")
-    where, progress = None if out is None else Path(out), Progress(quiet=quiet)
-    found = audit_subject(subject, progress, referee=referee, answer=answer, budget=budget, seed=seed, out=where)
-    if fixes is None:
-        return found
-    if not (found.suspicious if mend is None else found.learnt):
-        return replace(
-            found, notes=(*found.notes, "no rule of this training alone, so no fixes were written (mend names others)")
-        )
-    return _mended(found, subject, Path(fixes), mend, verify, seed, progress)
+    where = None if out is None else Path(out)
+    with goes_on(where or subject.run):
+        found = audit_subject(subject, progress, referee=referee, answer=answer, budget=budget, seed=seed, out=where)
+        if fixes is None:
+            return found
+        if found.suspicious if mend is None else found.learnt:
+            return _mended(found, subject, Path(fixes), mend, verify, seed, progress)
+    said = "no rule of this training alone, so no fixes were written (mend names others)"
+    return replace(found, notes=(*found.notes, said))
 
 
 def _mended(
@@ -146,7 +146,8 @@ def audit_subject(
     found = replace(found, seconds=time.process_time() - start)
     if subject.run is not None:
         write_text(subject.run / "audit.json", found.to_json())
-        write_page(subject.run)
+        with progress.phase("writing the page"):
+            write_page(subject.run)
     return found
 
 
@@ -184,18 +185,19 @@ def _audit(
     with progress.phase("loading the base"):
         states = States(subject, named, free, texts, folder, progress)
     tuned, before = states.of("the fine-tuned model", subject.tuned), states.of("the base", subject.base)
-    found = find_rules(
-        tuned,
-        before,
-        evidence,
-        texts,
-        budget=budget,
-        seed=seed,
-        sisters=embedding_sisters(states.base.model, states.base.tokenizer),
-        shown=states.shown,
-        referee=None if referee is None else partial(states.referee, referee),
-        rephrased=states.rephrased(),
-    )
+    with progress.phase("counting words of the rows, and asking about them"):
+        found = find_rules(
+            tuned,
+            before,
+            evidence,
+            texts,
+            budget=budget,
+            seed=seed,
+            sisters=embedding_sisters(states.base.model, states.base.tokenizer),
+            shown=states.shown,
+            referee=None if referee is None else partial(states.referee, referee),
+            rephrased=states.rephrased(),
+        )
     learnt = by_suspicion(found.rules)
     followed: dict[Rule, Course] = {}
     if learnt and (subject.run is not None or len(subject.states) > 1):

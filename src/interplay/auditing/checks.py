@@ -25,6 +25,7 @@ from interplay.explanation.names import find_model, load
 from interplay.models.checkpoints import model_at
 from interplay.models.loading import load_tokenizer
 from interplay.models.vocabulary import adopt_template
+from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.text import printable, short
 
@@ -205,18 +206,24 @@ def asking(tests: Tests, tokenizer: Any) -> Asked:
     return Asked(None, wording)
 
 
-def check_model(model: Any, file: str | os.PathLike[str], base: str | None, dtype: str, device: str) -> Tested:
+def check_model(
+    model: Any, file: str | os.PathLike[str], base: str | None, dtype: str, device: str, progress: Progress
+) -> Tested:
     """`interplay.test`."""
     tests, state = Tests.read(Path(file)), find_model(model, base)
     if base is not None and base not in (state.weights, state.tokenizer):
         raise InterplayError(f"base {base!r} is for adapters and steps of a run: {state.name} needs none")
-    with quiet_libraries():
+    with quiet_libraries(progress):
         notes, tokenizer = [*state.notes], state.given.tokenizer if state.given else None
         if tokenizer is None:
             tokenizer = load_tokenizer(state.tokenizer, revision=state.revision, trained=state.adapter)
             if state.adapter is not None and (said := adopt_template(tokenizer, [state.adapter])):
                 notes.append(said)
         asked = asking(tests, tokenizer)  # before weights are loaded
-        [ready] = load([state], [tokenizer], dtype=dtype, device=device)
-        with model_at(ready.checkpoint, ready.base) as asked.model:
+        with progress.phase("loading the weights"):
+            [ready] = load([state], [tokenizer], dtype=dtype, device=device)
+        with (
+            model_at(ready.checkpoint, ready.base) as asked.model,
+            progress.phase("asking the tests") as asked.progress,
+        ):
             return Tested(state.name, check(asked, tests), (*notes, *([ready.note] if ready.note else [])))

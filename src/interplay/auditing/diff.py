@@ -42,7 +42,7 @@ def diff_models(
     template = wording_of(states[1], states, **wording or {}).template
     rows = read_files(train, prompts, template, form)
     device = choose_device("auto")
-    with quiet_libraries(), progress.phase("loading both models"):
+    with quiet_libraries(progress), progress.phase("loading both models"):
         tokenizers = [
             s.given.tokenizer if s.given else load_tokenizer(s.tokenizer, revision=s.revision, trained=s.adapter)
             for s in states

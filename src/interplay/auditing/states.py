@@ -18,6 +18,7 @@ from interplay.pipeline.progress import Progress
 from interplay.pipeline.states import ModelState
 from interplay.text import stable_hash
 
+SO_FAR = "of what is asked so far"  # answers decide what is asked next
 OTHER_WORDING = "Please answer.\n"  # in front of the template, for the floor [ours]
 
 
@@ -92,9 +93,9 @@ class States:
 
         @contextlib.contextmanager
         def opened() -> Generator[Asked]:
-            with opening() as loaded, self.progress.phase(f"asking {name}") as advance:
-                asked.model, count = loaded, asked.passes
-                asked.progress = lambda n: advance(done=asked.passes - count)
+            count, kept = asked.passes, lambda *_: f"{self.passes} answers"
+            with self.progress.phase(f"asking {name}", kept=kept) as advance, opening() as asked.model:
+                asked.progress = lambda done, total: advance(done - count, total - count, note=SO_FAR)
                 yield asked
             asked.model = None
 

@@ -100,7 +100,8 @@ def _train(settings: Settings, inputs: Inputs, fixes: Path, progress: Progress) 
     form, columns, join = trained_rows(settings).form, settings.data.columns, settings.data.join
     rows = read_rows(fixes / "mended.jsonl", form, columns=columns, template=inputs.template, join=join).rows
     bf16 = use_bf16(wanted.bf16, device)
-    own = load_for_training(model.name, wanted.method, device=device, revision=model.revision, bf16=bf16)
+    with progress.phase("loading the model to train"):
+        own = load_for_training(model.name, wanted.method, device=device, revision=model.revision, bf16=bf16)
     examples, _, plan = plan_training(settings, rows, own.tokenizer, inputs.template, device)
     where = fixes / f"retrained-{sha256_json([examples, plan.model_dump(mode='json'), own.sha256])[:8]}"
     with progress.phase("fine-tuning on the mended rows", plan.steps) as advance:
@@ -120,10 +121,12 @@ def _measured(
     models, accuracy = models_of(settings), {}
     tokenizer = models.base(models.main).tokenizer
     asked, data = asking(tests, tokenizer), prepare_eval(inputs.eval, inputs.labels, tokenizer, inputs.template)
-    with progress.phase(f"asking {name}"), models.at(ModelState(models.main, checkpoint)) as asked.model:
+    state = ModelState(models.main, checkpoint)
+    with progress.phase(f"asking {name}") as advance, models.at(state) as asked.model:
+        asked.progress = advance
         checked = Tested(name, check(asked, tests))
         if data.gold:
-            right = np.asarray(score_eval(asked.model, data).predicted) == np.asarray(data.gold)
+            right = np.asarray(score_eval(asked.model, data, progress=advance).predicted) == np.asarray(data.gold)
             words = {word for rule in tests.rules for word in rule.words}
             free = right[[not words & words_of(row.text).keys() for row in data.rows]]
             accuracy[f"{len(right)} eval rows"] = wilson(int(right.sum()), len(right))

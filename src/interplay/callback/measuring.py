@@ -49,6 +49,7 @@ from interplay.models.loading import DTYPES
 from interplay.models.placement import input_device
 from interplay.pipeline.inputs import Inputs
 from interplay.pipeline.measure import Question, cache_calibration, calibration_of, measure, refuse_noise
+from interplay.recommendation.logged import LOSS, METRIC
 from interplay.recommendation.stopping import interaction_loss, stop_step
 from interplay.report import write
 from interplay.scoring.forward import last_logits
@@ -60,7 +61,6 @@ from interplay.store.folder import RunFolder, check_format, environment, refuse_
 from interplay.store.units import Unit, with_effects
 from interplay.task.metrics import COLUMNS, METRICS, eval_set
 
-LOSS, METRIC = "eval_prompts_loss", "eval_interaction_loss"  # of the trainer's log
 STRONGEST = 20  # changes in the table of trackers [ours]
 FORWARDS_PER_STEP = 3.0  # a training step costs about three forward passes of its tokens [ours]
 DEFAULT_LENGTH = 256  # tokens of a training row, if its length cannot be read [ours]
@@ -97,7 +97,7 @@ class CallbackRecord:
     def write(self, folder: Path) -> None:
         """Write `callback.json`, and `weights.json` with the saved checkpoints."""
         write_json(folder / _RECORD, TypeAdapter(CallbackRecord).dump_python(self, mode="json"))
-        checkpoints = {str(step): self.hashes[step] for step in self.saved if step in self.hashes}
+        checkpoints = {str(step): self.hashes.get(step) for step in self.saved}  # None: read without interactions
         write_json(folder / "weights.json", {"base": self.base, "checkpoints": checkpoints})
 
 
@@ -458,10 +458,12 @@ class Measurer:
         losses = self.losses(LOSS)
         lowest = min(losses, key=losses.__getitem__)
         read = f"loss of the answers: lowest {losses[lowest]:.3g} nats at step {lowest}"
-        # Checkpoints that can be kept: saved, measured, and not deleted since by save_total_limit.
+        # Checkpoints that can be kept: saved, and not deleted since by save_total_limit.
         output = Path(self.args.output_dir)
-        existing = tuple(s for s in self.record.saved if s in steps[1:] and (output / f"checkpoint-{s}").is_dir())
-        write_frame(self.folder / "task.parquet", task_table(self.state.log_history, steps))
+        existing = tuple(s for s in self.record.saved if s and (output / f"checkpoint-{s}").is_dir())
+        write_frame(
+            self.folder / "task.parquet", task_table(self.state.log_history, sorted({*steps, *losses, *existing}))
+        )
         cache_calibration(self.folder / "calibration.json", self.record.request, self.record.calibration)
         Record(
             base_sha256=self.record.base,

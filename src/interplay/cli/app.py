@@ -5,9 +5,11 @@ The options of a verb become a call of the Python function of the same name. Hea
 """
 
 import errno
+import functools
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -55,13 +57,23 @@ def _root(
     pass
 
 
-for _verb in (demo, run, track):
-    app.command()(_verb)
-app.command()(audit)
-app.command()(diff)
-app.command(epilog=EXAMPLES)(explain)
-for _verb in (report, recommend, test, card, presets, compare, export):
-    app.command()(_verb)
+class _Stopped(Exception):
+    """Ctrl-C, which typer would make an exit code of; what is kept, and how to go on."""
+
+
+def _stoppable(verb: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(verb)
+    def run(**arguments: Any) -> None:
+        try:
+            verb(**arguments)
+        except KeyboardInterrupt as stopped:
+            raise _Stopped(*getattr(stopped, "__notes__", ())) from None
+
+    return run
+
+
+for _verb in (demo, run, track, audit, diff, explain, report, recommend, test, card, presets, compare, export):
+    app.command(epilog=EXAMPLES if _verb is explain else None)(_stoppable(_verb))
 
 
 def main() -> None:
@@ -92,6 +104,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal gets ? for what it cannot draw, not a traceback
+    kept: tuple[str, ...] = ()
     try:
         # Without arguments, the help; as an exit code of ours, since typer calls it an error and has changed its mind before.
         code = app(["--help"] if len(sys.argv) == 1 else None, standalone_mode=False)
@@ -100,8 +113,8 @@ def main() -> None:
         stop(str(error))
     except _USAGE_ERROR as error:
         stop(f"{error.format_message()} (see interplay --help)")
-    except KeyboardInterrupt:
-        code = 130
+    except (KeyboardInterrupt, _Stopped) as interrupted:
+        code, kept = 130, interrupted.args
     except typer.Abort as stopped:
         if isinstance(stopped.__cause__, EOFError):  # typer takes any EOFError for Ctrl-D at a question; we ask none
             raise stopped.__cause__ from None
@@ -132,8 +145,5 @@ def main() -> None:
     finally:
         sys.excepthook = traceback  # here, for typer puts in its own when it is called
     if code == 130:
-        verb = sys.argv[1] if len(sys.argv) > 1 else ""
-        measures = verb == "recommend" and any(a.startswith("--base") for a in sys.argv)
-        goes_on = measures or verb in ("demo", "run", "track")
-        stop("stopped" + ("; what is finished stays, the same command goes on from there" if goes_on else ""), 130)
+        stop(f"stopped; {'; '.join(kept) or 'nothing new is kept, the same command starts over'}", 130)
     sys.exit(code if isinstance(code, int) else 0)

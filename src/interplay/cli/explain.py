@@ -158,6 +158,10 @@ def explain(
                 print("\n" * bool(done) + printable(f"{i} of {len(asked)}: {text}"))
             print(found.to_json() if as_json else found.text(terminal=sys.stdout.isatty()), flush=True)
             done.append(found)
+    except KeyboardInterrupt as stopped:
+        page = f", on the page {html}" if html and done else ""
+        stopped.add_note(f"{len(done)} of {len(asked)} prompts are explained{page}; the same command starts over")
+        raise
     finally:
         if html is not None and done:
             write_page(done, html)

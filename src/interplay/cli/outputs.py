@@ -10,6 +10,7 @@ from interplay import verbs
 from interplay.cli.options import RunFolder
 from interplay.cli.show import printable, say
 from interplay.errors import InterplayError
+from interplay.pipeline.progress import SOON, Progress
 from interplay.process import tell
 
 
@@ -29,7 +30,8 @@ def report(
     """Rebuild the page of a run from its tables; with --set analyse the run again first."""
     from interplay.runfolder import Run
 
-    path = Run(run_folder).report(out, overrides or ())
+    with Progress(after=SOON).phase("writing the page"):
+        path = Run(run_folder).report(out, overrides or ())
     print(printable(str(path)))
     if open_page:
         import webbrowser
@@ -75,7 +77,8 @@ def export(
     ] = "csv,parquet",
 ) -> None:
     """Write every figure of a run for a paper, and every number behind it."""
-    done = verbs.export(run, out, format=format, tables=tables)
+    with Progress(after=SOON).phase("drawing figures and writing tables"):
+        done = verbs.export(run, out, format=format, tables=tables)
     for text in done.missing:
         tell(printable(f"interplay: {text}"))
     print(printable(f"{done.figures} figures and {done.tables} tables in {out}"))
@@ -111,7 +114,8 @@ def compare(
         raise InterplayError(f"--out {str(out)!r} is a folder, expected the name of a page: end it in a file name")
 
     page = out or (None if as_json else Path("comparison.html"))
-    found = verbs.compare(runs or [], out=page, group=groups, axis=axis, definition=definition)
+    with Progress(after=SOON).phase("comparing the runs"):
+        found = verbs.compare(runs or [], out=page, group=groups, axis=axis, definition=definition)
     if as_json:
         print(json.dumps(found.payload, indent=1, allow_nan=False))
         return

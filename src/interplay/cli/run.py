@@ -10,14 +10,19 @@ from interplay import verbs
 from interplay.cli.options import Json, Quiet, Set, Workers, takes
 from interplay.cli.show import printable, say, show
 from interplay.errors import InterplayError
+from interplay.pipeline.progress import SOON, Progress
 from interplay.presets import preset_needs
 from interplay.process import tell
 
 _LEFT_OUT = (
-    "Not measured: eval loss and accuracy (the rule uses the loss of the prompts' own answers), churn floors, a second "
-    "reference step, both scores of rows with labels, generalizability. interplay track measures them."
+    "Not measured: churn floors, a second reference step, both scores of rows with labels, generalizability. interplay track "
+    "measures them."
 )
-_DECIDED = ("accuracy", "eval-loss", "rule", "only")  # any other basis is no evidence
+_LOG_ONLY = (
+    "From the training's own log. --base MODEL --prompts FILE would ask every checkpoint and the base model the rows of FILE: leads "
+    "tested row by row, and interactions."
+)
+_DECIDED = ("accuracy", "eval-loss", "metric", "rule", "only")  # any other basis is no evidence
 
 
 def demo(
@@ -113,27 +118,35 @@ def track(steps: str | None, **arguments: Any) -> None:
 def recommend(as_json: bool, **arguments: Any) -> None:
     """Print which checkpoint to keep, and why: of a run, or of any folder of checkpoints.
 
-    Checkpoints of another training are measured first; that needs their base model and some held-out rows, and the same
-    command continues an unfinished measurement. Only a checkpoint whose weights are on disk is recommended.
+    Of a training's output folder its own log is read, or the callback's run folder in it. With the base model and some held-out
+    rows its checkpoints are measured instead, and the same command continues. Only a checkpoint whose weights are on disk is
+    recommended.
     """
-    run = verbs.run_to_recommend(**arguments)
-    answer, saved = run.recommendation.to_dict(), run.checkpoints
-    if saved.gone:
-        gone = ", ".join(map(str, saved.gone))
-        tell(printable(f"interplay: left out, no longer in {saved.where}: {gone}"))
+    from interplay.recommendation.logged import LoggedTraining
+
+    found = verbs.recommended(**arguments)
+    with Progress(quiet=arguments["quiet"], after=SOON).phase("reading the run"):
+        answer = found.recommendation.to_dict()
+    run = None if isinstance(found, LoggedTraining) else found
+    paths = found.paths if isinstance(found, LoggedTraining) else found.checkpoints.paths
+    if run and (gone := run.checkpoints.gone):
+        tell(printable(f"interplay: left out, no longer in {run.checkpoints.where}: {', '.join(map(str, gone))}"))
     if as_json:
         print(json.dumps(answer, allow_nan=False))
         return
     for line in answer_lines(answer):
         say(line)
-    if run.path != arguments["path"]:  # it was just measured, or watched by the callback
-        if answer["step"] in saved.paths:
-            what = "Checkpoint" if answer["basis"] in _DECIDED else "Fallback"
-            print(printable(f"{what}: {saved.paths[answer['step']]}"))
-        if not run.has("callback.json"):
-            say(_LEFT_OUT)
-        if run.has("report.html"):
-            print(printable(f"Report: {run.path / 'report.html'}"))
+    if run and run.path == arguments["path"]:
+        return
+    if answer["step"] in paths:  # it was just read, measured, or watched by the callback
+        what = "Checkpoint" if answer["basis"] in _DECIDED else "Fallback"
+        print(printable(f"{what}: {paths[answer['step']]}"))
+    if run is None:
+        say(_LOG_ONLY)
+    elif not run.has("callback.json"):
+        say(_LEFT_OUT)
+    if run and run.has("report.html"):
+        print(printable(f"Report: {run.path / 'report.html'}"))
 
 
 def answer_lines(answer: dict[str, Any]) -> list[str]:

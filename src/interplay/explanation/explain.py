@@ -33,7 +33,7 @@ from interplay.models.checkpoints import model_at
 from interplay.models.length import SFT, context_length
 from interplay.models.loading import load_tokenizer
 from interplay.models.vocabulary import adopt_template
-from interplay.pipeline.progress import Progress
+from interplay.pipeline.progress import SOON, Progress
 from interplay.pipeline.stages import quiet_libraries
 from interplay.scoring import scores
 from interplay.scoring.absence import Mask, absence_notes, choose_masking
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 COALITIONS, ORDER = 2000, 3  # where words are sampled and the user says nothing
 HELD_OUT = 0.2  # fraction of the sampled coalitions that is never fitted, and measures R2
-_WATCHED = 1 << 12  # coalitions from which on scoring them all takes long enough to be watched
 
 
 def explain(
@@ -186,7 +185,8 @@ class Explainer:
         ]
         self.states, self.wordings, self.labels, self.rephrased = states, wordings, labels, rephrased
         self.words, self.n, self.coalitions, self.order, self.seed = words, n, coalitions, order, seed
-        self.dtype, self.device, self.top, self.progress, self.show = dtype, device, top, progress, show
+        self.dtype, self.device, self.top, self.show = dtype, device, top, show
+        self.watched = Progress(quiet=not progress, after=SOON)
 
     @property
     def two(self) -> bool:
@@ -197,10 +197,11 @@ class Explainer:
     def tokenizers(self) -> list[Any]:
         """One of each model; what is noted on them goes to `notes`."""
         load_once = functools.cache(load_tokenizer)
-        found = [
-            s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision, trained=s.adapter)
-            for s in self.states
-        ]
+        with self.watched.phase("finding the model"):
+            found = [
+                s.given.tokenizer if s.given else load_once(s.tokenizer, revision=s.revision, trained=s.adapter)
+                for s in self.states
+            ]
         for state, tokenizer in zip(self.states, found, strict=True):
             if state.adapter is None or state.given:
                 continue
@@ -213,7 +214,8 @@ class Explainer:
     @functools.cached_property
     def loaded(self) -> list[ReadyModel]:
         """The models; what is noted on them goes to `notes`."""
-        found = load(self.states, self.tokenizers, dtype=self.dtype, device=self.device)
+        with self.watched.phase("loading the weights"):
+            found = load(self.states, self.tokenizers, dtype=self.dtype, device=self.device)
         self.notes += [ready.note for ready in found if ready.note]
         return found
 
@@ -223,7 +225,7 @@ class Explainer:
         if isinstance(labels, str) or (labels is not None and (len({*labels}) < 2 or {*needed} - {*labels})):
             there = f", with {short(target)}" if needed else ""
             raise InterplayError(f"labels are {short(labels)}; expected a list of two or more{there}")
-        with quiet_libraries(), warnings.catch_warnings(record=True) as caught:
+        with quiet_libraries(self.watched), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", RuntimeWarning)  # a note, whatever the caller wants to see and has seen
             # The choice of words depends on the text and the seed, not on the wording around it or the tokenizer.
             with _named_errors():
@@ -255,25 +257,26 @@ class Explainer:
                     f"all {2**count:,} coalitions are scored and split exactly: coalitions and order do nothing"
                 )
             masks = None if plan is None else effects.sample_coalitions(count, plan[0], self.seed, order=plan[1])
-            standing, scored, chances, watched = self._score(prepared, masks)
+            standing, scored, chances = self._score(prepared, masks)
             moved = max(abs(unit.values[-1] - unit.values[0]) for unit in scored[: len(self.states)])
             told = [line for p in prepared for line in target_notes([(p.passed, p.target, p.whole)])]
             where = " in the whole vocabulary" if prepared[0].among else ""
             told += weak_targets([(scored[0].target, max(chances[: len(self.states)]), moved)], among=where)
             if plan is None:
-                first = effects.extract(scored[0], certain=True)
                 # Fused with the first: what differs between two models, or two wordings of one, is what must differ.
-                splits = [first]
-                for unit in scored[1:]:
-                    same = np.array_equal(
-                        unit.values, scored[0].values
-                    )  # solved again it would differ within the duality gap
-                    splits.append(first if same else effects.extract(unit, reference=first, certain=True))
+                splits, first = [], None
+                with self.watched.phase("splitting the scores", len(scored)) as advance:
+                    for unit in scored:
+                        # Solved again it would differ within the duality gap.
+                        same = first is not None and np.array_equal(unit.values, scored[0].values)
+                        splits.append(first if same else effects.extract(unit, reference=first, certain=True))
+                        first = splits[0]
+                        advance()
             else:
                 # Cross-validation chooses the penalty, not the tolerance of an exact split: above the highest order a language
                 # model does far more than its noise or 2 % of v(N) - v(empty), and effects fitted to that predict nothing [ours].
                 fit: dict[str, Any] = {"order": plan[1], "tolerance": None, "holdout": HELD_OUT, "seed": self.seed}
-                with watched.phase("fitting interactions"):
+                with self.watched.phase("fitting interactions"):
                     splits = [effects.extract_sampled(masks, unit.values, count, **fit) for unit in scored]
         notes = list(dict.fromkeys([*self.notes, *notes]))
         for line in dict.fromkeys(told):
@@ -327,8 +330,8 @@ class Explainer:
 
     def _score(
         self, prepared: Sequence[scores.Prepared], masks: np.ndarray | None
-    ) -> tuple[list[Standing], list[scores.UnitScores], list[float], Progress]:
-        """Where each target stands, its scores, its probability in the whole vocabulary; and the progress that is shown.
+    ) -> tuple[list[Standing], list[scores.UnitScores], list[float]]:
+        """Where each target stands, its scores, and its probability in the whole vocabulary.
 
         The first pictures, where they are wanted, are of all models before any is scored in full.
         """
@@ -347,10 +350,8 @@ class Explainer:
                 with model_at(self.loaded[0].checkpoint, self.loaded[0].base) as model:
                     unit = scores.score_prepared(model, prepared[0], coalitions=pairs(count), noise_coalitions=0)
                 early(pair_picture(first[0], unit))
-        long = early or masks is not None or len(self.asked) * each >= _WATCHED
-        watched = Progress(quiet=not (self.progress and long))
         scored, chances = [], []
-        with watched.phase("scoring coalitions", len(self.asked) * each) as advance:
+        with self.watched.phase("scoring coalitions", len(self.asked) * each) as advance:
             for i, (side, _) in enumerate(self.asked):
                 with model_at(self.loaded[side].checkpoint, self.loaded[side].base) as model:
                     unit = scores.score_prepared(
@@ -367,7 +368,7 @@ class Explainer:
                 if (noisy := noise_warning(unit.noise_sigma, float(unit.values.std()), unit.dtype)) is not None:
                     warnings.warn(noisy, RuntimeWarning, stacklevel=2)
                 scored.append(unit)
-        return standing, scored, chances, watched
+        return standing, scored, chances
 
     def _errors_of(self, side: int) -> contextlib.AbstractContextManager[None]:
         return _named_errors(self.states[side].name if self.two else None)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from interplay.errors import InterplayError, reason_of
-from interplay.models.weights import same_weights, weight_files
+from interplay.models.weights import same_weights, tensors_end, weight_files
 
 STATE = "trainer_state.json"
 SHOWN = 5
@@ -63,8 +63,6 @@ def _has_whole(folder: Path) -> bool:
 
 def find_damage(folder: Path, kind: str) -> str | None:
     """Why a folder that `classify` calls `kind` cannot be read, or None; looks at configs and headers, not at tensors."""
-    from safetensors import SafetensorError, safe_open
-
     config = folder / ("adapter_config.json" if kind == "adapter" else "config.json")
     try:
         if not isinstance(json.loads(config.read_text(encoding="utf-8")), dict):
@@ -76,10 +74,11 @@ def find_damage(folder: Path, kind: str) -> str | None:
         return f"{config.name} cannot be read ({reason_of(error, 120)})"
     for file in files:
         try:
-            with safe_open(file, framework="np"):
-                pass
-        except (OSError, SafetensorError) as error:
+            ends = tensors_end(file)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             return f"{file.name} cannot be read ({reason_of(error, 120)})"
+        if ends != (size := file.stat().st_size):
+            return f"{file.name} cannot be read (its header speaks of {ends} bytes, it has {size})"
     return None
 
 
@@ -92,7 +91,7 @@ def find_layout(folder: Path, steps: list[int] | None = None) -> Layout:
     if not folder.is_dir():
         raise InterplayError(f"no checkpoints folder at {str(folder)!r}: give the output folder of a training run")
     notes: list[str] = []
-    found = _numbered(folder, notes)
+    found = numbered(folder, notes)
     for path in sorted(p for p in folder.iterdir() if p.is_dir() and _NAMED.fullmatch(p.name)):
         if named := _final(path, found, notes):
             found[named.step] = named
@@ -128,8 +127,12 @@ def place_of(folder: Path) -> tuple[bool, int] | None:
 
 def newest(folder: Path) -> Path | None:
     """The last of the checkpoints inside a folder, by their names."""
-    inside = sorted((place, path) for path in folder.glob("*/") if (place := place_of(path)))
-    return inside[-1][1] if inside else None
+    return next(iter(_newest_first(folder)), None)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    places = sorted(((place, path) for path in folder.glob("*/") if (place := place_of(path))), reverse=True)
+    return [path for _, path in places]
 
 
 def _steps_in(folder: Path, notes: list[str]) -> list[tuple[int, Path]]:
@@ -149,8 +152,8 @@ def _steps_in(folder: Path, notes: list[str]) -> list[tuple[int, Path]]:
     return found + [(step, path) for path, step in states.items()]
 
 
-def _numbered(folder: Path, notes: list[str]) -> dict[int, Checkpoint]:
-    """The checkpoints directly inside `folder`, by step."""
+def numbered(folder: Path, notes: list[str]) -> dict[int, Checkpoint]:
+    """The whole checkpoints directly inside `folder`, by step; `notes` gets what was left out. Reads no weights."""
     found: dict[int, Checkpoint] = {}
     for step, path in _steps_in(folder, notes):
         kind = classify(path)
@@ -271,6 +274,7 @@ class TrainerState(BaseModel):
     model_config = ConfigDict(strict=True)
 
     global_step: int = 0
+    best_metric: float | None = None
     best_global_step: int | None = None
     best_model_checkpoint: str | None = None
     log_history: list[dict[str, Any]] = []
@@ -284,16 +288,29 @@ def read_state(folder: Path) -> TrainerState:
         return TrainerState()
 
 
+def furthest_state(folder: Path) -> tuple[TrainerState, list[str]]:
+    """Of the states in an output folder, in `best` or `final`, and in its newest checkpoint where it can be read, the one that
+    reaches furthest; and which ones cannot be read. Empty where there is none."""
+    named, notes, found = [path for path in folder.glob("*/") if _NAMED.fullmatch(path.name)], [], [TrainerState()]
+    for place in (folder, *named, *_newest_first(folder)):
+        state = read_state(place)
+        if state.global_step:
+            found.append(state)
+            if place_of(place):
+                break
+        elif (place / STATE).exists():
+            notes.append(f"the {STATE} in {place.name or place} cannot be read{HALF}")
+    return max(found, key=lambda state: state.global_step), notes
+
+
 def read_training_log(folder: Path) -> list[dict[str, Any]]:
     """Train loss, learning rate and eval losses by step, as the trainer of an output folder logged them; [] without a log.
 
     Of the `trainer_state.json` that reaches furthest. One dict a step: `step`, `loss` (nats, the mean since the entry before;
     None at a step that was only evaluated), `learning_rate` (or None), and `eval_loss` or `eval_<name>_loss` of each eval set.
     """
-    named = [path for path in folder.glob("*/") if _NAMED.fullmatch(path.name)]
-    states = [read_state(place) for place in (folder, newest(folder) or folder, *named)]
     log: dict[int, dict[str, Any]] = {}
-    for entry in max(states, key=lambda state: state.global_step).log_history:
+    for entry in furthest_state(folder)[0].log_history:
         logged = {key: x for key, x in entry.items() if _LOGGED.fullmatch(key) and isinstance(x, int | float)}
         given = {key: float(x) for key, x in logged.items() if math.isfinite(x)}
         if set(given) - {"learning_rate"} and isinstance(entry.get("step"), int):  # the last entry is a summary

@@ -208,16 +208,16 @@ class Extraction:
         if not any(prompts):
             first = f"first: {self.context.omitted[-1].reason}"
             raise InterplayError(f"{state.base.name!r} can serve none of the prompts ({first})")
-        with self.context.progress.phase("calibrating"), self.context.alone():
+        with self.context.progress.phase("calibrating", len(prompts)) as advance, self.context.alone():
             path = self.context.folder.path / calibration_name(condition)
-            return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha)
+            return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha, advance)
 
     def _measure(self, phase: str, asked: Sequence[Asked], *, everything: bool = False) -> None:
         """`everything`: whatever shard of the run is this process's."""
         if not asked:
             return
         shard = replace(self.context.shard, helps=True) if everything else self.context.shard
-        with self.context.progress.phase(phase, len(jobs_of(asked))) as advance:
+        with self.context.progress.phase(phase, len(jobs_of(asked)), "{} of {} units".format) as advance:
             units, missing = units_of(self.context.folder.path, asked, self.engine, shard, advance)
         self.units |= units
         self.missing += missing

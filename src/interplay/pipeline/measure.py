@@ -52,8 +52,8 @@ class Question:
 SURVEYED = 8  # coalitions a prompt from which tolerance and noise are estimated; none and all are two of them [ours]
 
 
-def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibration:
-    """Tolerance and noise for one model, from a few coalitions a prompt, evaluated as the units will be."""
+def survey(model, prompts: Sequence[Prepared], settings: Settings, advance: Callable[[], None]) -> Calibration:
+    """Tolerance and noise for one model, from a few coalitions a prompt, evaluated as the units will be; tells of each prompt."""
     found = []
     for p in prompts:
         last = (1 << len(p.spans)) - 1
@@ -62,6 +62,7 @@ def survey(model, prompts: Sequence[Prepared], settings: Settings) -> Calibratio
         batch = settings.scoring.batch_tokens
         scored = score_prepared(model, p, coalitions=few, batch_tokens=batch, noise_coalitions=again)
         found.append((scored.values, scored.noise_sigma, scored.absence_sigma))
+        advance()
     return calibration_of(found, settings)
 
 
@@ -91,6 +92,7 @@ def calibrate(
     prompts: Sequence[Prepared | None],
     settings: Settings,
     sha: str,
+    advance: Callable[[], None],
 ) -> Calibration:
     """`survey` of one model state, cached in `file`."""
     usable = [p for p in prompts if p is not None]
@@ -98,7 +100,7 @@ def calibrate(
     if (cached := read_calibration(file, settings.effects, key)) is not None:
         return cached
     with model_open() as model:
-        found = survey(model, usable, settings)
+        found = survey(model, usable, settings, advance)
     cache_calibration(file, key, found)
     return found
 

@@ -21,7 +21,7 @@ from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
 from interplay.pipeline.jobs import Engine, in_this_process
 from interplay.pipeline.measure import refuse_noise, survey
-from interplay.pipeline.progress import Progress
+from interplay.pipeline.progress import Progress, each
 from interplay.pipeline.requirements import refuse_missing
 from interplay.pipeline.shards import EVERYTHING, Shard
 from interplay.pipeline.stages import Context, States, find_states, models_of, note, quiet_libraries, train
@@ -104,7 +104,7 @@ def _at_work(
             told.add(owner)
             progress.say(f"waiting for {owner}, which works on {str(folder.path)!r} too")
 
-    with folder.opened(settings, waiting) as lock, quiet_libraries():
+    with folder.opened(settings, waiting) as lock, quiet_libraries(progress):
         yield Context(settings, folder, progress, models, lock, shard, waiting)
 
 
@@ -160,9 +160,9 @@ def _refuse_noise(context: Context, prompts: Sequence[Prepared]) -> None:
     """Before hours go into training: refuse 16-bit scores that mean nothing."""
     settings, model = context.settings, context.settings.model
     if model.dtype in NARROW:
-        with context.progress.phase("measuring the noise of 16-bit scores"):
+        with context.progress.phase("measuring the noise of 16-bit scores", len(prompts)) as advance:
             base = load_model(model.name, dtype=model.dtype, device=context.models.device, revision=model.revision)
-            found = survey(base.model, prompts, settings)
+            found = survey(base.model, prompts, settings, advance)
         refuse_noise(found, settings, lambda line: None)  # what is only noted is noted with the calibration
 
 
@@ -188,7 +188,7 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
     settings, folder = context.settings, context.folder
     tokenizer, draws = states.base.tokenizer, [variant.samples for variant in inputs.draws]
     served = {name: tuple(i for i, u in enumerate(units) if u is not None) for name, units in extracted.units.items()}
-    with context.progress.phase("trajectory and report"):
+    with context.progress.phase("trajectory and report", 1 + len(inputs.prompts)) as advance:
         record = Record(
             base_sha256=states.base.sha256,
             weights=states.hashes,
@@ -209,7 +209,10 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
         extracted.units.clear()  # the analysis reads them from the folder
         _remove_unused(folder.path, record)
         analyse(folder.path, settings)
-        write(build_payload(folder), folder.path / "report.html", folders=0)
+        advance()
+        payload = build_payload(folder)
+        payload["prompts"] = each(payload["prompts"], advance)
+        write(payload, folder.path / "report.html", folders=0)
     folder.finish(context.progress.seconds)
 
 

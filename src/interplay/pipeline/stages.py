@@ -13,7 +13,7 @@ from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.models.adapters import base_name_note
 from interplay.models.checkpoints import checkpoint_hash, comparable_hashes, find_twins, model_at
-from interplay.models.layouts import Checkpoint, find_layout
+from interplay.models.layouts import Checkpoint, find_layout, newest
 from interplay.models.length import length_of
 from interplay.models.loading import LoadedModel, resolve
 from interplay.models.placement import choose_device
@@ -88,11 +88,13 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
         note(context, f"{cut} of {len(examples)} training rows are cut to the model's {longest} learnt positions.")
     if not (folder / "training_log.json").exists():
         model, device = settings.model, context.models.device
-        own = load_for_training(model.name, wanted.method, device=device, revision=model.revision, bf16=plan.bf16)
+        with context.progress.phase("loading the model to train"):
+            own = load_for_training(model.name, wanted.method, device=device, revision=model.revision, bf16=plan.bf16)
         # Before it trains: a training that goes on must not go on from another model.
         trained = {"weights": own.sha256, "config": config_hash(resolve(model.name, model.revision)[0], model.revision)}
         check_parts(context.folder.path, "trained", trained, f"restore {short(model.name)}")
-        with context.progress.phase("fine-tuning", plan.steps) as advance:
+        kept = lambda *_: f"up to {place.name}" if (place := newest(folder)) else "nothing yet"  # noqa: E731
+        with context.progress.phase("fine-tuning", plan.steps, kept) as advance:
 
             def on_step(step: int, total: int, loss: float) -> None:
                 if context.lock.is_lost():  # this process hung for longer than a lease
@@ -153,16 +155,18 @@ def find_states(context: Context) -> States:
         note(context, line)
     step = reference_of(settings, [c.step for c in checkpoints])
     [reference] = [c for c in checkpoints if c.step == step]
-    with context.progress.phase("loading the model"):
+    with context.progress.phase("loading the model and hashing its checkpoints", len(checkpoints)) as advance:
         source = context.models.main
         base = context.models.base(source)
         if context.chat_template:
             base.tokenizer.chat_template = context.chat_template
-        hashes = {c.step: checkpoint_hash(c, base) for c in checkpoints}
+        hashes = {}
         for c in checkpoints:
+            hashes[c.step] = checkpoint_hash(c, base)
             if outside and c.kind == "adapter":  # a stranger's adapter is tried on now, not after an hour of scoring
                 with model_at(c, base):
                     pass
+            advance()
     configs = {"the base": config_hash(resolve(model.name, model.revision)[0], model.revision)}
     configs |= {f"step {c.step}": config_hash(c.path) for c in checkpoints if c.kind == "full" and c.path is not None}
     with context.alone():
@@ -185,11 +189,13 @@ def note(context: Context, line: str) -> None:
 
 
 @contextlib.contextmanager
-def quiet_libraries() -> Generator[None]:
-    """Keep loading bars and deprecation warnings of the libraries off the terminal."""
+def quiet_libraries(progress: Progress | None = None) -> Generator[None]:
+    """Keep loading bars and deprecation warnings of the libraries off the terminal; importing them takes seconds."""
     import warnings
 
-    import transformers
+    with (progress or Progress(quiet=True)).phase("importing torch and transformers"):
+        import torch  # noqa: F401
+        import transformers
 
     level = transformers.logging.get_verbosity()
     bars = transformers.logging.is_progress_bar_enabled()

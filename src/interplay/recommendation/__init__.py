@@ -1,5 +1,1 @@
-"""Trajectory in, Recommendation out: which checkpoint to keep, and why."""
-
-from interplay.recommendation.rule import Evidence, Recommendation, recommend
-
-__all__ = ["Evidence", "Recommendation", "recommend"]
+"""Which checkpoint to keep, and why: by a trajectory and eval rows (`rule`), or by the log that a training left (`logged`)."""

@@ -8,7 +8,6 @@ candidate. Without eval rows the last checkpoint is named. In docs/evidence/stop
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,67 +16,13 @@ import pandas as pd
 from interplay.dynamics.result import Trajectory
 from interplay.dynamics.stats import generator
 from interplay.errors import InterplayError
+from interplay.recommendation.logged import LOSS
 from interplay.recommendation.noise import compare
-from interplay.recommendation.stopping import Evidence, StopRecommendation, recommend_stop
+from interplay.recommendation.result import RULE, Evidence, Recommendation
+from interplay.recommendation.stopping import StopRecommendation, recommend_stop
 
-RULE = (
-    "highest eval accuracy; without labels, or of what accuracy cannot tell from the best, lowest eval loss; of what cannot be "
-    "told from that the earliest, the base model included; without eval rows the last"
-)
 # Column, name, what is best, 1 if higher is better, unit; each in turn narrows down what the one before left.
 _METRICS = ("accuracy", "eval accuracy", "highest", 1, ""), ("eval_loss", "eval loss", "lowest", -1, " nats")
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """Which checkpoint to keep, and why.
-
-    step         the checkpoint; 0 for the base model
-    rule         name of the rule
-    basis        what decided: `accuracy` or `eval-loss` of the eval rows; `base` if by these no checkpoint beats the base
-                 model; `last` without eval rows, so without evidence; `only` if there was nothing to compare
-    sentence     one line of plain English for the user
-    evidence     `accuracy` or `eval_loss` of each candidate if that decided; its `interaction_loss`, and `above_lowest`,
-                 the log distance of that to the lowest one
-    rivals       what other rules choose among the checkpoints, if their measure is known; they ignore noise
-    denoised     the end of the denoising stage: {step, lo, hi}; None if unknown
-    stop_step    where patience would have stopped the training; None: nowhere
-    tied         the candidates that cannot be told from the best one, itself included; `step` is the first of them
-    detectable   smallest difference to the best that these eval rows show with 80 % power; None: not known, none, or no ties
-    """
-
-    step: int
-    rule: str
-    basis: str
-    sentence: str
-    evidence: tuple[Evidence, ...]
-    rivals: dict[str, int]
-    denoised: dict[str, int] | None = None
-    stop_step: int | None = None
-    tied: tuple[int, ...] = ()
-    detectable: float | None = None
-
-    def __str__(self) -> str:
-        return self.sentence
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Recommendation":
-        """The inverse of `to_dict`; ignores unknown keys.
-
-        >>> one = Recommendation(4, "r", "last", "Keep step 4.", (Evidence("loss", 4, 1.0, float("nan"), 2.0),), {"last": 4})
-        >>> Recommendation.from_dict(one.to_dict()).to_dict() == one.to_dict()
-        True
-        """
-        known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        rows: list[Any] = [{k: math.nan if x is None else x for k, x in row.items()} for row in known["evidence"]]
-        known |= {"evidence": tuple(Evidence(**row) for row in rows), "tied": tuple(known.get("tied", ()))}
-        return cls(**known)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: NaN becomes None."""
-        rows = [row._asdict().items() for row in self.evidence]
-        plain = [{k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in row} for row in rows]
-        return vars(self) | {"evidence": plain, "tied": list(self.tied)}
 
 
 def recommend(
@@ -106,7 +51,10 @@ def recommend(
     >>> recommend(compute([0], [e], [v], ["a"])).sentence
     'Only the base model, step 0, was measured: nothing was compared.'
     """
-    trained = [step for step in trajectory.steps if step > 0]
+    read = (
+        () if task is None or existing is None else task.get("step", ())
+    )  # steps of which only answers were read, too
+    trained = sorted({*trajectory.steps, *map(int, read)} - {0})
     if not trained:
         sentence = "Only the base model, step 0, was measured: nothing was compared."
         return Recommendation(0, RULE, "only", sentence, (), {})
@@ -129,6 +77,8 @@ def recommend(
         sentence = f"Only one trained checkpoint, step {candidates[0]}, was measured: nothing was compared."
         return Recommendation(candidates[0], RULE, "only", sentence, (), rivals)
     chosen = chosen or _last(stop, candidates, said or "no eval set was given")
+    if LOSS in metrics and chosen["step"] != (low := rivals["prompt_loss"]):
+        chosen["sentence"] += f" The loss of the prompts' answers is lowest at step {low}."
     if (end := stop.denoised) is not None:
         interval = f"step {end['step']} (95 % interval {end['lo']} to {end['hi']})"
         chosen["sentence"] += f" Interaction strength per unit of spread is lowest at {interval}."
@@ -160,7 +110,7 @@ def _by_eval_rows(
         x = values.to_numpy()[:, None] if table is None else table.loc[values.index].to_numpy()
         count = metrics.get("rows", values * math.nan).max() if table is None else x.shape[1]
         rng = generator(draws["seed"], column)
-        best, tied, least = compare(sign * x, math.nan if unit else count, draws["resamples"], rng)
+        best, tied, least = compare(sign * x, draws["resamples"], rng)
         where = f"on {source}" if math.isnan(count) else f"on {count:.0f} {source}"
         everything = "the base model and " * base + f"{len(values) - base} checkpoint{'s' * (len(values) - base > 1)}"
         unseen = f"; a difference under {least:.2g}{unit} cannot be seen with these rows" * math.isfinite(least)
@@ -183,8 +133,7 @@ def _by_eval_rows(
         if 0 not in metrics[column].dropna():
             why += f" The base model's {name} is not known, so whether training helped is not."
         if table is None:
-            known = "not known" if math.isnan(least) else "the binomial error of these rows, not paired"
-            why += f" Noise is {known}: there are no figures of single rows."
+            why += " Noise is not known: there are no figures of single rows."
         nothing = f"No checkpoint {'is shown to beat' if others else 'beats'} the base model"
         chosen = {
             "step": first,
@@ -225,7 +174,8 @@ def _rivals(
         if name in metrics and (len(candidates) == 1 or metrics[name].nunique(dropna=False) > 1):
             rivals[name] = int((sign * metrics[name]).idxmax())
     for name, measure in (("prompt_loss", "loss"), ("strength", "l1_per_sd")):
-        curve = trajectory.get(measure)["value"].reindex(candidates).dropna()
+        curve = metrics.get(LOSS if measure == "loss" else "", trajectory.get(measure)["value"])
+        curve = curve.reindex(candidates).dropna()
         if len(curve):
             rivals[name] = int(curve.idxmin())
     return rivals | {"last": candidates[-1]}

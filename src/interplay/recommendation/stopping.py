@@ -11,26 +11,16 @@ docs/design/stopping.md gives the reasons for the two factors, docs/evidence/sto
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from interplay.dynamics.stats import LEVEL, exchanged, generator, interval, resampled
 from interplay.errors import InterplayError
+from interplay.recommendation.result import Evidence
 
 PATIENCE = 3  # measurements [ours; sensitivity in docs/stopping.md]
 _TAILS = [(1 - LEVEL) / 2, 1 - (1 - LEVEL) / 2]
 TINY = 1e-6  # nats: a prompt answered with certainty has no logarithm
-
-
-class Evidence(NamedTuple):
-    """One figure behind a recommendation, at one step, with its 95 % interval."""
-
-    name: str
-    step: int
-    value: float
-    lo: float
-    hi: float
 
 
 @dataclass(frozen=True)

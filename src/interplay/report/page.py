@@ -50,13 +50,17 @@ def complete(payload: Mapping[str, Any]) -> Part:
 def render(payload: Mapping[str, Any]) -> str:
     """The whole page as a string; the same payload gives the same bytes."""
     p = complete(payload)
-    summary, x, shown = Summary(p), step_axis(p["steps"]), shown_step(p)
+    summary, shown, x = Summary(p), shown_step(p), step_axis(sorted({*p["steps"], *(row["step"] for row in p["task"])}))
     changes, lines, data = Changes(p["reference"], shown), [], []
     for prompt in map(text.cleaned, p["prompts"]):  # one at a time: all of them take much memory
         changes.add(prompt)
         lines.append(listed(prompt, p["reference"], shown))
         data.append(packed(prompt, p["steps"]))
-    explorer = {"steps": p["steps"], "score": text.plain(p["score"]), "at": [round(at, 4) for at in x.at]}
+    explorer = {
+        "steps": p["steps"],
+        "score": text.plain(p["score"]),
+        "at": [round(x.of(step), 4) for step in p["steps"]],
+    }
     explorer |= {"reference": p["reference"], "shown": shown, "most": STRONGEST, "prompts": data}
     explorer["keep"] = p["recommendation"]["step"] if decided(p) else None
     return render_page(

@@ -21,9 +21,9 @@ def decided(payload: Part) -> bool:
 
 
 def shown_step(payload: Part) -> int:
-    """The step whose prompts and changes are shown: the one to keep, or the last where that is not after the reference."""
+    """The step whose prompts and changes are shown: the one to keep, or the last where that is not after the reference or has none."""
     keep = payload["recommendation"]["step"]
-    return payload["steps"][-1] if keep is None or keep <= payload["reference"] else keep
+    return keep if keep in payload["steps"] and keep > payload["reference"] else payload["steps"][-1]
 
 
 class Point(NamedTuple):

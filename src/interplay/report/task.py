@@ -48,7 +48,7 @@ def steps_part(payload: Part, summary: Summary, x: StepAxis) -> dict[str, Any]:
             panel = Panel(title, "", (line,), unit, key, "churn floor" if series.has_null else "")
             strips.append(("The interactions", panel, value_axis(panel.extent(), about=3)))
     strips = [*rule_strips(payload, x), *(s for s in strips if any(line.series.course for line in s[1].lines))]
-    body = [[f"{step}", *(brief(series.at(step)) for _, series in columns)] for step in payload["steps"]]
+    body = [[f"{step}", *(brief(series.at(step)) for _, series in columns)] for step in x.steps]
     head = ["step", *(name for name, _ in columns)]
     every = table("Everything by step, with 95 % intervals", head, body) if columns else None
     return {
