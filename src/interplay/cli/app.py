@@ -16,7 +16,7 @@ from interplay.cli.audit import audit
 from interplay.cli.diff import diff
 from interplay.cli.explain import EXAMPLES, explain
 from interplay.cli.outputs import card, compare, export, report
-from interplay.cli.run import demo, presets, recommend, run, track
+from interplay.cli.run import demo, init, presets, recommend, run, track
 from interplay.cli.show import printable
 from interplay.cli.test import test
 from interplay.errors import InterplayError, reason_of
@@ -32,7 +32,6 @@ _USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == 
 app = typer.Typer(
     name="interplay",
     help="See what supervised fine-tuning taught a language model, and which checkpoint to keep.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -55,7 +54,7 @@ def _root(
     pass
 
 
-for _verb in (demo, run, track):
+for _verb in (demo, init, run, track):
     app.command()(_verb)
 app.command()(audit)
 app.command()(diff)
