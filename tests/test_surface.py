@@ -22,8 +22,8 @@ COMMAND = typer.main.get_command(app)
 VERBS = sorted(COMMAND.commands)  # ty: ignore[unresolved-attribute]
 
 
-def python(code: str) -> str:
-    env = os.environ | {"PYTHONPATH": str(SOURCE.parent)}
+def python(code: str, **more: str) -> str:
+    env = os.environ | {"PYTHONPATH": str(SOURCE.parent)} | more
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
     return done.stdout
 
@@ -99,6 +99,25 @@ def test_every_command_and_option_has_help_and_a_place_in_the_documentation(verb
             assert getattr(parameter, "help", None), f"{verb} {parameter.name} says nothing"
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     assert any(f"interplay {verb}" in page.read_text(encoding="utf-8") for page in pages)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("interplay tr", ["track"]), ("interplay run --da", ["--data"]), ("interplay init my", [])],
+    ids=["verb", "option", "file"],
+)
+def test_shells_complete_without_a_model_library(typed, offered):
+    """What bash asks for; where nothing is offered, it completes files."""
+    code = """
+import atexit, sys
+sys.argv = ["interplay"]
+atexit.register(lambda: print({"torch", "transformers", "numpy", "pandas"} & set(sys.modules)))
+from interplay.cli import main
+main()
+"""
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    assert python(code, _INTERPLAY_COMPLETE="complete_bash", **asked).split() == [*offered, "set()"]
+    assert "complete -o default" in python(code, _INTERPLAY_COMPLETE="source_bash")
 
 
 IN_PYTHON = {

@@ -46,9 +46,9 @@ def test_llama_factory(tiny_folder, tmp_path):
     (tmp_path / "dataset_info.json").write_text('{"mine": {"file_name": "train.json"}}')
     wanted = {
         "model_name_or_path": str(tiny_folder("llama")),
-        **{"stage": "sft", "do_train": True, "finetuning_type": "lora", "template": "empty", "dataset": "mine"},
+        **{"stage": "sft", "do_train": True, "finetuning_type": "lora", "template": "chatml", "dataset": "mine"},
         **{"dataset_dir": ".", "output_dir": "out", "max_steps": 4, "per_device_train_batch_size": 2, "save_steps": 2},
-        **{"learning_rate": 0.01, "report_to": "none", "use_cpu": True, "replace_jinja_template": True},
+        **{"learning_rate": 0.01, "report_to": "none", "use_cpu": True},
     }
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(wanted))
     start(block("LLaMA-Factory", "python").replace("every=50", QUICK), tmp_path)
