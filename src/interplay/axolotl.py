@@ -2,8 +2,6 @@
 
     plugins: [interplay.axolotl.InterplayPlugin]
     interplay: {prompts: heldout.jsonl, every: 50}   # arguments of InteractionCallback
-
-Without axolotl the module can be imported too.
 """
 
 from inspect import signature
@@ -16,7 +14,7 @@ from interplay.errors import InterplayError
 from interplay.text import short
 
 try:
-    from axolotl.integrations.base import BasePlugin  # ty: ignore[unresolved-import]
+    from axolotl.integrations.base import BasePlugin  # ty: ignore[import-not-found]
 except ModuleNotFoundError as error:
     if error.name != "axolotl":  # one that is there and broken must not pass for none
         raise

@@ -31,7 +31,7 @@ _ROWS = "--prompts FILE (a dozen or more held-out rows with the answer each: tex
 
 
 def init(
-    data: str | None = None,
+    data: str = "emotions",
     model: str = MODEL,
     *,
     settings: Overrides | None = None,
@@ -41,7 +41,7 @@ def init(
     """Write a settings file for `run` from the rows of a data set, with what each setting means.
 
     Args:
-        data: a file, which is split, or a folder of splits, or hub:owner/name; None: the embedded sentences.
+        data: a file, which is split, or a folder of splits, hub:owner/name, or emotions: the embedded sentences.
         model: the LLM to fine-tune: hub name, local folder or GGUF file.
         settings: overrides, as for `run`: `{"data.columns": {"text": "comment"}}` where columns have other names.
         out: the file to write.

@@ -33,13 +33,13 @@ def test_csv_with_other_column_names(call, here):
     done = call(*asked)
     assert (done.code, done.err) == (0, "")
     rows, form, left_out, following = done.out.splitlines()
-    assert re.fullmatch(r"Rows: \d to train, \d to eval, \d for prompts", rows)
+    assert re.fullmatch(r"Rows: \d train, \d eval, \d prompts", rows)
     assert sum(map(int, re.findall(r"\d", rows))) == len(TRAIN)
     assert form == "Form: text-label (text: comment, label: mood), 4 labels: anger, joy, sadness, surprise"
-    assert left_out == "Left out: 1 rows; line 10: 'mood' is empty"
+    assert left_out == "Left out: 1; line 10: 'mood' is empty"
     assert following == "Next: interplay run interplay.yaml"
     written = (here / "interplay.yaml").read_text(encoding="utf-8")
-    assert f"# {rows}\n# {form}\n" in written
+    assert f"# {rows}\n# {form}\n# {left_out}\n" in written
     made = load_settings(here / "interplay.yaml")
     assert (made.name, made.model.name, made.data.file) == ("moods", "models/base", "moods.csv")
     assert made.data.columns == {"text": "comment", "label": "mood"}

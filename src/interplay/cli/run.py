@@ -54,8 +54,7 @@ def demo(
 @takes(
     verbs.init,
     data=Annotated[
-        str | None,
-        typer.Argument(metavar="DATA", help="File, which is split, or folder of splits; default: embedded sentences."),
+        str, typer.Argument(metavar="DATA", help="File, which is split, or folder of splits; emotions: those embedded.")
     ],
     model=Annotated[str, typer.Option(help="The LLM to fine-tune: hub name, local folder or GGUF file.")],
     out=Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Settings file to write.")],

@@ -29,30 +29,28 @@ class Started(NamedTuple):
     notes: tuple[str, ...]
 
     def recognised(self) -> list[str]:
-        rows = ", ".join(f"{count} to {part}" for part, count in self.rows.items()).replace("to prompts", "for prompts")
+        rows = ", ".join(f"{count} {part}" for part, count in self.rows.items())
         columns = ", ".join(role if role == name else f"{role}: {name}" for role, name in self.columns.items())
-        labels = (
-            f"{len(self.labels)} labels: {short(', '.join(self.labels), 200)[1:-1]}" if self.labels else "no labels"
-        )
-        return [f"Rows: {rows}", f"Form: {self.form} ({columns}), {labels}"]
+        labels = f"{len(self.labels)} labels: {', '.join(self.labels)}" if self.labels else "no labels"
+        return [f"Rows: {rows}", f"Form: {self.form} ({columns}), {short(labels, 200)[1:-1]}", *self.notes]
 
     def __str__(self) -> str:
-        return "\n".join(
-            map(printable, [*self.recognised(), *self.notes, f"Next: interplay run {shlex.quote(str(self.path))}"])
-        )
+        following = f"Next: interplay run {shlex.quote(str(self.path))}"
+        return "\n".join(map(printable, [*self.recognised(), following]))
 
 
-def start(data: str | None, model: str, overrides: Iterable[Any], out: Path, force: bool) -> Started:
-    """Read the rows of `data` (None: the embedded sentences), and write settings of a run of `model` on them into `out`.
+def start(data: str, model: str, overrides: Iterable[Any], out: Path, force: bool) -> Started:
+    """Read the rows of `data`, and write settings of a run of `model` on them into `out`.
 
     Errors: InterplayError for a file that is there unless `force`, for rows and for settings that cannot be used.
     """
     if out.exists() and not force:
         raise InterplayError(f"{str(out)!r} is there already: --force overwrites it, --out writes another file")
+    sources = _EMBEDDED if data == "emotions" else data_settings(data)
     raw: dict[str, Any] = {
-        "name": Path(data or "emotions").stem,
+        "name": Path(data).stem,
         "model": {"name": model},
-        "data": {key: value for key, value in (data_settings(data) if data else _EMBEDDED).items() if value},
+        "data": {key: value for key, value in sources.items() if value},
         "prompt": {"template": "{text}"},
         "prompts": {"count": 12, "n": 8},
         "training": {"method": "lora"},
@@ -65,21 +63,20 @@ def start(data: str | None, model: str, overrides: Iterable[Any], out: Path, for
     settings = load_settings(raw)
     given = settings.data
     read = partial(read_rows, form=given.form, columns=given.columns, join=given.join)
-    sources = {part: getattr(given, part) for part in PARTS if getattr(given, part) is not None}
-    found = {
-        part: read(source, part=part) for part, source in ({"file": given.file} if given.file else sources).items()
-    }
-    first = next(iter(found.values()))
-    rows = {part: len(read.rows) for part, read in found.items()}
     if given.file is not None:
-        rows = {part: len(kept) for part, kept in zip(PARTS, split_rows(first.rows, settings.seed), strict=True)}
+        found = [read(given.file)]
+        rows = dict(zip(PARTS, map(len, split_rows(found[0].rows, settings.seed)), strict=True))
+    else:
+        parts = {part: source for part in PARTS if (source := getattr(given, part)) is not None}
+        found = [read(source, part=part) for part, source in parts.items()]
+        rows = {part: len(one.rows) for part, one in zip(parts, found, strict=True)}
     if counts and settings.training is not None:
         wanted = -(-_PASSES * rows["train"] // settings.training.batch_size)
         raw = override(raw, ("training.steps", min(max(wanted, _STEPS[0]), _STEPS[1])))
-    skipped = [skip for read in found.values() for skip in read.skipped]
-    left_out = [f"Left out: {len(skipped)} rows; {skipped[0].reason}"] if skipped else []
-    notes = dict.fromkeys([*left_out, *(note for read in found.values() for note in read.notes)])
-    made = Started(out, rows, first.form, first.columns, first.labels, tuple(notes))
-    head = [f"# {ascii_safe(line)}" for line in (f"interplay run {out}", *made.recognised())]
-    write_text(out, "\n".join(head) + "\n" + commented(raw), folders=None)
+    skipped = [skip.reason for one in found for skip in one.skipped]
+    notes = [f"Left out: {len(skipped)}; {skipped[0]}"] if skipped else []
+    notes = (*notes, *dict.fromkeys(note for one in found for note in one.notes))
+    made = Started(out, rows, found[0].form, found[0].columns, found[0].labels, notes)
+    head = "".join(f"# {ascii_safe(line)}\n" for line in (f"interplay run {out}", *made.recognised()))
+    write_text(out, head + commented(raw), folders=None)
     return made
