@@ -1,7 +1,7 @@
 """An axolotl plugin that puts `interplay.InteractionCallback` into a training. In axolotl's YAML:
 
-    plugins: [interplay.axolotl.InterplayPlugin]
-    interplay: {prompts: heldout.jsonl, every: 50}   # arguments of InteractionCallback
+plugins: [interplay.axolotl.InterplayPlugin]
+interplay: {prompts: heldout.jsonl, every: 50}   # arguments of InteractionCallback
 """
 
 from inspect import signature
