@@ -1,7 +1,8 @@
-"""An axolotl plugin that puts `interplay.InteractionCallback` into a training. In axolotl's YAML:
+"""An axolotl plugin that puts `interplay.InteractionCallback` into a training.
 
-plugins: [interplay.axolotl.InterplayPlugin]
-interplay: {prompts: heldout.jsonl, every: 50}   # arguments of InteractionCallback
+In axolotl's YAML, with that callback's arguments:
+    plugins: [interplay.axolotl.InterplayPlugin]
+    interplay: {prompts: heldout.jsonl, every: 50}
 """
 
 from inspect import signature
