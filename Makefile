@@ -50,7 +50,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check src
 
-# The wheel without extras, in a fresh environment in a temporary folder.
+# The wheel without extras, in a fresh environment in a temporary folder, and `twine check`.
 wheel-check:
 	PYTHON="$(PYTHON)" .ci/light
 

@@ -1,8 +1,9 @@
 """Called by .ci/light inside the fresh environment: checks that it is bare, uses the core from Python, makes a tiny model."""
 
 import json
+import re
 import sys
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import interplay
 folder, root = Path(sys.argv[1]), Path(sys.argv[2])
 assert root not in Path(interplay.__file__).parents, "the source tree is tested, not the wheel"
 assert interplay.__version__ == version("interplay")
+links = re.findall(r"\]\((?!https?:)[^)]*\)", str(metadata("interplay").get_payload()))
+assert not links, f"a package index cannot follow {links}"
 extras = ("trl", "datasets", "sklearn", "scipy", "rouge_score", "matplotlib", "gguf", "jieba", "ray")
 assert not [name for name in extras if find_spec(name)], "the environment is not bare"
 

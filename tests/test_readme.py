@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,20 @@ def test_options_exist():
         name, *words = line.split()
         options = {option for parameter in commands[name].params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, line
+
+
+def test_a_package_index_gets_no_picture_and_no_link_that_it_lacks():
+    """`make wheel-check` asks the wheel itself; here the substitutions that its build makes."""
+    project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    text = README
+    for substitution in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(substitution["pattern"], substitution["replacement"], text)
+    assert "![" in README
+    assert "](docs/" in README
+    assert not re.findall(r"\]\((?!https?:)", text)
+    assert "![" not in text
+    assert "in twelve trainings interactions chose" in text.lower()
+    assert re.findall(r"```.*?```", text, flags=re.DOTALL) == re.findall(r"```.*?```", README, flags=re.DOTALL)
 
 
 def test_it_is_short_and_begins_with_code():

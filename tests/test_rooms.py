@@ -32,6 +32,7 @@ ROOMS = (
     ("auditing",),
     ("parallel",),
     ("callback",),
+    ("axolotl",),
     ("presets",),
     ("verbs",),
     ("cli",),

@@ -22,8 +22,8 @@ COMMAND = typer.main.get_command(app)
 VERBS = sorted(COMMAND.commands)  # ty: ignore[unresolved-attribute]
 
 
-def python(code: str) -> str:
-    env = os.environ | {"PYTHONPATH": str(SOURCE.parent)}
+def python(code: str, **more: str) -> str:
+    env = os.environ | {"PYTHONPATH": str(SOURCE.parent)} | more
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
     return done.stdout
 
@@ -79,6 +79,7 @@ def test_verbs():
         "diff",
         "explain",
         "export",
+        "init",
         "presets",
         "recommend",
         "report",
@@ -100,12 +101,32 @@ def test_every_command_and_option_has_help_and_a_place_in_the_documentation(verb
     assert any(f"interplay {verb}" in page.read_text(encoding="utf-8") for page in pages)
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("interplay tr", ["track"]), ("interplay run --da", ["--data"]), ("interplay init my", [])],
+    ids=["verb", "option", "file"],
+)
+def test_shells_complete_without_a_model_library(typed, offered):
+    """What bash asks for; where nothing is offered, it completes files."""
+    code = """
+import atexit, sys
+sys.argv = ["interplay"]
+atexit.register(lambda: print({"torch", "transformers", "numpy", "pandas"} & set(sys.modules)))
+from interplay.cli import main
+main()
+"""
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    assert python(code, _INTERPLAY_COMPLETE="complete_bash", **asked).split() == [*offered, "set()"]
+    assert "complete -o default" in python(code, _INTERPLAY_COMPLETE="source_bash")
+
+
 IN_PYTHON = {
     "card": interplay.card,
     "compare": interplay.compare,
     "diff": interplay.diff,
     "explain": interplay.explain,
     "export": interplay.export,
+    "init": interplay.init,
     "recommend": interplay.recommend,
     "report": interplay.Run.report,
     "run": interplay.run,

@@ -29,7 +29,7 @@ _MODULES = {
     "interplay.models.loading": ("load_model",),
     "interplay.runfolder": ("Run",),
     "interplay.scoring.scores": ("Scores", "score", "score_answers"),
-    "interplay.verbs": ("card", "compare", "diff", "export", "recommend", "run", "test", "track"),
+    "interplay.verbs": ("card", "compare", "diff", "export", "init", "recommend", "run", "test", "track"),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(["__version__", *_WHERE])
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from interplay.models.loading import load_model
     from interplay.runfolder import Run
     from interplay.scoring.scores import Scores, score, score_answers
-    from interplay.verbs import card, compare, diff, export, recommend, run, test, track
+    from interplay.verbs import card, compare, diff, export, init, recommend, run, test, track
 
 
 def __getattr__(name: str):

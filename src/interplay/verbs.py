@@ -1,4 +1,4 @@
-"""What the commands do, as Python functions of their names and defaults: run, track, recommend, compare, diff, test, export, card.
+"""What the commands do, as Python functions of their names and defaults: init, run, track, recommend, compare, diff, test, export, card.
 
 Settings are checked before torch is imported, so a typing error does not cost ten seconds.
 """
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from interplay.auditing.checks import Tested
     from interplay.auditing.result import Audit
     from interplay.comparison.comparison import Comparison
+    from interplay.config.starting import Started
     from interplay.exports.export import ExportResult
     from interplay.pipeline.pipeline import Unfinished
     from interplay.recommendation.logged import LoggedTraining
@@ -24,9 +25,40 @@ if TYPE_CHECKING:
 AnyPath = str | os.PathLike[str]
 Chat = Literal["auto"] | bool
 Overrides = Mapping[str, Any] | Iterable[str]
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"  # where no other is named [ours]
 PROMPTS = 12  # held-out prompts, where no other number is asked for [ours]
 
 _ROWS = "--prompts FILE (a dozen or more held-out rows with the answer each: text and label, prompt and completion, or messages)"
+
+
+def init(
+    data: str = "emotions",
+    model: str = MODEL,
+    *,
+    settings: Overrides | None = None,
+    out: AnyPath = "interplay.yaml",
+    force: bool = False,
+) -> "Started":
+    """Write a settings file for `run` from the rows of a data set, with what each setting means.
+
+    Args:
+        data: a file, which is split, or a folder of splits, hub:owner/name, or emotions: the embedded sentences.
+        model: the LLM to fine-tune: hub name, local folder or GGUF file.
+        settings: overrides, as for `run`: `{"data.columns": {"text": "comment"}}` where columns have other names.
+        out: the file to write.
+        force: overwrite it.
+
+    Returns what was recognised: `.rows`, `.form`, `.columns`, `.labels`, `.notes`, and `.path`; as `str` in lines. Raises
+    InterplayError, and writes nothing, for rows that cannot be read and for a file that is there.
+
+    >>> import tempfile
+    >>> init(out=f"{tempfile.mkdtemp()}/interplay.yaml").rows["train"]
+    680
+    """
+    from interplay.config.loading import assignments
+    from interplay.config.starting import start
+
+    return start(data, model, assignments(settings), Path(out), force)
 
 
 def run(

@@ -72,7 +72,7 @@ class InteractionCallback(TrainerCallback):
             `metric_for_best_model` names one of the metrics.
         strict: raise errors instead of warning and training on.
         folder: run folder for `interplay report`; default `interplay` in the trainer's output folder.
-        template: wording of bare texts; conversations use the trainer's chat template.
+        template: wording of bare texts, such as "Sentence: {text}"; conversations use the trainer's chat template.
         chat_template_kwargs: variables of the chat template; None: those in the rows' column of that name, if there is one.
         seed: for the choice of prompts and words.
         target_tokens: which tokens of the answer are scored: first (the paper's), word, a number of them, or auto.
@@ -102,7 +102,7 @@ class InteractionCallback(TrainerCallback):
         stop: bool = False,
         strict: bool = False,
         folder: str | Path | None = None,
-        template: PromptTemplate | None = None,
+        template: PromptTemplate | str | None = None,
         chat_template_kwargs: dict[str, Any] | None = None,
         seed: int = 0,
         target_tokens: int | str = "auto",

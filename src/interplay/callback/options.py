@@ -40,6 +40,8 @@ class CallbackOptions(BaseModel):
 def check_options(**values: Any) -> CallbackOptions:
     """The options, checked when the callback is made; InterplayError for one that cannot be used."""
     values = {"audit": None, "train": None} | values
+    if isinstance(values.get("template"), str):
+        values["template"] = PromptTemplate(template=values["template"])
     for name in ("prompts", "train"):
         source = values[name]
         if isinstance(source, (str, Path)):

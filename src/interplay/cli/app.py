@@ -18,7 +18,7 @@ from interplay.cli.audit import audit
 from interplay.cli.diff import diff
 from interplay.cli.explain import EXAMPLES, explain
 from interplay.cli.outputs import card, compare, export, report
-from interplay.cli.run import demo, presets, recommend, run, track
+from interplay.cli.run import demo, init, presets, recommend, run, track
 from interplay.cli.show import printable
 from interplay.cli.test import test
 from interplay.errors import InterplayError, reason_of
@@ -34,7 +34,6 @@ _USAGE_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == 
 app = typer.Typer(
     name="interplay",
     help="See what supervised fine-tuning taught a language model, and which checkpoint to keep.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -72,7 +71,7 @@ def _stoppable(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _verb in (demo, run, track, audit, diff, explain, report, recommend, test, card, presets, compare, export):
+for _verb in (demo, init, run, track, audit, diff, explain, report, recommend, test, card, presets, compare, export):
     app.command(epilog=EXAMPLES if _verb is explain else None)(_stoppable(_verb))
 
 

@@ -1,4 +1,4 @@
-"""`interplay demo`, `run` and `track`: make a run, print its table; `recommend`: which checkpoint of it to keep; `presets`: what to run."""
+"""`interplay init` writes settings; `demo`, `run` and `track`: make a run, print its table; `recommend`: which checkpoint of it to keep; `presets`: what to run."""
 
 import json
 from pathlib import Path
@@ -54,6 +54,20 @@ def demo(
         wording = ['baseline.template="Sentence: {text}\\nEmotion:"', "baseline.chat=false"]
         overrides, folder = [f"baseline.name={other}", *wording, *overrides], f"{folder}-baseline"
     show(verbs.run("preset:demo", settings=overrides, out=out or Path("runs", folder), workers=workers, quiet=quiet))
+
+
+@takes(
+    verbs.init,
+    data=Annotated[
+        str, typer.Argument(metavar="DATA", help="File, which is split, or folder of splits; emotions: those embedded.")
+    ],
+    model=Annotated[str, typer.Option(help="The LLM to fine-tune: hub name, local folder or GGUF file.")],
+    out=Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Settings file to write.")],
+    force=Annotated[bool, typer.Option("--force", help="Overwrite the settings file.")],
+)
+def init(**arguments: Any) -> None:
+    """Write a commented settings file for interplay run from the rows of a data set, and say what was recognised."""
+    print(verbs.init(**arguments))
 
 
 @takes(

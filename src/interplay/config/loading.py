@@ -4,12 +4,14 @@ import difflib
 import hashlib
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
 from interplay.config.settings import Settings
 from interplay.errors import InterplayError
@@ -201,6 +203,38 @@ def _problem(error: ValidationError) -> str:
 def dump_settings(settings: Settings) -> str:
     """Settings as YAML with every default written out; loading it gives the same settings."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def commented(given: Mapping[str, Any], model: type[BaseModel] = Settings, indent: str = "") -> str:
+    """Settings as YAML that explains itself: keys with their descriptions, the others of each section commented out.
+
+    >>> print(commented({"name": "a", "model": {"name": "b"}}).splitlines()[0])
+    name: a  # title of the report
+    """
+    lines, others = [], []
+    for key, field in model.model_fields.items():
+        section, value = None if indent else _section(field), given.get(key)
+        if section is not None and isinstance(value, Mapping):
+            said = (section.__doc__ or "").partition(".")[0]
+            lines += ["", f"{key}:  # {said}", commented(value, section, "  ").rstrip("\n")]
+        elif section is not None and key not in given:
+            others.append(key)
+        else:
+            value = value if key in given else to_jsonable_python(field.get_default(call_default_factory=True))
+            line = f"{indent}{'' if key in given else '#'}{key}: {_in_a_line(key, value)}"
+            said = f"# {field.description}" if field.description else ""
+            if len(line) + len(said) > 118:
+                lines += [*textwrap.wrap(said, 118, initial_indent=indent, subsequent_indent=f"{indent}# "), line]
+            else:
+                lines.append(f"{line}  {said}".rstrip())
+    if others:
+        lines += ["", f"# More sections, with defaults: {', '.join(others)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _in_a_line(key: str, value: Any) -> str:
+    text = yaml.safe_dump({key: value}, default_flow_style=True, allow_unicode=True, width=1 << 20)[len(key) + 3 : -2]
+    return json.dumps(value) if "\n" in text else text
 
 
 def default_folder(settings: Settings) -> Path:
