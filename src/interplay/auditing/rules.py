@@ -14,6 +14,7 @@ from interplay.auditing.phrases import Phrase, Place, put_in
 Verdict = Literal["learnt", "known", "lost", "unlearnt", "nothing", "followed"]  # followed: untested
 Phrases = tuple[Phrase, ...]
 LEVEL = 0.05  # of an adjusted p
+_SEEN = 0.5  # nats that show a lean, however large the effect in the tuned model is [ours]
 
 
 @dataclass(frozen=True)
@@ -137,13 +138,15 @@ class Rule:
 
 def _leans(other: Effect, control: float, own: Effect) -> bool:
     """Whether another model leans to a rule: beyond what control words do there, its effect has an interval above 0, and is a tenth of
-    the effect here [ours].
+    the effect here, or half a nat: a model that was trained for long multiplies its effects, what it began with does not [ours].
 
     >>> here, there = Effect(3.0, 2.0, 4.0, 0.0), Effect(0.5, 0.2, 0.8, 0.01)
     >>> _leans(there, 0.1, here), _leans(there, 0.3, here), _leans(Effect(0.2, 0.1, 0.3, 0.01), 0.0, here)
     (True, False, False)
+    >>> _leans(there, 0.0, Effect(9.0, 8.0, 10.0, 0.0)), _leans(there, 0.1, Effect(9.0, 8.0, 10.0, 0.0))
+    (True, False)
     """
-    return other.lo > control and other.value - control >= own.value / 10
+    return other.lo > control and other.value - control >= min(own.value / 10, _SEEN)
 
 
 @dataclass(frozen=True)
