@@ -214,11 +214,12 @@ def evaluate(trained: Trained, step: int, models: Models, size: Size) -> dict[st
         seconds = time.process_time() - before
         with models(trained, step) as asked:
             ranked = [Claim(r.words, r.form, r.label, r.effect.value) for r in found.rules]
-            parts = [  # what a rule of two words says of each
-                Claim((word,), "word", r.label, value)
+            parts = [  # what a rule of two words says of each, and one for a class
+                Claim((phrase.word,), "word", r.label, value)
                 for r in found.rules
-                if r.cells is not None
-                for word, value in zip([phrase.word for phrase in r.phrases], r.cells[:2], strict=True)
+                for phrase, value in zip(
+                    r.phrases, r.cells or [r.effect.value] * len(r.phrases) if len(r.phrases) > 1 else (), strict=False
+                )
             ]
             result = judged(claims_of(found), [*ranked, *parts], trained, asked, size)
         fresh = all(tally.new == tally.passes for tally in tallies.values())
