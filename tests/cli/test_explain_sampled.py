@@ -257,15 +257,14 @@ def test_warnings_of_the_scoring_are_lines(explain, scores_become):
 
 def test_progress_is_on_stderr_where_it_takes_long_and_quiet_is_quiet(explain, monkeypatch):
     module = import_module("interplay.explanation.explain")
-    assert module._WATCHED == 2**12
-    monkeypatch.setattr(module, "_WATCHED", 2**5)
-    for options, said in (
-        (("--n", 5), True),
-        (("--n", 4), False),
-        (("--n", 5, "--quiet"), False),
-        (("--n", 20, "--coalitions", 50, "--order", 1), True),
-        (("--n", 20, "--coalitions", 50, "--order", 1, "--quiet"), False),
+    for soon, options, said in (
+        (0.0, ("--n", 5), True),
+        (1e9, ("--n", 5), False),
+        (0.0, ("--n", 5, "--quiet"), False),
+        (0.0, ("--n", 20, "--coalitions", 50, "--order", 1), True),
+        (0.0, ("--n", 20, "--coalitions", 50, "--order", 1, "--quiet"), False),
     ):
+        monkeypatch.setattr(module, "SOON", soon)
         done = explain(*options, "--json")
         json.loads(done.out)
         assert ("scoring coalitions: done in" in done.err) == said
