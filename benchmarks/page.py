@@ -66,18 +66,22 @@ def terms(prompt: int, steps: int, n: int, draw: int = 0) -> np.ndarray:
 
 def write_study(folder: Path, prompts: int, steps: int, n: int) -> None:
     """A run folder as measuring leaves it, split units included, that `analyse` makes tables from."""
-    from interplay.analysis.measured import tolerance_of
     from interplay.config.loading import dump_settings, load_settings
     from interplay.effects.moebius import reconstruct
     from interplay.store.conditions import Record, rephrased_name, step_name
-    from interplay.store.files import cache_json, write_json
+    from interplay.store.files import write_json
     from interplay.store.folder import write_format
     from interplay.store.units import UnitHeader, save_unit, unit_path, unsplit, with_effects
     from interplay.task.metrics import COLUMNS
 
     at = [10 * k for k in range(steps)]
     raw = {"name": "made up", "model": {"name": "tiny"}, "data": {"train": "train.jsonl", "prompts": "test.jsonl"}}
-    raw |= {"training": {"method": "lora", "steps": at[-1]}, "checkpoints": {"steps": at}}
+    delta = 3e-5
+    raw |= {
+        "effects": {"tolerance": delta},
+        "training": {"method": "lora", "steps": at[-1]},
+        "checkpoints": {"steps": at},
+    }
     raw |= {"controls": {"draws": 1, "precision": None, "mask": None, "both_scores": False, "tolerance": False}}
     raw |= {"prompt": {"rephrased": [{"template": "Say it: {text}"}]}, "prompts": {"n": n, "count": prompts}}
     settings = load_settings(raw)
@@ -91,11 +95,6 @@ def write_study(folder: Path, prompts: int, steps: int, n: int) -> None:
         "b", dict.fromkeys(at, "w"), dict.fromkeys([*names, twin], every), {1: [None] * prompts}, "_", False, "t", 4
     )
     replace(record, task=("logged",)).write(folder)
-    size = {"mean_total_effect": 5.0, "noise_sigma": 1e-5, "spread": 2.0, "absence_sigma": 0.0}
-    cache_json(folder / "calibration.json", "k", size)
-    delta = tolerance_of(
-        settings.effects, *(size[name] for name in ("mean_total_effect", "noise_sigma", "absence_sigma"))
-    )
     listed = []
     for i in every:
         words = np.random.default_rng(i).permutation(WORDS)[:n].tolist()

@@ -109,7 +109,7 @@ def phase(folder: Path) -> str:
         return "whole"
     if (folder / "units.parquet").exists() or (folder / "trajectory.parquet").exists():
         return "tables and page"
-    if (folder / "calibration.json").exists():
+    if (folder / "units").exists():
         return "extraction"
     if (folder / "checkpoints").exists():
         return "training"

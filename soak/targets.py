@@ -284,7 +284,7 @@ def _unit(data: bytes, folder: Path) -> None:
 def _kept_json(data: bytes, folder: Path) -> None:
     from interplay.store.files import cache_json, cached_json, read_json
 
-    path = folder / "calibration.json"
+    path = folder / "kept.json"
     cache_json(path, "key", {"tolerance": 0.1, "rows": [1, 2]})
     damage_folder(folder, Choices(data))
     assert isinstance(cached_json(path, "key"), dict | None)

@@ -34,9 +34,9 @@ def test_python_blocks_run(tiny_folder, tmp_path, monkeypatch, capsys):
     run_here(tiny, tmp_path / "runs" / "demo")
     first, second = blocks("python")
     assert MODEL in first
-    assert "step=40" in second
+    assert "step=16" in second
     space: dict = {}
-    for code in (first.replace(MODEL, str(tiny_folder("llama"))), second.replace("step=40", "step=2")):
+    for code in (first.replace(MODEL, str(tiny_folder("llama"))), second.replace("step=16", "step=2")):
         exec(compile(f"import interplay\n{code}", "README.md", "exec"), space)  # our own text
     said = capsys.readouterr().out
     assert str(space["found"]) in said

@@ -376,15 +376,23 @@ def _make(
     from interplay.pipeline.progress import Progress, goes_on
 
     folder = default_folder(settings) if out is None else Path(out)
-    progress = Progress(quiet=quiet)
+    progress, told = Progress(quiet=quiet), []
     with goes_on(folder):
+        from interplay.auditing.audit import write_page
         from interplay.auditing.stage import audit_run
         from interplay.parallel.run import run as run_pipeline
         from interplay.runfolder import Run
 
-        if (unfinished := run_pipeline(settings, folder, progress, workers=workers, ray=ray, shard=part)) is not None:
+        def early(models: Any) -> None:
+            told.append(audit_run(settings, folder, progress, models))
+
+        how: dict[str, Any] = {"workers": workers, "ray": ray, "shard": part, "early": early}
+        if (unfinished := run_pipeline(settings, folder, progress, **how)) is not None:
             return unfinished
-        audit_run(settings, folder, progress)
+        if any(told):  # said already, and the page is a new one
+            write_page(folder, told[-1])
+        else:
+            audit_run(settings, folder, progress)
         return Run(folder)
 
 

@@ -48,7 +48,7 @@ def undisturbed(server, tmp_path_factory, tiny_folder):
 def trained(server, undisturbed, tmp_path_factory):
     """A run that died when its training was done and nothing was measured yet."""
     folder = tmp_path_factory.mktemp("trained").resolve() / "run"
-    fault = Fault(folder, at=1, call="open", path="*calibration*")
+    fault = Fault(folder, at=1, call="open", path="units/*")
     assert server.command("run", undisturbed.config, "--out", folder, "--quiet", fault=fault).killed
     assert (folder / "checkpoints" / "training_log.json").exists()
     return folder

@@ -52,7 +52,6 @@ def test_each_is_the_view_of_the_other(runs):
             f"step-00000{step}{question}" for step in range(3) for question in ("", f"-{view}")
         }
         assert view in run.table("views")["view"].unique()
-        assert (run.path / f"calibration-{view}.json").exists()
 
 
 def test_the_other_score_is_left_out_where_it_is_not_wanted_and_asked_for_where_it_is_missing(runs, tmp_path):

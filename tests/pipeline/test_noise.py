@@ -1,7 +1,5 @@
 """16-bit scores whose rounding would pass for interactions: refused before any training, or accepted and said."""
 
-import json
-
 import pandas as pd
 import pytest
 from tiny_job import BARE, run_here, settings
@@ -31,7 +29,7 @@ def test_refused_before_training_and_mended_in_place(noisy, tmp_path, monkeypatc
     ):
         run_here(noisy, tmp_path / "run")
     assert not trained
-    assert not list((tmp_path / "run").glob("calibration*"))
+    assert not (tmp_path / "run" / "units").exists()
     noisy["model"]["dtype"] = "float32"  # in the same folder, since nothing was computed
     run_here(noisy, tmp_path / "run")
     assert trained
@@ -43,10 +41,11 @@ def test_accepted_and_said(noisy, tmp_path, monkeypatch):
     noisy["scoring"] = {"accept_noise": True}
     result = run_here(noisy, tmp_path / "run")
     assert sum("bfloat16 scores have a noise of" in note for note in result.notes) == 1
-    sigma = json.loads((tmp_path / "run" / "calibration.json").read_text())["value"]["noise_sigma"]
-    assert sigma > 1e-5
     units = pd.read_parquet(tmp_path / "run" / "units.parquet")
-    assert units[units["condition"] == "step-000000"]["tolerance"].min() >= 3 * sigma
+    first = units[units["condition"] == "step-000000"]
+    sigma = (first["noise_sigma"] ** 2).mean() ** 0.5
+    assert sigma > 1e-5
+    assert first["tolerance"].min() == pytest.approx(3 * sigma)
     assert "float32 residual stream" in (tmp_path / "run" / "report.json").read_text()
 
 

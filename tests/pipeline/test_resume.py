@@ -28,7 +28,7 @@ def test_same_command_computes_nothing_again(finished, a_copy, no_forward):
     result = run_here(finished.wanted, a_copy)
     assert contents(a_copy) == finished.files
     after = modified(a_copy)
-    kept = [name for name in before if name.startswith(("units/", "checkpoints/", "task/", "calibration"))]
+    kept = [name for name in before if name.startswith(("units/", "checkpoints/", "task/"))]
     assert len(kept) > 30
     assert [name for name in kept if after[name] != before[name]] == []
     assert [row["step"] for row in result.summary().rows] == [0, 1, 2, 4]
@@ -78,16 +78,14 @@ def test_damaged_files_are_computed_again_and_no_other(finished, a_copy):
     empty.write_bytes(b"")
     gone.unlink()
     shutil.copy(unit[2] / names[2], foreign)  # whole, but another checkpoint's
-    (a_copy / "calibration.json").write_text("{")
     task = a_copy / "task" / "step-000002.json"
     task.write_text(task.read_text().replace("0.25", "0.75", 1).replace("0.0,", "0.5,", 1))
     damaged = {str(p.relative_to(a_copy)) for p in (truncated, flipped, header, empty, gone, foreign, task)}
-    damaged |= {"calibration.json"}
     before = modified(a_copy)
     run_here(finished.wanted, a_copy)
     assert contents(a_copy) == finished.files
     after = modified(a_copy)
-    computed = {n for n in after if after[n] != before.get(n) and n.startswith(("units/", "task/", "calib", "checkp"))}
+    computed = {n for n in after if after[n] != before.get(n) and n.startswith(("units/", "task/", "checkp"))}
     assert computed == damaged
 
 

@@ -23,7 +23,7 @@ SOURCE = Path(interplay.__file__).parent
 def test_dump_and_load_round_trip(tmp_path):
     odd = SMALL | {
         "name": "quotes \" ' colon: # hash \n newline ünïcode 🙂 \u2028",
-        "scoring": {"mask": "12", "noise_coalitions": 0},
+        "scoring": {"mask": "12", "noise_coalitions": 1},
         "effects": {"tolerance": 1e-05},
         "checkpoints": {"steps": [1, 5]},
     }

@@ -228,7 +228,7 @@ def test_settings_give_way_only_while_nothing_was_computed(finished, tmp_path):
         with pytest.raises(InterplayError, match="another process has begun a run with other settings or data"):
             first.check()
         second.check()
-        cache_json(out / "calibration.json", "k", {})
+        cache_json(out / "weights.json", "k", {})
         with (
             pytest.raises(InterplayError, match=r"other settings \(seed: 5 -> 0\)"),
             RunFolder(out).opened(wanted),

@@ -75,6 +75,18 @@ def test_the_same_seed_gives_the_same_bits_and_another_other_ones(train, tmp_pat
 
 
 @pytest.mark.soak
+def test_the_loss_of_learnt_positions_alone_is_that_of_trl(train, examples, tmp_path, monkeypatch):
+    """Responses of several tokens in rows of several lengths, micro-steps of uneven sizes."""
+    uneven = [{**e, "labels": [-100] * i + e["labels"][i:]} for i, e in enumerate(examples)]
+    how = {"rows": uneven, "batch_size": 2, "accumulation": 2}
+    ours = train(tmp_path / "ours", **how)
+    monkeypatch.setattr("interplay.training.sft._HELD", 0)
+    trl = train(tmp_path / "trl", **how)
+    assert [e["loss"] for e in ours] == pytest.approx([e["loss"] for e in trl], rel=1e-4)
+    one, other = (load_file(tmp_path / name / "checkpoint-3" / WEIGHTS["lora"]) for name in ("ours", "trl"))
+    assert all(torch.allclose(one[key], other[key], atol=1e-4) for key in one)
+
+
 def test_lora_matrices_are_seeded_even_where_the_trainer_seeds_late(train, tmp_path, monkeypatch):
     """TRL seeds before it wraps the model; a version that does not must not change the result."""
     train(tmp_path / "a", save_at=(1,), steps=1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import interplay
-from interplay.analysis.measured import read_calibration
+from interplay.analysis.measured import further
 from interplay.config.settings import Settings
 from interplay.report.text import WORDS
 from interplay.scoring.precision import NARROW
@@ -66,7 +66,10 @@ def _notes(settings: Settings, record: Record, measured: Measured) -> list[str]:
     """What these settings leave out or make doubtful."""
     if record.subtitle is not None:  # the callback measures no controls
         return []
-    notes = []
+    if record.pending:
+        return [f"Still being measured, after which this page is written again: {', '.join(record.pending)}."]
+    off = [part for part, wanted in list(further(settings).items())[:4] if not wanted]
+    notes = [f"Left out by the settings: {', '.join(off)}."] if off else []
     if not settings.prompt.rephrased:
         notes.append(WORDS["missing"]["rephrased"])
     for draw, words in measured.words.items():
@@ -92,8 +95,7 @@ def _range(values: list[float]) -> str:
 def _method(folder: Path, settings: Settings, record: Record, measured: Measured) -> list[MethodRow]:
     """How scores and effects were measured, and of what."""
     inputs = read_json(folder / "inputs.json")
-    delta = read_calibration(folder / "calibration.json", settings.effects)
-    assert delta is not None  # the units were read with it
+    delta = measured.calibration
     headers = [unit.header for units in measured.units.values() for unit in units if unit is not None]
     sizes = sorted({len(prompt["words"]) for prompt in inputs["prompts"]})
     unconverged = sum(not h.converged for h in headers)

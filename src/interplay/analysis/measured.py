@@ -4,8 +4,9 @@ Scores become effects here. A checkpoint's are fused with those of the checkpoin
 changed; a control's with those of the checkpoint it is a control of.
 """
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from interplay.store.conditions import (
     Record,
     Units,
     baseline_condition,
-    calibration_name,
+    calibrated_by,
     other_score,
     rephrased_name,
     step_name,
@@ -44,12 +45,22 @@ def tolerance_of(effects: EffectSettings, mean_total_effect: float, *noise: floa
     return float(default_tolerance(*noise) if effects.tolerance == "auto" else effects.tolerance)
 
 
-def read_calibration(file: Path, effects: EffectSettings, key: str | None = None) -> Calibration | None:
-    """A calibration of the run with its tolerance under these settings; None where it is missing, or of another `key`."""
-    if (cached := cached_json(file, key)) is None:
-        return None
-    sizes = (cached[name] for name in ("mean_total_effect", "noise_sigma", "absence_sigma"))
-    return Calibration(tolerance_of(effects, *sizes), **cached)
+def calibration_of(units: Iterable[Unit | None], effects: EffectSettings) -> Calibration:
+    """Tolerance and noise at a model state, from its units."""
+    known = [unit for unit in units if unit is not None]
+    noise = [math.nan if unit.header.noise_sigma is None else unit.header.noise_sigma for unit in known]
+    found = [(u.scores, sigma, u.header.absence_sigma) for u, sigma in zip(known, noise, strict=True)]
+    return calibration(found, effects)
+
+
+def calibration(found: Sequence[tuple[np.ndarray, float, float]], effects: EffectSettings) -> Calibration:
+    """Tolerance and noise from scores of each prompt (the first and last of none and of all words), their noise, NaN where not
+    measured, and that of drawn words."""
+    scores, noise, drawn = zip(*found, strict=True)
+    mean_total_effect = float(np.mean([abs(v[-1] - v[0]) for v in scores]))
+    sigma, absence = (float(np.sqrt(np.nanmean(np.square(x)))) for x in (noise, drawn))
+    tolerance = tolerance_of(effects, mean_total_effect, sigma, absence)
+    return Calibration(tolerance, mean_total_effect, sigma, float(np.mean([np.std(v) for v in scores])), absence)
 
 
 def second_precision(settings: Settings) -> str | None:
@@ -66,6 +77,20 @@ def second_mask(settings: Settings) -> str | int | None:
     if wanted == "auto":
         return "auto" if own == "swap" else "swap"
     return None if wanted == own else wanted
+
+
+def further(settings: Settings) -> dict[str, bool]:
+    """What can be measured besides the checkpoints, in words, and whether it is wanted."""
+    controls = settings.controls
+    return {
+        "other absent words": second_mask(settings) is not None,
+        "another precision": second_precision(settings) is not None,
+        "other words of the prompts": controls.draws > 1,
+        "a second reference": controls.reference is not None,
+        "other wordings": bool(settings.prompt.rephrased),
+        "prompts with examples or a format": bool(controls.few_shot or controls.format),
+        "baseline LLMs": bool(settings.baseline),
+    }
 
 
 def reference_of(settings: Settings, steps: Sequence[int]) -> int:
@@ -174,17 +199,21 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
     prompts = len(record.words[1])
     solved_again: dict[Path, Unit] = {}
     solved: Units = {}
+    calibrations: dict[str, Calibration] = {}
+    first = step_name(record.steps[0])
 
     def units(condition: str) -> list[Unit | None]:
-        """The units of a condition, split; those that they are fused with have been read before."""
-        calibration = read_calibration(folder / calibration_name(condition), settings.effects)
+        """The units of a condition, split; those that they are fused with, or calibrated by, have been read before."""
+        loaded = {index: load_unit(unit_path(folder, condition, index)) for index in record.conditions[condition]}
+        if any(unit is None or unit.header.condition != condition for unit in loaded.values()):
+            raise InterplayError("a unit is missing from the run: run the same command again to compute it")
+        if (of := calibrated_by(condition, first)) == condition:
+            calibrations[of] = calibration_of(loaded.values(), settings.effects)
         found: list[Unit | None] = [None] * prompts
         before = solved.get(fused_with(condition, record.steps) or "", found) if settings.effects.fuse else found
-        for index in record.conditions[condition]:
-            unit = load_unit(unit_path(folder, condition, index))
-            if unit is None or unit.header.condition != condition or calibration is None:
-                raise InterplayError("a unit is missing from the run: run the same command again to compute it")
-            how = calibration.tolerance, settings.effects.duality_gap, before[index]
+        for index, unit in loaded.items():
+            assert unit is not None
+            how = calibrations[of].tolerance, settings.effects.duality_gap, before[index]
             found[index] = split = with_effects(unit, *how)
             if split is not unit:
                 solved_again[unit_path(folder, condition, index)] = split
@@ -209,6 +238,7 @@ def read_measured(folder: Path, settings: Settings, record: Record) -> Measured:
         reference=reference,
         units=main | others,
         task=read_task(folder, record),
+        calibration=calibrations[first],
         second_reference=second,
         baselines=record.baselines[: len(settings.baseline)],
         words={draw: words for draw, words in record.words.items() if draw <= settings.controls.draws},

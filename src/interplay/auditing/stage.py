@@ -1,5 +1,6 @@
 """The audit as the last stage of a run: whether it is made, and that a finished run never suffers from it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from interplay.auditing.subject import Subject, subject_of_run
 from interplay.config.settings import Settings
 from interplay.errors import InterplayError
 from interplay.pipeline.progress import Progress
+from interplay.pipeline.states import Models
 from interplay.store.folder import RunFolder
 from interplay.text import short
 
@@ -17,17 +19,21 @@ MOST_TOKENS = 250_000  # that an audit reads unasked: minutes for a small model 
 TEXTS, TEXTS_A_STEP = 1500, 50  # about what one asks at the last step and of the base, and at each further step
 
 
-def audit_run(settings: Settings, folder: Path, progress: Progress) -> None:
-    """Audit a finished run where its settings want it, once. What goes wrong is a warning: the run is whole without it."""
+def audit_run(settings: Settings, folder: Path, progress: Progress, models: Models | None = None) -> str | None:
+    """Audit a run where its settings want it, once. What goes wrong is a warning and returned: the run is whole without it.
+
+    models: what its models are opened with, so that none is loaded twice.
+    """
     mode, file = settings.audit.mode, folder / "audit.json"
     if mode is False or file.exists():
-        return
+        return None
     reason, again = None, "interplay audit RUN"  # without its path: pages of equal runs are equal
     try:
         with RunFolder(folder).opened(settings, measures=False) as lock, lock.held(progress.say):
             if file.exists():  # another process was quicker
-                return
+                return None
             subject = subject_of_run(folder)
+            subject = subject if models is None else replace(subject, models=models)
             if mode == "auto" and (refused := refusal(subject)):
                 if len(subject.labels) > 1:  # free answers are audited where the settings say so
                     reason = f"{refused}; to audit it all the same: {again}"
@@ -40,6 +46,7 @@ def audit_run(settings: Settings, folder: Path, progress: Progress) -> None:
     if reason is not None:
         progress.say(f"warning: not audited: {reason}")
         write_page(folder, reason)
+    return reason
 
 
 def refusal(subject: Subject) -> str | None:

@@ -18,6 +18,7 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from interplay.analysis.about import weak_notes
+from interplay.analysis.measured import calibration_of
 from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse, write_frame
 from interplay.atomic import write_text
@@ -48,7 +49,7 @@ from interplay.models.length import context_length
 from interplay.models.loading import DTYPES
 from interplay.models.placement import input_device
 from interplay.pipeline.inputs import Inputs
-from interplay.pipeline.measure import Question, cache_calibration, calibration_of, measure, refuse_noise
+from interplay.pipeline.measure import Question, measure, refuse_noise
 from interplay.recommendation.logged import LOSS, METRIC
 from interplay.recommendation.stopping import interaction_loss, stop_step
 from interplay.report import write
@@ -354,9 +355,7 @@ class Measurer:
                 guard = None if first and is_rounded(model) else Guard()
                 units = [u for u in measure(self.folder, model, self._questions(step), guard) if u is not None]
                 if first:
-                    noise = [np.nan if u.header.noise_sigma is None else u.header.noise_sigma for u in units]
-                    known = [(u.scores, s, u.header.absence_sigma) for u, s in zip(units, noise, strict=True)]
-                    found = calibration_of(known, self.settings)
+                    found = calibration_of(units, self.settings.effects)
                     refuse_noise(found, self.settings, self._note)
                     self.record.calibration = found
             except BaseException:
@@ -450,7 +449,6 @@ class Measurer:
         if not self.units:
             return
         settings, plan, prompts = self.settings, self.plan, range(len(self.prepared))
-        assert self.record.calibration is not None
         steps = tuple(sorted(self.units))
         limit = self.options.max_overhead
         allowed = "no limit on their cost" if limit is None else f"at most {limit:.0%} of the training time"
@@ -464,7 +462,6 @@ class Measurer:
         write_frame(
             self.folder / "task.parquet", task_table(self.state.log_history, sorted({*steps, *losses, *existing}))
         )
-        cache_calibration(self.folder / "calibration.json", self.record.request, self.record.calibration)
         Record(
             base_sha256=self.record.base,
             weights={step: self.record.hashes[step] for step in steps},

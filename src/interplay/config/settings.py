@@ -211,7 +211,7 @@ class ScoringSettings(_Strict):
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per forward pass; null: 2048 on a CPU, 16384 elsewhere [ours]"
     )
-    noise_coalitions: int = Field(4, ge=0, le=1 << EXACT_WORDS, description="scored twice to measure numerical noise")
+    noise_coalitions: int = Field(4, ge=1, le=1 << EXACT_WORDS, description="scored twice to measure numerical noise")
     accept_noise: bool = Field(False, description="go on where 16-bit rounding makes effects meaningless [ours]")
 
 
@@ -368,6 +368,13 @@ class Settings(_Strict):
     def measurement(self) -> dict[str, Any]:
         """The settings that scores, training and task metrics depend on, as JSON values: a run folder keeps to them."""
         return self.model_dump(mode="json", exclude=ANALYSIS)
+
+    def without_controls(self) -> "Settings":
+        """These settings with only what is measured at every checkpoint."""
+        kept = {"both_scores": self.controls.both_scores, "few_shot": 0, "format": None}
+        controls = self.controls.model_copy(update=NO_CONTROLS | kept)
+        prompt = self.prompt.model_copy(update={"rephrased": ()})
+        return self.model_copy(update={"controls": controls, "prompt": prompt, "baseline": ()})
 
     def schedule(self) -> list[int] | None:
         """The steps to measure, ascending, or None for every checkpoint found."""

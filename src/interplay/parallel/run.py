@@ -34,6 +34,7 @@ def run(
     workers: int | None = None,
     ray: str | None = None,
     shard: Shard = EVERYTHING,
+    early: pipeline.Early | None = None,
 ) -> Unfinished | None:
     """`pipeline.run` with `workers` processes on this machine, or so many actors on the Ray cluster at the address `ray`."""
 
@@ -48,10 +49,10 @@ def run(
                 yield in_this_process(context.models)
 
     if ray is None and (workers or 1) == 1:
-        return pipeline.run(settings, path, progress, shard=shard)
+        return pipeline.run(settings, path, progress, shard=shard, early=early)
     if ray is not None and settings.training is not None:
         refuse_unreachable(ray)
-    return pipeline.run(settings, path, progress, scoring=scoring)
+    return pipeline.run(settings, path, progress, scoring=scoring, early=early)
 
 
 @contextlib.contextmanager

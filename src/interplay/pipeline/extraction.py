@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from interplay.analysis.about import kinship
-from interplay.analysis.measured import second_mask, second_precision, second_reference
+from interplay.analysis.measured import calibration_of, second_mask, second_precision, second_reference
 from interplay.config.settings import Settings
 from interplay.data.prompts import render
 from interplay.data.rows import Row, Sample
@@ -18,7 +18,7 @@ from interplay.models.loading import resolve
 from interplay.pipeline.identity import check_parts, config_hash
 from interplay.pipeline.inputs import Inputs, Variant
 from interplay.pipeline.jobs import Asked, Engine, jobs_of, units_of
-from interplay.pipeline.measure import Question, calibrate, refuse_noise
+from interplay.pipeline.measure import Question, refuse_noise
 from interplay.pipeline.stages import Context, States, note
 from interplay.pipeline.states import ModelState, Source
 from interplay.scoring.absence import Mask, absence_notes, choose_masking
@@ -26,10 +26,8 @@ from interplay.scoring.scores import Prepared, prepare
 from interplay.scoring.targets import NO_ANSWERS, Among, Answers, find_answers, target_notes
 from interplay.store.conditions import (
     BaselineLLM,
-    Calibration,
     Omitted,
     Units,
-    calibration_name,
     other_score,
     step_name,
 )
@@ -69,9 +67,9 @@ Prompts = tuple[Prepared | None, ...]  # as a model's tokenizer reads them; None
 
 
 class Extraction:
-    """The conditions of one run, in the order that later ones need.
+    """The conditions of one run, in the order that later ones need: `checkpoints`, then `controls`.
 
-    After `run`: `units` by condition, what words become when `absent`, how many labels v is `among`, `baselines`, and how many
+    After them: `units` by condition, what words become when `absent`, how many labels v is `among`, `baselines`, and how many
     jobs of other shards are `missing`.
     """
 
@@ -82,20 +80,17 @@ class Extraction:
         self.baselines: tuple[BaselineLLM, ...] = ()
         self.missing, self.absent, self.among = 0, "", 0
         self._ready: dict[str, Prompts] = {}
+        self._main: Prompts = ()
 
-    def run(self) -> "Extraction":
-        """Get every unit the settings ask for."""
+    def checkpoints(self) -> None:
+        """Get the units of every checkpoint: a page can be made of them."""
         checkpoints, inputs = self.states.checkpoints, self.inputs
-        first = step_name(checkpoints[0].step)
-        at_first = self.states.at(checkpoints[0]), self.states.hashes[checkpoints[0].step]
         main = Variant("", inputs.prompts, inputs.template)
-        prompts = self._prepared(main, among=self.settings.scoring.among_labels)
-        found = self._calibrate(first, prompts, *at_first)
-        refuse_noise(found, self.settings, lambda line: note(self.context, line))
+        self._main = prompts = self._prepared(main, among=self.settings.scoring.among_labels)
+        self._refuse_none(self.states.base.name, prompts)
+        self.absent = next(p.absence.said for p in prompts if p is not None)
         self.among = max(len(p.among or ()) for p in prompts if p is not None)
         other, name = self._other_score(main, prompts), other_score(self.among)
-        if other is not None:
-            self._calibrate(f"{first}-{name}", other, *at_first)
         asked = []
         for c in checkpoints:
             together = self._asked(step_name(c.step), c, prompts)
@@ -103,7 +98,12 @@ class Extraction:
                 together |= self._asked(step_name(c.step, name), c, other)
             asked.append(together)
         self._measure("extracting interactions", asked)
-        self._measure("controls", self._controls(prompts))
+        self._refuse_noise(step_name(checkpoints[0].step))
+
+    def controls(self) -> None:
+        """Get every further unit that the settings ask for."""
+        checkpoints, inputs = self.states.checkpoints, self.inputs
+        self._measure("controls", self._controls(self._main))
         # Where it is depends on every checkpoint's units, so it is not known while other shards lack some of them. A process
         # that knows it does all that depends on it, whatever its shard.
         second = None
@@ -114,8 +114,6 @@ class Extraction:
             self._measure("second reference", self._twins(second, inputs.rephrased[:1], None), everything=True)
         self.context.models.drop_others()
         self.baselines = tuple(self._baseline(i) for i in range(len(self.settings.baseline)))
-        self.absent = next(p.absence.said for p in prompts if p is not None)
-        return self
 
     def _twins(self, step: int, rephrased: Sequence[Variant], mask: Mask | None) -> list[Asked]:
         """The prompts in other wordings, and with other words absent, at a reference step."""
@@ -203,14 +201,15 @@ class Extraction:
         asked = [None if p is None else Question(name, i, step, *weights, p, *how) for i, p in enumerate(prompts)]
         return {name: asked}
 
-    def _calibrate(self, condition: str, prompts: Prompts, state: ModelState, sha: str) -> Calibration:
-        """Tolerance and noise at a model state; other processes wait meanwhile."""
+    def _refuse_none(self, name: str, prompts: Prompts) -> None:
         if not any(prompts):
-            first = f"first: {self.context.omitted[-1].reason}"
-            raise InterplayError(f"{state.base.name!r} can serve none of the prompts ({first})")
-        with self.context.progress.phase("calibrating", len(prompts)) as advance, self.context.alone():
-            path = self.context.folder.path / calibration_name(condition)
-            return calibrate(path, lambda: self.context.models.at(state), prompts, self.settings, sha, advance)
+            raise InterplayError(f"{name!r} can serve none of the prompts (first: {self.context.omitted[-1].reason})")
+
+    def _refuse_noise(self, condition: str, begins: str = "") -> None:
+        """What a warning begins with; other shards may lack units, and the last one says it."""
+        if not self.missing:
+            found = calibration_of(self.units[condition], self.settings.effects)
+            refuse_noise(found, self.settings, lambda line: note(self.context, f"{begins}{line}"))
 
     def _measure(self, phase: str, asked: Sequence[Asked], *, everything: bool = False) -> None:
         """`everything`: whatever shard of the run is this process's."""
@@ -238,10 +237,11 @@ class Extraction:
         for together in wordings:
             asked: Asked = {}
             for name, ready in together:
-                found = self._calibrate(name, ready, state, other.sha256)
-                refuse_noise(found, settings, lambda line: note(self.context, f"baseline {wanted.name}: {line}"))
+                self._refuse_none(wanted.name, ready)
                 asked |= self._questions(name, 0, (other.sha256, other.sha256), ready, state)
             self._measure("baseline LLM", [asked])
+            for name in asked:
+                self._refuse_noise(name, f"baseline {wanted.name}: ")
         family, own = other.model.config.model_type, self.states.base.model.config.model_type
         if family == own:
             self.context.progress.say(f"warning: {kinship(wanted.name, family)}")

@@ -2,21 +2,20 @@
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from interplay.analysis.measured import read_calibration, tolerance_of
+from interplay.analysis.measured import calibration
 from interplay.config.settings import Settings
 from interplay.errors import InterplayError
 from interplay.pipeline.states import ModelState
 from interplay.scoring.precision import REFUSED, noise_fraction, noise_warning
 from interplay.scoring.scores import Guard, Prepared, score_prepared, score_together
 from interplay.store.conditions import Calibration
-from interplay.store.files import cache_json, sha256_json
+from interplay.store.files import sha256_json
 from interplay.store.units import Unit, UnitHeader, load_unit, save_unit, unit_path, unsplit
 
 
@@ -53,7 +52,7 @@ SURVEYED = 8  # coalitions a prompt from which tolerance and noise are estimated
 
 
 def survey(model, prompts: Sequence[Prepared], settings: Settings, advance: Callable[[], None]) -> Calibration:
-    """Tolerance and noise for one model, from a few coalitions a prompt, evaluated as the units will be; tells of each prompt."""
+    """Tolerance and noise for one model before there are units, from a few coalitions a prompt; tells of each prompt."""
     found = []
     for p in prompts:
         last = (1 << len(p.spans)) - 1
@@ -63,17 +62,7 @@ def survey(model, prompts: Sequence[Prepared], settings: Settings, advance: Call
         scored = score_prepared(model, p, coalitions=few, batch_tokens=batch, noise_coalitions=again)
         found.append((scored.values, scored.noise_sigma, scored.absence_sigma))
         advance()
-    return calibration_of(found, settings)
-
-
-def calibration_of(found: Sequence[tuple[np.ndarray, float, float]], settings: Settings) -> Calibration:
-    """Tolerance and noise from scores of each prompt (the first and last of none and of all words), their noise, NaN where not
-    measured, and that of drawn words."""
-    scores, noise, drawn = zip(*found, strict=True)
-    mean_total_effect = float(np.mean([abs(v[-1] - v[0]) for v in scores]))
-    sigma, absence = (float(np.sqrt(np.nanmean(np.square(x)))) for x in (noise, drawn))
-    tolerance = tolerance_of(settings.effects, mean_total_effect, sigma, absence)
-    return Calibration(tolerance, mean_total_effect, sigma, float(np.mean([np.std(v) for v in scores])), absence)
+    return calibration(found, settings.effects)
 
 
 def refuse_noise(found: Calibration, settings: Settings, warn: Callable[[str], None]) -> None:
@@ -84,31 +73,6 @@ def refuse_noise(found: Calibration, settings: Settings, warn: Callable[[str], N
     if noise_fraction(found.noise_sigma, found.spread) > REFUSED and not settings.scoring.accept_noise:
         raise InterplayError(f"model.dtype: {said}, or set scoring.accept_noise to true to go on all the same")
     warn(f"model.dtype: {said}")
-
-
-def calibrate(
-    file: Path,
-    model_open: Callable[[], AbstractContextManager[Any]],
-    prompts: Sequence[Prepared | None],
-    settings: Settings,
-    sha: str,
-    advance: Callable[[], None],
-) -> Calibration:
-    """`survey` of one model state, cached in `file`."""
-    usable = [p for p in prompts if p is not None]
-    key = sha256_json([sha, [_question(p) for p in usable], _scoring(settings)])
-    if (cached := read_calibration(file, settings.effects, key)) is not None:
-        return cached
-    with model_open() as model:
-        found = survey(model, usable, settings, advance)
-    cache_calibration(file, key, found)
-    return found
-
-
-def cache_calibration(file: Path, key: str, found: Calibration) -> None:
-    """Cache what a tolerance is computed from; the tolerance itself depends on settings of the analysis."""
-    names = ("mean_total_effect", "noise_sigma", "spread", "absence_sigma")
-    cache_json(file, key, {name: getattr(found, name) for name in names})
 
 
 def _scoring(settings: Settings) -> dict[str, Any]:

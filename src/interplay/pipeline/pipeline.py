@@ -7,14 +7,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from interplay.analysis.measured import control_settings, second_mask
+from interplay.analysis.measured import control_settings, further, second_mask
 from interplay.analysis.payload import build_payload
 from interplay.analysis.results import analyse
 from interplay.analysis.task_tables import logged_losses
 from interplay.config.settings import Settings
 from interplay.data.prompts import template_hash, template_notes, uses_chat, wording_notes
 from interplay.models.layouts import find_layout
-from interplay.models.loading import load_model, load_tokenizer
+from interplay.models.loading import load_tokenizer
 from interplay.models.vocabulary import adopt_template
 from interplay.pipeline.extraction import Extraction, answers_of, preparing
 from interplay.pipeline.identity import check_data, check_parts
@@ -25,12 +25,13 @@ from interplay.pipeline.progress import Progress, each
 from interplay.pipeline.requirements import refuse_missing
 from interplay.pipeline.shards import EVERYTHING, Shard
 from interplay.pipeline.stages import Context, States, find_states, models_of, note, quiet_libraries, train
+from interplay.pipeline.states import Models
 from interplay.pipeline.tasks import answered_rows, measure_tasks, read_task_data
 from interplay.report import write
 from interplay.scoring.absence import absence_notes
 from interplay.scoring.precision import NARROW
 from interplay.scoring.scores import Prepared
-from interplay.store.conditions import Record, calibration_name, offsets
+from interplay.store.conditions import Record, offsets
 from interplay.store.folder import RunFolder
 from interplay.task.generation import require_rouge
 
@@ -46,6 +47,9 @@ class Unfinished:
 
 # What scores the units of a run, opened when the training is done and closed before the tables are written.
 Scoring = Callable[[Context], contextlib.AbstractContextManager[Engine]]
+Early = Callable[[Models], None]
+Measured = tuple[States, Extraction, dict[str, Any]]
+_UNAUDITED = "Not audited: that comes next."  # which the audit takes away
 
 
 def run(
@@ -55,29 +59,32 @@ def run(
     *,
     shard: Shard = EVERYTHING,
     scoring: Scoring | None = None,
+    early: Early | None = None,
 ) -> Unfinished | None:
     """Make, or finish, the run of `settings` in the folder `path`, as other processes may at the same time; None: it is finished.
 
     Args:
         shard: one of n parts of the run, done without waiting for the others; the last to finish finishes the run.
         scoring: what scores the units; by default this process.
+        early: called with the models when the checkpoints are measured and a page is there, before the controls.
 
     Raises InterplayError for anything the user can correct; what is finished stays and is used again.
     """
     folder = RunFolder(path)
     with _at_work(settings, folder, progress or Progress(), shard, make=True) as context:
         inputs, prompts, tokenizer = _read(context)
+        _refuse_noise(context, prompts)
         if settings.training is not None:
-            _refuse_noise(context, prompts)
             with context.alone():
                 train(context, inputs, tokenizer)
         here = contextlib.nullcontext(in_this_process(context.models))
         with here if scoring is None else scoring(context) as engine:
-            states, extracted, task, missing = _measure(context, inputs, engine)
+            measured, missing = _measure(context, inputs, engine, early or (lambda models: None))
         if missing:
             return Unfinished(path, shard, missing)
         with context.alone():
-            _finish(context, inputs, states, extracted, task)
+            _remove_unused(path, _write(context, inputs, measured))
+            folder.finish(context.progress.seconds)  # the manifest last
     return None
 
 
@@ -157,35 +164,47 @@ def _read(context: Context) -> tuple[Inputs, list[Prepared], Any]:
 
 
 def _refuse_noise(context: Context, prompts: Sequence[Prepared]) -> None:
-    """Before hours go into training: refuse 16-bit scores that mean nothing."""
-    settings, model = context.settings, context.settings.model
-    if model.dtype in NARROW:
+    """Before hours go into training and scoring: refuse 16-bit scores that mean nothing."""
+    settings, models = context.settings, context.models
+    if settings.model.dtype in NARROW and not (context.folder.path / "units").exists():
         with context.progress.phase("measuring the noise of 16-bit scores", len(prompts)) as advance:
-            base = load_model(model.name, dtype=model.dtype, device=context.models.device, revision=model.revision)
-            found = survey(base.model, prompts, settings, advance)
+            # No model stays loaded while one is trained.
+            own = models if settings.training is None else models_of(settings)
+            found = survey(own.base(own.main).model, prompts, settings, advance)
         refuse_noise(found, settings, lambda line: None)  # what is only noted is noted with the calibration
 
 
-def _measure(context: Context, inputs: Inputs, engine: Engine) -> tuple[States, Extraction, dict[str, Any], int]:
-    """Every unit and every task metric, and how many are other shards' and missing."""
+def _measure(context: Context, inputs: Inputs, engine: Engine, early: Early | None = None) -> tuple[Measured, int]:
+    """Every unit and every task metric, and how many are other shards' and missing. early: None: no page is made on the way."""
     states = find_states(context)
+    pending = tuple(part for part, wanted in further(context.settings).items() if wanted)
     known = len(context.notes), len(context.omitted)
     # A shard looks a second time, so that the last of them finds everything and finishes the run.
     for look in range(1 if context.shard.helps else 2):
         if look:
             context.progress.say("looking once more for what other shards did meanwhile")
         del context.notes[known[0] :], context.omitted[known[1] :]
-        extracted = Extraction(context, states, inputs, engine).run()
+        extracted = Extraction(context, states, inputs, engine)
+        extracted.checkpoints()
         task, lacking = measure_tasks(context, states, inputs)
+        if early is not None and not extracted.missing + lacking and pending:
+            with context.alone():
+                if not (context.folder.path / "report.html").exists():
+                    _write(context, inputs, (states, extracted, task), pending)
+            early(context.models)
+        extracted.controls()
         missing = extracted.missing + lacking
         if not missing:
             break
-    return states, extracted, task, missing
+    return (states, extracted, task), missing
 
 
-def _finish(context: Context, inputs: Inputs, states: States, extracted: Extraction, task: dict[str, Any]) -> None:
-    """Write the record, then tables, recommendation and page from the folder; the manifest last."""
-    settings, folder = context.settings, context.folder
+def _write(context: Context, inputs: Inputs, measured: Measured, pending: tuple[str, ...] = ()) -> Record:
+    """Write the record, then tables, recommendation and page from the folder. pending: what they are made without."""
+    states, extracted, task = measured
+    mode = context.settings.audit.mode
+    audited = mode is True or (mode == "auto" and len(inputs.labels or ()) > 1)
+    folder, settings = context.folder, context.settings.without_controls() if pending else context.settings
     tokenizer, draws = states.base.tokenizer, [variant.samples for variant in inputs.draws]
     served = {name: tuple(i for i, u in enumerate(units) if u is not None) for name, units in extracted.units.items()}
     with context.progress.phase("trajectory and report", 1 + len(inputs.prompts)) as advance:
@@ -201,27 +220,24 @@ def _finish(context: Context, inputs: Inputs, states: States, extracted: Extract
             controls=control_settings(settings),
             baselines=extracted.baselines,
             losses=logged_losses(folder.path, tuple(states.hashes), settings.checkpoints.folder),
-            notes=tuple(context.notes),
+            pending=pending,
+            notes=(*context.notes, *([_UNAUDITED] if pending and audited else [])),
             omitted=tuple(context.omitted),
             **task,
         )
         record.write(folder.path)
-        extracted.units.clear()  # the analysis reads them from the folder
-        _remove_unused(folder.path, record)
+        if not pending:
+            extracted.units.clear()  # the analysis reads them from the folder
         analyse(folder.path, settings)
         advance()
         payload = build_payload(folder)
         payload["prompts"] = each(payload["prompts"], advance)
         write(payload, folder.path / "report.html", folders=0)
-    folder.finish(context.progress.seconds)
+    return record
 
 
 def _remove_unused(folder: Path, record: Record) -> None:
-    """Remove the units and calibrations that earlier settings of the analysis asked for and these do not."""
-    used = {calibration_name(condition) for condition in record.conditions}
-    for file in folder.glob("calibration*.json"):
-        if file.name not in used:
-            file.unlink(missing_ok=True)
+    """Remove the units that earlier settings of the analysis asked for and these do not."""
     for place in (folder / "units").iterdir():
         served = {f"prompt-{index:04d}.safetensors" for index in record.conditions.get(place.name, ())}
         for file in place.glob("prompt-*.safetensors"):

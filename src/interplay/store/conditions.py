@@ -64,6 +64,7 @@ class Record:
     gold         label of each eval row, by its index; None: no labels. ood_gold: of the out-of-domain rows
     task         which task files there are: "step", "answers"; "logged": the trainer's own metrics, in `task.parquet`
     saved        steps whose weights can be kept, where that is not all of them
+    pending      what is still to be measured, in words
     subtitle, method   what the page says of a training that was watched by the callback
     """
 
@@ -85,6 +86,7 @@ class Record:
     omitted: tuple[Omitted, ...] = ()
     saved: tuple[int, ...] | None = None
     subtitle: str | None = None
+    pending: tuple[str, ...] = ()
     method: tuple[tuple[str, str | None, str | None], ...] = ()
 
     @property
@@ -116,6 +118,7 @@ class Measured:
     reference: int
     units: Units
     task: TaskMeasured
+    calibration: Calibration
     second_reference: int | None = None
     baselines: tuple[BaselineLLM, ...] = ()
     words: dict[int, Words] = field(default_factory=dict)  # by draw, the first is 1
@@ -147,13 +150,13 @@ def baseline_condition(index: int) -> str:
     return "baseline" if index == 0 else f"baseline-{index + 1}"
 
 
-def calibration_name(condition: str) -> str:
-    """The calibration file of a condition: baseline LLMs and the other score have their own.
+def calibrated_by(condition: str, first: str) -> str:
+    """The condition whose units say how exact those of a condition are: of baseline LLMs its own, else that of the `first` step.
 
-    >>> [calibration_name(c) for c in ("step-000002-words-2", "step-000002-labels", "baseline-vocabulary")]
-    ['calibration.json', 'calibration-labels.json', 'calibration-baseline-vocabulary.json']
+    >>> [calibrated_by(c, "step-000000") for c in ("step-000002-words-2", "step-000002-labels", "baseline-vocabulary")]
+    ['step-000000', 'step-000000-labels', 'baseline-vocabulary']
     """
-    if condition.startswith("baseline"):
-        return f"calibration-{condition}.json"
     score = condition.rpartition("-")[2]
-    return f"calibration-{score}.json" if score in ("labels", "vocabulary") else "calibration.json"
+    if condition.startswith("baseline"):
+        return condition
+    return f"{first}-{score}" if score in ("labels", "vocabulary") else first

@@ -7,7 +7,6 @@ inputs.json         fingerprints of the data and of the prompts, prompts with th
 weights.json        SHA-256 of the base's weights and of each checkpoint's
 identity/           SHA-256 of what else results come from: configs, baseline LLMs, further task data
 checkpoints/        checkpoint-<step> of the training, and its log
-calibration.json    noise and tolerance, from step 0
 units/              one file per sample and condition
 task/               task metrics of each step, row by row
 measured.json       what was measured and with what (`conditions.Record`); from here on no model is needed
