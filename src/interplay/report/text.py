@@ -81,12 +81,15 @@ def number(x: float | int | None, signed: bool = False) -> str:
 
 
 def interval(lo: float | None, hi: float | None) -> str:
-    """A 95 % interval in words, or nothing.
+    """A 95 % interval in words, or nothing. An end is 0 where the other is a thousand times as large.
 
-    >>> interval(1.0, 2.5), interval(None, 2.5)
-    ('1.00 to 2.50', '')
+    >>> interval(1.0, 2.5), interval(8.2e-4, 1.58), interval(None, 2.5)
+    ('1.00 to 2.50', '0 to 1.58', '')
     """
-    return "" if lo is None or hi is None else f"{number(lo)} to {number(hi)}"
+    if lo is None or hi is None:
+        return ""
+    least = max(abs(lo), abs(hi)) / 1000
+    return " to ".join(number(end if abs(end) > least else 0) for end in (lo, hi))
 
 
 def table(caption: str, head: Sequence[str], body: Sequence[Sequence[Any]], words: int = 1) -> dict[str, Any] | None:
