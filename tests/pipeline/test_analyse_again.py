@@ -66,7 +66,8 @@ def test_report_with_another_analysis(finished, a_copy, fresh, overrides, reques
     request.getfixturevalue("no_model")
     given = [part for setting in overrides for part in ("--set", setting)]
     done = call("report", a_copy, *given)
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert all(wait.endswith(" ...") for wait in done.err.splitlines())  # on a slow machine
     assert contents(a_copy) == wanted
     back = yaml.safe_load(finished.files["settings.yaml"])
     run = interplay.Run(a_copy)

@@ -29,7 +29,7 @@ def test_data_are_read_before_a_model_is_looked_for(tmp_path, monkeypatch, key, 
     def refuse(*_, **__):
         raise AssertionError("a model was looked for")
 
-    for name in ("pipeline.load_tokenizer", "pipeline.load_model", "states.load_model", "stages.load_for_training"):
+    for name in ("pipeline.load_tokenizer", "states.load_model", "stages.load_for_training"):
         monkeypatch.setattr(f"interplay.pipeline.{name}", refuse)
     path = tmp_path / "rows.jsonl"
     if content is not None:

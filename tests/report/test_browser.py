@@ -166,7 +166,7 @@ def test_an_interaction_lights_up_its_words(visit):
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("ArrowRight")
     tip = page.locator("#tip")
-    assert tip.is_visible()
+    tip.wait_for(state="visible")
     words = tip.inner_text().splitlines()[0].replace(" / ", " + ").split(" + ")
     assert page.locator("#ex-text .w.on").all_inner_texts() == words
     page.keyboard.press("Escape")
