@@ -162,6 +162,38 @@ def noise_rows(quick: bool = False) -> Section:
     return Section(title, rows, notes)
 
 
+def parts_rows(quick: bool = False) -> Section:
+    """Activations in one bfloat16 number and as the sum of two, each against float32 products of the same bfloat16 weights."""
+    import torch
+
+    from interplay.models.loading import load_model
+    from interplay.scoring.logodds import Question
+    from interplay.scoring.precision import product_float32, product_in_two, product_of_weights, wide_residual
+    from interplay.scoring.trie import score_trie
+
+    n, count = (7, 1) if quick else (10, 3)
+    model = load_model(NAME, device="cpu").model.to(torch.bfloat16)
+    found: dict[str, list[dict[str, float]]] = {}
+    for one in prompts(count, n):
+        words = one.input_ids, one.spans, one.absence.fills[0], Question(one.target_ids)
+        values = []
+        for product in (product_float32, product_of_weights, product_in_two):
+            with wide_residual(model, product):
+                values.append(score_trie(model, *words))
+        for name, v in zip(("bfloat16, float32 residual", "bfloat16x2"), values[1:], strict=True):
+            sigma = float(np.sqrt(np.mean((v - values[0]) ** 2)))
+            found.setdefault(name, []).append(compare(v, values[0], sigma))
+    return Section(
+        f"16 bits without their noise: SmolLM2-135M, {count} prompt(s) of {n} words, means",
+        [{"evaluation": name, **means(rows)} for name, rows in found.items()],
+        [
+            "Against float32 products of the same weights, rounded to bfloat16. bfloat16x2 (model.dtype): the stream goes into each "
+            "product as the sum of two bfloat16 numbers, sums in float32. Emulated on the CPU, whose seconds say nothing of a GPU: "
+            "for its noise and speed-up there see the rows of the GPU."
+        ],
+    )
+
+
 def injected(count: int = 4, n: int = 8) -> list[dict[str, float]]:
     """Gaussian noise of a known size put on real scores: from which share of sd(v) on effects are lost."""
     from interplay.models.loading import load_model

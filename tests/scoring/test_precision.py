@@ -7,10 +7,21 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
+from interplay.effects import extract
 from interplay.models.loading import load_model
 from interplay.scoring import precision
-from interplay.scoring.precision import exact_products, fast_products, is_rounded, product_float32, wide_residual
+from interplay.scoring.logodds import Question
+from interplay.scoring.precision import (
+    exact_products,
+    fast_products,
+    is_rounded,
+    product_float32,
+    product_in_two,
+    product_of_weights,
+    wide_residual,
+)
 from interplay.scoring.scores import prepare, score, score_prepared
+from interplay.scoring.trie import score_trie
 
 TEMPLATE = PromptTemplate(template="Sentence: {text}\nEmotion:", chat=False)
 
@@ -128,3 +139,40 @@ def test_it_ends_with_an_exception(model, monkeypatch):
     with pytest.raises(RuntimeError, match="stop"), fast_products(model):
         raise RuntimeError("stop")
     assert torch.overrides._get_current_function_mode_stack() == []
+
+
+def test_activations_in_two_parts_lose_nearly_nothing(stories_folder):
+    loaded = load_model(str(stories_folder), dtype="bfloat16x2")
+    text = "One day a little girl named Lily found a big red ball in the park"
+    sample = make_sample(text, "She", n=8, template=PromptTemplate(chat=False))
+    prepared = prepare(sample, loaded.tokenizer, PromptTemplate(chat=False))
+    words = prepared.input_ids, prepared.spans, prepared.absence.fills[0], Question(prepared.target_ids)
+    with wide_residual(loaded.model, product_float32):
+        exact = score_trie(loaded.model, *words)
+    with wide_residual(loaded.model, product_of_weights):
+        plain = score_trie(loaded.model, *words)
+    found = score_prepared(loaded.model, prepared, noise_coalitions=32)
+    assert found.dtype == "bfloat16x2"
+    error, rounding = found.values - exact, plain - exact
+    assert np.abs(error).max() < 3e-4
+    assert found.noise_sigma < 3e-4
+    assert np.std(rounding) > 500 * np.std(error)
+    two, all_digits, one = (
+        set(np.argsort(-np.abs(extract(v, 0.0).effects).ravel())[:20].tolist()) for v in (found.values, exact, plain)
+    )
+    assert len(two & all_digits) == 20
+    assert len(one & all_digits) < 15
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_product_in_two_parts(dtype):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 5, 64), torch.randn(7, 64).to(dtype), torch.randn(7)
+    exact = product_float32(x, weight, bias)
+    found = product_in_two(x, weight, bias)
+    assert found.shape == exact.shape
+    assert found.dtype == torch.float32
+    assert (found - exact).abs().max() < 0.01 * (product_of_weights(x, weight, bias) - exact).abs().max()
+    torch.testing.assert_close(
+        product_in_two(x[0, 0].to(dtype), weight, None), product_float32(x[0, 0].to(dtype), weight, None)
+    )
