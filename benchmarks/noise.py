@@ -100,15 +100,18 @@ def strongest(effects: Any, count: int = TOP) -> set[int]:
 def compare(values: np.ndarray, reference: np.ndarray, sigma: float) -> dict[str, float]:
     """One evaluation of one prompt against the reference: L1 optima and how many of the strongest effects are kept.
 
-    `sigma`: noise of `values`. Both are split once with tolerance 0 and once as a run would, with
-    the default tolerance.
+    `sigma`: noise of `values`. Both are split once with tolerance 0 and once as a run would, within
+    delta.
     """
     from interplay.effects import extract
     from interplay.effects.interactions import paper_tolerance
 
     total = reference[-1] - reference[0]
     exact, found = extract(reference, 0.0), extract(values, 0.0)
-    exact_within, found_within = extract(reference), extract(values, paper_tolerance(total, sigma))
+    exact_within, found_within = (
+        extract(reference, paper_tolerance(total)),
+        extract(values, paper_tolerance(total, sigma)),
+    )
     return {
         "noise of v (nats)": sigma,
         "noise / sd(v)": sigma / float(np.std(reference)),

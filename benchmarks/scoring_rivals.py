@@ -34,6 +34,7 @@ from benchmarks.scoring_rows import (
     limit_note,
     plain_scores,
     product_limits,
+    product_used,
     prompt,
     random_model,
     smollm2,
@@ -263,8 +264,7 @@ def prompt_rows(
     """The rows of one prompt: every road, held against plain float32 passes, which come last."""
     found = {way: ask(subject, n, length, way) for way in ways}
     ours, plain = found[ways[0]], found[ways[-1]]
-    used = {name: x for name, x in product_limits().items() if not np.isnan(x)}
-    limit = list(used.values())[-1]  # fast_products takes the last
+    limit = product_limits()[product_used()]
     rows = []
     for name, one in found.items():
         both = np.intersect1d(one.picks, plain.picks)

@@ -176,3 +176,51 @@ def test_a_product_in_two_parts(dtype):
     torch.testing.assert_close(
         product_in_two(x[0, 0].to(dtype), weight, None), product_float32(x[0, 0].to(dtype), weight, None)
     )
+
+
+@pytest.fixture
+def amd(monkeypatch, tmp_path):
+    """An AMD processor without a choice; gives what sets how oneDNN is timed, and the folder the choice is kept in."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        pytest.skip("this PyTorch has no oneDNN")
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setenv("INTERPLAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(precision, "_processor", lambda: "vendor_id : AuthenticAMD")
+
+    def timed(gain):
+        precision._is_mkl_slow.cache_clear()
+        monkeypatch.setattr(precision, "_gain_of_onednn", lambda: gain)
+        return precision._is_mkl_slow()
+
+    yield timed, tmp_path / "cache"
+    precision._is_mkl_slow.cache_clear()
+
+
+def test_the_product_is_timed_once_and_kept_with_the_machine(amd, monkeypatch):
+    timed, cache = amd
+    assert timed(1.8) is True
+    assert timed(0.8) is True  # another process: what the first one chose
+    monkeypatch.setattr(precision, "_processor", lambda: "vendor_id : AuthenticAMD\nmodel : 2")
+    assert timed(0.8) is False
+    assert sorted(file.read_text() for file in cache.iterdir()) == ["MKL", "oneDNN"]
+    monkeypatch.setattr(precision, "_processor", lambda: "vendor_id : GenuineIntel")
+    assert timed(1.8) is False
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_choice_that_cannot_be_kept_or_read_is_timed_anew(amd):
+    timed, cache = amd
+    cache.write_text("no folder")
+    assert timed(1.8) is True
+    assert timed(1.2) is False
+    cache.unlink()
+    assert timed(1.8) is True
+    (file,) = cache.iterdir()
+    file.write_text("")  # a process that ended between its two acts
+    assert timed(1.2) is False
+
+
+def test_timing_the_product_draws_no_random_number():
+    state = torch.random.get_rng_state()
+    assert 0.1 < precision._gain_of_onednn() < 10
+    assert torch.equal(torch.random.get_rng_state(), state)
