@@ -168,7 +168,7 @@ def page(head: list[str], outcomes: list[Outcome], sections: Iterable[Section], 
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench` from one run; no figure is typed in but those of an earlier commit, named as such.",
+        "Written by `make bench`; no figure is typed in but those of an earlier commit and of trial runs, named as such. What was run alone says so.",
         "",
     ]
     if quick:
