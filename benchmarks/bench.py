@@ -1,6 +1,7 @@
-"""All benchmarks in one run on this machine: tables on the terminal as they come, and docs/evidence/benchmarks.md with --write.
+"""All benchmarks in one run on this machine: tables on the terminal as they come, and docs/evidence/benchmarks.md with --write,
+which with --only renews the sections of these parts and leaves the others.
 
-Every figure is measured by this script; nothing on the page is typed in. What cannot be measured here (no GPU, a package or
+Every figure is measured by this script; nothing on the page is typed in but what an earlier commit took (goals.py). What cannot be measured here (no GPU, a package or
 model that is not installed) is said in its place. What each part measures stands in its own module; here are only their order,
 the targets, and how a table is drawn.
 
@@ -24,20 +25,26 @@ from benchmarks.section import Section
 Part = Callable[[bool], "Section | list[Section]"]
 
 
+ASKED = "Asked and reached"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 # name -> (module, function); in the order of the page.
 PARTS: dict[str, tuple[str, str]] = {
     "scoring": ("scoring_rows", "scoring_rows"),
+    "roads": ("scoring_rivals", "road_rows"),
     "large": ("scoring_rows", "large_rows"),
     "captum": ("peers", "captum_rows"),
     "memory": ("memory", "memory_rows"),
     "noise": ("noise", "noise_rows"),
+    "parts": ("noise", "parts_rows"),
     "gpu": ("gpu", "gpu_rows"),
     "solve": ("solving", "solve_rows"),
     "moebius": ("solving", "moebius_rows"),
     "recovery": ("recovery", "recovery_rows"),
     "demo": ("demo_shares", "demo_rows"),
+    "page": ("page", "study_rows"),
+    "explain": ("explaining", "explain_rows"),
+    "threads": ("explaining", "waiting_rows"),
     "watching": ("watching", "watching_rows"),
     "sharing": ("sharing", "sharing_rows"),
     "manifest": ("sharing", "manifest_rows"),
@@ -51,9 +58,10 @@ def goals_section(outcomes: list[Outcome]) -> Section:
         verdict = {True: "yes", False: "no", None: "not measured" if math.isnan(reached) else "in part"}[met]
         figure = "not measured" if math.isnan(reached) else f"{cell(reached)}{goal.unit}"
         bound = f"{'>=' if goal.at_least else '<='} {cell(goal.bound)}{goal.unit}"
-        rows.append({"what": goal.what, "asked": bound, "reached (the worst)": figure, "met": verdict})
+        row = {"what": goal.what, "asked": bound, "reached (the worst)": figure, "met": verdict}
+        rows.append(row | {"before (commit ef0b9e1)": goal.before or "–"})
     notes = ["In part: what was measured meets the bound, but not all that it is asked of was measured."]
-    return Section("Asked and reached", rows, notes if any(row["met"] == "in part" for row in rows) else [])
+    return Section(ASKED, rows, notes if any(row["met"] == "in part" for row in rows) else [])
 
 
 def cell(value: object) -> str:
@@ -157,13 +165,44 @@ def run_part(name: str, quick: bool) -> tuple[list[Section], bool]:
 
 def page(head: list[str], outcomes: list[Outcome], sections: Iterable[Section], quick: bool) -> str:
     """The whole page."""
-    lines = ["# Benchmarks", "", "Written by `make bench` from one run; no figure is typed in.", ""]
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`; no figure is typed in but those of an earlier commit and of trial runs, named as such. What was run alone says so.",
+        "",
+    ]
     if quick:
         lines += ["A quick run: smaller sizes than the targets ask for.", ""]
     lines += [line for text in head for line in (text, "")]
     for section in (goals_section(outcomes), *sections):
         lines += lines_of(section)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def renewed(before: str, head: list[str], outcomes: list[Outcome], sections: list[Section], quick: bool) -> str:
+    """A page with these sections in the place of those of the same title, and new ones at its end; the others keep their text.
+
+    Each says that it was run alone and where; of the goals, the lines of these parts are new.
+    """
+    alone = (
+        f"Run alone, later than the sections without this line{', in smaller sizes' if quick else ''}. {' '.join(head)}"
+    )
+    blocks = {block.split("\n", 1)[0]: block for block in before.rstrip().split("\n## ")}
+    for section in sections:
+        text = "\n".join(lines_of(section._replace(notes=[*section.notes, alone])))
+        blocks[section.title] = text.removeprefix("## ").rstrip() + "\n"
+    known = {goal.what: row for goal, row in zip([o.goal for o in outcomes], goals_section(outcomes).rows, strict=True)}
+    old = [
+        [c.strip() for c in line.strip("| ").split(" | ")]
+        for line in blocks.get(ASKED, "").split("\n")
+        if line[:1] == "|"
+    ]
+    rows = [dict(zip(old[0], cells, strict=True)) for cells in old[2:]]
+    rows = [known.pop(row["what"], row) for row in rows] + list(known.values())
+    blocks[ASKED] = (
+        "\n".join(lines_of(Section(ASKED, rows, goals_section(outcomes).notes))).removeprefix("## ").rstrip() + "\n"
+    )
+    return "\n## ".join(block.rstrip("\n") + "\n" for block in blocks.values())
 
 
 def chosen(text: str | None) -> list[str]:
@@ -182,8 +221,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page to this Markdown file as well")
     given = parser.parse_args(arguments)
     names = chosen(given.only)
-    if given.write is not None and given.only is not None:
-        raise SystemExit("--write needs a whole run, so that all figures of the page are from one: leave out --only")
+    if given.write is not None and given.only is not None and not given.write.exists():
+        raise SystemExit(f"--only renews sections of a page, and there is no {given.write}: leave it out")
     warnings.filterwarnings("ignore")
     import torch
 
@@ -201,7 +240,11 @@ def main(arguments: list[str] | None = None) -> int:
     print("\n".join(lines_of(goals_section(outcomes))), flush=True)
     if given.write is not None:
         whole = [section for name in names for section in sections[name]]
-        given.write.write_text(page(head, outcomes, whole, given.quick), encoding="utf-8")
+        if given.only is None:
+            text = page(head, outcomes, whole, given.quick)
+        else:
+            text = renewed(given.write.read_text(encoding="utf-8"), head, outcomes, whole, given.quick)
+        given.write.write_text(text, encoding="utf-8")
     return 0 if well else 1
 
 

@@ -1,4 +1,4 @@
-"""Scoring on a GPU: random models of Qwen2.5-3B's and Llama-3-8B's shape and SmolLM2 itself, in four precisions.
+"""Scoring on a GPU: random models of Qwen2.5-3B's and Llama-3-8B's shape and SmolLM2 itself, in six precisions.
 
 Wall seconds, since a GPU has no CPU seconds. Every function takes the device, so that the same code runs on a CPU with a tiny
 model in the tests; only `gpu_rows` asks for a GPU, and says so where there is none.
@@ -26,6 +26,7 @@ from benchmarks.scoring_rows import (
     random_model,
     spread,
     tell,
+    trie_flops,
 )
 from benchmarks.section import Section
 
@@ -68,16 +69,18 @@ class Precision(NamedTuple):
     """A way to evaluate the model. They come in this order, since a model made 16-bit is not made 32-bit again."""
 
     name: str
-    half: bool  # weights in float16
+    weights: str
     matmul: str  # of torch.set_float32_matmul_precision
-    wide: bool  # a float32 residual stream around 16-bit products
+    product: str | None = None  # of `interplay.scoring.precision`, with a float32 residual stream around it
 
 
 PRECISIONS = (
-    Precision("float32", False, "highest", False),
-    Precision("TF32", False, "high", False),
-    Precision("float16, float32 residual", True, "highest", True),
-    Precision("float16, stock", True, "highest", False),
+    Precision("float32", "float32", "highest"),
+    Precision("TF32", "float32", "high"),
+    Precision("float16, float32 residual", "float16", "highest", "product_of_weights"),
+    Precision("float16, stock", "float16", "highest"),
+    Precision("bfloat16, float32 residual", "bfloat16", "highest", "product_of_weights"),
+    Precision("bfloat16x2: activations in two parts", "bfloat16", "highest", "product_in_two"),
 )
 
 
@@ -110,16 +113,11 @@ def useful_flops(model: Any, asked: Prompt) -> float:
 
     Two per weight of the linear layers and token of the trie, the head at the leaves only, and attention to a token's own past.
     """
-    import torch
-
     config = model.config.get_text_config()
-    head = model.get_output_embeddings()
-    weights = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
     cuts = [0, *(span[0] for span in asked.spans), len(asked.ids)]
-    tokens = sum((1 << i) * (b - a) for i, (a, b) in enumerate(pairwise(cuts)))
     pairs = sum((1 << i) * sum(range(a + 1, b + 1)) for i, (a, b) in enumerate(pairwise(cuts)))
     attention = 4.0 * pairs * config.hidden_size * config.num_hidden_layers
-    return 2.0 * tokens * weights + 2.0 * (1 << len(asked.spans)) * head.weight.numel() + attention
+    return trie_flops(model, asked) + attention
 
 
 def wall_seconds(call: Callable[[], Any], device: str) -> tuple[float, Any]:
@@ -137,11 +135,11 @@ def wall_seconds(call: Callable[[], Any], device: str) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def matrix_peak(device: str, size: int, half: bool) -> float:
+def matrix_peak(device: str, size: int, weights: str) -> float:
     """Measured floating-point operations a second of one large square matrix product, median of five."""
     import torch
 
-    a = torch.randn(size, size, device=device, dtype=torch.float16 if half else torch.float32)
+    a = torch.randn(size, size, device=device, dtype=getattr(torch, weights))
     torch.mm(a, a)
     times = [wall_seconds(lambda: torch.mm(a, a), device)[0] for _ in range(5)]
     return 2.0 * size**3 / statistics.median(times)
@@ -152,14 +150,14 @@ def evaluated_in(model: Any, precision: Precision) -> Generator[None]:
     """The model under a precision; makes its weights 16-bit for good where that is asked, puts torch's setting back."""
     import torch
 
-    from interplay.scoring.precision import wide_residual
+    from interplay.scoring import precision as ways
 
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision.matmul)
-    if precision.half:
-        model.half()
+    model.to(getattr(torch, precision.weights))
     try:
-        with wide_residual(model) if precision.wide else contextlib.nullcontext():
+        product = precision.product and getattr(ways, precision.product)
+        with ways.wide_residual(model, product) if product else contextlib.nullcontext():
             yield
     finally:
         torch.set_float32_matmul_precision(before)
@@ -182,16 +180,16 @@ def best_of(settings: Sequence[int], call: Callable[[int], Any], device: str) ->
 
 
 def measure_model(name: str, model: Any, device: str, sizes: Sizes) -> list[dict]:
-    """Rows of one model: every precision x prompt length. The model is float16 afterwards."""
+    """Rows of one model: every precision x prompt length. The model is bfloat16 afterwards."""
     from interplay.scoring.logodds import Question
     from interplay.scoring.masking import masked_ids
     from interplay.scoring.trie import score_trie
 
-    rows, references = [], {}
-    model.half().float()  # so that all precisions evaluate the same weights
+    rows, references, first = [], {}, {}
+    model.bfloat16().half().float()  # so that all precisions evaluate the same weights
     for precision in PRECISIONS:
         with evaluated_in(model, precision):
-            peak = matrix_peak(device, sizes.matrix, precision.half)
+            peak = matrix_peak(device, sizes.matrix, precision.weights)
             for length in sizes.lengths:
                 asked = prompt(length, sizes.n, model.config.get_text_config().vocab_size)
                 ids = masked_ids(asked.ids, asked.spans, FILLS)
@@ -209,7 +207,7 @@ def measure_model(name: str, model: Any, device: str, sizes: Sizes) -> list[dict
                 naive, batch, theirs = best_of(sizes.batches, plain, device)
                 seconds, budget, values = best_of(sizes.budgets, ours, device)
                 if precision.name == "float32":
-                    references[length] = theirs
+                    references[length], first[length] = theirs, seconds
                 reference = references[length]
                 both = values is not None and reference is not None
                 difference = values[picks] - reference if both else np.array([NAN])
@@ -225,6 +223,7 @@ def measure_model(name: str, model: Any, device: str, sizes: Sizes) -> list[dict
                         "ours s": seconds,
                         "tokens a pass": NAN if budget is None else budget,
                         "plain / ours": naive / seconds,
+                        "float32 / ours": first[length] / seconds,
                         "coalitions a s": len(ids) / seconds,
                         "share of matrix peak": useful_flops(model, asked) / seconds / peak,
                         "peak, TFLOP/s": peak / 1e12,
@@ -240,7 +239,8 @@ def gpu_rows(quick: bool, say: Callable[[str], None] = tell) -> list[Section]:
     import torch
 
     if not torch.cuda.is_available():
-        return [Section(TITLE, [], ["Not measured: no GPU at hand."])]
+        names = ", ".join(precision.name for precision in PRECISIONS)
+        return [Section(TITLE, [], [f"Not run: no GPU at hand. Rows wait for one, noise and seconds each: {names}."])]
     return device_rows("cuda", gpu_models("cuda", quick), QUICK if quick else FULL, torch.cuda.get_device_name(), say)
 
 
@@ -259,7 +259,7 @@ def device_rows(
         "scaled.",
         "Share of matrix peak: the operations all coalitions need when nothing shared is computed twice, a second, over those of "
         f"a {sizes.matrix} x {sizes.matrix} matrix product measured here in the same precision. Sigma: root mean square "
-        f"difference of ours to plain float32 passes of the same weights (rounded to float16 beforehand) on {sizes.part} "
+        f"difference of ours to plain float32 passes of the same weights (numbers of both float16 and bfloat16) on {sizes.part} "
         "coalitions; sd of v beside it.",
     ]
     return [Section(TITLE, rows, notes)]

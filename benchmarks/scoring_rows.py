@@ -5,11 +5,13 @@ package. Memory, other packages and GPUs stand in modules of their own.
 """
 
 import contextlib
+import functools
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +108,62 @@ def prompt(length: int, n: int, vocabulary: int = VOCABULARY) -> Prompt:
     ids = rng.choice(np.arange(10, vocabulary), length, replace=length > vocabulary - 10)
     starts = np.linspace(length // 3, length - 8, n).round().astype(int)
     return Prompt(tuple(map(int, ids)), tuple((int(s),) for s in starts))
+
+
+@functools.cache
+def product_limits(size: int = 2048) -> dict[str, float]:
+    """Float32 operations a CPU second of one thread in a large matrix product, by MKL and by oneDNN: the best of five, in turn.
+
+    NaN where PyTorch has none. Measured once a process.
+    """
+    import torch
+
+    x, weight = torch.randn(2, size, size)
+    dnn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    ways: dict[str, Callable[[], Any] | None] = {
+        "MKL": lambda: torch.mm(x, weight),
+        "oneDNN": dnn and (lambda: dnn(x, weight, None, "none", [], "")),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    with torch.no_grad():
+        for _ in range(5):
+            for name, way in ways.items():
+                if way is not None:
+                    start = time.process_time()
+                    way()
+                    times[name].append(time.process_time() - start)
+    return {name: 2.0 * size**3 / min(spent, default=NAN) for name, spent in times.items()}
+
+
+def product_used() -> str:
+    """What `fast_products` takes on this machine."""
+    import torch
+
+    from interplay.scoring.precision import fast_products
+
+    with fast_products(torch.nn.Linear(1, 1)) as on:
+        return "oneDNN" if on else "MKL"
+
+
+def trie_flops(model: Any, asked: Prompt) -> float:
+    """Operations of the linear layers that all coalitions of a prompt need: two a weight and token of the trie, the head at its leaves."""
+    import torch
+
+    head = model.get_output_embeddings()
+    weights = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
+    cuts = [0, *(span[0] for span in asked.spans), len(asked.ids)]
+    tokens = sum((1 << i) * (b - a) for i, (a, b) in enumerate(pairwise(cuts)))
+    return 2.0 * tokens * weights + 2.0 * (1 << len(asked.spans)) * head.weight.numel()
+
+
+def limit_note(limits: dict[str, float]) -> str:
+    """What the limit is, and what it was here."""
+    said = ", ".join(f"{name} {x / 1e9:.0f}" for name, x in limits.items() if not np.isnan(x))
+    return (
+        "The limit: float32 operations a CPU second of one thread in a product of two 2048 x 2048 matrices, the best of five in the "
+        f"same run, in GFLOP/s: {said}; `fast_products` takes {product_used()} here. Against it stand the operations of the model's linear layers alone, so attention, norms and copies count "
+        "as time lost."
+    )
 
 
 def spread(count: int, wanted: int) -> np.ndarray:
@@ -232,11 +290,14 @@ def measure(name: str, model: Any, length: int, n: int, batches: tuple[int, ...]
     alone, fast, values = time_ours(name, model, length, n)
     ours = alone if np.isnan(fast) else fast
     naive = plain.seconds[plain.best]
+    limits, flops = product_limits(), trie_flops(model, asked)
     row = {
         "plain s": naive,
         "plain + oneDNN s": plain.one_dnn,
         "trie s": alone,
         "trie + oneDNN s": fast,
+        "trie, % of MKL's limit": 100 * flops / alone / limits["MKL"],
+        "trie + oneDNN, % of its limit": 100 * flops / fast / limits["oneDNN"],
         "plain / ours": naive / ours,
         "plain / trie alone": naive / alone,
         "coalitions a CPU-s": len(rows) / ours,
@@ -265,6 +326,8 @@ def scoring_rows(quick: bool, say: Callable[[str], None] = tell) -> list[Section
         f"Plain: stock transformers forward passes, the best of the settings of the next table, timed on two batches "
         f"({PART} coalitions at most) and scaled; no code of the package. The difference is the largest over these coalitions.",
     ]
+    limits = product_limits()
+    notes.append(limit_note(limits))
     if fast := [row for row in rows if not np.isnan(row["trie + oneDNN s"])]:
         gain = between([row["trie s"] / row["trie + oneDNN s"] for row in fast])
         left = between([row["plain + oneDNN s"] / row["trie + oneDNN s"] for row in fast])

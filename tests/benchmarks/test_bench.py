@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tiny_job import settings, write_settings
 
-from benchmarks import bench, demo_shares, goals, gpu, memory, peers, scoring_rows, watching
+from benchmarks import bench, demo_shares, explaining, goals, gpu, memory, peers, scoring_rows, watching
+from benchmarks import page as bench_page
 from benchmarks.goals import GOALS, Goal, outcome
 from benchmarks.scoring_rows import SMALL, Prompt, Subject
 from benchmarks.section import Section
@@ -112,6 +113,35 @@ def test_the_page_is_written_from_the_parts_that_ran(monkeypatch, tmp_path, caps
     assert "| m     |   2.5 |" in capsys.readouterr().out
 
 
+def test_parts_that_run_alone_renew_their_sections_and_leave_the_others(monkeypatch, tmp_path, capsys):
+    page = tmp_path / "page.md"
+    goals_ = (Goal("speed", "gpu", "ratio", 2, True, before="1 ×"), Goal("size", "page", "MB", 3, False))
+    monkeypatch.setattr(bench, "GOALS", goals_)
+    monkeypatch.setattr(bench, "PARTS", {"gpu": ("gpu", "gpu_rows"), "page": ("page", "study_rows")})
+    monkeypatch.setattr(gpu, "gpu_rows", lambda quick: [Section("Speed", [{"ratio": 2.5}], ["A note."])])
+    monkeypatch.setattr(bench_page, "study_rows", lambda quick: [Section("Size", [{"MB": 2.0}], [])])
+    with pytest.raises(SystemExit, match="there is no"):
+        bench.main(["--only", "gpu", "--write", str(page)])
+    assert bench.main(["--write", str(page)]) == 0
+    whole = page.read_text(encoding="utf-8")
+    monkeypatch.setattr(
+        gpu, "gpu_rows", lambda quick: [Section("Speed", [{"ratio": 1.5}], []), Section("New", [], ["N."])]
+    )
+    assert bench.main(["--only", "gpu", "--write", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(whole[: whole.index("## ")])
+    assert whole[whole.index("## Size") :] in text
+    assert "| ratio |\n| ----: |\n|   1.5 |\n\nRun alone, later" in text
+    assert "A note." not in text
+    assert text.index("## Size") < text.index("## New\n\nN.\n")
+    asked = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| s")
+    ]
+    assert asked == [["speed", ">= 2", "1.5", "no", "1 ×"], ["size", "<= 3", "2", "yes", "–"]]
+    assert bench.main(["--only", "gpu", "--write", str(page)]) == 0
+    assert page.read_text(encoding="utf-8") == text
+
+
 def test_plain_scores_are_the_log_odds_of_the_target(model):
     import torch
 
@@ -138,7 +168,8 @@ def test_gpu_rows_need_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     (section,) = gpu.gpu_rows(quick=True)
     assert section.rows == []
-    assert "no GPU at hand" in section.notes[0]
+    assert "Not run: no GPU at hand" in section.notes[0]
+    assert "bfloat16x2" in section.notes[0]
 
 
 def test_the_gpu_code_runs_on_a_cpu():
@@ -155,7 +186,7 @@ def test_the_gpu_code_runs_on_a_cpu():
     bench.table(section.rows)
     for row in section.rows:
         assert not any(isinstance(value, float) and math.isnan(value) for value in row.values())
-        assert row["sigma, nats"] < (5e-5 if row["precision"] == "float32" else 0.2)
+        assert row["sigma, nats"] < (5e-5 if row["precision"].startswith(("float32", "bfloat16x2")) else 0.2)
 
 
 def test_useful_operations_by_hand():
@@ -240,3 +271,21 @@ def test_a_demo_that_cannot_run_is_not_measured(tmp_path):
     section = demo_shares.share_section(found)
     assert section.rows == []
     assert "none.yaml" in section.notes[0]
+
+
+def test_explain_is_timed_until_its_first_picture_and_its_end(stories_folder):
+    row = explaining.explain_rows(quick=True, model=str(stories_folder)).rows[0]
+    assert row["n"] == 7
+    assert 0 < row["start-up, CPU s"] < row["first picture, CPU s"] < row["end, CPU s"]
+    assert 0 < row["first picture, wall s"] < row["end, wall s"]
+    assert 0 < row["tokens of the first picture, %"] < 60
+
+
+def test_a_command_that_fails_is_no_figure():
+    import sys
+
+    cpu, wall = explaining.spent([sys.executable, "-c", "sum(range(10**6))"], {})
+    assert 0 < cpu < 60
+    assert wall > 0
+    with pytest.raises(RuntimeError, match="status 3"):
+        explaining.spent([sys.executable, "-c", "raise SystemExit(3)"], {})

@@ -7,10 +7,21 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from interplay.data.samples import make_sample
 from interplay.data.template import PromptTemplate
+from interplay.effects import extract
 from interplay.models.loading import load_model
 from interplay.scoring import precision
-from interplay.scoring.precision import exact_products, fast_products, is_rounded, product_float32, wide_residual
+from interplay.scoring.logodds import Question
+from interplay.scoring.precision import (
+    exact_products,
+    fast_products,
+    is_rounded,
+    product_float32,
+    product_in_two,
+    product_of_weights,
+    wide_residual,
+)
 from interplay.scoring.scores import prepare, score, score_prepared
+from interplay.scoring.trie import score_trie
 
 TEMPLATE = PromptTemplate(template="Sentence: {text}\nEmotion:", chat=False)
 
@@ -128,3 +139,88 @@ def test_it_ends_with_an_exception(model, monkeypatch):
     with pytest.raises(RuntimeError, match="stop"), fast_products(model):
         raise RuntimeError("stop")
     assert torch.overrides._get_current_function_mode_stack() == []
+
+
+def test_activations_in_two_parts_lose_nearly_nothing(stories_folder):
+    loaded = load_model(str(stories_folder), dtype="bfloat16x2")
+    text = "One day a little girl named Lily found a big red ball in the park"
+    sample = make_sample(text, "She", n=8, template=PromptTemplate(chat=False))
+    prepared = prepare(sample, loaded.tokenizer, PromptTemplate(chat=False))
+    words = prepared.input_ids, prepared.spans, prepared.absence.fills[0], Question(prepared.target_ids)
+    with wide_residual(loaded.model, product_float32):
+        exact = score_trie(loaded.model, *words)
+    with wide_residual(loaded.model, product_of_weights):
+        plain = score_trie(loaded.model, *words)
+    found = score_prepared(loaded.model, prepared, noise_coalitions=32)
+    assert found.dtype == "bfloat16x2"
+    error, rounding = found.values - exact, plain - exact
+    assert np.abs(error).max() < 3e-4
+    assert found.noise_sigma < 3e-4
+    assert np.std(rounding) > 500 * np.std(error)
+    two, all_digits, one = (
+        set(np.argsort(-np.abs(extract(v, 0.0).effects).ravel())[:20].tolist()) for v in (found.values, exact, plain)
+    )
+    assert len(two & all_digits) == 20
+    assert len(one & all_digits) < 15
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_product_in_two_parts(dtype):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 5, 64), torch.randn(7, 64).to(dtype), torch.randn(7)
+    exact = product_float32(x, weight, bias)
+    found = product_in_two(x, weight, bias)
+    assert found.shape == exact.shape
+    assert found.dtype == torch.float32
+    assert (found - exact).abs().max() < 0.01 * (product_of_weights(x, weight, bias) - exact).abs().max()
+    torch.testing.assert_close(
+        product_in_two(x[0, 0].to(dtype), weight, None), product_float32(x[0, 0].to(dtype), weight, None)
+    )
+
+
+@pytest.fixture
+def amd(monkeypatch, tmp_path):
+    """An AMD processor without a choice; gives what sets how oneDNN is timed, and the folder the choice is kept in."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        pytest.skip("this PyTorch has no oneDNN")
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setenv("INTERPLAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(precision, "_processor", lambda: "vendor_id : AuthenticAMD")
+
+    def timed(gain):
+        precision._is_mkl_slow.cache_clear()
+        monkeypatch.setattr(precision, "_gain_of_onednn", lambda: gain)
+        return precision._is_mkl_slow()
+
+    yield timed, tmp_path / "cache"
+    precision._is_mkl_slow.cache_clear()
+
+
+def test_the_product_is_timed_once_and_kept_with_the_machine(amd, monkeypatch):
+    timed, cache = amd
+    assert timed(1.8) is True
+    assert timed(0.8) is True  # another process: what the first one chose
+    monkeypatch.setattr(precision, "_processor", lambda: "vendor_id : AuthenticAMD\nmodel : 2")
+    assert timed(0.8) is False
+    assert sorted(file.read_text() for file in cache.iterdir()) == ["MKL", "oneDNN"]
+    monkeypatch.setattr(precision, "_processor", lambda: "vendor_id : GenuineIntel")
+    assert timed(1.8) is False
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_choice_that_cannot_be_kept_or_read_is_timed_anew(amd):
+    timed, cache = amd
+    cache.write_text("no folder")
+    assert timed(1.8) is True
+    assert timed(1.2) is False
+    cache.unlink()
+    assert timed(1.8) is True
+    (file,) = cache.iterdir()
+    file.write_text("")  # a process that ended between its two acts
+    assert timed(1.2) is False
+
+
+def test_timing_the_product_draws_no_random_number():
+    state = torch.random.get_rng_state()
+    assert 0.1 < precision._gain_of_onednn() < 10
+    assert torch.equal(torch.random.get_rng_state(), state)

@@ -95,7 +95,7 @@ def explain(
     labels: Annotated[
         str | None, typer.Option(metavar="A,B,C", help="Answers to score the target among. Default: as the run does.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16x2, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     top: Annotated[
         int, typer.Option(min=1, help="Number of interactions in the table, strongest first; --json has all.")

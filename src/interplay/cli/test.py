@@ -22,7 +22,7 @@ from interplay.process import tell
     base=Annotated[
         str | None, typer.Option(help="Base model of an adapter or of RUN@STEP; default: the one it names.")
     ],
-    dtype=Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")],
+    dtype=Annotated[str, typer.Option(help="float32, float64, bfloat16x2, bfloat16 or float16.")],
     device=Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")],
 )
 def test(as_json: bool, **arguments: Any) -> None:

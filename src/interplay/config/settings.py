@@ -18,7 +18,7 @@ from interplay.limits import EXACT_WORDS, SAMPLED_WORDS
 from interplay.models.placement import DEVICE_MAPS, SPREAD, Placement
 from interplay.text import short
 
-Dtype = Literal["float32", "float64", "bfloat16", "float16"]
+Dtype = Literal["float32", "float64", "bfloat16x2", "bfloat16", "float16"]
 # YAML reads the 0 of {0: 20GiB} as a number.
 DeviceName = Annotated[str, BeforeValidator(lambda key: str(key) if type(key) is int else key)]
 
@@ -41,7 +41,10 @@ class ModelSettings(_Strict):
 
     name: str = Field(description="hub name, local folder or GGUF file")
     revision: str | None = Field(None, description="hub revision")
-    dtype: Dtype = Field("float32", description="of scoring; 16-bit rounding looks like noise interactions")
+    dtype: Dtype = Field(
+        "float32",
+        description="of scoring; 16-bit rounding looks like noise interactions, unless bfloat16x2, for CUDA, puts activations in two parts",
+    )
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto takes a GPU when there is one")
     device_map: Literal[DEVICE_MAPS] | None = Field(  # ty: ignore[invalid-type-form]
         None,

@@ -23,7 +23,8 @@ from interplay.models.vocabulary import adding_folder
 from interplay.models.weights import hash_tensors, loading_options, refuse_misfit
 from interplay.secrets import redact
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
+DTYPES = ("float32", "float64", "bfloat16x2", "bfloat16", "float16")
+TWO_PARTS = "interplay_two_parts"  # of a bfloat16x2 model: its products take activations as two bfloat16 parts
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def load_weights(
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             revision=revision,
-            dtype=getattr(torch, dtype),
+            dtype=getattr(torch, dtype.removesuffix("x2")),
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
@@ -123,6 +124,7 @@ def load_weights(
         raise _load_error(name, local, error) from error
     model, info = loaded
     placement.settle(model, options)
+    setattr(model, TWO_PARTS, dtype == "bfloat16x2")
     if getattr(model, "_hf_peft_config_loaded", False):  # a hub name of an adapter
         raise InterplayError(f"{name!r} is a LoRA adapter, not a model: give its base and the adapter apart")
     if not local and (folder := cached_folder(name, revision)):

@@ -2,18 +2,23 @@
 
 A 16-bit model rounds its residual stream at every layer, which makes most of its noise (docs/evidence/benchmarks.md). With
 `wide_residual` the outputs of embeddings, products and norms are float32; a product still takes 16-bit operands. With
-`product_float32` the weights are widened one at a time: noise is measured against that. MKL multiplies float32 matrices at half
-speed on AMD processors, so `fast_products` uses oneDNN there; that depends on the processor alone, never on a timing.
+`product_float32` the weights are widened one at a time: noise is measured against that. Under `bfloat16x2` the stream goes into a
+product as the sum of two bfloat16 numbers, which keeps 16 of its 24 bits. MKL multiplies float32 matrices at half
+speed on some AMD processors; `fast_products` uses oneDNN there.
 
 Noise of v becomes false interactions of high order, just like those that fine-tuning is said to remove (docs/design/scoring.md).
 """
 
 import contextlib
+import hashlib
 import math
+import time
 from collections.abc import Callable, Generator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from interplay.models.gguf import cache_root
+from interplay.models.loading import TWO_PARTS
 from interplay.models.placement import input_device
 
 if TYPE_CHECKING:
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
 
 # As fractions of sd(v). At n = 8 noise of the first size loses 4 of the 20 strongest effects, the second half of them  [ours]
 FLAGGED, REFUSED = 0.02, 0.1
-NARROW = ("bfloat16", "float16")
+NARROW = ("bfloat16", "bfloat16x2", "float16")
 Product = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor | None"], "torch.Tensor"]
 
 
@@ -30,6 +35,12 @@ def is_narrow(model: Any) -> bool:
     import torch
 
     return next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
+
+
+def dtype_of(model: Any) -> str:
+    """How its weights are held and multiplied, as settings name it."""
+    name = str(next(model.parameters()).dtype).removeprefix("torch.")
+    return name + "x2" * any(getattr(module, TWO_PARTS, False) for module in model.modules())
 
 
 def is_rounded(model: Any) -> bool:
@@ -72,6 +83,22 @@ def product_of_weights(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.T
     return out if bias is None else out + bias.float()
 
 
+def product_in_two(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None") -> "torch.Tensor":
+    """x weight' + bias with x as the sum of two numbers in the weight's precision, sums and result in float32.
+
+    One product of twice the rows. CUDA gives its float32 sums out from PyTorch 2.8 on; elsewhere the parts are widened.
+    """
+    import torch
+
+    high = x.to(weight.dtype)
+    parts = torch.stack([high, (x.float() - high.float()).to(weight.dtype)])
+    if parts.is_cuda and hasattr(torch.ops.aten.mm, "dtype"):
+        out = torch.mm(parts.flatten(0, -2), weight.t(), out_dtype=torch.float32).view(*parts.shape[:-1], -1)
+    else:
+        out = torch.nn.functional.linear(parts.float(), weight.float())
+    return out.sum(0) if bias is None else out.sum(0) + bias.float()
+
+
 def product_float32(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tensor | None") -> "torch.Tensor":
     """x weight' + bias with everything widened to float32."""
     from torch.nn.functional import linear
@@ -83,7 +110,8 @@ def product_float32(x: "torch.Tensor", weight: "torch.Tensor", bias: "torch.Tens
 def wide_residual(model: Any, product: Product | None = None) -> Generator[bool]:
     """Evaluate a 16-bit model with a float32 residual stream; yields whether that is on.
 
-    `product` is how a linear layer is computed, by default `product_of_weights`; given one, it serves a float32 model too.
+    `product` is how a linear layer is computed, by default `product_of_weights`, of a bfloat16x2 model `product_in_two`; given one, it
+    serves a float32 model too.
     """
     import torch
     from torch.nn import functional
@@ -92,7 +120,7 @@ def wide_residual(model: Any, product: Product | None = None) -> Generator[bool]
     if product is None and not is_narrow(model):
         yield False
         return
-    linear = product or product_of_weights
+    linear = product or (product_in_two if dtype_of(model) == "bfloat16x2" else product_of_weights)
     narrow = (torch.bfloat16, torch.float16)
     # What mixes a weight with the stream and insists on one dtype, or hands on the weight's.
     widened = (functional.layer_norm, functional.rms_norm, torch.addmm, torch.matmul, torch.bmm)
@@ -115,22 +143,57 @@ def wide_residual(model: Any, product: Product | None = None) -> Generator[bool]
 
 @cache
 def _is_mkl_slow() -> bool:
-    """Whether this is an AMD processor under a PyTorch that has both MKL and oneDNN."""
+    """Whether this is an AMD processor that multiplies by oneDNN 1.4 times as fast as by MKL: timed once, and kept with the machine.
+
+    Processors were seen at .8 to 1.25 and at 1.8, so a timing made anew comes out the same, and with it the bytes of a run.
+    """
     import torch
 
     both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
-    if not both or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if not both or not hasattr(torch.ops.mkldnn, "_linear_pointwise") or "AuthenticAMD" not in (about := _processor()):
         return False
+    known = {"MKL": False, "oneDNN": True}
+    file = cache_root() / f"product-{hashlib.sha256(f'{about}|{torch.__version__}'.encode()).hexdigest()[:16]}"
+    for attempt in ("kept", "timed"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return known[file.read_text(encoding="ascii")]
+        if attempt == "kept":
+            slow = _gain_of_onednn() > 1.4
+            with contextlib.suppress(OSError):  # not to be written: it is timed by every process
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with file.open("x", encoding="ascii") as kept:  # the first process decides
+                    kept.write("oneDNN" if slow else "MKL")
+    return slow
+
+
+def _processor() -> str:
+    """What Linux says of the kind of processor; empty elsewhere."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
-            return "AuthenticAMD" in f.read(4096)
+            first = f.read().split("\n\n")[0].splitlines()
     except OSError:
-        return False  # not Linux: leave it alone
+        return ""
+    return "\n".join(line for line in first if line.startswith(("vendor_id", "cpu family", "model", "stepping")))
+
+
+def _gain_of_onednn() -> float:
+    """How many times as fast as MKL it multiplies: CPU seconds of this thread, the best of seven each, in turn."""
+    import torch
+
+    x, weight = torch.ones(256, 1024), torch.ones(1024, 1024)  # no draw of random numbers: a training may be on
+    ways = (torch.nn.functional.linear, lambda x, w: torch.ops.mkldnn._linear_pointwise(x, w, None, "none", [], ""))
+    best = [math.inf, math.inf]
+    with exact_products(), torch.no_grad(), torch.autocast("cpu", enabled=False):
+        for turn in range(14):
+            start = time.thread_time()
+            ways[turn % 2](x, weight)
+            best[turn % 2] = min(best[turn % 2], time.thread_time() - start)
+    return best[0] / best[1]
 
 
 @contextlib.contextmanager
 def fast_products(model: Any) -> Generator[bool]:
-    """Linear layers of a float32 model on an AMD CPU through oneDNN; yields whether that is on. No gradients through it."""
+    """Linear layers of a float32 model through oneDNN where MKL is slow; yields whether that is on. No gradients through it."""
     import torch
     from torch.overrides import TorchFunctionMode
 

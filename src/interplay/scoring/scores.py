@@ -257,7 +257,7 @@ def score_together(
     values, plain = (np.mean(each, axis=0) for each in zip(*draws, strict=True))
     spread = np.std([v for v, _ in draws], axis=0, ddof=1) if len(draws) > 1 else np.zeros_like(values)
     absence_sigma = np.sqrt(np.mean(spread**2, axis=0) / len(draws))
-    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    dtype = precision.dtype_of(model)
     _refuse_infinite(values, chosen, first, dtype)
     noise = [float(np.sqrt(np.mean((plain[:, i] - values[picks, i]) ** 2))) for i in range(len(several))]
     return tuple(
