@@ -35,6 +35,7 @@ PARTS: dict[str, tuple[str, str]] = {
     "large": ("scoring_rows", "large_rows"),
     "captum": ("peers", "captum_rows"),
     "memory": ("memory", "memory_rows"),
+    "sizes": ("sizes", "size_rows"),
     "noise": ("noise", "noise_rows"),
     "parts": ("noise", "parts_rows"),
     "gpu": ("gpu", "gpu_rows"),

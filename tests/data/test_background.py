@@ -65,7 +65,10 @@ def test_the_choice_of_the_demo_is_what_it_was():
     clean = [
         f"data.{part}=emotions:{split}" for part, split in {"train": "train", "eval": "dev", "prompts": "test"}.items()
     ]
-    found = read_inputs(load_settings(PRESETS / "demo.yaml", [*clean, "prompts.count=12", "prompts.n=7", "controls.draws=2"]), lambda sample: None)
+    found = read_inputs(
+        load_settings(PRESETS / "demo.yaml", [*clean, "prompts.count=12", "prompts.n=7", "controls.draws=2"]),
+        lambda sample: None,
+    )
     assert [digest(found.prompts), *(digest(v.samples) for v in found.draws)] == [
         "7815f23b02ab041c",
         "4f28b3103009e538",

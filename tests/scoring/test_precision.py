@@ -95,6 +95,19 @@ def test_layers_that_insist_on_one_dtype(tiny_tokenizer):
         torch.testing.assert_close(near, wide, atol=0.1, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_16_bit_product_is_one_whether_or_not_the_processor_has_it(dtype, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(size, generator=generator) for size in ((5, 64), (7, 64)))
+    found = []
+    for lacking in (True, False):
+        monkeypatch.setattr(precision, "_lacks_narrow_products", lambda lacking=lacking: lacking)
+        found.append(precision.product_of_weights(x, weight.to(dtype), None))
+    step = torch.finfo(dtype).eps  # sums in another order may round to the neighbour
+    torch.testing.assert_close(*found, rtol=step, atol=1e-6)
+    assert all(torch.equal(one, one.to(dtype).float()) for one in found)
+
+
 def test_noisy_scores_are_warned_of(tiny_folder, tiny_tokenizer, monkeypatch):
     model = load_model(str(tiny_folder("llama")), dtype="bfloat16").model
     sample = make_sample("I was not happy with the food", "sadness", n=3, template=TEMPLATE)

@@ -1,6 +1,7 @@
 """Stages of a run, one function each. Each leaves its result in the run folder and finds it there the next time."""
 
 import contextlib
+import gc
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,6 +106,8 @@ def train(context: Context, inputs: Inputs, tokenizer) -> None:
                 advance(step, note=f"loss {loss:.3f}")
 
             finetune(own, examples, plan, folder, device=device, on_step=on_step)
+        del own  # it stands in circles with its trainer: two copies of the weights would be there while it is measured
+        gc.collect()
     context.notes += method_notes(wanted.method, wanted.weight_decay)
     settle(folder)
     (context.folder.path / IDENTITY / "trained.json").unlink(missing_ok=True)  # from here on weights.json says it
