@@ -282,7 +282,7 @@ def expected(size: Size, phase: str) -> float:
     A model in 16 bits: as in docs/evidence/scale.md, with one weight widened at a time, the head last.
 
     >>> round(expected(SIZES["Qwen2.5-3B"], TRAINING) / GB, 1)
-    13.4
+    12.7
     """
     shape, tokens = size.shape, TOKENS[phase]
     if phase == TRAINING:
