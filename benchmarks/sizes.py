@@ -68,7 +68,7 @@ SIZES = {
         "llama-3-8b-goemotions", "meta-llama/Meta-Llama-3-8B-Instruct", "LlamaConfig", LLAMA3, "bfloat16", trained=False
     ),
 }
-# What size alone demands; all else is the preset's own.
+# What size and slow processors demand, short wordings too; all else is the preset's own.
 SMALL = (
     "model.device=cpu",
     "baseline=null",
@@ -198,18 +198,18 @@ def padded_tokenizer(vocabulary: int) -> Any:
 
 
 def write_data(size: Size, folder: Path) -> Path:
-    """Rows of the schema that the preset reads, as `--data` takes them."""
+    """A folder of three splits in the schema that the preset reads, two rows each, as `--data` takes it."""
     from interplay.data.forms import GOEMOTIONS
 
-    if size.preset.endswith("dolly"):
-        rows = [{"instruction": t, "context": "", "response": r, "category": "open_qa"} for t, r in TEXTS]
-        file = folder / "dolly.jsonl"
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        return file
+    dolly = size.preset.endswith("dolly")
     (folder / "emotions.txt").write_text("\n".join(GOEMOTIONS) + "\n", encoding="utf-8")
     for part, texts in {"train": TEXTS[:2], "dev": TEXTS[2:4], "test": TEXTS[4:]}.items():
-        lines = [f"{text}\t{GOEMOTIONS.index(label)}\t{part}{i}\n" for i, (text, label) in enumerate(texts)]
-        (folder / f"{part}.tsv").write_text("".join(lines), encoding="utf-8")
+        if dolly:
+            rows = [{"instruction": t, "context": "", "response": r, "category": "open_qa"} for t, r in texts]
+            lines = [json.dumps(row) + "\n" for row in rows]
+        else:
+            lines = [f"{text}\t{GOEMOTIONS.index(label)}\t{part}{i}\n" for i, (text, label) in enumerate(texts)]
+        (folder / f"{part}.{'jsonl' if dolly else 'tsv'}").write_text("".join(lines), encoding="utf-8")
     return folder
 
 
@@ -282,7 +282,7 @@ def expected(size: Size, phase: str) -> float:
     A model in 16 bits: as in docs/evidence/scale.md, with one weight widened at a time, the head last.
 
     >>> round(expected(SIZES["Qwen2.5-3B"], TRAINING) / GB, 1)
-    13.4
+    12.7
     """
     shape, tokens = size.shape, TOKENS[phase]
     if phase == TRAINING:

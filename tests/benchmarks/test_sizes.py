@@ -39,6 +39,21 @@ def test_a_folder_loads_as_the_model_it_describes(name, tmp_path, monkeypatch):
     assert loaded.tokenizer("anger ")["input_ids"], "a text has tokens"
 
 
+@pytest.mark.parametrize("name", [name for name, size in sizes.SIZES.items() if size.trained])
+def test_the_rows_serve_the_preset(name, tmp_path, tiny_folder):
+    from interplay.config.loading import load_settings
+    from interplay.pipeline.inputs import read_inputs
+    from interplay.presets import preset_path
+    from interplay.verbs import copies
+
+    size = sizes.SIZES[name]
+    (tmp_path / "data").mkdir()
+    data = copies(str(tiny_folder()), str(sizes.write_data(size, tmp_path / "data")))
+    found = read_inputs(load_settings(preset_path(size.preset), [*data, *sizes.SMALL]), usable=lambda sample: sample)
+    assert [sample.n for sample in found.prompts] == [6, 6]
+    assert len(found.train) == 2
+
+
 def test_what_is_not_run_is_said(monkeypatch):
     [quick] = sizes.size_rows(quick=True)
     assert (quick.rows, quick.notes) == ([], ["Not run: left out of a quick run."])
