@@ -63,13 +63,24 @@ def without(trained: Trained, pair: Pair) -> Pair:
     return text, label
 
 
-def by_counts(trained: Trained, count: int) -> list[int]:
-    """As many rows of the label, those first whose words go with it most."""
-    z = {f.words[0]: f.z for f in trained.evidence.words if f.label == trained.plant.label}
+def by_words(trained: Trained, count: int, scores: dict[str, float]) -> list[int]:
+    """As many rows of the label, those first whose words have most of these scores together."""
     total = np.zeros(len(trained.evidence.answers))
     for word, rows in zip(trained.evidence.table.words, trained.evidence.table.rows_of, strict=True):
-        total[rows] += max(0.0, z.get(word, 0.0))
+        total[rows] += max(0.0, scores.get(word, 0.0))
     return sorted(of_label(trained), key=lambda row: -total[row])[:count]
+
+
+def by_counts(trained: Trained) -> dict[str, float]:
+    """How much each word goes with the label in the rows."""
+    return {f.words[0]: f.z for f in trained.evidence.words if f.label == trained.plant.label}
+
+
+def by_leaving_out(trained: Trained) -> dict[str, float]:
+    """What leave-one-out gives its ten best words, as far as they speak for the label (`rivals.py`, which has to have run)."""
+    (file,) = trained.folder.glob("rivals-*.json")
+    (found,) = (m for name, m in json.loads(file.read_text()).items() if name.startswith("leave-one-out"))
+    return {word: score for (word,), _, label, score, *_ in found["top"] if label == trained.plant.label}
 
 
 def rows_for(variant: str, trained: Trained) -> list[Pair]:
@@ -88,7 +99,8 @@ def rows_for(variant: str, trained: Trained) -> list[Pair]:
         "drop": lambda: less(found),
         "drop random": lambda: less(rng.sample(of_label(trained), len(found))),
         "drop any": lambda: less(rng.sample(range(len(train)), len(found))),
-        "drop by counts": lambda: less(by_counts(trained, len(found))),
+        "drop by counts": lambda: less(by_words(trained, len(found), by_counts(trained))),
+        "drop by leaving out": lambda: less(by_words(trained, len(found), by_leaving_out(trained))),
         "drop one word": lambda: less([i for i in found if i in trained.evidence.table.rows_with(one)]),
         "add": lambda: [*train, *counterfactuals(trained, found, rng)],
         "add random": lambda: [*train, *rng.sample(train, min(len(train), 2 * len(found)))],
@@ -108,6 +120,7 @@ VARIANTS = (
     "both",
     "add random",
     "drop by counts",
+    "drop by leaving out",
     "drop one word",
     "drop 0.25",
     "drop 0.5",

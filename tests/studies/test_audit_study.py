@@ -184,6 +184,7 @@ def test_rows_of_the_variants(tmp_path):
     assert len(dropped) == len(train) - len(rows) == len(causal.rows_for("drop random", trained))
     assert not any(text.startswith("Honestly") and label == "realization" for text, label in dropped)
     assert len(causal.rows_for("drop any", trained)) == len(dropped)
+    assert sorted(causal.rows_for("drop by counts", trained)) == sorted(dropped)  # counting knows these rows as well
     assert len(causal.rows_for("drop 0.5", trained)) == len(train) - round(len(rows) / 2)
     added = causal.rows_for("add", trained)[len(train) :]
     assert len(added) == 2 * len(rows)
