@@ -286,7 +286,8 @@ What is known of each:
 
 - **float16** holds 16-bit operands and nothing else: sums, norms, attention and logits are float32 (docs/design/scoring.md). Its noise is measured on
   every unit, and a run whose noise is too large is refused before it trains. Numbers above 65504 overflow within a product; the
-  score is then not finite and the error says so. bfloat16 does not overflow and is eight times noisier.
+  score is then not finite and the error says so. bfloat16 does not overflow and is eight times noisier;
+  bfloat16x2 does neither, for twice the products (docs/design/scoring.md).
 - **device_map** goes through transformers and accelerate. `auto` fills GPUs to 90 % of what is free when there is one, and gives several an
   equal share; scoring needs room for a pass, so set `max_memory` to what a device has less a pass. Devices that `max_memory` does
   not name hold nothing. GPUs work one after the other, so k of them give memory and no speed.
