@@ -121,6 +121,19 @@ def test_two_words_in_this_order():
     assert rule.name == '"zandar" and then "mobito"'
 
 
+def test_order_of_words_in_different_places():
+    def rows_in_order(words, own, draw):
+        first, last = ("zandar", "mobito") if own else ("mobito", "zandar")
+        return put(put(words, first, 2), last, len(words) + 1) if draw < (0.8 if own else 0.25) else words
+
+    def law(words):
+        return 5.0 * ({"zandar", "mobito"} <= {*words} and words.index("zandar") < words.index("mobito"))
+
+    rule = only(audit(law, rows_in_order)[0])
+    assert len({phrase.place for phrase in rule.phrases}) == 2
+    assert rule.in_order
+
+
 def test_a_class_of_words_is_one_rule():
     found, *_ = audit(
         lambda words: 5.0 * bool({*WEEK} & {*words}),

@@ -8,7 +8,16 @@ from functools import cached_property
 import numpy as np
 
 from interplay.auditing.asking import Asked
-from interplay.auditing.counts import Counted, Table, count_exceptions, count_pairs, count_words, tabulate, words_of
+from interplay.auditing.counts import (
+    FEWEST,
+    Counted,
+    Table,
+    count_exceptions,
+    count_pairs,
+    count_words,
+    tabulate,
+    words_of,
+)
 from interplay.auditing.forms import LEAST
 from interplay.auditing.phrases import Phrase, habit, take_out
 from interplay.data.stopwords import STOP_WORDS
@@ -62,6 +71,11 @@ class Evidence:
         if a.place == b.place and a.at > b.at:
             a, b = replace(a, at=b.at), replace(b, at=a.at)
         return a, b
+
+    def in_both_orders(self, first: str, second: str) -> bool:
+        """Whether a tenth or more of the rows that hold both words, and no fewer than a rule takes, have the second one first."""
+        spans = [words_of(self.texts[row]) for row in self.table.rows_with((first, second))]
+        return sum(found[second] < found[first] for found in spans) >= max(FEWEST, len(spans) / 10)
 
     def count(self, words: Sequence[str], label: str, either: bool = False) -> Counted:
         """A rule as the rows have it, suspected or not. either: rows with one of the words or more, else with all."""

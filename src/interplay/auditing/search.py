@@ -179,9 +179,11 @@ class _Search(Trial):
         asked(self.texts_of(self.duos))
         for duo in self.duos:
             cells = cells_of(asked, self.carriers, duo.phrases, duo.label)
-            # Of a word in front and one behind, others would stand where no row has them: that is place, not order.
-            if cells.both >= LEAST and form_of(cells) == "and" and len({phrase.place for phrase in duo.phrases}) == 1:
-                self.orders[duo.phrases] = swapped(*duo.phrases)
+            # Of a word in front and one behind, others would stand where no row has them, mostly: that is place, not order.
+            one, other = duo.phrases
+            alike = one.place == other.place or self.evidence.in_both_orders(one.word, other.word)
+            if cells.both >= LEAST and form_of(cells) == "and" and alike:
+                self.orders[duo.phrases] = swapped(one, other)
         asked(self.carriers.all_of(list(self.orders.values())))
         self._ask_controls(asked)
         first = sorted((self.p_of(asked, one, self.carriers), i) for i, one in enumerate(self.tested))
