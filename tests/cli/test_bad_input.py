@@ -291,14 +291,13 @@ def test_interrupted(call, failing, made, monkeypatch):
 
 
 def test_as_a_process_too(tmp_path, tiny_folder):
-    """Nothing of transformers or torch talks on stderr beside the one line, and what a slow machine waits for."""
+    """Nothing of transformers or torch talks on stderr beside the one line; quiet, so that a slow machine says no wait."""
     arguments = ("explain", "--model", tiny_folder("llama"), "--prompt", PROMPT, "--target", "joy", "--words", "sad")
-    done = command(*arguments, cwd=tmp_path)
+    done = command(*arguments, "--quiet", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
-    *waits, line = done.stderr.splitlines()
-    assert line.startswith("interplay: these words do not stand in the prompt")
-    assert all(wait.endswith(" ...") for wait in waits)
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("interplay: these words do not stand in the prompt")
 
 
 def test_closed_pipe_is_no_error(made):
