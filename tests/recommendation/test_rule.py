@@ -172,13 +172,14 @@ def test_a_few_rows_are_no_evidence():
     )
 
 
-def test_a_log_without_rows_has_no_test_and_equal_figures_are_a_tie():
-    """As of the log alone (`recommend out/`), so that the callback's folder beside it names the same."""
+def test_a_log_without_rows_has_the_binomial_error_of_their_number():
     t = build(curve(DIP))
-    got = recommend(t, task([np.nan] * 6, accuracy=[0.1, 0.5, 0.52, 0.6, 0.61, 0.61], rows=[200.0] * 6))
-    assert (got.step, got.tied, got.detectable) == (80, (80, 160), None)
-    assert "on 200 eval rows" in got.sentence
-    assert "Noise is not known: there are no figures of single rows." in got.sentence
+    got = recommend(t, task([np.nan] * 6, accuracy=[0.1, 0.5, 0.52, 0.6, 0.61, 0.59], rows=[200.0] * 6))
+    assert (got.step, got.tied) == (10, (10, 20, 40, 80, 160))
+    assert "Noise is the binomial error of these rows, not paired" in got.sentence
+    assert 0.15 < got.detectable < 0.25, "unpaired, the same difference takes more rows"
+    got = recommend(t, task([np.nan] * 6, accuracy=[0.1, 0.5, 0.52, 0.6, 0.61, 0.59], rows=[20000.0] * 6))
+    assert got.tied == (40, 80)
 
 
 @pytest.mark.parametrize("kind", ["accuracy, alike", "accuracy, apart", "loss"])
@@ -192,7 +193,7 @@ def test_nothing_but_noise_is_seldom_told_apart(kind):
             x = np.where(rng.random((5, 80)) < 0.04, 1 - x[:1], x[:1])
         if kind == "loss":
             x = -np.exp(rng.normal(0, 1, (1, 80)) + rng.normal(0, 0.5, (5, 80)))
-        wrong += not compare(x, 200, rng).tied.all()
+        wrong += not compare(x, float("nan"), 200, rng).tied.all()
     assert wrong <= 14  # 5 % of 150 are 7.5
 
 

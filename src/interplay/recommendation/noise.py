@@ -19,15 +19,16 @@ class Standing(NamedTuple):
     )
 
 
-def compare(x: np.ndarray, resamples: int, rng: np.random.Generator) -> Standing:
+def compare(x: np.ndarray, share_of: float, resamples: int, rng: np.random.Generator) -> Standing:
     """Compare K candidates with the best, at a level of 5 % for all pairs together, so that the best may be found by looking.
 
-    x  [K, rows] where a higher mean is better. All pairs are tested on the same rows: the signs of a row's differences
-       are flipped together, and the 95 % quantile of the largest studentised mean is the threshold (`paired_interval`).
-       [K, 1]: only the mean is known; then equal ones are tied
+    x         [K, rows] where a higher mean is better. All pairs are tested on the same rows: the signs of a row's differences
+              are flipped together, and the 95 % quantile of the largest studentised mean is the threshold (`paired_interval`).
+              [K, 1]: only the mean is known; then equal ones are tied, or, of shares, those within the binomial error
+    share_of  the number of rows behind shares of which only the mean is known; NaN: not known
 
     >>> hits = np.arange(200) < np.array([[100], [101], [0]])  # right in .5, .505 and none of 200 rows
-    >>> found = compare(hits.astype(float), 500, np.random.default_rng(0))
+    >>> found = compare(hits.astype(float), float("nan"), 500, np.random.default_rng(0))
     >>> found.best, found.tied.tolist(), round(found.detectable, 2)
     (1, [True, True, False], 0.04)
     """
@@ -37,6 +38,10 @@ def compare(x: np.ndarray, resamples: int, rng: np.random.Generator) -> Standing
         every, error = (d.std(axis=-1, ddof=1) / np.sqrt(rows) for d in (x[a] - x[b], x[best] - x))
         found = paired_interval((x[a] - x[b]).T, resamples, rng)
         scale = float(np.max(((found.hi - found.lo) / 2)[every > 0] / every[every > 0], initial=_Z((1 + LEVEL) / 2)))
+    elif rows == 1 and np.isfinite(share_of):
+        share, rows, binary = (mean * share_of + 1) / (share_of + 2), share_of, True  # a share of 1 has an error, too
+        error = np.sqrt((share * (1 - share) + share[best] * (1 - share[best])) / rows)
+        scale = _Z(1 - (1 - LEVEL) / 2 / len(a))
     else:
         return Standing(best, mean == mean[best] if rows == 1 else mean < np.inf, float("nan" if rows == 1 else "inf"))
     tied = mean[best] - mean <= scale * error

@@ -110,7 +110,7 @@ def _by_eval_rows(
         x = values.to_numpy()[:, None] if table is None else table.loc[values.index].to_numpy()
         count = metrics.get("rows", values * math.nan).max() if table is None else x.shape[1]
         rng = generator(draws["seed"], column)
-        best, tied, least = compare(sign * x, draws["resamples"], rng)
+        best, tied, least = compare(sign * x, math.nan if unit else count, draws["resamples"], rng)
         where = f"on {source}" if math.isnan(count) else f"on {count:.0f} {source}"
         everything = "the base model and " * base + f"{len(values) - base} checkpoint{'s' * (len(values) - base > 1)}"
         unseen = f"; a difference under {least:.2g}{unit} cannot be seen with these rows" * math.isfinite(least)
@@ -133,7 +133,8 @@ def _by_eval_rows(
         if 0 not in metrics[column].dropna():
             why += f" The base model's {name} is not known, so whether training helped is not."
         if table is None:
-            why += " Noise is not known: there are no figures of single rows."
+            known = "not known" if math.isnan(least) else "the binomial error of these rows, not paired"
+            why += f" Noise is {known}: there are no figures of single rows."
         nothing = f"No checkpoint {'is shown to beat' if others else 'beats'} the base model"
         chosen = {
             "step": first,
