@@ -1,9 +1,8 @@
 """Jobs that several processes do without a word: none is left undone, hardly one is done twice, and nobody waits."""
 
 import threading
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,11 +20,11 @@ class Job:
 
 @dataclass
 class Worker:
-    """Does jobs by writing a file each, slowly; remembers which."""
+    """Does jobs by writing a file each; remembers which. takes: waits for as long as a job takes."""
 
     folder: Path
     shard: Shard = EVERYTHING
-    pause: float = 0.0
+    takes: Callable[[], None] = lambda: None
     did: list[str] = field(default_factory=list)
     advanced: list[tuple[str, bool]] = field(default_factory=list)
 
@@ -36,7 +35,7 @@ class Worker:
     def do(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, bool]]:
         for job in jobs:
             self.did.append(job.name)
-            time.sleep(self.pause)
+            self.takes()
             new = self.saved(job) is None
             if new:
                 write_text(self.folder / job.name, f"did {job.name}")  # whole or not at all, as a run does
@@ -61,15 +60,45 @@ def test_alone_it_does_what_is_missing_in_order(tmp_path):
     assert sorted(worker.advanced) == [(name, name == "job-03") for name in sorted(ALL)]
 
 
-def all_at_once(folder: Path, shards: list[Shard], pause: float, delay: float = 0.0) -> list[Worker]:
-    """Workers in threads, all with every result at the end."""
-    # No two take equally long: in lockstep to the microsecond, two would never find a result of the other.
-    workers = [Worker(folder, shard, pause * (1 + 0.1 * i)) for i, shard in enumerate(shards)]
+class Clock:
+    """Time that passes only while all who use it sleep: how busy the machine is changes nothing, and one runs at a time."""
+
+    def __init__(self, n: int):
+        self.turns = threading.Condition()
+        self.now = 0.0
+        self.running = n
+        self.wakes: dict[int, float] = {}
+
+    def sleep(self, who: int, seconds: float) -> None:
+        with self.turns:
+            self.wakes[who] = self.now + seconds
+            self.turns.notify_all()
+            self.turns.wait_for(
+                lambda: len(self.wakes) == self.running and min((at, i) for i, at in self.wakes.items())[1] == who
+            )
+            self.now = self.wakes.pop(who)
+
+    def leave(self) -> None:
+        with self.turns:
+            self.running -= 1
+            self.turns.notify_all()
+
+
+def all_at_once(folder: Path, shards: list[Shard], seconds: float, delay: float = 0.0) -> list[Worker]:
+    """Workers in threads, all with every result at the end. The first takes so long for a job, each other a tenth more."""
+    # No two take equally long: in lockstep, two would never find a result of the other.
+    clock = Clock(len(shards))
+    workers = [
+        Worker(folder, shard, lambda i=i: clock.sleep(i, seconds * (1 + 0.1 * i))) for i, shard in enumerate(shards)
+    ]
     results: list[dict[str, str]] = []
 
     def one(index: int) -> None:
-        time.sleep(index * delay)
-        results.append(workers[index].work(JOBS))
+        try:
+            clock.sleep(index, index * delay)
+            results.append(workers[index].work(JOBS))
+        finally:
+            clock.leave()
 
     threads = [threading.Thread(target=one, args=(i,)) for i in range(len(workers))]
     for thread in threads:

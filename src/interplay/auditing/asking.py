@@ -130,6 +130,7 @@ class Asked:
     progress: Callable[[int, int], None] | None = (
         None  # told how many texts of those it is asked are done, and how many they are
     )
+    opening: Callable[[], Any] | None = None  # gives the model when the first text needs it
     passes: int = 0  # texts that were run through the model
     _known: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -169,12 +170,15 @@ class Asked:
             except SkipSample:
                 self._keep([text], np.full((1, len(self.labels)), np.nan))
         total = self.passes + len(ids)
+        if ids and self.model is None and self.opening is not None:
+            self.model = self.opening()
         for group in _groups(ids):
             length = max(len(ids[text]) for text in group)
             rows = np.full((len(group), length), LEFT_OUT, dtype=np.int64)
             for i, text in enumerate(group):
                 rows[i, : len(ids[text])] = ids[text]
             shared = _shared([ids[text] for text in group])
+            shared = shared if (len(group) - 1) * shared >= _WORTH else 0
             with precision.fast_products(self.model), precision.wide_residual(self.model):
                 found = score_rows(self.model, rows, self.wording.questions, shared=shared)
             if not np.isfinite(found).all():

@@ -94,8 +94,9 @@ class States:
         @contextlib.contextmanager
         def opened() -> Generator[Asked]:
             count, kept = asked.passes, lambda *_: f"{self.passes} answers"
-            with self.progress.phase(f"asking {name}", kept=kept) as advance, opening() as asked.model:
+            with self.progress.phase(f"asking {name}", kept=kept) as advance, contextlib.ExitStack() as stack:
                 asked.progress = lambda done, total: advance(done - count, total - count, note=SO_FAR)
+                asked.opening = lambda: stack.enter_context(opening())  # where a text is asked that has no answer yet
                 yield asked
             asked.model = None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from interplay.analysis.measured import read_task
 from interplay.auditing.checks import Tested, Tests, aligned, asking, check, finite, told
 from interplay.auditing.counts import words_of
 from interplay.auditing.rows import trained_rows
@@ -20,6 +21,7 @@ from interplay.pipeline.inputs import Inputs, read_inputs
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import models_of, plan_training, quiet_libraries, use_bf16
 from interplay.pipeline.states import ModelState
+from interplay.store.conditions import Record
 from interplay.store.files import sha256_json
 from interplay.store.folder import RunFolder
 from interplay.task.labels import prepare_eval, score_eval
@@ -85,7 +87,7 @@ def verify(run: Path, fixes: Path, step: int | None = None, progress: Progress |
     if old.path is None:
         raise InterplayError("step 0 is the base, which learnt nothing from the rows: name a step after it")
     with quiet_libraries():
-        before = _measured(f"{run}@{step}", settings, old, inputs, tests, progress)
+        before = _measured(f"{run}@{step}", settings, old, inputs, tests, progress, _recorded(run, step))
         where = _train(settings, inputs, fixes, progress)
         [new] = find_layout(where, [step]).checkpoints
         assert new.path is not None
@@ -114,10 +116,28 @@ def _train(settings: Settings, inputs: Inputs, fixes: Path, progress: Progress) 
     return where
 
 
+def _recorded(run: Path, step: int) -> np.ndarray | None:
+    """The label that a run found likeliest for each of its eval rows at a step; None where it did not come that far."""
+    try:
+        rows = {task.step: task.labels for task in read_task(run, Record.read(run)).checkpoints}
+    except InterplayError:
+        return None
+    return None if (found := rows.get(step)) is None else found.predicted
+
+
 def _measured(
-    name: str, settings: Settings, checkpoint: Checkpoint, inputs: Inputs, tests: Tests, progress: Progress
+    name: str,
+    settings: Settings,
+    checkpoint: Checkpoint,
+    inputs: Inputs,
+    tests: Tests,
+    progress: Progress,
+    predicted: np.ndarray | None = None,
 ) -> tuple[Tested, Accuracy]:
-    """What a checkpoint does with the tests, and its accuracy. No model stays loaded: another one is trained next."""
+    """What a checkpoint does with the tests, and its accuracy; `predicted`: what it is known to answer to the eval rows.
+
+    No model stays loaded: another one is trained next.
+    """
     models, accuracy = models_of(settings), {}
     tokenizer = models.base(models.main).tokenizer
     asked, data = asking(tests, tokenizer), prepare_eval(inputs.eval, inputs.labels, tokenizer, inputs.template)
@@ -126,7 +146,9 @@ def _measured(
         asked.progress = advance
         checked = Tested(name, check(asked, tests))
         if data.gold:
-            right = np.asarray(score_eval(asked.model, data, progress=advance).predicted) == np.asarray(data.gold)
+            if predicted is None or len(predicted) != len(data.gold):
+                predicted = score_eval(asked.model, data, progress=advance).predicted
+            right = np.asarray(predicted) == np.asarray(data.gold)
             words = {word for rule in tests.rules for word in rule.words}
             free = right[[not words & words_of(row.text).keys() for row in data.rows]]
             accuracy[f"{len(right)} eval rows"] = wilson(int(right.sum()), len(right))

@@ -116,7 +116,7 @@ def score_rows(
         cache = _prefix_cache(model, torch.from_numpy(packed[:1, :shared]).to(device)) if shared else None
         past = 0 if cache is None else shared
         while done < len(ids):
-            batch = order[done : _end(lengths[order] - past, done, most, len(question.prefixes[-1]))]
+            batch = order[done : done + _fitting(lengths[order[done:]] - past, most, len(question.prefixes[-1]))]
             tail = torch.from_numpy(packed[batch, past : lengths[batch[-1]]]).to(device)
             logits = _behind(model, tail, lengths[batch] - past, question, cache, past)
             values.append(question.answer(logits).double().cpu().numpy())
@@ -126,12 +126,19 @@ def score_rows(
     return np.concatenate(values)[np.argsort(order)]
 
 
-def _end(lengths: np.ndarray, start: int, most: int, forced: int) -> int:
-    """Where a pass ends that begins with row `start` of rows by ascending length: at most so many tokens, of about one length."""
-    widest = lengths[start] + max(2, lengths[start] // 8)  # [ours]
-    widths = lengths[start:]
-    fits = (widths <= widest) & ((widths + forced) * np.arange(1, len(widths) + 1) <= most)
-    return start + max(1, len(fits) if fits.all() else int(fits.argmin()))
+def _fitting(lengths: np.ndarray, most: int, forced: int) -> int:
+    """How many of the rows, by ascending length, one pass takes: `most` tokens with `forced` more each, little padding among them.
+
+    A pass of a few tokens costs about as much as a hundred tokens of a large one, so as much padding is better than one more
+    pass (docs/evidence/benchmarks.md) [ours].
+
+    >>> _fitting(np.array([8, 8, 9, 24]), most=64, forced=0), _fitting(np.array([8, 8, 9, 24]), most=1024, forced=0)
+    (3, 4)
+    """
+    rows = np.arange(1, len(lengths) + 1)
+    padding = lengths * rows - np.cumsum(lengths)
+    fits = (padding <= most // 16) & ((lengths + forced) * rows <= most)
+    return max(1, len(fits) if fits.all() else int(fits.argmin()))
 
 
 def _behind(

@@ -152,16 +152,25 @@ def score_trie(
     prefix = min(spans[0][0], length - 1)
     device = input_device(model)
     order, fresh = branch_order(kept_words(chosen, n))
-    sizes = [b - a for a, b in level_bounds(spans, length, prefix)]
-    sizes[-1] += len(question.prefixes) - 1
     leaves = LOGIT_BYTES // (4 * len(question.prefixes) * model.config.get_text_config().vocab_size)
+
+    def runs_behind(prefix: int) -> list[slice]:
+        sizes = [b - a for a, b in level_bounds(spans, length, prefix)]
+        sizes[-1] += len(question.prefixes) - 1
+        return cut(fresh, sizes, tokens_per_pass(device, budget), leaves)
+
+    runs = runs_behind(0)
+    if len(runs) == 1:
+        prefix = 0  # all of it is one pass
+    elif prefix:
+        runs = runs_behind(prefix)
     found = []
     with evaluating(model), _trie_attention(model):
         cache = None
         if prefix:
             cache = DynamicCache(config=model.config.get_text_config())
             _logits(model, make_plan(input_ids[:prefix], [], [], np.zeros(1, dtype=np.uint64)), cache, 1, device)
-        for run in cut(fresh, sizes, tokens_per_pass(device, budget), leaves):
+        for run in runs:
             plan = make_plan(input_ids, spans, fills, chosen[order[run]], question.prefixes, prefix=prefix)
             keep = torch.from_numpy(plan.leaves.reshape(-1))  # on the CPU: it fits a head on any device
             logits = _logits(model, plan, copy.deepcopy(cache), keep, device)
