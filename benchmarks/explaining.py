@@ -122,24 +122,32 @@ def spent(command: list[str], settings: dict[str, str]) -> tuple[float, float]:
     return used.ru_utime + used.ru_stime, time.perf_counter() - start
 
 
+WAYS: dict[str, dict[str, str]] = {
+    "default": {},
+    "asleep": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "spinning": {"OMP_WAIT_POLICY": "ACTIVE"},
+}
+
+
 def waiting_rows(quick: bool, model: str = SMOLLM2) -> Section:
-    """The command with two threads beside one busy core: threads that wait asleep, as the command sets it, and spinning."""
-    n = 6 if quick else 8
+    """The command with two threads, alone and beside one busy core, by how its threads wait."""
+    n, load = 6 if quick else 8, os.getloadavg()[0]
     command = [sys.executable, "-m", "interplay", *arguments(model, n)]
     rows = []
-    busy = subprocess.Popen(BUSY)
-    try:
-        load = os.getloadavg()[0]
-        for name, settings in (("asleep (default)", {}), ("spinning", {"OMP_WAIT_POLICY": "ACTIVE"})):
-            cpu, wall = spent(command, {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"} | settings)
-            rows.append({"threads wait": name, "n": n, "CPU s": cpu, "wall s": wall})
-            tell(f"two threads, {name}: {cpu:.1f} CPU s")
-    finally:
-        busy.kill()
-        busy.wait()
+    for beside in ("nothing", "one busy core"):
+        busy = subprocess.Popen(BUSY) if beside != "nothing" else None
+        try:
+            for name, settings in WAYS.items():
+                cpu, wall = spent(command, {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"} | settings)
+                rows.append({"threads wait": name, "beside": beside, "n": n, "CPU s": cpu, "wall s": wall})
+                tell(f"two threads, {name}, beside {beside}: {cpu:.1f} CPU s, {wall:.1f} s")
+        finally:
+            if busy is not None:
+                busy.kill()
+                busy.wait()
     notes = [
-        f"`interplay explain`, two threads, beside a process that keeps one core busy; {os.cpu_count()} cores, load {load:.1f} at the "
-        "start. The command sets OMP_WAIT_POLICY=PASSIVE where the user has set nothing."
+        f"`interplay explain`, two threads; {os.cpu_count()} cores, load {load:.1f} at the start. Default: the command lets threads "
+        "spin some microseconds before they sleep, where the user has set nothing."
     ]
     return Section("Threads that wait", rows, notes)
 

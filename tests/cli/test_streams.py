@@ -69,8 +69,8 @@ def test_a_panic_on_the_command_line_is_one_line(panicking, call, tiny_folder, t
     assert (done.code, done.err) == (2, "interplay: the tokenizer fails: chunk size must be non-zero\n")
 
 
-@pytest.mark.parametrize(("said", "expected"), [(None, "PASSIVE"), ("GOMP_SPINCOUNT", None), ("KMP_BLOCKTIME", None)])
-def test_threads_wait_without_spinning_where_the_user_says_nothing(monkeypatch, said, expected):
+@pytest.mark.parametrize("said", [None, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
+def test_threads_hardly_spin_where_the_user_says_nothing(monkeypatch, said):
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
         monkeypatch.setenv(name, "0")  # so that it comes back as it was
         monkeypatch.delenv(name)
@@ -79,4 +79,6 @@ def test_threads_wait_without_spinning_where_the_user_says_nothing(monkeypatch, 
     monkeypatch.setattr("sys.argv", ["interplay", "--version"])
     with pytest.raises(SystemExit):
         main()
-    assert os.environ.get("OMP_WAIT_POLICY") == expected
+    defaults = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+    expected = defaults if said is None else {name: "0" if name == said else None for name in defaults}
+    assert {name: os.environ.get(name) for name in defaults} == expected

@@ -24,8 +24,9 @@ from interplay.cli.test import test
 from interplay.errors import InterplayError, reason_of
 from interplay.process import silence, tell
 
-# By which a user says how OpenMP's threads wait.
-_WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+# How OpenMP's threads wait where the user says nothing: asleep; GNU's, which stock PyTorch has, spin some microseconds before.
+# Long spinning takes a core from what else runs, none makes small passes twice as slow (docs/evidence/log.md) [ours].
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
 _LONGEST = 2000  # characters of an error: what was given may be a megabyte [ours]
 
 # typer carries a click of its own since 0.20 and used the installed one before: the base of its errors is found either way.
@@ -91,9 +92,8 @@ def main() -> None:
         for line in "".join(format_exception(*error)).splitlines():
             tell(printable(redact(line)))
 
-    if not _WAITING & os.environ.keys():
-        # Before torch is imported. A thread that waits and spins takes a core from what else runs: on a busy machine most of the time.
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    if not {*_WAITING, "KMP_BLOCKTIME"} & os.environ.keys():
+        os.environ |= _WAITING  # before torch is imported
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by `>&-`: a file would get its number, and errors would go to stdout
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (open until the end)
