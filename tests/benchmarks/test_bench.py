@@ -1,14 +1,13 @@
 """The benchmark's own machinery on models of no size: what is drawn, what is decided, and that the measuring code runs."""
 
 import doctest
-import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny_job import settings, write_settings
 
 from benchmarks import bench, demo_shares, explaining, goals, gpu, memory, peers, scoring_rows, watching
 from benchmarks import page as bench_page
@@ -31,9 +30,7 @@ def model():
     return scoring_rows.random_model("llama", TINY)
 
 
-@pytest.mark.parametrize(
-    "module", [bench, demo_shares, goals, memory, scoring_rows, watching], ids=lambda module: module.__name__
-)
+@pytest.mark.parametrize("module", [bench, goals, memory, scoring_rows, watching], ids=lambda module: module.__name__)
 def test_examples(module):
     failed, tried = doctest.testmod(module)
     assert tried > 0
@@ -251,26 +248,31 @@ def test_captum_scores_the_same_coalitions_as_we_do(model):
     assert found["max difference, nats"] < 5e-5
 
 
-@pytest.mark.soak
-def test_shares_of_a_whole_run(tmp_path, tiny_folder, monkeypatch):
-    """What the child does, here: a job of a few seconds, whose shares add up and count the solver once."""
-    from interplay.store import units
+WRITES = """
+import json, pathlib, sys, time
+run = pathlib.Path(sys.argv[1])
+run.mkdir()
+(run / "report.html").write_text("")
+time.sleep(0.3)
+(run / "times.json").write_text(json.dumps(dict.fromkeys(sys.argv[2:], 0.01)))
+"""
 
-    monkeypatch.setattr(units, "extract", units.extract)  # put back what the child wraps
-    file = write_settings(tmp_path / "settings.yaml", settings(tmp_path, tiny_folder("llama")))
-    found = demo_shares.child(str(file), str(tmp_path / "run"))
-    section = demo_shares.share_section(json.loads(json.dumps(found)), say=lambda text: None)
-    seconds = {row["part"]: row["wall s"] for row in section.rows}
-    assert sum(seconds[name] for name in demo_shares.SHARES) == pytest.approx(seconds["all"])
-    assert min(seconds.values()) > 0
-    assert (tmp_path / "run" / "manifest.json").exists()
+
+def test_shares_of_two_commands(tmp_path):
+    run = tmp_path / "run"
+    commands = [[sys.executable, "-c", WRITES, str(run), *demo_shares.PHASES], [sys.executable, "-c", "print('proof')"]]
+    section = demo_shares.timed(commands, run, say=lambda text: None)
+    page, first, second, both, *parts = (row["wall s"] for row in section.rows)
+    assert 0 < page < first - 0.1
+    assert both == pytest.approx(first + second)
+    assert sum(parts) == pytest.approx(first)
 
 
 def test_a_demo_that_cannot_run_is_not_measured(tmp_path):
-    found = demo_shares.run_apart(tmp_path / "none.yaml", tmp_path / "run")
-    section = demo_shares.share_section(found)
+    fails = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
+    section = demo_shares.timed([fails], tmp_path / "run")
     assert section.rows == []
-    assert "none.yaml" in section.notes[0]
+    assert section.notes == ["Not measured: no such model"]
 
 
 def test_explain_is_timed_until_its_first_picture_and_its_end(stories_folder):
