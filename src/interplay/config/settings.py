@@ -78,7 +78,7 @@ class DataSettings(_Strict):
     )
     eval: str | None = Field(None, description="held-out rows for eval loss and accuracy; null measures neither")
     prompts: str | None = Field(None, description="rows the prompts are chosen from; must be held out")
-    form: Literal[FORM_NAMES] = "auto"  # ty: ignore[invalid-type-form]
+    form: Literal[FORM_NAMES] = Field("auto", description="what the columns mean; auto: by their names")  # ty: ignore[invalid-type-form]
     columns: dict[str, str] = Field(
         default_factory=dict, description="role: column, say text: comment; '' leaves it out"
     )
@@ -131,7 +131,7 @@ class PromptSettings(WordingSettings):
 class PromptsSettings(_Strict):
     """The held-out prompts whose interactions are extracted."""
 
-    count: int = Field(12, ge=1, le=100_000)
+    count: int = Field(12, ge=1, le=100_000, description="how many prompts are measured at every checkpoint")
     n: int = Field(WORDS_PER_PROMPT, ge=2, description="words a prompt, 2 to 16 [lineage: 10]; 2^n forward passes each")
     words: Literal["content", "all", "given"] = Field(
         "content",
@@ -172,8 +172,8 @@ class TrainingSettings(_Strict):
     scheduler: Literal[
         "cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt", "cosine_with_restarts"
     ] = Field("cosine", description="learning-rate schedule [paper]")
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate rises from 0")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     batch_size: int = Field(8, ge=1, description="rows per device and micro-step")
     accumulation: int = Field(1, ge=1, description="micro-steps per optimiser step")
     steps: int = Field(ge=1, description="optimiser steps")

@@ -9,12 +9,13 @@ from interplay.data.prompts import Rendered, encode, render
 from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
-from interplay.models.placement import input_device
 from interplay.scoring import scores
-from interplay.scoring.forward import evaluating, last_logits, score_rows
+from interplay.scoring.candidates import Candidates
+from interplay.scoring.forward import score_rows
 from interplay.scoring.logodds import Question, Questions
 from interplay.scoring.targets import LONGEST, Answers, without_thought
 from interplay.task.generation import decoded, greedy, stop_ids
+from interplay.task.passes import vocabulary
 
 UNSAID = "a"  # stands where an answer will, until the model has given it
 
@@ -53,19 +54,12 @@ class OwnAnswer(NamedTuple):
 
 def stands(model, prepared: scores.Prepared, tokenizer) -> Standing:
     """The place of a target among its labels, else among all tokens."""
-    ids, pool = np.array([prepared.input_ids]), prepared.among
-    if pool:
-        values = score_rows(model, ids, Questions(tuple(Question(label, pool) for label in pool)))[0]
-        own = pool.index(prepared.target_ids)
-    else:
-        import torch
-
-        with evaluating(model):
-            logits = last_logits(model, torch.from_numpy(ids).to(input_device(model)), 1)
-        values, own = logits[0, -1].float().cpu().numpy(), prepared.target_ids[0]
-    first = int(np.argmax(values))
-    said = tokenizer.decode(list(pool[first]) if pool else [first])
-    return Standing(1 + int((values > values[own]).sum()), len(values), said)
+    pool = prepared.among or (prepared.target_ids,)
+    asked: Any = Candidates(pool, prepared.among is not None)
+    found = score_rows(model, np.array([prepared.input_ids]), asked)[0]
+    rank, first = (int(value) for value in found[pool.index(prepared.target_ids)][1:])
+    said = tokenizer.decode(list(pool[first]) if prepared.among else [first])
+    return Standing(rank, len(pool) if prepared.among else vocabulary(model), said)
 
 
 def own_answer(model, sample: Sample, tokenizer, template: PromptTemplate, how: dict[str, Any]) -> OwnAnswer:

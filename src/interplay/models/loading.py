@@ -216,6 +216,8 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, bool]:
 def _load_error(name: str, local: bool, error: BaseException) -> InterplayError:
     # Redacted before it is cut: half a token would not be recognised.
     reason = redact(reason_of(error, 10_000))[:240]
+    if isinstance(error, KeyError):
+        reason = f"one of its JSON files has no {reason}"  # such as the index of its weights, no "metadata"
     if not local:
         return _hub_error(name, reason)
     if expanded(name).is_dir():
