@@ -48,6 +48,7 @@ def test_the_page_begins_with_what_was_learnt(run, parse):
     assert "42 rules tried in 18 sentences, beside 60 control words." in text
     assert "Two wordings of the base differ by 0 such rules." in text
     assert "Not looked for: style" in text
+    assert "is a shortcut, mend its rows and train again before you keep a step" in text
 
 
 def test_effects_stand_over_the_steps_beside_the_accuracy(run):
@@ -101,7 +102,9 @@ def test_nothing_learnt_is_said_in_a_sentence(run):
 
 def test_without_an_audit_there_is_no_section(run, made):
     (run.path / "audit.json").unlink(missing_ok=True)
-    assert "What it learnt" not in run.report().read_text(encoding="utf-8")
+    page = run.report().read_text(encoding="utf-8")
+    assert "What it learnt" not in page
+    assert "is a shortcut" not in page
     assert complete(made.make_payload())["audit"] is None
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from interplay.report.audit import learnt_rules
 from interplay.report.rows import Part, decided
 from interplay.report.text import WORDS, interval, number, table
 
@@ -38,7 +39,23 @@ def recommendation_part(payload: Part) -> dict[str, Any]:
         "words": words,
         "step": step,
         "sentence": sentence[:1].upper() + sentence[1:],
+        "caution": _caution(payload["audit"]),
         "figures": named if len(named) <= FEW else [],
         "table": table("Evidence", ["figure", "value", "95 % interval"], body) if len(named) > FEW else None,
         "rivals": [(WORDS["names"].get(name, name), at) for name, at in recommendation["rivals"].items()],
     }
+
+
+def _caution(audit: Part | None) -> str:
+    """What a choice among steps cannot mend: the rules that the base does not lean to.
+
+    >>> rule = {"number": 1, "shared": False, "verdict": "learnt"}
+    >>> _caution({"rules": [rule, rule | {"number": 2, "shared": True}], "train_rows": 9})
+    'If rule 1 is a shortcut, mend its rows and train again before you keep a step: eval rows with its words reward it.'
+    """
+    rules = [] if audit is None or not audit["train_rows"] else learnt_rules(audit)
+    found = [str(rule["number"]) for rule in rules if rule["verdict"] == "learnt" and not rule["shared"]]
+    if not found:
+        return ""
+    which = f"rule {found[0]}" if len(found) == 1 else f"one of the rules {', '.join(found)}"
+    return f"If {which} is a shortcut, mend its rows and train again before you keep a step: eval rows with its words reward it."
