@@ -130,7 +130,7 @@ def _fitting(lengths: np.ndarray, most: int, forced: int) -> int:
     """How many of the rows, by ascending length, one pass takes: `most` tokens with `forced` more each, little padding among them.
 
     A pass of a few tokens costs about as much as a hundred tokens of a large one, so as much padding is better than one more
-    pass (docs/evidence/benchmarks.md) [ours].
+    pass (docs/evidence/log.md) [ours].
 
     >>> _fitting(np.array([8, 8, 9, 24]), most=64, forced=0), _fitting(np.array([8, 8, 9, 24]), most=1024, forced=0)
     (3, 4)
