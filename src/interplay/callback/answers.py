@@ -7,9 +7,9 @@ import numpy as np
 
 from interplay.errors import InterplayError
 from interplay.scoring import precision
-from interplay.scoring.candidates import Candidates
 from interplay.scoring.forward import score_rows
 from interplay.scoring.masking import LEFT_OUT
+from interplay.scoring.ranking import Ranking
 from interplay.scoring.scores import Prepared
 from interplay.scoring.targets import alike
 
@@ -29,7 +29,7 @@ def read_answers(model: Any, prepared: Sequence[Prepared]) -> list[tuple[float, 
             row[: len(ids)] = ids
         with precision.fast_products(model), precision.wide_residual(model):
             shared = alike(asked) if len(group) > 1 else 0
-            question: Any = Candidates(each, closed is not None)
+            question: Any = Ranking(each, closed is not None)
             values = score_rows(model, rows, question, shared=shared)
         for i, value in zip(group, values, strict=True):
             loss, rank, _ = value[each.index(prepared[i].target_ids)].tolist()

@@ -10,9 +10,9 @@ from interplay.data.rows import Sample
 from interplay.data.template import PromptTemplate
 from interplay.errors import InterplayError
 from interplay.scoring import scores
-from interplay.scoring.candidates import Candidates
 from interplay.scoring.forward import score_rows
 from interplay.scoring.logodds import Question, Questions
+from interplay.scoring.ranking import Ranking
 from interplay.scoring.targets import LONGEST, Answers, without_thought
 from interplay.task.generation import decoded, greedy, stop_ids
 from interplay.task.passes import vocabulary
@@ -55,7 +55,7 @@ class OwnAnswer(NamedTuple):
 def stands(model, prepared: scores.Prepared, tokenizer) -> Standing:
     """The place of a target among its labels, else among all tokens."""
     pool = prepared.among or (prepared.target_ids,)
-    asked: Any = Candidates(pool, prepared.among is not None)
+    asked: Any = Ranking(pool, prepared.among is not None)
     found = score_rows(model, np.array([prepared.input_ids]), asked)[0]
     rank, first = (int(value) for value in found[pool.index(prepared.target_ids)][1:])
     said = tokenizer.decode(list(pool[first]) if prepared.among else [first])

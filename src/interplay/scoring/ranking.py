@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Ranking:
     """Loss in nats and rank of each answer, among these alone (`closed`) or among all texts, and what is likeliest."""
 
     each: tuple[tuple[int, ...], ...]
@@ -24,9 +24,9 @@ class Candidates:
         """[rows, answers, 3]: -log p, the rank, 1 for the likeliest, and which answer that is; of an open answer its first token.
 
         >>> import torch
-        >>> Candidates(((0,), (1,)), closed=True).answer(torch.tensor([[[2.0, 0.0, 9.0]]])).round(decimals=2)[0].tolist()
+        >>> Ranking(((0,), (1,)), closed=True).answer(torch.tensor([[[2.0, 0.0, 9.0]]])).round(decimals=2)[0].tolist()
         [[0.13, 1.0, 0.0], [2.13, 2.0, 0.0]]
-        >>> Candidates(((0,),), closed=False).answer(torch.tensor([[[2.0, 0.0, 9.0]]])).round(decimals=2)[0].tolist()
+        >>> Ranking(((0,),), closed=False).answer(torch.tensor([[[2.0, 0.0, 9.0]]])).round(decimals=2)[0].tolist()
         [[7.0, 2.0, 2.0]]
         """
         import torch
