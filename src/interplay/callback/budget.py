@@ -56,16 +56,19 @@ def choose_plan(
     prompts: int | None = None,
     available: int = MAX_PROMPTS,
     fixed_every: bool = False,
+    spent: float = 0.0,
 ) -> Plan:
     """The largest plan whose readings take at most `max_overhead` of the seconds of `steps` steps, `full` of them full (None: all).
 
-    The interval `every` is doubled while even the cheapest plan does not fit and its answers take more than half of what is allowed,
-    unless `fixed_every`. `n` and `prompts` None: choose, of the prompts `available`. Of two plans with the same cost the one with
-    more prompts wins. If nothing fits: the cheapest.
+    `spent`: seconds of them that preparations took already. The interval `every` is doubled while even the cheapest plan does not fit
+    and its answers take more than half of what is allowed, unless `fixed_every`. `n` and `prompts` None: choose, of the prompts
+    `available`. Of two plans with the same cost the one with more prompts wins. If nothing fits: the cheapest.
 
     >>> seconds = Costs(step=1.0, answer=0.05, coalition=0.005)            # 400 s of training, so 20 s
     >>> choose_plan(seconds, steps=400, every=20, max_overhead=0.05, full=4)     # 21 x 0.4 s + 4 x 8 x 0.32 s
     Plan(prompts=8, n=6, every=20)
+    >>> choose_plan(seconds, steps=400, every=20, max_overhead=0.05, full=4, spent=4.0)
+    Plan(prompts=4, n=7, every=20)
     >>> choose_plan(seconds, steps=400, every=20, max_overhead=0.05, full=None, n=8)
     Plan(prompts=4, n=8, every=320)
     """
@@ -79,7 +82,7 @@ def choose_plan(
     while True:
         times = 1 + math.ceil(steps / interval)  # at the start, at every multiple of the interval, and at the last step
         for p, w in pairs:
-            if times * costs.light(p) + min(times, full or times) * costs.full(p, w) <= allowed:
+            if times * costs.light(p) + min(times, full or times) * costs.full(p, w) <= allowed - spent:
                 return Plan(p, w, interval)
         p, w = pairs[-1]
         enough = full is not None and times * costs.light(p) <= allowed / 2
@@ -96,6 +99,7 @@ class Meter:
         self._began: float | None = None
         self._before = 0.0  # seconds of preparations and the first reading
         self._since = 0.0  # of later ones
+        self._open: float | None = None  # when a block began that is not yet counted
         self.next = {"light": 0.0, "full": 0.0}  # expected seconds of the next one
         self.light = 0.0  # spent on answers
 
@@ -106,16 +110,16 @@ class Meter:
     @property
     def seconds(self) -> float:
         """All seconds spent, including preparations and the first reading."""
-        return self._before + self._since
+        return self._before + self._since + (0.0 if self._open is None else self._clock() - self._open)
 
     @contextmanager
     def spending(self, what: str = "") -> Generator[None]:
         """Count the time of the block; `light` and `full`: the next such reading will take as long."""
-        start = self._clock()
+        start = self._open = self._clock()
         try:
             yield
         finally:
-            spent = self._clock() - start
+            spent, self._open = self._clock() - start, None
             if self._began is None:  # the first one is slow, so the plan says better what the next will take
                 self._before += spent
             else:

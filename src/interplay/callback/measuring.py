@@ -256,6 +256,7 @@ class Measurer:
             prompts=options.num_prompts,
             available=available,
             fixed_every=every is not None,
+            spent=self.meter.seconds,
         )
         self.meter.next = {"light": costs.light(plan.prompts), "full": costs.full(plan.prompts, plan.n)}
         fulls = 1 + len(range(0, self.state.max_steps, plan.every)) if self.full is None else self.full + 2
