@@ -1,7 +1,8 @@
 """`Run`: a run folder in Python. What was measured as tables, the recommendation, and the page, export and card made from it."""
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -161,13 +162,20 @@ class Run(RunReader):
             first = ["kind", "words", "effect_reference", "effect", "change", "outcome", "certain", "exchangeable_with"]
             return found[[*first, *(c for c in found if c not in (*first, "definition", "step", "sample", "instead"))]]
 
-    def report(self, path: str | Path | None = None, settings: Mapping[str, Any] | Iterable[str] | str = ()) -> Path:
+    def report(
+        self,
+        path: str | Path | None = None,
+        settings: Mapping[str, Any] | Iterable[str] | str = (),
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Path:
         """Write the page of the run again, and with `settings` its tables and recommendation too; returns where the page is.
 
         Args:
             path: where to write the page; None: `report.html` in the run folder.
             settings: other settings of the analysis, as `{"dynamics.ratio": 0.1}` or `["dynamics.ratio=0.1"]`: name, effects,
                 dynamics, controls, baseline and prompt.rephrased. The run folder then holds the new analysis.
+            progress: called with (prompts on the page, in all).
 
         Raises InterplayError where the settings ask for another measurement, or for units that were not measured.
         """
@@ -175,6 +183,7 @@ class Run(RunReader):
         from interplay.analysis.payload import build_payload
         from interplay.analysis.results import analyse
         from interplay.config.loading import assignments, difference, load_settings
+        from interplay.pipeline.progress import each
         from interplay.report import write
 
         self._catch_up()
@@ -195,8 +204,12 @@ class Run(RunReader):
         pages = [inside] if overrides or path is None else []
         pages += [] if path is None else [Path(path)]
         with self.intact():
+            done, of = itertools.count(1), len(pages) * len(self.inputs["prompts"])
             for page in pages:
-                write(build_payload(folder), page)
+                payload = build_payload(folder)
+                if progress is not None:
+                    payload["prompts"] = each(payload["prompts"], lambda: progress(next(done), of))
+                write(payload, page)
         if inside in pages and (overrides or folder.manifest.exists()):
             folder.write_manifest()  # a newer Interplay draws another page
         return pages[-1]
@@ -223,6 +236,7 @@ class Run(RunReader):
         *,
         format: str | Sequence[str] = ("svg", "pdf"),
         tables: str | Sequence[str] = ("csv", "parquet"),
+        progress: Callable[[int, int], None] | None = None,
     ) -> "ExportResult":
         """Write every figure and table of the run into a folder, with a README that explains every column.
 
@@ -230,10 +244,11 @@ class Run(RunReader):
             out: a folder outside the run folder; files of the same names in it are replaced.
             format: formats of the figures: svg, pdf, png; "none" for no figures. Figures need `interplay[figures]`.
             tables: formats of the tables: csv, parquet; "none" for no tables.
+            progress: called with (tables and figures done, in all).
         """
         from interplay.exports.export import export_run
 
-        return export_run(self, Path(out), format, tables)
+        return export_run(self, Path(out), format, tables, progress)
 
     def card(self, *, out: str | PathLike[str] | None = None, append: str | PathLike[str] | None = None) -> str:
         """The run as a "Training dynamics" section of a model card, in Markdown.

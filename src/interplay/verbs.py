@@ -4,7 +4,7 @@ Settings are checked before torch is imported, so a typing error does not cost t
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -323,9 +323,10 @@ def export(
     *,
     format: str | Sequence[str] = ("svg", "pdf"),
     tables: str | Sequence[str] = ("csv", "parquet"),
+    progress: Callable[[int, int], None] | None = None,
 ) -> "ExportResult":
     """Write every figure of a run for a paper, and every number behind it: `Run.export`."""
-    return _opened(run).export(out, format=format, tables=tables)
+    return _opened(run).export(out, format=format, tables=tables, progress=progress)
 
 
 def card(run: "AnyPath | Run", *, out: AnyPath | None = None, append: AnyPath | None = None) -> str:

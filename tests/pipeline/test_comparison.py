@@ -252,8 +252,12 @@ def test_payload_is_plain_and_the_same_every_time(four):
 
 
 def test_export_tables_hold_what_the_run_holds(study, tmp_path):
-    done = export_run(RunReader(study / "lora-1"), tmp_path / "out", (), ("csv", "parquet"))
+    told = []
+    done = export_run(
+        RunReader(study / "lora-1"), tmp_path / "out", (), ("csv", "parquet"), lambda *now: told.append(now)
+    )
     assert done.missing == ()
+    assert told == [(i, done.tables) for i in range(1, done.tables + 1)]
     files = {path.name for path in (tmp_path / "out" / "tables").iterdir()}
     for name in ("trajectory", "trajectory_samples", "units", "interactions", "task", "views", "floors", "baselines"):
         assert {f"{name}.csv", f"{name}.parquet"} <= files

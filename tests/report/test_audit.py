@@ -22,6 +22,13 @@ def run(tmp_path_factory):
     return Run(synthetic_run(tmp_path_factory.mktemp("audited") / "run"))
 
 
+def test_writing_a_page_tells_how_far_it_is(run):
+    told = []
+    run.report(progress=lambda *now: told.append(now))
+    assert told == [(i, len(run.inputs["prompts"])) for i in range(1, len(told) + 1)]
+    assert told[-1][0] == told[-1][1]
+
+
 def page_of(run: Run, found: Audit) -> str:
     (run.path / "audit.json").write_text(found.to_json(), encoding="utf-8")
     return run.report().read_text(encoding="utf-8")

@@ -30,8 +30,8 @@ def report(
     """Rebuild the page of a run from its tables; with --set analyse the run again first."""
     from interplay.runfolder import Run
 
-    with Progress(after=SOON).phase("writing the page"):
-        path = Run(run_folder).report(out, overrides or ())
+    with Progress(after=SOON).phase("writing the page") as advance:
+        path = Run(run_folder).report(out, overrides or (), progress=advance)
     print(printable(str(path)))
     if open_page:
         import webbrowser
@@ -77,8 +77,8 @@ def export(
     ] = "csv,parquet",
 ) -> None:
     """Write every figure of a run for a paper, and every number behind it."""
-    with Progress(after=SOON).phase("drawing figures and writing tables"):
-        done = verbs.export(run, out, format=format, tables=tables)
+    with Progress(after=SOON).phase("drawing figures and writing tables") as advance:
+        done = verbs.export(run, out, format=format, tables=tables, progress=advance)
     for text in done.missing:
         tell(printable(f"interplay: {text}"))
     print(printable(f"{done.figures} figures and {done.tables} tables in {out}"))

@@ -1,5 +1,6 @@
 """A finished run as a folder: figures/NAME.svg, tables/NAME.csv and .parquet, and a README that explains every column."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,10 +32,16 @@ class ExportResult(NamedTuple):
     missing: tuple[str, ...]
 
 
-def export_run(run: RunReader, out: Path, format: str | Sequence[str], tables: str | Sequence[str]) -> ExportResult:
+def export_run(
+    run: RunReader,
+    out: Path,
+    format: str | Sequence[str],
+    tables: str | Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> ExportResult:
     """Write the figures and tables in these formats, and the README. Files of the same names are replaced.
 
-    Raises InterplayError for an unknown format, an unfinished run, and an `out` inside the run or that cannot be written.
+    `progress` is called with (tables and figures done, in all). Raises InterplayError for an unknown format, an unfinished run, and an `out` inside the run or that cannot be written.
     """
     formats, kinds = chosen(format, FORMATS, "--format"), chosen(tables, TABLES, "--tables")
     if not formats and not kinds:
@@ -45,11 +52,18 @@ def export_run(run: RunReader, out: Path, format: str | Sequence[str], tables: s
     if run.path.resolve() in (out.resolve(), *out.resolve().parents):
         raise InterplayError(f"--out {str(out)!r} lies in the run folder, which holds the run alone: choose another")
     with run.intact():
-        every = all_tables(run) if kinds else []
+        every, done = all_tables(run) if kinds else [], itertools.count(1)
+        of = len(every) + (sum(1 for _ in figures_of(run)) if formats else 0)
+
+        def advance() -> None:
+            if progress is not None:
+                progress(next(done), of)
+
         for table in every:
             for kind in table.kinds(kinds):
                 write_table(table, out / "tables", kind)
-        figures, undrawn = draw_figures(run, out / "figures", formats) if formats else ([], [])
+            advance()
+        figures, undrawn = draw_figures(run, out / "figures", formats, advance) if formats else ([], [])
     missing = [f"figure {name}: its measure is not in this run, left out" for name in undrawn]
     write_text(out / "README.md", readme(run, every, figures, formats, kinds), folders=None)
     return ExportResult(len(figures), len(every), tuple(missing))
@@ -69,12 +83,15 @@ def chosen(given: str | Sequence[str], known: tuple[str, ...], option: str) -> t
     return tuple(dict.fromkeys(names))
 
 
-def draw_figures(run: RunReader, folder: Path, formats: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names of the figures written, and of those whose measure is absent."""
+def draw_figures(
+    run: RunReader, folder: Path, formats: Sequence[str], advance: Callable[[], None] = lambda: None
+) -> tuple[list[str], list[str]]:
+    """Names of the figures written, and of those whose measure is absent; tells of each."""
     written, absent = [], []
     with styled():
         for name, make in figures_of(run):
             figure = make()
+            advance()
             if figure is None:
                 absent.append(name)
                 continue
