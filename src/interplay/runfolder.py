@@ -183,7 +183,6 @@ class Run(RunReader):
         from interplay.analysis.payload import build_payload
         from interplay.analysis.results import analyse
         from interplay.config.loading import assignments, difference, load_settings
-        from interplay.pipeline.progress import each
         from interplay.report import write
 
         self._catch_up()
@@ -206,10 +205,9 @@ class Run(RunReader):
         with self.intact():
             done, of = itertools.count(1), len(pages) * len(self.inputs["prompts"])
             for page in pages:
-                payload = build_payload(folder)
-                if progress is not None:
-                    payload["prompts"] = each(payload["prompts"], lambda: progress(next(done), of))
-                write(payload, page)
+                write(
+                    build_payload(folder), page, advance=None if progress is None else lambda: progress(next(done), of)
+                )
         if inside in pages and (overrides or folder.manifest.exists()):
             folder.write_manifest()  # a newer Interplay draws another page
         return pages[-1]

@@ -44,6 +44,14 @@ def visit(browser, files):
     assert len(asked) == len(contexts)
 
 
+STEADY = """async () => {
+  for (let before = -1; before !== scrollY; ) {
+    before = scrollY;
+    await new Promise((done) => setTimeout(done, 300));
+  }
+}"""
+
+
 def opened(page, index=0):
     """The page with one prompt of the list open and drawn."""
     page.locator(f"details[data-i='{index}'] > summary").click()
@@ -164,6 +172,7 @@ def test_an_interaction_lights_up_its_words(visit):
     page.locator("#ex-chords svg").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Shift+Tab")
+    page.evaluate(STEADY)  # a tooltip goes when the page scrolls
     page.keyboard.press("ArrowRight")
     tip = page.locator("#tip")
     tip.wait_for(state="visible")

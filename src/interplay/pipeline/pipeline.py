@@ -21,7 +21,7 @@ from interplay.pipeline.identity import check_data, check_parts
 from interplay.pipeline.inputs import Inputs, read_inputs
 from interplay.pipeline.jobs import Engine, in_this_process
 from interplay.pipeline.measure import refuse_noise, survey
-from interplay.pipeline.progress import Progress, each
+from interplay.pipeline.progress import Progress
 from interplay.pipeline.requirements import refuse_missing
 from interplay.pipeline.shards import EVERYTHING, Shard
 from interplay.pipeline.stages import Context, States, find_states, models_of, note, quiet_libraries, train
@@ -230,9 +230,7 @@ def _write(context: Context, inputs: Inputs, measured: Measured, pending: tuple[
             extracted.units.clear()  # the analysis reads them from the folder
         analyse(folder.path, settings)
         advance()
-        payload = build_payload(folder)
-        payload["prompts"] = each(payload["prompts"], advance)
-        write(payload, folder.path / "report.html", folders=0)
+        write(build_payload(folder), folder.path / "report.html", folders=0, advance=advance)
     return record
 
 

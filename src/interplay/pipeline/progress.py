@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,6 @@ def goes_on(where: Path | None) -> Generator[None]:
             said if where else "nothing is kept, the same command starts over: --out DIR keeps answers"
         ]
         raise
-
-
-def each(items: Iterable[Any], advance: Advance) -> Iterator[Any]:
-    """The items, each told of when the next is asked for."""
-    for item in items:
-        yield item
-        advance()
 
 
 class Progress:

@@ -13,7 +13,7 @@ method: name, value, note; skipped: id, reason. audit: what audit.json holds of 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,24 @@ def render(payload: Mapping[str, Any]) -> str:
     )
 
 
-def write(payload: Mapping[str, Any], path: str | os.PathLike[str], *, folders: int | None = None) -> Path:
+def write(
+    payload: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    *,
+    folders: int | None = None,
+    advance: Callable[[], None] | None = None,
+) -> Path:
     """Render and put the page at `path`, all or nothing; returns the path.
 
-    folders: how many missing folders above it may be made (None: all).
+    folders: how many missing folders above it may be made (None: all). advance: told of each prompt.
     """
+    if advance is not None:
+        payload = {**payload, "prompts": _each(payload["prompts"], advance)}
     write_text(Path(path), render(payload), folders=folders)
     return Path(path)
+
+
+def _each(items: Iterable[Any], advance: Callable[[], None]) -> Iterator[Any]:
+    for item in items:
+        yield item
+        advance()
