@@ -5,7 +5,9 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -17,7 +19,7 @@ from interplay.auditing.fixes import write_fixes
 from interplay.auditing.forms import Effect
 from interplay.auditing.rows import trained_rows
 from interplay.auditing.rules import Rule
-from interplay.auditing.verify import verify
+from interplay.auditing.verify import _recorded, verify
 from interplay.config.loading import load_settings
 from interplay.data.samples import make_sample
 from interplay.errors import InterplayError
@@ -25,6 +27,8 @@ from interplay.pipeline.inputs import read_inputs
 from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import plan_training
 from interplay.store.folder import RunFolder
+from interplay.task.labels import RowScores
+from interplay.task.measured import TaskMeasured, TaskRows
 from interplay.training.methods import load_for_training
 from interplay.training.sft import finetune
 
@@ -74,6 +78,19 @@ class CutOff(Progress):
             yield advance
 
         return watched()
+
+
+def test_what_the_run_answered_counts_while_its_data_stay(run, tmp_path, monkeypatch):
+    inputs = read_inputs(RunFolder(run / "run").settings(), usable=lambda sample: None)
+    measured = TaskMeasured((TaskRows(4, RowScores(np.zeros(4), np.ones(4), np.array([0, 1, 1, 0]))),))
+    monkeypatch.setattr("interplay.auditing.verify.Record", SimpleNamespace(read=lambda folder: None))
+    monkeypatch.setattr("interplay.auditing.verify.read_task", lambda folder, record: measured)
+    folder = RunFolder(tmp_path)
+    assert _recorded(folder, inputs, 4) is None, "not measured"
+    (tmp_path / "inputs.json").write_text(json.dumps({"fingerprint": inputs.fingerprint()}), encoding="utf-8")
+    assert list(_recorded(folder, inputs, 4)) == [0, 1, 1, 0]
+    assert _recorded(folder, inputs, 2) is None, "another step"
+    assert _recorded(folder, replace(inputs, eval=inputs.eval[::-1]), 4) is None, "the eval rows changed since"
 
 
 def test_a_run_is_trained_again_on_the_mended_rows_and_a_cut_off_training_goes_on(run):

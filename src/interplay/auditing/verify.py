@@ -22,7 +22,7 @@ from interplay.pipeline.progress import Progress
 from interplay.pipeline.stages import models_of, plan_training, quiet_libraries, use_bf16
 from interplay.pipeline.states import ModelState
 from interplay.store.conditions import Record
-from interplay.store.files import sha256_json
+from interplay.store.files import read_json, sha256_json
 from interplay.store.folder import RunFolder
 from interplay.task.labels import prepare_eval, score_eval
 from interplay.training.methods import load_for_training
@@ -87,7 +87,7 @@ def verify(run: Path, fixes: Path, step: int | None = None, progress: Progress |
     if old.path is None:
         raise InterplayError("step 0 is the base, which learnt nothing from the rows: name a step after it")
     with quiet_libraries():
-        before = _measured(f"{run}@{step}", settings, old, inputs, tests, progress, _recorded(run, step))
+        before = _measured(f"{run}@{step}", settings, old, inputs, tests, progress, _recorded(folder, inputs, step))
         where = _train(settings, inputs, fixes, progress)
         [new] = find_layout(where, [step]).checkpoints
         assert new.path is not None
@@ -116,10 +116,12 @@ def _train(settings: Settings, inputs: Inputs, fixes: Path, progress: Progress) 
     return where
 
 
-def _recorded(run: Path, step: int) -> np.ndarray | None:
-    """The label that a run found likeliest for each of its eval rows at a step; None where it did not come that far."""
+def _recorded(folder: RunFolder, inputs: Inputs, step: int) -> np.ndarray | None:
+    """The label that a run found likeliest for each of its eval rows at a step; None where it did not, or its data changed since."""
     try:
-        rows = {task.step: task.labels for task in read_task(run, Record.read(run)).checkpoints}
+        if read_json(folder.path / "inputs.json")["fingerprint"] != inputs.fingerprint():
+            return None
+        rows = {task.step: task.labels for task in read_task(folder.path, Record.read(folder.path)).checkpoints}
     except InterplayError:
         return None
     return None if (found := rows.get(step)) is None else found.predicted

@@ -41,7 +41,8 @@ def export_run(
 ) -> ExportResult:
     """Write the figures and tables in these formats, and the README. Files of the same names are replaced.
 
-    `progress` is called with (tables and figures done, in all). Raises InterplayError for an unknown format, an unfinished run, and an `out` inside the run or that cannot be written.
+    `progress` is called with (tables and figures done, in all). Raises InterplayError for an unknown format, an unfinished run, and
+    an `out` inside the run or that cannot be written.
     """
     formats, kinds = chosen(format, FORMATS, "--format"), chosen(tables, TABLES, "--tables")
     if not formats and not kinds:
